@@ -11,8 +11,8 @@ import { createInterface } from 'node:readline/promises';
 // In a project of your own: from 'sluice/client'.
 import {
   createClient,
-  type EdgeResult,
   type EdgeTool,
+  type EdgeToolResultBlock,
   type Run,
   type RunnableTool,
   SluiceError,
@@ -48,7 +48,7 @@ async function show(run: Run): Promise<void> {
       process.stdout.write(event.delta.text);
     } else if (event.type === 'content_block_start') {
       // The types of the SDK do not know this block in a message.
-      const block = event.content_block as unknown as EdgeResult;
+      const block = event.content_block as unknown as EdgeToolResultBlock;
       if (block.type === 'mcp_tool_result')
         process.stdout.write(`\n[${block.content.map(({ text }) => text).join()}]\n`);
     }

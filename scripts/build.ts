@@ -6,7 +6,7 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
-import { createReference } from './described-edge.ts';
+import { createOpenApiDocument } from './described-edge.ts';
 import { setDevelopment } from './development.ts';
 import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
@@ -18,7 +18,7 @@ const BUILT = fileURLToPath(new URL('../build', import.meta.url));
 
 /** Brings `build/` up to date. Unchanged files are not written, so that several processes may build at the same time. */
 export async function build(): Promise<void> {
-  const reference = createReference();
+  const reference = createOpenApiDocument();
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),
     ...(await bundleGuides()),

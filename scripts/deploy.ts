@@ -7,11 +7,11 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { unstable_readConfig } from 'wrangler';
-import { keyNamesOf, parseUpstreams } from '../src/edge/claude/providers/entry.ts';
+import { listUpstreamKeySettingNames, parseUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { isUpstreamKey, parseSettings, settingsShape } from '../src/edge/config/settings.ts';
 import { isToolSecret } from '../src/edge/config/tool-secrets.ts';
-import { descriptionOf } from '../src/edge/kit/http/zod.ts';
-import { isWebhookSecret, sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
+import { getSchemaDescription } from '../src/edge/kit/http/zod.ts';
+import { isWebhookSecretName, sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
 import './all-plugins.mjs';
 import { printUsage } from './arguments.ts';
 import { findMisspeltSettings } from './misspelt-settings.ts';
@@ -80,8 +80,8 @@ async function deploy(): Promise<void> {
 function checkSettings(vars: Config['vars']): void {
   const shape = settingsShape();
   const isSecret = (name: string) =>
-    (shape[name] && descriptionOf(shape[name])?.startsWith('Secret.')) ||
-    [isUpstreamKey, isToolSecret, isWebhookSecret].some((is) => is(name));
+    (shape[name] && getSchemaDescription(shape[name])?.startsWith('Secret.')) ||
+    [isUpstreamKey, isToolSecret, isWebhookSecretName].some((is) => is(name));
   const secret = Object.keys(vars).find(isSecret);
   if (secret !== undefined) {
     throw new Error(`${secret} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(secret)}`);
@@ -133,7 +133,7 @@ async function missingSecrets(vars: Config['vars']): Promise<string[]> {
   const settings = parseSettings({ ...STAND_INS, ...vars });
   const upstreams = parseUpstreams(settings);
   const needed = new Set([
-    ...(upstreams.length > 0 ? keyNamesOf(upstreams) : ['ANTHROPIC_API_KEY']),
+    ...(upstreams.length > 0 ? listUpstreamKeySettingNames(upstreams) : ['ANTHROPIC_API_KEY']),
     ...(settings.JWKS_URL === undefined ? ['SIGNING_SECRET'] : []),
     ...Object.keys(STAND_INS).filter((name) => !isConfigured({ ...STAND_INS, ...vars, [name]: undefined })),
     ...[...sourcesOf(settings).values()].map(({ secret }) => secret),

@@ -5,13 +5,13 @@
 import type { createDocument } from 'zod-openapi';
 
 interface DescribedEdge {
-  createReference(): ReturnType<typeof createDocument>;
+  createOpenApiDocument(): ReturnType<typeof createDocument>;
   RESOURCES: readonly {
     tag: string;
     routes: Readonly<Record<string, { needs: string; body?: { example: unknown } | undefined }>>;
   }[];
 }
 
-export const { createReference, RESOURCES }: DescribedEdge = await import(
+export const { createOpenApiDocument, RESOURCES }: DescribedEdge = await import(
   new URL('../src/edge/openapi.ts', import.meta.url).href
 );

@@ -4,7 +4,7 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { Marked } from 'marked';
-import { highlight } from '../src/page/ui/highlight.ts';
+import { highlightCode } from '../src/page/ui/highlight.ts';
 import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
@@ -188,7 +188,7 @@ export function toAnchor(heading: string): string {
 
 /** @returns a block of code, which the keyboard reaches */
 export function renderCode(text: string, language: string): string {
-  const code = highlight(text, language) ?? escapeHtml(text);
+  const code = highlightCode(text, language) ?? escapeHtml(text);
   return `<figure class="code"><figcaption class="apart">${escapeHtml(language)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
 }
 

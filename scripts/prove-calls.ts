@@ -1,10 +1,10 @@
 /** Lists what `npm run prove` sends. It takes its models from the table, by what that says they take, and so follows it. */
-import { lifecycleOf, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
+import { getModelLifecycle, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
 import { computeMaximumCost } from '../src/edge/claude/pricing/maximum-cost.ts';
 import { isThinkingOff } from '../src/edge/claude/pricing/minimal-thinking.ts';
-import type { Json } from '../src/edge/kit/json/object.ts';
+import type { JsonObject } from '../src/edge/kit/json/object.ts';
 
-type ProveRequest = { body?: Json & { model: string }; upload?: string; method?: 'DELETE' };
+type ProveRequest = { body?: JsonObject & { model: string }; upload?: string; method?: 'DELETE' };
 /**
  * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` is another word in each run. The caller
  * `stops` once some text has come; `after` names the call whose prompt this one counts, or whose cache entry it reads.
@@ -32,7 +32,7 @@ const LOW = { output_config: { effort: 'low' } };
 
 /** @returns the model with the cheapest output of those that fit */
 function cheapest(fits: (row: Model) => boolean): string {
-  const rows = MODELS.filter((row) => lifecycleOf(row) === 'active' && fits(row));
+  const rows = MODELS.filter((row) => getModelLifecycle(row) === 'active' && fits(row));
   const [first] = rows.sort((left, right) => left.prices.output - right.prices.output);
   if (first === undefined) throw new Error('The table has no model for a call: change scripts/prove-calls.ts.');
   return first.id;
@@ -44,8 +44,8 @@ const turn = (role: string, content: unknown) => ({ role, content });
 function askCall(
   name: string,
   fits: string | ((row: Model) => boolean),
-  asked: string | Json[],
-  more: Json = {},
+  asked: string | JsonObject[],
+  more: JsonObject = {},
 ): ProveCall {
   const messages = typeof asked === 'string' ? [turn('user', asked)] : asked;
   const model = typeof fits === 'string' ? fits : cheapest(fits);
@@ -92,6 +92,6 @@ export function maximumCostOf({ path, body }: ProveCall, batch = false): number 
   // The file is known, and short: in its place stands text, of which there are at most so many bytes more.
   const text = JSON.stringify(body).replace(/\{"type":"document"[^}]*\}\}/g, '{"type":"text","text":"The file."}');
   const options = { bytes: new TextEncoder().encode(text).length + 1_000, models: TABLE, batch };
-  const { maximumCost: worstCase } = computeMaximumCost(JSON.parse(text) as Json, options);
+  const { maximumCost: worstCase } = computeMaximumCost(JSON.parse(text) as JsonObject, options);
   return worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
 }

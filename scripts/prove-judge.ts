@@ -1,8 +1,15 @@
 /** Compares what came with what was expected. No I/O: an answer is judged as it comes, and years later as a fixture. */
-import { computeCost, isCount, promptTokensOf, toCount, toUsd, type Usage } from '../src/edge/claude/pricing/cost.ts';
+import {
+  computeCost,
+  countPromptTokens,
+  isCount,
+  toUsd,
+  toValidCountOrZero,
+  type Usage,
+} from '../src/edge/claude/pricing/cost.ts';
 import { isThinkingOff } from '../src/edge/claude/pricing/minimal-thinking.ts';
-import { isObject, type Json } from '../src/edge/kit/json/object.ts';
-import { parseOrUndefined } from '../src/edge/kit/json/parse.ts';
+import { isObject, type JsonObject } from '../src/edge/kit/json/object.ts';
+import { parseJsonOrUndefined } from '../src/edge/kit/json/parse.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { type ProveCall, TABLE } from './prove-calls.ts';
 
@@ -15,7 +22,7 @@ type AnswerContent = {
   content?: { type: string }[];
   input_tokens?: number;
 };
-type Body = Json & AnswerContent & { usage?: Usage & Json; error?: { type: string } };
+type Body = JsonObject & AnswerContent & { usage?: Usage & JsonObject; error?: { type: string } };
 
 /** What an answer says. A stream is put together; `events` are the kinds of its events. */
 export type Facts = { status: number; body: Body; events?: string };
@@ -26,27 +33,27 @@ const STREAM =
   /^message_start( content_block_start( content_block_delta)* content_block_stop)* message_delta message_stop$/;
 const CACHE = ['cache_creation_input_tokens', 'cache_read_input_tokens'] as const;
 
-const parseBody = (text: string) => (parseOrUndefined(text) ?? {}) as Json;
+const parseBody = (text: string) => (parseJsonOrUndefined(text) ?? {}) as JsonObject;
 
 /** Reads an answer, which may be cut or malformed. */
 export function readFacts({ status, type, text }: Answer): Facts {
   if (!type.startsWith('text/event-stream')) return { status, body: parseBody(text) };
   const events = [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)].filter(([, name]) => name !== 'ping');
   const content: unknown[] = [];
-  let body: Json = { usage: {} };
+  let body: JsonObject = { usage: {} };
   for (const [, name, text = ''] of events) {
-    const { message, content_block, delta, usage } = parseBody(text) as Record<string, Json | undefined>;
+    const { message, content_block, delta, usage } = parseBody(text) as Record<string, JsonObject | undefined>;
     if (name === 'message_start') body = { ...body, ...message, content };
     if (name === 'content_block_start') content.push(content_block);
     if (name !== 'message_delta') continue;
     const told = Object.entries(usage ?? {}).filter(([, value]) => value !== null);
-    body = { ...body, ...delta, usage: { ...(body.usage as Json), ...Object.fromEntries(told) } };
+    body = { ...body, ...delta, usage: { ...(body.usage as JsonObject), ...Object.fromEntries(told) } };
   }
   return { status, body, events: events.map(([, name]) => name).join(' ') };
 }
 
 /** @returns the names of members that say something, and of those in its usage */
-function listMembers(body: Json, path = ''): string[] {
+function listMembers(body: JsonObject, path = ''): string[] {
   return Object.entries(body).flatMap(([name, value]) => {
     const isOpen = isObject(value) && (name === 'usage' || path !== '');
     return isOpen ? listMembers(value, `${path}${name}.`) : value === null ? [] : [path + name];
@@ -55,7 +62,7 @@ function listMembers(body: Json, path = ''): string[] {
 
 /** @returns what the table says that an answer costs, in nanodollars; undefined without a usage, and for an unknown model */
 export function expectedPrice({ body: { usage, model } }: Facts, batch = false): number | undefined {
-  const row = model === undefined ? undefined : TABLE.find(model);
+  const row = model === undefined ? undefined : TABLE.findRow(model);
   return usage && row && computeCost(usage, row, { batch, priceOf: (name) => TABLE.findPriceRow(name).row });
 }
 
@@ -80,7 +87,7 @@ export function findDifferences(call: ProveCall, expected: Facts, came: Facts, e
   if (expected.events) checks.push([!STREAM.test(events), `the stream is ${events.replace(/\b(\w+)( \1)+/g, '$1…')}`]);
   if (!earlier?.body.usage) return failedChecks(checks);
   const { usage } = earlier.body;
-  const [count, prompt] = [body.input_tokens, promptTokensOf(usage)];
+  const [count, prompt] = [body.input_tokens, countPromptTokens(usage)];
   const [read, written] = [body.usage?.cache_read_input_tokens, usage.cache_creation_input_tokens];
   // The edge's holds rely on it that a count is no further off.
   const isOff = count !== undefined && Math.abs(count - prompt) > Math.max(64, prompt * 0.02);
@@ -89,18 +96,23 @@ export function findDifferences(call: ProveCall, expected: Facts, came: Facts, e
   return failedChecks(checks);
 }
 
-function createChecks(asked: Json & { model: string }, was: Body, is: Body, usage: Usage): Checks {
-  const type = isObject(asked.thinking) ? asked.thinking.type : TABLE.find(asked.model)?.thinking?.default;
+function createChecks(asked: JsonObject & { model: string }, was: Body, is: Body, usage: Usage): Checks {
+  const type = isObject(asked.thinking) ? asked.thinking.type : TABLE.findRow(asked.model)?.thinking?.default;
   const thinks = !isThinkingOff(type) && type !== 'off' && asked.tool_choice === undefined;
-  const [output, most] = [toCount(usage.output_tokens), toCount(asked.max_tokens)];
+  const [output, most] = [toValidCountOrZero(usage.output_tokens), toValidCountOrZero(asked.max_tokens)];
   // Nobody knows how long a model thinks: it may have no tokens left for text.
   const isCut = thinks && is.stop_reason === 'max_tokens' && output >= most;
   const [kinds, due] = [is, was].map(({ content = [] }) => content.map((block) => block.type)) as [string[], string[]];
   const mayHave = [...due, ...(thinks ? ['thinking'] : []), ...(asked.tools && !asked.tool_choice ? ['text'] : [])];
   const mayLack = isCut ? due : ['thinking', ...(due.includes('tool_use') ? ['text'] : [])];
-  const thought = toCount(usage.output_tokens_details?.thinking_tokens);
-  const lifetimes = Object.values(usage.cache_creation ?? {}).reduce<number>((sum, one) => sum + toCount(one), 0);
-  const [searches, dueSearches] = [usage, was.usage].map((of) => toCount(of?.server_tool_use?.web_search_requests));
+  const thought = toValidCountOrZero(usage.output_tokens_details?.thinking_tokens);
+  const lifetimes = Object.values(usage.cache_creation ?? {}).reduce<number>(
+    (sum, one) => sum + toValidCountOrZero(one),
+    0,
+  );
+  const [searches, dueSearches] = [usage, was.usage].map((of) =>
+    toValidCountOrZero(of?.server_tool_use?.web_search_requests),
+  );
   return [
     [is.model !== asked.model, `answered by ${is.model}`],
     [is.stop_reason !== was.stop_reason && !isCut, `stop ${is.stop_reason}, expected ${was.stop_reason}`],
@@ -109,7 +121,10 @@ function createChecks(asked: Json & { model: string }, was: Body, is: Body, usag
     [output === 0 || output > most, `${output} output tokens of at most ${most}`],
     [thought > output || (thought > 0 && !thinks), `${thought} thinking tokens of ${output}`],
     [thought === 0 && kinds.includes('thinking'), 'a thinking block without thinking tokens'],
-    [toCount(usage.cache_creation_input_tokens) !== lifetimes, 'cache writes are not the sum of their lifetimes'],
+    [
+      toValidCountOrZero(usage.cache_creation_input_tokens) !== lifetimes,
+      'cache writes are not the sum of their lifetimes',
+    ],
     ...CACHE.map((name): Checks[0] => [!usage[name] !== !was.usage?.[name], `${name} ${usage[name]}`]),
     [searches !== dueSearches, `${searches} searches billed`],
   ];

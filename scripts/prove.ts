@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';
 import { mintToken } from '../src/edge/auth/mint.ts';
-import { fromUsd, toUsd } from '../src/edge/claude/pricing/cost.ts';
+import { toUsd, usdToNanodollars } from '../src/edge/claude/pricing/cost.ts';
 import { maskSecrets, registerSecrets } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { readArguments } from './arguments.ts';
@@ -33,7 +33,7 @@ process.on('uncaughtException', (thrown) => stopWith(maskSecrets(`It could not g
 const printLine = (text: string) => console.log(maskSecrets(text));
 const isClaude = URL.canParse(base) && new URL(base).origin === API;
 const into = values.into ?? (isClaude ? 'test/fixtures/proved' : OWN);
-const most = fromUsd(Number(values['most-usd'] ?? 0.5));
+const most = usdToNanodollars(Number(values['most-usd'] ?? 0.5));
 const isSent = (name: string) => (values.batch ? IN_BATCH.test(name) : !values.without?.includes(name));
 const calls = proveCalls().filter(({ name }) => isSent(name));
 const worst = calls.reduce((sum, call) => sum + maximumCostOf(call, values.batch), 0);
@@ -59,7 +59,7 @@ const client = new Anthropic({ baseURL: worker.url, apiKey: token });
 let differing = 0;
 const { total } = await client.get<{ total: { settled_usd: number } }>('/accounts/dev');
 // The edge, too, spends no more than was said.
-const limits = { usd_total: toUsd(fromUsd(total.settled_usd) + most), on_shortfall: 'refuse' };
+const limits = { usd_total: toUsd(usdToNanodollars(total.settled_usd) + most), on_shortfall: 'refuse' };
 await client.put('/accounts/dev/limits', { body: limits });
 if (values.batch) await proveBatch();
 else for await (const proved of prove(calls, { edge, run, pause })) printResult(proved);
@@ -103,7 +103,9 @@ async function proveBatch(): Promise<void> {
   }
   const { data } = await client.get<{ data: LedgerRow[] }>('/usage/requests');
   // It has a row for each model.
-  const booked = data.filter(({ batch }) => batch === id).reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0);
+  const booked = data
+    .filter(({ batch }) => batch === id)
+    .reduce((sum, { cost_usd }) => sum + usdToNanodollars(cost_usd), 0);
   if (booked !== price) differing += 1;
   printLine(`The batch: booked $${toUsd(booked)}, by its usage $${toUsd(price)}`);
   rmSync(BATCH);

@@ -1,9 +1,9 @@
 /** Makes the page of the reference of the OpenAPI document: each route, each schema and each error, by its own anchor. */
 import { Marked } from 'marked';
-import type { createReference } from './described-edge.ts';
+import type { createOpenApiDocument } from './described-edge.ts';
 import { escapeHtml, renderCode, renderFrame } from './guides.ts';
 
-type Reference = ReturnType<typeof createReference>;
+type Reference = ReturnType<typeof createOpenApiDocument>;
 type Operations = NonNullable<NonNullable<Reference['paths']>[string]>;
 type Operation = NonNullable<Operations['get']>;
 type Parameter = { name: string; in: string; required?: boolean; description?: string; schema: Schema };

@@ -9,7 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { createRequire, flushCompileCache } from 'node:module';
 import { type AddressInfo, createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
-import { openUpstreams } from '../src/edge/claude/providers/entry.ts';
+import { createConfiguredUpstreams } from '../src/edge/claude/providers/entry.ts';
 import { parseSettings, type Settings } from '../src/edge/config/settings.ts';
 import './all-plugins.mjs';
 import { printUsage } from './arguments.ts';
@@ -115,7 +115,7 @@ async function readSettings(vars: Record<string, unknown> = {}): Promise<Setting
   const given = Object.assign({}, vars, ...files, ...valuesOf('--var').map(parsePair));
   for (const remark of findMisspeltSettings(Object.keys(given))) console.error(remark);
   const settings = parseSettings(given, true);
-  openUpstreams(settings);
+  createConfiguredUpstreams(settings);
   return settings;
 }
 
@@ -161,7 +161,7 @@ async function freePort(port: number): Promise<number> {
 
 function describeUpstream(settings: Settings): string {
   const { UPSTREAM, ANTHROPIC_API_KEY, hasKey } = settings;
-  const upstreams = openUpstreams(settings);
+  const upstreams = createConfiguredUpstreams(settings);
   const names = upstreams.map(({ name, isSimulated: simulated }) => (simulated ? `${name} (simulated)` : name));
   const isSimulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && ANTHROPIC_API_KEY === undefined);
   const who =

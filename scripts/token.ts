@@ -5,7 +5,7 @@
  */
 
 import {
-  isAccount,
+  isAccountName,
   isSourceAccount,
   MAX_ACCOUNT_CHARACTERS,
   parseScopes,
@@ -33,7 +33,7 @@ const { values } = readArguments(USAGE, {
   },
 });
 const { account } = values;
-if (!isAccount(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
+if (!isAccountName(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
 if (isSourceAccount(account)) stop('Accounts named webhook-… pay for webhooks, and nobody logs in as one.');
 const names = values.scopes.split(',').map((name) => name.trim());
 const scopes = parseScopes(names);

@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { parseSettings } from '../src/edge/config/settings.ts';
 import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
-import { signStandard } from '../src/edge/kit/delivery/standard-webhooks.ts';
+import { createStandardWebhookHeaders } from '../src/edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
 import { sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
 import { WRITTEN_KINDS } from '../src/edge/plugins/webhooks/sources/github.ts';
@@ -27,7 +27,7 @@ const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
   github: (text, _, key, event) => signGithub(text, key, kindOf(text), event),
   stripe: (_, bytes, key) => signStripe(bytes, key, Date.now()),
   slack: (_, bytes, key) => signSlack(bytes, key, Date.now()),
-  standard: (text, _, key, event) => signStandard(text, key, event, Date.now()),
+  standard: (text, _, key, event) => createStandardWebhookHeaders(text, key, event, Date.now()),
 };
 
 const SAMPLES = new URL('../examples/webhooks/', import.meta.url);

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { knownHeaders } from '#edge/claude/request/all-fields.ts';
 import { CORE_HEADERS } from '#edge/kit/http/headers/response-headers.ts';
-import { contributions } from '#edge/kit/plugins/plugins.ts';
+import { getPluginMembers } from '#edge/kit/plugins/plugins.ts';
 import '../scripts/all-plugins.mjs';
 import { root } from './support/root.ts';
 
@@ -12,6 +12,6 @@ test('every header of the edge is one of requests, or declared as one of answers
   const files = (await readdir(folder, { recursive: true })).filter((file) => /(?<!\.reference)\.ts$/.test(file));
   const texts = await Promise.all(files.map((file) => readFile(join(folder, file), 'utf8')));
   const named = new Set(texts.flatMap((text) => [...text.matchAll(/['"`](sluice-[a-z-]+)/g)].map(([, name]) => name)));
-  const declared = [...CORE_HEADERS, ...contributions('headers').flat(), ...knownHeaders()];
+  const declared = [...CORE_HEADERS, ...getPluginMembers('headers').flat(), ...knownHeaders()];
   expect([...named].toSorted()).toEqual([...new Set(declared)].toSorted());
 });

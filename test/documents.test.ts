@@ -3,9 +3,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
-import type { ObjectName } from '#edge/durable/call-object.ts';
-import type { VerificationResult } from '#edge/kit/delivery/signature.ts';
+import { computeMinTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
+import type { DurableObjectName } from '#edge/durable/call-object.ts';
+import type { SignatureVerificationResult } from '#edge/kit/delivery/signature.ts';
 import { ERROR_TYPES } from '#edge/kit/http/gen-ai.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { RESOURCES } from '../scripts/described-edge.ts';
@@ -129,7 +129,7 @@ test('no example asks for less plugin than its model needs for a text behind wha
     for (const [found, named = 'claude-haiku-5-5', most = ''] of text.matchAll(ASKED)) {
       asked += 1;
       const row = MODELS.find(({ id, aliases }) => id === named || aliases.includes(named));
-      if (Number(most.replaceAll('_', '')) < minTokensForText(row, {})) short.push(`${file}: ${found}`);
+      if (Number(most.replaceAll('_', '')) < computeMinTokensForText(row, {})) short.push(`${file}: ${found}`);
     }
   }
   expect(asked).toBeGreaterThan(50);
@@ -162,8 +162,8 @@ test('every message of the reference, as it is asked and as it is stored, is ans
 
 /** A field of an interface, whose name may stand in quotes. */
 const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
-/** The objects whose work goes on without a caller: `logFailure` has their name in a variable. */
-const WORKING: readonly ObjectName[] = ['batch'];
+/** The objects whose work goes on without a caller: `logBackgroundFailure` has their name in a variable. */
+const WORKING: readonly DurableObjectName[] = ['batch'];
 
 test('the guide to the logs names each field of the log', async () => {
   const guide = await readGuide('logs');
@@ -173,30 +173,31 @@ test('the guide to the logs names each field of the log', async () => {
       ([, name = '']) => name,
     );
   const [, attributes = ''] =
-    /export function genAiAttributesOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/gen-ai.ts')) ?? [];
+    /export function createGenAiAttributes[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/gen-ai.ts')) ?? [];
   const genAi = [...attributes.matchAll(/^ +'([\w.]+)':/gm)].map(([, name = '']) => name);
-  expect(fieldsOf('LogLine')).toContain('gen_ai.provider.name');
-  expect(fieldsOf('WorkLine')).toContain('source');
+  expect(fieldsOf('RequestLogLine')).toContain('gen_ai.provider.name');
+  expect(fieldsOf('EventWorkLogLine')).toContain('source');
   expect(genAi).toContain('error.type');
   const logs = sectionOf(guide, 'Logs and metrics');
   const others = sectionOf(guide, 'In other systems');
   const isMissing = (name: string) => !(name.includes('.') ? others : logs).includes(`\`${name}\``);
-  expect([...fieldsOf('LogLine'), ...genAi].filter(isMissing)).toEqual([]);
+  expect([...fieldsOf('RequestLogLine'), ...genAi].filter(isMissing)).toEqual([]);
   const work = sectionOf(guide, 'Lines of other work');
   // What a webhook's event or an alert has come to. The type is of the Worker, which is not checked here.
   const [, to = ''] =
-    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/edge/plugins/webhooks/contracts/inbox.ts')) ??
-    [];
+    /export interface JobConclusion \{([\s\S]*?)\n\}/.exec(
+      await read('src/edge/plugins/webhooks/contracts/inbox.ts'),
+    ) ?? [];
   const states = [...to.matchAll(/'(\w+)'/g)].map(([, state = '']) => state);
   expect(states).toContain('again');
-  expect([...fieldsOf('WorkLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
+  expect([...fieldsOf('EventWorkLogLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
 test('the guide to the logs names what a failure behind an answer is said to belong to', async () => {
   const named = new Set<string>(['failed_after_answer', ...WORKING]);
   for (const file of await readdir(new URL('src', root), { recursive: true })) {
     if (!file.endsWith('.ts')) continue;
-    for (const [, of = ''] of (await read(`src/${file}`)).matchAll(/\blogFailure\(\{ (.*?) \},/g)) {
+    for (const [, of = ''] of (await read(`src/${file}`)).matchAll(/\blogBackgroundFailure\(\{ (.*?) \},/g)) {
       for (const [, name = ''] of of.matchAll(/(?:^|, )(\w+)/g)) named.add(name);
     }
   }
@@ -249,17 +250,17 @@ describe('the guides on `error_type`', () => {
   });
 });
 
-/** Statements that write an `error_type`: by `logged`, by itself, or as the second argument of `retryableError`. */
-const WRITES = /\b(?:logged|error_type)(?:: | = |\s*\?\?= )[^;\n]*|\bretryableError\([^;]*?, '[a-z_]+'/g;
+/** Statements that write an `error_type`: by `logged`, by itself, or as the second argument of `createRetryableError`. */
+const WRITES = /\b(?:logged|error_type)(?:: | = |\s*\?\?= )[^;\n]*|\bcreateRetryableError\([^;]*?, '[a-z_]+'/g;
 
-type Verdicts = Record<Exclude<VerificationResult, 'valid'>, true>;
+type Verdicts = Record<Exclude<SignatureVerificationResult, 'valid'>, true>;
 const VERDICTS: Verdicts = { missing: true, forged: true, stale: true };
 /** How an answer can end that was not whole. Its type is of the Worker, which is not checked here. */
 const [, endings = ''] = /export type StreamEnding = ([^;]+);/.exec(await read('src/edge/claude/stream.ts')) ?? [];
 const ENDS = [...endings.matchAll(/'(\w+)'/g)]
   .map(([, end = '']) => end)
   .filter((end) => end !== 'complete' && end !== 'client_gone');
-const OBJECTS: Record<ObjectName, true> = {
+const OBJECTS: Record<DurableObjectName, true> = {
   account: true,
   batch: true,
   conversation: true,

@@ -213,7 +213,7 @@ test('a request goes up by an exchange alone, and one that costs money is admitt
     files.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const),
   );
   const admitting = sources.filter(([, source]) =>
-    /import \{[^}]*\badmit\b[^}]*\} from '[^']*admission\.ts'/.test(source),
+    /import \{[^}]*\badmitRequest\b[^}]*\} from '[^']*admission\.ts'/.test(source),
   );
   expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/metered-exchange.ts']);
 });

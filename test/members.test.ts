@@ -32,7 +32,7 @@ async function sources(): Promise<Map<string, string>> {
 function unusedMembers(code: ReadonlyMap<string, string>): string[] {
   const all = [...code.values()].join('\n');
   const namesIn = (pattern: RegExp) => new Set([...all.matchAll(pattern)].map(([, name]) => name));
-  const called = namesIn(/\.\s*(\w+)[(<]/g);
+  const called = namesIn(/\.\s*(\w+)(?:\?\.)?[(<]/g);
   const read = namesIn(/\.\s*(\w+)/g);
   const taken = namesIn(/(?<=[{,]\s*)(\w+)(?=\s*[,}:=])/g);
   return [...code].flatMap(([file, text]) =>

@@ -4,13 +4,13 @@ import type { Client } from './client.ts';
 import { SluiceError } from './errors.ts';
 import type { Approval, ConversationMessage, MessageRequest, Page } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { toChunks } from './ui-chunks.ts';
+import { streamToUiChunks } from './ui-chunks.ts';
 import {
+  buildNextMessageContent,
+  collectToolCallIds,
   isToolPart,
-  markWaitingCalls,
+  markCallsAwaitingApproval,
   type SluiceMetadata,
-  toNextContent,
-  toolPartIdsOf,
   toUIMessages,
 } from './ui-messages.ts';
 
@@ -37,7 +37,7 @@ export interface SluiceChatOptions {
 type SendMessagesOptions = Parameters<ChatTransport<UIMessage>['sendMessages']>[0];
 type ReconnectToStreamOptions = Parameters<ChatTransport<UIMessage>['reconnectToStream']>[0];
 
-interface ChatState {
+interface ChatReadState {
   /** How many sent messages have an answer that is being read. */
   open: number;
   /** How many answers have been read. */
@@ -57,7 +57,7 @@ interface ChatState {
 /** The turns of questions that had no answer yet when their history was loaded. They may have ended before a resume. */
 const unansweredTurns = new WeakMap<Client, Map<string, string>>();
 
-type ChunkStream = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
+type ChunkGenerator = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 
 /**
  * Makes a chat transport. The edge keeps the history, so only new messages are sent. The client resumes lost connections,
@@ -73,9 +73,9 @@ type ChunkStream = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
   const { client, request, stopOnAbort = true } = options;
   const conversationOf = options.conversation ?? ((chatId: string) => chatId);
-  const chats = new Map<string, ChatState>();
+  const chats = new Map<string, ChatReadState>();
 
-  function getChatState(chatId: string): ChatState {
+  function getChatState(chatId: string): ChatReadState {
     const settled = Promise.resolve();
     const state = chats.get(chatId) ?? {
       open: 0,
@@ -91,8 +91,8 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   }
 
   /** Ends a stream when the signal is aborted, and stops its turn, unless a resume is about to replace the stream. */
-  function stopOnSignal(
-    state: ChatState,
+  function stopTurnOnAbort(
+    state: ChatReadState,
     signal: AbortSignal | undefined,
     opening: Promise<MessageStream | null | undefined>,
   ) {
@@ -130,29 +130,29 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: SendMessagesOptions) {
       const state = getChatState(chatId);
-      const end = noteReading(state);
+      const end = trackAnswerReading(state);
       try {
         const conversation = conversationOf(chatId);
         unansweredTurns.get(client)?.delete(conversation);
         const last = messages.at(-1);
         const isContinued = last?.role === 'assistant';
         // A turn that was just stopped must end first: a conversation has one turn at a time.
-        await Promise.race([state.stopping, abortError(abortSignal)]);
+        await Promise.race([state.stopping, waitForAbort(abortSignal)]);
         abortSignal?.throwIfAborted();
         if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
           await rewindToQuestion(client, conversation, messages);
           abortSignal?.throwIfAborted();
         }
         const continued = isContinued ? last : undefined;
-        const waitingApprovals = () => listWaitingApprovals(client, conversation);
+        const readWaitingApprovals = () => listWaitingApprovals(client, conversation);
         const decided = continued?.parts.filter(isDecided) ?? [];
         if (decided.length > 0) {
           const opening = sendDecisions(client, conversation, decided);
-          stopOnSignal(state, abortSignal, opening);
+          stopTurnOnAbort(state, abortSignal, opening);
           const run = await opening;
           state.unread = run;
-          return toStream(toChunks(run, { continued, waitingApprovals }), (isWhole) => {
-            forgetRead(state, run, isWhole);
+          return toReadableStream(streamToUiChunks(run, { continued, readWaitingApprovals }), (isWhole) => {
+            forgetFullyReadStream(state, run, isWhole);
             end(true);
           });
         }
@@ -160,15 +160,15 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           ...request,
           ...body,
           conversation,
-          messages: [{ role: 'user' as const, content: toNextContent(messages) }],
+          messages: [{ role: 'user' as const, content: buildNextMessageContent(messages) }],
         };
         const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
         state.unread = stream;
-        stopOnSignal(state, abortSignal, Promise.resolve(stream));
+        stopTurnOnAbort(state, abortSignal, Promise.resolve(stream));
         // If the request is refused, this throws, so that the hook has the typed error at once.
         if (!(await stream.opened())) await stream.finalMessage();
-        return toStream(toChunks(stream, { continued, waitingApprovals }), (isWhole) => {
-          forgetRead(state, stream, isWhole);
+        return toReadableStream(streamToUiChunks(stream, { continued, readWaitingApprovals }), (isWhole) => {
+          forgetFullyReadStream(state, stream, isWhole);
           end(true);
         });
       } catch (thrown) {
@@ -185,12 +185,12 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       // An answer that has ended meanwhile, and whose events may no longer be kept, is named: it is read from the history.
       const unread = state.open > 0 ? undefined : state.unread?.turn;
       const turn = unansweredTurns.get(client)?.get(conversation) ?? unread;
-      const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(ignoreNotFound);
-      stopOnSignal(state, abortSignal, opening);
+      const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(ignoreMissingTurn);
+      stopTurnOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
       // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
       // even null, for the end of that answer, and `stop()` would no longer reach it.
-      while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, abortError(abortSignal)]);
+      while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, waitForAbort(abortSignal)]);
       if (abortSignal?.aborted) return null;
       const stream = resumed.status === 'fulfilled' ? resumed.value : undefined;
       if (state.read !== read) {
@@ -199,20 +199,25 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       }
       if (resumed.status === 'rejected') throw resumed.reason;
       if (stream) {
-        const waitingApprovals = () => listWaitingApprovals(client, conversation);
+        const readWaitingApprovals = () => listWaitingApprovals(client, conversation);
         const findMessageWithCall = async (call: string) => {
           // The turn may have ended meanwhile, and then the history has it too.
-          const earlier = (await readRows(client, conversation)).filter((row) => row.turn !== stream.turn);
-          return toUIMessages(earlier).findLast((message) => toolPartIdsOf(message).has(call));
+          const earlier = (await readConversationMessages(client, conversation)).filter(
+            (row) => row.turn !== stream.turn,
+          );
+          return toUIMessages(earlier).findLast((message) => collectToolCallIds(message).has(call));
         };
         state.unread = stream;
-        return toStream(toChunks(stream, { shownWith: findMessageWithCall, waitingApprovals }), (isWhole) => {
-          forgetRead(state, stream, isWhole);
-          if (isWhole) unansweredTurns.get(client)?.delete(conversation);
-        });
+        return toReadableStream(
+          streamToUiChunks(stream, { shownWith: findMessageWithCall, readWaitingApprovals }),
+          (isWhole) => {
+            forgetFullyReadStream(state, stream, isWhole);
+            if (isWhole) unansweredTurns.get(client)?.delete(conversation);
+          },
+        );
       }
       // The hook shows why a message failed, and would take null for the end of that error.
-      if (state.failed !== failed) await abortError(abortSignal);
+      if (state.failed !== failed) await waitForAbort(abortSignal);
       return null;
     },
   };
@@ -225,7 +230,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
  * @example show(await loadMessages(sluice, 'trip'));
  */
 export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
-  const rows = await readRows(client, conversation);
+  const rows = await readConversationMessages(client, conversation);
   const last = rows.at(-1);
   const turns = unansweredTurns.get(client) ?? new Map<string, string>();
   unansweredTurns.set(client, turns);
@@ -233,7 +238,7 @@ export async function loadMessages(client: Client, conversation: string): Promis
   else turns.delete(conversation);
   const messages = toUIMessages(rows);
   if (messages.at(-1)?.metadata?.paused === 'approval')
-    markWaitingCalls(messages, await listWaitingApprovals(client, conversation));
+    markCallsAwaitingApproval(messages, await listWaitingApprovals(client, conversation));
   return messages;
 }
 
@@ -277,7 +282,7 @@ async function sendDecisions(
 
 /** Rewinds the conversation to before the question that is asked again or changed. */
 async function rewindToQuestion(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
-  const rows = await readRows(client, conversation);
+  const rows = await readConversationMessages(client, conversation);
   // Several rows may be one answer: rows with the results of tools are not questions.
   const stored = toUIMessages(rows);
   let from = 0;
@@ -289,25 +294,25 @@ async function rewindToQuestion(client: Client, conversation: string, messages: 
   if (question) await client.conversations.rewind(conversation, question.id);
 }
 
-async function readRows(client: Client, conversation: string): Promise<ConversationMessage[]> {
+async function readConversationMessages(client: Client, conversation: string): Promise<ConversationMessage[]> {
   const rows: ConversationMessage[] = [];
   let page: Page<ConversationMessage> | undefined;
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
     // A chat without a message has no conversation yet.
     const query = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
-    page = await client.conversations.messages(conversation, query).catch(ignoreNotFound);
+    page = await client.conversations.messages(conversation, query).catch(ignoreMissingTurn);
     rows.push(...(page?.data ?? []));
   } while (page?.has_more);
   return rows;
 }
 
 /** Notes that an answer is being read. @returns a function to call when that ends; `wasRead` if it was read to its end */
-function noteReading(state: ChatState): (wasRead: boolean) => void {
-  let end = () => {};
+function trackAnswerReading(state: ChatReadState): (wasRead: boolean) => void {
+  let endReading = () => {};
   let ended = false;
   const reading = new Promise<void>((resolve) => {
-    end = resolve;
+    endReading = resolve;
   });
   state.open += 1;
   state.reading = Promise.all([state.reading, reading]);
@@ -317,16 +322,16 @@ function noteReading(state: ChatState): (wasRead: boolean) => void {
     state.open -= 1;
     if (wasRead) state.read += 1;
     else state.failed += 1;
-    end();
+    endReading();
   };
 }
 
 /** Forgets an answer that was read to its end: a resume need not read it again. */
-function forgetRead(state: ChatState, stream: MessageStream, isWhole: boolean): void {
+function forgetFullyReadStream(state: ChatReadState, stream: MessageStream, isWhole: boolean): void {
   if (isWhole && state.unread === stream) state.unread = undefined;
 }
 
-function abortError(signal: AbortSignal | undefined): Promise<void> {
+function waitForAbort(signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve) => {
     if (signal?.aborted) resolve();
     signal?.addEventListener('abort', () => resolve(), { once: true });
@@ -334,13 +339,13 @@ function abortError(signal: AbortSignal | undefined): Promise<void> {
 }
 
 /** Handles a 404, which an edge answers that does not know `if_absent` yet, and a 410: the turn ended long ago. */
-function ignoreNotFound(thrown: unknown): undefined {
+function ignoreMissingTurn(thrown: unknown): undefined {
   const { status } = thrown as SluiceError;
   if (!(thrown instanceof Error && (status === 404 || status === 410))) throw thrown;
 }
 
 /** @param onEnd called when nothing more is read. `isWhole` says whether all chunks were read */
-function toStream(chunks: ChunkStream, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
+function toReadableStream(chunks: ChunkGenerator, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
       try {

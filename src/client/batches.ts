@@ -1,13 +1,13 @@
-import type { PathBelow, ServedPath } from '../edge/answers.ts';
-import { isRetryable, isTransient } from './errors.ts';
-import { readLines } from './lines.ts';
-import { pause, pauseBeforeAttempt } from './pause.ts';
+import type { PathRemainderBelow, ServedRoutePath } from '../edge/answers.ts';
+import { isRetryable, isSafeToRetryRead } from './errors.ts';
+import { readJsonLines } from './lines.ts';
+import { computeBackoffMs, sleepUntilPageReturn } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
-import { MAX_PAUSE_MS, retryPatiently } from './retry-patiently.ts';
+import { MAX_PAUSE_MS, retryWithBackoff } from './retry-patiently.ts';
 import { createConnectionError, createIdempotencyKey, encodePathSegment, type Transport } from './transport.ts';
 
 const BATCHES_BASE_PATH = '/v1/messages/batches';
-const batchPath = (id: string, rest: PathBelow<'/v1/messages/batches/:id'> = ''): ServedPath =>
+const buildBatchPath = (id: string, rest: PathRemainderBelow<'/v1/messages/batches/:id'> = ''): ServedRoutePath =>
   `${BATCHES_BASE_PATH}/${encodePathSegment(id)}${rest}`;
 
 /** After this many failures in a row, waiting is given up. That takes about eight minutes while the machine is awake. */
@@ -30,9 +30,9 @@ export interface BatchWaitOptions extends BatchOptions {
 }
 
 /** Makes the calls for the account's batches: many requests that go up together, at half price. */
-export function createBatchCalls(transport: Transport) {
+export function createBatchesClient(transport: Transport) {
   const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
-    transport.json(batchPath(id), { signal });
+    transport.requestJson(buildBatchPath(id), { signal });
 
   return {
     /**
@@ -50,8 +50,9 @@ export function createBatchCalls(transport: Transport) {
       { signal, idempotencyKey = createIdempotencyKey() }: BatchCreateOptions = {},
     ): Promise<Batch> {
       const headers = { 'idempotency-key': idempotencyKey };
-      const send = () => transport.json<Batch>(BATCHES_BASE_PATH, { method: 'POST', body: batch, headers, signal });
-      return retryPatiently(send, isRetryable, MAX_CREATE_RETRIES, signal);
+      const sendBatch = () =>
+        transport.requestJson<Batch>(BATCHES_BASE_PATH, { method: 'POST', body: batch, headers, signal });
+      return retryWithBackoff(sendBatch, isRetryable, MAX_CREATE_RETRIES, signal);
     },
     /**
      * Returns the maximum cost of a batch, and whether the account's budget covers it. Nothing is sent to Claude.
@@ -59,7 +60,7 @@ export function createBatchCalls(transport: Transport) {
      * @example show(await sluice.batches.dryRun({ requests }));
      */
     dryRun: (batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> =>
-      transport.json(BATCHES_BASE_PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
+      transport.requestJson(BATCHES_BASE_PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
     /** Gets a batch. @example show((await sluice.batches.retrieve(batch.id)).processing_status); */
     retrieve,
     /**
@@ -70,7 +71,7 @@ export function createBatchCalls(transport: Transport) {
      */
     async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
       for (let query = page; ; ) {
-        const { data, has_more, last_id } = await transport.json<Page<Batch>>(BATCHES_BASE_PATH, { query });
+        const { data, has_more, last_id } = await transport.requestJson<Page<Batch>>(BATCHES_BASE_PATH, { query });
         yield* data;
         if (!has_more || last_id === null) return;
         query = { ...page, after_id: last_id };
@@ -83,9 +84,9 @@ export function createBatchCalls(transport: Transport) {
      * const { id } = await sluice.batches.create({ requests });
      * show((await sluice.batches.cancel(id)).processing_status);
      */
-    cancel: (id: string): Promise<Batch> => transport.json(batchPath(id, '/cancel'), { method: 'POST' }),
+    cancel: (id: string): Promise<Batch> => transport.requestJson(buildBatchPath(id, '/cancel'), { method: 'POST' }),
     /** Deletes a batch that has ended. @example await sluice.batches.delete(batch.id); */
-    delete: (id: string): Promise<BatchDeletion> => transport.json(batchPath(id), { method: 'DELETE' }),
+    delete: (id: string): Promise<BatchDeletion> => transport.requestJson(buildBatchPath(id), { method: 'DELETE' }),
     /**
      * Yields the results of an ended batch as they come, in any order.
      *
@@ -96,8 +97,8 @@ export function createBatchCalls(transport: Transport) {
     async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
       const { request_counts } = await retrieve(id, { signal });
       let missing = Object.values(request_counts).reduce((sum, count) => sum + count, 0);
-      const response = await transport.send(batchPath(id, '/results'), { signal });
-      for await (const result of readLines<BatchResult>(response, signal)) {
+      const response = await transport.sendRequest(buildBatchPath(id, '/results'), { signal });
+      for await (const result of readJsonLines<BatchResult>(response, signal)) {
         missing -= 1;
         yield result;
       }
@@ -114,18 +115,18 @@ export function createBatchCalls(transport: Transport) {
      */
     async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
       for (let polls = 0; ; polls += 1) {
-        const batch = await retryPatiently(
-          () => transport.jsonWithTimeout<Batch>(batchPath(id), { signal }),
-          isTransient,
+        const batch = await retryWithBackoff(
+          () => transport.requestJsonWithTimeout<Batch>(buildBatchPath(id), { signal }),
+          isSafeToRetryRead,
           MAX_FAILURES,
           signal,
         );
         onProgress?.(batch);
         if (batch.processing_status === 'ended' || batch.unknown !== undefined) return batch;
-        await pause(pauseBeforeAttempt(polls, 0, MAX_PAUSE_MS), signal);
+        await sleepUntilPageReturn(computeBackoffMs(polls, 0, MAX_PAUSE_MS), signal);
       }
     },
   };
 }
 
-export type Batches = ReturnType<typeof createBatchCalls>;
+export type BatchesClient = ReturnType<typeof createBatchesClient>;

@@ -1,35 +1,41 @@
-import type { PathBelow, Segment, ServedPath } from '../edge/answers.ts';
-import { createBatchCalls } from './batches.ts';
-import { createConversationCalls } from './conversations.ts';
+import type { EscapedPathSegment, PathRemainderBelow, ServedRoutePath } from '../edge/answers.ts';
+import { createBatchesClient } from './batches.ts';
+import { createConversationsClient } from './conversations.ts';
 import type {
   AgentPut,
   BackgroundRequest,
-  Classified,
   ClassifierPut,
   ClassifyRequest,
+  ClassifyResponse,
   ConversationTurn,
-  CountAnswer,
   CountRequest,
   EvaluateRequest,
   Evaluation,
   ListedRequest,
+  ListRequestsOptions,
   MessageRequest,
-  NamedRow,
+  NamedResourceRow,
   Page,
   PageRequest,
-  PrefixAnswer,
   PrefixPut,
-  RequestsRequest,
+  PrefixResponse,
   StoredAgent,
   StoredClassifier,
   StoredPrefix,
+  TokenCountResponse,
   UsageReport,
   UsageRequest,
   VersionRow,
 } from './requests.ts';
 import { Run, type RunRequest } from './run.ts';
-import { MessageStream, type StreamOptions } from './stream.ts';
-import { type Call, type ClientOptions, createIdempotencyKey, encodePathSegment, Transport } from './transport.ts';
+import { MessageStream, type MessageStreamOptions } from './stream.ts';
+import {
+  type ClientOptions,
+  createIdempotencyKey,
+  encodePathSegment,
+  type RouteCallOptions,
+  Transport,
+} from './transport.ts';
 
 /** A client of one edge. */
 export type Client = ReturnType<typeof createClient>;
@@ -44,7 +50,7 @@ export type Client = ReturnType<typeof createClient>;
  */
 export function createClient(options: ClientOptions) {
   const transport = new Transport(options);
-  const stream = (request: MessageRequest, streamOptions?: StreamOptions) =>
+  const stream = (request: MessageRequest, streamOptions?: MessageStreamOptions) =>
     new MessageStream(transport, { conversation: request.conversation, body: JSON.stringify(request) }, streamOptions);
   return {
     messages: {
@@ -65,7 +71,7 @@ export function createClient(options: ClientOptions) {
        * show((await sluice.conversations.turn('report', id)).status);
        */
       begin: (request: BackgroundRequest, idempotencyKey = createIdempotencyKey()): Promise<ConversationTurn> =>
-        transport.json('/messages', {
+        transport.requestJson('/messages', {
           method: 'POST',
           body: { ...request, background: true },
           headers: { 'idempotency-key': idempotencyKey },
@@ -77,10 +83,10 @@ export function createClient(options: ClientOptions) {
        * const weather = { name: 'get_weather', input_schema: { type: 'object' as const }, run: () => 'It is sunny.' };
        * show(await sluice.messages.run({ model, max_tokens: 4_096, messages, tools: [weather] }).text());
        */
-      run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
+      run: (request: RunRequest, how?: MessageStreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
-    batches: createBatchCalls(transport),
-    conversations: createConversationCalls(transport),
+    batches: createBatchesClient(transport),
+    conversations: createConversationsClient(transport),
     /**
      * Counts a prompt, and says whether it fits its model and what it costs as input.
      *
@@ -88,11 +94,11 @@ export function createClient(options: ClientOptions) {
      * const { input_tokens, fits } = await sluice.countTokens({ model, messages });
      * show(input_tokens, fits);
      */
-    countTokens: (request: CountRequest): Promise<CountAnswer> =>
-      transport.json('/count-tokens', { method: 'POST', body: request }),
-    agents: createStoredCalls<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
+    countTokens: (request: CountRequest): Promise<TokenCountResponse> =>
+      transport.requestJson('/count-tokens', { method: 'POST', body: request }),
+    agents: createStoredResourceClient<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
     prefixes: {
-      ...createStoredCalls<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
+      ...createStoredResourceClient<PrefixPut, PrefixResponse, StoredPrefix>(transport, '/prefixes'),
     },
     /**
      * Labels one text, or several texts in one request. With a `schema` the result has the whole object as `output`.
@@ -102,10 +108,10 @@ export function createClient(options: ClientOptions) {
      * const { label } = await sluice.classify({ labels: ['praise', 'complaint'], input: 'It broke at once.' });
      * show(label);
      */
-    classify: <R extends ClassifyRequest>(request: R): Promise<Classified<R>> =>
-      transport.json('/classify', { method: 'POST', body: request }),
+    classify: <R extends ClassifyRequest>(request: R): Promise<ClassifyResponse<R>> =>
+      transport.requestJson('/classify', { method: 'POST', body: request }),
     classifiers: {
-      ...createStoredCalls<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
+      ...createStoredResourceClient<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
       /**
        * Evaluates a classifier, or several candidates, on examples whose labels are known.
        *
@@ -114,7 +120,7 @@ export function createClient(options: ClientOptions) {
        * show(await sluice.classifiers.evaluate('tickets', { examples }));
        */
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
-        transport.json(`/classifiers/${encodePathSegment(name)}/evaluate`, { method: 'POST', body: request }),
+        transport.requestJson(`/classifiers/${encodePathSegment(name)}/evaluate`, { method: 'POST', body: request }),
     },
     /**
      * Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars.
@@ -123,10 +129,10 @@ export function createClient(options: ClientOptions) {
      * const { data } = await sluice.usage({ group_by: 'conversation' });
      * for (const { key, cost_usd } of data) show(key, cost_usd);
      */
-    usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
+    usage: (request?: UsageRequest): Promise<UsageReport> => transport.requestJson('/usage', { query: request }),
     /** Lists the rows of the ledger, one for each request, newest first. @example show(await sluice.requests({ limit: 5 })); */
-    requests: (page?: PageRequest & RequestsRequest): Promise<Page<ListedRequest> & { account: string | null }> =>
-      transport.json('/usage/requests', { query: page }),
+    requests: (page?: PageRequest & ListRequestsOptions): Promise<Page<ListedRequest> & { account: string | null }> =>
+      transport.requestJson('/usage/requests', { query: page }),
     /**
      * Calls any other route of the edge.
      *
@@ -135,15 +141,18 @@ export function createClient(options: ClientOptions) {
      * const response = await sluice.fetch('/models');
      * show(await response.json());
      */
-    fetch: (path: string, call?: Call): Promise<Response> => transport.send(path, call),
+    fetch: (path: string, call?: RouteCallOptions): Promise<Response> => transport.sendRequest(path, call),
   };
 }
 
 /** Makes the calls for things that are stored by name, in versions that never change. */
-function createStoredCalls<Put, Answer, Stored>(transport: Transport, path: '/agents' | '/classifiers' | '/prefixes') {
+function createStoredResourceClient<Put, Answer, Stored>(
+  transport: Transport,
+  path: '/agents' | '/classifiers' | '/prefixes',
+) {
   // The `@` before a version is not encoded.
-  const at = (name: string, rest: PathBelow<'/agents/:name'> = ''): ServedPath =>
-    `${path}/${encodePathSegment(name).replace('%40', '@') as Segment}${rest}`;
+  const buildResourcePath = (name: string, rest: PathRemainderBelow<'/agents/:name'> = ''): ServedRoutePath =>
+    `${path}/${encodePathSegment(name).replace('%40', '@') as EscapedPathSegment}${rest}`;
   return {
     /**
      * Stores a new version, or points the name to a stored one.
@@ -154,17 +163,17 @@ function createStoredCalls<Put, Answer, Stored>(transport: Transport, path: '/ag
      * show(version);
      */
     put: (name: string, value: Put & { pinned?: string[] }): Promise<Answer> =>
-      transport.json(at(name), { method: 'PUT', body: value }),
+      transport.requestJson(buildResourcePath(name), { method: 'PUT', body: value }),
     /** Lists them in the order of their names. @example for (const { name } of (await sluice.prefixes.list()).data) show(name); */
-    list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json(path, { query: page }),
+    list: (page?: PageRequest): Promise<Page<NamedResourceRow>> => transport.requestJson(path, { query: page }),
     /** Gets one version. @param ref `name` or `name@version` @example show(await sluice.classifiers.get('tickets')); */
-    get: (ref: string): Promise<Stored> => transport.json(at(ref)),
+    get: (ref: string): Promise<Stored> => transport.requestJson(buildResourcePath(ref)),
     /** Lists the versions of a name, newest first. @example show((await sluice.agents.versions('editor')).data); */
     versions: (name: string, page?: PageRequest): Promise<Page<VersionRow>> =>
-      transport.json(at(name, '/versions'), { query: page }),
+      transport.requestJson(buildResourcePath(name, '/versions'), { query: page }),
     /** Deletes a name with its versions. @example await sluice.prefixes.delete('manual'); */
     delete: async (name: string): Promise<void> => {
-      await transport.send(at(name), { method: 'DELETE' });
+      await transport.sendRequest(buildResourcePath(name), { method: 'DELETE' });
     },
     /**
      * Takes a version back from everybody, also from the conversations that hold it.
@@ -177,7 +186,9 @@ function createStoredCalls<Put, Answer, Stored>(transport: Transport, path: '/ag
      */
     withdraw: async (ref: string): Promise<void> => {
       const [name = '', hash = ''] = ref.split('@');
-      await transport.send(at(name, `/versions/${encodePathSegment(hash)}`), { method: 'DELETE' });
+      await transport.sendRequest(buildResourcePath(name, `/versions/${encodePathSegment(hash)}`), {
+        method: 'DELETE',
+      });
     },
   };
 }

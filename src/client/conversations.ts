@@ -1,6 +1,6 @@
-import type { PathBelow, ServedPath } from '../edge/answers.ts';
+import type { PathRemainderBelow, ServedRoutePath } from '../edge/answers.ts';
 import { SluiceError } from './errors.ts';
-import { readLines } from './lines.ts';
+import { readJsonLines } from './lines.ts';
 import type {
   Approval,
   ApprovalDecision,
@@ -13,17 +13,17 @@ import type {
   ConversationRow,
   ConversationsRequest,
   ConversationTurn,
-  HistoryRequest,
+  ListMessagesOptions,
   Page,
 } from './requests.ts';
-import { MessageStream, type StreamOptions } from './stream.ts';
+import { MessageStream, type MessageStreamOptions } from './stream.ts';
 import { encodePathSegment, type Transport } from './transport.ts';
 
-const conversationPath = (id: string, rest: PathBelow<'/conversations/:id'> = ''): ServedPath =>
+const buildConversationPath = (id: string, rest: PathRemainderBelow<'/conversations/:id'> = ''): ServedRoutePath =>
   `/conversations/${encodePathSegment(id)}${rest}`;
 
 /** The conversations of the account. */
-export function createConversationCalls(transport: Transport) {
+export function createConversationsClient(transport: Transport) {
   return {
     /**
      * Creates a conversation, to set defaults for its turns (a first turn also creates one), or with a history: `messages` may be
@@ -36,14 +36,14 @@ export function createConversationCalls(transport: Transport) {
      * show(await sluice.conversations.create({ messages: rows }));
      */
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
-      transport.json('/conversations', { method: 'POST', body: fields }),
+      transport.requestJson('/conversations', { method: 'POST', body: fields }),
     /**
      * Lists the conversations, newest first.
      *
      * @example for (const { id } of (await sluice.conversations.list()).data) show(id);
      */
     list: (page?: ConversationsRequest): Promise<Page<ConversationRow>> =>
-      transport.json('/conversations', { query: page }),
+      transport.requestJson('/conversations', { query: page }),
     /**
      * Gets one conversation: its state, defaults and totals, and the summaries that go up in the place of its oldest messages.
      *
@@ -51,21 +51,21 @@ export function createConversationCalls(transport: Transport) {
      * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');
      * show(cost_usd, summaries.length);
      */
-    get: (id: string): Promise<Conversation> => transport.json(conversationPath(id)),
+    get: (id: string): Promise<Conversation> => transport.requestJson(buildConversationPath(id)),
     /**
      * Changes fields of a conversation. Absent fields stay.
      *
      * @example await sluice.conversations.update('trip', { title: 'Bern' });
      */
     update: (id: string, fields: ConversationPatch): Promise<Conversation> =>
-      transport.json(conversationPath(id), { method: 'PATCH', body: fields }),
+      transport.requestJson(buildConversationPath(id), { method: 'PATCH', body: fields }),
     /** Deletes a conversation. @example await sluice.conversations.delete('trip'); */
     async delete(id: string): Promise<void> {
-      await transport.send(conversationPath(id), { method: 'DELETE' });
+      await transport.sendRequest(buildConversationPath(id), { method: 'DELETE' });
     },
     /** Lists the messages, oldest first. @example show((await sluice.conversations.messages('trip')).data); */
-    messages: (id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> =>
-      transport.json(conversationPath(id, '/messages'), { query: page }),
+    messages: (id: string, page?: ListMessagesOptions): Promise<Page<ConversationMessage>> =>
+      transport.requestJson(buildConversationPath(id, '/messages'), { query: page }),
     /**
      * Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made.
      *
@@ -74,7 +74,7 @@ export function createConversationCalls(transport: Transport) {
      * if (data[0]) show(await sluice.conversations.turn('trip', data[0].turn));
      */
     turn: (id: string, turn: string): Promise<ConversationTurn> =>
-      transport.json(conversationPath(id, `/turns/${encodePathSegment(turn)}`)),
+      transport.requestJson(buildConversationPath(id, `/turns/${encodePathSegment(turn)}`)),
     /**
      * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
      *
@@ -83,7 +83,7 @@ export function createConversationCalls(transport: Transport) {
      * show((await sluice.conversations.cancel('report', id)).status);
      */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
-      transport.json(conversationPath(id, `/turns/${encodePathSegment(turn)}`), { method: 'DELETE' }),
+      transport.requestJson(buildConversationPath(id, `/turns/${encodePathSegment(turn)}`), { method: 'DELETE' }),
     /**
      * Lists the calls that wait for approval. While there are any, the conversation accepts no message. Show people `input_text`: it
      * has each number as the tool gets it, where `input` has rounded long ones.
@@ -92,7 +92,7 @@ export function createConversationCalls(transport: Transport) {
      * for (const { name, input_text } of (await sluice.conversations.approvals('release')).data) show(name, input_text);
      */
     approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
-      transport.json(conversationPath(id, '/approvals'), { query: whose }),
+      transport.requestJson(buildConversationPath(id, '/approvals'), { query: whose }),
     /**
      * Decides on a call that waits for approval.
      *
@@ -108,8 +108,8 @@ export function createConversationCalls(transport: Transport) {
       decision: ApprovalDecision = { decision: 'approve' },
       whose: { account?: string } = {},
     ): Promise<ConversationTurn | Approval> => {
-      const path = conversationPath(id, `/approvals/${encodePathSegment(approval)}`);
-      return transport.json(path, { method: 'POST', body: decision, query: whose });
+      const path = buildConversationPath(id, `/approvals/${encodePathSegment(approval)}`);
+      return transport.requestJson(path, { method: 'POST', body: decision, query: whose });
     },
     /**
      * Follows the running turn from its first event, for example after a reload, or in another window.
@@ -120,7 +120,7 @@ export function createConversationCalls(transport: Transport) {
      * const stream = await sluice.conversations.resume('trip');
      * show(stream ? await stream.text() : 'Nothing runs.');
      */
-    async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
+    async resume(id: string, options?: MessageStreamOptions): Promise<MessageStream | null> {
       const stream = new MessageStream(transport, { conversation: id }, options);
       if (await stream.opened()) return stream;
       // If opening has failed, reading throws its error.
@@ -134,7 +134,7 @@ export function createConversationCalls(transport: Transport) {
      * @example show((await sluice.conversations.stop('trip')).state);
      */
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
-      transport.json(conversationPath(id, '/stop'), { method: 'POST', query: only }),
+      transport.requestJson(buildConversationPath(id, '/stop'), { method: 'POST', query: only }),
     /**
      * Goes back to the state before a message's turn, so that something else can be asked.
      *
@@ -143,14 +143,14 @@ export function createConversationCalls(transport: Transport) {
      * if (data[0]) show((await sluice.conversations.rewind('trip', data[0].id)).turns);
      */
     rewind: (id: string, before: string): Promise<Conversation> =>
-      transport.json(conversationPath(id, '/rewind'), { method: 'POST', body: { before } }),
+      transport.requestJson(buildConversationPath(id, '/rewind'), { method: 'POST', body: { before } }),
     /**
      * Copies a conversation into a new one: all of it, or up to the turn of a message.
      *
      * @example show(await sluice.conversations.fork('trip'));
      */
     fork: (id: string, fields: ConversationFork = {}): Promise<Conversation> =>
-      transport.json(conversationPath(id, '/fork'), { method: 'POST', body: fields }),
+      transport.requestJson(buildConversationPath(id, '/fork'), { method: 'POST', body: fields }),
     /**
      * Exports a conversation: first the conversation itself, then its messages.
      *
@@ -159,8 +159,8 @@ export function createConversationCalls(transport: Transport) {
      * for await (const line of sluice.conversations.export('trip')) show(JSON.stringify(line));
      */
     async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
-      const response = await transport.send(conversationPath(id, '/export'));
-      for await (const row of readLines<ConversationLine | { type: 'end' }>(response)) {
+      const response = await transport.sendRequest(buildConversationPath(id, '/export'));
+      for await (const row of readJsonLines<ConversationLine | { type: 'end' }>(response)) {
         if (row.type === 'end') return;
         yield row;
       }
@@ -169,4 +169,4 @@ export function createConversationCalls(transport: Transport) {
   };
 }
 
-export type Conversations = ReturnType<typeof createConversationCalls>;
+export type ConversationsClient = ReturnType<typeof createConversationsClient>;

@@ -68,7 +68,7 @@ export function isRetryable(thrown: unknown): thrown is SluiceError {
 }
 
 /** @returns whether a question that changes nothing may be asked again, even after a limit or an error of the server */
-export function isTransient(thrown: unknown): thrown is SluiceError {
+export function isSafeToRetryRead(thrown: unknown): thrown is SluiceError {
   if (isRetryable(thrown)) return true;
   if (!(thrown instanceof SluiceError) || thrown.headers?.get('x-should-retry') === 'false') return false;
   return thrown.status === 429 || (thrown.status ?? 0) >= 500;
@@ -78,7 +78,7 @@ export function isTransient(thrown: unknown): thrown is SluiceError {
 export async function readErrorResponse(response: Response): Promise<SluiceError> {
   const { status, headers } = response;
   const text = await response.text().catch(() => '');
-  const { error, request_id }: Partial<ErrorBody> = parse(text) ?? {};
+  const { error, request_id }: Partial<ErrorBody> = parseJsonObject(text) ?? {};
   const seconds = headers.get('retry-after-ms') === null ? 1 : 1_000;
   const wait = headers.get('retry-after-ms') ?? headers.get('retry-after');
   return new SluiceError(error?.type ?? 'api_error', error?.message ?? `The answer was ${status}.`, {
@@ -91,13 +91,13 @@ export async function readErrorResponse(response: Response): Promise<SluiceError
 
 /** @returns the error of an error event's data; undefined if the data is incomplete */
 export function readErrorEvent(data: string, headers: Headers | undefined): SluiceError | undefined {
-  const { error, request_id }: Partial<ErrorBody> = parse(data) ?? {};
+  const { error, request_id }: Partial<ErrorBody> = parseJsonObject(data) ?? {};
   const requestId = headers?.get('sluice-request-id') ?? request_id;
   return error && new SluiceError(error.type, error.message, { requestId, headers });
 }
 
 /** @returns a JSON object; undefined if the text is not one */
-export function parse<T extends object>(text: string): T | undefined {
+export function parseJsonObject<T extends object>(text: string): T | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return typeof value === 'object' && value !== null ? (value as T) : undefined;

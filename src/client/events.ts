@@ -8,7 +8,7 @@ export interface ServerSentEvent {
 }
 
 /** @returns the number n of an event's id `<turn>-<n>`; undefined for another id */
-export function eventNumber(id: string | undefined): number | undefined {
+export function parseEventNumber(id: string | undefined): number | undefined {
   const [, digits] = /-(\d+)$/.exec(id ?? '') ?? [];
   return digits === undefined ? undefined : Number(digits);
 }
@@ -31,7 +31,7 @@ export function createEventReader(
   let data: string[] = [];
   let comment: string | undefined;
   let remark: string | undefined;
-  const handleLine = (line: string) => {
+  const parseEventLine = (line: string) => {
     if (line === '') {
       if (comment !== undefined) onComment(comment);
       if (data.length > 0) onEvent({ id, event, data: data.join('\n'), remark });
@@ -55,6 +55,6 @@ export function createEventReader(
     if (!text.includes('\n')) return;
     const lines = parts.join('').split('\n');
     parts = [lines.pop() ?? ''];
-    for (const line of lines) handleLine(line.endsWith('\r') ? line.slice(0, -1) : line);
+    for (const line of lines) parseEventLine(line.endsWith('\r') ? line.slice(0, -1) : line);
   };
 }

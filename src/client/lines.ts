@@ -1,4 +1,4 @@
-import { parse, UnreadableError } from './errors.ts';
+import { parseJsonObject, UnreadableError } from './errors.ts';
 import { createConnectionError } from './transport.ts';
 
 /**
@@ -6,7 +6,7 @@ import { createConnectionError } from './transport.ts';
  *
  * @throws SluiceError `connection_error` if the connection breaks, a line is incomplete, or `fetch` gives no stream; `closed` if the signal is aborted
  */
-export async function* readLines<T extends object>(
+export async function* readJsonLines<T extends object>(
   { body, headers }: Response,
   signal?: AbortSignal,
 ): AsyncGenerator<T, void, void> {
@@ -15,7 +15,7 @@ export async function* readLines<T extends object>(
   const decoder = new TextDecoder();
   let rest = '';
   const parseRow = (line: string): T => {
-    const row = parse<T>(line);
+    const row = parseJsonObject<T>(line);
     if (!row) throw new Error('a line was cut');
     return row;
   };

@@ -1,7 +1,7 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import { parse } from './errors.ts';
+import { parseJsonObject } from './errors.ts';
 
-type Fields = Record<string, unknown>;
+type JsonFields = Record<string, unknown>;
 
 /** Builds a message from its events. Blocks and deltas of unknown kinds are kept as they come. */
 export class MessageBuilder {
@@ -13,7 +13,7 @@ export class MessageBuilder {
     return this.#message;
   }
 
-  apply(event: RawMessageStreamEvent): void {
+  applyEvent(event: RawMessageStreamEvent): void {
     if (event.type === 'message_start') {
       this.#message = { ...event.message, content: [...event.message.content] };
       return;
@@ -27,10 +27,10 @@ export class MessageBuilder {
         this.#partialInputs.delete(event.index);
         break;
       case 'content_block_delta':
-        this.#applyDelta(event.index, message.content[event.index], event.delta as unknown as Fields);
+        this.#applyDelta(event.index, message.content[event.index], event.delta as unknown as JsonFields);
         break;
       case 'content_block_stop': {
-        const input = parse<object>(this.#partialInputs.get(event.index) ?? '');
+        const input = parseJsonObject<object>(this.#partialInputs.get(event.index) ?? '');
         if (input) Object.assign(message.content[event.index] ?? {}, { input });
         break;
       }
@@ -42,9 +42,9 @@ export class MessageBuilder {
     }
   }
 
-  #applyDelta(index: number, block: object | undefined, { type, ...delta }: Fields): void {
+  #applyDelta(index: number, block: object | undefined, { type, ...delta }: JsonFields): void {
     if (!block) return;
-    const fields = block as Fields;
+    const fields = block as JsonFields;
     for (const [name, added] of Object.entries(delta)) {
       const before = fields[name];
       if (type === 'input_json_delta') this.#partialInputs.set(index, (this.#partialInputs.get(index) ?? '') + added);
@@ -58,14 +58,14 @@ export class MessageBuilder {
 /** @returns the tokens of two answers together; of what is no number, that of the later one */
 export function addUsage(before: Message['usage'], later: Message['usage']): Message['usage'] {
   const sums = Object.entries(later).map(([name, value]: [string, unknown]) => {
-    const earlier = (before as unknown as Fields)[name];
+    const earlier = (before as unknown as JsonFields)[name];
     return [name, typeof value === 'number' && typeof earlier === 'number' ? earlier + value : (value ?? earlier)];
   });
   return { ...before, ...(Object.fromEntries(sums) as Message['usage']) };
 }
 
 /** @returns the text of a message, without its other blocks */
-export function textOf(message: Pick<Message, 'content'>): string {
+export function joinMessageText(message: Pick<Message, 'content'>): string {
   return message.content.map((block) => (block.type === 'text' ? block.text : '')).join('');
 }
 

@@ -1,10 +1,10 @@
 const INITIAL_BACKOFF_MS = 250;
 const MAX_BACKOFF_PAUSE_MS = 8_000;
 
-interface VisiblePage {
+interface PageVisibilityTarget {
   addEventListener?(type: string, listener: () => void): void;
   removeEventListener?(type: string, listener: () => void): void;
-  document?: VisiblePage & { visibilityState: string };
+  document?: PageVisibilityTarget & { visibilityState: string };
 }
 
 /**
@@ -14,18 +14,18 @@ interface VisiblePage {
  * @returns a function that ends this
  */
 export function onPageReturn(call: (why: 'online' | 'visible') => void): () => void {
-  const page = globalThis as VisiblePage;
+  const page = globalThis as PageVisibilityTarget;
   const { document } = page;
   if (!document) return () => {};
-  const online = () => call('online');
-  const visible = () => {
+  const onOnline = () => call('online');
+  const onVisible = () => {
     if (document.visibilityState === 'visible') call('visible');
   };
-  page.addEventListener?.('online', online);
-  document.addEventListener?.('visibilitychange', visible);
+  page.addEventListener?.('online', onOnline);
+  document.addEventListener?.('visibilitychange', onVisible);
   return () => {
-    page.removeEventListener?.('online', online);
-    document.removeEventListener?.('visibilitychange', visible);
+    page.removeEventListener?.('online', onOnline);
+    document.removeEventListener?.('visibilitychange', onVisible);
   };
 }
 
@@ -37,23 +37,23 @@ export function onPageReturn(call: (why: 'online' | 'visible') => void): () => v
  * @param mostMs the longest pause
  * @returns milliseconds
  */
-export function pauseBeforeAttempt(attempt: number, leastMs: number, mostMs = MAX_BACKOFF_PAUSE_MS): number {
+export function computeBackoffMs(attempt: number, leastMs: number, mostMs = MAX_BACKOFF_PAUSE_MS): number {
   const most = Math.min(mostMs, INITIAL_BACKOFF_MS * 2 ** attempt);
   return Math.max(leastMs, most * (0.5 + Math.random() / 2));
 }
 
 /** Waits, and no longer once the page is online or visible again. */
-export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
+export async function sleepUntilPageReturn(ms: number, signal?: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
-    const end = () => {
+    const endPause = () => {
       clearTimeout(timer);
       forget();
-      signal?.removeEventListener('abort', end);
+      signal?.removeEventListener('abort', endPause);
       resolve();
     };
-    const timer = setTimeout(end, ms);
-    const forget = onPageReturn(end);
-    signal?.addEventListener('abort', end);
-    if (signal?.aborted) end();
+    const timer = setTimeout(endPause, ms);
+    const forget = onPageReturn(endPause);
+    signal?.addEventListener('abort', endPause);
+    if (signal?.aborted) endPause();
   });
 }

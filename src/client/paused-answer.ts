@@ -9,7 +9,7 @@ const MAX_CONTINUATIONS = 10;
  * Shows the parts of an answer as one message. The API pauses an answer whose own tools take long, and goes on with it when it
  * gets it back.
  */
-export class PausedAnswer {
+export class PausedAnswerMerger {
   /** The part that comes now. */
   #part = new MessageBuilder();
   /** The usage of the parts before it. */
@@ -23,13 +23,13 @@ export class PausedAnswer {
   #openBlock: number | undefined;
 
   /** The part that comes now, as far as it has come. */
-  get part(): ReceivedAnswer {
+  get currentPart(): ReceivedAnswer {
     return { message: this.#part.message, openBlock: this.#openBlock };
   }
 
   /** Takes an event of the part that comes now. @returns the events of the whole answer that are told for it */
-  apply(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
-    this.#part.apply(event);
+  applyEvent(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
+    this.#part.applyEvent(event);
     if (event.type === 'content_block_start') this.#openBlock = event.index;
     if (event.type === 'content_block_stop') this.#openBlock = undefined;
     if (event.type === 'message_start') return this.#earlierUsage ? [] : [event];
@@ -43,7 +43,7 @@ export class PausedAnswer {
   }
 
   /** @returns the content that is sent back; undefined where the part was not paused, or has gone on too often */
-  get content(): Message['content'] | undefined {
+  get contentToContinue(): Message['content'] | undefined {
     return this.#heldEvents.length > 0 ? this.#part.message?.content : undefined;
   }
 
@@ -53,7 +53,7 @@ export class PausedAnswer {
   }
 
   /** Begins the next part, which is asked for now. */
-  beginPart(): void {
+  beginNextPart(): void {
     const { message } = this.#part;
     if (!message) return;
     this.#earlierUsage = this.#earlierUsage ? addUsage(this.#earlierUsage, message.usage) : message.usage;

@@ -1,4 +1,4 @@
-import { isTransient, parse, SluiceError } from './errors.ts';
+import { isSafeToRetryRead, parseJsonObject, SluiceError } from './errors.ts';
 
 /** How long a token that could not be replaced is used before the next try, in milliseconds. */
 const RENEWAL_RETRY_MS = 5_000;
@@ -14,7 +14,7 @@ interface TokenClaims {
   session?: { end: number };
 }
 
-interface HeldToken {
+interface CachedToken {
   token: string;
   /** From when on it is replaced, in milliseconds since 1970; NaN for a token that does not say when it ends. */
   due: number;
@@ -35,7 +35,7 @@ interface HeldToken {
 export class RenewingToken {
   readonly #getToken: GetToken;
   readonly #renew: (token: string) => Promise<string>;
-  #current: Promise<HeldToken> | undefined;
+  #current: Promise<CachedToken> | undefined;
 
   /** @param renew asks the edge for the next token of a session */
   constructor(getToken: GetToken, renew: (token: string) => Promise<string>) {
@@ -53,17 +53,19 @@ export class RenewingToken {
    * show((await token.get()) === (await token.get()));
    */
   async get(refused?: string): Promise<string> {
-    const current = this.#current ?? this.#setCurrent(this.#fetchToken());
+    const current = this.#current ?? this.#setCurrentToken(this.#fetchToken());
     const held = await current;
     const isRefused = held.token === refused;
     if (!isRefused && !(Date.now() >= held.due)) return held.token;
     // Another request may have replaced it already.
     const isOurs = this.#current === current;
-    const next = isOurs ? this.#setCurrent(isRefused ? this.#fetchToken() : this.#replace(held)) : this.#current;
-    return (await (next ?? this.#setCurrent(this.#fetchToken()))).token;
+    const next = isOurs
+      ? this.#setCurrentToken(isRefused ? this.#fetchToken() : this.#replaceToken(held))
+      : this.#current;
+    return (await (next ?? this.#setCurrentToken(this.#fetchToken()))).token;
   }
 
-  #setCurrent(coming: Promise<HeldToken>): Promise<HeldToken> {
+  #setCurrentToken(coming: Promise<CachedToken>): Promise<CachedToken> {
     this.#current = coming;
     // If there is none, the next request tries again.
     coming.catch(() => {
@@ -72,9 +74,9 @@ export class RenewingToken {
     return coming;
   }
 
-  async #fetchToken(): Promise<HeldToken> {
+  async #fetchToken(): Promise<CachedToken> {
     try {
-      return parseHeld(await this.#getToken());
+      return parseTokenLifetime(await this.#getToken());
     } catch (cause) {
       if (cause instanceof SluiceError) throw cause;
       const reason = cause instanceof Error ? ` (${cause.message})` : '';
@@ -82,11 +84,11 @@ export class RenewingToken {
     }
   }
 
-  async #replace(held: HeldToken): Promise<HeldToken> {
+  async #replaceToken(held: CachedToken): Promise<CachedToken> {
     try {
-      return held.isRenewable ? parseHeld(await this.#renew(held.token)) : await this.#fetchToken();
+      return held.isRenewable ? parseTokenLifetime(await this.#renew(held.token)) : await this.#fetchToken();
     } catch (thrown) {
-      if (held.isRenewable && !isTransient(thrown)) return await this.#fetchToken();
+      if (held.isRenewable && !isSafeToRetryRead(thrown)) return await this.#fetchToken();
       if (Date.now() >= held.end) throw thrown;
       // It holds a while yet.
       return { ...held, due: Date.now() + RENEWAL_RETRY_MS };
@@ -100,7 +102,7 @@ export class RenewingToken {
  *
  * @throws SluiceError `authentication_error` that says what it is in place of a token; its text is not told, it may be a secret
  */
-export function checkToken(text: unknown): string {
+export function validateTokenText(text: unknown): string {
   const token = typeof text === 'string' ? text.trim() : '';
   if (CREDENTIAL_PATTERN.test(token)) return token;
   const it =
@@ -114,8 +116,8 @@ export function checkToken(text: unknown): string {
  * wrong, only the times of its issuer are compared. An expired token cannot be renewed, so that is done early: somebody who
  * thinks for half of its life does not lose the session.
  */
-function parseHeld(text: unknown): HeldToken {
-  const token = checkToken(text);
+function parseTokenLifetime(text: unknown): CachedToken {
+  const token = validateTokenText(text);
   const now = Date.now();
   const { exp = Number.NaN, iat = Number.NaN, session } = parseClaims(token);
   const left = exp * 1_000 - now;
@@ -129,7 +131,7 @@ function parseHeld(text: unknown): HeldToken {
 function parseClaims(token: string): TokenClaims {
   const [, claims = ''] = token.split('.');
   try {
-    return parse<TokenClaims>(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) ?? {};
+    return parseJsonObject<TokenClaims>(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) ?? {};
   } catch {
     return {};
   }

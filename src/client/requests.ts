@@ -17,13 +17,12 @@ import type {
   ClassifyAnswer,
   ConversationPatch,
   ConversationRow,
-  CountAnswer,
   classifierContent,
   classifyRequest,
   classifyResults,
   conversationReport,
   createConversation,
-  createList,
+  createListResponse,
   decisionRequest,
   deletedBatch,
   evaluateRequest,
@@ -33,17 +32,18 @@ import type {
   ListedRequest,
   MessageBatch,
   messageRow,
-  NamedRow,
+  NamedResourceRow,
   PluginRowFields,
-  PrefixAnswer,
+  PrefixResponse,
   putAgent,
   putClassifier,
   putPrefix,
   runLimits,
   runSchema,
+  TokenCountResponse,
   turnReport,
-  UsageGroup,
   UsageReport,
+  UsageReportGrouping,
   VersionRow,
   workerRunSchema,
   z,
@@ -53,17 +53,17 @@ export type {
   ClassifyAnswer,
   ConversationPatch,
   ConversationRow,
-  CountAnswer,
   LedgerRow,
   ListedRequest,
-  NamedRow,
-  PrefixAnswer,
+  NamedResourceRow,
+  PrefixResponse,
+  TokenCountResponse,
   UsageReport,
   VersionRow,
 };
 
 /** The fields with which Sluice extends the Messages API. */
-interface Extension {
+interface SluiceRequestFields {
   /** The conversation that keeps the history, so that only new messages are sent. It begins with its first turn. */
   conversation?: string;
   /** `name` or `name@version`: the stored beginning of the prompt. */
@@ -78,15 +78,16 @@ interface Extension {
   show?: 'all' | 'text';
 }
 
-type AnyRun = 'worker' | z.input<typeof workerRunSchema | typeof runSchema | typeof agentRunSchema>;
+type ToolRunTarget = 'worker' | z.input<typeof workerRunSchema | typeof runSchema | typeof agentRunSchema>;
 
 /**
  * A tool that the edge calls itself: at a URL, by its name in the edge's own code, or as the task of an agent. The last two bring
  * what is left out.
  */
 export type EdgeTool =
-  | (Tool & { run: AnyRun })
-  | (Partial<Tool> & Pick<Tool, 'name'> & { run: Extract<AnyRun, string | { worker: true } | { agent: string }> });
+  | (Tool & { run: ToolRunTarget })
+  | (Partial<Tool> &
+      Pick<Tool, 'name'> & { run: Extract<ToolRunTarget, string | { worker: true } | { agent: string }> });
 
 /** A tool that these types do not know, as of a beta. */
 export interface UnknownTool {
@@ -101,7 +102,7 @@ export interface RequestMessage extends Pick<MessageParam, 'role'> {
 }
 
 /** What is not known here goes up as it is. */
-interface UnknownMembers {
+interface UntypedRequestFields {
   [member: string]: unknown;
 }
 
@@ -109,20 +110,20 @@ interface UnknownMembers {
 export type RunLimits = z.input<typeof runLimits>;
 
 /** The members of a request that are known. */
-export interface KnownMembers
+export interface TypedRequestFields
   extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream' | 'tools' | 'messages'>,
     Partial<Pick<MessageCreateParamsBase, 'model' | 'max_tokens'>>,
     RunLimits,
-    Extension {
+    SluiceRequestFields {
   messages: RequestMessage[];
   tools?: (ToolUnion | EdgeTool | UnknownTool)[];
 }
 
 /** A request to the Messages API; a conversation, a prefix or an agent may give the model and `max_tokens`. */
-export type MessageRequest = KnownMembers & UnknownMembers;
+export type MessageRequest = TypedRequestFields & UntypedRequestFields;
 
 /** A request for a turn that nobody waits for. */
-export interface BackgroundRequest extends KnownMembers, UnknownMembers {
+export interface BackgroundRequest extends TypedRequestFields, UntypedRequestFields {
   conversation: string;
   /** Whether it goes up again after a crash of the edge, though it may have run: then each try is paid. */
   retry?: boolean;
@@ -133,9 +134,9 @@ export interface BackgroundRequest extends KnownMembers, UnknownMembers {
 export interface CountRequest
   extends Omit<MessageCountTokensParams, 'model' | 'tools' | 'messages'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
-    Pick<Extension, 'conversation' | 'prefix' | 'agent'>,
-    Pick<KnownMembers, 'messages' | 'tools'>,
-    UnknownMembers {}
+    Pick<SluiceRequestFields, 'conversation' | 'prefix' | 'agent'>,
+    Pick<TypedRequestFields, 'messages' | 'tools'>,
+    UntypedRequestFields {}
 
 /** A call of the edge, as an answer shows it. */
 export interface EdgeCall {
@@ -147,7 +148,7 @@ export interface EdgeCall {
 }
 
 /** The result of a call of the edge: a list of texts. An image is shown as its kind and size. */
-export interface EdgeResult {
+export interface EdgeToolResultBlock {
   type: 'mcp_tool_result';
   tool_use_id: string;
   is_error: boolean;
@@ -158,7 +159,7 @@ export interface EdgeResult {
 export interface BatchItem {
   /** 1 to 64 letters, digits, `_` and `-`, once in a batch: its result has the same. */
   custom_id: string;
-  params: Omit<KnownMembers, 'conversation'> & UnknownMembers;
+  params: Omit<TypedRequestFields, 'conversation'> & UntypedRequestFields;
 }
 
 export interface BatchRequest {
@@ -192,7 +193,7 @@ export interface ConversationsRequest extends PageRequest {
   parent?: string;
 }
 
-export interface HistoryRequest extends PageRequest {
+export interface ListMessagesOptions extends PageRequest {
   /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;
   /** `empty`: a conversation that does not exist yet has no messages, and is no error. */
@@ -201,7 +202,7 @@ export interface HistoryRequest extends PageRequest {
   view?: 'stored' | 'shown';
 }
 
-export type Page<T> = ReturnType<typeof createList<T>>;
+export type Page<T> = ReturnType<typeof createListResponse<T>>;
 
 export type ConversationCreation = z.input<typeof createConversation>;
 export type ConversationFork = z.input<typeof forkRequest>;
@@ -221,13 +222,13 @@ export type AgentPut = z.input<(typeof putAgent)['fields']> | z.input<(typeof pu
 /** A version as it is stored: of tools with `run` only those of its owner with the scope `tools`, and admins, see where they are. */
 export type StoredAgent = AgentContent;
 export type PrefixPut = z.input<(typeof putPrefix)['fields']> | z.input<(typeof putPrefix)['pointer']>;
-export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
-  Pick<NamedRow, 'owner'> &
+export type StoredPrefix = Pick<PrefixResponse, 'type' | 'name' | 'version'> &
+  Pick<NamedResourceRow, 'owner'> &
   z.output<(typeof putPrefix)['fields']>;
 
 export type ClassifyRequest = Omit<z.input<typeof classifyRequest>, 'stream' | 'batch' | 'deliver_url'>;
 /** The answer to a request: one for `input`, a list of results for `inputs`. */
-export type Classified<R extends ClassifyRequest> = R extends { inputs: object }
+export type ClassifyResponse<R extends ClassifyRequest> = R extends { inputs: object }
   ? z.output<typeof classifyResults>
   : ClassifyAnswer;
 export type ClassifierPut = z.input<(typeof putClassifier)['fields']> | z.input<(typeof putClassifier)['pointer']>;
@@ -239,7 +240,7 @@ export type Evaluation = z.output<typeof evaluationReport>;
 export interface UsageRequest {
   from?: string;
   to?: string;
-  group_by?: UsageGroup;
+  group_by?: UsageReportGrouping;
   /** Only this one of what is grouped by. */
   key?: string;
   /** How many are listed at most. The total is that of all. */
@@ -251,7 +252,7 @@ export interface UsageRequest {
 }
 
 /** Which rows of the ledger are listed: all, those that failed, or in place of them what a limit has refused, with its reasons. */
-export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
+export interface ListRequestsOptions extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
   /** An admin who names no account gets those of all. */
   outcome?: 'refused' | 'failed';
   /** Only those with the credential of this jti. */

@@ -1,11 +1,11 @@
 import type { SluiceError } from './errors.ts';
-import { pause, pauseBeforeAttempt } from './pause.ts';
+import { computeBackoffMs, sleepUntilPageReturn } from './pause.ts';
 
 /** The longest pause between two tries, unless the edge asks for a longer one. */
 export const MAX_PAUSE_MS = 30_000;
 
 /** Does some work again while it fails in a way that may pass, with pauses. */
-export async function retryPatiently<T>(
+export async function retryWithBackoff<T>(
   work: () => Promise<T>,
   mayPassAway: (thrown: unknown) => thrown is SluiceError,
   most: number,
@@ -16,7 +16,7 @@ export async function retryPatiently<T>(
       return await work();
     } catch (thrown) {
       if (!mayPassAway(thrown) || failures >= most) throw thrown;
-      await pause(pauseBeforeAttempt(failures, (thrown.retryAfter ?? 0) * 1_000, MAX_PAUSE_MS), signal);
+      await sleepUntilPageReturn(computeBackoffMs(failures, (thrown.retryAfter ?? 0) * 1_000, MAX_PAUSE_MS), signal);
     }
   }
 }

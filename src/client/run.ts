@@ -1,8 +1,8 @@
 import type { Message, Tool, ToolResultBlockParam, ToolUseBlock } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
-import type { KnownMembers, MessageRequest, RequestMessage } from './requests.ts';
-import { SdkReader } from './sdk-reader.ts';
-import type { MessageStream, StreamOptions } from './stream.ts';
+import type { MessageRequest, RequestMessage, TypedRequestFields } from './requests.ts';
+import { SdkStyleStreamReader } from './sdk-reader.ts';
+import type { MessageStream, MessageStreamOptions } from './stream.ts';
 
 type Awaitable<T> = T | Promise<T>;
 
@@ -22,9 +22,9 @@ export interface RunnableTool extends Tool, ToolHandler {
   name: string;
 }
 
-type ToolDefinitions = NonNullable<KnownMembers['tools']>;
+type ToolDefinitions = NonNullable<TypedRequestFields['tools']>;
 
-interface RunOptions extends Omit<KnownMembers, 'tools' | 'agent'> {
+interface RunOptions extends Omit<TypedRequestFields, 'tools' | 'agent'> {
   /**
    * The most requests (10). The last one forbids tool calls, so that a run ends with an answer. With an agent, which decides
    * that itself, a run may end with calls: their results are `owed`.
@@ -47,16 +47,16 @@ interface RunWithTools extends RunOptions {
 }
 
 /** A run of a stored agent, which defines its tools: none are sent, so a restricted token may begin it. */
-interface RunOfAgent extends RunOptions {
+interface AgentRunRequest extends RunOptions {
   agent: string;
   /** Handlers of the agent's tools that have no `run`. */
   tools: ToolHandler[];
 }
 
-export type RunRequest = RunWithTools | RunOfAgent;
+export type RunRequest = RunWithTools | AgentRunRequest;
 
 /** One request of a run, and the results of its tools. */
-export interface Step {
+export interface RunStep {
   message: Message;
   results: ToolResultBlockParam[];
   /** The cost in US dollars; undefined if the edge did not say. */
@@ -74,22 +74,26 @@ export interface Step {
  * for await (const text of run.textDeltas()) show(text);
  * show(run.costUsd, run.steps.length);
  */
-export class Run extends SdkReader {
+export class Run extends SdkStyleStreamReader {
   /** The turns that have ended. */
-  readonly steps: Step[] = [];
+  readonly steps: RunStep[] = [];
   readonly #startTurn: (request: MessageRequest) => MessageStream;
   #stream: MessageStream | undefined;
   #isOver = false;
   #unsentResults: ToolResultBlockParam[] = [];
 
-  constructor(begin: (request: MessageRequest) => MessageStream, request: RunRequest, options: StreamOptions = {}) {
+  constructor(
+    begin: (request: MessageRequest) => MessageStream,
+    request: RunRequest,
+    options: MessageStreamOptions = {},
+  ) {
     super();
     this.#startTurn = begin;
-    const forget = this.closeOn(options.signal);
-    void this.#run(request)
+    const forget = this.closeOnAbort(options.signal);
+    void this.#runToolLoop(request)
       .then(
-        () => this.feed.end(),
-        (error: unknown) => this.feed.end(error),
+        () => this.feed.endFeed(),
+        (error: unknown) => this.feed.endFeed(error),
       )
       .finally(forget);
   }
@@ -125,7 +129,7 @@ export class Run extends SdkReader {
     await this.#stream?.stop();
   }
 
-  async #run({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
+  async #runToolLoop({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
     // JSON leaves out what is undefined.
     const definitions = (rest.agent === undefined
       ? tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool))
@@ -138,11 +142,11 @@ export class Run extends SdkReader {
       this.#stream = stream;
       for await (const event of stream) {
         this.#unsentResults = [];
-        this.feed.push(event);
+        this.feed.pushItem(event);
       }
       if (stream.message === undefined || stream.message.stop_reason === null) return;
       const message = await stream.finalMessage();
-      const step: Step = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
+      const step: RunStep = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
       this.steps.push(step);
       const answer: RequestMessage = { role: 'assistant', content: message.content };
       if (message.stop_reason === 'tool_use') {

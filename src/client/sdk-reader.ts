@@ -1,15 +1,15 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import { textOf } from './message.ts';
+import { joinMessageText } from './message.ts';
 
 /** Reads an answer in the ways of the official SDK's streams: event by event, as text, or complete at its end. */
-export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> {
-  protected readonly feed = new Feed<RawMessageStreamEvent>();
+export abstract class SdkStyleStreamReader implements AsyncIterable<RawMessageStreamEvent> {
+  protected readonly feed = new ReplayableFeed<RawMessageStreamEvent>();
 
   /** Stops listening. */
   abstract close(): void;
 
   /** Closes it when the signal is aborted. @returns a function that ends this */
-  protected closeOn(signal: AbortSignal | undefined): () => void {
+  protected closeOnAbort(signal: AbortSignal | undefined): () => void {
     const close = () => this.close();
     if (signal?.aborted) close();
     signal?.addEventListener('abort', close);
@@ -22,7 +22,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /** Yields the events. Leaving the loop before the end calls `close()`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
     try {
-      yield* this.feed.read();
+      yield* this.feed.readItems();
     } finally {
       if (!this.feed.isEnded) this.close();
     }
@@ -37,7 +37,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
 
   /** @returns the text of `finalMessage()` @example show(await stream.text()); */
   async text(): Promise<string> {
-    return textOf(await this.finalMessage());
+    return joinMessageText(await this.finalMessage());
   }
 
   /**
@@ -50,13 +50,13 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
    * show(content, stop_reason);
    */
   async finalMessage(): Promise<Message> {
-    for await (const _ of this.feed.read());
+    for await (const _ of this.feed.readItems());
     return this.lastMessage();
   }
 }
 
 /** Keeps items as they come. Any number of readers can read them, each from the first item on. */
-class Feed<T> {
+class ReplayableFeed<T> {
   readonly #items: T[] = [];
   #end: { error: unknown } | undefined;
   #wakeReaders = () => {};
@@ -70,19 +70,19 @@ class Feed<T> {
     return this.#end !== undefined;
   }
 
-  push(item: T): void {
+  pushItem(item: T): void {
     this.#items.push(item);
     this.#notifyReaders();
   }
 
   /** Ends the feed. @param error thrown to its readers, after the last item */
-  end(error?: unknown): void {
+  endFeed(error?: unknown): void {
     this.#end ??= { error };
     this.#notifyReaders();
   }
 
   /** Yields all items, and waits for later ones. @throws the error with which the feed has ended, after the last item */
-  async *read(): AsyncGenerator<T, void, void> {
+  async *readItems(): AsyncGenerator<T, void, void> {
     for (let at = 0; ; at += 1) {
       while (at >= this.#items.length) {
         if (this.#end?.error !== undefined) throw this.#end.error;

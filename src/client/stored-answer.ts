@@ -36,7 +36,7 @@ export async function readStoredAnswer(
   let after_id: string | undefined;
   for (;;) {
     const query = { view: 'shown', if_absent: 'empty', limit: ROWS_PER_PAGE, after_id };
-    const page = await transport.jsonWithTimeout<Page<ConversationMessage>>(
+    const page = await transport.requestJsonWithTimeout<Page<ConversationMessage>>(
       `/conversations/${encodePathSegment(conversation)}/messages`,
       { query, signal },
     );
@@ -64,9 +64,9 @@ export function* createMissingEvents(
       yield {
         type: 'content_block_start',
         index,
-        content_block: emptyBlock(block),
+        content_block: createStartBlock(block),
       } as unknown as RawMessageStreamEvent;
-    for (const delta of deltas ?? findMissingDeltas(block, emptyBlock(block)) ?? [])
+    for (const delta of deltas ?? findMissingDeltas(block, createStartBlock(block)) ?? [])
       yield { type: 'content_block_delta', index, delta } as RawMessageStreamEvent;
     yield { type: 'content_block_stop', index };
   }
@@ -103,19 +103,19 @@ function findMissingDeltas(block: ReceivedBlock, knownBlock: ReceivedBlock): obj
     if (typeof has !== 'string' || !stored.startsWith(has)) return undefined;
     deltas.push({ type, [field]: stored.slice(has.length) });
   }
-  for (const citation of citationsOf(block).slice(citationsOf(knownBlock).length))
+  for (const citation of getCitations(block).slice(getCitations(knownBlock).length))
     deltas.push({ type: 'citations_delta', citation });
   return deltas;
 }
 
 /** @returns a block as its first event has it */
-function emptyBlock(block: ReceivedBlock): ReceivedBlock {
+function createStartBlock(block: ReceivedBlock): ReceivedBlock {
   if (block.type !== 'text' && block.type !== 'thinking') return block;
   const growing = GROWING_FIELDS.filter(([field]) => typeof block[field] === 'string').map(([field]) => [field, '']);
   const { citations: _, ...begun } = block;
   return { ...begun, type: block.type, ...Object.fromEntries(growing) };
 }
 
-function citationsOf({ citations }: ReceivedBlock): unknown[] {
+function getCitations({ citations }: ReceivedBlock): unknown[] {
   return Array.isArray(citations) ? citations : [];
 }

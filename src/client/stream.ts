@@ -1,16 +1,16 @@
 import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import type { ServedPath } from '../edge/answers.ts';
-import { isRetryable, parse, readErrorEvent, SluiceError, UnreadableError } from './errors.ts';
-import { createEventReader, eventNumber, type ServerSentEvent } from './events.ts';
+import type { ServedRoutePath } from '../edge/answers.ts';
+import { isRetryable, parseJsonObject, readErrorEvent, SluiceError, UnreadableError } from './errors.ts';
+import { createEventReader, parseEventNumber, type ServerSentEvent } from './events.ts';
 import { addDollars, MessageBuilder } from './message.ts';
-import { onPageReturn, pause, pauseBeforeAttempt } from './pause.ts';
-import { PausedAnswer } from './paused-answer.ts';
+import { computeBackoffMs, onPageReturn, sleepUntilPageReturn } from './pause.ts';
+import { PausedAnswerMerger } from './paused-answer.ts';
 import type { MessageRequest } from './requests.ts';
-import { SdkReader } from './sdk-reader.ts';
+import { SdkStyleStreamReader } from './sdk-reader.ts';
 import { createMissingEvents, readStoredAnswer } from './stored-answer.ts';
 import { createConnectionError, createIdempotencyKey, encodePathSegment, type Transport } from './transport.ts';
 
-export interface StreamOptions {
+export interface MessageStreamOptions {
   /** Aborting it closes the stream, as `close()` does. */
   signal?: AbortSignal | undefined;
   /** Headers of the request that starts the turn. */
@@ -53,7 +53,7 @@ const MAX_BACKOFF_ATTEMPT = 2;
  * for await (const text of stream.textDeltas()) show(text);
  * show(stream.costUsd);
  */
-export class MessageStream extends SdkReader {
+export class MessageStream extends SdkStyleStreamReader {
   readonly conversation: string | undefined;
   /** The turn's id, known when the answer has started; only in a conversation. An answer that was paused has a turn for each part. */
   turn: string | undefined;
@@ -80,9 +80,9 @@ export class MessageStream extends SdkReader {
   readonly #transport: Transport;
   /** The JSON text of the request, or of the one that sends a paused answer back. */
   #body: string | undefined;
-  readonly #options: StreamOptions;
+  readonly #options: MessageStreamOptions;
   readonly #builder = new MessageBuilder();
-  readonly #pausedAnswer = new PausedAnswer();
+  readonly #pausedAnswer = new PausedAnswerMerger();
   readonly #closeController = new AbortController();
   /** The idempotency key of the turn: a request that is sent again attaches to the same turn. */
   #idempotencyKey: string;
@@ -111,7 +111,7 @@ export class MessageStream extends SdkReader {
   /** The error with which the turn has ended, if it did. */
   #failure: SluiceError | undefined;
 
-  constructor(transport: Transport, begin: StreamStart, options: StreamOptions = {}) {
+  constructor(transport: Transport, begin: StreamStart, options: MessageStreamOptions = {}) {
     super();
     this.#transport = transport;
     this.#body = begin.body;
@@ -121,14 +121,14 @@ export class MessageStream extends SdkReader {
     this.#idempotencyKey = new Headers(options.headers).get('idempotency-key') ?? createIdempotencyKey();
     this.#whenStarted = this.#restart();
     this.#whenOpened = this.#whenStarted;
-    const forgetSignal = this.closeOn(options.signal);
+    const forgetSignal = this.closeOnAbort(options.signal);
     const forgetReturn = onPageReturn((why) => this.#checkConnection(why));
-    void this.#run().then((error) => {
+    void this.#readUntilComplete().then((error) => {
       forgetSignal();
       forgetReturn();
       this.#resolveStarted(false);
-      if (error === undefined) for (const event of this.#pausedAnswer.releaseHeldEvents()) this.#emit(event);
-      this.feed.end(error);
+      if (error === undefined) for (const event of this.#pausedAnswer.releaseHeldEvents()) this.#emitEvent(event);
+      this.feed.endFeed(error);
     });
   }
 
@@ -174,12 +174,12 @@ export class MessageStream extends SdkReader {
     if (conversation === undefined) return this.close();
     this.#isStopping = true;
     if (this.#isComplete || this.#failure) return;
-    const stop = async () => {
-      const path: ServedPath = `/conversations/${encodePathSegment(conversation)}/stop`;
+    const sendStopRequest = async () => {
+      const path: ServedRoutePath = `/conversations/${encodePathSegment(conversation)}/stop`;
       // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
       // header may be incomplete.
       const query = this.#body === undefined ? { turn: this.turn } : { key: this.#idempotencyKey };
-      await this.#transport.send(path, { method: 'POST', query }).catch((thrown: unknown) => {
+      await this.#transport.sendRequest(path, { method: 'POST', query }).catch((thrown: unknown) => {
         // A first turn that was stopped before any content leaves no conversation.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
@@ -188,14 +188,14 @@ export class MessageStream extends SdkReader {
     if (!this.#isStarted) {
       const started = this.#whenStarted;
       await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STOP_WAIT_MS))]);
-      await stop();
+      await sendStopRequest();
       if (!(await started) || this.#isComplete) return;
     }
-    await stop();
+    await sendStopRequest();
   }
 
   /** Connects and reads until the end. @returns the error of an incomplete answer */
-  async #run(): Promise<unknown> {
+  async #readUntilComplete(): Promise<unknown> {
     const { signal } = this.#closeController;
     const { beginMs, resumeMs, silenceMs } = this.#transport.timeouts;
     while (!signal.aborted) {
@@ -203,24 +203,24 @@ export class MessageStream extends SdkReader {
       let wait = 0;
       try {
         const response = await this.#connect();
-        if (response) await this.#read(response);
+        if (response) await this.#readResponse(response);
         else {
           const end = await this.#completeFromHistory(undefined);
-          if (this.#continuePaused()) continue;
+          if (this.#requestPausedContinuation()) continue;
           return end;
         }
       } catch (thrown) {
         if (signal.aborted) return undefined;
         error = thrown;
         if (!isRetryable(thrown)) {
-          if (this.#continuePaused()) continue;
+          if (this.#requestPausedContinuation()) continue;
           return this.#isComplete || this.#isStopped() ? undefined : error;
         }
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
       if (this.#isComplete) this.#costRequests += error === undefined ? REQUESTS_WITHOUT_COST : 1;
-      if (this.#isOver()) {
-        if (this.#continuePaused()) continue;
+      if (this.#hasReceivedAll()) {
+        if (this.#requestPausedContinuation()) continue;
         return this.#isStopped() ? undefined : this.#failure;
       }
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
@@ -228,13 +228,13 @@ export class MessageStream extends SdkReader {
       this.#lostAt ??= Date.now();
       if (Date.now() - this.#lostAt > (this.headers === undefined ? beginMs : resumeMs)) {
         const end = await this.#completeFromHistory(error).catch(() => error);
-        if (this.#continuePaused()) continue;
+        if (this.#requestPausedContinuation()) continue;
         return end;
       }
-      const waitMs = pauseBeforeAttempt(this.#isComplete ? 0 : this.#attempts, wait);
+      const waitMs = computeBackoffMs(this.#isComplete ? 0 : this.#attempts, wait);
       if (!this.#isComplete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
       const pausedAt = Date.now();
-      await pause(waitMs, signal);
+      await sleepUntilPageReturn(waitMs, signal);
       // A device that slept meanwhile has tried nothing in that time.
       if (Date.now() - pausedAt > waitMs + silenceMs) this.#lostAt = undefined;
       this.#attempts += 1;
@@ -245,7 +245,7 @@ export class MessageStream extends SdkReader {
   }
 
   /** @returns whether everything has come, the cost included */
-  #isOver(): boolean {
+  #hasReceivedAll(): boolean {
     if (this.#closeController.signal.aborted || this.#failure) return true;
     if (!this.#isComplete) return false;
     return this.conversation === undefined || this.#turnCostUsd !== undefined || this.#costRequests > MAX_COST_REQUESTS;
@@ -259,8 +259,8 @@ export class MessageStream extends SdkReader {
   }
 
   /** Has a paused answer sent back, unless it was stopped, or a run has paused. @returns whether it goes on */
-  #continuePaused(): boolean {
-    const { content } = this.#pausedAnswer;
+  #requestPausedContinuation(): boolean {
+    const { contentToContinue: content } = this.#pausedAnswer;
     const isOver = this.#closeController.signal.aborted || this.#isStopping || this.paused !== undefined;
     if (!this.#isComplete || !content || this.#body === undefined || isOver) return false;
     const { messages, ...request } = JSON.parse(this.#body) as MessageRequest;
@@ -269,7 +269,7 @@ export class MessageStream extends SdkReader {
     const sent = this.conversation === undefined ? [...messages, answer] : [answer];
     this.#body = JSON.stringify({ ...request, messages: sent });
     this.#idempotencyKey = `${this.#idempotencyKey}-on`;
-    this.#pausedAnswer.beginPart();
+    this.#pausedAnswer.beginNextPart();
     this.#whenStarted = this.#restart();
     this.#earlierCostUsd = this.costUsd;
     this.costUsd = undefined;
@@ -304,14 +304,14 @@ export class MessageStream extends SdkReader {
     const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
     if (signal.aborted) return undefined;
     // A turn that was asked for and has left nothing is not there.
-    if (!stored) return connectionFailure ?? (this.#isStarted ? notStoredError() : this.#expiredError);
+    if (!stored) return connectionFailure ?? (this.#isStarted ? createNotStoredError() : this.#expiredError);
     this.#isStarted = true;
     this.#resolveStarted(true);
-    if (stored.status === 'interrupted') return notStoredError();
+    if (stored.status === 'interrupted') return createNotStoredError();
     this.stopped ||= stored.status === 'stopped';
     this.paused = stored.paused ?? this.paused;
-    for (const event of createMissingEvents(stored, this.#pausedAnswer.part))
-      for (const shown of this.#pausedAnswer.apply(event)) this.#emit(shown);
+    for (const event of createMissingEvents(stored, this.#pausedAnswer.currentPart))
+      for (const shown of this.#pausedAnswer.applyEvent(event)) this.#emitEvent(shown);
     this.#isComplete = true;
     if (stored.cost_usd !== null) this.#addCost(stored.cost_usd);
     return undefined;
@@ -321,26 +321,31 @@ export class MessageStream extends SdkReader {
   async #connect(): Promise<Response | undefined> {
     const connection = new AbortController();
     this.#connection = connection;
-    const abort = () => connection.abort();
-    this.#closeController.signal.addEventListener('abort', abort, { once: true });
-    if (this.#closeController.signal.aborted) abort();
+    const abortConnection = () => connection.abort();
+    this.#closeController.signal.addEventListener('abort', abortConnection, { once: true });
+    if (this.#closeController.signal.aborted) abortConnection();
     const { conversation } = this;
     const body = this.#body;
     const { signal } = connection;
-    const send = () => {
+    const sendRequest = () => {
       // A turn's id from a header may be incomplete; only an id from an event is sure. Until then the request is repeated.
       if (this.#turn === undefined && body !== undefined && !(this.#isStopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined || 'idempotency-key' in headers)
           headers['idempotency-key'] = this.#idempotencyKey;
-        return this.#transport.send('/messages' satisfies ServedPath, { method: 'POST', body, headers, signal });
+        return this.#transport.sendRequest('/messages' satisfies ServedRoutePath, {
+          method: 'POST',
+          body,
+          headers,
+          signal,
+        });
       }
       // After the last event nothing more is sent. To get the cost, that event is asked for again.
       const last = this.#isComplete ? this.#lastEventNumber - 1 : this.#lastEventNumber;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
-      const path: ServedPath = `/conversations/${encodePathSegment(conversation ?? '')}/stream`;
-      return this.#transport.send(path, {
+      const path: ServedRoutePath = `/conversations/${encodePathSegment(conversation ?? '')}/stream`;
+      return this.#transport.sendRequest(path, {
         headers,
         query: { if_absent: this.#options.ifAbsent },
         signal,
@@ -349,7 +354,7 @@ export class MessageStream extends SdkReader {
     // Without a conversation there is no idle timeout here: the upstream may be slow, and a second request would cost.
     let response: Response;
     try {
-      response = conversation === undefined ? await send() : await this.#withIdleTimeout(send());
+      response = conversation === undefined ? await sendRequest() : await this.#withIdleTimeout(sendRequest());
     } catch (thrown) {
       if (!isEventsExpired(thrown)) throw thrown;
       this.#expiredError = thrown;
@@ -366,7 +371,7 @@ export class MessageStream extends SdkReader {
     return response;
   }
 
-  async #read(response: Response): Promise<void> {
+  async #readResponse(response: Response): Promise<void> {
     const read = createEventReader(
       (event) => this.#handleEvent(event),
       (comment) => this.#handleComment(comment),
@@ -392,11 +397,11 @@ export class MessageStream extends SdkReader {
     const connection = this.#connection;
     const { silenceMs } = this.#transport.timeouts;
     let timer: ReturnType<typeof setTimeout> | undefined;
-    let end = () => {};
+    let endTimeout = () => {};
     const idle = new Promise<never>((_, reject) => {
-      end = () => reject(createConnectionError(new Error('given up')));
-      timer = setTimeout(end, silenceMs);
-      connection?.signal.addEventListener('abort', end);
+      endTimeout = () => reject(createConnectionError(new Error('given up')));
+      timer = setTimeout(endTimeout, silenceMs);
+      connection?.signal.addEventListener('abort', endTimeout);
     });
     try {
       return await Promise.race([work, idle]);
@@ -405,16 +410,16 @@ export class MessageStream extends SdkReader {
       throw thrown;
     } finally {
       clearTimeout(timer);
-      connection?.signal.removeEventListener('abort', end);
+      connection?.signal.removeEventListener('abort', endTimeout);
     }
   }
 
   #handleEvent(sent: ServerSentEvent): void {
     const { id, event, data } = sent;
-    const number = eventNumber(id);
-    const value = parse<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
+    const number = parseEventNumber(id);
+    const value = parseJsonObject<RawMessageStreamEvent | { type: 'ping' } | { type: 'error' }>(data);
     if (event === 'error' || value?.type === 'error') {
-      this.#handleError(sent);
+      this.#handleErrorEvent(sent);
       return;
     }
     // An event that cannot be parsed is incomplete: it is asked for again.
@@ -432,22 +437,23 @@ export class MessageStream extends SdkReader {
     }
     if (value.type === 'ping') return;
     if (value.type === 'message_stop') this.#isComplete = true;
-    for (const event of this.#pausedAnswer.apply(value)) this.#emit(event);
+    for (const event of this.#pausedAnswer.applyEvent(value)) this.#emitEvent(event);
   }
 
-  #emit(event: RawMessageStreamEvent): void {
-    this.#builder.apply(event);
+  #emitEvent(event: RawMessageStreamEvent): void {
+    this.#builder.applyEvent(event);
     if (event.type === 'message_stop') this.#isComplete = true;
-    this.feed.push(event);
+    this.feed.pushItem(event);
   }
 
   /**
    * Takes an error event. In a conversation it may only say that a connection inside the edge was interrupted, perhaps in
    * the middle of another event, whose id it then seems to have. The remark `sluice-cut` marks this case.
    */
-  #handleError({ id, data, remark }: ServerSentEvent): void {
+  #handleErrorEvent({ id, data, remark }: ServerSentEvent): void {
     const error = readErrorEvent(data, this.headers);
-    const isOwn = this.conversation === undefined || (eventNumber(id) !== undefined && remark !== INTERRUPTED_COMMENT);
+    const isOwn =
+      this.conversation === undefined || (parseEventNumber(id) !== undefined && remark !== INTERRUPTED_COMMENT);
     if (error && isOwn) this.#failure = error;
     this.#connection?.abort();
   }
@@ -485,7 +491,7 @@ function isEventsExpired(thrown: unknown): thrown is SluiceError {
   return status === 410 || (status === 409 && headers?.get('location')?.endsWith('/messages') === true);
 }
 
-function notStoredError(): SluiceError {
+function createNotStoredError(): SluiceError {
   return new SluiceError(
     'api_error',
     'The answer was interrupted, and its rest is not in the conversation. Send the next message, or the same one again.',

@@ -1,6 +1,6 @@
-import type { Segment, ServedPath } from '../edge/answers.ts';
+import type { EscapedPathSegment, ServedRoutePath } from '../edge/answers.ts';
 import { readErrorResponse, SluiceError } from './errors.ts';
-import { checkToken, type GetToken, RenewingToken } from './renewing-token.ts';
+import { type GetToken, RenewingToken, validateTokenText } from './renewing-token.ts';
 
 export interface ClientOptions {
   /** The URL of the edge: `https://edge.example.com`, with a path if it is mounted below one. */
@@ -16,11 +16,11 @@ export interface ClientOptions {
   /** Headers for every request. */
   headers?: Record<string, string>;
   /** How long to wait before a connection counts as lost, and before it is not tried again. */
-  patience?: Partial<Timeouts>;
+  patience?: Partial<ClientTimeouts>;
 }
 
 /** How long to wait, in milliseconds. */
-export interface Timeouts {
+export interface ClientTimeouts {
   /** Without a byte for so long, a connection counts as lost (45 s; the edge sends something at least every 15 s). */
   silenceMs: number;
   /** How long to try to start a turn (60 s). */
@@ -30,10 +30,10 @@ export interface Timeouts {
 }
 
 /** Escapes a part of a path. */
-export const encodePathSegment = encodeURIComponent as (part: string) => Segment;
+export const encodePathSegment = encodeURIComponent as (part: string) => EscapedPathSegment;
 
 /** A call of a route. */
-export interface Call {
+export interface RouteCallOptions {
   method?: string;
   /** Sent as JSON; a string or a `Blob` is sent as it is. */
   body?: unknown;
@@ -46,7 +46,7 @@ export interface Call {
 
 /** Sends requests to one edge, with a credential that is renewed when it is refused. */
 export class Transport {
-  readonly timeouts: Timeouts;
+  readonly timeouts: ClientTimeouts;
   readonly #options: ClientOptions;
   readonly #token: RenewingToken | undefined;
 
@@ -64,21 +64,21 @@ export class Transport {
    * @returns the answer, if its status is 2xx
    * @throws SluiceError with the edge's error; `connection_error` if there is no answer; `closed` if the signal was aborted
    */
-  async send(path: string, call: Call = {}): Promise<Response> {
+  async sendRequest(path: string, call: RouteCallOptions = {}): Promise<Response> {
     const { token } = this.#options;
-    const current = typeof token === 'string' ? checkToken(token) : await this.#token?.get();
-    let response = await this.#fetch(path, call, current);
+    const current = typeof token === 'string' ? validateTokenText(token) : await this.#token?.get();
+    let response = await this.#fetchWithToken(path, call, current);
     if (response.status === 401 && this.#token) {
       response.body?.cancel().catch(() => {});
-      response = await this.#fetch(path, call, await this.#token.get(current));
+      response = await this.#fetchWithToken(path, call, await this.#token.get(current));
     }
     if (!response.ok) throw await readErrorResponse(response);
     return response;
   }
 
   /** Sends a request. @returns the JSON of the answer */
-  async json<T>(path: ServedPath, call?: Call): Promise<T> {
-    const response = await this.send(path, call);
+  async requestJson<T>(path: ServedRoutePath, call?: RouteCallOptions): Promise<T> {
+    const response = await this.sendRequest(path, call);
     try {
       return (await response.json()) as T;
     } catch (cause) {
@@ -87,19 +87,19 @@ export class Transport {
   }
 
   /** The same as `json`, but gives up a connection that stays silent. */
-  async jsonWithTimeout<T>(path: ServedPath, call: Call): Promise<T> {
+  async requestJsonWithTimeout<T>(path: ServedRoutePath, call: RouteCallOptions): Promise<T> {
     const { signal } = call;
     const connection = new AbortController();
-    const abort = () => connection.abort();
+    const abortRequest = () => connection.abort();
     const silence = createConnectionError(new Error('no answer'));
     const timer = setTimeout(() => connection.abort(silence), this.timeouts.silenceMs);
-    signal?.addEventListener('abort', abort);
-    if (signal?.aborted) abort();
+    signal?.addEventListener('abort', abortRequest);
+    if (signal?.aborted) abortRequest();
     try {
-      return await this.json<T>(path, { ...call, signal: connection.signal });
+      return await this.requestJson<T>(path, { ...call, signal: connection.signal });
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
+      signal?.removeEventListener('abort', abortRequest);
     }
   }
 
@@ -107,11 +107,11 @@ export class Transport {
   createRenewingToken(token: GetToken): RenewingToken {
     return new RenewingToken(token, async (expiringToken) => {
       const bearer = new Transport({ ...this.#options, token: expiringToken });
-      return (await bearer.jsonWithTimeout<{ token: string }>('/tokens/renew', { method: 'POST' })).token;
+      return (await bearer.requestJsonWithTimeout<{ token: string }>('/tokens/renew', { method: 'POST' })).token;
     });
   }
 
-  async #fetch(path: string, call: Call, token: string | undefined): Promise<Response> {
+  async #fetchWithToken(path: string, call: RouteCallOptions, token: string | undefined): Promise<Response> {
     const { method = 'GET', body, query, signal } = call;
     const headers: Record<string, string> = { ...this.#options.headers, ...call.headers };
     if (token !== undefined) headers.authorization = `Bearer ${token}`;

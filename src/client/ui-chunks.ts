@@ -1,13 +1,19 @@
 /** Turns the API's events into the chunks of the AI SDK's UI message stream. */
 import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
 import type { FinishReason, UIMessage, UIMessageChunk } from 'ai';
-import { parse } from './errors.ts';
+import { parseJsonObject } from './errors.ts';
 import { addDollars } from './message.ts';
 import type { Approval } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { formatToolOutput, isToolPart, joinTextBlocks, type SluiceMetadata, toolPartIdsOf } from './ui-messages.ts';
+import {
+  collectToolCallIds,
+  formatToolOutput,
+  isToolPart,
+  joinTextBlocks,
+  type SluiceMetadata,
+} from './ui-messages.ts';
 
-type Chunk = UIMessageChunk<SluiceMetadata>;
+type UiMessageChunk = UIMessageChunk<SluiceMetadata>;
 type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
@@ -22,13 +28,13 @@ const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
 };
 
 /** What the chunks of an answer depend on beside its events. */
-interface ChunkContext {
+interface AnswerChunkOptions {
   /** The message that is continued; without it a new message begins. */
   continued?: UIMessage | undefined;
   /** Finds the message that has shown a call already: this answer goes on with it, and the hook has begun it anew. */
   shownWith?(toolCallId: string): Promise<UIMessage | undefined>;
   /** Reads the calls that wait for approval. */
-  waitingApprovals(): Promise<readonly Approval[]>;
+  readWaitingApprovals(): Promise<readonly Approval[]>;
 }
 
 /**
@@ -37,12 +43,12 @@ interface ChunkContext {
  *
  * @throws SluiceError why the answer is incomplete, or why the calls that wait cannot be read
  */
-export async function* toChunks(
+export async function* streamToUiChunks(
   stream: MessageStream,
-  { continued, shownWith, waitingApprovals: approvals }: ChunkContext,
-): AsyncGenerator<Chunk, void, void> {
+  { continued, shownWith, readWaitingApprovals: approvals }: AnswerChunkOptions,
+): AsyncGenerator<UiMessageChunk, void, void> {
   const before = continued?.metadata as SluiceMetadata | undefined;
-  const blocks = new BlockChunker(toolPartIdsOf(continued));
+  const blocks = new BlockChunker(collectToolCallIds(continued));
   let messageId: string | undefined;
   for await (const event of stream) {
     if (event.type === 'message_start') messageId = event.message.id;
@@ -51,7 +57,7 @@ export async function* toChunks(
     if (messageId !== undefined) {
       const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
       const shown = block.type === 'mcp_tool_use' ? await shownWith?.(String(block.id)) : undefined;
-      for (const id of toolPartIdsOf(shown)) blocks.knownIds.add(id);
+      for (const id of collectToolCallIds(shown)) blocks.knownIds.add(id);
       const { turn } = stream;
       yield {
         type: 'start',
@@ -59,11 +65,11 @@ export async function* toChunks(
         ...(continued ? {} : { messageId: shown?.id ?? messageId }),
         ...(turn === undefined ? {} : { messageMetadata: { turn } }),
       };
-      yield* repeatChunks(shown);
+      yield* replayMessageAsChunks(shown);
       yield { type: 'start-step' };
       messageId = undefined;
     }
-    if (event.type !== 'message_start') yield* blocks.chunkEvent(event);
+    if (event.type !== 'message_start') yield* blocks.convertEventToChunks(event);
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
@@ -95,7 +101,7 @@ export async function* toChunks(
   };
 }
 
-function* repeatChunks(message: UIMessage | undefined): Generator<Chunk, void, void> {
+function* replayMessageAsChunks(message: UIMessage | undefined): Generator<UiMessageChunk, void, void> {
   for (const [index, part] of (message?.parts ?? []).entries()) {
     const id = `again-${index}`;
     if (part.type === 'step-start') yield { type: 'start-step' };
@@ -124,20 +130,20 @@ class BlockChunker {
     this.knownIds = knownIds;
   }
 
-  *chunkEvent(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
+  *convertEventToChunks(event: RawMessageStreamEvent): Generator<UiMessageChunk, void, void> {
     switch (event.type) {
       case 'content_block_start':
         yield* this.#startBlock(event.index, event.content_block as unknown as StreamedBlock);
         break;
       case 'content_block_delta':
-        yield* this.#growBlock(event.index, event.delta as unknown as StreamedBlock);
+        yield* this.#applyBlockDelta(event.index, event.delta as unknown as StreamedBlock);
         break;
       case 'content_block_stop':
         yield* this.#stopBlock(event.index);
     }
   }
 
-  *#startBlock(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
+  *#startBlock(index: number, block: StreamedBlock): Generator<UiMessageChunk, void, void> {
     const toolCallId = String(block.id);
     const isCall = block.type.endsWith('tool_use');
     // A call that begins again is shown already: only its input is read anew.
@@ -154,11 +160,16 @@ class BlockChunker {
       if (block.text) yield { type: 'text-delta', id, delta: String(block.text) };
     } else if (block.type === 'thinking') yield { type: 'reasoning-start', id };
     else if (isCall) {
-      yield { type: 'tool-input-start', toolCallId, toolName: String(block.name), ...markProviderExecuted(block) };
+      yield {
+        type: 'tool-input-start',
+        toolCallId,
+        toolName: String(block.name),
+        ...createProviderExecutedFlag(block),
+      };
     } else if (block.tool_use_id !== undefined) yield toResultChunk(block);
   }
 
-  *#growBlock(index: number, delta: StreamedBlock): Generator<Chunk, void, void> {
+  *#applyBlockDelta(index: number, delta: StreamedBlock): Generator<UiMessageChunk, void, void> {
     const open = this.#openBlocks.get(index);
     if (!open) return;
     const { id } = open;
@@ -176,7 +187,7 @@ class BlockChunker {
     }
   }
 
-  *#stopBlock(index: number): Generator<Chunk, void, void> {
+  *#stopBlock(index: number): Generator<UiMessageChunk, void, void> {
     const open = this.#openBlocks.get(index);
     if (!open) return;
     this.#openBlocks.delete(index);
@@ -185,8 +196,8 @@ class BlockChunker {
     else if (block.type === 'thinking') {
       yield { type: 'reasoning-end', id, providerMetadata: { anthropic: { signature } } };
     } else if (block.type.endsWith('tool_use')) {
-      const call = { toolCallId: id, toolName: String(block.name), ...markProviderExecuted(block) };
-      const input = json === '' ? block.input : parse<object>(json);
+      const call = { toolCallId: id, toolName: String(block.name), ...createProviderExecutedFlag(block) };
+      const input = json === '' ? block.input : parseJsonObject<object>(json);
       if (input !== undefined) yield { type: 'tool-input-available', ...call, input };
       // The input is incomplete: the answer reached its `max_tokens`.
       else yield { type: 'tool-input-error', ...call, input: json, errorText: 'The input of this call is not whole.' };
@@ -195,11 +206,11 @@ class BlockChunker {
 }
 
 /** Marks the calls that the API runs itself, so that no tool here runs for them. */
-function markProviderExecuted({ type }: StreamedBlock): { providerExecuted?: true } {
+function createProviderExecutedFlag({ type }: StreamedBlock): { providerExecuted?: true } {
   return type === 'tool_use' ? {} : { providerExecuted: true };
 }
 
-function toResultChunk(block: StreamedBlock): Chunk {
+function toResultChunk(block: StreamedBlock): UiMessageChunk {
   const toolCallId = String(block.tool_use_id);
   const { error_code: code } = (block.content ?? {}) as { error_code?: string };
   const settled = { toolCallId, providerExecuted: true };

@@ -31,12 +31,12 @@ type StoredBlock = Record<string, unknown> & { type: string };
  * Writes the content of a conversation's next message: the results of the tools that the last answer has called, then the
  * last message.
  */
-export function toNextContent(messages: readonly UIMessage[]): ContentBlockParam[] {
+export function buildNextMessageContent(messages: readonly UIMessage[]): ContentBlockParam[] {
   const last = messages.at(-1);
   if (!last) throw new SluiceError('invalid_request_error', 'There is no message to send.');
   const answer = messages.findLast(({ role }) => role === 'assistant');
   const results = answer === undefined ? [] : toToolResults(answer);
-  return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(toContentBlocks)];
+  return last.role === 'assistant' ? results : [...results, ...last.parts.flatMap(convertPartToContentBlocks)];
 }
 
 /** @returns results for the calls of an answer's last step; those of earlier steps have been sent already */
@@ -59,12 +59,12 @@ export function isToolPart(part: { type: string }): part is ToolPart {
 }
 
 /** @returns the ids of all calls of a message */
-export function toolPartIdsOf(message: UIMessage | undefined): Set<string> {
+export function collectToolCallIds(message: UIMessage | undefined): Set<string> {
   return new Set(message?.parts.filter(isToolPart).map(({ toolCallId }) => toolCallId));
 }
 
 /** Marks the calls of the last message that wait for approval. */
-export function markWaitingCalls(messages: readonly UIMessage[], approvals: readonly Approval[]): void {
+export function markCallsAwaitingApproval(messages: readonly UIMessage[], approvals: readonly Approval[]): void {
   const waiting = new Map(approvals.map((approval) => [approval.tool_use_id, approval]));
   for (const part of messages.at(-1)?.parts ?? []) {
     const approval = isToolPart(part) ? waiting.get(part.toolCallId) : undefined;
@@ -80,7 +80,7 @@ export function formatToolOutput(output: unknown): string {
   return typeof output === 'string' ? output : (JSON.stringify(output) ?? '');
 }
 
-function toContentBlocks(part: UIMessage['parts'][number]): ContentBlockParam[] {
+function convertPartToContentBlocks(part: UIMessage['parts'][number]): ContentBlockParam[] {
   if (part.type === 'text') return part.text === '' ? [] : [{ type: 'text', text: part.text }];
   return part.type === 'file' ? [toFileBlock(part)] : [];
 }

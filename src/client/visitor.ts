@@ -1,6 +1,6 @@
 import { isRetryable, SluiceError } from './errors.ts';
 import type { GetToken, RenewingToken } from './renewing-token.ts';
-import { retryPatiently } from './retry-patiently.ts';
+import { retryWithBackoff } from './retry-patiently.ts';
 import { type ClientOptions, Transport } from './transport.ts';
 
 const MAX_RETRIES = 2;
@@ -37,17 +37,17 @@ export function renewingToken({ token, ...options }: RenewingTokenOptions): Rene
  */
 export function visitor({ turnstile, ...options }: VisitorOptions): RenewingToken {
   const transport = new Transport(options);
-  const createVisitorToken = async () => {
+  const fetchVisitorToken = async () => {
     const body = { turnstile: await turnstile?.() };
     // The same answer gives the same visitor, so what was lost may be asked again.
-    const requestToken = () =>
-      transport.jsonWithTimeout<{ token: string }>('/tokens/visitor', { method: 'POST', body });
-    return (await retryPatiently(requestToken, isRetryable, MAX_RETRIES)).token;
+    const requestTokenOnce = () =>
+      transport.requestJsonWithTimeout<{ token: string }>('/tokens/visitor', { method: 'POST', body });
+    return (await retryWithBackoff(requestTokenOnce, isRetryable, MAX_RETRIES)).token;
   };
   return transport.createRenewingToken(() =>
-    createVisitorToken().catch((thrown: unknown) => {
+    fetchVisitorToken().catch((thrown: unknown) => {
       // The widget's answer was too old, or used.
-      if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return createVisitorToken();
+      if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return fetchVisitorToken();
       throw thrown;
     }),
   );

@@ -19,20 +19,20 @@ export type {
   turnReport,
 } from './conversations/object/conversations-answers.schema.ts';
 export type { HealthAnswer } from './health/health-answers.schema.ts';
-export type { Overview } from './health/overview-answers.schema.ts';
+export type { OverviewResponse } from './health/overview-answers.schema.ts';
 export type { ErrorBody, ErrorType } from './kit/http/errors.ts';
-export type { createList } from './kit/http/page.ts';
+export type { createListResponse } from './kit/http/page.ts';
 export type * as z from './kit/http/zod.ts';
-export type { CountAnswer } from './messages/count-tokens-answers.schema.ts';
+export type { TokenCountResponse } from './messages/count-tokens-answers.schema.ts';
 export type { modelAnswer } from './messages/models-answers.schema.ts';
-export type { UsageGroup } from './money/account/usage.schema.ts';
+export type { UsageReportGrouping } from './money/account/usage.schema.ts';
 export type {
   accountAnswer,
-  BindingLimit,
   CreditRow,
   LedgerRequest,
   LedgerRow,
   ListedRequest,
+  SpendLimitUsage,
   TokenRow,
   UsageReport,
 } from './money/account/usage-answers.schema.ts';
@@ -41,7 +41,7 @@ export type { Limits } from './money/budget/limits.schema.ts';
 export type { PluginRowFields } from './money/contracts/dimensions.ts';
 export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';
-export type { PathBelow, Segment, ServedPath } from './paths.ts';
+export type { EscapedPathSegment, PathRemainderBelow, ServedRoutePath } from './paths.ts';
 export type { putAgent } from './plugins/agents/agents.schema.ts';
 export type { AgentContent } from './plugins/agents/agents-answers.schema.ts';
 export type { batchEstimate, deletedBatch } from './plugins/batches/batches-answers.schema.ts';
@@ -57,7 +57,12 @@ export type { decisionRequest } from './plugins/runs/approvals/approvals.schema.
 export type { runSchema, workerRunSchema } from './plugins/runs/runs.schema.ts';
 export type { agentRunSchema } from './plugins/runs/subagents/subagents.schema.ts';
 export type { forkRequest } from './plugins/transfer/transfer.schema.ts';
-export type { EventReport, EventRow, Replayed, SourceRow } from './plugins/webhooks/webhooks-answers.schema.ts';
+export type {
+  EventReplayReport,
+  EventReport,
+  EventRow,
+  WebhookSourceRow,
+} from './plugins/webhooks/webhooks-answers.schema.ts';
 export type { putPrefix } from './registry/prefixes/prefixes.schema.ts';
-export type { PrefixAnswer } from './registry/prefixes/prefixes-answers.schema.ts';
-export type { NamedRow, VersionRow } from './registry/versions/versions-answers.schema.ts';
+export type { PrefixResponse } from './registry/prefixes/prefixes-answers.schema.ts';
+export type { NamedResourceRow, VersionRow } from './registry/versions/versions-answers.schema.ts';

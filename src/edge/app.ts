@@ -5,31 +5,31 @@ import { authenticateRequest } from './auth/authenticate.ts';
 import type { AppConfig, AppEnv } from './auth/context.ts';
 import { restrictToLoopback } from './auth/loopback.ts';
 import { addCorsHeaders } from './auth/origins.ts';
-import { closePath, handlersOf, openPath, requireCredential } from './auth/protected-paths.ts';
+import { closePath, collectRouteHandlers, createCredentialMiddleware, openPath } from './auth/protected-paths.ts';
 import { type AnyRoute, mountRoutes } from './auth/route.ts';
 import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
-import { explainToDeveloper } from './claude/explain-rejected-key.ts';
+import { explainErrorInDevelopment } from './claude/explain-rejected-key.ts';
 import { rejectTooManyHeaders } from './claude/headers.ts';
 import type { Prices } from './claude/models/price-settings.ts';
-import { openUpstreams } from './claude/providers/entry.ts';
+import { createConfiguredUpstreams } from './claude/providers/entry.ts';
 import { rejectUnknownHeaders } from './claude/request/all-fields.ts';
-import { shareFetch } from './claude/upstream.ts';
-import { addPrices, settingsOf } from './config/settings.ts';
+import { shareFetchWithObjects } from './claude/upstream.ts';
+import { addWorkerPrices, parseSettingsOnce } from './config/settings.ts';
 import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
-import { bodyMemory, MemoryShare } from './kit/http/body-memory.ts';
-import { createErrorPage, isPageRequest } from './kit/http/error-page.ts';
-import { DISK_FULL, errorResponse, methodNotAllowed, toApiError } from './kit/http/errors.ts';
+import { BodyMemoryShare, bodyMemory } from './kit/http/body-memory.ts';
+import { createHtmlErrorPage, isBrowserPageRequest } from './kit/http/error-page.ts';
+import { createApiErrorResponse, createMethodNotAllowedError, DISK_FULL, toApiError } from './kit/http/errors.ts';
 import { createCommonHeaders, createRequestId, REQUEST_ID_HEADER } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
-import { LogEntry, type LogLine } from './kit/http/log.ts';
-import { unknownPathError } from './kit/http/unknown-path.ts';
-import { contribution, contributions, registerPlugins } from './kit/plugins/plugins.ts';
+import { RequestLogEntry, type RequestLogLine } from './kit/http/log.ts';
+import { createUnknownPathError } from './kit/http/unknown-path.ts';
+import { getPluginMembers, getSinglePluginMember, registerPlugins } from './kit/plugins/plugins.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
-import { alertDiskFull } from './money/account/alert-disk-full.ts';
+import { sendDiskFullAlert } from './money/account/alert-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
 import { refuseRevoked, refuseRevokedAfterwards } from './money/admission/refuse-revoked.ts';
 import { TOKEN_ROUTES } from './money/credentials/tokens.route.ts';
@@ -80,26 +80,26 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
 ): Hono<AppEnv> {
   if (options.plugins) registerPlugins(options.plugins);
-  if (options.fetch) shareFetch(options.fetch);
-  if (options.prices) addPrices(options.prices);
-  for (const share of contributions('options')) share(options);
+  if (options.fetch) shareFetchWithObjects(options.fetch);
+  if (options.prices) addWorkerPrices(options.prices);
+  for (const share of getPluginMembers('options')) share(options);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
     c.get('entry').line.error_type ??= error.logged;
     c.get('entry').line.upstream_said ??= error.upstreamSaid;
     const { development, UPSTREAMS } = c.get('settings');
-    const explained = development && UPSTREAMS.length === 0 ? explainToDeveloper(error) : undefined;
-    return errorResponse(error, c.get('requestId'), explained);
+    const explained = development && UPSTREAMS.length === 0 ? explainErrorInDevelopment(error) : undefined;
+    return createApiErrorResponse(error, c.get('requestId'), explained);
   });
-  app.use(startRequest(options), restrictToLoopback, addCorsHeaders);
-  const all = [...CORE_ROUTES, ...contributions('routes').flat()];
+  app.use(createRequestStartMiddleware(options), restrictToLoopback, addCorsHeaders);
+  const all = [...CORE_ROUTES, ...getPluginMembers('routes').flat()];
   // Health, webhooks, which need only their signature, and who wants a credential without a login.
   const isPublic = ({ needs }: AnyRoute) => needs === 'nothing' || needs === 'signature';
   mountRoutes(app, all.filter(isPublic));
   for (const path of options.publicPaths ?? []) app.use(path, openPath);
   const edge = new Hono<AppEnv>();
-  const beforeSpending = contribution('allAccounts')?.beforeSpending;
+  const beforeSpending = getSinglePluginMember('allAccounts')?.beforeSpending;
   const others = all.filter((one) => !isPublic(one));
   // A Worker's own login may read headers that only the Worker knows.
   const checks = options.authenticate ? [headerCountGuard] : [headerCountGuard, unreadHeadersGuard];
@@ -119,10 +119,12 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const passing = new Set<unknown>([refuseRevoked, unknown]);
   let own: ReadonlySet<unknown> = new Set();
   // All routes from here on need a credential, also those that a Worker adds to the app.
-  app.use(requireCredential(app, authenticateRequest, () => ({ ownHandlers: own, globalMiddleware: passing })));
+  app.use(
+    createCredentialMiddleware(app, authenticateRequest, () => ({ ownHandlers: own, globalMiddleware: passing })),
+  );
   app.route('/', edge);
   app.use(unknown);
-  own = handlersOf(app);
+  own = collectRouteHandlers(app);
   return app;
 }
 
@@ -148,16 +150,16 @@ function rejectUnknownPaths(app: Hono<AppEnv>) {
     const { path } = c.req;
     const within = path.slice(trimTrailingSlash(basePath(c)).length) || '/';
     const allowed = findAllowedMethods(app, within);
-    if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
+    if (allowed.length > 0) throw createMethodNotAllowedError(c.req.method, allowed);
     const base = path.slice(0, path.length - within.length);
-    const error = unknownPathError(within, {
+    const error = createUnknownPathError(within, {
       base,
       routes: app.routes,
-      methodsOf: (one) => findAllowedMethods(app, one),
+      listMethodsOfPath: (one) => findAllowedMethods(app, one),
     });
-    if (!isPageRequest(c.req.raw)) throw error;
+    if (!isBrowserPageRequest(c.req.raw)) throw error;
     c.get('entry').line.error_type ??= error.logged;
-    return createErrorPage(error, within === '/' ? undefined : `${base}/`);
+    return createHtmlErrorPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
 
@@ -172,28 +174,28 @@ const unreadHeadersGuard = createMiddleware<AppEnv>((c, next) => {
 });
 
 /** Makes what gives a request an id, parses the settings, and writes the log line when the answer has ended. */
-const startRequest = (app: AppConfig) =>
+const createRequestStartMiddleware = (app: AppConfig) =>
   createMiddleware<AppEnv>(async (c, next) => {
     c.set('app', app);
     const newId = createRequestId();
     c.set('requestId', newId);
     const version = c.env.CF_VERSION_METADATA?.id;
-    const entry = new LogEntry(newId, { version, method: c.req.method, route: routeForLog(c) });
+    const entry = new RequestLogEntry(newId, { version, method: c.req.method, route: findRouteForLog(c) });
     c.set('entry', entry);
     c.executionCtx.waitUntil(entry.whenClosed);
-    const share = new MemoryShare(bodyMemory);
+    const share = new BodyMemoryShare(bodyMemory);
     c.set('share', share);
     try {
-      c.set('settings', settingsOf(c.env));
-      openUpstreams(c.get('settings'));
+      c.set('settings', parseSettingsOnce(c.env));
+      createConfiguredUpstreams(c.get('settings'));
       await next();
     } catch (thrown) {
       const error = toApiError(thrown);
       entry.line.error_type ??= error.logged;
       entry.line.upstream_said ??= error.upstreamSaid;
-      c.res = errorResponse(error, c.get('requestId'));
+      c.res = createApiErrorResponse(error, c.get('requestId'));
     } finally {
-      share.release();
+      share.releaseMemory();
     }
     // Once it was known who asks, it has got their account's mark.
     const requestId = c.get('requestId');
@@ -204,19 +206,19 @@ const startRequest = (app: AppConfig) =>
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
       if (cacheControl !== undefined && !headers.has('cache-control')) headers.set('cache-control', cacheControl);
     }
-    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.trackWork(alertDiskFull(c.env));
+    if (entry.line.error_type?.startsWith(DISK_FULL)) entry.keepAliveFor(sendDiskFullAlert(c.env));
     if (!headers.has('request-id')) headers.set('request-id', requestId);
     entry.line.status = status;
-    if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
+    if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as RequestLogLine['limited_by'];
     else entry.line.lowered_by = headers.get('sluice-lowered-by') ?? undefined;
-    entry.end();
+    entry.endAndWriteLine();
   });
 
 /** Replaces a path that no route has: callers put addresses and keys into such paths. */
 const UNKNOWN_ROUTE = '(unknown)';
 
 /** @returns the route that a request asks for, as the app has it: ids, and paths that no route has, stay out of the log */
-function routeForLog(c: Context<AppEnv>): string {
+function findRouteForLog(c: Context<AppEnv>): string {
   // Middleware and a page for every path match, too.
   return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? UNKNOWN_ROUTE;
 }

@@ -6,20 +6,20 @@
 import { addProviders } from './claude/providers/all-providers.ts';
 import { simulatorProvider } from './claude/providers/simulator.ts';
 import { createSimulatorUpstream } from './claude/simulator-upstream.ts';
-import { shareSimulator } from './claude/upstream.ts';
-import { enableDevelopment } from './config/settings.ts';
+import { registerSimulator } from './claude/upstream.ts';
+import { enableDevelopmentMode } from './config/settings.ts';
 import { DEMONSTRATION_TOOLS } from './plugins/runs/tools/demonstration.ts';
 import { registerWorkerTools } from './plugins/runs/tools/worker-tools.ts';
 
 /** Makes the Worker a development server: it needs no credential, and the simulator answers while there is no key. */
 export function develop(): void {
-  enableDevelopment();
-  addSimulator();
+  enableDevelopmentMode();
+  addSimulatorAndTrialTools();
 }
 
 /** Adds the simulator, and tools to try runs with. */
-export function addSimulator(): void {
-  shareSimulator(createSimulatorUpstream);
+export function addSimulatorAndTrialTools(): void {
+  registerSimulator(createSimulatorUpstream);
   addProviders({ simulator: simulatorProvider });
   registerWorkerTools({ tools: DEMONSTRATION_TOOLS });
 }

@@ -1,11 +1,11 @@
 import { develop } from '#development';
 import { createApp } from './app.ts';
-import { consumeQueue } from './kit/delivery/queue.ts';
+import { consumeQueueByPlugin } from './kit/delivery/queue.ts';
 import { PLUGINS } from './plugins.ts';
 
 develop();
 
-export default { fetch: createApp({ plugins: PLUGINS }).fetch, queue: consumeQueue };
+export default { fetch: createApp({ plugins: PLUGINS }).fetch, queue: consumeQueueByPlugin };
 export { Conversation } from './conversations/object/conversation.ts';
 export { Account } from './money/account/account.ts';
 export { Batch } from './plugins/batches/batch.ts';

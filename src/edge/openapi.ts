@@ -7,25 +7,25 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
-import { scopeOf } from './auth/route.ts';
+import { getRequiredScope } from './auth/route.ts';
 import { classification } from './classify/classification.reference.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './kit/http/zod.ts';
-import { contributions } from './kit/plugins/plugins.ts';
+import { getPluginMembers } from './kit/plugins/plugins.ts';
 import { counts, messages } from './messages/messages.reference.ts';
 import { models } from './messages/models.reference.ts';
 import { accounts } from './money/account/accounts.reference.ts';
 import { usage } from './money/account/usage.reference.ts';
 import { tokens } from './money/credentials/tokens.reference.ts';
-import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './openapi/errors.ts';
+import { createErrorExamples, ERRORS, type ErrorStatus, errorSchema } from './openapi/errors.ts';
 import { createHeaderSchema, RESPONSE_HEADERS } from './openapi/headers.ts';
 import {
-  type Content,
+  type ApiResource,
+  type BodyContent,
   type DescribedResponse,
   type DescribedRoute,
-  type Resource,
-  responsesOf,
+  getResponsesByStatus,
 } from './openapi/resource.ts';
 import { agents } from './plugins/agents/agents.reference.ts';
 import { AGENT_HEADER_WORDS } from './plugins/agents/plugin.ts';
@@ -46,7 +46,7 @@ import { webhooks } from './plugins/webhooks/webhooks.reference.ts';
 import { prefixes } from './registry/prefixes/prefixes.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
-export const RESOURCES: readonly Resource[] = [
+export const RESOURCES: readonly ApiResource[] = [
   messages,
   counts,
   models,
@@ -93,7 +93,7 @@ const HEADER_DESCRIPTIONS: typeof RESPONSE_HEADERS = {
 };
 
 /** @returns the OpenAPI 3.1 document as an object that can be written as JSON. */
-export function createReference() {
+export function createOpenApiDocument() {
   const paths: ZodOpenApiPathsObject = {};
   for (const resource of RESOURCES) {
     for (const [key, route] of Object.entries(resource.routes)) {
@@ -113,7 +113,9 @@ export function createReference() {
       security: [{ bearer: [] }, { apiKey: [] }],
       paths,
       components: {
-        responses: Object.fromEntries(listStatuses().map((status) => [`Error${status}`, createErrorResponse(status)])),
+        responses: Object.fromEntries(
+          listAllErrorStatuses().map((status) => [`Error${status}`, createErrorResponse(status)]),
+        ),
         securitySchemes: {
           bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
           apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
@@ -127,7 +129,7 @@ export function createReference() {
         // The bounds of JavaScript's integers are not bounds of this API.
         if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
         if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
-        if (io === 'input' && 'default' in jsonSchema) describeDefault(jsonSchema);
+        if (io === 'input' && 'default' in jsonSchema) moveDefaultToDescription(jsonSchema);
       },
     },
   );
@@ -137,7 +139,7 @@ export function createReference() {
  * Moves the default of a request's field into its description: generators of clients, openapi-typescript 7 among them, make a
  * field with a `default` required.
  */
-function describeDefault(schema: { default?: unknown; description?: string }): void {
+function moveDefaultToDescription(schema: { default?: unknown; description?: string }): void {
   const { default: value, description = '' } = schema;
   delete schema.default;
   if (/\bdefault/i.test(description)) return;
@@ -146,19 +148,19 @@ function describeDefault(schema: { default?: unknown; description?: string }): v
 }
 
 function createOperation(
-  resource: Resource,
+  resource: ApiResource,
   path: string,
   route: DescribedRoute,
   method: string,
 ): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
-  const answers = Object.entries(responsesOf(route)).map(
-    ([status, answer]) => [status, createResponse(answer)] as const,
+  const answers = Object.entries(getResponsesByStatus(route)).map(
+    ([status, answer]) => [status, createOpenApiResponse(answer)] as const,
   );
-  const errors = errorsOf(resource, route, names.length > 0, method === 'GET').map(
+  const errors = listErrorStatusesOfRoute(resource, route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
-  const scope = scopeOf(route.needs);
+  const scope = getRequiredScope(route.needs);
   const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
@@ -168,7 +170,7 @@ function createOperation(
     ...(route.needs === 'nothing' || route.needs === 'signature' ? { security: [] } : {}),
     requestParams: {
       ...(names.length > 0
-        ? { path: z.object(Object.fromEntries(names.map((name) => createParameter(resource, name)))) }
+        ? { path: z.object(Object.fromEntries(names.map((name) => createPathParameter(resource, name)))) }
         : {}),
       ...(route.query ? { query: route.query } : {}),
       ...(route.headers ? { header: route.headers } : {}),
@@ -178,18 +180,23 @@ function createOperation(
   };
 }
 
-function createParameter(resource: Resource, name: string) {
+function createPathParameter(resource: ApiResource, name: string) {
   const told = resource.parameters?.[name];
   if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
-  return [name, z.withMeta(z.string(), told)] as const;
+  return [name, z.addReferenceMeta(z.string(), told)] as const;
 }
 
 /** @returns the errors of a route: its own, and those that every request of its kind can get. */
-function errorsOf(resource: Resource, route: DescribedRoute, named: boolean, isRead: boolean): ErrorStatus[] {
+function listErrorStatusesOfRoute(
+  resource: ApiResource,
+  route: DescribedRoute,
+  named: boolean,
+  isRead: boolean,
+): ErrorStatus[] {
   const { needs, body, query, errors = resource.errors ?? [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
-  if (scopeOf(route.needs) !== undefined) all.add(403);
+  if (getRequiredScope(route.needs) !== undefined) all.add(403);
   // Reads are counted, but for those of an admin.
   if (isRead && needs !== 'admin' && needs !== 'nothing') all.add(429);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);
@@ -198,35 +205,35 @@ function errorsOf(resource: Resource, route: DescribedRoute, named: boolean, isR
   return [...all].sort((left, right) => left - right);
 }
 
-function listStatuses(): ErrorStatus[] {
+function listAllErrorStatuses(): ErrorStatus[] {
   return Object.keys(ERRORS).map((status) => Number(status) as ErrorStatus);
 }
 
-function createResponse({
+function createOpenApiResponse({
   description,
   content = [],
   headers = [],
   hasPluginHeaders,
 }: DescribedResponse): ZodOpenApiResponseObject {
-  const schemaOf = (name: string) => createHeaderSchema(name, HEADER_DESCRIPTIONS[name]);
-  const extra = [...headers, ...(hasPluginHeaders ? contributions('headers').flat() : [])];
+  const createSchemaByHeaderName = (name: string) => createHeaderSchema(name, HEADER_DESCRIPTIONS[name]);
+  const extra = [...headers, ...(hasPluginHeaders ? getPluginMembers('headers').flat() : [])];
   return {
     description,
     headers: z.object({
-      ...Object.fromEntries(ID_HEADERS.map((name) => [name, schemaOf(name)])),
-      ...Object.fromEntries(extra.map((name) => [name, z.optional(schemaOf(name))])),
+      ...Object.fromEntries(ID_HEADERS.map((name) => [name, createSchemaByHeaderName(name)])),
+      ...Object.fromEntries(extra.map((name) => [name, z.optional(createSchemaByHeaderName(name))])),
     }),
     ...(content.length > 0 ? { content: Object.assign({}, ...content.map(createMediaType)) } : {}),
   };
 }
 
-function createMediaType({ type = 'application/json', schema, example }: Content) {
+function createMediaType({ type = 'application/json', schema, example }: BodyContent) {
   return { [type]: { schema, example } };
 }
 
 function createErrorResponse(status: ErrorStatus): ZodOpenApiResponseObject {
   return {
     description: ERRORS[status].description,
-    content: { 'application/json': { schema: errorSchema, examples: errorExamples(status) } },
+    content: { 'application/json': { schema: errorSchema, examples: createErrorExamples(status) } },
   };
 }

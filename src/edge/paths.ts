@@ -85,19 +85,19 @@ type Path =
   | '/webhooks/:source/events/replay';
 
 /** A part of a path that is escaped. */
-export type Segment = string & { readonly '~segment': true };
+export type EscapedPathSegment = string & { readonly '~segment': true };
 
 /** A path with escaped parts in place of its names. */
-type FilledPath<P extends string> = P extends `${infer Before}:${string}/${infer After}`
-  ? `${Before}${Segment}/${FilledPath<After>}`
+type PathWithSegmentsFilledIn<P extends string> = P extends `${infer Before}:${string}/${infer After}`
+  ? `${Before}${EscapedPathSegment}/${PathWithSegmentsFilledIn<After>}`
   : P extends `${infer Before}:${string}`
-    ? `${Before}${Segment}`
+    ? `${Before}${EscapedPathSegment}`
     : P;
 
 /** What the edge serves: a path that no route has does not compile. */
-export type ServedPath = FilledPath<Path>;
+export type ServedRoutePath = PathWithSegmentsFilledIn<Path>;
 
 /** What stands in paths behind one that they have in common. */
-export type PathBelow<P extends string, All extends string = Path> = All extends `${P}${infer Rest}`
-  ? FilledPath<Rest>
+export type PathRemainderBelow<P extends string, All extends string = Path> = All extends `${P}${infer Rest}`
+  ? PathWithSegmentsFilledIn<Rest>
   : never;

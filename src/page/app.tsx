@@ -1,30 +1,37 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
-import { refreshSpent, spentToday } from './edge/account.ts';
-import { connect, connectionFault, connectionState, deploymentRejection, token, upstream } from './edge/client.ts';
+import { refreshSpentToday, spentToday } from './edge/account.ts';
+import {
+  checkConnection,
+  connectionFault,
+  connectionState,
+  deploymentRejection,
+  token,
+  upstream,
+} from './edge/client.ts';
 import { identity } from './edge/identity.ts';
-import { LazyComponent, type LoadComponent } from './edge/lazy-component.tsx';
+import { type ComponentLoader, LazyComponent } from './edge/lazy-component.tsx';
 import { hasPlugin, includedPlugins } from './edge/plugins.ts';
-import { currentTheme, switchTheme } from './theme.ts';
+import { currentTheme, switchToNextTheme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
-import { Fault } from './ui/fault.tsx';
-import { formatMoment } from './ui/format.ts';
+import { FaultMessage } from './ui/fault.tsx';
+import { formatDateAndTime } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { NotFound } from './ui/not-found.tsx';
-import { currentPart, navigate, PAGE_PARTS, type PagePart, unknownAddress } from './ui/route.ts';
+import { currentPart, navigateToSection, PAGE_PARTS, type PageSection, unknownAddress } from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
-const PART_NAMES: Record<PagePart, string> = {
+const PART_NAMES: Record<PageSection, string> = {
   chat: 'Chat',
   classify: 'Classify',
   agents: 'Agents',
   budget: 'Budget',
   wire: 'Wire',
 };
-const LAZY_PARTS: Record<Exclude<PagePart, 'chat'>, LoadComponent> = {
+const LAZY_PARTS: Record<Exclude<PageSection, 'chat'>, ComponentLoader> = {
   classify: async () => (await import('./classify/classify.tsx')).Classify,
   agents: async () => (await import('./agents/agents.tsx')).Agents,
   budget: async () => (await import('./budget/budget.tsx')).Budget,
@@ -39,19 +46,19 @@ export function App() {
   const ready = connectionState.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
-    if (ready) refreshSpent().catch(() => {});
+    if (ready) refreshSpentToday().catch(() => {});
   }, [ready]);
   useEffect(() => {
-    const onKey = (event: KeyboardEvent) => {
+    const handleShortcut = (event: KeyboardEvent) => {
       const isPressed =
         (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_CONVERSATION_KEY;
       if (!isPressed || event.altKey || event.isComposing || connectionState.value !== 'ready') return;
       event.preventDefault();
-      navigate('chat');
+      navigateToSection('chat');
       document.getElementById('draft')?.focus();
     };
-    addEventListener('keydown', onKey);
-    return () => removeEventListener('keydown', onKey);
+    addEventListener('keydown', handleShortcut);
+    return () => removeEventListener('keydown', handleShortcut);
   }, []);
   useSignalEffect(() => {
     document.title = `${unknownAddress.value === undefined ? PART_NAMES[currentPart.value] : 'Not found'} · Sluice`;
@@ -67,7 +74,7 @@ export function App() {
           Sluice
         </a>
         <nav class="parts" aria-label="Parts">
-          {getVisibleParts().map((name) => (
+          {listAvailablePageParts().map((name) => (
             <a
               key={name}
               href={`#/${name}`}
@@ -85,7 +92,7 @@ export function App() {
           <IconButton
             icon={THEME_ICONS[currentTheme.value]}
             label={`Theme: ${currentTheme.value}. Switch it`}
-            onClick={switchTheme}
+            onClick={switchToNextTheme}
           />
           <IconButton
             icon="person"
@@ -105,23 +112,23 @@ export function App() {
       )}
       {deploymentRejection.value.since !== undefined && (
         <aside class="banner" aria-label="Key refused">
-          Claude has refused this deployment since {formatMoment(deploymentRejection.value.since)}.{' '}
+          Claude has refused this deployment since {formatDateAndTime(deploymentRejection.value.since)}.{' '}
           {deploymentRejection.value.todo}
         </aside>
       )}
       {connectionState.value !== 'starting' && (
         <main id="main" tabIndex={-1}>
-          {ready && <CurrentView key={token.value} />}
+          {ready && <CurrentPagePart key={token.value} />}
           {connectionState.value === 'gate' && <TokenGate />}
           {connectionState.value === 'unreachable' && (
             <div class="page">
-              <Fault
+              <FaultMessage
                 text={connectionFault.value ?? 'The edge cannot be reached.'}
                 // Who needs no token is its developer, and can mend it.
                 isOpen={token.value === undefined}
               >
-                <SmallButton kind="first" name="Try again" onClick={() => void connect()} />
-              </Fault>
+                <SmallButton kind="first" name="Try again" onClick={() => void checkConnection()} />
+              </FaultMessage>
             </div>
           )}
         </main>
@@ -133,14 +140,14 @@ export function App() {
 }
 
 /** @returns the parts that the edge offers; none until it is known which plugins it includes, so that no tab disappears */
-function getVisibleParts(): readonly PagePart[] {
+function listAvailablePageParts(): readonly PageSection[] {
   if (includedPlugins.value === undefined) return [];
   return PAGE_PARTS.filter((name) => name !== 'agents' || hasPlugin('agents'));
 }
 
-function CurrentView() {
+function CurrentPagePart() {
   const { value } = currentPart;
-  const unknown = unknownAddress.value ?? (getVisibleParts().includes(value) ? undefined : `#/${value}`);
+  const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)
     return <NotFound title="This page does not exist" text={`There is nothing at ${unknown}.`} />;
   return value === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[value]} />;

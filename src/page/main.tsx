@@ -1,9 +1,9 @@
 import { render } from 'preact';
 import { App } from './app.tsx';
-import { connect } from './edge/client.ts';
-import { syncTheme } from './theme.ts';
+import { checkConnection } from './edge/client.ts';
+import { applyThemeOnChange } from './theme.ts';
 
-syncTheme();
+applyThemeOnChange();
 const root = document.getElementById('page');
 if (root) {
   // The sketch of index.html goes with the first thing that is shown. A rule of CSS that waits for it would have each change of
@@ -16,4 +16,4 @@ if (root) {
   renderObserver.observe(root, { childList: true, subtree: true });
   render(<App />, root);
 }
-void connect();
+void checkConnection();

@@ -4,12 +4,12 @@ import { applyTheme, readStoredTheme, THEME_KEY, THEMES, type Theme } from './st
 export const currentTheme = signal<Theme>(readStoredTheme());
 
 /** Switches to the next theme: light, dark, the system's. */
-export function switchTheme(): void {
+export function switchToNextTheme(): void {
   currentTheme.value = THEMES[(THEMES.indexOf(currentTheme.value) + 1) % THEMES.length] ?? 'system';
   localStorage.setItem(THEME_KEY, currentTheme.value);
 }
 
 /** Applies the theme, now and whenever it changes. */
-export function syncTheme(): void {
+export function applyThemeOnChange(): void {
   effect(() => applyTheme(currentTheme.value));
 }

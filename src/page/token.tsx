@@ -1,19 +1,19 @@
-import { connectionFault, setToken, token } from './edge/client.ts';
+import { changeToken, connectionFault, token } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Dialog } from './ui/dialog.tsx';
-import { Fault } from './ui/fault.tsx';
+import { FaultMessage } from './ui/fault.tsx';
 import { Field, Form, SubmitButton } from './ui/form.tsx';
 
 /** Asks for a token and uses it. */
 function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
-  const take = (data: FormData) => {
+  const applyEnteredToken = (data: FormData) => {
     const token = String(data.get('token')).trim();
     if (token === '') return;
     onTaken();
-    void setToken(token);
+    void changeToken(token);
   };
   return (
-    <Form onSubmit={take}>
+    <Form onSubmit={applyEnteredToken}>
       <Field label="Token" note="It stays in this tab until you close it, and is sent only to this edge.">
         {(ids) => <input {...ids} name="token" type="password" autocomplete="off" spellcheck={false} required />}
       </Field>
@@ -29,7 +29,7 @@ export function TokenGate() {
       <p class="lead-more">
         This edge needs a token from you. Its operator mints one with <code>npm run token</code>.
       </p>
-      {connectionFault.value && <Fault text={connectionFault.value} />}
+      {connectionFault.value && <FaultMessage text={connectionFault.value} />}
       <TokenForm />
     </div>
   );
@@ -37,9 +37,9 @@ export function TokenGate() {
 
 export function TokenDialog({ onClose }: { onClose(): void }) {
   const { account, admin } = identity.value;
-  const remove = () => {
+  const removeToken = () => {
     onClose();
-    void setToken(undefined);
+    void changeToken(undefined);
   };
   return (
     <Dialog title="Account" onClose={onClose}>
@@ -49,7 +49,7 @@ export function TokenDialog({ onClose }: { onClose(): void }) {
         {token.value === undefined ? '. In development mode no token is needed.' : '.'}
       </p>
       {token.value !== undefined && (
-        <button type="button" class="button plain" onClick={remove}>
+        <button type="button" class="button plain" onClick={removeToken}>
           Remove the token
         </button>
       )}

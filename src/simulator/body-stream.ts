@@ -1,10 +1,10 @@
-import type { Faults } from './faults.ts';
-import { pause, waitForAbort } from './pause.ts';
-import type { Random } from './random/digest.ts';
+import type { RequestedFaults } from './faults.ts';
+import { sleepUnlessAborted, waitForAbort } from './pause.ts';
+import type { RandomSource } from './random/digest.ts';
 import { encoder } from './text/utf8.ts';
 
 /** A piece of a body: an event, or a whole JSON answer. */
-export interface BodyPart {
+export interface PacedBodyPart {
   text: string;
   tokens: number;
   /** Whether the first content starts here. The time to the first token passes before it. */
@@ -13,15 +13,15 @@ export interface BodyPart {
 
 /** How a body breaks, and who reads it. */
 interface BodyOptions {
-  faults: Faults;
-  random: Random;
+  faults: RequestedFaults;
+  random: RandomSource;
   /** Aborted when the reader has left. */
   signal: AbortSignal;
   /** Called before the first bytes are handed out. */
   onFirstByte?(): void;
 }
 
-export interface Pace {
+export interface ResponsePace {
   /** Milliseconds to the first token. */
   ttftMs: number;
   /** Tokens per second; 0 is as fast as possible. */
@@ -37,10 +37,10 @@ const OVERLOADED =
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** Yields texts when they are due. An empty text means: send now what was joined so far. */
-async function* paceParts(
-  parts: Iterable<BodyPart>,
-  pace: Pace,
-  faults: Faults,
+async function* yieldPartsAtPace(
+  parts: Iterable<PacedBodyPart>,
+  pace: ResponsePace,
+  faults: RequestedFaults,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
   let due = Date.now();
@@ -50,23 +50,23 @@ async function* paceParts(
     if (tokens > 0 && pace.tokensPerSecond > 0) due += (tokens / pace.tokensPerSecond) * 1000;
     for (let left = due - Date.now(); left >= 1; left = due - Date.now()) {
       yield '';
-      await pause(Math.min(left, PING_INTERVAL_MS), signal);
+      await sleepUnlessAborted(Math.min(left, PING_INTERVAL_MS), signal);
       if (left > PING_INTERVAL_MS && !isFirst) yield PING;
     }
     yield text;
     isFirst = false;
     if (faults.flush) {
       yield '';
-      await pause(0, signal);
+      await sleepUnlessAborted(0, signal);
     }
   }
 }
 
 /** Yields the parts until a fault that counts events ends or breaks them. @returns what happens to the body then */
 function* applyEventFaults(
-  parts: Iterable<BodyPart>,
-  faults: Faults,
-): Generator<BodyPart, 'cut' | 'silence' | undefined> {
+  parts: Iterable<PacedBodyPart>,
+  faults: RequestedFaults,
+): Generator<PacedBodyPart, 'cut' | 'silence' | undefined> {
   const { 'cut-events': cutEvents, 'end-events': endEvents, 'silence-after': silenceAfter, malformed } = faults;
   const { 'error-after': errorAfter } = faults;
   let count = 0;
@@ -93,24 +93,24 @@ function truncateJson(text: string): string {
 }
 
 /** The error that a caller sees when a connection is interrupted. */
-class ConnectionInterrupted extends TypeError {
+class ConnectionInterruptedError extends TypeError {
   constructor() {
     super('terminated: the simulator cut the connection');
   }
 }
 
-async function* createChunks(
-  parts: Iterable<BodyPart>,
-  pace: Pace,
-  faults: Faults,
+async function* generateBodyChunks(
+  parts: Iterable<PacedBodyPart>,
+  pace: ResponsePace,
+  faults: RequestedFaults,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   let fate: 'cut' | 'silence' | undefined;
-  function* yieldUntilFault(): Generator<BodyPart> {
+  function* yieldUntilFault(): Generator<PacedBodyPart> {
     fate = yield* applyEventFaults(parts, faults);
   }
   let joined = '';
-  for await (const text of paceParts(yieldUntilFault(), pace, faults, signal)) {
+  for await (const text of yieldPartsAtPace(yieldUntilFault(), pace, faults, signal)) {
     joined += text;
     if (joined !== '' && (text === '' || joined.length >= MAX_CHUNK_CHARACTERS)) {
       yield encoder.encode(joined);
@@ -118,13 +118,13 @@ async function* createChunks(
     }
   }
   if (joined !== '') yield encoder.encode(joined);
-  if (fate === 'cut') throw new ConnectionInterrupted();
+  if (fate === 'cut') throw new ConnectionInterruptedError();
   if (fate === 'silence') await waitForAbort(signal);
 }
 
 async function* applyByteFaults(
   source: AsyncGenerator<Uint8Array>,
-  { 'cut-bytes': cutBytes, 'end-bytes': endBytes }: Faults,
+  { 'cut-bytes': cutBytes, 'end-bytes': endBytes }: RequestedFaults,
 ): AsyncGenerator<Uint8Array> {
   let left = Math.min(cutBytes ?? Number.POSITIVE_INFINITY, endBytes ?? Number.POSITIVE_INFINITY);
   const isCut = cutBytes !== undefined && cutBytes === left;
@@ -135,13 +135,13 @@ async function* applyByteFaults(
       if (left <= 0) break;
     }
   }
-  if (isCut && left <= 0) throw new ConnectionInterrupted();
+  if (isCut && left <= 0) throw new ConnectionInterruptedError();
 }
 
-async function* splitChunks(
+async function* splitIntoChunks(
   source: AsyncGenerator<Uint8Array>,
   split: number | 'random',
-  random: Random,
+  random: RandomSource,
 ): AsyncGenerator<Uint8Array> {
   for await (const chunk of source) {
     for (let at = 0; at < chunk.byteLength; ) {
@@ -157,39 +157,42 @@ async function* splitChunks(
  * the reader gets all of them before an error. It stops when the reader leaves or the signal is aborted.
  */
 export function createBodyStream(
-  parts: Iterable<BodyPart>,
-  pace: Pace,
+  parts: Iterable<PacedBodyPart>,
+  pace: ResponsePace,
   options: BodyOptions,
 ): ReadableStream<Uint8Array> {
-  return createByteStream((cancelSignal) => createChunks(parts, pace, options.faults, cancelSignal), options);
+  return createFaultyByteStream(
+    (cancelSignal) => generateBodyChunks(parts, pace, options.faults, cancelSignal),
+    options,
+  );
 }
 
 /**
  * Makes a body of chunks, which breaks where the faults that count bytes say. Chunks are made only when they are read, and
  * others have their turn after each.
  */
-export function createChunkStream(
+export function createFaultyChunkStream(
   source: AsyncGenerator<Uint8Array>,
   options: BodyOptions,
 ): ReadableStream<Uint8Array> {
   async function* yieldChunks(cancelSignal: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
       yield chunk;
-      await pause(0, cancelSignal);
+      await sleepUnlessAborted(0, cancelSignal);
     }
   }
-  return createByteStream(yieldChunks, options);
+  return createFaultyByteStream(yieldChunks, options);
 }
 
-function createByteStream(
+function createFaultyByteStream(
   chunksFor: (cancelSignal: AbortSignal) => AsyncGenerator<Uint8Array>,
   { faults, random, signal, onFirstByte }: BodyOptions,
 ): ReadableStream<Uint8Array> {
   const gone = new AbortController();
   let source = applyByteFaults(chunksFor(gone.signal), faults);
-  if (faults.split !== undefined) source = splitChunks(source, faults.split, random);
+  if (faults.split !== undefined) source = splitIntoChunks(source, faults.split, random);
   let hasStarted = false;
-  let abandon = (): void => undefined;
+  let cancelSource = (): void => undefined;
   return new ReadableStream<Uint8Array>(
     {
       start(controller) {
@@ -198,14 +201,14 @@ function createByteStream(
           controller.error(signal.reason);
         };
         signal.addEventListener('abort', onAbort);
-        abandon = () => signal.removeEventListener('abort', onAbort);
+        cancelSource = () => signal.removeEventListener('abort', onAbort);
       },
       async pull(controller) {
         try {
           const { done, value } = await source.next();
           if (gone.signal.aborted) return;
           if (done) {
-            abandon();
+            cancelSource();
             controller.close();
             return;
           }
@@ -213,12 +216,12 @@ function createByteStream(
           hasStarted = true;
           controller.enqueue(value);
         } catch (error) {
-          abandon();
+          cancelSource();
           if (!gone.signal.aborted) controller.error(error);
         }
       },
       cancel(reason) {
-        abandon();
+        cancelSource();
         gone.abort(reason);
       },
     },

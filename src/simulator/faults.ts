@@ -1,5 +1,5 @@
 import { FORCIBLE_STOP_REASONS } from './answer/answer.ts';
-import { ApiError, invalidRequestError } from './request/errors.ts';
+import { ApiError, createInvalidRequestError } from './request/errors.ts';
 import { setMostRecent } from './store/set-most-recent.ts';
 
 /**
@@ -34,77 +34,83 @@ import { setMostRecent } from './store/set-most-recent.ts';
  * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
  * breaks it. Of the results of a batch and the content of a file, only faults that count bytes break anything.
  */
-export type Faults = { [Name in keyof typeof FAULT_PARSERS]?: ReturnType<(typeof FAULT_PARSERS)[Name]> };
+export type RequestedFaults = { [Name in keyof typeof FAULT_PARSERS]?: ReturnType<(typeof FAULT_PARSERS)[Name]> };
 
 const HEADER = 'sluice-simulate';
 
-function invalidFault(name: string, value: string, expected: string): ApiError {
-  return invalidRequestError(`${HEADER}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
+function createInvalidFaultError(name: string, value: string, expected: string): ApiError {
+  return createInvalidRequestError(`${HEADER}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
 }
 
-function parseInteger(name: string, value: string, from = 0, to = 1_000_000_000): number {
+function parseIntegerFault(name: string, value: string, from = 0, to = 1_000_000_000): number {
   const number = /^\d{1,10}$/.test(value) ? Number(value) : Number.NaN;
-  if (!(number >= from && number <= to)) throw invalidFault(name, value, `a whole number from ${from} to ${to}`);
+  if (!(number >= from && number <= to))
+    throw createInvalidFaultError(name, value, `a whole number from ${from} to ${to}`);
   return number;
 }
 
-function parseErrorCode(name: string, value: string): string {
-  if (!/^\w{1,64}$/.test(value)) throw invalidFault(name, value, 'a code');
+function parseErrorCodeFault(name: string, value: string): string {
+  if (!/^\w{1,64}$/.test(value)) throw createInvalidFaultError(name, value, 'a code');
   return value;
 }
 
-function parseDecimal(name: string, value: string): string {
-  if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw invalidFault(name, value, 'a number');
+function parseDecimalFault(name: string, value: string): string {
+  if (!/^\d{1,10}(\.\d{1,3})?$/.test(value)) throw createInvalidFaultError(name, value, 'a number');
   return value;
 }
 
-function parseChoice<const Choice extends string>(name: string, value: string, choices: readonly Choice[]): Choice {
+function parseChoiceFault<const Choice extends string>(
+  name: string,
+  value: string,
+  choices: readonly Choice[],
+): Choice {
   const choice = choices.find((entry) => entry === value);
-  if (choice === undefined) throw invalidFault(name, value, `one of ${choices.join(', ')}`);
+  if (choice === undefined) throw createInvalidFaultError(name, value, `one of ${choices.join(', ')}`);
   return choice;
 }
 
-function decodeValue(name: string, value: string): string {
+function decodeFaultValue(name: string, value: string): string {
   try {
     return decodeURIComponent(value);
   } catch {
-    throw invalidFault(name, value, 'percent-encoded text');
+    throw createInvalidFaultError(name, value, 'percent-encoded text');
   }
 }
 
-const parseFlag = (): true => true;
+const parseFlagFault = (): true => true;
 
 const FAULT_PARSERS = {
-  status: (name: string, value: string) => parseInteger(name, value, 400, 599),
-  account: (name: string, value: string) => parseChoice(name, value, ['on-hold', 'limit', 'workspace-limit', 'credit']),
-  'error-code': parseErrorCode,
-  'retry-after': parseDecimal,
-  'retry-after-ms': parseDecimal,
-  'should-retry': (name: string, value: string) => parseChoice(name, value, ['true', 'false']),
-  network: parseFlag,
-  times: parseInteger,
+  status: (name: string, value: string) => parseIntegerFault(name, value, 400, 599),
+  account: (name: string, value: string) =>
+    parseChoiceFault(name, value, ['on-hold', 'limit', 'workspace-limit', 'credit']),
+  'error-code': parseErrorCodeFault,
+  'retry-after': parseDecimalFault,
+  'retry-after-ms': parseDecimalFault,
+  'should-retry': (name: string, value: string) => parseChoiceFault(name, value, ['true', 'false']),
+  network: parseFlagFault,
+  times: parseIntegerFault,
   key: (_: string, value: string) => value,
-  'slow-start': parseInteger,
-  ttft: parseInteger,
-  tps: (name: string, value: string) => Number(parseDecimal(name, value)),
-  'cut-events': parseInteger,
-  'cut-bytes': parseInteger,
-  'end-events': parseInteger,
-  'end-bytes': parseInteger,
-  'silence-after': parseInteger,
-  'error-after': parseInteger,
-  thinking: parseInteger,
-  malformed: (name: string, value: string) => parseInteger(name, value, 1),
-  split: (name: string, value: string) => (value === 'random' ? value : parseInteger(name, value, 1)),
-  flush: parseFlag,
-  'stop-reason': (name: string, value: string) => parseChoice(name, value, FORCIBLE_STOP_REASONS),
-  compaction: (name: string, value: string) => parseChoice(name, value, ['unavailable', 'null', 'delta']),
-  'batch-ms': parseInteger,
-  downloadable: parseFlag,
-  answer: decodeValue,
+  'slow-start': parseIntegerFault,
+  ttft: parseIntegerFault,
+  tps: (name: string, value: string) => Number(parseDecimalFault(name, value)),
+  'cut-events': parseIntegerFault,
+  'cut-bytes': parseIntegerFault,
+  'end-events': parseIntegerFault,
+  'end-bytes': parseIntegerFault,
+  'silence-after': parseIntegerFault,
+  'error-after': parseIntegerFault,
+  thinking: parseIntegerFault,
+  malformed: (name: string, value: string) => parseIntegerFault(name, value, 1),
+  split: (name: string, value: string) => (value === 'random' ? value : parseIntegerFault(name, value, 1)),
+  flush: parseFlagFault,
+  'stop-reason': (name: string, value: string) => parseChoiceFault(name, value, FORCIBLE_STOP_REASONS),
+  compaction: (name: string, value: string) => parseChoiceFault(name, value, ['unavailable', 'null', 'delta']),
+  'batch-ms': parseIntegerFault,
+  downloadable: parseFlagFault,
+  answer: decodeFaultValue,
 };
 
-function isFault(name: string): name is keyof Faults {
+function isFaultName(name: string): name is keyof RequestedFaults {
   return Object.hasOwn(FAULT_PARSERS, name);
 }
 
@@ -112,15 +118,15 @@ function isFault(name: string): name is keyof Faults {
  * Reads the header's value.
  * @throws ApiError 400 for an entry that is not in the table, or a value that does not fit.
  */
-export function parseFaults(value: string): Faults {
-  const faults: Faults = {};
+export function parseFaultsHeader(value: string): RequestedFaults {
+  const faults: RequestedFaults = {};
   for (const part of value.split(';')) {
     const entry = part.trim();
     if (entry === '') continue;
     const at = entry.indexOf('=');
     const name = at === -1 ? entry : entry.slice(0, at).trimEnd();
-    if (!isFault(name) || (FAULT_PARSERS[name] === parseFlag) !== (at === -1)) {
-      throw invalidRequestError(`${HEADER}: ${entry.slice(0, 100)}: no such fault`);
+    if (!isFaultName(name) || (FAULT_PARSERS[name] === parseFlagFault) !== (at === -1)) {
+      throw createInvalidRequestError(`${HEADER}: ${entry.slice(0, 100)}: no such fault`);
     }
     Object.assign(faults, { [name]: FAULT_PARSERS[name](name, entry.slice(at + 1).trimStart()) });
   }
@@ -128,11 +134,11 @@ export function parseFaults(value: string): Faults {
 }
 
 /** Counts the requests with each key, for `times`. */
-export class FaultCounter {
+export class LimitedFaultCounter {
   readonly #requestCounts = new Map<string, number>();
 
   /** @returns the faults of this request: none, if they have been used `times` times already */
-  next(faults: Faults): Faults {
+  getRemainingFaults(faults: RequestedFaults): RequestedFaults {
     if (faults.times === undefined) return faults;
     const key = faults.key ?? '';
     const seen = this.#requestCounts.get(key) ?? 0;
@@ -155,7 +161,7 @@ const MESSAGE_BY_STATUS = new Map<number, string>([
 ]);
 
 /** What accounts are told that cannot ask any more. */
-const ACCOUNT_MESSAGES: Readonly<Record<NonNullable<Faults['account']>, string>> = {
+const ACCOUNT_MESSAGES: Readonly<Record<NonNullable<RequestedFaults['account']>, string>> = {
   'on-hold': 'This organization has been disabled.',
   limit: 'You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC.',
   'workspace-limit':
@@ -166,13 +172,13 @@ const ACCOUNT_MESSAGES: Readonly<Record<NonNullable<Faults['account']>, string>>
 const ON_HOLD_DETAILS = { error_code: 'organization_on_hold', appeal_url: 'https://example.com/appeal' };
 
 /** @returns the error that `status` or `account` asks for, if one does */
-export function createStatusError(faults: Faults): ApiError | undefined {
+export function createRequestedStatusError(faults: RequestedFaults): ApiError | undefined {
   const { status, account } = faults;
   if (account !== undefined) {
     return new ApiError(
       400,
       ACCOUNT_MESSAGES[account],
-      retryHeadersOf(faults),
+      createRetryHeaders(faults),
       account === 'on-hold' ? ON_HOLD_DETAILS : undefined,
     );
   }
@@ -182,18 +188,18 @@ export function createStatusError(faults: Faults): ApiError | undefined {
   return new ApiError(
     status,
     MESSAGE_BY_STATUS.get(status) ?? `Status ${status} (simulated).`,
-    retryHeadersOf(faults),
+    createRetryHeaders(faults),
     details,
   );
 }
 
 /** @returns the error of a summary that cannot be made or read just now */
-export function createCompactionError(faults: Faults): ApiError {
+export function createCompactionUnavailableError(faults: RequestedFaults): ApiError {
   const message = 'The compaction could not be completed (simulated). Retry the request.';
-  return new ApiError(529, message, retryHeadersOf(faults), { error_code: 'compaction_unavailable' });
+  return new ApiError(529, message, createRetryHeaders(faults), { error_code: 'compaction_unavailable' });
 }
 
-function retryHeadersOf(faults: Faults): Record<string, string> {
+function createRetryHeaders(faults: RequestedFaults): Record<string, string> {
   const headers = {
     'retry-after': faults['retry-after'],
     'retry-after-ms': faults['retry-after-ms'],

@@ -3,7 +3,7 @@
  * @param ms milliseconds.
  * @throws the signal's reason as soon as it aborts.
  */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
+export function sleepUnlessAborted(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     const onAbort = (): void => {

@@ -3,7 +3,7 @@ import { setMostRecent } from './store/set-most-recent.ts';
 /** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
 const LIMITS_PER_MINUTE = { requests: 4000, input: 2_000_000, output: 400_000 };
 
-interface Minute {
+interface MinuteUsage {
   /** Milliseconds since the epoch. */
   endsAt: number;
   requests: number;
@@ -13,14 +13,14 @@ interface Minute {
 
 /** Counts what accounts use in the current minute, for the headers of answers. */
 export class RateLimits {
-  readonly #minutes = new Map<string, Minute>();
+  readonly #minutes = new Map<string, MinuteUsage>();
 
   /**
    * Counts a request and tells where the account stands.
    * @param used uncached input tokens, since what is read from the cache does not count, and output: fast mode has its own limits.
    * @param now milliseconds since the epoch.
    */
-  count(
+  countRequest(
     account: string,
     { input, output, isFast }: { input: number; output: number; isFast: boolean },
     now: number,
@@ -39,16 +39,20 @@ export class RateLimits {
     // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};
-    const report = (name: string, limit: number, used: number): void => {
+    const addRateLimitHeaders = (name: string, limit: number, used: number): void => {
       headers[`anthropic-${name}-limit`] = String(limit);
       headers[`anthropic-${name}-remaining`] = String(Math.max(0, limit - used));
       headers[`anthropic-${name}-reset`] = reset;
     };
     const kind = isFast ? 'fast' : 'ratelimit';
-    report('ratelimit-requests', LIMITS_PER_MINUTE.requests, minute.requests);
-    report('ratelimit-tokens', LIMITS_PER_MINUTE.input + LIMITS_PER_MINUTE.output, minute.input + minute.output);
-    report(`${kind}-input-tokens`, LIMITS_PER_MINUTE.input, minute.input);
-    report(`${kind}-output-tokens`, LIMITS_PER_MINUTE.output, minute.output);
+    addRateLimitHeaders('ratelimit-requests', LIMITS_PER_MINUTE.requests, minute.requests);
+    addRateLimitHeaders(
+      'ratelimit-tokens',
+      LIMITS_PER_MINUTE.input + LIMITS_PER_MINUTE.output,
+      minute.input + minute.output,
+    );
+    addRateLimitHeaders(`${kind}-input-tokens`, LIMITS_PER_MINUTE.input, minute.input);
+    addRateLimitHeaders(`${kind}-output-tokens`, LIMITS_PER_MINUTE.output, minute.output);
     return headers;
   }
 }

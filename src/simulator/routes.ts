@@ -1,7 +1,7 @@
 import { ApiError } from './request/errors.ts';
 
 /** What a request is for. `id` is empty if none is named. */
-export type Route =
+export type SimulatorRoute =
   | { name: 'messages' | 'count' | 'models' }
   | { name: 'model'; id: string }
   | { name: 'batches'; does: 'create' | 'list' | 'retrieve' | 'cancel' | 'delete' | 'results'; id: string }
@@ -9,25 +9,25 @@ export type Route =
 
 const ID = '([^/]+)';
 
-const ROUTES: readonly (readonly [string, RegExp, (id: string) => Route])[] = [
-  ['POST', compilePath('messages'), () => ({ name: 'messages' })],
-  ['POST', compilePath('messages/count_tokens'), () => ({ name: 'count' })],
-  ['GET', compilePath('models'), () => ({ name: 'models' })],
-  ['GET', compilePath(`models/${ID}`), (id) => ({ name: 'model', id })],
-  ['POST', compilePath('messages/batches'), (id) => ({ name: 'batches', does: 'create', id })],
-  ['GET', compilePath('messages/batches'), (id) => ({ name: 'batches', does: 'list', id })],
-  ['GET', compilePath(`messages/batches/${ID}`), (id) => ({ name: 'batches', does: 'retrieve', id })],
-  ['DELETE', compilePath(`messages/batches/${ID}`), (id) => ({ name: 'batches', does: 'delete', id })],
-  ['POST', compilePath(`messages/batches/${ID}/cancel`), (id) => ({ name: 'batches', does: 'cancel', id })],
-  ['GET', compilePath(`messages/batches/${ID}/results`), (id) => ({ name: 'batches', does: 'results', id })],
-  ['POST', compilePath('files'), (id) => ({ name: 'files', does: 'upload', id })],
-  ['GET', compilePath('files'), (id) => ({ name: 'files', does: 'list', id })],
-  ['GET', compilePath(`files/${ID}`), (id) => ({ name: 'files', does: 'retrieve', id })],
-  ['DELETE', compilePath(`files/${ID}`), (id) => ({ name: 'files', does: 'delete', id })],
-  ['GET', compilePath(`files/${ID}/content`), (id) => ({ name: 'files', does: 'content', id })],
+const ROUTES: readonly (readonly [string, RegExp, (id: string) => SimulatorRoute])[] = [
+  ['POST', compilePathPattern('messages'), () => ({ name: 'messages' })],
+  ['POST', compilePathPattern('messages/count_tokens'), () => ({ name: 'count' })],
+  ['GET', compilePathPattern('models'), () => ({ name: 'models' })],
+  ['GET', compilePathPattern(`models/${ID}`), (id) => ({ name: 'model', id })],
+  ['POST', compilePathPattern('messages/batches'), (id) => ({ name: 'batches', does: 'create', id })],
+  ['GET', compilePathPattern('messages/batches'), (id) => ({ name: 'batches', does: 'list', id })],
+  ['GET', compilePathPattern(`messages/batches/${ID}`), (id) => ({ name: 'batches', does: 'retrieve', id })],
+  ['DELETE', compilePathPattern(`messages/batches/${ID}`), (id) => ({ name: 'batches', does: 'delete', id })],
+  ['POST', compilePathPattern(`messages/batches/${ID}/cancel`), (id) => ({ name: 'batches', does: 'cancel', id })],
+  ['GET', compilePathPattern(`messages/batches/${ID}/results`), (id) => ({ name: 'batches', does: 'results', id })],
+  ['POST', compilePathPattern('files'), (id) => ({ name: 'files', does: 'upload', id })],
+  ['GET', compilePathPattern('files'), (id) => ({ name: 'files', does: 'list', id })],
+  ['GET', compilePathPattern(`files/${ID}`), (id) => ({ name: 'files', does: 'retrieve', id })],
+  ['DELETE', compilePathPattern(`files/${ID}`), (id) => ({ name: 'files', does: 'delete', id })],
+  ['GET', compilePathPattern(`files/${ID}/content`), (id) => ({ name: 'files', does: 'content', id })],
 ];
 
-function compilePath(pattern: string): RegExp {
+function compilePathPattern(pattern: string): RegExp {
   return new RegExp(`/v1/${pattern}$`);
 }
 
@@ -35,16 +35,16 @@ function compilePath(pattern: string): RegExp {
  * Finds the route of a request; anything before `/v1` counts as the path of the base URL.
  * @throws ApiError 404 for a path that the API does not have.
  */
-export function findRoute(method: string, pathname: string): Route {
+export function requireRoute(method: string, pathname: string): SimulatorRoute {
   const bare = pathname.replace(/\/$/, '');
   for (const [allowed, pattern, route] of ROUTES) {
     const match = method === allowed && pattern.exec(bare);
-    if (match) return route(decodeSegment(match[1] ?? ''));
+    if (match) return route(decodePathSegment(match[1] ?? ''));
   }
   throw new ApiError(404, 'Not found');
 }
 
-function decodeSegment(segment: string): string {
+function decodePathSegment(segment: string): string {
   try {
     return decodeURIComponent(segment);
   } catch {

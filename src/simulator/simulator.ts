@@ -1,31 +1,37 @@
-import { composeMessage, judgeMessage } from './answer/compose-message.ts';
-import { createMessageEvents, toMessageBody } from './answer/message-events.ts';
-import type { AnsweredMessage } from './answer/message-usage.ts';
+import { composeMessage, validateMessageAndPlanCache } from './answer/compose-message.ts';
+import { createMessageBody, createMessageEvents } from './answer/message-events.ts';
+import type { AnswerMessageSource } from './answer/message-usage.ts';
 import { BatchesApi } from './batches/batches-api.ts';
-import { type BodyPart, createBodyStream, createChunkStream } from './body-stream.ts';
-import { createCompactionError, createStatusError, FaultCounter, type Faults, parseFaults } from './faults.ts';
+import { createBodyStream, createFaultyChunkStream, type PacedBodyPart } from './body-stream.ts';
+import {
+  createCompactionUnavailableError,
+  createRequestedStatusError,
+  LimitedFaultCounter,
+  parseFaultsHeader,
+  type RequestedFaults,
+} from './faults.ts';
 import { FilesApi } from './files/files-api.ts';
-import { pause } from './pause.ts';
-import { listPromptBlocks, sumPromptTokens } from './prompt/prompt-blocks.ts';
-import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
+import { sleepUnlessAborted } from './pause.ts';
+import { createPromptBlocks, sumPromptTokens } from './prompt/prompt-blocks.ts';
+import { PromptCache, placeAutomaticBreakpoint } from './prompt/prompt-cache.ts';
 import {
   computeDigest,
-  createIdentifier,
+  createApiIdentifier,
   createRandom,
   type Digest,
   digestToHex,
-  type Random,
+  type RandomSource,
 } from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
-import { readBetas } from './request/betas.ts';
-import { findSummary } from './request/compaction-blocks.ts';
-import { ApiError, invalidRequestError } from './request/errors.ts';
+import { parseBetaHeader } from './request/betas.ts';
+import { findLeadingSummary } from './request/compaction-blocks.ts';
+import { ApiError, createInvalidRequestError } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
-import { readCountRequest } from './request/message-params.ts';
-import type { Judgement, Protocol } from './request/message-request.ts';
-import { describeModel, listModels, type SimulatedModel } from './request/models.ts';
-import { readJsonObject } from './request/request-body.ts';
-import { findRoute, type Route } from './routes.ts';
+import { parseCountTokensRequest } from './request/message-params.ts';
+import type { RequestProtocol, RequestValidationContext } from './request/message-request.ts';
+import { createModelsPage, getModelResponse, type SimulatedModel } from './request/models.ts';
+import { readJsonObjectBody } from './request/request-body.ts';
+import { requireRoute, type SimulatorRoute } from './routes.ts';
 import { MemoryStore, type SimulatorStore } from './store/store.ts';
 
 export type { SimulatedModel } from './request/models.ts';
@@ -34,7 +40,7 @@ export type { SimulatorStore } from './store/store.ts';
 export interface SimulatorOptions {
   models: readonly SimulatedModel[];
   /** Finds what the API refuses in the schemas of a request's body, in its words. Default: it takes any schema. */
-  refusedSchemas?: Judgement['refusedSchemas'] | undefined;
+  refusedSchemas?: RequestValidationContext['refusedSchemas'] | undefined;
   /** Time to the first token, in milliseconds. Default 0. */
   ttftMs?: number | undefined;
   /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
@@ -43,7 +49,7 @@ export interface SimulatorOptions {
   batchMs?: number | undefined;
   /** Where batches and files are kept. Default: in memory, with the simulator. */
   store?: SimulatorStore | undefined;
-  /** Whether the request header `sluice-simulate` makes faults (its grammar: `Faults` in faults.ts). Default false: it is ignored. */
+  /** Whether the request header `sluice-simulate` makes faults (its grammar: `RequestedFaults` in faults.ts). Default false: it is ignored. */
   faults?: boolean | undefined;
   /** The seed of answers and signatures, besides the request. */
   seed?: string | undefined;
@@ -56,7 +62,7 @@ export interface SimulatorOptions {
 /** Answers a request as the Claude API would. It rejects only as `fetch` does: if the request is aborted, or for a fault. */
 export type Simulator = (request: Request) => Promise<Response>;
 
-function credentialOf(headers: Headers): string {
+function requireCredential(headers: Headers): string {
   const key = headers.get('x-api-key')?.trim();
   if (key) return key;
   const [, token] = /^bearer\s+(\S.*)$/i.exec(headers.get('authorization')?.trim() ?? '') ?? [];
@@ -64,27 +70,27 @@ function credentialOf(headers: Headers): string {
   throw new ApiError(401, 'x-api-key header is required');
 }
 
-function checkBrowser(headers: Headers): void {
+function requireBrowserAccessHeader(headers: Headers): void {
   if (headers.get('origin') === null) return;
   if (headers.get('anthropic-dangerous-direct-browser-access') === 'true') return;
   throw new ApiError(401, "CORS requests must set 'anthropic-dangerous-direct-browser-access' header");
 }
 
-function readProtocol(headers: Headers): Protocol {
+function parseProtocolHeaders(headers: Headers): RequestProtocol {
   const version = headers.get('anthropic-version');
-  if (version === null || version === '') throw invalidRequestError('anthropic-version: header is required');
+  if (version === null || version === '') throw createInvalidRequestError('anthropic-version: header is required');
   if (version !== '2023-06-01' && version !== '2026-10-21') {
-    throw invalidRequestError(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
+    throw createInvalidRequestError(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
   }
-  const betas = readBetas(headers.get('anthropic-beta'));
+  const betas = parseBetaHeader(headers.get('anthropic-beta'));
   return { version, betas, profile: headers.get('anthropic-user-profile-id') ?? undefined };
 }
 
-interface Call {
+interface SimulatedCall {
   request: Request;
   account: string;
   startedAt: number;
-  faults: Faults;
+  faults: RequestedFaults;
   headers: Record<string, string>;
 }
 
@@ -93,7 +99,7 @@ class SimulatedApi {
   readonly #seed: Digest;
   readonly #cache = new PromptCache();
   readonly #rates = new RateLimits();
-  readonly #faultCounter = new FaultCounter();
+  readonly #faultCounter = new LimitedFaultCounter();
   readonly #batches: BatchesApi;
   readonly #files: FilesApi;
   #callCount = 0;
@@ -106,15 +112,15 @@ class SimulatedApi {
     this.#files = new FilesApi(store);
   }
 
-  #now(): number {
+  #getNow(): number {
     return (this.#options.now ?? Date.now)();
   }
 
-  async answer(request: Request): Promise<Response> {
-    const startedAt = this.#now();
+  async handleRequest(request: Request): Promise<Response> {
+    const startedAt = this.#getNow();
     // The time is part of it, so that another simulator, or one that was started again, gives other ids.
     const nonce = computeDigest(`${startedAt}:${this.#callCount++}`, this.#seed);
-    const requestId = createIdentifier('req_', nonce);
+    const requestId = createApiIdentifier('req_', nonce);
     const headers = {
       'sluice-upstream': 'simulator',
       'request-id': requestId,
@@ -122,116 +128,122 @@ class SimulatedApi {
     };
     try {
       request.signal.throwIfAborted();
-      return await this.#dispatch(request, startedAt, nonce, headers);
+      return await this.#dispatchRequest(request, startedAt, nonce, headers);
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       const all = { ...headers, 'content-type': 'application/json', ...error.headers };
-      return new Response(error.toEnvelope(requestId), { status: error.status, headers: all });
+      return new Response(error.toEnvelopeJson(requestId), { status: error.status, headers: all });
     }
   }
 
-  async #dispatch(
+  async #dispatchRequest(
     request: Request,
     startedAt: number,
     nonce: Digest,
     headers: Record<string, string>,
   ): Promise<Response> {
     const url = new URL(request.url);
-    const route = findRoute(request.method, url.pathname);
-    checkBrowser(request.headers);
-    const account = digestToHex(computeDigest(credentialOf(request.headers)));
-    const protocol = readProtocol(request.headers);
+    const route = requireRoute(request.method, url.pathname);
+    requireBrowserAccessHeader(request.headers);
+    const account = digestToHex(computeDigest(requireCredential(request.headers)));
+    const protocol = parseProtocolHeaders(request.headers);
     const faults = await this.#applyEarlyFaults(request);
-    const call: Call = { request, account, startedAt, faults, headers };
+    const call: SimulatedCall = { request, account, startedAt, faults, headers };
     const { models } = this.#options;
-    if (route.name === 'models') return toJsonResponse(listModels(models, url.searchParams, startedAt), call);
-    if (route.name === 'model') return toJsonResponse(describeModel(models, route.id, startedAt), call);
+    if (route.name === 'models') return createJsonResponse(createModelsPage(models, url.searchParams, startedAt), call);
+    if (route.name === 'model') return createJsonResponse(getModelResponse(models, route.id, startedAt), call);
     const { newAccounts = false, refusedSchemas = () => [] } = this.#options;
     const judgement = { models, protocol, now: startedAt, seed: this.#seed, account, newAccounts, refusedSchemas };
-    if (route.name === 'batches') return await this.#answerBatches(route, url, judgement, nonce, call);
-    if (route.name === 'files') return await this.#answerFiles(route, url, nonce, call);
-    const body = await readJsonObject(request);
+    if (route.name === 'batches') return await this.#handleBatches(route, url, judgement, nonce, call);
+    if (route.name === 'files') return await this.#handleFiles(route, url, nonce, call);
+    const body = await readJsonObjectBody(request);
     return route.name === 'count'
-      ? this.#answerCount(body, judgement, call)
-      : this.#answerMessage(body, judgement, nonce, call);
+      ? this.#handleCountTokens(body, judgement, call)
+      : this.#handleMessage(body, judgement, nonce, call);
   }
 
-  async #answerBatches(
-    { does, id }: Extract<Route, { name: 'batches' }>,
+  async #handleBatches(
+    { does, id }: Extract<SimulatorRoute, { name: 'batches' }>,
     url: URL,
-    judgement: Judgement,
+    judgement: RequestValidationContext,
     nonce: Digest,
-    call: Call,
+    call: SimulatedCall,
   ): Promise<Response> {
     const [before = ''] = url.pathname.split('/v1/', 1);
-    const about = { owner: ownerOf(call, url), base: url.origin + before, judgement };
+    const about = { owner: getStorageOwner(call, url), base: url.origin + before, judgement };
     const durationMs = call.faults['batch-ms'] ?? this.#options.batchMs ?? 0;
     const making = { durationMs, nonce, obeysMarks: this.#options.faults === true };
     if (does === 'results') {
-      const results = await this.#batches.results(id, about);
-      return streamResponse(results, { 'content-type': 'application/x-jsonl' }, call);
+      const results = await this.#batches.streamBatchResults(id, about);
+      return createStreamResponse(results, { 'content-type': 'application/x-jsonl' }, call);
     }
     const answers = {
-      create: () => this.#batches.create(call.request, about, making),
-      list: () => this.#batches.list(url.searchParams, about),
-      retrieve: () => this.#batches.retrieve(id, about),
-      cancel: () => this.#batches.cancel(id, about),
-      delete: () => this.#batches.delete(id, about),
+      create: () => this.#batches.createBatch(call.request, about, making),
+      list: () => this.#batches.listBatches(url.searchParams, about),
+      retrieve: () => this.#batches.retrieveBatch(id, about),
+      cancel: () => this.#batches.cancelBatch(id, about),
+      delete: () => this.#batches.deleteBatch(id, about),
     };
-    return toJsonResponse(await answers[does](), call);
+    return createJsonResponse(await answers[does](), call);
   }
 
-  async #answerFiles(
-    { does, id }: Extract<Route, { name: 'files' }>,
+  async #handleFiles(
+    { does, id }: Extract<SimulatorRoute, { name: 'files' }>,
     url: URL,
     nonce: Digest,
-    call: Call,
+    call: SimulatedCall,
   ): Promise<Response> {
-    const about = { owner: ownerOf(call, url), now: call.startedAt };
+    const about = { owner: getStorageOwner(call, url), now: call.startedAt };
     if (does === 'content') {
-      const { content, headers } = await this.#files.content(id, about);
-      return streamResponse(content, headers, call);
+      const { content, headers } = await this.#files.downloadFile(id, about);
+      return createStreamResponse(content, headers, call);
     }
     const answers = {
-      upload: () => this.#files.upload(call.request, about, { nonce, downloadable: call.faults.downloadable === true }),
-      list: () => this.#files.list(url.searchParams, about),
-      retrieve: () => this.#files.retrieve(id, about),
-      delete: () => this.#files.delete(id, about),
+      upload: () =>
+        this.#files.uploadFile(call.request, about, { nonce, downloadable: call.faults.downloadable === true }),
+      list: () => this.#files.listFiles(url.searchParams, about),
+      retrieve: () => this.#files.retrieveFile(id, about),
+      delete: () => this.#files.deleteFile(id, about),
     };
-    return toJsonResponse(await answers[does](), call);
+    return createJsonResponse(await answers[does](), call);
   }
 
   /** Does the faults that come before any answer. @returns all faults of the request, for the answer itself */
-  async #applyEarlyFaults(request: Request): Promise<Faults> {
+  async #applyEarlyFaults(request: Request): Promise<RequestedFaults> {
     const value = this.#options.faults ? request.headers.get('sluice-simulate') : null;
     if (value === null) return {};
-    const faults = this.#faultCounter.next(parseFaults(value));
-    if (faults['slow-start'] !== undefined) await pause(faults['slow-start'], request.signal);
+    const faults = this.#faultCounter.getRemainingFaults(parseFaultsHeader(value));
+    if (faults['slow-start'] !== undefined) await sleepUnlessAborted(faults['slow-start'], request.signal);
     if (faults.network) throw new TypeError('fetch failed: the simulator lost the network');
-    const error = createStatusError(faults);
+    const error = createRequestedStatusError(faults);
     if (error !== undefined) throw error;
     return faults;
   }
 
-  #answerCount(body: JsonObject, judgement: Judgement, call: Call): Response {
-    const prompt = readCountRequest(body, judgement);
-    const blocks = listPromptBlocks(prompt);
-    placeBreakpoints(blocks, prompt.automaticCaching);
-    return toJsonResponse({ input_tokens: sumPromptTokens(blocks) }, call);
+  #handleCountTokens(body: JsonObject, judgement: RequestValidationContext, call: SimulatedCall): Response {
+    const prompt = parseCountTokensRequest(body, judgement);
+    const blocks = createPromptBlocks(prompt);
+    placeAutomaticBreakpoint(blocks, prompt.automaticCaching);
+    return createJsonResponse({ input_tokens: sumPromptTokens(blocks) }, call);
   }
 
-  async #answerMessage(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
-    const judged = judgeMessage(body, judgement, this.#cache, call.account);
+  async #handleMessage(
+    body: JsonObject,
+    judgement: RequestValidationContext,
+    nonce: Digest,
+    call: SimulatedCall,
+  ): Promise<Response> {
+    const judged = validateMessageAndPlanCache(body, judgement, this.#cache, call.account);
     const { request, plan, input } = judged;
     const { answer: text, 'stop-reason': stopReason, compaction: fault, thinking } = call.faults;
-    const compacts = request.compaction !== undefined || findSummary(request.messages) !== undefined;
-    if (fault === 'unavailable' && compacts) throw createCompactionError(call.faults);
+    const compacts = request.compaction !== undefined || findLeadingSummary(request.messages) !== undefined;
+    if (fault === 'unavailable' && compacts) throw createCompactionUnavailableError(call.faults);
     const compaction = fault === 'unavailable' ? undefined : fault;
     const composing = { seed: this.#seed, nonce, text, stopReason, compaction, thinking };
     const { message, identity } = composeMessage(body, judged, composing);
     const { answer } = message;
     const used = { input: input - plan.usage.read, output: answer.outputTokens, isFast: request.speed === 'fast' };
-    const limits = this.#rates.count(call.account, used, call.startedAt);
+    const limits = this.#rates.countRequest(call.account, used, call.startedAt);
     const pace = {
       ttftMs: call.faults.ttft ?? this.#options.ttftMs ?? 0,
       tokensPerSecond: call.faults.tps ?? this.#options.tokensPerSecond ?? 0,
@@ -240,9 +252,9 @@ class SimulatedApi {
 
     if (request.stream) {
       const random = createRandom(identity);
-      const stream = createBodyStream(toEventParts(message), pace, {
-        ...bodyOptionsOf(call, random),
-        onFirstByte: plan.commit,
+      const stream = createBodyStream(generateEventParts(message), pace, {
+        ...createBodyOptions(call, random),
+        onFirstByte: plan.commitToCache,
       });
       const headers = {
         'content-type': 'text/event-stream; charset=utf-8',
@@ -253,13 +265,13 @@ class SimulatedApi {
     }
     const written = [...createMessageEvents(message)].reduce((sum, { tokens }) => sum + tokens, 0);
     const writing = pace.tokensPerSecond > 0 ? (written / pace.tokensPerSecond) * 1000 : 0;
-    if (pace.ttftMs + writing >= 1) await pause(pace.ttftMs + writing, call.request.signal);
-    plan.commit();
-    return toJsonResponse(toMessageBody(message), answered);
+    if (pace.ttftMs + writing >= 1) await sleepUnlessAborted(pace.ttftMs + writing, call.request.signal);
+    plan.commitToCache();
+    return createJsonResponse(createMessageBody(message), answered);
   }
 }
 
-function* toEventParts(message: AnsweredMessage): Generator<BodyPart> {
+function* generateEventParts(message: AnswerMessageSource): Generator<PacedBodyPart> {
   let hasContent = false;
   for (const { name, data, tokens } of createMessageEvents(message)) {
     const isFirstContent: boolean = !hasContent && name === 'content_block_start';
@@ -269,11 +281,11 @@ function* toEventParts(message: AnsweredMessage): Generator<BodyPart> {
 }
 
 /** @returns how the body of an answer breaks, and who reads it. */
-function bodyOptionsOf({ faults, request }: Call, random: Random) {
+function createBodyOptions({ faults, request }: SimulatedCall, random: RandomSource) {
   return { faults, random, signal: request.signal };
 }
 
-function toJsonResponse(value: Record<string, unknown>, call: Call): Response {
+function createJsonResponse(value: Record<string, unknown>, call: SimulatedCall): Response {
   const text = JSON.stringify(value);
   const all = { ...call.headers, 'content-type': 'application/json' };
   const part = { text, tokens: 0, isFirstContent: false };
@@ -281,17 +293,21 @@ function toJsonResponse(value: Record<string, unknown>, call: Call): Response {
   const isPlain = Object.keys(call.faults).length === 0;
   const body = isPlain
     ? text
-    : createBodyStream([part], unpaced, bodyOptionsOf(call, createRandom(computeDigest(text))));
+    : createBodyStream([part], unpaced, createBodyOptions(call, createRandom(computeDigest(text))));
   return new Response(body, { headers: all });
 }
 
 /** @returns the owner of the batches and files that a call is about. Each address has its own, like each service. */
-function ownerOf({ account }: Call, { host }: URL): string {
+function getStorageOwner({ account }: SimulatedCall, { host }: URL): string {
   return digestToHex(computeDigest(host, computeDigest(account)));
 }
 
-function streamResponse(source: AsyncGenerator<Uint8Array>, ownHeaders: Record<string, string>, call: Call): Response {
-  const body = createChunkStream(source, bodyOptionsOf(call, createRandom(computeDigest(call.request.url))));
+function createStreamResponse(
+  source: AsyncGenerator<Uint8Array>,
+  ownHeaders: Record<string, string>,
+  call: SimulatedCall,
+): Response {
+  const body = createFaultyChunkStream(source, createBodyOptions(call, createRandom(computeDigest(call.request.url))));
   return new Response(body, { headers: { ...call.headers, ...ownHeaders } });
 }
 
@@ -303,5 +319,5 @@ function streamResponse(source: AsyncGenerator<Uint8Array>, ownHeaders: Record<s
  */
 export function createSimulator(options: SimulatorOptions): Simulator {
   const api = new SimulatedApi(options);
-  return (request) => api.answer(request);
+  return (request) => api.handleRequest(request);
 }

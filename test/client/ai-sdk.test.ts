@@ -2,7 +2,7 @@ import { readUIMessageStream, type UIMessage, type UIMessageChunk } from 'ai';
 import { describe, expect, test } from 'vitest';
 import { createChatTransport, loadMessages, toUIMessages } from '#client/ai-sdk.ts';
 import type { ConversationMessage } from '#client/index.ts';
-import { toNextContent } from '#client/ui-messages.ts';
+import { buildNextMessageContent } from '#client/ui-messages.ts';
 import { answerOf, bytesOf, envelope, fakeEdge, framesOf, PRICE, streamed } from './fake-edge.ts';
 
 const user = (...parts: UIMessage['parts']): UIMessage => ({ id: 'u1', role: 'user', parts });
@@ -122,7 +122,7 @@ test('the edge’s calls have their results as text, failed ones as failed, and 
     row('m1', 'assistant', blocks, { ...told, turn, usage: { input_tokens: 3, output_tokens: 5 } }),
   ]);
   expect(read).toMatchObject([{ metadata, parts }]);
-  expect(toNextContent([...read, hello])).toEqual([{ type: 'text', text: 'Hello' }]);
+  expect(buildNextMessageContent([...read, hello])).toEqual([{ type: 'text', text: 'Hello' }]);
 });
 
 test('an answer that the API has paused goes on as one message, with the id of its last turn and the cost of all', async () => {
@@ -155,15 +155,17 @@ test('what tools gave goes before what is said next, and only for an answer that
   const answer = (stopReason: string, ...parts: unknown[]) =>
     ({ id: 'a1', role: 'assistant', metadata: { stopReason }, parts: [{ type: 'step-start' }, ...parts] }) as UIMessage;
   const given = answer('tool_use', { ...call, state: 'output-available', output: { ok: true } });
-  expect(toNextContent([hello, given])).toEqual([{ type: 'tool_result', tool_use_id: 't1', content: '{"ok":true}' }]);
+  expect(buildNextMessageContent([hello, given])).toEqual([
+    { type: 'tool_result', tool_use_id: 't1', content: '{"ok":true}' },
+  ]);
   const failed = answer('tool_use', { ...call, state: 'output-error', errorText: 'no' });
-  expect(toNextContent([hello, failed, hello])).toEqual([
+  expect(buildNextMessageContent([hello, failed, hello])).toEqual([
     { type: 'tool_result', tool_use_id: 't1', content: 'no', is_error: true },
     { type: 'text', text: 'Hello' },
   ]);
   const ignored = answer('tool_use', { ...call, state: 'input-available' });
-  expect(toNextContent([ignored, hello])[0]).toMatchObject({ tool_use_id: 't1', is_error: true });
-  expect(toNextContent([answer('end_turn', { ...call, state: 'input-available' }), hello])).toEqual([
+  expect(buildNextMessageContent([ignored, hello])[0]).toMatchObject({ tool_use_id: 't1', is_error: true });
+  expect(buildNextMessageContent([answer('end_turn', { ...call, state: 'input-available' }), hello])).toEqual([
     { type: 'text', text: 'Hello' },
   ]);
   const sent = answer(
@@ -177,12 +179,12 @@ test('what tools gave goes before what is said next, and only for an answer that
       output: 'two',
     },
   );
-  expect(toNextContent([sent])).toEqual([{ type: 'tool_result', tool_use_id: 't2', content: 'two' }]);
+  expect(buildNextMessageContent([sent])).toEqual([{ type: 'tool_result', tool_use_id: 't2', content: 'two' }]);
 });
 
 test('files become images and documents, and what cannot be sent is refused', () => {
   const file = (mediaType: string, url: string) =>
-    toNextContent([user({ type: 'file', mediaType, url, filename: 'f' })])[0];
+    buildNextMessageContent([user({ type: 'file', mediaType, url, filename: 'f' })])[0];
   expect(file('image/png', 'data:image/png;base64,AAAA')).toEqual({
     type: 'image',
     source: { type: 'base64', media_type: 'image/png', data: 'AAAA' },

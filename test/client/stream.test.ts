@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { MessageStream } from '#client/index.ts';
-import { createInterruption } from '#edge/kit/sse/endings.ts';
+import { createInterruptionEnding } from '#edge/kit/sse/endings.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
   answerOf,
@@ -76,7 +76,7 @@ describe('in a conversation', () => {
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));
     const end = { isAtBoundary: begun === '', unfinishedLine, data: data.length === 0 ? undefined : data.join('\n') };
-    return createInterruption(
+    return createInterruptionEnding(
       end,
       `: sluice-cut\nevent: error\ndata: ${JSON.stringify(envelope('api_error', 'The connection broke.'))}\n\n`,
     );

@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { createClient } from '#client/client.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SDKS } from '#test/support/sdks.ts';
@@ -27,7 +27,7 @@ let made = 0;
 let conversation = '';
 
 /** The API: it calls the tool once for each question, and then answers. */
-function answered({ model, messages }: { model: string; messages: { content: unknown }[] }): Json {
+function answered({ model, messages }: { model: string; messages: { content: unknown }[] }): JsonObject {
   const hasResult = JSON.stringify(messages.at(-1)?.content).includes('tool_result');
   const number = upstream.receivedRequests.length;
   const look = {
@@ -57,7 +57,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => tools.listen(0, '127.0.0.1', resolve));
   const host = `127.0.0.1:${(tools.address() as AddressInfo).port}`;
   upstream = await startUpstream(({ body }, response) => {
-    const events = eventsOf(answered(JSON.parse(body.toString()))).split(/(?<=\n\n)/);
+    const events = createMessageEventStream(answered(JSON.parse(body.toString()))).split(/(?<=\n\n)/);
     void streamBytes(
       response,
       events.map((event) => new TextEncoder().encode(event)),
@@ -100,10 +100,10 @@ const headers = () => ({ 'sluice-conversation': conversation, 'sluice-agent': 's
 function expectOfAgent(): void {
   expect([upstream.receivedRequests.length, called]).toEqual([4, 2]);
   for (const { body } of upstream.receivedRequests) {
-    const sent = JSON.parse(body.toString()) as Json;
+    const sent = JSON.parse(body.toString()) as JsonObject;
     expect(sent).toMatchObject({ model: MODEL, max_tokens: 300, thinking: { type: 'disabled' } });
     expect(sent).not.toHaveProperty('temperature');
-    expect((sent.system as Json[]).map(({ text }) => text)).toEqual(['You are Sky.', 'Be brief.']);
+    expect((sent.system as JsonObject[]).map(({ text }) => text)).toEqual(['You are Sky.', 'Be brief.']);
     expect(sent.tools).toHaveLength(1);
   }
 }

@@ -10,7 +10,7 @@ import { lastAssistantMessageIsCompleteWithApprovalResponses, type UIMessage } f
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '#client/ai-sdk.ts';
 import { createClient } from '#client/index.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
 import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { type Edge, startEdge } from '#test/support/edge.ts';
 import { SDKS } from '#test/support/sdks.ts';
@@ -53,7 +53,7 @@ beforeAll(async () => {
     const stop_reason = content.length > 1 ? 'tool_use' : 'end_turn';
     const usage = { input_tokens: 100, output_tokens: 20 };
     const shape = { type: 'message', role: 'assistant', model: MODEL, stop_sequence: null };
-    const text = eventsOf({ id: `msg_${number}`, ...shape, content, stop_reason, usage });
+    const text = createMessageEventStream({ id: `msg_${number}`, ...shape, content, stop_reason, usage });
     void streamBytes(response, [new TextEncoder().encode(text)], 'end');
   });
   vars = {

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
-import { fromUsd, toUsd } from '#edge/claude/pricing/cost.ts';
+import { toUsd, usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import type { LedgerRow, QuotaReport } from '#edge/money/account/usage-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '#test/runner/calendar-library.ts';
 import { readBill } from '#test/support/bills.ts';
@@ -225,8 +225,9 @@ async function expectPaid(lives: RestartingEdge, bills: ReadonlyMap<string, numb
     if (row.estimated) expect(row.cost_usd + 1e-9, told).toBeGreaterThanOrEqual(bill ?? 0);
     else expect(row.cost_usd, told).toBeCloseTo(bill ?? 0, 8);
   }
-  const costOf = (rows: readonly LedgerRow[]) => rows.reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0);
-  const billed = [...bills.values()].reduce((sum, bill) => sum + fromUsd(bill), 0);
+  const costOf = (rows: readonly LedgerRow[]) =>
+    rows.reduce((sum, { cost_usd }) => sum + usdToNanodollars(cost_usd), 0);
+  const billed = [...bills.values()].reduce((sum, bill) => sum + usdToNanodollars(bill), 0);
   expect(costOf(ledger)).toBeGreaterThanOrEqual(billed - bills.size);
   const begun = (row: LedgerRow) =>
     row.chosen_by?.part === 'first' && ['complete', 'stopped', 'interrupted', 'orphaned'].includes(row.status);

@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient, SluiceError } from '#client/index.ts';
 import { STATUS_BY_TYPE } from '#edge/kit/http/errors.ts';
-import { describeError } from '#page/edge/error-messages.ts';
+import { describeErrorForUser } from '#page/edge/error-messages.ts';
 import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
@@ -52,7 +52,7 @@ test.each(
 )('the page says what the function says is left: $by, of which $used is used', ({ by = '', used }) => {
   const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
   const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
-  expect(sentence(error).startsWith(`${describeError(error)} `)).toBe(true);
+  expect(sentence(error).startsWith(`${describeErrorForUser(error)} `)).toBe(true);
 });
 
 test('the function is correct TypeScript', async () => {

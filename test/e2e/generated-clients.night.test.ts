@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createReference } from '../../scripts/described-edge.ts';
+import { createOpenApiDocument } from '../../scripts/described-edge.ts';
 
 /** With a TypeScript of their own: the generators do not run with the one of this checkout. */
 const PACKAGES = ['typescript@5', 'openapi-typescript@7', '@hey-api/openapi-ts@0.99', 'orval@8'];
@@ -56,7 +56,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sluice-clients-'));
   await writeFile(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
   await run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', ...PACKAGES]);
-  await writeFile(join(folder, 'openapi.json'), JSON.stringify(createReference()));
+  await writeFile(join(folder, 'openapi.json'), JSON.stringify(createOpenApiDocument()));
 }, 600_000);
 
 afterAll(() => rm(folder, { recursive: true, force: true }));

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { settingsShape } from '#edge/config/settings.ts';
-import { descriptionOf } from '#edge/kit/http/zod.ts';
+import { getSchemaDescription } from '#edge/kit/http/zod.ts';
 import '../../scripts/all-plugins.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
@@ -75,7 +75,7 @@ test('the settings of the guide are those of the code, with their defaults and m
   const expected = Object.entries(settingsShape()).map(([name, setting]) => {
     const { data: value } = setting.safeParse(undefined);
     const empty = value === undefined || JSON.stringify(value) === '{}' || JSON.stringify(value) === '[]';
-    return [name, empty ? '' : `\`${value}\``, descriptionOf(setting)];
+    return [name, empty ? '' : `\`${value}\``, getSchemaDescription(setting)];
   });
   expect(rows).toEqual(expected);
 });

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { type McpTestServer, startMcpServer } from '#test/support/mcp-server.ts';
@@ -35,7 +35,7 @@ async function store(path: string, tools: string[], more: object = {}) {
   const tool = { name: 'w', run: { mcp: server.url, tools, timeout_seconds: 60 } };
   const answer = await sent('PUT', path, { tools: [tool], model: 'claude-haiku-5-5', max_tokens: 4_000, ...more });
   expect(answer.status, await answer.clone().text()).toBe(200);
-  return (await answer.json()) as Json;
+  return (await answer.json()) as JsonObject;
 }
 
 const question = (content: string, conversation: string) => ({
@@ -49,7 +49,7 @@ test.each(['prefix', 'agent'])(
   async (kind) => {
     await store(kind === 'agent' ? '/agents/trips' : '/prefixes/trips', ['get.weather']);
     const answer = await sent('POST', '/v1/messages', { [kind]: 'trips', ...question('Weather in Bern?', kind) });
-    const { content } = (await answer.json()) as { content: Json[] };
+    const { content } = (await answer.json()) as { content: JsonObject[] };
     expect(content.filter(({ type }) => type !== 'thinking')).toMatchObject([
       { type: 'text' },
       { type: 'mcp_tool_use', name: 'w_get_weather', server_name: 'edge' },

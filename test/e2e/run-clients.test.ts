@@ -5,8 +5,8 @@ import type { AddressInfo } from 'node:net';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { AI_SDKS } from '#test/support/ai-sdks.ts';
 import { isBrowserMissing, launchBrowser } from '#test/support/browser.ts';
 import { bundleForBrowser } from '#test/support/bundle.ts';
@@ -33,7 +33,7 @@ let conversation = '';
 let made = 0;
 
 /** The API: it calls the tool once for each question, and then answers. */
-function answered(body: { messages: { role: string; content: unknown }[] }): Json {
+function answered(body: { messages: { role: string; content: unknown }[] }): JsonObject {
   const hasResult = JSON.stringify(body.messages.at(-1)?.content).includes('tool_result');
   const id = `msg_${upstream.receivedRequests.length}`;
   const content = hasResult
@@ -67,7 +67,7 @@ beforeAll(async () => {
   });
   await new Promise<void>((resolve) => tools.listen(0, '127.0.0.1', resolve));
   upstream = await startUpstream(({ body }, response) => {
-    const text = eventsOf(answered(JSON.parse(body.toString())));
+    const text = createMessageEventStream(answered(JSON.parse(body.toString())));
     void streamBytes(
       response,
       text.split(/(?<=\n\n)/).map((event) => new TextEncoder().encode(event)),
@@ -152,7 +152,7 @@ describe('one message for a run', () => {
     ]);
     expect(message).toMatchObject({ id: 'msg_1', stop_reason: 'end_turn' });
     // Of a stream these SDKs take the members of a usage that they know.
-    const { iterations = ITERATIONS, ...sum } = message.usage as unknown as Json;
+    const { iterations = ITERATIONS, ...sum } = message.usage as unknown as JsonObject;
     expect([sum, iterations]).toEqual([SUM, ITERATIONS]);
     const before = (await rows()).length;
     const whole = await client.messages.create(
@@ -316,7 +316,8 @@ describe('one message for a run', () => {
       );
     };
     const shown = async (selector: string) => await page.locator(selector).allTextContents();
-    const metadata = async () => JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}') as Json;
+    const metadata = async () =>
+      JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}') as JsonObject;
     await ask(QUESTION, 1);
     const part = {
       type: 'tool-get_weather',
@@ -326,7 +327,7 @@ describe('one message for a run', () => {
       output: RESULT,
       providerExecuted: true,
     };
-    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as Json)).toEqual([part]);
+    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
     expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
     const told = await metadata();
     expect(told.usage).toEqual({ ...SUM, iterations: ITERATIONS });
@@ -334,7 +335,7 @@ describe('one message for a run', () => {
     // After a reload the history tells the same.
     await page.reload();
     await page.waitForSelector('main[data-status=ready] .assistant');
-    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as Json)).toEqual([part]);
+    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
     expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
     expect(await metadata()).toEqual(told);
     await ask(NEXT, 2);

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
@@ -38,14 +38,14 @@ afterAll(async () => {
 });
 
 /** Asks as the guide does. @returns the blocks of the answer */
-async function asked(content: string, conversation: string): Promise<Json[]> {
+async function asked(content: string, conversation: string): Promise<JsonObject[]> {
   const command = ask
     .replace('http://localhost:8787', edge.url)
     .replaceAll('localhost:3000', `localhost:${port}`)
     .replace('What is the weather in Bern?', content)
     .replace('"trip"', `"${conversation}"`);
   const { stdout } = await promisify(execFile)('bash', ['-c', command]);
-  return (JSON.parse(stdout) as { content: Json[] }).content.filter(({ type }) => type !== 'thinking');
+  return (JSON.parse(stdout) as { content: JsonObject[] }).content.filter(({ type }) => type !== 'thinking');
 }
 
 test('the guide shows the example as it is', async () => {

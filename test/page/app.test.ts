@@ -3,7 +3,7 @@ import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, test } from 'vitest';
 import { TodaySpend } from '#page/app.tsx';
-import { refreshSpent, spentToday } from '#page/edge/account.ts';
+import { refreshSpentToday, spentToday } from '#page/edge/account.ts';
 import { actAs } from '#test/support/act-as.ts';
 import { createErrorResponse, installFakeEdge, renderForTest, waitForText } from '#test/support/dom.ts';
 
@@ -44,7 +44,7 @@ test.each([
   const { pill, paths } = openHeader(scope, knows);
   const link = pill.querySelector('a');
   expect(link?.dataset.known).toBe('false');
-  await refreshSpent();
+  await refreshSpentToday();
   await waitForText(pill, text);
   expect([link?.title, link?.dataset.known]).toEqual([title, 'true']);
   expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
@@ -52,8 +52,8 @@ test.each([
 
 test.each(['admin', 'messages'])('the header keeps what it knew while nothing can be read (%s)', async (scope) => {
   const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
-  await refreshSpent();
+  await refreshSpentToday();
   known = {};
-  await expect(refreshSpent()).rejects.toThrow('No.');
+  await expect(refreshSpentToday()).rejects.toThrow('No.');
   await waitForText(pill, '$0.50 today');
 });

@@ -36,7 +36,9 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/money/admission/metered-exchange.ts',
     edits: [
       [
-        'return this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: false }));',
+        `return this.#continueWithAdmission(
+        await this.latestAdmission.admitLaterAttempt({ earlierCost: this.#earlierCost, canWait: false }),
+      );`,
         'return this.body;',
       ],
     ],
@@ -89,8 +91,8 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/money/budget/state.ts',
     edits: [
       [
-        'for (const window of windowsAt(budget, hold.at, hold.group)) {',
-        'for (const window of windowsAt(budget, budget.last, hold.group)) {',
+        'for (const window of findWindowsAt(budget, hold.at, hold.group)) {',
+        'for (const window of findWindowsAt(budget, budget.last, hold.group)) {',
       ],
     ],
     foundBy: 'test/edge/money/budget/budget.test.ts',
@@ -128,13 +130,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a count of the prompt that comes last and says less wins',
     file: 'src/edge/claude/usage/reported-usage.ts',
-    edits: [['promptTokensOf(usage) < promptTokensOf(earlier)', 'promptTokensOf(usage) < 0']],
+    edits: [['countPromptTokens(usage) < countPromptTokens(earlier)', 'countPromptTokens(usage) < 0']],
     foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
     name: 'money: a count of the answer that comes last and says less wins',
     file: 'src/edge/claude/usage/reported-usage.ts',
-    edits: [['return Math.max(earlier, toCount(later));', 'return toCount(later);']],
+    edits: [['return Math.max(earlier, toValidCountOrZero(later));', 'return toValidCountOrZero(later);']],
     foundBy: 'test/edge/claude/usage/reported-usage.test.ts',
   },
   {
@@ -146,7 +148,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: nothing wakes for a hold',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [['  state.alarm.schedule(hold.deadline);\n', '']],
+    edits: [['  state.alarm.scheduleAt(hold.deadline);\n', '']],
     foundBy: 'test/simulation/account.test.ts',
   },
   {
@@ -160,9 +162,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a request that comes overtakes those who wait',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [
-      ['const ahead = () => (waits ? line.findAhead(', 'const ahead = () => (waits && !canWait ? line.findAhead('],
-    ],
+    edits: [['waits ? line.findRequestsAhead(', 'waits && !canWait ? line.findRequestsAhead(']],
     foundBy: 'test/simulation/account.test.ts',
   },
   {
@@ -209,13 +209,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'history: a conversation has no lock',
     file: 'src/edge/conversations/object/resume-turn.ts',
-    edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
+    edits: [["if (running) throw createTurnRunningError(transcript.profile?.id ?? '', running.turn.row.id);", '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
     name: 'history: nothing watches over a turn',
     file: 'src/edge/conversations/object/begin-turn.ts',
-    edits: [['  conversation.alarm.watch(now + WATCH_MS);\n', '']],
+    edits: [['  conversation.alarm.scheduleWatchAt(now + WATCH_MS);\n', '']],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {
@@ -243,7 +243,10 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'isolation: a token that should be restricted is free',
     file: 'src/edge/auth/only-claim.ts',
     edits: [
-      ["  if (!otherwise) throw onlyClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');\n", ''],
+      [
+        "  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');\n",
+        '',
+      ],
     ],
     foundBy: 'test/edge/auth/only-claim.test.ts',
   },
@@ -280,13 +283,13 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'isolation: a test secret of Turnstile lets everybody in',
     file: 'src/edge/plugins/visitors/visitor-settings.ts',
-    edits: [['if (secret !== undefined && isTurnstileTest(secret))', 'if (secret === undefined)']],
+    edits: [['if (secret !== undefined && isTurnstileTestSecret(secret))', 'if (secret === undefined)']],
     foundBy: 'test/edge/plugins/visitors/visitor-settings.test.ts',
   },
   {
     name: 'isolation: an error that is cut shows the beginning of a secret',
     file: 'src/edge/claude/relay/error-mask.ts',
-    edits: [['return trimPartialSecret(maskSecrets(text));', 'return maskSecrets(text);']],
+    edits: [['return trimPartialSecretAtEnd(maskSecrets(text));', 'return maskSecrets(text);']],
     foundBy: 'test/edge/claude/relay/error-mask.test.ts',
   },
   {
@@ -342,7 +345,7 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/claude/request/schema-faults.ts',
     edits: [
       [
-        "sum('optional') > MAX_OPTIONAL_PROPERTIES &&",
+        "sumOfFindings('optional') > MAX_OPTIONAL_PROPERTIES &&",
         'strict.some(({ optional }) => optional > MAX_OPTIONAL_PROPERTIES + 1) &&',
       ],
     ],
@@ -376,7 +379,10 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'simulator: a member needs no beta',
     file: 'src/simulator/request/known-members.ts',
     edits: [
-      ['betas.length === 0 || betas.some((name) => hasBeta(active, name))', 'betas.length >= 0 || hasBeta(active, "")'],
+      [
+        'betas.length === 0 || betas.some((name) => isBetaRequested(active, name))',
+        'betas.length >= 0 || isBetaRequested(active, "")',
+      ],
     ],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
@@ -397,8 +403,8 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/claude/usage/reported-usage.ts',
     edits: [
       [
-        "UNBILLED_REFUSALS.has(memberOf(details, 'category'))",
-        "UNBILLED_REFUSALS.has(memberOf(details, 'category') ?? null)",
+        "UNBILLED_REFUSALS.has(getMember(details, 'category'))",
+        "UNBILLED_REFUSALS.has(getMember(details, 'category') ?? null)",
       ],
     ],
     foundBy: 'test/edge/money/admission/unbilled-refusals.test.ts',
@@ -418,7 +424,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a tool that a message defines is not read',
     file: 'src/edge/claude/pricing/prompt-features.ts',
-    edits: [['if (isObject(tool.definition)) readTool(tool.definition, features);', '']],
+    edits: [['if (isObject(tool.definition)) collectToolFeatures(tool.definition, features);', '']],
     foundBy: 'test/edge/claude/pricing/maximum-cost.test.ts',
   },
   {
@@ -436,7 +442,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a cost that is no number is free',
     file: 'src/edge/money/ledger/settlement.ts',
-    edits: [['safeAmount(settlement.cost, hold)', 'safeAmount(settlement.cost, 0)']],
+    edits: [['clampToSafeAmount(settlement.cost, hold)', 'clampToSafeAmount(settlement.cost, 0)']],
     foundBy: 'test/edge/money/account/account.test.ts',
   },
   {
@@ -460,7 +466,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'classification: a label may stand twice',
     file: 'src/edge/classify/task/classifier.ts',
-    edits: [['if (repeated !== undefined) throw', 'if (repeated === null) throw']],
+    edits: [['if (repeated !== undefined)\n', 'if (repeated === null)\n']],
     foundBy: 'test/edge/classify/task/classifier.test.ts',
   },
   {

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
-import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
+import { bodyMemory, IsolateBodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { watchObjects } from '#test/support/pending-work.ts';
 import { keepObjects, resetAfterTest, resetAll } from '#test/support/reset.ts';
@@ -41,7 +41,7 @@ afterEach(() => void vi.restoreAllMocks());
 afterEach(async ({ task }) => {
   try {
     const timeout = task.result?.state === 'fail' ? 0 : MOST_MS;
-    await vi.waitFor(() => expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() }), { timeout, interval: 1 });
+    await vi.waitFor(() => expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() }), { timeout, interval: 1 });
   } finally {
     Object.assign(bodyMemory, { takenBytes: 0, unknownSenderBytes: 0 });
     for (const left of [bodyMemory.bytesByCaller, bodyMemory.waitingShares, bodyMemory.sharesByObject]) left.clear();

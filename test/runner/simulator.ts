@@ -1,4 +1,4 @@
-import { addSimulator } from '#edge/development.ts';
+import { addSimulatorAndTrialTools } from '#edge/development.ts';
 
 // Each test says by itself whether its edge is a development server.
-addSimulator();
+addSimulatorAndTrialTools();

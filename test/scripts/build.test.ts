@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { describe, expect, test } from 'vitest';
 import { build } from '../../scripts/build.ts';
-import { createReference, RESOURCES } from '../../scripts/described-edge.ts';
+import { createOpenApiDocument, RESOURCES } from '../../scripts/described-edge.ts';
 
 const built = fileURLToPath(new URL('../../build', import.meta.url));
 const read = async (path: string) => await readFile(join(built, path), 'utf8');
@@ -34,7 +34,7 @@ describe('what is built for the assets', () => {
   test('has a reference of each route with its parameters, body, answers, errors and an example, and no link to nothing', async () => {
     const page = await read('docs.html');
     const sections = new Map(page.split('<section id="').map((text) => [text.split('"', 1)[0], text]));
-    const document = createReference();
+    const document = createOpenApiDocument();
     let routes = 0;
     for (const operation of Object.values(document.paths ?? {}).flatMap((each) => Object.values(each))) {
       const { operationId, parameters = [], requestBody, responses } = operation as Told;

@@ -135,7 +135,7 @@ export class AccountModel {
       );
     const object = this.#account.object as Account | undefined;
     if (!object) return;
-    const { day: known } = object.quota();
+    const { day: known } = object.getQuotaReport();
     const [knownSettled, knownHeld] = [known.settled_usd, known.held_usd].map((usd) => Math.round(usd * 1e9));
     if (knownSettled !== settled || knownHeld !== held) {
       throw new InvariantViolation(

@@ -1,9 +1,9 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
@@ -117,7 +117,7 @@ class WatchedAccount extends Account {
     const decided = super.admitJson(request);
     const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
     const unspentOf = (part: 'settled' | 'held') => {
-      const { limit_usd = 0, settled_usd, held_usd } = this.quota().day;
+      const { limit_usd = 0, settled_usd, held_usd } = this.getQuotaReport().day;
       return Math.round(((limit_usd ?? 0) - settled_usd - (part === 'held' ? held_usd : 0)) * 1e9);
     };
     return this.#queueModel.checkDecision({ id: requestId, canWait: waitMs > 0, needed, unspentOf }, decided);
@@ -134,7 +134,7 @@ class WatchedAccount extends Account {
 class Users {
   readonly #world: World;
   readonly #model: AccountModel;
-  readonly #requestContext = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+  readonly #requestContext = { identity: { account: ACCOUNT }, accounts: env, settings: parseSettingsOnce(env) };
   #requestCount = 0;
 
   constructor(world: World, model: AccountModel) {
@@ -211,7 +211,7 @@ class Users {
       conversation,
       waitMs,
     };
-    const answer = await requestAdmission({ ...this.#requestContext }, { ...ask, defaults: DEFAULTS });
+    const answer = await requestAdmissionOfAccount({ ...this.#requestContext }, { ...ask, defaults: DEFAULTS });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
   }
 
@@ -251,7 +251,7 @@ class Users {
     }
   }
 
-  async #callAccount<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
+  async #callAccount<T>(call: (account: RemoteMethods<AccountObject>) => Promise<T>): Promise<T> {
     return await callAccount({ ...this.#requestContext }, call);
   }
 

@@ -1,7 +1,7 @@
 /** What must hold of calls that wait for approval: after every step, as each call arrives, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
 import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
-import type { DecisionAnswer, DecisionRequest } from '#edge/conversations/object/contract.ts';
+import type { ApprovalDecisionRequest, ApprovalDecisionResult } from '#edge/conversations/object/contract.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
 import { COMMITTED_STATUSES_SQL, DUE_WITHIN_MS } from './conversation-model.ts';
@@ -30,7 +30,7 @@ interface Approval {
   continued_by: number | null;
 }
 
-type DecisionInput = Pick<DecisionRequest, 'decision' | 'reason' | 'input'>;
+type DecisionInput = Pick<ApprovalDecisionRequest, 'decision' | 'reason' | 'input'>;
 
 export class ApprovalsModel {
   readonly listeners: Listener[] = [];
@@ -93,7 +93,7 @@ export class ApprovalsModel {
   }
 
   /** Somebody was told that this holds. */
-  noteDecisionResult(id: string, decided: DecisionInput, { status, turn }: DecisionAnswer): void {
+  noteDecisionResult(id: string, decided: DecisionInput, { status, turn }: ApprovalDecisionResult): void {
     const before = this.#confirmedDecisions.get(id);
     if (before && textOf(before) !== textOf(decided)) {
       throw new InvariantViolation(`${id} was confirmed as ${textOf(before)}, and as ${textOf(decided)}`);

@@ -3,8 +3,12 @@
  * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
  */
 import fc from 'fast-check';
-import type { DecisionAnswer, DecisionRequest, Result } from '#edge/conversations/object/contract.ts';
-import { callObject } from '#edge/durable/call-object.ts';
+import type {
+  ApprovalDecisionRequest,
+  ApprovalDecisionResult,
+  RpcResult,
+} from '#edge/conversations/object/contract.ts';
+import { callObjectWithRetry } from '#edge/durable/call-object.ts';
 import { ApprovalsModel } from './approvals-model.ts';
 import { findHost, runInWorld } from './bindings.ts';
 import { ACCOUNT, Caller, CONVERSATION_ID } from './caller.ts';
@@ -160,11 +164,11 @@ class ApprovalUsers {
         return await this.#caller.resumeTurn(undefined);
       case 'stop':
         this.model.hasStopped = true;
-        return void (await this.#caller.call('stop', {}));
+        return void (await this.#caller.call('stopRunningTurn', {}));
       case 'cancel': {
         this.model.hasStopped = true;
         const turn = this.model.findNewestRun();
-        if (turn !== undefined) await this.#caller.call('cancel', turn);
+        if (turn !== undefined) await this.#caller.call('cancelTurn', turn);
         return;
       }
       case 'rewind':
@@ -172,11 +176,11 @@ class ApprovalUsers {
         const message = this.model.findMessageId(command.kind === 'rewind' ? 'last' : 'first');
         if (message === undefined) return;
         this.model.losesHistory = true;
-        await this.#caller.call('rewind', message);
+        await this.#caller.call('rewindConversation', message);
         return;
       }
       case 'fork':
-        return void (await this.#caller.call('fork', COPY_ID, undefined));
+        return void (await this.#caller.call('forkConversation', COPY_ID, undefined));
       case 'erase':
         this.model.losesHistory = true;
         this.model.isErased = true;
@@ -191,10 +195,10 @@ class ApprovalUsers {
     const requestId = this.#caller.newId();
     const decided = { decision: kind === 'deny' ? 'deny' : 'approve', ...given } as const;
     this.model.noteDecisionRequest(id, decided);
-    const decision: DecisionRequest = { id, ...decided, isAdmin: false, requestId };
-    const result = (await callObject('conversation', () =>
+    const decision: ApprovalDecisionRequest = { id, ...decided, isAdmin: false, requestId };
+    const result = (await callObjectWithRetry('conversation', () =>
       this.#caller.call('callPlugin', 'runs', 'decideApproval', decision),
-    )) as Result<DecisionAnswer>;
+    )) as RpcResult<ApprovalDecisionResult>;
     if (!result.ok) return;
     this.model.noteDecisionResult(id, decided, result.value);
     if (result.value.status !== 202) return;

@@ -1,12 +1,12 @@
 /** Many accounts that share one budget, with batches and messages at the same time. */
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
-import { spanAt, spanId } from '#edge/money/budget/windows.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
+import { findCalendarWindowAt, formatCalendarWindowId } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
+import type { BatchAdmissionRequest, BatchDecision } from '#edge/plugins/batches/contracts/batch.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { type Clock, settleTasks } from './clock.ts';
@@ -35,7 +35,7 @@ const FAILED_WRITES = Math.ceil(ACCOUNTS / 4);
 /** Each call is made by somebody who counts them, so none comes twice by itself: that is the matter of other schedules. */
 const REAL_FAULTS = FAULTS.filter((fault) => fault !== 'doubled');
 
-const settings = settingsOf(env);
+const settings = parseSettingsOnce(env);
 
 /** Numbers from 0 to 1, the same for the same seed. */
 function diceOf(seed: number): () => number {
@@ -114,8 +114,8 @@ class Books {
     this.#pool = pool;
     this.#accounts = accounts;
     this.#clock = clock;
-    const { start, end } = spanAt('day', clock.now);
-    this.#window = spanId('day', start);
+    const { start, end } = findCalendarWindowAt('day', clock.now);
+    this.#window = formatCalendarWindowId('day', start);
     this.#end = end;
   }
 
@@ -215,7 +215,7 @@ class Caller {
     const startedAt = this.#world.clock.now;
     const bound = worstCaseWith({ outputTokens: 900 });
     // Who gets no answer does not know whether something is held: it has cost nothing, and that is said.
-    const answer = await requestAdmission(this.#request, {
+    const answer = await requestAdmissionOfAccount(this.#request, {
       requestId,
       route: 'messages',
       model: 'claude-opus-5-5',
@@ -238,7 +238,7 @@ class Caller {
       const cost = 1_000 + Math.floor(this.#dice() * 20_000);
       return { requestId: `${requestId}.${nth}`, model, unpriced: false, items: 5, cost, estimated: cost };
     });
-    const order: BatchOrder = {
+    const order: BatchAdmissionRequest = {
       batch,
       requestId,
       items: 10,
@@ -279,7 +279,7 @@ class Caller {
   }
 
   /** Says something until it has arrived. */
-  async #tell(call: (account: Remote<AccountObject>) => Promise<unknown>): Promise<void> {
+  async #tell(call: (account: RemoteMethods<AccountObject>) => Promise<unknown>): Promise<void> {
     for (;;) {
       try {
         return void (await callAccount(this.#request, call));

@@ -1,15 +1,15 @@
 /** Batches of one account under any schedule: makers that die, an upstream that answers late or not at all, erasures. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import { callBatch } from '#edge/plugins/batches/call-batch.ts';
 import type {
+  BatchAdmissionRequest,
+  BatchCreateOutcome,
   BatchDecision,
   BatchObject,
-  BatchOpening,
-  BatchOrder,
-  CreateAnswer,
+  InitialBatchData,
 } from '#edge/plugins/batches/contracts/batch.ts';
 import { giveUpBatch } from '#edge/plugins/batches/give-up-batch.ts';
 import { BATCH_ANSWERS, type BatchAnswer, BatchApi } from './batch-api.ts';
@@ -90,7 +90,7 @@ class Users {
   readonly #world: World;
   readonly #api: BatchApi;
   readonly #model: BatchModel;
-  readonly #request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+  readonly #request = { identity: { account: ACCOUNT }, accounts: env, settings: parseSettingsOnce(env) };
   readonly #ids: string[] = [];
 
   constructor(world: World, api: BatchApi, model: BatchModel) {
@@ -112,7 +112,7 @@ class Users {
 
   async checkThatAllAnswer(): Promise<void> {
     const answered: string[] = [];
-    for (const id of this.#ids) void this.#call(id, (object) => object.read()).then(() => answered.push(id));
+    for (const id of this.#ids) void this.#call(id, (object) => object.readBatchState()).then(() => answered.push(id));
     await this.#world.runToRest(0, () => {});
     if (answered.length < this.#ids.length) this.#model.fail(`not all batches answer, only ${answered.join(', ')}`);
   }
@@ -126,15 +126,15 @@ class Users {
     const id = this.#ids[command.batch];
     if (id === undefined) return;
     if (command.kind === 'read') {
-      const { kind } = await this.#call(id, (object) => object.read());
+      const { kind } = await this.#call(id, (object) => object.readBatchState());
       return this.#model.told(id, kind);
     }
     if (command.kind === 'cancel') {
       this.#model.cancelled(id);
-      return void (await this.#call(id, (object) => object.cancel()));
+      return void (await this.#call(id, (object) => object.cancelBatch()));
     }
     this.#model.removed(id);
-    await this.#call(id, (object) => object.remove());
+    await this.#call(id, (object) => object.deleteBatch());
   }
 
   /** Makes a batch as a route does (`create-batch.ts`). */
@@ -144,7 +144,7 @@ class Users {
     this.#ids.push(id);
     this.#model.begun(id, { requestId, items, hold: items * ITEM_HOLD, host: findHost('BATCH', nameOf(id)) });
     const opening = openingOf(id, requestId, items);
-    await this.#call(id, (object) => object.prepare(opening));
+    await this.#call(id, (object) => object.storeOpening(opening));
     if (fate === 'dies_early') return;
     let isHeld = true;
     let isClosing = false;
@@ -157,20 +157,20 @@ class Users {
       const { outcome } = JSON.parse(decided) as BatchDecision;
       isHeld = outcome === 'admitted' || calls > 1;
       if (outcome !== 'admitted') return;
-      isClosing = await this.#call(id, (object) => object.noteClosing());
+      isClosing = await this.#call(id, (object) => object.recordLastByteSent());
     } finally {
       if (!isClosing) await giveUpBatch({ place: placeOf(id), request: this.#request, opening, isHeld });
     }
     if (!isClosing) return;
     const answer = await this.#send(id, fate, items);
     if (fate === 'dies_late') return;
-    const state = await this.#call(id, (object) => object.acceptAnswer(answer), 'persistent');
+    const state = await this.#call(id, (object) => object.acceptCreateResponse(answer), 'persistent');
     if (answer.kind === 'made') this.#model.acknowledged(id);
     this.#model.told(id, state.kind);
   }
 
   /** Sends the last byte. @returns what the upstream has answered */
-  async #send(id: string, fate: (typeof FATES)[number], items: number): Promise<CreateAnswer> {
+  async #send(id: string, fate: (typeof FATES)[number], items: number): Promise<BatchCreateOutcome> {
     await this.#world.hop(`upstream takes ${id}: ${fate}`);
     if (fate === 'refused') return { kind: 'refused', status: 400, body: '{}', headers: {} };
     if (fate === 'lost_unmade') return { kind: 'lost' };
@@ -181,15 +181,19 @@ class Users {
     return fate === 'made' ? { kind: 'made', id: there, expiresAt: '' } : { kind: 'lost' };
   }
 
-  async #call<T>(id: string, call: (object: Remote<BatchObject>) => Promise<T>, patience?: 'persistent'): Promise<T> {
+  async #call<T>(
+    id: string,
+    call: (object: RemoteMethods<BatchObject>) => Promise<T>,
+    patience?: 'persistent',
+  ): Promise<T> {
     return await callBatch(placeOf(id), call, patience);
   }
 }
 
-const placeOf = (id: string) => ({ env, settings: settingsOf(env), account: ACCOUNT, id });
+const placeOf = (id: string) => ({ env, settings: parseSettingsOnce(env), account: ACCOUNT, id });
 const nameOf = (id: string) => JSON.stringify([ACCOUNT, id]);
 
-function openingOf(id: string, requestId: string, items: number): BatchOpening {
+function openingOf(id: string, requestId: string, items: number): InitialBatchData {
   return {
     id,
     account: ACCOUNT,
@@ -199,11 +203,11 @@ function openingOf(id: string, requestId: string, items: number): BatchOpening {
     rows: [{ requestId, model: MODEL, hold: items * ITEM_HOLD, items }],
     headers: {},
     deliverUrl: null,
-    prices: { [MODEL]: settingsOf(env).models.findPriceRow(MODEL).row.prices },
+    prices: { [MODEL]: parseSettingsOnce(env).models.findPriceRow(MODEL).row.prices },
   };
 }
 
-function orderOf(batch: string, requestId: string, items: number): BatchOrder {
+function orderOf(batch: string, requestId: string, items: number): BatchAdmissionRequest {
   return {
     batch,
     requestId,

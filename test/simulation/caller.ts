@@ -1,8 +1,8 @@
 /** Whoever calls a conversation's object as the edge does: asks, follows what is answered, and comes back when that breaks off. */
 
-import type { ResumeResult, TurnRequest } from '#edge/conversations/object/contract.ts';
-import { unpack } from '#edge/conversations/object/rpc-response.ts';
-import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
+import type { TurnRequest, TurnResumeResult } from '#edge/conversations/object/contract.ts';
+import { unpackTurnAnswer } from '#edge/conversations/object/rpc-response.ts';
+import type { PackedTurnAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
 import type { Host } from './host.ts';
 import { type Listener, readToListener } from './listener.ts';
 import type { World } from './world.ts';
@@ -65,12 +65,12 @@ export class Caller {
       query: '',
     };
     const sendTurn = async (isRepeat: boolean) =>
-      unpack(
+      unpackTurnAnswer(
         (await this.call(
           'turn',
           JSON.stringify({ ...request, call: { ...request.call, again: isRepeat } }),
           body,
-        )) as PackedAnswer,
+        )) as PackedTurnAnswer,
       );
     // As the edge does it: a call that was lost may have begun a turn.
     const answer = await sendTurn(false).catch((thrown: unknown) => {
@@ -101,7 +101,7 @@ export class Caller {
   /** Hears what is to come of a turn; without a listener, of the one that runs. */
   async resumeTurn(listener: Listener | undefined): Promise<void> {
     const after = listener && `${listener.turn}-${listener.lastNumber}`;
-    const resumed = (await this.call('resume', after)) as ResumeResult;
+    const resumed = (await this.call('resumeTurnStream', after)) as TurnResumeResult;
     if (resumed.kind === 'stream') {
       await this.#followTurn(listener ?? this.#observer.getListener(resumed.turn), resumed.body);
     } else if (listener) {

@@ -1,6 +1,6 @@
 /** What must hold of a conversation and its account after every step, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
-import type { Profile } from '#edge/conversations/history/storage/rows.ts';
+import type { ConversationProfile } from '#edge/conversations/history/storage/rows.ts';
 import { NO_ANSWER } from '#edge/conversations/history/storage/tables.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
@@ -165,9 +165,9 @@ export class ConversationModel {
     }
   }
 
-  get #readProfile(): Profile | undefined {
+  get #readProfile(): ConversationProfile | undefined {
     const [row] = this.#read("select value from meta where key = 'profile'");
-    return row && (JSON.parse(String(row.value)) as Profile);
+    return row && (JSON.parse(String(row.value)) as ConversationProfile);
   }
 
   get #hasTables(): boolean {

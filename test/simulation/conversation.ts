@@ -113,11 +113,11 @@ export class Clients {
       case 'resume':
         return await this.#caller.resumeTurn(undefined);
       case 'stop':
-        return void (await this.#caller.call('stop', {}));
+        return void (await this.#caller.call('stopRunningTurn', {}));
       case 'rename':
-        return void (await this.#caller.call('patch', { title: `title ${this.#caller.requestCount}` }));
+        return void (await this.#caller.call('patchConversation', { title: `title ${this.#caller.requestCount}` }));
       case 'create':
-        return void (await this.#caller.call('create', { account: ACCOUNT, id: CONVERSATION_ID }, {}, {}));
+        return void (await this.#caller.call('createConversation', { account: ACCOUNT, id: CONVERSATION_ID }, {}, {}));
       case 'erase':
         this.model.losesHistory = true;
         this.model.losesMoney = true;
@@ -125,7 +125,7 @@ export class Clients {
       case 'rewind': {
         this.model.losesHistory = true;
         const first = this.model.findMessageId();
-        if (first !== undefined) await this.#caller.call('rewind', first);
+        if (first !== undefined) await this.#caller.call('rewindConversation', first);
         return;
       }
       case 'eraseAccount':

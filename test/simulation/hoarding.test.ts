@@ -1,8 +1,8 @@
 /** Accounts that race for the budgets they share lease no more of them than their own limits let them use. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
 import { sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
@@ -26,7 +26,7 @@ const COST = 30_000_000;
 /** @returns the most that the three have leased of a pool at one time, in nanodollars, and how many were admitted */
 async function race(scheduler: Scheduler): Promise<{ most: number; admitted: number }> {
   const world = new World(scheduler, NO_MISHAPS);
-  const settings = settingsOf(env);
+  const settings = parseSettingsOnce(env);
   let most = 0;
   let admitted = 0;
   await runInWorld(world, {}, async () => {
@@ -53,7 +53,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
       requests += 1;
       const requestId = `req_${String(requests).padStart(24, '0')}`;
       const who = { identity: { account }, accounts: env, settings };
-      const { outcome } = await requestAdmission(who, {
+      const { outcome } = await requestAdmissionOfAccount(who, {
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',

@@ -6,18 +6,18 @@
 import { ModelTable } from '#edge/claude/models/models.ts';
 import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { admit } from '#edge/money/admission/admission.ts';
-import { shareUsed } from '#edge/money/admission/budget-left.ts';
-import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
-import { AnswerLengths } from '#edge/money/budget/answer-lengths.ts';
-import { costRangeOf } from '#edge/money/budget/cost-range.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { admitRequest } from '#edge/money/admission/admission.ts';
+import { computeUsedShareOfLimit } from '#edge/money/admission/budget-left.ts';
+import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import { RecentAnswerLengths } from '#edge/money/budget/answer-lengths.ts';
+import { computeCostRange } from '#edge/money/budget/cost-range.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { rulesOf } from '#edge/money/budget/rules.ts';
+import { toLimitRules } from '#edge/money/budget/rules.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { settleTasks } from './clock.ts';
 import { InvariantViolation } from './host.ts';
@@ -233,7 +233,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
     DEFAULT_LIMITS: JSON.stringify(limits),
     ...(shared !== undefined && { DEPLOYMENT_LIMITS: JSON.stringify({ usd_per_day: shared }) }),
   };
-  const settings = settingsOf({ ...env, ...vars });
+  const settings = parseSettingsOnce({ ...env, ...vars });
   const models = new ModelTable();
   const told: MixResult = {
     answered: 0,
@@ -279,7 +279,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
     const said = new Map<string, { fits: boolean; least: number; changes: number }>();
     const changes = new Map<string, number>();
     /** How long the answers to each account were. */
-    const lengths = new Map<string, AnswerLengths>();
+    const lengths = new Map<string, RecentAnswerLengths>();
     const noteChange = (account: string) => {
       const count = (changes.get(account) ?? 0) + 1;
       changes.set(account, count);
@@ -301,23 +301,26 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         ...(cached > 0 && { cache_control: { type: 'ephemeral' } }),
       };
       const body = createBody(json);
-      const known = getOrCreate(lengths, account, () => new AnswerLengths(() => []));
-      const leastCostOf = (bound: MaximumCost, field: 'enoughForText' | 'tokensWorthTrying' = 'tokensWorthTrying') => {
+      const known = getOrCreate(lengths, account, () => new RecentAnswerLengths(() => []));
+      const leastCostOf = (
+        bound: MaximumCost,
+        field: 'estimateTokensForText' | 'estimateTokensWorthTrying' = 'estimateTokensWorthTrying',
+      ) => {
         const usefulOutput = known[field](model, bound.usefulOutput ?? 0);
-        return costRangeOf({ ...bound, usefulOutput }, rulesOf(limits)).least;
+        return computeCostRange({ ...bound, usefulOutput }, toLimitRules(limits)).least;
       };
       const { maximumCost: worstCase } = computeMaximumCost(json, { bytes: body.bytes.length, models, count: input });
       const least = leastCostOf(worstCase);
       // Who waits for others does not wait for less than that.
-      const leastToWait = leastCostOf(worstCase, 'enoughForText');
+      const leastToWait = leastCostOf(worstCase, 'estimateTokensForText');
       const leastUncounted = leastCostOf(computeMaximumCost(json, { bytes: body.bytes.length, models }).maximumCost);
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
         asked += 1;
-        const request: MeterRequest = {
+        const request: RequestToAdmit = {
           requestId: `req_${String(asked).padStart(26, '0')}`,
-          identity: { account, scopes: new Set() } as unknown as MeterRequest['identity'],
+          identity: { account, scopes: new Set() } as unknown as RequestToAdmit['identity'],
           accounts: env,
           store: env.STORE,
           settings,
@@ -330,9 +333,9 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           streams: true,
         };
         const askedAs = noteChange(account);
-        let admitted: Awaited<ReturnType<typeof admit>>;
+        let admitted: Awaited<ReturnType<typeof admitRequest>>;
         try {
-          admitted = await admit(request);
+          admitted = await admitRequest(request);
         } catch (thrown) {
           if (!(thrown instanceof ApiError)) throw thrown;
           const { free, part, isNearEnd } = remainingBudgetOf(account);
@@ -384,10 +387,10 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         const ended = { model, usage, stop_reason: isCut ? 'max_tokens' : 'end_turn', bytes: 1 } as const;
         const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
         const outcome = { ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_TOKEN_MS } as const;
-        const { budget, done } = admitted.settle(outcome);
+        const { budget, done } = admitted.settleRequest(outcome);
         const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
         await done;
-        known.note({ model, tokens: output });
+        known.recordAnswer({ model, tokens: output });
         const isStillAlone = isAlone && changes.get(account) === begun;
         const changed = noteChange(account);
         if (!budget) throw new InvariantViolation('An answer has not said what is left.');
@@ -399,7 +402,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         told.compared += 1;
         if (!budget.fits) told.saidNot += 1;
         const isRight = budget.fits ? rest >= least : rest < leastUncounted;
-        if (!isRight || budget.used !== shareUsed({ settled, limit: own })) told.saidWrong += 1;
+        if (!isRight || budget.used !== computeUsedShareOfLimit({ settled, limit: own })) told.saidWrong += 1;
         return true;
       }
     };
@@ -456,11 +459,11 @@ function sumLedgers(accounts: readonly string[]): { settled: number; held: numbe
 }
 
 /** @returns an upstream that counts each prompt as so many tokens, and answers nothing else */
-function createCountingUpstream(input_tokens: number): MeterRequest['upstream'] {
+function createCountingUpstream(input_tokens: number): RequestToAdmit['upstream'] {
   return { ...FAKE_UPSTREAM, fetch: async () => Response.json({ input_tokens }) };
 }
 
-function createBody(json: Json): JsonBody {
+function createBody(json: JsonObject): JsonBody {
   const text = JSON.stringify(json);
   return { bytes: new TextEncoder().encode(text), text, json };
 }

@@ -1,5 +1,5 @@
 /** What must hold of an inbox after every step, and once everything is at rest. */
-import type { Classification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import type { EventClassification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { type Host, InvariantViolation } from './host.ts';
 import type { World } from './world.ts';
 
@@ -31,7 +31,7 @@ export class InboxModel {
   }
 
   /** A receiver has got a result. */
-  noteDelivered(id: string, result: Classification): void {
+  noteDelivered(id: string, result: EventClassification): void {
     const known = this.#deliveredResults.get(id) ?? new Set();
     this.#deliveredResults.set(id, known.add(String(result.label)));
     const recorded = [...this.#recordedResults.entries()]
@@ -47,7 +47,7 @@ export class InboxModel {
     this.#lastCheckedChanges = this.#inbox.storage.changes;
     for (const { id, received_at, result } of readRows(this.#inbox, 'select id, received_at, result from events')) {
       const key = `${id} ${received_at}`;
-      const label = result === null ? undefined : String((JSON.parse(String(result)) as Classification).label);
+      const label = result === null ? undefined : String((JSON.parse(String(result)) as EventClassification).label);
       const known = this.#recordedResults.get(key);
       if (known !== undefined && known !== label) throw new InvariantViolation(`${id} was ${known}, and is ${label}`);
       if (label !== undefined) this.#recordedResults.set(key, label);

@@ -1,12 +1,12 @@
 /** Inboxes under any schedule: senders, a queue that brings things twice, and runs that die in their midst. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
-import { leaseMsOf, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
+import { computeEventLeaseMs, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
-import type { Conclusion, InboxObject } from '#edge/plugins/webhooks/contracts/inbox.ts';
+import type { InboxObject, JobConclusion } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/plugins/webhooks/inbox/call-inbox.ts';
-import type { Classification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import type { EventClassification } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { runOutside } from './host.ts';
 import { InboxModel } from './inbox-model.ts';
@@ -31,7 +31,7 @@ const SOURCE = 'tickets';
 const ACCOUNT = 'webhook-tickets';
 const STEPS = 400;
 const REST_MS = 3 * 60 * 60_000;
-const LEASE_MS = leaseMsOf(SCHEDULE);
+const LEASE_MS = computeEventLeaseMs(SCHEDULE);
 const WELL: Fate = { classify: 'well', deliver: 'well' };
 const ids = fc.constantFrom('tickets_1', 'tickets_2', 'tickets_3');
 
@@ -73,9 +73,9 @@ async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<vo
   });
 }
 
-const inboxKey = { inboxes: env, settings: settingsOf(env), source: SOURCE };
+const inboxKey = { inboxes: env, settings: parseSettingsOnce(env), source: SOURCE };
 
-async function callInboxObject<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
+async function callInboxObject<T>(call: (inbox: RemoteMethods<InboxObject>) => Promise<T>): Promise<T> {
   return await callInbox(inboxKey, call);
 }
 
@@ -83,16 +83,16 @@ async function callInboxObject<T>(call: (inbox: Remote<InboxObject>) => Promise<
 function issueCommands(world: World, model: InboxModel, queue: SimulatedQueue, commands: readonly Command[]): void {
   const runCommand = async (command: Command): Promise<void> => {
     if (command.kind === 'erase') {
-      const request = { identity: { account: ACCOUNT }, accounts: env, settings: settingsOf(env) };
+      const request = { identity: { account: ACCOUNT }, accounts: env, settings: parseSettingsOnce(env) };
       return void (await callAccount(request, (account) => account.erase()));
     }
     const { id } = command;
     if (command.kind === 'replay') {
-      if (await callInboxObject((inbox) => inbox.replay(id))) await queue.send([id]);
+      if (await callInboxObject((inbox) => inbox.replayEvent(id))) await queue.send([id]);
       return;
     }
     const event = { id, account: ACCOUNT, text: 'text', subject: null, digest: id };
-    const answer = await callInboxObject((inbox) => inbox.accept(event));
+    const answer = await callInboxObject((inbox) => inbox.acceptEvent(event));
     // From here on the sender will not send it again.
     model.noteAccepted(id);
     if (answer.queue) await queue.send([id]);
@@ -143,15 +143,15 @@ class SimulatedQueue {
     const fate = (isCalm ? undefined : this.#fates[this.#runCount]) ?? WELL;
     this.#runCount += 1;
     const run = this.#runCount;
-    const work = await callInboxObject((inbox) => inbox.begin(id, LEASE_MS));
+    const work = await callInboxObject((inbox) => inbox.leaseEvent(id, LEASE_MS));
     if (work.kind === 'none') return;
-    const concludeRun = async (to: Conclusion['to'], error: string | null) => {
+    const concludeRun = async (to: JobConclusion['to'], error: string | null) => {
       const attempt = {
         at: new Date(clock.now).toISOString(),
         ms: 0,
         error: error === null ? null : { type: 'api_error', message: error },
       };
-      await callInboxObject((inbox) => inbox.conclude(id, { lease: work.lease, attempt, to }));
+      await callInboxObject((inbox) => inbox.recordJobEnd(id, { lease: work.lease, attempt, to }));
     };
     let { result } = work;
     if (result === null) {
@@ -161,7 +161,7 @@ class SimulatedQueue {
         return await concludeRun({ state: 'again', pause: 30_000, notBefore: null }, 'not classified');
       }
       if (fate.classify === 'waits') return await concludeRun({ state: 'waiting', at: clock.now + 60_000 }, 'no money');
-      result = await callInboxObject((inbox) => inbox.record(id, classificationOf(run, clock.now)));
+      result = await callInboxObject((inbox) => inbox.recordResult(id, classificationOf(run, clock.now)));
       if (result === null) return;
     }
     await this.#world.hop(`run ${run} delivers ${id}: ${fate.deliver}`);
@@ -170,14 +170,14 @@ class SimulatedQueue {
       return await concludeRun({ state: 'again', pause: 30_000, notBefore: null }, 'not delivered');
     }
     // No source of this world names an agent.
-    this.#model.noteDelivered(id, result as Classification);
+    this.#model.noteDelivered(id, result as EventClassification);
     if (fate.deliver === 'forgets') return;
     await concludeRun({ state: 'delivered' }, null);
   }
 }
 
 /** @returns a label that no other run gives. */
-function classificationOf(run: number, now: number): Classification {
+function classificationOf(run: number, now: number): EventClassification {
   return {
     label: `label ${run}`,
     confidence: null,

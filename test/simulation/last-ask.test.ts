@@ -1,8 +1,8 @@
 /** Who has waited long enough asks the pool once more before it is refused. */
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import { refusalError } from '#edge/money/admission/limit-headers.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import { createLimitRejectionError } from '#edge/money/admission/limit-headers.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
@@ -19,7 +19,7 @@ const WAIT_MS = 500;
 /** @returns what alice is told, who needs 12,000 of a deployment's 20,000 of which bob holds 11,000 */
 async function askOne(raisedTo: number | undefined) {
   const world = new World(createFifoScheduler(), NO_MISHAPS);
-  const settings = settingsOf(env);
+  const settings = parseSettingsOnce(env);
   return await runInWorld(world, {}, async () => {
     const pool = findHost('POOL', 'deployment');
     const limit = async (nanodollars: number) => {
@@ -29,7 +29,7 @@ async function askOne(raisedTo: number | undefined) {
     };
     await limit(20_000);
     const ask = (account: string, outputTokens: number) =>
-      requestAdmission(
+      requestAdmissionOfAccount(
         { identity: { account }, accounts: env, settings },
         {
           requestId: `req_${account.padStart(24, '0')}`,
@@ -74,8 +74,8 @@ test('a request that loses the race for each round of a pool with budget names n
     world.suspendMishaps(60_000);
     const told: AdmissionDecision[] = [];
     for (let nth = 0; nth < CROWD; nth += 1)
-      void requestAdmission(
-        { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) },
+      void requestAdmissionOfAccount(
+        { identity: { account: 'alice' }, accounts: env, settings: parseSettingsOnce(env) },
         {
           requestId: `req_${String(nth).padStart(24, '0')}`,
           route: 'messages',
@@ -94,7 +94,7 @@ test('a request that loses the race for each round of a pool with budget names n
   expect(refused.length).toBeGreaterThan(2);
   for (const one of refused) {
     expect(one).toMatchObject({ reason: 'held', late: true, limit: '' });
-    const { status, message, headers } = refusalError(one, {});
+    const { status, message, headers } = createLimitRejectionError(one, {});
     expect([status, headers['sluice-limited-by'], headers['retry-after']]).toEqual([429, undefined, '2']);
     expect(message).not.toMatch(/spend limit|set aside for/);
   }

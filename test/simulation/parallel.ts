@@ -1,10 +1,10 @@
 /** Twenty callers at once, all of whose answers can be paid for: each is answered, and none is cut short. */
 
-import { settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { admit } from '#edge/money/admission/admission.ts';
-import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
+import { admitRequest } from '#edge/money/admission/admission.ts';
+import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { settleTasks } from './clock.ts';
 import { InvariantViolation } from './host.ts';
@@ -47,7 +47,7 @@ export interface Outcome {
 export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens, isShared }: Crowd): Promise<Outcome> {
   const world = new World(scheduler, NO_MISHAPS);
   const vars = isShared ? { DEPLOYMENT_LIMITS: JSON.stringify(limits) } : { DEFAULT_LIMITS: JSON.stringify(limits) };
-  const settings = settingsOf({ ...env, ...vars });
+  const settings = parseSettingsOnce({ ...env, ...vars });
   const outcome: Outcome = { asked: CALLERS, refused: 0, clipped: 0 };
   const most = Math.round(Math.min(...Object.values(limits)) * 1e9);
   await runInWorld(world, {}, async () => {
@@ -68,27 +68,27 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
     const text = JSON.stringify(json);
     const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
     const sendOne = async (nth: number) => {
-      const request: MeterRequest = {
+      const request: RequestToAdmit = {
         requestId: `req_${String(nth).padStart(26, '0')}`,
         identity: {
           account: names[nth % names.length] ?? '',
           scopes: new Set(),
-        } as unknown as MeterRequest['identity'],
+        } as unknown as RequestToAdmit['identity'],
         accounts: env,
         store: env.STORE,
         settings,
         waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
         route: 'messages',
-        upstream: {} as MeterRequest['upstream'],
+        upstream: {} as RequestToAdmit['upstream'],
         body,
         model,
         count: 20,
         headers: {},
         streams: true,
       };
-      let admitted: Awaited<ReturnType<typeof admit>>;
+      let admitted: Awaited<ReturnType<typeof admitRequest>>;
       try {
-        admitted = await admit(request);
+        admitted = await admitRequest(request);
       } catch (thrown) {
         if (!(thrown instanceof ApiError)) throw thrown;
         outcome.refused += 1;
@@ -107,7 +107,7 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
         error_type: undefined,
       } as const;
       const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
-      await admitted.settle({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
+      await admitted.settleRequest({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
     };
     world.suspendMishaps(REST_MS);
     let running = CALLERS;

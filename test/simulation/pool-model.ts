@@ -1,6 +1,6 @@
 /** What must hold of pools and the accounts that share them, after every step, and once everything is at rest. */
-import { PERIODS, type Period, spanAt, spanId } from '#edge/money/budget/windows.ts';
-import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import { findCalendarWindowAt, formatCalendarWindowId, PERIODS, type Period } from '#edge/money/budget/windows.ts';
+import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
 import { type Host, InvariantViolation } from './host.ts';
 import type { World } from './world.ts';
 
@@ -131,7 +131,7 @@ export class PoolModel {
         windows: Record<string, Figures>;
       };
       for (const period of PERIODS) {
-        const { start } = spanAt(period, this.#world.clock.now);
+        const { start } = findCalendarWindowAt(period, this.#world.clock.now);
         const id = this.#getSpanId(period, start);
         const spent = this.#sumWindow(pool.name, period, start, account);
         const counted = (windows[id]?.spent ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
@@ -207,7 +207,7 @@ export class PoolModel {
 
   /** What is settled and held in a window, by all accounts or by one. */
   #sumWindow(pool: string, period: Period, start: number, account?: string): number {
-    const end = spanAt(period, start).end;
+    const end = findCalendarWindowAt(period, start).end;
     let sum = 0;
     for (const spent of this.#spentAmounts.values()) {
       if (account !== undefined && spent.account !== account) continue;
@@ -224,7 +224,7 @@ export class PoolModel {
     const most = Math.max(...inForce.map(({ limit }) => limit));
     for (const period of PERIODS) {
       for (const time of [now, now - 30 * 60_000]) {
-        const { start } = spanAt(period, time);
+        const { start } = findCalendarWindowAt(period, time);
         const key = `${name} ${this.#getSpanId(period, start)}`;
         const sum = this.#sumWindow(name, period, start);
         const limit = most * WINDOW_SHARES[period];
@@ -254,7 +254,7 @@ export class PoolModel {
         const held = readRows(host, 'ledger', `select at, hold, pool_group from ledger where ${isHeld}`);
         const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
         for (const period of PERIODS) {
-          const { start, end } = spanAt(period, now);
+          const { start, end } = findCalendarWindowAt(period, now);
           const figure = figures[this.#getSpanId(period, start)];
           if (!figure) continue;
           const kept = held
@@ -284,7 +284,7 @@ export class PoolModel {
         windows: Record<string, { granted: number }>;
       };
       for (const period of PERIODS) {
-        const { start } = spanAt(period, this.#world.clock.now);
+        const { start } = findCalendarWindowAt(period, this.#world.clock.now);
         const used = this.#sumWindow(pool.name, period, start, account);
         const id = this.#getSpanId(period, start);
         let granted = (windows[id]?.granted ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
@@ -354,7 +354,7 @@ export class PoolModel {
   /** They are asked for after every step: to write a date takes longer than to find it. */
   #getSpanId(period: Period, start: number): string {
     const key = `${period} ${start}`;
-    const id = this.#spanIds.get(key) ?? spanId(period, start);
+    const id = this.#spanIds.get(key) ?? formatCalendarWindowId(period, start);
     this.#spanIds.set(key, id);
     return id;
   }
@@ -388,9 +388,9 @@ function basesOf(host: Host): Record<string, Record<string, number>> {
 }
 
 /** @returns the last calls of an erased account's leases of which it does not know that the pool has taken them */
-function lastCallsOf(host: Host, name: string): { call: LeaseCall }[] {
+function lastCallsOf(host: Host, name: string): { call: LeaseRequest }[] {
   const [left] = readRows(host, 'ledger', "select value from meta where key = 'last_calls'");
-  const calls = left ? (JSON.parse(String(left.value)) as { pool: string; call: LeaseCall }[]) : [];
+  const calls = left ? (JSON.parse(String(left.value)) as { pool: string; call: LeaseRequest }[]) : [];
   return calls.filter(({ pool }) => pool === name);
 }
 

@@ -1,10 +1,10 @@
 /** A pool and the accounts that share it, under any schedule: holds, crashes on either side, lowered limits, midnight. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
 import type { PoolLimits } from '#edge/money/budget/limits.schema.ts';
-import { limitName, PERIODS } from '#edge/money/budget/windows.ts';
+import { getUsdLimitName, PERIODS } from '#edge/money/budget/windows.ts';
 import type { AccountObject } from '#edge/money/contracts/account.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import { callPool } from '#edge/plugins/pools/call-pool.ts';
@@ -125,7 +125,7 @@ async function runScenario(scheduler: Scheduler, scenario: Scenario): Promise<vo
   });
 }
 
-const settings = settingsOf(env);
+const settings = parseSettingsOnce(env);
 
 /** Gives pools their limits, before anything else happens. */
 async function setAllLimits(pools: readonly Host[]): Promise<void> {
@@ -138,7 +138,7 @@ async function setAllLimits(pools: readonly Host[]): Promise<void> {
 
 function toPoolLimits(nanodollars: number): PoolLimits {
   return Object.fromEntries(
-    PERIODS.map((period) => [limitName(period), (nanodollars * WINDOW_SHARES[period]) / 1e9]),
+    PERIODS.map((period) => [getUsdLimitName(period), (nanodollars * WINDOW_SHARES[period]) / 1e9]),
   ) as PoolLimits;
 }
 
@@ -195,7 +195,7 @@ class PoolUsers {
     if (hold === undefined) return;
     while (this.#world.clock.now < startedAt + lasts) {
       await new Promise((resolve) => setTimeout(resolve, RENEW_MS));
-      await this.#callAccount(name, (object) => object.renew(id)).catch(() => {});
+      await this.#callAccount(name, (object) => object.renewHold(id)).catch(() => {});
     }
     const cost = Math.floor(hold * share);
     if (cost > hold) this.#model.allowExcess(cost);
@@ -205,7 +205,7 @@ class PoolUsers {
   async #admit(name: string, clamps: boolean): Promise<{ id: string; hold: number | undefined }> {
     const id = this.#newId();
     this.#model.noteUse();
-    const answer = await requestAdmission(this.#createRequestContext(name), {
+    const answer = await requestAdmissionOfAccount(this.#createRequestContext(name), {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
@@ -234,7 +234,7 @@ class PoolUsers {
     }
   }
 
-  async #callAccount<T>(name: string, call: (object: Remote<AccountObject>) => Promise<T>): Promise<T> {
+  async #callAccount<T>(name: string, call: (object: RemoteMethods<AccountObject>) => Promise<T>): Promise<T> {
     return await callAccount(this.#createRequestContext(name), call);
   }
 

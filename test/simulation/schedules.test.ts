@@ -1,9 +1,9 @@
 /** Schedules that once went wrong, step by step. */
 
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Remote } from '#edge/durable/call-object.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { InboxObject } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/plugins/webhooks/inbox/call-inbox.ts';
@@ -121,12 +121,12 @@ test('what the store was not told before a crash is told by the alarm', async ()
 /** Leads an inbox whose events are put on a queue that a test looks at. */
 async function withInbox(
   enqueue: (ids: readonly string[]) => Promise<void>,
-  work: (led: Led, call: <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => Promise<T>) => Promise<void>,
+  work: (led: Led, call: <T>(call: (inbox: RemoteMethods<InboxObject>) => Promise<T>) => Promise<T>) => Promise<void>,
 ): Promise<void> {
   const led = new Led();
   await runInWorld(led.world, { enqueue }, async () => {
     await work(led, async (call) => {
-      const called = callInbox({ inboxes: env, settings: settingsOf(env), source: 'tickets' }, call);
+      const called = callInbox({ inboxes: env, settings: parseSettingsOnce(env), source: 'tickets' }, call);
       let isAnswered = false;
       void called.finally(() => {
         isAnswered = true;
@@ -145,17 +145,17 @@ test('an event that is worked on does not come due when another one shows that t
     enqueued += 1;
   };
   await withInbox(count, async (led, call) => {
-    for (const id of ['tickets_1', 'tickets_2']) await call((inbox) => inbox.accept(eventOf(id)));
+    for (const id of ['tickets_1', 'tickets_2']) await call((inbox) => inbox.acceptEvent(eventOf(id)));
     const { clock } = led.world;
     const attempt = { at: new Date(clock.now).toISOString(), ms: 0, error: null };
-    const first = await call((inbox) => inbox.begin('tickets_1', 150_000));
+    const first = await call((inbox) => inbox.leaseEvent('tickets_1', 150_000));
     const lease = first.kind === 'none' ? 0 : first.lease;
     const to = { state: 'waiting', at: clock.now } as const;
-    await call((inbox) => inbox.conclude('tickets_1', { lease, attempt, to }));
-    await call((inbox) => inbox.begin('tickets_1', 150_000));
+    await call((inbox) => inbox.recordJobEnd('tickets_1', { lease, attempt, to }));
+    await call((inbox) => inbox.leaseEvent('tickets_1', 150_000));
     const label = { label: 'a', confidence: null, fields: null, cached: false, model: 'm', classifier: null };
     const facts = { usage: {}, cost_usd: 0, classified_at: attempt.at };
-    await call((inbox) => inbox.record('tickets_2', { ...label, ...facts }));
+    await call((inbox) => inbox.recordResult('tickets_2', { ...label, ...facts }));
     enqueued = 0;
     await led.world.runToRest(100_000, nothing);
     expect(enqueued).toBe(0);
@@ -169,7 +169,7 @@ test('a queue that takes nothing is asked again after a pause', async () => {
     throw new Error('the queue could not be reached');
   };
   await withInbox(refuse, async (led, call) => {
-    await call((inbox) => inbox.accept(eventOf('tickets_1')));
+    await call((inbox) => inbox.acceptEvent(eventOf('tickets_1')));
     await led.world.runToRest(10 * 60_000, nothing);
     // Every fifteen seconds, once it is due after four minutes.
     expect(asked).toBeGreaterThan(10);
@@ -185,7 +185,7 @@ async function withSharedBudget(work: (led: Led, alice: Sharer) => Promise<void>
 
 class Sharer {
   readonly #led: Led;
-  readonly #place = { identity: { account: 'alice' }, accounts: env, settings: settingsOf(env) };
+  readonly #place = { identity: { account: 'alice' }, accounts: env, settings: parseSettingsOnce(env) };
 
   constructor(led: Led) {
     this.#led = led;
@@ -194,7 +194,7 @@ class Sharer {
   admit(requestId: string) {
     const bound = worstCaseWith({ outputTokens: 800 });
     const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
-    return requestAdmission(this.#place, { ...asked, pools: { deployment: true } });
+    return requestAdmissionOfAccount(this.#place, { ...asked, pools: { deployment: true } });
   }
 
   erase() {

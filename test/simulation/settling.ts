@@ -1,8 +1,8 @@
 /** Settlements on their way from their isolates: requests and isolates die, calls are lost and come twice. */
 import fc from 'fast-check';
-import { settingsOf } from '#edge/config/settings.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
-import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
+import { type AccountTarget, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import { worstCaseWith } from '../edge/money/account/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { createIsolateAccounts, env, findHost, runInWorld } from './bindings.ts';
@@ -135,7 +135,7 @@ class IsolateRequests {
     const run =
       'share' in command
         ? () => this.#admitAndSettle(id, course, command.share, place.createRequestContext())
-        : () => callAccount(place.createRequestContext(), (account) => account.quota());
+        : () => callAccount(place.createRequestContext(), (account) => account.getQuotaReport());
     const host = this.#world.getHost('request', `${kind} ${this.#world.hosts.length}`, () => ({ run }));
     place.hosts.push(host);
     // What an account that cannot be reached leaves undone is its own to see to.
@@ -146,11 +146,11 @@ class IsolateRequests {
     requestId: string,
     course: RequestProgress,
     share: number,
-    place: AccountRequest,
+    place: AccountTarget,
   ): Promise<void> {
     const startedAt = this.#world.clock.now;
     const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: WORST_CASE, defaults: DEFAULTS };
-    const decision = await requestAdmission(place, asked);
+    const decision = await requestAdmissionOfAccount(place, asked);
     if (decision.outcome !== 'admitted') return;
     await this.#world.hop(`${requestId} is answered`);
     const { hold } = decision;
@@ -170,7 +170,7 @@ class Isolate {
   readonly #accounts = createIsolateAccounts();
 
   /** @returns what one request calls the account by */
-  createRequestContext(): AccountRequest {
-    return { identity: { account: ACCOUNT }, accounts: this.#accounts, settings: settingsOf(env) };
+  createRequestContext(): AccountTarget {
+    return { identity: { account: ACCOUNT }, accounts: this.#accounts, settings: parseSettingsOnce(env) };
   }
 }

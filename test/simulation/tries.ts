@@ -1,15 +1,15 @@
 /** Requests whose upstreams hang, break and fail, under any schedule: each try has a hold of its own, and no limit is passed. */
 import fc from 'fast-check';
-import { Exchange } from '#edge/claude/exchange.ts';
+import { UpstreamExchange } from '#edge/claude/exchange.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
-import { openUpstreams } from '#edge/claude/providers/entry.ts';
+import { createConfiguredUpstreams } from '#edge/claude/providers/entry.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { getPoolState } from '#edge/claude/upstreams/pool.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';
-import type { MeterRequest } from '#edge/money/admission/metered-request.ts';
+import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { callingHost, type Host, InvariantViolation } from './host.ts';
 import { mishaps } from './mishaps.ts';
@@ -128,7 +128,7 @@ class UpstreamRequests {
       base_url: `https://${name}.n${worldCount}.test`,
       first_byte_ms: FIRST_BYTE_MS,
     }));
-    this.#settings = settingsOf({
+    this.#settings = parseSettingsOnce({
       ...env,
       UPSTREAMS: JSON.stringify(upstreams),
       UPSTREAM_FIRST_KEY: 'key-of-the-first',
@@ -195,7 +195,7 @@ class UpstreamRequests {
     };
     const text = JSON.stringify(json);
     const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
-    const identity = { account: ACCOUNT, scopes: new Set() } as unknown as MeterRequest['identity'];
+    const identity = { account: ACCOUNT, scopes: new Set() } as unknown as RequestToAdmit['identity'];
     const meter = new MeteredExchange(
       {
         requestId,
@@ -214,13 +214,19 @@ class UpstreamRequests {
       },
       { modelInBody: MODEL },
     );
-    const exchange = new Exchange({ upstream, settings });
+    const exchange = new UpstreamExchange({ upstream, settings });
     const tried = () => exchange.createOutcome(exchange.createUnusableReport('upstream_unreachable'), 'cut');
     let outcome: RequestOutcome | undefined;
     try {
-      await meter.open();
-      const call = { method: 'POST', path: '/v1/messages', headers: {}, body: meter.body, routing: meter.routing };
-      const { ok, status } = await exchange.send(call, { payment: meter.payment(tried) });
+      await meter.checkAndAdmit();
+      const call = {
+        method: 'POST',
+        path: '/v1/messages',
+        headers: {},
+        body: meter.createBody,
+        routing: meter.routing,
+      };
+      const { ok, status } = await exchange.sendToUpstream(call, { payment: meter.payment(tried) });
       const ended = { model: MODEL, usage: USAGE, stop_reason: 'end_turn', bytes: 1, error_type: undefined };
       const whole = exchange.createOutcome({ ...ended, completed: true }, 'complete');
       outcome = ok ? whole : exchange.createOutcome(exchange.createUnusableReport('api_error'), 'error');
@@ -230,8 +236,8 @@ class UpstreamRequests {
       outcome = tried();
       return thrown.status;
     } finally {
-      exchange.close();
-      if (outcome) await meter.meter?.settle(outcome).done;
+      exchange.closeExchange();
+      if (outcome) await meter.meter?.settleRequest(outcome).done;
     }
   }
 
@@ -253,7 +259,7 @@ class UpstreamRequests {
         });
       });
     const settings = this.#settings;
-    const pool = { all: openUpstreams(settings), models: settings.models, fetchOf: () => fetch };
+    const pool = { all: createConfiguredUpstreams(settings), models: settings.models, fetchOf: () => fetch };
     const known = getPoolState(settings.UPSTREAMS);
     return { baseURL: '', apiKey: '', fetch, isSimulated: false, pool: { ...pool, ...known } };
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { parseFaults } from '#simulator/faults.ts';
+import { parseFaultsHeader } from '#simulator/faults.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
@@ -241,7 +241,11 @@ describe('faults', () => {
   });
 
   test('are read in any order, with any space between', () => {
-    expect(parseFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, 'retry-after': '1', flush: true });
-    expect(parseFaults('')).toEqual({});
+    expect(parseFaultsHeader(' status=429 ;retry-after=1;; flush')).toEqual({
+      status: 429,
+      'retry-after': '1',
+      flush: true,
+    });
+    expect(parseFaultsHeader('')).toEqual({});
   });
 });

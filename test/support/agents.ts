@@ -1,6 +1,6 @@
 /** An edge on which agents are stored, and where what goes up is answered by a script. */
 import { expect } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from './prefixes.ts';
 import {
   type AskedBody,
@@ -32,7 +32,7 @@ export async function requestEdge(
 ) {
   const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) };
   const response = await app.fetch(path, sent);
-  return { status: response.status, body: (await response.json()) as Json };
+  return { status: response.status, body: (await response.json()) as JsonObject };
 }
 
 /** An edge with the deployment’s agent `sky`; bob may use it. What goes up calls the weather once in each turn. */
@@ -63,10 +63,10 @@ export async function runWholeTurn(app: SimulatedEdge, headers: Headers, body: o
 
 /** @returns the tools and the system of what went up, without breakpoints */
 export const toolsAndSystemOf = ({ tools, system }: AskedBody) => ({
-  tools: ((tools ?? []) as Json[]).map(removeBreakpoint),
-  system: ((system ?? []) as Json[]).map(removeBreakpoint),
+  tools: ((tools ?? []) as JsonObject[]).map(removeBreakpoint),
+  system: ((system ?? []) as JsonObject[]).map(removeBreakpoint),
 });
 
-function removeBreakpoint({ cache_control: _, ...item }: Json): Json {
+function removeBreakpoint({ cache_control: _, ...item }: JsonObject): JsonObject {
   return item;
 }

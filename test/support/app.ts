@@ -4,7 +4,7 @@ import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '#edge/app.ts';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { appSettlers, createTrackedContext, trackRequest } from './pending-work.ts';
 import { yieldToEventLoop } from './yield-to-event-loop.ts';
@@ -94,7 +94,7 @@ export function createTestApp(
       request.headers.set('sec-fetch-site', 'none');
     try {
       // It is asked first, and the app finds what it has parsed.
-      settingsOf(settings, MODE === 'development');
+      parseSettingsOnce(settings, MODE === 'development');
     } catch (thrown) {
       // The app says so by itself.
       if (!(thrown instanceof ApiError)) throw thrown;

@@ -1,17 +1,17 @@
 /** Messages as a stream may tell them, and what the official client makes of their events. */
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { sseEvents as sseOf, sseResponse } from './wire.ts';
 
 const arbitraryText = fc.string();
 const arbitraryOptional = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: null });
-const arbitraryCall = (type: string, name: string, more: fc.Arbitrary<Json> = fc.constant({})) =>
+const arbitraryCall = (type: string, name: string, more: fc.Arbitrary<JsonObject> = fc.constant({})) =>
   fc.array(
     fc.tuple(arbitraryText, more).map(([text, members]) => ({ type, [name]: text, ...members })),
     { maxLength: 4 },
   );
-const arbitraryEstimate = fc.constantFrom<Json[]>({}, { estimated_tokens: null }, { estimated_tokens: 50 });
+const arbitraryEstimate = fc.constantFrom<JsonObject[]>({}, { estimated_tokens: null }, { estimated_tokens: 50 });
 const citation = { type: 'char_location', cited_text: 'a', document_index: 0 };
 const input = fc
   .dictionary(arbitraryText, fc.oneof(arbitraryText, fc.nat(), fc.boolean()))
@@ -19,14 +19,14 @@ const input = fc
 const arbitraryToolTypes = ['tool_use', 'server_tool_use', 'mcp_tool_use'];
 
 /** A block as its start, and its deltas. */
-const arbitraryBlock: fc.Arbitrary<[Json, Json[]]> = fc.oneof(
-  arbitraryCall('text_delta', 'text').map((deltas): [Json, Json[]] => [
+const arbitraryBlock: fc.Arbitrary<[JsonObject, JsonObject[]]> = fc.oneof(
+  arbitraryCall('text_delta', 'text').map((deltas): [JsonObject, JsonObject[]] => [
     { type: 'text', text: '', citations: null },
     deltas,
   ]),
   fc
     .nat(2)
-    .map((n): [Json, Json[]] => [
+    .map((n): [JsonObject, JsonObject[]] => [
       { type: 'text', text: 'a', citations: null },
       Array.from({ length: n }, () => ({ type: 'citations_delta', citation })),
     ]),
@@ -35,14 +35,14 @@ const arbitraryBlock: fc.Arbitrary<[Json, Json[]]> = fc.oneof(
       arbitraryCall('thinking_delta', 'thinking', arbitraryEstimate),
       arbitraryCall('signature_delta', 'signature'),
     )
-    .map(([deltas, signed]): [Json, Json[]] => [
+    .map(([deltas, signed]): [JsonObject, JsonObject[]] => [
       { type: 'thinking', thinking: '', signature: '' },
       [...deltas, ...signed],
     ]),
-  arbitraryText.map((data): [Json, Json[]] => [{ type: 'redacted_thinking', data }, []]),
+  arbitraryText.map((data): [JsonObject, JsonObject[]] => [{ type: 'redacted_thinking', data }, []]),
   fc
     .tuple(fc.constantFrom(...arbitraryToolTypes), input, fc.nat(9))
-    .map(([type, json, cut]): [Json, Json[]] => [
+    .map(([type, json, cut]): [JsonObject, JsonObject[]] => [
       { type, id: 'tu', name: 'n', input: {} },
       [json.slice(0, cut), json.slice(cut)].map((partial_json) => ({ type: 'input_json_delta', partial_json })),
     ]),
@@ -58,8 +58,11 @@ const arbitraryBlock: fc.Arbitrary<[Json, Json[]]> = fc.oneof(
       ),
       { maxLength: 2 },
     )
-    .map((deltas): [Json, Json[]] => [{ type: 'compaction', content: 'from before', encrypted_content: null }, deltas]),
-  arbitraryText.map((model): [Json, Json[]] => [
+    .map((deltas): [JsonObject, JsonObject[]] => [
+      { type: 'compaction', content: 'from before', encrypted_content: null },
+      deltas,
+    ]),
+  arbitraryText.map((model): [JsonObject, JsonObject[]] => [
     { type: 'fallback', from: { model: 'm' }, to: { model }, trigger: { type: 'refusal', category: null } },
     [],
   ]),
@@ -118,10 +121,10 @@ const arbitraryEnd = fc.record({
 
 /** @returns the events of a message that is made of these parts */
 function createMessageEvents([start, blocks, { more, delta, usage }]: [
-  Json,
-  [Json, Json[]][],
-  Record<string, Json>,
-]): Json[] {
+  JsonObject,
+  [JsonObject, JsonObject[]][],
+  Record<string, JsonObject>,
+]): JsonObject[] {
   const message = { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', content: [], stop_reason: null };
   return [
     { type: 'message_start', message: { ...message, stop_sequence: null, ...start } },
@@ -136,12 +139,12 @@ function createMessageEvents([start, blocks, { more, delta, usage }]: [
 }
 
 /** The events of a message. */
-export const arbitraryMessageEvents: fc.Arbitrary<Json[]> = fc
+export const arbitraryMessageEvents: fc.Arbitrary<JsonObject[]> = fc
   .tuple(arbitraryStart, fc.array(arbitraryBlock, { maxLength: 4 }), arbitraryEnd)
   .map((parts) => createMessageEvents(parts as Parameters<typeof createMessageEvents>[0]));
 
 /** What the official client makes of events. */
-export async function readFinalMessage(events: readonly Json[]): Promise<unknown> {
+export async function readFinalMessage(events: readonly JsonObject[]): Promise<unknown> {
   const fetch = async () => sseResponse(sseOf(events));
   const client = new Anthropic({ apiKey: 'k', baseURL: 'https://api.test', fetch, maxRetries: 0 });
   const request = { model: 'm', max_tokens: 1, messages: [{ role: 'user' as const, content: 'Hello' }] };

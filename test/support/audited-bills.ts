@@ -2,9 +2,9 @@
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
-import type { AccountBinding } from '#edge/kit/plugins/bindings.ts';
+import type { AccountAndPoolBindings } from '#edge/kit/plugins/bindings.ts';
 import type { StoredGrant } from '#edge/money/admission/price-outcome.ts';
-import { createGrant, createSettler } from '#edge/money/admission/request-meter.ts';
+import { createRequestMeter, createStoredGrant } from '#edge/money/admission/request-meter.ts';
 import type { Answer } from './audit.ts';
 
 /** Booked less than this, an answer is booked below its bill: beyond the rounding of sums. */
@@ -17,7 +17,7 @@ export function computeQuantiles(values: readonly number[]): { minimum: number; 
   return { minimum: quantileAt(0), median: quantileAt(0.5), p95: quantileAt(0.95) };
 }
 
-const noLimitsAccount = {} as AccountBinding;
+const noLimitsAccount = {} as AccountAndPoolBindings;
 /** A deployment that has learned nothing yet. */
 export const createNewEdge = () => parseSettings({});
 
@@ -28,7 +28,7 @@ export function grantOfAnswer({ body }: Answer, settings: Settings): StoredGrant
     models: settings.models,
   });
   const hold = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
-  return createGrant(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never);
+  return createStoredGrant(worstCase, terms, { outcome: 'admitted', hold, maxTokens: undefined } as never);
 }
 
 /** @returns what an edge books for an answer; nanodollars */
@@ -47,6 +47,8 @@ export function computeBooked(
     stub: { settleJson: async () => '{}' } as never,
   };
   const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  return createSettler(request, grantOfAnswer(answer, settings)).settle({ ...ended, ...outcome } as RequestOutcome)
-    .nanodollars;
+  return createRequestMeter(request, grantOfAnswer(answer, settings)).settleRequest({
+    ...ended,
+    ...outcome,
+  } as RequestOutcome).nanodollars;
 }

@@ -46,7 +46,7 @@ export async function endBatch(api: FakeBatchApi, id: string, account: string): 
   // The runtime may be at its alarm just now.
   await eventually(async () => {
     await wakeBatch(id, account);
-    const { day } = await getAccountStub(env as unknown as Bindings, {}, account).quota({});
+    const { day } = await getAccountStub(env as unknown as Bindings, {}, account).getQuotaReport({});
     expect(day.held_usd).toBe(0);
   });
 }

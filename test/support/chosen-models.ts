@@ -1,7 +1,7 @@
 /** An edge with an agent that chooses its model, and an API that labels questions by what stands in them. */
 import { expect } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import { requestEdge } from './agents.ts';
 import { labelMessage } from './classification.ts';
@@ -17,7 +17,8 @@ export type Level = (typeof LEVELS)[number];
 export const CHOICE = { by: 'difficulty', models: { easy: SMALL, middling: MIDDLE, hard: LARGE }, otherwise: LARGE };
 
 /** @returns whether what went up asks for a label */
-export const isLabelRequest = ({ output_config }: AskedBody) => Object.hasOwn((output_config ?? {}) as Json, 'format');
+export const isLabelRequest = ({ output_config }: AskedBody) =>
+  Object.hasOwn((output_config ?? {}) as JsonObject, 'format');
 
 /** @returns the text that is to be labelled, or that was asked last */
 export const lastTextOf = ({ messages }: AskedBody) => {
@@ -99,6 +100,8 @@ export async function askWhole(
 
 /** The ledger of an account at rest, oldest first. */
 export async function readLedger(account = 'bob'): Promise<LedgerRow[]> {
-  const { data } = (await getAccountStub(bindings, {}, account).requests({ limit: 1_000 })) as { data: LedgerRow[] };
+  const { data } = (await getAccountStub(bindings, {}, account).listRequests({ limit: 1_000 })) as {
+    data: LedgerRow[];
+  };
   return data.toReversed();
 }

@@ -4,8 +4,8 @@ import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import type { ClassifyResult, ClassifyUsage } from '#edge/classify/classify-answers.schema.ts';
-import { type Fetch, type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { type Fetch, getUpstreamBySettings, type Upstream } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { getAccountStub, getBatchStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
@@ -75,8 +75,8 @@ export interface JobEdge {
 const createCredential = async (account: string) => bearerHeader(await createToken(account, ['classify']));
 
 const createJobSimulator = () =>
-  upstreamOf(
-    settingsOf(
+  getUpstreamBySettings(
+    parseSettingsOnce(
       {
         ...bindings,
         UPSTREAM: 'simulator',
@@ -120,13 +120,13 @@ export function createJobEdge(vars: Record<string, string> = {}, simulate: Fetch
   const inside = Batch.prototype as unknown as { now(): number; settings(): unknown; upstream(): Upstream };
   const spies = [
     vi.spyOn(inside, 'now').mockImplementation(() => Date.now() + passed),
-    vi.spyOn(inside, 'settings').mockReturnValue(settingsOf({ ...bindings, ...settings }, true)),
+    vi.spyOn(inside, 'settings').mockReturnValue(parseSettingsOnce({ ...bindings, ...settings }, true)),
     vi.spyOn(inside, 'upstream').mockReturnValue(upstream),
   ];
   onTestFinished(() => {
     for (const spy of spies) spy.mockRestore();
   });
-  wrapMethod(Batch, 'prepare', (callOriginal, { id, account }) => {
+  wrapMethod(Batch, 'storeOpening', (callOriginal, { id, account }) => {
     batches.set(String(id), String(account));
     return callOriginal();
   });
@@ -253,8 +253,8 @@ export async function readPayments(
 ): Promise<{ held: number; settled: number; rows: number; booked: number }> {
   const stub = getAccountStub(bindings, {}, account);
   // Since the first request: a day may end in the middle.
-  const { total } = await stub.quota();
-  const { data } = await stub.requests({ limit: 1_000 });
+  const { total } = await stub.getQuotaReport();
+  const { data } = await stub.listRequests({ limit: 1_000 });
   const booked = data.reduce((sum, { cost_usd }) => sum + toNanodollars(cost_usd), 0);
   return { held: toNanodollars(total.held_usd), settled: toNanodollars(total.settled_usd), rows: data.length, booked };
 }

@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
@@ -51,7 +51,9 @@ const PYDANTIC = {
 type FirstSchema = 'two enums and a boolean' | 'two enums and a text, nothing required' | 'a model of Pydantic';
 
 /** Schemas that people write first, an object that follows each, and the property that is its label. */
-export const FIRST_SCHEMAS: Readonly<Record<FirstSchema, { schema: Json; output: Json; property: string }>> = {
+export const FIRST_SCHEMAS: Readonly<
+  Record<FirstSchema, { schema: JsonObject; output: JsonObject; property: string }>
+> = {
   'two enums and a boolean': {
     schema: {
       type: 'object',
@@ -138,7 +140,7 @@ export async function createClassifyCaller(
       }),
     readLedgerRows: async () => {
       await app.waitUntilSettled();
-      const { data } = (await object().requests({ limit: 1_000 })) as unknown as { data: LedgerRow[] };
+      const { data } = (await object().listRequests({ limit: 1_000 })) as unknown as { data: LedgerRow[] };
       return data.reverse();
     },
   };

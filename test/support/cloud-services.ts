@@ -3,9 +3,9 @@
  * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
-import { ApiError, invalidRequestError } from '#simulator/request/errors.ts';
+import { ApiError, createInvalidRequestError } from '#simulator/request/errors.ts';
 import type { JsonObject } from '#simulator/request/json.ts';
-import { readJsonObject } from '#simulator/request/request-body.ts';
+import { readJsonObjectBody } from '#simulator/request/request-body.ts';
 
 /** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */
 class ServiceRejection extends Error {
@@ -64,7 +64,7 @@ export async function answerAsService(
     if (thrown instanceof ServiceRejection) return thrown.response;
     if (!(thrown instanceof ApiError)) throw thrown;
     const headers = { 'content-type': 'application/json', 'sluice-upstream': 'simulator', ...thrown.headers };
-    return new Response(thrown.toEnvelope('req_simulator'), { status: thrown.status, headers });
+    return new Response(thrown.toEnvelopeJson('req_simulator'), { status: thrown.status, headers });
   }
   const answered = await answer(asked);
   if (answered.status !== 404) return answered;
@@ -83,14 +83,14 @@ async function toClaudeRequest(request: Request, url: URL, service: Service): Pr
   if (service.name === 'vertex') return await fromVertex(request, url, service, headers);
   const { path } = service;
   if (service.name === 'aws' && !headers.get('anthropic-workspace-id')) {
-    throw invalidRequestError('anthropic-workspace-id: header is required');
+    throw createInvalidRequestError('anthropic-workspace-id: header is required');
   }
   if (service.name !== 'foundry') await checkAmazonCredentials(request, url, service, headers);
   const asksMessages = isMessagesPath(path);
   if (!asksMessages && !supportsPath(service)) throw new ApiError(404, 'Not found');
   const target = new URL(path + url.search, url);
   if (!asksMessages) return new Request(target, request);
-  const body = await readJsonObject(request);
+  const body = await readJsonObjectBody(request);
   if (service.name === 'bedrock') {
     body.model = modelFromBedrock(body.model);
     delete body.user_profile_id;
@@ -132,12 +132,12 @@ async function fromVertex(
   if (request.method !== 'POST' || !(method === 'rawPredict' || (method === 'streamRawPredict' && !counts))) {
     throw googleRejection(404, 'NOT_FOUND', `The method ${method} was not found.`);
   }
-  const { anthropic_version: version, ...body } = await readJsonObject(request);
-  if (typeof version !== 'string') throw invalidRequestError('anthropic_version: Field required');
+  const { anthropic_version: version, ...body } = await readJsonObjectBody(request);
+  if (typeof version !== 'string') throw createInvalidRequestError('anthropic_version: Field required');
   if (!counts) {
-    if (body.model !== undefined) throw invalidRequestError('model: Extra inputs are not permitted');
+    if (body.model !== undefined) throw createInvalidRequestError('model: Extra inputs are not permitted');
     if ((body.stream ?? false) !== (method === 'streamRawPredict'))
-      throw invalidRequestError(`stream: not allowed with ${method}`);
+      throw createInvalidRequestError(`stream: not allowed with ${method}`);
     body.model = model;
   }
   // There a snapshot's date comes after an @.

@@ -5,11 +5,11 @@ import { createSimulatorUpstream } from '#edge/claude/simulator-upstream.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import type { DecisionAnswer, Result, RpcText } from '#edge/conversations/object/contract.ts';
+import type { ApprovalDecisionResult, RpcResult, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { readRpcText as crossedText } from '#edge/conversations/object/rpc-response.ts';
 import { getAccountStub, getConversationStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { eventually } from './eventually.ts';
@@ -76,27 +76,27 @@ export interface Row {
 
 /** All messages of a conversation, as `GET …/messages` gives them. */
 export async function listMessages(id = 'c1', account = 'alice'): Promise<Row[]> {
-  const result = await stubOf(id, account).messages({ limit: 1_000 });
+  const result = await stubOf(id, account).readMessagePage({ limit: 1_000 });
   if (!result.ok) return [];
   const text = await new Response(result.value as ReadableStream).text();
   return (JSON.parse(text) as { data: Row[] }).data;
 }
 
 /** @param result what an object's method returns that gives a text @throws Error with what was refused, where something was */
-export async function parseResult(result: Result<unknown>): Promise<Json> {
+export async function parseResult(result: RpcResult<unknown>): Promise<JsonObject> {
   if (!result.ok) throw new Error(JSON.stringify(result.error));
-  return JSON.parse(await crossedText(result.value as RpcText)) as Json;
+  return JSON.parse(await crossedText(result.value as RpcText)) as JsonObject;
 }
 
 /** The conversation by itself; undefined where there is none. */
-export async function readConversation(id = 'c1', account = 'alice'): Promise<Json | undefined> {
+export async function readConversation(id = 'c1', account = 'alice'): Promise<JsonObject | undefined> {
   const given = await stubOf(id, account).read();
   return given.ok ? await parseResult(given) : undefined;
 }
 
 /** The turn as it is now. */
-export async function fetchTurn(turn: unknown, id = 'c1'): Promise<Json> {
-  return await parseResult(await stubOf(id).turnReport(String(turn)));
+export async function fetchTurn(turn: unknown, id = 'c1'): Promise<JsonObject> {
+  return await parseResult(await stubOf(id).readTurnReport(String(turn)));
 }
 
 /** What can be called of a conversation's object, directly or by its stub. */
@@ -105,18 +105,21 @@ interface ConversationParts {
 }
 
 /** Lists what waits for approval, as the route does. */
-export async function listApprovals(object: ConversationParts): Promise<Result<RpcText>> {
-  return (await object.callPlugin('runs', 'listApprovals')) as Result<RpcText>;
+export async function listApprovals(object: ConversationParts): Promise<RpcResult<RpcText>> {
+  return (await object.callPlugin('runs', 'listApprovals')) as RpcResult<RpcText>;
 }
 
 /** Decides on a call that waits for approval, as the route does. */
-export async function sendDecision(object: ConversationParts, decision: object): Promise<Result<DecisionAnswer>> {
-  return (await object.callPlugin('runs', 'decideApproval', decision)) as Result<DecisionAnswer>;
+export async function sendDecision(
+  object: ConversationParts,
+  decision: object,
+): Promise<RpcResult<ApprovalDecisionResult>> {
+  return (await object.callPlugin('runs', 'decideApproval', decision)) as RpcResult<ApprovalDecisionResult>;
 }
 
 /** The calls that wait for approval. */
-export async function fetchApprovals(id = 'c1', account = 'alice'): Promise<Json[]> {
-  return (await parseResult(await listApprovals(stubOf(id, account)))).data as Json[];
+export async function fetchApprovals(id = 'c1', account = 'alice'): Promise<JsonObject[]> {
+  return (await parseResult(await listApprovals(stubOf(id, account)))).data as JsonObject[];
 }
 
 /** Has time pass for conversations, until the test ends. @returns what lets so many milliseconds pass at once */
@@ -135,9 +138,9 @@ export function createTimeAdvancer(): (ms: number) => void {
 export async function readStoredLog(id = 'c1', account = 'alice'): Promise<string> {
   return await runInDurableObject(stubOf(id, account), (_, { storage }) => {
     const transcript = new Transcript(storage);
-    const newest = transcript.turns().at(-1);
+    const newest = transcript.listTurns().at(-1);
     // The log of a run is not with its steps.
-    const turn = transcript.turns('seq = ?', newest?.run ?? newest?.seq ?? 0).at(0);
+    const turn = transcript.listTurns('seq = ?', newest?.run ?? newest?.seq ?? 0).at(0);
     return turn ? transcript.log.readLog(turn).text : '';
   });
 }
@@ -170,9 +173,9 @@ export async function countWrittenRows(
 /** Waits until all turns of alice's conversation `c1` are settled, and both objects know it: nothing more is written. */
 export async function waitUntilAtRest(): Promise<void> {
   await eventually(async () => {
-    const { running_requests } = await getAccountStub(bindings, {}, 'alice').quota();
+    const { running_requests } = await getAccountStub(bindings, {}, 'alice').getQuotaReport();
     const settled = await runInDurableObject(stubOf(), (_, { storage }) =>
-      new Transcript(storage).turns().every((row) => row.settled),
+      new Transcript(storage).listTurns().every((row) => row.settled),
     );
     expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
   });

@@ -1,5 +1,5 @@
 import { onTestFinished, vi } from 'vitest';
-import { Pacer } from '#edge/kit/async/run-in-steps.ts';
+import { WorkPacer } from '#edge/kit/async/run-in-steps.ts';
 import { waitForCondition } from './eventually.ts';
 
 /**
@@ -7,10 +7,13 @@ import { waitForCondition } from './eventually.ts';
  * context does.
  */
 export function holdStep(isIt: () => boolean): { readonly isReached: boolean; open(): void } {
-  const { pace: before } = Pacer.prototype;
+  const { waitForTurn: before } = WorkPacer.prototype;
   let [isReached, isOpen] = [false, false];
   const waitUntilOpen = () => waitForCondition(() => isOpen);
-  const gate = vi.spyOn(Pacer.prototype, 'pace').mockImplementation(function holding(this: Pacer, bytes) {
+  const gate = vi.spyOn(WorkPacer.prototype, 'waitForTurn').mockImplementation(function holding(
+    this: WorkPacer,
+    bytes,
+  ) {
     const turn = before.call(this, bytes);
     if (!turn || isReached || !isIt()) return turn;
     isReached = true;

@@ -85,7 +85,7 @@ export async function followRun(body: object, id: string): Promise<{ events: Str
         turn = answer.turn;
         stream = answer.body;
       } else {
-        const resumed = await stubOf(id).resume(last);
+        const resumed = await stubOf(id).resumeTurnStream(last);
         if (resumed.kind === 'none') return { events, failed };
         if (resumed.kind !== 'stream') throw new Error(resumed.kind);
         stream = resumed.body as ReadableStream<Uint8Array>;

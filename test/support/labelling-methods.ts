@@ -3,7 +3,7 @@
 import { expect, onTestFinished, vi } from 'vitest';
 import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import guide from '../../docs/classification.md?raw';
 import { askWhole, createRouterEdge, LEVELS } from './chosen-models.ts';
@@ -65,7 +65,7 @@ async function labelByWebhook({ fetch }: Api, model: string, count: number): Pro
   const source = 'tickets';
   const tickets = defineWebhook({
     source,
-    verify: hmac({ header: 'x' }),
+    verify: createHmacScheme({ header: 'x' }),
     text: () => undefined,
     labels: LABELS,
     model,
@@ -81,7 +81,7 @@ async function labelByWebhook({ fetch }: Api, model: string, count: number): Pro
   const eventIdOf = (n: number) => `${source}_${n}`;
   for (const part of divideIntoParts(count, BESIDE)) {
     // An account that pays for webhooks may spend a dollar a day, until its operator says otherwise.
-    for (const n of part) await getInbox(source).accept(createEvent(eventIdOf(n), createTicket(n, LABELS), 'ada'));
+    for (const n of part) await getInbox(source).acceptEvent(createEvent(eventIdOf(n), createTicket(n, LABELS), 'ada'));
     expect(await works.consume(part.map(eventIdOf))).toEqual([]);
   }
   const results = divideIntoParts(count, 1).map(([n = 0]) => told.get(eventIdOf(n)));
@@ -105,7 +105,7 @@ async function labelByChoice({ answer }: Api, model: string, count: number): Pro
   let usd = 0;
   for (let cursor: string | null | undefined; cursor !== null; ) {
     const page: { rows: { route: string; cost_usd: number | null }[]; next: string | null } =
-      await account.exportRows(cursor);
+      await account.exportLedgerRows(cursor);
     cursor = page.next;
     for (const { route, cost_usd } of page.rows) if (route === 'choice') usd += cost_usd ?? Number.NaN;
   }

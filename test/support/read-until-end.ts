@@ -4,10 +4,10 @@ import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from '#edge/claude/usage/usage-report.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { unseenAtCrash } from '#edge/conversations/turn/restore-turn.ts';
-import { storeAfterMs, TOUCH_MS } from '#edge/conversations/turn/store-schedule.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { measureUnseenTimeAtCrash } from '#edge/conversations/turn/restore-turn.ts';
+import { computeStoreDelayMs, TOUCH_MS } from '#edge/conversations/turn/store-schedule.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { StoredGrant } from '#edge/money/admission/price-outcome.ts';
 import { type Answer, type ApiAction, CLOSE_NOTICE_MS, computeBill, type Draw, type End } from './audit.ts';
 
@@ -77,9 +77,9 @@ export function readUntilEnd(answer: Answer, end: End, draw: Draw, admitted: Adm
   for (const { at, event = '' } of events) {
     const readAt = lookMs === 0 ? at : Math.min(closedAt, Math.ceil(at / lookMs) * lookMs);
     if (readAt - lookMs > since) since = readAt - lookMs;
-    reader.push(utf8(event), false, readAt, lookMs === 0 ? at : Math.min(since, at));
+    reader.addPiece(encodeUtf8(event), false, readAt, lookMs === 0 ? at : Math.min(since, at));
   }
-  const report = reader.reportAt(closedAt);
+  const report = reader.createReportAsOf(closedAt);
   const { seen = createUnobserved(closedAt) } = report;
   const closed = closedAt + CLOSE_NOTICE_MS;
   const isUnheard = isLeft && stall > 0 && events.length === 0;
@@ -88,7 +88,7 @@ export function readUntilEnd(answer: Answer, end: End, draw: Draw, admitted: Adm
 }
 
 const DELTA = 'event: content_block_delta';
-const parseEventData = (event: string) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as Json;
+const parseEventData = (event: string) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as JsonObject;
 
 /** Stores what came as a conversation does, loses its object, and wakes it again. */
 function readKilledAnswer(
@@ -109,26 +109,27 @@ function readKilledAnswer(
   const types = new Map<unknown, string>();
   const storeEvents = (now: number) => {
     for (const { at, event = '' } of unstored) {
-      reader.push(utf8(event), false, at);
-      builder.take(parseEventData(event));
+      reader.addPiece(encodeUtf8(event), false, at);
+      builder.addEventData(parseEventData(event));
       if (event.startsWith(DELTA)) beganAt ??= now;
     }
     unstored = [];
     due = Number.POSITIVE_INFINITY;
     storedAt = now;
-    unseenMs = reader.reportAt(now).seen?.unseen_ms ?? 0;
+    unseenMs = reader.createReportAsOf(now).seen?.unseen_ms ?? 0;
   };
   /** While a tool runs, the row says every few seconds that nothing has come. */
   const advanceTime = (until: number) => {
     if (due <= until) storeEvents(due);
-    while (reader.reportAt(storedAt).seen?.runs_tool && storedAt + TOUCH_MS <= until) storeEvents(storedAt + TOUCH_MS);
+    while (reader.createReportAsOf(storedAt).seen?.runs_tool && storedAt + TOUCH_MS <= until)
+      storeEvents(storedAt + TOUCH_MS);
   };
   for (const deed of events) {
     const { at, event = '' } = deed;
     advanceTime(at);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
-    const soon = at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined);
+    const soon = at + computeStoreDelayMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined);
     if (event.startsWith('event: ping')) {
       // It is shown at once, and stored with what comes next.
       unstored.push(deed);
@@ -147,8 +148,8 @@ function readKilledAnswer(
   while (diedAt > coversUntil - 5_000) coversUntil += 15_000;
   const wokeAt = diedAt + draw(50, isLate && draw(0, 1) > 0.5 ? 60_000 : 1_000);
   const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;
-  const crash = unseenAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil, grant }, builder, wokeAt);
-  const report = reader.reportAt(storedAt);
+  const crash = measureUnseenTimeAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil, grant }, builder, wokeAt);
+  const report = reader.createReportAsOf(storedAt);
   const times = { unseen_ms: crash.unseenMs, silent_ms: 0, lost_ms: crash.lostMs, quiet_ms: crash.lostMs };
   // The connection may be closed a little later than its object died.
   const closedAt = diedAt + draw(0, 500);

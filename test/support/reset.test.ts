@@ -14,8 +14,8 @@ test.each([
 ])('an object that %s is empty after a reset', async (_, before) => {
   installSimulator();
   await runTurn(createBody('Hello'));
-  expect((await alice().requests({ limit: 10 })).data).toHaveLength(1);
+  expect((await alice().listRequests({ limit: 10 })).data).toHaveLength(1);
   await before();
   await resetAll();
-  expect((await alice().requests({ limit: 10 })).data).toEqual([]);
+  expect((await alice().listRequests({ limit: 10 })).data).toEqual([]);
 });

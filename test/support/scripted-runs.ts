@@ -1,8 +1,8 @@
 /** A Claude API that answers as a test says, and a server of tools: both in this isolate. */
 import { expect, onTestFinished, vi } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { findBrokenRule } from './api-rules.ts';
 import { installSimulator, setConversationUpstream } from './conversations.ts';
 import { createErrorResponse, sseResponse } from './wire.ts';
@@ -26,29 +26,29 @@ export const weatherTool = (run: object = {}, name = 'get_weather') => ({
 });
 
 export interface AskedBody {
-  messages: { role: string; content: string | Json[] }[];
+  messages: { role: string; content: string | JsonObject[] }[];
   [member: string]: unknown;
 }
 
 /** What the API answers with: blocks, and how it ends. */
 export interface ScriptedAnswer {
-  content: Json[];
+  content: JsonObject[];
   stop_reason?: string;
-  usage?: Json;
+  usage?: JsonObject;
   /** The container of the answer, if the stream tells it. */
-  container?: Json;
+  container?: JsonObject;
   /** Of the stream as it goes out: to cut it, say. */
   change?: (text: string) => string | ReadableStream<Uint8Array>;
 }
 
 export const textAnswer = (text: string): ScriptedAnswer => ({ content: [{ type: 'text', text }] });
-export const weatherCall = (id: string, city: string, name = 'get_weather'): Json => ({
+export const weatherCall = (id: string, city: string, name = 'get_weather'): JsonObject => ({
   type: 'tool_use',
   id,
   name,
   input: { city },
 });
-export const callsAnswer = (...content: Json[]): ScriptedAnswer => ({ content, stop_reason: 'tool_use' });
+export const callsAnswer = (...content: JsonObject[]): ScriptedAnswer => ({ content, stop_reason: 'tool_use' });
 
 /** What happens around a request: before it is answered, and once all of it has come. */
 interface RequestHooks {
@@ -77,7 +77,7 @@ export function answerByScript(
     if (answer instanceof Response) return answer;
     const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 }, container } = answer;
     const message = { id: `msg_${bodies.length}`, type: 'message', role: 'assistant', model: body.model, container };
-    const text = eventsOf({ ...message, content, stop_reason, usage });
+    const text = createMessageEventStream({ ...message, content, stop_reason, usage });
     return sseResponse(answer.change?.(text) ?? text);
   });
   return bodies;
@@ -93,7 +93,7 @@ export function installTwoUpstreams(answer: (host: string, body: AskedBody) => R
     UPSTREAM_TWO_KEY: 'two',
     ...TOOL_VARS,
   });
-  const upstream = upstreamOf(settings, async (url, init) => {
+  const upstream = getUpstreamBySettings(settings, async (url, init) => {
     const body = JSON.parse(await new Response(init.body as BodyInit).text()) as AskedBody;
     return answer(new URL(String(url)).host, body);
   });
@@ -104,7 +104,7 @@ export function installTwoUpstreams(answer: (host: string, body: AskedBody) => R
 export interface ToolServerCall {
   url: string;
   headers: Headers;
-  body: Json;
+  body: JsonObject;
   text: string;
   signal: AbortSignal;
 }
@@ -119,7 +119,7 @@ export function answerTools(
     const called = {
       url: String(url),
       headers: new Headers(init?.headers),
-      body: JSON.parse(text) as Json,
+      body: JSON.parse(text) as JsonObject,
       text,
       signal: init?.signal as AbortSignal,
     };

@@ -1,9 +1,9 @@
 /** Agents that call agents: stored by a test, and answered by its script. */
 
 import { vi } from 'vitest';
-import type { Result } from '#edge/conversations/object/contract.ts';
+import type { RpcResult } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { SubagentOutcome } from '#edge/plugins/runs/subagents/subagent-outcome.ts';
 import { authorizationFor, createSimulatedEdge } from './prefixes.ts';
 import type { AskedBody } from './scripted-runs.ts';
@@ -12,7 +12,7 @@ import type { AskedBody } from './scripted-runs.ts';
 export const createAgentTool = (agent: string, run: object = {}, name = agent) => ({ name, run: { agent, ...run } });
 
 /** A call of it. */
-export const createTask = (id: string, name: string, text = `Do ${id}.`): Json => ({
+export const createTask = (id: string, name: string, text = `Do ${id}.`): JsonObject => ({
   type: 'tool_use',
   id,
   name,
@@ -39,12 +39,12 @@ export async function storeAgents(
 
 /** @returns the agent that a request comes from; undefined for a run of a client's own */
 export function agentNameOf({ system }: AskedBody): string | undefined {
-  const blocks = Array.isArray(system) ? (system as Json[]).map(({ text }) => text) : [system];
+  const blocks = Array.isArray(system) ? (system as JsonObject[]).map(({ text }) => text) : [system];
   return blocks.length > 0 && blocks[0] !== undefined ? String(blocks[0]) : undefined;
 }
 
 /** @returns the contents of the results that a request's last message has, by the ids of their calls */
-export function toolResultsOf({ messages }: AskedBody): Map<string, Json> {
+export function toolResultsOf({ messages }: AskedBody): Map<string, JsonObject> {
   const { content } = messages.at(-1) ?? {};
   const blocks = Array.isArray(content) ? content : [];
   return new Map(
@@ -52,7 +52,7 @@ export function toolResultsOf({ messages }: AskedBody): Map<string, Json> {
   );
 }
 
-type Outcome = Result<SubagentOutcome | undefined>;
+type Outcome = RpcResult<SubagentOutcome | undefined>;
 
 /** Puts something around each question of a run how its subagent has ended. @param does calls `ask`, or does not */
 export function wrapOutcomes(
@@ -61,6 +61,6 @@ export function wrapOutcomes(
   const { callPlugin } = Conversation.prototype;
   vi.spyOn(Conversation.prototype, 'callPlugin').mockImplementation(async function (this: Conversation, ...called) {
     const ask = () => callPlugin.apply(this, called) as Promise<Outcome>;
-    return (await (called[1] === 'subagentOutcome' ? does(this, ask) : ask())) as Result<never>;
+    return (await (called[1] === 'subagentOutcome' ? does(this, ask) : ask())) as RpcResult<never>;
   });
 }

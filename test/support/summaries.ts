@@ -3,7 +3,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { summaryRowsOf as summariesOfTranscript } from '#edge/plugins/summaries/summary-rows.ts';
+import { getSummaryRows as summariesOfTranscript } from '#edge/plugins/summaries/summary-rows.ts';
 import { findBrokenRule } from './api-rules.ts';
 import { createBody } from './app.ts';
 import { bindings, installSimulator, readConversation, setConversationUpstream, stubOf } from './conversations.ts';
@@ -86,7 +86,7 @@ export async function createConversationWith(history: object = {}, more: object 
     history: { max_tokens: LIMIT, strategy: 'summarize', ...history },
     ...more,
   };
-  await stubOf().create(conversationKey, fields as never, {});
+  await stubOf().createConversation(conversationKey, fields as never, {});
 }
 
 export const questionBody = (content: string, more: object = {}) => ({
@@ -136,17 +136,17 @@ const roundUsd = (sum: number) => Math.round(sum * 1e9) / 1e9;
 export async function readBooked(id = 'c1'): Promise<{ summaries: number; rows: number }> {
   const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => {
-    const { running_requests, day } = await account.quota();
+    const { running_requests, day } = await account.getQuotaReport();
     expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
     expect((await readSummaryRows(id)).every(({ settled }) => settled)).toBe(true);
   });
-  const rows = (await account.requests({ limit: 500 })).data.filter(({ conversation }) => conversation === id);
+  const rows = (await account.listRequests({ limit: 500 })).data.filter(({ conversation }) => conversation === id);
   const sumCosts = (costRows: typeof rows) =>
     roundUsd(costRows.reduce((all, { cost_usd }) => all + (cost_usd ?? 0), 0));
   const whole = sumCosts(rows);
   await eventually(async () => {
     expect(roundUsd(Number((await readConversation(id))?.cost_usd))).toBe(whole);
-    const listed = (await account.conversations({ limit: 100 })).data.find((one) => one.id === id);
+    const listed = (await account.listConversations({ limit: 100 })).data.find((one) => one.id === id);
     expect(roundUsd(Number(listed?.cost_usd))).toBe(whole);
   });
   const own = rows.filter(({ route }) => route === 'summary');

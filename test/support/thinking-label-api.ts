@@ -1,8 +1,8 @@
 /** A Claude API whose models think as Anthropic's pages say, by the question: the source's own rows are not read here. */
 
 import type { Fetch } from '#edge/claude/upstream.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { countTokens } from '#simulator/text/tokens.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { estimateTokenCount } from '#simulator/text/tokens.ts';
 import { createFakeBatchApi } from './batch-api.ts';
 
 /** What a model does unasked, which kinds of `thinking` and which efforts it takes, and with which it does not think. */
@@ -70,8 +70,8 @@ interface LabelRequest {
   system: { text: string }[];
   messages: { content: { text: string }[] }[];
   thinking?: { type: string };
-  output_config?: { effort?: string; format?: { schema: Json } };
-  tools?: { name: string; input_schema: Json }[];
+  output_config?: { effort?: string; format?: { schema: JsonObject } };
+  tools?: { name: string; input_schema: JsonObject }[];
   tool_choice?: { type: string };
 }
 
@@ -138,7 +138,7 @@ function answerLabelRequest(request: LabelRequest): LabelResponse {
   const spoken = tool
     ? { type: 'tool_use', id: 'toolu_01', name: tool.name, input }
     : { type: 'text', text: JSON.stringify(input) };
-  const needed = thought + countTokens(JSON.stringify(input));
+  const needed = thought + estimateTokenCount(JSON.stringify(input));
   const isCut = needed > max_tokens;
   // The tag is drawn anew each time, and has not always as many tokens.
   const told = said.replaceAll(tag, 'input') + JSON.stringify(tool?.input_schema ?? config?.format?.schema ?? '');
@@ -154,7 +154,7 @@ function answerLabelRequest(request: LabelRequest): LabelResponse {
     ],
     stop_reason: isCut ? 'max_tokens' : tool ? 'tool_use' : 'end_turn',
     usage: {
-      input_tokens: countTokens(told),
+      input_tokens: estimateTokenCount(told),
       output_tokens: Math.min(max_tokens, needed),
       output_tokens_details: { thinking_tokens: Math.min(max_tokens, thought) },
     },

@@ -30,8 +30,8 @@ export function installTestTime(): void {
     const setShortTimeout = (run: () => void, ms?: number) => setTimeout(run, ms === CHECK_INTERVAL_MS ? 0 : ms);
     const looking = vi.spyOn(globalThis, 'setTimeout').mockImplementation(setShortTimeout as never);
     onTestFinished(() => looking.mockRestore());
-    const { take } = TurnRecorder.prototype;
-    const taking = vi.spyOn(TurnRecorder.prototype, 'take').mockImplementation(function (
+    const { takePiece: take } = TurnRecorder.prototype;
+    const taking = vi.spyOn(TurnRecorder.prototype, 'takePiece').mockImplementation(function (
       this: TurnRecorder,
       piece,
       now,
@@ -97,9 +97,9 @@ export function answerWithPieces(piecesOf: () => readonly { at?: number; text: s
 export async function readLedger(name = 'alice') {
   const account = getAccountStub(bindings, {}, name);
   await eventually(async () => {
-    expect((await account.quota()).running_requests).toBe(0);
+    expect((await account.getQuotaReport()).running_requests).toBe(0);
   });
-  return (await account.requests({ limit: 100 })).data;
+  return (await account.listRequests({ limit: 100 })).data;
 }
 
 /** Begins a turn. @returns its stream */

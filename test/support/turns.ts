@@ -1,8 +1,8 @@
 /** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
 
 import type { TurnRequest } from '#edge/conversations/object/contract.ts';
-import { unpack } from '#edge/conversations/object/rpc-response.ts';
-import type { PackedAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
+import { unpackTurnAnswer } from '#edge/conversations/object/rpc-response.ts';
+import type { PackedTurnAnswer, TurnAnswer } from '#edge/conversations/views/turn-answer.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { stubOf } from './conversations.ts';
 
@@ -48,7 +48,7 @@ export async function sendTurnRequest({
   ...request
 }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
   const stub = stubOf(request.place.id, request.place.account);
-  return toStreamAnswer(unpack((await stub.turn(JSON.stringify(request), body)) as PackedAnswer));
+  return toStreamAnswer(unpackTurnAnswer((await stub.turn(JSON.stringify(request), body)) as PackedTurnAnswer));
 }
 
 export async function sendTurn(

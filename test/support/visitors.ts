@@ -1,6 +1,6 @@
 import { env } from 'cloudflare:workers';
 import { vi } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { DEPLOYED_VARS } from './tokens.ts';
 
 export const SHOP = 'https://shop.example';
@@ -31,13 +31,13 @@ export const SOLVED_CHALLENGE = {
 };
 
 /** Stands in for Turnstile. @returns what it was asked. @param answer what it says, or how it fails */
-export function mockTurnstile(answer: (request: Json) => unknown): Json[] {
-  const asked: Json[] = [];
+export function mockTurnstile(answer: (request: JsonObject) => unknown): JsonObject[] {
+  const asked: JsonObject[] = [];
   const outside = globalThis.fetch;
   vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {
     const url = input instanceof Request ? input.url : String(input);
     if (!url.startsWith('https://challenges.cloudflare.com/')) return await outside(input, init);
-    const body = JSON.parse(String(init?.body)) as Json;
+    const body = JSON.parse(String(init?.body)) as JsonObject;
     asked.push(body);
     const said = answer(body);
     return said instanceof Response ? said : Response.json(said);

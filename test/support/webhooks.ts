@@ -1,7 +1,7 @@
 import { createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
-import type { Remote } from '#edge/durable/call-object.ts';
+import type { RemoteMethods } from '#edge/durable/call-object.ts';
 import { getAccountStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
@@ -22,8 +22,8 @@ interface ProtectedMethods {
   enqueue(ids: readonly string[]): Promise<void>;
 }
 
-export const getInbox = (source: string) => getInboxStub(bindings, {}, source) as unknown as Remote<Inbox>;
-export const getTestAccount = (name: string) => getAccountStub(bindings, {}, name) as unknown as Remote<Account>;
+export const getInbox = (source: string) => getInboxStub(bindings, {}, source) as unknown as RemoteMethods<Inbox>;
+export const getTestAccount = (name: string) => getAccountStub(bindings, {}, name) as unknown as RemoteMethods<Account>;
 
 /** A queue that delivers when the test says so. */
 interface TestQueue {
@@ -110,7 +110,7 @@ export function createWebhookWorks(options: ConsumerOptions = {}, vars: Record<s
       await runDurableObjectAlarm(getInboxStub(bindings, {}, source) as unknown as DurableObjectStub);
     },
     report: async (id) => {
-      const report = await getInbox(id.split('_')[0] ?? '').read(id);
+      const report = await getInbox(id.split('_')[0] ?? '').readEvent(id);
       if (!report) throw new Error(`no event ${id}`);
       return report;
     },

@@ -2,10 +2,10 @@
 
 import type { Settings } from '../config/settings.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import { computeHmac, utf8 } from '../kit/http/bytes.ts';
-import { createRequestId, insertMark, markFromBytes } from '../kit/http/headers/request-id.ts';
+import { computeHmac, encodeUtf8 } from '../kit/http/bytes.ts';
+import { createRequestId, encodeAccountMark, insertAccountMark } from '../kit/http/headers/request-id.ts';
 
-type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
+type AccountMarkSecrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
 
 const MAX_CACHED_MARKS = 5_000;
 /** A cache of marks by secret and account, because computing one costs two calls of the runtime. */
@@ -17,34 +17,38 @@ const markCache = new LruCache<string, string>({ maxSize: MAX_CACHED_MARKS });
  *
  * @returns eight characters; undefined if the deployment has no secret
  */
-export function getAccountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
-  const secret = settings.SIGNING_SECRET ?? secretsOf(settings)[0];
-  return secret === undefined ? undefined : getMark(secret, account);
+export function getAccountMark(account: string, settings: AccountMarkSecrets): string | undefined | Promise<string> {
+  const secret = settings.SIGNING_SECRET ?? listMarkSecrets(settings)[0];
+  return secret === undefined ? undefined : getCachedOrComputeMark(secret, account);
 }
 
 /** @returns the marks that an account's ids may have. Before a rotation of the secret they had another one. */
-export async function getAllAccountMarks(account: string, settings: Secrets): Promise<string[]> {
-  return await Promise.all(secretsOf(settings).map(async (secret) => await getMark(secret, account)));
+export async function getAllAccountMarks(account: string, settings: AccountMarkSecrets): Promise<string[]> {
+  return await Promise.all(
+    listMarkSecrets(settings).map(async (secret) => await getCachedOrComputeMark(secret, account)),
+  );
 }
 
-export async function createMarkedRequestId(account: string, settings: Secrets): Promise<string> {
-  return insertMark(createRequestId(), await getAccountMark(account, settings));
+export async function createMarkedRequestId(account: string, settings: AccountMarkSecrets): Promise<string> {
+  return insertAccountMark(createRequestId(), await getAccountMark(account, settings));
 }
 
-function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY }: Secrets): string[] {
+function listMarkSecrets({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY }: AccountMarkSecrets): string[] {
   const signing = [SIGNING_SECRET, SIGNING_SECRET_PREVIOUS].filter((secret) => secret !== undefined);
   if (signing.length > 0 || ANTHROPIC_API_KEY === undefined) return signing;
   return [ANTHROPIC_API_KEY];
 }
 
 /** @returns the mark by one secret, or a promise of it if it must be computed. */
-export function getMark(secret: string, account: string): string | Promise<string> {
+export function getCachedOrComputeMark(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
   return markCache.get(name) ?? computeMark(name, secret, account);
 }
 
 async function computeMark(name: string, secret: string, account: string): Promise<string> {
-  const mark = markFromBytes(await computeHmac(utf8(`sluice request ${account}`), utf8(secret), 'SHA-256'));
+  const mark = encodeAccountMark(
+    await computeHmac(encodeUtf8(`sluice request ${account}`), encodeUtf8(secret), 'SHA-256'),
+  );
   markCache.set(name, mark);
   return mark;
 }

@@ -1,17 +1,29 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { Settings } from '../config/settings.ts';
-import { ApiError, finalError, invalidRequest, misconfiguredError, restrictedTokenError } from '../kit/http/errors.ts';
-import { insertMark } from '../kit/http/headers/request-id.ts';
+import {
+  ApiError,
+  createInvalidRequestError,
+  createMisconfiguredError,
+  createNonRetryableError,
+  createRestrictedTokenError,
+} from '../kit/http/errors.ts';
+import { insertAccountMark } from '../kit/http/headers/request-id.ts';
 import { getAccountMark } from './account-mark.ts';
 import type { AppEnv, Authenticate } from './context.ts';
 import { callerSchema, type Identity } from './identity/caller.ts';
-import { memoryGroup, SCOPES, type Scope } from './identity/identity.ts';
-import { type Only, restrictScopes } from './identity/only.ts';
-import { INVALID_TAGS_MESSAGE, parseTagsHeader, tagsOfClaim } from './identity/tags.ts';
-import { mayBeDnsRebinding } from './loopback.ts';
-import { canUseRestrictedTokens, isFromAllowedOrigin, isOpenToRestrictedTokens } from './restricted-routes.ts';
-import { findVerified, isJwt, rejectReservedAccount, unauthenticatedError, verifyToken } from './verify.ts';
+import { getMemorySharingGroup, SCOPES, type Scope } from './identity/identity.ts';
+import { filterRestrictedScopes, type TokenRestrictions } from './identity/only.ts';
+import { INVALID_TAGS_MESSAGE, parseTagsClaim, parseTagsHeader } from './identity/tags.ts';
+import { isPossibleDnsRebinding } from './loopback.ts';
+import { canUseRestrictedTokens, isFromOriginAllowedByToken, isOpenToRestrictedTokens } from './restricted-routes.ts';
+import {
+  createUnauthenticatedError,
+  findCachedVerifiedIdentity,
+  isJwt,
+  rejectReservedAccount,
+  verifyToken,
+} from './verify.ts';
 
 const INVALID_ACCOUNT_MESSAGE = 'This credential names no account: an account has 1 to 128 characters.';
 
@@ -35,30 +47,30 @@ const UNPROVEN_ORIGIN_MESSAGE =
  */
 export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
   const own = c.get('app').authenticate;
-  const identity = (own && (await identifyByHook(own, c))) ?? (await identifyCaller(c, own !== undefined));
+  const identity = (own && (await identifyByAuthenticateHook(own, c))) ?? (await identifyCaller(c, own !== undefined));
   const { line } = c.get('entry');
   line.account = identity.account;
-  const requestId = insertMark(c.get('requestId'), await getAccountMark(identity.account, c.get('settings')));
+  const requestId = insertAccountMark(c.get('requestId'), await getAccountMark(identity.account, c.get('settings')));
   c.set('requestId', requestId);
   line.request_id = requestId;
   const { account, token } = identity;
-  c.get('share').setSender({ account, token: token?.jti, group: memoryGroup(account) });
+  c.get('share').setSender({ account, token: token?.jti, group: getMemorySharingGroup(account) });
   if (identity.only) checkRestrictedRoute(c, identity.only);
   c.set('identity', applyTagsHeader(identity, c.req.raw.headers.get('sluice-tags')));
 }
 
 /** @throws ApiError 403 for a restricted token on a route that is closed to it, or from an origin that it does not name */
-function checkRestrictedRoute(c: Context<AppEnv>, only: Only): void {
+function checkRestrictedRoute(c: Context<AppEnv>, only: TokenRestrictions): void {
   if (!canUseRestrictedTokens())
-    throw restrictedTokenError(
+    throw createRestrictedTokenError(
       'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
     );
-  if (!isFromAllowedOrigin(only, c.req.raw)) {
+  if (!isFromOriginAllowedByToken(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
-    throw restrictedTokenError(`This credential is for pages of ${origins} alone, and is sent by them.`);
+    throw createRestrictedTokenError(`This credential is for pages of ${origins} alone, and is sent by them.`);
   }
   if (isOpenToRestrictedTokens(c)) return;
-  throw restrictedTokenError(
+  throw createRestrictedTokenError(
     'This credential may only ask what its token names: POST /messages with an agent, POST /classify with a classifier. This route is closed to it.',
   );
 }
@@ -67,26 +79,30 @@ function checkRestrictedRoute(c: Context<AppEnv>, only: Only): void {
 function applyTagsHeader(identity: Identity, header: string | null): Identity {
   if (header === null || identity.tags !== undefined || identity.only) return identity;
   const tags = parseTagsHeader(header);
-  if (tags === undefined) throw invalidRequest(`sluice-tags: ${INVALID_TAGS_MESSAGE}.`);
+  if (tags === undefined) throw createInvalidRequestError(`sluice-tags: ${INVALID_TAGS_MESSAGE}.`);
   return { ...identity, tags };
 }
 
-async function identifyByHook(authenticate: Authenticate, c: Context<AppEnv>): Promise<Identity | undefined> {
+async function identifyByAuthenticateHook(
+  authenticate: Authenticate,
+  c: Context<AppEnv>,
+): Promise<Identity | undefined> {
   const request = c.req.raw;
   const caller = await authenticate(request, c);
   if (request.bodyUsed)
-    throw misconfiguredError('`authenticate` has read the body: it must read that of request.clone().');
+    throw createMisconfiguredError('`authenticate` has read the body: it must read that of request.clone().');
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
     // The account's name may come from the request, so a bad name is a 401. Any other fault is the Worker's own.
-    if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticatedError(INVALID_ACCOUNT_MESSAGE);
+    if (error.issues.every(({ path }) => path[0] === 'account'))
+      throw createUnauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
-    throw misconfiguredError(`\`authenticate\` has named a caller that is none: ${fields}.`);
+    throw createMisconfiguredError(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
   const { account, token, group, only } = data;
-  const scopes = restrictScopes(data.scopes, only);
-  const tags = data.tags && tagsOfClaim(data.tags);
+  const scopes = filterRestrictedScopes(data.scopes, only);
+  const tags = data.tags && parseTagsClaim(data.tags);
   rejectReservedAccount(account);
   if (!token) return { account, scopes, token: undefined, tags, group, only };
   const { jti, issued_at, expires_at } = token;
@@ -96,21 +112,24 @@ async function identifyByHook(authenticate: Authenticate, c: Context<AppEnv>): P
 
 function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {
   const settings = c.get('settings');
-  const sent = credentialsOf(c.req.raw.headers);
+  const sent = readCredentials(c.req.raw.headers);
   const credentials = Object.values(sent).filter((credential) => credential !== undefined && credential !== '');
   const tokens = credentials.filter(isJwt);
   const [token] = tokens;
   if (settings.isOpen && token === undefined) {
-    checkPlaceholder(sent);
-    if (settings.hasKey && mayBeDnsRebinding(c)) throw unauthenticatedError(UNPROVEN_ORIGIN_MESSAGE);
+    rejectPlaceholderToken(sent);
+    if (settings.hasKey && isPossibleDnsRebinding(c)) throw createUnauthenticatedError(UNPROVEN_ORIGIN_MESSAGE);
     return DEVELOPER_IDENTITY;
   }
   if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
-    if (hasOwn) throw unauthenticatedError('This edge does not know who is asking. Sign in first.');
-    throw misconfiguredError('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');
+    if (hasOwn) throw createUnauthenticatedError('This edge does not know who is asking. Sign in first.');
+    throw createMisconfiguredError(
+      'This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.',
+    );
   }
-  if (token !== undefined) return findVerified(token, settings) ?? verifyFirstValid(tokens, settings);
-  throw unauthenticatedError(
+  if (token !== undefined)
+    return findCachedVerifiedIdentity(token, settings) ?? verifyTokensUntilValid(tokens, settings);
+  throw createUnauthenticatedError(
     credentials.length === 0
       ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
       : 'This is no credential of this edge: it must be a token that its operator or your sign-in has issued.',
@@ -118,23 +137,26 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
 }
 
 /** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
-async function verifyFirstValid([token = '', ...others]: readonly string[], settings: Settings): Promise<Identity> {
+async function verifyTokensUntilValid(
+  [token = '', ...others]: readonly string[],
+  settings: Settings,
+): Promise<Identity> {
   try {
     return await verifyToken(token, settings);
   } catch (thrown) {
     if (others.length === 0 || !(thrown instanceof ApiError)) throw thrown;
-    return await verifyFirstValid(others, settings).catch(() => Promise.reject(thrown));
+    return await verifyTokensUntilValid(others, settings).catch(() => Promise.reject(thrown));
   }
 }
 
 /** What a request sends as credentials. The bearer is empty where the header names the scheme only. */
-interface SentCredentials {
+interface RequestCredentials {
   bearer: string | undefined;
   key: string | undefined;
 }
 
 /** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */
-function credentialsOf(headers: Headers): SentCredentials {
+function readCredentials(headers: Headers): RequestCredentials {
   const bearer = /^bearer(?: +(.*))?$/i.exec(headers.get('authorization') ?? '');
   return { bearer: bearer ? (bearer[1] ?? '') : undefined, key: headers.get('x-api-key')?.trim() };
 }
@@ -144,11 +166,11 @@ function credentialsOf(headers: Headers): SentCredentials {
  *
  * @throws ApiError 401 unless it is the placeholder, or the same as `x-api-key`, as the key of a helper of Claude Code
  */
-function checkPlaceholder({ bearer, key }: SentCredentials): void {
+function rejectPlaceholderToken({ bearer, key }: RequestCredentials): void {
   if (bearer === undefined || bearer === PLACEHOLDER_BEARER || (bearer !== '' && bearer === key)) return;
   const isUnset = bearer === 'undefined' || bearer === 'null';
   const what = isUnset ? `the text \`${bearer}\`, so your code has no token` : 'not a token of this edge';
-  throw unauthenticatedError(
+  throw createUnauthenticatedError(
     `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send a token, which this prints: npm run token -- --account dev --scopes admin. To be the account \`dev\` of this development server, leave the header out, or send \`Bearer ${PLACEHOLDER_BEARER}\` where a client needs a key.`,
   );
 }
@@ -162,15 +184,15 @@ function checkPlaceholder({ bearer, key }: SentCredentials): void {
  */
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>((c, next) => {
-    checkScope(c.get('identity'), scope);
+    assertScope(c.get('identity'), scope);
     return next();
   });
 }
 
 /** @throws ApiError 403 for a caller without the scope */
-export function checkScope(identity: Identity, scope: Scope): void {
+export function assertScope(identity: Identity, scope: Scope): void {
   if (!hasScope(identity, scope)) {
-    throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
+    throw createNonRetryableError('permission_error', `This credential lacks the scope \`${scope}\`.`);
   }
 }
 

@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
 import type { Settings } from '../config/settings.ts';
-import type { MemoryShare } from '../kit/http/body-memory.ts';
-import type { LogEntry } from '../kit/http/log.ts';
-import type { AccountBinding, Bindings } from '../kit/plugins/bindings.ts';
+import type { BodyMemoryShare } from '../kit/http/body-memory.ts';
+import type { RequestLogEntry } from '../kit/http/log.ts';
+import type { AccountAndPoolBindings, Bindings } from '../kit/plugins/bindings.ts';
 import type { Caller, Identity } from './identity/caller.ts';
 
 /**
@@ -43,9 +43,9 @@ export interface AppEnv {
     app: AppConfig;
     requestId: string;
     settings: Settings;
-    entry: LogEntry;
+    entry: RequestLogEntry;
     /** The memory that its body takes. */
-    share: MemoryShare;
+    share: BodyMemoryShare;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
     /** Whether the path needs no credential, because a Worker has said so. */
@@ -59,7 +59,7 @@ export interface AppEnv {
 export interface RequestContext {
   requestId: string;
   identity: Identity;
-  accounts: AccountBinding;
+  accounts: AccountAndPoolBindings;
   /** The KV namespace with prefixes, classifiers and the list of accounts. */
   store: KVNamespace;
   settings: Settings;
@@ -67,7 +67,7 @@ export interface RequestContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
+export function getRequestContext(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
   const entry = c.get('entry');
   return {
     requestId: c.get('requestId'),
@@ -75,6 +75,6 @@ export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestConte
     accounts: c.env,
     store: c.env.STORE,
     settings: c.get('settings'),
-    waitUntil: (work) => entry.trackWork(work),
+    waitUntil: (work) => entry.keepAliveFor(work),
   };
 }

@@ -1,9 +1,9 @@
 import type { JWTPayload } from 'jose';
 import type { Settings } from '../config/settings.ts';
-import { type ApiError, finalError } from '../kit/http/errors.ts';
+import { type ApiError, createNonRetryableError } from '../kit/http/errors.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { VerifiedToken } from './identity/caller.ts';
-import { isGroup } from './identity/identity.ts';
+import { isGroupName } from './identity/identity.ts';
 
 type GroupSettings = Pick<Settings, 'JWT_GROUP_CLAIM' | 'JWT_GROUP_ORDER' | 'JWT_GROUP_DEFAULT'>;
 
@@ -14,24 +14,24 @@ type GroupSettings = Pick<Settings, 'JWT_GROUP_CLAIM' | 'JWT_GROUP_ORDER' | 'JWT
  * @returns the group; undefined if the deployment asks for none, or the token has none
  * @throws ApiError 401 if the claim is there and names no single group
  */
-export function groupOfClaims(
+export function resolveGroupFromClaims(
   claims: JWTPayload,
   issuer: VerifiedToken['issuer'],
   { JWT_GROUP_CLAIM: name, JWT_GROUP_ORDER: order, JWT_GROUP_DEFAULT: otherwise }: GroupSettings,
 ): string | undefined {
   if (name === undefined) return undefined;
   const claim = claims[name] ?? [];
-  if (issuer === 'edge') return isGroup(claim) ? claim : undefined;
-  if (isOmittedClaim(claims, name)) throw groupClaimError(name, 'is not in the token itself');
+  if (issuer === 'edge') return isGroupName(claim) ? claim : undefined;
+  if (isOmittedClaim(claims, name)) throw createGroupClaimError(name, 'is not in the token itself');
   const groups: readonly unknown[] = [...new Set(Array.isArray(claim) ? claim : [claim])];
   if (groups.length === 0) return otherwise;
-  if (!groups.every(isGroup)) throw groupClaimError(name, 'must have names of 1 to 128 characters');
+  if (!groups.every(isGroupName)) throw createGroupClaimError(name, 'must have names of 1 to 128 characters');
   const [first, ...more] = groups;
   if (more.length === 0) return first;
   if (order.length === 0)
-    throw groupClaimError(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
+    throw createGroupClaimError(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
   const wins = order.find((group) => groups.includes(group));
-  if (wins === undefined) throw groupClaimError(name, 'names several groups, and none that JWT_GROUP_ORDER has');
+  if (wins === undefined) throw createGroupClaimError(name, 'names several groups, and none that JWT_GROUP_ORDER has');
   return wins;
 }
 
@@ -40,8 +40,8 @@ export function isOmittedClaim({ _claim_names: elsewhere }: JWTPayload, name: st
   return isObject(elsewhere) && Object.hasOwn(elsewhere, name);
 }
 
-function groupClaimError(claim: string, why: string): ApiError {
-  return finalError(
+function createGroupClaimError(claim: string, why: string): ApiError {
+  return createNonRetryableError(
     'authentication_error',
     `This credential names no group that can pay: its claim \`${claim}\` ${why}.`,
   );

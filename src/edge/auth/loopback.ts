@@ -1,9 +1,9 @@
 import type { Context, Handler } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { finalError } from '../kit/http/errors.ts';
+import { createNonRetryableError } from '../kit/http/errors.ts';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
 import type { AppEnv } from './context.ts';
-import { RouteSet } from './route-set.ts';
+import { RouteHandlerSet } from './route-set.ts';
 
 /**
  * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
@@ -16,12 +16,12 @@ import { RouteSet } from './route-set.ts';
 export const restrictToLoopback = createMiddleware<AppEnv>((c, next) => {
   const { development, isOpen } = c.get('settings');
   if (!development) return next();
-  if (!isLoopback(c.req.url)) throw finalError('permission_error', NOT_LOOPBACK_MESSAGE);
+  if (!isLoopback(c.req.url)) throw createNonRetryableError('permission_error', NOT_LOOPBACK_MESSAGE);
   const origin = c.req.header('origin');
   // Where credentials are required, ALLOWED_ORIGINS decides on pages, as in a deployment.
   if (origin === undefined || !isOpen) return next();
-  if (!isLoopback(origin)) throw finalError('permission_error', NOT_LOOPBACK_MESSAGE);
-  if (!c.req.header(FETCH_SITE)) throw finalError('permission_error', UNKNOWN_PAGE_MESSAGE);
+  if (!isLoopback(origin)) throw createNonRetryableError('permission_error', NOT_LOOPBACK_MESSAGE);
+  if (!c.req.header(FETCH_SITE)) throw createNonRetryableError('permission_error', UNKNOWN_PAGE_MESSAGE);
   return next();
 });
 
@@ -32,11 +32,11 @@ const UNKNOWN_PAGE_MESSAGE =
   'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose name was made to point to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
 
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
-const publicRoutes = new RouteSet();
+const publicRoutes = new RouteHandlerSet();
 
 /** Marks a route by its function: what it answers is no secret, so that in development any page may read it. */
-export function openToAnyPage(handler: Handler<AppEnv>): void {
-  publicRoutes.add(handler);
+export function markRouteReadableByAnyPage(handler: Handler<AppEnv>): void {
+  publicRoutes.addHandler(handler);
 }
 
 /**
@@ -44,8 +44,8 @@ export function openToAnyPage(handler: Handler<AppEnv>): void {
  * request's URL from a header that such a page can set. But browsers add an `Origin` to all that is not GET or HEAD, and only
  * to pages of this machine they say by `sec-fetch-site` where a request comes from. No page can change either.
  */
-export function mayBeDnsRebinding(c: Context<AppEnv>): boolean {
+export function isPossibleDnsRebinding(c: Context<AppEnv>): boolean {
   const { method, headers } = c.req.raw;
   if ((method !== 'GET' && method !== 'HEAD') || headers.has('origin')) return false;
-  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.matches(c);
+  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.matchesRequest(c);
 }

@@ -1,8 +1,8 @@
 import { type JWTPayload, SignJWT } from 'jose';
-import { utf8 } from '../kit/http/bytes.ts';
-import type { Session } from './identity/caller.ts';
+import { encodeUtf8 } from '../kit/http/bytes.ts';
+import type { TokenRenewal } from './identity/caller.ts';
 import type { Scope } from './identity/identity.ts';
-import type { Only } from './identity/only.ts';
+import type { TokenRestrictions } from './identity/only.ts';
 
 /** What a new token says. */
 export interface MintOptions {
@@ -14,9 +14,9 @@ export interface MintOptions {
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
   tags?: Record<string, string> | undefined;
   /** What it may ask, if it is a restricted token. */
-  only?: Only | undefined;
+  only?: TokenRestrictions | undefined;
   /** How it can be renewed. */
-  session?: Session | undefined;
+  session?: TokenRenewal | undefined;
   /** For a renewed token: the id and the time (seconds since 1970) of the one before, so that revocations hold for both. */
   renews?: { jti: string; issuedAt: number } | undefined;
 }
@@ -58,6 +58,6 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
     .setJti(jti)
     .setIssuedAt(issuedAt);
   if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
-  const token = await jwt.sign(utf8(secret));
+  const token = await jwt.sign(encodeUtf8(secret));
   return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
 }

@@ -1,9 +1,9 @@
 import type { JWTPayload } from 'jose';
 import type { Settings } from '../config/settings.ts';
-import { type ApiError, finalError } from '../kit/http/errors.ts';
+import { type ApiError, createNonRetryableError } from '../kit/http/errors.ts';
 import { isOmittedClaim } from './group-claim.ts';
 import type { VerifiedToken } from './identity/caller.ts';
-import { type Only, onlySchema } from './identity/only.ts';
+import { onlySchema, type TokenRestrictions } from './identity/only.ts';
 
 /**
  * Reads from the claims of a token what it may ask, if it is restricted: in a token of this edge the claim `only`, in a provider's
@@ -12,30 +12,33 @@ import { type Only, onlySchema } from './identity/only.ts';
  * @returns undefined for a token that is not restricted
  * @throws ApiError 401 for a claim that cannot be read: a token that should be bound must not be free
  */
-export function onlyOfClaims(
+export function readTokenRestrictionsFromClaims(
   claims: JWTPayload,
   issuer: VerifiedToken['issuer'],
   { JWT_ONLY_CLAIM: name, JWT_ONLY: otherwise }: Pick<Settings, 'JWT_ONLY_CLAIM' | 'JWT_ONLY'>,
-): Only | undefined {
-  if (issuer === 'edge') return claims.only === undefined ? undefined : parseOnly('only', claims.only);
+): TokenRestrictions | undefined {
+  if (issuer === 'edge') return claims.only === undefined ? undefined : parseTokenRestrictions('only', claims.only);
   if (name === undefined) return otherwise;
-  if (isOmittedClaim(claims, name)) throw onlyClaimError(name, 'is not in the token itself');
+  if (isOmittedClaim(claims, name)) throw createRestrictionClaimError(name, 'is not in the token itself');
   const claim = claims[name];
   if (claim !== undefined) {
-    return parseOnly(name, {
+    return parseTokenRestrictions(name, {
       agents: typeof claim === 'string' ? claim.split(' ').filter((one) => one !== '') : claim,
     });
   }
-  if (!otherwise) throw onlyClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');
+  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');
   return otherwise;
 }
 
-function parseOnly(name: string, only: unknown): Only {
+function parseTokenRestrictions(name: string, only: unknown): TokenRestrictions {
   const { data } = onlySchema.safeParse(only);
-  if (!data) throw onlyClaimError(name, 'cannot be read');
+  if (!data) throw createRestrictionClaimError(name, 'cannot be read');
   return data;
 }
 
-function onlyClaimError(claim: string, why: string): ApiError {
-  return finalError('authentication_error', `This credential may ask nothing: its claim \`${claim}\` ${why}.`);
+function createRestrictionClaimError(claim: string, why: string): ApiError {
+  return createNonRetryableError(
+    'authentication_error',
+    `This credential may ask nothing: its claim \`${claim}\` ${why}.`,
+  );
 }

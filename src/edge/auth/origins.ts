@@ -2,7 +2,7 @@ import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
 import { CORE_HEADERS } from '../kit/http/headers/response-headers.ts';
-import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
@@ -31,7 +31,7 @@ const EXPOSED_HEADERS = [
   ...CORE_HEADERS,
 ];
 
-const createCorsHandler = memoizeByPlugins(() =>
+const createCorsHandler = memoizeFromPlugins(() =>
   cors({
     origin: (origin, c) => {
       const { isOpen, ALLOWED_ORIGINS } = c.get('settings') as AppEnv['Variables']['settings'];
@@ -39,7 +39,7 @@ const createCorsHandler = memoizeByPlugins(() =>
       if (ALLOWED_ORIGINS.includes('*')) return '*';
       return ALLOWED_ORIGINS.includes(origin) ? origin : null;
     },
-    exposeHeaders: [...EXPOSED_HEADERS, ...contributions('headers').flat()],
+    exposeHeaders: [...EXPOSED_HEADERS, ...getPluginMembers('headers').flat()],
     maxAge: PREFLIGHT_SECONDS,
   }),
 );

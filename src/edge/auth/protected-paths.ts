@@ -32,18 +32,18 @@ export const closePath = createMiddleware<AppEnv>((c, next) => {
  * @param identify finds out who asks, or throws
  * @param behind returns the app's own routes. It is called when all of them exist
  */
-export function requireCredential(
+export function createCredentialMiddleware(
   app: Hono<AppEnv>,
   identify: (c: Context<AppEnv>) => Promise<void>,
   behind: () => ProtectedHandlers,
 ) {
   let all: ReadonlySet<unknown> | undefined;
-  const isClosed = (c: Context<AppEnv>): boolean => {
+  const requiresCredential = (c: Context<AppEnv>): boolean => {
     if (c.get('closed')) return true;
     const { ownHandlers: own, globalMiddleware: passing } = behind();
     // The functions that will run decide, not the path: a path could be written so that it is read differently here and
     // in the router. `all` can be remembered, since no route can be added after the first request.
-    all ??= handlersOf(app);
+    all ??= collectRouteHandlers(app);
     const opened = c.get('opened') === true;
     return matchedRoutes(c)
       .slice(c.req.routeIndex + 1)
@@ -51,12 +51,12 @@ export function requireCredential(
       .some((handler) => !passing.has(handler) && (own.has(handler) || (!opened && all?.has(handler))));
   };
   return createMiddleware<AppEnv>(async (c, next) => {
-    if (isClosed(c)) await identify(c);
+    if (requiresCredential(c)) await identify(c);
     await next();
   });
 }
 
 /** @returns the functions of an app's routes, also of routes from apps mounted in it. */
-export function handlersOf(app: Hono<AppEnv>): Set<unknown> {
+export function collectRouteHandlers(app: Hono<AppEnv>): Set<unknown> {
   return new Set(app.routes.map(({ handler }) => findTargetHandler(handler as never)));
 }

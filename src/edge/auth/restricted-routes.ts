@@ -2,31 +2,31 @@
 
 import type { Context, Handler } from 'hono';
 import type { Settings } from '../config/settings.ts';
-import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
-import type { Only } from './identity/only.ts';
-import { RouteSet } from './route-set.ts';
+import type { TokenRestrictions } from './identity/only.ts';
+import { RouteHandlerSet } from './route-set.ts';
 
 /** @returns whether restricted tokens are taken at all: not where nothing guards what they ask */
-export const canUseRestrictedTokens = memoizeByPlugins(() => contributions('guard').length > 0);
+export const canUseRestrictedTokens = memoizeFromPlugins(() => getPluginMembers('guard').length > 0);
 
-const restrictedRoutes = new RouteSet();
+const restrictedRoutes = new RouteHandlerSet();
 
 /** Opens the route to which a function belongs to restricted tokens. The route itself must see what they may ask there. */
 export function openToRestrictedTokens(handler: Handler<AppEnv>): void {
-  restrictedRoutes.add(handler);
+  restrictedRoutes.addHandler(handler);
 }
 
 /** @returns whether a route that answers this request is open to restricted tokens. */
 export function isOpenToRestrictedTokens(c: Context<AppEnv>): boolean {
-  return restrictedRoutes.matches(c);
+  return restrictedRoutes.matchesRequest(c);
 }
 
 /**
  * @returns whether a request comes from a page of an origin that a restricted token names. A browser leaves `origin` out where the
  *   page is the edge's own
  */
-export function isFromAllowedOrigin({ origins }: Only, request: Request): boolean {
+export function isFromOriginAllowedByToken({ origins }: TokenRestrictions, request: Request): boolean {
   if (origins === undefined) return true;
   const origin = request.headers.get('origin');
   if (origin !== null) return origins.includes(origin);
@@ -34,8 +34,8 @@ export function isFromAllowedOrigin({ origins }: Only, request: Request): boolea
 }
 
 /** @returns the first origin of a restricted token that no page of this deployment has; undefined if there is none */
-export function findUnknownOrigin(
-  { origins = [] }: Only,
+export function findTokenOriginUnknownToDeployment(
+  { origins = [] }: TokenRestrictions,
   { ALLOWED_ORIGINS, isOpen }: Pick<Settings, 'ALLOWED_ORIGINS' | 'isOpen'>,
   ownOrigin: string,
 ): string | undefined {

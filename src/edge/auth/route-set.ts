@@ -4,15 +4,15 @@ import { findTargetHandler } from 'hono/utils/handler';
 import type { AppEnv } from './context.ts';
 
 /** Routes that are marked by their functions. */
-export class RouteSet {
+export class RouteHandlerSet {
   readonly #handlers = new WeakSet<object>();
 
-  add(handler: Handler<AppEnv>): void {
+  addHandler(handler: Handler<AppEnv>): void {
     this.#handlers.add(handler);
   }
 
   /** @returns whether one of them answers a request */
-  matches(c: Context<AppEnv>): boolean {
+  matchesRequest(c: Context<AppEnv>): boolean {
     return matchedRoutes(c).some(({ handler }) => this.#handlers.has(findTargetHandler(handler as never)));
   }
 }

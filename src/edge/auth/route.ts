@@ -1,16 +1,16 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
 import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
-import { checkScope } from './authenticate.ts';
+import { assertScope } from './authenticate.ts';
 import type { AppConfig, AppEnv } from './context.ts';
 import type { Scope } from './identity/identity.ts';
-import { openToAnyPage } from './loopback.ts';
+import { markRouteReadableByAnyPage } from './loopback.ts';
 import { openToRestrictedTokens } from './restricted-routes.ts';
 
-type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
 /** A method and a path, as the router has them: `GET /accounts/:id`. */
-export type RouteName = `${Method} /${string}`;
+export type RouteName = `${HttpMethod} /${string}`;
 
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
@@ -62,7 +62,7 @@ declare module '../kit/plugins/plugins.ts' {
  *
  * @param answer gets the schemas of the request, too: it reads the body when it is known who may send how much
  */
-export function route<
+export function defineRoute<
   const Name extends RouteName,
   Body extends z.ZodMiniType | undefined = undefined,
   Query extends z.ZodMiniObject | undefined = undefined,
@@ -89,28 +89,28 @@ export function mountRoutes(
     const request = {
       body,
       get query() {
-        return querySchemaOf(query);
+        return getQuerySchema(query);
       },
     };
-    const handler: Handler<AppEnv> = (c) => answer(c, request);
-    const [head = handler, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), handler];
-    const scope = scopeOf(needs);
+    const handleRoute: Handler<AppEnv> = (c) => answer(c, request);
+    const [head = handleRoute, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), handleRoute];
+    const scope = getRequiredScope(needs);
     // New for every app, so that it knows its own from those of another one.
-    const guardedHandler: Handler<AppEnv> = (c, next) => {
-      if (scope) checkScope(c.get('identity'), scope);
+    const checkScopeThenNext: Handler<AppEnv> = (c, next) => {
+      if (scope) assertScope(c.get('identity'), scope);
       return head(c, next);
     };
-    if (restrictedClassifier) openToRestrictedTokens(guardedHandler);
-    if (common) openToAnyPage(guardedHandler);
-    app.on(method, [path], ...first, guardedHandler, ...others);
+    if (restrictedClassifier) openToRestrictedTokens(checkScopeThenNext);
+    if (common) markRouteReadableByAnyPage(checkScopeThenNext);
+    app.on(method, [path], ...first, checkScopeThenNext, ...others);
   }
 }
 
-export function querySchemaOf(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+export function getQuerySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
 }
 
 /** @returns the scope that a route needs; undefined if any credential will do, or none */
-export function scopeOf(needs: AnyRoute['needs']): Scope | undefined {
+export function getRequiredScope(needs: AnyRoute['needs']): Scope | undefined {
   return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
 }

@@ -10,17 +10,17 @@ import {
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import { sha256Hex, utf8 } from '../kit/http/bytes.ts';
-import { ApiError, finalError, retryableError } from '../kit/http/errors.ts';
+import { encodeUtf8, sha256Hex } from '../kit/http/bytes.ts';
+import { ApiError, createNonRetryableError, createRetryableError } from '../kit/http/errors.ts';
 import { isObject } from '../kit/json/object.ts';
-import { getMark } from './account-mark.ts';
-import { groupOfClaims } from './group-claim.ts';
-import { type Identity, LEEWAY_S, type Session, type VerifiedToken } from './identity/caller.ts';
-import { isAccount, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from './identity/identity.ts';
-import { restrictScopes } from './identity/only.ts';
-import { tagsOfClaim } from './identity/tags.ts';
+import { getCachedOrComputeMark } from './account-mark.ts';
+import { resolveGroupFromClaims } from './group-claim.ts';
+import { type Identity, LEEWAY_S, type TokenRenewal, type VerifiedToken } from './identity/caller.ts';
+import { isAccountName, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from './identity/identity.ts';
+import { filterRestrictedScopes } from './identity/only.ts';
+import { parseTagsClaim } from './identity/tags.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
-import { onlyOfClaims } from './only-claim.ts';
+import { readTokenRestrictionsFromClaims } from './only-claim.ts';
 
 /** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
@@ -35,12 +35,12 @@ const KEYS_FAILURE_MS = 2_000;
 const MAX_JTI_CHARACTERS = 256;
 
 /** What an isolate remembers for its settings. Verifying a token costs more than relaying a request. */
-interface Verifier {
+interface TokenVerifierState {
   verifiedTokens: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 
-const verifiers = new WeakMap<Settings, Verifier>();
+const verifiers = new WeakMap<Settings, TokenVerifierState>();
 
 /**
  * Verifies a credential: a token of this edge, or of the identity provider.
@@ -49,17 +49,17 @@ const verifiers = new WeakMap<Settings, Verifier>();
  * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
-  const earlier = findVerified(token, settings, now);
+  const earlier = findCachedVerifiedIdentity(token, settings, now);
   if (earlier) return earlier;
-  const verifier = getVerifier(settings);
-  const identity = await verify(token, settings, verifier, now);
+  const verifier = getTokenVerifierState(settings);
+  const identity = await verifyUncachedToken(token, settings, verifier, now);
   verifier.verifiedTokens.set(token, identity);
   return identity;
 }
 
 /** @returns the owner of a credential, if this isolate has verified it before and it has not expired. */
-export function findVerified(token: string, settings: Settings, now = Date.now()): Identity | undefined {
-  const { verifiedTokens: remembered } = getVerifier(settings);
+export function findCachedVerifiedIdentity(token: string, settings: Settings, now = Date.now()): Identity | undefined {
+  const { verifiedTokens: remembered } = getTokenVerifierState(settings);
   const earlier = remembered.get(token);
   const leeway = earlier?.token?.issuer === 'provider' ? LEEWAY_S : 0;
   if (!earlier || ((earlier.token?.expires_at ?? Number.POSITIVE_INFINITY) + leeway) * 1_000 > now) return earlier;
@@ -73,8 +73,8 @@ export function isJwt(credential: string): boolean {
 }
 
 /** @returns the 401 for a credential that is absent or not valid. */
-export function unauthenticatedError(message: string): ApiError {
-  return finalError('authentication_error', message);
+export function createUnauthenticatedError(message: string): ApiError {
+  return createNonRetryableError('authentication_error', message);
 }
 
 /**
@@ -84,14 +84,14 @@ export function unauthenticatedError(message: string): ApiError {
  */
 export function rejectReservedAccount(account: string): void {
   if (isVisitor(account))
-    throw unauthenticatedError('This deployment has no visitors, or this account is not one of them.');
+    throw createUnauthenticatedError('This deployment has no visitors, or this account is not one of them.');
   if (!isSourceAccount(account)) return;
-  throw unauthenticatedError(
+  throw createUnauthenticatedError(
     'Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.',
   );
 }
 
-function getVerifier(settings: Settings): Verifier {
+function getTokenVerifierState(settings: Settings): TokenVerifierState {
   return getOrCreate(verifiers, settings, () => {
     const { JWKS_URL: url } = settings;
     const provider = url === undefined ? undefined : createProviderKeys(new URL(url));
@@ -112,12 +112,17 @@ function createProviderKeys(url: URL): JWTVerifyGetKey {
       if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + KEYS_FAILURE_MS };
       // The credential may be valid, so the caller may try again.
       const message = 'The identity provider’s keys could not be read. Try again in a moment.';
-      throw retryableError(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
+      throw createRetryableError(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
     }
   };
 }
 
-async function verify(token: string, settings: Settings, verifier: Verifier, now: number): Promise<Identity> {
+async function verifyUncachedToken(
+  token: string,
+  settings: Settings,
+  verifier: TokenVerifierState,
+  now: number,
+): Promise<Identity> {
   const { SIGNING_SECRET, SIGNING_SECRET_PREVIOUS } = settings;
   const secrets = [SIGNING_SECRET, SIGNING_SECRET_PREVIOUS].filter((secret) => secret !== undefined);
   const currentDate = new Date(now);
@@ -126,11 +131,11 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
       const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
       rejectFutureToken(payload, now);
       const identity = await createIdentity(token, payload, 'edge', true, settings);
-      if (identity.token) identity.token.mark = await getMark(secret, identity.account);
+      if (identity.token) identity.token.mark = await getCachedOrComputeMark(secret, identity.account);
       return identity;
     }
     if (!verifier.provider)
-      throw unauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
+      throw createUnauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
     const payload = await verifyWithProvider(token, verifier.provider, {
       algorithms: PROVIDER_ALGORITHMS,
       issuer: settings.JWT_ISSUER ?? [],
@@ -153,7 +158,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
  */
 function rejectFutureToken({ iat }: JWTPayload, now: number): void {
   if (iat === undefined || iat * 1_000 <= now + LEEWAY_S * 1_000) return;
-  throw unauthenticatedError(
+  throw createUnauthenticatedError(
     `This credential is dated more than ${LEEWAY_S} seconds ahead (its claim \`iat\`). Whoever issues it must set their clock. Then get a new one.`,
   );
 }
@@ -188,10 +193,12 @@ async function verifyWithSecrets(
   secrets: readonly string[],
   currentDate: Date,
 ): Promise<{ payload: JWTPayload; secret: string }> {
-  let failure: unknown = unauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
+  let failure: unknown = createUnauthenticatedError(
+    'This credential was not issued by this edge. Ask its operator for one.',
+  );
   for (const secret of secrets) {
     try {
-      const key = utf8(secret);
+      const key = encodeUtf8(secret);
       const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
       return { payload, secret };
     } catch (thrown) {
@@ -213,35 +220,35 @@ async function createIdentity(
   mayBeAdmin: boolean,
   settings: Settings,
 ): Promise<Identity> {
-  if (!isAccount(claims.sub)) {
-    throw unauthenticatedError('This credential names no account: its `sub` must have 1 to 128 characters.');
+  if (!isAccountName(claims.sub)) {
+    throw createUnauthenticatedError('This credential names no account: its `sub` must have 1 to 128 characters.');
   }
   // The edge mints such an account for nobody but visitors.
   const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
   if (!visitors) rejectReservedAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
-  const only = onlyOfClaims(claims, issuer, settings);
-  const scopes = restrictScopes(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
-  const group = visitors?.group ?? groupOfClaims(claims, issuer, settings);
+  const only = readTokenRestrictionsFromClaims(claims, issuer, settings);
+  const scopes = filterRestrictedScopes(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
+  const group = visitors?.group ?? resolveGroupFromClaims(claims, issuer, settings);
   return {
     account: claims.sub,
     scopes,
     ...(group === undefined ? {} : { group }),
-    tags: tagsOfClaim(claims.tags),
+    tags: parseTagsClaim(claims.tags),
     ...(only && { only }),
     token: {
       jti: isTokenId(claims.jti) ? claims.jti : await hashToTokenId(token),
       issued_at: claims.iat,
       expires_at: claims.exp,
       scopes,
-      session: issuer === 'edge' ? sessionOf(claims.session) : undefined,
+      session: issuer === 'edge' ? parseSessionClaim(claims.session) : undefined,
       label: typeof claims.label === 'string' ? claims.label : undefined,
       issuer,
     },
   };
 }
 
-function sessionOf(claim: unknown): Session | undefined {
+function parseSessionClaim(claim: unknown): TokenRenewal | undefined {
   if (!isObject(claim)) return undefined;
   const { end, seconds } = claim;
   return typeof end === 'number' && typeof seconds === 'number' ? { end, seconds } : undefined;
@@ -259,14 +266,19 @@ function isTokenId(claim: unknown): claim is string {
  */
 async function hashToTokenId(token: string): Promise<string> {
   const signed = token.slice(0, token.lastIndexOf('.'));
-  return `sha256-${(await sha256Hex(utf8(signed))).slice(0, 32)}`;
+  return `sha256-${(await sha256Hex(encodeUtf8(signed))).slice(0, 32)}`;
 }
 
 function toUnauthenticatedError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
-  if (thrown instanceof errors.JWTExpired) return unauthenticatedError('This credential has expired. Get a new one.');
+  if (thrown instanceof errors.JWTExpired)
+    return createUnauthenticatedError('This credential has expired. Get a new one.');
   if (thrown instanceof errors.JWTClaimValidationFailed) {
-    return unauthenticatedError(`This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`);
+    return createUnauthenticatedError(
+      `This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`,
+    );
   }
-  return unauthenticatedError('This credential does not hold: it is malformed, altered, or signed with another key.');
+  return createUnauthenticatedError(
+    'This credential does not hold: it is malformed, altered, or signed with another key.',
+  );
 }

@@ -1,8 +1,11 @@
 import * as z from '../kit/http/zod.ts';
 import { messageBatch } from '../money/lists/batches-answers.schema.ts';
-import { type Content, describeRoutes, type Resource } from '../openapi/resource.ts';
-import { jsonLinesContent, jsonResponse } from '../openapi/responses.ts';
-import { describeParameters, describeVersionedRoutes } from '../registry/versions/versions.reference.ts';
+import { type ApiResource, type BodyContent, describeRoutes } from '../openapi/resource.ts';
+import { describeJsonLinesContent, describeJsonResponse } from '../openapi/responses.ts';
+import {
+  createParameterDescriptions,
+  createVersionedRoutesReference,
+} from '../registry/versions/versions.reference.ts';
 import { CLASSIFIER_ROUTES } from './classifiers.route.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
@@ -25,7 +28,7 @@ const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const singleRequest = { label: 'billing', confidence: null, fields: null, cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
-export const batchExample = z.withMeta(messageBatch, { id: 'MessageBatch' });
+export const batchExample = z.addReferenceMeta(messageBatch, { id: 'MessageBatch' });
 
 /** A batch that runs; the answer to `POST /classify` with `batch`. */
 export const runningBatchExample = {
@@ -47,8 +50,8 @@ const lines = [
   { type: 'result', id: 'a', ...singleRequest, error: null },
   { type: 'summary', ...spent },
 ];
-const jsonLines = jsonLinesContent(lines);
-const events: Content = {
+const jsonLines = describeJsonLinesContent(lines);
+const events: BodyContent = {
   type: 'text/event-stream',
   schema: z.string(),
   example: lines.map((line) => `event: ${line.type}\ndata: ${JSON.stringify(line)}\n\n`).join(''),
@@ -56,10 +59,10 @@ const events: Content = {
 const STREAMS =
   'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
 
-const evaluationContent: Content = {
+const evaluationContent: BodyContent = {
   schema: z.union([
-    z.withMeta(classifyResults, { id: 'Classifications' }),
-    z.withMeta(classifyAnswer, { id: 'Classification' }),
+    z.addReferenceMeta(classifyResults, { id: 'Classifications' }),
+    z.addReferenceMeta(classifyAnswer, { id: 'Classification' }),
   ]),
   example: {
     label: 'high',
@@ -71,15 +74,15 @@ const evaluationContent: Content = {
   },
 };
 
-const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
+const classifier = z.addReferenceMeta(classifierContent, { id: 'Classifier' });
 
 /** What every answer of several labels has. */
 export const severalLabels = { version, usage, headers, streams: STREAMS, contents: [events, jsonLines] };
 
-export const classification: Resource = {
+export const classification: ApiResource = {
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
-  parameters: describeParameters('tickets'),
+  parameters: createParameterDescriptions('tickets'),
   routes: {
     ...describeRoutes(CLASSIFY_ROUTES, {
       'POST /classify': {
@@ -96,12 +99,12 @@ export const classification: Resource = {
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },
-          202: jsonResponse('With `batch`: the batch.', batchExample, runningBatchExample),
+          202: describeJsonResponse('With `batch`: the batch.', batchExample, runningBatchExample),
         },
         errors: [404, 429, 503, 504, 529],
       },
     }),
-    ...describeVersionedRoutes(CLASSIFIER_ROUTES, {
+    ...createVersionedRoutesReference(CLASSIFIER_ROUTES, {
       kind: 'classifier',
       title: 'Classifier',
       plural: 'classifiers',
@@ -109,7 +112,7 @@ export const classification: Resource = {
       put: {
         schemas: putClassifier,
         example: { labels },
-        answer: jsonResponse('The version that the name points to now.', classifier, stored),
+        answer: describeJsonResponse('The version that the name points to now.', classifier, stored),
         errors: [429, 503],
       },
       content: { schema: classifier, example: stored },

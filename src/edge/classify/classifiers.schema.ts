@@ -1,7 +1,7 @@
 import { messagesRequest } from '../claude/messages.schema.ts';
 import { createFieldError } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
-import { createPutSchemas, createRefSchema } from '../registry/versions/versions.schema.ts';
+import { createPutSchemas, createVersionRefSchema } from '../registry/versions/versions.schema.ts';
 
 /** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
@@ -10,7 +10,7 @@ export const MAX_VOTES = 15;
 const MIN_CACHE_SECONDS = 60;
 const MAX_CACHE_SECONDS = 30 * 24 * 60 * 60;
 
-export const classifierRef = createRefSchema('classifier');
+export const classifierRef = createVersionRefSchema('classifier');
 
 const name = z.string({ error: createFieldError('Input should be a valid string') }).check(
   z.minLength(1, 'Input should be a non-empty string: the name of a label'),
@@ -23,7 +23,7 @@ const text = z.string({ error: createFieldError('Input should be a valid string'
 const label = z.strictObject({
   name,
   description: z.optional(text.check(z.maxLength(2_000))),
-  examples: z.optionalField(
+  examples: z.createOptionalField(
     z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20)),
     'Texts that have this label.',
   ),
@@ -33,10 +33,10 @@ const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an
 /** An example of the whole task: a text and its result. */
 const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
-  label: z.optionalField(z.nullable(name), 'null: none of them.'),
-  labels: z.optionalField(z.array(name), 'In place of `label`, with `multi`.'),
+  label: z.createOptionalField(z.nullable(name), 'null: none of them.'),
+  labels: z.createOptionalField(z.array(name), 'In place of `label`, with `multi`.'),
   fields: z.optional(z.looseObject({})),
-  output: z.optionalField(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
+  output: z.createOptionalField(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
 });
 
 export const labels = z
@@ -51,22 +51,28 @@ export const labels = z
 /** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
 export const classifierParts = {
   labels: z.optional(labels),
-  schema: z.optionalField(
+  schema: z.createOptionalField(
     jsonSchema,
     'In place of `labels`: a JSON schema of the whole answer, an object. At least one property is an enum of two or more strings, or an array of one. The result has the object as `output`. An enum by itself is a list of labels.',
   ),
-  label_property: z.optionalField(
+  label_property: z.createOptionalField(
     text.check(z.minLength(1), z.maxLength(256)),
     'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
   ),
-  multi: z.optionalField(z.boolean(), 'Any number of labels in place of one.'),
-  allow_none: z.optionalField(z.boolean(), 'Whether none of the labels is an answer.'),
+  multi: z.createOptionalField(z.boolean(), 'Any number of labels in place of one.'),
+  allow_none: z.createOptionalField(z.boolean(), 'Whether none of the labels is an answer.'),
   instructions: z.optional(text.check(z.maxLength(20_000))),
   examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
-  fields: z.optionalField(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
-  model: z.optionalField(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the cheapest current Haiku.'),
-  votes: z.optionalField(z.int().check(z.gte(1), z.lte(MAX_VOTES)), 'Independent answers for each input. Default 1.'),
-  cache_seconds: z.optionalField(
+  fields: z.createOptionalField(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
+  model: z.createOptionalField(
+    messagesRequest.shape.model.check(z.maxLength(256)),
+    'Default: the cheapest current Haiku.',
+  ),
+  votes: z.createOptionalField(
+    z.int().check(z.gte(1), z.lte(MAX_VOTES)),
+    'Independent answers for each input. Default 1.',
+  ),
+  cache_seconds: z.createOptionalField(
     z.int().check(
       z.lte(MAX_CACHE_SECONDS),
       z.refine((value) => value === 0 || value >= MIN_CACHE_SECONDS, {
@@ -85,4 +91,4 @@ const classifierFields = z.strictObject({
 export const putClassifier = createPutSchemas(classifierFields, classifierRef);
 
 export type ClassifierFields = z.output<typeof classifierFields>;
-export type Label = z.output<typeof label>;
+export type ClassifierLabel = z.output<typeof label>;

@@ -2,22 +2,25 @@ import { count, usd } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
 export const classifyUsage = z.object({
-  input_tokens: z.withDescription(count, 'Neither read from nor written to the cache.'),
+  input_tokens: z.addDescription(count, 'Neither read from nor written to the cache.'),
   output_tokens: count,
   cache_read_input_tokens: count,
   cache_creation_input_tokens: count,
 });
 
 export const classifiedFields = {
-  label: z.optionalField(z.nullable(z.string()), 'One of those given; null is none of them, where that is allowed.'),
-  labels: z.optionalField(z.array(z.string()), 'In place of `label`, with `multi`.'),
-  confidence: z.withDescription(z.nullable(z.number()), 'The share of the votes that agree; null with one vote.'),
+  label: z.createOptionalField(
+    z.nullable(z.string()),
+    'One of those given; null is none of them, where that is allowed.',
+  ),
+  labels: z.createOptionalField(z.array(z.string()), 'In place of `label`, with `multi`.'),
+  confidence: z.addDescription(z.nullable(z.number()), 'The share of the votes that agree; null with one vote.'),
   fields: z.nullable(z.record(z.string(), z.unknown())),
-  output: z.optionalField(
+  output: z.createOptionalField(
     z.nullable(z.record(z.string(), z.unknown())),
     'With a `schema`: the whole object; null in an error.',
   ),
-  cached: z.withDescription(z.boolean(), 'Served from the cache, and free.'),
+  cached: z.addDescription(z.boolean(), 'Served from the cache, and free.'),
 };
 const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
 
@@ -29,7 +32,10 @@ const failure = z.object({ type: z.string(), message: z.string() });
 export const classifyResult = z.object({
   id: z.string(),
   ...classifiedFields,
-  labels: z.optionalField(z.nullable(z.array(z.string())), 'In place of `label`, with `multi`; null in an error.'),
+  labels: z.createOptionalField(
+    z.nullable(z.array(z.string())),
+    'In place of `label`, with `multi`; null in an error.',
+  ),
   error: z.nullable(failure),
 });
 
@@ -37,6 +43,6 @@ export const classifyResults = z.object({ results: z.array(classifyResult), ...s
 
 export type ClassifyAnswer = z.output<typeof classifyAnswer>;
 /** The part of an answer that is cached. Its cost is not, because a cached answer costs nothing. */
-export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields' | 'output'>;
+export type CacheableClassification = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields' | 'output'>;
 export type ClassifyUsage = z.output<typeof classifyUsage>;
 export type ClassifyResult = z.output<typeof classifyResult>;

@@ -9,9 +9,9 @@ export const MAX_INPUT_BYTES = 1_048_576;
 
 /** How to label: a stored classifier, or the parts of one. */
 const taskFields = {
-  classifier: z.optionalField(classifierRef, 'A stored classifier: its name, or name@version.'),
+  classifier: z.createOptionalField(classifierRef, 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
-  prefix: z.optionalField(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
+  prefix: z.createOptionalField(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
 };
 
 export const taskRequest = z.strictObject(taskFields);
@@ -19,10 +19,10 @@ export const taskRequest = z.strictObject(taskFields);
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
 const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
 
-type Item = z.output<typeof item>;
+type InputItem = z.output<typeof item>;
 
 /** @returns inputs as objects: the id of a plain text is its index in the list */
-export function assignIds(inputs: readonly (string | Item)[]): Item[] {
+export function toItemsWithIds(inputs: readonly (string | InputItem)[]): InputItem[] {
   return inputs.map((input, index) => (typeof input === 'string' ? { id: String(index), input } : input));
 }
 
@@ -38,12 +38,12 @@ export const classifyRequest = z
           z.maxLength(MAX_BATCH_INPUTS, `Input should have at most ${MAX_BATCH_INPUTS} inputs`),
         ),
     ),
-    stream: z.optionalField(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
-    batch: z.optionalField(
+    stream: z.createOptionalField(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
+    batch: z.createOptionalField(
       z.boolean({ error: 'Input should be a valid boolean' }),
       'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
     ),
-    deliver_url: z.optionalField(
+    deliver_url: z.createOptionalField(
       z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
       'With `batch`: where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
     ),
@@ -64,7 +64,7 @@ export const classifyRequest = z
     z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
       error: 'Send `input`, or `inputs`, a list of texts: one of them.',
     }),
-    z.refine(({ inputs = [] }) => new Set(assignIds(inputs).map(({ id }) => id)).size === inputs.length, {
+    z.refine(({ inputs = [] }) => new Set(toItemsWithIds(inputs).map(({ id }) => id)).size === inputs.length, {
       error: 'inputs: two of them have the same id. The id of a plain text is its index',
     }),
   );

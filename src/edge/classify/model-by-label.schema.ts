@@ -6,11 +6,11 @@ export const modelName = messagesRequest.shape.model.check(z.maxLength(256));
 
 /** How an agent chooses its model for each conversation. */
 export const modelByLabel = z.strictObject({
-  by: z.withDescription(
+  by: z.addDescription(
     classifierRef,
     'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
   ),
-  models: z.withDescription(
+  models: z.addDescription(
     z.catchall(z.object({}), modelName).check(
       z.refine((models) => Object.keys(models).length > 0, {
         error: 'Input should have a model for at least one label',
@@ -18,8 +18,8 @@ export const modelByLabel = z.strictObject({
     ),
     'The model for each label. A label that is not here means `otherwise`.',
   ),
-  otherwise: z.withDescription(modelName, 'Who answers where there is no label.'),
-  overridable: z.optionalField(
+  otherwise: z.addDescription(modelName, 'Who answers where there is no label.'),
+  overridable: z.createOptionalField(
     z.boolean(),
     'Whether a request may name one of these models by the header `sluice-model`. Default: no.',
   ),
@@ -27,6 +27,6 @@ export const modelByLabel = z.strictObject({
 export type ModelByLabel = z.output<typeof modelByLabel>;
 
 /** @returns the models that an agent may choose, by the names that it has for them */
-export function namedModelsOf({ models, otherwise }: ModelByLabel): string[] {
+export function listSelectableModels({ models, otherwise }: ModelByLabel): string[] {
   return [...new Set([...Object.values(models), otherwise])];
 }

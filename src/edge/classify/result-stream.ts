@@ -2,7 +2,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import { pause } from '../kit/async/pause.ts';
-import { errorBody, toApiError } from '../kit/http/errors.ts';
+import { createErrorBody, toApiError } from '../kit/http/errors.ts';
 
 /** One line or event, named by `type`. The last one is the `summary`: without it the stream was interrupted. */
 export type StreamedResult = { type: string } & Record<string, unknown>;
@@ -28,7 +28,7 @@ export function negotiateFormat(c: Context<AppEnv>, stream: boolean | undefined)
  * @param results ends with the summary; it is read to its end even if the caller leaves, so that every call is settled
  * @param onEnd called once, at the end
  */
-export function streamResults(
+export function createResultStreamResponse(
   c: Context<AppEnv>,
   format: StreamFormat,
   results: AsyncGenerator<StreamedResult, void, undefined>,
@@ -36,12 +36,12 @@ export function streamResults(
 ): Response {
   const encoder = new TextEncoder();
   const { signal } = c.req.raw;
-  const write = (result: StreamedResult) => {
+  const writeResult = (result: StreamedResult) => {
     const json = JSON.stringify(result);
     return encoder.encode(format === 'sse' ? `event: ${result.type}\ndata: ${json}\n\n` : `${json}\n`);
   };
   let ended = false;
-  const end = () => {
+  const endStream = () => {
     if (!ended) onEnd();
     ended = true;
   };
@@ -58,25 +58,27 @@ export function streamResults(
           }
           waiting = undefined;
           if (!next.done) {
-            controller.enqueue(write(next.value));
+            controller.enqueue(writeResult(next.value));
             return;
           }
         } catch (thrown) {
           const failure = toApiError(thrown);
           c.get('entry').line.error_type ??= failure.logged;
-          controller.enqueue(write({ ...errorBody(failure, c.get('requestId')) }));
+          controller.enqueue(writeResult({ ...createErrorBody(failure, c.get('requestId')) }));
         }
         controller.close();
-        end();
+        endStream();
       },
     },
     { highWaterMark: 0 },
   );
-  const drain = async () => {
+  const drainResults = async () => {
     for (let next = await results.next(); !next.done; next = await results.next());
   };
   // When the caller has left, `pull` is no longer called.
-  signal.addEventListener('abort', () => c.get('entry').trackWork(drain().finally(end)), { once: true });
+  signal.addEventListener('abort', () => c.get('entry').keepAliveFor(drainResults().finally(endStream)), {
+    once: true,
+  });
   return new Response(body, {
     headers: {
       'content-type': MEDIA_TYPES[format],

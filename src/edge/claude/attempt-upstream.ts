@@ -5,27 +5,27 @@ import {
   type ClassifiedFailure,
   type ClassifiedResponse,
   classifyFailure,
-  toMissingModel,
+  toMissingModelFailure,
 } from './classify-failure.ts';
 import { isEventStream } from './content-type.ts';
 import {
-  abortReason,
   callWithHeadersTimeout,
-  headersTimeoutError,
-  interruptedError,
+  createHeadersTimeoutError,
+  createInterruptedError,
+  createNotApiResponseError,
+  getAbortReasonOrError,
   isTimeout,
-  notApiError,
-  rejectProvisional,
+  rejectInformationalStatus,
 } from './failure.ts';
-import type { OpenUpstream } from './providers/entry.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import { prependBytes, readStart } from './relay/read-start.ts';
-import { returnBuffer, takeBuffer } from './relay/tee-reader.ts';
-import type { SendOptions, SendRequest } from './send-request.ts';
-import { isStreamRejection, noteNoStream, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
+import type { ConfiguredUpstream } from './providers/entry.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import { prependBytes, readStartOfError } from './relay/read-start.ts';
+import { returnPooledBuffer, takePooledBuffer } from './relay/tee-reader.ts';
+import type { SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
+import { isStreamRejection, recordStreamRefusal, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
 import type { BreakerPermit } from './upstreams/breaker.ts';
-import type { TryChoice } from './upstreams/order.ts';
-import { type Routing, recordLastUpstream, type UpstreamPool } from './upstreams/pool.ts';
+import type { UpstreamChoice } from './upstreams/order.ts';
+import { recordLastUpstream, type UpstreamPool, type UpstreamRoutingInput } from './upstreams/pool.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
 const QUICK_RESPONSE_MS = 5_000;
@@ -49,10 +49,10 @@ export interface FailedAttempt {
 /** What a try needs. */
 export interface AttemptContext {
   pool: UpstreamPool;
-  request: SendRequest;
-  options: SendOptions;
-  routing: Routing;
-  body: BodyMaker | undefined;
+  request: UpstreamRequest;
+  options: SendUpstreamOptions;
+  routing: UpstreamRoutingInput;
+  body: RequestBodyFactory | undefined;
   /** Whether several upstreams can take the request. */
   isOneOfSeveral: boolean;
   /** Whether another try can follow this one. */
@@ -66,8 +66,8 @@ export interface AttemptContext {
  * @returns the answer, or how the try has failed
  * @throws the reason of the controller when it was aborted
  */
-export async function attemptUpstream(
-  choice: TryChoice,
+export async function tryUpstreamOnce(
+  choice: UpstreamChoice,
   leave: BreakerPermit,
   context: AttemptContext,
 ): Promise<Response | FailedAttempt> {
@@ -84,17 +84,17 @@ export async function attemptUpstream(
   const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_RESPONSE_MS) : upstream.entry.first_byte_ms;
   let isNoted = false;
   /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
-  const onLate = () => {
+  const handleLateHeaders = () => {
     isNoted = true;
-    breaker.fail(leave, Date.now());
-    if (hasOther) own?.abort(headersTimeoutError());
+    breaker.recordFailure(leave, Date.now());
+    if (hasOther) own?.abort(createHeadersTimeoutError());
   };
-  let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(onLate, limit) : undefined;
+  let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(handleLateHeaders, limit) : undefined;
   let sentAt = Date.now();
   let hasBegun = false;
   try {
     const fetchIt = pool.fetchOf(upstream);
-    const call = await upstream.prepare(createUpstreamCall(upstream, context, rides), {
+    const call = await upstream.prepare(createClaudeApiCall(upstream, context, rides), {
       signal,
       waitUntil,
       fetch: fetchIt,
@@ -115,19 +115,19 @@ export async function attemptUpstream(
         // Nothing has run: the same upstream gets the same body as the caller sent it.
         clearTimeout(timer);
         timer = undefined;
-        const whole = await attemptUpstream(choice, leave, {
+        const whole = await tryUpstreamOnce(choice, leave, {
           ...context,
           request: { ...context.request, streamInternally: false },
         });
-        if (whole instanceof Response && whole.ok) noteNoStream(pool, context.request, upstream.name);
+        if (whole instanceof Response && whole.ok) recordStreamRefusal(pool, context.request, upstream.name);
         return whole;
       }
       return refused instanceof Response ? refused : { ...refused, isNoted };
     }
     hasBegun = true;
-    rejectProvisional(response);
+    rejectInformationalStatus(response);
     // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
-    if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
+    if (isOneOfSeveral && !timer) timer = setTimeout(handleLateHeaders, limit);
     const { opening, answer } = isOneOfSeveral
       ? await awaitFirstBytes(response)
       : { opening: undefined, answer: response };
@@ -137,7 +137,7 @@ export async function attemptUpstream(
       if (!judged.mayHaveRun) course.sentAt = undefined;
       return { failure: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
-    if (!isNoted) breaker.succeed(leave, Date.now());
+    if (!isNoted) breaker.recordSuccess(leave, Date.now());
     if (isOneOfSeveral) recordLastUpstream(pool, routing, upstream.name);
     course.opening = isEventStream(answer) ? opening : undefined;
     return answer;
@@ -147,7 +147,7 @@ export async function attemptUpstream(
     course.elapsedMs = elapsedMs;
     // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
     const isThere = hasBegun || isNoted;
-    const cause = own ? abortReason(own.signal, thrown) : thrown;
+    const cause = own ? getAbortReasonOrError(own.signal, thrown) : thrown;
     const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
     if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
     return { failure: judged, isNoted, isLate: isTimeout(cause) };
@@ -156,15 +156,15 @@ export async function attemptUpstream(
   }
 }
 
-function createUpstreamCall(
-  upstream: OpenUpstream,
+function createClaudeApiCall(
+  upstream: ConfiguredUpstream,
   { request, routing, body: makeBody }: AttemptContext,
   rides: boolean,
 ) {
   const { method, path, headers } = request;
   const { model } = routing;
   const streams = routing.streams || rides;
-  const body: BodyMaker | undefined =
+  const body: RequestBodyFactory | undefined =
     rides && makeBody ? (changes) => makeBody({ ...STREAM_CHANGES, ...changes }) : makeBody;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
   const own = upstream.isSimulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
@@ -178,14 +178,14 @@ function createUpstreamCall(
  */
 async function classifyRejection(
   response: Response,
-  upstream: OpenUpstream,
+  upstream: ConfiguredUpstream,
   context: AttemptContext,
   attemptController: AbortController | undefined,
 ): Promise<Response | FailedAttempt | 'takes no stream'> {
   const { progress: course } = context.options;
   const { model } = context.routing;
-  const timer = setTimeout(() => attemptController?.abort(headersTimeoutError()), ERROR_BODY_MS);
-  const { text, response: whole } = await readStart(response);
+  const timer = setTimeout(() => attemptController?.abort(createHeadersTimeoutError()), ERROR_BODY_MS);
+  const { text, response: whole } = await readStartOfError(response);
   clearTimeout(timer);
   const judged = classifyFailure(response, { text, elapsedMs: course.elapsedMs ?? 0 });
   if (course.rides === true && isStreamRejection(response, judged, text)) {
@@ -194,11 +194,11 @@ async function classifyRejection(
   }
   // Another upstream might have the model.
   const othersMayHaveIt = response.status === 404 && context.isOneOfSeveral && model !== undefined;
-  const isMissed = othersMayHaveIt && upstream.missesModel(text, model);
+  const isMissed = othersMayHaveIt && upstream.isMissingModelBody(text, model);
   if (judged.kind === 'answer') return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;
   if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
-  return { failure: isMissed ? toMissingModel(judged) : judged, response: whole };
+  return { failure: isMissed ? toMissingModelFailure(judged) : judged, response: whole };
 }
 
 /**
@@ -212,13 +212,13 @@ async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Arra
   if (!body) return { opening: undefined, answer: response };
   const streams = isEventStream(response);
   const reader = body.getReader({ mode: 'byob' });
-  const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
-  if (done || !value || value.length === 0) throw interruptedError(false);
+  const { value, done } = await reader.read(new Uint8Array(takePooledBuffer()));
+  if (done || !value || value.length === 0) throw createInterruptedError(false);
   if (streams) {
     reader.releaseLock();
     // A copy, because the first bytes of a slow stream are few, and are kept as long as it is open.
     const opening = value.slice();
-    returnBuffer(value);
+    returnPooledBuffer(value);
     return { opening, answer: response };
   }
   return { opening: value, answer: new Response(prependBytes(value, reader), response) };
@@ -226,6 +226,6 @@ async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Arra
 
 function classifyOpening(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): ClassifiedResponse {
   // Every call that goes up should get a body.
-  if (!opening) return classifyFailure({ thrown: notApiError() }, { text: '', elapsedMs });
+  if (!opening) return classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
   return classifyFailure(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

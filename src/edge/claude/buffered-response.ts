@@ -4,25 +4,25 @@
 
 import { joinPieces } from '../kit/http/body-pieces.ts';
 import { decoder } from '../kit/http/bytes.ts';
-import { errorBody } from '../kit/http/errors.ts';
-import { maskBytes } from '../kit/http/secrets.ts';
-import { type Json, parseObject } from '../kit/json/object.ts';
+import { createErrorBody } from '../kit/http/errors.ts';
+import { maskSecretsInBytes } from '../kit/http/secrets.ts';
+import { type JsonObject, parseJsonObject } from '../kit/json/object.ts';
 import { type ClassifiedFailure, classifyFailure, classifyIfFailed } from './classify-failure.ts';
 import { isEventStream } from './content-type.ts';
-import type { Exchange } from './exchange.ts';
+import type { UpstreamExchange } from './exchange.ts';
 import {
+  createHeadersTimeoutError,
+  createInterruptedError,
+  createNotApiResponseError,
   createSizeGuard,
-  endOf,
-  headersTimeoutError,
-  interruptedError,
-  notApiError,
+  getRequestEndOfError,
   toInterruptedError,
 } from './failure.ts';
 import { toCallerHeaders } from './headers.ts';
 import { createOutputDeadline } from './keep-alive.ts';
-import { returnBuffer, takeBuffer } from './relay/tee-reader.ts';
+import { returnPooledBuffer, takePooledBuffer } from './relay/tee-reader.ts';
 import { UsageReader } from './usage/usage-reader.ts';
-import { createResponseReport, isErrorOnly, type ResponseReport } from './usage/usage-report.ts';
+import { createResponseReport, isErrorBody, type ResponseReport } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
 const START_BYTES = 1_024;
@@ -32,47 +32,48 @@ const START_BYTES = 1_024;
  *
  * @throws UpstreamFailure when the body breaks off, falls silent, or does not begin; the controller's reason when it was aborted
  */
-export async function readBufferedBody(response: Response, exchange: Exchange): Promise<Uint8Array> {
+export async function readBufferedBody(response: Response, exchange: UpstreamExchange): Promise<Uint8Array> {
   const { watchdog, controller } = exchange;
   const pieces: Uint8Array[] = [];
   const takeSize = createSizeGuard();
   let begunAt: number | undefined;
-  exchange.expectBody();
+  exchange.startBodyIdleTimeout();
   watchdog.setDeadline(createOutputDeadline(exchange.progress.sentAt ?? exchange.startedAt, () => begunAt));
-  const handlePiece = (piece: Uint8Array) => {
-    watchdog.touch();
+  const appendPiece = (piece: Uint8Array) => {
+    watchdog.restartIdleTime();
     takeSize(piece);
-    if (begunAt === undefined && trimmedStartOf(piece) !== '') begunAt = Date.now();
+    if (begunAt === undefined && readTrimmedStart(piece) !== '') begunAt = Date.now();
     pieces.push(piece);
   };
   try {
-    if (response.body) await forEachPiece(response.body, handlePiece);
+    if (response.body) await forEachPiece(response.body, appendPiece);
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
     // A caller that has got nothing yet is told so, whoever has waited for the first byte.
-    if (begunAt === undefined && aborted && endOf(reason) === 'silent') throw headersTimeoutError();
+    if (begunAt === undefined && aborted && getRequestEndOfError(reason) === 'silent')
+      throw createHeadersTimeoutError();
     // One that goes on would have to be paid.
     if (!aborted) controller.abort(toInterruptedError(thrown));
     throw controller.signal.reason;
   } finally {
-    watchdog.stop();
+    watchdog.stopWatching();
   }
   return pieces.length === 1 && pieces[0] ? pieces[0] : joinPieces(pieces);
 }
 
 /** Reads a stream to its end. (To iterate over a stream costs several times as much as to read it.) */
 async function forEachPiece(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
-  const reader = byobReaderOf(body);
+  const reader = createByobReader(body);
   if (!reader) {
     const chunks = body.getReader();
     for (let next = await chunks.read(); !next.done; next = await chunks.read()) take(next.value);
     return;
   }
-  for (let buffer = takeBuffer(); ; ) {
+  for (let buffer = takePooledBuffer(); ; ) {
     const { value, done } = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;
     if (done || !value) {
-      returnBuffer(new Uint8Array(buffer));
+      returnPooledBuffer(new Uint8Array(buffer));
       return;
     }
     // A copy, because the buffer is reused.
@@ -81,7 +82,7 @@ async function forEachPiece(body: ReadableStream<Uint8Array>, take: (piece: Uint
 }
 
 /** @returns a reader that fills given buffers; undefined for a stream of chunks, as JavaScript makes them. */
-function byobReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+function createByobReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
   try {
     return body.getReader({ mode: 'byob' });
   } catch {
@@ -98,7 +99,7 @@ export interface BufferedResult {
   kind: 'answer' | 'error' | 'interrupted' | 'nothing';
   body: Uint8Array;
   /** The body as a JSON object; undefined if it is not a JSON object. */
-  json: Json | undefined;
+  json: JsonObject | undefined;
   report: ResponseReport;
   /** What an error means. */
   refusal: ClassifiedFailure | undefined;
@@ -114,7 +115,7 @@ export interface BufferedResult {
  */
 export async function readBufferedResponse(
   response: Response,
-  exchange: Exchange,
+  exchange: UpstreamExchange,
   expected: 'message' | 'anything',
 ): Promise<BufferedResult> {
   const { progress: course } = exchange;
@@ -126,24 +127,26 @@ export async function readBufferedResponse(
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);
   if (streams && course.opening) body = joinPieces([course.opening, body]);
-  if (response.ok && expected === 'message' && trimmedStartOf(body) === '') {
+  if (response.ok && expected === 'message' && readTrimmedStart(body) === '') {
     // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
-    const { mayHaveRun, forCaller } = classifyFailure({ thrown: notApiError() }, { text: '', elapsedMs });
+    const { mayHaveRun, forCaller } = classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
     if (mayHaveRun) {
       course.rides = rides;
       throw forCaller;
     }
   }
-  let json = parseObject(body);
+  let json = parseJsonObject(body);
   let refusal: ClassifiedFailure | undefined;
-  if (!response.ok || isErrorOnly(json) || streams) {
-    body = maskBytes(body);
-    json = parseObject(body);
+  if (!response.ok || isErrorBody(json) || streams) {
+    body = maskSecretsInBytes(body);
+    json = parseJsonObject(body);
     refusal = classifyIfFailed(response, decoder.decode(body), course.elapsedMs);
   }
   const report =
-    streams && response.ok ? reportStreamUsage(body, course.sentAt) : createResponseReport(json, body.length);
+    streams && response.ok
+      ? reportUsageOfUnexpectedStream(body, course.sentAt)
+      : createResponseReport(json, body.length);
   const isWhole = !streams && expected === 'message' ? report.completed : json !== undefined;
   const kind = refusal ? 'error' : isWhole ? 'answer' : isTruncatedJson(body) ? 'interrupted' : 'nothing';
   if (refusal) {
@@ -156,10 +159,10 @@ export async function readBufferedResponse(
 }
 
 /** @returns what a stream reports that has come where none was asked for: it is no answer, but may have cost something */
-function reportStreamUsage(body: Uint8Array, sentAt = Date.now()): ResponseReport {
+function reportUsageOfUnexpectedStream(body: Uint8Array, sentAt = Date.now()): ResponseReport {
   const reader = new UsageReader({ sentAt });
-  reader.push(body);
-  return reader.report;
+  reader.addPiece(body);
+  return reader.currentReport;
 }
 
 interface BufferedOptions {
@@ -184,14 +187,14 @@ export function toCallerResponse(
   { kind, body, refusal }: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
   { requestId, ownHeaders }: BufferedOptions,
 ): Response {
-  if (kind === 'interrupted') throw interruptedError(false);
-  if (kind === 'nothing') throw notApiError();
+  if (kind === 'interrupted') throw createInterruptedError(false);
+  if (kind === 'nothing') throw createNotApiResponseError();
   const { forCaller: error, isVerbatim = true } = refusal ?? {};
   // The log has what the upstream said to the operator.
   if (refusal?.kind === 'refused' || refusal?.kind === 'unclear' || error?.upstreamSaid !== undefined) throw error;
   if (error && !isVerbatim) {
     const headers = { ...error.headers, ...ownHeaders?.(false) };
-    return Response.json(errorBody(error, requestId), { status: error.status, headers });
+    return Response.json(createErrorBody(error, requestId), { status: error.status, headers });
   }
   const headers = Object.assign(toCallerHeaders(response.headers), ownHeaders?.(error === undefined));
   headers['content-type'] ??= 'application/json';
@@ -200,9 +203,9 @@ export function toCallerResponse(
 
 /** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
 function isTruncatedJson(body: Uint8Array): boolean {
-  return trimmedStartOf(body).startsWith('{') && parseObject(body) === undefined;
+  return readTrimmedStart(body).startsWith('{') && parseJsonObject(body) === undefined;
 }
 
-function trimmedStartOf(body: Uint8Array): string {
+function readTrimmedStart(body: Uint8Array): string {
   return decoder.decode(body.subarray(0, START_BYTES)).trimStart();
 }

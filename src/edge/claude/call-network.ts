@@ -1,6 +1,6 @@
 /** Calls the network, and tells of a call that failed whether the request has gone up. */
 
-import { createPieceStream, hasBeenRead } from '../kit/http/body-pieces.ts';
+import { createPieceStream, hasPieceStreamBeenRead } from '../kit/http/body-pieces.ts';
 import { encoder } from '../kit/http/bytes.ts';
 
 /** A failure of the network, of which it is known whether the connection was open when it came. */
@@ -22,14 +22,14 @@ export class NetworkFailure extends Error {
  * @throws NetworkFailure if the network failed, and the request has a body
  * @throws the signal's reason when it is aborted
  */
-export async function callNetwork(url: string, init: RequestInit): Promise<Response> {
+export async function fetchFromNetwork(url: string, init: RequestInit): Promise<Response> {
   const { body, signal } = init;
   const bytes = typeof body === 'string' ? encoder.encode(body) : body;
   const sendable = bytes instanceof Uint8Array && bytes.length > 1 ? createPieceStream([bytes]) : bytes;
   try {
     return await fetch(url, { ...init, body: sendable ?? null });
   } catch (thrown) {
-    const isSent = signal?.aborted ? undefined : hasBeenRead(sendable);
+    const isSent = signal?.aborted ? undefined : hasPieceStreamBeenRead(sendable);
     throw isSent === undefined ? thrown : new NetworkFailure(thrown, isSent);
   }
 }

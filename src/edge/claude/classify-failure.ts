@@ -1,37 +1,42 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing but this and `stated-error.ts` reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
+ * try. Nothing but this and `stated-error.ts` reads the words of its errors; of the statuses `waitBeforeStepRetry` asks whether it was a 429.
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
 import {
   ApiError,
+  createNonRetryableError,
+  createRetryAfterHeader,
+  createRetryableError,
+  createUpstreamKeyRejectedError,
   type ErrorType,
-  finalError,
   isErrorType,
-  retryAfterHeader,
-  retryableError,
-  upstreamKeyRejectedError,
 } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
-import { memberOf } from '../kit/json/object.ts';
-import { parseOrUndefined } from '../kit/json/parse.ts';
+import { getMember } from '../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../kit/json/parse.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
-import { isBlockingDeployment } from './explain-rejected-key.ts';
-import { interruptedError, notApiError, redirectError, upstreamUnreachableError } from './failure.ts';
-import { isWaitable, parseWaitMs } from './headers.ts';
+import { doesCauseBlockDeployment } from './explain-rejected-key.ts';
 import {
-  causeOf,
+  createInterruptedError,
+  createNotApiResponseError,
+  createRedirectError,
+  createUpstreamUnreachableError,
+} from './failure.ts';
+import { isHeaderTimeReasonable, parseWaitMs } from './headers.ts';
+import {
   findMessage,
-  isAboutThinking,
-  isPublished,
-  limitEndOf,
+  getErrorCause,
+  getStatusForErrorBody,
+  isStandardApiErrorMessage,
+  isThinkingRejectionMessage,
+  parseLimitResetTime,
   parseUpstreamError,
-  statusOfError,
   type UpstreamError,
 } from './upstream-error.ts';
-import { isErrorOnly } from './usage/usage-report.ts';
+import { isErrorBody } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface ClassifiedFailure {
@@ -63,9 +68,9 @@ export interface ClassifiedFailure {
 /** `answer`: the upstream works. Whether the answer is complete is not judged here. */
 export type ClassifiedResponse = ClassifiedFailure | { kind: 'answer'; mayHaveRun: true; waitMs?: undefined };
 
-type ResponseHead = Pick<Response, 'status' | 'headers'>;
+type ResponseStatusAndHeaders = Pick<Response, 'status' | 'headers'>;
 
-interface Evidence {
+interface FailureEvidence {
   /** The body, or its beginning; empty if it was not read. Only an error in it is read, and it may be the first of a stream. */
   text: string;
   /** Milliseconds from sending to the headers, or to the failure. If they came at once, the upstream did no work. */
@@ -118,16 +123,16 @@ const TYPE_BY_STATUS: ReadonlyMap<number, ErrorType> = new Map([
 const FORWARDED_HEADERS = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
 /** Judges what a call has thrown, or an answer of the upstream. */
-export function classifyFailure(head: { thrown: unknown }, evidence: Evidence): ClassifiedFailure;
-export function classifyFailure(head: ResponseHead, evidence: Evidence): ClassifiedResponse;
+export function classifyFailure(head: { thrown: unknown }, evidence: FailureEvidence): ClassifiedFailure;
+export function classifyFailure(head: ResponseStatusAndHeaders, evidence: FailureEvidence): ClassifiedResponse;
 export function classifyFailure(
-  head: ResponseHead | { thrown: unknown },
-  { text, elapsedMs }: Evidence,
+  head: ResponseStatusAndHeaders | { thrown: unknown },
+  { text, elapsedMs }: FailureEvidence,
 ): ClassifiedResponse {
   if ('thrown' in head) {
-    const mayHaveRun = wasSent(head.thrown, elapsedMs);
+    const mayHaveRun = couldHaveReachedUpstream(head.thrown, elapsedMs);
     return createDownFailure(
-      head.thrown instanceof ApiError ? head.thrown : upstreamUnreachableError(head.thrown),
+      head.thrown instanceof ApiError ? head.thrown : createUpstreamUnreachableError(head.thrown),
       mayHaveRun,
     );
   }
@@ -135,11 +140,13 @@ export function classifyFailure(
   const isSuccess = head.status < 300;
   const body = parseErrorBody(text, isSuccess);
   if (isSuccess && body === undefined)
-    return isHtmlPage(head, text) ? createDownFailure(notApiError(), false) : { kind: 'answer', mayHaveRun: true };
-  const error = memberOf(body, 'type') === 'error' ? parseUpstreamError(body) : undefined;
+    return isHtmlPage(head, text)
+      ? createDownFailure(createNotApiResponseError(), false)
+      : { kind: 'answer', mayHaveRun: true };
+  const error = getMember(body, 'type') === 'error' ? parseUpstreamError(body) : undefined;
   // An error may come with the status of a success. Then it says itself which status is right.
-  const status = isSuccess ? statusOfError(body) : head.status;
-  const kind = kindOf(status, headers, error);
+  const status = isSuccess ? getStatusForErrorBody(body) : head.status;
+  const kind = classifyErrorKind(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
   const words = kind === 'request' ? findMessage(body) : '';
   const forCaller = isOfOperator
@@ -153,30 +160,34 @@ export function classifyFailure(
     // What is not whole, or came with the status of a success, is told in the API's form.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     isOfOperator: isOfOperator || OPERATOR_WORDS.test(words) || (error === undefined && DEPLOYMENT_WORDS.test(words)),
-    isAboutThinking: isAboutThinking(words),
-    isPublished: isPublished(words) || (error?.code.startsWith('compaction_') ?? false),
+    isAboutThinking: isThinkingRejectionMessage(words),
+    isPublished: isStandardApiErrorMessage(words) || (error?.code.startsWith('compaction_') ?? false),
     waitMs: isOfOperator ? REJECTED_MS : parseRetryAfterMs(headers),
-    mayHaveRun: mayHaveRun(head, error !== undefined, elapsedMs),
+    mayHaveRun: isPossiblyExecuted(head, error !== undefined, elapsedMs),
   };
 }
 
-/** @returns what an answer means that is a refusal; undefined for any other. @param elapsedMs as in `Evidence` */
-export function classifyIfFailed(head: ResponseHead, text: string, elapsedMs = 0): ClassifiedFailure | undefined {
+/** @returns what an answer means that is a refusal; undefined for any other. @param elapsedMs as in `FailureEvidence` */
+export function classifyIfFailed(
+  head: ResponseStatusAndHeaders,
+  text: string,
+  elapsedMs = 0,
+): ClassifiedFailure | undefined {
   const judged = classifyFailure(head, { text, elapsedMs });
   return judged.kind === 'answer' ? undefined : judged;
 }
 
 /** @returns the error of an event in a stream, as its caller may see it. */
-export function callerErrorOfEvent(data: string): ApiError {
-  return classifyIfFailed(new Response(), data)?.forCaller ?? interruptedError(false);
+export function createCallerErrorFromEvent(data: string): ApiError {
+  return classifyIfFailed(new Response(), data)?.forCaller ?? createInterruptedError(false);
 }
 
 /** @returns whether there is no answer, or only that of a proxy that could not reach the upstream. */
-export function isUnreached(answer: Pick<Response, 'status'> | undefined): boolean {
+export function hasNotReachedUpstream(answer: Pick<Response, 'status'> | undefined): boolean {
   return answer === undefined || UNREACHABLE_STATUSES.has(answer.status);
 }
 
-export function toMissingModel(refusal: ClassifiedFailure): ClassifiedFailure {
+export function toMissingModelFailure(refusal: ClassifiedFailure): ClassifiedFailure {
   return { ...refusal, kind: 'missing', waitMs: REJECTED_MS };
 }
 
@@ -184,10 +195,14 @@ function createDownFailure(forCaller: ApiError, mayHaveRun: boolean): Classified
   return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
 }
 
-function kindOf(status: number, headers: Headers, error: UpstreamError | undefined): ClassifiedFailure['kind'] {
+function classifyErrorKind(
+  status: number,
+  headers: Headers,
+  error: UpstreamError | undefined,
+): ClassifiedFailure['kind'] {
   // A code says more than any status and word.
-  const cause = error ? causeOf(error) : '';
-  if (isBlockingDeployment(cause)) return 'refused';
+  const cause = error ? getErrorCause(error) : '';
+  if (doesCauseBlockDeployment(cause)) return 'refused';
   const kind = KIND_BY_CODE.get(cause);
   if (kind) return kind;
   if (status === 429 || status === 529 || status === 503) return 'overloaded';
@@ -207,26 +222,26 @@ function parseErrorBody(text: string, isSuccess: boolean): unknown {
   const [, data = text] = ERROR_EVENT.exec(text) ?? [];
   // Most bodies with the status of a success are answers, which need not be parsed.
   if (isSuccess && !/"error"/.test(data)) return undefined;
-  const body = parseOrUndefined(data);
-  return !isSuccess || isErrorOnly(body) ? body : undefined;
+  const body = parseJsonOrUndefined(data);
+  return !isSuccess || isErrorBody(body) ? body : undefined;
 }
 
 /** @returns whether something between here and the API has answered with a page. */
-function isHtmlPage(answer: ResponseHead, text: string): boolean {
+function isHtmlPage(answer: ResponseStatusAndHeaders, text: string): boolean {
   return !isEventStream(answer) && !/^\s*(?:\{|$)/.test(text);
 }
 
 /** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
 function createOperatorError(status: number, error: UpstreamError | undefined, body: string): ApiError {
-  if (status >= 300 && status < 400) return redirectError();
+  if (status >= 300 && status < 400) return createRedirectError();
   const upstreamSaid = describeForOperator(status, error, body);
   const now = Date.now();
-  const end = (error && limitEndOf(error, now)) ?? 0;
-  if (!(end > now && end - now <= MAX_SPEND_LIMIT_MS)) return upstreamKeyRejectedError(upstreamSaid);
-  const headers = { ...retryAfterHeader(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
+  const end = (error && parseLimitResetTime(error, now)) ?? 0;
+  if (!(end > now && end - now <= MAX_SPEND_LIMIT_MS)) return createUpstreamKeyRejectedError(upstreamSaid);
+  const headers = { ...createRetryAfterHeader(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
   const until = new Date(end).toISOString();
   const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
-  return finalError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
+  return createNonRetryableError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
 }
 
 /** @returns what only the operator gets: status, type, code, and the upstream's words. */
@@ -246,7 +261,7 @@ function createCallerError(
   const passed: Record<string, string> = {};
   for (const name of FORWARDED_HEADERS) {
     const value = headers.get(name);
-    if (value !== null && isWaitable(name, value)) passed[name] = maskSecrets(value);
+    if (value !== null && isHeaderTimeReasonable(name, value)) passed[name] = maskSecrets(value);
   }
   if (status === 429) {
     // The upstream's words name the operator's organization and limits, which callers must not see.
@@ -257,7 +272,7 @@ function createCallerError(
   }
   if (error && KIND_BY_CODE.get(error.code) === 'overloaded') {
     const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
-    return retryableError(message, `upstream_${status}`, {
+    return createRetryableError(message, `upstream_${status}`, {
       headers: passed,
       upstreamSaid: describeForOperator(status, error),
     });
@@ -275,14 +290,18 @@ function createCallerError(
  * taken, the time decides, because the runtime throws the same error for a refused connection and for one that broke later.
  * Only failures of DNS and TLS have errors of their own; they happen before anything is sent.
  */
-function wasSent(failure: unknown, elapsedMs: number): boolean {
+function couldHaveReachedUpstream(failure: unknown, elapsedMs: number): boolean {
   if (failure instanceof NetworkFailure) return failure.isSent;
   if (elapsedMs <= CONNECT_MS) return false;
   return !(failure instanceof Error && /\b(DNS|TLS|SSL|certificate)\b/i.test(failure.message));
 }
 
 /** Decides whether a request that was answered with an error may have run. The API itself bills no errors. */
-function mayHaveRun({ status, headers }: ResponseHead, isOfApi: boolean, elapsedMs: number): boolean {
+function isPossiblyExecuted(
+  { status, headers }: ResponseStatusAndHeaders,
+  isOfApi: boolean,
+  elapsedMs: number,
+): boolean {
   if (elapsedMs <= CONNECT_MS || isOfApi || headers.has('request-id')) return false;
   return GATEWAY_TIMEOUT_STATUSES.has(status) || (status >= 500 && !UNREACHABLE_STATUSES.has(status));
 }

@@ -14,8 +14,8 @@ const RETRYING_CLIENTS = /(^|\s)(ai|ai-sdk[/-][\w.-]+)\/\d/i;
  * @returns whether the client sends a failed request again. (A client that was configured not to retry looks the same.)
  */
 export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, string>>): boolean {
-  const read = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name]) ?? '';
-  return /^\d+$/.test(read('x-stainless-retry-count').trim()) || RETRYING_CLIENTS.test(read('user-agent'));
+  const readHeader = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name]) ?? '';
+  return /^\d+$/.test(readHeader('x-stainless-retry-count').trim()) || RETRYING_CLIENTS.test(readHeader('user-agent'));
 }
 
 /**
@@ -26,6 +26,9 @@ export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, 
  * @returns true for a client that does not retry, and if nobody was reached: then another try costs nothing, and the client
  *   would wait longer before its own retry
  */
-export function mayResend(caller: Headers | Readonly<Record<string, string>> | undefined, isReached: boolean): boolean {
+export function canEdgeRetryForClient(
+  caller: Headers | Readonly<Record<string, string>> | undefined,
+  isReached: boolean,
+): boolean {
   return !isReached || caller === undefined || !isSelfRetryingClient(caller);
 }

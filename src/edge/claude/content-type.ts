@@ -1,6 +1,6 @@
 /** Finds out in which form an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
 
-import { finalError } from '../kit/http/errors.ts';
+import { createNonRetryableError } from '../kit/http/errors.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
 
@@ -25,7 +25,7 @@ export function rejectEncoding(response: Response): void {
   if (!response.ok || READABLE_ENCODINGS.has(encoding)) return;
   // The body is not needed. A cancelled body may fail, which does not matter.
   response.body?.cancel().catch(() => undefined);
-  throw finalError(
+  throw createNonRetryableError(
     'api_error',
     'The upstream answered in an encoding that was not asked for. The operator of this edge finds it in the log.',
     { logged: `upstream_encoding: ${encoding.slice(0, 64)}` },

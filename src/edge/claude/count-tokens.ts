@@ -1,12 +1,12 @@
 import type { Settings } from '../config/settings.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { readBufferedResponse } from './buffered-response.ts';
-import { Exchange } from './exchange.ts';
-import { interruptedError, notApiError } from './failure.ts';
+import { UpstreamExchange } from './exchange.ts';
+import { createInterruptedError, createNotApiResponseError } from './failure.ts';
 import { type PlainHeaders, toUpstreamHeaders } from './headers.ts';
 import { isCount } from './pricing/cost.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import { keyHealths, type Upstream } from './upstream.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import { listKeyHealths, type Upstream } from './upstream.ts';
 import { NoUpstreamError } from './upstreams/pool.ts';
 
 export interface CountOptions {
@@ -36,23 +36,24 @@ const COUNT_FAILURE_MS = 60_000;
 /** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
 const PROMPT_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 413, 422]);
 
-type CountedModel = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
+type TokenCountingTarget = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;
 
 /** @returns whether any upstream may count the tokens of a model now, for an admission */
-export function mayCount(counting: CountedModel): boolean {
-  const names = [...keyHealths(counting.upstream).keys()];
+export function canAnyUpstreamCountTokens(counting: TokenCountingTarget): boolean {
+  const names = [...listKeyHealths(counting.upstream).keys()];
   return names.length === 0 || !names.every(createCountFailureCheck(counting));
 }
 
 /** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
-function createCountFailureCheck({ upstream, settings, model }: CountedModel): (name: string) => boolean {
-  const healths = keyHealths(upstream);
-  return (name) => Date.now() < (healths.get(name)?.countFailures.get(tableIdOf(model, settings))?.until ?? 0);
+function createCountFailureCheck({ upstream, settings, model }: TokenCountingTarget): (name: string) => boolean {
+  const healths = listKeyHealths(upstream);
+  return (name) =>
+    Date.now() < (healths.get(name)?.countFailures.get(getModelIdForCountFailures(model, settings))?.until ?? 0);
 }
 
 /** @returns the name by which it is remembered that a model is not counted. Models that no table has share one */
-function tableIdOf(model: string, { models }: Settings): string {
-  return models.find(model)?.id ?? '';
+function getModelIdForCountFailures(model: string, { models }: Settings): string {
+  return models.findRow(model)?.id ?? '';
 }
 
 /**
@@ -61,44 +62,44 @@ function tableIdOf(model: string, { models }: Settings): string {
  * @param body JSON with only the members that counting accepts
  * @throws ApiError if the upstream does not count it, and when the signal is aborted
  */
-export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
+export async function countTokens(body: RequestBodyFactory, counting: CountOptions): Promise<number> {
   const { upstream, settings, model, headers, only, admits = false, signal } = counting;
   const up = toUpstreamHeaders(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
-  const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
+  const exchange = new UpstreamExchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
   const avoids = admits ? createCountFailureCheck(counting) : undefined;
   const routing = { model, streams: false, isQuick: true, only, avoids };
   let isOfPrompt = false;
   try {
-    const response = await exchange.send(
+    const response = await exchange.sendToUpstream(
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
       { payment: 'free' },
     );
     const { kind, json, refusal } = await readBufferedResponse(response, exchange, 'anything');
     const { input_tokens: tokens } = json ?? {};
     if (!refusal && isCount(tokens)) {
-      keyHealths(upstream)
+      listKeyHealths(upstream)
         .get(exchange.progress.upstream ?? '')
-        ?.countFailures.delete(tableIdOf(model, settings));
+        ?.countFailures.delete(getModelIdForCountFailures(model, settings));
       return tokens;
     }
     // What is said of a prompt, in whichever form, says nothing of the next one.
     isOfPrompt =
       refusal?.kind === 'request' && (refusal.isVerbatim || PROMPT_REJECTION_STATUSES.has(refusal.forCaller.status));
-    throw kind === 'interrupted' ? interruptedError(false) : (refusal?.forCaller ?? notApiError());
+    throw kind === 'interrupted' ? createInterruptedError(false) : (refusal?.forCaller ?? createNotApiResponseError());
   } catch (thrown) {
     isOfPrompt ||=
       signal?.aborted || thrown instanceof NoUpstreamError || (thrown instanceof ApiError && thrown.status === 429);
-    const health = keyHealths(upstream).get(exchange.progress.upstream ?? '');
+    const health = listKeyHealths(upstream).get(exchange.progress.upstream ?? '');
     if (!isOfPrompt && health) {
-      const id = tableIdOf(model, settings);
+      const id = getModelIdForCountFailures(model, settings);
       const before = health.countFailures.get(id)?.ms ?? FIRST_UNCOUNTED_MS / 2;
       const ms = Math.min(COUNT_FAILURE_MS, before * 2);
       health.countFailures.set(id, { until: Date.now() + ms, ms });
     }
     throw thrown;
   } finally {
-    exchange.close();
+    exchange.closeExchange();
   }
 }

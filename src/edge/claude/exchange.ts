@@ -2,13 +2,18 @@
 
 import type { Settings } from '../config/settings.ts';
 import { IdleTimeout } from '../kit/async/idle-timeout.ts';
-import { PieceReader } from '../kit/http/body/piece-reader.ts';
+import { StreamPieceReader } from '../kit/http/body/piece-reader.ts';
 import { type ClassifiedFailure, classifyIfFailed } from './classify-failure.ts';
-import { callerLeftError, headersTimeoutError, interruptedError, rejectProvisional } from './failure.ts';
-import { toUpstreamHeaders, upstreamRequestIdOf } from './headers.ts';
+import {
+  createCallerLeftError,
+  createHeadersTimeoutError,
+  createInterruptedError,
+  rejectInformationalStatus,
+} from './failure.ts';
+import { getUpstreamRequestId, toUpstreamHeaders } from './headers.ts';
 import type { RequestOutcome } from './outcome.ts';
-import { send } from './send.ts';
-import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
+import { sendToUpstream } from './send.ts';
+import type { SendProgress, SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 
@@ -23,11 +28,11 @@ export interface ExchangeOptions {
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
   /** Has the call read on when its caller leaves. Default: it is aborted at once. */
-  readsOn?: DrainOptions | undefined;
+  readsOn?: DrainAfterCallerLeftOptions | undefined;
 }
 
 /** A call that is read on when its caller leaves, so that what it has cost is seen. */
-interface DrainOptions {
+interface DrainAfterCallerLeftOptions {
   /** Whether its answer comes as a stream: others come only at their end. */
   streams: boolean;
   /** Called when the caller has left and the call goes on. @param over settles when it does not any more; never rejects */
@@ -42,13 +47,13 @@ export const DRAIN_CHECK_MS = 250;
 const FIRST_EVENT_MS = 25_000;
 
 /** An answer whose body has not been read, and its call, which its reader closes. */
-export interface AnsweredCall {
+export interface AnsweredExchange {
   response: Response;
-  exchange: Exchange;
+  exchange: UpstreamExchange;
 }
 
 /** What somebody has who watches a call by a timer of his own. */
-export interface ExternalWatch {
+export interface ExternalTimeoutControl {
   /** Aborted when the time is up, or nobody waits any more. */
   controller: AbortController;
   /** How far the call has gone. */
@@ -59,7 +64,7 @@ export interface ExternalWatch {
  * A call of the upstream. It owns what every call has: the controller, the leaving of the caller, the time that may pass, how
  * far the call has gone, and the outcome of a try that nobody answered. Each call must be closed.
  */
-export class Exchange {
+export class UpstreamExchange {
   readonly controller: AbortController;
   readonly progress: SendProgress;
   /** When the call began; milliseconds since 1970. */
@@ -76,12 +81,12 @@ export class Exchange {
   /** Settles when nothing is read on any more. */
   readonly #finished = Promise.withResolvers<void>();
   #drainTimer: ReturnType<typeof setInterval> | undefined;
-  #payment: SendOptions['payment'];
+  #payment: SendUpstreamOptions['payment'];
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param watch if somebody else watches the call until its headers have come */
-  constructor(options: ExchangeOptions, watch?: ExternalWatch) {
+  constructor(options: ExchangeOptions, watch?: ExternalTimeoutControl) {
     const { signal, settings, timeoutMs = settings.UPSTREAM_TIMEOUT_MS, wholeMs } = options;
     this.#options = options;
     this.#timeoutMs = timeoutMs;
@@ -92,7 +97,7 @@ export class Exchange {
     if (signal?.aborted) void this.leave();
     signal?.addEventListener('abort', this.leave, { once: true });
     if (wholeMs !== undefined)
-      this.#wholeTimer = setTimeout(() => this.controller.abort(headersTimeoutError()), wholeMs);
+      this.#wholeTimer = setTimeout(() => this.controller.abort(createHeadersTimeoutError()), wholeMs);
   }
 
   /**
@@ -108,7 +113,7 @@ export class Exchange {
     if (course.isAbandoned) return finished;
     course.isAbandoned = true;
     if (!readsOn || course.sentAt === undefined || !(readsOn.streams || course.rides)) {
-      controller.abort(callerLeftError());
+      controller.abort(createCallerLeftError());
       end();
       return finished;
     }
@@ -116,10 +121,11 @@ export class Exchange {
     this.#drainTimer = setInterval(() => {
       // What has come until the end is still read.
       if (controller.signal.aborted) end();
-      else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS) controller.abort(callerLeftError());
+      else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS)
+        controller.abort(createCallerLeftError());
     }, DRAIN_CHECK_MS);
     readsOn.onCallerLeft(finished);
-    this.#callerLeaving.reject(callerLeftError());
+    this.#callerLeaving.reject(createCallerLeftError());
     return finished;
   };
 
@@ -129,7 +135,7 @@ export class Exchange {
   }
 
   /** Waits for work on the answer, but not for what is read on. @throws UpstreamFailure when the caller has left */
-  async untilCallerLeaves<T>(work: Promise<T>): Promise<T> {
+  async raceWithCallerLeaving<T>(work: Promise<T>): Promise<T> {
     return await Promise.race([work, this.#callerLeaving.promise]);
   }
 
@@ -137,12 +143,12 @@ export class Exchange {
   get watchdog(): IdleTimeout {
     const { STREAM_IDLE_MS: idleMs } = this.#options.settings;
     const limitMs = this.#timeoutMs;
-    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, headersTimeoutError);
+    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, createHeadersTimeoutError);
     return this.#watchdog;
   }
 
   /** @returns the headers of a caller's own request, as they go up. Only a simulator gets the faults that it should make */
-  headersOf(caller: Headers): Record<string, string> {
+  createForwardedHeaders(caller: Headers): Record<string, string> {
     const { upstream, settings } = this.#options;
     const headers = toUpstreamHeaders(caller, upstream.apiKey, settings.FORWARD_HEADERS);
     const simulate = upstream.isSimulated ? caller.get('sluice-simulate') : null;
@@ -156,15 +162,15 @@ export class Exchange {
    * @returns the upstream's last response, whatever its status from 200 on
    * @throws as `send`, and for a status below 200
    */
-  async send(
-    request: SendRequest,
-    options: Partial<Omit<SendOptions, 'controller' | 'course'>> = {},
+  async sendToUpstream(
+    request: UpstreamRequest,
+    options: Partial<Omit<SendUpstreamOptions, 'controller' | 'course'>> = {},
   ): Promise<Response> {
     const { upstream, settings } = this.#options;
     const { STREAM_HEADERS_MS } = settings;
     this.#payment = options.payment;
-    if (!this.#isWatched) this.watchdog.setLimit(this.#timeoutMs, headersTimeoutError);
-    const response = await send(upstream, request, {
+    if (!this.#isWatched) this.watchdog.setIdleLimit(this.#timeoutMs, createHeadersTimeoutError);
+    const response = await sendToUpstream(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
       timeoutMs: this.#timeoutMs,
       streamHeadersMs: STREAM_HEADERS_MS < this.#timeoutMs ? STREAM_HEADERS_MS : undefined,
@@ -173,9 +179,9 @@ export class Exchange {
       ...options,
     });
     this.status = response.status;
-    this.upstreamRequestId = upstreamRequestIdOf(response.headers);
-    rejectProvisional(response);
-    if (!this.#isWatched) this.expectBody();
+    this.upstreamRequestId = getUpstreamRequestId(response.headers);
+    rejectInformationalStatus(response);
+    if (!this.#isWatched) this.startBodyIdleTimeout();
     return response;
   }
 
@@ -210,7 +216,7 @@ export class Exchange {
   recordHealth(refusal: ClassifiedFailure | undefined): void {
     const { key, pool } = this.#options.upstream;
     const { upstream } = this.progress;
-    (upstream === undefined ? key : pool?.health.key(upstream))?.record(refusal, Date.now());
+    (upstream === undefined ? key : pool?.health.getKeyHealth(upstream))?.recordAnswerOrRejection(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
@@ -226,20 +232,20 @@ export class Exchange {
   }
 
   /** Watches the silences of the body from now on. */
-  expectBody(): void {
-    this.watchdog.setLimit(this.#options.settings.STREAM_IDLE_MS, () => interruptedError(true));
+  startBodyIdleTimeout(): void {
+    this.watchdog.setIdleLimit(this.#options.settings.STREAM_IDLE_MS, () => createInterruptedError(true));
   }
 
   /** Yields a body as it comes. Only the upstream's silence counts, not the time of the work on a piece. */
-  async *pieces({ body }: Response): AsyncGenerator<Uint8Array, void> {
+  async *readPieces({ body }: Response): AsyncGenerator<Uint8Array, void> {
     if (!body) return;
-    const reader = new PieceReader(body);
-    this.expectBody();
+    const reader = new StreamPieceReader(body);
+    this.startBodyIdleTimeout();
     try {
       for (let piece = await reader.read(); piece; piece = await reader.read()) {
-        this.watchdog.pause();
+        this.watchdog.pauseUntilTouched();
         yield piece;
-        this.watchdog.touch();
+        this.watchdog.restartIdleTime();
       }
     } finally {
       // A stream that has ended or broken cannot be cancelled.
@@ -248,11 +254,11 @@ export class Exchange {
   }
 
   /** Ends the call. More than one call does no harm. */
-  close(end: RequestOutcome['end'] = 'complete'): void {
+  closeExchange(end: RequestOutcome['end'] = 'complete'): void {
     this.#options.signal?.removeEventListener('abort', this.leave);
     clearInterval(this.#drainTimer);
     this.#finished.resolve();
-    this.#watchdog?.stop();
+    this.#watchdog?.stopWatching();
     clearTimeout(this.#wholeTimer);
     this.progress.leave?.(end === 'cut' || end === 'silent');
   }

@@ -1,6 +1,6 @@
 /** Explains to the operator why an upstream refuses the deployment's key. */
 import type { ApiError } from '../kit/http/errors.ts';
-import { causeOf } from './upstream-error.ts';
+import { getErrorCause } from './upstream-error.ts';
 
 const UNPAID = 'does not answer until its bill is paid. Pay it, or put the key of another organization in';
 const NO_CRYPTO = 'cannot use the encryption key of the workspace. Mend it, or put the key of another workspace in';
@@ -25,7 +25,7 @@ const REMEDIES: ReadonlyMap<string, string> = new Map(
 const MAX_SHOWN_CHARACTERS = 300;
 
 /** @returns whether a cause stands against each request of this deployment, until its operator ends it. */
-export function isBlockingDeployment(cause: string): boolean {
+export function doesCauseBlockDeployment(cause: string): boolean {
   return REMEDIES.has(cause);
 }
 
@@ -49,7 +49,7 @@ function explainRejectedKey(refusal: KeyRejection): string | undefined {
 
 /** @returns only what the operator must do, which anybody may read. */
 export function findRemedy({ name, setting, status, words, code = '' }: KeyRejection): string | undefined {
-  const meaning = REMEDIES.get(causeOf({ code, message: words })) ?? REMEDIES.get(String(status));
+  const meaning = REMEDIES.get(getErrorCause({ code, message: words })) ?? REMEDIES.get(String(status));
   return meaning && `${name} ${meaning} ${setting}.`;
 }
 
@@ -58,15 +58,15 @@ export function findRemedy({ name, setting, status, words, code = '' }: KeyRejec
  *
  * @returns the same for the only upstream, from what it has said: its status, type, code and words
  */
-export function explainToDeveloper(error: ApiError): string | undefined {
-  return explainRejectedKey({ ...parseLoggedRejection(error.upstreamSaid ?? ''), ...ONLY_UPSTREAM });
+export function explainErrorInDevelopment(error: ApiError): string | undefined {
+  return explainRejectedKey({ ...parseKeyRejectionFromLog(error.upstreamSaid ?? ''), ...ONLY_UPSTREAM });
 }
 
 /** The only upstream, as it is called here. */
 export const ONLY_UPSTREAM = { name: 'The Claude API', setting: 'ANTHROPIC_API_KEY' };
 
 /** @returns the parts of what the log says of a refusal. */
-export function parseLoggedRejection(logged: string): Pick<KeyRejection, 'status' | 'words' | 'code'> {
+export function parseKeyRejectionFromLog(logged: string): Pick<KeyRejection, 'status' | 'words' | 'code'> {
   const [, status, code, words = ''] = /^(\d+) (?:\w*(?: (\w+))?: )?(.*)$/s.exec(logged) ?? [];
   return { status: Number(status), words, code };
 }

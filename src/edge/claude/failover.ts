@@ -3,18 +3,28 @@
  */
 
 import { pause } from '../kit/async/pause.ts';
-import { type ApiError, retryableError } from '../kit/http/errors.ts';
+import { type ApiError, createRetryableError } from '../kit/http/errors.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
-import { type AttemptContext, attemptUpstream, type FailedAttempt } from './attempt-upstream.ts';
-import { type ClassifiedFailure, isUnreached } from './classify-failure.ts';
-import { mayResend } from './client-retries.ts';
+import { type AttemptContext, type FailedAttempt, tryUpstreamOnce } from './attempt-upstream.ts';
+import { type ClassifiedFailure, hasNotReachedUpstream } from './classify-failure.ts';
+import { canEdgeRetryForClient } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
-import type { OpenUpstream } from './providers/entry.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import { MAX_RETRY_WAIT_MS, retryWaitMsOf } from './retry.ts';
-import { canSendAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
-import { createCandidates, orderUpstreams, type TryChoice } from './upstreams/order.ts';
-import { cachedAt, findUpstreams, type Routing, type UpstreamPool } from './upstreams/pool.ts';
+import type { ConfiguredUpstream } from './providers/entry.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import { computeRetryWaitMs, MAX_RETRY_WAIT_MS } from './retry.ts';
+import {
+  canPaymentRepeatRequest,
+  type SendProgress,
+  type SendUpstreamOptions,
+  type UpstreamRequest,
+} from './send-request.ts';
+import { createCandidates, orderUpstreams, type UpstreamChoice } from './upstreams/order.ts';
+import {
+  findUpstreams,
+  listUpstreamsWithCachedPrompt,
+  type UpstreamPool,
+  type UpstreamRoutingInput,
+} from './upstreams/pool.ts';
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
@@ -35,13 +45,13 @@ const COUNTS_AS_FAILURE = {
 /** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
 export class Failover {
   readonly #pool: UpstreamPool;
-  readonly #request: SendRequest;
-  readonly #options: SendOptions;
+  readonly #request: UpstreamRequest;
+  readonly #options: SendUpstreamOptions;
   readonly #deadline: number;
   readonly #progress: SendProgress;
-  #routing: Routing;
-  #body: BodyMaker | undefined;
-  #capableUpstreams: readonly OpenUpstream[];
+  #routing: UpstreamRoutingInput;
+  #body: RequestBodyFactory | undefined;
+  #capableUpstreams: readonly ConfiguredUpstream[];
   /** The names of the upstreams that were tried in this round. */
   readonly #triedNames = new Set<string>();
   /** The names of the upstreams that have already asked for a wait once. */
@@ -69,7 +79,7 @@ export class Failover {
    * @param deadline in milliseconds since 1970
    * @throws NoUpstream if no upstream can take the request
    */
-  constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
+  constructor(pool: UpstreamPool, request: UpstreamRequest, options: SendUpstreamOptions, deadline: number) {
     this.#pool = pool;
     this.#request = request;
     this.#options = options;
@@ -84,49 +94,51 @@ export class Failover {
    * @returns the first answer; if there is none, the refusal that tells the caller most
    * @throws ApiError if no upstream could be reached
    */
-  async run(): Promise<Response> {
+  async runUntilAnswered(): Promise<Response> {
     const [own] = this.#capableUpstreams;
     for (;;) {
-      if (this.#progress.isAbandoned && this.#hasTried) return this.#endWithoutAnswer();
+      if (this.#progress.isAbandoned && this.#hasTried) return this.#returnBestRejection();
       const { available: well, open } = this.#orderChoices();
       if (own && well[0]?.name !== own.name)
         this.#firstFailure ??= { kind: 'overloaded', name: own.name, model: this.#routing.model };
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
-        if (!(await this.#payForTry())) return this.#endWithoutAnswer();
+        if (!(await this.#payForNextTry())) return this.#returnBestRejection();
         // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
         const hasOther =
-          canSendAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry(next.name));
+          canPaymentRepeatRequest(this.#options.payment) &&
+          (well.length + open.length > 1 || this.#canStartNextRound(next.name));
         const answer = await this.#tryUpstream(next, hasOther);
         if (answer) return answer;
         continue;
       }
-      if (await this.#switchToFallback()) continue;
+      if (await this.#switchToFallbackModel()) continue;
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
-      else if (!(await this.#waitForNextRound())) return this.#endWithoutAnswer();
+      else if (!(await this.#waitForNextRound())) return this.#returnBestRejection();
     }
   }
 
   /** @returns the upstreams that are left in this round. */
-  #orderChoices(): ReturnType<typeof orderUpstreams<TryChoice>> {
+  #orderChoices(): ReturnType<typeof orderUpstreams<UpstreamChoice>> {
     const now = Date.now();
     const left = this.#capableUpstreams.filter(({ name }) => !this.#triedNames.has(name) && !this.#lateNames.has(name));
     const choices = createCandidates(this.#pool, left, this.#routing.model, now);
-    const cached = this.#capableUpstreams.length > 1 ? cachedAt(this.#pool, this.#routing, now) : [];
-    return orderUpstreams(choices, cached, !canSendAgain(this.#options.payment));
+    const cached =
+      this.#capableUpstreams.length > 1 ? listUpstreamsWithCachedPrompt(this.#pool, this.#routing, now) : [];
+    return orderUpstreams(choices, cached, !canPaymentRepeatRequest(this.#options.payment));
   }
 
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
-  async #payForTry(): Promise<boolean> {
+  async #payForNextTry(): Promise<boolean> {
     const { payment } = this.#options;
     const isHeld = this.#fallbackState !== 'refused';
     if (this.#progress.sentAt === undefined && isHeld) return true;
-    if (payment === undefined || !this.#mayTryAgain()) return false;
-    if (payment !== 'free' && isHeld) await payment.settle();
-    this.#resetProgress();
+    if (payment === undefined || !this.#canTryAgainAfterPossibleRun()) return false;
+    if (payment !== 'free' && isHeld) await payment.settleFailedTry();
+    this.#resetTryProgress();
     if (payment === 'free') return true;
     try {
-      this.#body = await payment.admit();
+      this.#body = await payment.reserveNextTry();
     } catch (thrown) {
       // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
       if (this.#bestFailure) return false;
@@ -137,10 +149,10 @@ export class Failover {
   }
 
   /** Tries one upstream. @returns the answer; undefined if the next upstream must be tried */
-  async #tryUpstream(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
+  async #tryUpstream(choice: UpstreamChoice, hasOther: boolean): Promise<Response | undefined> {
     const { name, breaker, state } = choice;
     const now = Date.now();
-    const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
+    const leave = breaker.acquirePermit(now) ?? (state === 'open' ? breaker.forcePermit() : undefined);
     // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
     if (!leave) return undefined;
     this.#triedNames.add(name);
@@ -150,22 +162,22 @@ export class Failover {
     this.#progress.upstream = name;
     let failed: FailedAttempt;
     try {
-      const attempt = await attemptUpstream(choice, leave, this.#createAttemptContext(hasOther));
+      const attempt = await tryUpstreamOnce(choice, leave, this.#createAttemptContext(hasOther));
       // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
       this.#options.controller.signal.throwIfAborted();
       const answer = attempt instanceof Response ? attempt : this.#findFinalRejection(attempt, name);
       // An upstream that refuses the caller's own fault works as it should.
       if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
-        breaker.succeed(leave, Date.now());
+        breaker.recordSuccess(leave, Date.now());
       if (answer) {
-        if (this.#capableUpstreams.length > 1) this.#noteElsewhere(name);
+        if (this.#capableUpstreams.length > 1) this.#recordBypassedUpstreams(name);
         discardFailure(this.#bestFailure);
         discardFailure(this.#otherServiceFailure);
         this.#progress.leave = (isCut) => {
           end();
           if (!isCut) return;
-          breaker.fail(leave, Date.now());
-          breaker.doubt(Date.now());
+          breaker.recordFailure(leave, Date.now());
+          breaker.recordPossibleRunFailure(Date.now());
         };
         return answer;
       }
@@ -174,8 +186,8 @@ export class Failover {
       // The time for all tries is up, or the caller has left. If the caller has left, that says nothing about this upstream.
       end();
       const { reason } = this.#options.controller.signal;
-      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.fail(leave, Date.now());
-      else breaker.leave(leave);
+      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.recordFailure(leave, Date.now());
+      else breaker.releasePermitWithoutResult(leave);
       throw thrown;
     }
     end();
@@ -186,31 +198,31 @@ export class Failover {
     if (COUNTS_AS_FAILURE[kind])
       this.#progress.failedUpstreams = [...new Set([...(this.#progress.failedUpstreams ?? []), name])];
     this.#firstFailure ??= { kind, name, model: this.#routing.model };
-    this.#pool.health.key(name).record(failed.failure, Date.now());
-    if (this.#progress.sentAt !== undefined) breaker.doubt(Date.now());
+    this.#pool.health.getKeyHealth(name).recordAnswerOrRejection(failed.failure, Date.now());
+    if (this.#progress.sentAt !== undefined) breaker.recordPossibleRunFailure(Date.now());
     const isShort =
       this.#capableUpstreams.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedNames.has(name) && Date.now() + waitMs < this.#deadline;
-    if (kind === 'again') breaker.succeed(leave, Date.now());
+    if (kind === 'again') breaker.recordSuccess(leave, Date.now());
     else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListedModel()))
-      breaker.leave(leave);
-    else if (kind === 'unclear') breaker.suspect(leave, Date.now(), this.#routing.account, waitMs);
-    else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
-    this.#keepFailure(failed);
+      breaker.releasePermitWithoutResult(leave);
+    else if (kind === 'unclear') breaker.recordPossibleCallerFault(leave, Date.now(), this.#routing.account, waitMs);
+    else breaker.recordFailure(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
+    this.#keepMostInformativeFailure(failed);
     if (waits) {
       this.#waitedNames.add(name);
-      await this.#wait(waitMs);
+      await this.#waitWithoutBilling(waitMs);
       this.#triedNames.delete(name);
     }
     return undefined;
   }
 
   /** Notes at the upstreams in front of the one that has answered, as far as they are paused, that the request went there. */
-  #noteElsewhere(name: string): void {
+  #recordBypassedUpstreams(name: string): void {
     for (const one of createCandidates(this.#pool, this.#capableUpstreams, this.#routing.model, Date.now())) {
       if (one.name === name) return;
-      one.breaker.noteElsewhere(name);
+      one.breaker.recordBypass(name);
     }
   }
 
@@ -241,12 +253,12 @@ export class Failover {
   /** @returns whether the table has the model's name. A name that a caller has invented must not open a breaker. */
   #isListedModel(): boolean {
     const { model = '' } = this.#routing;
-    const row = this.#pool.models.find(model);
+    const row = this.#pool.models.findRow(model);
     return row !== undefined && [row.id, ...row.aliases].includes(model);
   }
 
   /** Keeps the failure that tells the caller most. (A refused key, for example, tells only the operator something.) */
-  #keepFailure(failed: FailedAttempt): void {
+  #keepMostInformativeFailure(failed: FailedAttempt): void {
     // If a try may have run, its own answer is kept, because it is settled by that.
     const { kind, waitMs = 0 } = failed.failure;
     if (kind === 'request') {
@@ -272,24 +284,24 @@ export class Failover {
   }
 
   /** Asks whether another model may step in, and prepares its tries. @returns whether one does */
-  async #switchToFallback(): Promise<boolean> {
+  async #switchToFallbackModel(): Promise<boolean> {
     const { payment } = this.#options;
     if (this.#fallbackState !== 'perhaps' || payment === undefined || payment === 'free' || !payment.fallBack)
       return false;
-    if (!this.#mayTryAgain()) return false;
+    if (!this.#canTryAgainAfterPossibleRun()) return false;
     // If only one upstream can take the request, that one is asked before any other model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#bestFailure === undefined) return false;
     const isBusy =
       this.#bestFailure === undefined || ['overloaded', 'missing'].includes(this.#bestFailure.failure.kind);
-    if (!isBusy && this.#mayRetry()) return false;
+    if (!isBusy && this.#canStartNextRound()) return false;
     const stepsIn = await payment.fallBack();
     if (stepsIn === 'none' || stepsIn === 'refused') {
       this.#fallbackState = stepsIn;
       return false;
     }
     const { model, body } = stepsIn;
-    this.#resetProgress();
+    this.#resetTryProgress();
     this.#routing = { ...this.#routing, model };
     this.#body = body;
     this.#capableUpstreams = findUpstreams(this.#pool, this.#request, this.#routing);
@@ -302,27 +314,32 @@ export class Failover {
   }
 
   /** @param late an upstream that the next round leaves out */
-  #mayRetry(late?: string): boolean {
+  #canStartNextRound(late?: string): boolean {
     const { caller, maxRetries } = this.#options;
     const isReached =
-      this.#progress.sentAt !== undefined || !this.#bestFailure || !isUnreached(this.#bestFailure.response);
+      this.#progress.sentAt !== undefined || !this.#bestFailure || !hasNotReachedUpstream(this.#bestFailure.response);
     const hasAble = this.#capableUpstreams.some(({ name }) => name !== late && !this.#lateNames.has(name));
-    return hasAble && this.#rounds < maxRetries && mayResend(caller, isReached) && this.#mayTryAgain();
+    return (
+      hasAble &&
+      this.#rounds < maxRetries &&
+      canEdgeRetryForClient(caller, isReached) &&
+      this.#canTryAgainAfterPossibleRun()
+    );
   }
 
   /** @returns whether another try may follow the latest one, which may have run. */
-  #mayTryAgain(): boolean {
-    return this.#progress.sentAt === undefined || canSendAgain(this.#options.payment);
+  #canTryAgainAfterPossibleRun(): boolean {
+    return this.#progress.sentAt === undefined || canPaymentRepeatRequest(this.#options.payment);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
   async #waitForNextRound(): Promise<boolean> {
-    if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
+    if (!this.#isWorthWaiting || !this.#canStartNextRound()) return false;
     // What one of several upstreams asks for need not be right for the others.
     const asking = this.#capableUpstreams.length > 1 ? undefined : this.#bestFailure?.response;
-    const wait = retryWaitMsOf(asking, this.#rounds, this.#options.patienceMs);
+    const wait = computeRetryWaitMs(asking, this.#rounds, this.#options.patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
-    await this.#wait(wait);
+    await this.#waitWithoutBilling(wait);
     this.#rounds += 1;
     this.#triedNames.clear();
     this.#isLastResort = false;
@@ -331,14 +348,14 @@ export class Failover {
   }
 
   /** Forgets the tries that have been settled: the next one is the first that may be running. */
-  #resetProgress(): void {
+  #resetTryProgress(): void {
     this.#progress.sentAt = undefined;
     this.#progress.upstream = undefined;
     this.#progress.failedUpstreams = undefined;
   }
 
   /** Waits. A failed try is settled by how long it ran, and this time is no part of that. */
-  async #wait(milliseconds: number): Promise<void> {
+  async #waitWithoutBilling(milliseconds: number): Promise<void> {
     const began = Date.now();
     try {
       await pause(milliseconds, this.#options.controller.signal);
@@ -348,7 +365,7 @@ export class Failover {
   }
 
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
-  #endWithoutAnswer(): Response {
+  #returnBestRejection(): Response {
     if (this.#otherServiceFailure && this.#bestFailure?.failure.kind === 'missing') {
       discardFailure(this.#bestFailure);
       this.#bestFailure = this.#otherServiceFailure;
@@ -360,7 +377,7 @@ export class Failover {
       this.#progress.upstream = upstream;
       return this.#bestFailure.response;
     }
-    throw this.#bestFailure?.failure.forCaller ?? allBusyError();
+    throw this.#bestFailure?.failure.forCaller ?? createAllUpstreamsBusyError();
   }
 }
 
@@ -371,8 +388,8 @@ function discardFailure(failed: FailedAttempt | undefined): void {
 }
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
-function allBusyError(): ApiError {
+function createAllUpstreamsBusyError(): ApiError {
   const message =
     'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.';
-  return retryableError(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
+  return createRetryableError(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
 }

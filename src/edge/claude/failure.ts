@@ -1,5 +1,5 @@
 /** The errors of an answer that does not come, or does not come to its end. */
-import { ApiError, type ErrorType, finalError } from '../kit/http/errors.ts';
+import { ApiError, createNonRetryableError, type ErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
 import { MAX_BUFFERED_RESPONSE_BYTES } from './relay/tee-reader.ts';
 
@@ -23,7 +23,7 @@ export class UpstreamFailure extends ApiError {
 }
 
 /** @returns the error for an answer that broke off, or fell silent, before its end. */
-export function interruptedError(silent: boolean, cause?: unknown): UpstreamFailure {
+export function createInterruptedError(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
@@ -32,7 +32,7 @@ export function interruptedError(silent: boolean, cause?: unknown): UpstreamFail
 }
 
 /** An answer of which more came than is kept. It ends there, as one that broke off. */
-class ResponseTooLong extends UpstreamFailure {
+class ResponseTooLongError extends UpstreamFailure {
   constructor() {
     const message =
       'The answer is longer than 16 MB, and its rest was not read. What came before stands; ask for less, or stream it without a conversation.';
@@ -42,7 +42,7 @@ class ResponseTooLong extends UpstreamFailure {
 
 /** @returns the error for an answer that broke off, or was too long. @param thrown what its reading has thrown */
 export function toInterruptedError(thrown: unknown): UpstreamFailure {
-  return thrown instanceof ResponseTooLong ? thrown : interruptedError(false, thrown);
+  return thrown instanceof ResponseTooLongError ? thrown : createInterruptedError(false, thrown);
 }
 
 /** @returns a function that takes each piece of an answer, and throws where it is too long: there it ends, as one that broke off */
@@ -50,24 +50,24 @@ export function createSizeGuard(): (piece: Uint8Array) => void {
   let left = MAX_BUFFERED_RESPONSE_BYTES;
   return ({ length }) => {
     left -= length;
-    if (left < 0) throw new ResponseTooLong();
+    if (left < 0) throw new ResponseTooLongError();
   };
 }
 
 /** @returns the reason for aborting a call whose caller has left. */
-export function callerLeftError(): UpstreamFailure {
+export function createCallerLeftError(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';
   return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
 /** @returns the error for an upstream whose headers did not come in time. */
-export function headersTimeoutError(): UpstreamFailure {
+export function createHeadersTimeoutError(): UpstreamFailure {
   const message = 'The upstream did not answer in time. Try again, or stream the answer.';
   return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
 }
 
 /** @returns the error for an upstream that could not be reached, or whose connection broke. */
-export function upstreamUnreachableError(cause: unknown): UpstreamFailure {
+export function createUpstreamUnreachableError(cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
   // The text is masked because it is also in the ledger, where the caller can see it.
   const logged = maskSecrets(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
@@ -78,7 +78,7 @@ export function upstreamUnreachableError(cause: unknown): UpstreamFailure {
  * Returns the reason of an aborted signal in place of what the aborted call has thrown: the network's `fetch` rejects with a
  * copy of the reason, which has lost its class.
  */
-export function abortReason({ aborted, reason }: AbortSignal, thrown: unknown): unknown {
+export function getAbortReasonOrError({ aborted, reason }: AbortSignal, thrown: unknown): unknown {
   return aborted ? reason : thrown;
 }
 
@@ -88,13 +88,13 @@ export function isTimeout(thrown: unknown): boolean {
 }
 
 /** @returns how the call that threw this error ended. */
-export function endOf(thrown: unknown): FailureOptions['end'] {
+export function getRequestEndOfError(thrown: unknown): FailureOptions['end'] {
   return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
 }
 
 /** @returns the error for an upstream that answers with a redirect. Following it would send the key to another host. */
-export function redirectError(): ApiError {
-  return finalError(
+export function createRedirectError(): ApiError {
+  return createNonRetryableError(
     'api_error',
     `The upstream answered with a redirect. Its operator must set ${ADDRESS_HINT}, to the final address.`,
     { logged: 'upstream_redirect' },
@@ -107,14 +107,14 @@ export function redirectError(): ApiError {
  *
  * @throws UpstreamFailure for such a status. The request may have run
  */
-export function rejectProvisional({ status, body }: Response): void {
+export function rejectInformationalStatus({ status, body }: Response): void {
   if (status >= 200) return;
   body?.cancel().catch(() => undefined);
-  throw notApiError();
+  throw createNotApiResponseError();
 }
 
 /** @returns the error for the status of a success without a message: something other than the API has answered. */
-export function notApiError(): UpstreamFailure {
+export function createNotApiResponseError(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',
     `What answered in the place of the upstream is not the Claude API. Its operator must check ${ADDRESS_HINT}.`,
@@ -135,11 +135,11 @@ export async function callWithHeadersTimeout(
 ): Promise<Response> {
   if (ms === undefined) return await call(signal);
   const own = new AbortController();
-  const timer = setTimeout(() => own.abort(headersTimeoutError()), ms);
+  const timer = setTimeout(() => own.abort(createHeadersTimeoutError()), ms);
   try {
     return await call(AbortSignal.any([signal, own.signal]));
   } catch (thrown) {
-    throw abortReason(own.signal, thrown);
+    throw getAbortReasonOrError(own.signal, thrown);
   } finally {
     clearTimeout(timer);
   }

@@ -1,15 +1,15 @@
 /** Carries a body of any length down as it comes: nothing keeps it. */
 
-import type { LogEntry } from '../kit/http/log.ts';
-import type { AnsweredCall } from './exchange.ts';
-import { callerLeftError, endOf } from './failure.ts';
+import type { RequestLogEntry } from '../kit/http/log.ts';
+import type { AnsweredExchange } from './exchange.ts';
+import { createCallerLeftError, getRequestEndOfError } from './failure.ts';
 import type { PlainHeaders } from './headers.ts';
-import { logTypeOfEnd } from './outcome.ts';
+import { getLogTypeOfStreamEnd } from './outcome.ts';
 
 /** What carrying needs of the request. */
 interface ForwardOptions {
   /** Its line is written when the body has ended. */
-  entry: LogEntry;
+  entry: RequestLogEntry;
   waitUntil(work: Promise<unknown>): void;
 }
 
@@ -19,15 +19,15 @@ interface ForwardOptions {
  *
  * @param headers of the answer that goes down
  */
-export function forwardResponse(answered: AnsweredCall, headers: PlainHeaders, options: ForwardOptions): Response {
+export function forwardResponse(answered: AnsweredExchange, headers: PlainHeaders, options: ForwardOptions): Response {
   const length = answered.response.headers.get('content-length');
   const { readable, writable } =
     length === null ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
   const { entry, waitUntil } = options;
-  entry.begin();
+  entry.expectLaterEnd();
   const carrying = forwardBody(answered, writable).then((errorType) => {
     if (errorType !== undefined) entry.line.error_type = errorType;
-    entry.end();
+    entry.endAndWriteLine();
   });
   waitUntil(carrying);
   return new Response(readable, { headers });
@@ -35,28 +35,28 @@ export function forwardResponse(answered: AnsweredCall, headers: PlainHeaders, o
 
 /** Carries a body to its end. Never rejects. @returns what the log says about it; undefined if it came whole */
 async function forwardBody(
-  { response, exchange }: AnsweredCall,
+  { response, exchange }: AnsweredExchange,
   writable: WritableStream,
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
   let isWriting = false;
   try {
-    for await (const piece of exchange.pieces(response)) {
+    for await (const piece of exchange.readPieces(response)) {
       isWriting = true;
       await writer.write(piece);
       isWriting = false;
     }
     isWriting = true;
     await writer.close();
-    exchange.close();
+    exchange.closeExchange();
     return undefined;
   } catch (thrown) {
     const { signal } = exchange.controller;
-    const end = isWriting ? 'client_gone' : endOf(signal.aborted ? signal.reason : thrown);
-    exchange.close(end);
-    exchange.controller.abort(callerLeftError());
+    const end = isWriting ? 'client_gone' : getRequestEndOfError(signal.aborted ? signal.reason : thrown);
+    exchange.closeExchange(end);
+    exchange.controller.abort(createCallerLeftError());
     // Whoever has left does not hear it.
     writer.abort(thrown).catch(() => undefined);
-    return logTypeOfEnd(end);
+    return getLogTypeOfStreamEnd(end);
   }
 }

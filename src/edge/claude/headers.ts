@@ -1,7 +1,7 @@
 import { DAY_MS } from '../kit/async/durations.ts';
-import { invalidRequest } from '../kit/http/errors.ts';
+import { createInvalidRequestError } from '../kit/http/errors.ts';
 import { parseCommaList } from '../kit/http/headers/comma-list.ts';
-import { createMemoizedMatcher, isNeverForwarded } from '../kit/http/headers/not-forwarded.ts';
+import { createHeaderNameMatcher, isNeverForwarded } from '../kit/http/headers/not-forwarded.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
 import { CONTROL_HEADER_PREFIXES } from './providers/service-headers.ts';
 
@@ -46,8 +46,8 @@ const HIDDEN_RESPONSE_PREFIXES = [
   ...CONTROL_HEADER_PREFIXES,
 ];
 
-const isWithheld = createMemoizedMatcher(WITHHELD_HEADERS, CONTROL_HEADER_PREFIXES);
-const isHiddenFromCaller = createMemoizedMatcher(HIDDEN_RESPONSE_HEADERS, HIDDEN_RESPONSE_PREFIXES);
+const isWithheld = createHeaderNameMatcher(WITHHELD_HEADERS, CONTROL_HEADER_PREFIXES);
+const isHiddenFromCaller = createHeaderNameMatcher(HIDDEN_RESPONSE_HEADERS, HIDDEN_RESPONSE_PREFIXES);
 
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
@@ -71,7 +71,7 @@ export function rejectTooManyHeaders(caller: Headers): void {
     if (!isNeverForwarded(name)) own += 1;
   });
   if (own > MAX_CALLER_HEADERS) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `This request has ${own} headers that would go up, and may have ${MAX_CALLER_HEADERS}. Leave some out.`,
     );
   }
@@ -96,8 +96,8 @@ export type PlainHeaders = Record<string, string>;
  */
 export function toUpstreamHeaders(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
   let left = MAX_FORWARDED_CHARACTERS;
-  const up = copyHeaders(caller, (name, value) => {
-    if (isNeverForwarded(name) || (isWithheld(name) && !isForwarded(name, forwarded))) return true;
+  const up = copyHeadersToObject(caller, (name, value) => {
+    if (isNeverForwarded(name) || (isWithheld(name) && !isForwardedHeader(name, forwarded))) return true;
     const length = name.length + value.length;
     if (length > left) return true;
     left -= length;
@@ -116,10 +116,10 @@ export function toUpstreamHeaders(caller: Headers, apiKey: string, forwarded: re
  * @returns the headers that go down
  */
 export function toCallerHeaders(upstream: Headers): PlainHeaders {
-  const down = copyHeaders(upstream, isHiddenFromCaller, maskSecrets);
+  const down = copyHeadersToObject(upstream, isHiddenFromCaller, maskSecrets);
   for (const name of WAIT_HEADERS) {
     const value = down[name];
-    if (value !== undefined && !isWaitable(name, value)) delete down[name];
+    if (value !== undefined && !isHeaderTimeReasonable(name, value)) delete down[name];
   }
   return down;
 }
@@ -131,7 +131,7 @@ const WAIT_HEADERS = Object.keys(WAIT_UNITS_MS);
 const MAX_UPSTREAM_WAIT_MS = 7 * DAY_MS;
 
 /** @returns whether a header names no time, or one that a client can wait for. Some would wait for ever, or not at all. */
-export function isWaitable(name: string, value: string): boolean {
+export function isHeaderTimeReasonable(name: string, value: string): boolean {
   const unit = WAIT_UNITS_MS[name];
   return unit === undefined || parseWaitMs(value, unit) !== undefined;
 }
@@ -145,19 +145,19 @@ export function parseWaitMs(value: string | null, unitMs: number): number | unde
 }
 
 /** @returns the id that the upstream has given to a request. */
-export function upstreamRequestIdOf(upstream: Headers): string | undefined {
+export function getUpstreamRequestId(upstream: Headers): string | undefined {
   const id = upstream.get('request-id');
   return id === null ? undefined : maskSecrets(id);
 }
 
 /** @param forwarded names, or beginnings of names with a `*` at the end */
-export function isForwarded(name: string, forwarded: readonly string[]): boolean {
+export function isForwardedHeader(name: string, forwarded: readonly string[]): boolean {
   return forwarded.some((pattern) =>
     pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern,
   );
 }
 
-function copyHeaders(
+function copyHeadersToObject(
   headers: Headers,
   isLeftOut: (name: string, value: string) => boolean,
   as: (value: string) => string = (value) => value,

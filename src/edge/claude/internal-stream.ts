@@ -1,21 +1,33 @@
 /** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
 
-import { runInSteps, type Steps } from '../kit/async/run-in-steps.ts';
+import { runInSteps, type SteppedWork } from '../kit/async/run-in-steps.ts';
 import { joinPieces } from '../kit/http/body-pieces.ts';
-import { encoder, utf8 } from '../kit/http/bytes.ts';
-import { maskBytes } from '../kit/http/secrets.ts';
-import { parseObject } from '../kit/json/object.ts';
+import { encoder, encodeUtf8 } from '../kit/http/bytes.ts';
+import { maskSecretsInBytes } from '../kit/http/secrets.ts';
+import { parseJsonObject } from '../kit/json/object.ts';
 import type { BufferedResult } from './buffered-response.ts';
 import { classifyIfFailed } from './classify-failure.ts';
-import type { Exchange } from './exchange.ts';
-import { createSizeGuard, endOf, headersTimeoutError, interruptedError, toInterruptedError } from './failure.ts';
+import type { UpstreamExchange } from './exchange.ts';
+import {
+  createHeadersTimeoutError,
+  createInterruptedError,
+  createSizeGuard,
+  getRequestEndOfError,
+  toInterruptedError,
+} from './failure.ts';
 import { createOutputDeadline } from './keep-alive.ts';
 import { COPY_READ_INTERVAL_MS } from './relay/forward-stream.ts';
-import { type Piece, pumpStream, readTee, returnBuffer, SMALL_PIECE_BYTES } from './relay/tee-reader.ts';
+import {
+  pipeStreamToLateReader,
+  readTeeCopyToEnd,
+  returnPooledBuffer,
+  SMALL_PIECE_BYTES,
+  type StreamReadResult,
+} from './relay/tee-reader.ts';
 import { CLOSE_WAIT_MS, resolveWithin } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import { hasOutput, type ResponseReport } from './usage/usage-report.ts';
-import { WholeMessage } from './whole-message.ts';
+import { StreamedMessageJson } from './whole-message.ts';
 
 /** The characters of a message that are encoded without a break. */
 const STEP_LENGTH = 1_048_576;
@@ -28,52 +40,54 @@ const STREAM_ONLY_HEADERS = ['cache-control', 'x-accel-buffering'];
  * @param exchange its `seen` tells what has come, by which an answer is settled that did not come whole
  * @throws UpstreamFailure when the stream breaks off, falls silent or is malformed; the controller's reason when it was aborted
  */
-export async function readInternalStream(
+export async function readStreamAsWholeMessage(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  exchange: Exchange,
+  exchange: UpstreamExchange,
   reading: UsageReaderOptions,
 ): Promise<BufferedResult> {
   const { controller, progress: course, watchdog } = exchange;
   const usage = new UsageReader(reading);
-  const message = new WholeMessage();
-  exchange.reportSoFar = () => usage.report;
-  exchange.expectBody();
+  const message = new StreamedMessageJson();
+  exchange.reportSoFar = () => usage.currentReport;
+  exchange.startBodyIdleTimeout();
   watchdog.setDeadline(createOutputDeadline(reading.sentAt ?? exchange.startedAt, () => usage.lastOutputAt));
   const takeSize = createSizeGuard();
-  const handlePiece = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
-    watchdog.touch();
+  const appendStreamPiece = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
+    watchdog.restartIdleTime();
     takeSize(piece);
-    usage.push(piece, false, Date.now(), since);
-    message.push(piece);
+    usage.addPiece(piece, false, Date.now(), since);
+    message.addPiece(piece);
     return message.hasEnded;
   };
   try {
     // The first piece is read at once: it counts the prompt.
     const opening = course.opening ?? (await readFirstSmallPiece(body));
-    if (opening && !handlePiece(opening))
-      await readLazily(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.limitMs / 4), handlePiece);
-    if (course.opening) returnBuffer(course.opening);
-    message.end();
+    if (opening && !appendStreamPiece(opening))
+      await readStreamInLargePieces(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4), appendStreamPiece);
+    if (course.opening) returnPooledBuffer(course.opening);
+    message.endStream();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
     // A malformed or endless stream goes on, and would have to be paid.
-    if (!aborted) controller.abort(interruptedError(false));
+    if (!aborted) controller.abort(createInterruptedError(false));
     // A caller that has got nothing yet is told so, as with an answer that does not ride.
-    if (aborted && endOf(reason) === 'silent' && usage.lastOutputAt === undefined) throw headersTimeoutError();
+    if (aborted && getRequestEndOfError(reason) === 'silent' && usage.lastOutputAt === undefined)
+      throw createHeadersTimeoutError();
     throw aborted ? reason : toInterruptedError(thrown);
   } finally {
-    watchdog.stop();
+    watchdog.stopWatching();
   }
-  if (message.error !== undefined) return toErrorResult(response, message.error, usage.report, exchange);
-  if (!message.isWhole) throw interruptedError(false);
+  if (message.error !== undefined)
+    return createErrorEventResult(response, message.error, usage.currentReport, exchange);
+  if (!message.isComplete) throw createInterruptedError(false);
   exchange.recordHealth(undefined);
-  const written = await runInSteps(encodeParts(message.parts()));
+  const written = await runInSteps(encodeTextParts(message.writeJsonParts()));
   return {
     kind: 'answer',
     body: written,
     json: undefined,
-    report: usage.wholeReport ?? usage.report,
+    report: usage.completeStreamReport ?? usage.currentReport,
     refusal: undefined,
   };
 }
@@ -81,7 +95,7 @@ export async function readInternalStream(
 /** @returns the first piece of a stream; undefined if it has none */
 async function readFirstSmallPiece(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
   const reader = body.getReader({ mode: 'byob' });
-  const { value }: Piece = await reader.read(new Uint8Array(new ArrayBuffer(SMALL_PIECE_BYTES)));
+  const { value }: StreamReadResult = await reader.read(new Uint8Array(new ArrayBuffer(SMALL_PIECE_BYTES)));
   reader.releaseLock();
   return value && value.length > 0 ? value : undefined;
 }
@@ -90,24 +104,24 @@ async function readFirstSmallPiece(body: ReadableStream<Uint8Array>): Promise<Ui
  * Reads a stream in large pieces. The runtime itself fetches the pieces as they come, and JavaScript reads a copy, late: to read
  * each event as it comes would cost several times as much, and to wait for many bytes would hide a silence.
  */
-async function readLazily(
+async function readStreamInLargePieces(
   body: ReadableStream<Uint8Array>,
   waitMs: number,
   take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
 ): Promise<void> {
   const [stream, copy] = body.tee();
-  const { reader, whole } = pumpStream(stream);
+  const { reader, whole } = pipeStreamToLateReader(stream);
   const late = copy.getReader({ mode: 'byob' });
-  await readTee(late, whole, waitMs, take);
+  await readTeeCopyToEnd(late, whole, waitMs, take);
   if ((await resolveWithin(whole, CLOSE_WAIT_MS)) === undefined)
-    for (const one of [late, reader]) one.cancel().catch(ignoreEnd);
+    for (const one of [late, reader]) one.cancel().catch(ignoreCancelError);
 }
 
 /** Ignores the error of cancelling a stream that has ended or broken meanwhile: the answer is complete. */
-function ignoreEnd(): void {}
+function ignoreCancelError(): void {}
 
 /** Encodes parts of a text together. */
-function* encodeParts(parts: Iterable<string>): Steps<Uint8Array> {
+function* encodeTextParts(parts: Iterable<string>): SteppedWork<Uint8Array> {
   const pieces: Uint8Array[] = [];
   let text = '';
   for (const part of parts) {
@@ -122,24 +136,29 @@ function* encodeParts(parts: Iterable<string>): Steps<Uint8Array> {
 }
 
 /** @returns the answer for an `error` event. What came before it is settled as that of a stream */
-function toErrorResult(response: Response, error: string, report: ResponseReport, exchange: Exchange): BufferedResult {
+function createErrorEventResult(
+  response: Response,
+  error: string,
+  report: ResponseReport,
+  exchange: UpstreamExchange,
+): BufferedResult {
   const refusal = classifyIfFailed(response, error);
-  if (!refusal) throw interruptedError(false);
+  if (!refusal) throw createInterruptedError(false);
   exchange.recordHealth(refusal);
   // Of nothing but an error nothing has run.
   if (!report.usage && !hasOutput(report.seen)) exchange.progress.sentAt = undefined;
-  const body = maskBytes(utf8(error));
+  const body = maskSecretsInBytes(encodeUtf8(error));
   return {
     kind: 'error',
     body,
-    json: parseObject(body),
+    json: parseJsonObject(body),
     report: { ...report, error_type: refusal.forOperator },
     refusal,
   };
 }
 
 /** @returns the head of the whole answer that a stream has become. */
-export function toWholeHead({ status, headers }: Response): Pick<Response, 'status' | 'headers'> {
+export function toHeadOfWholeResponse({ status, headers }: Response): Pick<Response, 'status' | 'headers'> {
   const whole = new Headers(headers);
   for (const name of STREAM_ONLY_HEADERS) whole.delete(name);
   whole.set('content-type', 'application/json');

@@ -1,6 +1,6 @@
-import { createFieldError, validate } from '../kit/http/validate.ts';
+import { createFieldError, validateBySchema } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
-import { isObject, memberOf } from '../kit/json/object.ts';
+import { getMember, isObject } from '../kit/json/object.ts';
 
 const contentError = createFieldError('Input should be a valid string or a list of blocks');
 
@@ -9,7 +9,7 @@ export const messageParam = z
   .looseObject(
     {
       role: z.string({ error: createFieldError('Input should be a valid string') }),
-      content: z.withDescription(
+      content: z.addDescription(
         z.optional(z.union([z.string(), z.array(z.unknown())], { error: contentError })),
         'Only a system message with `output_config` may have none.',
       ),
@@ -31,9 +31,9 @@ function isConfiguration({ role, output_config }: Record<string, unknown>): bool
 }
 
 /** @returns whether a value surely passes as a message. */
-function isPlainMessage(value: unknown): boolean {
-  const content = memberOf(value, 'content');
-  return typeof memberOf(value, 'role') === 'string' && (typeof content === 'string' || Array.isArray(content));
+function isCertainlyValidMessage(value: unknown): boolean {
+  const content = getMember(value, 'content');
+  return typeof getMember(value, 'role') === 'string' && (typeof content === 'string' || Array.isArray(content));
 }
 
 /** Only the first fault is reported: a list may have millions of messages, each with a fault. */
@@ -41,7 +41,7 @@ export const messageParams = z
   .array(z.custom<Message>(), { error: createFieldError('Input should be a valid list') })
   .check(({ value, issues }) => {
     for (const [index, input] of value.entries()) {
-      if (isPlainMessage(input)) continue;
+      if (isCertainlyValidMessage(input)) continue;
       const [issue] = messageParam.safeParse(input).error?.issues ?? [];
       if (issue === undefined) continue;
       issues.push({ code: 'custom', input, message: issue.message, path: [index, ...issue.path] });
@@ -83,11 +83,11 @@ export const messagesRequest = z.looseObject(fields).check(hasMessages);
  * @throws ApiError 400 that names the first fault
  */
 export function validateMessages(value: unknown): z.output<typeof messagesRequest> {
-  return isPlainRequest(value) ? value : validate(messagesRequest, value);
+  return isCertainlyValidRequest(value) ? value : validateBySchema(messagesRequest, value);
 }
 
 /** @returns whether a value surely passes as a request. */
-function isPlainRequest(value: unknown): value is z.output<typeof messagesRequest> {
+function isCertainlyValidRequest(value: unknown): value is z.output<typeof messagesRequest> {
   if (!isObject(value)) return false;
   const { model, max_tokens, messages, stream = null } = value;
   return (
@@ -98,7 +98,7 @@ function isPlainRequest(value: unknown): value is z.output<typeof messagesReques
     (stream === null || typeof stream === 'boolean') &&
     Array.isArray(messages) &&
     messages.length > 0 &&
-    messages.every(isPlainMessage)
+    messages.every(isCertainlyValidMessage)
   );
 }
 

@@ -36,7 +36,7 @@ export interface RequestOutcome extends ResponseReport {
 }
 
 /** @returns what the log says of an answer that ended so, if the answer itself has not told it */
-export function logTypeOfEnd(end: Exclude<StreamEnding, 'complete'>): string {
+export function getLogTypeOfStreamEnd(end: Exclude<StreamEnding, 'complete'>): string {
   return end === 'client_gone' ? end : `upstream_${end}`;
 }
 

@@ -1,18 +1,18 @@
 import type { Settings } from '../config/settings.ts';
 import { decoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { toApiError } from '../kit/http/errors.ts';
-import { maskBytes } from '../kit/http/secrets.ts';
+import { maskSecretsInBytes } from '../kit/http/secrets.ts';
 import { type BufferedResult, readBufferedResponse, toCallerResponse } from './buffered-response.ts';
 import { isEventStream, rejectEncoding } from './content-type.ts';
-import { Exchange } from './exchange.ts';
-import { endOf } from './failure.ts';
-import { readInternalStream, toWholeHead } from './internal-stream.ts';
+import { UpstreamExchange } from './exchange.ts';
+import { getRequestEndOfError } from './failure.ts';
+import { readStreamAsWholeMessage, toHeadOfWholeResponse } from './internal-stream.ts';
 import type { RequestOutcome } from './outcome.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import type { Payment } from './send-request.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import type { RetryPayment } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
-import type { Routing } from './upstreams/pool.ts';
+import type { UpstreamRoutingInput } from './upstreams/pool.ts';
 import { findCreatedIds } from './usage/created-ids.ts';
 import type { ResponseReport } from './usage/usage-report.ts';
 
@@ -25,9 +25,9 @@ export interface RelayRequest {
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
   /** The caller's bytes, or the text after changes that were needed. */
-  body?: BodyMaker | undefined;
+  body?: RequestBodyFactory | undefined;
   /** What decides the choice between several upstreams. */
-  routing?: Routing | undefined;
+  routing?: UpstreamRoutingInput | undefined;
   /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
   /** Whether its answer cannot be a stream. */
@@ -55,7 +55,7 @@ export interface RelayOptions {
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
-  payment?: ((getOutcome: () => RequestOutcome) => Payment) | undefined;
+  payment?: ((getOutcome: () => RequestOutcome) => RetryPayment) | undefined;
   /**
    * Called when the answer is made; for a buffered answer after `onEnd`.
    *
@@ -86,10 +86,10 @@ export interface RelayOptions {
  * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
  * @throws ApiError when nothing can be relayed: no answer, the deployment's key was refused, or the body was interrupted
  */
-export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
+export async function relayRequest(request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { upstream, settings, wholeMs, payment, onLeft, waitUntil } = options;
   const { signal } = request.caller;
-  const exchange = new Exchange({
+  const exchange = new UpstreamExchange({
     upstream,
     settings,
     signal,
@@ -102,40 +102,44 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       },
     },
   });
-  const relayed = relayThrough(exchange, request, options);
+  const relayed = relayThroughExchange(exchange, request, options);
   try {
-    return await exchange.untilCallerLeaves(relayed);
+    return await exchange.raceWithCallerLeaving(relayed);
   } finally {
     // Nobody takes what comes of it now.
     if (exchange.progress.isAbandoned) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
   }
 }
 
-async function relayThrough(exchange: Exchange, request: RelayRequest, options: RelayOptions): Promise<Response> {
+async function relayThroughExchange(
+  exchange: UpstreamExchange,
+  request: RelayRequest,
+  options: RelayOptions,
+): Promise<Response> {
   const { caller } = request;
   const { signal } = caller;
   const { progress: course, controller, watchdog, startedAt } = exchange;
-  const headers = exchange.headersOf(caller.headers);
+  const headers = exchange.createForwardedHeaders(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
 
   let hasEnded = false;
-  const finish = (report: ResponseReport, end: RequestOutcome['end'], firstByte: number) => {
+  const finishExchange = (report: ResponseReport, end: RequestOutcome['end'], firstByte: number) => {
     hasEnded = true;
-    exchange.close(end);
+    exchange.closeExchange(end);
     return options.onEnd?.(exchange.createOutcome(report, end, firstByte));
   };
 
   const payment = options.payment?.(() => exchange.createFailedOutcome('upstream_unreachable')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
-  const finishBuffered = (
+  const finishBufferedAnswer = (
     { report, ...read }: Omit<BufferedResult, 'json'>,
     head: Pick<Response, 'status' | 'headers'>,
   ) =>
     toCallerResponse(head, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
-        finish(
+        finishExchange(
           failed ? exchange.createUnusableReport(report.error_type, report) : report,
           failed ?? 'complete',
           Date.now(),
@@ -145,9 +149,13 @@ async function relayThrough(exchange: Exchange, request: RelayRequest, options: 
     });
   try {
     const { body, routing, rides = false } = request;
-    const path = request.path + queryOf(caller.url);
+    const path = request.path + getQueryString(caller.url);
     const call = { method: caller.method, path, headers, body, routing, streamInternally: rides };
-    const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
+    const response = await exchange.sendToUpstream(call, {
+      caller: caller.headers,
+      payment,
+      waitUntil: options.waitUntil,
+    });
     options.onHeaders?.(course.upstream);
     rejectEncoding(response);
     const isStream = response.ok && !request.isCount && isEventStream(response);
@@ -160,7 +168,7 @@ async function relayThrough(exchange: Exchange, request: RelayRequest, options: 
         if (!refusal) return undefined;
         failed = 'error';
         const report = exchange.createUnusableReport(refusal.forOperator);
-        return finishBuffered({ kind: 'error', body: NO_BYTES, report, refusal }, response);
+        return finishBufferedAnswer({ kind: 'error', body: NO_BYTES, report, refusal }, response);
       };
       const state = {
         exchange,
@@ -172,28 +180,28 @@ async function relayThrough(exchange: Exchange, request: RelayRequest, options: 
         repeatsSecrets,
         opened: classifyOpening,
       };
-      return await relayStream(response, response.body, state, options, finish);
+      return await relayStream(response, response.body, state, options, finishExchange);
     }
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
       isRidden && response.body
-        ? await readInternalStream(response, response.body, exchange, reading)
+        ? await readStreamAsWholeMessage(response, response.body, exchange, reading)
         : await readBufferedResponse(response, exchange, expected);
     // What rides has its ids in its report.
     const report = readsIds && !isRidden ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    const shown = repeatsSecrets ? { ...read, body: maskBytes(read.body) } : read;
-    return finishBuffered({ ...shown, report }, isRidden ? toWholeHead(response) : response);
+    const shown = repeatsSecrets ? { ...read, body: maskSecretsInBytes(read.body) } : read;
+    return finishBufferedAnswer({ ...shown, report }, isRidden ? toHeadOfWholeResponse(response) : response);
   } catch (thrown) {
-    const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
-    if (!hasEnded) finish(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
+    const end = signal.aborted ? 'client_gone' : (failed ?? getRequestEndOfError(thrown));
+    if (!hasEnded) finishExchange(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
     throw thrown;
   }
 }
 
 /** @returns the query of a URL, unchanged and with its question mark; empty if it has none. */
-export function queryOf(url: string): string {
+export function getQueryString(url: string): string {
   const at = url.indexOf('?');
   return at < 0 ? '' : url.slice(at);
 }

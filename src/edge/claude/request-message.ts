@@ -7,28 +7,28 @@
 
 import { type ApiError, toApiError } from '../kit/http/errors.ts';
 import { readBufferedResponse } from './buffered-response.ts';
-import { Exchange, type ExchangeOptions } from './exchange.ts';
-import { endOf, interruptedError, notApiError } from './failure.ts';
+import { type ExchangeOptions, UpstreamExchange } from './exchange.ts';
+import { createInterruptedError, createNotApiResponseError, getRequestEndOfError } from './failure.ts';
 import type { RequestOutcome } from './outcome.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import type { Payment, SendOptions, SendRequest } from './send-request.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import type { RetryPayment, SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
 import type { ResponseReport } from './usage/usage-report.ts';
 
 /** The `anthropic-version` of the edge's own requests. */
 export const API_VERSION = '2026-10-21';
 
-export interface MessageCall
+export interface RequestMessageOptions
   extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'>,
-    Pick<SendRequest, 'routing'>,
-    Pick<SendOptions, 'waitUntil'> {
+    Pick<UpstreamRequest, 'routing'>,
+    Pick<SendUpstreamOptions, 'waitUntil'> {
   /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
   simulate?: string | undefined;
   /** Pays for another try after a try that may have run. Without it there is no other try. */
-  payment?: ((getOutcome: () => RequestOutcome) => Payment) | undefined;
+  payment?: ((getOutcome: () => RequestOutcome) => RetryPayment) | undefined;
 }
 
 /** The result of a request: either `message` or `error` is defined. `outcome` is what it is settled by. */
-export interface MessageResult {
+export interface RequestMessageResult {
   outcome: RequestOutcome;
   message: Record<string, unknown> | undefined;
   error: ApiError | undefined;
@@ -39,9 +39,12 @@ export interface MessageResult {
  *
  * @param body a Messages request that does not stream
  */
-export async function requestMessage(body: BodyMaker, call: MessageCall): Promise<MessageResult> {
+export async function requestWholeMessage(
+  body: RequestBodyFactory,
+  call: RequestMessageOptions,
+): Promise<RequestMessageResult> {
   const { upstream, settings, signal, simulate } = call;
-  const exchange = new Exchange({ upstream, settings, signal });
+  const exchange = new UpstreamExchange({ upstream, settings, signal });
   const headers = {
     'content-type': 'application/json',
     'anthropic-version': API_VERSION,
@@ -49,12 +52,16 @@ export async function requestMessage(body: BodyMaker, call: MessageCall): Promis
     'accept-encoding': 'identity',
     ...(upstream.isSimulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
   };
-  const createFailure = (end: RequestOutcome['end'], error: ApiError, report?: ResponseReport): MessageResult => {
+  const createFailure = (
+    end: RequestOutcome['end'],
+    error: ApiError,
+    report?: ResponseReport,
+  ): RequestMessageResult => {
     return { outcome: exchange.createFailedOutcome(error.logged, end, report), message: undefined, error };
   };
   try {
     const { waitUntil } = call;
-    const response = await exchange.send(
+    const response = await exchange.sendToUpstream(
       { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
       {
         payment: call.payment?.(() => exchange.createFailedOutcome('upstream_unreachable')),
@@ -64,13 +71,13 @@ export async function requestMessage(body: BodyMaker, call: MessageCall): Promis
     const { kind, json, report, refusal } = await readBufferedResponse(response, exchange, 'message');
     if (kind === 'answer')
       return { outcome: exchange.createOutcome(report, 'complete'), message: json, error: undefined };
-    if (kind === 'interrupted') throw interruptedError(false);
-    return createFailure('error', refusal?.forCaller ?? notApiError(), report);
+    if (kind === 'interrupted') throw createInterruptedError(false);
+    return createFailure('error', refusal?.forCaller ?? createNotApiResponseError(), report);
   } catch (thrown) {
     const error = toApiError(thrown);
     const isRefused = (exchange.status ?? 0) >= 300;
-    return createFailure(signal?.aborted ? 'client_gone' : isRefused ? 'error' : endOf(error), error);
+    return createFailure(signal?.aborted ? 'client_gone' : isRefused ? 'error' : getRequestEndOfError(error), error);
   } finally {
-    exchange.close();
+    exchange.closeExchange();
   }
 }

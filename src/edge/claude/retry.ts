@@ -1,7 +1,7 @@
 /** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
 
 import { type ClassifiedResponse, classifyFailure } from './classify-failure.ts';
-import { readStart } from './relay/read-start.ts';
+import { readStartOfError } from './relay/read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const MAX_RETRY_WAIT_MS = 10_000;
@@ -19,7 +19,7 @@ export async function classifyRejectedResponse(
     await response.body?.cancel();
     return { mayHaveRun: false, response };
   }
-  const { text, response: whole } = await readStart(response);
+  const { text, response: whole } = await readStartOfError(response);
   return { mayHaveRun: classifyFailure(response, { text, elapsedMs }).mayHaveRun, response: whole };
 }
 
@@ -27,7 +27,7 @@ export async function classifyRejectedResponse(
  * @param patienceMs the longest wait that is waited for, if the upstream asks for one
  * @returns milliseconds to wait before the next try; undefined if there must be no other try
  */
-export function retryWaitMsOf(
+export function computeRetryWaitMs(
   response: Pick<Response, 'status' | 'headers'> | undefined,
   attempt: number,
   patienceMs: number = MAX_RETRY_WAIT_MS,

@@ -1,23 +1,23 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
 import type { ClassifiedFailure } from './classify-failure.ts';
-import type { BodyMaker } from './providers/provider.ts';
-import type { Routing } from './upstreams/pool.ts';
+import type { RequestBodyFactory } from './providers/provider.ts';
+import type { UpstreamRoutingInput } from './upstreams/pool.ts';
 
 /** A request as it goes up. */
-export interface SendRequest {
+export interface UpstreamRequest {
   method: string;
   /** Path and query, beginning with `/v1`. */
   path: string;
   headers: Readonly<Record<string, string>>;
-  body?: BodyMaker | undefined;
+  body?: RequestBodyFactory | undefined;
   /** What decides the choice between several upstreams. */
-  routing?: Routing | undefined;
+  routing?: UpstreamRoutingInput | undefined;
   /** Whether it goes up as a stream, though the caller has asked for a whole answer. */
   streamInternally?: boolean | undefined;
 }
 
-export interface SendOptions {
+export interface SendUpstreamOptions {
   maxRetries: number;
   /** Milliseconds for all tries together, until the headers of the last one. */
   timeoutMs: number;
@@ -34,7 +34,7 @@ export interface SendOptions {
   /** Whether the request is sent again without its thinking if an upstream rejects that. */
   repairsThinking?: boolean;
   /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
-  payment?: Payment | 'free' | undefined;
+  payment?: RetryPayment | 'free' | undefined;
   /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */
   waitUntil?(work: Promise<unknown>): void;
 }
@@ -60,30 +60,30 @@ export interface SendProgress {
 }
 
 /** @returns whether a request may be sent again after a try that may have run. */
-export function canSendAgain(payment: SendOptions['payment']): boolean {
+export function canPaymentRepeatRequest(payment: SendUpstreamOptions['payment']): boolean {
   return payment === 'free' || payment?.canRepeat() === true;
 }
 
 /** Pays for sending a request again after a try that may have run, and may be billed. */
-export interface Payment {
+export interface RetryPayment {
   /** @returns whether the request may be sent again although its latest try may have run. */
   canRepeat(): boolean;
   /** Learns of a refusal that is the answer. */
   refused?(refusal: ClassifiedFailure): void;
   /** Settles the failed try. */
-  settle(): Promise<void>;
+  settleFailedTry(): Promise<void>;
   /**
    * Sets aside the most that another try can cost.
    *
    * @returns the body that goes up now
    * @throws ApiError if the budget does not allow it
    */
-  admit(): Promise<BodyMaker>;
+  reserveNextTry(): Promise<RequestBodyFactory>;
   /**
    * Settles the failed try, and sets aside the most that the next fallback model can cost.
    *
    * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
    *   is no hold any more, and `admit` can place one for the model that was asked for
    */
-  fallBack?(): Promise<{ model: string; body: BodyMaker } | 'none' | 'refused'>;
+  fallBack?(): Promise<{ model: string; body: RequestBodyFactory } | 'none' | 'refused'>;
 }

@@ -1,15 +1,15 @@
 import { pause } from '../kit/async/pause.ts';
 import { isolateCounts } from '../kit/http/isolate-counts.ts';
-import { classifyFailure, isUnreached } from './classify-failure.ts';
-import { mayResend } from './client-retries.ts';
+import { classifyFailure, hasNotReachedUpstream } from './classify-failure.ts';
+import { canEdgeRetryForClient } from './client-retries.ts';
 import { Failover } from './failover.ts';
 import { callWithHeadersTimeout, isTimeout } from './failure.ts';
-import { readStart } from './relay/read-start.ts';
-import { classifyRejectedResponse, retryWaitMsOf } from './retry.ts';
-import { canSendAgain, type SendOptions, type SendRequest } from './send-request.ts';
-import { isStreamRejection, noteNoStream, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
+import { readStartOfError } from './relay/read-start.ts';
+import { classifyRejectedResponse, computeRetryWaitMs } from './retry.ts';
+import { canPaymentRepeatRequest, type SendUpstreamOptions, type UpstreamRequest } from './send-request.ts';
+import { isStreamRejection, recordStreamRefusal, STREAM_CHANGES, shouldStreamInternally } from './stream-internally.ts';
 import type { Upstream } from './upstream.ts';
-import { upstreamRemovedError } from './upstreams/pool.ts';
+import { createUpstreamRemovedError } from './upstreams/pool.ts';
 
 /**
  * Sends a request upstream. Before the first byte of an answer, it retries transient failures.
@@ -18,32 +18,44 @@ import { upstreamRemovedError } from './upstreams/pool.ts';
  * @throws UpstreamFailure when no headers came in time, or when the network failed in every try
  * @throws the signal's reason when it is aborted
  */
-export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
+export async function sendToUpstream(
+  upstream: Upstream,
+  request: UpstreamRequest,
+  options: SendUpstreamOptions,
+): Promise<Response> {
   try {
     const deadline = Date.now() + options.timeoutMs;
     const { pool } = upstream;
     const only = request.routing?.only;
-    if (!pool && only !== undefined) throw upstreamRemovedError(only);
-    if (pool) return await new Failover(pool, request, options, deadline).run();
-    return await sendWithRetries(upstream, request, options, deadline);
+    if (!pool && only !== undefined) throw createUpstreamRemovedError(only);
+    if (pool) return await new Failover(pool, request, options, deadline).runUntilAnswered();
+    return await sendToSingleUpstreamWithRetries(upstream, request, options, deadline);
   } catch (thrown) {
     const { signal } = options.controller;
     throw signal.aborted ? signal.reason : thrown;
   }
 }
 
-async function sendWithRetries(
+async function sendToSingleUpstreamWithRetries(
   upstream: Upstream,
-  request: SendRequest,
-  { maxRetries, patienceMs, streamHeadersMs, controller: { signal }, caller, progress: course, payment }: SendOptions,
+  request: UpstreamRequest,
+  {
+    maxRetries,
+    patienceMs,
+    streamHeadersMs,
+    controller: { signal },
+    caller,
+    progress: course,
+    payment,
+  }: SendUpstreamOptions,
   deadline: number,
 ): Promise<Response> {
   const { method, path, headers, routing } = request;
   let maker = request.body;
   /** How the answer comes: as a stream, whole as the caller asked, or whole since the stream was refused. */
   let form: 'stream' | 'whole' | 'no stream' = shouldStreamInternally(upstream, request) ? 'stream' : 'whole';
-  const trySend = () => maker?.(form === 'stream' ? STREAM_CHANGES : {}) ?? null;
-  let sendable = trySend();
+  const sendOnce = () => maker?.(form === 'stream' ? STREAM_CHANGES : {}) ?? null;
+  let sendable = sendOnce();
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
@@ -67,17 +79,20 @@ async function sendWithRetries(
     course.elapsedMs = elapsedMs;
     // A slow upstream would be as slow again, and each try may be billed.
     const isOver = last || course.isAbandoned || isTimeout(failure);
-    const wait = isOver ? undefined : retryWaitMsOf(response, attempt, patienceMs);
-    const again = wait !== undefined && Date.now() + wait < deadline && mayResend(caller, !isUnreached(response));
+    const wait = isOver ? undefined : computeRetryWaitMs(response, attempt, patienceMs);
+    const again =
+      wait !== undefined &&
+      Date.now() + wait < deadline &&
+      canEdgeRetryForClient(caller, !hasNotReachedUpstream(response));
     if (response && !again) {
-      if (response.ok && form === 'no stream') noteNoStream(upstream, request);
+      if (response.ok && form === 'no stream') recordStreamRefusal(upstream, request);
       if (!rides || response.ok) return response;
-      const { text, response: refused } = await readStart(response);
+      const { text, response: refused } = await readStartOfError(response);
       if (!isStreamRejection(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
       // Nothing has run: the same body goes up as the caller sent it.
       form = 'no stream';
-      sendable = trySend();
+      sendable = sendOnce();
       continue;
     }
     const failed = response
@@ -86,24 +101,25 @@ async function sendWithRetries(
     const { mayHaveRun: sent } = failed;
     if (!sent) course.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */
-    const finish = () => {
+    const finishWithLastTry = () => {
       if ('response' in failed) return failed.response;
       throw failed.forCaller;
     };
-    if (!again || (sent && !(canSendAgain(payment) && mayResend(caller, sent)))) return finish();
+    if (!again || (sent && !(canPaymentRepeatRequest(payment) && canEdgeRetryForClient(caller, sent))))
+      return finishWithLastTry();
     const payer = sent && payment !== 'free' ? payment : undefined;
-    await payer?.settle();
+    await payer?.settleFailedTry();
     course.sentAt = undefined;
     await pause(wait, signal);
-    if (course.isAbandoned) return finish();
+    if (course.isAbandoned) return finishWithLastTry();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {
-      maker = await payer.admit();
-      sendable = trySend();
+      maker = await payer.reserveNextTry();
+      sendable = sendOnce();
     } catch {
       // The failed try is settled, and the budget does not allow another one.
-      return finish();
+      return finishWithLastTry();
     }
     if ('response' in failed) await failed.response.body?.cancel();
   }

@@ -1,9 +1,9 @@
 import type { SimulatedModel } from '../../simulator/simulator.ts';
-import { type Model, simulatedColumns } from './models/models.ts';
+import { createSimulatorColumns, type Model } from './models/models.ts';
 
 /** @returns the models of a table as the simulator knows them. One that nobody knows takes everything. */
 export function toSimulatedModels(rows: readonly Model[]): SimulatedModel[] {
-  const further: Readonly<Record<string, Partial<SimulatedModel>>> = simulatedColumns();
+  const further: Readonly<Record<string, Partial<SimulatedModel>>> = createSimulatorColumns();
   return rows.map(({ thinking, binds_thinking, prices, ...row }) => {
     const columns = further[row.id];
     const checks = binds_thinking ? true : (columns?.checks_thinking ?? false);

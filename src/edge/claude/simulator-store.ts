@@ -20,7 +20,7 @@ export function createSimulatorStore(namespace: unknown): SimulatorStore | undef
       await store.put(SIMULATOR_KEYS + key, value, { expirationTtl: Math.max(MIN_TTL_SECONDS, seconds) });
     },
     delete: async (key) => await store.delete(SIMULATOR_KEYS + key),
-    keys: async (prefix) => {
+    listKeys: async (prefix) => {
       const keys: string[] = [];
       for (let cursor: string | undefined, more = true; more; ) {
         const page = await store.list({ prefix: SIMULATOR_KEYS + prefix, ...(cursor === undefined ? {} : { cursor }) });

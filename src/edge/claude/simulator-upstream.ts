@@ -1,15 +1,15 @@
 import { createSimulator } from '../../simulator/simulator.ts';
 import type { Settings } from '../config/settings.ts';
-import { findSchemaFaults } from './request/schema-faults.ts';
+import { findRejectedSchemaParts } from './request/schema-faults.ts';
 import { toSimulatedModels } from './simulated-models.ts';
 import { createSimulatorStore } from './simulator-store.ts';
-import { toByteBody, type Upstream } from './upstream.ts';
+import { toResponseWithByteStream, type Upstream } from './upstream.ts';
 
 /** @returns the built-in simulator as an upstream, at the pace of the settings */
 export function createSimulatorUpstream(settings: Settings): Upstream {
   const simulate = createSimulator({
     models: toSimulatedModels(settings.models.rows),
-    refusedSchemas: findSchemaFaults,
+    refusedSchemas: findRejectedSchemaParts,
     ttftMs: settings.SIMULATOR_TTFT_MS,
     tokensPerSecond: settings.SIMULATOR_TOKENS_PER_SECOND,
     batchMs: settings.SIMULATOR_BATCH_MS,
@@ -19,7 +19,7 @@ export function createSimulatorUpstream(settings: Settings): Upstream {
   return {
     baseURL: 'https://simulator.invalid',
     apiKey: 'simulator',
-    fetch: async (url, init) => toByteBody(await simulate(new Request(url, init)), true),
+    fetch: async (url, init) => toResponseWithByteStream(await simulate(new Request(url, init)), true),
     isSimulated: true,
   };
 }

@@ -9,8 +9,8 @@ import { LruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { ClassifiedResponse } from './classify-failure.ts';
 import type { BodyChanges } from './providers/provider.ts';
-import { runsInContainer } from './request/referenced-ids.ts';
-import type { SendRequest } from './send-request.ts';
+import { isToolRunInContainer } from './request/referenced-ids.ts';
+import type { UpstreamRequest } from './send-request.ts';
 
 /** What changes in the body of an answer that rides. */
 export const STREAM_CHANGES: BodyChanges = { stream: 'true' };
@@ -31,7 +31,7 @@ const MAX_NO_STREAM_ENTRIES = 1_000;
 const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
 
 /** @returns whether the answer to a request is the same, whether it comes as a stream or whole. */
-export function isSameAsStream(
+export function isAnswerSameWhenStreamed(
   { tools, max_tokens }: Readonly<Record<string, unknown>>,
   headers: Headers | Readonly<Record<string, string>>,
 ): boolean {
@@ -40,29 +40,29 @@ export function isSameAsStream(
   if (max_tokens === 0 || LOOSE_INPUT.test(betas ?? '')) return false;
   if (!Array.isArray(tools)) return true;
   // A stream may not tell the container of its answer.
-  return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || runsInContainer(tool));
+  return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || isToolRunInContainer(tool));
 }
 
 /** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param upstreamName the upstream's name */
 export function shouldStreamInternally(
   owner: object,
-  { streamInternally: rides = false, routing }: SendRequest,
+  { streamInternally: rides = false, routing }: UpstreamRequest,
   upstreamName = '',
 ): boolean {
-  return rides && !((noStreamUntil.get(owner)?.get(callerKey(routing, upstreamName)) ?? 0) > Date.now());
+  return rides && !((noStreamUntil.get(owner)?.get(createStreamRefusalKey(routing, upstreamName)) ?? 0) > Date.now());
 }
 
 /** Notes that an upstream has refused a stream, and has answered the same request whole. */
-export function noteNoStream(owner: object, { routing }: SendRequest, upstreamName = ''): void {
+export function recordStreamRefusal(owner: object, { routing }: UpstreamRequest, upstreamName = ''): void {
   const models = getOrCreate(
     noStreamUntil,
     owner,
     () => new LruCache<string, number>({ maxSize: MAX_NO_STREAM_ENTRIES }),
   );
-  models.set(callerKey(routing, upstreamName), Date.now() + NO_STREAM_MS);
+  models.set(createStreamRefusalKey(routing, upstreamName), Date.now() + NO_STREAM_MS);
 }
 
-function callerKey(routing: SendRequest['routing'], upstreamName: string): string {
+function createStreamRefusalKey(routing: UpstreamRequest['routing'], upstreamName: string): string {
   return `${upstreamName}\n${routing?.account ?? ''}`;
 }
 

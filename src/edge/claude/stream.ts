@@ -6,15 +6,15 @@
 import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
-import { errorEvent } from '../kit/http/errors.ts';
-import { createCompletion, createInterruption } from '../kit/sse/endings.ts';
-import { callerErrorOfEvent } from './classify-failure.ts';
-import { callerLeftError, endOf, interruptedError } from './failure.ts';
+import { createSseErrorEvent } from '../kit/http/errors.ts';
+import { createEventCompletion, createInterruptionEnding } from '../kit/sse/endings.ts';
+import { createCallerErrorFromEvent } from './classify-failure.ts';
+import { createCallerLeftError, createInterruptedError, getRequestEndOfError } from './failure.ts';
 import { toCallerHeaders } from './headers.ts';
 import { createOutputDeadline, FIRST_OUTPUT_MS } from './keep-alive.ts';
-import { ErrorMask } from './relay/error-mask.ts';
-import { forwardStream, ignoreCallerGone, write } from './relay/forward-stream.ts';
-import { type Piece, returnBuffer, SMALL_PIECE_BYTES, takeBuffer } from './relay/tee-reader.ts';
+import { StreamErrorMasker } from './relay/error-mask.ts';
+import { forwardStream, ignoreCallerGone, writePiece } from './relay/forward-stream.ts';
+import { returnPooledBuffer, SMALL_PIECE_BYTES, type StreamReadResult, takePooledBuffer } from './relay/tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { ResponseReport } from './usage/usage-report.ts';
 
@@ -35,10 +35,10 @@ export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gon
  *
  * @returns a remark for a comment after a complete stream, without the colon
  */
-type Finish = (report: ResponseReport, end: StreamEnding, firstByte: number) => string | undefined;
+type StreamFinishCallback = (report: ResponseReport, end: StreamEnding, firstByte: number) => string | undefined;
 
 /** What relaying a stream needs from its request. */
-interface StreamOptions {
+interface RelayStreamOptions {
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
   /** @returns the edge's own headers for the answer. Default: none */
@@ -46,7 +46,7 @@ interface StreamOptions {
 }
 
 /** What can end a stream early. */
-interface PipeState {
+interface StreamRelayState {
   /** The call, which is told what has come, and when the caller has left. */
   exchange: {
     reportSoFar: (() => ResponseReport) | undefined;
@@ -73,31 +73,31 @@ interface PipeState {
 export async function relayStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  course: PipeState,
-  { requestId, waitUntil, ownHeaders }: StreamOptions,
-  finish: Finish,
+  course: StreamRelayState,
+  { requestId, waitUntil, ownHeaders }: RelayStreamOptions,
+  finish: StreamFinishCallback,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
-  course.exchange.reportSoFar = () => usage.report;
+  course.exchange.reportSoFar = () => usage.currentReport;
   course.watchdog.setDeadline(createOutputDeadline(course.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
   // It has to read each piece by itself, which costs more than the native pipe.
   const { repeatsSecrets: repeats = false } = course;
-  const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new ErrorMask(repeats);
-  const opening = await readOpening(body, usage, course);
+  const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new StreamErrorMasker(repeats);
+  const opening = await readStreamStart(body, usage, course);
   const refused = course.opened?.(opening.bytes);
   if (refused) return refused;
-  const report = opening.isAll ? usage.wholeReport : undefined;
+  const report = opening.isAll ? usage.completeStreamReport : undefined;
   if (report) {
-    course.watchdog.stop();
+    course.watchdog.stopWatching();
     const remark = finish(report, 'complete', opening.firstByte);
-    const whole = appendComment(mask?.push(opening.bytes) ?? opening.bytes, remark);
+    const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, remark);
     const down = createStreamResponse(response, whole, ownHeaders?.());
     // The answer has a copy of the bytes, as the Fetch standard demands, so the buffer can be used again.
-    returnBuffer(opening.bytes);
+    returnPooledBuffer(opening.bytes);
     return down;
   }
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(forwardToEnd(opening, writable, usage, mask, course, requestId, finish));
+  waitUntil(forwardStreamToEnd(opening, writable, usage, mask, course, requestId, finish));
   return createStreamResponse(response, readable, ownHeaders?.());
 }
 
@@ -114,7 +114,7 @@ function createStreamResponse(
 }
 
 /** The part of a stream that came before anything went down. */
-interface StreamOpening {
+interface BufferedStreamStart {
   /** The bytes, in a spare buffer. */
   bytes: Uint8Array;
   /** When the first byte came; milliseconds since 1970. */
@@ -122,26 +122,28 @@ interface StreamOpening {
   /** Whether the stream has ended after these bytes. */
   isAll: boolean;
   /** The source of more bytes, with the read that already waits for them; undefined if nothing more can come. */
-  rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
+  rest:
+    | { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<StreamReadResult> }
+    | undefined;
 }
 
-async function readOpening(
+async function readStreamStart(
   body: ReadableStream<Uint8Array>,
   usage: UsageReader,
-  { exchange, watchdog, opening: first }: PipeState,
-): Promise<StreamOpening> {
+  { exchange, watchdog, opening: first }: StreamRelayState,
+): Promise<BufferedStreamStart> {
   const reader = body.getReader({ mode: 'byob' });
   void exchange.finished.then(() => reader.cancel().catch(ignoreCallerGone));
-  const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
+  const opening: BufferedStreamStart = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = first ? { value: first, done: false } : await readFirstBytes(reader);
+    const { value, done }: StreamReadResult = first ? { value: first, done: false } : await readFirstBytes(reader);
     opening.firstByte = Date.now();
-    watchdog.touch(opening.firstByte);
+    watchdog.restartIdleTime(opening.firstByte);
     if (!value) return opening;
     opening.bytes = value;
     if (!done) opening.rest = { body, reader };
-    usage.push(opening.bytes, true);
-    if (!opening.rest || !usage.wholeReport) return opening;
+    usage.addPiece(opening.bytes, true);
+    if (!opening.rest || !usage.completeStreamReport) return opening;
     // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
     opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
     opening.isAll = (await resolveWithin(opening.rest.next, CLOSE_WAIT_MS))?.done === true;
@@ -156,7 +158,7 @@ async function readOpening(
 const largeOpenings = new Set<{ since: number }>();
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
-export async function readFirstBytes(reader: ReadableStreamBYOBReader): Promise<Piece> {
+export async function readFirstBytes(reader: ReadableStreamBYOBReader): Promise<StreamReadResult> {
   const own = { since: Date.now() };
   for (const oldest of largeOpenings) {
     if (Math.abs(own.since - oldest.since) < FIRST_OUTPUT_MS) break;
@@ -166,37 +168,41 @@ export async function readFirstBytes(reader: ReadableStreamBYOBReader): Promise<
   const isOneOfMany = largeOpenings.size >= MAX_LARGE_OPENINGS;
   if (!isOneOfMany) largeOpenings.add(own);
   try {
-    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
+    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takePooledBuffer()));
   } finally {
     largeOpenings.delete(own);
   }
 }
 
 /** Writes the first bytes and puts their buffer back. Otherwise it would be taken until the answer ends. */
-function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
+function writeStreamStart(
+  opening: BufferedStreamStart,
+  writable: WritableStream<Uint8Array>,
+  mask: StreamErrorMasker | undefined,
+): void {
   writeCopy(writable, opening.bytes, mask);
-  returnBuffer(opening.bytes);
+  returnPooledBuffer(opening.bytes);
   opening.bytes = NO_BYTES;
 }
 
 /** Carries a stream down to its end, and then writes what the edge itself has to say. */
-async function forwardToEnd(
-  opening: StreamOpening,
+async function forwardStreamToEnd(
+  opening: BufferedStreamStart,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
-  mask: ErrorMask | undefined,
-  { exchange, signal, controller, watchdog }: PipeState,
+  mask: StreamErrorMasker | undefined,
+  { exchange, signal, controller, watchdog }: StreamRelayState,
   requestId: string,
-  finish: Finish,
+  finish: StreamFinishCallback,
 ): Promise<void> {
   const { firstByte, rest } = opening;
-  writeOpening(opening, writable, mask);
+  writeStreamStart(opening, writable, mask);
   /** Whether the usage reader has seen everything that came. */
   let isRead = true;
   try {
     const following = await rest?.next;
     if (following?.value) {
-      usage.push(following.value);
+      usage.addPiece(following.value);
       writeCopy(writable, following.value, mask);
     }
     if (rest && !following?.done) {
@@ -213,37 +219,45 @@ async function forwardToEnd(
   } catch {
     // The stream broke after a complete answer, which does no harm.
   }
-  watchdog.stop();
-  if (mask) writeWithoutWaiting(writable, mask.rest());
+  watchdog.stopWatching();
+  if (mask) writeBytesWithoutWaiting(writable, mask.takeUnsentBytes());
   let words = '';
   try {
-    const report = usage.wholeReport;
+    const report = usage.completeStreamReport;
     if (report) {
       words = formatComment(finish(report, 'complete', firstByte));
     } else {
-      const completed = isRead && !usage.hasEnded ? createCompletion(usage.end) : undefined;
-      if (completed !== undefined) usage.completeEvent(completed);
+      const completed =
+        isRead && !usage.hasApiEndedStream ? createEventCompletion(usage.positionInEventFormat) : undefined;
+      if (completed !== undefined) usage.completeUnfinishedEvent(completed);
       words = completed ?? '';
-      if (usage.hasEnded) {
-        const { report } = usage;
+      if (usage.hasApiEndedStream) {
+        const { currentReport: report } = usage;
         const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
-        if (report.completed && usage.end.isAtBoundary) words += formatComment(remark);
+        if (report.completed && usage.positionInEventFormat.isAtBoundary) words += formatComment(remark);
         const { namelessError } = usage;
         if (!report.completed && namelessError !== undefined)
-          words += createInterruption(usage.end, errorEvent(callerErrorOfEvent(namelessError), requestId));
+          words += createInterruptionEnding(
+            usage.positionInEventFormat,
+            createSseErrorEvent(createCallerErrorFromEvent(namelessError), requestId),
+          );
       } else if (signal.aborted || !isRead) {
-        controller.abort(callerLeftError());
+        controller.abort(createCallerLeftError());
         // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
-        if (!signal.aborted) words = `\nevent: ping\n\n${errorEvent(interruptedError(false), requestId)}`;
-        finish(usage.report, 'client_gone', firstByte);
+        if (!signal.aborted)
+          words = `\nevent: ping\n\n${createSseErrorEvent(createInterruptedError(false), requestId)}`;
+        finish(usage.currentReport, 'client_gone', firstByte);
       } else {
-        const silent = endOf(controller.signal.reason) === 'silent';
-        words += createInterruption(usage.end, errorEvent(interruptedError(silent), requestId));
-        finish(usage.report, silent ? 'silent' : 'cut', firstByte);
+        const silent = getRequestEndOfError(controller.signal.reason) === 'silent';
+        words += createInterruptionEnding(
+          usage.positionInEventFormat,
+          createSseErrorEvent(createInterruptedError(silent), requestId),
+        );
+        finish(usage.currentReport, silent ? 'silent' : 'cut', firstByte);
       }
     }
   } finally {
-    writeAndClose(writable, words);
+    writeTextAndClose(writable, words);
   }
 }
 
@@ -265,24 +279,24 @@ export function resolveWithin<T>(coming: Promise<T>, milliseconds: number): Prom
 }
 
 /** Writes without waiting: if the caller has stopped reading, it can take for ever. */
-function writeWithoutWaiting(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
-  if (bytes.length > 0) void write(writable, bytes);
+function writeBytesWithoutWaiting(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
+  if (bytes.length > 0) void writePiece(writable, bytes);
 }
 
 /** Writes a copy, because the buffer of the piece is used again. */
-function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: ErrorMask | undefined): void {
-  writeWithoutWaiting(writable, (mask?.push(piece) ?? piece).slice());
+function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: StreamErrorMasker | undefined): void {
+  writeBytesWithoutWaiting(writable, (mask?.maskPiece(piece) ?? piece).slice());
 }
 
 /** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */
-function writeAndClose(writable: WritableStream, words: string): void {
+function writeTextAndClose(writable: WritableStream, words: string): void {
   const writer = writable.getWriter();
   const written = words === '' ? undefined : writer.write(encoder.encode(words));
   Promise.all([written, writer.close()]).catch(ignoreCallerGone);
 }
 
 /** @returns the bytes with the remark after them, as a comment: in the same buffer, if they fit. */
-function appendComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
+function appendSseComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
   if (remark === undefined) return bytes;
   const words = encoder.encode(formatComment(remark));
   const { buffer, byteOffset, length } = bytes;

@@ -1,8 +1,8 @@
 /** Reads what an error says about itself. */
 
-import { isErrorType, statusOfType } from '../kit/http/errors.ts';
+import { getStatusOfErrorType, isErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
-import { memberOf, stringOrUndefined } from '../kit/json/object.ts';
+import { getMember, toStringOrUndefined } from '../kit/json/object.ts';
 
 /** An error as its upstream tells it. What is absent is empty. */
 export interface UpstreamError {
@@ -36,56 +36,57 @@ const THINKING_MESSAGES = /\bInvalid\W+signature\W+in\W+thinking\b|\blatest assi
 
 /** @returns the error in a body in the API's form. */
 export function parseUpstreamError(body: unknown): UpstreamError {
-  const error = memberOf(body, 'error');
-  const textOf = (source: unknown, name: string) => maskSecrets(stringOrUndefined(memberOf(source, name)) ?? '');
-  const code = textOf(memberOf(error, 'details'), 'error_code');
-  return { code, type: textOf(error, 'type'), message: textOf(error, 'message') };
+  const error = getMember(body, 'error');
+  const readTextField = (source: unknown, name: string) =>
+    maskSecrets(toStringOrUndefined(getMember(source, name)) ?? '');
+  const code = readTextField(getMember(error, 'details'), 'error_code');
+  return { code, type: readTextField(error, 'type'), message: readTextField(error, 'message') };
 }
 
 /** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
 export function findMessage(value: unknown, depth = 0): string {
-  if (typeof value === 'string') return sanitizeMessage(maskSecrets(value));
+  if (typeof value === 'string') return sanitizeErrorMessage(maskSecrets(value));
   if (depth > MAX_MESSAGE_DEPTH || typeof value !== 'object' || value === null) return '';
   const within = Array.isArray(value)
     ? value.slice(0, MAX_MESSAGE_DEPTH)
-    : MESSAGE_PATHS.map((name) => memberOf(value, name));
+    : MESSAGE_PATHS.map((name) => getMember(value, name));
   const found = within.map((one) => findMessage(one, depth + 1)).filter((words) => words !== '');
-  return sanitizeMessage(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
+  return sanitizeErrorMessage(Array.isArray(value) ? found.join('; ') : (found[0] ?? ''));
 }
 
-function sanitizeMessage(words: string): string {
+function sanitizeErrorMessage(words: string): string {
   return words.slice(0, MAX_MESSAGE_CHARACTERS).toWellFormed();
 }
 
 /** @returns the status that belongs to an error which has come with the status of a success. */
-export function statusOfError(body: unknown): number {
+export function getStatusForErrorBody(body: unknown): number {
   const one: unknown = Array.isArray(body) ? body[0] : body;
-  const error = memberOf(one, 'error') ?? one;
-  const type = String(memberOf(error, 'type'));
-  if (isErrorType(type)) return statusOfType(type);
-  const status = Math.trunc(Number(memberOf(error, 'code')));
+  const error = getMember(one, 'error') ?? one;
+  const type = String(getMember(error, 'type'));
+  if (isErrorType(type)) return getStatusOfErrorType(type);
+  const status = Math.trunc(Number(getMember(error, 'code')));
   if (status >= 400 && status < 600) return status;
-  return isPublished(findMessage(body)) ? 400 : 500;
+  return isStandardApiErrorMessage(findMessage(body)) ? 400 : 500;
 }
 
 /** @returns whether any upstream would refuse the request in these words. */
-export function isPublished(words: string): boolean {
-  return PUBLISHED_MESSAGES.test(words) || isAboutThinking(words);
+export function isStandardApiErrorMessage(words: string): boolean {
+  return PUBLISHED_MESSAGES.test(words) || isThinkingRejectionMessage(words);
 }
 
 /** @returns whether words reject thinking that another upstream may have signed. */
-export function isAboutThinking(words: string): boolean {
+export function isThinkingRejectionMessage(words: string): boolean {
   return THINKING_MESSAGES.test(words);
 }
 
 /** @returns an error's code; without one, what its sentence says; empty if neither is known. */
-export function causeOf({ code, message }: Omit<UpstreamError, 'type'>): string {
+export function getErrorCause({ code, message }: Omit<UpstreamError, 'type'>): string {
   return code || (CAUSE_BY_SENTENCE.find(([sentence]) => sentence.test(message))?.[1] ?? '');
 }
 
 /** @returns when the API takes requests again, in milliseconds since 1970; undefined or NaN where that is not known. */
-export function limitEndOf(error: UpstreamError, now: number): number | undefined {
-  const cause = causeOf(error);
+export function parseLimitResetTime(error: UpstreamError, now: number): number | undefined {
+  const cause = getErrorCause(error);
   const day = new Date(now);
   if (cause === 'enforced_spend_limit_reached') return Date.UTC(day.getUTCFullYear(), day.getUTCMonth() + 1);
   const [, date, time] = (cause === 'own_spend_limit_reached' && NAMED_END_TIME.exec(error.message)) || [];

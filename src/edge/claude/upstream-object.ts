@@ -1,21 +1,21 @@
-import { EdgeObject, type ObjectServices } from '../durable/edge-object.ts';
-import { type Upstream, upstreamOf } from './upstream.ts';
+import { type DurableObjectServices, EdgeDurableObject } from '../durable/edge-object.ts';
+import { getUpstreamBySettings, type Upstream } from './upstream.ts';
 
 /** What an object that calls the upstream passes to the modules that do its work. */
-export interface UpstreamObjectServices extends ObjectServices {
-  upstream(): Upstream;
+export interface UpstreamObjectServices extends DurableObjectServices {
+  getUpstream(): Upstream;
 }
 
 /** The base class of objects that call the upstream themselves. Tests replace the upstream. */
-export abstract class UpstreamObject extends EdgeObject {
+export abstract class UpstreamDurableObject extends EdgeDurableObject {
   declare protected readonly services: UpstreamObjectServices;
 
-  constructor(...args: ConstructorParameters<typeof EdgeObject>) {
+  constructor(...args: ConstructorParameters<typeof EdgeDurableObject>) {
     super(...args);
-    Object.assign(this.services, { upstream: () => this.upstream() });
+    Object.assign(this.services, { getUpstream: () => this.upstream() });
   }
 
   protected upstream(): Upstream {
-    return upstreamOf(this.settings());
+    return getUpstreamBySettings(this.settings());
   }
 }

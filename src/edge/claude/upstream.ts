@@ -2,12 +2,12 @@ import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { Settings } from '../config/settings.ts';
 import { raceAbort } from '../kit/async/race-abort.ts';
-import { misconfiguredError } from '../kit/http/errors.ts';
+import { createMisconfiguredError } from '../kit/http/errors.ts';
 import { registerSecrets } from '../kit/http/secrets.ts';
-import { callNetwork } from './call-network.ts';
+import { fetchFromNetwork } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
-import { type OpenUpstream, openUpstreams } from './providers/entry.ts';
-import { type KeyHealth, keyHealthOf } from './upstreams/key-health.ts';
+import { type ConfiguredUpstream, createConfiguredUpstreams } from './providers/entry.ts';
+import { getKeyHealth, type KeyHealth } from './upstreams/key-health.ts';
 import { getPoolState, type UpstreamPool } from './upstreams/pool.ts';
 
 /** Sends a request up: `fetch`, or what replaces it. */
@@ -32,7 +32,7 @@ const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefi
 const sharedFetches = new Set<Fetch>();
 
 /** Makes the Worker's Durable Objects call the upstream in the same way as its app. (They may start without an app.) */
-export function shareFetch(fetchUpstream: Fetch): void {
+export function shareFetchWithObjects(fetchUpstream: Fetch): void {
   sharedFetches.add(fetchUpstream);
 }
 
@@ -45,7 +45,7 @@ export function shareFetch(fetchUpstream: Fetch): void {
  * @throws ApiError 500 for the operator: without a key outside development, without a simulator in the bundle, or when
  * apps of this Worker have shared different functions
  */
-export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
+export function getUpstreamBySettings(settings: Settings, fetchUpstream?: Fetch): Upstream {
   const earlier = upstreams.get(settings);
   if (earlier && (earlier.upstream.isSimulated || earlier.by === fetchUpstream)) return earlier.upstream;
   const upstream = createUpstream(settings, fetchUpstream);
@@ -54,8 +54,8 @@ export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream 
 }
 
 /** @returns the upstream as the app calls it that a request came to. @throws ApiError as `upstreamOf` */
-export function upstreamFor(c: Pick<Context<AppEnv>, 'get'>): Upstream {
-  return upstreamOf(c.get('settings'), c.get('app').fetch);
+export function getUpstreamOfContext(c: Pick<Context<AppEnv>, 'get'>): Upstream {
+  return getUpstreamBySettings(c.get('settings'), c.get('app').fetch);
 }
 
 function createUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
@@ -64,31 +64,31 @@ function createUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstre
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) return getSimulator(settings);
   if (apiKey === undefined) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
   registerSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...createNetwork(ownFetch), isSimulated: simulated };
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...createNetworkFetch(ownFetch), isSimulated: simulated };
 }
 
 /** @returns what is known about each key, by the name of its upstream; an empty name is that of the only one. */
-export function keyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
-  if (pool) return new Map(pool.all.map(({ name }) => [name, pool.health.key(name)]));
+export function listKeyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
+  if (pool) return new Map(pool.all.map(({ name }) => [name, pool.health.getKeyHealth(name)]));
   return new Map(key && [['', key]]);
 }
 
-function createNetwork(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
+function createNetworkFetch(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
   const own = ownFetch ?? findSharedFetch();
-  return { fetch: own ? wrapFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
+  return { fetch: own ? wrapFetch(own) : fetchFromNetwork, key: getKeyHealth(own ?? fetchFromNetwork) };
 }
 
 function createPooledUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstream {
-  const all = openUpstreams(settings);
-  const { fetch: fetchIt } = createNetwork(ownFetch);
+  const all = createConfiguredUpstreams(settings);
+  const { fetch: fetchIt } = createNetworkFetch(ownFetch);
   const simulated = all.some((one) => one.isSimulated);
   const simulate = simulated ? getSimulator(settings).fetch : undefined;
-  const fetchOf = (one: OpenUpstream) => (one.isSimulated && simulate ? simulate : fetchIt);
+  const fetchOf = (one: ConfiguredUpstream) => (one.isSimulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...getPoolState(settings.UPSTREAMS) };
   return { baseURL: '', apiKey: '', fetch: fetchIt, isSimulated: simulated, pool };
 }
@@ -101,13 +101,13 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
       ? raceAbort(fetchUpstream(url, { ...init, signal }), signal)
       : fetchUpstream(url, init));
     // Only a response from the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
-    return toByteBody(response, response.url !== '' || !isEventStream(response));
+    return toResponseWithByteStream(response, response.url !== '' || !isEventStream(response));
   };
 }
 
 function findSharedFetch(): Fetch | undefined {
   if (sharedFetches.size > 1) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
     );
   }
@@ -118,14 +118,14 @@ function findSharedFetch(): Fetch | undefined {
 let openSimulator: ((settings: Settings) => Upstream) | undefined;
 
 /** Has the simulator answer where the settings say so. A deployed Worker does not contain it. */
-export function shareSimulator(open: (settings: Settings) => Upstream): void {
+export function registerSimulator(open: (settings: Settings) => Upstream): void {
   openSimulator = open;
 }
 
 /** @throws ApiError 500 where the bundle has no simulator */
 function getSimulator(settings: Settings): Upstream {
   if (openSimulator) return openSimulator(settings);
-  throw misconfiguredError('This bundle has no simulator. `npm start` makes one that has it.');
+  throw createMisconfiguredError('This bundle has no simulator. `npm start` makes one that has it.');
 }
 
 /** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */
@@ -138,7 +138,7 @@ const BREAK_DELAY_MS = 100;
  *
  * @param isNetworkLike whether a stream of bytes is known to have that form already
  */
-export function toByteBody(response: Response, isNetworkLike: boolean): Response {
+export function toResponseWithByteStream(response: Response, isNetworkLike: boolean): Response {
   if (!response.body || (isNetworkLike && isByteStream(response.body))) return response;
   const reader = response.body.getReader();
   const body = new ReadableStream(

@@ -1,12 +1,12 @@
-import { editJson, findStringEnd, parseMemberTexts, splitItems } from '../kit/json/edit.ts';
-import type { Json } from '../kit/json/object.ts';
-import { parseOrUndefined } from '../kit/json/parse.ts';
-import { DELTA_LINES, type Frame, FrameReader, parseFrame } from '../kit/sse/frames.ts';
+import { editJson, findStringEnd, parseMemberTexts, splitArrayItems } from '../kit/json/edit.ts';
+import type { JsonObject } from '../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../kit/json/parse.ts';
+import { DELTA_LINES, parseSseEvent, type SseEvent, SseEventReader } from '../kit/sse/frames.ts';
 import { ReportedUsage } from './usage/reported-usage.ts';
-import { typeOfData } from './usage/usage-reader.ts';
+import { parseEventTypeFromData } from './usage/usage-reader.ts';
 
 /** The JSON texts of an object's values, by key. */
-type JsonMembers = Map<string, string>;
+type JsonTextsByKey = Map<string, string>;
 
 /** What ends a delta after its last string. The API pads some deltas with spaces. */
 const DELTA_TAIL = / *\} *\} */y;
@@ -17,20 +17,20 @@ const THINKING_DELTA = '"thinking_delta"';
 const FINAL_DELTAS = new Set(['"signature_delta"', '"compaction_delta"']);
 
 /** A block of a message: what its start has, and what its deltas have added. */
-class BlockText {
-  readonly #members: JsonMembers;
+class ContentBlockJson {
+  readonly #members: JsonTextsByKey;
   /** The insides of strings that have grown, by member. */
   readonly #strings = new Map<string, string[]>();
   /** The insides of the strings that together are the JSON of a tool's input. */
   readonly #input: string[] = [];
   readonly #citations: string[] = [];
 
-  constructor(members: JsonMembers) {
+  constructor(members: JsonTextsByKey) {
     this.#members = members;
   }
 
   /** Adds a delta. @returns the list that the inside of its string was added to; undefined for any other delta */
-  add(delta: JsonMembers): string[] | undefined {
+  applyDelta(delta: JsonTextsByKey): string[] | undefined {
     const type = delta.get('type') ?? '';
     let list: string[] | undefined;
     for (const [name, value] of delta) {
@@ -38,19 +38,19 @@ class BlockText {
       if (name === 'type' || (type === THINKING_DELTA && name === 'estimated_tokens')) continue;
       if (type === CITATION_DELTA && name === 'citation') this.#citations.push(value);
       else if (type === INPUT_DELTA && name === 'partial_json') list = this.#input;
-      else if (FINAL_DELTAS.has(type) || !isString(value)) this.#replace(name, value);
-      else list = this.#stringsOf(name) ?? this.#replace(name, value);
+      else if (FINAL_DELTAS.has(type) || !isString(value)) this.#replaceMember(name, value);
+      else list = this.#getStringParts(name) ?? this.#replaceMember(name, value);
       if (list && isString(value)) list.push(value.slice(1, -1));
     }
     return delta.size === 2 ? list : undefined;
   }
 
-  #replace(name: string, value: string): undefined {
+  #replaceMember(name: string, value: string): undefined {
     this.#strings.delete(name);
     this.#members.set(name, value);
   }
 
-  #stringsOf(name: string): string[] | undefined {
+  #getStringParts(name: string): string[] | undefined {
     const first = this.#members.get(name);
     if (first === undefined || !isString(first)) return undefined;
     const strings = this.#strings.get(name) ?? [first.slice(1, -1)];
@@ -59,16 +59,16 @@ class BlockText {
   }
 
   /** Yields its JSON, in parts. */
-  *parts(): Generator<string> {
+  *writeJsonParts(): Generator<string> {
     if (this.#citations.length > 0) {
       const cited = this.#members.get('citations') ?? '';
-      const all = [...(cited.startsWith('[') ? splitItems(cited) : []), ...this.#citations];
+      const all = [...(cited.startsWith('[') ? splitArrayItems(cited) : []), ...this.#citations];
       this.#members.set('citations', `[${all.join(',')}]`);
     }
-    const input = parseOrUndefined(`"${this.#input.join('')}"`);
+    const input = parseJsonOrUndefined(`"${this.#input.join('')}"`);
     // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
-    if (typeof input === 'string' && parseOrUndefined(input) !== undefined) this.#members.set('input', input);
-    yield* toObjectParts(this.#members, (name, value) => {
+    if (typeof input === 'string' && parseJsonOrUndefined(input) !== undefined) this.#members.set('input', input);
+    yield* writeObjectJsonParts(this.#members, (name, value) => {
       const strings = this.#strings.get(name);
       return strings ? ['"', ...strings, '"'] : [value];
     });
@@ -79,16 +79,16 @@ class BlockText {
  * Puts a message together from the events of its stream: the same JSON as the API's own whole answer. All of it stays text, so
  * that each number, escape and tool input stays as it was written.
  */
-export class WholeMessage {
+export class StreamedMessageJson {
   /** Whether `message_stop` or an `error` has come. */
   hasEnded = false;
   /** The data of an `error` event. */
   error: string | undefined;
-  readonly #frames = new FrameReader();
-  #message: JsonMembers | undefined;
+  readonly #frames = new SseEventReader();
+  #message: JsonTextsByKey | undefined;
   readonly #hasFinalDelta = new ReportedUsage();
   /** By the text of their index, in the order of their starts. */
-  readonly #blocks = new Map<string, BlockText>();
+  readonly #blocks = new Map<string, ContentBlockJson>();
   /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */
   #head = '';
   #currentStrings: string[] = [];
@@ -100,36 +100,36 @@ export class WholeMessage {
    *
    * @throws SyntaxError for data that is not JSON
    */
-  push(piece: Uint8Array): void {
-    this.#frames.scan(piece, (text, start, end) => {
-      if (!this.#pushSimilarDelta(text, start, end)) this.#dispatch(parseFrame(text, start, end));
+  addPiece(piece: Uint8Array): void {
+    this.#frames.scanCompletedEvents(piece, (text, start, end) => {
+      if (!this.#pushSimilarDelta(text, start, end)) this.#applyEvent(parseSseEvent(text, start, end));
       return this.hasEnded ? undefined : end + 2;
     });
-    this.#endRun();
+    this.#joinSimilarDeltas();
   }
 
   /** Takes an event at the end of the stream that lacks only its empty line. */
-  end(): void {
-    if (!this.hasEnded) this.#dispatch(this.#frames.unfinishedFrame);
+  endStream(): void {
+    if (!this.hasEnded) this.#applyEvent(this.#frames.unterminatedLastEvent);
   }
 
   /** Whether it is a message, and has come to its end. */
-  get isWhole(): boolean {
+  get isComplete(): boolean {
     return this.hasEnded && this.#message?.get('type') === '"message"';
   }
 
   /** Yields the JSON of the message, in parts. It is valid, since all that came was. */
-  *parts(): Generator<string> {
+  *writeJsonParts(): Generator<string> {
     const message = this.#message ?? new Map<string, string>();
     if (!message.has('content')) message.set('content', '[]');
-    yield* toObjectParts(message, (name, value) => (name === 'content' ? this.#content() : [value]));
+    yield* writeObjectJsonParts(message, (name, value) => (name === 'content' ? this.#writeContentParts() : [value]));
   }
 
-  *#content(): Generator<string> {
+  *#writeContentParts(): Generator<string> {
     let before = '[';
     for (const block of this.#blocks.values()) {
       yield before;
-      yield* block.parts();
+      yield* block.writeJsonParts();
       before = ',';
     }
     yield before === '[' ? '[]' : ']';
@@ -141,13 +141,13 @@ export class WholeMessage {
     if (head === '' || !text.startsWith(head, start)) return false;
     const from = start + head.length;
     const to = findStringEnd(text, from - 1);
-    if (!isDeltaTail(text, to, end)) return false;
+    if (!isEndOfDeltaJson(text, to, end)) return false;
     this.#similarStrings.push(text.slice(from, to - 1));
     return true;
   }
 
   /** Checks the strings of similar deltas, and joins them, so that the text of the piece does not stay because of them. */
-  #endRun(): void {
+  #joinSimilarDeltas(): void {
     if (this.#similarStrings.length === 0) return;
     const joined = this.#similarStrings.join('');
     this.#similarStrings = [];
@@ -155,12 +155,12 @@ export class WholeMessage {
     this.#currentStrings.push(joined);
   }
 
-  #dispatch(frame: Frame | undefined): void {
+  #applyEvent(frame: SseEvent | undefined): void {
     if (!frame) return;
     const { data, text } = frame;
-    const event = frame.event || typeOfData(data);
+    const event = frame.event || parseEventTypeFromData(data);
     if (event === '' || event === 'ping') return;
-    this.#endRun();
+    this.#joinSimilarDeltas();
     this.#head = '';
     if (event === 'error') this.error = data;
     // Its members are found in its text, where not every fault would show.
@@ -168,15 +168,15 @@ export class WholeMessage {
     if (event === 'error' || event === 'message_stop') this.hasEnded = true;
     else if (event === 'message_start') {
       this.#message = parseMemberTexts(parseMemberTexts(data).get('message') ?? '');
-      this.#hasFinalDelta.add(parseOrUndefined(this.#message.get('usage') ?? ''));
-    } else if (event === 'content_block_start') this.#start(parseMemberTexts(data));
+      this.#hasFinalDelta.addReport(parseJsonOrUndefined(this.#message.get('usage') ?? ''));
+    } else if (event === 'content_block_start') this.#startMessage(parseMemberTexts(data));
     else if (event === 'content_block_delta') this.#applyDelta(parseMemberTexts(data), text);
     else if (event === 'message_delta') this.#applyMessageDelta(parseMemberTexts(data));
   }
 
-  #start(event: JsonMembers): void {
+  #startMessage(event: JsonTextsByKey): void {
     const members = parseMemberTexts(event.get('content_block') ?? '');
-    this.#blocks.set(event.get('index') ?? '', new BlockText(members));
+    this.#blocks.set(event.get('index') ?? '', new ContentBlockJson(members));
     if (members.get('type') !== '"fallback"') return;
     this.#hasFinalDelta.startNextModel();
     // The model that steps in inside the API writes the rest of the answer.
@@ -185,20 +185,20 @@ export class WholeMessage {
   }
 
   /** @param text the event as it came, if the next one may have the same form */
-  #applyDelta(event: JsonMembers, text: string | undefined): void {
+  #applyDelta(event: JsonTextsByKey, text: string | undefined): void {
     const delta = parseMemberTexts(event.get('delta') ?? '');
-    const list = this.#blocks.get(event.get('index') ?? '')?.add(delta);
+    const list = this.#blocks.get(event.get('index') ?? '')?.applyDelta(delta);
     if (!list || !text?.startsWith(DELTA_LINES)) return;
     const [name, string = ''] = [...delta].at(-1) ?? [];
     if (name === 'type') return;
     const at = text.lastIndexOf(string);
-    if (!isString(string) || !isDeltaTail(text, at + string.length, text.length - 2)) return;
+    if (!isString(string) || !isEndOfDeltaJson(text, at + string.length, text.length - 2)) return;
     this.#head = text.slice(0, at + 1);
     this.#currentStrings = list;
   }
 
   /** Merges a `message_delta`. Skips nulls, because it lacks much of what `message_start` has; its `delta` ends the message. */
-  #applyMessageDelta(event: JsonMembers): void {
+  #applyMessageDelta(event: JsonTextsByKey): void {
     const message = this.#message;
     if (!message) return;
     for (const [name, value] of event) {
@@ -206,7 +206,7 @@ export class WholeMessage {
         for (const [key, text] of parseMemberTexts(value))
           if (key !== 'container' || text !== 'null') message.set(key, text);
       } else if (name === 'usage') {
-        const all: Json = { ...this.#hasFinalDelta.add(parseOrUndefined(value)) };
+        const all: JsonObject = { ...this.#hasFinalDelta.addReport(parseJsonOrUndefined(value)) };
         const texts = [...parseMemberTexts(value)].filter(([, text]) => text !== 'null');
         // A count of an earlier event may hold.
         const isKept = ([key, text]: [string, string]) =>
@@ -221,14 +221,14 @@ function isString(json: string): boolean {
   return json.startsWith('"');
 }
 
-function isDeltaTail(text: string, at: number, end: number): boolean {
+function isEndOfDeltaJson(text: string, at: number, end: number): boolean {
   DELTA_TAIL.lastIndex = at;
   return DELTA_TAIL.test(text) && DELTA_TAIL.lastIndex === end;
 }
 
 /** Yields the JSON of an object, in parts. @param partsOf returns the parts of a member's value */
-function* toObjectParts(
-  members: JsonMembers,
+function* writeObjectJsonParts(
+  members: JsonTextsByKey,
   partsOf: (name: string, value: string) => Iterable<string>,
 ): Generator<string> {
   let before = '{';

@@ -3,7 +3,7 @@
 import type { Identity } from '../auth/identity/caller.ts';
 import * as z from '../kit/http/zod.ts';
 import { editJson } from '../kit/json/edit.ts';
-import type { Json } from '../kit/json/object.ts';
+import type { JsonObject } from '../kit/json/object.ts';
 import { agentName } from './setting-schemas.ts';
 
 const FORM = 'must be {"model": …, "max_tokens": …, "system": …}, or {"agent": …} by itself';
@@ -37,7 +37,7 @@ export interface MessageDefaults {
 export function getMessageDefaults(
   { only }: Pick<Identity, 'only'>,
   settings: { MESSAGE_DEFAULTS?: MessageDefaults | undefined },
-  { isShort, body }: { isShort: boolean; body: Json },
+  { isShort, body }: { isShort: boolean; body: JsonObject },
 ): MessageDefaults | undefined {
   const { MESSAGE_DEFAULTS: defaults } = settings;
   if (!isShort || only || !defaults) return undefined;
@@ -50,7 +50,7 @@ export function getMessageDefaults(
  * @param names the members that may be added
  * @returns the same text and JSON if it lacks none
  */
-export function applyMessageDefaults<Body extends { text: string; json: Json }>(
+export function applyMessageDefaults<Body extends { text: string; json: JsonObject }>(
   body: Body,
   defaults: MessageDefaults,
   names: readonly (keyof MessageDefaults)[],
@@ -63,7 +63,7 @@ export function applyMessageDefaults<Body extends { text: string; json: Json }>(
 }
 
 /** @returns the error message for a request without a model. @param model an id from the table of models */
-export function modelRequiredMessage(model: string | undefined): string {
+export function createModelRequiredMessage(model: string | undefined): string {
   const example = model === undefined ? '' : `, such as "${model}"`;
   return `model: Field required. Send a model${example}, or the name of an \`agent\`. The operator can set defaults for POST /messages with MESSAGE_DEFAULTS.`;
 }

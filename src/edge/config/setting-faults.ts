@@ -1,14 +1,14 @@
-import { type ApiError, misconfiguredError } from '../kit/http/errors.ts';
+import { type ApiError, createMisconfiguredError } from '../kit/http/errors.ts';
 import { findDeliverUrlFault } from '../kit/http/headers/hosts.ts';
 import type * as z from '../kit/http/zod.ts';
 
 /** @returns what is wrong with a setting or a table, with the path of each fault. */
-export function faultsOf({ issues }: Pick<z.core.$ZodError, 'issues'>): string {
+export function describeSchemaFaults({ issues }: Pick<z.core.$ZodError, 'issues'>): string {
   return [...new Set(issues.map(({ path, message }) => `${path.join('.')} (${message})`))].join('; ');
 }
 
-export function malformedSettingsError(faults: string): ApiError {
-  return misconfiguredError(`This deployment has malformed settings: ${faults}.`);
+export function createMalformedSettingsError(faults: string): ApiError {
+  return createMisconfiguredError(`This deployment has malformed settings: ${faults}.`);
 }
 
 /** @throws ApiError 500 that names a setting with which deliveries would fail */
@@ -20,8 +20,8 @@ export function checkDelivery(
 ): void {
   if (typeof url !== 'string') return;
   const fault = findDeliverUrlFault(url, development);
-  if (fault !== undefined) throw malformedSettingsError(`${name} (${fault})`);
+  if (fault !== undefined) throw createMalformedSettingsError(`${name} (${fault})`);
   if (settings.DELIVERY_SIGNING_SECRET === undefined) {
-    throw misconfiguredError(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
+    throw createMisconfiguredError(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
   }
 }

@@ -4,7 +4,7 @@ import { parseCommaList } from '../kit/http/headers/comma-list.ts';
 import { isOrigin } from '../kit/http/headers/hosts.ts';
 import * as z from '../kit/http/zod.ts';
 
-export const countSetting = (fallback: number, min = 0, max = Number.MAX_SAFE_INTEGER) =>
+export const createCountSettingSchema = (fallback: number, min = 0, max = Number.MAX_SAFE_INTEGER) =>
   z._default(
     z.coerce.number('must be a number').check(z.int('must be a whole number'), z.gte(min), z.lte(max)),
     fallback,
@@ -23,7 +23,7 @@ const parsedText = z.pipe(
     }
   }),
 );
-export const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
+export const createJsonSettingSchema = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
 
 export const commaListSetting = z.pipe(z.string(), z.transform(parseCommaList));
 const origin = z.string().check(
@@ -37,14 +37,14 @@ export const origins = z.pipe(commaListSetting, z.array(origin));
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
 /** @param kind such as `an agent` */
-const nameSetting = (kind: string) =>
+const createNameSettingSchema = (kind: string) =>
   z
     .string()
     .check(
       z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, `must be the name of ${kind}, or name@version`),
     );
-export const agentName = nameSetting('an agent');
-export const classifierName = nameSetting('a classifier');
+export const agentName = createNameSettingSchema('an agent');
+export const classifierName = createNameSettingSchema('a classifier');
 
 export const senderSecrets = z.pipe(
   commaListSetting,
@@ -56,10 +56,10 @@ export const standardSecret = z.string().check(
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );
 export const standardSecrets = z.pipe(commaListSetting, z.array(standardSecret));
-const urlSetting = (fault: string) =>
+const createUrlSettingSchema = (fault: string) =>
   z.string().check(
     z.trim(),
     z.refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ''), fault),
   );
-export const anyHttpUrl = urlSetting('must be an http or https URL');
-export const httpUrl = urlSetting('must be an https URL');
+export const anyHttpUrl = createUrlSettingSchema('must be an http or https URL');
+export const httpUrl = createUrlSettingSchema('must be an https URL');

@@ -1,24 +1,24 @@
-import { isGroup } from '../auth/identity/identity.ts';
+import { isGroupName } from '../auth/identity/identity.ts';
 import { onlySchema } from '../auth/identity/only.ts';
 import { type ModelOverride, ModelTable } from '../claude/models/models.ts';
 import { type Prices, priceTable } from '../claude/models/price-settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { misconfiguredError } from '../kit/http/errors.ts';
-import { findDeliverUrlFault, isHost, isLoopback } from '../kit/http/headers/hosts.ts';
-import { mayBeForwarded } from '../kit/http/headers/not-forwarded.ts';
-import { logWarning } from '../kit/http/log.ts';
+import { createMisconfiguredError } from '../kit/http/errors.ts';
+import { findDeliverUrlFault, isLoopback, isUrlHost } from '../kit/http/headers/hosts.ts';
+import { canHeaderBeForwarded } from '../kit/http/headers/not-forwarded.ts';
+import { logSettingsWarning } from '../kit/http/log.ts';
 import * as z from '../kit/http/zod.ts';
 import { findMissingBindings } from '../kit/plugins/needed-bindings.ts';
-import { contributions, memoizeByPlugins } from '../kit/plugins/plugins.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import { limitsSchema, poolLimitsSchema } from '../money/budget/limits.schema.ts';
 import { messageDefaults } from './message-defaults.ts';
-import { checkDelivery, faultsOf, malformedSettingsError } from './setting-faults.ts';
+import { checkDelivery, createMalformedSettingsError, describeSchemaFaults } from './setting-faults.ts';
 import {
   anyHttpUrl,
   commaListSetting,
-  countSetting,
+  createCountSettingSchema,
+  createJsonSettingSchema,
   httpUrl,
-  jsonSetting,
   MAX_DAYS,
   origins,
   secret,
@@ -29,7 +29,7 @@ import { visitorsSchema } from './visitors.ts';
 
 const hosts = z.pipe(
   commaListSetting,
-  z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
+  z.array(z.string().check(z.refine(isUrlHost, 'must be hosts such as hooks.example.com, separated by commas'))),
 );
 
 /** Where the Claude API is. */
@@ -37,11 +37,11 @@ export const CLAUDE_API = 'https://api.anthropic.com';
 
 /** Every setting of the core: its meaning, its form and its default. */
 export const settingsSchema = z.object({
-  ANTHROPIC_API_KEY: z.optionalField(
+  ANTHROPIC_API_KEY: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'Secret. The key for the Claude API. Callers never see it.',
   ),
-  ANTHROPIC_BASE_URL: z.withDescription(
+  ANTHROPIC_BASE_URL: z.addDescription(
     z._default(
       z.pipe(
         anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
@@ -52,187 +52,202 @@ export const settingsSchema = z.object({
     ),
     'The address of the Claude API, or of a gateway in front of it.',
   ),
-  UPSTREAM: z.optionalField(
+  UPSTREAM: z.createOptionalField(
     z.enum(['anthropic', 'simulator']),
     '`anthropic` or `simulator`. In development without a key, the default is `simulator`. A deployment rejects `simulator`.',
   ),
-  UPSTREAMS: z.withDescription(
+  UPSTREAMS: z.addDescription(
     z._default(
-      jsonSetting(
+      createJsonSettingSchema(
         z.array(z.looseObject({}, 'must be objects such as {"name":"east","kind":"bedrock"}')).check(z.maxLength(20)),
       ),
       [],
     ),
     'JSON: the upstreams, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
   ),
-  ALLOWED_ORIGINS: z.withDescription(
+  ALLOWED_ORIGINS: z.addDescription(
     z._default(origins, []),
     'Origins of web pages and apps that may call, separated by commas: `https://app.example.com`, `capacitor://localhost`. `*` allows all.',
   ),
-  MAX_BODY_BYTES: z.withDescription(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
-  MAX_BATCH_BYTES: z.withDescription(
-    countSetting(100_000_000, 1, 256 * 1024 * 1024),
+  MAX_BODY_BYTES: z.addDescription(createCountSettingSchema(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
+  MAX_BATCH_BYTES: z.addDescription(
+    createCountSettingSchema(100_000_000, 1, 256 * 1024 * 1024),
     'Largest body of a batch, in bytes. Including the texts of its prefixes, it can have 256 MB.',
   ),
-  MAX_FILE_BYTES: z.withDescription(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
-  FORWARD_HEADERS: z.withDescription(
+  MAX_FILE_BYTES: z.addDescription(
+    createCountSettingSchema(100_000_000, 1),
+    'Largest file that may be uploaded, in bytes.',
+  ),
+  FORWARD_HEADERS: z.addDescription(
     z._default(
       z.pipe(
         commaListSetting,
         z.array(
           z
             .string()
-            .check(z.toLowerCase(), z.refine(mayBeForwarded, 'must be headers that may go up, such as helicone-*')),
+            .check(
+              z.toLowerCase(),
+              z.refine(canHeaderBeForwarded, 'must be headers that may go up, such as helicone-*'),
+            ),
         ),
       ),
       [],
     ),
     'Additional headers of callers that are forwarded: `helicone-*`, `anthropic-workspace-id`, …',
   ),
-  UPSTREAM_USER_ID: z.optionalField(
+  UPSTREAM_USER_ID: z.createOptionalField(
     z.enum(['account']),
     '`account` sets `metadata.user_id` of each forwarded request to a hash of the account.',
   ),
-  UPSTREAM_MAX_RETRIES: z.withDescription(
-    countSetting(2),
+  UPSTREAM_MAX_RETRIES: z.addDescription(
+    createCountSettingSchema(2),
     'Maximum number of retries if a request fails before the first byte of its response.',
   ),
-  UPSTREAM_TIMEOUT_MS: z.withDescription(
-    countSetting(600_000, 1),
+  UPSTREAM_TIMEOUT_MS: z.addDescription(
+    createCountSettingSchema(600_000, 1),
     'Milliseconds to wait for the headers of a response, including retries.',
   ),
-  STREAM_HEADERS_MS: z.withDescription(
-    countSetting(300_000, 1),
+  STREAM_HEADERS_MS: z.addDescription(
+    createCountSettingSchema(300_000, 1),
     'Milliseconds to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
   ),
-  STREAM_IDLE_MS: z.withDescription(
-    countSetting(120_000, 1),
+  STREAM_IDLE_MS: z.addDescription(
+    createCountSettingSchema(120_000, 1),
     'Milliseconds of silence after which a response counts as cut off.',
   ),
-  HOLD_WAIT_MS: z.withDescription(
-    countSetting(30_000),
+  HOLD_WAIT_MS: z.addDescription(
+    createCountSettingSchema(30_000),
     'Milliseconds that a request waits while only the holds of other requests are in the way. 0: it is rejected at once.',
   ),
-  MODEL_ALIASES: z.withDescription(
-    z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
+  MODEL_ALIASES: z.addDescription(
+    z._default(createJsonSettingSchema(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: custom names → model ids.',
   ),
-  MESSAGE_DEFAULTS: z.optionalField(
-    jsonSetting(messageDefaults),
+  MESSAGE_DEFAULTS: z.createOptionalField(
+    createJsonSettingSchema(messageDefaults),
     'JSON: default parameters of `POST /messages`: `{"model": …, "max_tokens": …, "system": …}`, or `{"agent": …}`.',
   ),
-  PRICES: z.withDescription(
-    z._default(jsonSetting(priceTable), {}),
+  PRICES: z.addDescription(
+    z._default(createJsonSettingSchema(priceTable), {}),
     'JSON: prices and features of models. They override or extend the built-in table.',
   ),
-  SIGNING_SECRET: z.optionalField(
+  SIGNING_SECRET: z.createOptionalField(
     secret,
     'Secret. Signs the tokens that this deployment issues; at least 32 characters.',
   ),
-  SIGNING_SECRET_PREVIOUS: z.optionalField(
+  SIGNING_SECRET_PREVIOUS: z.createOptionalField(
     secret,
     'Secret. The previous signing secret. Its tokens stay valid while you rotate.',
   ),
-  CREDENTIALS: z.optionalField(
+  CREDENTIALS: z.createOptionalField(
     z.enum(['required']),
     '`required`: a development server checks credentials and origins, as a deployment always does.',
   ),
-  JWKS_URL: z.optionalField(
+  JWKS_URL: z.createOptionalField(
     anyHttpUrl,
     'Address of your identity provider’s keys. Requires the next two settings, and a limit in USD in `DEFAULT_LIMITS`.',
   ),
-  JWT_ISSUER: z.optionalField(z.string(), 'The `iss` of the provider’s tokens.'),
-  JWT_AUDIENCE: z.optionalField(z.string(), 'The `aud` of the provider’s tokens.'),
-  JWT_ADMIN: z.withDescription(
+  JWT_ISSUER: z.createOptionalField(z.string(), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.createOptionalField(z.string(), 'The `aud` of the provider’s tokens.'),
+  JWT_ADMIN: z.addDescription(
     z._default(z.enum(['true', 'false']), 'false'),
     '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant it at the provider can create admins.',
   ),
-  JWT_GROUP_CLAIM: z.optionalField(
+  JWT_GROUP_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'The claim of a provider’s token that names its account’s group. A group that an admin has set takes precedence.',
   ),
-  JWT_GROUP_ORDER: z.withDescription(
+  JWT_GROUP_ORDER: z.addDescription(
     z._default(commaListSetting, []),
     'Groups, separated by commas. If a token names several, the first in this list applies.',
   ),
-  JWT_GROUP_DEFAULT: z.optionalField(
-    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
+  JWT_GROUP_DEFAULT: z.createOptionalField(
+    z.custom<string>(isGroupName, 'must be 1 to 128 characters'),
     'The group of a provider’s token without the claim. Without this setting, such a token has no group, and `/health` warns.',
   ),
-  JWT_ONLY_CLAIM: z.optionalField(
+  JWT_ONLY_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'The claim of a provider’s token that names its agents, as a list or separated by spaces. All tokens of the provider are then restricted tokens.',
   ),
-  JWT_ONLY: z.optionalField(
-    jsonSetting(onlySchema),
+  JWT_ONLY: z.createOptionalField(
+    createJsonSettingSchema(onlySchema),
     'JSON: the restrictions of a provider’s token without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all tokens of the provider.',
   ),
-  VISITORS: z.optionalField(
-    jsonSetting(visitorsSchema),
+  VISITORS: z.createOptionalField(
+    createJsonSettingSchema(visitorsSchema),
     'JSON: the restrictions and limits of visitors without a login: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
   ),
-  TURNSTILE_SECRET: z.optionalField(
+  TURNSTILE_SECRET: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'Secret. The secret of the Turnstile widget on the pages of visitors.',
   ),
-  TURNSTILE_VERIFY_URL: z.withDescription(
+  TURNSTILE_VERIFY_URL: z.addDescription(
     z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
     'Address at which Turnstile responses are verified. Change it only in tests.',
   ),
-  DEFAULT_LIMITS: z.withDescription(
-    z._default(jsonSetting(limitsSchema), {}),
+  DEFAULT_LIMITS: z.addDescription(
+    z._default(createJsonSettingSchema(limitsSchema), {}),
     'JSON: the limits of accounts without their own limits.',
   ),
-  DEPLOYMENT_LIMITS: z.optionalField(
-    jsonSetting(poolLimitsSchema),
+  DEPLOYMENT_LIMITS: z.createOptionalField(
+    createJsonSettingSchema(poolLimitsSchema),
     'JSON: limits in USD for all accounts together. With `{}`, an admin can set them later.',
   ),
-  READS_PER_MINUTE: z.withDescription(
-    countSetting(600, 1),
+  READS_PER_MINUTE: z.addDescription(
+    createCountSettingSchema(600, 1),
     'How many requests that call no model an account can send in a minute. Requests with the scope `admin` are not counted.',
   ),
-  BOUND_READS_PER_MINUTE: z.withDescription(
-    countSetting(120, 1),
+  BOUND_READS_PER_MINUTE: z.addDescription(
+    createCountSettingSchema(120, 1),
     'The same limit for the restricted tokens of an account, and for a visitor.',
   ),
-  RETENTION_DAYS: z.withDescription(
-    countSetting(30, 1, MAX_DAYS),
+  RETENTION_DAYS: z.addDescription(
+    createCountSettingSchema(30, 1, MAX_DAYS),
     'Days for which the ledger stores requests. Also applies to conversations without `retention_seconds`.',
   ),
-  JURISDICTION: z.optionalField(
+  JURISDICTION: z.createOptionalField(
     z.enum(['eu', 'us']),
     'Where objects are stored: `eu` or `us`. It is part of every object’s id, so choose it before the first deploy.',
   ),
-  DELIVER_HOSTS: z.withDescription(
+  DELIVER_HOSTS: z.addDescription(
     z._default(hosts, []),
     'Additional hosts to which results can be delivered, separated by commas.',
   ),
-  ALERT_URL: z.optionalField(httpUrl, 'Address for signed alerts. Without it, alerts are only listed.'),
-  BATCH_DELIVER_URL: z.optionalField(httpUrl, 'Address for the event at the end of a batch without a `deliver_url`.'),
-  TURN_DELIVER_URL: z.optionalField(
+  ALERT_URL: z.createOptionalField(httpUrl, 'Address for signed alerts. Without it, alerts are only listed.'),
+  BATCH_DELIVER_URL: z.createOptionalField(
+    httpUrl,
+    'Address for the event at the end of a batch without a `deliver_url`.',
+  ),
+  TURN_DELIVER_URL: z.createOptionalField(
     httpUrl,
     'Address for events of background turns and of calls that wait for approval, if the request has no `deliver_url`.',
   ),
-  DELIVERY_SIGNING_SECRET: z.optionalField(
+  DELIVERY_SIGNING_SECRET: z.createOptionalField(
     standardSecret,
     'Secret. Signs deliveries according to Standard Webhooks: `whsec_…`.',
   ),
-  TOOL_HOSTS: z.withDescription(
+  TOOL_HOSTS: z.addDescription(
     z._default(hosts, []),
     'Hosts of tools that Sluice calls (`run`), separated by commas. Include the port if it is not 443.',
   ),
-  TOOL_SIGNING_SECRET: z.optionalField(
+  TOOL_SIGNING_SECRET: z.createOptionalField(
     standardSecret,
     'Secret. Signs the calls of these tools according to Standard Webhooks: `whsec_…`. Without it, Sluice calls only MCP servers.',
   ),
-  SIMULATOR_TTFT_MS: z.withDescription(countSetting(300), 'Milliseconds until the simulator’s first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: z.withDescription(countSetting(80), 'Speed of the simulator’s responses. 0: no delay.'),
-  SIMULATOR_BATCH_MS: z.withDescription(countSetting(5000), 'Duration of a batch at the simulator, in milliseconds.'),
+  SIMULATOR_TTFT_MS: z.addDescription(createCountSettingSchema(300), 'Milliseconds until the simulator’s first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.addDescription(
+    createCountSettingSchema(80),
+    'Speed of the simulator’s responses. 0: no delay.',
+  ),
+  SIMULATOR_BATCH_MS: z.addDescription(
+    createCountSettingSchema(5000),
+    'Duration of a batch at the simulator, in milliseconds.',
+  ),
 });
 
 /** Every setting of a deployment by its name, those of plugins behind the core's. The table of the guide is compared with this. */
-export const settingsShape = memoizeByPlugins((): Readonly<Record<string, z.ZodMiniType>> => {
-  return Object.assign({}, settingsSchema.shape, ...contributions('settings').map(({ schema }) => schema?.shape));
+export const settingsShape = memoizeFromPlugins((): Readonly<Record<string, z.ZodMiniType>> => {
+  return Object.assign({}, settingsSchema.shape, ...getPluginMembers('settings').map(({ schema }) => schema?.shape));
 });
 
 /** The settings of a deployment, parsed. Plugins read their own of what was given. */
@@ -276,9 +291,9 @@ let sharedPrices: Prices | undefined;
  *
  * @throws Error for a malformed table, and for a second table that differs from the first
  */
-export function addPrices(prices: Prices): void {
+export function addWorkerPrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
-  if (error) throw new Error(`prices: ${faultsOf(error)}`);
+  if (error) throw new Error(`prices: ${describeSchemaFaults(error)}`);
   if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
     throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
   }
@@ -289,7 +304,7 @@ export function addPrices(prices: Prices): void {
 let isDevelopment = false;
 
 /** Makes this a development server: it answers its own machine without a credential. `development.ts` alone calls it. */
-export function enableDevelopment(): void {
+export function enableDevelopmentMode(): void {
   isDevelopment = true;
 }
 
@@ -299,10 +314,10 @@ export function enableDevelopment(): void {
  * @param development whether they are those of a development server; default: as this Worker was built
  * @throws ApiError 500 that names each malformed setting, never its value
  */
-export function settingsOf(env: Record<string, unknown>, development = isDevelopment): Settings {
+export function parseSettingsOnce(env: Record<string, unknown>, development = isDevelopment): Settings {
   return getOrCreate(parsedSettings, env, () => {
     const settings = parseSettings(env, development);
-    [...findMissingBindings(env), ...findUnusedSettings(env)].map(logWarning);
+    [...findMissingBindings(env), ...findUnusedSettings(env)].map(logSettingsWarning);
     return settings;
   });
 }
@@ -315,28 +330,28 @@ export function settingsOf(env: Record<string, unknown>, development = isDevelop
  */
 export function parseSettings(env: Record<string, unknown>, development = isDevelopment): Settings {
   const vars = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ''));
-  const plugins = contributions('settings');
+  const plugins = getPluginMembers('settings');
   const { data: core, error } = settingsSchema.safeParse(vars);
   const faults = plugins.flatMap(({ schema }) => schema?.safeParse(vars).error?.issues ?? []);
   if (!core || faults.length > 0)
-    throw malformedSettingsError(faultsOf({ issues: [...(error?.issues ?? []), ...faults] }));
+    throw createMalformedSettingsError(describeSchemaFaults({ issues: [...(error?.issues ?? []), ...faults] }));
   if (core.UPSTREAM === 'simulator' && !development) {
-    throw misconfiguredError('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
+    throw createMisconfiguredError('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
   if (core.UPSTREAM === 'simulator' && core.UPSTREAMS.length > 0) {
-    throw misconfiguredError('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
+    throw createMisconfiguredError('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
   }
   const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = core;
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
-    throw misconfiguredError('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+    throw createMisconfiguredError('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
   }
   const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
   if (JWKS_URL !== undefined && !isCapped) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
     );
   }
-  if (!development) checkAddresses(core);
+  if (!development) rejectUnencryptedAddresses(core);
   for (const name of ['ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL'] as const) {
     checkDelivery(name, core[name], core, development);
   }
@@ -372,10 +387,10 @@ export function isUpstreamKey(name: string): boolean {
  *
  * @throws ApiError 500 that names the setting
  */
-function checkAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
+function rejectUnencryptedAddresses({ ANTHROPIC_BASE_URL, JWKS_URL }: z.output<typeof settingsSchema>): void {
   if (!ANTHROPIC_BASE_URL.startsWith('https:') && !isLoopback(ANTHROPIC_BASE_URL)) {
-    throw malformedSettingsError('ANTHROPIC_BASE_URL (must be an https URL)');
+    throw createMalformedSettingsError('ANTHROPIC_BASE_URL (must be an https URL)');
   }
   const fault = JWKS_URL === undefined || isLoopback(JWKS_URL) ? undefined : findDeliverUrlFault(JWKS_URL, false);
-  if (fault !== undefined) throw malformedSettingsError(`JWKS_URL (${fault})`);
+  if (fault !== undefined) throw createMalformedSettingsError(`JWKS_URL (${fault})`);
 }

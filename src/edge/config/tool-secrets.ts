@@ -1,8 +1,8 @@
-import { isHost } from '../kit/http/headers/hosts.ts';
+import { isUrlHost } from '../kit/http/headers/hosts.ts';
 import { registerSecrets } from '../kit/http/secrets.ts';
 import * as z from '../kit/http/zod.ts';
 import { memoizeBySettings } from './memoize-by-settings.ts';
-import { malformedSettingsError } from './setting-faults.ts';
+import { createMalformedSettingsError } from './setting-faults.ts';
 import type { Settings } from './settings.ts';
 
 const TOOL_SECRET_SETTING = /^TOOL_SECRET_([A-Z0-9_]+)$/;
@@ -36,10 +36,10 @@ export const toolSecretsOf = memoizeBySettings(({ vars, development }: SecretSet
     const name = TOOL_SECRET_SETTING.exec(setting)?.[1];
     if (name === undefined || typeof text !== 'string') continue;
     const [, host = '', value = ''] = /^([^=]+)=([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)$/.exec(text) ?? [];
-    if (!isHost(host))
-      throw malformedSettingsError(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
+    if (!isUrlHost(host))
+      throw createMalformedSettingsError(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
     if (!development && stripAuthScheme(value).length < MIN_SECRET_CHARACTERS) {
-      throw malformedSettingsError(
+      throw createMalformedSettingsError(
         `${setting} (its value must have at least ${MIN_SECRET_CHARACTERS} characters, without Bearer)`,
       );
     }

@@ -1,6 +1,6 @@
 /** The setting VISITORS: what people without a login may do. Their tokens and their limits are the core's. */
 
-import { isGroup } from '../auth/identity/identity.ts';
+import { isGroupName } from '../auth/identity/identity.ts';
 import { onlySchema } from '../auth/identity/only.ts';
 import { DAY_MS } from '../kit/async/durations.ts';
 import * as z from '../kit/http/zod.ts';
@@ -18,7 +18,7 @@ export const visitorsSchema = z.strictObject({
   ),
   limits: z._default(limitsSchema, {}),
   /** The group whose pool pays for all of them. */
-  group: z._default(z.custom<string>(isGroup, 'must be 1 to 128 characters'), 'visitors'),
+  group: z._default(z.custom<string>(isGroupName, 'must be 1 to 128 characters'), 'visitors'),
   /** The limits of that pool, unless an admin has set others. */
   pool: poolLimitsSchema.check(
     z.refine((limits) => Object.keys(limits).some((name) => name.startsWith('usd_')), {

@@ -2,7 +2,7 @@
 const OVERDUE_MS = 60_000;
 
 /** The only alarm of an object. It is set to the earliest time that a part of the object needs. */
-export class Alarm {
+export class DurableObjectAlarm {
   readonly #storage: DurableObjectStorage;
   readonly #now: () => number;
   readonly #abort: (thrown: unknown) => void;
@@ -28,10 +28,10 @@ export class Alarm {
    * Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. A time that was lost is set again:
    * otherwise nothing that is due would ever be done.
    */
-  async load(): Promise<void> {
+  async loadAlarmTime(): Promise<void> {
     const at = await this.#storage.getAlarm();
     this.#dueAt = at;
-    if (at !== null && at < this.#now() - OVERDUE_MS) this.watch(at);
+    if (at !== null && at < this.#now() - OVERDUE_MS) this.scheduleWatchAt(at);
     else this.#scheduledAt = at;
   }
 
@@ -54,27 +54,27 @@ export class Alarm {
    * @param time milliseconds since 1970
    * @param grain replaces the object's own grain, for work that must not wait so long
    */
-  schedule(time: number, grain = this.#grain): void {
+  scheduleAt(time: number, grain = this.#grain): void {
     const at = Math.ceil(time / grain) * grain;
     if (this.#dueAt === null || at < this.#dueAt) this.#dueAt = at;
-    this.watch(at);
+    this.scheduleWatchAt(at);
   }
 
   /** Sets the alarm as `wakeFor` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
-  watch(time: number): void {
+  scheduleWatchAt(time: number): void {
     // While an alarm is answered, one for the same millisecond may be lost.
     const at = Math.max(time, this.#now() + 1);
     if (this.#scheduledAt !== null && this.#scheduledAt <= at) return;
-    this.#set(at);
+    this.#setAlarmTo(at);
   }
 
   /** Sets the alarm back to the earliest time at which something is due. Call it when nothing needs the watch any more. */
   endWatch(): void {
     if (this.#scheduledAt === null || this.#dueAt === null || this.#scheduledAt >= this.#dueAt) return;
-    this.#set(this.#dueAt);
+    this.#setAlarmTo(this.#dueAt);
   }
 
-  #set(at: number): void {
+  #setAlarmTo(at: number): void {
     this.#scheduledAt = at;
     this.#storage.setAlarm(at).catch(this.#abort);
   }

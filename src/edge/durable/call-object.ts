@@ -1,8 +1,8 @@
 import { pause } from '../kit/async/pause.ts';
-import { ApiError, DISK_FULL_MESSAGE, isDiskFullMessage, retryAfterHeader } from '../kit/http/errors.ts';
+import { ApiError, createRetryAfterHeader, DISK_FULL_MESSAGE, isDiskFullMessage } from '../kit/http/errors.ts';
 
 /** An object's methods as others call them. (The platform's own type splits promises of unions.) */
-export type Remote<T> = {
+export type RemoteMethods<T> = {
   [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
     ? (...args: Args) => Promise<Awaited<Result>>
     : never;
@@ -24,14 +24,14 @@ const DISK_FULL_MS = 60_000;
 let diskFullAt = Number.NEGATIVE_INFINITY;
 
 /** @returns why an object cannot be reached */
-function classifyUnreachable(message: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
+function classifyUnreachableObject(message: string, isPassing: boolean): 'full' | 'damaged' | 'lost' {
   if (isDiskFullMessage(message)) diskFullAt = Date.now();
   const isUnopened = UNREADABLE_DATABASE.test(message) && !isPassing;
   if (isDiskFullMessage(message) || (isUnopened && Date.now() - diskFullAt < DISK_FULL_MS)) return 'full';
   return isUnopened ? 'damaged' : 'lost';
 }
 
-export type ObjectName = keyof typeof OBJECT_TITLES;
+export type DurableObjectName = keyof typeof OBJECT_TITLES;
 
 /** The 503 for an object that could not be reached, or the 500 for one that cannot be opened. Its `cause` is the error of the last call. */
 export class ObjectUnreachableError extends ApiError {
@@ -40,9 +40,9 @@ export class ObjectUnreachableError extends ApiError {
   /** What was said of its damaged file. */
   readonly damage: string | undefined;
 
-  constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
+  constructor(object: DurableObjectName, cause: unknown, mayHaveRun = true) {
     const message = cause instanceof Error ? cause.message : 'unknown';
-    const why = classifyUnreachable(message, isRetryable(cause));
+    const why = classifyUnreachableObject(message, isRetryableCallError(cause));
     const words = {
       damaged: {
         sentence:
@@ -61,7 +61,7 @@ export class ObjectUnreachableError extends ApiError {
     super('api_error', `${OBJECT_TITLES[object]} ${words.sentence}`, {
       status: why === 'damaged' ? 500 : 503,
       // A platform's error may pass, so clients try as often as with any 500.
-      headers: why === 'damaged' ? {} : retryAfterHeader(),
+      headers: why === 'damaged' ? {} : createRetryAfterHeader(),
       logged: words.logged,
       cause,
     });
@@ -84,8 +84,8 @@ const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as con
  * @param onThrown called with the error of each failed call, before the next one
  * @throws ObjectUnreachable after the last call
  */
-export async function callObject<T>(
-  object: ObjectName,
+export async function callObjectWithRetry<T>(
+  object: DurableObjectName,
   call: () => Promise<T>,
   persistence: keyof typeof PAUSES_MS = 'usual',
   onThrown?: () => void,
@@ -96,9 +96,9 @@ export async function callObject<T>(
       return await call();
     } catch (thrown) {
       onThrown?.();
-      mayHaveRun ||= !isOverloaded(thrown);
+      mayHaveRun ||= !isOverloadedObjectError(thrown);
       const pauseMs = PAUSES_MS[persistence][attempt];
-      const mayHelp = persistence === 'persistent' || isRetryable(thrown);
+      const mayHelp = persistence === 'persistent' || isRetryableCallError(thrown);
       if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachableError(object, thrown, mayHaveRun);
       // The pauses are random, so that calls that were lost together do not come back together.
       await pause(pauseMs * (0.5 + Math.random()));
@@ -106,20 +106,20 @@ export async function callObject<T>(
   }
 }
 
-/** @returns a function that calls objects of a kind as `callObject` does. @param stub makes a new stub */
-export function createObjectCaller<Place, Called>(object: ObjectName, stub: (place: Place) => unknown) {
+/** @returns a function that calls objects of a kind as `callObjectWithRetry` does. @param stub makes a new stub */
+export function createRetryingObjectCaller<Place, Called>(object: DurableObjectName, stub: (place: Place) => unknown) {
   return async <T>(
     place: Place,
-    call: (object: Remote<Called>) => Promise<T>,
+    call: (object: RemoteMethods<Called>) => Promise<T>,
     persistence?: keyof typeof PAUSES_MS,
-  ): Promise<T> => await callObject(object, () => call(stub(place) as Remote<Called>), persistence);
+  ): Promise<T> => await callObjectWithRetry(object, () => call(stub(place) as RemoteMethods<Called>), persistence);
 }
 
-function isRetryable(thrown: unknown): boolean {
-  return (thrown as { retryable?: unknown } | undefined)?.retryable === true && !isOverloaded(thrown);
+function isRetryableCallError(thrown: unknown): boolean {
+  return (thrown as { retryable?: unknown } | undefined)?.retryable === true && !isOverloadedObjectError(thrown);
 }
 
 /** @returns whether an object is overloaded. Then the call did not reach it, and must not be repeated. */
-export function isOverloaded(thrown: unknown): boolean {
+export function isOverloadedObjectError(thrown: unknown): boolean {
   return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
 }

@@ -3,11 +3,11 @@
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 
 /** A row as SQLite gives it. */
-export type RawRow = Record<string, SqlStorageValue>;
+export type SqliteRow = Record<string, SqlStorageValue>;
 
 /** @returns the columns of an object's members. A member that is an object is stored as JSON. */
-export function columnsOf(members: object): RawRow {
-  const columns: RawRow = {};
+export function toColumns(members: object): SqliteRow {
+  const columns: SqliteRow = {};
   for (const [member, value] of Object.entries(members)) {
     const stored = value !== null && typeof value === 'object' ? JSON.stringify(value) : value;
     columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
@@ -16,17 +16,17 @@ export function columnsOf(members: object): RawRow {
 }
 
 /** @returns the values of a row, by the names of members. */
-export function membersOf(row: RawRow): RawRow {
-  const named: RawRow = {};
+export function toMembers(row: SqliteRow): SqliteRow {
+  const named: SqliteRow = {};
   for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
   return named;
 }
 
 /** @returns a function that computes each name only once, because rows with many columns are written often. */
-function memoizeSpelling(spell: (name: string) => string): (name: string) => string {
+function memoizeNameConversion(spell: (name: string) => string): (name: string) => string {
   const members = new Map<string, string>();
   return (name) => getOrCreate(members, name, () => spell(name));
 }
 
-const columnName = memoizeSpelling((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
-const memberName = memoizeSpelling((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
+const columnName = memoizeNameConversion((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberName = memoizeNameConversion((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));

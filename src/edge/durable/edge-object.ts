@@ -1,16 +1,16 @@
 import { DurableObject } from 'cloudflare:workers';
-import { type Settings, settingsOf } from '../config/settings.ts';
-import { logFailure } from '../kit/http/log.ts';
+import { parseSettingsOnce, type Settings } from '../config/settings.ts';
+import { logBackgroundFailure } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/plugins/bindings.ts';
-import { Alarm } from './alarm.ts';
-import { Retries } from './retries.ts';
+import { DurableObjectAlarm } from './alarm.ts';
+import { RetryTracker } from './retries.ts';
 
 /** What an object passes to the modules that do its work. */
-export interface ObjectServices {
+export interface DurableObjectServices {
   readonly env: Bindings;
-  readonly alarm: Alarm;
+  readonly alarm: DurableObjectAlarm;
   /** Makes visible what the alarm repeats. */
-  readonly retries: Retries;
+  readonly retries: RetryTracker;
   /** The clock; milliseconds since 1970. */
   now(): number;
   settings(): Settings;
@@ -19,32 +19,32 @@ export interface ObjectServices {
    * Resets the object as a crash does: what was written since the last wait is undone, running calls fail, and the next call rebuilds
    * the memory from the rows. Call it when a write has failed and memory may no longer match the rows.
    */
-  abort(thrown: unknown): void;
+  abortObjectWithMessage(thrown: unknown): void;
   /** Deletes everything stored, and the alarm, in one step. Rows without an alarm would stay for ever. */
-  deleteAll(): Promise<void>;
+  deleteRowsAndAlarm(): Promise<void>;
 }
 
 /** The base class of objects with an alarm. Tests replace its clock and settings. */
-export abstract class EdgeObject extends DurableObject<Bindings> {
-  protected readonly services: ObjectServices;
+export abstract class EdgeDurableObject extends DurableObject<Bindings> {
+  protected readonly services: DurableObjectServices;
 
   /** @param grainMs times of the alarm are rounded up to multiples of it */
   constructor(ctx: DurableObjectState, env: Bindings, grainMs?: number) {
     super(ctx, env);
-    const currentEnv = () => this.env;
+    const getCurrentEnv = () => this.env;
     this.services = {
       get env() {
-        return currentEnv();
+        return getCurrentEnv();
       },
-      alarm: new Alarm(
+      alarm: new DurableObjectAlarm(
         ctx.storage,
         () => this.now(),
-        (thrown) => this.services.abort(thrown),
+        (thrown) => this.services.abortObjectWithMessage(thrown),
         grainMs,
       ),
-      retries: new Retries(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, {
+      retries: new RetryTracker(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, {
         get env() {
-          return currentEnv();
+          return getCurrentEnv();
         },
         now: () => this.now(),
         waitUntil: (work) => ctx.waitUntil(work),
@@ -52,23 +52,23 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
       now: () => this.now(),
       settings: () => this.settings(),
       waitUntil: (work) => ctx.waitUntil(work),
-      abort: (thrown) => {
-        logFailure({ object: ctx.id.name ?? '' }, thrown);
+      abortObjectWithMessage: (thrown) => {
+        logBackgroundFailure({ object: ctx.id.name ?? '' }, thrown);
         ctx.abort(thrown instanceof Error ? thrown.message : 'a write failed');
       },
-      deleteAll: async () => {
+      deleteRowsAndAlarm: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
         this.services.alarm.markFired();
         try {
           await Promise.all(deletions);
         } catch (thrown) {
           // Rows that could not be deleted must not stay without their alarm.
-          this.services.abort(thrown);
+          this.services.abortObjectWithMessage(thrown);
           throw thrown;
         }
       },
     };
-    void ctx.blockConcurrencyWhile(() => this.services.alarm.load());
+    void ctx.blockConcurrencyWhile(() => this.services.alarm.loadAlarmTime());
   }
 
   protected now(): number {
@@ -76,6 +76,6 @@ export abstract class EdgeObject extends DurableObject<Bindings> {
   }
 
   protected settings(): Settings {
-    return settingsOf(this.env);
+    return parseSettingsOnce(this.env);
   }
 }

@@ -1,5 +1,5 @@
 /** A page of a list, newest first. */
-export interface Page<T> {
+export interface ListPage<T> {
   data: T[];
   has_more: boolean;
   first_id: string | null;

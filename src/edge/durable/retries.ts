@@ -8,7 +8,7 @@ import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { ApiError } from '../kit/http/errors.ts';
 import { logRetry } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/plugins/bindings.ts';
-import { contribution } from '../kit/plugins/plugins.ts';
+import { getSinglePluginMember } from '../kit/plugins/plugins.ts';
 
 /** What the alarms of objects repeat. */
 export const RETRIED_TASKS = [
@@ -30,7 +30,7 @@ export const RETRIED_TASKS = [
   'version_copy',
   'webhook_queue',
 ] as const;
-export type RetriedTask = (typeof RETRIED_TASKS)[number];
+export type RetriedTaskName = (typeof RETRIED_TASKS)[number];
 
 /** A failure of this task and cause is logged once in this time. Milliseconds. */
 const LOG_EVERY_MS = MINUTE_MS;
@@ -40,7 +40,7 @@ const REPORT_HOURLY_MS = HOUR_MS;
 
 /** A task that has failed for some time, in one object. */
 export interface FailingTask {
-  task: RetriedTask;
+  task: RetriedTaskName;
   /** Since when it fails; milliseconds since 1970. */
   since: number;
   /** How often it has failed since the last report. */
@@ -54,29 +54,29 @@ declare module '../kit/plugins/plugins.ts' {
   }
 }
 
-interface TaskFailures {
+interface TaskFailureCount {
   since: number;
   attempts: number;
   unreported: number;
   reportedAt: number;
 }
 
-interface RetryingObject {
+interface RetryTrackerDependencies {
   readonly env: Bindings;
   now(): number;
   waitUntil(work: Promise<unknown>): void;
 }
 
 /** Counts what fails in one object, while it is in memory. */
-export class Retries {
+export class RetryTracker {
   readonly #name: string;
-  readonly #object: RetryingObject;
-  readonly #failuresByTask = new Map<RetriedTask, TaskFailures>();
+  readonly #object: RetryTrackerDependencies;
+  readonly #failuresByTask = new Map<RetriedTaskName, TaskFailureCount>();
   /** When a failure was logged last, by its task and cause. */
   readonly #loggedAt = new Map<string, number>();
 
   /** @param name of the object, for the log */
-  constructor(name: string, around: RetryingObject) {
+  constructor(name: string, around: RetryTrackerDependencies) {
     this.#name = name;
     this.#object = around;
   }
@@ -88,7 +88,7 @@ export class Retries {
    * @param nextAt when it is tried again; milliseconds since 1970
    * @param attempts how often it was tried, if the rows of the object count that. Default: how often it has failed in memory
    */
-  recordFailure(task: RetriedTask, thrown: unknown, nextAt: number, attempts?: number): void {
+  recordFailure(task: RetriedTaskName, thrown: unknown, nextAt: number, attempts?: number): void {
     const now = this.#object.now();
     const failing = getOrCreate(this.#failuresByTask, task, () => ({
       since: now,
@@ -98,7 +98,7 @@ export class Retries {
     }));
     failing.attempts = Math.max(failing.attempts + 1, attempts ?? 0);
     failing.unreported += 1;
-    const error = errorClassOf(thrown);
+    const error = getErrorClassName(thrown);
     const cause = `${task} ${error}`;
     if (now - (this.#loggedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
       this.#loggedAt.set(cause, now);
@@ -106,20 +106,20 @@ export class Retries {
       logRetry({ object: this.#name, task, error, attempt, next_try_at: new Date(nextAt).toISOString() });
     }
     const isDue = now - failing.since >= REPORT_AFTER_MS && now - failing.reportedAt >= REPORT_HOURLY_MS;
-    if (isDue) this.#object.waitUntil(this.#report(task, failing));
+    if (isDue) this.#object.waitUntil(this.#reportFailingTask(task, failing));
   }
 
   /** Notes that a task has succeeded. */
-  recordSuccess(task: RetriedTask): void {
+  recordSuccess(task: RetriedTaskName): void {
     this.#failuresByTask.delete(task);
   }
 
   /** Reports a task. If that fails, its next failure reports it again. */
-  async #report(task: RetriedTask, failing: TaskFailures): Promise<void> {
+  async #reportFailingTask(task: RetriedTaskName, failing: TaskFailureCount): Promise<void> {
     const { since, unreported: failures, reportedAt } = failing;
     failing.reportedAt = this.#object.now();
     try {
-      await contribution('failingTasks')?.(this.#object.env, { task, since, failures });
+      await getSinglePluginMember('failingTasks')?.(this.#object.env, { task, since, failures });
       failing.unreported -= failures;
     } catch {
       failing.reportedAt = reportedAt;
@@ -127,7 +127,7 @@ export class Retries {
   }
 }
 
-function errorClassOf(thrown: unknown): string {
+function getErrorClassName(thrown: unknown): string {
   if (thrown instanceof ApiError) return `${thrown.name} ${thrown.type}`;
   return thrown instanceof Error ? thrown.name : typeof thrown;
 }

@@ -1,7 +1,7 @@
-import type { Tables } from './tables.ts';
+import type { SqlTables } from './tables.ts';
 
 /** Rows of one kind, among the tables of their object. */
-export abstract class Rows<Their extends Tables = Tables> {
+export abstract class TableRowsBase<Their extends SqlTables = SqlTables> {
   protected readonly tables: Their;
 
   constructor(tables: Their) {

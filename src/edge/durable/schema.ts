@@ -8,12 +8,12 @@ export function createTables(storage: DurableObjectStorage, tables: string): voi
 }
 
 /** @returns what makes an object's tables with the first write; undefined if it has them. A question alone makes none */
-export function createTablesOnWrite(storage: DurableObjectStorage, tables: string): (() => void) | undefined {
+export function createDeferredTableCreator(storage: DurableObjectStorage, tables: string): (() => void) | undefined {
   return hasTables(storage.sql) ? undefined : () => createTables(storage, tables);
 }
 
 /** @returns the values of the table `meta` by key; undefined if the object has no tables yet */
-export function readMeta(sql: SqlStorage): Map<string, string> | undefined {
+export function readMetaTable(sql: SqlStorage): Map<string, string> | undefined {
   if (!hasTables(sql)) return undefined;
   const rows = sql.exec('select key, value from meta').toArray();
   return new Map(rows.map(({ key, value }) => [String(key), String(value)]));

@@ -1,7 +1,7 @@
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import type { AccountBinding, Bindings } from '../kit/plugins/bindings.ts';
+import type { AccountAndPoolBindings, Bindings } from '../kit/plugins/bindings.ts';
 
 declare module '../kit/plugins/bindings.ts' {
   interface Bindings {
@@ -13,13 +13,13 @@ export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 
 /** `JURISDICTION` is part of an object's id. With another one, the same name means another, empty object. */
-export interface Jurisdiction {
+export interface JurisdictionSetting {
   JURISDICTION?: string | undefined;
 }
 
 export function getAccountStub(
-  env: AccountBinding,
-  settings: Jurisdiction,
+  env: AccountAndPoolBindings,
+  settings: JurisdictionSetting,
   accountId: string,
 ): ReturnType<Bindings['ACCOUNT']['get']> {
   const namespace = restrictToJurisdiction(env.ACCOUNT, settings);
@@ -33,7 +33,7 @@ const idCache = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MAX_CACHED_IDS = 1_000;
 
 /** Says which object of which account is meant. */
-export interface ObjectKey<Binding extends string> {
+export interface AccountObjectKey<Binding extends string> {
   env: Pick<Bindings, Binding>;
   settings: Settings;
   account: string;
@@ -48,17 +48,17 @@ export const getBatchStub = createStubGetter(({ BATCH }: Pick<Bindings, 'BATCH'>
 function createStubGetter<Env, T extends Rpc.DurableObjectBranded>(
   everywhere: (env: Env) => DurableObjectNamespace<T>,
 ) {
-  return (env: Env, settings: Jurisdiction, { account, id }: Pick<ObjectKey<string>, 'account' | 'id'>) =>
-    getStub(everywhere(env), settings, JSON.stringify([account, id]));
+  return (env: Env, settings: JurisdictionSetting, { account, id }: Pick<AccountObjectKey<string>, 'account' | 'id'>) =>
+    getDurableObjectStub(everywhere(env), settings, JSON.stringify([account, id]));
 }
 
-export function getInboxStub(env: InboxBinding, settings: Jurisdiction, source: string) {
-  return getStub(env.INBOX, settings, source);
+export function getInboxStub(env: InboxBinding, settings: JurisdictionSetting, source: string) {
+  return getDurableObjectStub(env.INBOX, settings, source);
 }
 
-export function getStub<T extends Rpc.DurableObjectBranded>(
+export function getDurableObjectStub<T extends Rpc.DurableObjectBranded>(
   everywhere: DurableObjectNamespace<T>,
-  settings: Jurisdiction,
+  settings: JurisdictionSetting,
   name: string,
 ): DurableObjectStub<T> {
   const namespace = restrictToJurisdiction(everywhere, settings);
@@ -67,7 +67,7 @@ export function getStub<T extends Rpc.DurableObjectBranded>(
 
 function restrictToJurisdiction<T extends Rpc.DurableObjectBranded>(
   namespace: DurableObjectNamespace<T>,
-  { JURISDICTION }: Jurisdiction,
+  { JURISDICTION }: JurisdictionSetting,
 ): DurableObjectNamespace<T> {
   return JURISDICTION ? namespace.jurisdiction(JURISDICTION as DurableObjectJurisdiction) : namespace;
 }

@@ -1,32 +1,32 @@
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { createPage } from '../kit/http/page.ts';
-import type { RawRow } from './columns.ts';
+import { createPageResponse } from '../kit/http/page.ts';
+import type { SqliteRow } from './columns.ts';
 import type { PageSelection } from './page.ts';
 
 /** A statement, and the statements that continue its words. */
-interface StatementNode {
+interface StatementTrieNode {
   statement: string | undefined;
-  readonly next: Map<string, StatementNode>;
+  readonly next: Map<string, StatementTrieNode>;
 }
 
-const createNode = (): StatementNode => ({ statement: undefined, next: new Map() });
+const createStatementNode = (): StatementTrieNode => ({ statement: undefined, next: new Map() });
 /** All statements that are made of words. They come from this code only, so there are few. */
-const statements = createNode();
+const statements = createStatementNode();
 
 /**
  * @param words the words that distinguish the statement from all others
  * @returns the same string object for the same words. The runtime finds a prepared statement by its string, and has to read a
  *   new string completely
  */
-function getStatement(words: readonly string[], make: () => string): string {
+function getInternedStatement(words: readonly string[], make: () => string): string {
   let node = statements;
-  for (const word of words) node = getOrCreate(node.next, word, createNode);
+  for (const word of words) node = getOrCreate(node.next, word, createStatementNode);
   node.statement ??= make();
   return node.statement;
 }
 
 /** A paged list: what is selected, and by which columns it is ordered. */
-interface PagedRows {
+interface PagedSelect {
   /** The text between `select` and `order by`, including a `where`. */
   select: string;
   /** The columns of the order. The last one must be different in any two rows. */
@@ -42,7 +42,7 @@ const MAX_BINDINGS = 100;
 const EMPTY_QUERY = 'select 1 where false';
 
 /** Runs an object's SQL, synchronously, and counts the rows that are written. */
-export class Tables {
+export class SqlTables {
   /** Rows that this instance has written. The platform bills them, and tests compare them. */
   rowsWritten = 0;
   protected readonly storage: DurableObjectStorage;
@@ -62,7 +62,7 @@ export class Tables {
   }
 
   /** @returns whether the tables do not exist yet, because nothing was ever written. */
-  get areMissing(): boolean {
+  get areTablesMissing(): boolean {
     return this.#createOnWrite !== undefined;
   }
 
@@ -81,11 +81,11 @@ export class Tables {
       this.storage.transactionSync(make);
     } catch (thrown) {
       this.#createOnWrite = make;
-      this.#fail(thrown);
+      this.#throwStorageError(thrown);
     }
   }
 
-  #fail(thrown: unknown): never {
+  #throwStorageError(thrown: unknown): never {
     if (!this.#isPluginWriting) this.#abort?.(thrown);
     throw thrown;
   }
@@ -102,20 +102,20 @@ export class Tables {
   }
 
   /** Runs one statement. @returns how many rows it has written */
-  write(statement: string, ...bindings: SqlStorageValue[]): number {
+  runWriteStatement(statement: string, ...bindings: SqlStorageValue[]): number {
     if (!this.#hasTablesFor(statement)) return 0;
     try {
       const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
       this.rowsWritten += rowsWritten;
       return rowsWritten;
     } catch (thrown) {
-      this.#fail(thrown);
+      this.#throwStorageError(thrown);
     }
   }
 
   /** Adds a row, given by the names of its columns. @returns how many rows it has written */
-  insert(table: string, row: RawRow, verb?: string): number {
-    return this.insertAll(table, [row], verb);
+  insertRow(table: string, row: SqliteRow, verb?: string): number {
+    return this.insertRows(table, [row], verb);
   }
 
   /**
@@ -123,17 +123,17 @@ export class Tables {
    *
    * @returns how many rows it has written
    */
-  insertAll(table: string, rows: readonly RawRow[], verb = 'insert'): number {
+  insertRows(table: string, rows: readonly SqliteRow[], verb = 'insert'): number {
     let written = 0;
     const names = Object.keys(rows[0] ?? {});
     const most = Math.floor(MAX_BINDINGS / names.length);
     for (let at = 0; at < rows.length; at += most) {
       const some = rows.slice(at, at + most);
-      const statement = getStatement([verb, table, String(some.length), ...names], () => {
+      const statement = getInternedStatement([verb, table, String(some.length), ...names], () => {
         const places = `(${names.map(() => '?').join(', ')})`;
         return `${verb} into ${table} (${names.join(', ')}) values ${some.map(() => places).join(', ')}`;
       });
-      written += this.write(statement, ...some.flatMap((row) => Object.values(row)));
+      written += this.runWriteStatement(statement, ...some.flatMap((row) => Object.values(row)));
     }
     return written;
   }
@@ -144,7 +144,7 @@ export class Tables {
    * @param condition chooses them, by further bindings
    * @returns how many rows it has written
    */
-  update(
+  updateRows(
     table: string,
     change: Readonly<Record<string, SqlStorageValue>>,
     condition: string,
@@ -152,44 +152,44 @@ export class Tables {
   ): number {
     const names = Object.keys(change);
     if (names.length === 0) return 0;
-    const statement = getStatement(['update', table, condition, ...names], () => {
+    const statement = getInternedStatement(['update', table, condition, ...names], () => {
       return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${condition}`;
     });
-    return this.write(statement, ...Object.values(change), ...bindings);
+    return this.runWriteStatement(statement, ...Object.values(change), ...bindings);
   }
 
-  read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
-    return this.select<Row>(query, ...bindings).toArray();
+  readAllRows<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
+    return this.iterateRows<Row>(query, ...bindings).toArray();
   }
 
   /** @returns the rows of one query, which are read one after the other: who has enough stops. */
-  select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
+  iterateRows<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
     return this.#createOnWrite
       ? this.storage.sql.exec<Row>(EMPTY_QUERY)
       : this.storage.sql.exec<Row>(query, ...bindings);
   }
 
   /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
-  has(from: string, ...bindings: SqlStorageValue[]): boolean {
-    return this.read(`select 1 from ${from} limit 1`, ...bindings).length > 0;
+  hasRows(from: string, ...bindings: SqlStorageValue[]): boolean {
+    return this.readAllRows(`select 1 from ${from} limit 1`, ...bindings).length > 0;
   }
 
   /** @returns a page of rows, newest first. @param bindings the values for `select`, from `?3` on */
-  page<Row extends Record<string, SqlStorageValue> & { id: string }>(
-    { select, order, edge = '?1' }: PagedRows,
+  selectPage<Row extends Record<string, SqlStorageValue> & { id: string }>(
+    { select, order, edge = '?1' }: PagedSelect,
     { limit = 20, after_id, before_id }: PageSelection,
     ...bindings: SqlStorageValue[]
   ) {
     const backwards = before_id !== undefined;
     const columns = order.map((column) => `${column} ${backwards ? 'asc' : 'desc'}`).join(', ');
-    const rows = this.read<Row>(
+    const rows = this.readAllRows<Row>(
       `select ${select} and (?1 is null or (${order.join(', ')}) ${backwards ? '>' : '<'} (${edge}))
        order by ${columns} limit ?2`,
       after_id ?? before_id ?? null,
       limit + 1,
       ...bindings,
     );
-    return createPage(rows, limit, backwards, ({ id }) => id);
+    return createPageResponse(rows, limit, backwards, ({ id }) => id);
   }
 
   /**
@@ -204,7 +204,7 @@ export class Tables {
       const [figure = null] = row;
       return figure === null ? undefined : Number(figure);
     } catch (thrown) {
-      this.#fail(thrown);
+      this.#throwStorageError(thrown);
     }
   }
 
@@ -213,18 +213,18 @@ export class Tables {
     return this.queryNumber(query, ...bindings) ?? 0;
   }
 
-  meta(key: string): string | undefined {
-    return this.read<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
+  readMetaValue(key: string): string | undefined {
+    return this.readAllRows<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
   }
 
   /** Stores a value under a key in the table `meta`; undefined deletes it. */
-  setMeta(key: string, value: string | undefined): void {
-    if (value === undefined) this.write('delete from meta where key = ?', key);
-    else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
+  writeMetaValue(key: string, value: string | undefined): void {
+    if (value === undefined) this.runWriteStatement('delete from meta where key = ?', key);
+    else this.runWriteStatement('insert or replace into meta (key, value) values (?, ?)', key, value);
   }
 
   /** Runs statements in one transaction: stores all of them, or none. */
-  transact<T>(change: () => T): T {
+  runInTransaction<T>(change: () => T): T {
     // Within the transaction they would be undone with it.
     this.#createTables();
     let isChanged = false;
@@ -236,7 +236,7 @@ export class Tables {
       });
     } catch (thrown) {
       // The change itself has succeeded, so memory may have followed it.
-      if (isChanged) this.#fail(thrown);
+      if (isChanged) this.#throwStorageError(thrown);
       throw thrown;
     }
   }

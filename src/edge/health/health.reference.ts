@@ -1,18 +1,18 @@
 import * as z from '../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../openapi/resource.ts';
-import { jsonResponse } from '../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../openapi/resource.ts';
+import { describeJsonResponse } from '../openapi/responses.ts';
 import { HEALTH_ROUTES } from './health.route.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
 const healthQuery = z.object({
-  strict: z.optionalField(
+  strict: z.createOptionalField(
     z.literal(''),
     'Answers 503 instead of 200 while the edge is degraded and no other upstream is left.',
   ),
-  upstreams: z.optionalField(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
+  upstreams: z.createOptionalField(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
 });
 
-export const health: Resource = {
+export const health: ApiResource = {
   tag: 'Health',
   description: 'Whether the edge lives.',
   routes: describeRoutes(HEALTH_ROUTES, {
@@ -22,7 +22,7 @@ export const health: Resource = {
       description:
         'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
       query: healthQuery,
-      answer: jsonResponse('It lives.', healthAnswer, {
+      answer: describeJsonResponse('It lives.', healthAnswer, {
         status: 'ok',
         upstream: 'anthropic',
         plugins: ['agents', 'webhooks'],

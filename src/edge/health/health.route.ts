@@ -1,44 +1,48 @@
-import { authenticateRequest, checkScope } from '../auth/authenticate.ts';
-import { route } from '../auth/route.ts';
-import { findRemedy, ONLY_UPSTREAM, parseLoggedRejection } from '../claude/explain-rejected-key.ts';
-import { keyNameOf } from '../claude/providers/entry.ts';
-import { keyHealths, upstreamFor } from '../claude/upstream.ts';
+import { assertScope, authenticateRequest } from '../auth/authenticate.ts';
+import { defineRoute } from '../auth/route.ts';
+import { findRemedy, ONLY_UPSTREAM, parseKeyRejectionFromLog } from '../claude/explain-rejected-key.ts';
+import { getUpstreamKeySettingName } from '../claude/providers/entry.ts';
+import { getUpstreamOfContext, listKeyHealths } from '../claude/upstream.ts';
 import type { KeyHealth } from '../claude/upstreams/key-health.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { findUnusedSettings } from '../config/unused-settings.ts';
 import { toIsoTimeOrNull } from '../kit/http/times.ts';
 import { findMissingBindings } from '../kit/plugins/needed-bindings.ts';
-import { contributions, pluginNames } from '../kit/plugins/plugins.ts';
-import { checkRevoked } from '../money/admission/refuse-revoked.ts';
+import { getPluginMembers, getPluginNames } from '../kit/plugins/plugins.ts';
+import { requireUnrevokedCredential } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
 /** Tells whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is. */
 export const HEALTH_ROUTES = [
-  route('GET /health', { needs: 'nothing' }, async (c) => {
+  defineRoute('GET /health', { needs: 'nothing' }, async (c) => {
     const shouldIncludeUpstreams = c.req.query('upstreams') !== undefined;
     if (shouldIncludeUpstreams) {
       await authenticateRequest(c);
-      await checkRevoked(c);
-      checkScope(c.get('identity'), 'admin');
+      await requireUnrevokedCredential(c);
+      assertScope(c.get('identity'), 'admin');
     }
-    const upstream = upstreamFor(c);
+    const upstream = getUpstreamOfContext(c);
     const { isSimulated: simulated, pool } = upstream;
     const isSimulated = pool?.all.every((one) => one.isSimulated) ?? simulated;
-    const keys = [...keyHealths(upstream)];
+    const keys = [...listKeyHealths(upstream)];
     const rejectedKeys = keys.filter(([, { rejectedSince: refusedSince }]) => refusedSince !== undefined);
     const answer: HealthAnswer = {
       status: 'ok',
       upstream: isSimulated ? 'simulator' : 'anthropic',
-      plugins: pluginNames(),
+      plugins: getPluginNames(),
     };
     if (rejectedKeys.length > 0) Object.assign(answer, { status: 'degraded', ...describeRejectedKeys(rejectedKeys) });
     // Where another upstream answers, the edge is of use.
     const isDown = rejectedKeys.length > 0 && rejectedKeys.length === keys.length;
-    const warnings = [...warningsOf(c.get('settings')), ...findMissingBindings(c.env), ...findUnusedSettings(c.env)];
+    const warnings = [
+      ...listSettingsWarnings(c.get('settings')),
+      ...findMissingBindings(c.env),
+      ...findUnusedSettings(c.env),
+    ];
     if (warnings.length > 0) answer.warnings = warnings;
-    for (const tell of contributions('health')) Object.assign(answer, tell(c.get('settings')));
-    if (shouldIncludeUpstreams) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
+    for (const tell of getPluginMembers('health')) Object.assign(answer, tell(c.get('settings')));
+    if (shouldIncludeUpstreams) answer.upstreams = pool ? listUpstreamStates(pool, Date.now()) : [];
     return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
   }),
 ];
@@ -46,14 +50,15 @@ export const HEALTH_ROUTES = [
 /** @returns since when upstreams refuse the deployment, and what its operator must do. */
 function describeRejectedKeys(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
   const todo = refused.map(([name, { reason: words }]) => {
-    const called = name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: keyNameOf(name) };
-    return findRemedy({ ...parseLoggedRejection(words), ...called });
+    const called =
+      name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: getUpstreamKeySettingName(name) };
+    return findRemedy({ ...parseKeyRejectionFromLog(words), ...called });
   });
   const since = Math.min(...refused.map(([, { rejectedSince: refusedSince = 0 }]) => refusedSince));
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: Settings): readonly string[] {
+function listSettingsWarnings({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: Settings): readonly string[] {
   const warnings: string[] = [];
   if (JWT_GROUP_CLAIM !== undefined && JWT_GROUP_DEFAULT === undefined) {
     warnings.push(
@@ -66,8 +71,8 @@ function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: Settings):
 }
 
 /** @returns how the upstreams are, as far as this isolate knows. */
-function statesOf({ all, health }: UpstreamPool, now: number): NonNullable<HealthAnswer['upstreams']> {
-  const report = health.report(now);
+function listUpstreamStates({ all, health }: UpstreamPool, now: number): NonNullable<HealthAnswer['upstreams']> {
+  const report = health.reportUpstreamHealth(now);
   return all.map(({ name, entry }) => ({
     name,
     kind: entry.kind,

@@ -5,7 +5,7 @@ import type { AppEnv } from '../auth/context.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
-import type { Overview } from './overview-answers.schema.ts';
+import type { OverviewResponse } from './overview-answers.schema.ts';
 
 declare module '../kit/plugins/plugins.ts' {
   interface Plugin {
@@ -17,7 +17,7 @@ declare module '../kit/plugins/plugins.ts' {
 declare module '../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Returns members of the response to `GET /overview`. */
-    readonly overview?: (c: Context<AppEnv>) => Promise<Partial<Overview>>;
+    readonly overview?: (c: Context<AppEnv>) => Promise<Partial<OverviewResponse>>;
   }
 }
 

@@ -10,4 +10,4 @@ export const countAnswer = z.looseObject({
   ),
 });
 
-export type CountAnswer = z.output<typeof countAnswer>;
+export type TokenCountResponse = z.output<typeof countAnswer>;

@@ -1,16 +1,16 @@
 import { countFields, defaultedRequest, messageParam, messagesRequest } from '../claude/messages.schema.ts';
-import { createOpenToTest, fieldSchemasOf } from '../claude/request/all-fields.ts';
+import { collectFieldSchemas, createFieldOpenToTest } from '../claude/request/all-fields.ts';
 import { turnSchema } from '../conversations/object/conversations.reference.ts';
 import * as z from '../kit/http/zod.ts';
-import { memoizeByPlugins } from '../kit/plugins/plugins.ts';
+import { memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import { eventStream } from '../openapi/event-stream.ts';
-import { type Content, describeRoutes, type Resource } from '../openapi/resource.ts';
-import { jsonResponse } from '../openapi/responses.ts';
+import { type ApiResource, type BodyContent, describeRoutes } from '../openapi/resource.ts';
+import { describeJsonResponse } from '../openapi/responses.ts';
 import { toolKinds } from '../registry/tools/tool-kind.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 
-const messageList = z.withDescription(
+const messageList = z.addDescription(
   z.array(messageParam).check(z.minLength(1)),
   'The messages, or what is new of them in a conversation.',
 );
@@ -22,28 +22,28 @@ const ask = {
 };
 
 /** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
-const body = memoizeByPlugins(() =>
-  z.withMeta(
-    z.withDescription(
+const body = memoizeFromPlugins(() =>
+  z.addReferenceMeta(
+    z.addDescription(
       z.safeExtend(defaultedRequest, {
-        model: z.optionalField(
+        model: z.createOptionalField(
           messagesRequest.shape.model,
           'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
         ),
-        max_tokens: z.optionalField(
+        max_tokens: z.createOptionalField(
           messagesRequest.shape.max_tokens,
           'At most so many output tokens. A conversation, a prefix or an agent may give it.',
         ),
         messages: messageList,
-        stream: z.withDescription(
+        stream: z.addDescription(
           messagesRequest.shape.stream,
           'On `/messages` true by default, on `/v1/messages` false; null is false.',
         ),
-        tools: z.optionalField(
+        tools: z.createOptionalField(
           z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
           'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
         ),
-        ...fieldSchemasOf(),
+        ...collectFieldSchemas(),
       }),
       'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
     ),
@@ -58,8 +58,8 @@ const members = {
   example: ask,
 };
 
-const message = z.withMeta(
-  z.withDescription(
+const message = z.addReferenceMeta(
+  z.addDescription(
     z.looseObject({
       id: z.string(),
       type: z.literal('message'),
@@ -88,7 +88,7 @@ const headers = [
   'anthropic-ratelimit-requests-remaining',
 ] as const;
 
-const whole: Content = {
+const whole: BodyContent = {
   schema: message,
   example: {
     id: 'msg_01XFDUDYJgAACzvnptvVoYEL',
@@ -103,12 +103,12 @@ const whole: Content = {
 };
 
 const requestHeaders = z.object({
-  'idempotency-key': z.optionalField(
+  'idempotency-key': z.createOptionalField(
     z.string().check(z.maxLength(256)),
     'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
-  'anthropic-version': z.optionalField(z.string(), 'Absent, it is 2023-06-01.'),
-  'anthropic-beta': z.optionalField(z.string(), 'Goes up as it came.'),
+  'anthropic-version': z.createOptionalField(z.string(), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.createOptionalField(z.string(), 'Goes up as it came.'),
 });
 
 const answer = {
@@ -145,7 +145,7 @@ const begun = {
 
 const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
 
-export const messages: Resource = {
+export const messages: ApiResource = {
   tag: 'Messages',
   description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
   routes: describeRoutes(MESSAGE_ROUTES, {
@@ -170,12 +170,12 @@ export const messages: Resource = {
   }),
 };
 
-const countBody = memoizeByPlugins(() =>
-  z.withMeta(
+const countBody = memoizeFromPlugins(() =>
+  z.addReferenceMeta(
     z.extend(countFields, {
       model: z.optional(messagesRequest.shape.model),
       messages: messageList,
-      ...fieldSchemasOf(createOpenToTest('count')),
+      ...collectFieldSchemas(createFieldOpenToTest('count')),
     }),
     { id: 'CountRequest' },
   ),
@@ -189,16 +189,20 @@ const countRoute = {
     },
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
-  answer: jsonResponse('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
-    input_tokens: 13,
-    context_window: 1_000_000,
-    fits: true,
-    cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
-  }),
+  answer: describeJsonResponse(
+    'The tokens, and what they mean for the model.',
+    z.addReferenceMeta(countAnswer, { id: 'Count' }),
+    {
+      input_tokens: 13,
+      context_window: 1_000_000,
+      fits: true,
+      cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+    },
+  ),
   errors: [404, 429, 501, 503, 504, 529],
 } as const;
 
-export const counts: Resource = {
+export const counts: ApiResource = {
   tag: 'Counts',
   description: 'What a prompt comes to, in tokens and money. Counting is free.',
   routes: describeRoutes(COUNT_ROUTES, {

@@ -1,109 +1,112 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../auth/context.ts';
-import { shouldHideTools } from '../auth/identity/only.ts';
-import { route } from '../auth/route.ts';
+import { type AppEnv, getRequestContext } from '../auth/context.ts';
+import { shouldHideToolContents } from '../auth/identity/only.ts';
+import { defineRoute } from '../auth/route.ts';
 import { COUNT_TIMEOUT_MS } from '../claude/count-tokens.ts';
 import { countRequest, validateMessages } from '../claude/messages.schema.ts';
-import { hintHeaders } from '../claude/models/model-hint.ts';
+import { createModelHintHeaders } from '../claude/models/model-hint.ts';
 import { computeInputCosts } from '../claude/pricing/cost.ts';
 import { findDefaultModel } from '../claude/pricing/default-model.ts';
-import { relay } from '../claude/relay.ts';
+import { relayRequest } from '../claude/relay.ts';
 import { checkRequestFields, fieldRemovals, readRequestField } from '../claude/request/all-fields.ts';
 import { findReferencedIds } from '../claude/request/referenced-ids.ts';
 import { createUpstreamBody } from '../claude/request/upstream-body.ts';
-import { createUpstreamKey, endUserOf, withUserId } from '../claude/request/user-id.ts';
-import { type Upstream, upstreamFor } from '../claude/upstream.ts';
+import { applyUserIdSetting, computeEndUserHash, createUpstreamKey } from '../claude/request/user-id.ts';
+import { getUpstreamOfContext, type Upstream } from '../claude/upstream.ts';
 import {
   applyMessageDefaults,
+  createModelRequiredMessage,
   getMessageDefaults,
   type MessageDefaults,
-  modelRequiredMessage,
 } from '../config/message-defaults.ts';
 import type { Settings } from '../config/settings.ts';
-import { checkConversationAllowed, guard } from '../conversations/history/guard.ts';
-import { refOf } from '../conversations/history/storage/rows.ts';
+import { checkConversationAllowed, getRestrictedTokenGuard } from '../conversations/history/guard.ts';
+import { formatVersionReference } from '../conversations/history/storage/rows.ts';
 import { conversationRequest } from '../conversations/object/conversations.schema.ts';
-import { fetchCountedPrompt, proxyTurn } from '../conversations/object/turn-proxy.ts';
-import { wordsWithToolName } from '../conversations/turn/tool-name-in-error.ts';
-import { bodyWithoutEdgeBlocks } from '../conversations/views/edge-blocks.ts';
-import { redactedError } from '../conversations/views/redact-answer.ts';
+import { fetchPromptToCount, proxyTurn } from '../conversations/object/turn-proxy.ts';
+import { addToolNameToMessage } from '../conversations/turn/tool-name-in-error.ts';
+import { restoreEdgeCallsInBody } from '../conversations/views/edge-blocks.ts';
+import { redactError } from '../conversations/views/redact-answer.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest } from '../kit/http/errors.ts';
+import { ApiError, createInvalidRequestError } from '../kit/http/errors.ts';
 import { createCommonHeaders } from '../kit/http/headers/request-id.ts';
-import { removeAmbiguity, replaceText } from '../kit/http/read-json.ts';
-import { validate } from '../kit/http/validate.ts';
+import { removeRepeatedKeysFromBody, replaceBodyText } from '../kit/http/read-json.ts';
+import { validateBySchema } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
 import { editJson, parseMemberTexts } from '../kit/json/edit.ts';
-import { isObject, type Json, memberOf, parseObject, toText } from '../kit/json/object.ts';
+import { getMember, isObject, type JsonObject, parseJsonObject, toJsonText } from '../kit/json/object.ts';
 import { admitTokenCount } from '../money/admission/admission.ts';
-import { costRemarks, endHeaders, logOutcome } from '../money/admission/answer-end.ts';
-import { checkOwned } from '../money/admission/check-owned.ts';
+import { createEndHeaders, createOutcomeLogger, formatCostComments } from '../money/admission/answer-end.ts';
+import { requireResourcesOwnedByAccount } from '../money/admission/check-owned.ts';
 import { MeteredExchange } from '../money/admission/metered-exchange.ts';
-import type { Booking } from '../money/admission/metered-request.ts';
-import { pauseAfterBody, readLongJson } from '../money/admission/read-body.ts';
-import { alertOnKeyChange } from '../money/admission/request-meter.ts';
-import { dimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
-import { expandNamedPrefix } from '../registry/prefixes/resolve.ts';
-import { checkRun } from '../registry/tools/check-tools.ts';
-import { findEdgeTools, hasRunTools } from '../registry/tools/edge-tools.ts';
-import type { CountAnswer } from './count-tokens-answers.schema.ts';
+import type { BookedCost } from '../money/admission/metered-request.ts';
+import { pauseAfterLongBody, readJsonBodyToForward } from '../money/admission/read-body.ts';
+import { raiseAlertOnKeyChange } from '../money/admission/request-meter.ts';
+import { createDimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
+import { expandPrefixOfRequest } from '../registry/prefixes/resolve.ts';
+import { validateRunTools } from '../registry/tools/check-tools.ts';
+import { findEdgeTools, hasEdgeTools } from '../registry/tools/edge-tools.ts';
+import type { TokenCountResponse } from './count-tokens-answers.schema.ts';
 import {
-  addBetas,
-  checkStatelessMessages,
+  addBetasToRequest,
   findRequestedAgent,
   NOTHING_INHERITED,
+  type PreparedStatelessMessage,
   prepareStatelessMessage,
   removeEdgeFields,
-  type StatelessMessage,
+  requireAllowedMessages,
 } from './stateless-message.ts';
 
 /** The routes that count the tokens of a prompt, and say what the count means for its model. */
 export const COUNT_ROUTES = [
-  route(
+  defineRoute(
     'POST /count-tokens',
     { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
-    (c) => handleCount(c, true),
+    (c) => handleTokenCountRequest(c, true),
   ),
-  route(
+  defineRoute(
     'POST /v1/messages/count_tokens',
     { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
-    (c) => handleCount(c, false),
+    (c) => handleTokenCountRequest(c, false),
   ),
 ];
 
 /** What is read of the upstream's answer. */
 const upstreamCount = z.looseObject({ input_tokens: z.number() });
 
-async function handleCount(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
-  const context = contextOf(c);
+async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
+  const context = getRequestContext(c);
   const { requestId, settings, waitUntil } = context;
-  const upstream = upstreamFor(c);
+  const upstream = getUpstreamOfContext(c);
   const isBound = c.get('identity').only !== undefined;
-  const whole = removeAmbiguity(await readLongJson(c, 'count'), isBound ? 'everywhere' : 'outermost');
-  const caller = isBound ? guard().restrictRequest(c.req.raw) : c.req.raw;
-  const { ids, body: sent } = findReferencedIds(isBound ? guard().filterBody(whole) : whole);
-  const only = await checkOwned(context, ids);
+  const whole = removeRepeatedKeysFromBody(
+    await readJsonBodyToForward(c, 'count'),
+    isBound ? 'everywhere' : 'outermost',
+  );
+  const caller = isBound ? getRestrictedTokenGuard().stripRequest(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = findReferencedIds(isBound ? getRestrictedTokenGuard().filterRequestBody(whole) : whole);
+  const only = await requireResourcesOwnedByAccount(context, ids);
   const defaults = getMessageDefaults(c.get('identity'), settings, { isShort, body: sent.json });
-  const { body, betas } = await getCountedPrompt(c, caller.headers, sent, defaults);
+  const { body, betas } = await buildPromptToCount(c, caller.headers, sent, defaults);
   if (isShort) requireModel(body.json, settings);
-  const request = validate(countRequest, body.json);
-  const name = settings.models.resolve(request.model);
+  const request = validateBySchema(countRequest, body.json);
+  const name = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = name.slice(0, 128);
   const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
   const routing = { model: name, streams: false, isQuick: true, only };
   let answeredBy: string | undefined;
-  const onHeaders = (name: string | undefined) => {
+  const recordUpstreamAndReleaseBody = (name: string | undefined) => {
     answeredBy = name;
-    c.get('share').release();
+    c.get('share').releaseMemory();
   };
   const wholeMs = Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS);
-  const response = await relay(
+  const response = await relayRequest(
     {
       path: '/v1/messages/count_tokens',
       isCount: true,
       body: (more) => createUpstreamBody(body, { ...changes, ...more }),
-      caller: addBetas(caller, betas),
+      caller: addBetasToRequest(caller, betas),
       routing,
     },
     {
@@ -112,20 +115,20 @@ async function handleCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
       wholeMs,
       requestId,
       waitUntil,
-      onEnd: logOutcome(c),
-      onHeaders,
+      onEnd: createOutcomeLogger(c),
+      onHeaders: recordUpstreamAndReleaseBody,
     },
-  ).finally(() => alertOnKeyChange(context, upstream));
-  const hint = isBound ? {} : hintHeaders(response.status, name, settings.models);
-  const extra = { ...quota, ...endHeaders(answeredBy), ...hint };
+  ).finally(() => raiseAlertOnKeyChange(context, upstream));
+  const hint = isBound ? {} : createModelHintHeaders(response.status, name, settings.models);
+  const extra = { ...quota, ...createEndHeaders(answeredBy), ...hint };
   for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
   // The rest would tell which model answers.
   if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
-  const model = settings.models.find(name);
-  const meaning: CountAnswer = {
+  const model = settings.models.findRow(name);
+  const meaning: TokenCountResponse = {
     ...counted,
     context_window: model?.max_input_tokens ?? null,
     fits: model ? counted.input_tokens <= model.max_input_tokens : null,
@@ -138,7 +141,7 @@ async function handleCount(c: Context<AppEnv>, isShort: boolean): Promise<Respon
  * @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it; and the betas
  *   of the agent
  */
-async function getCountedPrompt(
+async function buildPromptToCount(
   c: Context<AppEnv>,
   headers: Headers,
   sent: JsonBody,
@@ -147,88 +150,95 @@ async function getCountedPrompt(
   const identity = c.get('identity');
   checkRequestFields(headers, sent.json);
   const id = readRequestField('conversation', headers, sent.json);
-  checkRun(sent.json, identity, c.get('settings'));
+  validateRunTools(sent.json, identity, c.get('settings'));
   if (id === undefined) checkConversationAllowed(identity, '');
   else {
-    validate(conversationRequest, sent.json);
-    const prompt = await fetchCountedPrompt(c, headers, sent, { id, defaults });
+    validateBySchema(conversationRequest, sent.json);
+    const prompt = await fetchPromptToCount(c, headers, sent, { id, defaults });
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
     const text = editJson(sent.text, { ...fieldRemovals().ofCount, stream: undefined, max_tokens: undefined });
-    sent = replaceText(sent, text, JSON.parse(text) as Json);
+    sent = replaceBodyText(sent, text, JSON.parse(text) as JsonObject);
   }
   const agent = (await findRequestedAgent(c, headers, sent.json, defaults?.agent))?.stored;
   if (!agent) {
     const { model } = defaults ?? {};
-    const { body, prefix } = await expandNamedPrefix(c, await toModelPrompt(removeEdgeFields(sent)), {
+    const { body, prefix } = await expandPrefixOfRequest(c, await toPromptSentToModel(removeEdgeFields(sent)), {
       counts: true,
       defaults: { model },
     });
-    return { body: prefix === undefined ? addDefaults(body, defaults, ['model', 'system']) : body };
+    return { body: prefix === undefined ? addMessageDefaults(body, defaults, ['model', 'system']) : body };
   }
-  checkStatelessMessages(identity, sent.json);
+  requireAllowedMessages(identity, sent.json);
   const how = { maxBreakpoints: 0, counts: true, secrets: c.get('settings') };
-  const laid = agent.applyPrefix(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
+  const laid = agent.buildRequestWithAgent(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
   const text = editJson(laid, { stream: undefined });
-  return { body: await toModelPrompt(replaceText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
+  return {
+    body: await toPromptSentToModel(replaceBodyText(sent, text, JSON.parse(text))),
+    betas: agent.definition.betas,
+  };
 }
 
 /** @returns a body with the defaults that it lacks */
-function addDefaults(
+function addMessageDefaults(
   body: JsonBody,
   defaults: MessageDefaults | undefined,
   names: readonly (keyof MessageDefaults)[],
 ): JsonBody {
   const { text, json } = defaults ? applyMessageDefaults(body, defaults, names) : body;
-  return json === body.json ? body : replaceText(body, text, json);
+  return json === body.json ? body : replaceBodyText(body, text, json);
 }
 
 /** @throws ApiError 400 for a request without a model, which says what can be sent or set */
-function requireModel(body: Json, { models }: Settings): void {
-  if (body.model === undefined) throw invalidRequest(modelRequiredMessage(findDefaultModel(models)?.id));
+function requireModel(body: JsonObject, { models }: Settings): void {
+  if (body.model === undefined)
+    throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(models)?.id));
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
-async function toModelPrompt(whole: JsonBody): Promise<JsonBody> {
-  const body = await bodyWithoutEdgeBlocks(whole);
-  if (!hasRunTools(body.json.tools)) return body;
+async function toPromptSentToModel(whole: JsonBody): Promise<JsonBody> {
+  const body = await restoreEdgeCallsInBody(whole);
+  if (!hasEdgeTools(body.json.tools)) return body;
   const sent = findEdgeTools(parseMemberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;
-  return replaceText(body, editJson(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
+  return replaceBodyText(body, editJson(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
 }
 
 /**
  * The routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
  */
 export const MESSAGE_ROUTES = [
-  route('POST /messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
-    handleMessage(c, true),
+  defineRoute('POST /messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
+    handleMessageRequest(c, true),
   ),
-  route('POST /v1/messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
-    handleMessage(c, false),
+  defineRoute('POST /v1/messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
+    handleMessageRequest(c, false),
   ),
 ];
 
 const NOT_REPEATABLE =
   'idempotency-key: only a turn of a conversation can be repeated, since its response is stored there. Send `conversation`, or leave the header out.';
 
-async function handleMessage(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
-  const upstream = upstreamFor(c);
+async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
+  const upstream = getUpstreamOfContext(c);
   const { isUnmetered = false } = c.get('app');
-  const sent = removeAmbiguity(await readLongJson(c, isUnmetered ? 'nothing' : 'price'), 'outermost');
+  const sent = removeRepeatedKeysFromBody(
+    await readJsonBodyToForward(c, isUnmetered ? 'nothing' : 'price'),
+    'outermost',
+  );
   const conversation = readRequestField('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
   // Only on the edge's own route: at `/v1/messages` the API ignores the header.
-  if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw invalidRequest(NOT_REPEATABLE);
+  if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw createInvalidRequestError(NOT_REPEATABLE);
   const defaults = getMessageDefaults(c.get('identity'), c.get('settings'), {
     isShort: streamByDefault,
     body: sent.json,
   });
   const stateless = await prepareStatelessMessage(c, sent, { upstream, defaults });
-  const message = await admitMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
-  return await relayMessage(c, message, { upstream, isUnmetered });
+  const message = await admitStatelessMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
+  return await relayAdmittedMessage(c, message, { upstream, isUnmetered });
 }
 
 /**
@@ -238,7 +248,7 @@ async function handleMessage(c: Context<AppEnv>, streamByDefault: boolean): Prom
 const STREAM_HOLD_MS = 180_000;
 const RENEW_STREAM_MS = 120_000;
 
-interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'chosen'> {
+interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'agent' | 'chosen'> {
   meter: MeteredExchange;
   isStreaming: boolean;
   hasFallbacks: boolean;
@@ -248,9 +258,9 @@ interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'c
 }
 
 /** Puts the prefix into a message, checks the message, and has it admitted. */
-async function admitMessage(
+async function admitStatelessMessage(
   c: Context<AppEnv>,
-  { body: sent, caller, agent, chosen, about, most }: StatelessMessage,
+  { body: sent, caller, agent, chosen, about, most }: PreparedStatelessMessage,
   {
     upstream,
     streamByDefault,
@@ -258,34 +268,38 @@ async function admitMessage(
     defaults,
   }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean; defaults: MessageDefaults | undefined },
 ): Promise<AdmittedMessage> {
-  const context = contextOf(c);
+  const context = getRequestContext(c);
   const { identity, settings } = context;
   const { headers, signal } = caller;
-  const { ids: named, body: own } = findReferencedIds(await bodyWithoutEdgeBlocks(sent));
-  await pauseAfterBody(own);
+  const { ids: named, body: own } = findReferencedIds(await restoreEdgeCallsInBody(sent));
+  await pauseAfterLongBody(own);
   const ofRequest = agent ? undefined : defaults;
   const { model: defaultName, max_tokens } = ofRequest ?? {};
-  const prefixed = await expandNamedPrefix(c, own, {
+  const prefixed = await expandPrefixOfRequest(c, own, {
     defaults: { model: defaultName, max_tokens, ...(streamByDefault ? { stream: true } : {}) },
   });
   const parts = prefixed.prefix === undefined ? (['model', 'max_tokens', 'system'] as const) : [];
-  const body = await withUserId(addDefaults(prefixed.body, ofRequest, parts), settings, identity.account);
+  const body = await applyUserIdSetting(
+    addMessageDefaults(prefixed.body, ofRequest, parts),
+    settings,
+    identity.account,
+  );
   if (streamByDefault) requireModel(body.json, settings);
   const request = validateMessages(body.json);
-  const model = settings.models.resolve(request.model);
+  const model = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
   const meter = new MeteredExchange(
     {
       ...context,
       route: 'messages',
-      identity: { ...identity, user: await endUserOf(prefixed.body) },
+      identity: { ...identity, user: await computeEndUserHash(prefixed.body) },
       upstream,
       body,
       model,
       headers,
       streams,
-      about: { ...about, ...dimensionValue(OF_PREFIX, prefixed.prefix) },
+      about: { ...about, ...createDimensionValue(OF_PREFIX, prefixed.prefix) },
       most,
       ...(streams && { holdMs: STREAM_HOLD_MS }),
       fallbacks: agent
@@ -303,10 +317,10 @@ async function admitMessage(
     },
   );
   const idempotencyKey = await createUpstreamKey(headers, identity.account);
-  await meter.open();
-  if (!isUnmetered) c.get('entry').line.waited_ms = meter.admission.grant.waitedMs;
+  await meter.checkAndAdmit();
+  if (!isUnmetered) c.get('entry').line.waited_ms = meter.latestAdmission.grant.waitedMs;
   const { tools: sentTools } = body.json;
-  const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => memberOf(tool, 'name')) : [];
+  const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => getMember(tool, 'name')) : [];
   return {
     meter,
     isStreaming: streams,
@@ -320,25 +334,25 @@ async function admitMessage(
 }
 
 /** Relays an admitted message, and books it at its end. */
-async function relayMessage(
+async function relayAdmittedMessage(
   c: Context<AppEnv>,
   { meter, isStreaming: streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
-  const { requestId, settings, waitUntil } = contextOf(c);
-  const log = logOutcome(c);
+  const { requestId, settings, waitUntil } = getRequestContext(c);
+  const log = createOutcomeLogger(c);
   const share = c.get('share');
-  const choiceHeaders = chosen?.headers(c.get('identity').only !== undefined);
+  const choiceHeaders = chosen?.createHeaders(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = choiceHeaders?.['sluice-model-chosen'];
-  let booked: Pick<Booking, 'nanodollars' | 'budget'> | undefined;
+  let booked: Pick<BookedCost, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
-  const renew = () => waitUntil(meter.admission.renew().catch(() => false));
-  const renewing = streams && !isUnmetered ? setInterval(renew, RENEW_STREAM_MS) : undefined;
-  const response = await relay(
+  const renewHold = () => waitUntil(meter.latestAdmission.renewHold().catch(() => false));
+  const renewing = streams && !isUnmetered ? setInterval(renewHold, RENEW_STREAM_MS) : undefined;
+  const response = await relayRequest(
     {
       path: '/v1/messages',
-      body: meter.body,
+      body: meter.createBody,
       caller,
       expectsMessage: true,
       rides: meter.isStreamedInternally,
@@ -356,58 +370,60 @@ async function relayMessage(
       payment: isUnmetered ? undefined : meter.payment,
       ownHeaders: (buffered) => ({
         // A stream tells the price in a comment behind its end.
-        ...meter.headers(answeredBy, buffered?.ok ? booked : undefined),
-        ...(agent && { 'sluice-agent': refOf(agent.agent) }),
+        ...meter.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
+        ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
         ...createCommonHeaders(requestId),
       }),
       onHeaders: (name) => {
         answeredBy = name;
-        meter.release();
-        share.release();
+        meter.releaseBody();
+        share.releaseMemory();
       },
       onLeft: () => {
         clearInterval(renewing);
-        waitUntil(meter.admission.abandon());
+        waitUntil(meter.latestAdmission.abandonRequest());
       },
       onEnd: (outcome) => {
         clearInterval(renewing);
-        const settled = isUnmetered ? undefined : meter.admission.settle(outcome, { ms: c.get('entry').elapsedMs() });
+        const settled = isUnmetered
+          ? undefined
+          : meter.latestAdmission.settleRequest(outcome, { ms: c.get('entry').elapsedMs() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
-          noted = meter.note(outcome.made, outcome.upstream);
+          noted = meter.recordCreatedResources(outcome.made, outcome.upstream);
           waitUntil(noted);
         }
         if (!settled) return undefined;
         waitUntil(settled.done);
         booked = settled;
-        return costRemarks(settled.nanodollars, settled.budget);
+        return formatCostComments(settled.nanodollars, settled.budget);
       },
     },
   );
   const isBound = c.get('identity').only !== undefined;
   // To a restricted token it would name the model of the agent.
-  const hint = isBound ? {} : hintHeaders(response.status, meter.model, settings.models);
+  const hint = isBound ? {} : createModelHintHeaders(response.status, meter.latestModel, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
   const { ok, status } = response;
-  const hides = shouldHideTools(c.get('identity').only);
+  const hides = shouldHideToolContents(c.get('identity').only);
   if (ok || (!hides && (status !== 400 || tools.length === 0))) return response;
   const headers = new Headers(response.headers);
   headers.delete('content-length');
   const text = await response.text();
-  return new Response(hides ? redactedError(parseObject(text) ?? {}) : addToolName(text, tools), {
+  return new Response(hides ? redactError(parseJsonObject(text) ?? {}) : addToolNameToErrorText(text, tools), {
     status,
     headers,
   });
 }
 
 /** @returns the JSON text of an error, with the name of the tool that its words number */
-function addToolName(text: string, tools: readonly unknown[]): string {
-  const body = parseObject(text);
+function addToolNameToErrorText(text: string, tools: readonly unknown[]): string {
+  const body = parseJsonObject(text);
   const { error } = body ?? {};
   if (!isObject(error)) return text;
-  const message = wordsWithToolName(toText(error.message), tools);
+  const message = addToolNameToMessage(toJsonText(error.message), tools);
   return message === error.message ? text : JSON.stringify({ ...body, error: { ...error, message } });
 }

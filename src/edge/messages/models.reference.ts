@@ -1,11 +1,11 @@
 import { pageSchema } from '../kit/http/page.ts';
 import * as z from '../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../openapi/responses.ts';
 import { MODEL_ROUTES } from './models.route.ts';
 import { modelAnswer } from './models-answers.schema.ts';
 
-const schema = z.withMeta(modelAnswer, { id: 'Model' });
+const schema = z.addReferenceMeta(modelAnswer, { id: 'Model' });
 const example = {
   type: 'model',
   id: 'claude-haiku-5-5',
@@ -35,8 +35,8 @@ const example = {
 const list = {
   summary: 'List the models',
   query: pageSchema,
-  answer: pageResponse(
-    nameListSchema('ModelList', schema),
+  answer: describePageResponse(
+    createNamedListSchema('ModelList', schema),
     example,
     example.id,
     'The upstream’s models that the account may use, with limits, prices, and what they take.',
@@ -46,11 +46,11 @@ const list = {
 
 const one = {
   summary: 'Read a model',
-  answer: jsonResponse('The model.', schema, example),
+  answer: describeJsonResponse('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;
 
-export const models: Resource = {
+export const models: ApiResource = {
   tag: 'Models',
   description: 'Limits, prices, thinking, efforts, retirement.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },

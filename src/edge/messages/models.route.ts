@@ -1,32 +1,32 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../auth/context.ts';
-import { route } from '../auth/route.ts';
+import { type AppEnv, getRequestContext } from '../auth/context.ts';
+import { defineRoute } from '../auth/route.ts';
 import { isEventStream } from '../claude/content-type.ts';
-import { notApiError } from '../claude/failure.ts';
-import { isForwarded } from '../claude/headers.ts';
+import { createNotApiResponseError } from '../claude/failure.ts';
+import { isForwardedHeader } from '../claude/headers.ts';
 import { createModelHint } from '../claude/models/model-hint.ts';
-import { lifecycleOf, type Model } from '../claude/models/models.ts';
-import { canUseModel, filterUsableModels } from '../claude/pricing/allowed-models.ts';
-import { queryOf, relay } from '../claude/relay.ts';
-import { type Upstream, upstreamFor } from '../claude/upstream.ts';
+import { getModelLifecycle, type Model } from '../claude/models/models.ts';
+import { canUseModel, filterAllowedModels } from '../claude/pricing/allowed-models.ts';
+import { getQueryString, relayRequest } from '../claude/relay.ts';
+import { getUpstreamOfContext, type Upstream } from '../claude/upstream.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { LruCache } from '../kit/cache/lru.ts';
-import { notFound, toApiError } from '../kit/http/errors.ts';
-import { paginateRows, readPage } from '../kit/http/page.ts';
+import { createNotFoundError, toApiError } from '../kit/http/errors.ts';
+import { paginateRowsInMemory, parsePageQuery } from '../kit/http/page.ts';
 import { isObject } from '../kit/json/object.ts';
-import { admitFree } from '../money/admission/admit-free.ts';
+import { admitRequestWithoutCost } from '../money/admission/admit-free.ts';
 import { callAccount } from '../money/contracts/call-account.ts';
 import {
-  addAliases,
-  findServedModel,
+  addAliasRows,
+  describeModelPrices,
+  findServedModelByName,
   findServingUpstreams,
   isModelRow,
   listServedModels,
-  type ModelRow,
+  type ModelListRow,
   parseModelRows,
-  toPublicPrices,
   UNKNOWN_DAY,
 } from './served-models.ts';
 
@@ -46,97 +46,109 @@ const MODEL_TIMEOUT_MS = 5_000;
 const LIST_CACHE_MS = 300_000;
 const MAX_CACHED_LISTS = 20;
 const VARY_HEADERS = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
-const listCache = new WeakMap<Upstream, LruCache<string, { createResponse(): Response; until: number }>>();
+const listCache = new WeakMap<Upstream, LruCache<string, { createReferenceResponse(): Response; until: number }>>();
 
 /**
  * The routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
  * listed.
  */
 export const MODEL_ROUTES = [
-  route('GET /v1/models', { needs: 'messages', common: true, pages: true }, listModels),
-  route('GET /models', { needs: 'messages', common: true, pages: true }, listModels),
-  route('GET /v1/models/:id', { needs: 'messages', common: true }, readModel),
-  route('GET /models/:id', { needs: 'messages', common: true }, readModel),
+  defineRoute('GET /v1/models', { needs: 'messages', common: true, pages: true }, respondWithModelList),
+  defineRoute('GET /models', { needs: 'messages', common: true, pages: true }, respondWithModelList),
+  defineRoute('GET /v1/models/:id', { needs: 'messages', common: true }, respondWithModel),
+  defineRoute('GET /models/:id', { needs: 'messages', common: true }, respondWithModel),
 ];
 
-async function listModels(c: Context<AppEnv>): Promise<Response> {
+async function respondWithModelList(c: Context<AppEnv>): Promise<Response> {
   const allowed = await getAllowedModels(c);
-  const { pool } = upstreamFor(c);
+  const { pool } = getUpstreamOfContext(c);
   const settings = c.get('settings');
   if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0)
-    return await respondWithModels(c, LIST_PATH);
-  const page = readPage(c.req.query());
+    return await respondWithUpstreamModels(c, LIST_PATH);
+  const page = parsePageQuery(c.req.query());
   // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
   const all = pool
     ? await respondWithPooledModels(c, pool)
-    : await respondWithModels(c, LIST_PATH, toFullListRequest(c.req.raw));
+    : await respondWithUpstreamModels(c, LIST_PATH, createFullListRequest(c.req.raw));
   if (!all.ok) return all;
-  const rows = addAliases(parseModelRows(await all.json()), settings);
-  const usable = allowed ? filterUsableModels(rows, allowed, settings.models) : rows;
+  const rows = addAliasRows(parseModelRows(await all.json()), settings);
+  const usable = allowed ? filterAllowedModels(rows, allowed, settings.models) : rows;
   return Response.json(
-    paginateRows(usable, page, ({ id }) => id),
+    paginateRowsInMemory(usable, page, ({ id }) => id),
     { headers: all.headers },
   );
 }
 
-async function readModel(c: Context<AppEnv>): Promise<Response> {
+async function respondWithModel(c: Context<AppEnv>): Promise<Response> {
   const settings = c.get('settings');
   const { models } = settings;
   const name = c.req.param('id') ?? '';
   // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
-  if (!MODEL_NAME.test(name)) throw unknownModelError();
+  if (!MODEL_NAME.test(name)) throw createUnknownModelError();
   const allowed = await getAllowedModels(c);
   if (allowed && !canUseModel(name, allowed, models)) {
-    const hint = createModelHint(models.resolve(name), models);
+    const hint = createModelHint(models.resolveAlias(name), models);
     const sentences = [`This account may not use ${name.slice(0, 128)}.`, ...(hint === undefined ? [] : [hint])];
-    throw notFound(`${sentences.join(' ')} GET /models lists the models that it may.`);
+    throw createNotFoundError(`${sentences.join(' ')} GET /models lists the models that it may.`);
   }
-  const { pool } = upstreamFor(c);
-  if (!pool) return await respondWithModels(c, `${LIST_PATH}/${encodeURIComponent(models.resolve(name))}`);
-  const quota = await admitFree(c);
-  const row = findServedModel(pool, name, settings);
-  if (!row) throw unknownModelError(createModelHint(models.resolve(name), models));
-  return Response.json(completeRow(row, settings, pool), { headers: quota });
+  const { pool } = getUpstreamOfContext(c);
+  if (!pool) return await respondWithUpstreamModels(c, `${LIST_PATH}/${encodeURIComponent(models.resolveAlias(name))}`);
+  const quota = await admitRequestWithoutCost(c);
+  const row = findServedModelByName(pool, name, settings);
+  if (!row) throw createUnknownModelError(createModelHint(models.resolveAlias(name), models));
+  return Response.json(completeModelRowFromTable(row, settings, pool), { headers: quota });
 }
 
-function unknownModelError(hint = 'There is no such model.') {
-  return notFound(`${hint} GET /models lists those that there are.`);
+function createUnknownModelError(hint = 'There is no such model.') {
+  return createNotFoundError(`${hint} GET /models lists those that there are.`);
 }
 
 /** @returns the account's limit `models`; undefined if it may use any model. */
 async function getAllowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
   const { settings } = c.var;
-  const { limits } = await callAccount(contextOf(c), (account) => account.quota(settings.DEFAULT_LIMITS));
+  const { limits } = await callAccount(getRequestContext(c), (account) =>
+    account.getQuotaReport(settings.DEFAULT_LIMITS),
+  );
   return limits.models;
 }
 
 /** @returns a request for one page with all rows. */
-function toFullListRequest(caller: Request): Request {
-  const query = new URLSearchParams(queryOf(caller.url));
+function createFullListRequest(caller: Request): Request {
+  const query = new URLSearchParams(getQueryString(caller.url));
   for (const cursor of ['after_id', 'before_id']) query.delete(cursor);
   query.set('limit', '1000');
   return new Request(`${caller.url.split('?', 1)[0]}?${query}`, caller);
 }
 
-async function respondWithModels(c: Context<AppEnv>, path: string, caller: Request = c.req.raw): Promise<Response> {
+async function respondWithUpstreamModels(
+  c: Context<AppEnv>,
+  path: string,
+  caller: Request = c.req.raw,
+): Promise<Response> {
   const { settings } = c.var;
-  const quota = await admitFree(c);
-  const response = path === LIST_PATH ? await relayList(c, caller) : await relayModels(c, path, caller);
-  if (!response) return createOwnList(caller, settings, quota);
+  const quota = await admitRequestWithoutCost(c);
+  const response = path === LIST_PATH ? await relayUpstreamList(c, caller) : await relayModelsRequest(c, path, caller);
+  if (!response) return createModelTableResponse(caller, settings, quota);
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
   if (!response.ok) return response;
   const body: unknown = await response.json();
-  if (path !== LIST_PATH) return Response.json(completeRowIfModel(body, settings), { headers: response.headers });
+  if (path !== LIST_PATH) return Response.json(completeIfModelRow(body, settings), { headers: response.headers });
   // Gateways for several APIs have a list in another form, which has only models.
-  if (!isObject(body) || !Array.isArray(body.data)) return createOwnList(caller, settings, quota);
-  const data = body.data.map((row) => completeRowIfModel(row, settings));
-  const page = { has_more: false, first_id: rowId(data[0]), last_id: rowId(data.at(-1)), ...body, data };
+  if (!isObject(body) || !Array.isArray(body.data)) return createModelTableResponse(caller, settings, quota);
+  const data = body.data.map((row) => completeIfModelRow(row, settings));
+  const page = {
+    has_more: false,
+    first_id: getModelRowId(data[0]),
+    last_id: getModelRowId(data.at(-1)),
+    ...body,
+    data,
+  };
   return Response.json(page, { headers: response.headers });
 }
 
 /** @throws ApiError for a stream, which is not an answer to this question. It is cancelled */
-async function relayModels(c: Context<AppEnv>, path: string, caller: Request): Promise<Response> {
-  const { settings: all, requestId, waitUntil } = contextOf(c);
+async function relayModelsRequest(c: Context<AppEnv>, path: string, caller: Request): Promise<Response> {
+  const { settings: all, requestId, waitUntil } = getRequestContext(c);
   const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
   const mostMs = path === LIST_PATH ? LIST_TIMEOUT_MS : MODEL_TIMEOUT_MS;
   const settings = {
@@ -145,30 +157,30 @@ async function relayModels(c: Context<AppEnv>, path: string, caller: Request): P
     STREAM_IDLE_MS: Math.min(STREAM_IDLE_MS, mostMs),
   };
   const routing = { streams: false, isQuick: true };
-  const upstream = upstreamFor(c);
-  const response = await relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
+  const upstream = getUpstreamOfContext(c);
+  const response = await relayRequest({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
   if (!isEventStream(response)) return response;
   // Nobody needs it any more, however it ends.
   response.body?.cancel().catch(() => undefined);
-  throw notApiError();
+  throw createNotApiResponseError();
 }
 
-/** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModels` */
-async function getCachedList(c: Context<AppEnv>, caller: Request): Promise<Response> {
+/** @returns the upstream's list, for some minutes the same, or what it answers instead. @throws ApiError as `relayModelsRequest` */
+async function getCachedUpstreamList(c: Context<AppEnv>, caller: Request): Promise<Response> {
   const settings = c.get('settings');
-  const upstream = upstreamFor(c);
+  const upstream = getUpstreamOfContext(c);
   const lists = getOrCreate(listCache, upstream, () => new LruCache({ maxSize: MAX_CACHED_LISTS }));
   const goUp = [...caller.headers].filter(([name]) =>
-    isForwarded(name, [...VARY_HEADERS, ...settings.FORWARD_HEADERS]),
+    isForwardedHeader(name, [...VARY_HEADERS, ...settings.FORWARD_HEADERS]),
   );
-  const key = JSON.stringify([queryOf(caller.url), goUp]);
+  const key = JSON.stringify([getQueryString(caller.url), goUp]);
   const earlier = lists.get(key);
-  if (earlier && Date.now() < earlier.until) return earlier.createResponse();
-  const response = await relayModels(c, LIST_PATH, new Request(caller, { headers: goUp }));
+  if (earlier && Date.now() < earlier.until) return earlier.createReferenceResponse();
+  const response = await relayModelsRequest(c, LIST_PATH, new Request(caller, { headers: goUp }));
   if (!response.ok) return response;
   const text = await response.text();
   const { 'request-id': _, ...headers } = Object.fromEntries(response.headers);
-  lists.set(key, { createResponse: () => new Response(text, { headers }), until: Date.now() + LIST_CACHE_MS });
+  lists.set(key, { createReferenceResponse: () => new Response(text, { headers }), until: Date.now() + LIST_CACHE_MS });
   return new Response(text, response);
 }
 
@@ -176,10 +188,10 @@ async function getCachedList(c: Context<AppEnv>, caller: Request): Promise<Respo
  * @returns the upstream's list; undefined if it has none, is down, or does not send it in time. The log says so
  * @throws ApiError where the upstream refuses the key: nobody must take a dead key for a live one
  */
-async function relayList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
+async function relayUpstreamList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
   const { line } = c.get('entry');
   try {
-    const response = await getCachedList(c, caller);
+    const response = await getCachedUpstreamList(c, caller);
     const { status } = response;
     if (status < 500 && !NO_LIST_STATUSES.has(status)) return response;
     if (!NO_LIST_STATUSES.has(status)) line.error_type = `upstream_${status}`;
@@ -192,29 +204,35 @@ async function relayList(c: Context<AppEnv>, caller: Request): Promise<Response 
   return undefined;
 }
 
-function rowId(row: unknown): string | null {
+function getModelRowId(row: unknown): string | null {
   return isModelRow(row) ? row.id : null;
 }
 
 /** @returns the models of this edge's own table, for a gateway without a list, which may serve any of them. */
-function createOwnList(caller: Request, settings: Settings, quota: Record<string, string>): Response {
+function createModelTableResponse(caller: Request, settings: Settings, quota: Record<string, string>): Response {
   const everywhere = { all: [{ idOf: (model: string) => model }] };
-  const rows = listServedModels(everywhere, [], settings, Date.now()).map((row) => completeRow(row, settings));
-  const page = paginateRows(rows, readPage(Object.fromEntries(new URL(caller.url).searchParams)), ({ id }) => id);
+  const rows = listServedModels(everywhere, [], settings, Date.now()).map((row) =>
+    completeModelRowFromTable(row, settings),
+  );
+  const page = paginateRowsInMemory(
+    rows,
+    parsePageQuery(Object.fromEntries(new URL(caller.url).searchParams)),
+    ({ id }) => id,
+  );
   return Response.json(page, { headers: quota });
 }
 
 /** @returns all models of several upstreams: those in the list of one of them, and those in this edge's table. */
 async function respondWithPooledModels(c: Context<AppEnv>, pool: UpstreamPool): Promise<Response> {
-  const { settings } = contextOf(c);
+  const { settings } = getRequestContext(c);
   const request = { method: 'GET', path: LIST_PATH, headers: {} };
-  const lists = pool.all.filter((one) => one.lacks(request) === undefined).length;
-  const quota = await admitFree(c);
-  const listed = lists > 0 ? await fetchFirstList(c, lists === pool.all.length) : undefined;
+  const lists = pool.all.filter((one) => one.findUnsupportedFeature(request) === undefined).length;
+  const quota = await admitRequestWithoutCost(c);
+  const listed = lists > 0 ? await fetchFirstUpstreamList(c, lists === pool.all.length) : undefined;
   const headers = listed?.headers ?? new Headers();
   for (const [name, value] of Object.entries(quota)) headers.set(name, value);
   const rows = listServedModels(pool, listed?.rows ?? [], settings, Date.now());
-  return Response.json({ data: rows.map((row) => completeRow(row, settings, pool)) }, { headers });
+  return Response.json({ data: rows.map((row) => completeModelRowFromTable(row, settings, pool)) }, { headers });
 }
 
 /**
@@ -222,13 +240,13 @@ async function respondWithPooledModels(c: Context<AppEnv>, pool: UpstreamPool): 
  * @returns the list of an upstream that has one; undefined while none of them answers. The log says so
  * @throws ApiError where all of them refuse their keys
  */
-async function fetchFirstList(
+async function fetchFirstUpstreamList(
   c: Context<AppEnv>,
   areAll: boolean,
-): Promise<{ headers: Headers; rows: ModelRow[] } | undefined> {
+): Promise<{ headers: Headers; rows: ModelListRow[] } | undefined> {
   const { line } = c.get('entry');
   try {
-    const listed = await getCachedList(c, toFullListRequest(c.req.raw));
+    const listed = await getCachedUpstreamList(c, createFullListRequest(c.req.raw));
     if (listed.ok) return { headers: listed.headers, rows: parseModelRows(await listed.json()) };
     line.error_type = `upstream_${listed.status}`;
   } catch (thrown) {
@@ -238,16 +256,16 @@ async function fetchFirstList(
   return undefined;
 }
 
-function completeRowIfModel(row: unknown, settings: Settings): unknown {
-  return isModelRow(row) ? completeRow(row, settings) : row;
+function completeIfModelRow(row: unknown, settings: Settings): unknown {
+  return isModelRow(row) ? completeModelRowFromTable(row, settings) : row;
 }
 
 /**
  * @returns a row, completed from the model table. The API's own figures win, and the table fills in absent ones. If there are
  *   several upstreams, the price is the one at the upstream that is tried first
  */
-function completeRow(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRow {
-  const model: Model | undefined = settings.models.find(row.id);
+function completeModelRowFromTable(row: ModelListRow, settings: Settings, pool?: UpstreamPool): ModelListRow {
+  const model: Model | undefined = settings.models.findRow(row.id);
   const places = pool && findServingUpstreams(pool, row.id, settings);
   return {
     type: 'model',
@@ -256,7 +274,7 @@ function completeRow(row: ModelRow, settings: Settings, pool?: UpstreamPool): Mo
     ...row,
     max_input_tokens: row.max_input_tokens ?? model?.max_input_tokens ?? null,
     max_tokens: row.max_tokens ?? model?.max_tokens ?? null,
-    lifecycle: row.lifecycle ?? (model ? lifecycleOf(model) : null),
+    lifecycle: row.lifecycle ?? (model ? getModelLifecycle(model) : null),
     retires_at: row.retires_at ?? model?.retires_at ?? null,
     line: row.line ?? model?.line ?? null,
     thinking: model?.thinking ?? null,
@@ -265,7 +283,7 @@ function completeRow(row: ModelRow, settings: Settings, pool?: UpstreamPool): Mo
     fast_until: model?.fast_until ?? null,
     minimum_cacheable_tokens: model?.minimum_cacheable_tokens ?? null,
     replacement: model?.replacement ?? null,
-    prices: places?.[0]?.prices ?? toPublicPrices(model),
+    prices: places?.[0]?.prices ?? describeModelPrices(model),
     ...(places && { upstreams: places }),
   };
 }

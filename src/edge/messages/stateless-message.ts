@@ -1,8 +1,8 @@
 /** Reads a message without a conversation: which agent it asks, and what goes up of it. */
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../auth/context.ts';
 import type { Identity } from '../auth/identity/caller.ts';
-import { shouldHideTools } from '../auth/identity/only.ts';
+import { shouldHideToolContents } from '../auth/identity/only.ts';
 import { joinBetas } from '../claude/headers.ts';
 import { defaultedRequest } from '../claude/messages.schema.ts';
 import type { Nanodollars } from '../claude/pricing/cost.ts';
@@ -17,22 +17,26 @@ import type { Upstream } from '../claude/upstream.ts';
 import type { MessageDefaults } from '../config/message-defaults.ts';
 import { type ChosenModel, OF_AGENT } from '../conversations/history/agent-in-use.ts';
 import type { SentMessage } from '../conversations/history/continuation.ts';
-import { checkConversationAllowed, guard, resolveRequestedAgent } from '../conversations/history/guard.ts';
-import { planBreakpoints, readMaxCost } from '../conversations/history/resolved-request.ts';
+import {
+  checkConversationAllowed,
+  getRestrictedTokenGuard,
+  resolveRequestedAgent,
+} from '../conversations/history/guard.ts';
+import { countAvailableBreakpoints, readMaxCost } from '../conversations/history/resolved-request.ts';
 import { BREAKPOINT } from '../conversations/history/storage/message-text.ts';
-import { refOf } from '../conversations/history/storage/rows.ts';
-import { type FoundAgent, findAgent, refuseBoth } from '../conversations/object/initial-context.ts';
+import { formatVersionReference } from '../conversations/history/storage/rows.ts';
+import { type FoundAgent, findAgent, rejectPrefixWithAgent } from '../conversations/object/initial-context.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
-import { restrictedTokenError } from '../kit/http/errors.ts';
-import { removeAmbiguity, replaceText } from '../kit/http/read-json.ts';
-import { validate } from '../kit/http/validate.ts';
+import { createRestrictedTokenError } from '../kit/http/errors.ts';
+import { removeRepeatedKeysFromBody, replaceBodyText } from '../kit/http/read-json.ts';
+import { validateBySchema } from '../kit/http/validate.ts';
 import { editJson, parseMemberTexts } from '../kit/json/edit.ts';
-import { isObject, type Json } from '../kit/json/object.ts';
-import { type DimensionValues, dimensionValue } from '../money/contracts/dimensions.ts';
-import { rejectRun } from '../registry/tools/check-tools.ts';
+import { isObject, type JsonObject } from '../kit/json/object.ts';
+import { createDimensionValue, type DimensionValues } from '../money/contracts/dimensions.ts';
+import { rejectRunToolsWithoutConversation } from '../registry/tools/check-tools.ts';
 
 /** A message without a conversation. */
-export interface StatelessMessage {
+export interface PreparedStatelessMessage {
   /** The body, with the parts of the agent. */
   body: JsonBody;
   /** The request whose headers and query go up. */
@@ -59,7 +63,7 @@ export const NOTHING_INHERITED = { system: undefined, tools: undefined };
 export async function findRequestedAgent(
   c: Context<AppEnv>,
   headers: Headers,
-  body: Json,
+  body: JsonObject,
   fallback?: string,
 ): Promise<FoundAgent | undefined> {
   const identity = c.get('identity');
@@ -68,19 +72,19 @@ export async function findRequestedAgent(
   const { agent, agent_owner, agent_listed } = resolveRequestedAgent(identity, named);
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
-    refuseBoth({ agent, prefix });
+    rejectPrefixWithAgent({ agent, prefix });
     const place = { env: c.env, settings: c.get('settings') };
     found = await findAgent(place, identity, agent, agent_owner, agent_listed);
   } else rejectAgentFields(body);
-  const refused = identity.only && guard().refusalOfAgent(identity, found?.agent);
+  const refused = identity.only && getRestrictedTokenGuard().findAgentRestrictionError(identity, found?.agent);
   if (refused) throw refused;
   return found;
 }
 
 /** @throws ApiError 400 for messages that are none; 403 for those that a restricted token may not send */
-export function checkStatelessMessages({ only }: Identity, body: Json): void {
-  const { messages } = validate(defaultedRequest, body);
-  if (only) guard().checkMessages(messages as SentMessage[], new Set());
+export function requireAllowedMessages({ only }: Identity, body: JsonObject): void {
+  const { messages } = validateBySchema(defaultedRequest, body);
+  if (only) getRestrictedTokenGuard().checkMessages(messages as SentMessage[], new Set());
 }
 
 /**
@@ -94,40 +98,40 @@ export async function prepareStatelessMessage(
   c: Context<AppEnv>,
   body: JsonBody,
   { upstream, defaults }: { upstream: Upstream; defaults: MessageDefaults | undefined },
-): Promise<StatelessMessage> {
+): Promise<PreparedStatelessMessage> {
   const identity = c.get('identity');
   const { raw } = c.req;
   const isBound = identity.only !== undefined;
   checkConversationAllowed(identity, '');
-  const caller = isBound ? guard().restrictRequest(raw) : raw;
-  const sent = isBound ? guard().filterBody(body) : body;
+  const caller = isBound ? getRestrictedTokenGuard().stripRequest(raw) : raw;
+  const sent = isBound ? getRestrictedTokenGuard().filterRequestBody(body) : body;
   checkRequestFields(caller.headers, sent.json);
   rejectConversationFields(caller.headers, sent.json);
-  rejectRun(sent.json);
+  rejectRunToolsWithoutConversation(sent.json);
   const found = await findRequestedAgent(c, caller.headers, sent.json, defaults?.agent);
   if (!found) return { body: removeEdgeFields(sent), caller };
-  checkStatelessMessages(identity, sent.json);
+  requireAllowedMessages(identity, sent.json);
   const { agent, stored } = found;
-  c.get('entry').line.agent = refOf(agent);
-  const read = removeAmbiguity(sent, 'everywhere');
+  c.get('entry').line.agent = formatVersionReference(agent);
+  const read = removeRepeatedKeysFromBody(sent, 'everywhere');
   // A restricted token sends no breakpoints of its own.
-  const { used, maxBreakpoints: breakpoints } = planBreakpoints(isBound ? '' : read.text);
+  const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
   const secrets = c.get('settings');
-  const applyAgentFor = (model?: string) => {
-    const laid = stored.applyPrefix(parseMemberTexts(read.text), NOTHING_INHERITED, {
+  const applyAgentForModel = (model?: string) => {
+    const laid = stored.buildRequestWithAgent(parseMemberTexts(read.text), NOTHING_INHERITED, {
       maxBreakpoints: breakpoints,
       secrets,
       model,
     });
     const text = editJson(laid, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
-    return { text, json: JSON.parse(text) as Json, most: readMaxCost(parseMemberTexts(laid)) };
+    return { text, json: JSON.parse(text) as JsonObject, most: readMaxCost(parseMemberTexts(laid)) };
   };
-  let { text, json, most } = applyAgentFor();
-  rejectRun(json);
+  let { text, json, most } = applyAgentForModel();
+  rejectRunToolsWithoutConversation(json);
   const { tools, mcp_servers: servers, container } = json;
-  const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(mayBeServerTool));
-  if (shouldHideTools(identity.only) && isServed) {
-    throw restrictedTokenError(
+  const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool));
+  if (shouldHideToolContents(identity.only) && isServed) {
+    throw createRestrictedTokenError(
       'conversation: Field required: what the API’s own tools of this agent find is hidden there.',
     );
   }
@@ -136,16 +140,16 @@ export async function prepareStatelessMessage(
     agent,
     named: readRequestField('model', caller.headers, {}),
     messages: sent.json.messages as SentMessage[],
-    context: { ...contextOf(c), upstream },
+    context: { ...getRequestContext(c), upstream },
   });
-  if (chosen) ({ text, json, most } = applyAgentFor(chosen.model));
+  if (chosen) ({ text, json, most } = applyAgentForModel(chosen.model));
   return {
-    body: replaceText(sent, text, json),
+    body: replaceBodyText(sent, text, json),
     agent: found,
     chosen,
     most,
-    about: { ...dimensionValue(OF_AGENT, refOf(agent)), ...chosen?.about },
-    caller: addBetas(caller, stored.definition.betas),
+    about: { ...createDimensionValue(OF_AGENT, formatVersionReference(agent)), ...chosen?.about },
+    caller: addBetasToRequest(caller, stored.definition.betas),
   };
 }
 
@@ -154,11 +158,11 @@ export function removeEdgeFields(sent: JsonBody): JsonBody {
   const { ofMessage } = fieldRemovals();
   if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;
   const text = editJson(sent.text, ofMessage);
-  return replaceText(sent, text, JSON.parse(text));
+  return replaceBodyText(sent, text, JSON.parse(text));
 }
 
 /** @returns a call with the betas that an agent needs; then without its body */
-export function addBetas(call: Request, betas: readonly string[] | undefined): Request {
+export function addBetasToRequest(call: Request, betas: readonly string[] | undefined): Request {
   if (!betas) return call;
   const { url, method, signal } = call;
   const headers = new Headers(call.headers);
@@ -167,7 +171,7 @@ export function addBetas(call: Request, betas: readonly string[] | undefined): R
 }
 
 /** @returns whether the API may call a tool itself. Some tools with a type of its own are the client's, but not all. */
-function mayBeServerTool(tool: unknown): boolean {
+function canBeServerTool(tool: unknown): boolean {
   const { type = 'custom' } = isObject(tool) ? tool : {};
   return type !== 'custom';
 }

@@ -1,5 +1,5 @@
 import * as z from '../kit/http/zod.ts';
-import type { Content } from './resource.ts';
+import type { BodyContent } from './resource.ts';
 
 const events = `event: message_start
 data: {"type":"message_start","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL","type":"message","role":"assistant","model":"claude-haiku-5-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":13,"output_tokens":1}}}
@@ -27,9 +27,9 @@ data: {"type":"message_stop"}
 
 `;
 
-export const eventStream: Content = {
+export const eventStream: BodyContent = {
   type: 'text/event-stream',
-  schema: z.withMeta(z.string(), {
+  schema: z.addReferenceMeta(z.string(), {
     id: 'EventStream',
     description: 'Server-sent events, as Anthropic’s API has them.',
   }),

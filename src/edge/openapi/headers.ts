@@ -20,6 +20,6 @@ export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
 export function createHeaderSchema(name: string, words: HeaderDescription | undefined): z.ZodMiniType {
   if (words === undefined) throw new Error(`No words say what the header ${name} is.`);
   return typeof words === 'string'
-    ? z.withDescription(z.string(), words)
-    : z.withDescription(z.literal(words.only), words.words);
+    ? z.addDescription(z.string(), words)
+    : z.addDescription(z.literal(words.only), words.words);
 }

@@ -1,11 +1,11 @@
-import { type AnyRoute, querySchemaOf } from '../auth/route.ts';
+import { type AnyRoute, getQuerySchema } from '../auth/route.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { pageSchema } from '../kit/http/page.ts';
 import * as z from '../kit/http/zod.ts';
 import type { ErrorStatus } from './errors.ts';
 
 /** The body of a request or an answer. The example must satisfy the schema. */
-export interface Content {
+export interface BodyContent {
   /** Default: `application/json`. */
   type?:
     | 'application/json'
@@ -23,14 +23,14 @@ export interface Content {
 export interface DescribedResponse {
   description: string;
   /** Absent if there is no body; several if the request decides which one it gets. */
-  content?: readonly Content[];
+  content?: readonly BodyContent[];
   headers?: readonly string[];
   /** Whether plugins add their headers to it. */
   hasPluginHeaders?: boolean;
 }
 
 /** The words for a body whose schema the route has. */
-interface BodyDescription extends Pick<Content, 'example'> {
+interface RequestBodyDescription extends Pick<BodyContent, 'example'> {
   /** The name of its schema in the document. */
   id?: string;
   /** In place of that of the route, where the reference tells more than is checked at once. */
@@ -53,8 +53,8 @@ interface RouteDescription {
 }
 
 /** The words of a route. What it takes is told here only where nothing checks it. */
-type DescriptionOf<R extends AnyRoute> = RouteDescription &
-  ([NonNullable<R['body']>] extends [never] ? { body?: Content } : { body: BodyDescription }) &
+type DescriptionOfRoute<R extends AnyRoute> = RouteDescription &
+  ([NonNullable<R['body']>] extends [never] ? { body?: BodyContent } : { body: RequestBodyDescription }) &
   ([Exclude<NonNullable<R['query']>, () => unknown>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
 
 /**
@@ -63,11 +63,11 @@ type DescriptionOf<R extends AnyRoute> = RouteDescription &
  */
 export interface DescribedRoute extends RouteDescription, Pick<AnyRoute, 'needs'> {
   query?: z.ZodMiniObject | undefined;
-  body?: Content | undefined;
+  body?: BodyContent | undefined;
 }
 
 /** The routes of one resource, by method and path as the router has them. */
-export interface Resource {
+export interface ApiResource {
   tag: string;
   /** Absent for the routes that a plugin adds to a resource of the core. */
   description?: string;
@@ -87,15 +87,15 @@ const namedSchemas = new WeakMap<z.ZodMiniType, z.ZodMiniType>();
  */
 export function describeRoutes<R extends AnyRoute>(
   routes: readonly R[],
-  texts: { readonly [Name in R['name']]: DescriptionOf<Extract<R, { name: Name }>> },
+  texts: { readonly [Name in R['name']]: DescriptionOfRoute<Extract<R, { name: Name }>> },
 ): Record<string, DescribedRoute> {
-  return describeRoutesByName(routes, texts);
+  return describeDynamicRoutes(routes, texts);
 }
 
 /** The same for routes whose names are made. */
-export function describeRoutesByName(
+export function describeDynamicRoutes(
   routes: readonly AnyRoute[],
-  wordsOfAll: Readonly<Record<string, RouteDescription & { body?: BodyDescription; query?: z.ZodMiniObject }>>,
+  wordsOfAll: Readonly<Record<string, RouteDescription & { body?: RequestBodyDescription; query?: z.ZodMiniObject }>>,
 ): Record<string, DescribedRoute> {
   const byName = new Map<string, AnyRoute>(routes.map((route) => [route.name, route]));
   return Object.fromEntries(
@@ -103,24 +103,27 @@ export function describeRoutesByName(
       const route = byName.get(name);
       if (!route) throw new Error(`There is no route ${name}.`);
       const { needs } = route;
-      return [name, { ...texts, needs, query: query ?? describeQuery(route), body: body && describeBody(route, body) }];
+      return [
+        name,
+        { ...texts, needs, query: query ?? createQuerySchema(route), body: body && createBodyContent(route, body) },
+      ];
     }),
   );
 }
 
-function describeQuery({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
-  const query = querySchemaOf(route.query);
+function createQuerySchema({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
+  const query = getQuerySchema(route.query);
   if (!pages) return query;
   return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }
 
-function describeBody({ body }: AnyRoute, { id, schema = body, ...content }: BodyDescription): Content {
+function createBodyContent({ body }: AnyRoute, { id, schema = body, ...content }: RequestBodyDescription): BodyContent {
   if (!schema) throw new Error('Neither the route nor its words have a schema of its body.');
-  const named = id === undefined ? schema : getOrCreate(namedSchemas, schema, () => z.withMeta(schema, { id }));
+  const named = id === undefined ? schema : getOrCreate(namedSchemas, schema, () => z.addReferenceMeta(schema, { id }));
   return { ...content, schema: named };
 }
 
 /** @returns the answers of a route by their statuses. */
-export function responsesOf({ answer, answers }: DescribedRoute): Readonly<Record<number, DescribedResponse>> {
+export function getResponsesByStatus({ answer, answers }: DescribedRoute): Readonly<Record<number, DescribedResponse>> {
   return { ...(answer && { 200: answer }), ...answers };
 }

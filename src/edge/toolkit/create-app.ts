@@ -2,7 +2,7 @@ import type { Hono } from 'hono';
 import { develop } from '#development';
 import { type AppOptions, createApp as createEdge } from '../app.ts';
 import type { AppEnv } from '../auth/context.ts';
-import { contributions } from '../kit/plugins/plugins.ts';
+import { getPluginMembers } from '../kit/plugins/plugins.ts';
 import type { PluginOptions } from '../plugins.ts';
 
 /** Which plugin reads what a Worker says to plugins. */
@@ -43,7 +43,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   );
   const app = createEdge(plugins ? { ...options, plugins } : options);
   for (const [option, plugin] of Object.entries(PLUGIN_BY_OPTION)) {
-    if (!(option in options) || contributions('options', plugin).length > 0) continue;
+    if (!(option in options) || getPluginMembers('options', plugin).length > 0) continue;
     throw new Error(`createApp: ${option} is for the plugin ${plugin}. Put \`${plugin}\` into \`plugins\`, too.`);
   }
   return app;

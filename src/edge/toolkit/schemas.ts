@@ -37,7 +37,7 @@ export {
   conversationReport,
   conversationRow,
 } from '../conversations/object/conversations-answers.schema.ts';
-export { type CountAnswer, countAnswer } from '../messages/count-tokens-answers.schema.ts';
+export { countAnswer, type TokenCountResponse } from '../messages/count-tokens-answers.schema.ts';
 export {
   type LedgerRequest,
   type LedgerRow,
@@ -56,7 +56,12 @@ export { type AgentContent, agentContent } from '../plugins/agents/agents-answer
 export { forkRequest } from '../plugins/transfer/transfer.schema.ts';
 export { putPrefix } from '../registry/prefixes/prefixes.schema.ts';
 export {
-  type PrefixAnswer,
+  type PrefixResponse,
   prefixAnswer,
 } from '../registry/prefixes/prefixes-answers.schema.ts';
-export { type NamedRow, nameRow, type VersionRow, versionRow } from '../registry/versions/versions-answers.schema.ts';
+export {
+  type NamedResourceRow,
+  nameRow,
+  type VersionRow,
+  versionRow,
+} from '../registry/versions/versions-answers.schema.ts';

@@ -1,6 +1,6 @@
 import { type SimulatorOptions as CoreOptions, createSimulator as createCore } from '../../simulator/simulator.ts';
 import { MODELS } from '../claude/models/models.ts';
-import { findSchemaFaults } from '../claude/request/schema-faults.ts';
+import { findRejectedSchemaParts } from '../claude/request/schema-faults.ts';
 import { toSimulatedModels } from '../claude/simulated-models.ts';
 
 export type { SimulatedModel } from '../../simulator/simulator.ts';
@@ -27,7 +27,7 @@ export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit)
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {
   const simulate = createCore({
     ...options,
-    refusedSchemas: findSchemaFaults,
+    refusedSchemas: findRejectedSchemaParts,
     faults,
     models: models ?? toSimulatedModels(MODELS),
   });

@@ -6,10 +6,10 @@ import { NEW_AGENT } from '../ui/route.ts';
 import { LIMIT_FIELDS, toPlainSystem } from './agent-fields.ts';
 
 const TEXT_FIELDS = ['name', 'description', 'model', 'max_tokens', 'system', 'tools', 'approvers', 'more'] as const;
-export type AgentField = (typeof TEXT_FIELDS)[number] | (typeof LIMIT_FIELDS)[number][0];
-export const AGENT_FIELDS: readonly AgentField[] = [...TEXT_FIELDS, ...LIMIT_FIELDS.map(([name]) => name)];
+export type AgentDraftField = (typeof TEXT_FIELDS)[number] | (typeof LIMIT_FIELDS)[number][0];
+export const AGENT_FIELDS: readonly AgentDraftField[] = [...TEXT_FIELDS, ...LIMIT_FIELDS.map(([name]) => name)];
 /** What stands in each field. */
-export type AgentDraft = Record<AgentField, string>;
+export type AgentDraft = Record<AgentDraftField, string>;
 
 const DRAFTS_KEY = 'sluice-agent-drafts';
 const DEFAULT_AGENT_MAX_TOKENS = 4_096;
@@ -21,28 +21,28 @@ export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
 agentDrafts.subscribe((drafts) => sessionStorage.setItem(DRAFTS_KEY, JSON.stringify(drafts)));
 
 /** Keeps a draft; one that says what is stored already is let go. */
-export function saveDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {
+export function saveAgentDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {
   const { [name]: _, ...others } = agentDrafts.value;
   const isChanged = AGENT_FIELDS.some((field) => draft[field] !== stored[field]);
   agentDrafts.value = isChanged ? { ...others, [name]: draft } : others;
 }
 
-export function discardDraft(name: string): void {
+export function discardAgentDraft(name: string): void {
   const { [name]: _, ...others } = agentDrafts.value;
   agentDrafts.value = others;
 }
 
 /** @param model the model that is chosen in the page. @returns the fields of a new agent */
-export function createEmptyDraft(model: string): AgentDraft {
+export function createEmptyAgentDraft(model: string): AgentDraft {
   const empty = Object.fromEntries(AGENT_FIELDS.map((field) => [field, ''])) as AgentDraft;
   return { ...empty, model, max_tokens: String(DEFAULT_AGENT_MAX_TOKENS), approvers: 'owner' };
 }
 
 /** Begins a new agent with an example that works, in place of an empty form. @param tools JSON */
-export function createExampleDraft(name: string, model: string, tools: string): void {
+export function saveExampleAgentDraft(name: string, model: string, tools: string): void {
   const system = 'You are a porter. Greet the guest by the time of day, which your tools tell you, in one sentence.';
   const fields = { name, description: 'An example: greets by the time of day', system, tools, 'limits.max_turns': '4' };
-  agentDrafts.value = { ...agentDrafts.value, [NEW_AGENT]: { ...createEmptyDraft(model), ...fields } };
+  agentDrafts.value = { ...agentDrafts.value, [NEW_AGENT]: { ...createEmptyAgentDraft(model), ...fields } };
 }
 
 /** @returns the fields that an agent is made of */
@@ -55,7 +55,7 @@ export function toAgentDraft(content: AgentContent): AgentDraft {
   const more = { ...(isChosen ? { model } : {}), ...rest, ...(plain === undefined ? { system } : {}) };
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);
   return {
-    ...createEmptyDraft(isChosen ? '' : model),
+    ...createEmptyAgentDraft(isChosen ? '' : model),
     name,
     description,
     max_tokens: String(max_tokens),
@@ -68,32 +68,34 @@ export function toAgentDraft(content: AgentContent): AgentDraft {
 }
 
 /** @returns the body of a `PUT`. @throws Error that begins with the field that cannot be read, as those of the edge do */
-export function parseAgentDraft(draft: AgentDraft): object {
+export function parseDraftToPutBody(draft: AgentDraft): object {
   const limits = LIMIT_FIELDS.flatMap(([path]) =>
     draft[path].trim() === '' ? [] : [[path.slice('limits.'.length), Number(draft[path])]],
   );
   return {
-    ...(parseMoreFields(draft) as object),
+    ...(parseMoreFieldsJson(draft) as object),
     ...(draft.model === '' ? {} : { model: draft.model }),
     max_tokens: Number(draft.max_tokens),
     approvers: draft.approvers,
     ...(draft.description.trim() === '' ? {} : { description: draft.description.trim() }),
     ...(draft.system === '' ? {} : { system: draft.system }),
-    ...(draft.tools.trim() === '' ? {} : { tools: parseJsonField(draft, 'tools', Array.isArray, 'a list: [ … ]') }),
+    ...(draft.tools.trim() === ''
+      ? {}
+      : { tools: parseJsonDraftField(draft, 'tools', Array.isArray, 'a list: [ … ]') }),
     ...(limits.length === 0 ? {} : { limits: Object.fromEntries(limits) }),
   };
 }
 
 /** @returns the members that have no field of their own. @throws Error that begins with `more` */
-export function parseMoreFields(draft: AgentDraft): unknown {
+export function parseMoreFieldsJson(draft: AgentDraft): unknown {
   if (draft.more.trim() === '') return {};
   const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value);
-  return parseJsonField(draft, 'more', isObject, 'an object: { … }');
+  return parseJsonDraftField(draft, 'more', isObject, 'an object: { … }');
 }
 
-function parseJsonField(
+function parseJsonDraftField(
   draft: AgentDraft,
-  field: AgentField,
+  field: AgentDraftField,
   isRight: (value: unknown) => boolean,
   expectedForm: string,
 ): unknown {

@@ -11,7 +11,7 @@ export const LIMIT_FIELDS = [
 ] as const;
 
 /** @returns how a limit is called on the page; one that is not known keeps its name */
-export function runLimitTitle(limit: string): string {
+export function getRunLimitTitle(limit: string): string {
   return LIMIT_FIELDS.find(([path]) => path === `limits.${limit}`)?.[1] ?? limit;
 }
 

@@ -1,29 +1,29 @@
 import { useSignal } from '@preact/signals';
 import type { InputHTMLAttributes } from 'preact';
-import { agents, shortVersionOf } from '../edge/agents.ts';
-import { useAction } from '../edge/async-action.ts';
+import { agents, shortenVersionHash } from '../edge/agents.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { edgeToolNames } from '../edge/client.ts';
-import { edgeMessageOf, parseFieldFault } from '../edge/field-fault.ts';
+import { extractEdgeMessage, findFaultyField } from '../edge/field-fault.ts';
 import { identity } from '../edge/identity.ts';
 import { availableModels } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
-import { announce } from '../ui/announcer.tsx';
+import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton } from '../ui/form.tsx';
-import { NEW_AGENT, navigate } from '../ui/route.ts';
+import { NEW_AGENT, navigateToSection } from '../ui/route.ts';
 import {
   AGENT_FIELDS,
   type AgentDraft,
-  type AgentField,
+  type AgentDraftField,
   agentDrafts,
-  discardDraft,
-  parseAgentDraft,
-  parseMoreFields,
-  saveDraft,
+  discardAgentDraft,
+  parseDraftToPutBody,
+  parseMoreFieldsJson,
+  saveAgentDraft,
 } from './agent-draft.ts';
 import { LIMIT_FIELDS } from './agent-fields.ts';
-import { addTool, createExampleTools, findAddableTools, parseToolList } from './example-tools.ts';
+import { addToolToJsonList, createExampleToolsJson, listAddableEdgeTools, parseToolListJson } from './example-tools.ts';
 import { storeAgent } from './stored-agents.ts';
 import { ToolsForm } from './tools-form.tsx';
 
@@ -36,41 +36,41 @@ interface AgentFormProps {
 
 /** Edits an agent. What is typed is kept, wherever one goes, until it is stored or discarded. */
 export function AgentForm({ agentName: of, stored }: AgentFormProps) {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   const asJson = useSignal(false);
   const isNew = of === NEW_AGENT;
   const draft = agentDrafts.value[of] ?? stored;
-  const save = () =>
+  const storeDraft = () =>
     run(async () => {
       const name = draft.name.trim();
-      if (isNew) rejectTakenName(name);
-      const { version } = await storeAgent(name, parseAgentDraft(draft));
-      discardDraft(of);
-      announce(`Version ${shortVersionOf(version)} of ${name} is stored.`);
-      navigate('agents', name, true);
+      if (isNew) requireUnusedAgentName(name);
+      const { version } = await storeAgent(name, parseDraftToPutBody(draft));
+      discardAgentDraft(of);
+      announceToScreenReader(`Version ${shortenVersionHash(version)} of ${name} is stored.`);
+      navigateToSection('agents', name, true);
     });
-  const place = fault.value === undefined ? undefined : locateFault(fault.value, draft);
-  const change = (field: AgentField, value: string) => {
+  const place = fault.value === undefined ? undefined : findFieldOfFault(fault.value, draft);
+  const changeField = (field: AgentDraftField, value: string) => {
     // What was wrong with it was said of what stood there before.
     if (place?.field === field) fault.value = undefined;
-    saveDraft(of, { ...draft, [field]: value }, stored);
+    saveAgentDraft(of, { ...draft, [field]: value }, stored);
   };
-  const faultOf = (field: AgentField) => (place?.field === field ? place.message : undefined);
-  const renderInput = (field: AgentField, label: string, props: InputHTMLAttributes = {}, note?: string) => (
-    <Field key={field} label={label} note={note} fault={faultOf(field)}>
+  const getFieldFault = (field: AgentDraftField) => (place?.field === field ? place.message : undefined);
+  const renderInput = (field: AgentDraftField, label: string, props: InputHTMLAttributes = {}, note?: string) => (
+    <Field key={field} label={label} note={note} fault={getFieldFault(field)}>
       {(ids) => (
         <input
           {...ids}
           {...props}
           autocomplete="off"
           value={draft[field]}
-          onInput={(event) => change(field, event.currentTarget.value)}
+          onInput={(event) => changeField(field, event.currentTarget.value)}
         />
       )}
     </Field>
   );
-  const renderTextArea = (field: AgentField, label: string, rows: number, placeholder: string, note?: string) => (
-    <Field label={label} note={note} fault={faultOf(field)}>
+  const renderTextArea = (field: AgentDraftField, label: string, rows: number, placeholder: string, note?: string) => (
+    <Field label={label} note={note} fault={getFieldFault(field)}>
       {(ids) => (
         <textarea
           {...ids}
@@ -79,16 +79,16 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
           spellcheck={field === 'system'}
           placeholder={placeholder}
           value={draft[field]}
-          onInput={(event) => change(field, event.currentTarget.value)}
+          onInput={(event) => changeField(field, event.currentTarget.value)}
         />
       )}
     </Field>
   );
   // What is wrong with tools stands at their JSON.
-  const isJson = asJson.value || faultOf('tools') !== undefined || parseToolList(draft.tools) === undefined;
+  const isJson = asJson.value || getFieldFault('tools') !== undefined || parseToolListJson(draft.tools) === undefined;
   const choices = availableModels.value.map(({ id, display_name }) => [id, display_name] as const);
   return (
-    <Form onSubmit={() => void save()}>
+    <Form onSubmit={() => void storeDraft()}>
       <div class="fields">
         {isNew &&
           renderInput(
@@ -97,7 +97,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
             { required: true, maxLength: 64, placeholder: 'support' },
             'Requests choose it by this name: letters, digits, - _ and . between them.',
           )}
-        <Field label="Model" fault={faultOf('model')}>
+        <Field label="Model" fault={getFieldFault('model')}>
           {(ids) => (
             <Select
               {...ids}
@@ -107,7 +107,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
                   ? choices
                   : [draft.model === '' ? (['', 'chosen: see More'] as const) : draft.model, ...choices]
               }
-              onChoose={(id) => change('model', id)}
+              onChoose={(id) => changeField('model', id)}
             />
           )}
         </Field>
@@ -126,25 +126,28 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
           'tools',
           'Tools, as JSON',
           8,
-          createExampleTools(of),
+          createExampleToolsJson(of),
           !hasPlugin('runs')
             ? undefined
             : 'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
         )
       ) : (
-        <ToolsForm tools={draft.tools} onChange={(tools) => change('tools', tools)} />
+        <ToolsForm tools={draft.tools} onChange={(tools) => changeField('tools', tools)} />
       )}
       <p class="row">
         <CheckboxChip name="Tools as JSON" value={asJson} />
-        {findAddableTools(draft.tools).map((name) => (
+        {listAddableEdgeTools(draft.tools).map((name) => (
           <SmallButton
             key={name}
             name={`Add ${name}`}
-            onClick={() => change('tools', addTool(draft.tools, { name, run: 'worker' }))}
+            onClick={() => changeField('tools', addToolToJsonList(draft.tools, { name, run: 'worker' }))}
           />
         ))}
         {draft.tools.trim() === '' && edgeToolNames.value.length === 0 && (
-          <SmallButton name="Fill in an example tool" onClick={() => change('tools', createExampleTools(of))} />
+          <SmallButton
+            name="Fill in an example tool"
+            onClick={() => changeField('tools', createExampleToolsJson(of))}
+          />
         )}
       </p>
       {hasPlugin('runs') && (
@@ -154,7 +157,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
             {LIMIT_FIELDS.map(([field, label]) =>
               renderInput(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
             )}
-            <Field label="Who approves calls" fault={faultOf('approvers')}>
+            <Field label="Who approves calls" fault={getFieldFault('approvers')}>
               {(ids) => (
                 <Select
                   {...ids}
@@ -163,21 +166,21 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
                     ['owner', 'The conversation’s owner'],
                     ['admin', 'An admin'],
                   ]}
-                  onChoose={(who) => change('approvers', who)}
+                  onChoose={(who) => changeField('approvers', who)}
                 />
               )}
             </Field>
           </div>
         </fieldset>
       )}
-      <details class="aside" open={draft.more !== '' || faultOf('more') !== undefined}>
+      <details class="aside" open={draft.more !== '' || getFieldFault('more') !== undefined}>
         <summary>More fields, as JSON</summary>
         {renderTextArea('more', 'More fields', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
       </details>
-      {place && !place.field && <Fault text={place.message} />}
+      {place && !place.field && <FaultMessage text={place.message} />}
       <p class="row">
         <SubmitButton name={isNew ? 'Store agent' : 'Store as a new version'} disabled={busy.value} />
-        {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => discardDraft(of)} />}
+        {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => discardAgentDraft(of)} />}
         <span class="quiet">
           {isNew
             ? 'It can be asked at once.'
@@ -189,28 +192,28 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
 }
 
 /** @throws Error if an agent of that name is stored already, which must not be replaced by chance */
-function rejectTakenName(name: string): void {
+function requireUnusedAgentName(name: string): void {
   const owner = identity.peek().admin ? 'deployment' : 'account';
   if (!agents.peek()?.some((row) => row.name === name && row.owner === owner)) return;
   throw new Error('name: There is an agent of this name. Choose another name, or open that one to edit it.');
 }
 
 /** @returns the field that a refusal is about, and what is said of it */
-function locateFault(fault: string, draft: AgentDraft): { field: AgentField | undefined; message: string } {
-  const words = edgeMessageOf(fault);
+function findFieldOfFault(fault: string, draft: AgentDraft): { field: AgentDraftField | undefined; message: string } {
+  const words = extractEdgeMessage(fault);
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };
-  const { field, message } = parseFieldFault(fault, AGENT_FIELDS);
-  if (field !== undefined) return { field: field as AgentField, message };
+  const { field, message } = findFaultyField(fault, AGENT_FIELDS);
+  if (field !== undefined) return { field: field as AgentDraftField, message };
   // What cannot be read is told as `more`, and found above.
-  const others = words.startsWith('more:') ? [] : Object.keys(Object(parseMoreOrEmpty(draft)));
-  return parseFieldFault(fault, others).field === undefined
+  const others = words.startsWith('more:') ? [] : Object.keys(Object(parseMoreFieldsOrEmpty(draft)));
+  return findFaultyField(fault, others).field === undefined
     ? { field: undefined, message }
     : { field: 'more', message: words };
 }
 
-function parseMoreOrEmpty(draft: AgentDraft): unknown {
+function parseMoreFieldsOrEmpty(draft: AgentDraft): unknown {
   try {
-    return parseMoreFields(draft);
+    return parseMoreFieldsJson(draft);
   } catch {
     // It was changed since, and is told when it is stored again.
     return {};

@@ -3,20 +3,26 @@ import { useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import type { AgentContent } from '../../edge/answers.ts';
 import { chosenAgent as chatAgent } from '../chat/session/options.ts';
-import { nameOfVersion, shortVersionOf } from '../edge/agents.ts';
-import { useAction } from '../edge/async-action.ts';
-import { modelNameOf } from '../edge/models.ts';
+import { parseVersionName, shortenVersionHash } from '../edge/agents.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
+import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
-import { navigate } from '../ui/route.ts';
+import { FaultMessage } from '../ui/fault.tsx';
+import { formatBytes, formatCount, formatPastTime } from '../ui/format.ts';
+import { navigateToSection } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
-import { runLimitTitle, toPlainSystem } from './agent-fields.ts';
-import { agentRequests, hasPendingApproval, readAgent, removeAgent, spendByVersion } from './stored-agents.ts';
+import { getRunLimitTitle, toPlainSystem } from './agent-fields.ts';
+import {
+  agentRequests,
+  isRequestWaitingForApproval,
+  readAgentWithVersions,
+  removeAgentWithUndo,
+  spendByVersion,
+} from './stored-agents.ts';
 
 const MAX_LISTED_RUNS = 20;
 
@@ -29,11 +35,11 @@ const HISTORY_STRATEGIES = {
 
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
-  const { fault, run } = useAction();
-  const read = useSignal<Awaited<ReturnType<typeof readAgent>> | undefined>(undefined);
+  const { fault, run } = useAsyncAction();
+  const read = useSignal<Awaited<ReturnType<typeof readAgentWithVersions>> | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      read.value = await readAgent(name);
+      read.value = await readAgentWithVersions(name);
     });
   }, [name, run, read]);
   return (
@@ -44,32 +50,32 @@ export function AgentView({ name }: { name: string }) {
       </header>
       {/* Of what does not exist nothing is to be edited. */}
       {fault.value === undefined && <AgentActions name={name} />}
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
-      {read.value && <Versions versions={read.value.versions} />}
-      {read.value && <LastRuns name={name} />}
+      {read.value && <AgentVersionsTable versions={read.value.versions} />}
+      {read.value && <LastAgentRequests name={name} />}
     </>
   );
 }
 
 function AgentActions({ name }: { name: string }) {
-  const tryIt = () => {
+  const startChatWithAgent = () => {
     chatAgent.value = name;
-    navigate('chat');
+    navigateToSection('chat');
   };
   return (
     <p class="row">
-      <SmallButton kind="first" name="Try" onClick={tryIt} />
+      <SmallButton kind="first" name="Try" onClick={startChatWithAgent} />
       <SmallButton
         name={agentDrafts.value[name] ? 'Go on editing' : 'Edit'}
-        onClick={() => navigate('agents', [name, 'edit'])}
+        onClick={() => navigateToSection('agents', [name, 'edit'])}
       />
-      <SmallButton name="Delete" onClick={() => removeAgent(name)} />
+      <SmallButton name="Delete" onClick={() => removeAgentWithUndo(name)} />
     </p>
   );
 }
 
-function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
+function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAgentWithVersions>>, 'versions'>) {
   const rows = versions.map((row) => ({
     ...row,
     spent: spendByVersion.value.get(row.version) ?? { requests: 0, usd: 0 },
@@ -85,9 +91,9 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
         {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
           <tr key={version}>
             <th scope="row" title={version}>
-              <code>{shortVersionOf(version)}</code> {current && <span class="tag">current</span>}
+              <code>{shortenVersionHash(version)}</code> {current && <span class="tag">current</span>}
             </th>
-            <td>{formatStamp(created_at)}</td>
+            <td>{formatPastTime(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
             <UsdCell value={cost} />
@@ -98,9 +104,9 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
   );
 }
 
-function LastRuns({ name }: { name: string }) {
+function LastAgentRequests({ name }: { name: string }) {
   const rows = agentRequests.value
-    .filter(({ agent }) => agent !== null && nameOfVersion(agent) === name)
+    .filter(({ agent }) => agent !== null && parseVersionName(agent) === name)
     .slice(0, MAX_LISTED_RUNS);
   return (
     <section class="stack">
@@ -113,12 +119,12 @@ function LastRuns({ name }: { name: string }) {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
               <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
-                <td title={request_id}>{formatStamp(created_at)}</td>
+                <td title={request_id}>{formatPastTime(created_at)}</td>
                 <td class="text">
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
                 </td>
                 <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
-                <td class="text">{describeEnd(row)}</td>
+                <td class="text">{describeRequestOutcome(row)}</td>
               </tr>
             );
           })}
@@ -128,36 +134,36 @@ function LastRuns({ name }: { name: string }) {
   );
 }
 
-function describeEnd(row: LedgerRow): string {
+function describeRequestOutcome(row: LedgerRow): string {
   if (row.status === 'held') return 'running';
-  return hasPendingApproval(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
+  return isRequestWaitingForApproval(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
 }
 
 function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
-  const names = tools.map(describeTool);
+  const names = tools.map(describeAgentTool);
   const system = toPlainSystem(content.system) ?? 'in several blocks: see Edit';
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${runLimitTitle(limit)} ${most}`);
+  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${getRunLimitTitle(limit)} ${most}`);
   return (
     <Facts
       class="headers details"
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
-        ['Model', typeof model === 'string' ? modelNameOf(model) : describeModelChoice(model)],
-        ...createFact('System prompt', system === '' ? [] : [system]),
+        ['Model', typeof model === 'string' ? getModelDisplayName(model) : describeModelChoice(model)],
+        ...createFactIfPresent('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...createFact('MCP servers', mcp_servers.map(describeMcpServer)),
-        ...createFact(
+        ...createFactIfPresent('MCP servers', mcp_servers.map(describeAgentMcpServer)),
+        ...createFactIfPresent(
           'Skills',
           container?.skills.map(({ skill_id }) => String(skill_id)),
         ),
-        ...createFact(
+        ...createFactIfPresent(
           'Fallbacks of the API',
           fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model),
         ),
-        ...createFact('Betas', betas),
-        ...createFact(
+        ...createFactIfPresent('Betas', betas),
+        ...createFactIfPresent(
           'Long histories',
           history && [`${HISTORY_STRATEGIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
         ),
@@ -173,7 +179,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
 }
 
 /** @returns a tool by its name, with who answers its calls, and whether a person must approve them */
-function describeTool(tool: Record<string, unknown>): string {
+function describeAgentTool(tool: Record<string, unknown>): string {
   const name = String(tool.name ?? tool.type);
   if (!Object.hasOwn(tool, 'run')) return name;
   const { agent, approval }: { agent?: string; approval?: 'always' | { over: { field: string; above: number } } } =
@@ -184,16 +190,16 @@ function describeTool(tool: Record<string, unknown>): string {
 }
 
 function describeModelChoice({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {
-  const each = Object.entries(models).map(([label, model]) => `${label}: ${modelNameOf(model)}`);
-  return `chosen by ${by}: ${[...each, `otherwise ${modelNameOf(otherwise)}`].join(', ')}`;
+  const each = Object.entries(models).map(([label, model]) => `${label}: ${getModelDisplayName(model)}`);
+  return `chosen by ${by}: ${[...each, `otherwise ${getModelDisplayName(otherwise)}`].join(', ')}`;
 }
 
 /** @returns the fact, where there is one */
-function createFact(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+function createFactIfPresent(name: string, values: readonly string[] = []): (readonly [string, string])[] {
   return values.length === 0 ? [] : [[name, values.join(', ')]];
 }
 
-function describeMcpServer({
+function describeAgentMcpServer({
   name,
   authorization_token: token,
 }: {

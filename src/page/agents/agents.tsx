@@ -1,28 +1,34 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { modelsFault } from '../edge/client.ts';
 import { currentModel } from '../edge/models.ts';
-import { RetryFault } from '../edge/retry-fault.tsx';
+import { StaleDataFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatStamp } from '../ui/format.ts';
-import { agentName, isEditingAgent, NEW_AGENT, navigate } from '../ui/route.ts';
+import { FaultMessage } from '../ui/fault.tsx';
+import { formatCount, formatPastTime } from '../ui/format.ts';
+import { agentName, isEditingAgent, NEW_AGENT, navigateToSection } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
-import { type AgentDraft, agentDrafts, createEmptyDraft, createExampleDraft, toAgentDraft } from './agent-draft.ts';
+import {
+  type AgentDraft,
+  agentDrafts,
+  createEmptyAgentDraft,
+  saveExampleAgentDraft,
+  toAgentDraft,
+} from './agent-draft.ts';
 import { AgentForm } from './agent-form.tsx';
 import { AgentView } from './agent-view.tsx';
-import { createExampleTools } from './example-tools.ts';
+import { createExampleToolsJson } from './example-tools.ts';
 import {
   agentRemovals,
   agentsFault,
-  canSeeAllSpending,
-  formatLastRun,
-  isAgentWaiting,
+  canSeeSpendingOfAllAccounts,
+  formatLastAgentUse,
+  isAgentWaitingForApproval,
   pollAgents,
-  readVersion,
+  readAgentVersion,
   sumAgentSpend,
 } from './stored-agents.ts';
 
@@ -33,14 +39,14 @@ export function Agents() {
   useEffect(pollAgents, []);
   return (
     <div class="page">
-      {agentsFault.value && <RetryFault text={agentsFault.value} />}
-      {agentRemovals.fault.value && <Fault text={agentRemovals.fault.value} />}
-      <NamedAgent />
+      {agentsFault.value && <StaleDataFault text={agentsFault.value} />}
+      {agentRemovals.fault.value && <FaultMessage text={agentRemovals.fault.value} />}
+      <AgentFromUrl />
     </div>
   );
 }
 
-function NamedAgent() {
+function AgentFromUrl() {
   const name = agentName.value;
   if (name === undefined) return <AgentList />;
   if (name === NEW_AGENT) return <NewAgent />;
@@ -64,7 +70,7 @@ function AgentList() {
         </p>
       </header>
       {rows?.length === 0 && (
-        <EmptyState example="Fill in an example" onTry={fillExample}>
+        <EmptyState example="Fill in an example" onTry={fillNewAgentWithExample}>
           No agents yet. An agent answers in its own way, may use only its own tools, and never exceeds its limits,
           whoever asks it.
         </EmptyState>
@@ -76,7 +82,7 @@ function AgentList() {
             { spare: 'Description' },
             { number: 'Requests' },
             { number: 'Cost' },
-            canSeeAllSpending() ? 'Last run' : 'Your last run',
+            canSeeSpendingOfAllAccounts() ? 'Last run' : 'Your last run',
             { spare: 'Stored' },
           ]}
           label="Agents"
@@ -94,14 +100,14 @@ function AgentList() {
                   ) : (
                     <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
                   )}
-                  {isAgentWaiting(name) && <span class="tag waits">waiting for approval</span>}
+                  {isAgentWaitingForApproval(name) && <span class="tag waits">waiting for approval</span>}
                   {agentDrafts.value[name] && <span class="tag waits">changed, not stored</span>}
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
                 <UsdCell value={cost} />
-                <td>{formatLastRun(name)}</td>
-                <td class="spare">{formatStamp(updated_at)}</td>
+                <td>{formatLastAgentUse(name)}</td>
+                <td class="spare">{formatPastTime(updated_at)}</td>
               </tr>
             );
           })}
@@ -112,53 +118,53 @@ function AgentList() {
 }
 
 /** Fills the form of a new agent with an example. What stands there already is kept. */
-function fillExample(): void {
+function fillNewAgentWithExample(): void {
   if (currentModel.value && !agentDrafts.value[NEW_AGENT]) {
-    createExampleDraft(EXAMPLE_AGENT, currentModel.value.id, createExampleTools(EXAMPLE_AGENT));
+    saveExampleAgentDraft(EXAMPLE_AGENT, currentModel.value.id, createExampleToolsJson(EXAMPLE_AGENT));
   }
-  navigate('agents', NEW_AGENT);
+  navigateToSection('agents', NEW_AGENT);
 }
 
 function NewAgent() {
   return (
     <>
-      <FormHead title="New agent" backHref="#/agents" backName="All agents" draftName={NEW_AGENT} />
-      {!currentModel.value && modelsFault.value && <Fault text={modelsFault.value} />}
-      {currentModel.value && <AgentForm agentName={NEW_AGENT} stored={createEmptyDraft(currentModel.value.id)} />}
+      <AgentFormHeader title="New agent" backHref="#/agents" backName="All agents" draftName={NEW_AGENT} />
+      {!currentModel.value && modelsFault.value && <FaultMessage text={modelsFault.value} />}
+      {currentModel.value && <AgentForm agentName={NEW_AGENT} stored={createEmptyAgentDraft(currentModel.value.id)} />}
     </>
   );
 }
 
 function EditAgent({ name }: { name: string }) {
-  const { fault, run } = useAction();
+  const { fault, run } = useAsyncAction();
   const stored = useSignal<AgentDraft | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      stored.value = toAgentDraft(await readVersion(name));
+      stored.value = toAgentDraft(await readAgentVersion(name));
     });
   }, [name, run, stored]);
   return (
     <>
-      <FormHead
+      <AgentFormHeader
         title={`Edit ${name}`}
         backHref={`#/agents/${encodeURIComponent(name)}`}
         backName={name}
         draftName={name}
       />
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {stored.value && <AgentForm agentName={name} stored={stored.value} />}
     </>
   );
 }
 
-interface FormHeadProps {
+interface AgentFormHeaderProps {
   title: string;
   backHref: string;
   backName: string;
   draftName: string;
 }
 
-function FormHead({ title, backHref: back, backName, draftName: of }: FormHeadProps) {
+function AgentFormHeader({ title, backHref: back, backName, draftName: of }: AgentFormHeaderProps) {
   return (
     <header class="apart page-head">
       <h1>

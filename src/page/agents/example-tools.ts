@@ -6,7 +6,7 @@ import { edgeToolNames } from '../edge/client.ts';
  * @returns tools as JSON that this edge takes and calls: its own, or else another agent; without both a tool that the caller
  *   of the agent runs
  */
-export function createExampleTools(agentName: string): string {
+export function createExampleToolsJson(agentName: string): string {
   const other = agents.value?.find(({ name }) => name !== agentName)?.name;
   const tool = edgeToolNames.value.includes('edge_clock')
     ? { name: 'edge_clock', run: 'worker' }
@@ -17,22 +17,22 @@ export function createExampleTools(agentName: string): string {
           input_schema: { type: 'object', properties: {} },
         }
       : { name: `ask_${other}`.replace(/[^\w-]/g, '_'), run: { agent: other } };
-  return addTool('', tool);
+  return addToolToJsonList('', tool);
 }
 
 /** @param tools JSON. @returns the names of the edge's own tools that can be added to a list; none while it cannot be read */
-export function findAddableTools(tools: string): readonly string[] {
-  const there = parseToolList(tools);
+export function listAddableEdgeTools(tools: string): readonly string[] {
+  const there = parseToolListJson(tools);
   return there ? edgeToolNames.value.filter((name) => !there.some((tool) => Object(tool).name === name)) : [];
 }
 
 /** @param tools JSON that can be read. @returns the list as JSON, with one more tool */
-export function addTool(tools: string, tool: object): string {
-  return JSON.stringify([...(parseToolList(tools) ?? []), tool], null, 2);
+export function addToolToJsonList(tools: string, tool: object): string {
+  return JSON.stringify([...(parseToolListJson(tools) ?? []), tool], null, 2);
 }
 
 /** @param tools JSON. @returns the list; undefined while it cannot be read */
-export function parseToolList(tools: string): unknown[] | undefined {
+export function parseToolListJson(tools: string): unknown[] | undefined {
   if (tools.trim() === '') return [];
   try {
     const list: unknown = JSON.parse(tools);

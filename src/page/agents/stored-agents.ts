@@ -3,16 +3,16 @@
 import { signal } from '@preact/signals';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
-import type { AgentContent, PathBelow, ServedPath, VersionRow } from '../../edge/answers.ts';
-import { toAccountQuery } from '../edge/account.ts';
-import { nameOfVersion, refreshAgents } from '../edge/agents.ts';
+import type { AgentContent, PathRemainderBelow, ServedRoutePath, VersionRow } from '../../edge/answers.ts';
+import { createAccountQuery } from '../edge/account.ts';
+import { parseVersionName, refreshAgentList } from '../edge/agents.ts';
 import { getClient, readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
-import { poll } from '../edge/poll.ts';
-import { Removals } from '../edge/removals.ts';
-import { formatDay, formatStamp } from '../ui/format.ts';
-import { navigate } from '../ui/route.ts';
+import { pollWhileVisible } from '../edge/poll.ts';
+import { UndoableRemovals } from '../edge/removals.ts';
+import { formatDay, formatPastTime } from '../ui/format.ts';
+import { navigateToSection } from '../ui/route.ts';
 
 /** What was spent by an agent, or by one version of it. */
 export interface AgentSpend {
@@ -37,15 +37,18 @@ const MAX_READ_REQUESTS = 200;
 
 /** Keeps all of it up to date while the page is visible. */
 export function pollAgents(): () => void {
-  return poll(
+  return pollWhileVisible(
     async (isCurrent) => {
       const [usage, page, conversations] = await Promise.all([
         readJson<UsageReport>('/usage', {
-          query: { group_by: 'agent', ...(canSeeAllSpending() ? {} : toAccountQuery(identity.value.account)) },
+          query: {
+            group_by: 'agent',
+            ...(canSeeSpendingOfAllAccounts() ? {} : createAccountQuery(identity.value.account)),
+          },
         }),
         getClient().requests({ limit: MAX_READ_REQUESTS }),
         getClient().conversations.list({ limit: MAX_READ_REQUESTS }),
-        refreshAgents(),
+        refreshAgentList(),
       ]);
       if (!isCurrent()) return;
       spendByVersion.value = new Map(
@@ -64,13 +67,13 @@ export function pollAgents(): () => void {
 }
 
 /** @returns whether the spending of all accounts is read: only their shared budget sums it */
-export function canSeeAllSpending(): boolean {
+export function canSeeSpendingOfAllAccounts(): boolean {
   return identity.value.admin && hasPlugin('pools');
 }
 
 /** @returns what all versions of an agent have spent */
 export function sumAgentSpend(name: string): AgentSpend {
-  const versions = [...spendByVersion.value].filter(([version]) => nameOfVersion(version) === name);
+  const versions = [...spendByVersion.value].filter(([version]) => parseVersionName(version) === name);
   const days = versions.flatMap(([, { lastDay }]) => lastDay ?? []).sort();
   return {
     requests: versions.reduce((sum, [, { requests }]) => sum + requests, 0),
@@ -80,63 +83,64 @@ export function sumAgentSpend(name: string): AgentSpend {
 }
 
 /** @returns when an agent was last asked by anybody, as it is said: one's own time, or the day of another's; empty for never */
-export function formatLastRun(name: string): string {
-  const own = agentRequests.value.find(({ agent }) => agent !== null && nameOfVersion(agent) === name)?.created_at;
+export function formatLastAgentUse(name: string): string {
+  const own = agentRequests.value.find(({ agent }) => agent !== null && parseVersionName(agent) === name)?.created_at;
   const { lastDay } = sumAgentSpend(name);
-  if (lastDay === undefined || (own !== undefined && own >= lastDay)) return own === undefined ? '' : formatStamp(own);
+  if (lastDay === undefined || (own !== undefined && own >= lastDay))
+    return own === undefined ? '' : formatPastTime(own);
   return lastDay === new Date().toISOString().slice(0, 10) ? 'today' : formatDay(lastDay);
 }
 
 /** Reads an agent as it is stored now, and its versions, newest first. */
-export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
+export async function readAgentWithVersions(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
   const [content, versions] = await Promise.all([
-    readVersion(name),
-    readJson<Page<VersionRow>>(agentPath(name, '/versions'), { query: { limit: MAX_VERSIONS } }),
+    readAgentVersion(name),
+    readJson<Page<VersionRow>>(createAgentPath(name, '/versions'), { query: { limit: MAX_VERSIONS } }),
   ]);
   return { content, versions: versions.data };
 }
 
 /** Reads one version. @param version `name@version`, or a name, for the current one */
-export async function readVersion(version: string): Promise<AgentContent> {
-  return await readJson<AgentContent>(agentPath(version));
+export async function readAgentVersion(version: string): Promise<AgentContent> {
+  return await readJson<AgentContent>(createAgentPath(version));
 }
 
 /** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
 export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
-  const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
-  await refreshAgents();
+  const stored = await readJson<AgentContent>(createAgentPath(name), { method: 'PUT', body: fields });
+  await refreshAgentList();
   return stored;
 }
 
-export const agentRemovals = new Removals();
+export const agentRemovals = new UndoableRemovals();
 
 /** Deletes an agent that is open. Until that can no longer be undone it stays in the list. */
-export function removeAgent(name: string): void {
-  agentRemovals.remove(name, {
-    leave: () => navigate('agents'),
-    finish: async () => {
-      await getClient().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
-      await refreshAgents();
+export function removeAgentWithUndo(name: string): void {
+  agentRemovals.startRemoval(name, {
+    leave: () => navigateToSection('agents'),
+    deletePermanently: async () => {
+      await getClient().fetch(createAgentPath(name), { method: 'DELETE', keepalive: true });
+      await refreshAgentList();
     },
   });
 }
 
-function agentPath(name: string, rest: PathBelow<'/agents/:name'> = ''): ServedPath {
+function createAgentPath(name: string, rest: PathRemainderBelow<'/agents/:name'> = ''): ServedRoutePath {
   return `/agents/${encodePathSegment(name)}${rest}`;
 }
 
 /** @returns whether a request's conversation waits for approval since that request: it is the last one there */
-export function hasPendingApproval({ request_id, conversation }: LedgerRow): boolean {
+export function isRequestWaitingForApproval({ request_id, conversation }: LedgerRow): boolean {
   if (conversation === null || !waitingConversations.value.has(conversation)) return false;
   return agentRequests.value.find((row) => row.conversation === conversation)?.request_id === request_id;
 }
 
 /** @returns whether a conversation with this agent waits for approval */
-export function isAgentWaiting(name: string): boolean {
+export function isAgentWaitingForApproval(name: string): boolean {
   return agentRequests.value.some(
     ({ agent, conversation }) =>
       agent !== null &&
-      nameOfVersion(agent) === name &&
+      parseVersionName(agent) === name &&
       conversation !== null &&
       waitingConversations.value.has(conversation),
   );

@@ -3,13 +3,13 @@ import { edgeToolNames } from '../edge/client.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Field, Select } from '../ui/form.tsx';
-import { parseToolList } from './example-tools.ts';
+import { parseToolListJson } from './example-tools.ts';
 
-type ToolFields = Record<string, unknown>;
+type EditedTool = Record<string, unknown>;
 /** Who answers the calls of a tool. */
-type ToolRunner = 'caller' | 'worker' | 'http' | 'agent' | 'api';
+type ToolRunnerKind = 'caller' | 'worker' | 'http' | 'agent' | 'api';
 
-const TOOL_RUNNERS: readonly (readonly [ToolRunner, string])[] = [
+const TOOL_RUNNERS: readonly (readonly [ToolRunnerKind, string])[] = [
   ['caller', 'The agent’s caller'],
   ['worker', 'A tool of this edge'],
   ['http', 'An address'],
@@ -25,9 +25,10 @@ interface ToolsFormProps {
 
 /** Edits tools by their names, who answers them, and whether a person must approve their calls. What else they have stays. */
 export function ToolsForm({ tools, onChange }: ToolsFormProps) {
-  const list = (parseToolList(tools) ?? []).map((tool) => Object(tool) as ToolFields);
-  const store = (next: readonly ToolFields[]) => onChange(next.length === 0 ? '' : JSON.stringify(next, null, 2));
-  const change = (at: number, tool: ToolFields) => store(list.map((one, index) => (index === at ? tool : one)));
+  const list = (parseToolListJson(tools) ?? []).map((tool) => Object(tool) as EditedTool);
+  const setToolList = (next: readonly EditedTool[]) => onChange(next.length === 0 ? '' : JSON.stringify(next, null, 2));
+  const changeTool = (at: number, tool: EditedTool) =>
+    setToolList(list.map((one, index) => (index === at ? tool : one)));
   return (
     <fieldset class="stack">
       <legend>Tools</legend>
@@ -36,14 +37,14 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
           // biome-ignore lint/suspicious/noArrayIndexKey: a tool has its place, and its name while it is typed changes.
           key={at}
           tool={tool}
-          onChange={(next) => change(at, next)}
-          onRemove={() => store(list.filter((_, index) => index !== at))}
+          onChange={(next) => changeTool(at, next)}
+          onRemove={() => setToolList(list.filter((_, index) => index !== at))}
         />
       ))}
       <p class="row">
         <SmallButton
           name="Add a tool"
-          onClick={() => store([...list, { name: '', description: '', input_schema: EMPTY_INPUT_SCHEMA }])}
+          onClick={() => setToolList([...list, { name: '', description: '', input_schema: EMPTY_INPUT_SCHEMA }])}
         />
       </p>
     </fieldset>
@@ -51,14 +52,14 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
 }
 
 interface ToolRowProps {
-  tool: ToolFields;
-  onChange(tool: ToolFields): void;
+  tool: EditedTool;
+  onChange(tool: EditedTool): void;
   onRemove(): void;
 }
 
 function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
-  const kind = toolRunnerOf(tool);
-  const run = Object(tool.run) as ToolFields;
+  const kind = getToolRunnerKind(tool);
+  const run = Object(tool.run) as EditedTool;
   const name = String(tool.name ?? '');
   const renderTextField = (label: string, value: unknown, set: (text: string) => void, list?: string) => (
     <Field label={label}>
@@ -98,7 +99,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
             {...ids}
             value={kind}
             options={hasPlugin('runs') ? TOOL_RUNNERS : TOOL_RUNNERS.slice(0, 1)}
-            onChoose={(next) => onChange(withRunner(tool, next as ToolRunner))}
+            onChoose={(next) => onChange(setToolRunner(tool, next as ToolRunnerKind))}
           />
         )}
       </Field>
@@ -119,7 +120,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
             <input
               type="checkbox"
               checked={run.approval !== undefined}
-              onChange={(event) => onChange(withApproval(tool, event.currentTarget.checked))}
+              onChange={(event) => onChange(setToolApproval(tool, event.currentTarget.checked))}
             />
             needs approval
           </label>
@@ -140,15 +141,15 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
   );
 }
 
-function toolRunnerOf({ type, run }: ToolFields): ToolRunner {
+function getToolRunnerKind({ type, run }: EditedTool): ToolRunnerKind {
   if (run === undefined) return type === undefined || type === 'custom' ? 'caller' : 'api';
-  const { url, agent } = Object(run) as ToolFields;
+  const { url, agent } = Object(run) as EditedTool;
   return url !== undefined ? 'http' : agent !== undefined ? 'agent' : 'worker';
 }
 
 /** @returns a tool that somebody else answers; what a person must approve stays so */
-function withRunner({ run, ...tool }: ToolFields, kind: ToolRunner): ToolFields {
-  const { approval } = Object(run) as ToolFields;
+function setToolRunner({ run, ...tool }: EditedTool, kind: ToolRunnerKind): EditedTool {
+  const { approval } = Object(run) as EditedTool;
   const approved = approval === undefined ? {} : { approval };
   const withInput = { ...tool, input_schema: tool.input_schema ?? EMPTY_INPUT_SCHEMA };
   switch (kind) {
@@ -163,9 +164,9 @@ function withRunner({ run, ...tool }: ToolFields, kind: ToolRunner): ToolFields 
   }
 }
 
-function withApproval(tool: ToolFields, isNeeded: boolean): ToolFields {
-  const isWorker = toolRunnerOf(tool) === 'worker';
-  const { approval: _, ...run } = (tool.run === 'worker' ? { worker: true } : Object(tool.run)) as ToolFields;
+function setToolApproval(tool: EditedTool, isNeeded: boolean): EditedTool {
+  const isWorker = getToolRunnerKind(tool) === 'worker';
+  const { approval: _, ...run } = (tool.run === 'worker' ? { worker: true } : Object(tool.run)) as EditedTool;
   if (isNeeded) return { ...tool, run: { ...run, approval: 'always' } };
   return { ...tool, run: isWorker && Object.keys(run).length === 1 ? 'worker' : run };
 }

@@ -2,23 +2,23 @@ import { useEffect } from 'preact/hooks';
 import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
-import { FirstFault } from '../edge/retry-fault.tsx';
+import { FirstOfFaults } from '../edge/retry-fault.tsx';
 import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Credit } from './credit.tsx';
 import { LIMIT_FORMS } from './figures/limit-names.ts';
-import { chooseNewestKind } from './figures/listed-requests.ts';
+import { listRefusedRequestsIfNewest } from './figures/listed-requests.ts';
 import {
   dailySpend,
   focusTarget,
-  pollShownAccount,
+  pollShownAccountReport,
   reportedQuota,
   reportFault,
   shownAccount,
 } from './figures/report.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { LimitsForm } from './limits-form.tsx';
-import { ACCOUNTS_HREF, showRequests } from './links.tsx';
+import { ACCOUNTS_HREF, navigateToAccountRequests } from './links.tsx';
 import { GroupMembership } from './membership.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
@@ -28,26 +28,26 @@ const LIMIT_NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 
 /** Shows an admin one account: what binds it, what can be changed, and what it has spent. */
 export function AccountView() {
-  useEffect(pollShownAccount, []);
+  useEffect(pollShownAccountReport, []);
   const id = shownAccount.value;
   const stands = reportedQuota.value;
   return (
     <>
-      <ViewHead kind="Account" id={id}>
+      <ViewHeader kind="Account" id={id}>
         <button
           type="button"
           class="link"
           onClick={() => {
-            showRequests(id);
-            void chooseNewestKind(id);
+            navigateToAccountRequests(id);
+            void listRefusedRequestsIfNewest(id);
           }}
         >
           Its requests
         </button>
-      </ViewHead>
-      <FirstFault of={[reportFault]} />
+      </ViewHeader>
+      <FirstOfFaults of={[reportFault]} />
       <BindingLimits stands={stands} />
-      {stands && isUnknownAccount(stands) && (
+      {stands && hasNoAccountData(stands) && (
         <p class="quiet">It has spent nothing and has no limits of its own. Is the name right?</p>
       )}
       {stands && (
@@ -81,18 +81,18 @@ export function AccountView() {
 }
 
 /** @returns whether nothing is known of an account: it may be one that does not exist */
-function isUnknownAccount({ total, own_limits: own, group }: AccountQuota): boolean {
+function hasNoAccountData({ total, own_limits: own, group }: AccountQuota): boolean {
   return total.settled_usd === 0 && total.held_usd === 0 && own === null && group === null;
 }
 
-interface ViewHeadProps {
+interface ViewHeaderProps {
   kind: 'Account' | 'Group';
   id: string;
   children?: preact.ComponentChildren;
 }
 
 /** Says whose view it is, and leads back to the list. Whoever is led here arrives at its heading. */
-export function ViewHead({ kind, id, children }: ViewHeadProps) {
+export function ViewHeader({ kind, id, children }: ViewHeaderProps) {
   return (
     <header class="apart view-head">
       <FocusHeading target={id}>

@@ -3,16 +3,23 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
-import { type Column, List, type RowDefinition } from '../edge/list.tsx';
+import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatCount, formatMoment } from '../ui/format.ts';
+import { formatCount, formatDateAndTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { BindingCell } from './binding-limits.tsx';
-import { accountsOrder, isOrderChosen, orderByNeed } from './figures/accounts-order.ts';
-import { NEARLY_USED_SHARE, usedShareOf } from './figures/limit-names.ts';
+import { BindingLimitCell } from './binding-limits.tsx';
+import { accountsOrder, isOrderChosen, sortAccountsByLimitUse } from './figures/accounts-order.ts';
+import { computeUsedShare, NEARLY_USED_SHARE } from './figures/limit-names.ts';
 import { FocusHeading } from './focus-heading.tsx';
-import { ACCOUNTS_HREF, AccountLink, GroupLink, showAccount, showGroup, showRejectedToday } from './links.tsx';
+import {
+  ACCOUNTS_HREF,
+  AccountLink,
+  GroupLink,
+  navigateToAccount,
+  navigateToGroup,
+  navigateToRequestsRejectedToday,
+} from './links.tsx';
 
 type SpendPeriod = 'day' | 'week' | 'month';
 
@@ -27,23 +34,23 @@ const spendPeriod = signal<SpendPeriod>('month');
 
 /** Lists all accounts and groups where they share budgets, which have the lists. A name opens a view of its own. */
 export function BudgetAccounts() {
-  return hasPlugin('pools') ? <AccountLists /> : <AccountByName />;
+  return hasPlugin('pools') ? <AccountLists /> : <AccountFromUrl />;
 }
 
-function AccountByName() {
+function AccountFromUrl() {
   return (
     <section class="stack" aria-labelledby="accounts">
       <FocusHeading id="accounts" target={ACCOUNTS_HREF}>
         Accounts
       </FocusHeading>
-      <OpenAccount />
+      <OpenAccountForm />
       <p class="quiet">A list of all accounts needs the plugin “pools”, which this edge does not include.</p>
     </section>
   );
 }
 
 function AccountLists() {
-  useEffect(() => void chooseInitialOrder(), []);
+  useEffect(() => void chooseInitialAccountOrder(), []);
   return (
     <>
       <section class="stack" aria-labelledby="accounts">
@@ -52,7 +59,7 @@ function AccountLists() {
             Accounts
           </FocusHeading>
           <div class="inline filters">
-            <OpenAccount />
+            <OpenAccountForm />
             <label class="inline">
               <span class="quiet">Spent</span>
               <Select
@@ -63,7 +70,7 @@ function AccountLists() {
             </label>
           </div>
         </div>
-        <List<AccountSpendRow>
+        <PolledList<AccountSpendRow>
           name="Accounts"
           path="/accounts"
           query={{ period: spendPeriod.value }}
@@ -75,21 +82,21 @@ function AccountLists() {
       </section>
       <section class="stack" aria-labelledby="groups">
         <h2 id="groups">Groups</h2>
-        <List<GroupReport>
+        <PolledList<GroupReport>
           name="Groups"
           path="/groups"
           columns={createGroupColumns(spendPeriod.value)}
-          row={{ key: ({ id }) => id }}
+          row={{ getKey: ({ id }) => id }}
           empty="No group has limits. Accounts of a group share a budget: open one by its name to give it one."
         />
-        <OpenGroup />
+        <OpenGroupForm />
       </section>
     </>
   );
 }
 
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
-async function chooseInitialOrder(): Promise<void> {
+async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
   // Without it the list stands in its usual order, and says itself why it cannot be read.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
@@ -97,20 +104,20 @@ async function chooseInitialOrder(): Promise<void> {
   );
   const [row] = first?.data ?? [];
   const isNeeded =
-    row && (row.blocked_by !== null || (row.tightest !== null && usedShareOf(row.tightest) >= NEARLY_USED_SHARE));
-  if (isNeeded) orderByNeed();
+    row && (row.blocked_by !== null || (row.tightest !== null && computeUsedShare(row.tightest) >= NEARLY_USED_SHARE));
+  if (isNeeded) sortAccountsByLimitUse();
   isOrderChosen.value = true;
 }
 
-const ACCOUNT_ROW: RowDefinition<AccountSpendRow> = { key: ({ id }) => id };
+const ACCOUNT_ROW: ListRowDefinition<AccountSpendRow> = { getKey: ({ id }) => id };
 
-function createAccountColumns(spendPeriod: SpendPeriod): Column<AccountSpendRow>[] {
+function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpendRow>[] {
   return [
     {
       name: 'Account',
       sort: 'name',
       kind: 'text',
-      cell: ({ id, group }) => (
+      renderCell: ({ id, group }) => (
         <>
           <AccountLink account={id} />
           {group !== null && (
@@ -121,37 +128,42 @@ function createAccountColumns(spendPeriod: SpendPeriod): Column<AccountSpendRow>
         </>
       ),
     },
-    { name: 'Spent', kind: 'number', sort: 'spent', cell: ({ spent_usd }) => <Usd value={spent_usd[spendPeriod]} /> },
-    { name: 'Tightest limit', kind: 'text', sort: 'used', cell: (row) => <BindingCell row={row} /> },
+    {
+      name: 'Spent',
+      kind: 'number',
+      sort: 'spent',
+      renderCell: ({ spent_usd }) => <Usd value={spent_usd[spendPeriod]} />,
+    },
+    { name: 'Tightest limit', kind: 'text', sort: 'used', renderCell: (row) => <BindingLimitCell row={row} /> },
     {
       name: 'Refused today',
       kind: 'number',
       sort: 'refused',
-      cell: ({ id, refused_today }) =>
+      renderCell: ({ id, refused_today }) =>
         refused_today > 0 && (
-          <button type="button" class="link" onClick={() => showRejectedToday(id)}>
+          <button type="button" class="link" onClick={() => navigateToRequestsRejectedToday(id)}>
             {formatCount(refused_today)}
           </button>
         ),
     },
-    { name: 'Group', sort: 'group', spare: true, cell: ({ group }) => group && <GroupLink group={group} /> },
+    { name: 'Group', sort: 'group', spare: true, renderCell: ({ group }) => group && <GroupLink group={group} /> },
     {
       name: 'Last request',
       sort: 'last_seen',
       spare: true,
-      cell: ({ last_seen_at: seen }) => (seen === null ? '' : formatMoment(seen)),
+      renderCell: ({ last_seen_at: seen }) => (seen === null ? '' : formatDateAndTime(seen)),
     },
   ];
 }
 
-function createGroupColumns(spendPeriod: SpendPeriod): Column<GroupReport>[] {
+function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[] {
   return [
-    { name: 'Group', kind: 'text', cell: ({ id }) => <GroupLink group={id} /> },
-    { name: 'Spent', kind: 'number', cell: (group) => <Usd value={group[spendPeriod].spent_usd} /> },
+    { name: 'Group', kind: 'text', renderCell: ({ id }) => <GroupLink group={id} /> },
+    { name: 'Spent', kind: 'number', renderCell: (group) => <Usd value={group[spendPeriod].spent_usd} /> },
     {
       name: 'Tightest limit',
       kind: 'text',
-      cell: ({ binds: [tightest = null] }) => <BindingCell row={{ tightest, blocked_by: null }} isOwn />,
+      renderCell: ({ binds: [tightest = null] }) => <BindingLimitCell row={{ tightest, blocked_by: null }} isOwn />,
     },
   ];
 }
@@ -159,8 +171,8 @@ function createGroupColumns(spendPeriod: SpendPeriod): Column<GroupReport>[] {
 const accountNames = signal<readonly string[]>([]);
 
 /** Opens an account by its name, which may be one that has asked for nothing yet. */
-function OpenAccount() {
-  const readNames = () =>
+function OpenAccountForm() {
+  const readAccountNames = () =>
     void readJson<Page<{ id: string }>>('/accounts', { query: { limit: MAX_ACCOUNT_NAMES } })
       .then(({ data }) => {
         accountNames.value = data.map(({ id }) => id);
@@ -168,7 +180,7 @@ function OpenAccount() {
       // Any name can be typed without them.
       .catch(() => {});
   return (
-    <Form class="inline" onSubmit={(data) => showAccount(String(data.get('account')).trim())}>
+    <Form class="inline" onSubmit={(data) => navigateToAccount(String(data.get('account')).trim())}>
       <label class="inline">
         <span class="quiet">Name</span>
         <input
@@ -177,7 +189,7 @@ function OpenAccount() {
           autocomplete="off"
           maxLength={128}
           required
-          onFocus={hasPlugin('pools') ? readNames : undefined}
+          onFocus={hasPlugin('pools') ? readAccountNames : undefined}
         />
       </label>
       <datalist id="names">
@@ -190,9 +202,9 @@ function OpenAccount() {
   );
 }
 
-function OpenGroup() {
+function OpenGroupForm() {
   return (
-    <Form class="inline" onSubmit={(data) => showGroup(String(data.get('group')).trim())}>
+    <Form class="inline" onSubmit={(data) => navigateToGroup(String(data.get('group')).trim())}>
       <label class="inline">
         <span class="quiet">Group</span>
         <input name="group" autocomplete="off" maxLength={128} required />

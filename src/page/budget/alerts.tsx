@@ -1,8 +1,8 @@
 import type { AlertRow } from '../../edge/answers.ts';
-import { type Column, List } from '../edge/list.tsx';
-import { formatExactUsd, formatMoment, formatShare } from '../ui/format.ts';
-import { describeAttempts } from './delivery-attempts.ts';
-import { limitTitleOf } from './figures/limit-names.ts';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { formatDateAndTime, formatExactUsd, formatPercentage } from '../ui/format.ts';
+import { describeFailedAttempts } from './delivery-attempts.ts';
+import { getLimitTitle } from './figures/limit-names.ts';
 import { FocusHeading } from './focus-heading.tsx';
 
 const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
@@ -12,10 +12,10 @@ const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
   kept: 'not sent: ALERT_URL is not set',
 };
 
-const ALERT_COLUMNS: readonly Column<AlertRow>[] = [
-  { name: 'Alert', kind: 'text', cell: describeAlert },
-  { name: 'When', cell: ({ created_at }) => formatMoment(created_at) },
-  { name: 'State', kind: 'text', cell: renderAlertState },
+const ALERT_COLUMNS: readonly ListColumn<AlertRow>[] = [
+  { name: 'Alert', kind: 'text', renderCell: describeAlert },
+  { name: 'When', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'State', kind: 'text', renderCell: renderAlertDeliveryState },
 ];
 
 /** Shows the last alerts. @param to where a link leads to them; absent beside other lists */
@@ -25,11 +25,11 @@ export function Alerts({ to }: { to?: string }) {
       <FocusHeading id="alerts" target={to}>
         Alerts
       </FocusHeading>
-      <List<AlertRow>
+      <PolledList<AlertRow>
         name="Alerts"
         path="/alerts"
         columns={ALERT_COLUMNS}
-        row={{ key: ({ event_id }) => event_id, look: (row) => (isUndelivered(row) ? 'refused' : undefined) }}
+        row={{ getKey: ({ event_id }) => event_id, look: (row) => (isAlertUndelivered(row) ? 'refused' : undefined) }}
         empty="No alerts yet. One comes when a share of a limit is spent, which the limits of accounts and groups name, and when something goes wrong."
         size={5}
       />
@@ -37,16 +37,16 @@ export function Alerts({ to }: { to?: string }) {
   );
 }
 
-function isUndelivered({ state, error }: AlertRow): boolean {
+function isAlertUndelivered({ state, error }: AlertRow): boolean {
   return state === 'parked' || (state === 'pending' && error !== null);
 }
 
 /** What was tried in vain is never “being sent”. */
-function renderAlertState(row: AlertRow) {
-  if (!isUndelivered(row)) return ALERT_STATE_TEXTS[row.state];
+function renderAlertDeliveryState(row: AlertRow) {
+  if (!isAlertUndelivered(row)) return ALERT_STATE_TEXTS[row.state];
   return (
     <span class="state" data-look="refused">
-      {[row.state === 'parked' ? ALERT_STATE_TEXTS.parked : 'not delivered', describeAttempts(row)]
+      {[row.state === 'parked' ? ALERT_STATE_TEXTS.parked : 'not delivered', describeFailedAttempts(row)]
         .filter(Boolean)
         .join(': ')}
     </span>
@@ -57,7 +57,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has passed ${formatShare(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${limitTitleOf(limit ?? '').toLowerCase()}, ${window})`;
+      return `${who} has passed ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${getLimitTitle(limit ?? '').toLowerCase()}, ${window})`;
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':

@@ -1,18 +1,18 @@
 import type { ComponentChildren } from 'preact';
-import type { AccountSpendRow, BindingLimit, Limits } from '../../edge/answers.ts';
+import type { AccountSpendRow, Limits, SpendLimitUsage } from '../../edge/answers.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
-import { formatCount, formatExactUsd, formatReset, formatShare } from '../ui/format.ts';
+import { formatCount, formatExactUsd, formatPercentage, formatResetTime } from '../ui/format.ts';
 import { budgetView } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import {
+  computeUsedShare,
   describeBindingLimit,
   describeLimitOwner,
-  limitTitleOf,
+  getLimitTitle,
   NEARLY_USED_SHARE,
-  usedShareOf,
 } from './figures/limit-names.ts';
-import { clampedShareOf, Gauge } from './gauge.tsx';
+import { computeClampedShare, Gauge } from './gauge.tsx';
 import { focusCreditForm, GroupLink } from './links.tsx';
 
 const RATE_LIMITS = [
@@ -39,18 +39,18 @@ export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefi
     <section id="quota" aria-label="What binds" class="stack">
       {zero !== null && (
         <p class="state" data-look="refused">
-          Blocked: the limit “{limitTitleOf(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
+          Blocked: the limit “{getLimitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
           refused.{identity.value.admin && ' Change it or remove it below.'}
         </p>
       )}
-      <BindingCards
+      <BindingLimitCards
         bindingLimits={binds}
         spentUsd={day.settled_usd}
         first={
           <>
             {isBare && (
               <Gauge
-                title={limitTitleOf(zero)}
+                title={getLimitTitle(zero)}
                 value={zero === 'models' ? 'none is allowed' : '0'}
                 limitText=""
                 usedShare={1}
@@ -66,7 +66,7 @@ export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefi
         }
       >
         {buckets.map((bucket) => !refusing.includes(bucket) && <RateLimitCard key={bucket.name} rateLimit={bucket} />)}
-      </BindingCards>
+      </BindingLimitCards>
       {running > 0 && (
         <p class="quiet">
           {running} {running === 1 ? 'request is' : 'requests are'} running.
@@ -86,10 +86,10 @@ function RateLimitCard({ rateLimit: { name, limit, remaining } }: RateLimitCardP
   const refuses = limit === 0;
   return (
     <Gauge
-      title={limitTitleOf(name)}
+      title={getLimitTitle(name)}
       value={formatCount(Math.floor(used))}
       limitText={`of ${formatCount(limit)}`}
-      usedShare={refuses ? 1 : clampedShareOf(used, limit)}
+      usedShare={refuses ? 1 : computeClampedShare(used, limit)}
       heldShare={0}
       refuses={refuses}
       note={refuses ? REJECTS_ALL_NOTE : 'refills continuously'}
@@ -97,8 +97,8 @@ function RateLimitCard({ rateLimit: { name, limit, remaining } }: RateLimitCardP
   );
 }
 
-interface BindingCardsProps {
-  bindingLimits: readonly BindingLimit[];
+interface BindingLimitCardsProps {
+  bindingLimits: readonly SpendLimitUsage[];
   /** What is said where there is no limit: US dollars, of today or, of a shared budget, of this month. */
   spentUsd: number;
   /** Whether it is clear whose limits they are. */
@@ -109,21 +109,21 @@ interface BindingCardsProps {
 }
 
 /** Shows a card for each limit in dollars. */
-export function BindingCards({
+export function BindingLimitCards({
   bindingLimits: binds,
   spentUsd: spent,
   isOwn = false,
   first,
   children,
-}: BindingCardsProps) {
-  const renderCard = (limit: BindingLimit) => (
-    <BindingCard key={`${limit.by} ${limit.id} ${limit.limit}`} limit={limit} isOwn={isOwn} />
+}: BindingLimitCardsProps) {
+  const renderLimitCard = (limit: SpendLimitUsage) => (
+    <BindingLimitCard key={`${limit.by} ${limit.id} ${limit.limit}`} limit={limit} isOwn={isOwn} />
   );
   return (
     <ul class="gauges">
-      {binds.filter(({ refuses }) => refuses).map(renderCard)}
+      {binds.filter(({ refuses }) => refuses).map(renderLimitCard)}
       {first}
-      {binds.filter(({ refuses }) => !refuses).map(renderCard)}
+      {binds.filter(({ refuses }) => !refuses).map(renderLimitCard)}
       {binds.length === 0 && (
         <Gauge
           title={isOwn ? 'Spent this month' : 'Spent today'}
@@ -140,7 +140,7 @@ export function BindingCards({
 }
 
 /** An admin sees limits of several owners: whose each is stands with it, and leads to its group. */
-function renderLimitOwner({ by, id }: BindingLimit): ComponentChildren {
+function renderLimitOwner({ by, id }: SpendLimitUsage): ComponentChildren {
   if (!identity.value.admin) return describeLimitOwner({ by, id });
   if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
   if (by === 'deployment' && budgetView.value !== 'overview')
@@ -149,11 +149,11 @@ function renderLimitOwner({ by, id }: BindingLimit): ComponentChildren {
 }
 
 /** Shows a limit in dollars. @param isOwn whether it is clear whose it is */
-export function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: boolean }) {
+export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isOwn: boolean }) {
   const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
   const whose = isOwn ? '' : renderLimitOwner(limit);
-  const resets = resets_at === null ? 'does not reset' : `resets ${formatReset(resets_at)}`;
-  const title = isPrepaid ? 'Credit' : [limitTitleOf(limit.limit), whose && [', ', whose]];
+  const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
+  const title = isPrepaid ? 'Credit' : [getLimitTitle(limit.limit), whose && [', ', whose]];
   // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
   const spent = used < most ? 'too little is left' : 'used up';
   const why = isPrepaid
@@ -166,8 +166,8 @@ export function BindingCard({ limit, isOwn }: { limit: BindingLimit; isOwn: bool
     <Gauge
       title={title}
       value={<Usd isSum of={most} value={isPrepaid ? most - used : used} />}
-      limitText={`${isPrepaid ? 'left ' : ''}of ${formatExactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatShare(usedShareOf(limit))}${isPrepaid ? ' used' : ''}`}
-      usedShare={most <= 0 ? 1 : clampedShareOf(used, most)}
+      limitText={`${isPrepaid ? 'left ' : ''}of ${formatExactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatPercentage(computeUsedShare(limit))}${isPrepaid ? ' used' : ''}`}
+      usedShare={most <= 0 ? 1 : computeClampedShare(used, most)}
       heldShare={0}
       refuses={refuses}
       note={refuses ? why : healthy}
@@ -185,23 +185,23 @@ function GiveCreditLink() {
   );
 }
 
-interface BindingCellProps {
+interface BindingLimitCellProps {
   row: Pick<AccountSpendRow, 'tightest' | 'blocked_by'>;
   /** Whether it is clear whose limit it is. */
   isOwn?: boolean;
 }
 
 /** Says in a row what binds an account: that it is blocked, or its tightest limit. */
-export function BindingCell({ row, isOwn = false }: BindingCellProps) {
+export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) {
   const { tightest, blocked_by: zero } = row;
   if (zero !== null)
     return (
       <span class="state" data-look="refused">
-        blocked: {zero === 'models' ? 'no models' : `${limitTitleOf(zero).toLowerCase()} is 0`}
+        blocked: {zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}
       </span>
     );
   if (!tightest) return <span class="quiet">no limit of its own in dollars</span>;
-  const look = tightest.refuses ? 'refused' : usedShareOf(tightest) >= NEARLY_USED_SHARE ? 'nearly' : undefined;
+  const look = tightest.refuses ? 'refused' : computeUsedShare(tightest) >= NEARLY_USED_SHARE ? 'nearly' : undefined;
   return (
     <span class={look && 'state'} data-look={look}>
       {describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}

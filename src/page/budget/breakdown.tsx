@@ -1,23 +1,23 @@
 import type { UsageReport } from '../../client/index.ts';
-import { toAccountQuery } from '../edge/account.ts';
-import { type Column, List } from '../edge/list.tsx';
+import { createAccountQuery } from '../edge/account.ts';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import {
-  chooseSpendGroup,
-  getAvailableGroups,
+  listAvailableGroupings,
   SPEND_GROUPS,
-  type SpendGroup,
+  type SpendGrouping,
   selectedKey,
+  selectSpendGrouping,
   spendGroup,
 } from './breakdown-selection.ts';
 import { DaysPicker } from './days-picker.tsx';
-import { describeDays, getChosenDays } from './figures/days.ts';
-import { sumInputTokens } from './figures/input-tokens.ts';
+import { describeSelectedDays, getSelectedDayRange } from './figures/days.ts';
+import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { shownAccount } from './figures/report.ts';
-import { SpendKey } from './spend-key.tsx';
+import { SpendKeyLabel } from './spend-key.tsx';
 
 type BreakdownRow = UsageReport['data'][number];
 
@@ -33,8 +33,8 @@ export function Breakdown() {
           <Select
             label="Group by"
             value={group}
-            options={getAvailableGroups().map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
-            onChoose={(key) => chooseSpendGroup(key as SpendGroup)}
+            options={listAvailableGroupings().map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
+            onChoose={(key) => selectSpendGrouping(key as SpendGrouping)}
           />
           <DaysPicker of="what it spent money on" />
         </div>
@@ -42,47 +42,52 @@ export function Breakdown() {
       {only !== undefined && (
         <p class="inline">
           Only the {group} <code>{only}</code>
-          <SmallButton name={`Show every ${group}`} onClick={() => chooseSpendGroup(group)} />
+          <SmallButton name={`Show every ${group}`} onClick={() => selectSpendGrouping(group)} />
         </p>
       )}
-      <List<BreakdownRow, UsageReport>
+      <PolledList<BreakdownRow, UsageReport>
         name="Spending"
         path="/usage"
-        query={() => ({ ...getChosenDays(), ...toAccountQuery(shownAccount.value), group_by: group, key: only })}
+        query={() => ({
+          ...getSelectedDayRange(),
+          ...createAccountQuery(shownAccount.value),
+          group_by: group,
+          key: only,
+        })}
         rowsIn={({ data }) => data}
-        about={renderSum}
-        columns={createBreakdownColumns(group)}
-        row={{ key: ({ key }) => String(key) }}
-        empty={`Nothing was spent ${describeDays()}.`}
+        about={renderSpendTotal}
+        columns={createSpendBreakdownColumns(group)}
+        row={{ getKey: ({ key }) => String(key) }}
+        empty={`Nothing was spent ${describeSelectedDays()}.`}
       />
     </section>
   );
 }
 
-function renderSum({ total: { requests, cost_usd } }: UsageReport) {
+function renderSpendTotal({ total: { requests, cost_usd } }: UsageReport) {
   if (requests === 0) return null;
   return (
     <p class="quiet">
       <Usd
         isSum
         value={cost_usd}
-        after={` in ${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'}, ${describeDays()}.`}
+        after={` in ${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'}, ${describeSelectedDays()}.`}
       />
     </p>
   );
 }
 
-function createBreakdownColumns(group: SpendGroup): Column<BreakdownRow>[] {
+function createSpendBreakdownColumns(group: SpendGrouping): ListColumn<BreakdownRow>[] {
   return [
     {
       name: SPEND_GROUPS[group],
       kind: 'text',
-      cell: ({ key }) =>
-        key === null ? <span class="quiet">none</span> : <SpendKey name={key} isModel={group === 'model'} />,
+      renderCell: ({ key }) =>
+        key === null ? <span class="quiet">none</span> : <SpendKeyLabel name={key} isModel={group === 'model'} />,
     },
-    { name: 'Requests', kind: 'number', cell: ({ requests }) => formatCount(requests) },
-    { name: 'In', kind: 'number', spare: true, cell: ({ usage }) => formatCount(sumInputTokens(usage)) },
-    { name: 'Out', kind: 'number', spare: true, cell: ({ usage }) => formatCount(usage.output_tokens) },
-    { name: 'Cost', kind: 'number', cell: ({ cost_usd }) => <Usd value={cost_usd} /> },
+    { name: 'Requests', kind: 'number', renderCell: ({ requests }) => formatCount(requests) },
+    { name: 'In', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)) },
+    { name: 'Out', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
+    { name: 'Cost', kind: 'number', renderCell: ({ cost_usd }) => <Usd value={cost_usd} /> },
   ];
 }

@@ -1,12 +1,12 @@
 import { identity } from '../edge/identity.ts';
-import { LazyComponent, type LoadComponent } from '../edge/lazy-component.tsx';
+import { type ComponentLoader, LazyComponent } from '../edge/lazy-component.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { type BudgetView, budgetName, budgetView, navigate } from '../ui/route.ts';
+import { type BudgetViewName, budgetName, budgetView, navigateToSection } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { shownAccount } from './figures/report.ts';
 
 /** The tabs, each with the views that stand in it. Where there are several, the first is shown at first. */
-const BUDGET_TABS: readonly { name: string; views: readonly BudgetView[]; isForAdmins?: boolean }[] = [
+const BUDGET_TABS: readonly { name: string; views: readonly BudgetViewName[]; isForAdmins?: boolean }[] = [
   { name: 'Overview', views: ['overview'] },
   { name: 'Accounts', views: ['accounts', 'groups'], isForAdmins: true },
   { name: 'Requests', views: ['requests', 'refused', 'failed', 'webhooks'] },
@@ -16,16 +16,16 @@ const VIEW_LOADERS = {
   overview: async () => (await import('./overview.tsx')).BudgetOverview,
   accounts: async () => (await import('./accounts.tsx')).BudgetAccounts,
   account: async () => (await import('./account-view.tsx')).AccountView,
-  group: async () => (await import('./group-view.tsx')).GroupView,
+  group: async () => (await import('./group-view.tsx')).GroupFromUrl,
   requests: async () => (await import('./requests.tsx')).BudgetRequests,
-} satisfies Record<string, LoadComponent>;
+} satisfies Record<string, ComponentLoader>;
 
 /** Shows what was spent, by whom, and each request. Everybody but an admin has one account only: their own. */
 export function Budget() {
   const { admin } = identity.value;
   const tabs = BUDGET_TABS.filter(({ isForAdmins }) => admin || !isForAdmins);
-  const load = findLoader(budgetView.value, budgetName.value !== undefined);
-  const renderContent = () => (
+  const load = getViewLoader(budgetView.value, budgetName.value !== undefined);
+  const renderBudgetView = () => (
     <div class="stack budget-view">
       <LazyComponent key={load} load={load} />
     </div>
@@ -39,19 +39,19 @@ export function Budget() {
       <div>
         <Tabs
           label="Budget"
-          tabs={tabs.map(({ name }) => ({ name, content: renderContent }))}
+          tabs={tabs.map(({ name }) => ({ name, renderContent: renderBudgetView }))}
           shown={Math.max(
             0,
             tabs.findIndex(({ views }) => views.includes(budgetView.value)),
           )}
-          onChoose={(at) => navigate('budget', tabs[at]?.views[0] ?? 'overview')}
+          onChoose={(at) => navigateToSection('budget', tabs[at]?.views[0] ?? 'overview')}
         />
       </div>
     </div>
   );
 }
 
-function findLoader(view: BudgetView, isNamed: boolean): LoadComponent {
+function getViewLoader(view: BudgetViewName, isNamed: boolean): ComponentLoader {
   if (!identity.value.admin) return view === 'overview' ? VIEW_LOADERS.overview : VIEW_LOADERS.requests;
   switch (view) {
     case 'overview':

@@ -1,36 +1,36 @@
 import { useSignal } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { encodePathSegment } from '../../client/transport.ts';
-import type { CreditRow, ServedPath } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
+import type { CreditRow, ServedRoutePath } from '../../edge/answers.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
-import { parseFieldFault } from '../edge/field-fault.ts';
-import { type Column, List } from '../edge/list.tsx';
-import { pollNow } from '../edge/poll.ts';
-import { announce } from '../ui/announcer.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { findFaultyField } from '../edge/field-fault.ts';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { refreshAllPolls } from '../edge/poll.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatExactUsd, formatMoment } from '../ui/format.ts';
+import { formatDateAndTime, formatExactUsd } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { CREDIT_FIELDS_ID } from './links.tsx';
 
-const CREDIT_COLUMNS: readonly Column<CreditRow>[] = [
-  { name: 'Given', kind: 'text', cell: ({ created_at }) => formatMoment(created_at) },
-  { name: 'Credit', kind: 'number', cell: ({ usd }) => formatExactUsd(usd) },
-  { name: 'Left', kind: 'number', cell: ({ usd, left_usd }) => <Usd isSum of={usd} value={left_usd} /> },
-  { name: 'Note', kind: 'text', cell: ({ note, expires_at }) => describeCreditNote(note, expires_at) },
+const CREDIT_COLUMNS: readonly ListColumn<CreditRow>[] = [
+  { name: 'Given', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'Credit', kind: 'number', renderCell: ({ usd }) => formatExactUsd(usd) },
+  { name: 'Left', kind: 'number', renderCell: ({ usd, left_usd }) => <Usd isSum of={usd} value={left_usd} /> },
+  { name: 'Note', kind: 'text', renderCell: ({ note, expires_at }) => describeCreditNote(note, expires_at) },
 ];
 const CREDIT_FORM_FIELDS = ['usd', 'note'];
 
 /** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
 export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   const notice = useSignal('');
   const form = useRef<HTMLElement>(null);
   // The same until the edge has it: a press that is repeated gives nothing twice.
   const key = useRef(crypto.randomUUID());
-  const path: ServedPath = `/accounts/${encodePathSegment(account)}/credit`;
-  const give = (data: FormData) => {
+  const path: ServedRoutePath = `/accounts/${encodePathSegment(account)}/credit`;
+  const giveCredit = (data: FormData) => {
     notice.value = '';
     return run(async () => {
       const usd = Number(data.get('usd'));
@@ -39,12 +39,12 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       await readJson(path, { method: 'POST', body, headers: { 'idempotency-key': key.current } });
       key.current = crypto.randomUUID();
       form.current?.querySelector('form')?.reset();
-      notice.value = `${formatCredit(usd)}.`;
-      announce(`${formatCredit(usd)} to ${account}.`);
-      pollNow();
+      notice.value = `${formatCreditAmount(usd)}.`;
+      announceToScreenReader(`${formatCreditAmount(usd)} to ${account}.`);
+      refreshAllPolls();
     });
   };
-  const shownFault = parseFieldFault(fault.value ?? '', CREDIT_FORM_FIELDS);
+  const shownFault = findFaultyField(fault.value ?? '', CREDIT_FORM_FIELDS);
   return (
     <section ref={form} class="panel stack" aria-labelledby="credit">
       <h3 id="credit">Credit</h3>
@@ -54,7 +54,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
           account.
         </p>
       )}
-      <Form onSubmit={(data) => void give(data)}>
+      <Form onSubmit={(data) => void giveCredit(data)}>
         <div class="fields" id={CREDIT_FIELDS_ID}>
           <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
             {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
@@ -63,26 +63,26 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
             {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="What it is for" />}
           </Field>
         </div>
-        {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
+        {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
         <p class="row">
           <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{notice.value}</span>
         </p>
       </Form>
-      <List<CreditRow>
+      <PolledList<CreditRow>
         name="Credits"
         path={path}
         columns={CREDIT_COLUMNS}
-        row={{ key: ({ id }) => id }}
+        row={{ getKey: ({ id }) => id }}
         empty="None was given."
       />
     </section>
   );
 }
 
-function formatCredit(usd: number): string {
+function formatCreditAmount(usd: number): string {
   return usd < 0 ? `${formatExactUsd(-usd)} of credit is taken back` : `${formatExactUsd(usd)} of credit is given`;
 }
 
 function describeCreditNote(note: string | null, expiresAt: string | null): string {
-  return [note ?? [], expiresAt === null ? [] : `until ${formatMoment(expiresAt)}`].flat().join(' · ');
+  return [note ?? [], expiresAt === null ? [] : `until ${formatDateAndTime(expiresAt)}`].flat().join(' · ');
 }

@@ -1,9 +1,15 @@
 import { Select } from '../ui/form.tsx';
-import { customDays, formatDayAgo, RANGE_NAMES, type RangeName, listedRange as sharedRange } from './figures/days.ts';
+import {
+  customDays,
+  type DayRangeName,
+  formatDateDaysAgo,
+  RANGE_NAMES,
+  listedRange as sharedRange,
+} from './figures/days.ts';
 
 /** Lets the user choose which days are looked at: of most lists the same. @param of tells several pickers apart */
 export function DaysPicker({ of: listName, range = sharedRange }: { of: string; range?: typeof sharedRange }) {
-  const set = (end: 'first' | 'last', day: string) => {
+  const setDay = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
     const next = { ...customDays.value, [end]: day };
     // Days the wrong way round are one day: the one that was chosen last.
@@ -15,7 +21,7 @@ export function DaysPicker({ of: listName, range = sharedRange }: { of: string; 
         label={`Days of ${listName}, in UTC`}
         value={range.value}
         options={RANGE_NAMES}
-        onChoose={(name) => (range.value = name as RangeName)}
+        onChoose={(name) => (range.value = name as DayRangeName)}
       />
       {range.value === 'own' &&
         (['first', 'last'] as const).map((end) => (
@@ -23,9 +29,9 @@ export function DaysPicker({ of: listName, range = sharedRange }: { of: string; 
             key={end}
             type="date"
             aria-label={end === 'first' ? 'First day, in UTC' : 'Last day, in UTC'}
-            max={formatDayAgo(0)}
+            max={formatDateDaysAgo(0)}
             value={customDays.value[end]}
-            onChange={(event) => set(end, event.currentTarget.value)}
+            onChange={(event) => setDay(end, event.currentTarget.value)}
           />
         ))}
     </div>

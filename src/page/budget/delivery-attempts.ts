@@ -6,7 +6,7 @@ import { formatFutureTime } from '../ui/format.ts';
  *
  * @returns an empty text where nothing has failed: `tried 5 times, next try at 23:40: the receiver answered 503`
  */
-export function describeAttempts({
+export function describeFailedAttempts({
   attempts,
   next_attempt_at: next,
   error,

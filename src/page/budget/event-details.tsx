@@ -2,16 +2,16 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReport, EventRow } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Facts } from '../ui/facts.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { formatMoment, formatMs } from '../ui/format.ts';
+import { FaultMessage } from '../ui/fault.tsx';
+import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 
 /** Shows what became of an event: its subject, its text, and each try with its error. */
 export function EventDetails({ row }: { row: EventRow }) {
-  const { fault, run } = useAction();
+  const { fault, run } = useAsyncAction();
   const report = useSignal<EventReport | undefined>(undefined);
   const { source, event_id: id } = row;
   // Read again once the list shows another state, or one more try.
@@ -26,7 +26,7 @@ export function EventDetails({ row }: { row: EventRow }) {
   const event = report.value;
   return (
     <div class="stack">
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {event && (
         <>
           <Facts
@@ -35,14 +35,14 @@ export function EventDetails({ row }: { row: EventRow }) {
               ['Event', <code key="id">{id}</code>],
               ...(event.subject === null
                 ? []
-                : ([['Subject', <Subject key="subject" text={event.subject} />]] as const)),
+                : ([['Subject', <EventSubject key="subject" text={event.subject} />]] as const)),
               ['Account', event.account],
-              ['Received', formatMoment(event.received_at)],
+              ['Received', formatDateAndTime(event.received_at)],
               ...(event.conversation === null ? [] : ([['Conversation', event.conversation]] as const)),
             ]}
           />
           <p class="typed">{event.text ?? 'The text was too long to be kept.'}</p>
-          <Tries event={event} />
+          <EventAttemptsTable event={event} />
         </>
       )}
     </div>
@@ -50,7 +50,7 @@ export function EventDetails({ row }: { row: EventRow }) {
 }
 
 /** Shows by what the sender finds the text. */
-function Subject({ text }: { text: string }) {
+function EventSubject({ text }: { text: string }) {
   if (!text.startsWith('https://')) return <>{text}</>;
   return (
     <a href={text} target="_blank" rel="noreferrer">
@@ -59,14 +59,14 @@ function Subject({ text }: { text: string }) {
   );
 }
 
-function Tries({ event: { attempts } }: { event: EventReport }) {
+function EventAttemptsTable({ event: { attempts } }: { event: EventReport }) {
   if (attempts.length === 0) return <p class="quiet">Not tried yet.</p>;
   return (
     <Table label="Tries" columns={['Tried', { number: 'Took', spare: true }, 'Result']}>
       {attempts.map(({ at, ms, error }) => (
         <tr key={at}>
-          <td>{formatMoment(at)}</td>
-          <td class="number spare">{formatMs(ms)}</td>
+          <td>{formatDateAndTime(at)}</td>
+          <td class="number spare">{formatMilliseconds(ms)}</td>
           <td class="text">{error === null ? 'done' : [error.status ?? [], error.message].flat().join(' · ')}</td>
         </tr>
       ))}

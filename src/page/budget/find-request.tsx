@@ -2,11 +2,11 @@ import { useSignal } from '@preact/signals';
 import { SluiceError } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { showAccount } from './links.tsx';
+import { navigateToAccount } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
 const UNKNOWN_REQUEST_MESSAGE =
@@ -20,18 +20,18 @@ const REQUEST_ID_PREFIX = 'req_';
  */
 export function FindRequest() {
   const found = useSignal<LedgerRequest | undefined>(undefined);
-  const { fault, run } = useAction();
-  const find = async (id: string) => {
+  const { fault, run } = useAsyncAction();
+  const findRequestById = async (id: string) => {
     found.value = undefined;
-    if (id !== '' && !id.startsWith(REQUEST_ID_PREFIX)) return showAccount(id);
+    if (id !== '' && !id.startsWith(REQUEST_ID_PREFIX)) return navigateToAccount(id);
     await run(async () => {
-      if (id !== '') found.value = await readRequest(id);
+      if (id !== '') found.value = await readLedgerRequest(id);
     });
   };
   return (
     <section class="panel stack" aria-labelledby="find-request">
       <h2 id="find-request">Find a request</h2>
-      <Form class="inline" onSubmit={(data) => void find(String(data.get('request')).trim())}>
+      <Form class="inline" onSubmit={(data) => void findRequestById(String(data.get('request')).trim())}>
         <input
           name="request"
           aria-label="Request id, or account"
@@ -42,7 +42,7 @@ export function FindRequest() {
         />
         <SubmitButton name="Find" kind="plain" />
       </Form>
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {found.value && (
         <div role="status">
           <RequestDetails request={found.value} />
@@ -53,7 +53,7 @@ export function FindRequest() {
 }
 
 /** @throws Error that says where else to look, for an id that no ledger has */
-async function readRequest(id: string): Promise<LedgerRequest> {
+async function readLedgerRequest(id: string): Promise<LedgerRequest> {
   try {
     return await readJson<LedgerRequest>(`/usage/requests/${encodePathSegment(id)}`);
   } catch (thrown) {

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { formatExactUsd, formatReset } from '../ui/format.ts';
+import { formatExactUsd, formatResetTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { NEARLY_USED_SHARE } from './figures/limit-names.ts';
 
@@ -27,21 +27,21 @@ export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
   // What is not known is not zero.
   if (!window) return <Gauge title={title} value="–" limitText="" usedShare={undefined} heldShare={0} note="" />;
   const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
-  const resets = `resets ${formatReset(resets_at)}`;
+  const resets = `resets ${formatResetTime(resets_at)}`;
   return (
     <Gauge
       title={title}
       value={<Usd isSum of={limit ?? undefined} value={spent} />}
       limitText={limit === null ? 'no limit' : `of ${formatExactUsd(limit)}`}
-      usedShare={limit === null ? undefined : clampedShareOf(spent, limit)}
-      heldShare={limit === null ? 0 : clampedShareOf(held, limit)}
+      usedShare={limit === null ? undefined : computeClampedShare(spent, limit)}
+      heldShare={limit === null ? 0 : computeClampedShare(held, limit)}
       note={held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` set aside · ${resets}`} /> : resets}
     />
   );
 }
 
 /** @returns which part of a limit a figure is, from 0 to 1. */
-export function clampedShareOf(figure: number, limit: number): number {
+export function computeClampedShare(figure: number, limit: number): number {
   if (limit === 0) return figure > 0 ? 1 : 0;
   return Math.min(1, Math.max(0, figure / limit));
 }

@@ -1,44 +1,45 @@
 import { useSignal } from '@preact/signals';
 import type { Limits } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
-import { parseFieldFault } from '../edge/field-fault.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
+import { findFaultyField } from '../edge/field-fault.ts';
 import { availableModels } from '../edge/models.ts';
-import { announce } from '../ui/announcer.tsx';
+import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
 import { LIMIT_FORMS } from './figures/limit-names.ts';
-import { type LimitTarget, type PartialLimits, patchLimits } from './figures/patch-limits.ts';
-import { formatShares, parseShares } from './figures/shares.ts';
+import { type LimitOwner, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
+import { formatPercentageList, parsePercentageList } from './figures/shares.ts';
 
 type LimitName = keyof Limits;
 
 interface LimitsFormProps {
-  target: LimitTarget;
+  target: LimitOwner;
   /** The limits that it has of its own. */
-  ownLimits: PartialLimits;
+  ownLimits: OwnLimits;
   /** The limits that it can have. */
   names: readonly LimitName[];
   /** The limits in force, where they may be somebody else's. */
-  inForce?: PartialLimits;
+  inForce?: OwnLimits;
 }
 
 /** Edits the limits that are set, and adds others. */
 export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }: LimitsFormProps) {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   const saved = useSignal('');
   /** What was added or removed here, and is not saved. */
   const added = useSignal<readonly LimitName[]>([]);
   const removed = useSignal<readonly LimitName[]>([]);
-  const isSet = (name: LimitName) => (own[name] !== undefined || added.value.includes(name)) && !isRemoved(name);
-  const isRemoved = (name: LimitName) => removed.value.includes(name);
-  const shown = names.filter(isSet);
-  const shownFault = parseFieldFault(fault.value ?? '', names);
-  const save = async (form: FormData) => {
+  const isLimitSet = (name: LimitName) =>
+    (own[name] !== undefined || added.value.includes(name)) && !isLimitRemoved(name);
+  const isLimitRemoved = (name: LimitName) => removed.value.includes(name);
+  const shown = names.filter(isLimitSet);
+  const shownFault = findFaultyField(fault.value ?? '', names);
+  const saveLimits = async (form: FormData) => {
     saved.value = '';
     const isSaved = await run(async () => {
       const changes = [
-        ...shown.map((name) => [name, parseLimitValue(name, String(form.get(name) ?? '').trim(), own[name])] as const),
+        ...shown.map((name) => [name, parseLimitInput(name, String(form.get(name) ?? '').trim(), own[name])] as const),
         ...removed.value.map((name) => [name, null] as const),
       ];
       await patchLimits(of, Object.fromEntries(changes));
@@ -46,21 +47,21 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
     });
     if (!isSaved) return;
     saved.value = 'Saved. Lists know it within a minute.';
-    announce(saved.value);
+    announceToScreenReader(saved.value);
   };
-  const remove = (name: LimitName) => {
+  const removeLimit = (name: LimitName) => {
     // The pressed button goes: the next press saves.
     document.activeElement?.closest('form')?.querySelector<HTMLElement>('[type=submit]')?.focus();
     added.value = added.value.filter((one) => one !== name);
     if (own[name] !== undefined) removed.value = [...removed.value, name];
   };
-  const add = (name: LimitName) => {
+  const addLimit = (name: LimitName) => {
     removed.value = removed.value.filter((one) => one !== name);
     if (own[name] === undefined) added.value = [...added.value, name];
   };
-  const others = names.filter((name) => !isSet(name));
+  const others = names.filter((name) => !isLimitSet(name));
   return (
-    <Form onSubmit={(data) => void save(data)}>
+    <Form onSubmit={(data) => void saveLimits(data)}>
       {shown.length === 0 && (
         <p class="quiet">
           {removed.value.length > 0 ? 'All limits are removed once you save.' : 'No limits of its own.'}
@@ -76,7 +77,11 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
             {(ids) => (
               <span class="inline with-button">
                 <LimitInput fieldAttributes={ids} name={name} value={own[name]} valueInForce={inForce[name]} />
-                <SmallButton name="Remove" label={`Remove ${LIMIT_FORMS[name].title}`} onClick={() => remove(name)} />
+                <SmallButton
+                  name="Remove"
+                  label={`Remove ${LIMIT_FORMS[name].title}`}
+                  onClick={() => removeLimit(name)}
+                />
               </span>
             )}
           </Field>
@@ -88,19 +93,19 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
                 {...ids}
                 value=""
                 options={[['', 'Choose…'], ...others.map((name) => [name, LIMIT_FORMS[name].title] as const)]}
-                onChoose={(name) => name !== '' && add(name as LimitName)}
+                onChoose={(name) => name !== '' && addLimit(name as LimitName)}
               />
             )}
           </Field>
         )}
       </div>
-      {isRemoved('usd_total') && of.kind === 'account' && (
+      {isLimitRemoved('usd_total') && of.kind === 'account' && (
         <p class="state" data-look="nearly">
           Without “{LIMIT_FORMS.usd_total.title}” credit limits nothing: this account may then spend what its other
           limits allow.
         </p>
       )}
-      {fault.value && !shownFault.field && <Fault text={shownFault.message} />}
+      {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
       <p class="row">
         <SubmitButton name="Save limits" disabled={busy.value} /> <span class="quiet">{saved.value}</span>
       </p>
@@ -141,8 +146,8 @@ function LimitInput({ fieldAttributes: ids, name, value, valueInForce: inForce }
       />
     );
   }
-  const text = (value: unknown) =>
-    kind === 'shares' ? formatShares(value as number[]) : ((value ?? []) as string[]).join(', ');
+  const formatInputValue = (value: unknown) =>
+    kind === 'shares' ? formatPercentageList(value as number[]) : ((value ?? []) as string[]).join(', ');
   return (
     <>
       <input
@@ -152,7 +157,7 @@ function LimitInput({ fieldAttributes: ids, name, value, valueInForce: inForce }
         spellcheck={false}
         list={kind === 'names' ? 'limit-models' : undefined}
         placeholder={kind === 'shares' ? '50, 80, 100' : 'ids of models, separated by commas'}
-        defaultValue={text(value)}
+        defaultValue={formatInputValue(value)}
       />
       {kind === 'names' && (
         <datalist id="limit-models">
@@ -170,13 +175,13 @@ function LimitInput({ fieldAttributes: ids, name, value, valueInForce: inForce }
  * @returns a limit as it was typed
  * @throws Error that begins with its name, as those of the edge do
  */
-function parseLimitValue(name: LimitName, text: string, before: unknown): unknown {
+function parseLimitInput(name: LimitName, text: string, before: unknown): unknown {
   const { kind } = LIMIT_FORMS[name];
   const isEmptyList = Array.isArray(before) && before.length === 0;
   if (!/[^\s,;%]/.test(text) && !(kind === 'names' && isEmptyList))
     throw new Error(`${name}: Remove this limit, or give it ${kind === 'names' ? 'a model' : 'a number'}.`);
   if (kind === 'number') return Number(text);
-  if (kind === 'shares') return parseShares(text);
+  if (kind === 'shares') return parsePercentageList(text);
   if (kind === 'names') return text.split(/[\s,]+/).filter((model) => model !== '');
   return text;
 }

@@ -1,7 +1,7 @@
 /** Leads to views of accounts and groups. */
 
 import { identity } from '../edge/identity.ts';
-import { navigate } from '../ui/route.ts';
+import { navigateToSection } from '../ui/route.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
 import { listedRequestKind } from './figures/listed-requests.ts';
 import { focusTarget } from './figures/report.ts';
@@ -17,43 +17,43 @@ export const ALERTS_SOURCE = 'alert';
 export const CREDIT_FIELDS_ID = 'credit-fields';
 
 /** @returns the address of the list of a source's events, or of alerts */
-export function sourceHref(source: string): string {
+export function getWebhookSourceHref(source: string): string {
   return `${SOURCES_HREF}/${encodeURIComponent(source)}`;
 }
 
 /** Shows an account, on these days, and leads there whoever has chosen it. */
-export function showAccount(id: string, days = listedRange.value): void {
+export function navigateToAccount(id: string, days = listedRange.value): void {
   listedRange.value = days;
   focusTarget.value = id;
-  navigate('budget', ['accounts', id]);
+  navigateToSection('budget', ['accounts', id]);
 }
 
-export function showGroup(id: string): void {
+export function navigateToGroup(id: string): void {
   focusTarget.value = id;
-  navigate('budget', ['groups', id]);
+  navigateToSection('budget', ['groups', id]);
 }
 
 /** Shows the requests of an account, and leads there whoever has chosen them. */
-export function showRequests(id: string): void {
-  focusTarget.value = requestsTargetOf(id);
-  navigate('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
+export function navigateToAccountRequests(id: string): void {
+  focusTarget.value = createRequestsFocusTarget(id);
+  navigateToSection('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
 }
 
 /** @returns what `ledTo` names an account's requests by */
-export function requestsTargetOf(id: string): string {
+export function createRequestsFocusTarget(id: string): string {
   return `requests of ${id}`;
 }
 
 /** Shows which requests of an account were refused today. */
-export function showRejectedToday(id: string): void {
+export function navigateToRequestsRejectedToday(id: string): void {
   [listedRange.value, listedMinute.value, listedRequestKind.value] = ['today', '', 'refused'];
-  showRequests(id);
+  navigateToAccountRequests(id);
 }
 
 /** Leads to what is shown of an account. */
 export function AccountLink({ account, name = account }: { account: string; name?: string }) {
   return (
-    <button type="button" class="link" onClick={() => showAccount(account)}>
+    <button type="button" class="link" onClick={() => navigateToAccount(account)}>
       {name}
     </button>
   );
@@ -61,7 +61,7 @@ export function AccountLink({ account, name = account }: { account: string; name
 
 export function GroupLink({ group }: { group: string }) {
   return (
-    <button type="button" class="link" onClick={() => showGroup(group)}>
+    <button type="button" class="link" onClick={() => navigateToGroup(group)}>
       {group}
     </button>
   );

@@ -2,11 +2,11 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
-import { pollNow } from '../edge/poll.ts';
-import { announce } from '../ui/announcer.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { refreshAllPolls } from '../edge/poll.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { GroupLink } from './links.tsx';
 
@@ -14,7 +14,7 @@ const MAX_GROUPS = 1_000;
 
 /** Says in which group an account is, and moves it to another, or out of it. */
 export function GroupMembership({ account, group }: { account: string; group: string | null }) {
-  const [reading, { isBusy: busy, fault, run }] = [useAction(), useAction()];
+  const [reading, { isBusy: busy, fault, run }] = [useAsyncAction(), useAsyncAction()];
   const names = useSignal<readonly string[]>([]);
   useEffect(() => {
     void reading.run(async () => {
@@ -22,7 +22,7 @@ export function GroupMembership({ account, group }: { account: string; group: st
       names.value = data.map(({ id }) => id);
     });
   }, [reading, names]);
-  const move = (form: FormData) =>
+  const moveToGroup = (form: FormData) =>
     run(async () => {
       const to = String(form.get('group')).trim();
       if (to !== '')
@@ -33,8 +33,8 @@ export function GroupMembership({ account, group }: { account: string; group: st
         await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
           method: 'DELETE',
         });
-      announce(to === '' ? 'It is in no group.' : `It is in the group ${to}.`);
-      pollNow();
+      announceToScreenReader(to === '' ? 'It is in no group.' : `It is in the group ${to}.`);
+      refreshAllPolls();
     });
   return (
     <section class="panel stack" aria-labelledby="group">
@@ -43,7 +43,7 @@ export function GroupMembership({ account, group }: { account: string; group: st
         {group === null ? 'No group was chosen: its tokens may name one.' : 'It shares the budget of '}
         {group !== null && <GroupLink group={group} />}
       </p>
-      <Form class="inline with-button" onSubmit={(data) => void move(data)}>
+      <Form class="inline with-button" onSubmit={(data) => void moveToGroup(data)}>
         <Field label="Move to group" note="Empty: out of its group.">
           {(ids) => (
             <>
@@ -66,7 +66,7 @@ export function GroupMembership({ account, group }: { account: string; group: st
         </Field>
         <SubmitButton name="Move" kind="plain" disabled={busy.value} />
       </Form>
-      {(fault.value ?? reading.fault.value) && <Fault text={fault.value ?? reading.fault.value ?? ''} />}
+      {(fault.value ?? reading.fault.value) && <FaultMessage text={fault.value ?? reading.fault.value ?? ''} />}
     </section>
   );
 }

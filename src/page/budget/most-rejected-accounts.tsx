@@ -3,12 +3,12 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
-import { pollInto } from '../edge/poll.ts';
-import { PartFault } from '../edge/retry-fault.tsx';
+import { pollIntoSignal } from '../edge/poll.ts';
+import { StalePartFault } from '../edge/retry-fault.tsx';
 import { formatCount } from '../ui/format.ts';
 import { accountsOrder, isOrderChosen } from './figures/accounts-order.ts';
 import { focusTarget } from './figures/report.ts';
-import { ACCOUNTS_HREF, showRejectedToday } from './links.tsx';
+import { ACCOUNTS_HREF, navigateToRequestsRejectedToday } from './links.tsx';
 
 const MAX_LISTED_ACCOUNTS = 5;
 const REJECTED_POLL_MS = 5_000;
@@ -18,19 +18,19 @@ export function MostRejectedAccounts() {
   const accounts = useSignal<Page<AccountSpendRow> | undefined>(undefined);
   const fault = useSignal<string | undefined>(undefined);
   useEffect(() => {
-    const read = () =>
+    const readRejectedAccounts = () =>
       readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'refused', limit: MAX_LISTED_ACCOUNTS } });
-    return pollInto(accounts, read, REJECTED_POLL_MS, fault);
+    return pollIntoSignal(accounts, readRejectedAccounts, REJECTED_POLL_MS, fault);
   }, [accounts, fault]);
   const refused = accounts.value?.data.filter(({ refused_today }) => refused_today > 0) ?? [];
   return (
     <>
-      <PartFault name="Who was refused most today" fault={fault} />
+      <StalePartFault name="Who was refused most today" fault={fault} />
       {refused.length > 0 && (
         <p class="row">
           <span class="quiet">Refused most today, as told up to a minute ago:</span>
           {refused.map(({ id, refused_today }) => (
-            <button key={id} type="button" class="link" onClick={() => showRejectedToday(id)}>
+            <button key={id} type="button" class="link" onClick={() => navigateToRequestsRejectedToday(id)}>
               {id} × {formatCount(refused_today)}
             </button>
           ))}

@@ -3,22 +3,22 @@ import { describeErrorType } from '../edge/error-messages.ts';
 import { identity } from '../edge/identity.ts';
 import { formatTimesInText } from '../ui/format.ts';
 import { describeEdgeFailure } from './figures/edge-failures.ts';
-import { limitTitleOf } from './figures/limit-names.ts';
+import { getLimitTitle } from './figures/limit-names.ts';
 import { describeFailureForOperator, describeRejectionForOperator } from './figures/operator-messages.ts';
 import { GroupLink } from './links.tsx';
 
 type ReportedRejection = NonNullable<ListedRequest['refusal']>;
-type EndedRequest = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type' | 'upstream_request_id'> & {
+type RequestWithOutcome = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type' | 'upstream_request_id'> & {
   refusal?: ReportedRejection | null | undefined;
 };
 
 /** Says how a request has ended. It alone has colour. */
-export function Outcome({ row }: { row: EndedRequest }) {
+export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
   const { refusal, status, stop_reason, error_type } = row;
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        refused: <RejectingLimit refusal={refusal} />
+        refused: <RejectingLimitText refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -35,38 +35,40 @@ export function Outcome({ row }: { row: EndedRequest }) {
  * @returns why a request was refused or has failed, as its caller read it, or in words for an operator; an empty text for one
  *   that went well
  */
-export function describeCause(request: EndedRequest): string {
+export function describeFailureCause(request: RequestWithOutcome): string {
   const { refusal, error_type } = request;
-  if (!identity.value.admin) return describeCauseForCaller(request);
-  if (refusal) return describeRejectionForOperator(describeCauseForCaller(request));
-  return error_type === null ? '' : describeFailureForOperator(ledgerErrorTypeOf(error_type), isUpstreamError(request));
+  if (!identity.value.admin) return describeFailureCauseForCaller(request);
+  if (refusal) return describeRejectionForOperator(describeFailureCauseForCaller(request));
+  return error_type === null
+    ? ''
+    : describeFailureForOperator(removeErrorTypeDetail(error_type), isUpstreamError(request));
 }
 
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
-export function describeCauseForCaller({ refusal, error_type }: EndedRequest): string {
+export function describeFailureCauseForCaller({ refusal, error_type }: RequestWithOutcome): string {
   if (error_type === null && !refusal) return '';
-  const own = ledgerErrorTypeOf(error_type ?? '');
+  const own = removeErrorTypeDetail(error_type ?? '');
   const said = refusal ? formatTimesInText(refusal.message) : (describeEdgeFailure(own) ?? describeErrorType(own));
   return said.replaceAll('`', '');
 }
 
 /** @returns whether a request has failed by an error that the upstream itself has answered: its caller read that one's words */
-export function isUpstreamError({ status, error_type, upstream_request_id }: EndedRequest): boolean {
-  const isOwn = describeEdgeFailure(ledgerErrorTypeOf(error_type ?? '')) !== undefined;
+export function isUpstreamError({ status, error_type, upstream_request_id }: RequestWithOutcome): boolean {
+  const isOwn = describeEdgeFailure(removeErrorTypeDetail(error_type ?? '')) !== undefined;
   return status === 'refused_upstream' && upstream_request_id !== null && !isOwn;
 }
 
 /** What the ledger has behind a colon is for the log. */
-function ledgerErrorTypeOf(errorType: string): string {
+function removeErrorTypeDetail(errorType: string): string {
   return errorType.split(':', 1).join('');
 }
 
 /** Says which limit has refused, and whose it was. */
-function RejectingLimit({ refusal: { limit, limited_by, group, reason } }: { refusal: ReportedRejection }) {
+function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: { refusal: ReportedRejection }) {
   if (reason === 'unpriced') return <>a model without a price</>;
   if (reason === 'model') return <>a model that is not allowed</>;
   if (limited_by === '' || limit === '') return <>busy</>;
-  const title = limitTitleOf(limit).toLowerCase();
+  const title = getLimitTitle(limit).toLowerCase();
   if (limited_by === 'account') return <>{title}</>;
   if (limited_by === 'deployment') return <>{title}, of all accounts</>;
   if (group === undefined)
@@ -83,8 +85,8 @@ function RejectingLimit({ refusal: { limit, limited_by, group, reason } }: { ref
 }
 
 /** @returns what an operator can do about a refusal, by what has happened */
-export function suggestRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
-  const title = limitTitleOf(limit);
+export function suggestRejectionRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
+  const title = getLimitTitle(limit);
   const wait = never ? '' : ', or wait until there is room again';
   switch (reason) {
     case 'unpriced':

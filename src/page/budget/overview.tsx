@@ -1,20 +1,20 @@
 import { useEffect, useRef } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
-import { FirstFault, PartFault } from '../edge/retry-fault.tsx';
+import { FirstOfFaults, StalePartFault } from '../edge/retry-fault.tsx';
 import { Alerts } from './alerts.tsx';
-import { BindingCard, BindingLimits } from './binding-limits.tsx';
+import { BindingLimitCard, BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
-import { deploymentReport, deploymentSpend, overviewFault, pollOverview } from './figures/overview.ts';
-import { dailySpend, pollShownAccount, reportedQuota, reportFault } from './figures/report.ts';
+import { deploymentReport, deploymentSpend, overviewFault, pollDeploymentSpend } from './figures/overview.ts';
+import { dailySpend, pollShownAccountReport, reportedQuota, reportFault } from './figures/report.ts';
 import { SpendGauge } from './gauge.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { Problems } from './problems.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 import { TopSpenders } from './top-spenders.tsx';
-import { Upstreams } from './upstreams.tsx';
+import { UpstreamHealthList } from './upstreams.tsx';
 
 const SPEND_PERIODS = ['day', 'week', 'month'] as const;
 const PERIOD_TITLES = {
@@ -30,26 +30,26 @@ export function BudgetOverview() {
   return (
     <>
       <OwnBudgetView />
-      <Deliveries />
+      <AlertsAndUpstreams />
     </>
   );
 }
 
 /** What goes to others: alerts, and requests to Claude. */
-function Deliveries() {
+function AlertsAndUpstreams() {
   return (
     <>
       {hasPlugin('webhooks') && <Alerts />}
-      <Upstreams />
+      <UpstreamHealthList />
     </>
   );
 }
 
 function OwnBudgetView() {
-  useEffect(pollShownAccount, []);
+  useEffect(pollShownAccountReport, []);
   return (
     <>
-      <FirstFault of={[reportFault]} />
+      <FirstOfFaults of={[reportFault]} />
       <BindingLimits stands={reportedQuota.value} />
       <div class="budget-columns">
         <SpendChart days={dailySpend.value} isOwn />
@@ -65,28 +65,28 @@ function OwnBudgetView() {
  * limit; a limit that refuses everybody stands first, with its form open.
  */
 function DeploymentView() {
-  useEffect(pollOverview, []);
+  useEffect(pollDeploymentSpend, []);
   const shared = deploymentReport.value;
   const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
   // Once it is open it stays so: whoever has raised a limit reads that it is saved.
   const hasRefused = useRef(false);
   hasRefused.current ||= refusing.length > 0;
-  const isShown = (period: (typeof SPEND_PERIODS)[number]) => {
+  const isPeriodShown = (period: (typeof SPEND_PERIODS)[number]) => {
     const isRefusing = refusing.some(({ limit }) => limit === `usd_per_${period}`);
     return !isRefusing && (period === 'day' || shared?.[period].limit_usd != null);
   };
   return (
     <>
       {hasPlugin('operator') && <Problems />}
-      <PartFault name="What everybody has spent" fault={overviewFault} />
+      <StalePartFault name="What everybody has spent" fault={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
           <div class="stack">
             <ul class="gauges">
               {refusing.map((limit) => (
-                <BindingCard key={limit.limit} limit={limit} isOwn={false} />
+                <BindingLimitCard key={limit.limit} limit={limit} isOwn={false} />
               ))}
-              {SPEND_PERIODS.filter(isShown).map((period) => {
+              {SPEND_PERIODS.filter(isPeriodShown).map((period) => {
                 const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
                 return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
               })}
@@ -105,7 +105,7 @@ function DeploymentView() {
           <SpendChart days={deploymentSpend.value} isOwn />
         </div>
         <TopSpenders />
-        <Deliveries />
+        <AlertsAndUpstreams />
       </section>
     </>
   );

@@ -1,24 +1,24 @@
 import { useEffect } from 'preact/hooks';
-import type { Overview } from '../../edge/answers.ts';
-import { PartFault } from '../edge/retry-fault.tsx';
-import { formatCount, formatStamp } from '../ui/format.ts';
-import { orderByNeed } from './figures/accounts-order.ts';
+import type { OverviewResponse } from '../../edge/answers.ts';
+import { StalePartFault } from '../edge/retry-fault.tsx';
+import { formatCount, formatPastTime } from '../ui/format.ts';
+import { sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
-import { pollProblems, problems, problemsFault } from './figures/overview.ts';
+import { pollDeploymentProblems, problems, problemsFault } from './figures/overview.ts';
 import { focusTarget } from './figures/report.ts';
-import { ACCOUNTS_HREF, ALERTS_SOURCE, SOURCES_HREF, sourceHref } from './links.tsx';
+import { ACCOUNTS_HREF, ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 
 const REJECTED_REQUESTS_HREF = '#/budget/refused';
 const FAILED_REQUESTS_HREF = '#/budget/failed';
 
 /** Says what is broken, each with a link to its list; nothing where nothing is. */
 export function Problems() {
-  useEffect(pollProblems, []);
-  const all = problems.value ? listProblems(problems.value).filter(({ count }) => count > 0) : [];
+  useEffect(pollDeploymentProblems, []);
+  const all = problems.value ? createProblemCounts(problems.value).filter(({ count }) => count > 0) : [];
   const tasks = problems.value?.failing_tasks ?? [];
   return (
     <>
-      <PartFault name="What is broken" fault={problemsFault} />
+      <StalePartFault name="What is broken" fault={problemsFault} />
       {all.length + tasks.length > 0 && (
         <section class="panel broken" aria-label="What is broken">
           {all.length > 0 && (
@@ -26,7 +26,7 @@ export function Problems() {
               <ul class="row">
                 {all.map(({ count, words, href }) => (
                   <li key={words}>
-                    <a href={href} onClick={() => prepareList(href)}>
+                    <a href={href} onClick={() => prepareLinkedList(href)}>
                       <strong>{formatCount(count)}</strong> {words}
                     </a>
                   </li>
@@ -43,13 +43,13 @@ export function Problems() {
 }
 
 /** Lists background work that keeps failing. There is nothing to open: the log names the object and the error. */
-function FailingTasks({ tasks }: { tasks: NonNullable<Overview['failing_tasks']> }) {
+function FailingTasks({ tasks }: { tasks: NonNullable<OverviewResponse['failing_tasks']> }) {
   return (
     <>
       <ul class="row" aria-label="Background work that keeps failing">
         {tasks.map(({ task, failing_since }) => (
           <li key={task}>
-            <strong>{task}</strong> has failed since {formatStamp(failing_since)}
+            <strong>{task}</strong> has failed since {formatPastTime(failing_since)}
           </li>
         ))}
       </ul>
@@ -59,19 +59,19 @@ function FailingTasks({ tasks }: { tasks: NonNullable<Overview['failing_tasks']>
 }
 
 /** Leads to a list that shows what was counted: that of today, or first whoever can ask for nothing. */
-function prepareList(href: string): void {
+function prepareLinkedList(href: string): void {
   if (href === REJECTED_REQUESTS_HREF || href === FAILED_REQUESTS_HREF)
     [listedRange.value, listedMinute.value] = ['today', ''];
-  if (href === ACCOUNTS_HREF) orderByNeed();
+  if (href === ACCOUNTS_HREF) sortAccountsByLimitUse();
   focusTarget.value = href;
 }
 
-function listProblems({
+function createProblemCounts({
   requests,
   accounts,
   undelivered_events: events = [],
   undelivered_alerts: alerts = 0,
-}: Overview) {
+}: OverviewResponse) {
   const { blocked = 0, spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
@@ -85,7 +85,7 @@ function listProblems({
     {
       count: alerts,
       words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
-      href: sourceHref(ALERTS_SOURCE),
+      href: getWebhookSourceHref(ALERTS_SOURCE),
     },
     { count: blocked + spent, words: describeRejectedAccounts(blocked, spent), href: ACCOUNTS_HREF },
   ];

@@ -1,13 +1,19 @@
 import type { ListedRequest } from '../../client/index.ts';
 import type { LedgerRequest } from '../../edge/answers.ts';
 import { identity } from '../edge/identity.ts';
-import { modelNameOf } from '../edge/models.ts';
+import { getModelDisplayName } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatMoment } from '../ui/format.ts';
+import { formatDateAndTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AccountLink } from './links.tsx';
-import { describeCause, describeCauseForCaller, isUpstreamError, Outcome, suggestRemedy } from './outcome.tsx';
-import { RequestLinks } from './request-links.tsx';
+import {
+  describeFailureCause,
+  describeFailureCauseForCaller,
+  isUpstreamError,
+  RequestOutcomeText,
+  suggestRejectionRemedy,
+} from './outcome.tsx';
+import { RequestCostLinks } from './request-links.tsx';
 
 type ReportedRejection = NonNullable<ListedRequest['refusal']>;
 
@@ -30,16 +36,16 @@ export function RequestDetails({ request }: RequestDetailsProps) {
         facts={[
           ['Request', <code key="id">{request_id}</code>],
           ...(account === undefined ? [] : ([['Account', <AccountLink key="account" account={account} />]] as const)),
-          ['Time', formatMoment(created_at)],
-          ['Model', modelNameOf(model)],
+          ['Time', formatDateAndTime(created_at)],
+          ['Model', getModelDisplayName(model)],
           ['Route', route],
-          ['Outcome', <Outcome key="outcome" row={request} />],
+          ['Outcome', <RequestOutcomeText key="outcome" row={request} />],
           ...(upstreamId === null ? [] : ([['At the upstream', <code key="upstream">{upstreamId}</code>]] as const)),
           ...(status === 'refused'
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
           ...(token === null ? [] : ([['Token', <code key="token">{token}</code>]] as const)),
-          ...(isPart ? ([['Part of', <RequestLinks key="part of" request={request} />]] as const) : []),
+          ...(isPart ? ([['Part of', <RequestCostLinks key="part of" request={request} />]] as const) : []),
         ]}
       />
       {refusal && <RejectionExplanation request={request} refusal={refusal} />}
@@ -50,17 +56,17 @@ export function RequestDetails({ request }: RequestDetailsProps) {
 
 /** Says why a request has failed; to an admin also where its reason is, and what its caller has read. */
 function FailureExplanation({ request }: RequestDetailsProps) {
-  if (!identity.value.admin) return <p>{describeCause(request)}</p>;
+  if (!identity.value.admin) return <p>{describeFailureCause(request)}</p>;
   return (
     <div>
       <p>
-        {describeCause(request)} The log line of this request has the reason: look for <code>{request.request_id}</code>
-        .
+        {describeFailureCause(request)} The log line of this request has the reason: look for{' '}
+        <code>{request.request_id}</code>.
       </p>
       <p class="quiet">
         {isUpstreamError(request)
           ? 'Its caller read what the upstream answered.'
-          : `Its caller read: ${describeCauseForCaller(request)}`}
+          : `Its caller read: ${describeFailureCauseForCaller(request)}`}
       </p>
     </div>
   );
@@ -70,8 +76,8 @@ function FailureExplanation({ request }: RequestDetailsProps) {
 function RejectionExplanation({ request, refusal }: RequestDetailsProps & { refusal: ReportedRejection }) {
   return (
     <div>
-      <p>{describeCause(request)}</p>
-      <p class="quiet">What helps: {suggestRemedy(refusal)}</p>
+      <p>{describeFailureCause(request)}</p>
+      <p class="quiet">What helps: {suggestRejectionRemedy(refusal)}</p>
     </div>
   );
 }

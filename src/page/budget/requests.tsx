@@ -1,31 +1,31 @@
 import { signal } from '@preact/signals';
 import type { ListedRequest, Page } from '../../client/index.ts';
-import { toAccountQuery } from '../edge/account.ts';
+import { createAccountQuery } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
-import { type Column, List, type RowDefinition } from '../edge/list.tsx';
-import { modelNameOf } from '../edge/models.ts';
+import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
+import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
-import { type BudgetView, budgetView, navigate } from '../ui/route.ts';
+import { formatCount, formatMilliseconds, formatPastTime } from '../ui/format.ts';
+import { type BudgetViewName, budgetView, navigateToSection } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
-import { describeDays, getChosenDays, listedMinute, listedRange } from './figures/days.ts';
-import { sumInputTokens } from './figures/input-tokens.ts';
-import { listedRequestKind, type RequestKind } from './figures/listed-requests.ts';
+import { describeSelectedDays, getSelectedDayRange, listedMinute, listedRange } from './figures/days.ts';
+import { sumAllInputTokens } from './figures/input-tokens.ts';
+import { type ListedRequestKind, listedRequestKind } from './figures/listed-requests.ts';
 import { shownAccount } from './figures/report.ts';
 import { FindRequest } from './find-request.tsx';
 import { FocusHeading } from './focus-heading.tsx';
-import { AccountLink, requestsTargetOf } from './links.tsx';
+import { AccountLink, createRequestsFocusTarget } from './links.tsx';
 import { MostRejectedAccounts } from './most-rejected-accounts.tsx';
-import { describeCause, Outcome } from './outcome.tsx';
+import { describeFailureCause, RequestOutcomeText } from './outcome.tsx';
 import { RequestDetails } from './request-details.tsx';
-import { RequestLinks } from './request-links.tsx';
+import { RequestCostLinks } from './request-links.tsx';
 import { Webhooks } from './webhooks.tsx';
 
 /** Each with the plugin that it needs, if any. */
-const REQUEST_VIEWS: readonly (readonly [BudgetView, string, PluginName?])[] = [
+const REQUEST_VIEWS: readonly (readonly [BudgetViewName, string, PluginName?])[] = [
   ['requests', 'Of an account'],
   ['refused', 'All refused', 'pools'],
   ['failed', 'All failed', 'pools'],
@@ -36,7 +36,7 @@ const KIND_OPTIONS = [
   ['refused', 'Refused'],
   ['failed', 'Failed'],
 ] as const;
-const EMPTY_TEXTS: Record<RequestKind, string> = {
+const EMPTY_TEXTS: Record<ListedRequestKind, string> = {
   sent: 'No requests',
   refused: 'No requests were refused',
   failed: 'No requests failed',
@@ -55,19 +55,19 @@ export function BudgetRequests() {
     0,
     views.findIndex(([view]) => view === budgetView.value),
   );
-  const renderContent = () => <div class="stack">{renderView(views[shown]?.[0])}</div>;
+  const renderRequestsView = () => <div class="stack">{renderSubview(views[shown]?.[0])}</div>;
   return (
     <>
       <FindRequest />
       {views.length === 1 ? (
-        renderContent()
+        renderRequestsView()
       ) : (
         <div>
           <Tabs
             label="Requests and deliveries"
-            tabs={views.map(([, name]) => ({ name, content: renderContent }))}
+            tabs={views.map(([, name]) => ({ name, renderContent: renderRequestsView }))}
             shown={shown}
-            onChoose={(at) => navigate('budget', views[at]?.[0] ?? 'requests')}
+            onChoose={(at) => navigateToSection('budget', views[at]?.[0] ?? 'requests')}
           />
         </div>
       )}
@@ -75,13 +75,13 @@ export function BudgetRequests() {
   );
 }
 
-function renderView(view: BudgetView = 'requests') {
+function renderSubview(view: BudgetViewName = 'requests') {
   switch (view) {
     case 'webhooks':
       return <Webhooks />;
     case 'refused':
     case 'failed':
-      return <AllRequests kind={view} />;
+      return <UnsuccessfulRequestList kind={view} />;
     default:
       return <AccountRequests />;
   }
@@ -92,7 +92,7 @@ function AccountRequests() {
   const token = listedToken.value === '' ? {} : { token: listedToken.value };
   return (
     <section class="stack" aria-labelledby="requests">
-      <FocusHeading id="requests" target={requestsTargetOf(shownAccount.value)}>
+      <FocusHeading id="requests" target={createRequestsFocusTarget(shownAccount.value)}>
         Requests of {shownAccount.value}
       </FocusHeading>
       <div class="row filters">
@@ -107,7 +107,7 @@ function AccountRequests() {
           <Select
             value={kind}
             options={KIND_OPTIONS}
-            onChoose={(one) => (listedRequestKind.value = one as RequestKind)}
+            onChoose={(one) => (listedRequestKind.value = one as ListedRequestKind)}
           />
         </label>
         <label class="inline">
@@ -120,45 +120,45 @@ function AccountRequests() {
             onChange={(event) => (listedToken.value = event.currentTarget.value.trim())}
           />
         </label>
-        <DaysFilter />
+        <RequestTimeFilter />
       </div>
-      <List<ListedRequest>
+      <PolledList<ListedRequest>
         name="Requests"
         path="/usage/requests"
         query={() => ({
-          ...getListedTimes(),
-          ...toAccountQuery(shownAccount.value),
+          ...getSelectedTimeRange(),
+          ...createAccountQuery(shownAccount.value),
           ...token,
           ...(kind === 'sent' ? {} : { outcome: kind }),
         })}
         columns={kind === 'sent' ? SENT_COLUMNS : FAILED_COLUMNS}
         row={kind === 'sent' ? REQUEST_ROW : FAILED_ROW}
-        empty={`${EMPTY_TEXTS[kind]} ${describeListedTimes()}.`}
+        empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
     </section>
   );
 }
 
 /** A page of requests of all accounts. `accounts_after` is not null if it asked only some of them. */
-type AllRequestsPage = Page<ListedRequest> & { accounts_after?: string | null };
+type UnsuccessfulRequestsPage = Page<ListedRequest> & { accounts_after?: string | null };
 
 /** Lists what was refused, or has failed, of all accounts, each with the sentence that its caller read. */
-function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
+function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
   return (
     <section class="stack" aria-labelledby="requests">
       <FocusHeading id="requests" target={`#/budget/${kind}`}>
         {kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}
       </FocusHeading>
       <div class="row filters">
-        <DaysFilter />
+        <RequestTimeFilter />
       </div>
-      <List<ListedRequest, AllRequestsPage>
+      <PolledList<ListedRequest, UnsuccessfulRequestsPage>
         key={kind}
         name="Requests"
         path="/usage/requests"
-        query={() => ({ ...getListedTimes(), outcome: kind })}
+        query={() => ({ ...getSelectedTimeRange(), outcome: kind })}
         // The lines of one page count all that there is.
-        about={({ accounts_after }: AllRequestsPage, isPart) => (
+        about={({ accounts_after }: UnsuccessfulRequestsPage, isPart) => (
           <>
             {kind === 'refused' && isPart && <MostRejectedAccounts />}
             {accounts_after != null && (
@@ -168,14 +168,14 @@ function AllRequests({ kind }: { kind: 'refused' | 'failed' }) {
         )}
         columns={ALL_REQUESTS_COLUMNS}
         row={FAILED_ROW}
-        empty={`${EMPTY_TEXTS[kind]} ${describeListedTimes()}.`}
+        empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
       <p class="quiet">A request without a valid token (401) is only in the log.</p>
     </section>
   );
 }
 
-function DaysFilter() {
+function RequestTimeFilter() {
   return (
     <>
       {listedMinute.value === '' && (
@@ -201,7 +201,9 @@ function AccountChooser() {
   return (
     <Form
       class="inline"
-      onSubmit={(data) => navigate('budget', ['requests', String(data.get('account')).trim() || shownAccount.value])}
+      onSubmit={(data) =>
+        navigateToSection('budget', ['requests', String(data.get('account')).trim() || shownAccount.value])
+      }
     >
       <label class="inline">
         <span class="quiet">Account</span>
@@ -212,71 +214,93 @@ function AccountChooser() {
   );
 }
 
-const REQUEST_ROW: RowDefinition<ListedRequest> = {
-  key: ({ request_id }) => request_id,
+const REQUEST_ROW: ListRowDefinition<ListedRequest> = {
+  getKey: ({ request_id }) => request_id,
   look: ({ status }) => (status === 'held' ? 'running' : undefined),
   details: (row) => <RequestDetails request={row} />,
 };
 /** @returns what went wrong, of which account: without the sentence, which may say how long to wait */
-function failureGroupKey({ account: id, model, status, error_type, refusal }: ListedRequest): string {
+function createFailureGroupKey({ account: id, model, status, error_type, refusal }: ListedRequest): string {
   const { limited_by, group, limit, reason, never } = refusal ?? {};
   return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
 }
 
-const FAILED_ROW: RowDefinition<ListedRequest> = { ...REQUEST_ROW, says: failureGroupKey };
+const FAILED_ROW: ListRowDefinition<ListedRequest> = { ...REQUEST_ROW, says: createFailureGroupKey };
 /** A list of several days has the day in each row. */
-const TIME_COLUMN: Column<ListedRequest> = {
+const TIME_COLUMN: ListColumn<ListedRequest> = {
   name: 'Time',
-  cell: ({ created_at }) => formatStamp(created_at, includesToday() ? new Date() : null),
+  renderCell: ({ created_at }) => formatPastTime(created_at, isTodaySelected() ? new Date() : null),
 };
-const OUTCOME_COLUMN: Column<ListedRequest> = { name: 'Outcome', cell: (row) => <Outcome row={row} /> };
-const MODEL_COLUMN: Column<ListedRequest> = { name: 'Model', spare: true, cell: ({ model }) => modelNameOf(model) };
+const OUTCOME_COLUMN: ListColumn<ListedRequest> = {
+  name: 'Outcome',
+  renderCell: (row) => <RequestOutcomeText row={row} />,
+};
+const MODEL_COLUMN: ListColumn<ListedRequest> = {
+  name: 'Model',
+  spare: true,
+  renderCell: ({ model }) => getModelDisplayName(model),
+};
 /** What went wrong, and the sentence that its caller read. */
-const CAUSE_COLUMN: Column<ListedRequest> = {
+const CAUSE_COLUMN: ListColumn<ListedRequest> = {
   name: 'Outcome and why',
   kind: 'text',
-  cell: (row, times) => (
+  renderCell: (row, times) => (
     <>
-      <Outcome row={row} />
+      <RequestOutcomeText row={row} />
       <strong>{times}</strong>
-      <p>{describeCause(row)}</p>
+      <p>{describeFailureCause(row)}</p>
     </>
   ),
 };
-const LINKS_COLUMN: Column<ListedRequest> = {
+const LINKS_COLUMN: ListColumn<ListedRequest> = {
   name: 'Part of',
   kind: 'text',
   spare: true,
-  cell: (row) => <RequestLinks request={row} />,
+  renderCell: (row) => <RequestCostLinks request={row} />,
 };
 
 /** Running requests show their hold. */
-const SENT_COLUMNS: readonly Column<ListedRequest>[] = [
+const SENT_COLUMNS: readonly ListColumn<ListedRequest>[] = [
   TIME_COLUMN,
   OUTCOME_COLUMN,
   MODEL_COLUMN,
-  { name: 'Route', spare: true, cell: ({ route }) => route },
-  { name: 'In', kind: 'number', spare: true, cell: (row) => textIfEnded(row, formatCount(sumInputTokens(row.usage))) },
+  { name: 'Route', spare: true, renderCell: ({ route }) => route },
+  {
+    name: 'In',
+    kind: 'number',
+    spare: true,
+    renderCell: (row) => getTextIfEnded(row, formatCount(sumAllInputTokens(row.usage))),
+  },
   {
     name: 'From cache',
     kind: 'number',
     spare: true,
-    cell: ({ usage }) => (usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''),
+    renderCell: ({ usage }) => (usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''),
   },
-  { name: 'Out', kind: 'number', spare: true, cell: (row) => textIfEnded(row, formatCount(row.usage.output_tokens)) },
-  { name: 'Cost', kind: 'number', cell: (row) => <RequestCost row={row} /> },
-  { name: 'Duration', kind: 'number', spare: true, cell: ({ ms }) => (ms === null ? '' : formatMs(ms)) },
+  {
+    name: 'Out',
+    kind: 'number',
+    spare: true,
+    renderCell: (row) => getTextIfEnded(row, formatCount(row.usage.output_tokens)),
+  },
+  { name: 'Cost', kind: 'number', renderCell: (row) => <RequestCost row={row} /> },
+  {
+    name: 'Duration',
+    kind: 'number',
+    spare: true,
+    renderCell: ({ ms }) => (ms === null ? '' : formatMilliseconds(ms)),
+  },
   LINKS_COLUMN,
 ];
-const FAILED_COLUMNS: readonly Column<ListedRequest>[] = [TIME_COLUMN, CAUSE_COLUMN, MODEL_COLUMN, LINKS_COLUMN];
-const ALL_REQUESTS_COLUMNS: readonly Column<ListedRequest>[] = [
+const FAILED_COLUMNS: readonly ListColumn<ListedRequest>[] = [TIME_COLUMN, CAUSE_COLUMN, MODEL_COLUMN, LINKS_COLUMN];
+const ALL_REQUESTS_COLUMNS: readonly ListColumn<ListedRequest>[] = [
   TIME_COLUMN,
-  { name: 'Account', kind: 'text', cell: ({ account: id }) => id !== undefined && <AccountLink account={id} /> },
+  { name: 'Account', kind: 'text', renderCell: ({ account: id }) => id !== undefined && <AccountLink account={id} /> },
   CAUSE_COLUMN,
   MODEL_COLUMN,
 ];
 
-function textIfEnded({ status }: ListedRequest, text: string): string {
+function getTextIfEnded({ status }: ListedRequest, text: string): string {
   return status === 'held' ? '' : text;
 }
 
@@ -291,20 +315,20 @@ function RequestCost({ row }: { row: ListedRequest }) {
   );
 }
 
-function getListedTimes(): { from: string; to: string } {
-  return parseTimesAround(listedMinute.value) ?? getChosenDays();
+function getSelectedTimeRange(): { from: string; to: string } {
+  return parseMinuteRange(listedMinute.value) ?? getSelectedDayRange();
 }
 
-function includesToday(): boolean {
+function isTodaySelected(): boolean {
   return listedRange.value === 'today' && listedMinute.value === '';
 }
 
-function describeListedTimes(): string {
-  return listedMinute.value === '' ? describeDays() : `around ${listedMinute.value.replace('T', ' ')}`;
+function describeSelectedTimeRange(): string {
+  return listedMinute.value === '' ? describeSelectedDays() : `around ${listedMinute.value.replace('T', ' ')}`;
 }
 
 /** @returns the minutes before and after one; undefined if none is chosen, or it is no time */
-function parseTimesAround(minute: string): { from: string; to: string } | undefined {
+function parseMinuteRange(minute: string): { from: string; to: string } | undefined {
   const at = Date.parse(minute);
   if (Number.isNaN(at)) return undefined;
   const [from = '', to = ''] = [at - AROUND_MINUTE_MS, at + AROUND_MINUTE_MS].map((time) =>

@@ -1,21 +1,25 @@
 import type { UsageReport } from '../../client/index.ts';
-import { toAccountQuery } from '../edge/account.ts';
-import { type Column, List } from '../edge/list.tsx';
+import { createAccountQuery } from '../edge/account.ts';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { shownAccount, usageByModel } from './figures/report.ts';
 
-type PrefixRow = UsageReport['data'][number];
+type PrefixUsageRow = UsageReport['data'][number];
 
-const PREFIX_COLUMNS: readonly Column<PrefixRow>[] = [
+const PREFIX_COLUMNS: readonly ListColumn<PrefixUsageRow>[] = [
   {
     name: 'Prefix',
     kind: 'text',
-    cell: ({ key }) => <span title={key ?? undefined}>{shortenVersion(key ?? '')}</span>,
+    renderCell: ({ key }) => <span title={key ?? undefined}>{shortenPrefixVersion(key ?? '')}</span>,
   },
-  { name: 'Requests', kind: 'number', cell: ({ requests }) => formatCount(requests) },
-  { name: 'Tokens from the cache', kind: 'number', cell: ({ usage }) => formatCount(usage.cache_read_input_tokens) },
-  { name: 'Saved', kind: 'number', cell: ({ saved_usd }) => <Usd value={Math.max(0, saved_usd)} /> },
+  { name: 'Requests', kind: 'number', renderCell: ({ requests }) => formatCount(requests) },
+  {
+    name: 'Tokens from the cache',
+    kind: 'number',
+    renderCell: ({ usage }) => formatCount(usage.cache_read_input_tokens),
+  },
+  { name: 'Saved', kind: 'number', renderCell: ({ saved_usd }) => <Usd value={Math.max(0, saved_usd)} /> },
 ];
 
 /** Shows what caching has saved, in sum and by version of a prefix. Where nothing was read yet there is nothing to show. */
@@ -42,13 +46,13 @@ export function Savings() {
         {formatCount(tokens)} tokens came from Claude’s cache for a tenth of the price or less.{' '}
         {saved < 0 ? 'Writing them there has cost more so far.' : 'What it cost to write them there is deducted.'}
       </p>
-      <List<PrefixRow, UsageReport>
+      <PolledList<PrefixUsageRow, UsageReport>
         name="Saved by prefix"
         path="/usage"
-        query={{ group_by: 'prefix', ...toAccountQuery(shownAccount.value) }}
+        query={{ group_by: 'prefix', ...createAccountQuery(shownAccount.value) }}
         rowsIn={({ data }) => data.filter(({ key }) => key !== null)}
         columns={PREFIX_COLUMNS}
-        row={{ key: ({ key }) => String(key) }}
+        row={{ getKey: ({ key }) => String(key) }}
         empty="None of it was by a stored prefix."
       />
     </section>
@@ -56,6 +60,6 @@ export function Savings() {
 }
 
 /** @returns `name@version` with the first digits of the version */
-function shortenVersion(version: string): string {
+function shortenPrefixVersion(version: string): string {
   return version.replace(/(?<=@.{8}).*/, '');
 }

@@ -1,13 +1,13 @@
-import { useAction } from '../edge/async-action.ts';
-import { askExample } from '../edge/example-question.ts';
-import { modelNameOf } from '../edge/models.ts';
-import { pollNow } from '../edge/poll.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
+import { askExampleQuestion } from '../edge/example-question.ts';
+import { getModelDisplayName } from '../edge/models.ts';
+import { refreshAllPolls } from '../edge/poll.ts';
 import { EmptyState } from '../ui/empty-state.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { formatDay, formatExactUsd } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import type { DaySpend } from './figures/report.ts';
-import { SpendKey } from './spend-key.tsx';
+import { SpendKeyLabel } from './spend-key.tsx';
 
 const SERIES_COLORS = 5;
 /** What an axis may end with, times a power of ten: halves of these are short numbers too. */
@@ -16,10 +16,10 @@ const AXIS_CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 /** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
 export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: boolean }) {
   const most = Math.max(...days.map(({ usd }) => usd), 0);
-  const top = axisCeilingOf(most);
+  const top = computeAxisCeiling(most);
   const sum = days.reduce((all, day) => all + day.usd, 0);
   const models = [...new Set(days.flatMap((day) => day.models.map(({ model }) => model)))].sort();
-  const colorOf = (model: string) => `var(--series-${(models.indexOf(model) % SERIES_COLORS) + 1})`;
+  const getModelColor = (model: string) => `var(--series-${(models.indexOf(model) % SERIES_COLORS) + 1})`;
   return (
     <section class="panel stack" aria-labelledby="spend">
       <div class="apart">
@@ -46,7 +46,7 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
                 <th scope="col">Day</th>
                 {models.map((model) => (
                   <th key={model} scope="col">
-                    <SpendKey name={model} isModel />
+                    <SpendKeyLabel name={model} isModel />
                   </th>
                 ))}
               </tr>
@@ -60,10 +60,10 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
                   {models.map((model) => {
                     const usd = parts.find((part) => part.model === model)?.usd ?? 0;
                     return (
-                      <td key={model} style={{ '--size': usd / top, '--color': colorOf(model) }}>
+                      <td key={model} style={{ '--size': usd / top, '--color': getModelColor(model) }}>
                         <span class="data">{formatExactUsd(usd)}</span>
                         {usd > 0 && (
-                          <span class="tooltip">{`${formatDay(day)} · ${modelNameOf(model)}: ${formatExactUsd(usd)}`}</span>
+                          <span class="tooltip">{`${formatDay(day)} · ${getModelDisplayName(model)}: ${formatExactUsd(usd)}`}</span>
                         )}
                       </td>
                     );
@@ -77,8 +77,8 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
       <ul class="row legend">
         {models.map((model) => (
           <li key={model} class="inline">
-            <span style={{ background: colorOf(model) }} />
-            <SpendKey name={model} isModel />
+            <span style={{ background: getModelColor(model) }} />
+            <SpendKeyLabel name={model} isModel />
           </li>
         ))}
       </ul>
@@ -87,24 +87,24 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
 }
 
 function NoSpending({ isOwn }: { isOwn: boolean }) {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   if (!isOwn) return <p class="quiet">Nothing in the last two weeks.</p>;
   const tryExample = async () => {
-    await askExample();
-    pollNow();
+    await askExampleQuestion();
+    refreshAllPolls();
   };
   return (
     <>
       <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(tryExample)}>
         Nothing in the last two weeks. Each request is a row here: what it cost, for which model, on which day.
       </EmptyState>
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
     </>
   );
 }
 
 /** @returns the round number at which the axis ends */
-function axisCeilingOf(max: number): number {
+function computeAxisCeiling(max: number): number {
   if (max === 0) return 1;
   const power = 10 ** Math.floor(Math.log10(max));
   return (AXIS_CEILINGS.find((one) => one * power >= max) ?? 10) * power;

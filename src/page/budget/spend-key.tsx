@@ -1,4 +1,4 @@
-import { modelNameOf } from '../edge/models.ts';
+import { getModelDisplayName } from '../edge/models.ts';
 
 /** What a name in brackets says, in place of a model or of a value that requests are summed by. */
 const KEY_EXPLANATIONS: Readonly<Record<string, string>> = {
@@ -10,8 +10,8 @@ const KEY_EXPLANATIONS: Readonly<Record<string, string>> = {
 };
 
 /** Shows what requests were summed by: a model by its display name, anything else as it is. */
-export function SpendKey({ name, isModel = false }: { name: string; isModel?: boolean }) {
+export function SpendKeyLabel({ name, isModel = false }: { name: string; isModel?: boolean }) {
   const meaning = KEY_EXPLANATIONS[name];
   if (meaning !== undefined) return <abbr title={meaning}>{name}</abbr>;
-  return isModel ? modelNameOf(name) : name;
+  return isModel ? getModelDisplayName(name) : name;
 }

@@ -1,16 +1,16 @@
 import { useSignal } from '@preact/signals';
 import { encodePathSegment } from '../../client/transport.ts';
-import type { MintedTokenAnswer, Scope, ServedPath, TokenRow } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
+import type { MintedTokenAnswer, Scope, ServedRoutePath, TokenRow } from '../../edge/answers.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
-import { type Column, List } from '../edge/list.tsx';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { pollNow } from '../edge/poll.ts';
+import { refreshAllPolls } from '../edge/poll.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatMoment } from '../ui/format.ts';
+import { formatDateAndTime } from '../ui/format.ts';
 
 /** All scopes but `admin`, which stands apart. A scope that is missing here is a type error. */
 const SCOPE_OPTIONS: Record<Exclude<Scope, 'admin'>, true> = {
@@ -31,38 +31,41 @@ const LIFETIME_OPTIONS = [1, 24, 24 * 30];
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
 export function Tokens({ account }: { account: string }) {
   const minted = useSignal<string | undefined>(undefined);
-  const { fault, run } = useAction();
-  const path: ServedPath = `/accounts/${encodePathSegment(account)}/tokens`;
-  const attempt = (work: () => Promise<unknown>) =>
+  const { fault, run } = useAsyncAction();
+  const path: ServedRoutePath = `/accounts/${encodePathSegment(account)}/tokens`;
+  const runAndRefresh = (work: () => Promise<unknown>) =>
     run(async () => {
       await work();
-      pollNow();
+      refreshAllPolls();
     });
-  const mint = (fields: object) =>
-    attempt(async () => {
+  const mintToken = (fields: object) =>
+    runAndRefresh(async () => {
       const body = { account, ...fields };
       minted.value = (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
     });
-  const revoke = (jti: string) =>
-    attempt(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
-  const columns: Column<TokenRow>[] = [
-    { name: 'Token', kind: 'text', cell: ({ label, jti }) => label ?? jti.slice(0, 12) },
-    { name: 'Scopes', kind: 'text', spare: true, cell: ({ scopes }) => scopes?.join(', ') ?? '' },
-    { name: 'First used', spare: true, cell: ({ first_seen_at: at }) => (at ? formatMoment(at) : 'never') },
+  const revokeToken = (jti: string) =>
+    runAndRefresh(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
+  const columns: ListColumn<TokenRow>[] = [
+    { name: 'Token', kind: 'text', renderCell: ({ label, jti }) => label ?? jti.slice(0, 12) },
+    { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? '' },
+    { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
     {
       name: 'Expires',
-      cell: ({ revoked_at, expires_at }) => (revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'),
+      renderCell: ({ revoked_at, expires_at }) =>
+        revoked_at ? 'revoked' : expires_at ? formatDateAndTime(expires_at) : 'never',
     },
     {
       name: 'Revoke',
       kind: 'action',
-      cell: ({ jti, label, revoked_at }) =>
-        !revoked_at && <SmallButton name="Revoke" label={`Revoke ${label ?? jti}`} onClick={() => void revoke(jti)} />,
+      renderCell: ({ jti, label, revoked_at }) =>
+        !revoked_at && (
+          <SmallButton name="Revoke" label={`Revoke ${label ?? jti}`} onClick={() => void revokeToken(jti)} />
+        ),
     },
   ];
   return (
     <div class="stack">
-      <MintForm account={account} mint={mint} />
+      <MintForm account={account} mint={mintToken} />
       {minted.value && (
         <div class="minted">
           <code>{minted.value}</code>
@@ -70,26 +73,26 @@ export function Tokens({ account }: { account: string }) {
           <p class="quiet">Copy it now. It is not shown again.</p>
         </div>
       )}
-      {fault.value && <Fault text={fault.value} />}
-      <List<TokenRow>
+      {fault.value && <FaultMessage text={fault.value} />}
+      <PolledList<TokenRow>
         name="Minted tokens"
         path={path}
         columns={columns}
-        row={{ key: ({ jti }) => jti, look: ({ revoked_at }) => (revoked_at ? 'removed' : undefined) }}
+        row={{ getKey: ({ jti }) => jti, look: ({ revoked_at }) => (revoked_at ? 'removed' : undefined) }}
         empty="No tokens yet."
       />
     </div>
   );
 }
 
-function MintForm({ account, mint }: { account: string; mint(fields: object): Promise<unknown> }) {
+function MintForm({ account, mint: mintToken }: { account: string; mint(fields: object): Promise<unknown> }) {
   const busy = useSignal(false);
-  const submit = async (form: FormData) => {
+  const submitForm = async (form: FormData) => {
     busy.value = true;
     const hours = Number(form.get('hours'));
     const label = String(form.get('label')).trim();
-    const only = parseRestrictions(form);
-    await mint({
+    const only = parseTokenRestrictions(form);
+    await mintToken({
       scopes: form.getAll('scope').map(String),
       ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
       ...(label === '' ? {} : { label }),
@@ -98,7 +101,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
     busy.value = false;
   };
   return (
-    <Form onSubmit={(data) => void submit(data)}>
+    <Form onSubmit={(data) => void submitForm(data)}>
       <div class="fields">
         <Field label="Label">
           {(ids) => <input {...ids} name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />}
@@ -119,12 +122,12 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
       <fieldset class="row">
         <legend class="unseen">Scopes</legend>
         {Object.keys(SCOPE_OPTIONS).map((scope) => (
-          <ScopeChip key={scope} scope={scope} />
+          <ScopeCheckbox key={scope} scope={scope} />
         ))}
       </fieldset>
       <fieldset class="row">
         <legend class="unseen">Everything</legend>
-        <ScopeChip scope="admin" />
+        <ScopeCheckbox scope="admin" />
         <span class="quiet">Everything, for every account. Never give it to a page.</span>
       </fieldset>
       {hasPlugin('agents') && <RestrictionFields />}
@@ -135,7 +138,7 @@ function MintForm({ account, mint }: { account: string; mint(fields: object): Pr
   );
 }
 
-function ScopeChip({ scope }: { scope: string }) {
+function ScopeCheckbox({ scope }: { scope: string }) {
   return (
     <label class="chip">
       <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
@@ -168,15 +171,15 @@ function RestrictionFields() {
 }
 
 /** @returns the member `only` of the token that a form asks for; without members for a token that is not restricted */
-function parseRestrictions(form: FormData): Record<string, unknown> {
-  const lists = RESTRICTIONS.map(([name]) => [name, parseNames(form.get(name))] as const).filter(
+function parseTokenRestrictions(form: FormData): Record<string, unknown> {
+  const lists = RESTRICTIONS.map(([name]) => [name, parseCommaSeparatedNames(form.get(name))] as const).filter(
     ([, names]) => names.length > 0,
   );
   const most = Number(form.get('max_requests') ?? 0);
   return { ...Object.fromEntries(lists), ...(most > 0 ? { max_requests: most } : {}) };
 }
 
-function parseNames(value: FormDataEntryValue | null): string[] {
+function parseCommaSeparatedNames(value: FormDataEntryValue | null): string[] {
   return String(value ?? '')
     .split(/[\s,]+/)
     .filter((name) => name !== '');

@@ -1,35 +1,38 @@
 import type { HealthAnswer } from '../../edge/answers.ts';
-import { type Column, List } from '../edge/list.tsx';
-import { formatCount, formatMoment } from '../ui/format.ts';
-import { SpendKey } from './spend-key.tsx';
+import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { formatCount, formatDateAndTime } from '../ui/format.ts';
+import { SpendKeyLabel } from './spend-key.tsx';
 
-type Upstream = NonNullable<HealthAnswer['upstreams']>[number];
-type ModelState = Upstream['models'][number];
-interface UpstreamRow extends Omit<Upstream, 'models'> {
-  model: ModelState | undefined;
+type UpstreamHealth = NonNullable<HealthAnswer['upstreams']>[number];
+type UpstreamModelHealth = UpstreamHealth['models'][number];
+interface UpstreamModelRow extends Omit<UpstreamHealth, 'models'> {
+  model: UpstreamModelHealth | undefined;
 }
 
-const BREAKER_STATES: Record<ModelState['state'], string> = {
+const BREAKER_STATES: Record<UpstreamModelHealth['state'], string> = {
   closed: 'healthy',
   open: 'paused',
   half_open: 'being tried again',
 };
 
-const UPSTREAM_COLUMNS: readonly Column<UpstreamRow>[] = [
-  { name: 'Upstream', cell: ({ name }) => name },
-  { name: 'Kind', spare: true, cell: ({ kind }) => kind },
-  { name: 'Running', cell: ({ running, max_concurrent: most }) => (most === null ? running : `${running} of ${most}`) },
-  { name: 'Model', cell: ({ model }) => (model ? <SpendKey name={model.model || '(none)'} /> : '–') },
-  { name: 'State', kind: 'text', cell: ({ model }) => (model ? describeBreaker(model) : 'not called yet') },
-  { name: 'Failed in 30 s', cell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
+const UPSTREAM_COLUMNS: readonly ListColumn<UpstreamModelRow>[] = [
+  { name: 'Upstream', renderCell: ({ name }) => name },
+  { name: 'Kind', spare: true, renderCell: ({ kind }) => kind },
+  {
+    name: 'Running',
+    renderCell: ({ running, max_concurrent: most }) => (most === null ? running : `${running} of ${most}`),
+  },
+  { name: 'Model', renderCell: ({ model }) => (model ? <SpendKeyLabel name={model.model || '(none)'} /> : '–') },
+  { name: 'State', kind: 'text', renderCell: ({ model }) => (model ? describeBreakerState(model) : 'not called yet') },
+  { name: 'Failed in 30 s', renderCell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
 ];
 
 /** Shows how each of several upstreams is. The trouble of a single one is told above the page. */
-export function Upstreams() {
+export function UpstreamHealthList() {
   return (
     <section class="stack" aria-labelledby="upstreams">
       <h2 id="upstreams">Upstreams</h2>
-      <List<UpstreamRow, HealthAnswer>
+      <PolledList<UpstreamModelRow, HealthAnswer>
         name="Upstreams"
         path="/health"
         query={{ upstreams: '' }}
@@ -38,10 +41,10 @@ export function Upstreams() {
             (models.length > 0 ? models : [undefined]).map((model) => ({ ...one, model })),
           )
         }
-        about={({ upstreams = [] }) => <Paused upstreams={upstreams} />}
+        about={({ upstreams = [] }) => <PausedUpstreamsNote upstreams={upstreams} />}
         columns={UPSTREAM_COLUMNS}
         row={{
-          key: ({ name, model }) => `${name} ${model?.model}`,
+          getKey: ({ name, model }) => `${name} ${model?.model}`,
           look: ({ model }) => (model && model.state !== 'closed' ? 'refused' : undefined),
         }}
         empty="This edge has one upstream."
@@ -51,7 +54,7 @@ export function Upstreams() {
 }
 
 /** Says in words which upstreams are paused, and where their requests go. */
-function Paused({ upstreams }: { upstreams: readonly Upstream[] }) {
+function PausedUpstreamsNote({ upstreams }: { upstreams: readonly UpstreamHealth[] }) {
   const paused = upstreams.flatMap(({ name, models }) =>
     models.filter(({ state }) => state !== 'closed').map((model) => ({ name, model })),
   );
@@ -60,22 +63,25 @@ function Paused({ upstreams }: { upstreams: readonly Upstream[] }) {
     <ul>
       {paused.map(({ name, model }) => (
         <li key={`${name} ${model.model}`}>
-          {name} is {describeBreaker(model)}
+          {name} is {describeBreakerState(model)}
           {model.model && ` for ${model.model}`}
-          {model.elsewhere.length > 0 && `: ${model.elsewhere.map(wentTo).join(', ')}`}.
+          {model.elsewhere.length > 0 && `: ${model.elsewhere.map(describeReroutedRequests).join(', ')}`}.
         </li>
       ))}
     </ul>
   );
 }
 
-function wentTo({ upstream, requests }: ModelState['elsewhere'][number], at: number): string {
+function describeReroutedRequests(
+  { upstream, requests }: UpstreamModelHealth['elsewhere'][number],
+  at: number,
+): string {
   if (at > 0) return `${formatCount(requests)} to ${upstream}`;
   return `${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'} went to ${upstream}`;
 }
 
-function describeBreaker({ state, due_at }: ModelState): string {
+function describeBreakerState({ state, due_at }: UpstreamModelHealth): string {
   return state === 'open' && due_at !== null
-    ? `${BREAKER_STATES.open} until ${formatMoment(due_at)}`
+    ? `${BREAKER_STATES.open} until ${formatDateAndTime(due_at)}`
     : BREAKER_STATES[state];
 }

@@ -1,29 +1,29 @@
 import { effect, untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useLayoutEffect } from 'preact/hooks';
-import { refreshPrefixes } from '../edge/account.ts';
-import { agents, refreshAgents, shortVersionOf } from '../edge/agents.ts';
-import { useAction } from '../edge/async-action.ts';
+import { refreshPrefixList } from '../edge/account.ts';
+import { agents, refreshAgentList, shortenVersionHash } from '../edge/agents.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { hasPlugin } from '../edge/plugins.ts';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
-import { conversationId, navigate } from '../ui/route.ts';
+import { conversationId, navigateToSection } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
-import { discardOtherEdit, startCounting } from './composer/draft.ts';
+import { countDraftTokensWhileTyping, discardEditOfOtherConversation } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
-import { pollConversations, refreshConversations, session, showConversation } from './session/conversations.ts';
+import { pollConversationList, refreshConversationList, session, showConversation } from './session/conversations.ts';
 import { chosenAgent as chosen } from './session/options.ts';
-import { generateTitle, getTitle } from './session/titles.ts';
-import { TokenView } from './token-view.tsx';
+import { generateMissingTitle, getConversationTitle } from './session/titles.ts';
+import { ConversationAsToken } from './token-view.tsx';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
 
 export function Chat() {
   const listOpen = useSignal(false);
-  const { fault, run } = useAction();
+  const { fault, run } = useAsyncAction();
   useEffect(() => {
-    void run(() => Promise.all([refreshConversations(), refreshPrefixes(), refreshAgents()]));
-    const stops = [startCounting(), pollConversations()];
+    void run(() => Promise.all([refreshConversationList(), refreshPrefixList(), refreshAgentList()]));
+    const stops = [countDraftTokensWhileTyping(), pollConversationList()];
     return () => {
       for (const stop of stops) stop();
     };
@@ -34,7 +34,7 @@ export function Chat() {
       effect(() => {
         const id = conversationId.value;
         untracked(() => {
-          discardOtherEdit(id);
+          discardEditOfOtherConversation(id);
           showConversation(id);
         });
         // In a narrow window the list covers the chat, until a conversation is chosen.
@@ -44,21 +44,21 @@ export function Chat() {
   );
   useSignalEffect(() => {
     const opened = session.value;
-    if (opened?.report.value?.title === null) void generateTitle(opened.id);
+    if (opened?.report.value?.title === null) void generateMissingTitle(opened.id);
   });
   useEffect(() => {
-    const closeOnEscape = (event: KeyboardEvent) => {
+    const closeListOnEscape = (event: KeyboardEvent) => {
       if (event.key !== 'Escape' || !listOpen.value) return;
       event.preventDefault();
       listOpen.value = false;
     };
     // Before anything else that Escape may end.
-    document.addEventListener('keydown', closeOnEscape, true);
-    return () => document.removeEventListener('keydown', closeOnEscape, true);
+    document.addEventListener('keydown', closeListOnEscape, true);
+    return () => document.removeEventListener('keydown', closeListOnEscape, true);
   }, [listOpen]);
   const current = session.value;
   const isMissing = current?.isMissing.value === true;
-  const title = isMissing ? 'Not found' : current && getTitle(current.id, current.report.value?.title);
+  const title = isMissing ? 'Not found' : current && getConversationTitle(current.id, current.report.value?.title);
   return (
     <div class="chat" data-list-open={listOpen.value}>
       <ConversationList onClose={() => (listOpen.value = false)} />
@@ -80,11 +80,11 @@ export function Chat() {
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
             {current && !isMissing && hasPlugin('agents') && (
-              <TokenView key={current.id} id={current.id} agent={current.report.value?.agent?.name} />
+              <ConversationAsToken key={current.id} id={current.id} agent={current.report.value?.agent?.name} />
             )}
           </div>
         </header>
-        {fault.value && <Fault text={fault.value} />}
+        {fault.value && <FaultMessage text={fault.value} />}
         {isMissing && (
           <NotFound title="This conversation does not exist" text="It was deleted, or it belongs to another account." />
         )}
@@ -101,7 +101,7 @@ function AgentTag({ agent: { name, version } }: { agent: { name: string; version
   const isOld = stored.length > 0 && !stored.some((row) => row.version === version);
   const startNewConversation = () => {
     chosen.value = name;
-    navigate('chat');
+    navigateToSection('chat');
   };
   return (
     <>
@@ -110,7 +110,7 @@ function AgentTag({ agent: { name, version } }: { agent: { name: string; version
         href={`#/agents/${encodeURIComponent(name)}`}
         title="A conversation keeps the version it started with"
       >
-        {name} · {shortVersionOf(version)}
+        {name} · {shortenVersionHash(version)}
         {isOld && ' · older'}
       </a>
       {isOld && (

@@ -10,37 +10,37 @@ import { Popover } from '../ui/popover.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { branchFamilyOf } from './session/branches.ts';
+import { getBranchFamilyId } from './session/branches.ts';
 import {
   conversationRemovals,
-  forkConversation,
-  removeConversation,
+  forkAndShowConversation,
+  removeConversationWithUndo,
   renameConversation,
   session,
 } from './session/conversations.ts';
-import { generateTitle, getTitle } from './session/titles.ts';
+import { generateMissingTitle, getConversationTitle } from './session/titles.ts';
 
 /** What can be done with a conversation, which is renamed in its place. */
 const CONVERSATION_ACTIONS: readonly (readonly [IconName, string, ((id: string) => Promise<void>)?])[] = [
   ['edit', 'Rename'],
-  ['fork', 'Fork', (id) => forkConversation(id)],
-  ['trash', 'Delete', (id) => Promise.resolve(removeConversation(id))],
+  ['fork', 'Fork', (id) => forkAndShowConversation(id)],
+  ['trash', 'Delete', (id) => Promise.resolve(removeConversationWithUndo(id))],
 ];
 
 interface ConversationItemProps {
   row: ConversationRow;
   /** Does something, and shows the error if it fails. */
-  attempt(work: () => Promise<void>): void;
+  runShowingError(work: () => Promise<void>): void;
 }
 
-export function ConversationItem({ row, attempt }: ConversationItemProps) {
+export function ConversationItem({ row, runShowingError: attempt }: ConversationItemProps) {
   const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
   const link = useRef<HTMLAnchorElement>(null);
-  const family = branchFamilyOf(row.id);
+  const family = getBranchFamilyId(row.id);
   const removed = conversationRemovals.pendingRemovals.value.has(family);
   const wasRemoved = useRef(removed);
-  const title = getTitle(row.id, row.title);
+  const title = getConversationTitle(row.id, row.title);
   useEffect(() => {
     if (mode.value === 'renamed') field.current?.select();
   }, [mode.value]);
@@ -49,7 +49,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     if (row.title !== null || removed || !element) return;
     // Its first message is read only if somebody sees it here.
     const observer = new IntersectionObserver(([entry]) => {
-      if (entry?.isIntersecting) void generateTitle(row.id);
+      if (entry?.isIntersecting) void generateMissingTitle(row.id);
     });
     observer.observe(element);
     return () => observer.disconnect();
@@ -59,7 +59,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     if (wasRemoved.current && !removed && document.activeElement === document.body) link.current?.focus();
     wasRemoved.current = removed;
   }, [removed]);
-  const save = () => {
+  const saveTitle = () => {
     const next = field.current?.value.trim();
     mode.value = 'shown';
     if (next && next !== row.title) attempt(() => renameConversation(row.id, next));
@@ -67,13 +67,13 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   if (mode.value === 'renamed') {
     return (
       <li class="item">
-        <Form class="" onSubmit={save}>
+        <Form class="" onSubmit={saveTitle}>
           <input
             ref={field}
             aria-label="Title"
             defaultValue={title}
             maxLength={1_000}
-            onBlur={save}
+            onBlur={saveTitle}
             onKeyDown={(event) => {
               if (event.key !== 'Escape') return;
               mode.value = 'shown';
@@ -93,7 +93,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       </li>
     );
   }
-  const current = conversationId.value !== undefined && branchFamilyOf(conversationId.value) === family;
+  const current = conversationId.value !== undefined && getBranchFamilyId(conversationId.value) === family;
   return (
     <li class="item" data-current={current}>
       <a
@@ -105,7 +105,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       >
         <span class="clipped">{title}</span>
         <span class="item-note" data-waits={row.paused !== null}>
-          {renderRowNote(row)}
+          {renderConversationNote(row)}
         </span>
       </a>
       <div class="item-actions">
@@ -132,7 +132,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   );
 }
 
-function renderRowNote({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
+function renderConversationNote({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
   const current = session.value?.id === id ? session.value : undefined;
   if (state === 'running' || (current?.liveAnswer.value && current.hasArrived.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';

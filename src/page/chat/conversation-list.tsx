@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
-import { useAction } from '../edge/async-action.ts';
-import { announce } from '../ui/announcer.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { useAsyncAction } from '../edge/async-action.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { formatDayHeading } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
-import { navigate } from '../ui/route.ts';
+import { navigateToSection } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
 import {
   conversationRemovals,
@@ -13,23 +13,23 @@ import {
   loadAllConversations,
   loadMoreConversations,
 } from './session/conversations.ts';
-import { getTitle } from './session/titles.ts';
+import { getConversationTitle } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
   const wanted = useSignal('');
-  const { fault, run } = useAction();
-  const attempt = async (work: () => Promise<void>) => {
-    if (!(await run(work))) announce(fault.value ?? '');
+  const { fault, run } = useAsyncAction();
+  const runShowingError = async (work: () => Promise<void>) => {
+    if (!(await run(work))) announceToScreenReader(fault.value ?? '');
   };
   const words = wanted.value.toLowerCase().split(/\s+/);
   const rows = listedConversations.value.filter(({ id, title }) => {
-    const shown = getTitle(id, title).toLowerCase();
+    const shown = getConversationTitle(id, title).toLowerCase();
     return words.every((word) => shown.includes(word));
   });
   const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayHeading(updated_at))];
   const complaint = fault.value ?? conversationRemovals.fault.value;
-  const startNew = () => {
-    navigate('chat');
+  const startNewConversation = () => {
+    navigateToSection('chat');
     onClose();
     document.getElementById('draft')?.focus();
   };
@@ -41,7 +41,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           class="button plain wide"
           title="Ctrl or Cmd, Shift, O"
           aria-keyshortcuts="Control+Shift+O Meta+Shift+O"
-          onClick={startNew}
+          onClick={startNewConversation}
         >
           <Icon name="plus" />
           New conversation
@@ -50,7 +50,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <IconButton icon="close" label="Close the list" onClick={onClose} />
         </span>
       </div>
-      {complaint && <Fault text={complaint} />}
+      {complaint && <FaultMessage text={complaint} />}
       <div class="list-search">
         <Icon name="search" />
         <input
@@ -60,7 +60,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           value={wanted.value}
           onInput={(event) => {
             wanted.value = event.currentTarget.value;
-            if (hasMoreConversations.value) void attempt(loadAllConversations);
+            if (hasMoreConversations.value) void runShowingError(loadAllConversations);
           }}
         />
       </div>
@@ -69,7 +69,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <h2>{day}</h2>
           <ul>
             {group.map((row) => (
-              <ConversationItem key={row.id} row={row} attempt={attempt} />
+              <ConversationItem key={row.id} row={row} runShowingError={runShowingError} />
             ))}
           </ul>
         </section>
@@ -82,7 +82,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
         </p>
       )}
       {hasMoreConversations.value && (
-        <button type="button" class="button plain wide" onClick={() => attempt(() => loadMoreConversations())}>
+        <button type="button" class="button plain wide" onClick={() => runShowingError(() => loadMoreConversations())}>
           Show older
         </button>
       )}

@@ -1,65 +1,67 @@
-import { prefixes, refreshPrefixes } from '../edge/account.ts';
+import { prefixes, refreshPrefixList } from '../edge/account.ts';
 import { edgeToolNames, getClient } from '../edge/client.ts';
 import { currentModel } from '../edge/models.ts';
-import { navigate } from '../ui/route.ts';
-import { createSession, sendQuestion } from './session/conversations.ts';
+import { navigateToSection } from '../ui/route.ts';
+import { createConversationSession, sendInShownConversation } from './session/conversations.ts';
 import { chosenPrefix, hasEdgeTools, hasPageTools } from './session/options.ts';
 
-interface Example {
+interface ChatExample {
   title: string;
   description: string;
   /** Whether it can be tried at this edge. Default: it can. */
   isThere?(): boolean;
-  run(): Promise<void>;
+  runExample(): Promise<void>;
 }
 
 const HANDBOOK_DESCRIPTION = 'A bicycle shop’s handbook, to try caching';
 
-export const EXAMPLES: readonly Example[] = [
+export const EXAMPLES: readonly ChatExample[] = [
   {
     title: 'Stream 200 words',
     description: 'Reload the page halfway through: the answer carries on.',
-    run: () => sendQuestion('Explain in 200 words what an edge in front of Claude is good for.'),
+    runExample: () => sendInShownConversation('Explain in 200 words what an edge in front of Claude is good for.'),
   },
   {
     title: 'Roll three dice',
     description: 'Claude calls a tool that runs in this page.',
-    run: () => {
+    runExample: () => {
       hasPageTools.value = true;
-      return sendQuestion('Please roll 3 dice, and say what came up.');
+      return sendInShownConversation('Please roll 3 dice, and say what came up.');
     },
   },
   {
     title: 'Let the edge call tools',
     description: 'A run: the edge calls a clock and dice, asks Claude again, and shows what each step cost.',
     isThere: () => edgeToolNames.value.includes('edge_clock'),
-    run: () => {
+    runExample: () => {
       hasEdgeTools.value = true;
-      return sendQuestion('Ask edge_clock and edge_dice: what time is it in Zurich, and what do 3 dice show?');
+      return sendInShownConversation(
+        'Ask edge_clock and edge_dice: what time is it in Zurich, and what do 3 dice show?',
+      );
     },
   },
   {
     title: 'Ask a handbook twice',
     description: 'A long prefix, stored once. The second question reads it from the cache for a tenth of the price.',
-    run: async () => {
-      await refreshPrefixes();
-      const name = chooseHandbookName();
+    runExample: async () => {
+      await refreshPrefixList();
+      const name = chooseUnusedHandbookName();
       await getClient().prefixes.put(name, {
-        system: createHandbook(),
+        system: createHandbookText(),
         description: HANDBOOK_DESCRIPTION,
         ...(currentModel.value ? { model: currentModel.value.id } : {}),
       });
-      await refreshPrefixes();
+      await refreshPrefixList();
       chosenPrefix.value = name;
-      const session = await createSession('Two questions to a handbook', '');
-      await session.send('In one sentence: may I bring a bicycle back after ten days?');
-      await session.send('In one sentence: and who pays for the parcel?');
+      const session = await createConversationSession('Two questions to a handbook', '');
+      await session.sendQuestion('In one sentence: may I bring a bicycle back after ten days?');
+      await session.sendQuestion('In one sentence: and who pays for the parcel?');
     },
   },
   {
     title: 'Classify a message',
     description: 'You give the labels and get one of them back, with its price.',
-    run: async () => navigate('classify'),
+    runExample: async () => navigateToSection('classify'),
   },
 ];
 
@@ -90,7 +92,7 @@ const HANDBOOK_CASES = [
 ];
 
 /** @returns a name for the handbook: never that of something that is stored already, unless this example stored it */
-function chooseHandbookName(): string {
+function chooseUnusedHandbookName(): string {
   const isFree = (name: string) =>
     prefixes.value.every((row) => row.name !== name || row.description === HANDBOOK_DESCRIPTION);
   let name = 'handbook';
@@ -99,7 +101,7 @@ function chooseHandbookName(): string {
 }
 
 /** @returns about seven thousand tokens */
-function createHandbook(): string {
+function createHandbookText(): string {
   const articles = HANDBOOK_ITEMS.flatMap((thing, row) =>
     HANDBOOK_CASES.map((event, column) => {
       const days = 7 + ((row * 7 + column * 3) % 24);

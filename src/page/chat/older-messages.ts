@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import type { RefObject } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef } from 'preact/hooks';
-import type { Entry } from './session/entries.ts';
+import type { TranscriptEntry } from './session/entries.ts';
 
 /** What is shown in one go: of either as many as keep the page's thread for some 50 ms. */
 const MESSAGES_PER_BATCH = 12;
@@ -14,19 +14,19 @@ const CHARACTERS_PER_BATCH = 12_000;
  * @param column the messages, of which the first is the oldest that is shown
  * @returns the entries to show, and what to call when the view is scrolled
  */
-export function useOlderMessages(
-  entries: readonly Entry[],
+export function useProgressiveMessages(
+  entries: readonly TranscriptEntry[],
   scroller: RefObject<HTMLElement | null>,
   column: RefObject<HTMLElement | null>,
-): { shown: readonly Entry[]; onScroll(): void } {
+): { shown: readonly TranscriptEntry[]; onScroll(): void } {
   // Until there are messages it is not known which are the newest.
   const first = useSignal(Number.POSITIVE_INFINITY);
-  const from = Math.min(first.value, findBatchStart(entries, entries.length));
+  const from = Math.min(first.value, findRenderBatchStart(entries, entries.length));
   const inView = useRef<{ element: Element; top: number } | undefined>(undefined);
   const showOlder = useCallback(() => {
     const element = column.current?.firstElementChild;
     if (element) inView.current = { element, top: element.getBoundingClientRect().top };
-    first.value = findBatchStart(entries, from);
+    first.value = findRenderBatchStart(entries, from);
   }, [entries, from, column, first]);
   useLayoutEffect(() => {
     if (entries.length > 0 && first.peek() > from) first.value = from;
@@ -44,7 +44,7 @@ export function useOlderMessages(
 }
 
 /** @returns the first of the entries before another one that are shown in one go */
-function findBatchStart(entries: readonly Entry[], until: number): number {
+function findRenderBatchStart(entries: readonly TranscriptEntry[], until: number): number {
   let begin = until;
   for (let characters = 0; begin > 0 && until - begin < MESSAGES_PER_BATCH && characters < CHARACTERS_PER_BATCH; ) {
     begin -= 1;

@@ -1,21 +1,21 @@
 import { signal, useSignal } from '@preact/signals';
 import { type ConversationMessage, createClient } from '../../client/index.ts';
 import type { MintedTokenAnswer } from '../../edge/answers.ts';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { Dialog } from '../ui/dialog.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { IconButton } from '../ui/icon.tsx';
-import { MessagePart } from './message/message-part.tsx';
-import { readHistory, toParts } from './session/content.ts';
+import { MessageBlock } from './message/message-part.tsx';
+import { readAllMessages, toContentParts } from './session/content.ts';
 import { findToolResults } from './session/entries.ts';
 
 /** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
 const pastedToken = signal('');
 
-interface TokenViewProps {
+interface ConversationAsTokenProps {
   id: string;
   /** The name of the conversation’s agent. A restricted token sees only conversations with an agent. */
   agent: string | undefined;
@@ -37,32 +37,32 @@ async function mintPreviewToken(id: string, agent: string): Promise<string> {
 }
 
 /** Shows a conversation as another token sees it: what a page with that token would be told. */
-export function TokenView({ id, agent }: TokenViewProps) {
+export function ConversationAsToken({ id, agent }: ConversationAsTokenProps) {
   const open = useSignal(false);
   return (
     <>
       <IconButton icon="eye" label="Show as a token sees it" onClick={() => (open.value = true)} />
-      {open.value && <TokenViewDialog id={id} agent={agent} onClose={() => (open.value = false)} />}
+      {open.value && <ConversationAsTokenDialog id={id} agent={agent} onClose={() => (open.value = false)} />}
     </>
   );
 }
 
-function TokenViewDialog({ id, agent, onClose }: TokenViewProps & { onClose(): void }) {
-  const { isBusy: busy, fault, run } = useAction();
+function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenProps & { onClose(): void }) {
+  const { isBusy: busy, fault, run } = useAsyncAction();
   const rows = useSignal<readonly ConversationMessage[] | undefined>(undefined);
   const canMint = identity.value.admin && agent !== undefined;
-  const show = async (data: FormData) => {
+  const showAsToken = async (data: FormData) => {
     pastedToken.value = String(data.get('token')).trim();
     rows.value = undefined;
     await run(async () => {
       const token =
         pastedToken.value === '' && agent !== undefined ? await mintPreviewToken(id, agent) : pastedToken.value;
-      rows.value = await readHistory(createClient({ baseURL: location.origin, token }), id);
+      rows.value = await readAllMessages(createClient({ baseURL: location.origin, token }), id);
     });
   };
   return (
     <Dialog title="As a token sees it" onClose={onClose}>
-      <Form onSubmit={(data) => void show(data)}>
+      <Form onSubmit={(data) => void showAsToken(data)}>
         <Field
           label="Restricted token"
           note={
@@ -92,18 +92,18 @@ function TokenViewDialog({ id, agent, onClose }: TokenViewProps & { onClose(): v
         aria-label="What this token sees"
         aria-busy={busy.value}
       >
-        {fault.value && <Fault text={fault.value} />}
+        {fault.value && <FaultMessage text={fault.value} />}
         {rows.value?.length === 0 && <p class="quiet">No messages yet.</p>}
         {rows.value?.map((row) => (
-          <PreviewMessage key={row.id} row={row} />
+          <TokenPreviewMessage key={row.id} row={row} />
         ))}
       </section>
     </Dialog>
   );
 }
 
-function PreviewMessage({ row: { role, content } }: { row: ConversationMessage }) {
-  const parts = toParts(content);
+function TokenPreviewMessage({ row: { role, content } }: { row: ConversationMessage }) {
+  const parts = toContentParts(content);
   const results = findToolResults([{ parts }]);
   // A call of the edge is shown as any other: its name, its input, and what came back.
   const shown = parts
@@ -113,7 +113,7 @@ function PreviewMessage({ row: { role, content } }: { row: ConversationMessage }
     <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
       <div class="message-body">
         {shown.map((part, index) => (
-          <MessagePart
+          <MessageBlock
             // biome-ignore lint/suspicious/noArrayIndexKey: nothing is added to a history that is shown once.
             key={index}
             part={part}

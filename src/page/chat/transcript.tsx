@@ -3,8 +3,8 @@ import { useCallback, useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../ui/icon.tsx';
 import { FailureNote } from './message/failure-note.tsx';
 import { Message } from './message/message.tsx';
-import { useOlderMessages } from './older-messages.ts';
-import { createEntries } from './session/entries.ts';
+import { useProgressiveMessages } from './older-messages.ts';
+import { createTranscriptEntries } from './session/entries.ts';
 import type { Session } from './session/session.ts';
 
 const NEAR_END_PX = 80;
@@ -16,8 +16,8 @@ export function Transcript({ session }: { session: Session }) {
   const atEnd = useRef(true);
   const opensByHand = useRef(false);
   const away = useSignal(false);
-  const entries = createEntries(session);
-  const older = useOlderMessages(entries, scroller, column);
+  const entries = createTranscriptEntries(session);
+  const older = useProgressiveMessages(entries, scroller, column);
   const onScroll = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
@@ -26,7 +26,7 @@ export function Transcript({ session }: { session: Session }) {
   }, [away]);
   // Scrolled before painting, so that nothing jumps.
   useEffect(() => {
-    const handleToggle = ({ target }: Event) => {
+    const handleDetailsToggle = ({ target }: Event) => {
       opensByHand.current = (target as Element).closest('summary, [aria-expanded]') !== null;
     };
     const observer = new ResizeObserver(() => {
@@ -36,7 +36,7 @@ export function Transcript({ session }: { session: Session }) {
       opensByHand.current = false;
     });
     if (column.current) observer.observe(column.current);
-    column.current?.addEventListener('click', handleToggle, true);
+    column.current?.addEventListener('click', handleDetailsToggle, true);
     return () => observer.disconnect();
   }, [onScroll]);
   // After a question the view scrolls to the answer.

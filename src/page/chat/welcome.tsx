@@ -1,12 +1,12 @@
 import { agents } from '../edge/agents.ts';
-import { useAction } from '../edge/async-action.ts';
-import { Fault } from '../ui/fault.tsx';
+import { useAsyncAction } from '../edge/async-action.ts';
+import { FaultMessage } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
 import { chosenAgent } from './session/options.ts';
 
 /** Shows a newcomer what this is, with examples to click; or the agent that is chosen. */
 export function Welcome() {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   if (chosenAgent.value !== '') {
     const description = agents.value?.find(({ name }) => name === chosenAgent.value)?.description;
     return (
@@ -32,14 +32,19 @@ export function Welcome() {
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (
             <li key={example.title}>
-              <button type="button" class="panel example" disabled={busy.value} onClick={() => void run(example.run)}>
+              <button
+                type="button"
+                class="panel example"
+                disabled={busy.value}
+                onClick={() => void run(example.runExample)}
+              >
                 <strong>{example.title}</strong>
                 <span class="quiet">{example.description}</span>
               </button>
             </li>
           ))}
         </ul>
-        {fault.value && <Fault text={fault.value} />}
+        {fault.value && <FaultMessage text={fault.value} />}
       </div>
     </div>
   );

@@ -1,23 +1,23 @@
 import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { ClassifyAnswer } from '../../client/index.ts';
-import { formatFault } from '../edge/client.ts';
-import { modelNameOf } from '../edge/models.ts';
+import { formatErrorForUser } from '../edge/client.ts';
+import { getModelDisplayName } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
-import { formatCount, formatShare } from '../ui/format.ts';
+import { formatCount, formatPercentage } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import {
   busy,
   chosenClassifier,
   classifiers,
-  classifyForm,
-  classifySample,
+  fillAndClassifySample,
   formFault,
   formText,
+  getResultLabels,
   isLabelSchema,
   isMulti,
   isNoneAllowed,
@@ -25,15 +25,15 @@ import {
   labelsText,
   refreshClassifiers,
   shownAnswer,
-  storeClassifier,
-  toLabelList,
+  storeFormAsClassifier,
+  submitClassifyForm,
 } from './form.ts';
 import { SAMPLES } from './samples.ts';
 
 export function Classify() {
   useEffect(() => {
     refreshClassifiers().catch((thrown: unknown) => {
-      formFault.value = formatFault(thrown);
+      formFault.value = formatErrorForUser(thrown);
     });
   }, []);
   return (
@@ -43,7 +43,7 @@ export function Classify() {
         <p class="lead-more">Enter a text and some labels. You get one of the labels back, never anything else.</p>
         <p class="row">
           {SAMPLES.map((sample) => (
-            <SmallButton key={sample.title} name={sample.title} onClick={() => void classifySample(sample)} />
+            <SmallButton key={sample.title} name={sample.title} onClick={() => void fillAndClassifySample(sample)} />
           ))}
         </p>
       </header>
@@ -59,7 +59,7 @@ function ClassifyForm() {
   const inline = chosenClassifier.value === '';
   return (
     <section class="stack" aria-label="Text and labels">
-      <Form id="classify" onSubmit={() => void classifyForm()}>
+      <Form id="classify" onSubmit={() => void submitClassifyForm()}>
         <TextArea label="Text" rows={4} placeholder="The text to classify" value={formText} />
         <Field label="Classifier">
           {(ids) => (
@@ -91,15 +91,15 @@ function ClassifyForm() {
           <SubmitButton name="Classify" disabled={busy.value} />
         </p>
       </Form>
-      {inline && labelsText.value.trim() !== '' && <StoreForm />}
+      {inline && labelsText.value.trim() !== '' && <StoreClassifierForm />}
     </section>
   );
 }
 
 /** Asks for a name, and stores the labels as a classifier. */
-function StoreForm() {
+function StoreClassifierForm() {
   return (
-    <Form class="store-form" onSubmit={(data) => void storeClassifier(String(data.get('name')).trim())}>
+    <Form class="store-form" onSubmit={(data) => void storeFormAsClassifier(String(data.get('name')).trim())}>
       <input
         name="name"
         aria-label="Name of the classifier"
@@ -117,23 +117,23 @@ function ClassifyResultView() {
   const found = shownAnswer.value;
   return (
     <section class="panel result" aria-label="Result" aria-busy={busy.value} data-outdated={isOutdated.value}>
-      {formFault.value && <Fault text={formFault.value} />}
+      {formFault.value && <FaultMessage text={formFault.value} />}
       {found ? (
         <>
           <p class="result-labels">
-            {toLabelList(found).map((label) => (
+            {getResultLabels(found).map((label) => (
               <strong key={label}>{label}</strong>
             ))}
-            {toLabelList(found).length === 0 && <span>none of these</span>}
+            {getResultLabels(found).length === 0 && <span>none of these</span>}
           </p>
           {found.output && <pre class="raw">{JSON.stringify(found.output, undefined, 2)}</pre>}
-          <Facts facts={createFacts(found)} />
+          <Facts facts={createResultFacts(found)} />
           <p class="quiet">
             {isOutdated.value
               ? 'This is the result of what stood there before. Classify again.'
               : found.cached
                 ? 'This text was classified before. It came from the edge’s cache, and was free.'
-                : `Classified by ${modelNameOf(found.model)}. The same text is free for the next hour.`}
+                : `Classified by ${getModelDisplayName(found.model)}. The same text is free for the next hour.`}
           </p>
         </>
       ) : (
@@ -146,17 +146,17 @@ function ClassifyResultView() {
 function EmptyClassifyResult() {
   const [sample] = SAMPLES;
   return (
-    <EmptyState example="Try it with a ticket" onTry={() => sample && void classifySample(sample)}>
+    <EmptyState example="Try it with a ticket" onTry={() => sample && void fillAndClassifySample(sample)}>
       The label appears here: for a ticket, a review, or whatever else has to be sorted.
     </EmptyState>
   );
 }
 
-function createFacts({ cost_usd, usage, confidence }: ClassifyAnswer) {
+function createResultFacts({ cost_usd, usage, confidence }: ClassifyAnswer) {
   const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
   return [
     ['Cost', <Usd key="cost" value={cost_usd} />],
     ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
-    ...(confidence === null ? [] : [['Agreement of votes', formatShare(confidence)]]),
+    ...(confidence === null ? [] : [['Agreement of votes', formatPercentage(confidence)]]),
   ] as [string, string | JSX.Element][];
 }

@@ -1,11 +1,11 @@
 /** Keeps the fields of the form, and the result. */
 import { computed, signal } from '@preact/signals';
-import type { ClassifierPut, ClassifyAnswer, NamedRow } from '../../client/index.ts';
-import { refreshSpent } from '../edge/account.ts';
+import type { ClassifierPut, ClassifyAnswer, NamedResourceRow } from '../../client/index.ts';
+import { refreshSpentToday } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
 import { getClient } from '../edge/client.ts';
-import { announce } from '../ui/announcer.tsx';
-import type { Sample } from './samples.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
+import type { ClassifySample } from './samples.ts';
 
 export const formText = signal('');
 /** The labels: one in each line, with an optional description after a colon; or a JSON schema. */
@@ -14,13 +14,15 @@ export const isMulti = signal(false);
 export const isNoneAllowed = signal(false);
 /** The name of a stored classifier; empty: the labels of the form are used. */
 export const chosenClassifier = signal('');
-export const classifiers = signal<NamedRow[]>([]);
+export const classifiers = signal<NamedResourceRow[]>([]);
 export const shownAnswer = signal<ClassifyAnswer | undefined>(undefined);
 
 /** What the result is of, as text. */
 const answeredForm = signal('');
 /** Whether the form has changed since: the result is that of another text, or of other labels. */
-export const isOutdated = computed(() => shownAnswer.value !== undefined && answeredForm.value !== serializeForm());
+export const isOutdated = computed(
+  () => shownAnswer.value !== undefined && answeredForm.value !== serializeClassifyRequest(),
+);
 
 const formAction = new AsyncAction();
 export const { isBusy: busy, fault: formFault } = formAction;
@@ -29,7 +31,7 @@ export async function refreshClassifiers(): Promise<void> {
   classifiers.value = (await getClient().classifiers.list({ limit: 1_000 })).data;
 }
 
-export function fillForm(sample: Sample): void {
+export function fillFormWithSample(sample: ClassifySample): void {
   formText.value = sample.text;
   labelsText.value = sample.labels.join('\n');
   isMulti.value = sample.multi ?? false;
@@ -37,48 +39,48 @@ export function fillForm(sample: Sample): void {
   chosenClassifier.value = '';
 }
 
-export async function classifyForm(): Promise<void> {
+export async function submitClassifyForm(): Promise<void> {
   await formAction.run(async () => {
     shownAnswer.value = undefined;
-    answeredForm.value = serializeForm();
-    const by = chosenClassifier.value === '' ? parseFormLabels() : { classifier: chosenClassifier.value };
+    answeredForm.value = serializeClassifyRequest();
+    const by = chosenClassifier.value === '' ? parseFormToClassifier() : { classifier: chosenClassifier.value };
     shownAnswer.value = await getClient().classify({ ...by, input: formText.value });
-    announce(`Classified as ${toLabelList(shownAnswer.value).join(', ') || 'none of these'}.`);
-    await refreshSpent();
+    announceToScreenReader(`Classified as ${getResultLabels(shownAnswer.value).join(', ') || 'none of these'}.`);
+    await refreshSpentToday();
   });
 }
 
-function serializeForm(): string {
+function serializeClassifyRequest(): string {
   const by =
     chosenClassifier.value === '' ? [labelsText.value, isMulti.value, isNoneAllowed.value] : chosenClassifier.value;
   return JSON.stringify([formText.value, by]);
 }
 
 /** Fills the form with a sample, and classifies it. */
-export async function classifySample(sample: Sample): Promise<void> {
-  fillForm(sample);
-  await classifyForm();
+export async function fillAndClassifySample(sample: ClassifySample): Promise<void> {
+  fillFormWithSample(sample);
+  await submitClassifyForm();
 }
 
-export async function storeClassifier(name: string): Promise<void> {
+export async function storeFormAsClassifier(name: string): Promise<void> {
   await formAction.run(async () => {
-    await getClient().classifiers.put(name, parseFormLabels());
+    await getClient().classifiers.put(name, parseFormToClassifier());
     await refreshClassifiers();
     chosenClassifier.value = name;
-    announce(`Stored as ${name}.`);
+    announceToScreenReader(`Stored as ${name}.`);
   });
 }
 
 /** @returns the labels of an answer; none of them is an empty list */
-export function toLabelList({ label, labels: several }: Pick<ClassifyAnswer, 'label' | 'labels'>): string[] {
+export function getResultLabels({ label, labels: several }: Pick<ClassifyAnswer, 'label' | 'labels'>): string[] {
   return several ?? (label == null ? [] : [label]);
 }
 
 /** Whether the labels are a JSON schema. */
 export const isLabelSchema = computed(() => labelsText.value.trimStart().startsWith('{'));
 
-function parseFormLabels(): ClassifierPut {
-  if (isLabelSchema.value) return { schema: parseSchema(labelsText.value) };
+function parseFormToClassifier(): ClassifierPut {
+  if (isLabelSchema.value) return { schema: parseJsonSchema(labelsText.value) };
   const lines = labelsText.value.split('\n').map((line) => line.trim());
   return {
     labels: lines.filter((line) => line !== '').map(parseLabelLine),
@@ -87,7 +89,7 @@ function parseFormLabels(): ClassifierPut {
   };
 }
 
-function parseSchema(text: string): Record<string, unknown> {
+function parseJsonSchema(text: string): Record<string, unknown> {
   try {
     return JSON.parse(text) as Record<string, unknown>;
   } catch (thrown) {

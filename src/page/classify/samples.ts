@@ -1,5 +1,5 @@
 /** Samples to click, for users without texts of their own. */
-export interface Sample {
+export interface ClassifySample {
   title: string;
   text: string;
   labels: readonly string[];
@@ -24,7 +24,7 @@ const TICKET_SCHEMA = `{
   "required": ["priority", "category", "requires_human"]
 }`;
 
-export const SAMPLES: readonly Sample[] = [
+export const SAMPLES: readonly ClassifySample[] = [
   {
     title: 'A support ticket',
     text: 'I was charged twice this month. Please send the second payment back.',

@@ -1,7 +1,7 @@
 /** Keeps what was spent today, which is loaded again when something was spent. */
 
 import { signal } from '@preact/signals';
-import type { NamedRow } from '../../client/index.ts';
+import type { NamedResourceRow } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { accountAnswer, DeploymentReport, z } from '../../edge/answers.ts';
 import { getClient, readJson } from './client.ts';
@@ -12,17 +12,17 @@ export type AccountQuota = z.output<typeof accountAnswer>;
 
 /** In US dollars: by one's own account, with what is set aside, or for an admin by all accounts. */
 export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
-export const prefixes = signal<NamedRow[]>([]);
+export const prefixes = signal<NamedResourceRow[]>([]);
 
 let readCount = 0;
 
 /** @returns the query for an account. An admin may look at one before it has anything. */
-export function toAccountQuery(account: string) {
+export function createAccountQuery(account: string) {
   return { account, if_absent: 'empty' } as const;
 }
 
-export async function readQuota(account: string): Promise<AccountQuota> {
-  const { if_absent } = toAccountQuery(account);
+export async function readAccountQuota(account: string): Promise<AccountQuota> {
+  const { if_absent } = createAccountQuery(account);
   return await readJson<AccountQuota>(`/accounts/${encodePathSegment(account)}`, { query: { if_absent } });
 }
 
@@ -33,14 +33,14 @@ export function setSpentToday(ownQuota?: AccountQuota, all?: DeploymentReport): 
 }
 
 /** Loads what was spent today. If several loads overlap, the last one counts. @throws SluiceError if none of it can be read */
-export async function refreshSpent(): Promise<void> {
+export async function refreshSpentToday(): Promise<void> {
   readCount += 1;
   const question = readCount;
   const { account, admin } = identity.value;
   // One of both is enough here. Why the other cannot be read, Budget says.
   const all =
     admin && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
-  const own = readQuota(account).catch(async (thrown: unknown) => {
+  const own = readAccountQuota(account).catch(async (thrown: unknown) => {
     if ((await all) === undefined) throw thrown;
     return undefined;
   });
@@ -48,6 +48,6 @@ export async function refreshSpent(): Promise<void> {
   if (question === readCount) setSpentToday(...both);
 }
 
-export async function refreshPrefixes(): Promise<void> {
+export async function refreshPrefixList(): Promise<void> {
   prefixes.value = (await getClient().prefixes.list({ limit: 1_000 })).data;
 }

@@ -1,6 +1,6 @@
 /** Keeps the list of the agents that can be asked, and tells their names apart. */
 import { signal } from '@preact/signals';
-import type { NamedRow, Page } from '../../client/index.ts';
+import type { NamedResourceRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
 import { hasPlugin } from './plugins.ts';
 
@@ -9,23 +9,23 @@ const MAX_AGENTS = 1_000;
 const SHORT_VERSION_CHARACTERS = 8;
 
 /** The agents; undefined until they are known. */
-export const agents = signal<NamedRow[] | undefined>(undefined);
+export const agents = signal<NamedResourceRow[] | undefined>(undefined);
 
 /** Reads the list of agents, where the edge has any. */
-export async function refreshAgents(): Promise<void> {
+export async function refreshAgentList(): Promise<void> {
   if (!hasPlugin('agents')) {
     agents.value = [];
     return;
   }
-  agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MAX_AGENTS } })).data;
+  agents.value = (await readJson<Page<NamedResourceRow>>('/agents', { query: { limit: MAX_AGENTS } })).data;
 }
 
 /** @returns the name of a version `name@version` */
-export function nameOfVersion(version: string): string {
+export function parseVersionName(version: string): string {
   return version.slice(0, version.lastIndexOf('@'));
 }
 
 /** @returns as much of a version `name@version` as tells it from the others */
-export function shortVersionOf(version: string): string {
-  return version.slice(nameOfVersion(version).length + 1).slice(0, SHORT_VERSION_CHARACTERS);
+export function shortenVersionHash(version: string): string {
+  return version.slice(parseVersionName(version).length + 1).slice(0, SHORT_VERSION_CHARACTERS);
 }

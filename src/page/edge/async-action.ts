@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 import { useMemo } from 'preact/hooks';
-import { formatFault } from './client.ts';
+import { formatErrorForUser } from './client.ts';
 
 /** Runs some work, and shows whether it is under way and why it has failed. */
 export class AsyncAction {
@@ -15,7 +15,7 @@ export class AsyncAction {
       await work();
       return true;
     } catch (thrown) {
-      this.fault.value = formatFault(thrown);
+      this.fault.value = formatErrorForUser(thrown);
       return false;
     } finally {
       this.isBusy.value = false;
@@ -24,6 +24,6 @@ export class AsyncAction {
 }
 
 /** Keeps an action for as long as its component is shown. */
-export function useAction(): AsyncAction {
+export function useAsyncAction(): AsyncAction {
   return useMemo(() => new AsyncAction(), []);
 }

@@ -3,9 +3,9 @@
 import { computed, signal } from '@preact/signals';
 import { readErrorResponse } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
-import type { HealthAnswer, ServedPath } from '../../edge/answers.ts';
-import { describeError, formatErrorDetails } from './error-messages.ts';
-import { fetchAndRecord } from './last-calls.ts';
+import type { HealthAnswer, ServedRoutePath } from '../../edge/answers.ts';
+import { describeErrorForUser, formatErrorDetails } from './error-messages.ts';
+import { fetchAndRecordCall } from './last-calls.ts';
 import { loadModels } from './models.ts';
 import { includedPlugins } from './plugins.ts';
 
@@ -28,7 +28,7 @@ export const connectionFault = signal<string | undefined>(undefined);
 const currentClient = computed(() =>
   createClient({
     baseURL: location.origin,
-    fetch: fetchOrShowGate,
+    fetch: fetchOrShowTokenGate,
     ...(token.value === undefined ? {} : { token: token.value }),
   }),
 );
@@ -39,24 +39,24 @@ export function getClient(): Client {
 }
 
 /** Asks the edge for JSON. @throws SluiceError in the words of the edge */
-export async function readJson<T>(path: ServedPath, call?: Parameters<Client['fetch']>[1]): Promise<T> {
+export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Client['fetch']>[1]): Promise<T> {
   return (await (await getClient().fetch(path, call)).json()) as T;
 }
 
 /** Finds out whether the edge answers and the credential is valid. */
-export async function connect(): Promise<void> {
+export async function checkConnection(): Promise<void> {
   try {
-    await readHealth();
-    await listModels();
+    await refreshHealth();
+    await refreshModelList();
     if (connectionState.value !== 'gate') connectionState.value = 'ready';
   } catch (thrown) {
     if (connectionState.value === 'gate') return;
-    connectionFault.value = formatFault(thrown);
+    connectionFault.value = formatErrorForUser(thrown);
     connectionState.value = 'unreachable';
   }
 }
 
-async function readHealth(): Promise<void> {
+async function refreshHealth(): Promise<void> {
   const health = await readJson<HealthAnswer>('/health');
   upstream.value = health.upstream;
   deploymentRejection.value = health;
@@ -65,37 +65,37 @@ async function readHealth(): Promise<void> {
 }
 
 /** Lists the models, and shows why that fails. The edge may have heard only now that its key is refused: it is asked again. */
-export async function listModels(): Promise<void> {
+export async function refreshModelList(): Promise<void> {
   try {
     await loadModels(getClient());
     modelsFault.value = undefined;
   } catch (thrown) {
-    modelsFault.value = formatFault(thrown);
-    if (connectionState.value !== 'gate') await readHealth();
+    modelsFault.value = formatErrorForUser(thrown);
+    if (connectionState.value !== 'gate') await refreshHealth();
   }
 }
 
-export async function setToken(next: string | undefined): Promise<void> {
+export async function changeToken(next: string | undefined): Promise<void> {
   if (next === undefined) sessionStorage.removeItem(TOKEN_KEY);
   else sessionStorage.setItem(TOKEN_KEY, next);
   token.value = next;
   connectionFault.value = undefined;
   connectionState.value = 'starting';
-  await connect();
+  await checkConnection();
 }
 
 /** @returns an error as a sentence for the user; what the edge said of it stands on the lines below, see `Fault` */
-export function formatFault(thrown: unknown): string {
-  if (thrown instanceof SluiceError) return `${describeError(thrown)}\n${formatErrorDetails(thrown)}`;
+export function formatErrorForUser(thrown: unknown): string {
+  if (thrown instanceof SluiceError) return `${describeErrorForUser(thrown)}\n${formatErrorDetails(thrown)}`;
   return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
-async function fetchOrShowGate(url: string, init: RequestInit): Promise<Response> {
-  const response = await fetchAndRecord(url, init);
+async function fetchOrShowTokenGate(url: string, init: RequestInit): Promise<Response> {
+  const response = await fetchAndRecordCall(url, init);
   if (response.status === 401) {
     // A newcomer without a token has made no mistake, so this is not shown as an error.
     connectionFault.value =
-      token.value === undefined ? undefined : formatFault(await readErrorResponse(response.clone()));
+      token.value === undefined ? undefined : formatErrorForUser(await readErrorResponse(response.clone()));
     connectionState.value = 'gate';
   }
   return response;

@@ -25,9 +25,9 @@ const LIMIT_ERROR_TYPES = ['billing_error', 'rate_limit_error'];
 const SHORT_WAIT_SECONDS = 300;
 
 /** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
-export function describeError(error: SluiceError): string {
+export function describeErrorForUser(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
-  if (isWaitingForDecision(error)) return 'Decide above first: the answer waits for you.';
+  if (isApprovalRequiredError(error)) return 'Decide above first: the answer waits for you.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
   const kind = Object.hasOwn(ERROR_SENTENCES, type) ? (type as keyof typeof ERROR_SENTENCES) : unknown;
   const sentence = type === 'billing_error' ? describeRemainingBudget(error) : ERROR_SENTENCES[kind];
@@ -61,6 +61,6 @@ export function formatErrorDetails({ type, status, requestId, message }: SluiceE
 }
 
 /** @returns whether a conversation has refused a turn because a person must decide on its calls first */
-export function isWaitingForDecision({ type, status, headers }: SluiceError): boolean {
+export function isApprovalRequiredError({ type, status, headers }: SluiceError): boolean {
   return type === 'conflict_error' && (status === 423 || headers?.get('sluice-paused') === 'approval');
 }

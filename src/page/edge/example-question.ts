@@ -1,11 +1,11 @@
-import { refreshSpent } from './account.ts';
+import { refreshSpentToday } from './account.ts';
 import { getClient, modelsFault } from './client.ts';
 import { currentModel } from './models.ts';
 
 const EXAMPLE_TOKENS = 4_096;
 
 /** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
-export async function askExample(): Promise<void> {
+export async function askExampleQuestion(): Promise<void> {
   if (!currentModel.value) {
     const none = 'This account may not use any model. Ask the operator of this edge to allow one.';
     throw new Error(modelsFault.value ?? none);
@@ -13,5 +13,5 @@ export async function askExample(): Promise<void> {
   const messages = [{ role: 'user', content: 'In one sentence: what is a sluice?' }];
   const body = { model: currentModel.value.id, max_tokens: EXAMPLE_TOKENS, messages };
   await (await getClient().fetch('/messages', { method: 'POST', body })).text();
-  await refreshSpent();
+  await refreshSpentToday();
 }

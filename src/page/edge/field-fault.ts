@@ -1,5 +1,5 @@
 /** @returns what the edge has said, which stands behind the sentence for people and the line with the status */
-export function edgeMessageOf(fault: string): string {
+export function extractEdgeMessage(fault: string): string {
   const [, , ...words] = fault.split('\n');
   return words.length > 0 ? words.join('\n') : fault;
 }
@@ -11,11 +11,11 @@ export function edgeMessageOf(fault: string): string {
  * @param fields the names of the fields, as paths
  * @returns the field, and what is said of it; without a field all that was said
  */
-export function parseFieldFault(
+export function findFaultyField(
   fault: string,
   fields: readonly string[],
 ): { field: string | undefined; message: string } {
-  const words = edgeMessageOf(fault);
+  const words = extractEdgeMessage(fault);
   const [, path = '', rest = ''] = /^([\w.]+): ([\s\S]+)$/.exec(words) ?? [];
   const field = fields.find((name) => path === name || path.startsWith(`${name}.`));
   if (field === undefined) return { field, message: fault };

@@ -3,13 +3,13 @@ import { decodeJwt } from 'jose';
 import { token } from './client.ts';
 
 /** The identity in the token. The page only reads it; the edge verifies it. */
-export interface Identity {
+export interface TokenIdentity {
   account: string;
   admin: boolean;
 }
 
 /** The identity without a token, which only development mode allows: the account `dev` with every scope. */
-export const identity = computed<Identity>(() => {
+export const identity = computed<TokenIdentity>(() => {
   if (token.value === undefined) return { account: 'dev', admin: true };
   const tokenClaims = parseTokenClaims(token.value);
   const scopes = typeof tokenClaims.scope === 'string' ? tokenClaims.scope.split(' ') : [];

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { createEventReader } from '../../client/events.ts';
 
-export interface WireEvent {
+export interface RecordedEvent {
   /** Milliseconds since the request was sent. */
   at: number;
   /** The event's name; `comment` for comments, which official clients do not show. */
@@ -11,7 +11,7 @@ export interface WireEvent {
 }
 
 /** A call of the page, and what came of it so far. */
-export interface WireCall {
+export interface RecordedCall {
   number: number;
   startedAt: Date;
   method: string;
@@ -25,7 +25,7 @@ export interface WireCall {
   /** Milliseconds from the request to the headers of its answer, and to its end. */
   headersAt?: number;
   endedAt?: number;
-  events: WireEvent[];
+  events: RecordedEvent[];
   /** The body of an answer that is not a stream. */
   text: string;
   /** Why there is no answer, or an incomplete one. */
@@ -33,7 +33,7 @@ export interface WireCall {
 }
 
 /** The last calls, newest first. */
-export const lastCalls = signal<WireCall[]>([]);
+export const lastCalls = signal<RecordedCall[]>([]);
 /** Counts what has come of them, so that components render again: calls grow in place. */
 export const callGrowthCount = signal(0);
 
@@ -48,14 +48,14 @@ const RECORDED_ROUTES: readonly [string, RegExp][] = [
 let callCount = 0;
 
 /** Fetches, and keeps the calls that are worth showing. */
-export async function fetchAndRecord(url: string, init: RequestInit): Promise<Response> {
+export async function fetchAndRecordCall(url: string, init: RequestInit): Promise<Response> {
   const { pathname, search } = new URL(url);
   const method = init.method ?? 'GET';
   if (!RECORDED_ROUTES.some(([shown, path]) => method === shown && path.test(pathname))) return await fetch(url, init);
   const sentAt = performance.now();
   const { authorization: _, ...headers } = init.headers as Record<string, string>;
   callCount += 1;
-  const call: WireCall = {
+  const call: RecordedCall = {
     number: callCount,
     startedAt: new Date(),
     method,
@@ -67,12 +67,12 @@ export async function fetchAndRecord(url: string, init: RequestInit): Promise<Re
     text: '',
   };
   lastCalls.value = [call, ...lastCalls.value].slice(0, MAX_LAST_CALLS);
-  const now = () => performance.now() - sentAt;
+  const getElapsedMs = () => performance.now() - sentAt;
   try {
     const response = await fetch(url, init);
     call.status = response.status;
     call.answerHeaders = [...response.headers];
-    call.headersAt = now();
+    call.headersAt = getElapsedMs();
     callGrowthCount.value += 1;
     const { status, statusText } = response;
     // Some browsers give an empty stream with a 204, and none takes one.
@@ -80,21 +80,21 @@ export async function fetchAndRecord(url: string, init: RequestInit): Promise<Re
       call.endedAt = call.headersAt;
       return response;
     }
-    return new Response(response.body.pipeThrough(createRecorder(call, now)), {
+    return new Response(response.body.pipeThrough(createEventRecorder(call, getElapsedMs)), {
       status,
       statusText,
       headers: response.headers,
     });
   } catch (thrown) {
     call.fault = thrown instanceof Error ? thrown.message : String(thrown);
-    call.endedAt = now();
+    call.endedAt = getElapsedMs();
     callGrowthCount.value += 1;
     throw thrown;
   }
 }
 
 /** Passes bytes on as they come, and notes their events. */
-function createRecorder(call: WireCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
+function createEventRecorder(call: RecordedCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
   const streamed = call.answerHeaders.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),
   );

@@ -2,35 +2,37 @@ import { signal } from '@preact/signals';
 import type { ComponentType } from 'preact';
 import { useEffect } from 'preact/hooks';
 import { SmallButton } from '../ui/button.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { useAction } from './async-action.ts';
+import { FaultMessage } from '../ui/fault.tsx';
+import { useAsyncAction } from './async-action.ts';
 
-export type LoadComponent = () => Promise<ComponentType>;
+export type ComponentLoader = () => Promise<ComponentType>;
 
-const loadedComponents = signal<ReadonlyMap<LoadComponent, ComponentType>>(new Map());
+const loadedComponents = signal<ReadonlyMap<ComponentLoader, ComponentType>>(new Map());
 
 /** Shows a component whose code is loaded when it is shown for the first time. */
-export function LazyComponent({ load }: { load: LoadComponent }) {
-  const { fault, run } = useAction();
+export function LazyComponent({ load }: { load: ComponentLoader }) {
+  const { fault, run } = useAsyncAction();
   const Shown = loadedComponents.value.get(load);
-  const start = () =>
+  const startLoading = () =>
     void run(async () => {
       const component = await load();
       loadedComponents.value = new Map(loadedComponents.peek()).set(load, component);
     });
   // biome-ignore lint/correctness/useExhaustiveDependencies: once for each that is not loaded yet.
   useEffect(() => {
-    if (!Shown) start();
+    if (!Shown) startLoading();
   }, [load]);
   if (Shown) return <Shown />;
   if (fault.value === undefined) return null;
   return (
     <div class="page">
-      <Fault text={`This part of the page could not be loaded. Check your connection, then try again.\n${fault.value}`}>
+      <FaultMessage
+        text={`This part of the page could not be loaded. Check your connection, then try again.\n${fault.value}`}
+      >
         <p class="row">
-          <SmallButton kind="first" name="Try again" onClick={start} />
+          <SmallButton kind="first" name="Try again" onClick={startLoading} />
         </p>
-      </Fault>
+      </FaultMessage>
     </div>
   );
 }

@@ -4,16 +4,16 @@ import { effect, type Signal, signal, untracked } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
-import type { ServedPath } from '../../edge/answers.ts';
+import type { ServedRoutePath } from '../../edge/answers.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { formatCount } from '../ui/format.ts';
 import { TableFrame } from '../ui/table.tsx';
 import { readJson } from './client.ts';
-import { poll } from './poll.ts';
-import { PartFault } from './retry-fault.tsx';
+import { pollWhileVisible } from './poll.ts';
+import { StalePartFault } from './retry-fault.tsx';
 
 /** A column, and what stands in it. */
-export interface Column<Row> {
+export interface ListColumn<Row> {
   name: string;
   /** `number` stands right, `text` may take several lines, and `action` is a button: its heading is for screen readers alone. */
   kind?: 'number' | 'text' | 'action';
@@ -22,12 +22,12 @@ export interface Column<Row> {
   /** The order of the edge that its heading asks for. */
   sort?: string;
   /** @param times how many rows this one stands for, in words: empty for one */
-  cell(row: Row, times: string): ComponentChildren;
+  renderCell(row: Row, times: string): ComponentChildren;
 }
 
 /** What a row is, beside its cells. */
-export interface RowDefinition<Row> {
-  key(row: Row): string;
+export interface ListRowDefinition<Row> {
+  getKey(row: Row): string;
   /** How it stands out: what is wrong, what runs, what was deleted. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
   /** What a row says. The rows of a page that say the same are one line, with the newest of them. */
@@ -38,14 +38,14 @@ export interface RowDefinition<Row> {
 
 type ListQuery = Readonly<Record<string, string | number | undefined>>;
 
-interface ListProps<Row, Answer> {
+interface PolledListProps<Row, Answer> {
   /** What is listed, such as `Alerts`: names the box that scrolls, and is said where it cannot be read. */
   name: string;
-  path: ServedPath;
+  path: ServedRoutePath;
   /** A function is called for each question: “today” is another day after midnight. */
   query?: ListQuery | (() => ListQuery);
-  columns: readonly Column<Row>[];
-  row: RowDefinition<Row>;
+  columns: readonly ListColumn<Row>[];
+  row: ListRowDefinition<Row>;
   /** What is said where there is nothing. */
   empty: ComponentChildren;
   /** Takes the rows out of an answer that has all of them. Default: the edge has pages of them. */
@@ -64,24 +64,24 @@ const GROUPED_ROWS_PER_PAGE = 100;
 const LIST_POLL_MS = 5_000;
 
 /** Shows a list of the edge, up to date while the page is visible, ten rows at a time. */
-export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
+export function PolledList<Row, Answer = Page<Row>>(props: PolledListProps<Row, Answer>) {
   const { name, path, query = {}, columns, row, empty, about, sort, size = ROWS_PER_PAGE } = props;
-  const wanted = JSON.stringify([path, resolveQuery(query), sort?.value, size]);
+  const wanted = JSON.stringify([path, resolveListQuery(query), sort?.value, size]);
   // What is known of another question is not shown as the answer to this one.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
-  const pages = useMemo(() => new ListPages(props), [wanted]);
+  const pages = useMemo(() => new ListPageLoader(props), [wanted]);
   useEffect(() => pages.pollShownPage(), [pages]);
   const { answer, rows, next } = pages.shownPage.value ?? {};
-  const isPart = !pages.isFirst || next !== undefined;
+  const isPart = !pages.isFirstPage || next !== undefined;
   // While another order is read the headings stay: whoever has pressed one is still there.
   const hasTable = useRef(false);
-  hasTable.current = rows ? rows.length > 0 || !pages.isFirst : hasTable.current && pages.fault.value === undefined;
+  hasTable.current = rows ? rows.length > 0 || !pages.isFirstPage : hasTable.current && pages.fault.value === undefined;
   return (
     <>
-      <PartFault name={name} fault={pages.fault} />
+      <StalePartFault name={name} fault={pages.fault} />
       {answer !== undefined && about?.(answer, isPart)}
       {rows === undefined && !hasTable.current && pages.fault.value === undefined && <p class="quiet">…</p>}
-      {rows?.length === 0 && pages.isFirst && <p class="quiet">{empty}</p>}
+      {rows?.length === 0 && pages.isFirstPage && <p class="quiet">{empty}</p>}
       {hasTable.current && (
         <TableFrame label={`${name}: table`}>
           <table class="table">
@@ -107,13 +107,13 @@ export function List<Row, Answer = Page<Row>>(props: ListProps<Row, Answer>) {
           </table>
         </TableFrame>
       )}
-      <PageTurner name={name} pages={pages} />
+      <PageNavigation name={name} pages={pages} />
     </>
   );
 }
 
 /** A line of a list. */
-interface ListLine<Row> {
+interface GroupedListLine<Row> {
   key: string;
   /** The row that is shown: the first of those that say the same. */
   row: Row;
@@ -126,8 +126,11 @@ function formatRowCount(times: number, isPart: boolean): string {
 }
 
 /** @returns the lines of rows: those that say the same are one */
-function groupIntoLines<Row>(rows: readonly Row[], { key, says = key }: RowDefinition<Row>): ListLine<Row>[] {
-  const lines = new Map<string, ListLine<Row>>();
+function groupEqualRows<Row>(
+  rows: readonly Row[],
+  { getKey: key, says = key }: ListRowDefinition<Row>,
+): GroupedListLine<Row>[] {
+  const lines = new Map<string, GroupedListLine<Row>>();
   for (const row of rows) {
     const said = says(row);
     const line = lines.get(said);
@@ -138,22 +141,22 @@ function groupIntoLines<Row>(rows: readonly Row[], { key, says = key }: RowDefin
 }
 
 /** Loads a list page by page. */
-class ListPages<Row, Answer> {
-  readonly shownPage = signal<{ rows: readonly ListLine<Row>[]; answer: Answer; next: string | undefined } | undefined>(
-    undefined,
-  );
+class ListPageLoader<Row, Answer> {
+  readonly shownPage = signal<
+    { rows: readonly GroupedListLine<Row>[]; answer: Answer; next: string | undefined } | undefined
+  >(undefined);
   readonly fault = signal<string | undefined>(undefined);
   /** Where the pages begin that were turned to: the last one is shown. */
   readonly pageStarts = signal<readonly string[]>([]);
   /** The row whose details are shown. */
   readonly openedKey = signal<string | undefined>(undefined);
-  readonly #props: ListProps<Row, Answer>;
+  readonly #props: PolledListProps<Row, Answer>;
 
-  constructor(props: ListProps<Row, Answer>) {
+  constructor(props: PolledListProps<Row, Answer>) {
     this.#props = props;
   }
 
-  get isFirst(): boolean {
+  get isFirstPage(): boolean {
     return this.pageStarts.value.length === 0;
   }
 
@@ -166,7 +169,7 @@ class ListPages<Row, Answer> {
     return effect(() => {
       const start = this.pageStarts.value.at(-1);
       return untracked(() =>
-        poll(
+        pollWhileVisible(
           async (isCurrent) => {
             const shown = await this.#readPage(start);
             if (isCurrent()) this.shownPage.value = shown;
@@ -180,7 +183,7 @@ class ListPages<Row, Answer> {
 
   async #readPage(start: string | undefined) {
     const { path, query = {}, row, sort, rowsIn, size = ROWS_PER_PAGE } = this.#props;
-    const parameters = Object.entries({ ...resolveQuery(query), sort: sort?.value }).filter(
+    const parameters = Object.entries({ ...resolveListQuery(query), sort: sort?.value }).filter(
       ([, value]) => value !== undefined,
     );
     const all = Object.fromEntries(parameters) as Record<string, string | number>;
@@ -191,7 +194,7 @@ class ListPages<Row, Answer> {
       const after = first + size;
       return {
         answer,
-        rows: groupIntoLines(rows.slice(first, after), row),
+        rows: groupEqualRows(rows.slice(first, after), row),
         next: after < rows.length ? String(after) : undefined,
       };
     }
@@ -200,18 +203,18 @@ class ListPages<Row, Answer> {
       query: { ...all, ...after, limit: row.says ? GROUPED_ROWS_PER_PAGE : size },
     });
     const next = page.has_more ? (page.last_id ?? undefined) : undefined;
-    return { answer: page as Answer, rows: groupIntoLines(page.data, row), next };
+    return { answer: page as Answer, rows: groupEqualRows(page.data, row), next };
   }
 }
 
-function resolveQuery(query: ListQuery | (() => ListQuery)): ListQuery {
+function resolveListQuery(query: ListQuery | (() => ListQuery)): ListQuery {
   return typeof query === 'function' ? query() : query;
 }
 
 /** Goes from page to page, where there are several. */
-function PageTurner<Row, Answer>({ name, pages }: { name: string; pages: ListPages<Row, Answer> }) {
+function PageNavigation<Row, Answer>({ name, pages }: { name: string; pages: ListPageLoader<Row, Answer> }) {
   const next = pages.shownPage.value?.next;
-  const { isFirst } = pages;
+  const { isFirstPage: isFirst } = pages;
   const nav = useRef<HTMLElement>(null);
   const wasPressed = useRef(false);
   // biome-ignore lint/correctness/useExhaustiveDependencies: these are what disables a button, which then loses the focus.
@@ -220,10 +223,10 @@ function PageTurner<Row, Answer>({ name, pages }: { name: string; pages: ListPag
     const isLost = active === document.body || (nav.current?.contains(active) && active?.matches(':disabled'));
     if (!nav.current || !wasPressed.current || !isLost) return;
     wasPressed.current = false;
-    focusHeading(nav.current);
+    focusListHeading(nav.current);
   }, [next, isFirst]);
   if (next === undefined && isFirst) return null;
-  const turnTo = (starts: readonly string[]) => {
+  const goToPage = (starts: readonly string[]) => {
     wasPressed.current = true;
     pages.pageStarts.value = starts;
     pages.openedKey.value = undefined;
@@ -231,11 +234,11 @@ function PageTurner<Row, Answer>({ name, pages }: { name: string; pages: ListPag
   const { value: starts } = pages.pageStarts;
   return (
     <nav ref={nav} class="row" aria-label={`Pages of ${name.toLowerCase()}`}>
-      <SmallButton name="Previous" disabled={isFirst} onClick={() => turnTo(starts.slice(0, -1))} />
+      <SmallButton name="Previous" disabled={isFirst} onClick={() => goToPage(starts.slice(0, -1))} />
       <SmallButton
         name="Next"
         disabled={next === undefined}
-        onClick={() => next !== undefined && turnTo([...starts, next])}
+        onClick={() => next !== undefined && goToPage([...starts, next])}
       />
       <span class="quiet" role="status">
         Page {pages.pageNumber}
@@ -245,20 +248,20 @@ function PageTurner<Row, Answer>({ name, pages }: { name: string; pages: ListPag
 }
 
 /** Takes the focus to the heading of the list that is turned. */
-function focusHeading(nav: HTMLElement | null): void {
+function focusListHeading(nav: HTMLElement | null): void {
   const heading = nav?.closest('section, .stack')?.querySelector<HTMLElement>('h2, h3');
   heading?.setAttribute('tabindex', '-1');
   heading?.focus();
 }
 
 /** The heading of a column. All of it is pressed to sort by it. */
-function ColumnHeading<Row>({ column, sort }: { column: Column<Row>; sort: Signal<string> | undefined }) {
+function ColumnHeading<Row>({ column, sort }: { column: ListColumn<Row>; sort: Signal<string> | undefined }) {
   const { name, kind, sort: order } = column;
   const isSorted = sort !== undefined && order !== undefined;
   const direction = order === 'name' || order === 'group' ? 'ascending' : 'descending';
   const sorted = isSorted ? (sort.value === order ? direction : 'none') : undefined;
   return (
-    <th scope="col" class={classesOf(column)} aria-sort={sorted}>
+    <th scope="col" class={getColumnClasses(column)} aria-sort={sorted}>
       {isSorted ? (
         <button type="button" class="sort" onClick={() => (sort.value = order)}>
           {name}
@@ -273,11 +276,11 @@ function ColumnHeading<Row>({ column, sort }: { column: Column<Row>; sort: Signa
 }
 
 interface ListRowProps<Row> {
-  line: ListLine<Row>;
-  /** As `Column` has it. */
+  line: GroupedListLine<Row>;
+  /** As `ListColumn` has it. */
   rowCountText: string;
-  definition: RowDefinition<Row>;
-  columns: readonly Column<Row>[];
+  definition: ListRowDefinition<Row>;
+  columns: readonly ListColumn<Row>[];
   openedKey: Signal<string | undefined>;
 }
 
@@ -291,16 +294,16 @@ function ListRow<Row>({
   const isOpen = opened.value === key;
   const look = of.look?.(row);
   const cells = columns.map((column, index) => {
-    const content = column.cell(row, times);
+    const content = column.renderCell(row, times);
     if (index > 0) {
       return (
-        <td key={column.name} class={classesOf(column)}>
+        <td key={column.name} class={getColumnClasses(column)}>
           {content}
         </td>
       );
     }
     return (
-      <th key={column.name} scope="row" class={classesOf(column)}>
+      <th key={column.name} scope="row" class={getColumnClasses(column)}>
         {of.details ? (
           <button
             type="button"
@@ -330,7 +333,7 @@ function ListRow<Row>({
   );
 }
 
-function classesOf({ kind, spare }: Pick<Column<never>, 'kind' | 'spare'>): string | undefined {
+function getColumnClasses({ kind, spare }: Pick<ListColumn<never>, 'kind' | 'spare'>): string | undefined {
   const classes = [kind === 'action' ? '' : (kind ?? ''), spare ? 'spare' : ''].filter(Boolean);
   return classes.length > 0 ? classes.join(' ') : undefined;
 }

@@ -2,12 +2,12 @@ import { computed, signal } from '@preact/signals';
 import type { Client } from '../../client/index.ts';
 import type { modelAnswer, z } from '../../edge/answers.ts';
 
-export type Model = z.output<typeof modelAnswer>;
+export type ListedModel = z.output<typeof modelAnswer>;
 
 const CHOSEN_MODEL_KEY = 'sluice-model';
 
 /** The models that are not retired. */
-export const availableModels = signal<Model[]>([]);
+export const availableModels = signal<ListedModel[]>([]);
 const chosenModelId = signal(localStorage.getItem(CHOSEN_MODEL_KEY) ?? undefined);
 
 /** The model of the next question: the one that was chosen last, or the cheapest Haiku. */
@@ -18,24 +18,30 @@ export const currentModel = computed(
     availableModels.value[0],
 );
 
-export function chooseModel(id: string): void {
+export function selectModel(id: string): void {
   localStorage.setItem(CHOSEN_MODEL_KEY, id);
   chosenModelId.value = id;
 }
 
 export async function loadModels(client: Client): Promise<void> {
-  const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: Model[] };
+  const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: ListedModel[] };
   const now = Date.now();
   availableModels.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
 }
 
 /** @returns a model's display name, or its id if it is not in the list */
-export function modelNameOf(id: string): string {
+export function getModelDisplayName(id: string): string {
   return availableModels.value.find((row) => row.id === id)?.display_name ?? id;
 }
 
 /** @returns what a model costs and takes, as sentences; an empty text for a model of which the edge knows nothing. */
-export function describeModelFacts({ thinking, efforts, default_effort, prices, retires_at }: Model): string {
+export function describeModelPricesAndLimits({
+  thinking,
+  efforts,
+  default_effort,
+  prices,
+  retires_at,
+}: ListedModel): string {
   const thinks = { always: 'always thinks', adaptive: 'thinks unless told not to', off: 'thinks if asked to' };
   const batch = prices?.batch;
   return [
@@ -49,7 +55,7 @@ export function describeModelFacts({ thinking, efforts, default_effort, prices, 
     .join(' ');
 }
 
-function findCheapestHaiku(rows: readonly Model[]): Model | undefined {
+function findCheapestHaiku(rows: readonly ListedModel[]): ListedModel | undefined {
   const priced = rows.filter(({ line, prices }) => line === 'haiku' && prices !== null);
   return priced.sort((left, right) => (left.prices?.input ?? 0) - (right.prices?.input ?? 0))[0];
 }

@@ -1,11 +1,11 @@
 import type { Signal } from '@preact/signals';
-import { formatFault } from './client.ts';
+import { formatErrorForUser } from './client.ts';
 
 const POLL_NOW = 'now';
 const pollRequests = new EventTarget();
 
 /** Has everything that is polled asked at once. */
-export function pollNow(): void {
+export function refreshAllPolls(): void {
   pollRequests.dispatchEvent(new Event(POLL_NOW));
 }
 
@@ -17,7 +17,7 @@ export function pollNow(): void {
  * @param fault gets why the last question has failed; without it `ask` must not reject
  * @returns what stops it
  */
-export function poll(
+export function pollWhileVisible(
   ask: (isCurrent: () => boolean) => Promise<unknown>,
   everyMs: number,
   fault?: Signal<string | undefined>,
@@ -34,31 +34,31 @@ export function poll(
       if (fault && !stopped) fault.value = undefined;
     } catch (thrown) {
       if (!fault) throw thrown;
-      if (!stopped) fault.value = formatFault(thrown);
+      if (!stopped) fault.value = formatErrorForUser(thrown);
     }
     asking = false;
     if (!stopped) timer = setTimeout(() => void pollOnce(), everyMs);
   };
-  const startRound = () => void pollOnce();
-  startRound();
-  pollRequests.addEventListener(POLL_NOW, startRound);
+  const startPollRound = () => void pollOnce();
+  startPollRound();
+  pollRequests.addEventListener(POLL_NOW, startPollRound);
   return () => {
     stopped = true;
-    pollRequests.removeEventListener(POLL_NOW, startRound);
+    pollRequests.removeEventListener(POLL_NOW, startPollRound);
     clearTimeout(timer);
   };
 }
 
 /** Keeps what is read in a signal, as `poll` asks for it. */
-export function pollInto<T>(
+export function pollIntoSignal<T>(
   target: Signal<T>,
   read: () => Promise<T>,
   everyMs: number,
   fault: Signal<string | undefined>,
 ): () => void {
-  const readInto = async (isCurrent: () => boolean) => {
+  const readIntoSignal = async (isCurrent: () => boolean) => {
     const value = await read();
     if (isCurrent()) target.value = value;
   };
-  return poll(readInto, everyMs, fault);
+  return pollWhileVisible(readIntoSignal, everyMs, fault);
 }

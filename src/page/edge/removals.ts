@@ -1,28 +1,28 @@
 /** Deletes after a moment in which that can be undone. Until then what is deleted stays in its place. */
 import { signal } from '@preact/signals';
-import { formatFault, token } from './client.ts';
+import { formatErrorForUser, token } from './client.ts';
 
 const UNDO_MS = 20_000;
 
-interface Removal {
+interface PendingRemoval {
   /** Deletes it for good. The page may be closing: only a request with `keepalive` arrives then. */
-  finish(): Promise<unknown>;
+  deletePermanently(): Promise<unknown>;
   /** Goes elsewhere, where it is open. */
   leave?(): void;
 }
 
 /** The hashes of the URL where something was open, and where one was once that was left. */
-type LeftAddress = readonly [from: string, to: string];
+type LeftAddressPair = readonly [from: string, to: string];
 
 /** Keeps what was deleted a moment ago, in one list. */
-export class Removals {
-  readonly pendingRemovals = signal<ReadonlyMap<string, Removal>>(new Map());
+export class UndoableRemovals {
+  readonly pendingRemovals = signal<ReadonlyMap<string, PendingRemoval>>(new Map());
   readonly fault = signal<string | undefined>(undefined);
   /** What the keyboard has deleted: it goes on at the undo. */
   readonly removedByKeyboard = new Set<string>();
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #finishingKeys = new Set<string>();
-  readonly #leftAddresses = new Map<string, LeftAddress>();
+  readonly #leftAddresses = new Map<string, LeftAddressPair>();
 
   constructor() {
     // Another account has other things, maybe of the same names.
@@ -34,18 +34,18 @@ export class Removals {
     });
   }
 
-  remove(key: string, removal: Removal): void {
+  startRemoval(key: string, removal: PendingRemoval): void {
     if (document.activeElement?.matches(':focus-visible')) this.removedByKeyboard.add(key);
     this.pendingRemovals.value = new Map(this.pendingRemovals.value).set(key, removal);
-    this.scheduleFinish(key);
+    this.scheduleDeletion(key);
     if (!removal.leave) return;
     const from = location.hash;
     removal.leave();
     this.#leftAddresses.set(key, [from, location.hash]);
   }
 
-  scheduleFinish(key: string): void {
-    this.cancelTimer(key);
+  scheduleDeletion(key: string): void {
+    this.pauseDeletion(key);
     if (this.pendingRemovals.peek().has(key))
       this.#timers.set(
         key,
@@ -54,19 +54,19 @@ export class Removals {
   }
 
   /** Waits with a removal, while the keyboard is at its undo. */
-  cancelTimer(key: string): void {
+  pauseDeletion(key: string): void {
     clearTimeout(this.#timers.get(key));
   }
 
   /** Brings it back. It is opened again if it was open, unless something else is by now. */
-  undo(key: string): void {
+  undoRemoval(key: string): void {
     if (this.#finishingKeys.has(key)) return;
     const left = this.#forgetRemoval(key);
     if (left && location.hash === left[1]) location.hash = left[0];
   }
 
-  #forgetRemoval(key: string): LeftAddress | undefined {
-    this.cancelTimer(key);
+  #forgetRemoval(key: string): LeftAddressPair | undefined {
+    this.pauseDeletion(key);
     const rest = new Map(this.pendingRemovals.peek());
     rest.delete(key);
     this.pendingRemovals.value = rest;
@@ -82,9 +82,9 @@ export class Removals {
     this.#finishingKeys.add(key);
     // It stays greyed in its row until the edge has deleted it.
     removal
-      .finish()
+      .deletePermanently()
       .catch((thrown: unknown) => {
-        this.fault.value = formatFault(thrown);
+        this.fault.value = formatErrorForUser(thrown);
       })
       .finally(() => {
         this.#finishingKeys.delete(key);

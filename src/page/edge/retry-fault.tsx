@@ -1,26 +1,26 @@
 import type { Signal } from '@preact/signals';
 import { SmallButton } from '../ui/button.tsx';
-import { Fault } from '../ui/fault.tsx';
-import { pollNow } from './poll.ts';
+import { FaultMessage } from '../ui/fault.tsx';
+import { refreshAllPolls } from './poll.ts';
 
 /** Says why the figures are not up to date, and asks for them again. */
-export function RetryFault({ text }: { text: string }) {
+export function StaleDataFault({ text }: { text: string }) {
   return (
-    <Fault text={text}>
+    <FaultMessage text={text}>
       <p class="row">
-        <SmallButton name="Retry" onClick={pollNow} />
+        <SmallButton name="Retry" onClick={refreshAllPolls} />
       </p>
-    </Fault>
+    </FaultMessage>
   );
 }
 
 /** Says of one part of a view why it is not up to date. The other parts may be. */
-export function PartFault({ name, fault: { value } }: { name: string; fault: Signal<string | undefined> }) {
-  return value === undefined ? null : <RetryFault text={`${name} cannot be read. ${value}`} />;
+export function StalePartFault({ name, fault: { value } }: { name: string; fault: Signal<string | undefined> }) {
+  return value === undefined ? null : <StaleDataFault text={`${name} cannot be read. ${value}`} />;
 }
 
 /** Tells one fault of several: most often one reason has failed all of them. All are asked again. */
-export function FirstFault({ of: faults }: { of: readonly Signal<string | undefined>[] }) {
+export function FirstOfFaults({ of: faults }: { of: readonly Signal<string | undefined>[] }) {
   const fault = faults.find(({ value }) => value !== undefined)?.value;
-  return fault === undefined ? null : <RetryFault text={fault} />;
+  return fault === undefined ? null : <StaleDataFault text={fault} />;
 }

@@ -1,12 +1,20 @@
 import { useEffect, useRef } from 'preact/hooks';
-import { announce } from '../ui/announcer.tsx';
-import type { Removals } from './removals.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
+import type { UndoableRemovals } from './removals.ts';
 
 /** Says that something is deleted, and brings it back. */
-export function UndoNote({ removals, of: removalKey, title }: { removals: Removals; of: string; title: string }) {
+export function UndoNote({
+  removals,
+  of: removalKey,
+  title,
+}: {
+  removals: UndoableRemovals;
+  of: string;
+  title: string;
+}) {
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
-    announce(`Deleted “${title}”. This can be undone.`);
+    announceToScreenReader(`Deleted “${title}”. This can be undone.`);
     // The button that was pressed is not there any more.
     if (removals.removedByKeyboard.has(removalKey)) button.current?.focus();
   }, [removals, removalKey, title]);
@@ -18,11 +26,11 @@ export function UndoNote({ removals, of: removalKey, title }: { removals: Remova
         type="button"
         class="link"
         aria-label={`Undo deleting ${title}`}
-        onFocus={() => removals.cancelTimer(removalKey)}
-        onBlur={() => removals.scheduleFinish(removalKey)}
+        onFocus={() => removals.pauseDeletion(removalKey)}
+        onBlur={() => removals.scheduleDeletion(removalKey)}
         onClick={() => {
-          removals.undo(removalKey);
-          announce(`“${title}” is back.`);
+          removals.undoRemoval(removalKey);
+          announceToScreenReader(`“${title}” is back.`);
         }}
       >
         Undo

@@ -3,7 +3,7 @@ import { signal } from '@preact/signals';
 const announcement = signal('');
 
 /** Announces a text to screen readers: of an error the sentence, without its details. */
-export function announce(text: string): void {
+export function announceToScreenReader(text: string): void {
   announcement.value = text.split('\n', 1)[0] ?? '';
 }
 

@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { CopyButton } from './copy-button.tsx';
 import { highlighter, loadHighlighter } from './highlighter.ts';
-import { sanitize } from './sanitize.ts';
+import { sanitizeHtml } from './sanitize.ts';
 
 interface CodeProps {
   code: string;
@@ -18,7 +18,7 @@ export function Code({ code, language, copied = () => code }: CodeProps) {
   useLayoutEffect(() => {
     const html = highlight?.(code, language);
     if (html === undefined) ref.current?.replaceChildren(code);
-    else ref.current?.replaceChildren(sanitize(html));
+    else ref.current?.replaceChildren(sanitizeHtml(html));
   }, [code, language, highlight]);
   return (
     <figure class="code">

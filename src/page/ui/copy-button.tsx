@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { announce } from './announcer.tsx';
+import { announceToScreenReader } from './announcer.tsx';
 import { IconButton } from './icon.tsx';
 
 const COPIED_NOTE_MS = 1_500;
@@ -14,9 +14,9 @@ export function CopyButton({
   word?: string;
 }) {
   const copied = useSignal(false);
-  const copy = async () => {
+  const copyText = async () => {
     await navigator.clipboard.writeText(getText());
-    announce('Copied.');
+    announceToScreenReader('Copied.');
     copied.value = true;
     setTimeout(() => {
       copied.value = false;
@@ -28,7 +28,7 @@ export function CopyButton({
       label={label}
       {...(word === undefined ? {} : { word })}
       onClick={() => {
-        copy().catch(() => announce('Your browser did not allow copying.'));
+        copyText().catch(() => announceToScreenReader('Your browser did not allow copying.'));
       }}
     />
   );

@@ -1,4 +1,4 @@
 import type { MarkedExtension } from 'marked';
 
 /** @param prefix what ids in the text begin with */
-export type CreateExtension = (prefix: string) => MarkedExtension;
+export type MarkdownExtensionFactory = (prefix: string) => MarkedExtension;

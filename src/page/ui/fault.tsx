@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { formatTimesInText } from './format.ts';
 
-interface FaultProps {
+interface FaultMessageProps {
   /** Its first line is for everybody. What stands below it is shown to whoever wants the details. */
   text: string;
   isOpen?: boolean;
@@ -9,7 +9,7 @@ interface FaultProps {
 }
 
 /** Shows an error: in a sentence, with what helps, and what the edge itself has said of it. */
-export function Fault({ text, isOpen = false, children }: FaultProps) {
+export function FaultMessage({ text, isOpen = false, children }: FaultMessageProps) {
   const [sentence, ...details] = text.split('\n');
   return (
     <div class="fault" role="alert">

@@ -40,16 +40,16 @@ export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButton
     wasPressed.current = false;
     if (document.activeElement === document.body) button.current?.focus();
   }, [disabled]);
-  const notePress = () => (wasPressed.current = document.activeElement === button.current);
+  const recordPress = () => (wasPressed.current = document.activeElement === button.current);
   return (
-    <button ref={button} type="submit" class={`button ${kind}`} disabled={disabled} onClick={notePress}>
+    <button ref={button} type="submit" class={`button ${kind}`} disabled={disabled} onClick={recordPress}>
       {name}
     </button>
   );
 }
 
 /** Connects a field with its label, and with what is said about it. */
-interface FieldIds {
+interface FieldAttributes {
   id: string;
   'aria-invalid': boolean;
   'aria-describedby': string | undefined;
@@ -60,7 +60,7 @@ interface FieldProps {
   note?: ComponentChildren;
   fault?: string | undefined;
   /** @param ids what the field itself must have */
-  children(ids: FieldIds): ComponentChildren;
+  children(ids: FieldAttributes): ComponentChildren;
 }
 
 /** Shows a field under its label; below it a note, and what is wrong with it. A field that is refused gets the focus. */
@@ -113,7 +113,7 @@ export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
   );
 }
 
-interface SelectProps extends Partial<FieldIds> {
+interface SelectProps extends Partial<FieldAttributes> {
   /** The name for screen readers, where no label stands beside it. */
   label?: string;
   disabled?: boolean;

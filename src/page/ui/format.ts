@@ -42,7 +42,7 @@ export function formatUsd(value: number, limit?: number): string {
 }
 
 /** Formats the price of one thing: what is less than a dollar has three significant digits of a cent. */
-export function formatPrice(value: number): string {
+export function formatUnitPrice(value: number): string {
   const inCents = Number((Math.abs(value) * 100).toPrecision(3));
   if (inCents === 0 || inCents >= 100) return formatUsd(value);
   return `${value < 0 ? '−' : ''}${significantDigits.format(inCents)} ¢`;
@@ -53,7 +53,7 @@ export function formatExactUsd(value: number): string {
   return `${value < 0 ? '−' : ''}$${exactNumber.format(Math.abs(value))}`;
 }
 
-export function formatShare(value: number): string {
+export function formatPercentage(value: number): string {
   return `${Math.round(value * 1_000) / 10}%`;
 }
 
@@ -61,18 +61,18 @@ export function formatBytes(value: number): string {
   return value < 1_000 ? `${value} B` : `${integer.format(Math.round(value / 1_000))} kB`;
 }
 
-export function formatMs(value: number): string {
+export function formatMilliseconds(value: number): string {
   return value < 1_000 ? `${Math.round(value)} ms` : `${(value / 1_000).toFixed(value < 10_000 ? 2 : 1)} s`;
 }
 
-export function formatClock(time: Date | string): string {
+export function formatTimeOfDay(time: Date | string): string {
   return clock.format(typeof time === 'string' ? new Date(time) : time);
 }
 
 /** @param now null where every time has its date. @returns the time of something in the past, with its date unless that is today's */
-export function formatStamp(time: string, now: Date | null = new Date()): string {
+export function formatPastTime(time: string, now: Date | null = new Date()): string {
   const then = new Date(time);
-  return now !== null && startOfDay(then) === startOfDay(now)
+  return now !== null && getStartOfDay(then) === getStartOfDay(now)
     ? clock.format(then)
     : `${shortDate.format(then)}, ${clock.format(then)}`;
 }
@@ -82,20 +82,20 @@ export function formatDay(date: string): string {
   return day.format(new Date(`${date}T00:00:00Z`));
 }
 
-export function formatMoment(time: string): string {
+export function formatDateAndTime(time: string): string {
   return moment.format(new Date(time));
 }
 
 /** @returns when something will be, as one says it: `today at 18:00`, `on Monday at 01:00`, `on 1 December at 01:00` */
 export function formatFutureTime(time: string, now = new Date()): string {
   const then = new Date(time);
-  const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
+  const days = Math.round((getStartOfDay(then) - getStartOfDay(now)) / DAY_MS);
   const word = days === 0 || days === 1 ? relative.format(days, 'day') : undefined;
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
 }
 
 /** @returns when a window begins anew, as one says it: days, weeks and months end with a day in UTC, so `on 1 December` */
-export function formatReset(time: string, now = new Date()): string {
+export function formatResetTime(time: string, now = new Date()): string {
   const end = new Date(time);
   const isMidnight = end.getTime() % DAY_MS === 0;
   return isMidnight && end.getTime() - now.getTime() > DAY_MS
@@ -106,7 +106,7 @@ export function formatReset(time: string, now = new Date()): string {
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */
 export function formatDayHeading(time: string, now = new Date()): string {
   const then = new Date(time);
-  const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
+  const days = Math.round((getStartOfDay(then) - getStartOfDay(now)) / DAY_MS);
   if (days === 0 || days === -1) return days === 0 ? 'Today' : 'Yesterday';
   if (days > -7) return 'Last 7 days';
   if (days > -30) return 'Last 30 days';
@@ -122,6 +122,6 @@ export function formatTimesInText(text: string): string {
   );
 }
 
-function startOfDay(time: Date): number {
+function getStartOfDay(time: Date): number {
   return Date.UTC(time.getFullYear(), time.getMonth(), time.getDate());
 }

@@ -19,8 +19,8 @@ const BARE_FUNCTIONS = /(?<=[\s(])(?:log|ln|lg|exp|sin|cos|tan|min|max|gcd|det|l
 /** What KaTeX's nodes look like, with the addresses of its fonts: a browser loads those that a formula needs. */
 const STYLESHEET_PATH = '/page/formulas.css';
 
-/** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link renderFormulas} sets them. */
-export const createFormulas = (): MarkedExtension => ({
+/** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link renderFormulasInNodes} sets them. */
+export const createFormulasExtension = (): MarkedExtension => ({
   extensions: [
     {
       name: 'formulaBlock',
@@ -38,7 +38,7 @@ export const createFormulas = (): MarkedExtension => ({
         const [raw] = BLOCK_PATTERN.exec(source) ?? [];
         if (raw !== undefined) return { type: 'formulaBlock', raw };
       },
-      renderer: renderSource,
+      renderer: renderFormulaSource,
     },
     {
       name: 'formula',
@@ -53,12 +53,12 @@ export const createFormulas = (): MarkedExtension => ({
           ? undefined
           : { type: 'formula', raw };
       },
-      renderer: renderSource,
+      renderer: renderFormulaSource,
     },
   ],
 });
 
-function renderSource({ raw }: Tokens.Generic): string {
+function renderFormulaSource({ raw }: Tokens.Generic): string {
   const text = raw.trim();
   const kind = /^(?:\$\$|\\\[)/.test(text) ? 'formula-block' : 'formula';
   return `<span class="${kind}"><code>${escapeHtml(text)}</code></span>`;
@@ -67,10 +67,10 @@ function renderSource({ raw }: Tokens.Generic): string {
 let styled: Promise<void> | undefined;
 
 /** Sets the formulas in the nodes of an answer, which are sanitized. What is no TeX stays as it was written. */
-export function renderFormulas(nodes: ParentNode): void {
+export function renderFormulasInNodes(nodes: ParentNode): void {
   const formulas = [...nodes.querySelectorAll('.formula, .formula-block')];
   if (formulas.length === 0) return;
-  styled ??= loadStyle();
+  styled ??= loadFormulaStyle();
   styled.then(
     () => {
       for (const formula of formulas) renderFormula(formula);
@@ -79,7 +79,7 @@ export function renderFormulas(nodes: ParentNode): void {
   );
 }
 
-function loadStyle(): Promise<void> {
+function loadFormulaStyle(): Promise<void> {
   const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: STYLESHEET_PATH });
   document.head.append(link);
   return new Promise((resolve, reject) => {

@@ -17,7 +17,7 @@ const LANGUAGES = { bash, css, diff, go, java, javascript, json, python, rust, s
 for (const [name, language] of Object.entries(LANGUAGES)) hljs.registerLanguage(name, language);
 
 /** @returns HTML whose only markup is spans with classes; undefined for an unknown language */
-export function highlight(code: string, language: string | undefined): string | undefined {
+export function highlightCode(code: string, language: string | undefined): string | undefined {
   if (language === undefined || !hljs.getLanguage(language)) return undefined;
   return hljs.highlight(code, { language, ignoreIllegals: true }).value;
 }

@@ -9,7 +9,7 @@ export const highlighter = signal<((code: string, language: string | undefined) 
 export async function loadHighlighter(): Promise<void> {
   if (highlighter.peek()) return;
   try {
-    highlighter.value = (await import('./highlight.ts')).highlight;
+    highlighter.value = (await import('./highlight.ts')).highlightCode;
   } catch {
     // The next block of code tries again.
   }

@@ -1,9 +1,9 @@
 import { Marked, type MarkedExtension, type Token } from 'marked';
 import { BoundedLexer } from './bounded-lexer.ts';
-import type { CreateExtension } from './create-extension.ts';
+import type { MarkdownExtensionFactory } from './create-extension.ts';
 import { escapeHtml } from './escape-html.ts';
 import { highlighter } from './highlighter.ts';
-import { getExtensions } from './markdown-extensions.ts';
+import { getLoadedExtensions } from './markdown-extensions.ts';
 
 /** One block of Markdown. A text's HTML must still be sanitized. */
 export type MarkdownBlock =
@@ -20,16 +20,16 @@ const BASE_EXTENSION: MarkedExtension = {
     // A box that nobody can tick is a sign, not a control.
     checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
     code: ({ text, lang }) =>
-      `<pre><code>${highlighter.peek()?.(text, parseLanguage(lang)) ?? escapeHtml(text)}</code></pre>`,
+      `<pre><code>${highlighter.peek()?.(text, parseCodeLanguage(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 };
 
 let textCount = 0;
 
 /** Splits a growing text into its blocks. Only the last of the earlier blocks is parsed again. */
-export class MarkdownBlocks {
+export class MarkdownBlockSplitter {
   readonly #prefix: string;
-  #extensions: readonly CreateExtension[] = [];
+  #extensions: readonly MarkdownExtensionFactory[] = [];
   #marked = new Marked(BASE_EXTENSION);
   #settledBlocks: MarkdownBlock[] = [];
   #settledText = '';
@@ -39,9 +39,9 @@ export class MarkdownBlocks {
     this.#prefix = `note-${textCount}-`;
   }
 
-  split(source: string): MarkdownBlock[] {
+  splitIntoBlocks(source: string): MarkdownBlock[] {
     const text = source.replace(/\r\n?/g, '\n');
-    const extensions = getExtensions(text);
+    const extensions = getLoadedExtensions(text);
     const isOther = extensions.length !== this.#extensions.length;
     if (isOther) this.#marked = new Marked(BASE_EXTENSION, ...extensions.map((make) => make(this.#prefix)));
     this.#extensions = extensions;
@@ -55,7 +55,7 @@ export class MarkdownBlocks {
     const { walkTokens } = defaults;
     // It brings footnotes to the end, if there are any. These need all of the text.
     if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
-    const blocks = tokens.map((token) => this.#toBlock(token));
+    const blocks = tokens.map((token) => this.#createBlock(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');
     const before = tokens.slice(0, Math.max(0, open));
     const raw = before.map((token) => token.raw).join('');
@@ -67,12 +67,12 @@ export class MarkdownBlocks {
     return shown;
   }
 
-  #toBlock(token: Token): MarkdownBlock {
+  #createBlock(token: Token): MarkdownBlock {
     if (token.type !== 'code') return { kind: 'text', html: this.#marked.parser([token]).trim() };
-    return { kind: 'code', code: String(token.text), language: parseLanguage(token.lang) };
+    return { kind: 'code', code: String(token.text), language: parseCodeLanguage(token.lang) };
   }
 }
 
-function parseLanguage(info: string | undefined): string | undefined {
+function parseCodeLanguage(info: string | undefined): string | undefined {
   return info?.trim().split(/\s+/)[0]?.toLowerCase() || undefined;
 }

@@ -2,17 +2,17 @@ import type { TargetedMouseEvent } from 'preact';
 import { memo } from 'preact/compat';
 import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { Code } from './code.tsx';
-import { MarkdownBlocks } from './markdown-blocks.ts';
-import { finishText } from './markdown-extensions.ts';
-import { sanitize } from './sanitize.ts';
-import { observeScrollBox } from './scroll-box.ts';
+import { MarkdownBlockSplitter } from './markdown-blocks.ts';
+import { applyExtensionsToNodes } from './markdown-extensions.ts';
+import { sanitizeHtml } from './sanitize.ts';
+import { keepScrollBoxFocusable } from './scroll-box.ts';
 
 /** Shows the text of a model, which may still grow. */
 export function Markdown({ text }: { text: string }) {
-  const blocks = useMemo(() => new MarkdownBlocks(), []).split(text);
+  const blocks = useMemo(() => new MarkdownBlockSplitter(), []).splitIntoBlocks(text);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it hears of links in it, which the keyboard presses as well.
-    <div class="markdown" onClick={followFootnote}>
+    <div class="markdown" onClick={scrollToFootnote}>
       {blocks.map((block, index) =>
         block.kind === 'code' ? (
           // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
@@ -29,11 +29,11 @@ export function Markdown({ text }: { text: string }) {
 const Prose = memo(({ html }: { html: string }) => {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    const nodes = sanitize(html);
-    finishText(nodes);
+    const nodes = sanitizeHtml(html);
+    applyExtensionsToNodes(nodes);
     const wide = [...nodes.querySelectorAll<HTMLElement>('table, .formula-block')].map(wrapInScrollBox);
     ref.current?.replaceChildren(nodes);
-    const stops = wide.map(observeScrollBox);
+    const stops = wide.map(keepScrollBoxFocusable);
     return () => {
       for (const stop of stops) stop();
     };
@@ -54,7 +54,7 @@ function wrapInScrollBox(wide: HTMLElement): HTMLElement {
 }
 
 /** Goes to a footnote, or back. The address of the page stays: it names the conversation. */
-function followFootnote(event: TargetedMouseEvent<HTMLElement>): void {
+function scrollToFootnote(event: TargetedMouseEvent<HTMLElement>): void {
   const href = (event.target as Element).closest('a')?.getAttribute('href');
   if (!href?.startsWith('#')) return;
   event.preventDefault();

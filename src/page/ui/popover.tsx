@@ -24,7 +24,7 @@ export function Popover({ icon, name, changed = 0, isMenu = false, children }: P
   useEffect(() => {
     const opened = panel.current;
     // It has the window as its frame, so it is told where its button is.
-    const position = () => {
+    const positionPopover = () => {
       const frame = button.current?.getBoundingClientRect();
       if (!opened || !frame) return;
       const width = isMenu ? MENU_WIDTH_PX : WIDTH_PX;
@@ -34,11 +34,11 @@ export function Popover({ icon, name, changed = 0, isMenu = false, children }: P
       opened.style.left = `${Math.max(GAP_PX, Math.min(frame.left, innerWidth - width - GAP_PX))}px`;
       opened.style.width = `${width}px`;
     };
-    opened?.addEventListener('beforetoggle', position);
-    addEventListener('resize', position);
+    opened?.addEventListener('beforetoggle', positionPopover);
+    addEventListener('resize', positionPopover);
     return () => {
-      opened?.removeEventListener('beforetoggle', position);
-      removeEventListener('resize', position);
+      opened?.removeEventListener('beforetoggle', positionPopover);
+      removeEventListener('resize', positionPopover);
     };
   }, [isMenu]);
   return (

@@ -2,16 +2,16 @@
 import { computed, signal } from '@preact/signals';
 
 export const PAGE_PARTS = ['chat', 'classify', 'agents', 'budget', 'wire'] as const;
-export type PagePart = (typeof PAGE_PARTS)[number];
+export type PageSection = (typeof PAGE_PARTS)[number];
 
 const locationHash = signal(location.hash);
 addEventListener('hashchange', () => {
   locationHash.value = location.hash;
 });
 
-const pathSteps = computed(() => locationHash.value.replace(/^#\/?/, '').split('/').map(decodePathStep));
+const pathSteps = computed(() => locationHash.value.replace(/^#\/?/, '').split('/').map(decodePathSegment));
 
-function decodePathStep(step: string): string {
+function decodePathSegment(step: string): string {
   try {
     return decodeURIComponent(step);
   } catch {
@@ -20,7 +20,9 @@ function decodePathStep(step: string): string {
   }
 }
 
-export const currentPart = computed<PagePart>(() => PAGE_PARTS.find((name) => name === pathSteps.value[0]) ?? 'chat');
+export const currentPart = computed<PageSection>(
+  () => PAGE_PARTS.find((name) => name === pathSteps.value[0]) ?? 'chat',
+);
 
 /** The address in the URL, where the page has nothing at it. Parts with addresses of their own judge these themselves. */
 export const unknownAddress = computed(() => {
@@ -42,8 +44,8 @@ export const agentName = computed(() => (currentPart.value === 'agents' ? pathSt
 export const isEditingAgent = computed(() => agentName.value !== undefined && pathSteps.value[2] === 'edit');
 
 const BUDGET_VIEWS = ['overview', 'accounts', 'groups', 'requests', 'refused', 'failed', 'webhooks'] as const;
-export type BudgetView = (typeof BUDGET_VIEWS)[number];
-export const budgetView = computed<BudgetView>(
+export type BudgetViewName = (typeof BUDGET_VIEWS)[number];
+export const budgetView = computed<BudgetViewName>(
   () => BUDGET_VIEWS.find((name) => currentPart.value === 'budget' && name === pathSteps.value[1]) ?? 'overview',
 );
 
@@ -58,7 +60,7 @@ export const budgetName = computed(() =>
  * @param id what is shown there: the steps behind the part in the URL
  * @param replace whether it replaces the current entry of the history
  */
-export function navigate(to: PagePart, id: string | readonly string[] = [], replace = false): void {
+export function navigateToSection(to: PageSection, id: string | readonly string[] = [], replace = false): void {
   const next = `#/${[to, ...[id].flat().map(encodeURIComponent)].join('/')}`;
   if (replace) {
     history.replaceState(null, '', next);

@@ -59,6 +59,6 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
 });
 
 /** @returns the nodes of HTML, reduced to text and its structure */
-export function sanitize(html: string): DocumentFragment {
+export function sanitizeHtml(html: string): DocumentFragment {
   return DOMPurify.sanitize(html, SANITIZE_OPTIONS);
 }

@@ -4,7 +4,7 @@ const sizeObserver = new ResizeObserver((entries) => {
   for (const box of new Set(
     entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)),
   )) {
-    if (box instanceof HTMLElement) updateFocusable(box);
+    if (box instanceof HTMLElement) updateTabIndex(box);
   }
 });
 
@@ -13,7 +13,7 @@ const sizeObserver = new ResizeObserver((entries) => {
  *
  * @returns what ends that
  */
-export function observeScrollBox(box: HTMLElement): () => void {
+export function keepScrollBoxFocusable(box: HTMLElement): () => void {
   const watched = [box, ...box.children];
   // Told by the browser once it has laid them out: to ask before would have it lay out the whole page for each box.
   for (const element of watched) sizeObserver.observe(element);
@@ -22,7 +22,7 @@ export function observeScrollBox(box: HTMLElement): () => void {
   };
 }
 
-function updateFocusable(box: HTMLElement): void {
+function updateTabIndex(box: HTMLElement): void {
   if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
   else box.removeAttribute('tabindex');
 }

@@ -1,6 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { observeScrollBox } from './scroll-box.ts';
+import { keepScrollBoxFocusable } from './scroll-box.ts';
 import { Usd } from './usd.tsx';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
@@ -11,11 +11,11 @@ interface NumberColumn {
 }
 
 /** A column of words that is left out where the window is narrow: its cells have the class `spare`. */
-interface SpareColumn {
+interface HideableTableColumn {
   spare: string;
 }
 
-type TableColumn = string | NumberColumn | SpareColumn;
+type TableColumn = string | NumberColumn | HideableTableColumn;
 
 interface TableProps {
   /** The headings of the columns, in their order. */
@@ -36,7 +36,7 @@ export function Table({ columns, action, label, children }: TableProps) {
         <thead>
           <tr>
             {columns.map((column) => {
-              const { name, classes } = toHeading(column);
+              const { name, classes } = getColumnHeading(column);
               return (
                 <th key={name} scope="col" class={classes}>
                   {name}
@@ -67,7 +67,7 @@ interface TableFrameProps {
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
   // Before it is painted, so that there is no moment at which the keyboard does not reach it.
-  useLayoutEffect(() => (ref.current ? observeScrollBox(ref.current) : undefined), []);
+  useLayoutEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined), []);
   return (
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>
       {children}
@@ -84,7 +84,7 @@ export function UsdCell({ value }: { value: number }) {
   );
 }
 
-function toHeading(column: TableColumn): { name: string; classes: string | undefined } {
+function getColumnHeading(column: TableColumn): { name: string; classes: string | undefined } {
   if (typeof column === 'string') return { name: column, classes: undefined };
   if (!('number' in column)) return { name: column.spare, classes: 'spare' };
   return { name: column.number, classes: column.spare ? 'number spare' : 'number' };

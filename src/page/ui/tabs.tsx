@@ -4,7 +4,7 @@ import { useId } from 'preact/hooks';
 
 interface TabsProps {
   label: string;
-  tabs: readonly { name: string; content(): ComponentChildren }[];
+  tabs: readonly { name: string; renderContent(): ComponentChildren }[];
   /** Which one is shown, where it is kept elsewhere: in the URL. */
   shown?: number;
   /** Is told which one was chosen. */
@@ -16,21 +16,21 @@ export function Tabs({ label, tabs, shown, onChoose }: TabsProps) {
   const own = useSignal(0);
   const id = useId();
   const at = shown ?? own.value;
-  const choose = (index: number) => {
+  const chooseTab = (index: number) => {
     own.value = index;
     onChoose?.(index);
   };
-  const move = (event: KeyboardEvent) => {
+  const moveTabFocus = (event: KeyboardEvent) => {
     const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0;
     if (step === 0) return;
     event.preventDefault();
     const next = (at + step + tabs.length) % tabs.length;
-    choose(next);
+    chooseTab(next);
     document.getElementById(`${id}-${next}`)?.focus();
   };
   return (
     <>
-      <div class="tabs" role="tablist" aria-label={label} onKeyDown={move}>
+      <div class="tabs" role="tablist" aria-label={label} onKeyDown={moveTabFocus}>
         {tabs.map(({ name }, index) => (
           <button
             key={name}
@@ -40,14 +40,14 @@ export function Tabs({ label, tabs, shown, onChoose }: TabsProps) {
             aria-selected={index === at}
             aria-controls={`${id}-panel`}
             tabIndex={index === at ? 0 : -1}
-            onClick={() => choose(index)}
+            onClick={() => chooseTab(index)}
           >
             {name}
           </button>
         ))}
       </div>
       <div id={`${id}-panel`} role="tabpanel" aria-labelledby={`${id}-${at}`}>
-        {tabs[at]?.content()}
+        {tabs[at]?.renderContent()}
       </div>
     </>
   );

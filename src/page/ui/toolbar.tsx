@@ -7,13 +7,13 @@ const KEY_STEPS: Record<string, number> = { ArrowLeft: -1, ArrowUp: -1, ArrowRig
 export function Toolbar({ label, children }: { label: string; children: ComponentChildren }) {
   const ref = useRef<HTMLDivElement>(null);
   const getEnabledButtons = () => [...(ref.current?.querySelectorAll<HTMLButtonElement>('button:enabled') ?? [])];
-  const setTabStop = (stop: HTMLButtonElement | undefined) => {
+  const setTabStopButton = (stop: HTMLButtonElement | undefined) => {
     for (const button of ref.current?.querySelectorAll('button') ?? []) button.tabIndex = button === stop ? 0 : -1;
   };
   // After each change: the button that was the stop may be disabled now, or gone.
   useLayoutEffect(() => {
     const buttons = getEnabledButtons();
-    setTabStop(buttons.find((button) => button === document.activeElement) ?? buttons[0]);
+    setTabStopButton(buttons.find((button) => button === document.activeElement) ?? buttons[0]);
   });
   const onKeyDown = (event: KeyboardEvent) => {
     const step = KEY_STEPS[event.key];
@@ -21,7 +21,7 @@ export function Toolbar({ label, children }: { label: string; children: Componen
     const buttons = getEnabledButtons();
     const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
     const next = buttons[(at + step + buttons.length) % buttons.length];
-    setTabStop(next);
+    setTabStopButton(next);
     next?.focus();
     event.preventDefault();
   };

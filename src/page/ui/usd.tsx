@@ -1,4 +1,4 @@
-import { formatExactUsd, formatPrice, formatUsd } from './format.ts';
+import { formatExactUsd, formatUnitPrice, formatUsd } from './format.ts';
 
 interface UsdProps {
   value: number;
@@ -13,7 +13,7 @@ interface UsdProps {
 
 /** Shows US dollars, shortly; the exact amount is in the tooltip, and is what screen readers say. */
 export function Usd({ value, isSum = false, of, before = '', after = '' }: UsdProps) {
-  const [shown, exact] = [isSum ? formatUsd(value, of) : formatPrice(value), formatExactUsd(value)];
+  const [shown, exact] = [isSum ? formatUsd(value, of) : formatUnitPrice(value), formatExactUsd(value)];
   if (shown === exact) return <>{before + shown + after}</>;
   return (
     <span class="usd" title={exact}>

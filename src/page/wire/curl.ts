@@ -1,4 +1,4 @@
-import type { WireCall } from '../edge/last-calls.ts';
+import type { RecordedCall } from '../edge/last-calls.ts';
 import { indentIfJson } from './shorten.ts';
 
 /** Headers that belong to the call. Others are only of this page. */
@@ -10,7 +10,11 @@ const CALL_HEADERS = ['sluice-simulate', 'last-event-id'];
  * @param origin the URL of the edge
  * @param withToken whether the call needs a credential, which stands there as a variable and never as its value
  */
-export function toCurlCommand({ method, path, headers, body }: WireCall, origin: string, withToken: boolean): string {
+export function createCurlCommand(
+  { method, path, headers, body }: RecordedCall,
+  origin: string,
+  withToken: boolean,
+): string {
   const lines = [`curl -N ${quoteForShell(origin + path)}`];
   if (method !== 'GET' && (method !== 'POST' || body === undefined)) lines.push(`-X ${method}`);
   if (withToken) lines.push('-H "authorization: Bearer $SLUICE_TOKEN"');

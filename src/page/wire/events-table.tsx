@@ -1,12 +1,12 @@
 import type { ContentBlockDeltaEvent } from '@anthropic-ai/sdk/resources/messages';
 import { useSignal } from '@preact/signals';
-import { parse } from '../../client/errors.ts';
-import type { WireCall, WireEvent } from '../edge/last-calls.ts';
+import { parseJsonObject } from '../../client/errors.ts';
+import type { RecordedCall, RecordedEvent } from '../edge/last-calls.ts';
 import { CheckboxChip } from '../ui/form.tsx';
-import { formatCount, formatMs } from '../ui/format.ts';
-import { indentIfJson, shortenImages } from './shorten.ts';
+import { formatCount, formatMilliseconds } from '../ui/format.ts';
+import { indentIfJson, shortenBase64Images } from './shorten.ts';
 
-interface WireRow {
+interface StreamEventRow {
   name: string;
   /** The data of an event, or the joined text of deltas. */
   data: string;
@@ -19,18 +19,18 @@ interface WireRow {
   deltaTarget: string | undefined;
 }
 
-type Delta = ContentBlockDeltaEvent['delta'];
+type ContentDelta = ContentBlockDeltaEvent['delta'];
 
-const rowsCache = new WeakMap<WireCall, { rows: WireRow[]; read: number }>();
+const rowsCache = new WeakMap<RecordedCall, { rows: StreamEventRow[]; read: number }>();
 
 /** Shows the events of a stream over time: deltas as the text that they are, or each by itself. */
-export function EventsTable({ call }: { call: WireCall }) {
+export function EventsTable({ call }: { call: RecordedCall }) {
   const isEach = useSignal(false);
   const { events, headersAt = 0, endedAt } = call;
   const end = endedAt ?? events.at(-1)?.at ?? headersAt;
-  const rows: readonly WireRow[] = isEach.value
+  const rows: readonly StreamEventRow[] = isEach.value
     ? events.map(({ at, name, data }) => ({ name, data, count: 1, firstAt: at, lastAt: at, deltaTarget: undefined }))
-    : getRows(call);
+    : getStreamEventRows(call);
   return (
     <>
       <CheckboxChip name="Show every delta" value={isEach} />
@@ -43,29 +43,29 @@ export function EventsTable({ call }: { call: WireCall }) {
               <th scope="col">Event</th>
               <th scope="col">
                 <span class="apart">
-                  When <span>{formatMs(end)}</span>
+                  When <span>{formatMilliseconds(end)}</span>
                 </span>
               </th>
             </tr>
           </thead>
           <tbody>
             <tr>
-              <td>{formatMs(0)}</td>
+              <td>{formatMilliseconds(0)}</td>
               <td>headers</td>
               <td>
-                <TimeBar from={0} to={headersAt} end={end} />
+                <EventTimeBar from={0} to={headersAt} end={end} />
               </td>
             </tr>
             {rows.map(({ name, data, count, firstAt: from, lastAt: to, deltaTarget: grows }, index) => (
               // biome-ignore lint/suspicious/noArrayIndexKey: events are only ever added at the end.
               <tr key={index}>
-                <td>{formatMs(from)}</td>
+                <td>{formatMilliseconds(from)}</td>
                 <td>
                   <code>{name}</code>
                   {count > 1 && <span class="quiet"> × {formatCount(count)}</span>}
                 </td>
                 <td>
-                  <TimeBar from={from} to={to} end={end} />
+                  <EventTimeBar from={from} to={to} end={end} />
                   {grows === undefined ? <EventData data={data} /> : <p class="typed">{data}</p>}
                 </td>
               </tr>
@@ -80,39 +80,42 @@ export function EventsTable({ call }: { call: WireCall }) {
 /** Shows the data of an event in one line, which opens. */
 function EventData({ data }: { data: string }) {
   const isOpen = useSignal(false);
-  if (!data.startsWith('{')) return <code>{shortenImages(data)}</code>;
+  if (!data.startsWith('{')) return <code>{shortenBase64Images(data)}</code>;
   return (
     <details onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
       <summary class="clipped">
-        <code>{shortenImages(data)}</code>
+        <code>{shortenBase64Images(data)}</code>
       </summary>
-      {isOpen.value && <pre class="typed">{shortenImages(indentIfJson(data))}</pre>}
+      {isOpen.value && <pre class="typed">{shortenBase64Images(indentIfJson(data))}</pre>}
     </details>
   );
 }
 
 /** Draws when something came: a bar from its beginning to its end. Its times stand beside it, or in its title. */
-function TimeBar({ from, to, end }: { from: number; to: number; end: number }) {
-  const percentOf = (ms: number) => `${end === 0 ? 0 : (ms / end) * 100}%`;
+function EventTimeBar({ from, to, end }: { from: number; to: number; end: number }) {
+  const toPercentage = (ms: number) => `${end === 0 ? 0 : (ms / end) * 100}%`;
   return (
-    <div class="when" title={from === to ? formatMs(from) : `${formatMs(from)} to ${formatMs(to)}`}>
-      <span style={{ marginLeft: percentOf(from), width: percentOf(to - from) }} />
+    <div
+      class="when"
+      title={from === to ? formatMilliseconds(from) : `${formatMilliseconds(from)} to ${formatMilliseconds(to)}`}
+    >
+      <span style={{ marginLeft: toPercentage(from), width: toPercentage(to - from) }} />
     </div>
   );
 }
 
 /** @returns the rows of a call; of one that has grown only what is new is read */
-function getRows(call: WireCall): readonly WireRow[] {
+function getStreamEventRows(call: RecordedCall): readonly StreamEventRow[] {
   const before = rowsCache.get(call) ?? { rows: [], read: 0 };
   rowsCache.set(call, before);
-  for (const event of call.events.slice(before.read)) addEvent(before.rows, event);
+  for (const event of call.events.slice(before.read)) addEventToRows(before.rows, event);
   before.read = call.events.length;
   return before.rows;
 }
 
-function addEvent(rows: WireRow[], { at, name, data }: WireEvent): void {
-  const event = name === 'content_block_delta' ? parse<ContentBlockDeltaEvent>(data) : undefined;
-  const piece = event && deltaTextOf(event.delta);
+function addEventToRows(rows: StreamEventRow[], { at, name, data }: RecordedEvent): void {
+  const event = name === 'content_block_delta' ? parseJsonObject<ContentBlockDeltaEvent>(data) : undefined;
+  const piece = event && getDeltaText(event.delta);
   if (!event || piece === undefined) {
     rows.push({ name, data, count: 1, firstAt: at, lastAt: at, deltaTarget: undefined });
     return;
@@ -129,7 +132,7 @@ function addEvent(rows: WireRow[], { at, name, data }: WireEvent): void {
 }
 
 /** @returns the text that a delta adds; undefined for one that is not joined */
-function deltaTextOf(delta: Delta): string | undefined {
+function getDeltaText(delta: ContentDelta): string | undefined {
   switch (delta.type) {
     case 'text_delta':
       return delta.text;

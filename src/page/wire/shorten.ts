@@ -13,7 +13,7 @@ export function indentIfJson(text: string): string {
 }
 
 /** @returns text in which images are replaced by their beginning and their length */
-export function shortenImages(text: string): string {
+export function shortenBase64Images(text: string): string {
   return text.replace(
     LONG_BASE64,
     (data) => `${data.slice(0, SHOWN_CHARACTERS)}… (${data.length.toLocaleString('en')} characters)`,

@@ -1,19 +1,19 @@
 import { useSignal } from '@preact/signals';
-import { useAction } from '../edge/async-action.ts';
+import { useAsyncAction } from '../edge/async-action.ts';
 import { token } from '../edge/client.ts';
-import { askExample } from '../edge/example-question.ts';
-import { callGrowthCount, lastCalls, type WireCall } from '../edge/last-calls.ts';
-import { announce } from '../ui/announcer.tsx';
+import { askExampleQuestion } from '../edge/example-question.ts';
+import { callGrowthCount, lastCalls, type RecordedCall } from '../edge/last-calls.ts';
+import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { Fault } from '../ui/fault.tsx';
+import { FaultMessage } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatClock, formatMs } from '../ui/format.ts';
-import { toCurlCommand } from './curl.ts';
+import { formatMilliseconds, formatTimeOfDay } from '../ui/format.ts';
+import { createCurlCommand } from './curl.ts';
 import { EventsTable } from './events-table.tsx';
-import { indentIfJson, shortenImages } from './shorten.ts';
+import { indentIfJson, shortenBase64Images } from './shorten.ts';
 
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
@@ -31,9 +31,9 @@ export function Wire() {
           <SmallButton
             name="Copy as curl"
             onClick={() => {
-              navigator.clipboard.writeText(toCurlCommand(call, location.origin, token.value !== undefined)).then(
-                () => announce('Copied as curl.'),
-                () => announce('Your browser did not allow copying.'),
+              navigator.clipboard.writeText(createCurlCommand(call, location.origin, token.value !== undefined)).then(
+                () => announceToScreenReader('Copied as curl.'),
+                () => announceToScreenReader('Your browser did not allow copying.'),
               );
             }}
           />
@@ -43,7 +43,7 @@ export function Wire() {
               value={call.number}
               options={all.map(({ number, method, path, startedAt, status }) => [
                 number,
-                `${formatClock(startedAt)} ${method} ${path} ${status ?? ''}`,
+                `${formatTimeOfDay(startedAt)} ${method} ${path} ${status ?? ''}`,
               ])}
               onChoose={(number) => (chosen.value = Number(number))}
             />
@@ -53,8 +53,8 @@ export function Wire() {
       <Facts
         facts={[
           ['Status', call.status ?? call.fault ?? 'running'],
-          ['Headers after', call.headersAt === undefined ? '…' : formatMs(call.headersAt)],
-          ['Ended after', call.endedAt === undefined ? '…' : formatMs(call.endedAt)],
+          ['Headers after', call.headersAt === undefined ? '…' : formatMilliseconds(call.headersAt)],
+          ['Ended after', call.endedAt === undefined ? '…' : formatMilliseconds(call.endedAt)],
           ['Events', call.events.length],
         ]}
       />
@@ -65,7 +65,7 @@ export function Wire() {
         </section>
         <section aria-label="Answer">
           <h2>Answer</h2>
-          <AnswerView call={call} />
+          <RawResponseView call={call} />
         </section>
       </div>
     </div>
@@ -73,20 +73,20 @@ export function Wire() {
 }
 
 function NoCalls() {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   return (
     <div class="page">
       <h1>Wire</h1>
-      <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExample)}>
+      <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExampleQuestion)}>
         What this page asks, in <a href="#/chat">Chat</a> or in Classify, is shown here as it went over the wire: the
         request, and each event with its time.
       </EmptyState>
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
     </div>
   );
 }
 
-function RawRequest({ call: { method, path, body } }: { call: WireCall }) {
+function RawRequest({ call: { method, path, body } }: { call: RecordedCall }) {
   return (
     <>
       <p class="request-line">
@@ -97,13 +97,13 @@ function RawRequest({ call: { method, path, body } }: { call: WireCall }) {
       {body === undefined ? (
         <p class="quiet">No body.</p>
       ) : (
-        <Code code={shortenImages(indentIfJson(body))} language="json" copied={() => body} />
+        <Code code={shortenBase64Images(indentIfJson(body))} language="json" copied={() => body} />
       )}
     </>
   );
 }
 
-function AnswerView({ call }: { call: WireCall }) {
+function RawResponseView({ call }: { call: RecordedCall }) {
   const { events, text, answerHeaders, fault } = call;
   return (
     <>
@@ -112,7 +112,7 @@ function AnswerView({ call }: { call: WireCall }) {
         <Facts class="headers" facts={answerHeaders} />
       </details>
       {fault && <p class="quiet">{fault}</p>}
-      {text !== '' && <Code code={shortenImages(indentIfJson(text))} language="json" copied={() => text} />}
+      {text !== '' && <Code code={shortenBase64Images(indentIfJson(text))} language="json" copied={() => text} />}
       {events.length > 0 && <EventsTable call={call} />}
     </>
   );

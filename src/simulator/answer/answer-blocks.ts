@@ -1,9 +1,9 @@
-import type { Random } from '../random/digest.ts';
+import type { RandomSource } from '../random/digest.ts';
 import type { Json, JsonObject } from '../request/json.ts';
-import { countTokens, splitTokens } from '../text/tokens.ts';
+import { estimateTokenCount, splitTokens } from '../text/tokens.ts';
 
 /** A piece of a block in a stream, with the tokens that it took. */
-export interface Delta {
+export interface AnswerDelta {
   delta: JsonObject;
   tokens: number;
 }
@@ -13,14 +13,14 @@ export interface AnswerBlock {
   start: JsonObject;
   /** The tokens that its start took, where it has all of the block. Default 0. */
   startTokens?: number;
-  deltas: Delta[];
+  deltas: AnswerDelta[];
   final: JsonObject;
 }
 
-export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
+export type EarlyEndReason = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
 /** Signs what is shown of thinking, and how many tokens it took. */
-type SignThinking = (shownText: string, tokens: number) => string;
+type ThinkingSigner = (shownText: string, tokens: number) => string;
 
 /** What a note says that was cut off. */
 const INTERRUPTED_NOTE = 'This part of the response was interrupted before it finished.';
@@ -35,13 +35,13 @@ export class AnswerWriter {
   outputTokens = 0;
   thinkingTokens = 0;
   webSearches = 0;
-  earlyEnd: EarlyEnd | undefined;
+  earlyEnd: EarlyEndReason | undefined;
   readonly #limit: number;
   readonly #stopSequences: readonly string[];
-  readonly #random: Random;
+  readonly #random: RandomSource;
 
   /** @param limit the most tokens that may be written. */
-  constructor(limit: number, stopSequences: readonly string[], random: Random) {
+  constructor(limit: number, stopSequences: readonly string[], random: RandomSource) {
     this.#limit = limit;
     this.#stopSequences = stopSequences;
     this.#random = random;
@@ -58,7 +58,7 @@ export class AnswerWriter {
    * @param takesTime whether what is not shown takes its time, too
    * @param sign makes the signature of what is shown, and of its tokens
    */
-  writeThinking(summary: string, amount: number, takesTime: boolean, sign: SignThinking): void {
+  writeThinking(summary: string, amount: number, takesTime: boolean, sign: ThinkingSigner): void {
     if (this.earlyEnd !== undefined) return;
     const tokens = Math.min(amount, this.remainingTokens);
     if (tokens < amount) this.earlyEnd = { reason: 'limit' };
@@ -69,7 +69,7 @@ export class AnswerWriter {
   }
 
   /** Writes as thinking what is said between calls of tools. */
-  writeNote(writeText: string, isShown: boolean, sign: SignThinking): void {
+  writeThinkingNote(writeText: string, isShown: boolean, sign: ThinkingSigner): void {
     if (this.earlyEnd !== undefined) return;
     const tokens = this.#splitWithinLimit(writeText);
     const isWhole = this.earlyEnd === undefined;
@@ -83,7 +83,7 @@ export class AnswerWriter {
     );
   }
 
-  #writeThinkingBlock(pieces: string[], shown: string, tokens: number, unseen: number, sign: SignThinking): void {
+  #writeThinkingBlock(pieces: string[], shown: string, tokens: number, unseen: number, sign: ThinkingSigner): void {
     this.thinkingTokens += tokens;
     const signature = sign(shown, tokens);
     const deltas = this.#divideIntoDeltas(pieces, (thinking) => ({ type: 'thinking_delta', thinking }));
@@ -100,9 +100,9 @@ export class AnswerWriter {
     this.blocks.push({ start: block, deltas: [], final: block });
   }
 
-  text(text: string, citations: JsonObject[] = []): void {
+  writeTextBlock(text: string, citations: JsonObject[] = []): void {
     if (this.earlyEnd !== undefined) return;
-    const stop = this.#findEarliestStop(text);
+    const stop = this.#findEarliestStopSequence(text);
     const tokens = this.#splitWithinLimit(stop === undefined ? text : text.slice(0, stop.at));
     if (this.earlyEnd === undefined && stop !== undefined)
       this.earlyEnd = { reason: 'stop_sequence', sequence: stop.sequence };
@@ -126,17 +126,17 @@ export class AnswerWriter {
     input: Json,
     server?: string,
   ): void {
-    const forName = countTokens(name);
+    const forName = estimateTokenCount(name);
     if (this.earlyEnd !== undefined || this.remainingTokens < forName) {
       this.earlyEnd ??= { reason: 'limit' };
       return;
     }
     this.outputTokens += forName;
     const json = JSON.stringify(input);
-    const deltaOf = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
+    const createInputDelta = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
     const deltas = [
-      { delta: deltaOf(''), tokens: forName },
-      ...this.#divideIntoDeltas(this.#splitWithinLimit(json), deltaOf),
+      { delta: createInputDelta(''), tokens: forName },
+      ...this.#divideIntoDeltas(this.#splitWithinLimit(json), createInputDelta),
     ];
     const caller = server === undefined ? { caller: DIRECT_CALLER } : { server_name: server };
     const start = { type, id, name, input: {}, ...caller };
@@ -172,8 +172,8 @@ export class AnswerWriter {
   }
 
   /** Divides tokens into deltas of one to five. */
-  #divideIntoDeltas(tokens: string[], deltaOf: (text: string) => JsonObject): Delta[] {
-    const deltas: Delta[] = [];
+  #divideIntoDeltas(tokens: string[], deltaOf: (text: string) => JsonObject): AnswerDelta[] {
+    const deltas: AnswerDelta[] = [];
     for (let at = 0; at < tokens.length; ) {
       const some = tokens.slice(at, at + 1 + Math.floor(this.#random() * 5));
       deltas.push({ delta: deltaOf(some.join('')), tokens: some.length });
@@ -182,7 +182,7 @@ export class AnswerWriter {
     return deltas;
   }
 
-  #findEarliestStop(text: string): { at: number; sequence: string } | undefined {
+  #findEarliestStopSequence(text: string): { at: number; sequence: string } | undefined {
     return this.#stopSequences
       .map((sequence) => ({ at: text.indexOf(sequence), sequence }))
       .filter(({ at }) => at !== -1)

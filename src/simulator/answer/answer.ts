@@ -1,18 +1,18 @@
 import {
   computeDigest,
-  createIdentifier,
+  createApiIdentifier,
   createRandom,
   type Digest,
   digestToHex,
-  type Random,
+  type RandomSource,
 } from '../random/digest.ts';
-import { markOf, sealThinking, type ThinkingBinding } from '../random/signatures.ts';
-import { textOf } from '../request/content-blocks.ts';
+import { getSignatureMark, signThinking, type ThinkingBinding } from '../random/signatures.ts';
+import { getBlockText } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
-import { nameOf } from '../request/tool-definitions.ts';
+import { getToolName } from '../request/tool-definitions.ts';
 import { createSchemaValue } from '../schema/schema-values.ts';
-import { contentWordsOf, shortenToLine } from '../text/words.ts';
+import { listContentWords, shortenToSingleLine } from '../text/words.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
 import { findQuotation } from './citations.ts';
 import { chooseMcpTool, type McpTool } from './mcp-calls.ts';
@@ -20,7 +20,13 @@ import { extractPromptContents, type PromptContents } from './prompt-contents.ts
 import { composeAnswerText, composeThinkingText } from './prose.ts';
 import { composeSummary } from './summary-text.ts';
 import { decideThinkingTokens } from './thinking-amount.ts';
-import { createToolCalls, createToolInput, findSharedWord, shouldSearchWeb, type ToolCall } from './tool-calls.ts';
+import {
+  createToolCalls,
+  createToolInput,
+  findWordSharedWithTool,
+  shouldSearchWeb,
+  type ToolCall,
+} from './tool-calls.ts';
 
 export const FORCIBLE_STOP_REASONS = [
   'refusal',
@@ -33,7 +39,7 @@ export const FORCIBLE_STOP_REASONS = [
 export type StopReason = (typeof FORCIBLE_STOP_REASONS)[number] | 'stop_sequence' | 'tool_use' | 'compaction';
 
 /** An answer, before it becomes JSON or events. */
-export interface Answer {
+export interface ComposedAnswer {
   blocks: AnswerBlock[];
   stopReason: StopReason;
   stopSequence: string | null;
@@ -44,7 +50,7 @@ export interface Answer {
 }
 
 /** What an answer depends on, besides the request. */
-export interface AnswerConditions {
+export interface AnswerGenerationOptions {
   remainingWindow: number;
   /** The seed of signatures and simulated pages. */
   seed: Digest;
@@ -71,23 +77,23 @@ export const REDACTED_THINKING_TRIGGER =
 
 export const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
-export function containsTrigger({ messages }: MessageRequest, trigger: string): boolean {
-  return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(trigger)));
+export function containsTriggerText({ messages }: MessageRequest, trigger: string): boolean {
+  return messages.some(({ blocks }) => blocks.some((block) => getBlockText(block).includes(trigger)));
 }
 
 /** How a message begins that asks for a summary of all that was said. */
 const SUMMARY_REQUEST = /^summarize this conversation\b/i;
 
-class Composer {
+class AnswerComposer {
   readonly #request: MessageRequest;
-  readonly #conditions: AnswerConditions;
+  readonly #conditions: AnswerGenerationOptions;
   readonly #contents: PromptContents;
-  readonly #random: Random;
+  readonly #random: RandomSource;
   readonly #writer: AnswerWriter;
   #binding: ThinkingBinding;
   #ids = 0;
 
-  constructor(request: MessageRequest, conditions: AnswerConditions) {
+  constructor(request: MessageRequest, conditions: AnswerGenerationOptions) {
     this.#request = request;
     this.#conditions = conditions;
     this.#binding = request.binding;
@@ -97,37 +103,38 @@ class Composer {
     this.#writer = new AnswerWriter(limit, request.stopSequences, this.#random);
   }
 
-  compose(): Answer {
+  buildAnswer(): ComposedAnswer {
     const { stopReason, text } = this.#conditions;
-    if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
-    if (containsTrigger(this.#request, REFUSAL_TRIGGER) && !this.#conditions.isFallback) return this.#answer('refusal');
+    if (this.#request.maxTokens === 0) return this.#finishAnswer('max_tokens');
+    if (containsTriggerText(this.#request, REFUSAL_TRIGGER) && !this.#conditions.isFallback)
+      return this.#finishAnswer('refusal');
     if (text !== undefined) {
-      this.#writer.text(text);
-      return this.#answer(stopReason);
+      this.#writer.writeTextBlock(text);
+      return this.#finishAnswer(stopReason);
     }
-    if (stopReason !== undefined) return this.#composeStoppedFor(stopReason);
-    if (SUMMARY_REQUEST.test(this.#contents.text)) return this.#summarize();
+    if (stopReason !== undefined) return this.#composeAnswerWithStopReason(stopReason);
+    if (SUMMARY_REQUEST.test(this.#contents.text)) return this.#composeSummaryAnswer();
     const isPaused = this.#contents.findOpenServerTools.length > 0;
     const calls = isPaused ? [] : createToolCalls(this.#request, this.#contents, this.#random);
     const served = isPaused || calls.length > 0 ? undefined : chooseMcpTool(this.#request, this.#contents);
-    this.#think(calls);
-    if (isPaused) this.#resumePausedTurn();
+    this.#writeThinking(calls);
+    if (isPaused) this.#resumePausedWebSearches();
     else if (calls.length > 0) this.#writeToolCalls(calls);
-    else if (served !== undefined) this.#callServer(served);
-    else if (shouldSearchWeb(this.#request, this.#contents)) this.#searchWeb();
-    else this.#writeProse();
-    return this.#answer(undefined);
+    else if (served !== undefined) this.#simulateMcpCall(served);
+    else if (shouldSearchWeb(this.#request, this.#contents)) this.#simulateWebSearch();
+    else this.#writeAnswerText();
+    return this.#finishAnswer(undefined);
   }
 
   /** Writes the same as a compaction would say. */
-  #summarize(): Answer {
-    this.#think([]);
+  #composeSummaryAnswer(): ComposedAnswer {
+    this.#writeThinking([]);
     const mostTokens = Math.max(1, this.#writer.remainingTokens);
-    this.#writer.text(composeSummary(this.#request.messages.slice(0, -1), mostTokens));
-    return this.#answer(undefined);
+    this.#writer.writeTextBlock(composeSummary(this.#request.messages.slice(0, -1), mostTokens));
+    return this.#finishAnswer(undefined);
   }
 
-  #answer(forced: StopReason | undefined): Answer {
+  #finishAnswer(forced: StopReason | undefined): ComposedAnswer {
     const { blocks, earlyEnd: end, outputTokens, thinkingTokens, webSearches } = this.#writer;
     const stopReason = forced ?? this.#decideStopReason();
     return {
@@ -151,22 +158,22 @@ class Composer {
     return blocks.some(({ final }) => final.type === 'tool_use') ? 'tool_use' : 'end_turn';
   }
 
-  #newId(prefix: string): string {
+  #createNextId(prefix: string): string {
     this.#ids++;
-    return createIdentifier(prefix, computeDigest(String(this.#ids), this.#conditions.nonce));
+    return createApiIdentifier(prefix, computeDigest(String(this.#ids), this.#conditions.nonce));
   }
 
   /** Writes an answer that ends where a stop reason ends it: in a server tool's work, or in the middle of the text. */
-  #composeStoppedFor(reason: StopReason): Answer {
+  #composeAnswerWithStopReason(reason: StopReason): ComposedAnswer {
     if (reason === 'pause_turn' && shouldSearchWeb(this.#request, this.#contents)) {
-      this.#writer.writeToolUse('server_tool_use', this.#newId('srvtoolu_'), 'web_search', {
-        query: toSearchQuery(this.#contents.text),
+      this.#writer.writeToolUse('server_tool_use', this.#createNextId('srvtoolu_'), 'web_search', {
+        query: createSearchQuery(this.#contents.text),
       });
-      return this.#answer(reason);
+      return this.#finishAnswer(reason);
     }
-    this.#think([]);
-    const text = this.#composeProse();
-    this.#writer.text(
+    this.#writeThinking([]);
+    const text = this.#composeAnswerText();
+    this.#writer.writeTextBlock(
       reason === 'end_turn'
         ? text
         : text
@@ -174,14 +181,14 @@ class Composer {
             .toWellFormed()
             .trimEnd(),
     );
-    return this.#answer(reason);
+    return this.#finishAnswer(reason);
   }
 
-  #think(calls: ToolCall[]): void {
+  #writeThinking(calls: ToolCall[]): void {
     const { thinking, effort, tools } = this.#request;
     if (thinking.type === 'disabled') return;
-    if (containsTrigger(this.#request, REDACTED_THINKING_TRIGGER)) {
-      this.#writer.writeRedactedThinking(this.#seal('redacted', this.#contents.text, 12), 12);
+    if (containsTriggerText(this.#request, REDACTED_THINKING_TRIGGER)) {
+      this.#writer.writeRedactedThinking(this.#signThinkingBlock('redacted', this.#contents.text, 12), 12);
       return;
     }
     const amount = this.#conditions.thinking ?? decideThinkingTokens(this.#request, this.#contents.text);
@@ -191,115 +198,121 @@ class Composer {
     const plan = calls.length > 0 ? `What fits is a call of ${names}.` : unused;
     const text = thinking.display === 'omitted' ? '' : composeThinkingText(this.#contents, plan, effort);
     this.#writer.writeThinking(text, amount, this.#conditions.thinking !== undefined, (shown, tokens) =>
-      this.#seal('thinking', shown, tokens),
+      this.#signThinkingBlock('thinking', shown, tokens),
     );
   }
 
-  #seal(kind: 'thinking' | 'redacted', subject: string, tokens: number): string {
-    const sealed = sealThinking(kind, subject, this.#binding, this.#conditions.seed, tokens);
-    this.#binding = { ...this.#binding, previous: markOf(sealed), place: this.#binding.place + 1 };
+  #signThinkingBlock(kind: 'thinking' | 'redacted', subject: string, tokens: number): string {
+    const sealed = signThinking(kind, subject, this.#binding, this.#conditions.seed, tokens);
+    this.#binding = { ...this.#binding, previous: getSignatureMark(sealed), place: this.#binding.place + 1 };
     return sealed;
   }
 
   #writeToolCalls(calls: ToolCall[]): void {
-    if (this.#request.toolChoice.type === 'auto') this.#announce(calls);
-    for (const { name, input } of calls) this.#writer.writeToolUse('tool_use', this.#newId('toolu_'), name, input);
+    if (this.#request.toolChoice.type === 'auto') this.#announceToolCalls(calls);
+    for (const { name, input } of calls)
+      this.#writer.writeToolUse('tool_use', this.#createNextId('toolu_'), name, input);
   }
 
   /** Says what is called: in thinking, where that is how a model speaks between calls. */
-  #announce(calls: ToolCall[]): void {
+  #announceToolCalls(calls: ToolCall[]): void {
     const { thinking, model } = this.#request;
     const text = this.#composeAnnouncement(calls);
     const isNote = model.thinks_aloud && (thinking.type !== 'disabled' || thinking.between_tools);
     if (!isNote) {
-      this.#writer.text(text);
+      this.#writer.writeTextBlock(text);
       return;
     }
     const isShown = thinking.type === 'disabled' || thinking.display !== 'omitted';
-    this.#writer.writeNote(text, isShown, (shown, tokens) => this.#seal('thinking', shown, tokens));
+    this.#writer.writeThinkingNote(text, isShown, (shown, tokens) =>
+      this.#signThinkingBlock('thinking', shown, tokens),
+    );
   }
 
   #composeAnnouncement(calls: ToolCall[]): string {
     const reasons = calls.map(({ name }) => {
-      const tool = this.#request.tools.find((entry) => nameOf(entry) === name);
-      const word = tool === undefined ? undefined : findSharedWord(tool, this.#contents.text);
+      const tool = this.#request.tools.find((entry) => getToolName(entry) === name);
+      const word = tool === undefined ? undefined : findWordSharedWithTool(tool, this.#contents.text);
       return word === undefined ? name : `${name} (you wrote “${word}”)`;
     });
     return `This is Sluice’s built-in simulator, not Claude. It calls ${reasons.join(' and ')}.`;
   }
 
   /** Pretends to call a tool of an MCP server. */
-  #callServer({ server, tool }: McpTool): void {
-    const name = nameOf(tool);
+  #simulateMcpCall({ server, tool }: McpTool): void {
+    const name = getToolName(tool);
     const input = createToolInput(tool, this.#contents, this.#random);
-    const id = this.#newId('mcptoolu_');
-    this.#writer.text(
+    const id = this.#createNextId('mcptoolu_');
+    this.#writer.writeTextBlock(
       `This is Sluice’s built-in simulator, not Claude. It pretends to call ${name} of the MCP server ${server}.`,
     );
     this.#writer.writeToolUse('mcp_tool_use', id, name, input, server);
     const content = [{ type: 'text', text: `${name} was called (simulated).` }];
     this.#writer.writeServerToolResult({ type: 'mcp_tool_result', tool_use_id: id, is_error: false, content });
-    this.#writer.text(`No server was asked. ${name} would have got ${JSON.stringify(input)}.`);
+    this.#writer.writeTextBlock(`No server was asked. ${name} would have got ${JSON.stringify(input)}.`);
   }
 
-  #searchWeb(): void {
-    const query = toSearchQuery(this.#contents.text);
-    const id = this.#newId('srvtoolu_');
-    this.#writer.text('This is Sluice’s built-in simulator, not Claude. It pretends to search the web.');
+  #simulateWebSearch(): void {
+    const query = createSearchQuery(this.#contents.text);
+    const id = this.#createNextId('srvtoolu_');
+    this.#writer.writeTextBlock('This is Sluice’s built-in simulator, not Claude. It pretends to search the web.');
     this.#writer.writeToolUse('server_tool_use', id, 'web_search', { query });
     this.#writeSearchResults(id, query);
   }
 
-  #resumePausedTurn(): void {
+  #resumePausedWebSearches(): void {
     for (const block of this.#contents.findOpenServerTools) {
-      this.#writeSearchResults(String(block.id), toSearchQuery(this.#contents.text));
+      this.#writeSearchResults(String(block.id), createSearchQuery(this.#contents.text));
     }
   }
 
   #writeSearchResults(id: string, query: string): void {
     const { seed } = this.#conditions;
-    const results = inventSearchResults(query, seed);
+    const results = generateSearchResults(query, seed);
     this.#writer.writeWebSearchResult(id, results);
-    this.#writer.text(`For “${query}” it found ${results.length} pages, none of which exists: `);
-    for (const result of results.slice(0, 1)) this.#writer.text(`${result.title}.`, [citationOf(result, seed)]);
+    this.#writer.writeTextBlock(`For “${query}” it found ${results.length} pages, none of which exists: `);
+    for (const result of results.slice(0, 1))
+      this.#writer.writeTextBlock(`${result.title}.`, [createSearchCitation(result, seed)]);
   }
 
-  #composeProse(): string {
+  #composeAnswerText(): string {
     const { tools } = this.#request;
     return composeAnswerText(this.#contents, tools.length, Math.max(1, this.#writer.remainingTokens), this.#random);
   }
 
-  #writeProse(): void {
+  #writeAnswerText(): void {
     const { outputSchema } = this.#request;
     if (outputSchema !== undefined) {
       const { text, system } = this.#contents;
       const value = createSchemaValue(outputSchema, { text, descriptions: system, random: this.#random });
-      this.#writer.text(JSON.stringify(value));
+      this.#writer.writeTextBlock(JSON.stringify(value));
       return;
     }
     const quotation = findQuotation(this.#request.messages, this.#contents.text);
     if (quotation === undefined) {
-      this.#writer.text(this.#composeProse());
+      this.#writer.writeTextBlock(this.#composeAnswerText());
       return;
     }
-    this.#writer.text('This is Sluice’s built-in simulator, not Claude. The closest words of the documents are: ');
-    this.#writer.text(quotation.text, [quotation.citation]);
+    this.#writer.writeTextBlock(
+      'This is Sluice’s built-in simulator, not Claude. The closest words of the documents are: ',
+    );
+    this.#writer.writeTextBlock(quotation.text, [quotation.citation]);
   }
 }
 
 /** Writes the answer to a request. Equal requests and conditions give equal answers; only ids depend on the nonce. */
-export function composeAnswer(request: MessageRequest, conditions: AnswerConditions): Answer {
-  return new Composer(request, conditions).compose();
+export function composeAnswer(request: MessageRequest, conditions: AnswerGenerationOptions): ComposedAnswer {
+  return new AnswerComposer(request, conditions).buildAnswer();
 }
 
 /** @returns the query for a search about the question */
-function toSearchQuery(text: string): string {
-  const words = contentWordsOf(text).filter((word) => !/^(search|latest|online|please|find)$/.test(word));
-  return words.slice(0, 8).join(' ') || shortenToLine(text, 60) || 'sluice';
+function createSearchQuery(text: string): string {
+  const words = listContentWords(text).filter((word) => !/^(search|latest|online|please|find)$/.test(word));
+  return words.slice(0, 8).join(' ') || shortenToSingleLine(text, 60) || 'sluice';
 }
 
 /** Invents pages about a query, in the form of the API's search results. */
-function inventSearchResults(query: string, seed: Digest): JsonObject[] {
+function generateSearchResults(query: string, seed: Digest): JsonObject[] {
   const slug = query.replace(/[^\p{L}\p{N}]+/gu, '-').slice(0, 60);
   return ['An overview', 'Questions and answers'].map((title, index) => ({
     type: 'web_search_result',
@@ -311,7 +324,7 @@ function inventSearchResults(query: string, seed: Digest): JsonObject[] {
 }
 
 /** @returns the citation of an invented page */
-function citationOf(result: JsonObject, seed: Digest): JsonObject {
+function createSearchCitation(result: JsonObject, seed: Digest): JsonObject {
   const title = String(result.title);
   return {
     type: 'web_search_result_location',

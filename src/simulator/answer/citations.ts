@@ -1,7 +1,7 @@
-import { isObject, type Json, type JsonObject } from '../request/json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../request/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
 import { splitSentences } from '../text/sentences.ts';
-import { contentStemsOf } from '../text/words.ts';
+import { listContentStems } from '../text/words.ts';
 
 /** A part of a source, and its citation in the API's form. */
 export interface Quotation {
@@ -18,11 +18,11 @@ const PDF_PLACEHOLDER = 'The simulator counts the pages of a PDF, and does not r
  * @returns undefined if no source of the request has citations enabled
  */
 export function findQuotation(messages: readonly RequestMessage[], question: string): Quotation | undefined {
-  const stems = contentStemsOf(question);
+  const stems = listContentStems(question);
   let best: Quotation | undefined;
   let most = -1;
-  for (const quotation of listQuotations(messages)) {
-    const shared = [...contentStemsOf(quotation.text)].filter((word) => stems.has(word)).length;
+  for (const quotation of generateQuotations(messages)) {
+    const shared = [...listContentStems(quotation.text)].filter((word) => stems.has(word)).length;
     if (shared <= most) continue;
     best = quotation;
     most = shared;
@@ -30,31 +30,31 @@ export function findQuotation(messages: readonly RequestMessage[], question: str
   return best;
 }
 
-function* listQuotations(messages: readonly RequestMessage[]): Generator<Quotation> {
+function* generateQuotations(messages: readonly RequestMessage[]): Generator<Quotation> {
   let documents = 0;
   let searchResults = 0;
-  for (const block of messages.flatMap(({ blocks }) => blocks.flatMap(expandToolResult))) {
+  for (const block of messages.flatMap(({ blocks }) => blocks.flatMap(unwrapToolResult))) {
     if (block.type === 'document') {
-      if (isCited(block)) yield* quotationsOfDocument(block, documents);
+      if (hasCitationsEnabled(block)) yield* generateDocumentQuotations(block, documents);
       documents += 1;
     } else if (block.type === 'search_result') {
-      if (isCited(block)) yield* quotationsOfSearchResult(block, searchResults);
+      if (hasCitationsEnabled(block)) yield* generateSearchResultQuotations(block, searchResults);
       searchResults += 1;
     }
   }
 }
 
 /** @returns a block, or the blocks of a tool's result */
-function expandToolResult(block: JsonObject): JsonObject[] {
-  return block.type === 'tool_result' && Array.isArray(block.content) ? block.content.filter(isObject) : [block];
+function unwrapToolResult(block: JsonObject): JsonObject[] {
+  return block.type === 'tool_result' && Array.isArray(block.content) ? block.content.filter(isJsonObject) : [block];
 }
 
-function isCited({ citations }: JsonObject): boolean {
-  return isObject(citations) && citations.enabled === true;
+function hasCitationsEnabled({ citations }: JsonObject): boolean {
+  return isJsonObject(citations) && citations.enabled === true;
 }
 
-function* quotationsOfDocument({ source, title = null }: JsonObject, index: number): Generator<Quotation> {
-  if (!isObject(source)) return;
+function* generateDocumentQuotations({ source, title = null }: JsonObject, index: number): Generator<Quotation> {
+  if (!isJsonObject(source)) return;
   const about = { document_index: index, document_title: title, file_id: null };
   if (source.type === 'text' && typeof source.data === 'string') {
     let from = 0;
@@ -65,7 +65,7 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
       yield { text, citation: { type: 'char_location', cited_text: text, ...about, ...place } };
     }
   } else if (source.type === 'content') {
-    for (const [at, text] of blockTextsOf(source.content).entries()) {
+    for (const [at, text] of listBlockTexts(source.content).entries()) {
       const place = { start_block_index: at, end_block_index: at + 1 };
       yield { text, citation: { type: 'content_block_location', cited_text: text, ...about, ...place } };
     }
@@ -78,8 +78,11 @@ function* quotationsOfDocument({ source, title = null }: JsonObject, index: numb
   }
 }
 
-function* quotationsOfSearchResult({ source, title = null, content }: JsonObject, index: number): Generator<Quotation> {
-  for (const [at, text] of blockTextsOf(content).entries()) {
+function* generateSearchResultQuotations(
+  { source, title = null, content }: JsonObject,
+  index: number,
+): Generator<Quotation> {
+  for (const [at, text] of listBlockTexts(content).entries()) {
     const place = { search_result_index: index, start_block_index: at, end_block_index: at + 1 };
     const about = { source: source ?? null, title };
     yield { text, citation: { type: 'search_result_location', cited_text: text, ...about, ...place } };
@@ -87,8 +90,8 @@ function* quotationsOfSearchResult({ source, title = null, content }: JsonObject
 }
 
 /** @returns the texts of a content, by the index of their blocks; an image has an empty one */
-function blockTextsOf(content: Json | undefined): string[] {
+function listBlockTexts(content: Json | undefined): string[] {
   if (typeof content === 'string') return [content];
   if (!Array.isArray(content)) return [];
-  return content.map((block) => (isObject(block) && typeof block.text === 'string' ? block.text : ''));
+  return content.map((block) => (isJsonObject(block) && typeof block.text === 'string' ? block.text : ''));
 }

@@ -1,12 +1,12 @@
-import { sealSummary } from '../random/signatures.ts';
-import { sortedJson } from '../request/compaction-blocks.ts';
+import { signSummary } from '../random/signatures.ts';
+import { stringifyWithSortedKeys } from '../request/compaction-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
-import type { Compaction, MessageRequest } from '../request/message-request.ts';
-import { countTokens } from '../text/tokens.ts';
+import type { CompactionRequest, MessageRequest } from '../request/message-request.ts';
+import { estimateTokenCount } from '../text/tokens.ts';
 import {
-  type Answer,
-  type AnswerConditions,
-  containsTrigger,
+  type AnswerGenerationOptions,
+  type ComposedAnswer,
+  containsTriggerText,
   REFUSAL_DETAILS,
   REFUSAL_TRIGGER,
   type StopReason,
@@ -22,24 +22,28 @@ const SUMMARIZATION_PROMPT =
 const TOKENS_AROUND_PROMPT = 4;
 
 /** Counts the tokens of the prompt that the API puts behind a conversation that it summarizes. */
-export function countSummarizationTokens({ instructions = SUMMARIZATION_PROMPT }: Compaction): number {
-  return countTokens(instructions) + TOKENS_AROUND_PROMPT;
+export function countSummarizationPromptTokens({ instructions = SUMMARIZATION_PROMPT }: CompactionRequest): number {
+  return estimateTokenCount(instructions) + TOKENS_AROUND_PROMPT;
 }
 
 /**
  * Writes the answer to a request that asks for a summary: one signed block, or nothing where the summary could not be written.
  * What it says is `summaryText`'s. The same conversation always gets the same.
  */
-export function composeCompaction(
+export function composeCompactionAnswer(
   request: MessageRequest,
-  compaction: Compaction,
-  conditions: AnswerConditions,
-): Answer {
+  compaction: CompactionRequest,
+  conditions: AnswerGenerationOptions,
+): ComposedAnswer {
   const { remainingWindow: windowLeft, text, stopReason, compaction: form } = conditions;
   // It is billed, and not shown.
   const thinkingTokens = conditions.thinking ?? decideThinkingTokens(request, extractPromptContents(request).text);
   const limit = Math.min(request.maxTokens, windowLeft);
-  const createAnswer = (reason: StopReason, outputTokens: number, blocks: AnswerBlock[] = []): Answer => ({
+  const createCompactionAnswer = (
+    reason: StopReason,
+    outputTokens: number,
+    blocks: AnswerBlock[] = [],
+  ): ComposedAnswer => ({
     blocks,
     stopReason: reason,
     stopSequence: null,
@@ -48,31 +52,32 @@ export function composeCompaction(
     thinkingTokens: 0,
     webSearches: 0,
   });
-  if (windowLeft <= 0) return createAnswer('model_context_window_exceeded', 0);
-  if (containsTrigger(request, REFUSAL_TRIGGER)) return createAnswer('refusal', 0);
+  if (windowLeft <= 0) return createCompactionAnswer('model_context_window_exceeded', 0);
+  if (containsTriggerText(request, REFUSAL_TRIGGER)) return createCompactionAnswer('refusal', 0);
   const content = text ?? composeSummary(request.messages, limit - thinkingTokens);
-  const tokens = thinkingTokens + countTokens(content);
+  const tokens = thinkingTokens + estimateTokenCount(content);
   if (tokens > limit) {
-    return createAnswer(
+    return createCompactionAnswer(
       windowLeft < request.maxTokens ? 'model_context_window_exceeded' : 'max_tokens',
       Math.max(0, limit),
     );
   }
   // A forced end comes in the middle.
-  if (stopReason !== undefined) return createAnswer(stopReason, Math.ceil(tokens / 2));
-  if (content === '') return createAnswer('end_turn', tokens);
-  const block = form === 'null' ? { ...EMPTY_COMPACTION_BLOCK } : createSignedBlock(content, compaction, conditions);
-  return createAnswer('compaction', tokens, [createSummaryBlock(block, tokens, form === 'delta')]);
+  if (stopReason !== undefined) return createCompactionAnswer(stopReason, Math.ceil(tokens / 2));
+  if (content === '') return createCompactionAnswer('end_turn', tokens);
+  const block =
+    form === 'null' ? { ...EMPTY_COMPACTION_BLOCK } : createSignedSummaryBlock(content, compaction, conditions);
+  return createCompactionAnswer('compaction', tokens, [createSummaryAnswerBlock(block, tokens, form === 'delta')]);
 }
 
 const EMPTY_COMPACTION_BLOCK = { type: 'compaction', content: null, encrypted_content: null };
 
-function createSignedBlock(
+function createSignedSummaryBlock(
   content: string,
-  { prefixes, toolChanges }: Compaction,
-  { seed }: AnswerConditions,
+  { prefixes, toolChanges }: CompactionRequest,
+  { seed }: AnswerGenerationOptions,
 ): JsonObject {
-  const signature = sealSummary({ content, changes: sortedJson(toolChanges) }, prefixes, seed);
+  const signature = signSummary({ content, changes: stringifyWithSortedKeys(toolChanges) }, prefixes, seed);
   return { ...EMPTY_COMPACTION_BLOCK, content, signature, tool_changes: toolChanges };
 }
 
@@ -80,7 +85,7 @@ function createSignedBlock(
  * @param isDelta whether the text comes in a delta, as it does where the API summarizes by itself. A delta has no place for the
  *   signature, so that is in the block's start
  */
-function createSummaryBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
+function createSummaryAnswerBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
   if (!isDelta) return { start: block, startTokens: tokens, deltas: [], final: block };
   const { content = null, encrypted_content = null } = block;
   const delta = { type: 'compaction_delta', content, encrypted_content };

@@ -1,16 +1,16 @@
-import { listPromptBlocks, sumPromptTokens } from '../prompt/prompt-blocks.ts';
-import { type CachePlan, type PromptCache, placeBreakpoints } from '../prompt/prompt-cache.ts';
-import { computeDigest, createIdentifier, type Digest } from '../random/digest.ts';
-import { invalidRequestError } from '../request/errors.ts';
+import { createPromptBlocks, sumPromptTokens } from '../prompt/prompt-blocks.ts';
+import { type CachePlan, type PromptCache, placeAutomaticBreakpoint } from '../prompt/prompt-cache.ts';
+import { computeDigest, createApiIdentifier, type Digest } from '../random/digest.ts';
+import { createInvalidRequestError } from '../request/errors.ts';
 import type { JsonObject } from '../request/json.ts';
-import { readMessageRequest } from '../request/message-params.ts';
-import type { Judgement, MessageRequest } from '../request/message-request.ts';
-import { type AnswerConditions, composeAnswer } from './answer.ts';
-import { composeCompaction, countSummarizationTokens } from './compact.ts';
-import type { AnsweredMessage } from './message-usage.ts';
+import { parseMessageRequest } from '../request/message-params.ts';
+import type { MessageRequest, RequestValidationContext } from '../request/message-request.ts';
+import { type AnswerGenerationOptions, composeAnswer } from './answer.ts';
+import { composeCompactionAnswer, countSummarizationPromptTokens } from './compact.ts';
+import type { AnswerMessageSource } from './message-usage.ts';
 
 /** A request that the API would accept, and what the cache does with its prompt. */
-export interface JudgedMessage {
+export interface ValidatedMessageRequest {
   request: MessageRequest;
   plan: CachePlan;
   /** Tokens of the prompt. */
@@ -19,7 +19,7 @@ export interface JudgedMessage {
 
 const NO_TOOL_CALL: CachePlan = {
   usage: { uncached: 0, read: 0, written5m: 0, written1h: 0 },
-  commit: () => undefined,
+  commitToCache: () => undefined,
 };
 
 /**
@@ -28,24 +28,24 @@ const NO_TOOL_CALL: CachePlan = {
  * @param account whose prompts are in the cache
  * @throws ApiError in the API's words for a request that the API refuses, for example because the prompt is too long
  */
-export function judgeMessage(
+export function validateMessageAndPlanCache(
   body: JsonObject,
-  judgement: Judgement,
+  judgement: RequestValidationContext,
   cache: PromptCache,
   account: string,
-): JudgedMessage {
-  const request = readMessageRequest(body, judgement);
+): ValidatedMessageRequest {
+  const request = parseMessageRequest(body, judgement);
   const { model } = request;
-  const blocks = listPromptBlocks(request);
-  placeBreakpoints(blocks, request.automaticCaching);
+  const blocks = createPromptBlocks(request);
+  placeAutomaticBreakpoint(blocks, request.automaticCaching);
   const input = sumPromptTokens(blocks);
   if (input > model.max_input_tokens) {
-    throw invalidRequestError(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
+    throw createInvalidRequestError(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
   }
   const owner = computeDigest(`${account}:${model.id}`);
-  const plan = cache.plan(blocks, owner, model.minimum_cacheable_tokens, judgement.now);
+  const plan = cache.planCacheUse(blocks, owner, model.minimum_cacheable_tokens, judgement.now);
   if (request.compaction === undefined) return { request, input, plan };
-  const asking = countSummarizationTokens(request.compaction);
+  const asking = countSummarizationPromptTokens(request.compaction);
   const usage = { ...plan.usage, uncached: plan.usage.uncached + asking };
   // If its own prompt does not fit the window, the API makes no call, so there is nothing to bill or to cache.
   const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_TOOL_CALL;
@@ -53,8 +53,8 @@ export function judgeMessage(
 }
 
 /** What an answer depends on, besides what was judged. */
-export type CompositionConditions = Pick<
-  AnswerConditions,
+export type MessageCompositionOptions = Pick<
+  AnswerGenerationOptions,
   'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction' | 'thinking'
 >;
 
@@ -65,9 +65,9 @@ export type CompositionConditions = Pick<
  */
 export function composeMessage(
   body: JsonObject,
-  { request, plan, input }: JudgedMessage,
-  composing: CompositionConditions,
-): { message: AnsweredMessage; identity: Digest } {
+  { request, plan, input }: ValidatedMessageRequest,
+  composing: MessageCompositionOptions,
+): { message: AnswerMessageSource; identity: Digest } {
   const { seed, nonce } = composing;
   const { stream: _, ...members } = body;
   const identity = computeDigest(JSON.stringify(members), seed);
@@ -75,8 +75,15 @@ export function composeMessage(
   const conditions = { ...composing, remainingWindow: windowLeft, identity };
   const { compaction } = request;
   const answer =
-    compaction === undefined ? composeAnswer(request, conditions) : composeCompaction(request, compaction, conditions);
-  const message = { id: createIdentifier('msg_', computeDigest('message', nonce)), request, answer, cache: plan.usage };
+    compaction === undefined
+      ? composeAnswer(request, conditions)
+      : composeCompactionAnswer(request, compaction, conditions);
+  const message = {
+    id: createApiIdentifier('msg_', computeDigest('message', nonce)),
+    request,
+    answer,
+    cache: plan.usage,
+  };
   const [next] = answer.stopReason === 'refusal' ? request.fallbacks : [];
   if (next === undefined) return { message, identity };
   // Another model answers behind a block that says so.

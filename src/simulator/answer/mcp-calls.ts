@@ -1,8 +1,8 @@
-import { isObject, type JsonObject, jsonToText, objectItemsOf, readMember } from '../request/json.ts';
-import type { MessageRequest, Prompt } from '../request/message-request.ts';
-import { loadedToolNamesOf, nameOf } from '../request/tool-definitions.ts';
+import { filterObjects, isJsonObject, type JsonObject, jsonToText, readOwnMember } from '../request/json.ts';
+import type { MessageRequest, ValidatedPrompt } from '../request/message-request.ts';
+import { getToolName, listLoadedToolNames } from '../request/tool-definitions.ts';
 import type { PromptContents } from './prompt-contents.ts';
-import { findMatchingTools, shouldCallNoTool } from './tool-calls.ts';
+import { findMatchingTools, shouldSkipToolCalls } from './tool-calls.ts';
 
 /** A tool of an MCP server. */
 export interface McpTool {
@@ -16,9 +16,11 @@ export interface McpTool {
  * most words. One that is deferred must have been loaded before, since the simulator searches for none.
  */
 export function chooseMcpTool(request: MessageRequest, prompt: PromptContents): McpTool | undefined {
-  if (request.toolChoice.type === 'tool' || shouldCallNoTool(request, prompt)) return undefined;
-  const loaded = loadedToolNamesOf(request);
-  const ready = listMcpTools(request).filter(({ tool }) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
+  if (request.toolChoice.type === 'tool' || shouldSkipToolCalls(request, prompt)) return undefined;
+  const loaded = listLoadedToolNames(request);
+  const ready = listMcpTools(request).filter(
+    ({ tool }) => tool.defer_loading !== true || loaded.has(getToolName(tool)),
+  );
   const [best] = findMatchingTools(
     ready.map(({ tool }) => tool),
     prompt.text,
@@ -30,32 +32,32 @@ export function chooseMcpTool(request: MessageRequest, prompt: PromptContents): 
  * Lists the tools of the MCP servers that a request offers: those that its toolset pins, that an earlier answer has listed, or that
  * the toolset names. The simulator asks no server: one whose tools nobody says gets a tool that searches it.
  */
-function listMcpTools({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): McpTool[] {
+function listMcpTools({ tools, messages }: Pick<ValidatedPrompt, 'tools' | 'messages'>): McpTool[] {
   const listings = new Map(
     messages
       .flatMap(({ blocks }) => blocks)
       .filter(({ type }) => type === 'mcp_tool_listing')
-      .map((block) => [jsonToText(block.mcp_server_name), objectItemsOf(block.tools)]),
+      .map((block) => [jsonToText(block.mcp_server_name), filterObjects(block.tools)]),
   );
   return tools
     .filter(({ type }) => type === 'mcp_toolset')
     .flatMap(({ mcp_server_name, tools: pinned, configs, default_config }) => {
       const server = jsonToText(mcp_server_name);
-      const own = isObject(configs) ? configs : {};
+      const own = isJsonObject(configs) ? configs : {};
       const named = Object.keys(own).map((name) => ({ name, input_schema: { type: 'object' } }));
-      const tools = Array.isArray(pinned) ? objectItemsOf(pinned) : (listings.get(server) ?? named);
-      return (tools.length > 0 ? tools : [toolSearchOf(server)]).flatMap((tool) => {
-        const config = readMember(own, jsonToText(tool.name));
+      const tools = Array.isArray(pinned) ? filterObjects(pinned) : (listings.get(server) ?? named);
+      return (tools.length > 0 ? tools : [createToolSearchTool(server)]).flatMap((tool) => {
+        const config = readOwnMember(own, jsonToText(tool.name));
         const { enabled, defer_loading = false } = {
-          ...(isObject(default_config) ? default_config : {}),
-          ...(isObject(config) ? config : {}),
+          ...(isJsonObject(default_config) ? default_config : {}),
+          ...(isJsonObject(config) ? config : {}),
         };
         return enabled === false ? [] : [{ server, tool: { ...tool, defer_loading } }];
       });
     });
 }
 
-function toolSearchOf(server: string): JsonObject {
+function createToolSearchTool(server: string): JsonObject {
   return {
     name: `search_${server}`,
     description: `Searches ${server}.`,

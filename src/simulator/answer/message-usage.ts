@@ -1,13 +1,13 @@
 import type { CacheUsage } from '../prompt/prompt-cache.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
-import type { Answer } from './answer.ts';
+import type { ComposedAnswer } from './answer.ts';
 
 /** An answer with what both of its forms, message and events, are written from. */
-export interface AnsweredMessage {
+export interface AnswerMessageSource {
   id: string;
   request: MessageRequest;
-  answer: Answer;
+  answer: ComposedAnswer;
   cache: CacheUsage;
   /** The output of the model that refused before this one answered. */
   refused?: number | undefined;
@@ -16,7 +16,7 @@ export interface AnsweredMessage {
 }
 
 /** The input and the cache's part in it, as the totals of `usage` and each of its `iterations` tell it. */
-function inputCountsOf({ cache }: AnsweredMessage): JsonObject {
+function createInputUsageFields({ cache }: AnswerMessageSource): JsonObject {
   return {
     input_tokens: cache.uncached,
     cache_creation_input_tokens: cache.written5m + cache.written1h,
@@ -24,44 +24,52 @@ function inputCountsOf({ cache }: AnsweredMessage): JsonObject {
   };
 }
 
-function cacheCreationOf({ cache }: AnsweredMessage): JsonObject {
+function createCacheCreationUsage({ cache }: AnswerMessageSource): JsonObject {
   return { ephemeral_5m_input_tokens: cache.written5m, ephemeral_1h_input_tokens: cache.written1h };
 }
 
 const NO_CACHE = { uncached: 0, read: 0, written5m: 0, written1h: 0 };
 
 /** @returns the message as the totals count it: a summary is in `iterations` alone */
-function withoutSummaryTokens(message: AnsweredMessage): AnsweredMessage {
+function removeSummaryTokens(message: AnswerMessageSource): AnswerMessageSource {
   const { answer, request } = message;
   if (request.compaction === undefined) return message;
   return { ...message, cache: NO_CACHE, answer: { ...answer, outputTokens: 0, thinkingTokens: 0 } };
 }
 
 /** Tells what was used up to now, without what only the start of a stream tells. */
-export function usageAtEndOf(message: AnsweredMessage): JsonObject {
-  const total = withoutSummaryTokens(message);
+export function createMessageDeltaUsage(message: AnswerMessageSource): JsonObject {
+  const total = removeSummaryTokens(message);
   const { outputTokens, thinkingTokens, webSearches } = total.answer;
   const usage: JsonObject = {
-    ...inputCountsOf(total),
+    ...createInputUsageFields(total),
     output_tokens: outputTokens,
     output_tokens_details: { thinking_tokens: thinkingTokens },
     server_tool_use: webSearches === 0 ? null : { web_search_requests: webSearches, web_fetch_requests: 0 },
   };
-  const step = (type: string, output_tokens: number, more: JsonObject = {}) => {
-    return { type, ...inputCountsOf(message), output_tokens, cache_creation: cacheCreationOf(message), ...more };
+  const createIterationUsage = (type: string, output_tokens: number, more: JsonObject = {}) => {
+    return {
+      type,
+      ...createInputUsageFields(message),
+      output_tokens,
+      cache_creation: createCacheCreationUsage(message),
+      ...more,
+    };
   };
   const { request, refused, answer } = message;
   if (refused !== undefined) {
-    const last = step('fallback_message', answer.outputTokens, { model: request.model.id });
-    return { ...usage, iterations: [step('message', refused), last] };
+    const last = createIterationUsage('fallback_message', answer.outputTokens, { model: request.model.id });
+    return { ...usage, iterations: [createIterationUsage('message', refused), last] };
   }
-  return request.compaction === undefined ? usage : { ...usage, iterations: [step('compaction', answer.outputTokens)] };
+  return request.compaction === undefined
+    ? usage
+    : { ...usage, iterations: [createIterationUsage('compaction', answer.outputTokens)] };
 }
 
 /** Tells what was used at the start of a stream: the whole input, and one token of the output. */
-export function usageAtStartOf(message: AnsweredMessage): JsonObject {
-  const { outputTokens } = withoutSummaryTokens(message).answer;
-  return completeUsage(message, {
+export function createMessageStartUsage(message: AnswerMessageSource): JsonObject {
+  const { outputTokens } = removeSummaryTokens(message).answer;
+  return createUsageWithOutput(message, {
     output_tokens: Math.min(1, outputTokens),
     output_tokens_details: null,
     server_tool_use: null,
@@ -69,22 +77,22 @@ export function usageAtStartOf(message: AnsweredMessage): JsonObject {
 }
 
 /** Tells what an answer used, all in one. */
-export function wholeUsageOf(message: AnsweredMessage): JsonObject {
+export function createFullUsage(message: AnswerMessageSource): JsonObject {
   const {
     input_tokens: _,
     cache_creation_input_tokens: __,
     cache_read_input_tokens: ___,
     ...output
-  } = usageAtEndOf(message);
-  return completeUsage(message, output);
+  } = createMessageDeltaUsage(message);
+  return createUsageWithOutput(message, output);
 }
 
-function completeUsage(message: AnsweredMessage, output: JsonObject): JsonObject {
+function createUsageWithOutput(message: AnswerMessageSource, output: JsonObject): JsonObject {
   const { request, tier = 'standard' } = message;
-  const total = withoutSummaryTokens(message);
+  const total = removeSummaryTokens(message);
   return {
-    ...inputCountsOf(total),
-    cache_creation: cacheCreationOf(total),
+    ...createInputUsageFields(total),
+    cache_creation: createCacheCreationUsage(total),
     ...output,
     service_tier: tier,
     inference_geo: request.inferenceGeo ?? 'global',

@@ -1,8 +1,8 @@
 import { countPdfPages } from '../prompt/prompt-blocks.ts';
-import { findSummary } from '../request/compaction-blocks.ts';
-import { textOf } from '../request/content-blocks.ts';
-import { sizeOfImage } from '../request/image-size.ts';
-import { isObject, type JsonObject, jsonToText } from '../request/json.ts';
+import { findLeadingSummary } from '../request/compaction-blocks.ts';
+import { getBlockText } from '../request/content-blocks.ts';
+import { readImageBlockSize } from '../request/image-size.ts';
+import { isJsonObject, type JsonObject, jsonToText } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 export interface PromptContents {
@@ -22,14 +22,14 @@ export interface PromptContents {
   /** Documents and search results of the last user turn, as `“Title” (3 pages)`. */
   documents: string[];
   /** The tool results in the last user turn. */
-  listToolResults: ToolResult[];
+  listToolResults: ToolResultText[];
   /** The server tool calls of a paused turn that have no result yet. */
   findOpenServerTools: JsonObject[];
   /** The summary that stands for what was said before; empty without one. */
   summary: string;
 }
 
-interface ToolResult {
+interface ToolResultText {
   tool: string;
   text: string;
   isError: boolean;
@@ -39,18 +39,18 @@ interface ToolResult {
 const AGENT_NOTE_TAGS = ['system-reminder', 'task-notification'];
 
 /** @returns a user's text without the notes of their agent */
-function removeNotes(text: string): string {
-  return AGENT_NOTE_TAGS.reduce((rest, tag) => removeParts(rest, `<${tag}>`, `</${tag}>`), text);
+function removeAgentNotes(text: string): string {
+  return AGENT_NOTE_TAGS.reduce((rest, tag) => removeDelimitedParts(rest, `<${tag}>`, `</${tag}>`), text);
 }
 
 /** @returns a text without the tags that stand around all of it: they mark where it begins and ends, and are not said */
-function removeDelimiters(text: string): string {
+function removeEnclosingTags(text: string): string {
   const [, name = ''] = /^<([\w-]{1,100})>\n/.exec(text) ?? [];
   const end = `\n</${name}>`;
   return name !== '' && text.endsWith(end) ? text.slice(name.length + 3, -end.length) : text;
 }
 
-function removeParts(text: string, start: string, end: string): string {
+function removeDelimitedParts(text: string, start: string, end: string): string {
   let rest = '';
   let from = 0;
   for (let at = text.indexOf(start); at !== -1; at = text.indexOf(start, from)) {
@@ -63,7 +63,7 @@ function removeParts(text: string, start: string, end: string): string {
 }
 
 /** @returns the blocks of the last user turn; consecutive user messages are one turn */
-function findLastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
+function listBlocksOfLastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
   const conversation = messages.filter(({ role }) => role !== 'system');
   const last = conversation.findLastIndex(({ role }) => role === 'user');
   const before = conversation.findLastIndex(({ role }, index) => role !== 'user' && index < last);
@@ -71,19 +71,19 @@ function findLastUserTurn(messages: readonly RequestMessage[]): JsonObject[] {
 }
 
 function describeImage(block: JsonObject): string {
-  const size = sizeOfImage(block);
+  const size = readImageBlockSize(block);
   if (size === undefined) return 'an image that is not fetched';
   return `${size.mediaType.slice('image/'.length).toUpperCase()} ${size.width}×${size.height}`;
 }
 
 function describeDocument({ title, source }: JsonObject): string {
-  const data = isObject(source) && source.type === 'base64' ? source.data : undefined;
+  const data = isJsonObject(source) && source.type === 'base64' ? source.data : undefined;
   const pages = typeof data === 'string' ? countPdfPages(data) : 0;
   const length = pages === 0 ? '' : ` (${pages} ${pages === 1 ? 'page' : 'pages'})`;
   return `${typeof title === 'string' && title !== '' ? `“${title.slice(0, 80)}”` : 'an untitled document'}${length}`;
 }
 
-function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
+function collectToolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResultText[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
     if (block.type === 'tool_use') names.set(jsonToText(block.id), jsonToText(block.name));
@@ -92,12 +92,12 @@ function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): T
     .filter(({ type }) => type === 'tool_result')
     .map((block) => ({
       tool: names.get(jsonToText(block.tool_use_id)) ?? 'a tool',
-      text: textOf(block),
+      text: getBlockText(block),
       isError: block.is_error === true,
     }));
 }
 
-function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
+function listUnansweredServerToolCalls(messages: readonly RequestMessage[]): JsonObject[] {
   const last = messages.at(-1);
   if (last?.role !== 'assistant') return [];
   const answered = new Set(last.blocks.map((block) => block.tool_use_id));
@@ -106,13 +106,13 @@ function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
 
 /** Reads the parts of a request that the answer depends on. */
 export function extractPromptContents({ messages, system }: MessageRequest): PromptContents {
-  const summary = findSummary(messages);
-  const turn = findLastUserTurn(messages);
+  const summary = findLeadingSummary(messages);
+  const turn = listBlocksOfLastUserTurn(messages);
   const ofUser = messages.filter(({ role }) => role === 'user');
   const joinTexts = (blocks: JsonObject[]): string =>
     blocks
       .filter(({ type }) => type === 'text')
-      .map((block) => removeDelimiters(removeNotes(textOf(block))))
+      .map((block) => removeEnclosingTags(removeAgentNotes(getBlockText(block))))
       .filter((text) => text.trim() !== '')
       .join('\n');
   const turns = ofUser.filter(({ blocks }) => blocks.some(({ type }) => type !== 'tool_result'));
@@ -123,13 +123,13 @@ export function extractPromptContents({ messages, system }: MessageRequest): Pro
     text: joinTexts(turn) || joinTexts(messages[saidAt]?.blocks ?? []),
     isAnswered: since.some(({ type }) => type === 'tool_result'),
     turns: turns.length,
-    system: [...system, ...inSystem].map(textOf).join('\n'),
+    system: [...system, ...inSystem].map(getBlockText).join('\n'),
     images: turn.filter(({ type }) => type === 'image').map(describeImage),
     documents: turn
       .filter((block) => block.type === 'document' || block.type === 'search_result')
       .map(describeDocument),
-    listToolResults: toolResults(turn, messages),
-    findOpenServerTools: openServerTools(messages),
-    summary: summary === undefined ? '' : textOf(summary),
+    listToolResults: collectToolResults(turn, messages),
+    findOpenServerTools: listUnansweredServerToolCalls(messages),
+    summary: summary === undefined ? '' : getBlockText(summary),
   };
 }

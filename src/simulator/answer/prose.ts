@@ -1,6 +1,6 @@
-import type { Random } from '../random/digest.ts';
+import type { RandomSource } from '../random/digest.ts';
 import { findClosestSentence } from '../text/sentences.ts';
-import { shortenToLine } from '../text/words.ts';
+import { shortenToSingleLine } from '../text/words.ts';
 import type { PromptContents } from './prompt-contents.ts';
 
 /** The sentences of long answers: facts that help a user who tries the product. */
@@ -35,12 +35,12 @@ const REAL_ANSWERS_HINT =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
 /** The length that the user asks for. */
-type RequestedLength = { unit: 'words' | 'sentences' | 'paragraphs'; countPhrase: number } | undefined;
+type RequestedAnswerLength = { unit: 'words' | 'sentences' | 'paragraphs'; countPhrase: number } | undefined;
 
 const NUMERALS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
 /** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
-function parseRequestedLength(text: string): RequestedLength {
+function parseRequestedLength(text: string): RequestedAnswerLength {
   const part = text.slice(-2000).toLowerCase();
   const counted =
     /\b(\d{1,3}(?:,\d{3})+|\d{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|a single|a)[ -](word|sentence|paragraph)s?\b/.exec(
@@ -58,7 +58,7 @@ function parseRequestedLength(text: string): RequestedLength {
   return undefined;
 }
 
-function count(amount: number, noun: string): string {
+function formatCountWithNoun(amount: number, noun: string): string {
   return `${amount} ${noun}${amount === 1 ? '' : 's'}`;
 }
 
@@ -67,33 +67,37 @@ function countWords(text: string): number {
 }
 
 /** Quotes a text at the end of a sentence, and adds a full stop if it has none. */
-function quoteSentence(text: string): string {
+function quoteAtSentenceEnd(text: string): string {
   return /[.!?…]$/.test(text) ? `“${text}”` : `“${text}”.`;
 }
 
-function describeReaction({ text, turns, listToolResults }: PromptContents): string {
-  const subject = shortenToLine(text, 100).replace(/[“”"]/g, "'");
+function describePromptReceived({ text, turns, listToolResults }: PromptContents): string {
+  const subject = shortenToSingleLine(text, 100).replace(/[“”"]/g, "'");
   if (listToolResults.length > 0) {
     return listToolResults
       .map(({ tool, text: result, isError }) => {
-        const shown = result === '' ? 'nothing.' : quoteSentence(shortenToLine(result, 160));
+        const shown = result === '' ? 'nothing.' : quoteAtSentenceEnd(shortenToSingleLine(result, 160));
         return isError ? `${tool} failed with ${shown}` : `${tool} answered ${shown}`;
       })
       .join(' ');
   }
   if (subject === '') return 'Your message has no text that I could react to.';
   if (/^\W*(hi|hello|hey|good (morning|evening|day)|hallo|bonjour|hola)\b/i.test(subject) && subject.length < 40) {
-    return `Hello to you too: you wrote ${quoteSentence(subject)}`;
+    return `Hello to you too: you wrote ${quoteAtSentenceEnd(subject)}`;
   }
   const verb = /\?\s*$/.test(subject) ? 'asked' : 'wrote';
-  return turns > 1 ? `In turn ${turns} you ${verb} ${quoteSentence(subject)}` : `You ${verb} ${quoteSentence(subject)}`;
+  return turns > 1
+    ? `In turn ${turns} you ${verb} ${quoteAtSentenceEnd(subject)}`
+    : `You ${verb} ${quoteAtSentenceEnd(subject)}`;
 }
 
 /** Tells that there is a summary, and quotes the sentence of it that is closest to the question. */
-function quoteSummary(summary: string, question: string): string {
-  const beginning = `A summary of ${count(countWords(summary), 'word')} stands for what was said before`;
+function quoteClosestSummarySentence(summary: string, question: string): string {
+  const beginning = `A summary of ${formatCountWithNoun(countWords(summary), 'word')} stands for what was said before`;
   const sentence = findClosestSentence(summary, question);
-  return sentence === undefined ? `${beginning}.` : `${beginning}: ${quoteSentence(shortenToLine(sentence, 300))}`;
+  return sentence === undefined
+    ? `${beginning}.`
+    : `${beginning}: ${quoteAtSentenceEnd(shortenToSingleLine(sentence, 300))}`;
 }
 
 function listObservations(
@@ -101,17 +105,19 @@ function listObservations(
   toolCount: number,
 ): string[] {
   const seen: string[] = [];
-  if (turns > 1) seen.push(`The conversation has come to ${count(turns, 'turn')} of yours, and all of it was sent.`);
-  if (summary !== '') seen.push(quoteSummary(summary, text));
-  if (system !== '') seen.push(`There is a system prompt of ${count(countWords(system), 'word')}.`);
-  if (images.length > 0) seen.push(`I see ${count(images.length, 'image')}: ${images.join(', ')}.`);
-  if (documents.length > 0) seen.push(`With it came ${count(documents.length, 'document')}: ${documents.join(', ')}.`);
-  if (toolCount > 0) seen.push(`${count(toolCount, 'tool')} could have been called.`);
+  if (turns > 1)
+    seen.push(`The conversation has come to ${formatCountWithNoun(turns, 'turn')} of yours, and all of it was sent.`);
+  if (summary !== '') seen.push(quoteClosestSummarySentence(summary, text));
+  if (system !== '') seen.push(`There is a system prompt of ${formatCountWithNoun(countWords(system), 'word')}.`);
+  if (images.length > 0) seen.push(`I see ${formatCountWithNoun(images.length, 'image')}: ${images.join(', ')}.`);
+  if (documents.length > 0)
+    seen.push(`With it came ${formatCountWithNoun(documents.length, 'document')}: ${documents.join(', ')}.`);
+  if (toolCount > 0) seen.push(`${formatCountWithNoun(toolCount, 'tool')} could have been called.`);
   return seen;
 }
 
 /** Yields sentences without end: the facts in a random order, with numbers when they are repeated. */
-function* generateFacts(random: Random): Generator<string> {
+function* generateFactSentences(random: RandomSource): Generator<string> {
   for (let round = 0; ; round++) {
     const start = Math.floor(random() * FACTS.length);
     for (let index = 0; index < FACTS.length; index++) {
@@ -122,8 +128,8 @@ function* generateFacts(random: Random): Generator<string> {
 }
 
 /** Writes complete sentences with about so many words; only very short texts are cut. */
-function takeAboutWords(sentences: string[], wanted: number, random: Random): string {
-  const source = generateFacts(random);
+function joinSentencesUpToWordCount(sentences: string[], wanted: number, random: RandomSource): string {
+  const source = generateFactSentences(random);
   const written: string[] = [];
   let words = 0;
   while (words < wanted - 5) {
@@ -141,9 +147,14 @@ function takeAboutWords(sentences: string[], wanted: number, random: Random): st
  * It is as long as the text asks for, or three to six sentences.
  * @param limit the most tokens that can be used: longer texts are not made.
  */
-export function composeAnswerText(prompt: PromptContents, toolCount: number, limit: number, random: Random): string {
+export function composeAnswerText(
+  prompt: PromptContents,
+  toolCount: number,
+  limit: number,
+  random: RandomSource,
+): string {
   const identity = 'This is Sluice’s built-in simulator, not Claude';
-  const reacting = describeReaction(prompt);
+  const reacting = describePromptReceived(prompt);
   const hasResults = prompt.listToolResults.length > 0;
   const opening = [
     hasResults ? `${identity}, and it has the results.` : `${identity}: no model has read your message.`,
@@ -155,26 +166,26 @@ export function composeAnswerText(prompt: PromptContents, toolCount: number, lim
   const most = Math.min(wanted.countPhrase, limit);
   if (wanted.unit === 'words') {
     if (wanted.countPhrase === 1) return 'Simulated.';
-    return takeAboutWords([...opening, REAL_ANSWERS_HINT, ...seen], most, random);
+    return joinSentencesUpToWordCount([...opening, REAL_ANSWERS_HINT, ...seen], most, random);
   }
   if (wanted.unit === 'paragraphs') {
     return Array.from({ length: Math.min(most, Math.ceil(limit / 20)) }, (_, index) =>
-      takeAboutWords(index === 0 ? [...opening, REAL_ANSWERS_HINT] : [], 60, random),
+      joinSentencesUpToWordCount(index === 0 ? [...opening, REAL_ANSWERS_HINT] : [], 60, random),
     ).join('\n\n');
   }
   if (wanted.countPhrase === 1) {
-    const subject = shortenToLine(prompt.text, 60);
+    const subject = shortenToSingleLine(prompt.text, 60);
     return `${identity}, so “${subject}” gets a real answer only once ANTHROPIC_API_KEY is set.`;
   }
   const first = `${identity}; ${reacting.charAt(0).toLowerCase()}${reacting.slice(1)}`;
   const sentences = [first, REAL_ANSWERS_HINT, ...seen];
-  const source = generateFacts(random);
+  const source = generateFactSentences(random);
   while (sentences.length < most) sentences.push(String(source.next().value));
   return sentences.slice(0, wanted.countPhrase).join(' ');
 }
 
 export function composeThinkingText(prompt: PromptContents, plan: string, effort: string | undefined): string {
-  const subject = shortenToLine(prompt.text, 120);
+  const subject = shortenToSingleLine(prompt.text, 120);
   const sentences = [
     subject === '' ? 'The message has no text.' : `The user says: “${subject}”.`,
     'I am a simulator, so there is nothing to find out; what I can do is to show what thinking looks like.',

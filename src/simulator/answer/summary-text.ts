@@ -1,8 +1,8 @@
-import { textOf } from '../request/content-blocks.ts';
+import { getBlockText } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
 import { splitSentences } from '../text/sentences.ts';
-import { countTokens } from '../text/tokens.ts';
+import { estimateTokenCount } from '../text/tokens.ts';
 
 /** The words for which a sentence is kept, however few tokens there are. */
 const IMPORTANT_WORDS = /\b(remember|important|always|never)\b/i;
@@ -13,8 +13,10 @@ const MIN_UNMARKED_TOKENS = 50;
 const EMPTY_SUMMARY = 'Nothing was said in words.';
 
 /** @returns what a block says; nothing for thinking, calls, pictures and documents, which a summary does not carry */
-function summarizableTextOf(block: JsonObject): string {
-  return block.type === 'text' || block.type === 'tool_result' || block.type === 'compaction' ? textOf(block) : '';
+function getSummarizableText(block: JsonObject): string {
+  return block.type === 'text' || block.type === 'tool_result' || block.type === 'compaction'
+    ? getBlockText(block)
+    : '';
 }
 
 /**
@@ -23,12 +25,12 @@ function summarizableTextOf(block: JsonObject): string {
  *
  * @returns whether each has a mark
  */
-function findCandidates(messages: readonly RequestMessage[]): Map<string, boolean> {
+function collectSummarySentences(messages: readonly RequestMessage[]): Map<string, boolean> {
   const found = new Map<string, boolean>();
   for (const { blocks } of messages) {
     let isFirst = true;
     for (const block of blocks) {
-      for (const sentence of splitSentences(summarizableTextOf(block))) {
+      for (const sentence of splitSentences(getSummarizableText(block))) {
         const isMarked = IMPORTANT_WORDS.test(sentence);
         if (isMarked || isFirst || block.type === 'compaction') {
           found.delete(sentence);
@@ -49,19 +51,19 @@ function findCandidates(messages: readonly RequestMessage[]): Map<string, boolea
  * @param mostTokens the most tokens that it shall have; the marked sentences alone may have more
  */
 export function composeSummary(messages: readonly RequestMessage[], mostTokens: number): string {
-  const found = findCandidates(messages);
-  const tokens = new Map([...found.keys()].map((sentence) => [sentence, countTokens(sentence) + 1]));
-  const sizeOf = (sentence: string): number => tokens.get(sentence) ?? 0;
+  const found = collectSummarySentences(messages);
+  const tokens = new Map([...found.keys()].map((sentence) => [sentence, estimateTokenCount(sentence) + 1]));
+  const countSentenceTokens = (sentence: string): number => tokens.get(sentence) ?? 0;
   const marked = [...found].filter(([, isMarked]) => isMarked).map(([sentence]) => sentence);
   const total = messages
     .flatMap(({ blocks }) => blocks)
-    .reduce((sum, block) => sum + countTokens(summarizableTextOf(block)), 0);
+    .reduce((sum, block) => sum + estimateTokenCount(getSummarizableText(block)), 0);
   const chosen = new Set(marked);
-  const left = mostTokens - marked.reduce((sum, sentence) => sum + sizeOf(sentence), 0);
+  const left = mostTokens - marked.reduce((sum, sentence) => sum + countSentenceTokens(sentence), 0);
   let rest = Math.min(left, Math.max(MIN_UNMARKED_TOKENS, total * UNMARKED_SHARE));
   for (const [sentence, isMarked] of [...found].reverse()) {
-    if (isMarked || sizeOf(sentence) > rest) continue;
-    rest -= sizeOf(sentence);
+    if (isMarked || countSentenceTokens(sentence) > rest) continue;
+    rest -= countSentenceTokens(sentence);
     chosen.add(sentence);
   }
   return [...found.keys()].filter((sentence) => chosen.has(sentence)).join('\n') || EMPTY_SUMMARY;

@@ -1,10 +1,10 @@
-import type { Random } from '../random/digest.ts';
-import { isObject, type Json, type JsonObject } from '../request/json.ts';
+import type { RandomSource } from '../random/digest.ts';
+import { isJsonObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
-import { isClientTool, isWebSearch, loadedToolNamesOf, nameOf } from '../request/tool-definitions.ts';
+import { getToolName, isClientTool, isWebSearchTool, listLoadedToolNames } from '../request/tool-definitions.ts';
 import { satisfiesSchema } from '../schema/schema-check.ts';
 import { createSchemaValue } from '../schema/schema-values.ts';
-import { contentStemsOf, contentWordsOf, shortenToLine, stem } from '../text/words.ts';
+import { listContentStems, listContentWords, removeWordEnding, shortenToSingleLine } from '../text/words.ts';
 import type { PromptContents } from './prompt-contents.ts';
 
 /** A text that names more tools than these asks for none of them. */
@@ -35,26 +35,26 @@ export interface ToolCall {
   input: Json;
 }
 
-function schemaOf(tool: JsonObject): JsonObject {
+function getInputSchema(tool: JsonObject): JsonObject {
   const own = tool.input_schema;
-  if (isObject(own)) return own;
+  if (isJsonObject(own)) return own;
   const type = String(tool.type);
   return DEFINED_SCHEMAS.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
 }
 
 /** @returns the name of a tool and the start of its description */
-function nameAndDescriptionOf(tool: JsonObject): string {
+function joinNameAndDescription(tool: JsonObject): string {
   const description = tool.description;
-  if (typeof description !== 'string') return nameOf(tool);
+  if (typeof description !== 'string') return getToolName(tool);
   const [sentence = ''] = description
     .slice(0, MAX_DESCRIPTION_CHARACTERS)
     .trim()
     .split(/[.!?](?:\s|$)|\n/, 1);
-  return `${nameOf(tool)} ${sentence}`;
+  return `${getToolName(tool)} ${sentence}`;
 }
 
-function isNamed(tool: JsonObject, text: string): boolean {
-  const name = nameOf(tool);
+function isToolNamedInText(tool: JsonObject, text: string): boolean {
+  const name = getToolName(tool);
   for (let at = text.indexOf(name); at !== -1; at = text.indexOf(name, at + 1)) {
     if (!/[\w-]/.test(`${text[at - 1] ?? ' '}${text[at + name.length] ?? ' '}`)) return true;
   }
@@ -62,12 +62,12 @@ function isNamed(tool: JsonObject, text: string): boolean {
 }
 
 /** @returns a tool's name if a text has it, or a word that it shares with the name or description; undefined without either */
-export function findSharedWord(tool: JsonObject, text: string): string | undefined {
-  if (isNamed(tool, text)) return nameOf(tool);
-  const about = contentStemsOf(nameAndDescriptionOf(tool));
-  const words = contentWordsOf(text);
-  const full = new Set(contentWordsOf(nameAndDescriptionOf(tool)));
-  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(stem(word)));
+export function findWordSharedWithTool(tool: JsonObject, text: string): string | undefined {
+  if (isToolNamedInText(tool, text)) return getToolName(tool);
+  const about = listContentStems(joinNameAndDescription(tool));
+  const words = listContentWords(text);
+  const full = new Set(listContentWords(joinNameAndDescription(tool)));
+  return words.find((word) => full.has(word)) ?? words.find((word) => about.has(removeWordEnding(word)));
 }
 
 /**
@@ -75,12 +75,12 @@ export function findSharedWord(tool: JsonObject, text: string): string | undefin
  *   list of them, such as of those that must not be called: then none
  */
 export function findMatchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
-  const named = tools.filter((tool) => isNamed(tool, text));
+  const named = tools.filter((tool) => isToolNamedInText(tool, text));
   if (named.length > 0) return named.length > MAX_CALLS ? [] : named;
-  const words = contentStemsOf(text);
+  const words = listContentStems(text);
   const scored = tools.map((tool) => {
-    const inName = [...contentStemsOf(nameOf(tool))].filter((word) => words.has(word)).length;
-    const inText = [...contentStemsOf(nameAndDescriptionOf(tool))].filter((word) => words.has(word)).length;
+    const inName = [...listContentStems(getToolName(tool))].filter((word) => words.has(word)).length;
+    const inText = [...listContentStems(joinNameAndDescription(tool))].filter((word) => words.has(word)).length;
     return { tool, score: 3 * inName + inText };
   });
   return scored
@@ -94,27 +94,27 @@ export function findMatchingTools(tools: readonly JsonObject[], text: string): J
  * @returns whether no tool is called: none may be, or none is forced and the text wants none. A tool's result must not cause the same
  *   call again, or the loop would never end
  */
-export function shouldCallNoTool({ toolChoice }: MessageRequest, prompt: PromptContents): boolean {
+export function shouldSkipToolCalls({ toolChoice }: MessageRequest, prompt: PromptContents): boolean {
   if (toolChoice.type !== 'auto') return toolChoice.type === 'none';
   return prompt.isAnswered || FORBIDS_TOOLS.test(prompt.text);
 }
 
 function chooseTools(request: MessageRequest, prompt: PromptContents): JsonObject[] {
   const { tools, toolChoice } = request;
-  const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
-  if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
-  if (shouldCallNoTool(request, prompt)) return [];
-  const { callingTools: wanted, text } = parseTask(prompt.text);
-  const loaded = loadedToolNamesOf(request);
-  const free = own.filter((tool) => !wanted.has(nameOf(tool)));
-  const ready = free.filter((tool) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
+  const own = tools.filter((tool) => isClientTool(tool) && getToolName(tool) !== '');
+  if (toolChoice.type === 'tool') return own.filter((tool) => getToolName(tool) === toolChoice.name);
+  if (shouldSkipToolCalls(request, prompt)) return [];
+  const { callingTools: wanted, text } = parseDelegatedTask(prompt.text);
+  const loaded = listLoadedToolNames(request);
+  const free = own.filter((tool) => !wanted.has(getToolName(tool)));
+  const ready = free.filter((tool) => tool.defer_loading !== true || loaded.has(getToolName(tool)));
   const matching = findMatchingTools(ready, text);
   const chosen = toolChoice.type === 'any' && matching.length === 0 ? [...free, ...own].slice(0, 1) : matching;
   return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
 }
 
 /** @returns the text of a task, and the names of the tools by whose calls it was given: an agent may be asked by it */
-function parseTask(text: string): { callingTools: Set<string>; text: string } {
+function parseDelegatedTask(text: string): { callingTools: Set<string>; text: string } {
   const [mark = '', names = ''] = /^\[task for ([\w, -]+)\] /.exec(text) ?? [];
   return { callingTools: new Set(names.split(', ')), text: text.slice(mark.length) };
 }
@@ -123,37 +123,47 @@ function parseTask(text: string): { callingTools: Set<string>; text: string } {
  * Says in the task of a call which tools are called by it. Whoever answers it calls none of these again: an agent that is offered
  * itself as a tool would go on without end.
  */
-function addTask(input: JsonObject, schema: JsonObject, names: readonly string[], words: string): JsonObject {
+function addCallingToolsToTask(
+  input: JsonObject,
+  schema: JsonObject,
+  names: readonly string[],
+  words: string,
+): JsonObject {
   if (typeof input.task !== 'string') return input;
-  const { callingTools: wanted, text } = parseTask(words);
+  const { callingTools: wanted, text } = parseDelegatedTask(words);
   const all = new Set([...wanted, ...names].filter((name) => name !== ''));
-  const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${shortenToLine(text, 200)}` };
+  const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${shortenToSingleLine(text, 200)}` };
   return satisfiesSchema(marked, schema, { root: schema, remainingSteps: MAX_CHECK_STEPS }) ? marked : input;
 }
 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
-export function createToolCalls(request: MessageRequest, prompt: PromptContents, random: Random): ToolCall[] {
+export function createToolCalls(request: MessageRequest, prompt: PromptContents, random: RandomSource): ToolCall[] {
   const chosen = chooseTools(request, prompt);
-  const names = chosen.map(nameOf);
+  const names = chosen.map(getToolName);
   return chosen.map((tool) => ({
-    name: nameOf(tool),
-    input: addTask(createToolInput(tool, prompt, random), schemaOf(tool), names, prompt.text),
+    name: getToolName(tool),
+    input: addCallingToolsToTask(createToolInput(tool, prompt, random), getInputSchema(tool), names, prompt.text),
   }));
 }
 
 /** @returns an input that satisfies a tool's schema, about what was said */
-export function createToolInput(tool: JsonObject, prompt: PromptContents, random: Random): JsonObject {
+export function createToolInput(tool: JsonObject, prompt: PromptContents, random: RandomSource): JsonObject {
   const description = tool.description;
   const descriptions = `${prompt.system}\n${typeof description === 'string' ? description : ''}`;
-  const input = createSchemaValue(schemaOf(tool), { text: prompt.text, descriptions, requiredOnly: true, random });
-  return isObject(input) ? input : {};
+  const input = createSchemaValue(getInputSchema(tool), {
+    text: prompt.text,
+    descriptions,
+    requiredOnly: true,
+    random,
+  });
+  return isJsonObject(input) ? input : {};
 }
 
 /** @returns whether the text asks to search, and there is a tool for web search */
 export function shouldSearchWeb({ tools, toolChoice }: MessageRequest, prompt: PromptContents): boolean {
   if (toolChoice.type === 'none' || prompt.isAnswered) return false;
-  const search = tools.find(isWebSearch);
+  const search = tools.find(isWebSearchTool);
   if (search === undefined) return false;
-  const isForced = toolChoice.type === 'tool' && toolChoice.name === nameOf(search);
+  const isForced = toolChoice.type === 'tool' && toolChoice.name === getToolName(search);
   return isForced || /\b(search|look up|find out|google|news|latest|online)\b/i.test(prompt.text);
 }

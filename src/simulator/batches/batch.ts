@@ -1,7 +1,7 @@
-import type { Protocol } from '../request/message-request.ts';
+import type { RequestProtocol } from '../request/message-request.ts';
 
 /** How an item ends: it succeeded, errored, was canceled, or expired. */
-export type Outcome = 's' | 'e' | 'c' | 'x';
+export type ItemOutcomeCode = 's' | 'e' | 'c' | 'x';
 
 /** A stored batch. Everything that changes with time is computed from these figures. */
 export interface Batch {
@@ -14,7 +14,7 @@ export interface Batch {
   outcomes: string;
   /** Into how many pieces its items were written. */
   pieces: number;
-  protocol: Protocol;
+  protocol: RequestProtocol;
   canceledAt: number | null;
 }
 
@@ -35,20 +35,20 @@ function countProcessed({ createdAt, durationMs, outcomes }: Batch, at: number):
 }
 
 /** @returns when the whole batch ends, in milliseconds since the epoch. */
-export function endOf({ createdAt, durationMs, canceledAt }: Batch): number {
+export function computeBatchEnd({ createdAt, durationMs, canceledAt }: Batch): number {
   const end = Math.min(createdAt + durationMs, createdAt + EXPIRY_MS);
   return canceledAt === null ? end : Math.min(end, canceledAt + durationMs * CANCELING_PART);
 }
 
 /** @returns how each item has ended, after all have ended. */
-export function finalOutcomesOf(batch: Batch): string {
+export function computeFinalOutcomes(batch: Batch): string {
   const { outcomes, canceledAt, createdAt } = batch;
   const worked = countProcessed(batch, canceledAt ?? createdAt + EXPIRY_MS);
   return outcomes.slice(0, worked) + (canceledAt === null ? 'x' : 'c').repeat(outcomes.length - worked);
 }
 
 /** @returns whether the results are gone. */
-export function isArchived({ createdAt }: Batch, now: number): boolean {
+export function areResultsArchived({ createdAt }: Batch, now: number): boolean {
   return now >= createdAt + RESULTS_RETENTION_MS;
 }
 
@@ -57,17 +57,17 @@ export function isArchived({ createdAt }: Batch, now: number): boolean {
  *
  * @param base the address of the API, without `/v1`
  */
-export function toBatchRow(batch: Batch, now: number, base: string): Record<string, unknown> {
+export function createBatchResponse(batch: Batch, now: number, base: string): Record<string, unknown> {
   const { id, createdAt, canceledAt } = batch;
-  const end = endOf(batch);
+  const end = computeBatchEnd(batch);
   const hasEnded = now >= end;
-  const archived = isArchived(batch, now);
+  const archived = areResultsArchived(batch, now);
   const open = canceledAt === null ? 'in_progress' : 'canceling';
   return {
     id,
     type: 'message_batch',
     processing_status: hasEnded ? 'ended' : open,
-    request_counts: countsOf(batch, hasEnded),
+    request_counts: countOutcomes(batch, hasEnded),
     created_at: formatTime(createdAt),
     expires_at: formatTime(createdAt + EXPIRY_MS),
     ended_at: hasEnded ? formatTime(end) : null,
@@ -77,10 +77,10 @@ export function toBatchRow(batch: Batch, now: number, base: string): Record<stri
   };
 }
 
-function countsOf(batch: Batch, hasEnded: boolean): Record<string, number> {
+function countOutcomes(batch: Batch, hasEnded: boolean): Record<string, number> {
   const counts = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
   if (!hasEnded) return { ...counts, processing: batch.outcomes.length };
-  for (const outcome of finalOutcomesOf(batch)) counts[NAMES[outcome as Outcome]]++;
+  for (const outcome of computeFinalOutcomes(batch)) counts[NAMES[outcome as ItemOutcomeCode]]++;
   return counts;
 }
 

@@ -1,24 +1,32 @@
 import { composeMessage } from '../answer/compose-message.ts';
-import { toMessageBody } from '../answer/message-events.ts';
-import { computeDigest, createIdentifier, type Digest } from '../random/digest.ts';
-import { ApiError, invalidRequestError } from '../request/errors.ts';
-import type { Judgement } from '../request/message-request.ts';
-import { cutPage } from '../request/page.ts';
-import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
+import { createMessageBody } from '../answer/message-events.ts';
+import { computeDigest, createApiIdentifier, type Digest } from '../random/digest.ts';
+import { ApiError, createInvalidRequestError } from '../request/errors.ts';
+import type { RequestValidationContext } from '../request/message-request.ts';
+import { createPage } from '../request/page.ts';
+import { PieceWriter, readStoredBody, removeStoredBody } from '../store/pieces.ts';
 import { RecordStore } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
 import { decoder, encoder } from '../text/utf8.ts';
-import { type Batch, DAY_MS, endOf, finalOutcomesOf, isArchived, RESULTS_RETENTION_MS, toBatchRow } from './batch.ts';
-import { type Item, judgeItem, readItems } from './read-items.ts';
+import {
+  areResultsArchived,
+  type Batch,
+  computeBatchEnd,
+  computeFinalOutcomes,
+  createBatchResponse,
+  DAY_MS,
+  RESULTS_RETENTION_MS,
+} from './batch.ts';
+import { type BatchItem, readAndStoreBatchItems, validateBatchItem } from './read-items.ts';
 
 /** Batches are forgotten a day after their results are. */
 const BATCH_RETENTION_SECONDS = (RESULTS_RETENTION_MS + DAY_MS) / 1000;
 
-export interface BatchCall {
+export interface BatchRequestContext {
   owner: string;
   /** The address of the API, without `/v1`. */
   base: string;
-  judgement: Judgement;
+  judgement: RequestValidationContext;
 }
 
 const NEWLINE = 0x0a;
@@ -45,73 +53,82 @@ export class BatchesApi {
    * @param obeysMarks whether an item may say how it ends
    * @throws ApiError in the API's words if the body is not a batch
    */
-  async create(
+  async createBatch(
     request: Request,
-    { owner, base, judgement }: BatchCall,
+    { owner, base, judgement }: BatchRequestContext,
     { durationMs, nonce, obeysMarks }: { durationMs: number; nonce: Digest; obeysMarks: boolean },
   ): Promise<Record<string, unknown>> {
-    const id = createIdentifier('msgbatch_', computeDigest('batch', nonce));
+    const id = createApiIdentifier('msgbatch_', computeDigest('batch', nonce));
     const writer = new PieceWriter(this.#store, id, BATCH_RETENTION_SECONDS);
     const { now, protocol } = judgement;
-    return await writer.runOrRemove(async () => {
-      const outcomes = await readItems(request, writer, judgement, obeysMarks);
-      const pieces = await writer.end();
+    return await writer.runAndRemoveOnFailure(async () => {
+      const outcomes = await readAndStoreBatchItems(request, writer, judgement, obeysMarks);
+      const pieces = await writer.finishWriting();
       // Even without a duration, the first answer shows it in progress.
       const timing = { createdAt: now, durationMs: Math.max(1, durationMs), canceledAt: null };
       const batch: Batch = { id, ...timing, outcomes, pieces, protocol };
-      await this.#records.save(owner, batch);
-      return toBatchRow(batch, now, base);
+      await this.#records.saveRecord(owner, batch);
+      return createBatchResponse(batch, now, base);
     });
   }
 
-  async list(query: URLSearchParams, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
-    const page = cutPage(await this.#records.listIds(owner), query, 'message batch');
-    const found = await Promise.all(page.data.map(({ id }) => this.#records.find(owner, id)));
-    return { ...page, data: found.flatMap((batch) => (batch ? [toBatchRow(batch, judgement.now, base)] : [])) };
+  async listBatches(
+    query: URLSearchParams,
+    { owner, base, judgement }: BatchRequestContext,
+  ): Promise<Record<string, unknown>> {
+    const page = createPage(await this.#records.listIds(owner), query, 'message batch');
+    const found = await Promise.all(page.data.map(({ id }) => this.#records.findRecord(owner, id)));
+    return {
+      ...page,
+      data: found.flatMap((batch) => (batch ? [createBatchResponse(batch, judgement.now, base)] : [])),
+    };
   }
 
-  async retrieve(id: string, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
-    return toBatchRow(await this.#find(owner, id), judgement.now, base);
+  async retrieveBatch(id: string, { owner, base, judgement }: BatchRequestContext): Promise<Record<string, unknown>> {
+    return createBatchResponse(await this.#requireBatch(owner, id), judgement.now, base);
   }
 
   /** Cancels a batch that is being worked on. Doing so twice changes nothing. */
-  async cancel(id: string, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {
+  async cancelBatch(id: string, { owner, base, judgement }: BatchRequestContext): Promise<Record<string, unknown>> {
     const { now } = judgement;
-    const batch = await this.#find(owner, id);
-    if (now >= endOf(batch)) throw invalidRequestError(`Batch ${id} cannot be canceled: its processing has ended`);
+    const batch = await this.#requireBatch(owner, id);
+    if (now >= computeBatchEnd(batch))
+      throw createInvalidRequestError(`Batch ${id} cannot be canceled: its processing has ended`);
     const canceled = { ...batch, canceledAt: batch.canceledAt ?? now };
-    await this.#records.save(owner, canceled);
-    return toBatchRow(canceled, now, base);
+    await this.#records.saveRecord(owner, canceled);
+    return createBatchResponse(canceled, now, base);
   }
 
-  async delete(id: string, { owner, judgement }: BatchCall): Promise<Record<string, unknown>> {
-    const batch = await this.#find(owner, id);
-    if (judgement.now < endOf(batch)) {
-      throw invalidRequestError(`Batch ${id} cannot be deleted while it is in progress: cancel it first`);
+  async deleteBatch(id: string, { owner, judgement }: BatchRequestContext): Promise<Record<string, unknown>> {
+    const batch = await this.#requireBatch(owner, id);
+    if (judgement.now < computeBatchEnd(batch)) {
+      throw createInvalidRequestError(`Batch ${id} cannot be deleted while it is in progress: cancel it first`);
     }
-    await this.#records.remove(owner, batch);
-    await removePieces(this.#store, id, batch.pieces);
+    await this.#records.removeRecord(owner, batch);
+    await removeStoredBody(this.#store, id, batch.pieces);
     return { id, type: 'message_batch_deleted' };
   }
 
   /** @returns the results as JSON lines; each is made when it is read */
-  async results(id: string, { owner, judgement }: BatchCall): Promise<AsyncGenerator<Uint8Array>> {
-    const batch = await this.#find(owner, id);
-    if (judgement.now < endOf(batch)) throw new ApiError(404, `Batch ${id} has no results yet: it is in progress`);
-    if (isArchived(batch, judgement.now)) throw new ApiError(404, `The results of batch ${id} are no longer available`);
+  async streamBatchResults(id: string, { owner, judgement }: BatchRequestContext): Promise<AsyncGenerator<Uint8Array>> {
+    const batch = await this.#requireBatch(owner, id);
+    if (judgement.now < computeBatchEnd(batch))
+      throw new ApiError(404, `Batch ${id} has no results yet: it is in progress`);
+    if (areResultsArchived(batch, judgement.now))
+      throw new ApiError(404, `The results of batch ${id} are no longer available`);
     // It is judged by the time of its creation, because a model may have been retired since.
     const then = { ...judgement, protocol: batch.protocol, now: batch.createdAt };
-    return streamResults(batch, then, this.#store);
+    return generateResultLines(batch, then, this.#store);
   }
 
-  async #find(owner: string, id: string): Promise<Batch> {
-    const batch = await this.#records.find(owner, id);
+  async #requireBatch(owner: string, id: string): Promise<Batch> {
+    const batch = await this.#records.findRecord(owner, id);
     if (!batch) throw new ApiError(404, `Message batch ${id.slice(0, 100)} not found`);
     return batch;
   }
 }
 
-async function* readLines(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+async function* splitIntoLines(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   let begun: Uint8Array<ArrayBuffer>[] = [];
   for await (const piece of pieces) {
     let from = 0;
@@ -126,36 +143,40 @@ async function* readLines(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<str
 }
 
 /** Writes the result of an item that has ended. The same item of the same batch always gets the same. */
-function createResult(
-  item: Item,
+function createItemResult(
+  item: BatchItem,
   outcome: string | undefined,
   batch: Batch,
-  judgement: Judgement,
+  judgement: RequestValidationContext,
 ): Record<string, unknown> {
   if (outcome === 'c') return { type: 'canceled' };
   if (outcome === 'x') return { type: 'expired' };
   const nonce: Digest = computeDigest(`${batch.id}:${item.custom_id}`, judgement.seed);
   try {
-    const judged = judgeItem(item, judgement);
+    const judged = validateBatchItem(item, judgement);
     if (outcome === 'e') throw new ApiError(500, 'Internal server error');
     const composing = { seed: judgement.seed, nonce, text: undefined, stopReason: undefined };
     const { message } = composeMessage(item.params, judged, composing);
-    return { type: 'succeeded', message: toMessageBody({ ...message, tier: 'batch' }) };
+    return { type: 'succeeded', message: createMessageBody({ ...message, tier: 'batch' }) };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { type: 'errored', error: JSON.parse(error.toEnvelope(createIdentifier('req_', nonce))) };
+    return { type: 'errored', error: JSON.parse(error.toEnvelopeJson(createApiIdentifier('req_', nonce))) };
   }
 }
 
 /** Writes the results of a batch that has ended, as JSON lines, while they are read. */
-async function* streamResults(batch: Batch, judgement: Judgement, store: SimulatorStore): AsyncGenerator<Uint8Array> {
-  const outcomes = finalOutcomesOf(batch);
+async function* generateResultLines(
+  batch: Batch,
+  judgement: RequestValidationContext,
+  store: SimulatorStore,
+): AsyncGenerator<Uint8Array> {
+  const outcomes = computeFinalOutcomes(batch);
   let index = 0;
   let turned: string[] = [];
   let text = '';
-  for await (const line of readLines(readPieces(store, batch.id, batch.pieces))) {
-    const item = JSON.parse(line) as Item;
-    const result = createResult(item, outcomes[index], batch, judgement);
+  for await (const line of splitIntoLines(readStoredBody(store, batch.id, batch.pieces))) {
+    const item = JSON.parse(line) as BatchItem;
+    const result = createItemResult(item, outcomes[index], batch, judgement);
     index++;
     turned.push(`${JSON.stringify({ custom_id: item.custom_id, result })}\n`);
     if (turned.length < REVERSED_GROUP_SIZE) continue;

@@ -22,14 +22,14 @@ class ByteBuffer {
     this.#maxBytes = maxBytes;
   }
 
-  add(part: Uint8Array): void {
+  append(part: Uint8Array): void {
     if (part.byteLength === 0) return;
     this.#length += part.byteLength;
     if (this.#length > this.#maxBytes) throw new ApiError(413, 'Request exceeds the maximum size');
     this.#parts.push(part.slice());
   }
 
-  take(): Uint8Array {
+  takeAllBytes(): Uint8Array {
     const whole = new Uint8Array(this.#length);
     let at = 0;
     for (const part of this.#parts) {
@@ -64,7 +64,7 @@ export class ItemSplitter {
    * @returns the items that are complete now
    * @throws ApiError 413 if an item, or everything beside the items, is too long
    */
-  push(chunk: Uint8Array): Uint8Array[] {
+  pushChunk(chunk: Uint8Array): Uint8Array[] {
     const items: Uint8Array[] = [];
     /** Where the part begins that is not kept yet. */
     let from = 0;
@@ -80,9 +80,9 @@ export class ItemSplitter {
       } else if (byte === QUOTE) {
         inString = true;
       } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
-        if (byte === OPEN_OBJECT && this.#isInList()) {
-          this.#surroundings.add(chunk.subarray(from, at));
-          this.#surroundings.add(EMPTY_OBJECT);
+        if (byte === OPEN_OBJECT && this.#isInItemList()) {
+          this.#surroundings.append(chunk.subarray(from, at));
+          this.#surroundings.append(EMPTY_OBJECT);
           this.#isInItem = true;
           from = at;
         }
@@ -91,8 +91,8 @@ export class ItemSplitter {
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
         this.#depth = Math.max(0, this.#depth - 1);
         if (this.#isInItem && this.#depth === 2) {
-          this.#item.add(chunk.subarray(from, at + 1));
-          items.push(this.#item.take());
+          this.#item.append(chunk.subarray(from, at + 1));
+          items.push(this.#item.takeAllBytes());
           this.#isInItem = false;
           from = at + 1;
         }
@@ -100,17 +100,17 @@ export class ItemSplitter {
     }
     this.#isInString = inString;
     this.#isEscaped = escaped;
-    (this.#isInItem ? this.#item : this.#surroundings).add(chunk.subarray(from));
+    (this.#isInItem ? this.#item : this.#surroundings).append(chunk.subarray(from));
     return items;
   }
 
   /** @returns the rest: the body with `{}` instead of each item that was taken out. */
-  end(): Uint8Array {
-    if (this.#isInItem) this.#surroundings.add(this.#item.take());
-    return this.#surroundings.take();
+  getBodyWithoutItems(): Uint8Array {
+    if (this.#isInItem) this.#surroundings.append(this.#item.takeAllBytes());
+    return this.#surroundings.takeAllBytes();
   }
 
-  #isInList(): boolean {
+  #isInItemList(): boolean {
     return this.#depth === 2 && this.#openBrackets[0] === OPEN_OBJECT && this.#openBrackets[1] === OPEN_LIST;
   }
 }

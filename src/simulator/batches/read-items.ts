@@ -1,14 +1,19 @@
-import { judgeMessage } from '../answer/compose-message.ts';
+import { validateMessageAndPlanCache } from '../answer/compose-message.ts';
 import { PromptCache } from '../prompt/prompt-cache.ts';
-import { ApiError, invalidRequestError } from '../request/errors.ts';
-import { readRequiredList, readRequiredObject, readRequiredString, rejectExtraKeys } from '../request/fields.ts';
-import { type Json, type JsonObject, readMember } from '../request/json.ts';
-import type { Judgement } from '../request/message-request.ts';
-import { checkBatchItem } from '../request/model-rules.ts';
-import { checkContentLength, checkJsonType, parseBoundedJson, strictDecoder } from '../request/request-body.ts';
+import { ApiError, createInvalidRequestError } from '../request/errors.ts';
+import { readRequiredList, readRequiredObject, readRequiredString, rejectUnknownKeys } from '../request/fields.ts';
+import { type Json, type JsonObject, readOwnMember } from '../request/json.ts';
+import type { RequestValidationContext } from '../request/message-request.ts';
+import { rejectUnsupportedBatchParams } from '../request/model-rules.ts';
+import {
+  parseJsonWithDepthLimit,
+  requireContentLengthWithin,
+  requireJsonContentType,
+  strictDecoder,
+} from '../request/request-body.ts';
 import type { PieceWriter } from '../store/pieces.ts';
 import { encoder } from '../text/utf8.ts';
-import type { Outcome } from './batch.ts';
+import type { ItemOutcomeCode } from './batch.ts';
 import { ItemSplitter } from './item-splitter.ts';
 
 /** The API's limits of a batch. */
@@ -17,25 +22,25 @@ const MAX_ITEMS = 100_000;
 /** After this many items, other requests get their turn. */
 const ITEMS_PER_SLICE = 200;
 
-export interface Item {
+export interface BatchItem {
   custom_id: string;
   params: JsonObject;
 }
 
 /** The text in an item with which a test says how the item ends. */
 const OUTCOME_MARK = /sluice-simulate: (errored|canceled|expired)\b/;
-const OUTCOME_BY_MARK: Readonly<Record<string, Outcome>> = { errored: 'e', canceled: 'c', expired: 'x' };
+const OUTCOME_BY_MARK: Readonly<Record<string, ItemOutcomeCode>> = { errored: 'e', canceled: 'c', expired: 'x' };
 
 /** @throws ApiError 400 if it is not an item of a batch. Its `params` are judged when it is worked on. */
-function readItem(bytes: Uint8Array, index: number): Item {
+function parseBatchItem(bytes: Uint8Array, index: number): BatchItem {
   const path = `requests.${index}`;
-  const item = readRequiredObject(parseBoundedJson(bytes, path), path);
+  const item = readRequiredObject(parseJsonWithDepthLimit(bytes, path), path);
   const id = readRequiredString(item.custom_id, `${path}.custom_id`);
   if (!/^[a-zA-Z0-9_-]{1,64}$/.test(id)) {
-    throw invalidRequestError(`${path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'`);
+    throw createInvalidRequestError(`${path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'`);
   }
   const params = readRequiredObject(item.params, `${path}.params`);
-  rejectExtraKeys(item, new Set(['custom_id', 'params']), path);
+  rejectUnknownKeys(item, new Set(['custom_id', 'params']), path);
   return { custom_id: id, params };
 }
 
@@ -44,21 +49,29 @@ function readItem(bytes: Uint8Array, index: number): Item {
  *
  * @throws ApiError in the API's words
  */
-export function judgeItem({ params }: Item, judgement: Judgement): ReturnType<typeof judgeMessage> {
-  if (readMember(params, 'stream') === true)
-    throw invalidRequestError('stream: streaming is not supported in message batches');
-  checkBatchItem(params);
+export function validateBatchItem(
+  { params }: BatchItem,
+  judgement: RequestValidationContext,
+): ReturnType<typeof validateMessageAndPlanCache> {
+  if (readOwnMember(params, 'stream') === true)
+    throw createInvalidRequestError('stream: streaming is not supported in message batches');
+  rejectUnsupportedBatchParams(params);
   // Items are worked on in no order, so none finds in the cache what another one has written.
-  return judgeMessage(params, { ...judgement, inBatch: true }, new PromptCache(), '');
+  return validateMessageAndPlanCache(params, { ...judgement, inBatch: true }, new PromptCache(), '');
 }
 
 /** @returns how an item ends if it is worked on. */
-function decideOutcome(item: Item, bytes: Uint8Array, judgement: Judgement, obeysMarks: boolean): Outcome {
+function decideItemOutcome(
+  item: BatchItem,
+  bytes: Uint8Array,
+  judgement: RequestValidationContext,
+  obeysMarks: boolean,
+): ItemOutcomeCode {
   const [, mark = ''] = (obeysMarks && OUTCOME_MARK.exec(strictDecoder.decode(bytes))) || [];
   const marked = OUTCOME_BY_MARK[mark];
   if (marked) return marked;
   try {
-    judgeItem(item, judgement);
+    validateBatchItem(item, judgement);
     return 's';
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
@@ -73,14 +86,14 @@ function decideOutcome(item: Item, bytes: Uint8Array, judgement: Judgement, obey
  * @returns how each item ends if it is worked on, a letter each
  * @throws ApiError in the API's words if it is not a batch. Then the writer has a part of it
  */
-export async function readItems(
+export async function readAndStoreBatchItems(
   { headers, body }: Request,
   writer: PieceWriter,
-  judgement: Judgement,
+  judgement: RequestValidationContext,
   obeysMarks: boolean,
 ): Promise<string> {
-  checkJsonType(headers);
-  checkContentLength(headers, MAX_BATCH_BODY_BYTES);
+  requireJsonContentType(headers);
+  requireContentLengthWithin(headers, MAX_BATCH_BODY_BYTES);
   const splitter = new ItemSplitter();
   const ids = new Set<string>();
   let outcomes = '';
@@ -88,30 +101,30 @@ export async function readItems(
   for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
     length += chunk.byteLength;
     if (length > MAX_BATCH_BODY_BYTES) throw new ApiError(413, 'Request exceeds the maximum size');
-    for (const bytes of splitter.push(chunk)) {
-      const item = readItem(bytes, ids.size);
+    for (const bytes of splitter.pushChunk(chunk)) {
+      const item = parseBatchItem(bytes, ids.size);
       if (ids.has(item.custom_id))
-        throw invalidRequestError(`requests: custom_id must be unique, got ${item.custom_id} twice`);
+        throw createInvalidRequestError(`requests: custom_id must be unique, got ${item.custom_id} twice`);
       ids.add(item.custom_id);
       if (ids.size > MAX_ITEMS) {
-        throw invalidRequestError(`requests: List should have at most ${MAX_ITEMS} items after validation`);
+        throw createInvalidRequestError(`requests: List should have at most ${MAX_ITEMS} items after validation`);
       }
-      outcomes += decideOutcome(item, bytes, judgement, obeysMarks);
-      await writer.write(encoder.encode(`${JSON.stringify(item)}\n`));
+      outcomes += decideItemOutcome(item, bytes, judgement, obeysMarks);
+      await writer.writeBytes(encoder.encode(`${JSON.stringify(item)}\n`));
       // A whole body may have come as one chunk.
       if (ids.size % ITEMS_PER_SLICE === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   }
-  checkSurroundings(parseBoundedJson(splitter.end(), ''));
+  validateBatchSurroundings(parseJsonWithDepthLimit(splitter.getBodyWithoutItems(), ''));
   return outcomes;
 }
 
 /** @throws ApiError 400 if the JSON around the items is not that of a batch */
-function checkSurroundings(surroundings: Json): void {
+function validateBatchSurroundings(surroundings: Json): void {
   const body = readRequiredObject(surroundings, 'body');
   const requests = readRequiredList(body.requests, 'requests');
   for (const [index, item] of requests.entries()) readRequiredObject(item, `requests.${index}`);
   if (requests.length === 0)
-    throw invalidRequestError('requests: List should have at least 1 item after validation, not 0');
-  rejectExtraKeys(body, new Set(['requests']), '');
+    throw createInvalidRequestError('requests: List should have at least 1 item after validation, not 0');
+  rejectUnknownKeys(body, new Set(['requests']), '');
 }

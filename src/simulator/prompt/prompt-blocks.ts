@@ -1,9 +1,9 @@
-import { thinkingTokensOf } from '../random/signatures.ts';
-import { readCacheLifetime } from '../request/content-blocks.ts';
-import { sizeOfImage } from '../request/image-size.ts';
-import { isObject, type Json, type JsonObject, objectItemsOf } from '../request/json.ts';
-import type { CacheLifetime, Prompt } from '../request/message-request.ts';
-import { countTokens } from '../text/tokens.ts';
+import { countThinkingTokens } from '../random/signatures.ts';
+import { parseCacheControlLifetime } from '../request/content-blocks.ts';
+import { readImageBlockSize } from '../request/image-size.ts';
+import { filterObjects, isJsonObject, type Json, type JsonObject } from '../request/json.ts';
+import type { CacheLifetime, ValidatedPrompt } from '../request/message-request.ts';
+import { estimateTokenCount } from '../text/tokens.ts';
 
 /** One block of a prompt, in the order in which the API reads it: tools, system, messages. */
 export interface PromptBlock {
@@ -28,13 +28,13 @@ const TOKENS_FOR_OUTPUT_SCHEMA = 60;
 const TOKENS_PER_PAGE = 1800;
 
 /** Of images: the longest side in pixels, and the most tokens. */
-type ImageLimits = NonNullable<Prompt['model']['image']>;
+type ImageLimits = NonNullable<ValidatedPrompt['model']['image']>;
 const NEWEST_IMAGE_LIMITS: ImageLimits = [2_576, 4_784];
 const PIXELS_PER_TOKEN = 28;
 
 /** @returns the tokens of an image: of the largest, if its size cannot be known. The API scales it down to both limits */
 function countImageTokens(block: JsonObject, [longest, most]: ImageLimits): number {
-  const size = sizeOfImage(block);
+  const size = readImageBlockSize(block);
   if (size === undefined) return most;
   let scale = Math.min(1, longest / Math.max(size.width, size.height, 1));
   const computeTokens = () => {
@@ -52,22 +52,22 @@ export function countPdfPages(base64: string): number {
   return Math.max(1, pages);
 }
 
-function countTextTokens(value: Json | undefined): number {
-  return typeof value === 'string' ? countTokens(value) : 0;
+function countJsonTokens(value: Json | undefined): number {
+  return typeof value === 'string' ? estimateTokenCount(value) : 0;
 }
 
 function countContentTokens(content: Json | undefined, images: ImageLimits): number {
   return (
-    countTextTokens(content) + objectItemsOf(content).reduce((sum, block) => sum + countBlockTokens(block, images), 0)
+    countJsonTokens(content) + filterObjects(content).reduce((sum, block) => sum + countBlockTokens(block, images), 0)
   );
 }
 
 function countDocumentTokens({ source, title, context }: JsonObject, images: ImageLimits): number {
-  const heading = countTextTokens(title) + countTextTokens(context);
-  if (!isObject(source)) return heading;
+  const heading = countJsonTokens(title) + countJsonTokens(context);
+  if (!isJsonObject(source)) return heading;
   const { type, data } = source;
   if (type === 'base64' && typeof data === 'string') return heading + countPdfPages(data) * TOKENS_PER_PAGE;
-  if (type === 'text') return heading + countTextTokens(data);
+  if (type === 'text') return heading + countJsonTokens(data);
   if (type === 'content') return heading + countContentTokens(source.content, images);
   return heading + TOKENS_PER_PAGE;
 }
@@ -76,28 +76,28 @@ function countDocumentTokens({ source, title, context }: JsonObject, images: Ima
 function countBlockTokens(block: JsonObject, images: ImageLimits): number {
   switch (block.type) {
     case 'text':
-      return countTextTokens(block.text);
+      return countJsonTokens(block.text);
     case 'image':
       return countImageTokens(block, images);
     case 'document':
       return countDocumentTokens(block, images);
     case 'search_result': {
-      const heading = countTextTokens(block.title) + countTextTokens(block.source);
+      const heading = countJsonTokens(block.title) + countJsonTokens(block.source);
       return heading + countContentTokens(block.content, images);
     }
     case 'thinking':
-      return thinkingTokensOf(block) ?? countTextTokens(block.thinking);
+      return countThinkingTokens(block) ?? countJsonTokens(block.thinking);
     case 'compaction':
-      return countTextTokens(block.content);
+      return countJsonTokens(block.content);
     case 'redacted_thinking':
-      return thinkingTokensOf(block) ?? countTextTokens(block.data);
+      return countThinkingTokens(block) ?? countJsonTokens(block.data);
     case 'tool_use':
     case 'server_tool_use':
-      return countTextTokens(block.name) + countTokens(JSON.stringify(block.input ?? {}));
+      return countJsonTokens(block.name) + estimateTokenCount(JSON.stringify(block.input ?? {}));
     case 'tool_result':
       return countContentTokens(block.content, images);
     default:
-      return countTokens(JSON.stringify(block));
+      return estimateTokenCount(JSON.stringify(block));
   }
 }
 
@@ -108,8 +108,8 @@ function removeCacheControl(block: JsonObject): { block: JsonObject; nested: Cac
   const content = rest.content;
   if (!Array.isArray(content)) return { block: rest, nested };
   const inner = content.map((entry) => {
-    if (!isObject(entry)) return entry;
-    const lifetime = readCacheLifetime(entry.cache_control, 'content.cache_control');
+    if (!isJsonObject(entry)) return entry;
+    const lifetime = parseCacheControlLifetime(entry.cache_control, 'content.cache_control');
     if (lifetime !== undefined) nested.push(lifetime);
     const { cache_control: _, ...remaining } = entry;
     return remaining;
@@ -119,7 +119,7 @@ function removeCacheControl(block: JsonObject): { block: JsonObject; nested: Cac
 
 function createPromptBlock(kind: string, block: JsonObject, path: string, tokens: number): PromptBlock {
   const stripped = removeCacheControl(block);
-  const own = readCacheLifetime(block.cache_control, `${path}.cache_control`);
+  const own = parseCacheControlLifetime(block.cache_control, `${path}.cache_control`);
   const type = block.type;
   return {
     path,
@@ -131,28 +131,28 @@ function createPromptBlock(kind: string, block: JsonObject, path: string, tokens
   };
 }
 
-function createPlainBlock(bytes: string, path: string, tokens: number): PromptBlock {
+function createUncacheableBlock(bytes: string, path: string, tokens: number): PromptBlock {
   return { path, bytes, tokens, breakpoint: undefined, breakpoints: 0, isCacheable: false };
 }
 
 /** @returns the blocks of a prompt; the sum of their tokens is the answer of `count_tokens` */
-export function listPromptBlocks(prompt: Prompt): PromptBlock[] {
+export function createPromptBlocks(prompt: ValidatedPrompt): PromptBlock[] {
   const blocks: PromptBlock[] = prompt.tools.map((tool, index) => {
     const { cache_control: _, ...definition } = tool;
     const overhead = TOKENS_PER_TOOL + (index === 0 ? TOKENS_FOR_TOOLS : 0);
-    return createPromptBlock('tool', tool, `tools.${index}`, countTokens(JSON.stringify(definition)) + overhead);
+    return createPromptBlock('tool', tool, `tools.${index}`, estimateTokenCount(JSON.stringify(definition)) + overhead);
   });
   if (prompt.outputSchema !== undefined) {
     const bytes = JSON.stringify(prompt.outputSchema);
-    const tokens = countTokens(bytes) + TOKENS_FOR_OUTPUT_SCHEMA;
-    blocks.push(createPlainBlock(`output:${bytes}`, 'output_config.format', tokens));
+    const tokens = estimateTokenCount(bytes) + TOKENS_FOR_OUTPUT_SCHEMA;
+    blocks.push(createUncacheableBlock(`output:${bytes}`, 'output_config.format', tokens));
   }
   for (const [index, block] of prompt.system.entries()) {
-    blocks.push(createPromptBlock('system', block, `system.${index}`, countTextTokens(block.text)));
+    blocks.push(createPromptBlock('system', block, `system.${index}`, countJsonTokens(block.text)));
   }
   for (const [index, message] of prompt.messages.entries()) {
     const path = `messages.${index}`;
-    if (message.blocks.length === 0) blocks.push(createPlainBlock(`${message.role}:`, path, TOKENS_PER_MESSAGE));
+    if (message.blocks.length === 0) blocks.push(createUncacheableBlock(`${message.role}:`, path, TOKENS_PER_MESSAGE));
     for (const [at, block] of message.blocks.entries()) {
       const tokens =
         countBlockTokens(block, prompt.model.image ?? NEWEST_IMAGE_LIMITS) + (at === 0 ? TOKENS_PER_MESSAGE : 0);

@@ -30,18 +30,18 @@ export function digestToHex(value: Digest): string {
 }
 
 /** Reads a digest that `hex` has written. */
-export function parseDigest(written: string): Digest {
+export function parseHexDigest(written: string): Digest {
   const parseWord = (at: number): number => Number.parseInt(written.slice(at, at + 8), 16) >>> 0;
   return [parseWord(0), parseWord(8), parseWord(16), parseWord(24)];
 }
 
 /** A source of numbers in [0, 1) that are the same for the same digest. */
-export type Random = () => number;
+export type RandomSource = () => number;
 
 /** Makes the random numbers (sfc32) that a digest starts. */
-export function createRandom(value: Digest): Random {
+export function createRandom(value: Digest): RandomSource {
   let [a, b, c, d] = value;
-  const next = (): number => {
+  const nextRandom = (): number => {
     const sum = (a + b + d) | 0;
     d = (d + 1) | 0;
     a = b ^ (b >>> 9);
@@ -50,14 +50,14 @@ export function createRandom(value: Digest): Random {
     return (sum >>> 0) / 4294967296;
   };
   // Similar seeds have similar first numbers, so those are left out.
-  for (let i = 0; i < 12; i++) next();
-  return next;
+  for (let i = 0; i < 12; i++) nextRandom();
+  return nextRandom;
 }
 
 const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 
 /** Makes an identifier as the API does: a prefix, `01`, and 22 letters and digits. */
-export function createIdentifier(prefix: string, value: Digest): string {
+export function createApiIdentifier(prefix: string, value: Digest): string {
   const random = createRandom(value);
   let id = `${prefix}01`;
   for (let i = 0; i < 22; i++) id += ALPHABET.charAt(Math.floor(random() * ALPHABET.length));

@@ -24,7 +24,7 @@ const THINKING_TOKEN = '.';
  *
  * @param tokens those that were thought
  */
-export function sealThinking(
+export function signThinking(
   kind: 'thinking' | 'redacted',
   subject: string,
   { prefix, model, user, account, previous, place }: ThinkingBinding,
@@ -37,7 +37,7 @@ export function sealThinking(
 }
 
 /** What a block of thinking says about itself. */
-export interface Seal {
+export interface ParsedThinkingSignature {
   model: string;
   user: string;
   prefix: string;
@@ -48,24 +48,27 @@ export interface Seal {
   mark: string;
 }
 
-function splitSeal({ type, signature, data }: Readonly<Record<string, unknown>>): string[] {
-  return decodeSeal(String(type === 'redacted_thinking' ? data : signature)).split(':');
+function splitThinkingSignature({ type, signature, data }: Readonly<Record<string, unknown>>): string[] {
+  return decodeSignature(String(type === 'redacted_thinking' ? data : signature)).split(':');
 }
 
 /** @returns the mark that thinking behind a sealed block names */
-export function markOf(sealed: string): string {
-  return decodeSeal(sealed).split(':').at(-1) ?? '';
+export function getSignatureMark(sealed: string): string {
+  return decodeSignature(sealed).split(':').at(-1) ?? '';
 }
 
 /** @returns the tokens that were thought for a block; undefined where it does not say */
-export function thinkingTokensOf(block: Readonly<Record<string, unknown>>): number | undefined {
-  const [, , , , , , , , , thought] = splitSeal(block);
+export function countThinkingTokens(block: Readonly<Record<string, unknown>>): number | undefined {
+  const [, , , , , , , , , thought] = splitThinkingSignature(block);
   return thought?.length;
 }
 
 /** Reads what a thinking block says. @returns undefined for one that is not as the simulator made it */
-export function readSeal(block: Readonly<Record<string, unknown>>, seed: Digest): Seal | undefined {
-  const [, ...parts] = splitSeal(block);
+export function verifyThinkingSignature(
+  block: Readonly<Record<string, unknown>>,
+  seed: Digest,
+): ParsedThinkingSignature | undefined {
+  const [, ...parts] = splitThinkingSignature(block);
   const mark = parts.pop() ?? '';
   const [kind, , model = '', user = '', prefix = '', account = '', previous, place] = parts;
   // The signature counts, not the summary that is shown of the thinking.
@@ -82,8 +85,8 @@ export function readSeal(block: Readonly<Record<string, unknown>>, seed: Digest)
  * @param prefixes the digests of the conversation before it: one, or several where a summary stands for its beginning
  * @param previous the mark of the thinking before it; undefined without any
  */
-export function findMismatch(
-  seal: Seal,
+export function findThinkingBindingMismatch(
+  seal: ParsedThinkingSignature,
   here: Pick<ThinkingBinding, 'user' | 'account'> & { readable: ReadonlySet<string> },
   prefixes: readonly string[],
   previous: string | undefined,
@@ -96,7 +99,7 @@ export function findMismatch(
 }
 
 /** @returns the models whose thinking one reads, as seals name them */
-export function readableModelsOf({
+export function listReadableModelDigests({
   id,
   reads = [],
 }: {
@@ -106,7 +109,7 @@ export function readableModelsOf({
   return new Set([id, ...reads].map((one) => digestToHex(computeDigest(one))));
 }
 
-function decodeSeal(sealed: string): string {
+function decodeSignature(sealed: string): string {
   try {
     return atob(sealed);
   } catch {
@@ -115,7 +118,7 @@ function decodeSeal(sealed: string): string {
 }
 
 /** What a summary's signature answers for. */
-export interface SummaryClaims {
+export interface SignedSummaryClaims {
   content: string;
   /** The JSON of its tool changes. */
   changes: string;
@@ -126,7 +129,11 @@ export interface SummaryClaims {
  *
  * @param prefixes the digests that the summarized conversation ends with: thinking that was made right behind it stays valid
  */
-export function sealSummary({ content, changes }: SummaryClaims, prefixes: readonly string[], seed: Digest): string {
+export function signSummary(
+  { content, changes }: SignedSummaryClaims,
+  prefixes: readonly string[],
+  seed: Digest,
+): string {
   const claims = [
     'compaction',
     digestToHex(computeDigest(content)),
@@ -141,12 +148,12 @@ export function sealSummary({ content, changes }: SummaryClaims, prefixes: reado
  *
  * @returns `signature`, `content` or `changes`: the first of these that is not as the simulator made it
  */
-export function readSummaryPrefixes(
+export function verifySummarySignature(
   signature: string,
-  claimed: SummaryClaims,
+  claimed: SignedSummaryClaims,
   seed: Digest,
 ): readonly string[] | 'signature' | 'content' | 'changes' {
-  const [, kind, content, changes, after = '', mark] = decodeSeal(signature).split(':');
+  const [, kind, content, changes, after = '', mark] = decodeSignature(signature).split(':');
   const claims = [kind, content, changes, after].join(':');
   const own = digestToHex(computeDigest(claims, seed));
   // Base64 has several spellings of the same bytes, and the API wants each byte as it was.

@@ -1,4 +1,4 @@
-import { invalidRequestError } from './errors.ts';
+import { createInvalidRequestError } from './errors.ts';
 
 /**
  * The names that the header `anthropic-beta` may have. Sources: the type `AnthropicBeta` of @anthropic-ai/sdk 1.14.0, then what
@@ -28,42 +28,42 @@ const BETA_NAMES = (
 ).split(' ');
 
 /** @returns the date at the end of a name, as `20261021`; empty for one without */
-function dateOf(name: string): string {
+function parseBetaDate(name: string): string {
   return /-(\d{4})-?(\d{2})-?(\d{2})$/.exec(name)?.slice(1).join('') ?? '';
 }
 
-const NEWEST_BETA_DATE = BETA_NAMES.map(dateOf).toSorted().at(-1) ?? '';
+const NEWEST_BETA_DATE = BETA_NAMES.map(parseBetaDate).toSorted().at(-1) ?? '';
 
 /** Tells whether a name is newer than the list: what a request with it has may belong to it. */
 function isNewerBeta(name: string): boolean {
-  return dateOf(name) > NEWEST_BETA_DATE;
+  return parseBetaDate(name) > NEWEST_BETA_DATE;
 }
 
 /**
  * Reads the header `anthropic-beta`.
  * @throws ApiError 400 for a name that does not exist, unless it is newer than the list
  */
-export function readBetas(header: string | null): string[] {
+export function parseBetaHeader(header: string | null): string[] {
   const names = (header ?? '').split(',').flatMap((name) => name.trim() || []);
   const unknown = names.filter((name) => !BETA_NAMES.includes(name) && !isNewerBeta(name));
   if (unknown.length === 0) return names;
   const shown = unknown.slice(0, 20).map((name) => `\`${name.slice(0, 100)}\``);
-  throw invalidRequestError(
+  throw createInvalidRequestError(
     `Unexpected value(s) ${shown.join(', ')} for the \`anthropic-beta\` header. Please consult the documentation, or try again without the header.`,
   );
 }
 
 /** What a request says of betas. */
-export interface Betas {
+export interface RequestedBetas {
   readonly betas: readonly string[];
 }
 
 /** Tells whether a request asks for a beta. @param name the beginning of its name */
-export function hasBeta({ betas }: Betas, name: string): boolean {
+export function isBetaRequested({ betas }: RequestedBetas, name: string): boolean {
   return betas.some((one) => one.startsWith(name));
 }
 
 /** Tells whether a request asks for a beta that is newer than this simulator. */
-export function hasNewerBeta({ betas }: Betas): boolean {
+export function isNewerBetaRequested({ betas }: RequestedBetas): boolean {
   return betas.some(isNewerBeta);
 }

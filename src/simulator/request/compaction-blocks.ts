@@ -1,21 +1,21 @@
 import type { Digest } from '../random/digest.ts';
-import { readSummaryPrefixes } from '../random/signatures.ts';
-import { hasBeta } from './betas.ts';
-import { ApiError, invalidRequestError } from './errors.ts';
+import { verifySummarySignature } from '../random/signatures.ts';
+import { isBetaRequested } from './betas.ts';
+import { ApiError, createInvalidRequestError } from './errors.ts';
 import {
   readOptionalString,
   readRequiredList,
   readRequiredObject,
-  readRequiredTag,
-  rejectExtraKeys,
+  readRequiredType,
+  rejectUnknownKeys,
 } from './fields.ts';
 import type { Json, JsonObject } from './json.ts';
-import type { Protocol, RequestMessage } from './message-request.ts';
+import type { RequestMessage, RequestProtocol } from './message-request.ts';
 
 const KEYS = new Set(['type', 'content', 'encrypted_content', 'signature', 'tool_changes', 'cache_control']);
 
 /** Makes a 400 with the code that the official SDKs turn into an error class of its own. */
-export function createCompactionRejection(code: string, message: string): ApiError {
+export function createCompactionRejectedError(code: string, message: string): ApiError {
   return new ApiError(400, message, {}, { error_code: `compaction_${code}` });
 }
 
@@ -23,30 +23,30 @@ export function createCompactionRejection(code: string, message: string): ApiErr
  * Checks a `compaction` block by itself: its members, and that its beta was asked for.
  * @throws ApiError 400 in the API's words.
  */
-export function checkCompactionBlock(block: JsonObject, path: string, protocol: Protocol): void {
+export function validateCompactionBlock(block: JsonObject, path: string, protocol: RequestProtocol): void {
   // Members that the API did not send are refused even with a beta.
-  rejectExtraKeys(block, KEYS, path);
+  rejectUnknownKeys(block, KEYS, path);
   const content = readOptionalString(block.content, `${path}.content`);
-  if (content === '') throw invalidRequestError(`${path}.content: compaction content must be non-empty`);
+  if (content === '') throw createInvalidRequestError(`${path}.content: compaction content must be non-empty`);
   readOptionalString(block.encrypted_content, `${path}.encrypted_content`);
   const signature = readOptionalString(block.signature, `${path}.signature`);
   for (const [index, entry] of readRequiredList(block.tool_changes ?? [], `${path}.tool_changes`).entries()) {
     const at = `${path}.tool_changes.${index}`;
-    readRequiredTag(readRequiredObject(entry, at), ['tool_addition', 'tool_removal'], at);
+    readRequiredType(readRequiredObject(entry, at), ['tool_addition', 'tool_removal'], at);
   }
-  if (signature !== undefined && !hasBeta(protocol, 'compact-2026-09-04')) {
-    throw invalidRequestError(`${path}: \`signature\` requires anthropic-beta: compact-2026-09-04`);
+  if (signature !== undefined && !isBetaRequested(protocol, 'compact-2026-09-04')) {
+    throw createInvalidRequestError(`${path}: \`signature\` requires anthropic-beta: compact-2026-09-04`);
   }
-  if (content !== undefined && signature === undefined && !hasBeta(protocol, 'compact-2026-01-12')) {
-    throw invalidRequestError(`${path}: a \`compaction\` block with \`content\` requires its \`signature\``);
+  if (content !== undefined && signature === undefined && !isBetaRequested(protocol, 'compact-2026-01-12')) {
+    throw createInvalidRequestError(`${path}: a \`compaction\` block with \`content\` requires its \`signature\``);
   }
 }
 
-export function hasContent({ type, content }: JsonObject): boolean {
+export function hasCompactionContent({ type, content }: JsonObject): boolean {
   return type === 'compaction' && typeof content === 'string';
 }
 
-function isSigned({ signature }: JsonObject): boolean {
+function hasSignature({ signature }: JsonObject): boolean {
   return typeof signature === 'string';
 }
 
@@ -54,18 +54,18 @@ function isSigned({ signature }: JsonObject): boolean {
  * Tells whether a block is no part of the conversation's turns: a signed summary stands before them all, and a failed
  * one is nothing. An unsigned summary, which the API made by itself, stays where it is.
  */
-export function isOutsideTurns(block: JsonObject): boolean {
-  return block.type === 'compaction' && (isSigned(block) || !hasContent(block));
+export function isBlockOutsideTurns(block: JsonObject): boolean {
+  return block.type === 'compaction' && (hasSignature(block) || !hasCompactionContent(block));
 }
 
 /** Finds the summary that a conversation begins with. */
-export function findSummary(messages: readonly RequestMessage[]): JsonObject | undefined {
+export function findLeadingSummary(messages: readonly RequestMessage[]): JsonObject | undefined {
   const first = messages[0]?.blocks[0];
-  return first !== undefined && hasContent(first) ? first : undefined;
+  return first !== undefined && hasCompactionContent(first) ? first : undefined;
 }
 
 /** A signed summary, and the digests of the conversations that it stands for. */
-interface SignedSummary {
+interface VerifiedSummary {
   signature: string;
   prefixes: readonly string[];
 }
@@ -76,14 +76,17 @@ interface SignedSummary {
  *
  * @throws ApiError 400 with the code of the rule that is broken.
  */
-export function findSignedSummary(messages: readonly RequestMessage[], seed: Digest): SignedSummary | undefined {
+export function verifyLeadingSignedSummary(
+  messages: readonly RequestMessage[],
+  seed: Digest,
+): VerifiedSummary | undefined {
   const found = messages.flatMap(({ role, blocks }, message) =>
-    blocks.flatMap((block, index) => (hasContent(block) ? [{ block, role, message, index }] : [])),
+    blocks.flatMap((block, index) => (hasCompactionContent(block) ? [{ block, role, message, index }] : [])),
   );
-  const signed = found.find(({ block }) => isSigned(block));
+  const signed = found.find(({ block }) => hasSignature(block));
   if (signed === undefined) return undefined;
   if (found.length > 1) {
-    throw createCompactionRejection(
+    throw createCompactionRejectedError(
       'block_ambiguous',
       'messages: more than one `compaction` block with content. Send only the block that was returned last.',
     );
@@ -92,38 +95,42 @@ export function findSignedSummary(messages: readonly RequestMessage[], seed: Dig
   const path = `messages.${message}.content.${index}.compaction`;
   // [?] Whether failed blocks may stand before it is not documented. Here they may not.
   if (role === 'system' || message > 0 || index > 0) {
-    throw createCompactionRejection(
+    throw createCompactionRejectedError(
       'block_misplaced',
       `${path}: the \`compaction\` block must be the first block of the first message, which is no \`system\` message. Remove the messages that it summarizes.`,
     );
   }
   const { content, encrypted_content: encrypted = null, tool_changes: changes = null } = block;
   const signature = String(block.signature);
-  const sealed = readSummaryPrefixes(signature, { content: String(content), changes: sortedJson(changes) }, seed);
+  const sealed = verifySummarySignature(
+    signature,
+    { content: String(content), changes: stringifyWithSortedKeys(changes) },
+    seed,
+  );
   if (typeof sealed !== 'string' && encrypted === null) return { signature, prefixes: sealed };
   const verbatim = 'Send the block exactly as it was returned.';
   if (sealed === 'content') {
-    throw createCompactionRejection(
+    throw createCompactionRejectedError(
       'content_mismatch',
       `${path}.content: it is not the text that was signed. ${verbatim}`,
     );
   }
   if (sealed === 'changes') {
-    throw createCompactionRejection(
+    throw createCompactionRejectedError(
       'tool_changes_mismatch',
       `${path}.tool_changes: they are not those that were returned. ${verbatim}`,
     );
   }
-  throw createCompactionRejection(
+  throw createCompactionRejectedError(
     'signature_invalid',
     `${path}: the block's \`signature\` does not verify. ${verbatim}`,
   );
 }
 
 /** Writes JSON whose members are in the order of their names, since clients may change that order. */
-export function sortedJson(value: Json): string {
-  if (Array.isArray(value)) return `[${value.map(sortedJson).join()}]`;
+export function stringifyWithSortedKeys(value: Json): string {
+  if (Array.isArray(value)) return `[${value.map(stringifyWithSortedKeys).join()}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const names = Object.keys(value).sort();
-  return `{${names.map((name) => `${JSON.stringify(name)}:${sortedJson(value[name] ?? null)}`).join()}}`;
+  return `{${names.map((name) => `${JSON.stringify(name)}:${stringifyWithSortedKeys(value[name] ?? null)}`).join()}}`;
 }

@@ -1,44 +1,55 @@
-import { computeDigest, type Digest, digestToHex, parseDigest } from '../random/digest.ts';
-import { findMismatch, readableModelsOf, readSeal, type ThinkingBinding } from '../random/signatures.ts';
-import { hasBeta } from './betas.ts';
-import { findSignedSummary, findSummary, isOutsideTurns } from './compaction-blocks.ts';
-import { checkRoleOfBlock, textOf } from './content-blocks.ts';
-import { invalidRequestError } from './errors.ts';
-import { type JsonObject, jsonToText, readMember } from './json.ts';
-import type { Judgement, Prompt, RequestMessage, Thinking, Transformation } from './message-request.ts';
+import { computeDigest, type Digest, digestToHex, parseHexDigest } from '../random/digest.ts';
+import {
+  findThinkingBindingMismatch,
+  listReadableModelDigests,
+  type ThinkingBinding,
+  verifyThinkingSignature,
+} from '../random/signatures.ts';
+import { isBetaRequested } from './betas.ts';
+import { findLeadingSummary, isBlockOutsideTurns, verifyLeadingSignedSummary } from './compaction-blocks.ts';
+import { getBlockText, validateBlockRole } from './content-blocks.ts';
+import { createInvalidRequestError } from './errors.ts';
+import { type JsonObject, jsonToText, readOwnMember } from './json.ts';
+import type {
+  RequestMessage,
+  RequestValidationContext,
+  ThinkingConfig,
+  ThinkingTransformation,
+  ValidatedPrompt,
+} from './message-request.ts';
 
 /** A block and where it stands in the request. */
-interface LocatedBlock {
+interface BlockWithPath {
   block: JsonObject;
   message: number;
   path: string;
 }
 
 /** Consecutive messages of one role, which the API takes for one. */
-interface Turn {
+interface MessageTurn {
   role: RequestMessage['role'];
-  blocks: LocatedBlock[];
+  blocks: BlockWithPath[];
 }
 
-export function isThinking({ type }: JsonObject): boolean {
+export function isThinkingBlock({ type }: JsonObject): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }
 
-function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
-  return jsonToText(readMember(block, name));
+function getBlockId(block: JsonObject, name: 'id' | 'tool_use_id'): string {
+  return jsonToText(readOwnMember(block, name));
 }
 
 /**
  * Groups messages into turns. A system message neither makes a turn nor divides one, nor does one that has only a signed summary:
  * the conversation goes on behind it as it did behind what it stands for.
  */
-function turnsOf(messages: readonly RequestMessage[]): Turn[] {
-  const turns: Turn[] = [];
+function groupIntoTurns(messages: readonly RequestMessage[]): MessageTurn[] {
+  const turns: MessageTurn[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
     if (role === 'system') continue;
     const located = blocks
       .map((block, index) => ({ block, message, path: `messages.${message}.content.${index}` }))
-      .filter(({ block }) => !isOutsideTurns(block));
+      .filter(({ block }) => !isBlockOutsideTurns(block));
     if (located.length === 0 && blocks.length > 0) continue;
     const last = turns.at(-1);
     if (last?.role === role) last.blocks.push(...located);
@@ -47,49 +58,51 @@ function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   return turns;
 }
 
-function checkNotEmpty(messages: readonly RequestMessage[]): void {
+function requireNonEmptyMessages(messages: readonly RequestMessage[]): void {
   const first = messages[0];
   // A compaction block stands for all messages before it.
-  if (first?.role === 'assistant' && findSummary(messages) === undefined)
-    throw invalidRequestError('messages: first message must use the "user" role');
+  if (first?.role === 'assistant' && findLeadingSummary(messages) === undefined)
+    throw createInvalidRequestError('messages: first message must use the "user" role');
   for (const [index, { role, blocks, effort }] of messages.entries()) {
     if (blocks.length > 0 || effort !== undefined || (role === 'assistant' && index === messages.length - 1)) continue;
-    throw invalidRequestError(
+    throw createInvalidRequestError(
       `messages.${index}: all messages must have non-empty content except for the optional final assistant message`,
     );
   }
 }
 
-function checkEndings(messages: readonly RequestMessage[]): void {
+function validateMessageEndings(messages: readonly RequestMessage[]): void {
   for (const [index, { role, blocks }] of messages.entries()) {
     const last = blocks.at(-1);
-    if (role === 'assistant' && last !== undefined && isThinking(last)) {
-      throw invalidRequestError(`messages.${index}: The final block in an assistant message cannot be \`thinking\`.`);
+    if (role === 'assistant' && last !== undefined && isThinkingBlock(last)) {
+      throw createInvalidRequestError(
+        `messages.${index}: The final block in an assistant message cannot be \`thinking\`.`,
+      );
     }
   }
   const final = messages.at(-1);
   const last = final?.blocks.at(-1);
   const text = last?.text;
   if (final?.role === 'assistant' && typeof text === 'string' && text !== text.trimEnd()) {
-    throw invalidRequestError('messages: final assistant content cannot end with trailing whitespace');
+    throw createInvalidRequestError('messages: final assistant content cannot end with trailing whitespace');
   }
 }
 
-function checkToolResults(turn: Turn, previous: Turn | undefined): void {
+function validateToolResults(turn: MessageTurn, previous: MessageTurn | undefined): void {
   const called = new Set(
-    previous?.blocks.filter(({ block }) => block.type === 'tool_use').map(({ block }) => idOf(block, 'id')),
+    previous?.blocks.filter(({ block }) => block.type === 'tool_use').map(({ block }) => getBlockId(block, 'id')),
   );
   const answered = new Set<string>();
   for (const { block, path } of turn.blocks) {
     if (block.type !== 'tool_result') continue;
-    const id = idOf(block, 'tool_use_id');
+    const id = getBlockId(block, 'tool_use_id');
     if (!called.has(id)) {
-      throw invalidRequestError(
+      throw createInvalidRequestError(
         `${path}: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${id}. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`,
       );
     }
     if (answered.has(id)) {
-      throw invalidRequestError(
+      throw createInvalidRequestError(
         `${path}: each tool_use must have a single result. Found multiple \`tool_result\` blocks with id: ${id}`,
       );
     }
@@ -97,38 +110,40 @@ function checkToolResults(turn: Turn, previous: Turn | undefined): void {
   }
 }
 
-function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): void {
+function validateToolUses(turn: MessageTurn, next: MessageTurn | undefined, seen: Set<string>): void {
   const answered = new Set(
-    next?.blocks.filter(({ block }) => block.type === 'tool_result').map(({ block }) => idOf(block, 'tool_use_id')),
+    next?.blocks
+      .filter(({ block }) => block.type === 'tool_result')
+      .map(({ block }) => getBlockId(block, 'tool_use_id')),
   );
   const missing: string[] = [];
   let message = 0;
   for (const located of turn.blocks) {
     if (located.block.type !== 'tool_use') continue;
-    const id = idOf(located.block, 'id');
-    if (seen.has(id)) throw invalidRequestError('messages: `tool_use` ids must be unique');
+    const id = getBlockId(located.block, 'id');
+    if (seen.has(id)) throw createInvalidRequestError('messages: `tool_use` ids must be unique');
     seen.add(id);
     message = located.message;
     if (!answered.has(id)) missing.push(id);
   }
   if (missing.length > 0) {
-    throw invalidRequestError(
+    throw createInvalidRequestError(
       `messages.${message}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${missing.join(', ')}. Each \`tool_use\` block must have a corresponding \`tool_result\` block in the next message.`,
     );
   }
 }
 
 /** Checks that each call of a server tool has its result in the same turn. Only the last turn, which may be paused, can lack it. */
-function checkServerTools(turn: Turn, isLast: boolean): void {
+function validateServerToolResults(turn: MessageTurn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
     const type = jsonToText(block.type);
-    if (type === 'server_tool_use') open.set(idOf(block, 'id'), jsonToText(block.name));
+    if (type === 'server_tool_use') open.set(getBlockId(block, 'id'), jsonToText(block.name));
     // An MCP server's result answers an mcp_tool_use, a block of a beta.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
-    const id = idOf(block, 'tool_use_id');
+    const id = getBlockId(block, 'tool_use_id');
     if (!open.delete(id)) {
-      throw invalidRequestError(
+      throw createInvalidRequestError(
         `${path}: unexpected \`tool_use_id\` found in \`${type}\` blocks: ${id}. Each \`${type}\` block must have a corresponding \`server_tool_use\` block before it.`,
       );
     }
@@ -136,14 +151,14 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
   const [unanswered] = open;
   if (unanswered === undefined || isLast) return;
   const [id, name] = unanswered;
-  throw invalidRequestError(
+  throw createInvalidRequestError(
     `\`${name}\` tool use with id \`${id}\` was found without a corresponding \`${name}_tool_result\` block`,
   );
 }
 
 /** What thinking that comes back is compared with. */
-interface ThinkingCheck {
-  current: Parameters<typeof findMismatch>[1];
+interface ThinkingCheckOptions {
+  current: Parameters<typeof findThinkingBindingMismatch>[1];
   /** What becomes of thinking after another conversation; undefined leaves it where it is, `unchecked` without a word. */
   onMismatch: 'error' | 'drop_block' | 'unchecked' | undefined;
   seed: Digest;
@@ -154,35 +169,35 @@ interface ThinkingCheck {
 }
 
 /** Checks that thinking comes back unaltered and where it was made, block after block. */
-class ReturnedThinkingChecker {
-  readonly mismatches = new Map<JsonObject, Transformation>();
+class ReturnedThinkingValidator {
+  readonly mismatches = new Map<JsonObject, ThinkingTransformation>();
   /** The mark of the last block that the model sees. */
   previous: string | undefined;
-  readonly #check: ThinkingCheck;
+  readonly #check: ThinkingCheckOptions;
   #seenInLoop = 0;
 
-  constructor(check: ThinkingCheck) {
+  constructor(check: ThinkingCheckOptions) {
     this.#check = check;
   }
 
   /** @param prefixes the digests of the conversation before it */
-  add({ block, path, message }: LocatedBlock, prefixes: readonly string[]): void {
+  validateThinkingBlock({ block, path, message }: BlockWithPath, prefixes: readonly string[]): void {
     const { current: here, onMismatch, seed, hasBindingControls: tells, toolLoopStart: loop } = this.#check;
-    const seal = readSeal(block, seed);
+    const seal = verifyThinkingSignature(block, seed);
     const isLatest = loop !== undefined && message >= loop;
     if (isLatest && (seal === undefined || (seal.place ?? this.#seenInLoop) !== this.#seenInLoop)) {
-      throw invalidRequestError(
+      throw createInvalidRequestError(
         `${path}: \`thinking\` or \`redacted_thinking\` blocks in the latest assistant message cannot be modified. These blocks must remain as they were in the original response.`,
       );
     }
     if (isLatest) this.#seenInLoop++;
     const invalidSeal = `${path}: Invalid \`${block.type === 'thinking' ? 'signature' : 'data'}\` in \`${block.type}\` block`;
-    if (seal === undefined) throw invalidRequestError(invalidSeal);
-    const mismatch = findMismatch(seal, here, prefixes, this.previous);
+    if (seal === undefined) throw createInvalidRequestError(invalidSeal);
+    const mismatch = findThinkingBindingMismatch(seal, here, prefixes, this.previous);
     const isKept = mismatch === 'prefix' && (onMismatch === undefined || onMismatch === 'unchecked');
     if (mismatch === 'prefix' && onMismatch === 'error') {
       const needs = tells ? '' : ' This needs anthropic-beta: thinking-binding-controls-2026-08-01.';
-      throw invalidRequestError(
+      throw createInvalidRequestError(
         `${invalidSeal}. The block is bound to a different conversation. Remove the block, or set \`thinking.block_binding.prefix_mismatch_behavior\` to "drop_block".${needs}`,
       );
     }
@@ -197,9 +212,9 @@ class ReturnedThinkingChecker {
  * Continues the digest of a conversation by a turn: by its role, its texts and the ids of its calls. White space and thinking
  * do not count, because clients change these: the API has always let them leave out earlier thinking.
  */
-function extendDigest({ role, blocks }: Turn, before: Digest): Digest {
+function extendConversationDigest({ role, blocks }: MessageTurn, before: Digest): Digest {
   const texts = blocks.map(({ block }) =>
-    isThinking(block) ? '' : jsonToText(readMember(block, 'id') ?? '') + textOf(block),
+    isThinkingBlock(block) ? '' : jsonToText(readOwnMember(block, 'id') ?? '') + getBlockText(block),
   );
   return computeDigest(`${role}:${texts.join('').replace(/\s+/g, '')}`, before);
 }
@@ -208,25 +223,25 @@ function extendDigest({ role, blocks }: Turn, before: Digest): Digest {
  * Says whether thinking was lost within a tool loop. Clients drop it when they believe that the model has changed: Claude Code
  * does so at each alias, because the answer names a dated model. The API then does not think in this request, and says nothing.
  */
-function hasLostThinking(turns: readonly Turn[]): boolean {
+function hasLostThinking(turns: readonly MessageTurn[]): boolean {
   const last = turns.at(-1);
   const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');
   const first = (inLoop ? turns.at(-2) : undefined)?.blocks[0];
-  return first !== undefined && !isThinking(first.block);
+  return first !== undefined && !isThinkingBlock(first.block);
 }
 
 /** What a conversation is judged by, beside the prompt that it is part of. */
-interface ConversationConditions extends Judgement {
+interface ConversationValidationContext extends RequestValidationContext {
   user: string;
   /** Whether a summary of it was asked for, so that thinking may follow it even if it has none itself. */
   compacts?: boolean | undefined;
 }
 
 /** A valid conversation: how the answer thinks, what that is bound to, and the blocks that were made elsewhere. */
-interface CheckedConversation {
-  thinking: Thinking;
+interface ValidatedConversation {
+  thinking: ThinkingConfig;
   binding: ThinkingBinding;
-  mismatches: ReadonlyMap<JsonObject, Transformation>;
+  mismatches: ReadonlyMap<JsonObject, ThinkingTransformation>;
   /** The digests of the whole conversation: thinking that is made right behind it is bound to one of them. */
   prefixes: string[];
 }
@@ -238,79 +253,82 @@ const MAX_PREFIXES = 16;
  * Finds the digests that a conversation starts from. Behind a signed summary the first is its own: what is thought there is
  * bound to it. The others are those of the conversations that it stands for, so that thinking which follows them stays valid.
  */
-function startDigestsOf({ messages, tools, system }: Prompt, seed: Digest): Digest[] {
-  const summary = findSignedSummary(messages, seed);
+function computeStartDigests({ messages, tools, system }: ValidatedPrompt, seed: Digest): Digest[] {
+  const summary = verifyLeadingSignedSummary(messages, seed);
   const bare = [tools, system].map((list) => list.map(({ cache_control: _, ...rest }) => rest));
   const start = computeDigest(JSON.stringify(bare));
   if (summary === undefined) return [start];
-  return [computeDigest(`compaction:${summary.signature}`, start), ...summary.prefixes.map(parseDigest)];
+  return [computeDigest(`compaction:${summary.signature}`, start), ...summary.prefixes.map(parseHexDigest)];
 }
 
 /** @returns the first message of the last turn: of what a user said, and all calls and results behind it */
-export function lastTurnStartOf(messages: readonly RequestMessage[]): number {
-  const hasResult = ({ blocks }: RequestMessage) => blocks.some(({ type }) => type === 'tool_result');
+export function findLastTurnStart(messages: readonly RequestMessage[]): number {
+  const hasToolResult = ({ blocks }: RequestMessage) => blocks.some(({ type }) => type === 'tool_result');
   return Math.max(
     0,
-    messages.findLastIndex((message) => message.role === 'user' && !hasResult(message)),
+    messages.findLastIndex((message) => message.role === 'user' && !hasToolResult(message)),
   );
 }
 
 /** @returns the first message of a loop of tools that the last message goes on with */
-function toolLoopStartOf(messages: readonly RequestMessage[]): number | undefined {
+function findToolLoopStart(messages: readonly RequestMessage[]): number | undefined {
   const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
   // What a summary stands for is part of the turn, too.
-  return isLoop && findSummary(messages) === undefined ? lastTurnStartOf(messages) : undefined;
+  return isLoop && findLeadingSummary(messages) === undefined ? findLastTurnStart(messages) : undefined;
 }
 
 /**
  * Checks what messages demand of each other: roles, tool calls and their results, thinking that comes back unaltered.
  * @throws ApiError 400 in the API's words.
  */
-export function checkConversation(
-  prompt: Prompt & { thinking: Thinking },
-  { protocol, seed, user, account, newAccounts, inBatch = false, compacts = false }: ConversationConditions,
-): CheckedConversation {
+export function validateConversation(
+  prompt: ValidatedPrompt & { thinking: ThinkingConfig },
+  { protocol, seed, user, account, newAccounts, inBatch = false, compacts = false }: ConversationValidationContext,
+): ValidatedConversation {
   const { messages, model, thinking } = prompt;
-  let before = startDigestsOf(prompt, seed);
-  checkNotEmpty(messages);
+  let before = computeStartDigests(prompt, seed);
+  requireNonEmptyMessages(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
     for (const [at, block] of blocks.entries()) {
-      checkRoleOfBlock(block, role, `messages.${index}.content.${at}`, protocol);
+      validateBlockRole(block, role, `messages.${index}.content.${at}`, protocol);
     }
   }
-  checkEndings(messages);
-  const turns = turnsOf(messages);
+  validateMessageEndings(messages);
+  const turns = groupIntoTurns(messages);
   const seen = new Set<string>();
   const isOn = thinking.type !== 'disabled';
-  const isThoughtful = compacts || isOn || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
+  const isThoughtful = compacts || isOn || turns.some(({ blocks }) => blocks.some((one) => isThinkingBlock(one.block)));
   // As with the API, not every request is checked.
   const { checks_thinking: checks = true } = model;
   const isBound = checks === true || (checks === 'new_accounts' && newAccounts);
   const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
   const chosen = isOn ? (thinking.onMismatch ?? inherent) : undefined;
   const own = model.binds_account ? account : '';
-  const thought = new ReturnedThinkingChecker({
-    current: { user, account, readable: readableModelsOf(model) },
+  const thought = new ReturnedThinkingValidator({
+    current: { user, account, readable: listReadableModelDigests(model) },
     onMismatch: checks === false ? 'unchecked' : chosen,
     seed,
-    hasBindingControls: hasBeta(protocol, 'thinking-binding-controls'),
-    toolLoopStart: isOn ? toolLoopStartOf(messages) : undefined,
+    hasBindingControls: isBetaRequested(protocol, 'thinking-binding-controls'),
+    toolLoopStart: isOn ? findToolLoopStart(messages) : undefined,
   });
   let prefix: string | undefined;
   for (const [index, turn] of turns.entries()) {
-    if (turn.role === 'user') checkToolResults(turn, turns[index - 1]);
+    if (turn.role === 'user') validateToolResults(turn, turns[index - 1]);
     else {
-      checkToolUses(turn, turns[index + 1], seen);
-      checkServerTools(turn, index === turns.length - 1);
+      validateToolUses(turn, turns[index + 1], seen);
+      validateServerToolResults(turn, index === turns.length - 1);
       const here = before.map(digestToHex);
-      for (const located of turn.blocks) if (isThinking(located.block)) thought.add(located, here);
+      for (const located of turn.blocks)
+        if (isThinkingBlock(located.block)) thought.validateThinkingBlock(located, here);
       // The answer continues it.
       if (index === turns.length - 1) [prefix] = here;
     }
-    if (isThoughtful) before = before.map((one) => extendDigest(turn, one));
+    if (isThoughtful) before = before.map((one) => extendConversationDigest(turn, one));
   }
   const prefixes = before.map(digestToHex);
-  const place = messages.slice(lastTurnStartOf(messages)).flatMap(({ blocks }) => blocks.filter(isThinking)).length;
+  const place = messages
+    .slice(findLastTurnStart(messages))
+    .flatMap(({ blocks }) => blocks.filter(isThinkingBlock)).length;
   const bound = { model: model.id, user, account: own, previous: thought.previous ?? '', place };
   const isOff = thinking.type === 'enabled' && hasLostThinking(turns);
   return {

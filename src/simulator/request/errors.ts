@@ -35,7 +35,7 @@ export class ApiError extends Error {
     return ERROR_TYPE_BY_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }
 
-  toEnvelope(requestId: string): string {
+  toEnvelopeJson(requestId: string): string {
     const details = this.details === undefined ? {} : { details: this.details };
     const error = { type: this.type, message: this.message, ...details };
     return JSON.stringify({ type: 'error', error, request_id: requestId });
@@ -43,6 +43,6 @@ export class ApiError extends Error {
 }
 
 /** Makes a 400 `invalid_request_error`, to be thrown. */
-export function invalidRequestError(message: string): ApiError {
+export function createInvalidRequestError(message: string): ApiError {
   return new ApiError(400, message);
 }

@@ -1,19 +1,19 @@
-import { invalidRequestError } from './errors.ts';
-import { isObject, type Json, type JsonObject } from './json.ts';
+import { createInvalidRequestError } from './errors.ts';
+import { isJsonObject, type Json, type JsonObject } from './json.ts';
 
 // Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
 // `messages.0.content.1.image.source`.
 
 /** Lists values as the API does: `'a', 'b' or 'c'`. */
-export function formatList(values: readonly string[]): string {
+export function formatQuotedList(values: readonly string[]): string {
   const quoted = values.map((value) => `'${value}'`);
   return quoted.length < 2 ? quoted.join('') : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
 }
 
 /** Reads a string; 400 for an absent value or another type. */
 export function readRequiredString(value: Json | undefined, path: string): string {
-  if (value === undefined) throw invalidRequestError(`${path}: Field required`);
-  if (typeof value !== 'string') throw invalidRequestError(`${path}: Input should be a valid string`);
+  if (value === undefined) throw createInvalidRequestError(`${path}: Field required`);
+  if (typeof value !== 'string') throw createInvalidRequestError(`${path}: Input should be a valid string`);
   return value;
 }
 
@@ -25,42 +25,42 @@ export function readOptionalString(value: Json | undefined, path: string): strin
 /** Reads a boolean, or undefined for an absent value and null. */
 export function readOptionalBoolean(value: Json | undefined, path: string): boolean | undefined {
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== 'boolean') throw invalidRequestError(`${path}: Input should be a valid boolean`);
+  if (typeof value !== 'boolean') throw createInvalidRequestError(`${path}: Input should be a valid boolean`);
   return value;
 }
 
 /** Reads an integer that is at least `minimum`; 400 for an absent value, another type or a smaller one. */
 export function readRequiredInteger(value: Json | undefined, path: string, minimum: number): number {
-  if (value === undefined) throw invalidRequestError(`${path}: Field required`);
-  if (typeof value !== 'number') throw invalidRequestError(`${path}: Input should be a valid integer`);
+  if (value === undefined) throw createInvalidRequestError(`${path}: Field required`);
+  if (typeof value !== 'number') throw createInvalidRequestError(`${path}: Input should be a valid integer`);
   if (!Number.isInteger(value)) {
-    throw invalidRequestError(`${path}: Input should be a valid integer, got a number with a fractional part`);
+    throw createInvalidRequestError(`${path}: Input should be a valid integer, got a number with a fractional part`);
   }
-  if (value < minimum) throw invalidRequestError(`${path}: Input should be greater than or equal to ${minimum}`);
+  if (value < minimum) throw createInvalidRequestError(`${path}: Input should be greater than or equal to ${minimum}`);
   return value;
 }
 
 /** Reads a number from 0 to `most`, or undefined for an absent value and null. */
 export function readOptionalNumber(value: Json | undefined, path: string, maximum: number): number | undefined {
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== 'number') throw invalidRequestError(`${path}: Input should be a valid number`);
+  if (typeof value !== 'number') throw createInvalidRequestError(`${path}: Input should be a valid number`);
   if (value < 0 || value > maximum)
-    throw invalidRequestError(`${path}: range: ${Number.isFinite(maximum) ? `0..${maximum}` : '>=0'}`);
+    throw createInvalidRequestError(`${path}: range: ${Number.isFinite(maximum) ? `0..${maximum}` : '>=0'}`);
   return value;
 }
 
 /** Reads a list; 400 for an absent value or another type. */
 export function readRequiredList(value: Json | undefined, path: string): Json[] {
-  if (value === undefined) throw invalidRequestError(`${path}: Field required`);
-  if (!Array.isArray(value)) throw invalidRequestError(`${path}: Input should be a valid list`);
+  if (value === undefined) throw createInvalidRequestError(`${path}: Field required`);
+  if (!Array.isArray(value)) throw createInvalidRequestError(`${path}: Input should be a valid list`);
   return value;
 }
 
 /** Reads an object; 400 for an absent value or another type. */
 export function readRequiredObject(value: Json | undefined, path: string): JsonObject {
-  if (value === undefined) throw invalidRequestError(`${path}: Field required`);
-  if (!isObject(value)) {
-    throw invalidRequestError(`${path}: Input should be a valid dictionary or object to extract fields from`);
+  if (value === undefined) throw createInvalidRequestError(`${path}: Field required`);
+  if (!isJsonObject(value)) {
+    throw createInvalidRequestError(`${path}: Input should be a valid dictionary or object to extract fields from`);
   }
   return value;
 }
@@ -73,26 +73,32 @@ export function readOptionalChoice<const Choice extends string>(
 ): Choice | undefined {
   if (value === undefined || value === null) return undefined;
   const choice = choices.find((entry) => entry === value);
-  if (choice === undefined) throw invalidRequestError(`${path}: Input should be ${formatList(choices)}`);
+  if (choice === undefined) throw createInvalidRequestError(`${path}: Input should be ${formatQuotedList(choices)}`);
   return choice;
 }
 
 /** Reads the `type` of an object, one of those expected; 400 for an absent or unknown one. */
-export function readRequiredTag<const Tag extends string>(object: JsonObject, tags: readonly Tag[], path: string): Tag {
+export function readRequiredType<const Tag extends string>(
+  object: JsonObject,
+  tags: readonly Tag[],
+  path: string,
+): Tag {
   const type = object.type;
-  if (type === undefined) throw invalidRequestError(`${path}: Unable to extract tag using discriminator 'type'`);
+  if (type === undefined) throw createInvalidRequestError(`${path}: Unable to extract tag using discriminator 'type'`);
   const tag = tags.find((entry) => entry === type);
   if (tag !== undefined) return tag;
   const shown = typeof type === 'string' ? type.slice(0, 100) : JSON.stringify(type).slice(0, 100);
   const expected = tags.map((entry) => `'${entry}'`).join(', ');
-  throw invalidRequestError(
+  throw createInvalidRequestError(
     `${path}: Input tag '${shown}' found using 'type' does not match any of the expected tags: ${expected}`,
   );
 }
 
 /** Refuses all keys except the given ones. `path` is that of the object, empty for the body itself. */
-export function rejectExtraKeys(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
+export function rejectUnknownKeys(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
   const extra = Object.keys(object).find((key) => !keys.has(key));
   if (extra === undefined) return;
-  throw invalidRequestError(`${path === '' ? '' : `${path}.`}${extra.slice(0, 100)}: Extra inputs are not permitted`);
+  throw createInvalidRequestError(
+    `${path === '' ? '' : `${path}.`}${extra.slice(0, 100)}: Extra inputs are not permitted`,
+  );
 }

@@ -1,5 +1,5 @@
 import { ApiError } from './errors.ts';
-import { isObject, type JsonObject } from './json.ts';
+import { isJsonObject, type JsonObject } from './json.ts';
 
 /** The kind and the size, in pixels, that an image's own header tells. */
 export interface ImageSize {
@@ -72,13 +72,13 @@ export function readImageSize(base64: string): ImageSize | undefined {
 }
 
 /** Reads the size of an image block; undefined if its bytes are not in the request. */
-export function sizeOfImage({ source }: JsonObject): ImageSize | undefined {
-  return isObject(source) && typeof source.data === 'string' ? readImageSize(source.data) : undefined;
+export function readImageBlockSize({ source }: JsonObject): ImageSize | undefined {
+  return isJsonObject(source) && typeof source.data === 'string' ? readImageSize(source.data) : undefined;
 }
 
 /** @throws ApiError 400 with the code for an image whose side is too long */
-export function checkImageSide(block: JsonObject, path: string, maxPixels: number): void {
-  const { width = 0, height = 0 } = sizeOfImage(block) ?? {};
+export function requireImageSideWithin(block: JsonObject, path: string, maxPixels: number): void {
+  const { width = 0, height = 0 } = readImageBlockSize(block) ?? {};
   if (Math.max(width, height) <= maxPixels) return;
   const message = `${path}: At least one of the image dimensions exceed max allowed size: ${maxPixels} pixels`;
   const details = { error_code: 'image_dimensions_too_large', max_side_length_pixels: maxPixels, paths: [path] };

@@ -5,12 +5,12 @@ export type Json = null | boolean | number | string | Json[] | JsonObject;
 export type JsonObject = { [key: string]: Json };
 
 /** Tells whether a value is a JSON object: not null, not a list. */
-export function isObject(value: unknown): value is JsonObject {
+export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Reads a member whose name comes from outside; undefined for an absent one, and for what the object only inherits. */
-export function readMember(object: JsonObject, name: string): Json | undefined {
+export function readOwnMember(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }
 
@@ -20,12 +20,12 @@ export function jsonToText(value: Json | undefined): string {
 }
 
 /** Picks the objects of a list; nothing of anything else. */
-export function objectItemsOf(value: Json | undefined): JsonObject[] {
-  return Array.isArray(value) ? value.filter(isObject) : [];
+export function filterObjects(value: Json | undefined): JsonObject[] {
+  return Array.isArray(value) ? value.filter(isJsonObject) : [];
 }
 
 /** Picks the strings of a list; nothing of anything else. */
-export function stringItemsOf(value: Json | undefined): string[] {
+export function filterStrings(value: Json | undefined): string[] {
   return Array.isArray(value) ? value.filter((entry) => typeof entry === 'string') : [];
 }
 
@@ -33,7 +33,7 @@ export function stringItemsOf(value: Json | undefined): string[] {
  * Tells whether a parsed value is nested at most `limit` levels deep. It walks with a list of its own, level by level: everything
  * that recurses over a request (JSON.stringify too) may do so only after this has said yes.
  */
-export function isNestedWithin(value: Json, limit: number): boolean {
+export function isNestedWithinLimit(value: Json, limit: number): boolean {
   let level: Json[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > limit) return false;

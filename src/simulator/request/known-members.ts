@@ -5,10 +5,10 @@
  * any will do. Source of the betas: the SDK's beta types against its others.
  */
 
-import { type Betas, hasBeta } from './betas.ts';
-import { invalidRequestError } from './errors.ts';
-import { formatList, readRequiredTag, rejectExtraKeys } from './fields.ts';
-import { isObject, type Json, type JsonObject, readMember } from './json.ts';
+import { isBetaRequested, type RequestedBetas } from './betas.ts';
+import { createInvalidRequestError } from './errors.ts';
+import { formatQuotedList, readRequiredType, rejectUnknownKeys } from './fields.ts';
+import { isJsonObject, type Json, type JsonObject, readOwnMember } from './json.ts';
 
 const SERVER_RESULT_MEMBERS = 'tool_use_id content:result cache_control:cache';
 const CODE_RESULT_MEMBERS = 'content:result return_code stderr stdout';
@@ -66,7 +66,7 @@ const BROWSER_MEMBERS =
   'close_tab file_upload find form_input get_page_text hover javascript_exec list_tabs navigate new_tab read_console read_network read_page scroll_to switch_tab';
 
 /** @returns names whose values are all of one kind */
-function repeatKind(names: string, kind: string): string {
+function assignKindToNames(names: string, kind: string): string {
   return names.replace(/\w+/g, `$&:${kind}`);
 }
 
@@ -203,8 +203,8 @@ const MEMBERS_BY_KIND: Readonly<Record<string, string | Readonly<Record<string, 
     web_fetch_20260309: `${FETCH_TOOL_MEMBERS} use_cache`,
     web_fetch_20260318: `${FETCH_TOOL_MEMBERS} use_cache ${INCLUSION_MEMBER}`,
   },
-  browser: repeatKind(`${POINTER_MEMBERS} ${BROWSER_MEMBERS}`, 'config'),
-  computer: repeatKind(`${POINTER_MEMBERS} cursor_position`, 'config'),
+  browser: assignKindToNames(`${POINTER_MEMBERS} ${BROWSER_MEMBERS}`, 'config'),
+  computer: assignKindToNames(`${POINTER_MEMBERS} cursor_position`, 'config'),
   config: 'defer_loading enabled',
   location: { approximate: 'city country region timezone' },
   sources: 'client_tool_results:allowed server_tool_results:allowed user_input:allowed',
@@ -213,27 +213,27 @@ const MEMBERS_BY_KIND: Readonly<Record<string, string | Readonly<Record<string, 
 };
 
 /** A member of an object, or one of the values that a member can have. */
-interface KnownName {
+interface NameWithBetas {
   name: string;
   /** The betas of which a request needs one; none where it needs none. */
   betas: readonly string[];
 }
 
-interface KnownMember extends KnownName {
+interface KnownMemberRule extends NameWithBetas {
   kind: string | undefined;
-  values: readonly KnownName[] | undefined;
+  values: readonly NameWithBetas[] | undefined;
 }
 
-const knownMembersOf = new Map<string, readonly KnownMember[]>();
+const knownMembersOf = new Map<string, readonly KnownMemberRule[]>();
 
 /** @param text a name, and the betas behind it: `name@beta,other` */
-function parseKnownName(text: string): KnownName {
+function parseKnownName(text: string): NameWithBetas {
   const [name = '', betas] = text.split('@');
   return { name, betas: betas?.split(',') ?? [] };
 }
 
 /** @param members as they stand above @returns the same, read once; that of a type's own betas has an empty name */
-function parseKnownMembers(members: string): readonly KnownMember[] {
+function parseKnownMembers(members: string): readonly KnownMemberRule[] {
   const before = knownMembersOf.get(members);
   if (before) return before;
   const entries = members.split(' ').map((entry) => {
@@ -245,14 +245,14 @@ function parseKnownMembers(members: string): readonly KnownMember[] {
   return entries;
 }
 
-function isAvailable({ betas }: KnownName, active: Betas): boolean {
-  return betas.length === 0 || betas.some((name) => hasBeta(active, name));
+function isAvailableWithBetas({ betas }: NameWithBetas, active: RequestedBetas): boolean {
+  return betas.length === 0 || betas.some((name) => isBetaRequested(active, name));
 }
 
 /** @returns the types of a kind that says its type, with those of the betas that are asked for */
-export function availableTagsOf(kind: string, betas: Betas): string[] {
+export function listAvailableTypes(kind: string, betas: RequestedBetas): string[] {
   return Object.entries(MEMBERS_BY_KIND[kind] ?? {}).flatMap(([tag, members]) =>
-    parseKnownMembers(members).every((one) => one.name !== '' || isAvailable(one, betas)) ? [tag] : [],
+    parseKnownMembers(members).every((one) => one.name !== '' || isAvailableWithBetas(one, betas)) ? [tag] : [],
   );
 }
 
@@ -262,35 +262,37 @@ export function availableTagsOf(kind: string, betas: Betas): string[] {
  * @param kind of the value, or of each of a list; nothing of another form is looked into
  * @throws ApiError 400 in the API's words
  */
-export function rejectUnknown(value: Json | undefined, kind: string, path: string, betas: Betas): void {
+export function rejectUnknownMembers(value: Json | undefined, kind: string, path: string, betas: RequestedBetas): void {
   if (Array.isArray(value)) {
-    for (const [index, entry] of value.entries()) rejectUnknown(entry, kind, `${path}.${index}`, betas);
+    for (const [index, entry] of value.entries()) rejectUnknownMembers(entry, kind, `${path}.${index}`, betas);
   }
-  if (!isObject(value)) return;
+  if (!isJsonObject(value)) return;
   const own = MEMBERS_BY_KIND[kind] ?? '';
-  const tag = typeof own === 'string' ? undefined : readKnownTag(value, kind, path, betas);
+  const tag = typeof own === 'string' ? undefined : readKnownType(value, kind, path, betas);
   const members = parseKnownMembers(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) =>
-    isAvailable(one, betas),
+    isAvailableWithBetas(one, betas),
   );
   const at = [path, tag].filter(Boolean).join('.');
-  rejectExtraKeys(value, new Set(['type', ...members.map(({ name }) => name)]), at);
+  rejectUnknownKeys(value, new Set(['type', ...members.map(({ name }) => name)]), at);
   for (const { name, values } of members) {
     if (values === undefined) continue;
-    const choices = values.flatMap((one) => (isAvailable(one, betas) ? [one.name] : []));
-    const list = readMember(value, name) ?? [];
+    const choices = values.flatMap((one) => (isAvailableWithBetas(one, betas) ? [one.name] : []));
+    const list = readOwnMember(value, name) ?? [];
     const strange = (Array.isArray(list) ? list : [list]).find(
       (one) => one !== null && !(typeof one === 'string' && choices.includes(one)),
     );
-    if (strange !== undefined) throw invalidRequestError(`${at}.${name}: Input should be ${formatList(choices)}`);
+    if (strange !== undefined)
+      throw createInvalidRequestError(`${at}.${name}: Input should be ${formatQuotedList(choices)}`);
   }
   for (const { name, kind: inner } of members) {
-    if (inner !== undefined) rejectUnknown(readMember(value, name), inner, at === '' ? name : `${at}.${name}`, betas);
+    if (inner !== undefined)
+      rejectUnknownMembers(readOwnMember(value, name), inner, at === '' ? name : `${at}.${name}`, betas);
   }
 }
 
 /** A tool is the caller's own where it does not say its type. */
-function readKnownTag(value: JsonObject, kind: string, path: string, betas: Betas): string {
+function readKnownType(value: JsonObject, kind: string, path: string, betas: RequestedBetas): string {
   return kind === 'tool' && (value.type ?? null) === null
     ? 'custom'
-    : readRequiredTag(value, availableTagsOf(kind, betas), path);
+    : readRequiredType(value, listAvailableTypes(kind, betas), path);
 }

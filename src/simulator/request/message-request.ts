@@ -1,22 +1,22 @@
 import type { Digest } from '../random/digest.ts';
 import type { ThinkingBinding } from '../random/signatures.ts';
-import type { Betas } from './betas.ts';
+import type { RequestedBetas } from './betas.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
 export type CacheLifetime = '5m' | '1h';
 
 /** What of the headers decides how a body is judged. */
-export interface Protocol extends Betas {
+export interface RequestProtocol extends RequestedBetas {
   version: '2023-06-01' | '2026-10-21';
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
 }
 
 /** What decides how a body is judged. */
-export interface Judgement {
+export interface RequestValidationContext {
   models: readonly SimulatedModel[];
-  protocol: Protocol;
+  protocol: RequestProtocol;
   /** Milliseconds since the epoch. */
   now: number;
   /** The seed of signatures. */
@@ -42,19 +42,23 @@ export interface RequestMessage {
 type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 
 /** What thinking that is on has in common. */
-interface ActiveThinking {
+interface EnabledThinkingOptions {
   display: ThinkingDisplay;
   /** What becomes of thinking that comes back after another conversation; undefined leaves it to the model. */
   onMismatch: 'error' | 'drop_block' | undefined;
 }
 
-export type Thinking =
+export type ThinkingConfig =
   | { type: 'disabled'; between_tools?: true }
-  | ({ type: 'enabled'; budgetTokens: number } & ActiveThinking)
-  | ({ type: 'adaptive' } & ActiveThinking);
+  | ({ type: 'enabled'; budgetTokens: number } & EnabledThinkingOptions)
+  | ({ type: 'adaptive' } & EnabledThinkingOptions);
 
 /** Says that a block of thinking was made elsewhere, and whether the model sees it all the same. */
-export type Transformation = { type: 'thinking_dropped' | 'thinking_mismatch_allowed'; path: string; reason: string };
+export type ThinkingTransformation = {
+  type: 'thinking_dropped' | 'thinking_mismatch_allowed';
+  path: string;
+  reason: string;
+};
 
 export interface ToolChoice {
   type: 'auto' | 'any' | 'tool' | 'none';
@@ -64,7 +68,7 @@ export interface ToolChoice {
 }
 
 /** What a prompt is made of, once it has been found valid. */
-export interface Prompt {
+export interface ValidatedPrompt {
   model: SimulatedModel;
   tools: JsonObject[];
   system: JsonObject[];
@@ -75,7 +79,7 @@ export interface Prompt {
 }
 
 /** A summary that was asked for. */
-export interface Compaction {
+export interface CompactionRequest {
   /** What replaces the API's own summarization prompt. */
   instructions: string | undefined;
   /** The digests that the summarized conversation ends with: thinking made after it is bound to one of them. */
@@ -85,11 +89,11 @@ export interface Compaction {
 }
 
 /** A request to `/v1/messages` that has been found valid. */
-export interface MessageRequest extends Prompt {
+export interface MessageRequest extends ValidatedPrompt {
   maxTokens: number;
   stream: boolean;
   stopSequences: string[];
-  thinking: Thinking;
+  thinking: ThinkingConfig;
   effort: string | undefined;
   toolChoice: ToolChoice;
   /** The types of the safeguards that are asked for. */
@@ -101,7 +105,7 @@ export interface MessageRequest extends Prompt {
   /** What the answer's thinking is bound to. */
   binding: ThinkingBinding;
   /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
-  transformations: Transformation[] | undefined;
+  transformations: ThinkingTransformation[] | undefined;
   /** What the answer's summary is to be, for a request that asks for one. */
-  compaction: Compaction | undefined;
+  compaction: CompactionRequest | undefined;
 }

@@ -1,5 +1,5 @@
 import { ApiError } from './errors.ts';
-import { cutPage } from './page.ts';
+import { createPage } from './page.ts';
 
 export interface SimulatedModel {
   id: string;
@@ -22,7 +22,7 @@ export interface SimulatedModel {
   aliases?: readonly string[] | undefined;
   line?: string | null | undefined;
   /** What it does about thinking that a request says nothing about; the types that it takes, and the efforts at which it stops. */
-  thinking?: ModelThinking | null | undefined;
+  thinking?: ModelThinkingSupport | null | undefined;
   /** The values of `output_config.effort`. Absent, as all that follows: whatever the API knows. */
   efforts?: readonly string[] | undefined;
   /** Default `high`. */
@@ -56,7 +56,7 @@ export interface SimulatedModel {
   refused_advisors?: readonly string[] | undefined;
 }
 
-interface ModelThinking {
+interface ModelThinkingSupport {
   default: 'always' | 'adaptive' | 'off';
   types: readonly string[];
   off_efforts: readonly string[];
@@ -64,30 +64,30 @@ interface ModelThinking {
 
 type Lifecycle = 'active' | 'deprecated' | 'retired';
 
-function lifecycleOf({ retires_at, deprecated_at }: SimulatedModel, now: number): Lifecycle {
+function getModelLifecycle({ retires_at, deprecated_at }: SimulatedModel, now: number): Lifecycle {
   if (retires_at && Date.parse(retires_at) <= now) return 'retired';
   // A day of retirement is told to those who shall leave.
   return (deprecated_at ? Date.parse(deprecated_at) <= now : Boolean(retires_at)) ? 'deprecated' : 'active';
 }
 
 /** @returns what a model can, of what is known about it */
-function capabilitiesOf({ thinking, efforts = [] }: SimulatedModel): Record<string, unknown> | null {
+function describeModelCapabilities({ thinking, efforts = [] }: SimulatedModel): Record<string, unknown> | null {
   if (!thinking) return null;
-  const supportedNames = (names: string, supported: readonly string[] = names.split(' ')) =>
+  const createSupportFlags = (names: string, supported: readonly string[] = names.split(' ')) =>
     Object.fromEntries(names.split(' ').map((name) => [name, { supported: supported.includes(name) }]));
   const edits = 'clear_thinking_20251015 clear_tool_uses_20250919 compact_20260112';
-  const types = supportedNames('adaptive between_tools disabled enabled', thinking.types);
+  const types = createSupportFlags('adaptive between_tools disabled enabled', thinking.types);
   return {
-    ...supportedNames('batch citations code_execution image_input pdf_input structured_outputs'),
-    context_management: { ...supportedNames(edits), supported: true },
-    server_tools: { ...supportedNames('code_execution web_search'), supported: true },
-    effort: { ...supportedNames('low medium high xhigh max', efforts), supported: efforts.length > 0 },
+    ...createSupportFlags('batch citations code_execution image_input pdf_input structured_outputs'),
+    context_management: { ...createSupportFlags(edits), supported: true },
+    server_tools: { ...createSupportFlags('code_execution web_search'), supported: true },
+    effort: { ...createSupportFlags('low medium high xhigh max', efforts), supported: efforts.length > 0 },
     thinking: { supported: true, types },
   };
 }
 
-function toModelRow(model: SimulatedModel, now: number): Record<string, unknown> {
-  const lifecycle = lifecycleOf(model, now);
+function createModelResponse(model: SimulatedModel, now: number): Record<string, unknown> {
+  const lifecycle = getModelLifecycle(model, now);
   return {
     type: 'model',
     id: model.id,
@@ -99,11 +99,11 @@ function toModelRow(model: SimulatedModel, now: number): Record<string, unknown>
     max_input_tokens: model.max_input_tokens,
     max_tokens: model.max_tokens,
     line: model.line ?? null,
-    capabilities: capabilitiesOf(model),
+    capabilities: describeModelCapabilities(model),
   };
 }
 
-function findModel(models: readonly SimulatedModel[], id: string): SimulatedModel {
+function requireModel(models: readonly SimulatedModel[], id: string): SimulatedModel {
   const model = models.find((entry) => entry.id === id || entry.aliases?.includes(id));
   if (model === undefined) throw new ApiError(404, `model: ${id}`);
   return model;
@@ -114,22 +114,22 @@ function findModel(models: readonly SimulatedModel[], id: string): SimulatedMode
  * @throws ApiError 404 for an unknown one, and for a retired one, whose error names the replacement.
  */
 export function requireServingModel(models: readonly SimulatedModel[], id: string, now: number): SimulatedModel {
-  const model = findModel(models, id);
-  if (lifecycleOf(model, now) !== 'retired') return model;
+  const model = requireModel(models, id);
+  if (getModelLifecycle(model, now) !== 'retired') return model;
   const instead = model.replacement ? ` Use ${model.replacement} instead.` : '';
   throw new ApiError(404, `model: ${id}. This model was retired on ${model.retires_at?.slice(0, 10)}.${instead}`);
 }
 
 /** Describes a model as `GET /v1/models/:id` does, also a retired one. */
-export function describeModel(models: readonly SimulatedModel[], id: string, now: number): Record<string, unknown> {
-  return toModelRow(findModel(models, id), now);
+export function getModelResponse(models: readonly SimulatedModel[], id: string, now: number): Record<string, unknown> {
+  return createModelResponse(requireModel(models, id), now);
 }
 
 /**
  * Makes one page of `GET /v1/models`, newest first. Retired models are listed only when `lifecycle` asks for them.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
  */
-export function listModels(
+export function createModelsPage(
   models: readonly SimulatedModel[],
   query: URLSearchParams,
   now: number,
@@ -137,8 +137,8 @@ export function listModels(
   const wanted = [...query.getAll('lifecycle'), ...query.getAll('lifecycle[]')];
   const stages = new Set(wanted.length > 0 ? wanted : ['active', 'deprecated']);
   const rows = models
-    .filter((model) => stages.has(lifecycleOf(model, now)))
+    .filter((model) => stages.has(getModelLifecycle(model, now)))
     .toSorted((a, b) => Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? -1 : 1));
-  const page = cutPage(rows, query, 'model');
-  return { ...page, data: page.data.map((model) => toModelRow(model, now)) };
+  const page = createPage(rows, query, 'model');
+  return { ...page, data: page.data.map((model) => createModelResponse(model, now)) };
 }

@@ -1,7 +1,7 @@
-import { invalidRequestError } from './errors.ts';
+import { createInvalidRequestError } from './errors.ts';
 
 /** One page of a list, in the API's form. */
-export interface Page<Row> {
+export interface ApiPage<Row> {
   data: Row[];
   has_more: boolean;
   first_id: string | null;
@@ -12,13 +12,13 @@ export interface Page<Row> {
  * Reads the query `limit`.
  * @throws ApiError 400 for what is no whole number from 1 to 1,000.
  */
-export function readLimit(query: URLSearchParams): number {
+export function parsePageLimit(query: URLSearchParams): number {
   const text = query.get('limit');
   if (text === null) return 20;
-  if (!/^[+-]?\d+$/.test(text)) throw invalidRequestError('limit: Input should be a valid integer');
+  if (!/^[+-]?\d+$/.test(text)) throw createInvalidRequestError('limit: Input should be a valid integer');
   const limit = Number(text);
-  if (limit < 1) throw invalidRequestError('limit: Input should be greater than or equal to 1');
-  if (limit > 1000) throw invalidRequestError('limit: Input should be less than or equal to 1000');
+  if (limit < 1) throw createInvalidRequestError('limit: Input should be greater than or equal to 1');
+  if (limit > 1000) throw createInvalidRequestError('limit: Input should be less than or equal to 1000');
   return limit;
 }
 
@@ -27,27 +27,28 @@ export function readLimit(query: URLSearchParams): number {
  * @param name what the list has, for the error.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
  */
-export function cutPage<Row extends { id: string }>(
+export function createPage<Row extends { id: string }>(
   rows: readonly Row[],
   query: URLSearchParams,
   name: string,
-): Page<Row> {
-  const limit = readLimit(query);
+): ApiPage<Row> {
+  const limit = parsePageLimit(query);
   const after = query.get('after_id');
   const before = query.get('before_id');
-  if (after !== null && before !== null) throw invalidRequestError('Only one of after_id and before_id may be given');
+  if (after !== null && before !== null)
+    throw createInvalidRequestError('Only one of after_id and before_id may be given');
   const cursor = after ?? before;
   const at = cursor === null ? -1 : rows.findIndex(({ id }) => id === cursor);
   if (cursor !== null && at === -1) {
-    throw invalidRequestError(
+    throw createInvalidRequestError(
       `${after === null ? 'before_id' : 'after_id'}: no ${name} has the id ${cursor.slice(0, 100)}`,
     );
   }
   const from = before === null ? at + 1 : Math.max(0, at - limit);
   const to = before === null ? from + limit : at;
-  return toSinglePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
+  return createSinglePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
 }
 
-export function toSinglePage<Row extends { id: string }>(data: Row[], has_more: boolean): Page<Row> {
+export function createSinglePage<Row extends { id: string }>(data: Row[], has_more: boolean): ApiPage<Row> {
   return { data, has_more, first_id: data.at(0)?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }

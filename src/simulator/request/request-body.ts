@@ -1,5 +1,5 @@
-import { ApiError, invalidRequestError } from './errors.ts';
-import { isNestedWithin, isObject, type Json, type JsonObject } from './json.ts';
+import { ApiError, createInvalidRequestError } from './errors.ts';
+import { isJsonObject, isNestedWithinLimit, type Json, type JsonObject } from './json.ts';
 
 /** The API's limit for messages and counts, in bytes. */
 const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
@@ -10,20 +10,20 @@ const MAX_BODY_DEPTH = 200;
 /** Refuses what is not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
-const bodyTooLargeError = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
+const createBodyTooLargeError = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
 /** @throws ApiError 413 for a body that says it is longer */
-export function checkContentLength(headers: Headers, maxBytes: number): void {
-  if (Number(headers.get('content-length') ?? 0) > maxBytes) throw bodyTooLargeError();
+export function requireContentLengthWithin(headers: Headers, maxBytes: number): void {
+  if (Number(headers.get('content-length') ?? 0) > maxBytes) throw createBodyTooLargeError();
 }
 
-async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
-  checkContentLength(headers, MAX_REQUEST_BYTES);
+async function readBodyBytes({ headers, body }: Request): Promise<Uint8Array> {
+  requireContentLengthWithin(headers, MAX_REQUEST_BYTES);
   let length = 0;
   const limit = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
       length += chunk.byteLength;
-      if (length > MAX_REQUEST_BYTES) throw bodyTooLargeError();
+      if (length > MAX_REQUEST_BYTES) throw createBodyTooLargeError();
       controller.enqueue(chunk);
     },
   });
@@ -31,32 +31,36 @@ async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
 }
 
 /** @throws ApiError 400 for a content type that is not JSON */
-export function checkJsonType(headers: Headers): void {
+export function requireJsonContentType(headers: Headers): void {
   const type = headers.get('content-type');
   if (type === null || /^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(type)) return;
-  throw invalidRequestError(`Content-Type must be application/json, got ${type.slice(0, 100)}`);
+  throw createInvalidRequestError(`Content-Type must be application/json, got ${type.slice(0, 100)}`);
 }
 
 /** Reads JSON whose nesting can be walked. @param path where it stands, for the error. @throws ApiError 400 for anything else */
-export function parseBoundedJson(bytes: Uint8Array, path = ''): Json {
+export function parseJsonWithDepthLimit(bytes: Uint8Array, path = ''): Json {
   let value: Json;
   try {
     value = JSON.parse(strictDecoder.decode(bytes));
   } catch {
     const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
-    throw invalidRequestError(`The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`);
+    throw createInvalidRequestError(
+      `The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`,
+    );
   }
-  if (isNestedWithin(value, MAX_BODY_DEPTH)) return value;
-  throw invalidRequestError(`The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`);
+  if (isNestedWithinLimit(value, MAX_BODY_DEPTH)) return value;
+  throw createInvalidRequestError(
+    `The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`,
+  );
 }
 
 /**
  * Reads a request's body as a JSON object.
  * @throws ApiError 413 above 32 MB; 400 for a content type that is not JSON, for what is not UTF-8, not JSON or not an object, and for nesting too deep to walk.
  */
-export async function readJsonObject(request: Request): Promise<JsonObject> {
-  checkJsonType(request.headers);
-  const body = parseBoundedJson(await readBytes(request));
-  if (isObject(body)) return body;
-  throw invalidRequestError('Input should be a valid dictionary or object to extract fields from');
+export async function readJsonObjectBody(request: Request): Promise<JsonObject> {
+  requireJsonContentType(request.headers);
+  const body = parseJsonWithDepthLimit(await readBodyBytes(request));
+  if (isJsonObject(body)) return body;
+  throw createInvalidRequestError('Input should be a valid dictionary or object to extract fields from');
 }

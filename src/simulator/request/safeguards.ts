@@ -1,6 +1,6 @@
-import { invalidRequestError } from './errors.ts';
+import { createInvalidRequestError } from './errors.ts';
 import { readRequiredList, readRequiredObject, readRequiredString } from './fields.ts';
-import { type Json, type JsonObject, readMember } from './json.ts';
+import { type Json, type JsonObject, readOwnMember } from './json.ts';
 
 /** The safeguard that judges tool calls, each by itself. */
 const TOOL_CALL_SAFEGUARD = 'dangerous_tool_use';
@@ -9,13 +9,13 @@ const TOOL_CALL_SAFEGUARD = 'dangerous_tool_use';
  * Reads which safeguards a request asks for.
  * @throws ApiError 400 in the API's words.
  */
-export function readSafeguards(value: Json | undefined): string[] {
+export function parseSafeguardTypes(value: Json | undefined): string[] {
   if (value === undefined || value === null) return [];
   const types = readRequiredList(value, 'safeguards').map((entry, index) => {
     const path = `safeguards.${index}`;
-    return readRequiredString(readMember(readRequiredObject(entry, path), 'type'), `${path}.type`);
+    return readRequiredString(readOwnMember(readRequiredObject(entry, path), 'type'), `${path}.type`);
   });
-  if (new Set(types).size < types.length) throw invalidRequestError('safeguards: each type may be given once');
+  if (new Set(types).size < types.length) throw createInvalidRequestError('safeguards: each type may be given once');
   return types;
 }
 

@@ -1,37 +1,37 @@
-import { createCompactionRejection } from './compaction-blocks.ts';
-import { isObject, type JsonObject, objectItemsOf } from './json.ts';
-import type { Prompt, RequestMessage } from './message-request.ts';
-import { nameOf } from './tool-definitions.ts';
+import { createCompactionRejectedError } from './compaction-blocks.ts';
+import { filterObjects, isJsonObject, type JsonObject } from './json.ts';
+import type { RequestMessage, ValidatedPrompt } from './message-request.ts';
+import { getToolName } from './tool-definitions.ts';
 
 /** How many tools a summary can record. [?] The API's own limit is not documented. */
 export const MAX_TOOL_REFERENCES = 512;
 
 /** A change of the tools: what it does, and to which. */
-interface Change {
+interface ToolChange {
   type: 'tool_addition' | 'tool_removal';
   tool: JsonObject;
 }
 
 /** @returns the changes of an earlier summary, or those that a `system` message makes */
-function toolChangesOf({ role, blocks }: RequestMessage): Change[] {
+function listToolChanges({ role, blocks }: RequestMessage): ToolChange[] {
   const changes = blocks.flatMap((block) =>
-    block.type === 'compaction' ? objectItemsOf(block.tool_changes) : [block],
+    block.type === 'compaction' ? filterObjects(block.tool_changes) : [block],
   );
   if (role !== 'system' && blocks[0]?.type !== 'compaction') return [];
   return changes.flatMap(({ type, tool }) =>
-    (type === 'tool_addition' || type === 'tool_removal') && isObject(tool) ? [{ type, tool }] : [],
+    (type === 'tool_addition' || type === 'tool_removal') && isJsonObject(tool) ? [{ type, tool }] : [],
   );
 }
 
 /** @returns what a reference or definition is about: a tool, a tool of an MCP server, or all tools of one */
-function toolKeyOf({ name, server_name: server, definition }: JsonObject): string {
-  if (!isObject(definition)) return JSON.stringify([server ?? null, name ?? null]);
-  return JSON.stringify([definition.mcp_server_name ?? null, nameOf(definition) || null]);
+function createToolKey({ name, server_name: server, definition }: JsonObject): string {
+  if (!isJsonObject(definition)) return JSON.stringify([server ?? null, name ?? null]);
+  return JSON.stringify([definition.mcp_server_name ?? null, getToolName(definition) || null]);
 }
 
 /** @returns a tool as a summary names it: a definition has no cache breakpoint */
-function toToolReference(tool: JsonObject): JsonObject {
-  if (!isObject(tool.definition)) return tool;
+function createToolReference(tool: JsonObject): JsonObject {
+  if (!isJsonObject(tool.definition)) return tool;
   const { cache_control: _, ...definition } = tool.definition;
   return { ...tool, definition };
 }
@@ -42,28 +42,28 @@ function toToolReference(tool: JsonObject): JsonObject {
  *
  * @throws ApiError 400 for more tools than a summary can record
  */
-export function computeToolChanges({ tools, messages }: Pick<Prompt, 'tools' | 'messages'>): JsonObject[] {
-  const last = new Map<string, Change>();
+export function computeNetToolChanges({ tools, messages }: Pick<ValidatedPrompt, 'tools' | 'messages'>): JsonObject[] {
+  const last = new Map<string, ToolChange>();
   const definitions = new Map<string, JsonObject>();
-  for (const { type, tool } of messages.flatMap(toolChangesOf)) {
-    const key = toolKeyOf(tool);
-    if (isObject(tool.definition)) definitions.set(key, toToolReference(tool));
+  for (const { type, tool } of messages.flatMap(listToolChanges)) {
+    const key = createToolKey(tool);
+    if (isJsonObject(tool.definition)) definitions.set(key, createToolReference(tool));
     last.delete(key);
     // A tool that was defined in a message is defined nowhere else once that message has gone.
     last.set(key, { type, tool: type === 'tool_addition' ? (definitions.get(key) ?? tool) : tool });
   }
   if (last.size > MAX_TOOL_REFERENCES) {
-    throw createCompactionRejection(
+    throw createCompactionRejectedError(
       'too_many_tool_references',
       `messages: ${last.size} tools are added or removed, and a \`compaction\` block can record ${MAX_TOOL_REFERENCES}`,
     );
   }
-  const declared = new Map(tools.map((definition) => [toolKeyOf({ definition }), definition]));
+  const declared = new Map(tools.map((definition) => [createToolKey({ definition }), definition]));
   return [...last].flatMap(([key, { type, tool }]) => {
     const own = declared.get(key);
     // The tools of an MCP server are not listed in a request, so a change of one always counts.
     const isUnknown = own === undefined && tool.server_name === undefined;
-    const isOffered = own !== undefined && own.defer_loading !== true && !isObject(tool.definition);
+    const isOffered = own !== undefined && own.defer_loading !== true && !isJsonObject(tool.definition);
     return (type === 'tool_removal' ? isUnknown : isOffered) ? [] : [{ type, tool }];
   });
 }

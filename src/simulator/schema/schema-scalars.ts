@@ -1,8 +1,8 @@
-import type { Random } from '../random/digest.ts';
+import type { RandomSource } from '../random/digest.ts';
 import type { Json, JsonObject } from '../request/json.ts';
-import { contentWordsOf, shortenToLine } from '../text/words.ts';
+import { listContentWords, shortenToSingleLine } from '../text/words.ts';
 import { satisfiesSchema } from './schema-check.ts';
-import { numberKeywordOf } from './schema-forms.ts';
+import { readNumberKeyword } from './schema-forms.ts';
 
 /** A text longer than this is not made, whatever `minLength` says; in characters. */
 const MAX_STRING_CHARACTERS = 10_000;
@@ -20,7 +20,7 @@ function findProperName(text: string): string | undefined {
   );
   const within = behind ?? findFirstMatch(text, /(?<=\p{Ll}[,]?\s)(\p{Lu}\p{Ll}[\p{L}'-]*)/u);
   if (within !== undefined) return within;
-  const word = contentWordsOf(text).at(-1);
+  const word = listContentWords(text).at(-1);
   return word === undefined ? undefined : word.charAt(0).toUpperCase() + word.slice(1);
 }
 
@@ -33,20 +33,20 @@ const MEANING_PATTERNS: [RegExp, (text: string) => string][] = [
   [/expression|formula|equation/, (text) => findFirstMatch(text, /[\d(][\d\s.()+*/^-]*[\d)]/)?.trim() ?? '1 + 1'],
   [/date|^day$/, (text) => findFirstMatch(text, /\d{4}-\d{2}-\d{2}/) ?? '2026-01-15'],
   [/city|location|place|country|town|region|destination|origin|address/, (text) => findProperName(text) ?? 'Paris'],
-  [/query|question|prompt|text|message|content|input|body|search/, (text) => shortenToLine(text, 200)],
-  [/title|subject|topic|summary|description|headline/, (text) => shortenToLine(text, 60)],
+  [/query|question|prompt|text|message|content|input|body|search/, (text) => shortenToSingleLine(text, 200)],
+  [/title|subject|topic|summary|description|headline/, (text) => shortenToSingleLine(text, 60)],
   [
     /reason|explanation|rationale|justification/,
-    (text) => `Simulated: chosen by words of “${shortenToLine(text, 60)}”`,
+    (text) => `Simulated: chosen by words of “${shortenToSingleLine(text, 60)}”`,
   ],
   [/name|person|customer|author|recipient|assignee/, (text) => findProperName(text) ?? 'Ada'],
   [/symbol|ticker/, (text) => findFirstMatch(text, /\b[A-Z]{1,5}\b/) ?? 'ABC'],
   [/(^|_)(id|number|code|key)$|Id$/, (text) => findFirstMatch(text, /\b[A-Z]*[-#]?\d[\w-]*/) ?? 'A-1'],
 ];
 
-function textByMeaning(name: string, text: string): string {
+function findTextForPropertyName(name: string, text: string): string {
   const meaning = MEANING_PATTERNS.find(([pattern]) => pattern.test(name) || pattern.test(name.toLowerCase()))?.[1];
-  const meant = meaning === undefined ? contentWordsOf(text)[0] : meaning(text);
+  const meant = meaning === undefined ? listContentWords(text)[0] : meaning(text);
   return meant === undefined || meant === '' ? name || 'simulated' : meant;
 }
 
@@ -55,9 +55,9 @@ function padTwoDigits(value: number): string {
 }
 
 /** Makes a text of one of JSON Schema's formats; undefined for an unknown format. */
-function createFormattedText(format: string, text: string, variant: number, random: Random): string | undefined {
+function createTextOfFormat(format: string, text: string, variant: number, random: RandomSource): string | undefined {
   const day = `2026-${padTwoDigits(1 + (Math.floor(variant / 28) % 12))}-${padTwoDigits(1 + ((14 + variant) % 28))}`;
-  const word = contentWordsOf(text).find((entry) => /^[a-z]+$/.test(entry)) ?? 'simulated';
+  const word = listContentWords(text).find((entry) => /^[a-z]+$/.test(entry)) ?? 'simulated';
   const suffix = variant === 0 ? '' : String(variant);
   const createUuid = () => {
     const digits = Array.from({ length: 32 }, () => Math.floor(random() * 16).toString(16));
@@ -82,7 +82,7 @@ function createFormattedText(format: string, text: string, variant: number, rand
   return forms.get(format.replace(/^idn-(?=email$|hostname$)/, '').replace(/^[iu]ri(-reference)?$/, 'uri'))?.();
 }
 
-function fitLength(text: string, minLength: number, maxLength: number): string {
+function fitTextLength(text: string, minLength: number, maxLength: number): string {
   const characters = [...text];
   if (characters.length > maxLength) return characters.slice(0, maxLength).join('');
   if (characters.length >= minLength) return text;
@@ -93,24 +93,30 @@ function fitLength(text: string, minLength: number, maxLength: number): string {
  * Makes a string that satisfies a plain schema, except for its `pattern`, taken from the text where the property's name says what is wanted.
  * @param variant 0 for the first of a list; others differ from it.
  */
-export function createString(schema: JsonObject, name: string, text: string, variant: number, random: Random): string {
-  const least = Math.min(numberKeywordOf(schema, 'minLength') ?? 0, MAX_STRING_CHARACTERS);
-  const most = numberKeywordOf(schema, 'maxLength') ?? MAX_STRING_CHARACTERS;
+export function createSchemaString(
+  schema: JsonObject,
+  name: string,
+  text: string,
+  variant: number,
+  random: RandomSource,
+): string {
+  const least = Math.min(readNumberKeyword(schema, 'minLength') ?? 0, MAX_STRING_CHARACTERS);
+  const most = readNumberKeyword(schema, 'maxLength') ?? MAX_STRING_CHARACTERS;
   const format = schema.format;
-  const inFormat = typeof format === 'string' ? createFormattedText(format, text, variant, random) : undefined;
+  const inFormat = typeof format === 'string' ? createTextOfFormat(format, text, variant, random) : undefined;
   if (inFormat !== undefined) return inFormat;
-  const meant = fitLength(textByMeaning(name, text), least, most);
+  const meant = fitTextLength(findTextForPropertyName(name, text), least, most);
   if (variant === 0) return meant;
   const suffix = String(variant + 1);
-  return fitLength(
+  return fitTextLength(
     [...meant].slice(0, Math.max(0, most - suffix.length - 1)).join('') + (most > suffix.length ? ' ' : '') + suffix,
     least,
     most,
   );
 }
 
-function numberStepOf(schema: JsonObject, isInteger: boolean): number {
-  const multiple = numberKeywordOf(schema, 'multipleOf');
+function getNumberStep(schema: JsonObject, isInteger: boolean): number {
+  const multiple = readNumberKeyword(schema, 'multipleOf');
   if (multiple === undefined || multiple <= 0) return isInteger ? 1 : 0;
   if (!isInteger) return multiple;
   for (let times = 1; times <= 1000; times++) {
@@ -120,15 +126,15 @@ function numberStepOf(schema: JsonObject, isInteger: boolean): number {
 }
 
 /** Makes a number that satisfies a plain schema: one that the text names, where that is possible. */
-export function createNumber(schema: JsonObject, text: string, variant: number, isInteger: boolean): number {
-  const step = numberStepOf(schema, isInteger);
+export function createSchemaNumber(schema: JsonObject, text: string, variant: number, isInteger: boolean): number {
+  const step = getNumberStep(schema, isInteger);
   const low = Math.max(
-    numberKeywordOf(schema, 'minimum') ?? -Infinity,
-    numberKeywordOf(schema, 'exclusiveMinimum') ?? -Infinity,
+    readNumberKeyword(schema, 'minimum') ?? -Infinity,
+    readNumberKeyword(schema, 'exclusiveMinimum') ?? -Infinity,
   );
   const high = Math.min(
-    numberKeywordOf(schema, 'maximum') ?? Infinity,
-    numberKeywordOf(schema, 'exclusiveMaximum') ?? Infinity,
+    readNumberKeyword(schema, 'maximum') ?? Infinity,
+    readNumberKeyword(schema, 'exclusiveMaximum') ?? Infinity,
   );
   const named = (text.slice(0, 2000).match(/(?<![\w.-])-?\d+(?:\.\d+)?(?![\w-])/g) ?? []).map(Number);
   const middle = Number.isFinite(low) && Number.isFinite(high) ? low + (high - low) * 0.75 : undefined;
@@ -144,7 +150,7 @@ export function createNumber(schema: JsonObject, text: string, variant: number, 
       Number((n * step).toPrecision(15)),
     );
   });
-  const isValidNumber = (value: Json): boolean =>
+  const satisfiesNumber = (value: Json): boolean =>
     satisfiesSchema(value, { ...schema, type: isInteger ? 'integer' : 'number' }, { root: {}, remainingSteps: 8 });
-  return candidates.find(isValidNumber) ?? (Number.isFinite(start) ? start : 0);
+  return candidates.find(satisfiesNumber) ?? (Number.isFinite(start) ? start : 0);
 }

@@ -1,20 +1,20 @@
-import type { Random } from '../random/digest.ts';
-import { isObject, type Json, type JsonObject, readMember, stringItemsOf } from '../request/json.ts';
-import { rankLabels } from '../text/labels.ts';
-import { contentStemsOf } from '../text/words.ts';
+import type { RandomSource } from '../random/digest.ts';
+import { filterStrings, isJsonObject, type Json, type JsonObject, readOwnMember } from '../request/json.ts';
+import { rankLabelsByText } from '../text/labels.ts';
+import { listContentStems } from '../text/words.ts';
 import { satisfiesSchema } from './schema-check.ts';
-import { expandToPlainForms, numberKeywordOf, type SchemaSearch, typesOf } from './schema-forms.ts';
-import { createNumber, createString } from './schema-scalars.ts';
+import { expandToPlainSchemas, listSchemaTypes, readNumberKeyword, type SchemaSearchBudget } from './schema-forms.ts';
+import { createSchemaNumber, createSchemaString } from './schema-scalars.ts';
 
 /** What a value is made from, besides its schema. */
-export interface ValueSource {
+export interface SchemaValueSource {
   /** The last thing that the user said. */
   text: string;
   /** What describes labels: the system prompt. */
   descriptions: string;
   /** Leaves out what the schema does not require. Default false: what the text speaks of is there as well. */
   requiredOnly?: boolean;
-  random: Random;
+  random: RandomSource;
 }
 
 /** Below this depth lists stay empty and optional properties are left out, so that recursive schemas come to an end. */
@@ -25,21 +25,21 @@ const MAX_LIST_ITEMS = 1000;
 const MAX_VALUES = 5000;
 const MAX_SEARCH_STEPS = 100_000;
 
-class ValueMaker {
-  readonly #source: ValueSource;
+class SchemaValueGenerator {
+  readonly #source: SchemaValueSource;
   readonly #stems: Set<string>;
-  readonly #search: SchemaSearch;
+  readonly #search: SchemaSearchBudget;
   #valueCount = 0;
 
-  constructor(root: JsonObject, source: ValueSource) {
+  constructor(root: JsonObject, source: SchemaValueSource) {
     this.#search = { root, remainingSteps: MAX_SEARCH_STEPS };
     this.#source = source;
-    this.#stems = contentStemsOf(source.text);
+    this.#stems = listContentStems(source.text);
   }
 
   createValue(schema: Json, name: string, depth: number, variant: number): Json {
     if (this.#valueCount > MAX_VALUES) return null;
-    const forms = expandToPlainForms(schema, this.#search, (branches) => this.#rankBranches(branches, depth));
+    const forms = expandToPlainSchemas(schema, this.#search, (branches) => this.#rankSchemaBranches(branches, depth));
     let first: Json | undefined;
     for (const form of forms) {
       const value = this.#createPlainValue(form, name, depth, variant);
@@ -50,14 +50,14 @@ class ValueMaker {
   }
 
   /** Ranks branches by what they share with the text; null last, but first where values must not nest any deeper. */
-  #rankBranches(branches: JsonObject[], depth: number): JsonObject[] {
+  #rankSchemaBranches(branches: JsonObject[], depth: number): JsonObject[] {
     const isNull = (branch: JsonObject): boolean => branch.type === 'null' || branch.const === null;
     const nulls = branches.filter(isNull);
     const labelled = new Map<string, JsonObject>();
     for (const [index, branch] of branches.filter((entry) => !isNull(entry)).entries()) {
-      labelled.set(`${distinguishingTextsOf(branch)} ${index}`, branch);
+      labelled.set(`${joinBranchTexts(branch)} ${index}`, branch);
     }
-    const order = rankLabels([...labelled.keys()], { text: this.#source.text, descriptions: '' });
+    const order = rankLabelsByText([...labelled.keys()], { text: this.#source.text, descriptions: '' });
     const rest = order.map((label) => labelled.get(label)).filter((branch) => branch !== undefined);
     return depth > FULL_DETAIL_DEPTH ? [...nulls, ...rest] : [...rest, ...nulls];
   }
@@ -67,24 +67,24 @@ class ValueMaker {
     const only = form.const;
     if (only !== undefined) return only;
     const choices = form.enum;
-    if (Array.isArray(choices)) return this.#chooseValue(choices, form, variant);
+    if (Array.isArray(choices)) return this.#chooseEnumValue(choices, form, variant);
     const { text, random } = this.#source;
-    const types = typesOf(form);
+    const types = listSchemaTypes(form);
     switch (types.find((type) => type !== 'null') ?? types[0] ?? 'string') {
       case 'object':
         return this.#createObject(form, depth, variant);
       case 'array':
         return this.#createList(form, name, depth);
       case 'integer':
-        return createNumber(form, text, variant, true);
+        return createSchemaNumber(form, text, variant, true);
       case 'number':
-        return createNumber(form, text, variant, false);
+        return createSchemaNumber(form, text, variant, false);
       case 'boolean':
-        return [...contentStemsOf(name)].some((word) => this.#stems.has(word)) !== (variant % 2 === 1);
+        return [...listContentStems(name)].some((word) => this.#stems.has(word)) !== (variant % 2 === 1);
       case 'null':
         return null;
       default: {
-        const string = createString(form, name, text, variant, random);
+        const string = createSchemaString(form, name, text, variant, random);
         // Long texts count for more, so that many of them come to an end as well.
         this.#valueCount += Math.floor(string.length / 1000);
         return string;
@@ -92,24 +92,24 @@ class ValueMaker {
     }
   }
 
-  #chooseValue(choices: Json[], form: JsonObject, variant: number): Json {
+  #chooseEnumValue(choices: Json[], form: JsonObject, variant: number): Json {
     const { enum: _, ...rest } = form;
     const allowed = choices.filter((choice) => satisfiesSchema(choice, rest, this.#search));
-    const labels = stringItemsOf(allowed);
+    const labels = filterStrings(allowed);
     const description = form.description;
     const descriptions = `${this.#source.descriptions}\n${typeof description === 'string' ? description : ''}`;
-    const ranked = rankLabels(labels, { text: this.#source.text, descriptions });
+    const ranked = rankLabelsByText(labels, { text: this.#source.text, descriptions });
     const others = allowed.filter((choice) => typeof choice !== 'string' && choice !== null);
     const inOrder: Json[] = [...ranked, ...others, ...allowed.filter((choice) => choice === null)];
     return inOrder[variant % Math.max(1, inOrder.length)] ?? choices[0] ?? null;
   }
 
   #createList(form: JsonObject, name: string, depth: number): Json[] {
-    const least = numberKeywordOf(form, 'minItems') ?? 0;
+    const least = readNumberKeyword(form, 'minItems') ?? 0;
     const usual = depth > FULL_DETAIL_DEPTH ? 0 : 1;
     const length = Math.min(
       Math.max(least, usual),
-      numberKeywordOf(form, 'maxItems') ?? MAX_LIST_ITEMS,
+      readNumberKeyword(form, 'maxItems') ?? MAX_LIST_ITEMS,
       MAX_LIST_ITEMS,
     );
     const first = form.prefixItems;
@@ -135,12 +135,12 @@ class ValueMaker {
 
   #createObject(form: JsonObject, depth: number, variant: number): JsonObject {
     const declared = form.properties;
-    const properties = isObject(declared) ? declared : {};
+    const properties = isJsonObject(declared) ? declared : {};
     const wanted = this.#choosePropertyNames(form, properties, depth);
     const other = form.additionalProperties ?? true;
     const entries: [string, Json][] = [];
     for (const name of wanted) {
-      const schema = readMember(properties, name) ?? (other === false ? true : other);
+      const schema = readOwnMember(properties, name) ?? (other === false ? true : other);
       if (schema === false || depth > MAX_VALUE_DEPTH) continue;
       entries.push([name, this.createValue(schema, name, depth + 1, variant)]);
     }
@@ -150,38 +150,38 @@ class ValueMaker {
   /** Chooses properties, in the schema's order: the required ones, as many as the bounds ask for, and those that the text mentions. */
   #choosePropertyNames(form: JsonObject, properties: JsonObject, depth: number): string[] {
     const names = Object.keys(properties);
-    const wanted = new Set(stringItemsOf(form.required));
-    const most = numberKeywordOf(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
+    const wanted = new Set(filterStrings(form.required));
+    const most = readNumberKeyword(form, 'maxProperties') ?? Number.POSITIVE_INFINITY;
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
-    const spokenOf = optional.filter((name) => this.#isMentioned(name, properties[name] ?? true));
+    const spokenOf = optional.filter((name) => this.#isPropertyMentioned(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
     if (depth < FULL_DETAIL_DEPTH && !this.#source.requiredOnly)
       for (const name of chosen) if (wanted.size < most) wanted.add(name);
     const dependent = form.dependentRequired;
-    if (isObject(dependent)) {
+    if (isJsonObject(dependent)) {
       // A set grows while it is walked, so what an added property asks for is added as well.
-      for (const name of wanted) for (const needed of stringItemsOf(readMember(dependent, name))) wanted.add(needed);
+      for (const name of wanted) for (const needed of filterStrings(readOwnMember(dependent, name))) wanted.add(needed);
     }
-    const least = Math.min(numberKeywordOf(form, 'minProperties') ?? 0, MAX_LIST_ITEMS);
+    const least = Math.min(readNumberKeyword(form, 'minProperties') ?? 0, MAX_LIST_ITEMS);
     for (const name of optional) if (wanted.size < least) wanted.add(name);
     for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
     const inOrder = names.filter((name) => wanted.has(name));
     return [...inOrder, ...[...wanted].filter((name) => !Object.hasOwn(properties, name))];
   }
 
-  #isMentioned(name: string, schema: Json): boolean {
-    const description = isObject(schema) ? schema.description : undefined;
-    const stems = contentStemsOf(`${name} ${typeof description === 'string' ? description : ''}`);
+  #isPropertyMentioned(name: string, schema: Json): boolean {
+    const description = isJsonObject(schema) ? schema.description : undefined;
+    const stems = listContentStems(`${name} ${typeof description === 'string' ? description : ''}`);
     return [...stems].some((word) => this.#stems.has(word));
   }
 }
 
 /** @returns the texts that distinguish the branches of an alternative: title, description, constants */
-function distinguishingTextsOf(branch: JsonObject): string {
+function joinBranchTexts(branch: JsonObject): string {
   const properties = branch.properties;
-  const inner = isObject(properties) ? Object.values(properties).filter(isObject) : [];
+  const inner = isJsonObject(properties) ? Object.values(properties).filter(isJsonObject) : [];
   return [branch, ...inner]
-    .flatMap((schema) => ['title', 'description', 'const'].map((key) => readMember(schema, key)))
+    .flatMap((schema) => ['title', 'description', 'const'].map((key) => readOwnMember(schema, key)))
     .filter((sign) => typeof sign === 'string')
     .join(' ')
     .slice(0, 500);
@@ -192,6 +192,6 @@ function distinguishingTextsOf(branch: JsonObject): string {
  * randomness of its own: the same schema and source give the same value. Where a schema cannot be satisfied (or asks for
  * a thousand items and more), the value comes near.
  */
-export function createSchemaValue(schema: JsonObject, source: ValueSource): Json {
-  return new ValueMaker(schema, source).createValue(schema, '', 0, 0);
+export function createSchemaValue(schema: JsonObject, source: SchemaValueSource): Json {
+  return new SchemaValueGenerator(schema, source).createValue(schema, '', 0, 0);
 }

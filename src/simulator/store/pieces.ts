@@ -18,32 +18,32 @@ export class PieceWriter {
     this.#seconds = seconds;
   }
 
-  async write(bytes: Uint8Array): Promise<void> {
+  async writeBytes(bytes: Uint8Array): Promise<void> {
     for (let at = 0; at < bytes.byteLength; ) {
       const part = bytes.subarray(at, at + MAX_PIECE_BYTES - this.#length);
-      this.#append(part);
+      this.#appendToPiece(part);
       at += part.byteLength;
-      if (this.#length === MAX_PIECE_BYTES) await this.#flush();
+      if (this.#length === MAX_PIECE_BYTES) await this.#storePiece();
     }
   }
 
   /** Writes what is left. @returns the number of pieces */
-  async end(): Promise<number> {
-    if (this.#length > 0) await this.#flush();
+  async finishWriting(): Promise<number> {
+    if (this.#length > 0) await this.#storePiece();
     return this.#writtenCount;
   }
 
   /** Does the work that writes the body. Where the body is refused after all, what was written is removed. */
-  async runOrRemove<Result>(work: () => Promise<Result>): Promise<Result> {
+  async runAndRemoveOnFailure<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
     } catch (error) {
-      await removePieces(this.#store, this.#name, this.#writtenCount);
+      await removeStoredBody(this.#store, this.#name, this.#writtenCount);
       throw error;
     }
   }
 
-  #append(part: Uint8Array): void {
+  #appendToPiece(part: Uint8Array): void {
     const needed = this.#length + part.byteLength;
     if (needed > this.#piece.byteLength) {
       const grown = new Uint8Array(Math.min(MAX_PIECE_BYTES, Math.max(needed, this.#piece.byteLength * 2)));
@@ -54,11 +54,11 @@ export class PieceWriter {
     this.#length = needed;
   }
 
-  async #flush(): Promise<void> {
+  async #storePiece(): Promise<void> {
     const piece = this.#piece.subarray(0, this.#length);
     this.#piece = new Uint8Array(0);
     this.#length = 0;
-    await this.#store.put(pieceKey(this.#name, this.#writtenCount), piece, this.#seconds);
+    await this.#store.put(createPieceKey(this.#name, this.#writtenCount), piece, this.#seconds);
     this.#writtenCount++;
   }
 }
@@ -68,18 +68,18 @@ export class PieceWriter {
  *
  * @throws Error if a piece is gone: the body was deleted meanwhile
  */
-export async function* readPieces(store: SimulatorStore, name: string, count: number): AsyncGenerator<Uint8Array> {
+export async function* readStoredBody(store: SimulatorStore, name: string, count: number): AsyncGenerator<Uint8Array> {
   for (let index = 0; index < count; index++) {
-    const piece = await store.get(pieceKey(name, index));
+    const piece = await store.get(createPieceKey(name, index));
     if (piece === undefined) throw new Error(`the simulator no longer has ${name}`);
     yield piece;
   }
 }
 
-export async function removePieces(store: SimulatorStore, name: string, count: number): Promise<void> {
-  for (let index = 0; index < count; index++) await store.delete(pieceKey(name, index));
+export async function removeStoredBody(store: SimulatorStore, name: string, count: number): Promise<void> {
+  for (let index = 0; index < count; index++) await store.delete(createPieceKey(name, index));
 }
 
-function pieceKey(name: string, index: number): string {
+function createPieceKey(name: string, index: number): string {
   return `piece:${name}:${String(index).padStart(6, '0')}`;
 }

@@ -23,38 +23,42 @@ export class RecordStore<Record extends StoredRecord> {
     this.#seconds = seconds;
   }
 
-  async find(owner: string, id: string): Promise<Record | undefined> {
-    const bytes = await this.#store.get(this.#keyOf(owner, id));
+  async findRecord(owner: string, id: string): Promise<Record | undefined> {
+    const bytes = await this.#store.get(this.#createRecordKey(owner, id));
     return bytes && (JSON.parse(decoder.decode(bytes)) as Record);
   }
 
   /** Writes a record. It is found before it is listed. */
-  async save(owner: string, record: Record): Promise<void> {
-    await this.#store.put(this.#keyOf(owner, record.id), encoder.encode(JSON.stringify(record)), this.#seconds);
-    await this.#store.put(this.#listKeyOf(owner, record), new Uint8Array(), this.#seconds);
+  async saveRecord(owner: string, record: Record): Promise<void> {
+    await this.#store.put(
+      this.#createRecordKey(owner, record.id),
+      encoder.encode(JSON.stringify(record)),
+      this.#seconds,
+    );
+    await this.#store.put(this.#createListKey(owner, record), new Uint8Array(), this.#seconds);
   }
 
-  async remove(owner: string, record: Record): Promise<void> {
-    await this.#store.delete(this.#listKeyOf(owner, record));
-    await this.#store.delete(this.#keyOf(owner, record.id));
+  async removeRecord(owner: string, record: Record): Promise<void> {
+    await this.#store.delete(this.#createListKey(owner, record));
+    await this.#store.delete(this.#createRecordKey(owner, record.id));
   }
 
   /** @returns the ids of an owner's records, newest first. */
   async listIds(owner: string): Promise<{ id: string }[]> {
-    const prefix = this.#listPrefix(owner);
-    const keys = await this.#store.keys(prefix);
+    const prefix = this.#createListPrefix(owner);
+    const keys = await this.#store.listKeys(prefix);
     return keys.map((key) => ({ id: key.slice(key.lastIndexOf(':') + 1) }));
   }
 
-  #keyOf(owner: string, id: string): string {
+  #createRecordKey(owner: string, id: string): string {
     return `${this.#kind}:${owner}:${id}`;
   }
 
-  #listPrefix(owner: string): string {
+  #createListPrefix(owner: string): string {
     return `${this.#kind}-list:${owner}:`;
   }
 
-  #listKeyOf(owner: string, { id, createdAt }: StoredRecord): string {
-    return `${this.#listPrefix(owner)}${String(END_OF_TIME - createdAt).padStart(16, '0')}:${id}`;
+  #createListKey(owner: string, { id, createdAt }: StoredRecord): string {
+    return `${this.#createListPrefix(owner)}${String(END_OF_TIME - createdAt).padStart(16, '0')}:${id}`;
   }
 }

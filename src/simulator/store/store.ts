@@ -10,7 +10,7 @@ export interface SimulatorStore {
   put(key: string, value: Uint8Array, seconds: number): Promise<void>;
   delete(key: string): Promise<void>;
   /** @returns all keys that begin with a prefix, in the order of their characters. */
-  keys(prefix: string): Promise<string[]>;
+  listKeys(prefix: string): Promise<string[]>;
 }
 
 /** Keeps everything in this process, until it ends. */
@@ -30,7 +30,7 @@ export class MemoryStore implements SimulatorStore {
     this.#values.delete(key);
   }
 
-  async keys(prefix: string): Promise<string[]> {
+  async listKeys(prefix: string): Promise<string[]> {
     return [...this.#values.keys()].filter((key) => key.startsWith(prefix)).toSorted();
   }
 }

@@ -1,6 +1,6 @@
-import { splitWords, stem } from './words.ts';
+import { removeWordEnding, splitWords } from './words.ts';
 
-export interface LabelEvidence {
+export interface LabelRankingText {
   /** The text to label: the last thing that the user said. */
   text: string;
   /** Where labels may be described: the system prompt, descriptions in the schema. */
@@ -16,11 +16,11 @@ const COMMON = new Set(
   'a an and are as at be by for i in is it me my of on or our so that the this to was we with you'.split(' '),
 );
 
-function stemsOf(text: string): Set<string> {
+function splitIntoStems(text: string): Set<string> {
   return new Set(
     splitWords(text)
       .filter((word) => !COMMON.has(word))
-      .map(stem),
+      .map(removeWordEnding),
   );
 }
 
@@ -40,7 +40,7 @@ function findLabelDescription(label: string, others: readonly string[], descript
   return found.join(' ');
 }
 
-function countOverlap(words: Set<string>, text: Set<string>): number {
+function countSharedStems(words: Set<string>, text: Set<string>): number {
   let count = 0;
   for (const word of words) if (text.has(word)) count++;
   return count;
@@ -50,13 +50,14 @@ function countOverlap(words: Set<string>, text: Set<string>): number {
  * Ranks labels by what a text has in common with them, best first: words of the label itself count most, words of its
  * description less. Without anything in common a label like `other` comes first; among equals the earlier one.
  */
-export function rankLabels(labels: readonly string[], { text, descriptions }: LabelEvidence): string[] {
-  const words = stemsOf(text);
+export function rankLabelsByText(labels: readonly string[], { text, descriptions }: LabelRankingText): string[] {
+  const words = splitIntoStems(text);
   const evidence = descriptions.slice(0, 200_000);
   const scored = labels.map((label, index) => {
     const others = labels.length > 100 ? [] : labels.filter((other) => other !== label && other !== '');
     const described = label === '' || labels.length > 1000 ? '' : findLabelDescription(label, others, evidence);
-    const score = 4 * countOverlap(stemsOf(label), words) + countOverlap(stemsOf(described), words);
+    const score =
+      4 * countSharedStems(splitIntoStems(label), words) + countSharedStems(splitIntoStems(described), words);
     return { label, index, score: score + (FALLBACK_LABELS.test(label) ? 0.5 : 0) };
   });
   return scored.toSorted((a, b) => b.score - a.score || a.index - b.index).map(({ label }) => label);

@@ -1,4 +1,4 @@
-import { contentStemsOf } from './words.ts';
+import { listContentStems } from './words.ts';
 
 /** Splits a text into sentences: each ends at a line's end, or at a stop, question or exclamation mark before white space. */
 export function splitSentences(text: string): string[] {
@@ -10,11 +10,11 @@ export function splitSentences(text: string): string[] {
 
 /** Finds the sentence that shares most words with a question, of equal ones the first; undefined if none shares any. */
 export function findClosestSentence(text: string, question: string): string | undefined {
-  const stems = contentStemsOf(question);
+  const stems = listContentStems(question);
   let best: string | undefined;
   let most = 0;
   for (const sentence of splitSentences(text)) {
-    const shared = [...contentStemsOf(sentence)].filter((word) => stems.has(word)).length;
+    const shared = [...listContentStems(sentence)].filter((word) => stems.has(word)).length;
     if (shared <= most) continue;
     best = sentence;
     most = shared;

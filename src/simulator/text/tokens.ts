@@ -7,7 +7,7 @@ const TOKEN =
   / ?(?:[A-Za-z]{1,8}|[0-9]{1,3}|[\x80-\u07ff]{1,3}|[\ud800-\udbff][\udc00-\udfff]|[^\t-\r ])|[\t-\r ]{1,16}/g;
 
 /** Estimates the tokens of a text: never more than its UTF-8 bytes. */
-export function countTokens(text: string): number {
+export function estimateTokenCount(text: string): number {
   let count = 0;
   // Without an array of them: a prompt may have millions.
   for (TOKEN.lastIndex = 0; TOKEN.test(text); ) count++;

@@ -22,23 +22,23 @@ export function splitWords(text: string): string[] {
 }
 
 /** Takes the commonest English endings off a word, so that `invoices` meets `invoice` and `refunded` meets `refund`. */
-export function stem(word: string): string {
+export function removeWordEnding(word: string): string {
   if (word.length < 5) return word;
   return word.replace(/(ings?|edly|ed|ies|es|s|ly|e|y)$/, '');
 }
 
 /** Picks the words that tell what a text is about: four letters or more, and not the words of every sentence. */
-export function contentWordsOf(text: string): string[] {
+export function listContentWords(text: string): string[] {
   return splitWords(text).filter((word) => word.length >= 4 && !STOPWORDS.has(word));
 }
 
 /** Makes the stems of the words that tell what a text is about. */
-export function contentStemsOf(text: string): Set<string> {
-  return new Set(contentWordsOf(text).map(stem));
+export function listContentStems(text: string): Set<string> {
+  return new Set(listContentWords(text).map(removeWordEnding));
 }
 
 /** Shortens a text to one line of at most `length` characters, cut between words where that is possible. */
-export function shortenToLine(text: string, length: number): string {
+export function shortenToSingleLine(text: string, length: number): string {
   const line = text
     .slice(0, length * 4)
     .replace(/\s+/g, ' ')

@@ -1,5 +1,5 @@
 import { createApp } from '#edge/app.ts';
-import { enableDevelopment } from '#edge/config/settings.ts';
+import { enableDevelopmentMode } from '#edge/config/settings.ts';
 import { Conversation as RealConversation } from '#edge/conversations/object/conversation.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account as RealAccount } from '#edge/money/account/account.ts';
@@ -11,7 +11,7 @@ import { PLUGINS } from '#edge/plugins.ts';
 import { labelled } from './labelled.ts';
 
 // Only in development a tool may be on the same machine.
-enableDevelopment();
+enableDevelopmentMode();
 
 /** How far the clocks of all objects are turned; milliseconds. */
 let aheadMs = 0;

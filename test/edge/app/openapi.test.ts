@@ -4,9 +4,9 @@ import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { ApiError, type ErrorType } from '#edge/kit/http/errors.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { ERRORS } from '#edge/openapi/errors.ts';
-import type { Content, DescribedRoute, Resource } from '#edge/openapi/resource.ts';
-import { responsesOf } from '#edge/openapi/resource.ts';
-import { createReference, RESOURCES } from '#edge/openapi.ts';
+import type { ApiResource, BodyContent, DescribedRoute } from '#edge/openapi/resource.ts';
+import { getResponsesByStatus } from '#edge/openapi/resource.ts';
+import { createOpenApiDocument, RESOURCES } from '#edge/openapi.ts';
 import { readError, type TestApp, waitForAllApps } from '#test/support/app.ts';
 import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
@@ -22,7 +22,7 @@ import { signGithub } from '../../../scripts/sign-webhook.ts';
 interface Asked {
   key: string;
   route: DescribedRoute;
-  parameters: Resource['parameters'];
+  parameters: ApiResource['parameters'];
 }
 
 /** Senders are welcome, and nothing works on what is put on the queue. */
@@ -44,7 +44,7 @@ test('every route of the app is described, and nothing else', () => {
   expect(described.map(({ key }) => key).sort(), 'each *.reference.ts describes the routes of its folder').toEqual(
     keys.sort(),
   );
-  const document = createReference();
+  const document = createOpenApiDocument();
   const written = Object.entries(document.paths ?? {}).flatMap(([path, item]) =>
     Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
   );
@@ -57,11 +57,11 @@ test('no two routes have the same name', () => {
 });
 
 /** What a schema makes of a value, without what it does not know. */
-const held = ({ schema, example }: Content) => schema.parse(example);
+const held = ({ schema, example }: BodyContent) => schema.parse(example);
 
 test('every example holds to its schema, which knows all of it', () => {
   for (const { key, route } of described) {
-    const contents = Object.values(responsesOf(route)).flatMap(({ content = [] }) => content);
+    const contents = Object.values(getResponsesByStatus(route)).flatMap(({ content = [] }) => content);
     for (const content of contents) expect(held(content), key).toEqual(content.example);
     // A default may join what was given.
     if (route.body) expect(held(route.body), key).toMatchObject(route.body.example as object);
@@ -69,7 +69,7 @@ test('every example holds to its schema, which knows all of it', () => {
 });
 
 test('no request has a schema with a `default`, which generators would make a required field', () => {
-  const document = createReference();
+  const document = createOpenApiDocument();
   const withDefault: string[] = [];
   const seen = new Set<object>();
   const look = (schema: unknown, path: string): void => {
@@ -105,7 +105,7 @@ test('every error has its status, its envelope, and an example', () => {
       expect(new ApiError(type, '').status, type).toBe(Number(status));
     }
   }
-  const { responses } = createReference().components ?? {};
+  const { responses } = createOpenApiDocument().components ?? {};
   expect(Object.keys(responses ?? {})).toEqual(Object.keys(ERRORS).map((status) => `Error${status}`));
 });
 
@@ -151,7 +151,7 @@ describe('the edge answers as it is described', () => {
 
   async function expectDescribed({ key, route }: Asked, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
-    const answer = responsesOf(route)[response.status];
+    const answer = getResponsesByStatus(route)[response.status];
     expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
     expect(response.headers.get('sluice-request-id'), key).toMatch(/^req_/);
     const type = response.headers.get('content-type')?.split(';')[0] ?? null;
@@ -188,7 +188,7 @@ describe('the edge answers as it is described', () => {
     setBatchUpstream((url, init) => upstream(new Request(url, init)));
     const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
     const admin = bearerHeader(await createToken('alice', SCOPES));
-    await getInbox('github').accept(createEvent('github_issue-3001-2026-11-20T090000Z'));
+    await getInbox('github').acceptEvent(createEvent('github_issue-3001-2026-11-20T090000Z'));
     // A backup is only taken up by what is new.
     const restores = ({ key }: Asked) => Number(key.endsWith('/backup'));
     const making = described.filter(({ key }) => makes(key)).sort((left, right) => restores(right) - restores(left));

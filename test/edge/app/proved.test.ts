@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { computeCost, toUsd } from '#edge/claude/pricing/cost.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { createResponseReport } from '#edge/claude/usage/usage-report.ts';
-import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { StreamedMessageJson } from '#edge/claude/whole-message.ts';
 import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { type ProveCall, proveCalls, TABLE } from '../../../scripts/prove-calls.ts';
@@ -39,19 +39,19 @@ function readByEdge({ type, text }: Fixture): number | undefined {
   const bytes = new TextEncoder().encode(text);
   if (!type.startsWith('text/event-stream'))
     return costOf(createResponseReport(JSON.parse(text) as object, bytes.length));
-  const whole = new WholeMessage();
-  whole.push(bytes.slice());
-  expect(whole.isWhole).toBe(true);
+  const whole = new StreamedMessageJson();
+  whole.addPiece(bytes.slice());
+  expect(whole.isComplete).toBe(true);
   const reader = new UsageReader();
-  reader.push(bytes, true);
-  return costOf(reader.wholeReport ?? reader.report);
+  reader.addPiece(bytes, true);
+  return costOf(reader.completeStreamReport ?? reader.currentReport);
 }
 
 function costOf({
   model,
   usage,
 }: Pick<ReturnType<typeof createResponseReport>, 'model' | 'usage'>): number | undefined {
-  const row = TABLE.find(model ?? '');
+  const row = TABLE.findRow(model ?? '');
   return row && usage && toUsd(computeCost(usage, row));
 }
 

@@ -82,7 +82,7 @@ describe('the budget of a group', () => {
     expect((await ask(await createToken('alice'))).status).toBe(200);
     await app.waitUntilSettled();
     await vi.waitFor(async () => {
-      await getAccountStub(bindings, {}, 'alice').reportTo('group:red');
+      await getAccountStub(bindings, {}, 'alice').reportSpendingToPool('group:red');
       expect(((await read('/groups/red')).day as { spent_usd: number }).spent_usd).toBeGreaterThan(0);
     });
     const before = await read('/groups/red');

@@ -163,7 +163,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
       { deliveryFetch },
       createWebhookVars('github', { deliver_url: 'https://hooks.example.com/labels' }),
     );
-    await getInbox('github').accept(createEvent('github_1'));
+    await getInbox('github').acceptEvent(createEvent('github_1'));
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering' });
     return { ...(await look(edge(), '')), log: works.log };
@@ -311,7 +311,7 @@ const REMEDIES: Record<string, Remedy> = {
       const deliveryFetch = async () => new Response(null, { status: isDown ? 410 : 204 });
       const vars = createWebhookVars('github', { deliver_url: 'https://hooks.example.com/labels' });
       const works = createWebhookWorks({ deliveryFetch }, vars);
-      await getInbox('github').accept(createEvent('github_1'));
+      await getInbox('github').acceptEvent(createEvent('github_1'));
       await works.consume(['github_1']);
       expect(await works.report('github_1')).toMatchObject({ state: 'parked' });
       isDown = false;

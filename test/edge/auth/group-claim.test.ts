@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { groupOfClaims } from '#edge/auth/group-claim.ts';
+import { resolveGroupFromClaims } from '#edge/auth/group-claim.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { tryCases } from '#test/support/property-cases.ts';
@@ -22,7 +22,7 @@ const unreadable = fc.oneof(
 /** @returns the group, or the status of the refusal */
 function outcome(claims: Record<string, unknown>, more?: Record<string, string>): string | number | undefined {
   try {
-    return groupOfClaims(claims, 'provider', settingsWith(more));
+    return resolveGroupFromClaims(claims, 'provider', settingsWith(more));
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     expect(thrown.message).toContain('`groups`');
@@ -63,13 +63,15 @@ describe('the group of a provider’s token', () => {
 
   test('is not asked for without JWT_GROUP_CLAIM', () => {
     tryCases(100, unreadable, (groups) => {
-      expect(groupOfClaims({ groups }, 'provider', parseSettings({ JWT_GROUP_DEFAULT: 'red' }))).toBeUndefined();
+      expect(
+        resolveGroupFromClaims({ groups }, 'provider', parseSettings({ JWT_GROUP_DEFAULT: 'red' })),
+      ).toBeUndefined();
     });
   });
 });
 
 test('a token of this edge is refused for no claim', () => {
   tryCases(100, unreadable, (groups) => {
-    expect(groupOfClaims({ groups }, 'edge', settingsWith())).toBeUndefined();
+    expect(resolveGroupFromClaims({ groups }, 'edge', settingsWith())).toBeUndefined();
   });
 });

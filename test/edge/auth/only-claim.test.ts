@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { onlyOfClaims } from '#edge/auth/only-claim.ts';
+import { readTokenRestrictionsFromClaims } from '#edge/auth/only-claim.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { tryCases } from '#test/support/property-cases.ts';
@@ -12,7 +12,7 @@ const BOTH = { ...CLAIM, JWT_ONLY: JSON.stringify(OTHERWISE) };
 /** @returns what a provider's token may ask, or the status of the refusal */
 function outcome(claims: Record<string, unknown>, vars: Record<string, string>): unknown {
   try {
-    return onlyOfClaims(claims, 'provider', parseSettings({ ...vars }, true));
+    return readTokenRestrictionsFromClaims(claims, 'provider', parseSettings({ ...vars }, true));
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     expect(thrown.message).toContain('`agents`');

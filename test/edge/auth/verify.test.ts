@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { getMark } from '#edge/auth/account-mark.ts';
+import { getCachedOrComputeMark } from '#edge/auth/account-mark.ts';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import { isJwt, verifyToken } from '#edge/auth/verify.ts';
@@ -98,7 +98,7 @@ describe('a token of this edge', () => {
           scopes,
           label: 'laptop',
           issuer: 'edge',
-          mark: await getMark(SECRET, sub),
+          mark: await getCachedOrComputeMark(SECRET, sub),
         },
       });
     });

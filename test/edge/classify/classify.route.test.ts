@@ -1,9 +1,9 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import { describe, expect, test } from 'vitest';
 import type { ClassifyAnswer, classifyResults } from '#edge/classify/classify-answers.schema.ts';
-import { findSchemaFaults } from '#edge/claude/request/schema-faults.ts';
+import { findRejectedSchemaParts } from '#edge/claude/request/schema-faults.ts';
 import type * as z from '#edge/kit/http/zod.ts';
-import { resolveReferences } from '#edge/kit/json/schema-references.ts';
+import { resolveSchemaReferences } from '#edge/kit/json/schema-references.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
 import { readError } from '#test/support/app.ts';
 import {
@@ -205,9 +205,9 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
       model: HAIKU,
     });
     const sent = JSON.parse(app.sent[0]?.text ?? '') as { output_config: { format: { schema: object } } };
-    const { schema: resolved } = resolveReferences(schema);
+    const { schema: resolved } = resolveSchemaReferences(schema);
     expect(sent.output_config.format.schema).toEqual(transformJSONSchema({ ...resolved }));
-    expect(findSchemaFaults(sent)).toEqual([]);
+    expect(findRejectedSchemaParts(sent)).toEqual([]);
   });
 
   test('is kept by a stored classifier, which gives the same result', async () => {
@@ -507,7 +507,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   expect(ledger).toHaveLength(answered);
   expect(nano(cost_usd)).toBe(answered * COST_NANODOLLARS);
   expect(ledger.reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(nano(cost_usd));
-  const { day, running_requests } = await object().quota();
+  const { day, running_requests } = await object().getQuotaReport();
   expect({ settled: nano(day.settled_usd), held: day.held_usd, running_requests }).toEqual({
     settled: nano(cost_usd),
     held: 0,
@@ -629,7 +629,7 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
         ({ status, estimated, hold_usd, cost_usd }) => status === 'complete' || (estimated && cost_usd === hold_usd),
       ),
     ).toBe(true);
-    expect((await object().quota()).day.held_usd).toBe(0);
+    expect((await object().getQuotaReport()).day.held_usd).toBe(0);
   }
 });
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { readBufferedBody, readBufferedResponse } from '#edge/claude/buffered-response.ts';
-import { Exchange } from '#edge/claude/exchange.ts';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { UpstreamExchange } from '#edge/claude/exchange.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 
@@ -17,7 +17,7 @@ function bodyOf(pieces: Uint8Array[], type: 'bytes' | undefined): ReadableStream
 }
 
 const settings = parseSettings({ ANTHROPIC_API_KEY: 'key' });
-const exchange = () => new Exchange({ upstream: upstreamOf(settings), settings });
+const exchange = () => new UpstreamExchange({ upstream: getUpstreamBySettings(settings), settings });
 const aPiece = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 60_000, max: 140_000 }));
 
 test('A buffered answer is read whole, however its pieces come, and not changed by the answers after it', async () => {
@@ -54,7 +54,7 @@ test.each([
   if (isFree) expect((await reading).kind).toBe(status === 200 ? 'nothing' : 'error');
   else await expect(reading).rejects.toMatchObject({ logged: 'upstream_no_answer', end: 'cut' });
   expect([call.progress.sentAt === undefined, call.progress.rides]).toEqual([isFree, status !== 200 || !isFree]);
-  call.close();
+  call.closeExchange();
 });
 
 test('an answer without an end is cut at 16 MB, and its call ends', async () => {
@@ -71,7 +71,7 @@ test('an answer without an end is cut at 16 MB, and its call ends', async () => 
     await expect(read).rejects.toMatchObject({ type: 'api_error', end: 'cut', logged: 'upstream_cut' });
     expect(call.controller.signal.aborted).toBe(true);
     expect(sent).toBeLessThan(20);
-    call.close();
+    call.closeExchange();
   }
   expect(await readBufferedBody(new Response(new Uint8Array(16 * MB)), exchange())).toHaveLength(16 * MB);
 });

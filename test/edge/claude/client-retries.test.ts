@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { isSelfRetryingClient, mayResend } from '#edge/claude/client-retries.ts';
+import { canEdgeRetryForClient, isSelfRetryingClient } from '#edge/claude/client-retries.ts';
 import firstPrompt from '#test/fixtures/claude-code/first-prompt.json';
 import { createTestApp } from '#test/support/app.ts';
 import { stopClock } from '#test/support/calendar.ts';
@@ -28,8 +28,8 @@ describe.each(CLIENTS)('%s', (_, headers, retries) => {
     expect(isSelfRetryingClient(new Headers(headers))).toBe(retries);
     const small = Object.fromEntries(new Headers(headers));
     for (const isReached of [false, true]) {
-      expect(mayResend(small, isReached)).toBe(!isReached || !retries);
-      expect(mayResend(new Headers(headers), isReached)).toBe(mayResend(small, isReached));
+      expect(canEdgeRetryForClient(small, isReached)).toBe(!isReached || !retries);
+      expect(canEdgeRetryForClient(new Headers(headers), isReached)).toBe(canEdgeRetryForClient(small, isReached));
     }
   });
 });
@@ -41,7 +41,7 @@ test('for one request of a client that tries n times, the upstream gets n reques
       const headers = { 'x-stainless-retry-count': String(attempt) };
       for (let again = 0; again <= ofEdge; again += 1) {
         upstream += 1;
-        if (!mayResend(headers, true)) break;
+        if (!canEdgeRetryForClient(headers, true)) break;
       }
     }
     expect(upstream).toBe(ofClient + 1);

@@ -2,9 +2,9 @@
 import 'cloudflare:workers';
 
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { KeyHealth } from '#edge/claude/upstreams/key-health.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { createBody, createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -199,16 +199,16 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
   const vars = { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...(isOne ? one : several), ...limits };
   const app = createTestApp(answer, vars);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
-  const parsed = settingsOf(vars);
+  const parsed = parseSettingsOnce(vars);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
-  const upstream = upstreamOf(parsed, async (url, { signal, ...init }) => {
+  const upstream = getUpstreamBySettings(parsed, async (url, { signal, ...init }) => {
     const text = await new Response(init.body ?? '').text();
     return answer({ method: 'POST', url: new URL(url), text, signal } as SentRequest);
   });
   const credential = bearerHeader(await createToken(`codes-${nth}`, ['messages']));
   if (isOne && way.startsWith('turn')) {
     // The object and the Worker of one isolate know the same of the only key: the object here gets what the Worker has.
-    const noting = vi.spyOn(KeyHealth.prototype, 'record');
+    const noting = vi.spyOn(KeyHealth.prototype, 'recordAnswerOrRejection');
     await app.post('/count-tokens', { model: MODEL, messages: MESSAGES }, credential);
     Object.assign(upstream, { key: noting.mock.contexts[0] });
   }
@@ -243,7 +243,7 @@ async function edge(way: Way, isOne: boolean): Promise<Edge> {
 }
 
 const alerts = async () =>
-  (await getInbox('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+  (await getInbox('alert').listAlerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
 
 function errorIn(text: string): { type: string; message: string; details?: object } {
   const { error } = JSON.parse(/\{"type":"error".*\}/.exec(text)?.[0] ?? '{}') as { error?: { type: string } };

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { Exchange, type ExchangeOptions } from '#edge/claude/exchange.ts';
+import { type ExchangeOptions, UpstreamExchange } from '#edge/claude/exchange.ts';
 import type { Fetch } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 
@@ -19,7 +19,7 @@ function calling(answers: ((signal: AbortSignal) => Response)[], more: Partial<E
     });
   };
   const upstream = { baseURL: 'https://upstream.test', apiKey: 'key', fetch, isSimulated: false };
-  const exchange = new Exchange({ upstream, settings, ...more });
+  const exchange = new UpstreamExchange({ upstream, settings, ...more });
   return { exchange, calls: () => calls };
 }
 
@@ -38,10 +38,10 @@ const dripping = (everyMs: number) => (signal: AbortSignal) =>
   );
 
 /** Reads a body until it ends or breaks. */
-async function read(exchange: Exchange, response: Response): Promise<void> {
+async function read(exchange: UpstreamExchange, response: Response): Promise<void> {
   const { signal } = exchange.controller;
   try {
-    for await (const _ of exchange.pieces(response));
+    for await (const _ of exchange.readPieces(response));
   } catch (thrown) {
     expect(thrown).toBe(signal.reason);
   }
@@ -59,7 +59,7 @@ test('all tries together have one time limit, and beyond it the call is a 504', 
   const busy = () => new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } });
   const { exchange, calls } = calling([busy]);
   const began = Date.now();
-  const sent = exchange.send(REQUEST, { payment: 'free' }).catch((thrown: unknown) => thrown);
+  const sent = exchange.sendToUpstream(REQUEST, { payment: 'free' }).catch((thrown: unknown) => thrown);
   await vi.advanceTimersByTimeAsync(20_000);
   expect(await sent).toMatchObject({ type: 'timeout_error', status: 504, end: 'cut' });
   expect(calls()).toBe(2);
@@ -69,7 +69,7 @@ test('all tries together have one time limit, and beyond it the call is a 504', 
     sent: true,
     status: undefined,
   });
-  exchange.close('cut');
+  exchange.closeExchange('cut');
 });
 
 test.each([
@@ -83,44 +83,44 @@ test.each([
   ],
 ])('%s', async (_, everyMs, more, expected) => {
   const { exchange } = calling([dripping(everyMs)], more);
-  const response = await exchange.send(REQUEST);
+  const response = await exchange.sendToUpstream(REQUEST);
   const reading = read(exchange, response);
   await vi.advanceTimersByTimeAsync(60_000);
   expect(exchange.controller.signal.reason).toEqual(expected && expect.objectContaining(expected));
   exchange.controller.abort('the test is over');
   await vi.advanceTimersByTimeAsync(5_000);
   await reading;
-  exchange.close();
+  exchange.closeExchange();
 });
 
 test('the time of the work on a piece is no silence', async () => {
   const { exchange } = calling([() => new Response('some text')]);
-  const response = await exchange.send(REQUEST);
+  const response = await exchange.sendToUpstream(REQUEST);
   const pieces: number[] = [];
-  for await (const piece of exchange.pieces(response)) {
+  for await (const piece of exchange.readPieces(response)) {
     await vi.advanceTimersByTimeAsync(60_000);
     pieces.push(piece.length);
   }
   expect([pieces, exchange.controller.signal.aborted]).toEqual([[9], false]);
-  exchange.close();
+  exchange.closeExchange();
 });
 
 test('a caller who leaves ends the call, but not one that is closed', async () => {
   for (const isClosed of [false, true]) {
     const caller = new AbortController();
     const { exchange } = calling([], { signal: caller.signal });
-    const sent = exchange.send(REQUEST).catch((thrown: unknown) => thrown);
-    if (isClosed) exchange.close();
+    const sent = exchange.sendToUpstream(REQUEST).catch((thrown: unknown) => thrown);
+    if (isClosed) exchange.closeExchange();
     caller.abort();
     expect(exchange.controller.signal.reason).toEqual(
       isClosed ? undefined : expect.objectContaining({ end: 'client_gone' }),
     );
     exchange.controller.abort('the test is over');
     await sent;
-    exchange.close();
+    exchange.closeExchange();
   }
   const gone = calling([], { signal: AbortSignal.abort() });
-  await expect(gone.exchange.send(REQUEST)).rejects.toMatchObject({ end: 'client_gone' });
+  await expect(gone.exchange.sendToUpstream(REQUEST)).rejects.toMatchObject({ end: 'client_gone' });
   expect(gone.calls()).toBe(0);
-  gone.exchange.close();
+  gone.exchange.closeExchange();
 });

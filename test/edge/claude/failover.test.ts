@@ -3,8 +3,8 @@ import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
@@ -148,10 +148,10 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
     return answer(sent);
   }, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
-  const parsed = settingsOf({ ...settings }, true);
+  const parsed = parseSettingsOnce({ ...settings }, true);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
   vi.spyOn(inside, 'upstream').mockImplementation(() =>
-    upstreamOf(parsed, async (url, init) => {
+    getUpstreamBySettings(parsed, async (url, init) => {
       const text = await new Response(init.body ?? '').text();
       const { signal } = init;
       const sent = {
@@ -170,8 +170,8 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
 
 /** Has the account own a container, and a file, as what an upstream has made. */
 async function makeThings(upstream: string): Promise<void> {
-  const account = getAccountStub(env as unknown as Bindings, settingsOf({}, true), 'dev');
-  await account.noteCreated([
+  const account = getAccountStub(env as unknown as Bindings, parseSettingsOnce({}, true), 'dev');
+  await account.recordCreatedResources([
     { kind: 'container', id: 'container_1', upstream },
     { kind: 'file', id: 'file_1', upstream },
   ]);
@@ -882,7 +882,7 @@ describe('models and counts', () => {
     expect(placesOfCounts()).toEqual(['west']);
     advanceClock(61_000);
     says.east = withoutCounts(missing, refusal(404, 'not_found_error'));
-    await getAccountStub(env as unknown as Bindings, {}, 'dev').noteCreated([
+    await getAccountStub(env as unknown as Bindings, {}, 'dev').recordCreatedResources([
       { kind: 'file', id: 'file_1', upstream: 'west' },
     ]);
     const source = { type: 'file', file_id: 'file_1' };

@@ -4,7 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { toUpstreamHeaders as plainUp, toCallerHeaders } from '#edge/claude/headers.ts';
-import { mayBeForwarded } from '#edge/kit/http/headers/not-forwarded.ts';
+import { canHeaderBeForwarded } from '#edge/kit/http/headers/not-forwarded.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
@@ -195,7 +195,7 @@ test('an operator lets through what callers may choose of a gateway, and nothing
 
 test('the setting refuses what never goes up', () => {
   for (const name of ['helicone-*', 'anthropic-workspace-id', 'x-*', 'anthropic-*', 'x-goog-api-key', '*']) {
-    expect(mayBeForwarded(name), name).toBe(true);
+    expect(canHeaderBeForwarded(name), name).toBe(true);
   }
   for (const name of [
     'authorization',
@@ -206,7 +206,7 @@ test('the setting refuses what never goes up', () => {
     'cf-ray',
     'content-encoding',
   ]) {
-    expect(mayBeForwarded(name), name).toBe(false);
+    expect(canHeaderBeForwarded(name), name).toBe(false);
   }
 });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { utf8 } from '#edge/kit/http/bytes.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { createBody, createTestApp, readError, type SentRequest, TEST_KEY, type TestApp } from '#test/support/app.ts';
 import { advanceClock, stopClock } from '#test/support/calendar.ts';
@@ -427,7 +427,7 @@ test('a stream that goes on is not silent, however short a silence counts as a c
     const write = async () => {
       const writer = writable.getWriter();
       signal?.addEventListener('abort', () => void writer.abort(signal.reason).catch(() => {}), { once: true });
-      await writer.write(utf8(first));
+      await writer.write(encodeUtf8(first));
       // For longer than whoever watches for a silence waits, by whatever clock.
       let isOver = false;
       setTimeout(() => {
@@ -436,9 +436,9 @@ test('a stream that goes on is not silent, however short a silence counts as a c
       while (!isOver) {
         await yieldToEventLoop();
         advanceClock(SILENT_MS / 8);
-        await writer.write(utf8(': still here\n\n'));
+        await writer.write(encodeUtf8(': still here\n\n'));
       }
-      await writer.write(utf8(following.join('')));
+      await writer.write(encodeUtf8(following.join('')));
       await writer.close();
     };
     // Broken off.

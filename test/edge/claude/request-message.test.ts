@@ -1,5 +1,5 @@
 import { beforeEach, expect, test } from 'vitest';
-import { type MessageCall, requestMessage } from '#edge/claude/request-message.ts';
+import { type RequestMessageOptions, requestWholeMessage } from '#edge/claude/request-message.ts';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { createBody } from '#test/support/app.ts';
@@ -48,7 +48,8 @@ function call(
     },
   };
   const settings = parseSettings({ ...vars }, true);
-  const ask = (more: Partial<MessageCall> = {}) => requestMessage(() => BODY, { upstream, settings, ...more });
+  const ask = (more: Partial<RequestMessageOptions> = {}) =>
+    requestWholeMessage(() => BODY, { upstream, settings, ...more });
   return { seen, ask };
 }
 

@@ -3,10 +3,10 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { type Fetch, getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { createBody, createTestApp } from '#test/support/app.ts';
 import { advanceClock } from '#test/support/calendar.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -44,7 +44,7 @@ function inTime(pieces: readonly string[], ms = 0): Response {
   const body = new ReadableStream({
     async start(controller) {
       for (const piece of pieces) {
-        controller.enqueue(utf8(piece));
+        controller.enqueue(encodeUtf8(piece));
         advanceClock(ms);
         await yieldToEventLoop();
       }
@@ -90,11 +90,11 @@ const WAYS: ((app: ReturnType<typeof createTestApp>) => Promise<Response>)[] = [
 function edge(vars: Record<string, string>, answer: (headers: Headers, url: string) => Response | Promise<Response>) {
   const settings = { UPSTREAM: '', ANTHROPIC_API_KEY: '', UPSTREAM_MAX_RETRIES: '0', ...vars };
   const app = createTestApp(({ headers, url }) => answer(headers, url.href), settings);
-  const parsed = settingsOf({ ...settings }, true);
+  const parsed = parseSettingsOnce({ ...settings }, true);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const fetch: Fetch = async (url, init) => await answer(new Headers(init.headers), url);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
-  vi.spyOn(inside, 'upstream').mockImplementation(() => upstreamOf(parsed, fetch));
+  vi.spyOn(inside, 'upstream').mockImplementation(() => getUpstreamBySettings(parsed, fetch));
   return app;
 }
 

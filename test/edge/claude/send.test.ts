@@ -4,11 +4,11 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { UpstreamFailure } from '#edge/claude/failure.ts';
-import { retryWaitMsOf } from '#edge/claude/retry.ts';
-import { send } from '#edge/claude/send.ts';
-import type { Payment, SendProgress } from '#edge/claude/send-request.ts';
-import { type Fetch, upstreamOf } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { computeRetryWaitMs } from '#edge/claude/retry.ts';
+import { sendToUpstream } from '#edge/claude/send.ts';
+import type { RetryPayment, SendProgress } from '#edge/claude/send-request.ts';
+import { type Fetch, getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { advanceClock, stopClock } from '#test/support/calendar.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { DEPLOYED_VARS } from '#test/support/tokens.ts';
@@ -22,7 +22,7 @@ interface Circumstances {
   maxRetries?: number;
   timeoutMs?: number;
   controller?: AbortController;
-  payment?: Payment | 'free' | undefined;
+  payment?: RetryPayment | 'free' | undefined;
 }
 
 /** Sends to a `fetch` that gives one answer after the other; a function is called, the last answer is repeated. */
@@ -44,7 +44,13 @@ async function sendTo(
   let response: Response | undefined;
   let error: unknown;
   try {
-    response = await send(upstream, request, { maxRetries, timeoutMs, controller, progress: progress, payment });
+    response = await sendToUpstream(upstream, request, {
+      maxRetries,
+      timeoutMs,
+      controller,
+      progress: progress,
+      payment,
+    });
   } catch (thrown) {
     error = thrown;
   }
@@ -73,7 +79,7 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
   tryCases(100, fc.nat(20), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
     const most = Math.min(0.5 * 2 ** attempt, 8) * 1_000;
     for (const failed of [undefined, answer(500), answer(529), answer(408), answer(409)]) {
-      const wait = retryWaitMsOf(failed, attempt, undefined, () => random);
+      const wait = computeRetryWaitMs(failed, attempt, undefined, () => random);
       expect(wait).toBeCloseTo(most * (1 - random / 4), 6);
     }
   });
@@ -81,20 +87,20 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
 
 test('408, 409 and 5xx are tried again, other statuses are not, and 429 only when told when', () => {
   for (let status = 200; status < 600; status += 1) {
-    const retried = retryWaitMsOf(answer(status), 0) !== undefined;
+    const retried = computeRetryWaitMs(answer(status), 0) !== undefined;
     expect(retried, String(status)).toBe(status === 408 || status === 409 || status >= 500);
   }
-  expect(retryWaitMsOf(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
+  expect(computeRetryWaitMs(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
 });
 
 test('x-should-retry has the last word on any failure, and none on an answer', () => {
   for (const status of [400, 404, 408, 429, 500, 529]) {
-    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
-    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
-    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true', 'retry-after': '11' }), 0)).toBeUndefined();
+    expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
+    expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
+    expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'true', 'retry-after': '11' }), 0)).toBeUndefined();
   }
   for (const status of [200, 204, 301]) {
-    expect(retryWaitMsOf(answer(status, { 'x-should-retry': 'true' }), 0)).toBeUndefined();
+    expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'true' }), 0)).toBeUndefined();
   }
 });
 
@@ -102,28 +108,28 @@ test('retry-after is read as milliseconds, seconds or a date, and a long one is 
   tryCases(100, fc.nat(20_000), (ms) => {
     const seconds = Math.round(ms / 1_000);
     const expected = (asked: number) => (asked > LONGEST_WAIT_MS ? undefined : asked);
-    expect(retryWaitMsOf(answer(529, { 'retry-after-ms': String(ms) }), 0)).toBe(expected(ms));
-    expect(retryWaitMsOf(answer(529, { 'retry-after': String(seconds) }), 0)).toBe(expected(seconds * 1_000));
+    expect(computeRetryWaitMs(answer(529, { 'retry-after-ms': String(ms) }), 0)).toBe(expected(ms));
+    expect(computeRetryWaitMs(answer(529, { 'retry-after': String(seconds) }), 0)).toBe(expected(seconds * 1_000));
     // The finer of the two counts.
     const both = { 'retry-after-ms': String(ms), 'retry-after': '3' };
-    expect(retryWaitMsOf(answer(429, both), 0)).toBe(expected(ms));
+    expect(computeRetryWaitMs(answer(429, both), 0)).toBe(expected(ms));
   });
   const date = (ms: number) => ({ 'retry-after': new Date(Date.now() + ms).toUTCString() });
-  const wait = retryWaitMsOf(answer(429, date(5_000)), 0) ?? 0;
+  const wait = computeRetryWaitMs(answer(429, date(5_000)), 0) ?? 0;
   expect(wait).toBeGreaterThan(3_000);
   expect(wait).toBeLessThanOrEqual(5_000);
-  expect(retryWaitMsOf(answer(429, date(60_000)), 0)).toBeUndefined();
-  expect(retryWaitMsOf(answer(429, date(-60_000)), 0)).toBe(0);
+  expect(computeRetryWaitMs(answer(429, date(60_000)), 0)).toBeUndefined();
+  expect(computeRetryWaitMs(answer(429, date(-60_000)), 0)).toBe(0);
 });
 
 test('a retry-after that says nothing is as good as none', () => {
   for (const value of ['', ' ', 'soon', '-5', 'NaN']) {
-    expect(retryWaitMsOf(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
+    expect(computeRetryWaitMs(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
     expect(
-      retryWaitMsOf(answer(503, { 'retry-after': value }), 0, undefined, () => 0),
+      computeRetryWaitMs(answer(503, { 'retry-after': value }), 0, undefined, () => 0),
       value,
     ).toBe(500);
-    expect(retryWaitMsOf(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);
+    expect(computeRetryWaitMs(answer(429, { 'retry-after-ms': value, 'retry-after': '2' }), 0), value).toBe(2_000);
   }
 });
 
@@ -221,10 +227,10 @@ test('a connection that breaks later than it is made may have run: without a pay
 
 test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
   const done: string[] = [];
-  const payment: Payment = {
+  const payment: RetryPayment = {
     canRepeat: () => true,
-    settle: async () => void done.push('settled'),
-    admit: async () => {
+    settleFailedTry: async () => void done.push('settled'),
+    reserveNextTry: async () => {
       done.push('admitted');
       const text = `{"try":${done.length}}`;
       return () => text;
@@ -249,10 +255,10 @@ test('a try that may have run is booked, and the next one is paid for before it 
 });
 
 test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
-  const payment: Payment = {
+  const payment: RetryPayment = {
     canRepeat: () => true,
-    settle: async () => {},
-    admit: () => Promise.reject(new Error('nothing left')),
+    settleFailedTry: async () => {},
+    reserveNextTry: () => Promise.reject(new Error('nothing left')),
   };
   const page = await sendTo([answeringLate(new Response('<html>', busyInit(504)))], { payment });
   expect(page.calls).toHaveLength(1);
@@ -281,20 +287,20 @@ test.each([
     vi.useRealTimers();
   });
   const answers = [new Response('<html>', busyInit(502, { 'retry-after-ms': '3000' })), new Response('done')];
-  const upstream = upstreamOf(settingsOf(vars), async () => {
+  const upstream = getUpstreamBySettings(parseSettingsOnce(vars), async () => {
     vi.setSystemTime(Date.now() + 80);
     return answers.shift() ?? new Response('again');
   });
   const progress: SendProgress = { sentAt: undefined };
   const settled: number[] = [];
-  const payment: Payment = {
+  const payment: RetryPayment = {
     canRepeat: () => true,
-    settle: async () => void settled.push(Date.now() - (progress.sentAt ?? Number.NaN)),
-    admit: async () => () => '{}',
+    settleFailedTry: async () => void settled.push(Date.now() - (progress.sentAt ?? Number.NaN)),
+    reserveNextTry: async () => () => '{}',
   };
   const request = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
   const options = { maxRetries: 1, timeoutMs: 20_000, controller: new AbortController(), progress, payment };
-  const sent = send(upstream, request, options);
+  const sent = sendToUpstream(upstream, request, options);
   await vi.advanceTimersByTimeAsync(10_000);
   expect([await (await sent).text(), settled]).toEqual(['done', [80]]);
 });

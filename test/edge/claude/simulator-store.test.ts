@@ -1,16 +1,16 @@
 import { env as given } from 'cloudflare:workers';
 import Anthropic, { toFile } from '@anthropic-ai/sdk';
 import { expect, test } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 
 const env = given as unknown as Bindings;
 
 /** The simulator of a fresh isolate: it has nothing in memory of any before it. */
 function simulated() {
-  const settings = settingsOf({ ...env, UPSTREAM: 'simulator', SIMULATOR_BATCH_MS: '1' }, true);
-  const { baseURL, apiKey, fetch } = upstreamOf(settings);
+  const settings = parseSettingsOnce({ ...env, UPSTREAM: 'simulator', SIMULATOR_BATCH_MS: '1' }, true);
+  const { baseURL, apiKey, fetch } = getUpstreamBySettings(settings);
   return new Anthropic({ baseURL, apiKey, fetch: (url, init) => fetch(String(url), init ?? {}) });
 }
 
@@ -36,5 +36,5 @@ test('the batches and files of the simulator outlive its isolate', async () => {
 });
 
 test('nothing of the simulator is kept outside development', () => {
-  expect(settingsOf({ ...env, ANTHROPIC_API_KEY: 'key' }).simulatorStore).toBeUndefined();
+  expect(parseSettingsOnce({ ...env, ANTHROPIC_API_KEY: 'key' }).simulatorStore).toBeUndefined();
 });

@@ -8,7 +8,7 @@ import { readFirstBytes, relayStream, type StreamEnding } from '#edge/claude/str
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';
 import { IdleTimeout } from '#edge/kit/async/idle-timeout.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { advanceClock } from '#test/support/calendar.ts';
@@ -71,12 +71,12 @@ interface Course {
   remark?: string | undefined;
 }
 
-const { push } = UsageReader.prototype;
+const { addPiece: push } = UsageReader.prototype;
 
 /** @returns how many bytes of the stream have been read for its usage */
 function readBytes(): () => number {
   let bytes = 0;
-  vi.spyOn(UsageReader.prototype, 'push').mockImplementation(function (this: UsageReader, ...of) {
+  vi.spyOn(UsageReader.prototype, 'addPiece').mockImplementation(function (this: UsageReader, ...of) {
     bytes += of[0].length;
     return push.apply(this, of);
   });
@@ -86,7 +86,7 @@ function readBytes(): () => number {
 /** Relays a stream that comes slowly from an address. @returns the answer, how it ended, and what has not come yet */
 async function relay(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
   const coming = [...events];
-  const { length } = utf8(events.join(''));
+  const { length } = encodeUtf8(events.join(''));
   const hasRead = readBytes();
   const body: ReadableStream<Uint8Array> = new ReadableStream(
     {
@@ -95,7 +95,7 @@ async function relay(url: string, events: readonly string[], end: 'end' | 'cut' 
         advanceClock(SPARSE_MS);
         await yieldToEventLoop();
         const next = coming.shift();
-        if (next !== undefined) return controller.enqueue(utf8(next));
+        if (next !== undefined) return controller.enqueue(encodeUtf8(next));
         // A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet.
         if (end === 'cut') {
           await waitForCondition(() => hasRead() >= length);
@@ -169,7 +169,7 @@ function bodyOf(text: string): ReadableStream<Uint8Array> {
   return new ReadableStream({
     type: 'bytes',
     start(controller) {
-      controller.enqueue(utf8(text));
+      controller.enqueue(encodeUtf8(text));
       controller.close();
     },
   });
@@ -217,7 +217,7 @@ test('an upstream that stays open after a complete answer is left when it has be
   const body: ReadableStream<Uint8Array> = new ReadableStream({
     type: 'bytes',
     start(stream) {
-      stream.enqueue(utf8(TEXT_STREAM));
+      stream.enqueue(encodeUtf8(TEXT_STREAM));
       controller.signal.addEventListener('abort', () => stream.error(controller.signal.reason));
     },
   });

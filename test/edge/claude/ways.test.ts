@@ -1,8 +1,8 @@
 // In workerd: requests, answers and objects are the runtime's.
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
@@ -383,10 +383,10 @@ function edge(way: Way, engine: Engine, { answer, vars }: Row): TestApp {
   const settings = { ...DEPLOYED_VARS, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...VARS[way], ...vars };
   const app = createTestApp(answer, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
-  const parsed = settingsOf(settings);
+  const parsed = parseSettingsOnce(settings);
   vi.spyOn(inside, 'settings').mockReturnValue(parsed);
   vi.spyOn(inside, 'upstream').mockReturnValue(
-    upstreamOf(parsed, async (url, { signal, ...init }) => {
+    getUpstreamBySettings(parsed, async (url, { signal, ...init }) => {
       const text = await new Response(init.body ?? '').text();
       const sent = { method: 'POST', url: new URL(url), text, signal } as SentRequest;
       app.sent.push(sent);
@@ -415,8 +415,8 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
   const credential = bearerHeader(await createToken(account, ['messages', 'classify', 'prefixes']));
   if (way === 'download') {
     const upstream = engine === 'one upstream' ? '' : 'east';
-    const stub = getAccountStub(env as unknown as Bindings, settingsOf(DEPLOYED_VARS), account);
-    await stub.noteCreated([{ kind: 'file', id: 'file_1', upstream }]);
+    const stub = getAccountStub(env as unknown as Bindings, parseSettingsOnce(DEPLOYED_VARS), account);
+    await stub.recordCreatedResources([{ kind: 'file', id: 'file_1', upstream }]);
   }
   if (row.lost) loseAdmissions(row.lost);
   const caller = new AbortController();

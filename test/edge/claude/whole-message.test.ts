@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { WholeMessage } from '#edge/claude/whole-message.ts';
+import { StreamedMessageJson } from '#edge/claude/whole-message.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
-import { parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
+import { parseMemberTexts, splitArrayItems } from '#edge/kit/json/edit.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { arbitraryMessageEvents, readFinalMessage } from '#test/support/arbitrary-messages.ts';
 import { caseCount, tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
@@ -12,19 +12,19 @@ import { sseEvents as sseOf } from '#test/support/wire.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
 function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {
-  const bytes = typeof stream === 'string' ? utf8(stream) : stream;
-  const message = new WholeMessage();
+  const bytes = typeof stream === 'string' ? encodeUtf8(stream) : stream;
+  const message = new StreamedMessageJson();
   // One buffer for all pieces, as the reader has it.
   const buffer = new Uint8Array(bytes.length);
   for (let at = 0, nth = 0; at < bytes.length; nth += 1) {
     const piece = bytes.subarray(at, at + (lengths[nth % lengths.length] ?? 1));
     buffer.set(piece);
-    message.push(buffer.subarray(0, piece.length));
+    message.addPiece(buffer.subarray(0, piece.length));
     buffer.fill(0);
     at += piece.length;
   }
-  message.end();
-  return [...message.parts()].join('');
+  message.endStream();
+  return [...message.writeJsonParts()].join('');
 }
 
 /** Numbers that a parser would change, and strings whose escapes it would resolve. */
@@ -138,7 +138,7 @@ test('every number, escape and tool input stays as it was written', () => {
 test('a stream that is split at any byte, or written with other line ends, is the same message', () => {
   const [parts] = fc.sample(exotic, { numRuns: 1, seed: 7 });
   for (const stream of [TEXT_STREAM, TOOL_STREAM, bothForms(parts as Exotic).stream]) {
-    const bytes = utf8(stream);
+    const bytes = encodeUtf8(stream);
     const whole = wholeOf(bytes);
     for (let at = 1; at < bytes.length; at += 1) {
       if (wholeOf(bytes, [at, bytes.length]) !== whole) expect.unreachable(`split at ${at}`);
@@ -152,7 +152,7 @@ test('a stream that is split at any byte, or written with other line ends, is th
 test('it is the message that a conversation stores, with blocks and deltas of kinds that nobody knows', () => {
   const part = fc.record({ type: fc.constantFrom('x_delta', 'text_delta'), said: fc.oneof(fc.string(), fc.nat()) });
   tryCases(100, fc.array(fc.array(part, { maxLength: 4 }), { maxLength: 3 }), (blocks) => {
-    const events: Json[] = [
+    const events: JsonObject[] = [
       { type: 'message_start', message: { type: 'message', content: [], usage: {} } },
       ...blocks.flatMap((deltas, index) => [
         { type: 'content_block_start', index, content_block: { type: 'x', said: index === 1 ? 'a' : 1 } },
@@ -162,7 +162,7 @@ test('it is the message that a conversation stores, with blocks and deltas of ki
       { type: 'message_stop' },
     ];
     const builder = new MessageBuilder();
-    for (const one of events) builder.take(one);
+    for (const one of events) builder.addEventData(one);
     const built = { ...builder.message, content: builder.blocks.map((block) => block.value) };
     expect(JSON.parse(wholeOf(sseOf(events)) ?? '')).toEqual(built);
   });
@@ -176,7 +176,7 @@ test('an input that the end of the answer has cut is empty, as in a whole answer
     delta(0, 'input_json_delta', String.raw`"partial_json":"{\"city\": \"Par"`),
     event('message_stop', ''),
   ].join('');
-  const [block = ''] = splitItems(parseMemberTexts(wholeOf(stream) ?? '').get('content') ?? '');
+  const [block = ''] = splitArrayItems(parseMemberTexts(wholeOf(stream) ?? '').get('content') ?? '');
   expect(block).toBe('{"type":"tool_use","input":{}}');
 });
 

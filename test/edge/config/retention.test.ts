@@ -76,20 +76,20 @@ describe.each(SETTINGS)('with %o', (settings) => {
     await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
     await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
     const next = await wake(stub, settings, Date.now() + after);
-    expect((await stub.requests({})).data).toHaveLength(kept ? 1 : 0);
+    expect((await stub.listRequests({})).data).toHaveLength(kept ? 1 : 0);
     if (kept) expect(next).not.toBeNull();
   });
 
   test.each(looks(settings))('parked webhooks, $after ms later: kept is $kept', async ({ after, kept }) => {
     vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
     const inbox = getInbox('github');
-    await inbox.accept(createEvent('github_1'));
-    const work = await inbox.begin('github_1', 1_000);
+    await inbox.acceptEvent(createEvent('github_1'));
+    const work = await inbox.leaseEvent('github_1', 1_000);
     if (work.kind === 'none') throw new Error('nothing to do');
     const attempt = { at: new Date().toISOString(), ms: 5, error: null };
-    await inbox.conclude('github_1', { lease: work.lease, attempt, to: { state: 'parked' } });
+    await inbox.recordJobEnd('github_1', { lease: work.lease, attempt, to: { state: 'parked' } });
     const next = await wake(getInboxStub(bindings, {}, 'github'), settings, Date.now() + after);
-    expect((await inbox.read('github_1')) !== undefined).toBe(kept);
+    expect((await inbox.readEvent('github_1')) !== undefined).toBe(kept);
     if (kept) expect(next).not.toBeNull();
   });
 

@@ -82,8 +82,8 @@ test('settings are read as they are meant', () => {
     UPSTREAM_MAX_RETRIES: 0,
     STREAM_IDLE_MS: 5,
   });
-  expect(settings.models.find('fast')?.id).toBe('claude-haiku-4-5-20251001');
-  expect(settings.models.find('fast-one')?.prices.input).toBe(0.125);
+  expect(settings.models.findRow('fast')?.id).toBe('claude-haiku-4-5-20251001');
+  expect(settings.models.findRow('fast-one')?.prices.input).toBe(0.125);
   expect(settings).not.toHaveProperty('OF_SOMEBODY_ELSE');
 });
 
@@ -189,7 +189,8 @@ test('a price of whole nanodollars a token is accepted, and only such a price', 
   const accepts = (input: number) => {
     try {
       return (
-        parseSettings({ PRICES: JSON.stringify({ m: { prices: { input } } }) }).models.find('m')?.prices.input === input
+        parseSettings({ PRICES: JSON.stringify({ m: { prices: { input } } }) }).models.findRow('m')?.prices.input ===
+        input
       );
     } catch {
       return false;

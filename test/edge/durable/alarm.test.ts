@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Alarm } from '#edge/durable/alarm.ts';
+import { DurableObjectAlarm } from '#edge/durable/alarm.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 /** A storage that holds one alarm, and counts how often it is set. */
@@ -29,15 +29,15 @@ const step = fc.oneof(
 test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
   await tryAsyncCases(caseCount(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
     const { held, storage } = storageWith(begun);
-    const alarm = new Alarm(storage, () => -1, failing);
-    await alarm.load();
+    const alarm = new DurableObjectAlarm(storage, () => -1, failing);
+    await alarm.loadAlarmTime();
     let due = begun === null ? [] : [begun];
     for (const { does, time } of steps) {
       if (does === 'wakeFor') {
-        alarm.schedule(time);
+        alarm.scheduleAt(time);
         due.push(time);
       } else if (does === 'watch') {
-        alarm.watch(time);
+        alarm.scheduleWatchAt(time);
         expect(held.alarm).toBeLessThanOrEqual(time);
       } else if (does === 'endWatch') {
         alarm.endWatch();
@@ -50,7 +50,7 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
         expect(mayBeDue).toBe(due.length === 0 || earliest <= now);
         // Whoever is told so does what is due, and says when the next thing is.
         if (mayBeDue) due = [];
-        else alarm.schedule(earliest);
+        else alarm.scheduleAt(earliest);
       }
       if (due.length > 0) expect(held.alarm).toBeLessThanOrEqual(Math.min(...due));
     }
@@ -59,11 +59,11 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
 
 test('an alarm is written only where it changes', async () => {
   const { held, storage } = storageWith(null);
-  const alarm = new Alarm(storage, () => 0, failing);
-  await alarm.load();
-  alarm.watch(30);
-  alarm.watch(40);
-  alarm.schedule(600);
+  const alarm = new DurableObjectAlarm(storage, () => 0, failing);
+  await alarm.loadAlarmTime();
+  alarm.scheduleWatchAt(30);
+  alarm.scheduleWatchAt(40);
+  alarm.scheduleAt(600);
   expect(held).toEqual({ alarm: 30, sets: 1 });
   alarm.endWatch();
   alarm.endWatch();
@@ -74,8 +74,8 @@ test('a time that has been over for more than a minute is set again when the obj
   const NOW = 500_000;
   const setTo = async (at: number) => {
     const { held, storage } = storageWith(at);
-    const alarm = new Alarm(storage, () => NOW, failing);
-    await alarm.load();
+    const alarm = new DurableObjectAlarm(storage, () => NOW, failing);
+    await alarm.loadAlarmTime();
     return held;
   };
   expect(await setTo(NOW - 60_001)).toEqual({ alarm: NOW + 1, sets: 1 });
@@ -86,10 +86,10 @@ test('a time that has been over for more than a minute is set again when the obj
 
 test('what is due at once while an alarm is answered has the next millisecond', async () => {
   const { held, storage } = storageWith(70);
-  const alarm = new Alarm(storage, () => 70, failing);
-  await alarm.load();
+  const alarm = new DurableObjectAlarm(storage, () => 70, failing);
+  await alarm.loadAlarmTime();
   held.alarm = null;
   alarm.markFired(70);
-  alarm.schedule(70);
+  alarm.scheduleAt(70);
   expect(held.alarm).toBe(71);
 });

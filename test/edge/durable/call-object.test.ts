@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { callObject, type ObjectName, ObjectUnreachableError } from '#edge/durable/call-object.ts';
+import { callObjectWithRetry, type DurableObjectName, ObjectUnreachableError } from '#edge/durable/call-object.ts';
 
 const LOST = { retryable: true };
 const OVERLOADED = { retryable: true, overloaded: true };
@@ -15,12 +15,12 @@ test.each([
   ['broke for good may have run', [{}], true],
 ])('a call that %s', async (_, failures, mayHaveRun) => {
   const left = [...failures];
-  const called = callObject('account', () => Promise.reject(Object.assign(new Error('no'), left.shift())));
+  const called = callObjectWithRetry('account', () => Promise.reject(Object.assign(new Error('no'), left.shift())));
   await expect(called).rejects.toMatchObject({ status: 503, mayHaveRun });
   expect(left).toEqual([]);
 });
 
-const TITLES: Record<ObjectName, RegExp> = {
+const TITLES: Record<DurableObjectName, RegExp> = {
   account: /^The account /,
   batch: /^The batch /,
   conversation: /^The conversation /,
@@ -34,7 +34,7 @@ const OF_A_FILE = [
   'file is not a database: SQLITE_NOTADB',
 ];
 
-test.each(Object.entries(TITLES) as [ObjectName, RegExp][])(
+test.each(Object.entries(TITLES) as [DurableObjectName, RegExp][])(
   'an object whose file is damaged says so under its own name, and what helps if that does not pass: %s',
   (object, title) => {
     for (const said of OF_A_FILE) {

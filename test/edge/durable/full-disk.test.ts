@@ -40,10 +40,10 @@ test('a full disk is a 503 that says to try again, and one alert; it is not told
   admitting.mockImplementation(throwing(UNOPENED));
   expect(await ask()).toEqual(full);
   admitting.mockRestore();
-  vi.spyOn(Transcript.prototype, 'beginTurn').mockImplementation(throwing(FULL));
+  vi.spyOn(Transcript.prototype, 'storeNewTurn').mockImplementation(throwing(FULL));
   expect(await ask({ conversation: 'full' })).toEqual(full);
   await eventually(async () => {
-    const { data } = await getInbox('alert').alerts({ limit: 100 });
+    const { data } = await getInbox('alert').listAlerts({ limit: 100 });
     expect(data.map(({ kind, node }) => [kind, node.type])).toEqual([['disk_full', 'deployment']]);
   });
 });

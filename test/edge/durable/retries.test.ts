@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { type FailingTask, Retries } from '#edge/durable/retries.ts';
-import { notFound } from '#edge/kit/http/errors.ts';
+import { type FailingTask, RetryTracker } from '#edge/durable/retries.ts';
+import { createNotFoundError } from '#edge/kit/http/errors.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { pools } from '#edge/plugins/pools/plugin.ts';
 
@@ -25,7 +25,7 @@ function failing() {
   const works: Promise<unknown>[] = [];
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
   const around = { env: {} as Bindings, now: () => now, waitUntil: (work: Promise<unknown>) => void works.push(work) };
-  const retries = new Retries('inbox github', around);
+  const retries = new RetryTracker('inbox github', around);
   const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
   const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user')) => {
     now = at;
@@ -54,7 +54,7 @@ test('logs each cause at most once a minute', async () => {
   for (let at = 0; at <= 4 * MINUTE_MS; at += 15_000) await failAt(at);
   expect(lines()).toHaveLength(5);
   expect(lines().at(-1)).toMatchObject({ attempt: 17 });
-  await failAt(4 * MINUTE_MS + 1, notFound('There is no such thing.'));
+  await failAt(4 * MINUTE_MS + 1, createNotFoundError('There is no such thing.'));
   expect(lines().at(-1)).toMatchObject({ error: expect.stringContaining('not_found_error') as unknown });
 });
 

@@ -1,8 +1,8 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings, type Upstream } from '#edge/claude/upstream.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
-import { poolStub } from '#edge/plugins/pools/call-pool.ts';
+import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, TEST_KEY } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
@@ -24,8 +24,8 @@ const message = () =>
     usage: { input_tokens: 10, output_tokens: 10 },
   });
 const alerts = async () =>
-  (await getInbox('alert').alerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
-const pool = () => poolStub(bindings, {}, 'deployment');
+  (await getInbox('alert').listAlerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+const pool = () => getPoolStub(bindings, {}, 'deployment');
 
 /** An edge whose upstream answers as it is told to. */
 function edge() {
@@ -113,8 +113,8 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
   const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
   vi.spyOn(inside, 'settings').mockReturnValue(settings);
   vi.spyOn(inside, 'upstream').mockReturnValue(upstream);
-  await pool().noteKey('401 authentication_error: invalid x-api-key');
-  await pool().noteKey('401 authentication_error: told by another isolate');
+  await pool().recordUpstreamKeyState('401 authentication_error: invalid x-api-key');
+  await pool().recordUpstreamKeyState('401 authentication_error: told by another isolate');
   await runDurableObjectAlarm(pool());
   expect(await alerts()).toEqual([['key_refused', '401 authentication_error: invalid x-api-key']]);
   await runDurableObjectAlarm(pool());
@@ -124,13 +124,13 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
     '402 billing_error: Your bill is open.',
     '429 rate_limit_error contract_spend_limit_reached: Acme',
   ]) {
-    await pool().noteKey(said);
+    await pool().recordUpstreamKeyState(said);
     await runDurableObjectAlarm(pool());
     expect(paths).toHaveLength(2);
-    await pool().noteKey(null);
+    await pool().recordUpstreamKeyState(null);
   }
   answers.push(() => Response.json({ input_tokens: 8 }));
-  await pool().noteKey('400 invalid_request_error organization_on_hold: Acme');
+  await pool().recordUpstreamKeyState('400 invalid_request_error organization_on_hold: Acme');
   await runDurableObjectAlarm(pool());
   expect(paths).toHaveLength(3);
   await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
@@ -148,7 +148,7 @@ test('of several upstreams each is told by its name, and tried by itself with a 
     ]),
   });
   const asked: string[] = [];
-  const upstream = upstreamOf(settings, async (url, { body }) => {
+  const upstream = getUpstreamBySettings(settings, async (url, { body }) => {
     const { model } = (await new Response(body ?? '').json()) as { model: string };
     asked.push(`${new URL(url).host} ${model}`);
     return Response.json({ input_tokens: 8 });
@@ -156,9 +156,9 @@ test('of several upstreams each is told by its name, and tried by itself with a 
   const inside = Pool.prototype as unknown as { settings(): Settings; upstream(): Upstream };
   vi.spyOn(inside, 'settings').mockReturnValue(settings);
   vi.spyOn(inside, 'upstream').mockReturnValue(upstream);
-  await pool().noteKey('401 authentication_error: Acme', 'east');
-  await pool().noteKey('402 billing_error: Acme', 'west');
-  await pool().noteKey('401 authentication_error: told by another isolate', 'east');
+  await pool().recordUpstreamKeyState('401 authentication_error: Acme', 'east');
+  await pool().recordUpstreamKeyState('402 billing_error: Acme', 'west');
+  await pool().recordUpstreamKeyState('401 authentication_error: told by another isolate', 'east');
   await runDurableObjectAlarm(pool());
   expect(asked).toEqual(['east.keys.test claude-haiku-4-5-20251001']);
   await eventually(async () =>
@@ -185,10 +185,10 @@ test('a refusal is closed when its upstream is gone or has changed, and reported
   const inside = Pool.prototype as unknown as { settings(): Settings };
   vi.spyOn(inside, 'settings').mockImplementation(() => settings);
   const bill = '402 billing_error: Your bill is open.';
-  await pool().noteKey(bill, 'east');
-  await pool().noteKey('402 billing_error: In other words.', 'east');
-  await pool().noteKey('400 invalid_request_error organization_on_hold: Acme', 'east');
-  await pool().noteKey(bill, 'west');
+  await pool().recordUpstreamKeyState(bill, 'east');
+  await pool().recordUpstreamKeyState('402 billing_error: In other words.', 'east');
+  await pool().recordUpstreamKeyState('400 invalid_request_error organization_on_hold: Acme', 'east');
+  await pool().recordUpstreamKeyState(bill, 'west');
   const told = async () => (await alerts()).map(([kind, subject]) => `${kind} ${subject}`);
   await eventually(async () =>
     expect(await told()).toEqual([

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { bodyWithoutEdgeBlocks } from '#edge/conversations/views/edge-blocks.ts';
+import { restoreEdgeCallsInBody } from '#edge/conversations/views/edge-blocks.ts';
 import { runInSteps } from '#edge/kit/async/run-in-steps.ts';
-import { parseJsonInSteps, parseLongInSteps } from '#edge/kit/http/read-json.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { parseJsonInSteps, parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { setBatchUpstream } from '#test/support/batch-objects.ts';
@@ -150,7 +150,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const message = fc.record({ role: fc.constantFrom('user', 'assistant', 3), content }, { requiredKeys: [] });
     await tryAsyncCases(100, fc.array(fc.oneof(message, member)), async (messages) => {
       const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
-      const body = await bodyWithoutEdgeBlocks(await runInSteps(parseJsonInSteps(bytes)));
+      const body = await restoreEdgeCallsInBody(await runInSteps(parseJsonInSteps(bytes)));
       expect(JSON.parse(body.text)).toEqual(body.json);
     });
     const nothing = { role: 'user', content: 5 };
@@ -168,10 +168,10 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const run = fc.record({ steps: fc.array(step, { maxLength: 3 }), end: said, next: said });
     await tryAsyncCases(100, fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), async (runs, isLong) => {
       let ids = 0;
-      const shown: Json[] = [];
-      const stored: Json[] = [];
+      const shown: JsonObject[] = [];
+      const stored: JsonObject[] = [];
       for (const { steps, end, next } of runs) {
-        const blocks: Json[] = [];
+        const blocks: JsonObject[] = [];
         for (const user of [{ role: 'user', content: next }]) {
           shown.push(user);
           stored.push(user);
@@ -205,10 +205,10 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
       const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
       const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
       const bytes = new TextEncoder().encode(JSON.stringify(sent));
-      const body = await bodyWithoutEdgeBlocks(
-        await runInSteps(isLong ? parseLongInSteps(bytes) : parseJsonInSteps(bytes)),
+      const body = await restoreEdgeCallsInBody(
+        await runInSteps(isLong ? parseLongJsonInSteps(bytes) : parseJsonInSteps(bytes)),
       );
-      const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
+      const up = JSON.parse(new TextDecoder().decode(body.bytes)) as JsonObject;
       expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
       expect(findBrokenRule(up.messages as never)).toBeUndefined();
     });
@@ -220,13 +220,13 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
     const body = await runInSteps(parseJsonInSteps(bytes));
     const breaks = vi.spyOn(globalThis, 'setTimeout');
-    const { json } = await bodyWithoutEdgeBlocks(body);
+    const { json } = await restoreEdgeCallsInBody(body);
     // As many as there are 64 kB in what is read twice, and as many steps.
     expect(breaks.mock.calls.length).toBeGreaterThan((2 * bytes.length) / 65_536);
     breaks.mockClear();
     expect(json.messages).toHaveLength(4_001);
     const short = { model: MODEL, messages: [question, { role: 'assistant', content: blocks.slice(0, 20) }, question] };
-    await bodyWithoutEdgeBlocks(await runInSteps(parseJsonInSteps(new TextEncoder().encode(JSON.stringify(short)))));
+    await restoreEdgeCallsInBody(await runInSteps(parseJsonInSteps(new TextEncoder().encode(JSON.stringify(short)))));
     expect(breaks).not.toHaveBeenCalled();
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge } from '#test/support/agents.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { answerByScript } from '#test/support/scripted-runs.ts';
@@ -96,7 +96,7 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
     const { status, body: answer } = await requestEdge(app, body ? 'POST' : 'GET', path, headers, body);
     expect([403, 404]).toContain(status);
     expect(app.sent).toEqual([]);
-    return (answer.error as Json).message as string;
+    return (answer.error as JsonObject).message as string;
   }
 
   test.each([
@@ -134,7 +134,7 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
     const app = createTestApp(() => Response.json({}), vars);
     const headers = bearerHeader(await createToken('hints', ['messages']));
     const { status, body: answer } = await requestEdge(app, body ? 'POST' : 'GET', path, headers, body);
-    expect([status, (answer.error as Json).message]).toEqual([
+    expect([status, (answer.error as JsonObject).message]).toEqual([
       404,
       expect.stringContaining('Did you mean claude-sonnet-5-5? GET /models'),
     ]);

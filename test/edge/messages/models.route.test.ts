@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
-import { lifecycleOf, ModelTable } from '#edge/claude/models/models.ts';
-import { toPublicPrices } from '#edge/messages/served-models.ts';
+import { getModelLifecycle, ModelTable } from '#edge/claude/models/models.ts';
+import { describeModelPrices } from '#edge/messages/served-models.ts';
 import { createTestApp, readError, type SentRequest } from '#test/support/app.ts';
 import { advanceClock } from '#test/support/calendar.ts';
 
@@ -138,12 +138,12 @@ test('a model is shown with how it thinks, its efforts, when it ends, and its pr
 });
 
 test('the price of fast answers is told until they end', () => {
-  const opus = new ModelTable().find('claude-opus-4-8');
+  const opus = new ModelTable().findRow('claude-opus-4-8');
   const end = Date.parse('2026-11-30T00:00:00Z');
-  expect(toPublicPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
-  expect(toPublicPrices(opus, end)).not.toHaveProperty('fast');
-  expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end - 1)).toBe('deprecated');
-  expect(lifecycleOf({ retires_at: '2026-11-30T00:00:00Z' }, end)).toBe('retired');
+  expect(describeModelPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
+  expect(describeModelPrices(opus, end)).not.toHaveProperty('fast');
+  expect(getModelLifecycle({ retires_at: '2026-11-30T00:00:00Z' }, end - 1)).toBe('deprecated');
+  expect(getModelLifecycle({ retires_at: '2026-11-30T00:00:00Z' }, end)).toBe('retired');
 });
 
 test('a gateway without a list of models leaves the edge with those of its own table', async () => {

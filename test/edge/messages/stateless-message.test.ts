@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createSkyEdge, requestEdge, runWholeTurn, SKY } from '#test/support/agents.ts';
 import { authorizationFor } from '#test/support/prefixes.ts';
 import { weatherTool } from '#test/support/scripted-runs.ts';
@@ -14,15 +14,15 @@ const TALKING = {
   limits: { max_usd: 5 },
 };
 const MESSAGES = [{ role: 'user', content: 'Is it sunny?' }];
-const errorIn = ({ status, body }: { status: number; body: Json }) =>
-  `${status} ${(body.error as Json | undefined)?.message}`;
+const errorIn = ({ status, body }: { status: number; body: JsonObject }) =>
+  `${status} ${(body.error as JsonObject | undefined)?.message}`;
 
 /** An edge with the agent `sky`, which is asked without a conversation. */
 async function edgeWithTalking(agent: object = TALKING) {
   const edge = await createSkyEdge(agent, 'none');
   const say = (body: object = {}, headers = edge.bob) =>
     requestEdge(edge.app, 'POST', '/v1/messages', headers, { agent: 'sky', messages: MESSAGES, ...body });
-  const up = () => JSON.parse(edge.app.sent.at(-1)?.text ?? '{}') as Json;
+  const up = () => JSON.parse(edge.app.sent.at(-1)?.text ?? '{}') as JsonObject;
   return { ...edge, say, up };
 }
 
@@ -50,7 +50,7 @@ test.each([
   expect(turn.status, JSON.stringify(turn.body)).toBe(200);
   const alone = await say(body);
   expect(alone.status, JSON.stringify(alone.body)).toBe(200);
-  const { stream: __, ...first } = bodies[0] as Json;
+  const { stream: __, ...first } = bodies[0] as JsonObject;
   expect(up()).toEqual(first);
   for (const part of ['system', 'tools'] as const) {
     expect(app.sent.at(-1)?.text).toContain(JSON.stringify(first[part]));
@@ -72,7 +72,7 @@ test('its answer, the log, the ledger and the usage name its version, by its mem
   const { body } = await requestEdge(app, 'GET', '/usage?group_by=agent', bob);
   expect(body.data).toEqual([expect.objectContaining({ key: version, requests: 2 })]);
   const ledger = await requestEdge(app, 'GET', '/usage/requests?account=bob', root);
-  expect((ledger.body.data as Json[]).map(({ agent, conversation }) => [agent, conversation])).toEqual([
+  expect((ledger.body.data as JsonObject[]).map(({ agent, conversation }) => [agent, conversation])).toEqual([
     [version, null],
     [version, null],
   ]);
@@ -101,7 +101,7 @@ test('an agent whose tools the edge calls needs a conversation, unless the messa
   expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 tools: /);
   expect(app.sent).toEqual([]);
   expect((await say({ agent_tools: ['pick'] })).status).toBe(200);
-  expect((up().tools as Json[]).map(({ name }) => name)).toEqual(['pick']);
+  expect((up().tools as JsonObject[]).map(({ name }) => name)).toEqual(['pick']);
   const counted = { agent: 'sky', messages: MESSAGES };
   expect((await requestEdge(app, 'POST', '/count-tokens', bob, counted)).status).toBe(200);
 });

@@ -10,7 +10,7 @@ beforeEach(async () => {
   kit = await import('#edge/kit/plugins/plugins.ts');
 });
 
-const namesInUse = () => kit.pluginNames();
+const namesInUse = () => kit.getPluginNames();
 
 test('plugins are asked in one order, however they are listed', () => {
   sluice.createApp({ plugins: sluice.allPlugins.toReversed() });

@@ -250,7 +250,7 @@ describe('a tool of the Worker’s own', () => {
     await eventually(() => expect(onceWork).toHaveBeenCalled());
     await abortAllDurableObjects();
     const seen = (await listening).events.at(-1)?.id;
-    const resumed = await stubOf().resume(seen);
+    const resumed = await stubOf().resumeTurnStream(seen);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     const { events } = await readStream(resumed.body as ReadableStream<Uint8Array>);
     expect(resultsIn(events)).toEqual(

@@ -1,7 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { createApp } from '#edge/app.ts';
-import { upstreamOf } from '#edge/claude/upstream.ts';
-import { parseSettings, type Settings, settingsOf } from '#edge/config/settings.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
+import { parseSettings, parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
 
@@ -15,7 +15,7 @@ const MESSAGE = {
 };
 
 const pricesOf = (env: Record<string, unknown>, model = 'claude-haiku-5-5') =>
-  settingsOf(env).models.find(model)?.prices;
+  parseSettingsOnce(env).models.findRow(model)?.prices;
 
 test('prices of the Worker’s own are laid over the table, and its setting over them', () => {
   const env = {};
@@ -40,7 +40,7 @@ test('each app goes upstream by its own fetch, also where two have the same sett
   const settings = parseSettings(KEY);
   const one = vi.fn(async () => Response.json({ from: 'one' }));
   const two = vi.fn(async () => Response.json({ from: 'two' }));
-  for (const fetch of [one, two, one]) await upstreamOf(settings, fetch).fetch('https://x.test', {});
+  for (const fetch of [one, two, one]) await getUpstreamBySettings(settings, fetch).fetch('https://x.test', {});
   expect([one.mock.calls.length, two.mock.calls.length]).toEqual([2, 1]);
 });
 
@@ -54,11 +54,14 @@ test('a fetch that answers with a stream of JavaScript’s own, or does not heed
         controller.close();
       },
     });
-  const answered = await upstreamOf(settings, async () => new Response(stream())).fetch('https://x.test', {});
+  const answered = await getUpstreamBySettings(settings, async () => new Response(stream())).fetch(
+    'https://x.test',
+    {},
+  );
   const reader = answered.body?.getReader({ mode: 'byob' });
   expect(new TextDecoder().decode((await reader?.read(new Uint8Array(100)))?.value)).toBe(text);
   const controller = new AbortController();
-  const deaf = upstreamOf(settings, () => new Promise(() => {}));
+  const deaf = getUpstreamBySettings(settings, () => new Promise(() => {}));
   const waiting = deaf.fetch('https://x.test', { signal: controller.signal });
   controller.abort(new Error('time is up'));
   await expect(waiting).rejects.toThrow('time is up');

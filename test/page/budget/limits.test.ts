@@ -4,7 +4,7 @@ import { h } from 'preact';
 import { expect, test } from 'vitest';
 import { Credit } from '#page/budget/credit.tsx';
 import { LIMIT_FORMS, SHARED_LIMIT_NAMES } from '#page/budget/figures/limit-names.ts';
-import type { LimitTarget } from '#page/budget/figures/patch-limits.ts';
+import type { LimitOwner } from '#page/budget/figures/patch-limits.ts';
 import { LimitsForm } from '#page/budget/limits-form.tsx';
 import { GroupMembership } from '#page/budget/membership.tsx';
 import {
@@ -21,7 +21,7 @@ import {
 
 const NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 const changes = (all: PageRequest[]) => all.filter(({ method }) => method !== 'GET');
-const ACCOUNT: LimitTarget = { kind: 'account', id: 'ada' };
+const ACCOUNT: LimitOwner = { kind: 'account', id: 'ada' };
 
 test('the limits that are set have a field, others are added; what is saved leaves all others as they are', async () => {
   const asked = installFakeEdge(() => ({}));

@@ -8,7 +8,7 @@ import { Alerts } from '#page/budget/alerts.tsx';
 import { Breakdown } from '#page/budget/breakdown.tsx';
 import { selectedKey } from '#page/budget/breakdown-selection.ts';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
-import { formatDayAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
+import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
 import { describeBindingLimit } from '#page/budget/figures/limit-names.ts';
 import { listedRequestKind } from '#page/budget/figures/listed-requests.ts';
 import { focusTarget } from '#page/budget/figures/report.ts';
@@ -17,9 +17,9 @@ import { BudgetOverview } from '#page/budget/overview.tsx';
 import { BudgetRequests, listedToken } from '#page/budget/requests.tsx';
 import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
-import { Upstreams } from '#page/budget/upstreams.tsx';
+import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { eventFilter, Webhooks } from '#page/budget/webhooks.tsx';
-import { pollNow } from '#page/edge/poll.ts';
+import { refreshAllPolls } from '#page/edge/poll.ts';
 import { TokenDialog } from '#page/token.tsx';
 import { actAs } from '#test/support/act-as.ts';
 import {
@@ -148,7 +148,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
     },
     { name: 'north', kind: 'simulator', running: 0, max_concurrent: 7, models: [] },
   ];
-  open(Upstreams, () => ({ upstreams }));
+  open(UpstreamHealthList, () => ({ upstreams }));
   await expect
     .poll(rows)
     .toEqual([
@@ -234,7 +234,7 @@ test('refusals of a page that say the same are one line with their number, where
   expect(rows()[11]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 20 s\./);
   // Of several pages one does not have all that say the same.
   isPart = true;
-  pollNow();
+  refreshAllPolls();
   await expect.poll(() => rows()[0]).toMatch(/×\u00a013 on this pageWait 0 s\./);
   await click(root, 'Next');
   await expect.poll(() => queryOf(asked, '/usage').after_id).toBe('req_56');
@@ -252,7 +252,7 @@ test('above refusals of several pages stands who was refused most today; each le
   await expect.poll(() => rows().length).toBe(1);
   expect(root.textContent).not.toContain('Refused most today');
   isPart = true;
-  pollNow();
+  refreshAllPolls();
   await waitForText(root, 'Refused most today, as told up to a minute ago:umbrella × 1,219globex × 144All by refusals');
   expect(queryOf(asked, '/accounts')).toEqual({ sort: 'refused', limit: '5' });
   await click(root, 'umbrella × 1,219');
@@ -263,7 +263,7 @@ test('above refusals of several pages stands who was refused most today; each le
   navigateTo('#/budget/requests/umbrella');
   await expect
     .poll(() => queryOf(asked, '/usage'))
-    .toMatchObject({ account: 'umbrella', outcome: 'refused', from: formatDayAgo(0), to: formatDayAgo(-1) });
+    .toMatchObject({ account: 'umbrella', outcome: 'refused', from: formatDateDaysAgo(0), to: formatDateDaysAgo(-1) });
   navigateTo('#/budget/refused');
   const all = await vi.waitFor(() => {
     const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'All by refusals');
@@ -351,7 +351,7 @@ test('lists requests of an account and those refused or failed of all, of some d
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
   await expect
     .poll(() => queryOf(asked, '/usage'))
-    .toEqual({ outcome: 'refused', limit: '100', from: formatDayAgo(6), to: formatDayAgo(-1) });
+    .toEqual({ outcome: 'refused', limit: '100', from: formatDateDaysAgo(6), to: formatDateDaysAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'What helps: Raise the account’s “Dollars per day”.');
@@ -493,10 +493,15 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   keys = [];
   chooseValue(days(), 'yesterday');
   await waitForText(root, 'Nobody spent anything yesterday.');
-  expect(queryOf(asked)).toEqual({ group_by: 'account', limit: '500', from: formatDayAgo(1), to: formatDayAgo(0) });
+  expect(queryOf(asked)).toEqual({
+    group_by: 'account',
+    limit: '500',
+    from: formatDateDaysAgo(1),
+    to: formatDateDaysAgo(0),
+  });
   chooseValue(days(), 'thisMonth');
   await waitForText(root, 'Nobody spent anything this month.');
-  expect(queryOf(asked)).toMatchObject({ from: `${formatDayAgo(0).slice(0, 8)}01`, to: formatDayAgo(-1) });
+  expect(queryOf(asked)).toMatchObject({ from: `${formatDateDaysAgo(0).slice(0, 8)}01`, to: formatDateDaysAgo(-1) });
   chooseValue(days(), 'own');
   await waitForText(root, 'Nobody spent anything from');
   expect(days().nextElementSibling).toBe(getElementByName(root, 'First day, in UTC'));
@@ -750,7 +755,7 @@ test('what is broken stands above everything else, each with a link to its list,
     [0, 2, '2 accounts have no budget left'],
   ] as const) {
     told = { ...nothing, accounts: { blocked, spent } };
-    pollNow();
+    refreshAllPolls();
     await expect.poll(links).toEqual([[words, '#/budget/accounts']]);
   }
 });
@@ -768,7 +773,7 @@ test('lists background work that keeps failing, and since when', async () => {
   await expect.poll(items).toEqual([expect.stringMatching(/^alert has failed since 20 Nov/)]);
   await waitForText(root, 'The log names the object and the error.');
   told = { failing_tasks: [] };
-  pollNow();
+  refreshAllPolls();
   await expect.poll(items).toEqual([]);
 });
 

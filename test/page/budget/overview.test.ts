@@ -4,9 +4,9 @@ import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { listedRange, spendersRange } from '#page/budget/figures/days.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
-import { Upstreams } from '#page/budget/upstreams.tsx';
+import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { spentToday } from '#page/edge/account.ts';
-import { pollNow } from '#page/edge/poll.ts';
+import { refreshAllPolls } from '#page/edge/poll.ts';
 import { actAs } from '#test/support/act-as.ts';
 import {
   chooseValue,
@@ -75,7 +75,7 @@ test.each(['admin', 'messages'])(
     const asked = installFakeEdge(answer);
     renderForTest(h(BudgetOverview, {}));
     const days = () => {
-      pollNow();
+      refreshAllPolls();
       return queriesOf(asked, 'day').map(({ from, to }) => [from, to]);
     };
     await expect.poll(days).toEqual([['2026-11-14', '2026-11-28']]);
@@ -93,7 +93,7 @@ test('who spent what begins with today, also after midnight, and leads to the da
   const asked = installFakeEdge(answer);
   const root = renderForTest(h(BudgetOverview, {}));
   const last = () => {
-    pollNow();
+    refreshAllPolls();
     return queriesOf(asked, 'account').at(-1);
   };
   await expect.poll(last).toMatchObject({ from: '2026-11-27', to: '2026-11-28' });
@@ -142,13 +142,13 @@ test('a budget of all accounts that is spent stands first, in red, with its form
   await waitForText(root, 'Limits of all accounts together');
   expect([cards(), isFormOpen()]).toEqual([[['Everybody, today', null]], false]);
   refuses = true;
-  pollNow();
+  refreshAllPolls();
   await expect.poll(cards).toEqual([['Dollars per day, of all accounts', 'refused']]);
   await waitForText(root, 'used up: resets');
   expect(isFormOpen()).toBe(true);
   // It was raised: the form stays, and says that this is saved.
   refuses = false;
-  pollNow();
+  refreshAllPolls();
   await expect.poll(cards).toEqual([['Everybody, today', null]]);
   expect(isFormOpen()).toBe(true);
 });
@@ -163,10 +163,10 @@ test('upstreams are read again after a failure', async () => {
   let isThere = true;
   const east = { name: 'east', kind: 'anthropic', running: 0, max_concurrent: null, models: [] };
   installFakeEdge(() => (isThere ? { upstreams: [east] } : createErrorResponse(503, 'api_error', 'No.')));
-  const root = renderForTest(h(Upstreams, {}));
+  const root = renderForTest(h(UpstreamHealthList, {}));
   await waitForText(root, 'east');
   isThere = false;
-  pollNow();
+  refreshAllPolls();
   await waitForText(root, /Upstreams cannot be read\.[\s\S]*east/);
   isThere = true;
   await click(root, 'Retry');

@@ -6,7 +6,7 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import { App } from '#page/app.tsx';
 import { clearDraft } from '#page/chat/composer/draft.ts';
 import { session } from '#page/chat/session/conversations.ts';
-import { connect } from '#page/edge/client.ts';
+import { checkConnection } from '#page/edge/client.ts';
 import {
   chooseValue,
   click,
@@ -142,7 +142,7 @@ const alert = () => root.querySelector<HTMLElement>('.transcript [role=alert]') 
 /** Opens the page at a place. */
 async function open(hash = '#/chat') {
   asked = installFakeEdge(answer);
-  await connect();
+  await checkConnection();
   navigateTo(hash);
   root = renderForTest(h(App, {}));
   await expect.poll(() => root.querySelector('#draft, h1, [role=alert]')).not.toBeNull();
@@ -161,7 +161,7 @@ beforeEach(() => {
   isOnline = true;
   isTold = undefined;
   keyRefused = undefined;
-  session.value?.leave();
+  session.value?.stopListening();
   session.value = undefined;
   clearDraft();
   sessionStorage.clear();

@@ -1,19 +1,19 @@
 import { expect, test, vi } from 'vitest';
 import {
   chosenClassifier,
-  classifyForm,
-  fillForm,
+  fillFormWithSample,
   formFault,
   formText,
   isOutdated,
   labelsText,
+  submitClassifyForm,
 } from '#page/classify/form.ts';
 
 const asked = vi.hoisted((): unknown[] => []);
 
 // The page's client needs a browser.
 vi.mock('#page/edge/client.ts', () => ({
-  formatFault: String,
+  formatErrorForUser: String,
   getClient: () => ({
     classify: (request: unknown) => {
       asked.push(request);
@@ -21,14 +21,14 @@ vi.mock('#page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('#page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
+vi.mock('#page/edge/account.ts', () => ({ refreshSpentToday: () => Promise.resolve() }));
 
 test('a sample is classified by its own labels, whatever was chosen before', async () => {
   chosenClassifier.value = 'mine';
   formText.value = 'It crashes';
-  await classifyForm();
-  fillForm({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea: a wish'], multi: true });
-  await classifyForm();
+  await submitClassifyForm();
+  fillFormWithSample({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea: a wish'], multi: true });
+  await submitClassifyForm();
   const labels = ['bug', { name: 'idea', description: 'a wish' }];
   expect(asked).toEqual([
     { classifier: 'mine', input: 'It crashes' },
@@ -37,8 +37,8 @@ test('a sample is classified by its own labels, whatever was chosen before', asy
 });
 
 test('a result is outdated as soon as the text or the labels are others, and not when they are the same again', async () => {
-  fillForm({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
-  await classifyForm();
+  fillFormWithSample({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
+  await submitClassifyForm();
   expect(isOutdated.value).toBe(false);
   formText.value = 'Could we…';
   expect(isOutdated.value).toBe(true);
@@ -46,18 +46,18 @@ test('a result is outdated as soon as the text or the labels are others, and not
   expect(isOutdated.value).toBe(false);
   labelsText.value = 'bug';
   expect(isOutdated.value).toBe(true);
-  await classifyForm();
+  await submitClassifyForm();
   expect(isOutdated.value).toBe(false);
 });
 
 test('a JSON schema in the place of the labels is sent as one', async () => {
   asked.length = 0;
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] } } };
-  fillForm({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });
-  await classifyForm();
+  fillFormWithSample({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });
+  await submitClassifyForm();
   expect(asked).toEqual([{ schema, input: 'Well' }]);
   labelsText.value = '{"type":';
-  await classifyForm();
+  await submitClassifyForm();
   expect(asked).toHaveLength(1);
   expect(formFault.value).toContain('JSON');
 });

@@ -1,21 +1,21 @@
 // @vitest-environment jsdom
 import { expect, onTestFinished, test } from 'vitest';
-import { agents, refreshAgents } from '#page/edge/agents.ts';
+import { agents, refreshAgentList } from '#page/edge/agents.ts';
 import { includedPlugins } from '#page/edge/plugins.ts';
 import { createErrorResponse, installFakeEdge } from '#test/support/dom.ts';
 
 test('reads the list of agents, and asks for none where the edge does not include the plugin', async () => {
   const asked = installFakeEdge(() => ({ data: [{ name: 'desk' }] }));
-  await refreshAgents();
+  await refreshAgentList();
   expect(agents.value).toEqual([{ name: 'desk' }]);
   const included = includedPlugins.value;
   onTestFinished(() => {
     includedPlugins.value = included;
   });
   includedPlugins.value = new Set();
-  await refreshAgents();
+  await refreshAgentList();
   expect([agents.value, asked.length]).toEqual([[], 1]);
   includedPlugins.value = included;
   installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is nothing here.'));
-  await expect(refreshAgents()).rejects.toThrow('There is nothing here.');
+  await expect(refreshAgentList()).rejects.toThrow('There is nothing here.');
 });

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { SluiceError } from '#client/index.ts';
 import { STATUS_BY_TYPE } from '#edge/kit/http/errors.ts';
-import { describeError, formatErrorDetails, isWaitingForDecision } from '#page/edge/error-messages.ts';
+import { describeErrorForUser, formatErrorDetails, isApprovalRequiredError } from '#page/edge/error-messages.ts';
 
 const TYPES = [...Object.keys(STATUS_BY_TYPE), 'connection_error', 'closed'];
-const UNKNOWN = describeError(new SluiceError('a_new_error', ''));
+const UNKNOWN = describeErrorForUser(new SluiceError('a_new_error', ''));
 /** Names of fields, routes, methods and placeholders: what only a programmer knows. */
 const FOR_PROGRAMMERS = /[_/{}<>`=]|\b(GET|POST|PUT|PATCH|HTTP|JSON|API|SDK|token limit|retry-after|upstream|null)\b/;
 
@@ -13,7 +13,7 @@ test.each(TYPES)('%s has a sentence for people, which says nothing that only pro
     status: 400,
     requestId: 'req_1',
   });
-  const said = describeError(error);
+  const said = describeErrorForUser(error);
   expect(said).toMatch(/^[A-Z].*\.$/);
   expect(said).not.toMatch(FOR_PROGRAMMERS);
   if (type !== 'api_error') expect(said, type).not.toBe(UNKNOWN);
@@ -22,15 +22,15 @@ test.each(TYPES)('%s has a sentence for people, which says nothing that only pro
 });
 
 test('a type that is not known is said by its status', () => {
-  const like = (type: string) => describeError(new SluiceError(type, ''));
-  expect(describeError(new SluiceError('toString', '', { status: 418 }))).toBe(like('invalid_request_error'));
-  expect(describeError(new SluiceError('a_new_error', '', { status: 503 }))).toBe(like('api_error'));
+  const like = (type: string) => describeErrorForUser(new SluiceError(type, ''));
+  expect(describeErrorForUser(new SluiceError('toString', '', { status: 418 }))).toBe(like('invalid_request_error'));
+  expect(describeErrorForUser(new SluiceError('a_new_error', '', { status: 503 }))).toBe(like('api_error'));
 });
 
 test('says when the budget is free again, after a long wait', () => {
   const spent = (retryAfter: number) => {
     const headers = new Headers({ 'sluice-budget-used': '1' });
-    return describeError(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));
+    return describeErrorForUser(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));
   };
   expect(spent(60)).toBe('Your budget is used up.');
   expect(spent(40 * 86_400)).toMatch(/^Your budget is used up\. There is room again on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
@@ -42,6 +42,6 @@ test.each([
   [409, {}, false],
 ])('a conversation that answers %i with %o waits for a decision: %o', (status, headers, waits) => {
   const error = new SluiceError('conflict_error', 'Decide.', { status, headers: new Headers(headers) });
-  expect(isWaitingForDecision(error)).toBe(waits);
-  expect(describeError(error) === 'Decide above first: the answer waits for you.').toBe(waits);
+  expect(isApprovalRequiredError(error)).toBe(waits);
+  expect(describeErrorForUser(error) === 'Decide above first: the answer waits for you.').toBe(waits);
 });

@@ -1,20 +1,20 @@
 import { expect, test } from 'vitest';
-import { parseFieldFault } from '#page/edge/field-fault.ts';
+import { findFaultyField } from '#page/edge/field-fault.ts';
 
 test('a refusal belongs to the field that its path begins with, and keeps the path where that goes on', () => {
   const fields = ['model', 'limits.max_usd', 'tools'];
-  expect(parseFieldFault('model: Field required', fields)).toEqual({ field: 'model', message: 'Field required' });
-  expect(parseFieldFault('limits.max_usd: Too big', fields)).toEqual({ field: 'limits.max_usd', message: 'Too big' });
+  expect(findFaultyField('model: Field required', fields)).toEqual({ field: 'model', message: 'Field required' });
+  expect(findFaultyField('limits.max_usd: Too big', fields)).toEqual({ field: 'limits.max_usd', message: 'Too big' });
   const tool = 'tools.0.run.url: its host is not in TOOL_HOSTS';
-  expect(parseFieldFault(tool, fields)).toEqual({ field: 'tools', message: tool });
+  expect(findFaultyField(tool, fields)).toEqual({ field: 'tools', message: tool });
   for (const other of ['modelling: no', 'limits.max_turns: no', 'Unrecognized key: "x"']) {
-    expect(parseFieldFault(other, fields)).toEqual({ field: undefined, message: other });
+    expect(findFaultyField(other, fields)).toEqual({ field: undefined, message: other });
   }
   const told = ['This does not fit.', 'invalid_request_error · HTTP 400 · req_1'].join('\n');
-  expect(parseFieldFault(`${told}\nmodel: Field required`, fields)).toEqual({
+  expect(findFaultyField(`${told}\nmodel: Field required`, fields)).toEqual({
     field: 'model',
     message: 'Field required',
   });
-  expect(parseFieldFault(`${told}\n${tool}`, fields)).toEqual({ field: 'tools', message: tool });
-  expect(parseFieldFault(`${told}\nother: no`, fields)).toEqual({ field: undefined, message: `${told}\nother: no` });
+  expect(findFaultyField(`${told}\n${tool}`, fields)).toEqual({ field: 'tools', message: tool });
+  expect(findFaultyField(`${told}\nother: no`, fields)).toEqual({ field: undefined, message: `${told}\nother: no` });
 });

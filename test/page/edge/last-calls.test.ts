@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { fetchAndRecord, lastCalls } from '#page/edge/last-calls.ts';
+import { fetchAndRecordCall, lastCalls } from '#page/edge/last-calls.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 
@@ -7,7 +7,7 @@ test('that no turn runs is passed on, also with the empty body that Chromium giv
   const answer = new Response(null, { status: 204 });
   Object.defineProperty(answer, 'body', { value: new Response('').body });
   vi.stubGlobal('fetch', async () => answer);
-  const passed = await fetchAndRecord('https://edge.example/conversations/c1/stream', { headers: {} });
+  const passed = await fetchAndRecordCall('https://edge.example/conversations/c1/stream', { headers: {} });
   expect(passed.status).toBe(204);
   expect(lastCalls.value[0]).toMatchObject({ status: 204, endedAt: expect.any(Number) });
   expect(lastCalls.value[0]?.fault).toBeUndefined();

@@ -3,9 +3,9 @@ import { expect, test } from 'vitest';
 import {
   formatExactUsd,
   formatFutureTime,
-  formatPrice,
-  formatShare,
+  formatPercentage,
   formatTimesInText,
+  formatUnitPrice,
   formatUsd,
 } from '#page/ui/format.ts';
 
@@ -85,14 +85,14 @@ test.each([
   [1_234.5, '$1,234.50'],
   [-0.00008, '−0.008 ¢'],
 ])('the price of one thing, %d, is %s', (usd, said) => {
-  expect(formatPrice(usd)).toBe(said);
+  expect(formatUnitPrice(usd)).toBe(said);
 });
 
 test('a price has three significant digits, and of little money never says only that it is little', () => {
   const nanodollars = fc.integer({ min: 1, max: 994_999_999 });
   fc.assert(
     fc.property(nanodollars, (nano) => {
-      const said = /^([\d.]+) ¢$/.exec(formatPrice(nano / 1e9))?.[1] ?? '';
+      const said = /^([\d.]+) ¢$/.exec(formatUnitPrice(nano / 1e9))?.[1] ?? '';
       expect(said.replace(/^[0.]+|\./g, '').length).toBeLessThanOrEqual(3);
       expect(Math.abs(Number(said) - nano / 1e7)).toBeLessThanOrEqual((nano / 1e7) * 0.005);
     }),
@@ -100,5 +100,5 @@ test('a price has three significant digits, and of little money never says only 
 });
 
 test('a share is written as in English', () => {
-  expect([0, 0.5174, 1].map(formatShare)).toEqual(['0%', '51.7%', '100%']);
+  expect([0, 0.5174, 1].map(formatPercentage)).toEqual(['0%', '51.7%', '100%']);
 });

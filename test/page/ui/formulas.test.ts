@@ -1,13 +1,13 @@
 // @vitest-environment jsdom
 import { expect, test, vi } from 'vitest';
-import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
-import { finishText } from '#page/ui/markdown-extensions.ts';
-import { sanitize } from '#page/ui/sanitize.ts';
+import { MarkdownBlockSplitter } from '#page/ui/markdown-blocks.ts';
+import { applyExtensionsToNodes } from '#page/ui/markdown-extensions.ts';
+import { sanitizeHtml } from '#page/ui/sanitize.ts';
 
 const styles = () => document.head.querySelectorAll<HTMLLinkElement>('link[rel=stylesheet]');
 const htmlOf = (text: string) =>
-  new MarkdownBlocks()
-    .split(text)
+  new MarkdownBlockSplitter()
+    .splitIntoBlocks(text)
     .flatMap((block) => (block.kind === 'text' ? block.html : []))
     .join('');
 
@@ -18,8 +18,8 @@ const htmlOf = (text: string) =>
 async function shown(text: string, event = 'load'): Promise<HTMLElement> {
   await vi.waitFor(() => expect(htmlOf('$x$')).toContain('class="formula"'), 60_000);
   const root = document.createElement('div');
-  root.append(sanitize(htmlOf(text)));
-  finishText(root);
+  root.append(sanitizeHtml(htmlOf(text)));
+  applyExtensionsToNodes(root);
   for (const style of styles()) style.dispatchEvent(new Event(event));
   // What waits for it is done before the page is drawn.
   await Promise.resolve();

@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
+import { MarkdownBlockSplitter } from '#page/ui/markdown-blocks.ts';
 
 const FORMULA = '<span class="formula';
-const htmlOf = (text: string) => htmls(new MarkdownBlocks(), text);
-const htmls = (blocks: MarkdownBlocks, text: string) =>
-  blocks.split(text).map((block) => (block.kind === 'code' ? block.code : block.html));
+const htmlOf = (text: string) => htmls(new MarkdownBlockSplitter(), text);
+const htmls = (blocks: MarkdownBlockSplitter, text: string) =>
+  blocks.splitIntoBlocks(text).map((block) => (block.kind === 'code' ? block.code : block.html));
 /** What is loaded with the first text that needs it is there. */
 const loaded = async () => {
   await vi.waitFor(() => expect(htmlOf('$x$').join()).toContain(FORMULA), 60_000);
@@ -61,7 +61,7 @@ test('a text that grows has the blocks that it has as a whole, with formulas and
   const unnumbered = (all: string[]) => all.map((html) => html.replaceAll(/note-\d+-/g, 'note-'));
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...parts), { maxLength: 12 }), (given) => {
-      const growing = new MarkdownBlocks();
+      const growing = new MarkdownBlockSplitter();
       let text = '';
       for (const part of given) {
         text += `${part}\n\n`;

@@ -1,13 +1,13 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
-import { MarkdownBlocks } from '#page/ui/markdown-blocks.ts';
-import { sanitize } from '#page/ui/sanitize.ts';
+import { MarkdownBlockSplitter } from '#page/ui/markdown-blocks.ts';
+import { sanitizeHtml } from '#page/ui/sanitize.ts';
 
 /** @returns an answer as it is shown */
 function shown(markdown: string): HTMLElement {
   const root = document.createElement('div');
-  for (const block of new MarkdownBlocks().split(markdown))
-    if (block.kind === 'text') root.append(sanitize(block.html));
+  for (const block of new MarkdownBlockSplitter().splitIntoBlocks(markdown))
+    if (block.kind === 'text') root.append(sanitizeHtml(block.html));
   return root;
 }
 
@@ -43,7 +43,7 @@ test.each([
 
 function sanitized(html: string): HTMLElement {
   const root = document.createElement('div');
-  root.append(sanitize(html));
+  root.append(sanitizeHtml(html));
   return root;
 }
 

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
-import type { WireCall } from '#page/edge/last-calls.ts';
-import { toCurlCommand } from '#page/wire/curl.ts';
+import type { RecordedCall } from '#page/edge/last-calls.ts';
+import { createCurlCommand } from '#page/wire/curl.ts';
 
 const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'It\'s "$HOME" `x` \\ é\n' }] });
-const callOf = (more: Partial<WireCall>) =>
-  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, events: [], ...more }) as unknown as WireCall;
+const callOf = (more: Partial<RecordedCall>) =>
+  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, events: [], ...more }) as unknown as RecordedCall;
 
 /** @returns the words that a POSIX shell makes of a command: what stands in quotes, and between them, is one word */
 function wordsOf(code: string): string[] {
@@ -18,7 +18,7 @@ function wordsOf(code: string): string[] {
 }
 
 test('what is copied as curl sends what the page has sent, whatever stands in it', () => {
-  const given = wordsOf(toCurlCommand(callOf({}), 'https://edge.example', true));
+  const given = wordsOf(createCurlCommand(callOf({}), 'https://edge.example', true));
   expect(given.slice(0, -1)).toEqual([
     'curl',
     '-N',
@@ -34,7 +34,7 @@ test('what is copied as curl sends what the page has sent, whatever stands in it
 
 test('a path may have a quote, and another method is named', () => {
   const asked = callOf({ method: 'DELETE', path: "/conversations/it's", body: undefined });
-  expect(wordsOf(toCurlCommand(asked, 'https://edge.example', false))).toEqual([
+  expect(wordsOf(createCurlCommand(asked, 'https://edge.example', false))).toEqual([
     'curl',
     '-N',
     "https://edge.example/conversations/it's",

@@ -4,7 +4,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
 import { REFUSAL_TRIGGER } from '#simulator/answer/answer.ts';
-import { countTokens } from '#simulator/text/tokens.ts';
+import { estimateTokenCount } from '#simulator/text/tokens.ts';
 import { areSummariesVerbatim, findBrokenRule } from '#test/support/api-rules.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { eventsOf, model, models, post, simulated, textOf } from '../api.ts';
@@ -82,7 +82,7 @@ describe('a summary', () => {
     expect(summary.content).not.toContain('what I can do is to show what thinking looks like');
     expect(summary.content).toContain('Tell me about seas in 100 words.');
     const counted = await client.beta.messages.countTokens({ model, messages: history });
-    expect(countTokens(summary.content)).toBeLessThan(counted.input_tokens / 3);
+    expect(estimateTokenCount(summary.content)).toBeLessThan(counted.input_tokens / 3);
   });
 
   test('of a summary keeps what it says, and what is asked for is quoted from it', async () => {
@@ -129,7 +129,7 @@ describe('the usage of a compaction', () => {
 
   test('has the thinking that is not shown', async () => {
     const [plain, thoughtful] = [await compact([user('Hi')]), await compact([user('Hi')], adaptive)];
-    expect(plain.usage.iterations?.[0]?.output_tokens).toBe(countTokens(summaryOf(plain).content));
+    expect(plain.usage.iterations?.[0]?.output_tokens).toBe(estimateTokenCount(summaryOf(plain).content));
     expect(summaryOf(thoughtful)).toEqual(summaryOf(plain));
     expect(thoughtful.usage.iterations?.[0]?.output_tokens).toBeGreaterThan(20);
   });

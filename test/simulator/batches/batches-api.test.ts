@@ -216,7 +216,7 @@ test.each([
   const store = new MemoryStore();
   const { client } = clocked({ store });
   await expect(client.post('/v1/messages/batches', { body })).rejects.toThrow(message);
-  expect(await store.keys('')).toEqual([]);
+  expect(await store.listKeys('')).toEqual([]);
 });
 
 test('a body comes in any pieces, with any strings in it', async () => {

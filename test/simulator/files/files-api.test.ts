@@ -77,11 +77,11 @@ test('a large file is kept in pieces, which go with it', async () => {
   const { client } = clocked(store);
   const bytes = new Uint8Array(9 * 1024 * 1024).map((_, at) => at % 251);
   const { id } = await client.files.upload({ file: await toFile(bytes, 'large.bin') }, DOWNLOADABLE);
-  expect(await store.keys('piece:')).toHaveLength(3);
+  expect(await store.listKeys('piece:')).toHaveLength(3);
   const read = new Uint8Array(await (await client.files.download(id)).arrayBuffer());
   expect(Buffer.compare(read, bytes)).toBe(0);
   await client.files.delete(id);
-  expect(await store.keys('')).toEqual([]);
+  expect(await store.listKeys('')).toEqual([]);
 });
 
 test('a file expires when it was asked to', async () => {
@@ -130,7 +130,7 @@ async function refusedForm(body: string): Promise<string> {
   };
   const response = await simulator(new Request('https://api.test/v1/files', { method: 'POST', headers, body }));
   expect(response.status).toBe(400);
-  expect(await store.keys('')).toEqual([]);
+  expect(await store.listKeys('')).toEqual([]);
   return await response.text();
 }
 

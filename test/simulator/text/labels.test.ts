@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { rankLabels } from '#simulator/text/labels.ts';
+import { rankLabelsByText } from '#simulator/text/labels.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const descriptions = `Classify the message.
@@ -10,7 +10,7 @@ const descriptions = `Classify the message.
 - other: anything else`;
 const labels = ['billing', 'technical', 'sales', 'other'];
 const best = (text: string, among = labels, described = descriptions): string | undefined =>
-  rankLabels(among, { text, descriptions: described })[0];
+  rankLabelsByText(among, { text, descriptions: described })[0];
 
 describe('the choice of a label', () => {
   test.each([
@@ -39,9 +39,9 @@ describe('the choice of a label', () => {
       fc.string(),
       fc.string(),
       (among, text, described) => {
-        const ranked = rankLabels(among, { text, descriptions: described });
+        const ranked = rankLabelsByText(among, { text, descriptions: described });
         expect(ranked.toSorted()).toEqual(among.toSorted());
-        expect(rankLabels(among, { text, descriptions: described })).toEqual(ranked);
+        expect(rankLabelsByText(among, { text, descriptions: described })).toEqual(ranked);
       },
     );
     expect(best('nothing of it', ['b', 'a'], '')).toBe('b');

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countTokens, splitTokens } from '#simulator/text/tokens.ts';
+import { estimateTokenCount, splitTokens } from '#simulator/text/tokens.ts';
 import { tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
 import { clientOf, model, simulated } from '../api.ts';
 import { pngOf } from '../pictures.ts';
@@ -19,7 +19,7 @@ describe('tokens', () => {
     tryCases(100, anyText, (text) => {
       const tokens = splitTokens(text);
       expect(tokens.join('')).toBe(text);
-      expect(tokens).toHaveLength(countTokens(text));
+      expect(tokens).toHaveLength(estimateTokenCount(text));
       expect(tokens.length).toBeLessThanOrEqual(new TextEncoder().encode(text).byteLength);
       if (text.isWellFormed()) expect(tokens.every((token) => token.isWellFormed())).toBe(true);
     });
@@ -27,8 +27,8 @@ describe('tokens', () => {
 
   test('are about three quarters of a word in English', () => {
     const text = 'The quick brown fox jumps over the lazy dog, and nobody at all was surprised by it. '.repeat(20);
-    expect(countTokens(text) / text.split(' ').length).toBeGreaterThan(1);
-    expect(countTokens(text) / text.split(' ').length).toBeLessThan(1.5);
+    expect(estimateTokenCount(text) / text.split(' ').length).toBeGreaterThan(1);
+    expect(estimateTokenCount(text) / text.split(' ').length).toBeLessThan(1.5);
   });
 });
 

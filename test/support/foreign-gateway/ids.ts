@@ -1,5 +1,5 @@
 /** Gateways that give several answers the same id, or none that can be a message's. */
-import { type Json, toText } from '#edge/kit/json/object.ts';
+import { type JsonObject, toJsonText } from '#edge/kit/json/object.ts';
 import type { ScriptedAnswer } from '#test/support/scripted-runs.ts';
 import { messageWith } from '#test/support/wire.ts';
 
@@ -17,9 +17,9 @@ export const replaceId = (stream: string, id: unknown): string =>
 /** @returns an answer that comes as a stream with this id */
 export const createStreamWithId = (id: unknown, answer: ScriptedAnswer): ScriptedAnswer => ({
   ...answer,
-  change: (text) => replaceId(toText(answer.change?.(text) ?? text), id),
+  change: (text) => replaceId(toJsonText(answer.change?.(text) ?? text), id),
 });
 
 /** @returns an answer that comes whole with this id, although a stream was asked for */
 export const createMessageWithId = (id: unknown, { content, stop_reason = 'end_turn' }: ScriptedAnswer): Response =>
-  Response.json(messageWith({ id, content, stop_reason } satisfies Json));
+  Response.json(messageWith({ id, content, stop_reason } satisfies JsonObject));

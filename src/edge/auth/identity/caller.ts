@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { isAccount, isGroup, SCOPES, type Scope } from './identity.ts';
-import { type Only, onlySchema } from './only.ts';
+import { isAccountName, isGroupName, SCOPES, type Scope } from './identity.ts';
+import { onlySchema, type TokenRestrictions } from './only.ts';
 import { tagsSchema } from './tags.ts';
 
 /** Seconds by which the clock of a token's issuer may be wrong (RFC 7519, 4.1.4 and 4.1.5). */
@@ -19,14 +19,14 @@ export interface Identity {
   /** A hash of the end user that the request names. */
   user?: string | undefined;
   /** What a restricted token may ask; absent for any other credential. */
-  only?: Only | undefined;
+  only?: TokenRestrictions | undefined;
 }
 
 /** A caller with a restricted token, for calls that must see what it may ask. */
 export type RestrictedCaller = Pick<Identity, 'account' | 'only'>;
 
 /** How a token of this edge can be renewed. */
-export interface Session {
+export interface TokenRenewal {
   /** When it cannot be renewed any more; seconds since 1970. */
   end: number;
   /** How long each of its tokens is valid, in seconds. */
@@ -45,7 +45,7 @@ export interface VerifiedToken {
   label: string | undefined;
   issuer: 'edge' | 'provider';
   /** How it can be renewed; absent for a token that cannot be. */
-  session?: Session | undefined;
+  session?: TokenRenewal | undefined;
   /** The mark of its account by the secret that signed it; absent for a provider's token. It shows whether that secret ended. */
   mark?: string | undefined;
 }
@@ -55,31 +55,31 @@ const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(
 
 /** The form in which a Worker's own `authenticate` says who asks. */
 export const callerSchema = z.strictObject({
-  account: z.withDescription(
-    z.custom<string>(isAccount, 'must be 1 to 128 characters'),
+  account: z.addDescription(
+    z.custom<string>(isAccountName, 'must be 1 to 128 characters'),
     'Whose budget, conversations and prefixes these are.',
   ),
-  scopes: z.withDescription(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
-  group: z.optionalField(
-    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
+  scopes: z.addDescription(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
+  group: z.createOptionalField(
+    z.custom<string>(isGroupName, 'must be 1 to 128 characters'),
     'Whose shared budget pays too, unless an admin has chosen another group.',
   ),
-  token: z.optionalField(
+  token: z.createOptionalField(
     z.strictObject({
-      jti: z.withDescription(
+      jti: z.addDescription(
         z.string().check(z.minLength(1), z.maxLength(256)),
         'Its own id, not the credential itself.',
       ),
-      issued_at: z.optionalField(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
-      expires_at: z.optionalField(
+      issued_at: z.createOptionalField(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
+      expires_at: z.createOptionalField(
         z.int(),
         'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
       ),
     }),
     'The credential, if it shall be listed and revocable at this edge.',
   ),
-  only: z.optionalField(onlySchema, 'Restricts the caller to these: it may do nothing else.'),
-  tags: z.optionalField(
+  only: z.createOptionalField(onlySchema, 'Restricts the caller to these: it may do nothing else.'),
+  tags: z.createOptionalField(
     tagsSchema,
     'What the ledger books its requests under; without them the header `sluice-tags` says so.',
   ),

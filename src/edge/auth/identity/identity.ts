@@ -6,7 +6,7 @@ export type Scope = (typeof SCOPES)[number];
 /** The longest name of an account, which is the `sub` of its tokens. */
 export const MAX_ACCOUNT_CHARACTERS = 128;
 
-export function isAccount(name: unknown): name is string {
+export function isAccountName(name: unknown): name is string {
   if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
   // In an object's name a lone surrogate becomes the replacement character, so that two accounts would be one.
   // Clients resolve `.` and `..` in a path before they send it: no route could name such an account.
@@ -14,14 +14,14 @@ export function isAccount(name: unknown): name is string {
 }
 
 /** @returns whether a string can name a group. The rules are the same as for an account. */
-export function isGroup(name: unknown): name is string {
-  return isAccount(name);
+export function isGroupName(name: unknown): name is string {
+  return isAccountName(name);
 }
 
 const SOURCE_ACCOUNT = 'webhook-';
 
 /** @returns the account that pays for a source of webhooks, if its definition names no other. */
-export function sourceAccount(source: string): string {
+export function buildWebhookSourceAccount(source: string): string {
   return SOURCE_ACCOUNT + source;
 }
 
@@ -33,7 +33,7 @@ export function isSourceAccount(name: string): boolean {
 const VISITOR = 'visitor:';
 
 /** @returns the account of a visitor. @param mark 32 hexadecimal digits */
-export function visitorAccount(mark: string): string {
+export function buildVisitorAccount(mark: string): string {
   return VISITOR + mark;
 }
 
@@ -43,7 +43,7 @@ export function isVisitor(account: string): boolean {
 }
 
 /** @returns with whom an account shares its memory: visitors are free, so all of them take the memory of one */
-export function memoryGroup(account: string): string | undefined {
+export function getMemorySharingGroup(account: string): string | undefined {
   return isVisitor(account) ? VISITOR : undefined;
 }
 

@@ -2,7 +2,7 @@
 
 import { isOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
-import { NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
+import { NAME_RULE, parseVersionRef } from '../../kit/kv/version-ref.ts';
 import { DEPLOYMENT, type Scope } from './identity.ts';
 
 /** Marks a name that the account itself has stored. Any other name is the deployment's. */
@@ -12,7 +12,7 @@ const MAX_RESTRICTED_NAMES = 64;
 export const RESTRICTED_SCOPES: readonly Scope[] = ['messages', 'classify'];
 
 const restrictedRef = z.string().check(
-  z.refine((value) => parseRef(unmarkedNameOf(value)) !== undefined, {
+  z.refine((value) => parseVersionRef(stripOwnerMark(value)) !== undefined, {
     error: `Input should be a name (${NAME_RULE}), name@version, or one of these behind ${OWN_MARK}`,
   }),
 );
@@ -33,28 +33,28 @@ const pageOrigin = z.string().check(
 /** The member `only` of a token, and of whom a Worker's own `authenticate` names. */
 export const onlySchema = z
   .strictObject({
-    agents: z.optionalField(
+    agents: z.createOptionalField(
       names,
       'The agents that it may ask. A name is the deployment’s, or behind `own:` the account’s; a version only where it stands here.',
     ),
-    classifiers: z.optionalField(names, 'The classifiers that it may ask, named like agents.'),
-    conversations: z.optionalField(
+    classifiers: z.createOptionalField(names, 'The classifiers that it may ask, named like agents.'),
+    conversations: z.createOptionalField(
       z.array(conversationPattern).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
       'The conversations that it may use, by id or by how ids begin (`web-*`). Default: all of its account.',
     ),
-    origins: z.optionalField(
+    origins: z.createOptionalField(
       z.array(pageOrigin).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
       'The origins whose pages may send it: only those of ALLOWED_ORIGINS. It proves nothing outside of browsers. Default: any.',
     ),
-    max_requests: z.optionalField(
+    max_requests: z.createOptionalField(
       z.int().check(z.gte(1)),
       'How many messages, turns and classifications it may ask for in all, of those that the ledger still has (RETENTION_DAYS).',
     ),
-    approvals: z.optionalField(
+    approvals: z.createOptionalField(
       z.boolean(),
       '`true`: it sees the calls that wait for an approval in its conversations, and decides, without changing their inputs.',
     ),
-    tools: z.optionalField(
+    tools: z.createOptionalField(
       z.enum(['shown']),
       '`shown`: it reads the inputs and results of tools that the edge or the API calls, and what answers cite. Default: only which tools were called, and which failed. What the page itself is asked to call is whole in any case.',
     ),
@@ -65,15 +65,18 @@ export const onlySchema = z
     }),
   );
 
-export type Only = z.output<typeof onlySchema>;
+export type TokenRestrictions = z.output<typeof onlySchema>;
 
 /** @returns those scopes that a restricted credential keeps. */
-export function restrictScopes(scopes: readonly Scope[], only: Only | undefined): readonly Scope[] {
+export function filterRestrictedScopes(
+  scopes: readonly Scope[],
+  only: TokenRestrictions | undefined,
+): readonly Scope[] {
   return only ? scopes.filter((scope) => RESTRICTED_SCOPES.includes(scope)) : scopes;
 }
 
 /** What a restricted token means by a name: who must own it, and the version that the token lists. */
-export interface RestrictedName {
+export interface ResolvedRestrictedName {
   owner: string;
   listedVersions: readonly string[];
 }
@@ -87,11 +90,11 @@ export function resolveRestrictedName(
   names: readonly string[] = [],
   account: string,
   ref: string,
-): RestrictedName | undefined {
+): ResolvedRestrictedName | undefined {
   for (const entry of names) {
-    if (unmarkedNameOf(entry) !== ref) continue;
-    const { hash } = parseRef(unmarkedNameOf(entry)) ?? {};
-    return { owner: entryOwnerOf(entry, account), listedVersions: hash === undefined ? [] : [hash] };
+    if (stripOwnerMark(entry) !== ref) continue;
+    const { hash } = parseVersionRef(stripOwnerMark(entry)) ?? {};
+    return { owner: resolveEntryOwner(entry, account), listedVersions: hash === undefined ? [] : [hash] };
   }
   return undefined;
 }
@@ -103,33 +106,33 @@ export function canUseStored(
   stored: { owner: string; name: string; hash: string },
 ): boolean {
   return names.some((entry) => {
-    const { name, hash } = parseRef(unmarkedNameOf(entry)) ?? {};
+    const { name, hash } = parseVersionRef(stripOwnerMark(entry)) ?? {};
     const isVersion = hash === undefined || hash === stored.hash;
-    return name === stored.name && isVersion && entryOwnerOf(entry, account) === stored.owner;
+    return name === stored.name && isVersion && resolveEntryOwner(entry, account) === stored.owner;
   });
 }
 
 /** @returns whether a restricted token may use the conversation with this id. */
-export function canUseConversation({ conversations }: Only, id: string): boolean {
+export function canUseConversation({ conversations }: TokenRestrictions, id: string): boolean {
   if (conversations === undefined) return true;
   return conversations.some((one) => (one.endsWith('*') ? id.startsWith(one.slice(0, -1)) : id === one));
 }
 
 /** @returns whether a caller does not see what tools were given and gave back. */
-export function shouldHideTools(only: Only | undefined): boolean {
+export function shouldHideToolContents(only: TokenRestrictions | undefined): boolean {
   return only !== undefined && only.tools !== 'shown';
 }
 
 /** @returns what a restricted token may ask, to be told to its holder. */
-export function describeNames(names: readonly string[] = []): string {
-  return names.map(unmarkedNameOf).join(', ') || 'none';
+export function describeAllowedNames(names: readonly string[] = []): string {
+  return names.map(stripOwnerMark).join(', ') || 'none';
 }
 
 /** @returns the name of a request without the mark: its caller need not know who has stored it. */
-function unmarkedNameOf(entry: string): string {
+function stripOwnerMark(entry: string): string {
   return entry.startsWith(OWN_MARK) ? entry.slice(OWN_MARK.length) : entry;
 }
 
-function entryOwnerOf(entry: string, account: string): string {
+function resolveEntryOwner(entry: string, account: string): string {
   return entry.startsWith(OWN_MARK) ? account : DEPLOYMENT;
 }

@@ -27,7 +27,7 @@ export function parseTagsHeader(header: string): string | undefined {
 }
 
 /** @returns the tags of a token's claim, as the ledger stores them; undefined if there are no valid ones. */
-export function tagsOfClaim(claim: unknown): string | undefined {
+export function parseTagsClaim(claim: unknown): string | undefined {
   if (typeof claim === 'string') return parseTagsHeader(claim);
   const { data } = tagsSchema.safeParse(claim);
   return data && serializeTags(Object.entries(claim as typeof data));

@@ -3,34 +3,37 @@
  */
 
 import { countOptionalProperties, MAX_OPTIONAL_PROPERTIES } from '../../claude/request/schema-faults.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { createValueChecker, findJsonSchemaFault } from '../../kit/json/json-schema.ts';
-import { isObject, type Json, removeUndefined } from '../../kit/json/object.ts';
-import { resolveReferences } from '../../kit/json/schema-references.ts';
-import type { StoredKind } from '../../registry/versions/find-stored.ts';
-import type { ClassifierFields, Label } from '../classifiers.schema.ts';
-import { checkLabels } from './labels.ts';
+import { isObject, type JsonObject, removeUndefined } from '../../kit/json/object.ts';
+import { resolveSchemaReferences } from '../../kit/json/schema-references.ts';
+import type { StoredResourceKind } from '../../registry/versions/find-stored.ts';
+import type { ClassifierFields, ClassifierLabel } from '../classifiers.schema.ts';
+import { validateExampleLabels } from './labels.ts';
 
 /** A classifier as requests use it. The labels of one with a `schema` are read from it. */
-export interface Classifier extends Omit<ClassifierFields, 'fields' | 'schema'> {
-  labels: Label[];
+export interface NormalizedClassifier extends Omit<ClassifierFields, 'fields' | 'schema'> {
+  labels: ClassifierLabel[];
   multi: boolean;
   allow_none: boolean;
   /** A JSON schema of an object. */
-  fields?: Json;
+  fields?: JsonObject;
   /** The schema of the whole answer, as it was sent. */
-  schema?: Json;
+  schema?: JsonObject;
   /** With `schema`: the property that is the label. */
   label_property?: string;
 }
 
 /** A classifier as it is stored and returned: its labels and its schema are as they were sent. */
-export interface StoredClassifier extends Omit<Classifier, 'labels'> {
+export interface StoredClassifier extends Omit<NormalizedClassifier, 'labels'> {
   labels: NonNullable<ClassifierFields['labels']>;
 }
 
 /** The labels of a classifier, and the form of its answers. */
-type AnswerForm = Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'>;
+type AnswerForm = Pick<
+  NormalizedClassifier,
+  'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'
+>;
 
 const MAX_LABELS = 500;
 const MAX_LABEL_CHARACTERS = 256;
@@ -44,28 +47,28 @@ const SCHEMA_EXAMPLE =
  *
  * @throws ApiError as `normalizeClassifier`
  */
-export function storedClassifier(fields: ClassifierFields): StoredClassifier {
+export function toStoredClassifier(fields: ClassifierFields): StoredClassifier {
   const { labels, schema: _, label_property, ...rest } = normalizeClassifier(fields);
   const { schema } = fields;
   const sent = schema ? labels : (fields.labels ?? []);
   return {
-    labels: sent.map((label) => (typeof label === 'string' ? label : labelObject(label))),
+    labels: sent.map((label) => (typeof label === 'string' ? label : toLabelObject(label))),
     ...removeUndefined({ schema, label_property }),
     ...rest,
   };
 }
 
 /** @returns a stored classifier as requests use it */
-export function classifierIn({ labels, schema, ...stored }: StoredClassifier): Classifier {
+export function normalizeStoredClassifier({ labels, schema, ...stored }: StoredClassifier): NormalizedClassifier {
   // An enum by itself is a list of labels: none of its properties is the label.
   const used = stored.label_property === undefined ? undefined : schema;
-  return { ...stored, labels: labels.map(labelObject), ...(used && { schema: typedSchema(used) }) };
+  return { ...stored, labels: labels.map(toLabelObject), ...(used && { schema: addObjectTypeToSchema(used) }) };
 }
 
-function labelObject(label: string | Label): Label {
+function toLabelObject(label: string | ClassifierLabel): ClassifierLabel {
   if (typeof label === 'string') return { name: label };
   const { name, description, examples } = label;
-  return removeUndefined({ name, description, examples }) as Label;
+  return removeUndefined({ name, description, examples }) as ClassifierLabel;
 }
 
 /**
@@ -73,39 +76,42 @@ function labelObject(label: string | Label): Label {
  *
  * @throws ApiError 400 that names the fault, if it cannot be a classifier
  */
-export function normalizeClassifier(members: ClassifierFields): Classifier {
+export function normalizeClassifier(members: ClassifierFields): NormalizedClassifier {
   if (!members.labels && !members.schema) {
-    throw invalidRequest('Send `labels`, or a `schema` that has them as an enum.');
+    throw createInvalidRequestError('Send `labels`, or a `schema` that has them as an enum.');
   }
   if (!members.schema && members.label_property !== undefined) {
-    throw invalidRequest('label_property: it names a property of `schema`. Remove it, or send a schema.');
+    throw createInvalidRequestError('label_property: it names a property of `schema`. Remove it, or send a schema.');
   }
   const form = members.schema
     ? parseAnswerForm(members.schema, members.label_property)
     : {
-        labels: (members.labels ?? []).map(labelObject),
+        labels: (members.labels ?? []).map(toLabelObject),
         multi: members.multi ?? false,
         allow_none: members.allow_none ?? false,
         ...(members.fields === undefined ? {} : { fields: members.fields }),
       };
-  if (members.schema) requireFormOfSchema(members, form);
+  if (members.schema) validateFieldsDerivedFromSchema(members, form);
   if (form.fields && (form.fields.type !== 'object' || !isObject(form.fields.properties))) {
-    throw invalidRequest('fields: Input should be a JSON schema of an object, with its properties.');
+    throw createInvalidRequestError('fields: Input should be a JSON schema of an object, with its properties.');
   }
   const path = members.schema ? 'schema' : 'fields';
   const checked = form.schema ?? form.fields;
-  const optional = checked ? countOptionalProperties(validateSchema(checked, path)) : 0;
+  const optional = checked ? countOptionalProperties(validateAndResolveSchema(checked, path)) : 0;
   if (optional > MAX_OPTIONAL_PROPERTIES) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `${path}: ${optional} of its members are optional, and Claude takes ${MAX_OPTIONAL_PROPERTIES} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
     );
   }
   const names = form.labels.map(({ name }) => name);
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
   if (names.length > MAX_LABELS || names.some((name) => name.length > MAX_LABEL_CHARACTERS)) {
-    throw invalidRequest(`schema: it has ${MAX_LABELS} labels of ${MAX_LABEL_CHARACTERS} characters at the most.`);
+    throw createInvalidRequestError(
+      `schema: it has ${MAX_LABELS} labels of ${MAX_LABEL_CHARACTERS} characters at the most.`,
+    );
   }
-  if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
+  if (repeated !== undefined)
+    throw createInvalidRequestError(`labels: ${JSON.stringify(repeated)} stands there twice.`);
   checkExamples(members.examples ?? [], form);
   const { labels, multi, allow_none, fields, schema, label_property } = form;
   const { instructions, examples, model, votes, cache_seconds, description } = members;
@@ -123,14 +129,19 @@ export function normalizeClassifier(members: ClassifierFields): Classifier {
  *
  * @throws ApiError 400 for anything else that the schema determines
  */
-function requireFormOfSchema({ labels, multi, allow_none, fields }: ClassifierFields, form: AnswerForm): void {
-  const sent = { labels: labels?.map(labelObject), multi, allow_none, fields };
+function validateFieldsDerivedFromSchema(
+  { labels, multi, allow_none, fields }: ClassifierFields,
+  form: AnswerForm,
+): void {
+  const sent = { labels: labels?.map(toLabelObject), multi, allow_none, fields };
   const [other] =
     Object.entries(removeUndefined(sent)).find(
       ([name, value]) => JSON.stringify(value) !== JSON.stringify(form[name as keyof AnswerForm]),
     ) ?? [];
   if (other === undefined) return;
-  throw invalidRequest(`${other}: \`schema\` determines it, and this is not the same. Remove one of the two.`);
+  throw createInvalidRequestError(
+    `${other}: \`schema\` determines it, and this is not the same. Remove one of the two.`,
+  );
 }
 
 /** @throws ApiError 400 for an example that the classifier could not answer */
@@ -139,52 +150,54 @@ function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form
   for (const [index, example] of examples.entries()) {
     const path = `examples.${index}`;
     if (!check) {
-      if (example.output) throw invalidRequest(`${path}.output: only a classifier with a \`schema\` has it.`);
-      checkLabels(example, path, form, 'this classifier');
-      if (example.fields && !form.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
+      if (example.output)
+        throw createInvalidRequestError(`${path}.output: only a classifier with a \`schema\` has it.`);
+      validateExampleLabels(example, path, form, 'this classifier');
+      if (example.fields && !form.fields)
+        throw createInvalidRequestError(`${path}.fields: this classifier extracts none.`);
       continue;
     }
     const { output, input: _, ...others } = example;
     const [other] = Object.keys(removeUndefined(others));
     if (output === undefined || other !== undefined) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `${path}: it needs \`output\`, the whole object that the schema describes${other === undefined ? '' : `, in place of \`${other}\``}.`,
       );
     }
     const fault = check(output);
-    if (fault) throw invalidRequest(`${path}.${fault.path}: it does not match the schema. ${fault.problem}`);
+    if (fault) throw createInvalidRequestError(`${path}.${fault.path}: it does not match the schema. ${fault.problem}`);
   }
 }
 
-export function parseClassifier(text: string): StoredClassifier {
+export function parseStoredClassifierJson(text: string): StoredClassifier {
   return JSON.parse(text) as StoredClassifier;
 }
 
 /** @returns a schema with its type, which many leave out and the API requires */
-function typedSchema(schema: Json): Json {
+function addObjectTypeToSchema(schema: JsonObject): JsonObject {
   return isObject(schema.properties) && schema.type === undefined ? { ...schema, type: 'object' } : schema;
 }
 
 /** @returns the schema with its references resolved. @throws ApiError 400 that names the fault */
-function validateSchema(schema: Json, path: string): Json {
+function validateAndResolveSchema(schema: JsonObject, path: string): JsonObject {
   if (JSON.stringify(schema).length > MAX_SCHEMA_CHARACTERS) {
-    throw invalidRequest(`${path}: a schema has ${MAX_SCHEMA_CHARACTERS} characters at the most.`);
+    throw createInvalidRequestError(`${path}: a schema has ${MAX_SCHEMA_CHARACTERS} characters at the most.`);
   }
-  const { schema: resolved, fault } = resolveReferences(schema);
+  const { schema: resolved, fault } = resolveSchemaReferences(schema);
   const found = fault ?? findJsonSchemaFault(resolved);
-  if (found !== undefined || !resolved) throw invalidRequest(`${path}: ${found}.`);
+  if (found !== undefined || !resolved) throw createInvalidRequestError(`${path}: ${found}.`);
   return resolved;
 }
 
 /** @returns a stored schema with its references resolved. @throws Error for a schema that was not checked */
-export function resolveSchema(schema: Json): Json {
-  const { schema: resolved, fault } = resolveReferences(schema);
+export function resolveSchema(schema: JsonObject): JsonObject {
+  const { schema: resolved, fault } = resolveSchemaReferences(schema);
   if (!resolved) throw new Error(`A stored schema cannot be resolved: ${fault}`);
   return resolved;
 }
 
 /** A property that can be the label: an enum of strings, or with `multi` a list of them. */
-interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_none'> {
+interface LabelProperty extends Pick<NormalizedClassifier, 'labels' | 'multi' | 'allow_none'> {
   name: string;
 }
 
@@ -194,10 +207,10 @@ interface LabelProperty extends Pick<Classifier, 'labels' | 'multi' | 'allow_non
  * @param wanted the property that is the label, if the caller names one
  * @throws ApiError 400 for a schema without an enum of two or more strings
  */
-function parseAnswerForm(sentSchema: Json, wanted: string | undefined): AnswerForm {
-  const schema = typedSchema(sentSchema);
-  const resolved = validateSchema(schema, 'schema');
-  const choices = choicesOf(resolved);
+function parseAnswerForm(sentSchema: JsonObject, wanted: string | undefined): AnswerForm {
+  const schema = addObjectTypeToSchema(sentSchema);
+  const resolved = validateAndResolveSchema(schema, 'schema');
+  const choices = parseLabelChoices(resolved);
   // An enum by itself is a list of labels.
   if (choices && wanted === undefined) return { ...choices, multi: false };
   const properties = isObject(resolved.properties) ? resolved.properties : {};
@@ -207,7 +220,7 @@ function parseAnswerForm(sentSchema: Json, wanted: string | undefined): AnswerFo
   );
   if (wanted !== undefined && !possible.some(({ name }) => name === wanted)) {
     const names = possible.map(({ name }) => JSON.stringify(name)).join(', ');
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `label_property: ${JSON.stringify(wanted)} is not a property of the schema with an enum of two or more strings. ${names === '' ? `Such a schema is ${SCHEMA_EXAMPLE}` : `It can be ${names}`}.`,
     );
   }
@@ -221,7 +234,7 @@ function parseAnswerForm(sentSchema: Json, wanted: string | undefined): AnswerFo
     required.flatMap((wantedName) => labels.filter(({ name }) => name === wantedName))[0] ??
     labels[0];
   if (!chosen) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `schema: no property is an enum of two or more strings, so there is no label to choose. Add one, as in ${SCHEMA_EXAMPLE}.`,
     );
   }
@@ -230,17 +243,17 @@ function parseAnswerForm(sentSchema: Json, wanted: string | undefined): AnswerFo
 }
 
 function parseLabelProperty(name: string, property: unknown, isRequired: boolean): LabelProperty | undefined {
-  const choices = choicesOf(property);
+  const choices = parseLabelChoices(property);
   if (choices) return { ...choices, name, multi: false, allow_none: choices.allow_none || !isRequired };
-  const list = unwrapNullable(property);
-  const several = isObject(list) && list.type === 'array' ? choicesOf(list.items) : undefined;
+  const list = unwrapNullableSchema(property);
+  const several = isObject(list) && list.type === 'array' ? parseLabelChoices(list.items) : undefined;
   if (!several || !isObject(list)) return undefined;
   const needsOne = isRequired && list === property && Number(list.minItems ?? 0) >= 1;
   return { ...several, name, multi: true, allow_none: !needsOne };
 }
 
 /** @returns the only alternative to null of a schema that has one; else the schema itself */
-function unwrapNullable(schema: unknown): unknown {
+function unwrapNullableSchema(schema: unknown): unknown {
   const branches = isObject(schema) ? (schema.anyOf ?? schema.oneOf) : undefined;
   if (!Array.isArray(branches)) return schema;
   const others = branches.filter((branch) => !(isObject(branch) && branch.type === 'null'));
@@ -248,7 +261,7 @@ function unwrapNullable(schema: unknown): unknown {
 }
 
 /** @returns the labels of an enum of two or more strings, or of alternatives of strings; null among them means no label */
-function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> | undefined {
+function parseLabelChoices(schema: unknown): Pick<NormalizedClassifier, 'labels' | 'allow_none'> | undefined {
   const choices = parseStringChoices(schema);
   if (!choices) return undefined;
   const labels = choices.flatMap(({ name, description }) =>
@@ -281,11 +294,11 @@ function parseStringChoices(schema: unknown): StringChoice[] | undefined {
   return choices.every((one) => one !== undefined) ? choices.flat() : undefined;
 }
 
-export const CLASSIFIERS: StoredKind<StoredClassifier, '/classifiers'> = {
+export const CLASSIFIERS: StoredResourceKind<StoredClassifier, '/classifiers'> = {
   kind: 'classifier',
   path: '/classifiers',
   memoryBytes: 8 * 1024 * 1024,
-  read: (bytes) => parseClassifier(new TextDecoder().decode(bytes)),
+  read: (bytes) => parseStoredClassifierJson(new TextDecoder().decode(bytes)),
   // An estimate: strings have at most two bytes a character, and objects need as much again.
   memorySize: (_, bytes) => bytes * 4,
 };

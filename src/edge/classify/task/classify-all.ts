@@ -1,9 +1,9 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
-import { type ClassificationResult, classify, createLimiter } from './classify.ts';
+import { type ClassificationResult, classifyText, createLimiter } from './classify.ts';
 import { CostTotal } from './cost-total.ts';
 import type { ClassifyContext } from './take-vote.ts';
-import type { Task } from './task.ts';
+import type { ClassificationTask } from './task.ts';
 
 /** How many inputs are in work at a time. Their calls share one limiter. */
 const CONCURRENT_INPUTS = 24;
@@ -14,32 +14,32 @@ const CONCURRENT_INPUTS = 24;
  * @param context the first call has its request id, and later ones have it with a number
  * @returns the outcomes in the order of the inputs; a fault of one input is its outcome, and not thrown
  */
-export async function* classifyAll(
-  task: Task,
+export async function* classifyInputsInOrder(
+  task: ClassificationTask,
   inputs: readonly unknown[],
   context: ClassifyContext,
 ): AsyncGenerator<ClassificationResult, void, undefined> {
   const limiter = context.limiter ?? createLimiter();
   const firsts = new Map<unknown, Promise<ClassificationResult>>();
   const classifyOrShare = async (input: unknown): Promise<ClassificationResult> => {
-    const classifyInput = () => classify(task, input, { ...context, limiter });
+    const classifyInput = () => classifyText(task, input, { ...context, limiter });
     const first = firsts.get(input);
-    if (first !== undefined) return toSharedResult(await first) ?? (await classifyInput());
+    if (first !== undefined) return toResultForDuplicateInput(await first) ?? (await classifyInput());
     const opening = classifyInput();
     if (task.cacheSeconds > 0) firsts.set(input, opening);
     return await opening;
   };
-  yield* mapInOrder(inputs, CONCURRENT_INPUTS, classifyOrShare);
+  yield* mapConcurrentlyInOrder(inputs, CONCURRENT_INPUTS, classifyOrShare);
 }
 
 /** @returns the outcome for an equal input, which costs nothing; undefined if the first one has no label */
-function toSharedResult(first: ClassificationResult): ClassificationResult | undefined {
+function toResultForDuplicateInput(first: ClassificationResult): ClassificationResult | undefined {
   if (first.outcome !== 'classified') return undefined;
   return { ...first, ...new CostTotal(), headers: first.headers, result: { ...first.result, cached: true } };
 }
 
 /** Works on `ahead` items at a time and yields the results in order. `work` must not reject. */
-async function* mapInOrder<T, R>(
+async function* mapConcurrentlyInOrder<T, R>(
   items: readonly T[],
   ahead: number,
   work: (item: T) => Promise<R>,

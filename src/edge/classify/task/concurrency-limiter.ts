@@ -21,7 +21,7 @@ export class ConcurrencyLimiter {
    *
    * @param isCrowded tells whether a result is a refusal because too many calls run already
    */
-  async run<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
+  async runWithLimit<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
     if (this.#runningCount < this.#maxRunning) this.#runningCount += 1;
     else await this.#waitForSlot();
     for (;;) {

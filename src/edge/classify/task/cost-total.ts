@@ -11,7 +11,7 @@ export class CostTotal {
     cache_creation_input_tokens: 0,
   };
 
-  add({ nanodollars, usage }: { nanodollars: Nanodollars; usage: Usage | undefined }): this {
+  addCost({ nanodollars, usage }: { nanodollars: Nanodollars; usage: Usage | undefined }): this {
     this.nanodollars += nanodollars;
     for (const kind of Object.keys(this.usage) as (keyof ClassifyUsage)[]) this.usage[kind] += usage?.[kind] ?? 0;
     return this;

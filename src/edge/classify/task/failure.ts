@@ -1,7 +1,7 @@
 /** Why a text was not labelled. */
 
-import { ApiError, finalError } from '../../kit/http/errors.ts';
-import { limitationOf } from '../../money/admission/limitation.ts';
+import { ApiError, createNonRetryableError } from '../../kit/http/errors.ts';
+import { parseLimitingCause } from '../../money/admission/limitation.ts';
 
 /** Why there is no label. `limited` and `unavailable` pass with time; the others do not. */
 export type FailureReason = 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
@@ -17,8 +17,11 @@ export interface NotClassified {
 export type FailedCall = Omit<NotClassified, 'outcome'>;
 
 /** @returns the error for a model that twice gave no usable label. @param help what may help, as a sentence */
-export function noLabelError(fault: string, help = 'Try another model, or describe the labels better.'): ApiError {
-  return finalError(
+export function createNoUsableLabelError(
+  fault: string,
+  help = 'Try another model, or describe the labels better.',
+): ApiError {
+  return createNonRetryableError(
     'api_error',
     `The model gave no usable answer, not even when it was asked again: ${fault}. ${help}`,
     {
@@ -28,23 +31,27 @@ export function noLabelError(fault: string, help = 'Try another model, or descri
 }
 
 /** @returns the failure of a second call, where the first answer was cut: it says that too, and what helps */
-export function failureAfterCut({ error, ...failure }: FailedCall, fault: string, help: string): FailedCall {
+export function createFailureAfterTruncatedAnswer(
+  { error, ...failure }: FailedCall,
+  fault: string,
+  help: string,
+): FailedCall {
   const message = `The model gave no usable answer: ${fault}. The second try, with more room, failed: ${error.message} ${help}`;
   return { ...failure, error: new ApiError(error.type, message, error) };
 }
 
 /** @returns the error for a call whose caller has left */
-export function cancelledError(): ApiError {
+export function createClassificationCancelledError(): ApiError {
   return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
 }
 
 /** @returns the failure that an error means, with its reason */
 export function toFailedCall(error: ApiError, reason?: FailureReason): FailedCall {
-  return { reason: reason ?? reasonOf(error), error };
+  return { reason: reason ?? getFailureReason(error), error };
 }
 
-function reasonOf(error: ApiError): FailureReason {
-  const { by, passes } = limitationOf(error);
+function getFailureReason(error: ApiError): FailureReason {
+  const { by, passes } = parseLimitingCause(error);
   // What waiting does not help is for somebody to raise.
   if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
   switch (error.type) {

@@ -1,14 +1,14 @@
-import { invalidRequest } from '../../kit/http/errors.ts';
-import type { Label } from '../classifiers.schema.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import type { ClassifierLabel } from '../classifiers.schema.ts';
 
 /** Something with the label or the labels of a text, in the form of the answers. */
-interface Labelled {
+interface LabelledItem {
   label?: string | null | undefined;
   labels?: readonly string[] | undefined;
 }
 
 /** @returns its labels as a list, which is empty for no label */
-export function labelsOf({ label, labels }: Labelled): readonly string[] {
+export function toLabelList({ label, labels }: LabelledItem): readonly string[] {
   return labels ?? (label === null || label === undefined ? [] : [label]);
 }
 
@@ -20,24 +20,26 @@ export function labelsOf({ label, labels }: Labelled): readonly string[] {
  * @returns the labels as a list, each once
  * @throws ApiError 400 for what the classifier cannot answer
  */
-export function checkLabels(
-  example: Labelled,
+export function validateExampleLabels(
+  example: LabelledItem,
   path: string,
-  { labels, multi, allow_none }: { labels: readonly Label[]; multi: boolean; allow_none: boolean },
+  { labels, multi, allow_none }: { labels: readonly ClassifierLabel[]; multi: boolean; allow_none: boolean },
   name: string,
 ): readonly string[] {
   const [wanted, other] = multi ? (['labels', 'label'] as const) : (['label', 'labels'] as const);
   if (example[wanted] === undefined || example[other] !== undefined) {
-    throw invalidRequest(`${path}: it needs \`${wanted}\`, as the answers of ${name} have it.`);
+    throw createInvalidRequestError(`${path}: it needs \`${wanted}\`, as the answers of ${name} have it.`);
   }
   const names = new Set(labels.map(({ name }) => name));
-  const chosen = [...new Set(labelsOf(example))];
+  const chosen = [...new Set(toLabelList(example))];
   const unknown = chosen.find((label) => !names.has(label));
   if (unknown !== undefined) {
-    throw invalidRequest(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
+    throw createInvalidRequestError(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
   }
   if (chosen.length === 0 && !allow_none) {
-    throw invalidRequest(`${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`);
+    throw createInvalidRequestError(
+      `${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`,
+    );
   }
   return chosen;
 }

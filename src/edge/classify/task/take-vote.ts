@@ -1,32 +1,38 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and asks again once: with a correction, or with more tokens. */
 
 import type { RequestContext } from '../../auth/context.ts';
-import { hintHeaders } from '../../claude/models/model-hint.ts';
+import { createModelHintHeaders } from '../../claude/models/model-hint.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { describeNonThinkingModels, getMinimalThinking } from '../../claude/pricing/minimal-thinking.ts';
-import { withUserId } from '../../claude/request/user-id.ts';
-import { API_VERSION, requestMessage } from '../../claude/request-message.ts';
+import { applyUserIdSetting } from '../../claude/request/user-id.ts';
+import { API_VERSION, requestWholeMessage } from '../../claude/request-message.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../kit/http/errors.ts';
-import { replaceJson } from '../../kit/http/read-json.ts';
-import { attemptId } from '../../money/admission/admission.ts';
+import { createInvalidRequestError, DO_NOT_RETRY, toApiError } from '../../kit/http/errors.ts';
+import { replaceBodyJson } from '../../kit/http/read-json.ts';
+import { createAttemptId } from '../../money/admission/admission.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import type { MeterRequest } from '../../money/admission/metered-request.ts';
-import type { Refusal } from '../../money/contracts/admission.ts';
+import type { RequestToAdmit } from '../../money/admission/metered-request.ts';
+import type { LimitRejection } from '../../money/contracts/admission.ts';
 import { CHOICE } from '../../money/contracts/admission.ts';
-import { dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
+import { createDimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
-import { cancelledError, type FailedCall, failureAfterCut, noLabelError, toFailedCall } from './failure.ts';
+import {
+  createClassificationCancelledError,
+  createFailureAfterTruncatedAnswer,
+  createNoUsableLabelError,
+  type FailedCall,
+  toFailedCall,
+} from './failure.ts';
 import {
   type AnswerFault,
-  type Choice,
+  type ChosenLabels,
   createClassificationRequest,
   createDelimiter,
   getModelPromptOptions,
-  readChoice,
+  readLabelsFromAnswer,
 } from './prompt.ts';
-import type { Task } from './task.ts';
+import type { ClassificationTask } from './task.ts';
 
 /**
  * The context in which something is classified: who pays, and how the upstream is reached. The first call has its request id
@@ -35,7 +41,7 @@ import type { Task } from './task.ts';
 export interface ClassifyContext extends RequestContext {
   upstream: Upstream;
   /** Where a model is chosen by it: for which request, and its conversation. */
-  chooses?: Pick<MeterRequest, 'conversation' | 'about'> | undefined;
+  chooses?: Pick<RequestToAdmit, 'conversation' | 'about'> | undefined;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When it is aborted, no other call begins, and running calls are ended and settled. */
@@ -49,17 +55,17 @@ export interface ClassifyContext extends RequestContext {
 }
 
 /** What one call of the upstream has cost, and who has answered it. */
-export interface Call extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
+export interface ModelCallCost extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
   nanodollars: Nanodollars;
   /** For the response: the account's rate limits, and a hint about a model that the upstream does not have. */
   headers: Record<string, string>;
   model: string;
 }
 
-interface Vote {
-  choice?: Choice;
+interface ClassificationVote {
+  choice?: ChosenLabels;
   failure?: FailedCall;
-  calls: Call[];
+  calls: ModelCallCost[];
 }
 
 /** How long a label's hold lasts: if nobody renews it, who has asked for it has died. Milliseconds. */
@@ -69,81 +75,98 @@ const RENEW_LABEL_MS = 20_000;
 const ATTEMPTS_PER_CALL = 1_000;
 
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */
-export async function takeVote(
-  task: Task,
+export async function requestVote(
+  task: ClassificationTask,
   input: string,
   context: ClassifyContext & { limiter: ConcurrencyLimiter },
-): Promise<Vote> {
-  const calls: Call[] = [];
+): Promise<ClassificationVote> {
+  const calls: ModelCallCost[] = [];
   const delimiter = createDelimiter(input);
   let fault: AnswerFault | undefined;
-  let id = nextCallId(context);
-  const attempt = async () => {
-    const called = await callModel(task, { input, delimiter, fault }, context, id);
+  let id = createNextCallId(context);
+  const callModelOnce = async () => {
+    const called = await callClassificationModel(task, { input, delimiter, fault }, context, id);
     // What was refused has left no row of that name.
-    if (called.call) id = nextCallId(context);
+    if (called.call) id = createNextCallId(context);
     return called;
   };
   for (let tries = 0; tries < 2; tries += 1) {
-    const { choice, fault: found, failure, call: paid } = await context.limiter.run(attempt, isConcurrencyRejection);
+    const {
+      choice,
+      fault: found,
+      failure,
+      call: paid,
+    } = await context.limiter.runWithLimit(callModelOnce, isConcurrencyRejection);
     if (paid) calls.push(paid);
     if (choice) return { choice, calls };
     if (failure) {
       const wasCut = fault?.kind === 'truncated' && failure.reason !== 'cancelled';
       return {
-        failure: wasCut ? failureAfterCut(failure, fault?.fault ?? '', helpAfterCut(context, calls)) : failure,
+        failure: wasCut
+          ? createFailureAfterTruncatedAnswer(
+              failure,
+              fault?.fault ?? '',
+              describeRemedyForTruncatedAnswer(context, calls),
+            )
+          : failure,
         calls,
       };
     }
     fault = found;
     if (fault?.kind === 'refused' || fault?.kind === 'too_long') {
-      const error = invalidRequest(`input: ${fault.fault}.`, { headers: DO_NOT_RETRY, logged: `model_${fault.kind}` });
+      const error = createInvalidRequestError(`input: ${fault.fault}.`, {
+        headers: DO_NOT_RETRY,
+        logged: `model_${fault.kind}`,
+      });
       return { failure: { reason: 'input', error }, calls };
     }
   }
-  const help = fault?.kind === 'truncated' ? helpAfterCut(context, calls) : undefined;
-  return { failure: { reason: 'answer', error: noLabelError(fault?.fault ?? '', help) }, calls };
+  const help = fault?.kind === 'truncated' ? describeRemedyForTruncatedAnswer(context, calls) : undefined;
+  return { failure: { reason: 'answer', error: createNoUsableLabelError(fault?.fault ?? '', help) }, calls };
 }
 
 /** @returns the name of the next call in the ledger: the request's id, and behind the first one a number */
-function nextCallId({ limiter, requestId }: ClassifyContext & { limiter: ConcurrencyLimiter }): string {
+function createNextCallId({ limiter, requestId }: ClassifyContext & { limiter: ConcurrencyLimiter }): string {
   const { callCount: names } = limiter;
   limiter.callCount += 1;
-  return names === 0 ? requestId : attemptId(requestId, names * ATTEMPTS_PER_CALL);
+  return names === 0 ? requestId : createAttemptId(requestId, names * ATTEMPTS_PER_CALL);
 }
 
 /** @returns what helps against answers that are cut, as a sentence. @param calls the last one is of the model that was cut */
-function helpAfterCut({ settings: { models } }: ClassifyContext, calls: readonly Call[]): string {
+function describeRemedyForTruncatedAnswer(
+  { settings: { models } }: ClassifyContext,
+  calls: readonly ModelCallCost[],
+): string {
   const model = calls.at(-1)?.model ?? '';
-  return getMinimalThinking(models.find(model)).mayThink
+  return getMinimalThinking(models.findRow(model)).mayThink
     ? `${model} may think before it answers. Name a model that labels without: ${describeNonThinkingModels(models)}.`
     : 'Give it shorter labels, or `fields` with less text in them.';
 }
 
 interface CallResult {
-  choice?: Choice;
+  choice?: ChosenLabels;
   fault?: AnswerFault;
   failure?: FailedCall;
-  call?: Call;
+  call?: ModelCallCost;
 }
 
 /** Admits, makes and settles one call. */
-async function callModel(
-  task: Task,
+async function callClassificationModel(
+  task: ClassificationTask,
   { input, delimiter, fault }: { input: string; delimiter: string; fault: AnswerFault | undefined },
   context: ClassifyContext,
   requestId: string,
 ): Promise<CallResult> {
   const { identity, accounts, store, settings, upstream, signal, simulate } = context;
   const { model, requestedModel: modelAsked, prefix, prompt } = task;
-  if (signal?.aborted) return { failure: toFailedCall(cancelledError(), 'cancelled') };
-  const promptFor = (name: string) =>
-    name === model ? prompt : { ...prompt, ...getModelPromptOptions(settings.models.find(name)), model: name };
-  const requestFor = async (name: string) => {
-    const request = createClassificationRequest(promptFor(name), input, fault, delimiter);
-    return await withUserId(request, settings, identity.account);
+  if (signal?.aborted) return { failure: toFailedCall(createClassificationCancelledError(), 'cancelled') };
+  const getPromptForModel = (name: string) =>
+    name === model ? prompt : { ...prompt, ...getModelPromptOptions(settings.models.findRow(name)), model: name };
+  const createRequestForModel = async (name: string) => {
+    const request = createClassificationRequest(getPromptForModel(name), input, fault, delimiter);
+    return await applyUserIdSetting(request, settings, identity.account);
   };
-  const body = await requestFor(model);
+  const body = await createRequestForModel(model);
   const meter = new MeteredExchange(
     {
       ...context.chooses,
@@ -155,11 +178,11 @@ async function callModel(
       settings,
       upstream,
       // Limits may allow a model by its alias, so they see the name that was asked for.
-      body: replaceJson(body, { ...body.json, model: modelAsked }),
+      body: replaceBodyJson(body, { ...body.json, model: modelAsked }),
       model,
-      requestFor,
+      requestFor: createRequestForModel,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
-      about: { ...context.chooses?.about, ...dimensionValue(OF_PREFIX, prefix) },
+      about: { ...context.chooses?.about, ...createDimensionValue(OF_PREFIX, prefix) },
       fallbacks: context.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,
@@ -171,14 +194,17 @@ async function callModel(
     { modelInBody: model },
   );
   try {
-    await meter.open();
+    await meter.checkAndAdmit();
   } catch (thrown) {
     return { failure: toFailedCall(toApiError(thrown)) };
   }
   const started = Date.now();
   // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
-  const renewing = setInterval(() => context.waitUntil(meter.admission.renew().catch(() => undefined)), RENEW_LABEL_MS);
-  const { outcome, message, error } = await requestMessage(meter.body, {
+  const renewing = setInterval(
+    () => context.waitUntil(meter.latestAdmission.renewHold().catch(() => undefined)),
+    RENEW_LABEL_MS,
+  );
+  const { outcome, message, error } = await requestWholeMessage(meter.createBody, {
     upstream,
     settings,
     signal,
@@ -188,24 +214,31 @@ async function callModel(
     waitUntil: context.waitUntil,
   });
   clearInterval(renewing);
-  const { nanodollars, done } = meter.admission.settle(outcome, { ms: Date.now() - started });
+  const { nanodollars, done } = meter.latestAdmission.settleRequest(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
   context.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
   // To a restricted token it would name the model of the classifier.
-  const hint = identity.only ? {} : hintHeaders(error?.status ?? 0, meter.model, settings.models);
-  const headers = { ...meter.admission.headers, ...hint };
-  const paid: Call = { nanodollars, usage, headers, upstream: answeredBy, upstream_request_id, model: meter.model };
+  const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, meter.latestModel, settings.models);
+  const headers = { ...meter.latestAdmission.headers, ...hint };
+  const paid: ModelCallCost = {
+    nanodollars,
+    usage,
+    headers,
+    upstream: answeredBy,
+    upstream_request_id,
+    model: meter.latestModel,
+  };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: toFailedCall(error ?? noLabelError('there was none'), reason), call: paid };
+    return { failure: toFailedCall(error ?? createNoUsableLabelError('there was none'), reason), call: paid };
   }
-  const read = readChoice(message, promptFor(meter.model));
+  const read = readLabelsFromAnswer(message, getPromptForModel(meter.latestModel));
   return 'labels' in read ? { choice: read, call: paid } : { fault: read, call: paid };
 }
 
 function isConcurrencyRejection({ failure }: CallResult): boolean {
-  const { reason, never } = (failure?.error.cause ?? {}) as Partial<Refusal>;
+  const { reason, never } = (failure?.error.cause ?? {}) as Partial<LimitRejection>;
   return (reason === 'concurrency' && !never) || reason === 'held';
 }

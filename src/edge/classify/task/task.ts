@@ -1,19 +1,24 @@
 import type { RequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import type { RestrictedName } from '../../auth/identity/only.ts';
+import type { ResolvedRestrictedName } from '../../auth/identity/only.ts';
 import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
-import type { Prefix } from '../../registry/prefixes/prefix.ts';
+import { createInvalidRequestError, createMisconfiguredError } from '../../kit/http/errors.ts';
+import type { ParsedPrefix } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
-import { requireStored } from '../../registry/versions/find-stored.ts';
+import { requireStoredVersion } from '../../registry/versions/find-stored.ts';
 import type { TaskRequest } from '../classify.schema.ts';
-import { CLASSIFIERS, type Classifier, classifierIn, normalizeClassifier } from './classifier.ts';
+import {
+  CLASSIFIERS,
+  type NormalizedClassifier,
+  normalizeClassifier,
+  normalizeStoredClassifier,
+} from './classifier.ts';
 import { type ClassificationPrompt, createClassificationPrompt, getModelPromptOptions } from './prompt.ts';
 
 /** The task for each input of a request. It is found, checked and prepared once. */
-export interface Task {
-  classifier: Classifier;
+export interface ClassificationTask {
+  classifier: NormalizedClassifier;
   prompt: ClassificationPrompt;
   /** The model's id as the upstream knows it. */
   model: string;
@@ -40,8 +45,8 @@ const CACHE_SECONDS = 3_600;
 export async function resolveTask(
   request: TaskRequest,
   context: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
-  bound?: RestrictedName,
-): Promise<Task> {
+  bound?: ResolvedRestrictedName,
+): Promise<ClassificationTask> {
   const { identity, accounts, store, settings } = context;
   const { account, scopes } = identity;
   const reader = { account, scopes, accounts, store, settings };
@@ -49,13 +54,13 @@ export async function resolveTask(
   const [found, prefix] = await Promise.all([
     ref === undefined
       ? undefined
-      : requireStored(CLASSIFIERS, { ...reader, listed: bound?.listedVersions }, ref, bound && [bound.owner]),
-    prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
+      : requireStoredVersion(CLASSIFIERS, { ...reader, listed: bound?.listedVersions }, ref, bound && [bound.owner]),
+    prefixRef === undefined ? undefined : requireStoredVersion(PREFIXES, reader, prefixRef),
   ]);
-  if (found) rejectParts(parts);
+  if (found) rejectInlineClassifierFields(parts);
   const { model, votes, cache_seconds } = request;
-  const classifier = found ? classifierIn(found.value) : normalizeClassifier(parts);
-  return prepareTask(
+  const classifier = found ? normalizeStoredClassifier(found.value) : normalizeClassifier(parts);
+  return prepareClassificationTask(
     {
       ...classifier,
       ...(model && { model }),
@@ -75,19 +80,19 @@ export async function resolveTask(
  *
  * @throws ApiError 500 if no model is named and the model table has no default
  */
-export function prepareTask(
-  classifier: Classifier,
+export function prepareClassificationTask(
+  classifier: NormalizedClassifier,
   {
     settings,
     version,
     prefix,
-  }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: Prefix } | undefined },
-): Task {
+  }: { settings: Settings; version?: string | undefined; prefix?: { ref: string; value: ParsedPrefix } | undefined },
+): ClassificationTask {
   const { models } = settings;
   const modelAsked = classifier.model ?? prefix?.value.content.model ?? findDefaultModel(models)?.id;
-  if (modelAsked === undefined) throw misconfiguredError('No model is named, and the model table has no Haiku.');
-  const model = models.resolve(modelAsked);
-  const row = models.find(model);
+  if (modelAsked === undefined) throw createMisconfiguredError('No model is named, and the model table has no Haiku.');
+  const model = models.resolveAlias(modelAsked);
+  const row = models.findRow(model);
   const prompt = createClassificationPrompt(classifier, {
     model,
     ...getModelPromptOptions(row),
@@ -109,8 +114,11 @@ export function prepareTask(
   };
 }
 
-function rejectParts(parts: Omit<TaskRequest, 'classifier' | 'prefix'>): void {
+function rejectInlineClassifierFields(parts: Omit<TaskRequest, 'classifier' | 'prefix'>): void {
   const { model: _, votes: __, cache_seconds: ___, ...own } = parts;
   const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
-  if (first) throw invalidRequest(`${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`);
+  if (first)
+    throw createInvalidRequestError(
+      `${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`,
+    );
 }

@@ -1,6 +1,6 @@
 /** Explains why a model cannot be used: it is retired, or its name is misspelt. */
 
-import { lifecycleOf, type Model, type ModelTable } from './models.ts';
+import { getModelLifecycle, type Model, type ModelTable } from './models.ts';
 
 /**
  * Models that were retired before the table of models began.
@@ -66,33 +66,34 @@ const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
  */
 export function createModelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {
   if (!PLAIN_NAME.test(name)) return undefined;
-  const known = RETIRED_BEFORE.find(({ id, aliases }) => id === name || aliases?.includes(name)) ?? models.find(name);
-  if (known?.retires_at && lifecycleOf(known, now) === 'retired') {
+  const known =
+    RETIRED_BEFORE.find(({ id, aliases }) => id === name || aliases?.includes(name)) ?? models.findRow(name);
+  if (known?.retires_at && getModelLifecycle(known, now) === 'retired') {
     const use = known.replacement === null ? 'Use another model' : `Use ${known.replacement}`;
     return `${name} was retired on ${known.retires_at.slice(0, 10)}. ${use}, or ask the operator to map the name with MODEL_ALIASES.`;
   }
   if (known) return undefined;
   const meant = findClosest(
     name,
-    models.rows.filter((row) => lifecycleOf(row, now) !== 'retired'),
+    models.rows.filter((row) => getModelLifecycle(row, now) !== 'retired'),
   );
   return meant === undefined ? undefined : `${name} is not a known model. Did you mean ${meant}?`;
 }
 
 /** @returns the header that explains the upstream's 404 for a model; none for another status */
-export function hintHeaders(status: number, name: string, models: ModelTable): Record<string, string> {
+export function createModelHintHeaders(status: number, name: string, models: ModelTable): Record<string, string> {
   const hint = status === 404 ? createModelHint(name, models) : undefined;
   return hint === undefined ? {} : { 'sluice-hint': hint };
 }
 
 function findClosest(name: string, rows: readonly Model[]): string | undefined {
-  const distances = rows.map(({ id }) => ({ id, distance: editDistance(name.toLowerCase(), id) }));
+  const distances = rows.map(({ id }) => ({ id, distance: computeEditDistance(name.toLowerCase(), id) }));
   const [best] = distances.toSorted((one, other) => one.distance - other.distance);
   return best && best.distance <= best.id.length * MAX_DIFFERENCE ? best.id : undefined;
 }
 
 /** @returns how many characters must be added, removed or replaced to make one text of the other */
-function editDistance(one: string, other: string): number {
+function computeEditDistance(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, index) => index);
   for (let at = 1; at <= one.length; at += 1) {
     const next = [at];

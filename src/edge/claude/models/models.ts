@@ -81,7 +81,7 @@ export interface Model {
   prices: ModelPrices;
 }
 
-function prices(
+function createTokenPrices(
   input: number,
   output: number,
   cache_write_5m: number,
@@ -93,7 +93,7 @@ function prices(
 
 const MILLION = 1_000_000;
 
-function createThinking(
+function createThinkingSupport(
   byDefault: ThinkingSupport['default'],
   types: ThinkingSupport['types'],
   off_efforts: readonly Effort[] = [],
@@ -101,7 +101,7 @@ function createThinking(
   return { default: byDefault, types, off_efforts };
 }
 
-function modelRow(
+function createModelRow(
   id: string,
   display_name: string,
   minimum_cacheable_tokens: number,
@@ -142,12 +142,17 @@ export function stripDate(name: string): string {
 }
 
 /** A model of the API: what it is called beside its id follows from that. */
-function knownRow(id: string, minimum_cacheable_tokens: number, price: ModelPrices, more: Partial<Model>): Model {
+function createApiModelRow(
+  id: string,
+  minimum_cacheable_tokens: number,
+  price: ModelPrices,
+  more: Partial<Model>,
+): Model {
   const name = stripDate(id);
   const [, line = '', ...version] = name.split('-');
   const display_name = `Claude ${line.charAt(0).toUpperCase()}${line.slice(1)} ${version.join('.')}`;
   const called = { line: line as Model['line'], aliases: name === id ? [] : [name] };
-  return modelRow(id, display_name, minimum_cacheable_tokens, price, { ...called, ...more });
+  return createModelRow(id, display_name, minimum_cacheable_tokens, price, { ...called, ...more });
 }
 
 /** What all models of the API take. */
@@ -163,87 +168,101 @@ const ONE_TOP_P = { refuses: [...COMMON_FEATURES.refuses, 'top_p_1'] } as const;
 const UP_TO_HIGH = ['low', 'medium', 'high'] as const;
 const NOT_XHIGH = [...UP_TO_HIGH, 'max'] as const;
 /** Always thinks, and takes no forced tool. */
-const ALWAYS_THINKS = { ...COMMON_FEATURES, thinking: createThinking('always', ['adaptive']), forced_tools: false };
+const ALWAYS_THINKS = {
+  ...COMMON_FEATURES,
+  thinking: createThinkingSupport('always', ['adaptive']),
+  forced_tools: false,
+};
 const ALWAYS_THINKS_5_1 = { ...ALWAYS_THINKS, ...ONE_TOP_P };
 /** The same, before forced tools were refused. */
 const ALWAYS_THINKS_5 = { ...ALWAYS_THINKS, forced_tools: true };
 /** Thinks unless it is told not to. */
 const THINKS_BY_DEFAULT = {
   ...COMMON_FEATURES,
-  thinking: createThinking('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH),
+  thinking: createThinkingSupport('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH),
 };
 /** Thinks only if it is told to. */
-const THINKS_ON_REQUEST = { ...COMMON_FEATURES, thinking: createThinking('off', ['adaptive', 'disabled'], EFFORTS) };
+const THINKS_ON_REQUEST = {
+  ...COMMON_FEATURES,
+  thinking: createThinkingSupport('off', ['adaptive', 'disabled'], EFFORTS),
+};
 const THINKS_ON_REQUEST_4_6 = {
   ...THINKS_ON_REQUEST,
-  thinking: createThinking('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
+  thinking: createThinkingSupport('off', ['adaptive', 'enabled', 'disabled'], NOT_XHIGH),
   efforts: NOT_XHIGH,
   refuses: ['prefill'],
 } as const;
 const THINKS_WITHIN_BUDGET = {
   ...THINKS_ON_REQUEST,
   refuses: [],
-  thinking: createThinking('off', ['enabled', 'disabled']),
+  thinking: createThinkingSupport('off', ['enabled', 'disabled']),
   efforts: [],
   default_effort: null,
   max_input_tokens: 200_000,
   max_tokens: 64_000,
 };
 
-const PRICE_5_2 = { ...prices(8, 40, 10, 16, 0.2), fast: prices(16, 80, 20, 32, 0.4) };
-const PRICE_5_1 = prices(10, 50, 12.5, 20, 0.25);
-const PRICE_5 = prices(10, 50, 12.5, 20, 1);
-const PRICE_OPUS_5_5 = { ...prices(4, 20, 5, 8, 0.2), fast: prices(8, 40, 10, 16, 0.4) };
-const PRICE_OPUS = prices(5, 25, 6.25, 10, 0.5);
-const PRICE_OPUS_FAST = { ...PRICE_OPUS, fast: prices(10, 50, 12.5, 20, 1) };
-const PRICE_SONNET_4 = prices(3, 15, 3.75, 6, 0.3);
+const PRICE_5_2 = { ...createTokenPrices(8, 40, 10, 16, 0.2), fast: createTokenPrices(16, 80, 20, 32, 0.4) };
+const PRICE_5_1 = createTokenPrices(10, 50, 12.5, 20, 0.25);
+const PRICE_5 = createTokenPrices(10, 50, 12.5, 20, 1);
+const PRICE_OPUS_5_5 = { ...createTokenPrices(4, 20, 5, 8, 0.2), fast: createTokenPrices(8, 40, 10, 16, 0.4) };
+const PRICE_OPUS = createTokenPrices(5, 25, 6.25, 10, 0.5);
+const PRICE_OPUS_FAST = { ...PRICE_OPUS, fast: createTokenPrices(10, 50, 12.5, 20, 1) };
+const PRICE_SONNET_4 = createTokenPrices(3, 15, 3.75, 6, 0.3);
 const PRICE_HAIKU_5_5 = {
-  ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
-  long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
+  ...createTokenPrices(0.1, 0.5, 0.125, 0.2, 0.01),
+  long_prompt: { above_tokens: 100_000, ...createTokenPrices(0.5, 2.5, 0.625, 1, 0.05) },
 };
 
 /** The table, newest first within a line. */
 export const MODELS: readonly Model[] = [
-  knownRow('claude-fable-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
-  knownRow('claude-mythos-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
-  knownRow('claude-fable-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
-  knownRow('claude-mythos-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
-  knownRow('claude-fable-5', 512, PRICE_5, ALWAYS_THINKS_5),
-  knownRow('claude-mythos-5', 512, PRICE_5, ALWAYS_THINKS_5),
-  knownRow('claude-opus-5-5', 512, PRICE_OPUS_5_5, { ...ALWAYS_THINKS, default_effort: 'medium' }),
-  knownRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS_BY_DEFAULT),
-  knownRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, { ...THINKS_ON_REQUEST, fast_until: '2026-11-30T00:00:00Z' }),
-  knownRow('claude-opus-4-7', 2_048, PRICE_OPUS, THINKS_ON_REQUEST),
-  knownRow('claude-opus-4-6', 4_096, PRICE_OPUS, THINKS_ON_REQUEST_4_6),
-  knownRow('claude-opus-4-5-20251101', 4_096, PRICE_OPUS, {
+  createApiModelRow('claude-fable-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
+  createApiModelRow('claude-mythos-5-2', 512, PRICE_5_2, { ...ALWAYS_THINKS_5_1, binds_thinking: true }),
+  createApiModelRow('claude-fable-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
+  createApiModelRow('claude-mythos-5-1', 512, PRICE_5_1, ALWAYS_THINKS_5_1),
+  createApiModelRow('claude-fable-5', 512, PRICE_5, ALWAYS_THINKS_5),
+  createApiModelRow('claude-mythos-5', 512, PRICE_5, ALWAYS_THINKS_5),
+  createApiModelRow('claude-opus-5-5', 512, PRICE_OPUS_5_5, { ...ALWAYS_THINKS, default_effort: 'medium' }),
+  createApiModelRow('claude-opus-5', 512, PRICE_OPUS_FAST, THINKS_BY_DEFAULT),
+  createApiModelRow('claude-opus-4-8', 1_024, PRICE_OPUS_FAST, {
+    ...THINKS_ON_REQUEST,
+    fast_until: '2026-11-30T00:00:00Z',
+  }),
+  createApiModelRow('claude-opus-4-7', 2_048, PRICE_OPUS, THINKS_ON_REQUEST),
+  createApiModelRow('claude-opus-4-6', 4_096, PRICE_OPUS, THINKS_ON_REQUEST_4_6),
+  createApiModelRow('claude-opus-4-5-20251101', 4_096, PRICE_OPUS, {
     ...THINKS_WITHIN_BUDGET,
-    thinking: createThinking('off', ['enabled', 'disabled'], UP_TO_HIGH),
+    thinking: createThinkingSupport('off', ['enabled', 'disabled'], UP_TO_HIGH),
     efforts: UP_TO_HIGH,
     default_effort: 'high',
     retires_at: '2027-01-22T00:00:00Z',
     replacement: 'claude-opus-5-5',
   }),
-  knownRow('claude-sonnet-5-5', 512, prices(2, 10, 2.5, 4, 0.1), {
+  createApiModelRow('claude-sonnet-5-5', 512, createTokenPrices(2, 10, 2.5, 4, 0.1), {
     ...COMMON_FEATURES,
-    thinking: createThinking('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH),
+    thinking: createThinkingSupport('adaptive', ['adaptive', 'between_tools'], UP_TO_HIGH),
     forced_tools: false,
   }),
-  knownRow('claude-sonnet-5', 1_024, prices(2, 10, 2.5, 4, 0.2), {
+  createApiModelRow('claude-sonnet-5', 1_024, createTokenPrices(2, 10, 2.5, 4, 0.2), {
     ...THINKS_BY_DEFAULT,
-    thinking: createThinking('adaptive', ['adaptive', 'disabled'], EFFORTS),
+    thinking: createThinkingSupport('adaptive', ['adaptive', 'disabled'], EFFORTS),
   }),
-  knownRow('claude-sonnet-4-6', 1_024, PRICE_SONNET_4, THINKS_ON_REQUEST_4_6),
-  knownRow('claude-sonnet-4-5-20250929', 1_024, PRICE_SONNET_4, {
+  createApiModelRow('claude-sonnet-4-6', 1_024, PRICE_SONNET_4, THINKS_ON_REQUEST_4_6),
+  createApiModelRow('claude-sonnet-4-5-20250929', 1_024, PRICE_SONNET_4, {
     ...THINKS_WITHIN_BUDGET,
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  knownRow('claude-haiku-5-5', 512, PRICE_HAIKU_5_5, { ...THINKS_BY_DEFAULT, ...ONE_TOP_P, default_effort: 'medium' }),
-  knownRow('claude-haiku-4-5-20251001', 4_096, prices(1, 5, 1.25, 2, 0.1), THINKS_WITHIN_BUDGET),
+  createApiModelRow('claude-haiku-5-5', 512, PRICE_HAIKU_5_5, {
+    ...THINKS_BY_DEFAULT,
+    ...ONE_TOP_P,
+    default_effort: 'medium',
+  }),
+  createApiModelRow('claude-haiku-4-5-20251001', 4_096, createTokenPrices(1, 5, 1.25, 2, 0.1), THINKS_WITHIN_BUDGET),
 ];
 
 /** @returns what only the simulator reads, by model: of a function that nobody calls the deployed Worker has nothing */
-export function simulatedColumns() {
+export function createSimulatorColumns() {
   const long = { batch_max_tokens: 300_000 };
   const bound = { checks_thinking: 'new_accounts' } as const;
   const family = { ...bound, refused_tools: ['computer_20251124'] };
@@ -254,9 +273,14 @@ export function simulatedColumns() {
   const older = { refuses: ['effort', 'system'], image: [1_568, 1_568] } as const;
   const oldest = { ...older, refuses: ['effort', 'system', 'geo'] };
   const ids = MODELS.map(({ id }) => id);
-  const whereMatches = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
-  const of52 = { ...aloud, ...family, reads: whereMatches(/-5-2$/), refused_advisors: whereMatches(/(?<!-5-2)$/) };
-  const of51 = { ...aloud, ...bound, reads: whereMatches(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
+  const listModelsMatching = (pattern: RegExp) => ids.filter((id) => pattern.test(id));
+  const of52 = {
+    ...aloud,
+    ...family,
+    reads: listModelsMatching(/-5-2$/),
+    refused_advisors: listModelsMatching(/(?<!-5-2)$/),
+  };
+  const of51 = { ...aloud, ...bound, reads: listModelsMatching(/-4-\d|[a-z]-5$|5-1$|opus-5-5/) };
   const of5 = { ...aloud, ...noEffort };
   return {
     'claude-fable-5-2': of52,
@@ -265,7 +289,7 @@ export function simulatedColumns() {
     'claude-mythos-5-1': of51,
     'claude-fable-5': of5,
     'claude-mythos-5': of5,
-    'claude-opus-5-5': { ...aloud, ...family, ...long, reads: whereMatches(/-4-\d|(opus|sonnet)-5$|sonnet-5-5/) },
+    'claude-opus-5-5': { ...aloud, ...family, ...long, reads: listModelsMatching(/-4-\d|(opus|sonnet)-5$|sonnet-5-5/) },
     'claude-opus-5': { ...newest, ...long, fast: 'beta' as const },
     'claude-opus-4-8': { ...newest, ...long, ...noEffort, fast: 'beta' as const },
     'claude-opus-4-7': noSystem,
@@ -276,8 +300,8 @@ export function simulatedColumns() {
       ...family,
       ...long,
       binds_account: true,
-      reads: whereMatches(/-4-\d|sonnet-5$/),
-      refused_advisors: whereMatches(/opus-4-[78]|sonnet-5$|haiku-5-5/),
+      reads: listModelsMatching(/-4-\d|sonnet-5$/),
+      refused_advisors: listModelsMatching(/opus-4-[78]|sonnet-5$|haiku-5-5/),
     },
     'claude-sonnet-5': { ...newest, ...long, refuses: ['effort', 'plain_system'] },
     'claude-sonnet-4-6': { ...older, ...long },
@@ -325,31 +349,31 @@ export class ModelTable {
   }
 
   /** @returns the same table with these prices of some models, by their ids. */
-  withPrices(prices: Readonly<Record<string, ModelPrices>>): ModelTable {
+  copyWithPrices(prices: Readonly<Record<string, ModelPrices>>): ModelTable {
     const rows = this.rows.map((row) => [row.id, { ...row, prices: prices[row.id] ?? row.prices }] as const);
     return new ModelTable(Object.fromEntries(rows), this.#aliases);
   }
 
   /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
-  resolve(name: string): string {
-    const alias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
+  resolveAlias(name: string): string {
+    const findAlias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
     // An alias of a model also applies to its snapshots.
     const model = stripDate(name);
-    return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
+    return findAlias(name) ?? (this.#byName.has(model) ? findAlias(model) : undefined) ?? name;
   }
 
   /** @returns the row of an id or alias, dated or not; undefined for a model that is not in the table. */
-  find(name: string): Model | undefined {
-    return this.#row(this.resolve(name));
+  findRow(name: string): Model | undefined {
+    return this.#findRowByExactName(this.resolveAlias(name));
   }
 
   /** @returns whether an answer by `made` may be of the model `asked`: a gateway can give its models any names. */
-  mayBeSame(answered: string, requested: string): boolean {
-    const row = this.find(answered);
-    return answered === requested || row === undefined || row.id === this.find(requested)?.id;
+  canBeSameModel(answered: string, requested: string): boolean {
+    const row = this.findRow(answered);
+    return answered === requested || row === undefined || row.id === this.findRow(requested)?.id;
   }
 
-  #row(name: string): Model | undefined {
+  #findRowByExactName(name: string): Model | undefined {
     return this.#byName.get(name) ?? this.#byName.get(stripDate(name));
   }
 
@@ -357,8 +381,8 @@ export class ModelTable {
    * @param name the name of a model in an answer. Gateways and clouds spell it in their own ways
    * @returns its row; undefined for a model that is not in the table
    */
-  answered(name: string): Model | undefined {
-    return this.#row(name) ?? this.#row(plainName(name));
+  findRowOfAnsweringModel(name: string): Model | undefined {
+    return this.#findRowByExactName(name) ?? this.#findRowByExactName(normalizeModelName(name));
   }
 
   /**
@@ -366,13 +390,13 @@ export class ModelTable {
    * @returns the row that prices a model: its own, or the dearest of the table, with `known: false`
    */
   findPriceRow(name: string): { row: Model; isListed: boolean } {
-    const row = this.#row(name);
+    const row = this.#findRowByExactName(name);
     return row ? { row, isListed: true } : { row: findMostExpensive(this.rows), isListed: false };
   }
 }
 
 /** @returns a model's name as the API has it: without a provider's prefix and version, with dashes for dots. */
-function plainName(name: string): string {
+function normalizeModelName(name: string): string {
   return name
     .slice(0, MAX_MODEL_NAME_CHARACTERS)
     .toLowerCase()
@@ -385,13 +409,13 @@ function plainName(name: string): string {
 const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;
 
 /** @returns when a model is retired, if that is within 60 days or already past. */
-export function nearRetirementOf(model: Model | undefined, now = Date.now()): string | undefined {
+export function getUpcomingRetirement(model: Model | undefined, now = Date.now()): string | undefined {
   if (!model?.retires_at) return undefined;
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
 
 /** @returns the prices at `speed: "fast"`; undefined where the API refuses that, or does no longer take it */
-export function fastPricesOf({ prices, fast_until }: Model, now = Date.now()): TokenPrices | undefined {
+export function getFastModePrices({ prices, fast_until }: Model, now = Date.now()): TokenPrices | undefined {
   return fast_until !== null && Date.parse(fast_until) <= now ? undefined : prices.fast;
 }
 
@@ -399,12 +423,12 @@ export function fastPricesOf({ prices, fast_until }: Model, now = Date.now()): T
 const FAST_MODEL = 'claude-opus-4-6';
 
 /** @returns whether the API takes `speed: "fast"` for a model */
-export function isFastCapable(model: Model, now = Date.now()): boolean {
-  return model.id === FAST_MODEL || fastPricesOf(model, now) !== undefined;
+export function supportsFastMode(model: Model, now = Date.now()): boolean {
+  return model.id === FAST_MODEL || getFastModePrices(model, now) !== undefined;
 }
 
 /** @returns what the API calls the state of a model: from when its retirement is announced it is deprecated. */
-export function lifecycleOf({ retires_at }: Pick<Model, 'retires_at'>, now = Date.now()) {
+export function getModelLifecycle({ retires_at }: Pick<Model, 'retires_at'>, now = Date.now()) {
   if (retires_at === null) return 'active';
   return Date.parse(retires_at) > now ? 'deprecated' : 'retired';
 }
@@ -413,11 +437,20 @@ export function lifecycleOf({ retires_at }: Pick<Model, 'retires_at'>, now = Dat
 function findMostExpensive(rows: readonly Model[]): Model {
   const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
   const fast = rows.flatMap(({ prices }) => prices.fast ?? []);
-  return modelRow('unknown', 'Unknown model', 512, { ...maxPrices(usual), fast: maxPrices([...usual, ...fast]) });
+  return createModelRow('unknown', 'Unknown model', 512, {
+    ...takeHighestPrices(usual),
+    fast: takeHighestPrices([...usual, ...fast]),
+  });
 }
 
 /** @returns the highest price of each kind. */
-export function maxPrices(rows: readonly TokenPrices[]): TokenPrices {
-  const max = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
-  return prices(max('input'), max('output'), max('cache_write_5m'), max('cache_write_1h'), max('cache_read'));
+export function takeHighestPrices(rows: readonly TokenPrices[]): TokenPrices {
+  const maxOfKind = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
+  return createTokenPrices(
+    maxOfKind('input'),
+    maxOfKind('output'),
+    maxOfKind('cache_write_5m'),
+    maxOfKind('cache_write_1h'),
+    maxOfKind('cache_read'),
+  );
 }

@@ -1,9 +1,16 @@
 /** Decides what becomes of a request on the way to a model that its caller did not name. No I/O. */
 
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { EFFORTS, type Effort, isFastCapable, type Model, type ModelTable, THINKING_TYPES } from '../models/models.ts';
-import { isThinkingOff, minTokensForText, TEXT_TOKENS } from './minimal-thinking.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import {
+  EFFORTS,
+  type Effort,
+  type Model,
+  type ModelTable,
+  supportsFastMode,
+  THINKING_TYPES,
+} from '../models/models.ts';
+import { computeMinTokensForText, isThinkingOff, TEXT_TOKENS } from './minimal-thinking.ts';
 
 const MIN_THINKING_BUDGET = 1_024;
 const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
@@ -17,19 +24,19 @@ const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefin
  * @param keepsEffort whether an effort is refused that would be changed
  * @returns the members that are changed; and what the model refuses of the others, with what it takes
  */
-export function adaptForModel(
+export function adaptRequestForModel(
   row: Model | undefined,
-  body: Json,
+  body: JsonObject,
   from = row,
   keepsEffort = false,
   now = Date.now(),
-): { changes: Json; refused?: { member: string; reason: string } | undefined } {
+): { changes: JsonObject; refused?: { member: string; reason: string } | undefined } {
   if (!row?.thinking) return { changes: {} };
   const { types, default: byDefault, off_efforts } = row.thinking;
   const { thinking, output_config: config, tool_choice: choice, temperature, top_p, top_k, speed, messages } = body;
   const most = typeof body.max_tokens === 'number' ? body.max_tokens : row.max_tokens;
-  const near = findNearestThinking(types, thinking, Math.min(minTokensForText(from, body), most - TEXT_TOKENS));
-  const changes: Json = near === thinking ? {} : { thinking: near };
+  const near = findNearestThinking(types, thinking, Math.min(computeMinTokensForText(from, body), most - TEXT_TOKENS));
+  const changes: JsonObject = near === thinking ? {} : { thinking: near };
   const type = isObject(near) ? near.type : byDefault;
   const isOff = isThinkingOff(type);
   const thinks = !isOff && type !== 'off';
@@ -38,25 +45,29 @@ export function adaptForModel(
   const level = EFFORTS.indexOf(effort as Effort);
   const isLower = level >= 0 && !efforts.includes(effort as Effort);
   const lower = efforts.findLast((one) => EFFORTS.indexOf(one) < level);
-  if (isLower) changes.output_config = { ...(config as Json), effort: lower };
+  if (isLower) changes.output_config = { ...(config as JsonObject), effort: lower };
 
-  const rejects = (parameter: Model['refuses'][number]) => row.refuses.includes(parameter);
+  const rejectsParameter = (parameter: Model['refuses'][number]) => row.refuses.includes(parameter);
   const forces = isObject(choice) && (choice.type === 'any' || choice.type === 'tool');
-  const least = rejects('sampling') ? 0.99 : thinks ? 0.95 : 0;
-  const highest = rejects('top_p_1') ? 0.99 : 1;
+  const least = rejectsParameter('sampling') ? 0.99 : thinks ? 0.95 : 0;
+  const highest = rejectsParameter('top_p_1') ? 0.99 : 1;
   const isWithin = !isSpecified(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
-  const needed = minTokensForText(row, { ...body, ...changes });
+  const needed = computeMinTokensForText(row, { ...body, ...changes });
   // A thinking budget that replaces an effort must leave tokens for text, too.
   const comesIn =
-    (row !== from && minTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
+    (row !== from && computeMinTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [
     [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
     [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
-    [hasPrefill(messages) && (thinks || rejects('prefill')), 'messages', 'a message of the user as the last one'],
+    [
+      hasPrefill(messages) && (thinks || rejectsParameter('prefill')),
+      'messages',
+      'a message of the user as the last one',
+    ],
     [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
     [isSpecified(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
     [least > 0 && isSpecified(top_k), 'top_k', 'none'],
-    [(speed ?? 'standard') !== 'standard' && !isFastCapable(row, now), 'speed', 'standard'],
+    [(speed ?? 'standard') !== 'standard' && !supportsFastMode(row, now), 'speed', 'standard'],
     [isSpecified(format) && !row.structured_output, 'output_config.format', 'none'],
     [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more, as it thinks`],
   ];
@@ -73,19 +84,19 @@ export function adaptForModel(
 export function rejectUnsupportedParameters(
   models: ModelTable,
   names: readonly (string | undefined)[],
-  body: Json,
+  body: JsonObject,
 ): void {
-  const rows = names.map((name) => (name === undefined ? undefined : models.find(name)));
+  const rows = names.map((name) => (name === undefined ? undefined : models.findRow(name)));
   for (const row of rows) {
-    const { refused } = adaptForModel(row, body, rows[0], true);
+    const { refused } = adaptRequestForModel(row, body, rows[0], true);
     if (row && refused)
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `${refused.member}: ${row.id} refuses this. It takes ${refused.reason}. Change it, or name another model.`,
       );
   }
 }
 
-export function describeChanges(changes: Json): Record<string, string | undefined> {
+export function describeChanges(changes: JsonObject): Record<string, string | undefined> {
   return Object.fromEntries(Object.entries(changes).map(([name, value]) => [name, JSON.stringify(value)]));
 }
 

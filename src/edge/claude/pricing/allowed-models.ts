@@ -6,8 +6,10 @@ const MAX_LISTED_MODELS = 10;
 
 /** @returns whether a request that asks for this name may be admitted: by that name, or by any that the model has. */
 export function canUseModel(name: string, allowed: readonly string[], models: ModelTable): boolean {
-  const row = models.find(name);
-  return [name, models.resolve(name), ...(row ? [row.id, ...row.aliases] : [])].some((one) => allowed.includes(one));
+  const row = models.findRow(name);
+  return [name, models.resolveAlias(name), ...(row ? [row.id, ...row.aliases] : [])].some((one) =>
+    allowed.includes(one),
+  );
 }
 
 /**
@@ -15,14 +17,16 @@ export function canUseModel(name: string, allowed: readonly string[], models: Mo
  * @param allowed the account's limit `models`
  * @returns the models that may be used. A model that is allowed only by an alias of this deployment is listed under the alias
  */
-export function filterUsableModels<T extends { id: string }>(
+export function filterAllowedModels<T extends { id: string }>(
   rows: readonly T[],
   allowed: readonly string[],
   models: ModelTable,
 ): T[] {
   return rows.flatMap((row) => {
     if (canUseModel(row.id, allowed, models)) return [row];
-    const aliases = allowed.filter((name) => models.resolve(name) === row.id && rows.every(({ id }) => id !== name));
+    const aliases = allowed.filter(
+      (name) => models.resolveAlias(name) === row.id && rows.every(({ id }) => id !== name),
+    );
     return aliases.map((id) => ({ ...row, id }));
   });
 }

@@ -1,4 +1,4 @@
-import type { LogLine } from '../../kit/http/log.ts';
+import type { RequestLogLine } from '../../kit/http/log.ts';
 import type { Model, TokenPrices } from '../models/models.ts';
 
 /** Integer billionths of a US dollar: a token's price is a whole number of them. */
@@ -29,11 +29,11 @@ export interface Usage extends TokenCounts {
   inference_geo?: string | null | undefined;
   service_tier?: string | null | undefined;
   speed?: string | null | undefined;
-  iterations?: Iterations | null | undefined;
+  iterations?: UsageIterations | null | undefined;
 }
 
 /** One sampling of one model: a step of a loop of served tools, an attempt of a fallback, or a request beside them. */
-type Iterations = readonly (TokenCounts & {
+type UsageIterations = readonly (TokenCounts & {
   type: string;
   model?: string | null | undefined;
   speed?: string | null | undefined;
@@ -64,22 +64,27 @@ export interface CostOptions {
  */
 export function computeCost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
   const { priceOf, asked = model, cacheTtl = '5m' } = options;
-  const rowOf = (name: string | null | undefined, otherwise: Model) => (name && priceOf ? priceOf(name) : otherwise);
+  const findModelRow = (name: string | null | undefined, otherwise: Model) =>
+    name && priceOf ? priceOf(name) : otherwise;
   let tokens = 0;
   const steps = findPricedSteps(usage, model);
   if (steps) {
     for (const step of steps) {
-      const row = rowOf(step.model, asked);
+      const row = findModelRow(step.model, asked);
       tokens += computeTokenCost(step, selectPrices(step, row, step.speed ?? usage.speed), cacheTtl);
     }
   } else tokens += computeTokenCost(usage, selectPrices(usage, model, usage.speed), cacheTtl);
-  for (const step of iterationsOf(usage, BILLED_SEPARATELY)) {
-    tokens += computeTokenCost(step, selectPrices(step, rowOf(step.model, model), step.speed ?? usage.speed), cacheTtl);
+  for (const step of getIterations(usage, BILLED_SEPARATELY)) {
+    tokens += computeTokenCost(
+      step,
+      selectPrices(step, findModelRow(step.model, model), step.speed ?? usage.speed),
+      cacheTtl,
+    );
   }
   // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch ? 20 : 10;
-  const searches = toCount(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
+  const searches = toValidCountOrZero(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
@@ -92,58 +97,65 @@ export function computeSavings(usage: Usage, model: Model, options: CostOptions 
   const uncached = {
     ...usage,
     ...toUncached(usage),
-    iterations: usage.iterations && iterationsOf(usage).map((step) => ({ ...step, ...toUncached(step) })),
+    iterations: usage.iterations && getIterations(usage).map((step) => ({ ...step, ...toUncached(step) })),
   };
   return computeCost(uncached, model, options) - computeCost(usage, model, options);
 }
 
 function toUncached(counts: TokenCounts): TokenCounts {
-  const input_tokens = promptTokensOf(counts);
+  const input_tokens = countPromptTokens(counts);
   return { input_tokens, cache_read_input_tokens: 0, cache_creation_input_tokens: 0, cache_creation: null };
 }
 
 /** @returns whether a fallback model has answered, and the iterations say what each model has used. */
-export function hasFallback(usage: Usage): boolean {
-  const served = iterationsOf(usage, SAMPLING_TYPES).filter(({ type }) => type === 'fallback_message');
+export function hasFallbackUsage(usage: Usage): boolean {
+  const served = getIterations(usage, SAMPLING_TYPES).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
   // The totals are those of the model that answered. Its own entry must not report less than they do.
-  return last !== undefined && outputTokensOf(last) >= outputTokensOf(usage) && promptTokensOf(last) > 0;
+  return last !== undefined && countOutputTokens(last) >= countOutputTokens(usage) && countPromptTokens(last) > 0;
 }
 
 /**
  * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own prompt
  *   if long prompts are dearer. Undefined if the totals decide
  */
-function findPricedSteps(usage: Usage, { prices }: Model): Iterations | undefined {
-  const steps = iterationsOf(usage, SAMPLING_TYPES);
-  if (hasFallback(usage)) return steps;
-  if (promptTokensOf(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
-  return areComplete(steps, usage) ? steps : undefined;
+function findPricedSteps(usage: Usage, { prices }: Model): UsageIterations | undefined {
+  const steps = getIterations(usage, SAMPLING_TYPES);
+  if (hasFallbackUsage(usage)) return steps;
+  if (countPromptTokens(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
+  return areIterationsComplete(steps, usage) ? steps : undefined;
 }
 
 /** @returns whether iterations tell no less than the totals do. */
-function areComplete(steps: Iterations, usage: Usage): boolean {
-  const sum = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
-  return sum(promptTokensOf) >= promptTokensOf(usage) && sum(outputTokensOf) >= outputTokensOf(usage);
+function areIterationsComplete(steps: UsageIterations, usage: Usage): boolean {
+  const sumIterations = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
+  return (
+    sumIterations(countPromptTokens) >= countPromptTokens(usage) &&
+    sumIterations(countOutputTokens) >= countOutputTokens(usage)
+  );
 }
 
 /** @returns whether a usage tells a prompt. No prompt has 0 tokens, unless its iterations are priced in place of the totals. */
-export function hasPrompt(usage: Usage): boolean {
-  if (promptTokensOf(usage) > 0) return true;
-  const steps = iterationsOf(usage, SAMPLING_TYPES);
+export function hasPromptTokens(usage: Usage): boolean {
+  if (countPromptTokens(usage) > 0) return true;
+  const steps = getIterations(usage, SAMPLING_TYPES);
   return (
-    areComplete(steps, usage) &&
-    [...steps, ...iterationsOf(usage, BILLED_SEPARATELY)].some((step) => promptTokensOf(step) > 0)
+    areIterationsComplete(steps, usage) &&
+    [...steps, ...getIterations(usage, BILLED_SEPARATELY)].some((step) => countPromptTokens(step) > 0)
   );
 }
 
 /** @returns every token of the prompt, cached or not. This decides the price tier. */
-export function promptTokensOf(usage: TokenCounts): number {
-  return toCount(usage.input_tokens) + toCount(usage.cache_read_input_tokens) + splitCacheWrites(usage).total;
+export function countPromptTokens(usage: TokenCounts): number {
+  return (
+    toValidCountOrZero(usage.input_tokens) +
+    toValidCountOrZero(usage.cache_read_input_tokens) +
+    splitCacheWrites(usage).total
+  );
 }
 
 /** @returns token counts in the form of the log. */
-export function toLoggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']> {
+export function toLoggedTokens(usage: TokenCounts): NonNullable<RequestLogLine['tokens']> {
   return {
     input: usage.input_tokens ?? 0,
     output: usage.output_tokens ?? 0,
@@ -153,7 +165,7 @@ export function toLoggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens'
 }
 
 /** @returns the price of one token in nanodollars, from dollars per million tokens (exact for three decimals). */
-export function nanodollarsPerToken(usdPerMillion: number): Nanodollars {
+export function toNanodollarsPerToken(usdPerMillion: number): Nanodollars {
   return Math.round(usdPerMillion * 1_000);
 }
 
@@ -163,44 +175,44 @@ export function toUsd(nanodollars: Nanodollars): number {
 }
 
 /** @returns US dollars as integer nanodollars. */
-export function fromUsd(usd: number): Nanodollars {
+export function usdToNanodollars(usd: number): Nanodollars {
   return Math.round(usd * 1_000_000_000);
 }
 
 /** @returns what a prompt of this length costs as input of each kind, in US dollars. */
 export function computeInputCosts(tokens: number, model: Model) {
   const price = selectPrices({ input_tokens: tokens }, model, undefined);
-  const usd = (usdPerMillion: number) => toUsd(tokens * nanodollarsPerToken(usdPerMillion));
+  const toUsdCost = (usdPerMillion: number) => toUsd(tokens * toNanodollarsPerToken(usdPerMillion));
   return {
-    input: usd(price.input),
-    cache_write_5m: usd(price.cache_write_5m),
-    cache_write_1h: usd(price.cache_write_1h),
-    cache_read: usd(price.cache_read),
+    input: toUsdCost(price.input),
+    cache_write_5m: toUsdCost(price.cache_write_5m),
+    cache_write_1h: toUsdCost(price.cache_write_1h),
+    cache_read: toUsdCost(price.cache_read),
   };
 }
 
-function iterationsOf({ iterations }: { iterations?: unknown }, types?: ReadonlySet<string>): Iterations {
+function getIterations({ iterations }: { iterations?: unknown }, types?: ReadonlySet<string>): UsageIterations {
   return Array.isArray(iterations) ? iterations.filter((step) => step && (types?.has(step.type) ?? true)) : [];
 }
 
-function outputTokensOf(usage: TokenCounts): number {
-  return toCount(usage.output_tokens);
+function countOutputTokens(usage: TokenCounts): number {
+  return toValidCountOrZero(usage.output_tokens);
 }
 
 function selectPrices(usage: TokenCounts, { prices }: Model, speed: string | null | undefined): TokenPrices {
   if (speed === 'fast' && prices.fast) return prices.fast;
   const long = prices.long_prompt;
-  return long && promptTokensOf(usage) > long.above_tokens ? long : prices;
+  return long && countPromptTokens(usage) > long.above_tokens ? long : prices;
 }
 
 function computeTokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'): Nanodollars {
   const writes = splitCacheWrites(usage, cacheTtl);
   return (
-    toCount(usage.input_tokens) * nanodollarsPerToken(price.input) +
-    toCount(usage.output_tokens) * nanodollarsPerToken(price.output) +
-    toCount(usage.cache_read_input_tokens) * nanodollarsPerToken(price.cache_read) +
-    writes.fiveMinutes * nanodollarsPerToken(price.cache_write_5m) +
-    writes.oneHour * nanodollarsPerToken(price.cache_write_1h)
+    toValidCountOrZero(usage.input_tokens) * toNanodollarsPerToken(price.input) +
+    toValidCountOrZero(usage.output_tokens) * toNanodollarsPerToken(price.output) +
+    toValidCountOrZero(usage.cache_read_input_tokens) * toNanodollarsPerToken(price.cache_read) +
+    writes.fiveMinutes * toNanodollarsPerToken(price.cache_write_5m) +
+    writes.oneHour * toNanodollarsPerToken(price.cache_write_1h)
   );
 }
 
@@ -212,9 +224,9 @@ export function splitCacheWrites(
   usage: TokenCounts,
   cacheTtl: '5m' | '1h' = '5m',
 ): { fiveMinutes: number; oneHour: number; total: number } {
-  const fiveMinutes = toCount(usage.cache_creation?.ephemeral_5m_input_tokens);
-  const oneHour = toCount(usage.cache_creation?.ephemeral_1h_input_tokens);
-  const total = Math.max(toCount(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
+  const fiveMinutes = toValidCountOrZero(usage.cache_creation?.ephemeral_5m_input_tokens);
+  const oneHour = toValidCountOrZero(usage.cache_creation?.ephemeral_1h_input_tokens);
+  const total = Math.max(toValidCountOrZero(usage.cache_creation_input_tokens), fiveMinutes + oneHour);
   const untold = total - fiveMinutes - oneHour;
   return cacheTtl === '1h'
     ? { fiveMinutes, oneHour: oneHour + untold, total }
@@ -230,6 +242,6 @@ export function isCount(value: unknown): value is number {
 }
 
 /** @returns a count unchanged, and 0 for any other value: an odd report must not become a price. */
-export function toCount(value: unknown): number {
+export function toValidCountOrZero(value: unknown): number {
   return isCount(value) ? value : 0;
 }

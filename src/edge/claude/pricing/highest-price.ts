@@ -1,32 +1,32 @@
 import type { Model, ModelTable, TokenPrices } from '../models/models.ts';
 import { MAX_MODEL_NAME_CHARACTERS } from '../models/models.ts';
-import { type Nanodollars, nanodollarsPerToken } from './cost.ts';
+import { type Nanodollars, toNanodollarsPerToken } from './cost.ts';
 import type { PromptFeatures } from './prompt-features.ts';
 
 /** @returns the rows that a model may be billed by: its own, or every row if the table does not have it. */
-export function billableRowsOf(models: ModelTable, name: unknown): readonly Model[] {
-  const row = rowOf(models, name);
+export function findBillableModelRows(models: ModelTable, name: unknown): readonly Model[] {
+  const row = findOwnModelRow(models, name);
   return row ? [row] : models.rows;
 }
 
 /** @returns a model's own row; undefined where the table has none. */
-export function rowOf(models: ModelTable, name: unknown): Model | undefined {
+export function findOwnModelRow(models: ModelTable, name: unknown): Model | undefined {
   if (typeof name !== 'string') return undefined;
   const { row, isListed } = models.findPriceRow(name);
   return isListed ? row : undefined;
 }
 
 /** @returns every name by which limits may allow a model. */
-export function namesOf(models: ModelTable, name: unknown, requested?: string): string[] {
+export function listModelNamesForLimits(models: ModelTable, name: unknown, requested?: string): string[] {
   if (typeof name !== 'string') return ['default'];
-  const row = rowOf(models, name);
+  const row = findOwnModelRow(models, name);
   const names = [...(requested === undefined ? [] : [requested]), name, ...(row ? [row.id, ...row.aliases] : [])];
   // No limit has a name this long, so a shortened name matches none.
   return [...new Set(names.map((one) => one.slice(0, MAX_MODEL_NAME_CHARACTERS + 1)))];
 }
 
 /** @returns the most tokens that one of these models can write. */
-export function maxOutputTokensOf(rows: readonly Model[]): number {
+export function getMaxOutputTokens(rows: readonly Model[]): number {
   return Math.max(...rows.map((row) => row.max_tokens));
 }
 
@@ -46,7 +46,7 @@ export function findHighestPrice(
   let input = 0;
   let cached = 0;
   let output = 0;
-  const consider = (price: TokenPrices | undefined) => {
+  const raiseToPrice = (price: TokenPrices | undefined) => {
     if (!price) return;
     input = Math.max(input, price.input, price.cache_read);
     cached = Math.max(cached, price.cache_read);
@@ -55,13 +55,13 @@ export function findHighestPrice(
     output = Math.max(output, price.output);
   };
   for (const { prices } of rows) {
-    consider(prices);
-    if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) consider(prices.long_prompt);
-    if (fast) consider(prices.fast);
+    raiseToPrice(prices);
+    if (prices.long_prompt && promptTokens > prices.long_prompt.above_tokens) raiseToPrice(prices.long_prompt);
+    if (fast) raiseToPrice(prices.fast);
   }
   return {
-    input: Math.ceil((nanodollarsPerToken(input) * geography) / 10),
-    output: Math.ceil((nanodollarsPerToken(output) * geography) / 10),
-    cached: Math.ceil((nanodollarsPerToken(cached) * geography) / 10),
+    input: Math.ceil((toNanodollarsPerToken(input) * geography) / 10),
+    output: Math.ceil((toNanodollarsPerToken(output) * geography) / 10),
+    cached: Math.ceil((toNanodollarsPerToken(cached) * geography) / 10),
   };
 }

@@ -61,7 +61,7 @@ interface ServerToolsTerms {
 }
 
 /** Other models that the API may ask beside the one that answers: each time one reads the prompt. */
-export interface SecondModel {
+export interface SecondModelPrices {
   /** The most that a token of one of them can cost, in nanodollars. */
   inputPrice: Nanodollars;
   outputPrice: Nanodollars;
@@ -95,8 +95,8 @@ export interface SettlementTerms {
   /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
   served?: ServerToolsTerms;
   /** The advisors; absent without one. */
-  advisor?: SecondModel;
+  advisor?: SecondModelPrices;
   /** The models that may step in when one declines; absent without one. */
-  fallbacks?: SecondModel;
+  fallbacks?: SecondModelPrices;
   streams: boolean;
 }

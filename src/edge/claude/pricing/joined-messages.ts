@@ -1,6 +1,6 @@
 /** Finds the features of many messages at once. Most histories are texts alone, and to parse them takes longer than to search. */
 
-import { addPlainMessages, featuresOf, type PromptFeatures } from './prompt-features.ts';
+import { addPlainMessages, findFeaturesOfMessages, type PromptFeatures } from './prompt-features.ts';
 
 /** How a message begins whose content is one text. Within a JSON string the quotes would be escaped. */
 const PLAIN_MESSAGE_STARTS = ['user', 'assistant'].map((role) => `{"role":"${role}","content":`);
@@ -10,16 +10,16 @@ const AS_BLOCK = PLAIN_MESSAGE_STARTS.map((begin) => `${begin}[{"type":"text","t
 /**
  * @param joined messages as JSON with commas between them
  * @param messages how many there are
- * @returns what `featuresOf` returns for them
+ * @returns what `findFeaturesOfMessages` returns for them
  */
-export function featuresOfJoined(joined: string, messages: number, before: PromptFeatures): PromptFeatures {
-  return arePlainMessages(joined, messages)
+export function findFeaturesOfJoinedMessages(joined: string, messages: number, before: PromptFeatures): PromptFeatures {
+  return areAllPlainTextMessages(joined, messages)
     ? addPlainMessages(messages, before)
-    : featuresOf(JSON.parse(`[${joined}]`) as unknown[], before);
+    : findFeaturesOfMessages(JSON.parse(`[${joined}]`) as unknown[], before);
 }
 
 /** @returns whether each message is a text without a breakpoint; false where that is not certain. */
-function arePlainMessages(joined: string, messages: number): boolean {
+function areAllPlainTextMessages(joined: string, messages: number): boolean {
   // Escapes could hide a key.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
   // Each message has this key once, after its role. Another block would have a type: the API refuses one that has none.

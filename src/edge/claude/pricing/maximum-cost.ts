@@ -6,16 +6,22 @@
  * `prompt-features.ts` finds what costs more, or less, than its bytes.
  */
 
-import { isObject, type Json, stringOrUndefined } from '../../kit/json/object.ts';
+import { isObject, type JsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
 import type { Model, ModelTable } from '../models/models.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
-import { billableRowsOf, findHighestPrice, maxOutputTokensOf, namesOf, rowOf } from './highest-price.ts';
-import type { MaximumCost, SecondModel, ServerToolsMaximumCost, SettlementTerms } from './hold-terms.ts';
-import { minTokensForText } from './minimal-thinking.ts';
+import {
+  findBillableModelRows,
+  findHighestPrice,
+  findOwnModelRow,
+  getMaxOutputTokens,
+  listModelNamesForLimits,
+} from './highest-price.ts';
+import type { MaximumCost, SecondModelPrices, ServerToolsMaximumCost, SettlementTerms } from './hold-terms.ts';
+import { computeMinTokensForText } from './minimal-thinking.ts';
 import {
   addModels,
   extendCacheLifetime,
-  featuresOfBody,
+  findFeaturesOfBody,
   MAX_ADVISORS,
   NO_FEATURES,
   type PromptFeatures,
@@ -23,14 +29,14 @@ import {
   toWholeNumber,
   UNLIMITED_USES,
 } from './prompt-features.ts';
-import { findModelsInRepeatedKeys, toFallback } from './referenced-models.ts';
+import { findModelsInRepeatedKeys, toFallbackObject } from './referenced-models.ts';
 
 export interface MaximumCostOptions {
   /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
   bytes: number;
   models: ModelTable;
   /** The part of the body that may repeat keys, as text and parsed; absent if no key is repeated. */
-  readings?: { text: string; json: Json } | undefined;
+  readings?: { text: string; json: JsonObject } | undefined;
   /** Returns the length of a string of the body. Needed if strings stand for longer ones. */
   lengthOf?: ((value: string) => number) | undefined;
   /** The model's name as the caller wrote it. Limits may allow it by that name too. */
@@ -74,11 +80,11 @@ const CALL_OVERHEAD_TOKENS = 1_000;
  *   assumed.
  */
 export function computeMaximumCost(
-  body: Json,
+  body: JsonObject,
   options: MaximumCostOptions,
 ): { maximumCost: MaximumCost; terms: SettlementTerms } {
   const { readings } = options;
-  const found = featuresOfBody(body, options.before, options.lengthOf);
+  const found = findFeaturesOfBody(body, options.before, options.lengthOf);
   const { thinkingShare = BYTES_PER_BASE64_CHARACTER } = options;
   const kept = Math.ceil(found.signed * Math.min(BYTES_PER_BASE64_CHARACTER, thinkingShare));
   found.extra += TOKENS_PER_REQUEST - (found.signed - kept);
@@ -108,7 +114,7 @@ export function computeMaximumCost(
     tool: found.served.name,
     single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
     lacksMaxUses: found.served.lackMaxUses > 0,
-    ...leastUsesOf(found.served),
+    ...computeLeastServerToolUses(found.served),
     uses,
     inputTokens: 0,
     inputCost: 0,
@@ -119,7 +125,7 @@ export function computeMaximumCost(
   const terms: SettlementTerms = {
     promptTokens: 0,
     promptCost: 0,
-    leastPrompt: estimateLeastTokens(found, options.bytes),
+    leastPrompt: estimateMinimumPromptTokens(found, options.bytes),
     inputPrice: 0,
     outputPrice: 0,
     tokensPerSecond: 0,
@@ -129,32 +135,32 @@ export function computeMaximumCost(
     compacts: false,
     streams: body.stream === true,
   };
-  for (const attempt of attemptsOf(body)) {
-    const rows = billableRowsOf(options.models, attempt.model);
+  for (const attempt of listModelAttempts(body)) {
+    const rows = findBillableModelRows(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const ofPrompt = boundPromptTokens(found, window, options);
+    const ofPrompt = computePromptTokenUpperBound(found, window, options);
     const { hidden, growth, result } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : ofPrompt;
     const firstEstimated = hidden ? Math.min(window, ofPrompt.tokens + SERVED_STEP_TOKENS) : ofPrompt.tokens;
-    const output = wanted ?? maxOutputTokensOf(rows);
+    const output = wanted ?? getMaxOutputTokens(rows);
     const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
     const added = Number.isFinite(result) ? result + CALL_OVERHEAD_TOKENS : SERVED_STEP_TOKENS;
     const price = findHighestPrice(rows, Math.max(first.tokens, later), attempt.isFastMode, found.cache, geography);
     const own = attempt.maxTokens;
     const searches = found.searches * WEB_SEARCH_NANODOLLARS;
-    const compacting = mayCompact(body, Math.max(first.tokens, later), steps);
+    const compacting = canApiCompactPrompt(body, Math.max(first.tokens, later), steps);
     const inputExact = first.tokens + later * (steps - 1);
-    const inputEstimated = Math.min(inputExact, sumTokensRead(firstEstimated, added, estimatedSteps, window));
-    const costOf = (tokens: number) => {
-      const beside = compacting ? tokens * price.input + maxOutputTokensOf(rows) * price.output * steps : 0;
+    const inputEstimated = Math.min(inputExact, sumTokensReadBySteps(firstEstimated, added, estimatedSteps, window));
+    const computeCostOfTokens = (tokens: number) => {
+      const beside = compacting ? tokens * price.input + getMaxOutputTokens(rows) * price.output * steps : 0;
       return tokens * price.input + searches + beside;
     };
     const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
     worstCase.countable &&= ofPrompt.tokens * estimatedSteps * MIN_COUNTED_SHARE >= inputEstimated;
     worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
-    worstCase.inputCost += costOf(inputExact) + ownOutput;
+    worstCase.inputCost += computeCostOfTokens(inputExact) + ownOutput;
     served.inputTokens += inputEstimated * (compacting ? 2 : 1);
-    served.inputCost += costOf(inputEstimated) + ownOutput;
+    served.inputCost += computeCostOfTokens(inputEstimated) + ownOutput;
     const perSearch = searches / Math.max(1, uses);
     served.useCost += later * price.input + perSearch;
     // Later uses cost more than the mean, so what this says would fit does.
@@ -166,13 +172,13 @@ export function computeMaximumCost(
     terms.compacts ||= compacting;
     if (worstCase.models.length === 0) worstCase.outputTokens = Math.min(output, window);
     // A model that the API chooses itself has no name. It is priced as the dearest.
-    if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
+    if (attempt.model !== undefined) worstCase.known &&= findOwnModelRow(options.models, attempt.model) !== undefined;
     worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
-    const useful = minTokensForText(rowOf(options.models, attempt.model), attempt.asked);
+    const useful = computeMinTokensForText(findOwnModelRow(options.models, attempt.model), attempt.asked);
     worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, useful);
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
-    worstCase.models.push(namesOf(options.models, attempt.model, alias));
+    worstCase.models.push(listModelNamesForLimits(options.models, attempt.model, alias));
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
       terms.served = {
@@ -183,7 +189,10 @@ export function computeMaximumCost(
       };
     }
     const isFallback = worstCase.models.length > 1;
-    raiseTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+    raiseSettlementTerms(terms, rows, attempt, first.tokens, {
+      hold: geography,
+      asked: body.inference_geo === 'us' ? 11 : 10,
+    });
     if (isFallback)
       terms.fallbacks = addSecondModel(
         terms.fallbacks,
@@ -196,7 +205,7 @@ export function computeMaximumCost(
     served.inputCost = Number.POSITIVE_INFINITY;
   }
   for (const advisor of found.advisors.slice(0, MAX_ADVISORS))
-    addAdvisor({ worstCase: worstCase, served, terms }, advisor, options, geography);
+    addAdvisorMaximumCost({ worstCase: worstCase, served, terms }, advisor, options, geography);
   if (options.batch)
     applyBatchDiscount(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
   if (!(worstCase.inputCost <= MAX_HOLD)) worstCase.inputCost = MAX_HOLD;
@@ -209,7 +218,7 @@ export function computeMaximumCost(
 }
 
 /** @returns to how many uses `max_uses` can limit the tools that lack it, where only these are unlimited */
-function leastUsesOf({
+function computeLeastServerToolUses({
   uses,
   unlimited,
   lackMaxUses,
@@ -219,14 +228,14 @@ function leastUsesOf({
 
 /** Takes half of what tokens cost; searches have no half price. */
 function applyBatchDiscount(worstCase: MaximumCost, served: ServerToolsMaximumCost, searches: Nanodollars): void {
-  const half = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
-  worstCase.inputCost = half(worstCase.inputCost);
+  const halveTokenCost = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
+  worstCase.inputCost = halveTokenCost(worstCase.inputCost);
   worstCase.outputPrice = Math.ceil(worstCase.outputPrice / 2);
-  served.inputCost = half(served.inputCost);
+  served.inputCost = halveTokenCost(served.inputCost);
 }
 
 /** @returns the most tokens of the first prompt, before the API's own tools have added to it. */
-function boundPromptTokens(
+function computePromptTokenUpperBound(
   features: PromptFeatures,
   window: number,
   { bytes, count, leavesOutThinking = false }: MaximumCostOptions,
@@ -237,23 +246,23 @@ function boundPromptTokens(
   // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + features.linkedImages * TOKENS_PER_IMAGE;
   const thought = leavesOutThinking ? features.thought : 0;
-  const tokens = Math.max(count + margin + thought, estimateLeastTokens(features, bytes));
+  const tokens = Math.max(count + margin + thought, estimateMinimumPromptTokens(features, bytes));
   return { tokens: Math.min(byBytes, tokens), bounded: true };
 }
 
 /** @returns the least tokens of the first prompt. Of a file, and of what a model may leave out of it, the bytes do not tell */
-function estimateLeastTokens({ by, encoded, thought }: PromptFeatures, bytes: number): number {
+function estimateMinimumPromptTokens({ by, encoded, thought }: PromptFeatures, bytes: number): number {
   return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / MAX_BYTES_PER_TOKEN) : 0;
 }
 
 /** @returns the tokens that steps read together, of which each reads so many more than the one before, up to the window */
-function sumTokensRead(first: number, added: number, steps: number, window: number): number {
+function sumTokensReadBySteps(first: number, added: number, steps: number, window: number): number {
   const grown = Math.min(steps, Math.floor((window - first) / added) + 1);
   return grown * first + (added * grown * (grown - 1)) / 2 + (steps - grown) * window;
 }
 
 /** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */
-function raiseTerms(
+function raiseSettlementTerms(
   terms: SettlementTerms,
   rows: readonly Model[],
   { isFastMode: fast }: ModelAttempt,
@@ -281,51 +290,51 @@ interface ModelAttempt {
   maxTokens: number | undefined;
   thinkingBudget: number;
   /** What it is asked for: a fallback changes members of the request. */
-  asked: Json;
+  asked: JsonObject;
 }
 
-function attemptsOf(body: Json): ModelAttempt[] {
+function listModelAttempts(body: JsonObject): ModelAttempt[] {
   const first = {
     model: body.model,
-    isFastMode: isFast(body.speed),
+    isFastMode: isFastSpeed(body.speed),
     maxTokens: undefined,
-    thinkingBudget: thinkingBudget(body.thinking),
+    thinkingBudget: getThinkingBudget(body.thinking),
     asked: body,
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
   // "default" lets the API choose the model. It is priced as an unknown model.
-  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(toFallback) : [{ model: undefined }];
+  const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(toFallbackObject) : [{ model: undefined }];
   // No real request has so many. One entry with an unknown model replaces the rest.
   if (named.length > MAX_STEPS) named.splice(MAX_STEPS, named.length, {});
   return [
     first,
-    ...named.map((entry: Json) => ({
+    ...named.map((entry: JsonObject) => ({
       model: entry.model,
-      isFastMode: first.isFastMode || isFast(entry.speed),
+      isFastMode: first.isFastMode || isFastSpeed(entry.speed),
       maxTokens: toWholeNumber(entry.max_tokens),
-      thinkingBudget: thinkingBudget(entry.thinking),
+      thinkingBudget: getThinkingBudget(entry.thinking),
       asked: { thinking: body.thinking, output_config: body.output_config, ...entry },
     })),
   ];
 }
 
 /** Adds the worst case of an advisor. Each use is a request of its own, to the model that the tool names. */
-function addAdvisor(
+function addAdvisorMaximumCost(
   {
     worstCase: maximumCost,
     served,
     terms,
   }: { worstCase: MaximumCost; served: ServerToolsMaximumCost; terms: SettlementTerms },
-  tool: Json,
+  tool: JsonObject,
   { models }: MaximumCostOptions,
   geography: number,
 ): void {
-  const rows = billableRowsOf(models, tool.model);
+  const rows = findBillableModelRows(models, tool.model);
   const window = Math.max(...rows.map((row) => row.max_input_tokens));
   const caching: PromptFeatures = { ...NO_FEATURES };
   extendCacheLifetime(tool.caching, caching);
   const price = findHighestPrice(rows, window, false, caching.cache, geography);
-  const output = Math.min(toWholeNumber(tool.max_tokens) ?? maxOutputTokensOf(rows), window) * price.output;
+  const output = Math.min(toWholeNumber(tool.max_tokens) ?? getMaxOutputTokens(rows), window) * price.output;
   const uses = Math.min(toWholeNumber(tool.max_uses) ?? UNLIMITED_USES, MAX_STEPS);
   const estimated = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
   maximumCost.inputCost += uses * (window * price.input + output);
@@ -336,17 +345,17 @@ function addAdvisor(
   terms.advisor = addSecondModel(terms.advisor, dearestPrice, uses);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
   // An advisor without a name is priced as the dearest model.
-  if (typeof tool.model === 'string') maximumCost.known &&= rowOf(models, tool.model) !== undefined;
-  maximumCost.models.push(namesOf(models, tool.model));
+  if (typeof tool.model === 'string') maximumCost.known &&= findOwnModelRow(models, tool.model) !== undefined;
+  maximumCost.models.push(listModelNamesForLimits(models, tool.model));
 }
 
 /** @returns whether the API may summarize the prompt first. That is billed beside the answer, and `max_tokens` does not limit it. */
-function mayCompact(body: Json, tokens: number, steps: number): boolean {
+function canApiCompactPrompt(body: JsonObject, tokens: number, steps: number): boolean {
   if (body.compaction) return true;
   const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
   if (!Array.isArray(edits)) return false;
   return edits.some((edit) => {
-    if (!isObject(edit) || stringOrUndefined(edit.type)?.startsWith('clear_')) return false;
+    if (!isObject(edit) || toStringOrUndefined(edit.type)?.startsWith('clear_')) return false;
     const trigger = isObject(edit.trigger) ? toWholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
     return steps > 1 || tokens >= (trigger ?? 0);
   });
@@ -354,10 +363,10 @@ function mayCompact(body: Json, tokens: number, steps: number): boolean {
 
 /** @returns the terms of second models, with one more that may begin so often */
 function addSecondModel(
-  before: SecondModel | undefined,
+  before: SecondModelPrices | undefined,
   { input, output, cached }: ReturnType<typeof findHighestPrice>,
   times: number,
-): SecondModel {
+): SecondModelPrices {
   return {
     inputPrice: Math.max(before?.inputPrice ?? 0, input),
     outputPrice: Math.max(before?.outputPrice ?? 0, output),
@@ -366,10 +375,10 @@ function addSecondModel(
   };
 }
 
-function isFast(speed: unknown): boolean {
+function isFastSpeed(speed: unknown): boolean {
   return speed !== undefined && speed !== null && speed !== 'standard';
 }
 
-function thinkingBudget(thinking: unknown): number {
+function getThinkingBudget(thinking: unknown): number {
   return (isObject(thinking) && thinking.type === 'enabled' && toWholeNumber(thinking.budget_tokens)) || 0;
 }

@@ -1,6 +1,6 @@
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { type Effort, lifecycleOf, type Model, type ModelTable } from '../models/models.ts';
-import { toCount } from './cost.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import { type Effort, getModelLifecycle, type Model, type ModelTable } from '../models/models.ts';
+import { toValidCountOrZero } from './cost.ts';
 
 /** How a request has a model answer with as little thinking as possible. */
 export interface MinimalThinking {
@@ -30,7 +30,7 @@ const NAMED_MODELS = 3;
 
 /** @returns the cheapest models that answer without thinking, in words for a caller */
 export function describeNonThinkingModels({ rows }: ModelTable): string {
-  const fit = rows.filter((row) => !getMinimalThinking(row).mayThink && lifecycleOf(row) === 'active');
+  const fit = rows.filter((row) => !getMinimalThinking(row).mayThink && getModelLifecycle(row) === 'active');
   const cheapest = fit.sort((left, right) => left.prices.input - right.prices.input).slice(0, NAMED_MODELS);
   return cheapest.map(({ id }) => id).join(', ');
 }
@@ -45,9 +45,12 @@ const TOKENS_ABOVE = 8_192;
  * @param asked the members of the request that decide what it thinks
  * @returns the fewest `max_tokens` that leave tokens for text
  */
-export function minTokensForText(row: Model | undefined, { thinking, output_config: config }: Json): number {
+export function computeMinTokensForText(
+  row: Model | undefined,
+  { thinking, output_config: config }: JsonObject,
+): number {
   const { type = row?.thinking?.default ?? 'off', budget_tokens } = isObject(thinking) ? thinking : {};
-  if (type === 'enabled') return toCount(budget_tokens) + TEXT_TOKENS;
+  if (type === 'enabled') return toValidCountOrZero(budget_tokens) + TEXT_TOKENS;
   if (type !== 'adaptive' && type !== 'always') return TEXT_TOKENS;
   const { effort } = isObject(config) ? config : {};
   return TEXT_TOKENS_BY_EFFORT[String(effort ?? row?.default_effort ?? 'high')] ?? TOKENS_ABOVE;

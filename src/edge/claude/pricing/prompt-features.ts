@@ -1,7 +1,7 @@
 /** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
 
-import { isObject, type Json, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
-import { expandModelUses, findReferencedModels } from './referenced-models.ts';
+import { getMember, isObject, type JsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
+import { expandModelUses, findModelsOutsideTools } from './referenced-models.ts';
 
 const TOKENS_PER_MESSAGE = 16;
 /** Tokens that are added for all custom tools together, for an output format, and for a list of MCP tools. */
@@ -92,7 +92,7 @@ export interface PromptFeatures {
   /** The most web searches that may be billed. */
   searches: number;
   /** Tools that ask for another model, at most `MOST_ADVISORS` + 1 of them. */
-  advisors: readonly Json[];
+  advisors: readonly JsonObject[];
 }
 
 /** Sums over the tools that the API itself calls. (A list of them could be as long as the body.) */
@@ -155,9 +155,12 @@ export const NO_FEATURES: PromptFeatures = {
 };
 
 /** @returns the features of messages, added to those of the messages before them. */
-export function featuresOf(messages: readonly unknown[], before: PromptFeatures = NO_FEATURES): PromptFeatures {
+export function findFeaturesOfMessages(
+  messages: readonly unknown[],
+  before: PromptFeatures = NO_FEATURES,
+): PromptFeatures {
   const found = { ...before };
-  readMessages(messages, found);
+  collectMessageFeatures(messages, found);
   return found;
 }
 
@@ -170,26 +173,30 @@ export function addPlainMessages(messages: number, before: PromptFeatures): Prom
  * @param lengthOf returns the length of a string. Needed if strings of the body stand for longer ones
  * @returns the features of a whole body, added to those of the messages before it
  */
-export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES, lengthOf?: LengthOf): PromptFeatures {
+export function findFeaturesOfBody(
+  body: JsonObject,
+  before: PromptFeatures = NO_FEATURES,
+  lengthOf?: StringLengthFunction,
+): PromptFeatures {
   const found = { ...before };
-  readBody(body, found, lengthOf);
+  collectBodyFeatures(body, found, lengthOf);
   return found;
 }
 
 /** Returns how long a string of a body is. */
-type LengthOf = (value: string) => number;
+type StringLengthFunction = (value: string) => number;
 
-const stringLength: LengthOf = (value) => value.length;
+const getStringLength: StringLengthFunction = (value) => value.length;
 
-function readBody(body: Json, features: PromptFeatures, lengthOf?: LengthOf): void {
+function collectBodyFeatures(body: JsonObject, features: PromptFeatures, lengthOf?: StringLengthFunction): void {
   extendCacheLifetime(body.cache_control, features);
-  readBlocks(body.system, features, lengthOf);
-  if (Array.isArray(body.messages)) readMessages(body.messages, features, lengthOf);
+  collectBlockFeatures(body.system, features, lengthOf);
+  if (Array.isArray(body.messages)) collectMessageFeatures(body.messages, features, lengthOf);
   if (Array.isArray(body.tools) && body.tools.length > 0) {
     features.extra += TOKENS_PER_SCHEMA;
-    for (const tool of body.tools) if (isObject(tool)) readTool(tool, features);
+    for (const tool of body.tools) if (isObject(tool)) collectToolFeatures(tool, features);
   }
-  addModels(findReferencedModels(body), features);
+  addModels(findModelsOutsideTools(body), features);
   if (isObject(body.output_config) && body.output_config.format) features.extra += TOKENS_PER_SCHEMA;
   if (body.output_format) features.extra += TOKENS_PER_SCHEMA;
   if (Array.isArray(body.mcp_servers) && body.mcp_servers.length > 0) {
@@ -199,65 +206,79 @@ function readBody(body: Json, features: PromptFeatures, lengthOf?: LengthOf): vo
     addServerTool({ ...HIDDEN_TOOLS_FIELD, name: 'skills' }, features);
   }
   // The API has the earlier messages of a thread that goes on. The body has only the new ones.
-  if (body.thread && !(isObject(body.thread) && body.thread.type === 'create')) boundByWindow('thread', features);
+  if (body.thread && !(isObject(body.thread) && body.thread.type === 'create'))
+    setBoundToContextWindow('thread', features);
 }
 
-function readMessages(messages: readonly unknown[], features: PromptFeatures, lengthOf?: LengthOf): void {
+function collectMessageFeatures(
+  messages: readonly unknown[],
+  features: PromptFeatures,
+  lengthOf?: StringLengthFunction,
+): void {
   features.extra += messages.length * TOKENS_PER_MESSAGE;
   for (const message of messages) {
     const content = isObject(message) ? message.content : undefined;
-    if (typeof content !== 'string') readBlocks(content, features, lengthOf);
+    if (typeof content !== 'string') collectBlockFeatures(content, features, lengthOf);
   }
 }
 
 /** Reads blocks level by level. It does not recurse, because a hostile body may nest very deep. */
-function readBlocks(content: unknown, features: PromptFeatures, lengthOf: LengthOf = stringLength): void {
+function collectBlockFeatures(
+  content: unknown,
+  features: PromptFeatures,
+  lengthOf: StringLengthFunction = getStringLength,
+): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_CONTENT_DEPTH) {
-      boundByWindow('content that is nested too deep', features);
+      setBoundToContextWindow('content that is nested too deep', features);
       return;
     }
     const next: unknown[] = [];
     for (const node of level) {
-      if (Array.isArray(node)) for (const item of node) readNode(item, features, next, lengthOf);
-      else readNode(node, features, next, lengthOf);
+      if (Array.isArray(node)) for (const item of node) collectNodeFeatures(item, features, next, lengthOf);
+      else collectNodeFeatures(node, features, next, lengthOf);
     }
     level = next;
   }
 }
 
-function readNode(node: unknown, features: PromptFeatures, next: unknown[], lengthOf: LengthOf): void {
+function collectNodeFeatures(
+  node: unknown,
+  features: PromptFeatures,
+  next: unknown[],
+  lengthOf: StringLengthFunction,
+): void {
   if (Array.isArray(node)) {
     next.push(node);
     return;
   }
   if (!isObject(node)) return;
   extendCacheLifetime(node.cache_control, features);
-  const type = stringOrUndefined(node.type) ?? 'unknown';
-  if (type === 'compaction') readDefinitions(node.tool_changes, features);
+  const type = toStringOrUndefined(node.type) ?? 'unknown';
+  if (type === 'compaction') collectSummaryToolFeatures(node.tool_changes, features);
   // A signature has all that was thought, however little of it is shown.
   if (type === 'thinking' || type === 'redacted_thinking') {
     if (typeof node.thinking === 'string') features.thought += lengthOf(node.thinking);
     for (const text of [node.signature, node.data]) if (typeof text === 'string') features.signed += lengthOf(text);
   }
   if (LEAF_BLOCKS.has(type) || type.endsWith('_tool_result_error')) return;
-  if (type === 'image' || type === 'document') readSource(type, node.source, features, next, lengthOf);
+  if (type === 'image' || type === 'document') collectSourceFeatures(type, node.source, features, next, lengthOf);
   else if (CONTAINER_BLOCKS.has(type)) {
     if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
-  } else if (REFERENCE_BLOCKS.has(type)) boundByCount(features);
+  } else if (REFERENCE_BLOCKS.has(type)) setBoundToTokenCount(features);
   else if (type === 'mcp_tool_listing') features.extra += TOKENS_PER_SCHEMA;
-  else if (type === 'tool_addition') readAddition(node, features);
-  else boundByWindow(`a block of the type ${type.slice(0, 64)}`, features);
+  else if (type === 'tool_addition') collectAddedToolFeatures(node, features);
+  else setBoundToContextWindow(`a block of the type ${type.slice(0, 64)}`, features);
 }
 
-function readSource(
+function collectSourceFeatures(
   type: 'image' | 'document',
   source: unknown,
   features: PromptFeatures,
   next: unknown[],
-  lengthOf: LengthOf,
+  lengthOf: StringLengthFunction,
 ): void {
   const kind = isObject(source) ? source.type : undefined;
   if (type === 'image') {
@@ -266,42 +287,43 @@ function readSource(
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
     features.extra += TOKENS_PER_IMAGE - inBody;
     features.encoded += inBody;
-  } else if (!isObject(source) || typeof kind !== 'string') boundByWindow('a document without a source', features);
+  } else if (!isObject(source) || typeof kind !== 'string')
+    setBoundToContextWindow('a document without a source', features);
   else if (kind === 'base64') {
     // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.
-    boundByCount(features);
+    setBoundToTokenCount(features);
   } else if (kind === 'text') {
     // Its bytes are in the body.
   } else if (kind === 'content') {
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
-  } else if (kind === 'file') boundByCount(features);
+  } else if (kind === 'file') setBoundToTokenCount(features);
   else {
     // The document may change after it was counted.
     features.changes = true;
-    boundByWindow('a document by URL', features);
+    setBoundToContextWindow('a document by URL', features);
   }
 }
 
 /** Reads a tool that a message adds: its definition is in the block, or the block refers to one. */
-function readAddition({ tool }: Json, features: PromptFeatures): void {
+function collectAddedToolFeatures({ tool }: JsonObject, features: PromptFeatures): void {
   if (isObject(tool) && tool.type === 'tool_definition') {
     features.extra += TOKENS_PER_SCHEMA;
-    if (isObject(tool.definition)) readTool(tool.definition, features);
+    if (isObject(tool.definition)) collectToolFeatures(tool.definition, features);
     return;
   }
-  boundByCount(features);
-  if (isObject(tool)) readTool(tool, features);
+  setBoundToTokenCount(features);
+  if (isObject(tool)) collectToolFeatures(tool, features);
 }
 
 /** Reads the tools that a summary carries on by their definitions. What it refers to is in `tools`. */
-function readDefinitions(changes: unknown, features: PromptFeatures): void {
+function collectSummaryToolFeatures(changes: unknown, features: PromptFeatures): void {
   for (const change of Array.isArray(changes) ? changes : []) {
-    const tool = memberOf(change, 'tool');
-    if (memberOf(tool, 'type') === 'tool_definition') readAddition({ tool }, features);
+    const tool = getMember(change, 'tool');
+    if (getMember(tool, 'type') === 'tool_definition') collectAddedToolFeatures({ tool }, features);
   }
 }
 
-function readTool(tool: Json, features: PromptFeatures): void {
+function collectToolFeatures(tool: JsonObject, features: PromptFeatures): void {
   extendCacheLifetime(tool.cache_control, features);
   const type = typeof tool.type === 'string' ? tool.type : 'custom';
   addModels(expandModelUses(tool, type), features);
@@ -316,7 +338,7 @@ function readTool(tool: Json, features: PromptFeatures): void {
   }
 }
 
-function createServerTool(type: string, tool: Json): ServerTool {
+function createServerTool(type: string, tool: JsonObject): ServerTool {
   const uses = toWholeNumber(tool.max_uses);
   const content = toWholeNumber(tool.max_content_tokens);
   const isFetch = type.startsWith('web_fetch');
@@ -324,7 +346,7 @@ function createServerTool(type: string, tool: Json): ServerTool {
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
-    lacksMaxUses: lacksMaxUses(tool),
+    lacksMaxUses: isToolWithoutMaxUses(tool),
     growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
     result,
     hidden: !SERVER_TOOLS.test(type),
@@ -332,12 +354,12 @@ function createServerTool(type: string, tool: Json): ServerTool {
 }
 
 /** @returns whether a tool takes `max_uses` and has none. */
-export function lacksMaxUses({ type, max_uses }: Json): boolean {
+export function isToolWithoutMaxUses({ type, max_uses }: JsonObject): boolean {
   return typeof type === 'string' && MAX_USES_TOOLS.test(type) && toWholeNumber(max_uses) === undefined;
 }
 
 /** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
-export function addModels(advisors: readonly Json[], features: PromptFeatures): void {
+export function addModels(advisors: readonly JsonObject[], features: PromptFeatures): void {
   // One more than the maximum shows that there are too many.
   if (features.advisors.length <= MAX_ADVISORS)
     features.advisors = [...features.advisors, ...advisors].slice(0, MAX_ADVISORS + 1);
@@ -357,12 +379,12 @@ function addServerTool(tool: ServerTool, features: PromptFeatures): void {
   };
 }
 
-function boundByWindow(because: string, features: PromptFeatures): void {
+function setBoundToContextWindow(because: string, features: PromptFeatures): void {
   features.by = 'window';
   features.because ??= because;
 }
 
-function boundByCount(features: PromptFeatures): void {
+function setBoundToTokenCount(features: PromptFeatures): void {
   if (features.by === 'bytes') features.by = 'count';
 }
 

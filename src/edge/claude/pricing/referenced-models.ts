@@ -3,7 +3,7 @@
  * member that this edge does not know yet cannot be used to get around a limit.
  */
 
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import { findValuesByKey, hasRepeatedKeys } from '../../kit/json/repeated-keys.ts';
 
 /** Members that name a model, at any depth. */
@@ -23,31 +23,31 @@ const BODY_TEXT_FIELDS: ReadonlySet<string> = new Set([
 const OUTPUT_TEXT_FIELDS: ReadonlySet<string> = new Set(['format']);
 
 /** @returns an entry of `fallbacks` as an object. A string is a model's name; anything else has no known members. */
-export function toFallback(entry: unknown): Json {
+export function toFallbackObject(entry: unknown): JsonObject {
   if (isObject(entry)) return entry;
   return typeof entry === 'string' ? { model: entry } : {};
 }
 
 /** @returns the further models that a body names outside its tools, each as a tool that names it. */
-export function findReferencedModels(body: Json): Json[] {
+export function findModelsOutsideTools(body: JsonObject): JsonObject[] {
   const found: unknown[] = [];
   for (const [name, value] of Object.entries(body)) {
     if (BODY_TEXT_FIELDS.has(name)) continue;
     if (name === 'fallbacks') {
       // The model of each entry is read elsewhere, as an attempt of its own.
-      if (Array.isArray(value)) for (const entry of value) collectModels(entry, OWN_MODEL, found);
-      else collectModels(value, NONE, found);
-    } else if (name === 'output_config') collectModels(value, OUTPUT_TEXT_FIELDS, found);
-    else collectModels(value, NONE, found);
+      if (Array.isArray(value)) for (const entry of value) collectNamedModels(entry, OWN_MODEL, found);
+      else collectNamedModels(value, NONE, found);
+    } else if (name === 'output_config') collectNamedModels(value, OUTPUT_TEXT_FIELDS, found);
+    else collectNamedModels(value, NONE, found);
   }
   return found.map((model) => ({ model }));
 }
 
 /** @returns a copy of the tool for each further model that it may use. An advisor uses one even if it names none. */
-export function expandModelUses(tool: Json, type: string): Json[] {
+export function expandModelUses(tool: JsonObject, type: string): JsonObject[] {
   const found: unknown[] = [];
   const isAdvisor = type.startsWith('advisor');
-  collectModels(tool, type === 'custom' ? TOOL_TEXT_FIELDS : isAdvisor ? OWN_MODEL : NONE, found);
+  collectNamedModels(tool, type === 'custom' ? TOOL_TEXT_FIELDS : isAdvisor ? OWN_MODEL : NONE, found);
   const further = found.map((model) => ({ ...tool, model }));
   return isAdvisor ? [tool, ...further] : further;
 }
@@ -58,7 +58,7 @@ export function expandModelUses(tool: Json, type: string): Json[] {
  * @param text the body as it goes up
  * @returns every model that could be read from it, and an unknown one; an empty list if no key is repeated
  */
-export function findModelsInRepeatedKeys(text: string, body: Json): Json[] {
+export function findModelsInRepeatedKeys(text: string, body: JsonObject): JsonObject[] {
   if (!hasRepeatedKeys(text, body)) return [];
   const models = [...new Set(findValuesByKey(text, MODEL_FIELDS)), undefined];
   return models.slice(-MAX_REFERENCED_MODELS).map((model) => ({ model }));
@@ -72,7 +72,7 @@ const OWN_MODEL: ReadonlySet<string> = new Set(['model']);
  *
  * @param free members of the value itself that are skipped
  */
-function collectModels(value: unknown, free: ReadonlySet<string>, models: unknown[]): void {
+function collectNamedModels(value: unknown, free: ReadonlySet<string>, models: unknown[]): void {
   const stack: [unknown, ReadonlySet<string>][] = [[value, free]];
   for (let next = stack.pop(); next; next = stack.pop()) {
     const [node, skipped] = next;
@@ -80,7 +80,8 @@ function collectModels(value: unknown, free: ReadonlySet<string>, models: unknow
     else if (isObject(node)) {
       for (const [name, member] of Object.entries(node)) {
         if (skipped.has(name)) continue;
-        if (MODEL_FIELDS.test(name)) for (const one of Array.isArray(member) ? member : [member]) addModel(one, models);
+        if (MODEL_FIELDS.test(name))
+          for (const one of Array.isArray(member) ? member : [member]) addModelName(one, models);
         if (typeof member === 'object' && member !== null) stack.push([member, NONE]);
       }
     }
@@ -90,6 +91,6 @@ function collectModels(value: unknown, free: ReadonlySet<string>, models: unknow
 /** The most further models that are added up. More than these cost more than any limit allows. */
 const MAX_REFERENCED_MODELS = 1_000;
 
-function addModel(model: unknown, models: unknown[]): void {
+function addModelName(model: unknown, models: unknown[]): void {
   if (models.length < MAX_REFERENCED_MODELS) models.push(typeof model === 'string' ? model : undefined);
 }

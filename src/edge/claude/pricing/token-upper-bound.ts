@@ -64,7 +64,7 @@ const SECOND_BYTE_WEIGHTS: Readonly<Record<number, (second: number) => number>> 
 };
 
 /** @returns the most tokens that a UTF-8 text, or a part of one, can have. Not rounded, so that parts can be added up. */
-export function tokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length): number {
+export function computeTokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length): number {
   let weight = 0;
   let letters = 0;
   let before = 0;
@@ -78,7 +78,7 @@ export function tokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length
     } else {
       const kind = CLASSES[byte] ?? SIGN;
       if (kind === LOWER || kind === UPPER) {
-        weight += weighLetters(kind, letters);
+        weight += getLetterTokenWeight(kind, letters);
         letters += 1;
       } else {
         letters = 0;
@@ -94,11 +94,11 @@ export function tokenUpperBound(bytes: Uint8Array, start = 0, end = bytes.length
 }
 
 /** @returns the same for a string. */
-export function tokenUpperBoundOfText(text: string): number {
-  return tokenUpperBound(encoder.encode(text));
+export function computeTextTokenUpperBound(text: string): number {
+  return computeTokenUpperBound(encoder.encode(text));
 }
 
-function weighLetters(kind: number, letters: number): number {
+function getLetterTokenWeight(kind: number, letters: number): number {
   if (letters === 0) return TOKEN;
   if (letters >= LONG_WORD) return LETTER_IN_LONG_WORD;
   return kind === LOWER ? LETTER_IN_WORD : CAPITAL_IN_WORD;

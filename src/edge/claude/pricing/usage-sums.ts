@@ -44,11 +44,11 @@ export type UsageSums = Record<(typeof SUM_COLUMNS)[number], number>;
 /** What is summed up of a row, beside that it is one. */
 export const SUMMED_COLUMNS = [...USED_COLUMNS, ...OUTCOME_COLUMNS] as const;
 /** The columns of a sum over rows of requests or of sums, in SQL. */
-export const USED_TOTALS_SQL = totalsSqlOf(SUMMED_COLUMNS);
+export const USED_TOTALS_SQL = createTotalsSql(SUMMED_COLUMNS);
 /** The columns of a sum over rows of sums, in SQL. */
 export const SUMS_TOTALS_SQL = `sum(requests) as requests, ${USED_TOTALS_SQL}`;
 /** The same without how the requests went: what a backup has. */
-export const SPENT_TOTALS_SQL = `sum(requests) as requests, ${totalsSqlOf(USED_COLUMNS)}`;
+export const SPENT_TOTALS_SQL = `sum(requests) as requests, ${createTotalsSql(USED_COLUMNS)}`;
 /** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
 export const ADD_SUMS_SQL = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
@@ -58,7 +58,7 @@ export const ANY_VALUE = '';
 /** The most values in a report. The dearest ones are listed. */
 export const MAX_LISTED_VALUES = 1_000;
 
-function totalsSqlOf(columns: readonly string[]): string {
+function createTotalsSql(columns: readonly string[]): string {
   return columns.map((column) => `sum(${column}) as ${column}`).join(', ');
 }
 
@@ -93,11 +93,11 @@ export function toUsageTotal(sums: UsageSums) {
   const { requests, cost, failed, timed: timed_requests, first_ms: ttft_ms, streamed_tokens, streamed_ms } = sums;
   const ttft_within_ms = Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((bound) => [bound, sums[`within_${bound}`]]));
   const speed = { timed_requests, ttft_ms, ttft_within_ms, streamed_tokens, streamed_ms };
-  return { requests, failed, cost_usd: toUsd(cost), saved_usd: toUsd(sums.saved), usage: reportTokens(sums), speed };
+  return { requests, failed, cost_usd: toUsd(cost), saved_usd: toUsd(sums.saved), usage: toTokenReport(sums), speed };
 }
 
 /** @returns tokens by kind in the form of answers; all 0 if nothing was used. */
-export function reportTokens(used: Readonly<Omit<UsedCounts, 'cost' | 'saved'>> = ZERO_USAGE) {
+export function toTokenReport(used: Readonly<Omit<UsedCounts, 'cost' | 'saved'>> = ZERO_USAGE) {
   return {
     input_tokens: used.input_tokens,
     output_tokens: used.output_tokens,

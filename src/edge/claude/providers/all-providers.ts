@@ -1,6 +1,6 @@
 /** The kinds of upstream that an entry of UPSTREAMS can name. */
 
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { anthropicProvider } from './anthropic.ts';
 import type { Provider } from './provider.ts';
 
@@ -19,7 +19,7 @@ export function addProviders(more: Readonly<Record<string, Provider>>): void {
 }
 
 /** All kinds by their names. */
-export const allProviders = memoizeByPlugins(
+export const allProviders = memoizeFromPlugins(
   (): Readonly<Record<string, Provider>> =>
-    Object.assign({ anthropic: anthropicProvider }, ...contributions('providers'), addedProviders),
+    Object.assign({ anthropic: anthropicProvider }, ...getPluginMembers('providers'), addedProviders),
 );

@@ -5,9 +5,13 @@ import { defineProvider, parseApiKey } from './provider.ts';
 /** The Claude API, or any gateway with the same protocol. */
 export const anthropicProvider = defineProvider({
   fields: { base_url: baseUrl },
-  open: ({ base_url }, secret) => {
+  createAdapter: ({ base_url }, secret) => {
     const base = stripVersion(base_url ?? CLAUDE_API);
     const credential = { 'x-api-key': parseApiKey(secret) };
-    return { isClaudeApi: base === CLAUDE_API, address: ({ path }) => base + path, authorize: () => credential };
+    return {
+      isClaudeApi: base === CLAUDE_API,
+      buildUrl: ({ path }) => base + path,
+      createAuthorizationHeaders: () => credential,
+    };
   },
 });

@@ -2,25 +2,25 @@
 
 import type { Settings } from '../../config/settings.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { misconfiguredError } from '../../kit/http/errors.ts';
+import { createMisconfiguredError } from '../../kit/http/errors.ts';
 import { registerSecrets } from '../../kit/http/secrets.ts';
 import * as z from '../../kit/http/zod.ts';
-import { isObject, toText } from '../../kit/json/object.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { isObject, toJsonText } from '../../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { type ModelTable, stripDate } from '../models/models.ts';
 import { priceTable } from '../models/price-settings.ts';
 import { allProviders } from './all-providers.ts';
-import { nameInTableSchema } from './fields.ts';
+import { createTableNameSchema } from './fields.ts';
 import { isMissingModelError } from './missing-model.ts';
 import {
-  type Adaptation,
-  type AdaptedCall,
   type AuthorizationContext,
   type BodyChanges,
+  type CallAdaptation,
   type CallHeaders,
-  type CanonicalCall,
-  type Endpoint,
+  type ClaudeApiCall,
   InvalidKeyError,
+  type ProviderAdapter,
+  type UpstreamCall,
 } from './provider.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
@@ -30,7 +30,7 @@ const commonFields = {
   name: z
     .string('must be a name such as "east"')
     .check(z.maxLength(40), z.regex(/^[a-z](?:[a-z0-9-]*[a-z0-9])?$/, 'must be a name such as "east-2"')),
-  kind: nameInTableSchema(allProviders),
+  kind: createTableNameSchema(allProviders),
   models: z.optional(
     z
       .union([
@@ -57,7 +57,7 @@ const commonFields = {
 export type UpstreamEntry = z.output<z.ZodMiniObject<typeof commonFields>>;
 
 /** An upstream of UPSTREAMS, ready to be called. */
-export interface OpenUpstream {
+export interface ConfiguredUpstream {
   readonly entry: UpstreamEntry;
   readonly name: string;
   /** Whether its answers are the simulator's. */
@@ -67,22 +67,22 @@ export interface OpenUpstream {
   /** @returns the id by which a model is called here; undefined if this upstream does not serve it. */
   idOf(model: string): string | undefined;
   /** @returns the Claude API's name of a model that an answer of this upstream names. */
-  modelOf(idThere: string): string;
+  getClaudeModelName(idThere: string): string;
   /**
    * @returns the feature that the call needs and this upstream does not have, such as `message batches`; undefined if it
    * takes the call.
    */
-  lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  findUnsupportedFeature(call: Pick<ClaudeApiCall, 'method' | 'path' | 'headers'>): string | undefined;
   /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
-  missesModel(text: string, model: string): boolean;
+  isMissingModelBody(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
-  prepare(call: CanonicalCall, authorizing: AuthorizationContext): Promise<AdaptedCall>;
+  prepare(call: ClaudeApiCall, authorizing: AuthorizationContext): Promise<UpstreamCall>;
   /** Forgets a credential that was requested: it was refused. */
   forgetCredential(): void;
 }
 
 /** @returns the name of the secret of an entry: `UPSTREAM_EAST_2_KEY` for `east-2`. */
-export function keyNameOf(name: string): string {
+export function getUpstreamKeySettingName(name: string): string {
   return `UPSTREAM_${name.toUpperCase().replaceAll('-', '_')}_KEY`;
 }
 
@@ -104,22 +104,23 @@ export function parseUpstreams(settings: Settings): UpstreamEntry[] {
     const { data, error } = z.strictObject({ ...kind?.fields, ...commonFields }).safeParse(value);
     const fault = data && kind?.fault?.(data);
     const sentences = (error?.issues ?? []).map(
-      ({ path, message }) => `${path.join('.') || 'it'} ${withLowerCaseStart(message)}`,
+      ({ path, message }) => `${path.join('.') || 'it'} ${lowerCaseFirstLetter(message)}`,
     );
     if (fault !== undefined) sentences.push(`it ${fault}`);
-    if (kind?.simulated && !/^simulator(?:-|$)/.test(toText(value.name))) {
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(toJsonText(value.name))) {
       // The name is in every answer, so it must say that the simulator has answered.
       sentences.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
-    if (names.has(toText(value.name))) sentences.push('name is the one of another entry');
-    names.add(toText(value.name));
+    if (names.has(toJsonText(value.name))) sentences.push('name is the one of another entry');
+    names.add(toJsonText(value.name));
     if (sentences.length > 0) faults.push(`the entry ${called}: ${sentences.join('; ')}`);
     else entries.push(data as UpstreamEntry);
   }
-  if (faults.length > 0) throw misconfiguredError(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
+  if (faults.length > 0)
+    throw createMisconfiguredError(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
   const simulated = entries.filter(({ kind }) => allProviders()[kind]?.simulated);
   if (simulated.length > 0 && !settings.development) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       `The simulator is for development only. Remove from UPSTREAMS: ${simulated.map(({ name }) => name).join(', ')}.`,
     );
   }
@@ -127,11 +128,13 @@ export function parseUpstreams(settings: Settings): UpstreamEntry[] {
 }
 
 /** @returns the names of the secrets that the entries need. */
-export function keyNamesOf(entries: readonly UpstreamEntry[]): string[] {
-  return entries.filter(({ kind }) => !allProviders()[kind]?.keyless).map(({ name }) => keyNameOf(name));
+export function listUpstreamKeySettingNames(entries: readonly UpstreamEntry[]): string[] {
+  return entries
+    .filter(({ kind }) => !allProviders()[kind]?.keyless)
+    .map(({ name }) => getUpstreamKeySettingName(name));
 }
 
-const openedBySettings = new WeakMap<Settings, readonly OpenUpstream[]>();
+const openedBySettings = new WeakMap<Settings, readonly ConfiguredUpstream[]>();
 
 /**
  * Opens the upstreams of UPSTREAMS in their order. Done once for the settings of an isolate.
@@ -139,29 +142,29 @@ const openedBySettings = new WeakMap<Settings, readonly OpenUpstream[]>();
  * @returns an empty list if the setting is absent
  * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
  */
-export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
+export function createConfiguredUpstreams(settings: Settings): readonly ConfiguredUpstream[] {
   return getOrCreate(openedBySettings, settings, () =>
-    parseUpstreams(settings).map((entry) => openUpstream(entry, settings)),
+    parseUpstreams(settings).map((entry) => createConfiguredUpstream(entry, settings)),
   );
 }
 
-function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
+function createConfiguredUpstream(entry: UpstreamEntry, settings: Settings): ConfiguredUpstream {
   const kind = allProviders()[entry.kind];
   if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
-  const keyName = keyNameOf(entry.name);
+  const keyName = getUpstreamKeySettingName(entry.name);
   const secret = settings.upstreamKeys[keyName]?.trim();
   if (secret === undefined && !kind.keyless) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
     );
   }
-  if (secret !== undefined) registerSecrets(keyName, [secret, ...maskedPartsOf(secret)]);
-  let endpoint: Endpoint;
+  if (secret !== undefined) registerSecrets(keyName, [secret, ...listSecretPartsToMask(secret)]);
+  let endpoint: ProviderAdapter;
   try {
-    endpoint = kind.open(entry as Record<string, unknown>, secret ?? '');
+    endpoint = kind.createAdapter(entry as Record<string, unknown>, secret ?? '');
   } catch (thrown) {
     if (thrown instanceof InvalidKeyError)
-      throw misconfiguredError(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
+      throw createMisconfiguredError(`${keyName} of the upstream "${entry.name}" ${thrown.message}.`);
     throw thrown;
   }
   const ids = new ModelIds(entry.models, settings.models, (model, id) => endpoint.idOf?.(model, id) ?? model);
@@ -170,40 +173,45 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
     name: entry.name,
     isSimulated: kind.simulated ?? false,
     isClaudeApi: kind.simulated || endpoint.isClaudeApi === true,
-    idOf: (model) => ids.idOf(model),
-    modelOf: (idThere) => ids.modelOf(idThere),
-    lacks: (call) => endpoint.lacks?.(call),
-    missesModel: (text, model) => {
-      const idThere = ids.idOf(model) ?? model;
+    idOf: (model) => ids.getIdAtUpstream(model),
+    getClaudeModelName: (idThere) => ids.getClaudeModelName(idThere),
+    findUnsupportedFeature: (call) => endpoint.lacks?.(call),
+    isMissingModelBody: (text, model) => {
+      const idThere = ids.getIdAtUpstream(model) ?? model;
       return endpoint.missesModel?.(text, idThere) ?? isMissingModelError(text, idThere);
     },
     forgetCredential: () => endpoint.forgetCredential?.(),
     prepare: (call, authorizing) =>
-      adaptCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), authorizing),
+      adaptCallToUpstream(
+        endpoint,
+        call,
+        call.model === undefined ? undefined : ids.getIdAtUpstream(call.model),
+        authorizing,
+      ),
   };
 }
 
 const NO_CHANGES: BodyChanges = {};
 
 /** @returns the parts of a secret that must be masked: those that go up by themselves, or must not go up at all. */
-function maskedPartsOf(secret: string): string[] {
-  const account = parseOrUndefined(secret);
+function listSecretPartsToMask(secret: string): string[] {
+  const account = parseJsonOrUndefined(secret);
   if (!isObject(account)) return secret.split(':');
   return [account.private_key, account.private_key_id].filter((part) => typeof part === 'string');
 }
 
-async function adaptCall(
-  endpoint: Endpoint,
-  call: CanonicalCall,
+async function adaptCallToUpstream(
+  endpoint: ProviderAdapter,
+  call: ClaudeApiCall,
   idThere: string | undefined,
   authorizing: AuthorizationContext,
-): Promise<AdaptedCall> {
-  const { headers, changes }: Adaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
+): Promise<UpstreamCall> {
+  const { headers, changes }: CallAdaptation = endpoint.adapt?.(call) ?? { headers: call.headers, changes: NO_CHANGES };
   const isRenamed = idThere !== undefined && idThere !== call.model;
   const { method } = call;
-  const url = endpoint.address(call, idThere);
+  const url = endpoint.buildUrl(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
-  const authorized = endpoint.authorize({ method, url, headers, body }, authorizing);
+  const authorized = endpoint.createAuthorizationHeaders({ method, url, headers, body }, authorizing);
   // Most kinds know it at once, and waiting for it would cost time in every request.
   const credential: CallHeaders = authorized instanceof Promise ? await authorized : authorized;
   return { method, url, headers: { ...headers, ...credential }, body };
@@ -215,37 +223,37 @@ class ModelIds {
   readonly #served: ReadonlyMap<string, string | undefined> | undefined;
   readonly #names = new Map<string, string>();
   readonly #table: ModelTable;
-  readonly #idOf: NonNullable<Endpoint['idOf']>;
+  readonly #idOf: NonNullable<ProviderAdapter['idOf']>;
 
-  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<Endpoint['idOf']>) {
+  constructor(models: UpstreamEntry['models'], table: ModelTable, idOf: NonNullable<ProviderAdapter['idOf']>) {
     this.#table = table;
     this.#idOf = idOf;
-    this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#key(name), id]));
+    this.#served = models && new Map(Object.entries(models).map(([name, id]) => [this.#toCanonicalModelKey(name), id]));
     for (const { id } of table.rows) {
-      const there = this.idOf(id);
+      const there = this.getIdAtUpstream(id);
       if (there !== undefined && !this.#names.has(there)) this.#names.set(there, id);
     }
     for (const [name, id] of this.#served ?? []) if (id !== undefined) this.#names.set(id, name);
   }
 
-  idOf(model: string): string | undefined {
-    const key = this.#key(model);
+  getIdAtUpstream(model: string): string | undefined {
+    const key = this.#toCanonicalModelKey(model);
     if (this.#served && !this.#served.has(key)) return undefined;
     return this.#served?.get(key) ?? this.#idOf(model, key);
   }
 
-  modelOf(idThere: string): string {
+  getClaudeModelName(idThere: string): string {
     return this.#names.get(idThere) ?? idThere;
   }
 
   /**
    * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by none.
    */
-  #key(name: string): string {
-    return this.#table.find(name)?.id ?? stripDate(name);
+  #toCanonicalModelKey(name: string): string {
+    return this.#table.findRow(name)?.id ?? stripDate(name);
   }
 }
 
-function withLowerCaseStart(message: string): string {
+function lowerCaseFirstLetter(message: string): string {
   return message.charAt(0).toLowerCase() + message.slice(1);
 }

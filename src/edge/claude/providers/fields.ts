@@ -7,7 +7,7 @@ import * as z from '../../kit/http/zod.ts';
 /**
  * Makes the schema of a part of a host's name or of a path. Such a part can neither end the host nor begin another segment.
  */
-export function segmentSchema(example: string): z.ZodMiniString {
+export function createUrlSegmentSchema(example: string): z.ZodMiniString {
   return z.string(`must be a text such as "${example}"`).check(
     z.maxLength(100),
     z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
@@ -17,7 +17,7 @@ export function segmentSchema(example: string): z.ZodMiniString {
 }
 
 /** Makes the schema of a single label of a host's name, such as a region. */
-export function hostLabelSchema(example: string): z.ZodMiniString {
+export function createHostLabelSchema(example: string): z.ZodMiniString {
   return z
     .string(`must be a text such as "${example}"`)
     .check(
@@ -44,7 +44,7 @@ export function stripVersion(url: string): string {
 }
 
 /** Makes the schema of a name that a table of the plugins in use has. */
-export function nameInTableSchema(table: () => Readonly<Record<string, unknown>>) {
+export function createTableNameSchema(table: () => Readonly<Record<string, unknown>>) {
   return z.custom<string>((name) => typeof name === 'string' && Object.hasOwn(table(), name), {
     error: () => `must be one of ${Object.keys(table()).join(', ')}`,
   });

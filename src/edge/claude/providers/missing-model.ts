@@ -1,11 +1,11 @@
 /** Finds out whether a 404 says that a model does not exist at this upstream. Another upstream may have it. */
 
 import { isObject } from '../../kit/json/object.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 
 /** @returns the `error` in a JSON body (Google sends it in a list of one); an empty object if there is none. */
 export function parseErrorText(text: string): Record<string, unknown> {
-  const body = parseOrUndefined(text);
+  const body = parseJsonOrUndefined(text);
   const [first] = Array.isArray(body) ? body : [body];
   return isObject(first) && isObject(first.error) ? first.error : {};
 }
@@ -17,12 +17,12 @@ export function parseErrorText(text: string): Record<string, unknown> {
  */
 export function isMissingModelError(text: string, idThere: string): boolean {
   const { type, message } = parseErrorText(text);
-  return type === 'not_found_error' && typeof message === 'string' && nameCandidatesOf(message).includes(idThere);
+  return type === 'not_found_error' && typeof message === 'string' && extractNameCandidates(message).includes(idThere);
 }
 
 /**
  * @returns the words of a message that may be names. A whole name must match: another one may only begin like the model's.
  */
-function nameCandidatesOf(message: string): string[] {
+function extractNameCandidates(message: string): string[] {
   return message.split(/[^\w.@:/-]+/).map((word) => word.replace(/[.:]+$/, ''));
 }

@@ -2,21 +2,21 @@
  * Defines what a kind of upstream is: how a request in the form of the Claude API is changed into the form of one service.
  */
 
-import type { Sendable } from '../../kit/http/body/json-body.ts';
+import type { SendableBody } from '../../kit/http/body/json-body.ts';
 import type * as z from '../../kit/http/zod.ts';
-import type { JsonChanges } from '../../kit/json/edit.ts';
+import type { JsonMemberChanges } from '../../kit/json/edit.ts';
 
 /** Headers by their names in lower case. */
 export type CallHeaders = Readonly<Record<string, string>>;
 
 /** Changes of a body's top-level members. */
-export type BodyChanges = JsonChanges;
+export type BodyChanges = JsonMemberChanges;
 
 /** Makes the body that goes up, with some members changed. It may be called once for each try. */
-export type BodyMaker = (changes: BodyChanges) => Sendable;
+export type RequestBodyFactory = (changes: BodyChanges) => SendableBody;
 
 /** A request in the form of the Claude API, before it is changed into the form of an upstream. */
-export interface CanonicalCall {
+export interface ClaudeApiCall {
   method: string;
   /** Path and query, beginning with `/v1`. */
   path: string;
@@ -25,19 +25,19 @@ export interface CanonicalCall {
   /** The model, as the body names it; undefined if there is none. */
   model?: string | undefined;
   streams?: boolean | undefined;
-  body?: BodyMaker | undefined;
+  body?: RequestBodyFactory | undefined;
 }
 
 /** A request in the form of an upstream, as it is sent. */
-export interface AdaptedCall {
+export interface UpstreamCall {
   method: string;
   url: string;
   headers: CallHeaders;
-  body: Sendable | undefined;
+  body: SendableBody | undefined;
 }
 
 /** What a kind changes in a request. */
-export interface Adaptation {
+export interface CallAdaptation {
   /** The headers that replace those of the call. */
   headers: CallHeaders;
   /** Changes of the body, beside the model's id. */
@@ -55,15 +55,15 @@ export interface AuthorizationContext {
 }
 
 /** One upstream, with the functions of its kind. It holds only its own credential. */
-export interface Endpoint {
+export interface ProviderAdapter {
   /** Whether it is the Claude API itself. Default: it is a gateway or a cloud. */
   isClaudeApi?: boolean;
   /** @returns the URL of a call. @param idThere the model's id at this upstream */
-  address(call: CanonicalCall, idThere: string | undefined): string;
+  buildUrl(call: ClaudeApiCall, idThere: string | undefined): string;
   /** @returns what changes in a call. Default: nothing. */
-  adapt?(call: CanonicalCall): Adaptation;
+  adapt?(call: ClaudeApiCall): CallAdaptation;
   /** @returns the headers that carry the credential, for exactly this request. */
-  authorize(request: AdaptedCall, context: AuthorizationContext): CallHeaders | Promise<CallHeaders>;
+  createAuthorizationHeaders(request: UpstreamCall, context: AuthorizationContext): CallHeaders | Promise<CallHeaders>;
   /** Forgets a credential that it has requested, because the upstream refuses it. */
   forgetCredential?(): void;
   /**
@@ -82,7 +82,7 @@ export interface Endpoint {
    * @returns the feature that the call needs and this upstream does not have, such as `message batches`; undefined if it
    * takes the call.
    */
-  lacks?(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
+  lacks?(call: Pick<ClaudeApiCall, 'method' | 'path' | 'headers'>): string | undefined;
 }
 
 /** Thrown by a kind for a credential in the wrong form. The message never contains the credential. */
@@ -105,7 +105,7 @@ export interface ProviderDefinition<Fields extends z.core.$ZodLooseShape> {
    *
    * @throws KeyFault for a secret in the wrong form
    */
-  open(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>, secret: string): Endpoint;
+  createAdapter(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>, secret: string): ProviderAdapter;
 }
 
 /** A kind of upstream, whatever its fields are. They are checked before it is opened. */

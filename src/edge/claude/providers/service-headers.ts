@@ -27,7 +27,7 @@ const SAFE_SERVICE_HEADERS = 'x-amzn-';
  * Filters headers for a service that is not a gateway. FORWARD_HEADERS may let more headers up, but those are meant for the
  * gateway of another upstream.
  */
-export function toServiceHeaders(headers: CallHeaders): CallHeaders {
+export function filterHeadersForCloudService(headers: CallHeaders): CallHeaders {
   const own: Record<string, string> = {};
   for (const [name, value] of Object.entries(headers)) {
     if (CREDENTIAL_HEADERS.has(name)) continue;

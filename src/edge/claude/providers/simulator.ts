@@ -6,5 +6,5 @@ export const simulatorProvider = defineProvider({
   fields: {},
   keyless: true,
   simulated: true,
-  open: () => anthropicProvider.open({ base_url: 'https://simulator.invalid' }, 'simulator'),
+  createAdapter: () => anthropicProvider.createAdapter({ base_url: 'https://simulator.invalid' }, 'simulator'),
 });

@@ -5,7 +5,7 @@
 
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder, NO_BYTES } from '../../kit/http/bytes.ts';
-import { maskSecrets, trimPartialSecret } from '../../kit/http/secrets.ts';
+import { maskSecrets, trimPartialSecretAtEnd } from '../../kit/http/secrets.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
 import { CARRIAGE_RETURN } from '../../kit/sse/lines.ts';
 
@@ -18,7 +18,7 @@ const MODEL_OUTPUT_DELTA = /^event: ?content_block_(?!start)/;
 const NOT_AN_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 
 /** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
-export class ErrorMask {
+export class StreamErrorMasker {
   /** A copy of the unfinished event. */
   #pending: Uint8Array<ArrayBuffer> = NO_BYTES;
   /** Whether the beginning of the unfinished event has been passed on, because it is long and no error. */
@@ -32,44 +32,44 @@ export class ErrorMask {
   }
 
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
-  push(piece: Uint8Array): Uint8Array {
+  maskPiece(piece: Uint8Array): Uint8Array {
     if (this.#isFinished) return NO_BYTES;
     const before = this.#pending.length;
     const bytes = before > 0 ? joinPieces([this.#pending, piece]) : piece;
     // The end of an event has at most four bytes, some of which may have come before.
-    const end = lastEventEnd(bytes, Math.max(0, before - 3));
+    const end = findLastEventEnd(bytes, Math.max(0, before - 3));
     if (end > 0) this.#isTooLong = false;
     const rest = bytes.subarray(end);
     const isKept = !this.#isTooLong && rest.length <= MAX_MASKED_EVENT_BYTES;
     this.#pending = isKept ? rest.slice() : NO_BYTES;
-    if (isKept) return maskErrors(bytes.subarray(0, end), this.#modelOutput);
+    if (isKept) return maskSecretsInErrorEvents(bytes.subarray(0, end), this.#modelOutput);
     this.#isTooLong ||= NOT_AN_ERROR.test(exactDecoder.decode(rest));
     if (this.#isTooLong) return bytes;
     this.#isFinished = true;
-    return encoder.encode(`${maskUnfinishedEvent(exactDecoder.decode(bytes))}\n\n`);
+    return encoder.encode(`${maskSecretsInUnfinishedEvent(exactDecoder.decode(bytes))}\n\n`);
   }
 
   /** @returns what was kept when the stream ended */
-  rest(): Uint8Array {
+  takeUnsentBytes(): Uint8Array {
     const text = exactDecoder.decode(this.#pending);
-    const end = this.#modelOutput.test(text) ? text : maskUnfinishedEvent(text);
+    const end = this.#modelOutput.test(text) ? text : maskSecretsInUnfinishedEvent(text);
     return end === text ? this.#pending : encoder.encode(end);
   }
 }
 
 /** @returns the text of an unfinished event without secrets, and without the first part of one. */
-function maskUnfinishedEvent(text: string): string {
-  return trimPartialSecret(maskSecrets(text));
+function maskSecretsInUnfinishedEvent(text: string): string {
+  return trimPartialSecretAtEnd(maskSecrets(text));
 }
 
-function maskErrors(bytes: Uint8Array, says: RegExp): Uint8Array {
+function maskSecretsInErrorEvents(bytes: Uint8Array, says: RegExp): Uint8Array {
   const text = exactDecoder.decode(bytes);
   if (maskSecrets(text) === text) return bytes;
   return encoder.encode(text.replace(WHOLE_EVENT, (event) => (says.test(event) ? event : maskSecrets(event))));
 }
 
 /** @returns where the last empty line of the bytes ends, or 0. Ends before `from` do not count. */
-function lastEventEnd(bytes: Uint8Array, from: number): number {
+function findLastEventEnd(bytes: Uint8Array, from: number): number {
   for (let end = bytes.length; end > from; end -= 1) {
     if (!isLineEnd(bytes[end - 1])) continue;
     const start = bytes[end - 1] === LINE_FEED && bytes[end - 2] === CARRIAGE_RETURN ? end - 2 : end - 1;

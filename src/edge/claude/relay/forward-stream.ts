@@ -3,8 +3,8 @@
 import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
-import type { ErrorMask } from './error-mask.ts';
-import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
+import type { StreamErrorMasker } from './error-mask.ts';
+import { readTeeCopyToEnd, SMALL_PIECE_BYTES, type StreamReadResult } from './tee-reader.ts';
 
 /**
  * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
@@ -25,7 +25,7 @@ const COPY_WAIT_MS = 50;
 interface ForwardContext {
   writable: WritableStream<Uint8Array>;
   usage: UsageReader;
-  mask: ErrorMask | undefined;
+  mask: StreamErrorMasker | undefined;
   watchdog: IdleTimeout;
   /** Aborted when the caller has left. */
   signal: AbortSignal;
@@ -42,7 +42,7 @@ interface ForwardContext {
  */
 export async function forwardStream(body: ReadableStream<Uint8Array>, carriage: ForwardContext): Promise<boolean> {
   const isByPieces = carriage.mask !== undefined || carriage.signal.aborted;
-  return isByPieces ? await forwardPieces(body, carriage) : await forwardNatively(body, carriage);
+  return isByPieces ? await forwardStreamByPieces(body, carriage) : await forwardStreamByNativePipe(body, carriage);
 }
 
 /**
@@ -52,28 +52,28 @@ export async function forwardStream(body: ReadableStream<Uint8Array>, carriage: 
  * @returns whether the caller has stayed
  * @throws the error that broke the stream
  */
-async function forwardPieces(
+async function forwardStreamByPieces(
   body: ReadableStream<Uint8Array>,
   { writable, usage, mask, watchdog, signal, onCallerLeft: onLeft }: ForwardContext,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let isThere = !signal.aborted;
-  const drainUpstream = () => void onLeft().then(() => reader.cancel().catch(ignoreCallerGone));
-  if (!isThere) drainUpstream();
+  const drainUpstreamForUsage = () => void onLeft().then(() => reader.cancel().catch(ignoreCallerGone));
+  if (!isThere) drainUpstreamForUsage();
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+      const { value, done }: StreamReadResult = await reader.read(new Uint8Array(buffer));
       if (done || !value) return isThere;
       buffer = value.buffer as ArrayBuffer;
-      watchdog.touch();
-      usage.push(value);
-      const bytes: Uint8Array = isThere && mask ? mask.push(value) : NO_BYTES;
+      watchdog.restartIdleTime();
+      usage.addPiece(value);
+      const bytes: Uint8Array = isThere && mask ? mask.maskPiece(value) : NO_BYTES;
       if (bytes.length === 0) continue;
-      watchdog.pause();
-      isThere = await write(writable, bytes);
-      watchdog.touch();
-      if (!isThere) drainUpstream();
+      watchdog.pauseUntilTouched();
+      isThere = await writePiece(writable, bytes);
+      watchdog.restartIdleTime();
+      if (!isThere) drainUpstreamForUsage();
     }
   } catch (thrown) {
     if (isThere) throw thrown;
@@ -86,7 +86,7 @@ async function forwardPieces(
  *
  * @returns whether the caller is there
  */
-export async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<boolean> {
+export async function writePiece(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<boolean> {
   const writer = writable.getWriter();
   const written = writer.write(bytes).then(
     () => true,
@@ -101,7 +101,7 @@ export async function write(writable: WritableStream<Uint8Array>, bytes: Uint8Ar
  *
  * @returns whether the caller has stayed
  */
-async function forwardNatively(
+async function forwardStreamByNativePipe(
   body: ReadableStream<Uint8Array>,
   { writable, usage, watchdog, onCallerLeft: onLeft }: ForwardContext,
 ): Promise<boolean> {
@@ -112,21 +112,21 @@ async function forwardNatively(
   );
   let hasBroken = false;
   let readsBehind = 0;
-  let isUpstreamRunning: () => void = () => {};
+  let abandonCopy: () => void = () => {};
   const abandoned = new Promise<false>((resolve) => {
-    isUpstreamRunning = () => resolve(false);
+    abandonCopy = () => resolve(false);
   });
   // The bytes so far must be seen before the stream can count as silent.
-  const waitMs = Math.min(COPY_READ_INTERVAL_MS, watchdog.limitMs / 4);
+  const waitMs = Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4);
   const reader = copy.getReader({ mode: 'byob' });
-  const reading = readCopy(reader, usage, pipe, waitMs, (isAll) => {
-    watchdog.touch(Date.now());
+  const reading = readStreamCopyForUsage(reader, usage, pipe, waitMs, (isAll) => {
+    watchdog.restartIdleTime(Date.now());
     if (hasBroken && isAll) readsBehind += 1;
-    if (readsBehind > MAX_READS_AFTER_BREAK) isUpstreamRunning();
+    if (readsBehind > MAX_READS_AFTER_BREAK) abandonCopy();
   });
   const isCarried = await pipe;
   hasBroken = !isCarried;
-  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopy()]))) return true;
+  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopyTimeout()]))) return true;
   await Promise.race([reading, onLeft()]);
   reader.cancel().catch(ignoreCallerGone);
   return false;
@@ -137,7 +137,7 @@ async function forwardNatively(
  *
  * @returns true at the end. It never rejects: a copy that breaks counts as ended there
  */
-async function readCopy(
+async function readStreamCopyForUsage(
   copy: ReadableStreamBYOBReader,
   usage: UsageReader,
   pipe: Promise<boolean>,
@@ -145,9 +145,9 @@ async function readCopy(
   onPiece: (isAll: boolean) => void,
 ): Promise<boolean> {
   try {
-    await readTee(copy, pipe, waitMs, (piece, isAll, since) => {
+    await readTeeCopyToEnd(copy, pipe, waitMs, (piece, isAll, since) => {
       onPiece(isAll);
-      usage.push(piece, false, Date.now(), since);
+      usage.addPiece(piece, false, Date.now(), since);
       return false;
     });
   } catch {
@@ -157,7 +157,7 @@ async function readCopy(
 }
 
 /** Waits for a copy in several short pauses. After each pause, new bytes can be read first. */
-async function waitForCopy(): Promise<false> {
+async function waitForCopyTimeout(): Promise<false> {
   for (let turn = 0; turn < COPY_WAITS; turn += 1) await scheduler.wait(COPY_WAIT_MS);
   return false;
 }

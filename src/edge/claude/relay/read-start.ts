@@ -1,6 +1,6 @@
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder } from '../../kit/http/bytes.ts';
-import { returnBuffer, takeBuffer } from './tee-reader.ts';
+import { returnPooledBuffer, takePooledBuffer } from './tee-reader.ts';
 
 /** How much of an error is read to judge it. */
 const MAX_ERROR_BYTES = 65_536;
@@ -11,7 +11,7 @@ const MAX_ERROR_BYTES = 65_536;
  * @returns it as text, and the response as it came, to be read from its first byte on. Of a body that broke off, it has
  *   what came, without the length that was announced
  */
-export async function readStart(response: Response): Promise<{ text: string; response: Response }> {
+export async function readStartOfError(response: Response): Promise<{ text: string; response: Response }> {
   // No response can be made with a status below 200, and it has no body of its own.
   const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
   if (!reader) return { text: '', response };
@@ -19,11 +19,11 @@ export async function readStart(response: Response): Promise<{ text: string; res
   let bytes = 0;
   try {
     while (bytes < MAX_ERROR_BYTES) {
-      const { value, done } = await reader.read(new Uint8Array(takeBuffer()));
+      const { value, done } = await reader.read(new Uint8Array(takePooledBuffer()));
       if (done) break;
       pieces.push(value.slice());
       bytes += value.length;
-      returnBuffer(value);
+      returnPooledBuffer(value);
     }
   } catch {
     // The body broke off. The part that has come is judged, and told.

@@ -3,10 +3,10 @@
  * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
-import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 
 /** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
-export type Piece = { value?: Uint8Array | undefined; done: boolean };
+export type StreamReadResult = { value?: Uint8Array | undefined; done: boolean };
 
 /** The most bytes of an answer that is kept until its end, many times what a model writes. It is in memory in several forms. */
 export const MAX_BUFFERED_RESPONSE_BYTES = 16 * 1024 * 1024;
@@ -18,12 +18,12 @@ const spareBuffers: ArrayBuffer[] = [];
 const MAX_SPARE_BUFFERS = 16;
 
 /** @returns a buffer of `TEE_PIECE_BYTES`. */
-export function takeBuffer(): ArrayBuffer {
+export function takePooledBuffer(): ArrayBuffer {
   return spareBuffers.pop() ?? new ArrayBuffer(TEE_PIECE_BYTES);
 }
 
 /** Puts the buffer of a piece back, to be used again. */
-export function returnBuffer({ buffer }: Uint8Array): void {
+export function returnPooledBuffer({ buffer }: Uint8Array): void {
   if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MAX_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
 }
@@ -32,15 +32,15 @@ export function returnBuffer({ buffer }: Uint8Array): void {
 export function chooseNextBuffer(piece: Uint8Array): ArrayBuffer {
   const isMuch = piece.length >= SMALL_PIECE_BYTES;
   if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;
-  returnBuffer(piece);
-  return isMuch ? takeBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
+  returnPooledBuffer(piece);
+  return isMuch ? takePooledBuffer() : new ArrayBuffer(SMALL_PIECE_BYTES);
 }
 
 /**
  * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
  * nothing.)
  */
-function createPause(ms: number): { pause(): Promise<void>; wake(): void } {
+function createWakeablePause(ms: number): { waitForTimeoutOrWake(): Promise<void>; endPause(): void } {
   let end: (() => void) | undefined;
   let timer: ReturnType<typeof setTimeout>;
   const pause = () =>
@@ -52,7 +52,7 @@ function createPause(ms: number): { pause(): Promise<void>; wake(): void } {
     clearTimeout(timer);
     end?.();
   };
-  return { pause, wake };
+  return { waitForTimeoutOrWake: pause, endPause: wake };
 }
 
 /**
@@ -63,14 +63,14 @@ function createPause(ms: number): { pause(): Promise<void>; wake(): void } {
  *   returns true to end the reading. The buffer of the piece is reused
  * @throws the error that broke the copy, after everything that came before it
  */
-export async function readTee(
+export async function readTeeCopyToEnd(
   reader: ReadableStreamBYOBReader,
   carried: Promise<boolean>,
   pauseMs: number,
   take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
-  const { pause, wake } = createPause(pauseMs);
+  const { waitForTimeoutOrWake: pause, endPause: wake } = createWakeablePause(pauseMs);
   void carried.then((isWhole) => {
     end = isWhole ? 'whole' : 'broken';
     wake();
@@ -78,19 +78,21 @@ export async function readTee(
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let needsLarge = false;
   let hasMore = false;
-  const pacer = new Pacer();
+  const pacer = new WorkPacer();
   /** The last time at which the copy had been read empty. */
   let emptyAt = Date.now();
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
-    else await pacer.pace(TEE_PIECE_BYTES);
+    else await pacer.waitForTurn(TEE_PIECE_BYTES);
     // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
-    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
+    const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takePooledBuffer() : small);
     const size = view.length;
     const lookedAt = Date.now();
-    const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
+    const { value, done }: StreamReadResult = await (isRest
+      ? reader.readAtLeast(TEE_PIECE_BYTES, view)
+      : reader.read(view));
     const length = value?.length ?? 0;
     const readAt = Date.now();
     // Bytes that were waiting are read at once, or in a moment if the runtime is busy. A longer read has waited for new
@@ -98,7 +100,7 @@ export async function readTee(
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < size, since);
     if (length < size) emptyAt = readAt;
-    if (value && isLarge) returnBuffer(value);
+    if (value && isLarge) returnPooledBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;
     needsLarge = length >= SMALL_PIECE_BYTES;
@@ -114,7 +116,7 @@ export async function readTee(
  *
  * @returns a reader, by which the stream can be cancelled, and a promise of whether the stream was complete. It never rejects
  */
-export function pumpStream(stream: ReadableStream<Uint8Array>): {
+export function pipeStreamToLateReader(stream: ReadableStream<Uint8Array>): {
   reader: ReadableStreamBYOBReader;
   whole: Promise<boolean>;
 } {
@@ -125,7 +127,7 @@ export function pumpStream(stream: ReadableStream<Uint8Array>): {
     // The reader of the copy gets the error there.
     () => false,
   );
-  void drain(reader);
+  void drainReader(reader);
   return { reader, whole };
 }
 
@@ -134,12 +136,12 @@ export function pumpStream(stream: ReadableStream<Uint8Array>): {
  *
  * @returns whether the stream was complete. It never rejects
  */
-export async function drain(reader: ReadableStreamBYOBReader): Promise<boolean> {
+export async function drainReader(reader: ReadableStreamBYOBReader): Promise<boolean> {
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let bytes = 0;
   try {
     for (;;) {
-      const { value, done }: Piece = await reader.readAtLeast(SMALL_PIECE_BYTES, new Uint8Array(buffer));
+      const { value, done }: StreamReadResult = await reader.readAtLeast(SMALL_PIECE_BYTES, new Uint8Array(buffer));
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < SMALL_PIECE_BYTES) break;
       bytes += value.length;

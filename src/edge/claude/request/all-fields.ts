@@ -2,30 +2,30 @@
 
 import { CONVERSATION_MEMBER } from '../../conversations/object/conversations.schema.ts';
 import { SHOW_MEMBER } from '../../conversations/views/show.schema.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
 import {
-  type KnownRequestFields,
+  type CoreRequestFieldDefinitions,
   parseRequestField,
-  type RequestField,
-  type RequestFields,
+  type RequestFieldDefinition,
+  type RequestFieldDefinitions,
   type RequestFieldValues,
 } from './field-definition.ts';
 
-const allFields = memoizeByPlugins(() => {
-  let all: RequestFields = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
-  for (const members of contributions('members')) all = { ...all, ...members };
+const allFields = memoizeFromPlugins(() => {
+  let all: RequestFieldDefinitions = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
+  for (const members of getPluginMembers('members')) all = { ...all, ...members };
   return all;
 });
-const bodyFields = memoizeByPlugins(() => Object.entries(allFields()).filter(([, { ofHeader }]) => !ofHeader));
+const bodyFields = memoizeFromPlugins(() => Object.entries(allFields()).filter(([, { ofHeader }]) => !ofHeader));
 
 /** Headers of requests that no member has. */
 const OTHER_HEADERS = ['sluice-tags', 'sluice-simulate'];
 /** Headers of requests that something in this edge reads: only these may begin with `sluice-`. */
-export const knownHeaders = memoizeByPlugins(
-  (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...fieldHeadersOf(() => true)]),
+export const knownHeaders = memoizeFromPlugins(
+  (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...listFieldHeaders(() => true)]),
 );
 
 /** Refuses a header of ours that nothing reads: it never goes up, so its caller would never hear of it. @throws ApiError 400 */
@@ -34,30 +34,32 @@ export function rejectUnknownHeaders(headers: Headers): void {
   // `forEach` is faster than an iterator, which makes an array for each header.
   headers.forEach((_, name) => {
     if (name.startsWith('sluice-') && !names.has(name))
-      throw invalidRequest(`${name}: nothing in this edge reads this header. Leave it out.`);
+      throw createInvalidRequestError(`${name}: nothing in this edge reads this header. Leave it out.`);
   });
 }
 
 /** @returns a test of members: whether they are open to somebody */
-export function createOpenToTest(who: NonNullable<RequestField['open']>[number]): (member: RequestField) => boolean {
+export function createFieldOpenToTest(
+  who: NonNullable<RequestFieldDefinition['open']>[number],
+): (member: RequestFieldDefinition) => boolean {
   return ({ open }) => open?.includes(who) === true;
 }
 
 /** @returns the names of members that a body may have. @param which only those of which this holds; default: all */
-export function fieldNamesOf(which: (member: RequestField) => boolean = () => true): string[] {
+export function listFieldNames(which: (member: RequestFieldDefinition) => boolean = () => true): string[] {
   return bodyFields().flatMap(([name, member]) => (which(member) ? [name] : []));
 }
 
 /** Members that are limits of a run, with their names. */
-export const runLimitFields = memoizeByPlugins(() => bodyFields().filter(([, { isLimit }]) => isLimit));
+export const runLimitFields = memoizeFromPlugins(() => bodyFields().filter(([, { isLimit }]) => isLimit));
 
 /** @returns the headers that say members of which this holds */
-export function fieldHeadersOf(which: (member: RequestField) => boolean): string[] {
+export function listFieldHeaders(which: (member: RequestFieldDefinition) => boolean): string[] {
   return Object.values(allFields()).flatMap((member) => (member.header && which(member) ? [member.header] : []));
 }
 
 /** @returns the schemas of members of a body, with their words. @param which as for `memberNames` */
-export function fieldSchemasOf(which: (member: RequestField) => boolean = () => true) {
+export function collectFieldSchemas(which: (member: RequestFieldDefinition) => boolean = () => true) {
   return Object.fromEntries(bodyFields().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
 }
 
@@ -65,32 +67,33 @@ export function fieldSchemasOf(which: (member: RequestField) => boolean = () => 
 export function readRequestField<Name extends keyof RequestFieldValues>(
   name: Name,
   headers: Headers | undefined,
-  body: Json,
+  body: JsonObject,
 ): RequestFieldValues[Name] | undefined {
-  const members: KnownRequestFields = allFields();
+  const members: CoreRequestFieldDefinitions = allFields();
   const member = members[name];
   return member && parseRequestField<RequestFieldValues[Name]>(name, member, headers, body);
 }
 
 /** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `saidOf` does */
-export function checkRequestFields(headers: Headers, body: Json): void {
+export function checkRequestFields(headers: Headers, body: JsonObject): void {
   for (const [name, member] of bodyFields()) if (!member.isLimit) parseRequestField(name, member, headers, body);
 }
 
 /** @throws ApiError 400 for a member that needs a conversation, in a request without one */
-export function rejectConversationFields(headers: Headers, body: Json): void {
+export function rejectConversationFields(headers: Headers, body: JsonObject): void {
   for (const [name, member] of bodyFields()) {
     if (member.keeps === undefined || !(parseRequestField(name, member, headers, body) ?? false)) continue;
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `${name}: it needs a conversation, which keeps ${member.keeps}. Send \`conversation\`, with an id of your own.`,
     );
   }
 }
 
 /** @throws ApiError 400 for a member that means something to an agent alone, in a request that asks none */
-export function rejectAgentFields(body: Json): void {
+export function rejectAgentFields(body: JsonObject): void {
   for (const [name, { withoutAgent }] of bodyFields()) {
-    if (withoutAgent !== undefined && Object.hasOwn(body, name)) throw invalidRequest(`${name}: ${withoutAgent}`);
+    if (withoutAgent !== undefined && Object.hasOwn(body, name))
+      throw createInvalidRequestError(`${name}: ${withoutAgent}`);
   }
 }
 
@@ -98,15 +101,16 @@ export function rejectAgentFields(body: Json): void {
  * What takes members of a request away, by `edit`: of a message that asks no agent (a prefix is put before it by itself), of a turn, of
  * a message behind its agent (all), and of a count. Limits stay where nothing runs.
  */
-export const fieldRemovals = memoizeByPlugins(() => {
-  const toRemoval = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
-  const removalOf = (which?: (member: RequestField) => boolean) => toRemoval(fieldNamesOf(which));
+export const fieldRemovals = memoizeFromPlugins(() => {
+  const toFieldRemoval = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));
+  const createFieldRemoval = (which?: (member: RequestFieldDefinition) => boolean) =>
+    toFieldRemoval(listFieldNames(which));
   return {
-    ofMessage: toRemoval(
+    ofMessage: toFieldRemoval(
       bodyFields().flatMap(([name, { isLimit, goesUp }]) => (isLimit || goesUp || name === 'prefix' ? [] : [name])),
     ),
-    ofTurn: removalOf(({ isLimit }) => !isLimit),
-    all: removalOf(),
-    ofCount: removalOf((member) => !createOpenToTest('count')(member)),
+    ofTurn: createFieldRemoval(({ isLimit }) => !isLimit),
+    all: createFieldRemoval(),
+    ofCount: createFieldRemoval((member) => !createFieldOpenToTest('count')(member)),
   };
 });

@@ -1,10 +1,10 @@
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import type { Json } from '../../kit/json/object.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 
 /** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
-export interface RequestField<T = unknown> {
+export interface RequestFieldDefinition<T = unknown> {
   /** With its words for the reference. */
   schema: z.ZodMiniType<T | undefined>;
   /** A header that may say it, for clients that cannot add members. */
@@ -44,15 +44,15 @@ export interface RequestFieldValues {
   fallback_models: readonly string[];
 }
 
-export type RequestFields = { readonly [name: string]: RequestField } & KnownRequestFields;
-export type KnownRequestFields = {
-  readonly [Name in keyof RequestFieldValues]?: RequestField<RequestFieldValues[Name]>;
+export type RequestFieldDefinitions = { readonly [name: string]: RequestFieldDefinition } & CoreRequestFieldDefinitions;
+export type CoreRequestFieldDefinitions = {
+  readonly [Name in keyof RequestFieldValues]?: RequestFieldDefinition<RequestFieldValues[Name]>;
 };
 
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Request fields that are for the edge: each with its schema, its description and the callers that may set it. */
-    readonly members?: RequestFields;
+    readonly members?: RequestFieldDefinitions;
   }
 }
 
@@ -64,16 +64,16 @@ declare module '../../kit/plugins/plugins.ts' {
  */
 export function parseRequestField<T>(
   name: string,
-  { schema, header = undefined, ofHeader, mayBeNull }: RequestField<T>,
+  { schema, header = undefined, ofHeader, mayBeNull }: RequestFieldDefinition<T>,
   headers: Headers | undefined,
-  body: Json,
+  body: JsonObject,
 ): T | undefined {
   const inHeader = (header && headers?.get(header)) ?? undefined;
   const inBody = ofHeader || (mayBeNull && body[name] === null) ? undefined : body[name];
   const present = inBody === undefined ? inHeader : inBody;
   if (present === undefined) return undefined;
-  if (ofHeader && inHeader !== undefined) return validate(schema, ofHeader(inHeader), header);
-  const value = validate(schema, present, name);
+  if (ofHeader && inHeader !== undefined) return validateBySchema(schema, ofHeader(inHeader), header);
+  const value = validateBySchema(schema, present, name);
   if (inHeader === undefined || inHeader === value) return value;
-  throw invalidRequest(`${name}: the body and the header ${header} name different ones. Send one.`);
+  throw createInvalidRequestError(`${name}: the body and the header ${header} name different ones. Send one.`);
 }

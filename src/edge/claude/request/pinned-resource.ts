@@ -3,9 +3,9 @@
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { decoder } from '../../kit/http/bytes.ts';
 import { isObject } from '../../kit/json/object.ts';
-import type { PinnedResource, UpstreamPool } from '../upstreams/pool.ts';
-import { containerIdsOf } from './referenced-ids.ts';
-import { ownJsonOf, RequestBody } from './request-body.ts';
+import type { UpstreamBoundResourceKind, UpstreamPool } from '../upstreams/pool.ts';
+import { getContainerIds } from './referenced-ids.ts';
+import { getJsonWithoutHistory, RequestBody } from './request-body.ts';
 
 const FILE_ID_KEY = '"file_id"';
 
@@ -13,11 +13,14 @@ const FILE_ID_KEY = '"file_id"';
  * @returns the kind of thing that a request uses and that only one upstream has; undefined for most requests, and if there is
  *   only one upstream
  */
-export function findPinnedResource(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): PinnedResource | undefined {
+export function findUpstreamBoundResource(
+  body: JsonBody,
+  { all }: Pick<UpstreamPool, 'all'>,
+): UpstreamBoundResourceKind | undefined {
   if (all.length < 2) return undefined;
-  const json = ownJsonOf(body);
+  const json = getJsonWithoutHistory(body);
   // A container that is named by its id exists. Anything else makes a new one.
-  if (containerIdsOf(json.container).length > 0) return 'a container';
+  if (getContainerIds(json.container).length > 0) return 'a container';
   if (isObject(json.thread) && typeof json.thread.previous_message_id === 'string') return 'a thread';
   const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;
   return text.includes(FILE_ID_KEY) ? 'a file' : undefined;

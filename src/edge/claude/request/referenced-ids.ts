@@ -1,24 +1,27 @@
 /** Finds the ids in a request that name things made earlier at an upstream. They belong to the account that made them. */
 
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { removeAmbiguity } from '../../kit/http/read-json.ts';
+import { removeRepeatedKeysFromBody } from '../../kit/http/read-json.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { type CreatedId, FILE_KEY, findFileIds, type ResourceKind } from '../usage/created-ids.ts';
+import { type CreatedId, FILE_KEY, findFileIds, type UpstreamResourceKind } from '../usage/created-ids.ts';
 import { RequestBody } from './request-body.ts';
 
 /** Matches escaped letters, by which a key could be hidden in the text. */
 const ESCAPED_CHARACTERS = /\\u00([2-7][0-9a-f])/gi;
 
 /** @returns whether a body may contain such an id. It only searches the text, and is true for few requests. */
-export function mayContainIds({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
+export function couldContainResourceIds({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
   const { container = null, thread = null } = json;
   return (
-    container !== null || thread !== null || text.includes(FILE_KEY) || decodeAsciiEscapes(text).includes(FILE_KEY)
+    container !== null ||
+    thread !== null ||
+    text.includes(FILE_KEY) ||
+    decodeEscapedAsciiLetters(text).includes(FILE_KEY)
   );
 }
 
 /** @returns a JSON text with its escaped letters decoded. The result may not be valid JSON */
-function decodeAsciiEscapes(text: string): string {
+function decodeEscapedAsciiLetters(text: string): string {
   if (!text.includes('\\u00')) return text;
   return text.replace(ESCAPED_CHARACTERS, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 }
@@ -31,39 +34,39 @@ function decodeAsciiEscapes(text: string): string {
  * @throws ApiError 400 for a body that nests too deep to be checked
  */
 export function findReferencedIds(body: JsonBody): { ids: readonly CreatedId[]; body: JsonBody } {
-  if (!mayContainIds(body)) return { ids: [], body };
-  const read = removeAmbiguity(body, 'everywhere');
-  return { ids: findIds(read.json), body: read };
+  if (!couldContainResourceIds(body)) return { ids: [], body };
+  const read = removeRepeatedKeysFromBody(body, 'everywhere');
+  return { ids: findResourceIdsInRequest(read.json), body: read };
 }
 
 /** @returns the ids that the new part of a turn names. The ids in its history were checked when they were new. */
-export function findIdsInTurn(body: JsonBody): readonly CreatedId[] {
-  const own = body instanceof RequestBody ? { text: body.ownText, json: body.ownJson } : body;
-  return mayContainIds(own) ? findIds(own.json) : [];
+export function findResourceIdsInNewMessages(body: JsonBody): readonly CreatedId[] {
+  const own = body instanceof RequestBody ? { text: body.textWithoutHistory, json: body.ownJson } : body;
+  return couldContainResourceIds(own) ? findResourceIdsInRequest(own.json) : [];
 }
 
 /** @returns the ids that a Messages request names, each once */
-export function findIds(request: Readonly<Record<string, unknown>>): readonly CreatedId[] {
+export function findResourceIdsInRequest(request: Readonly<Record<string, unknown>>): readonly CreatedId[] {
   const found: CreatedId[] = [];
-  const add = (kind: ResourceKind, ids: Iterable<string>) => {
+  const addIds = (kind: UpstreamResourceKind, ids: Iterable<string>) => {
     for (const id of new Set(ids)) found.push({ kind, id });
   };
   const { container, thread } = request;
-  add('container', containerIdsOf(container));
-  if (isObject(thread)) add('thread', stringsIn(thread.previous_message_id));
-  add('file', findFileIds(request));
+  addIds('container', getContainerIds(container));
+  if (isObject(thread)) addIds('thread', toStringList(thread.previous_message_id));
+  addIds('file', findFileIds(request));
   return found;
 }
 
 /** @returns the ids in the parameter `container`: a string, an object with an `id`, or a list of either. */
-export function containerIdsOf(container: unknown): string[] {
-  if (Array.isArray(container)) return container.flatMap(containerIdsOf);
-  return stringsIn(isObject(container) ? container.id : container);
+export function getContainerIds(container: unknown): string[] {
+  if (Array.isArray(container)) return container.flatMap(getContainerIds);
+  return toStringList(isObject(container) ? container.id : container);
 }
 
 /** @returns a string, or the strings in a list: the API takes no list, but what is checked must be all that is sent. */
-function stringsIn(value: unknown): string[] {
-  if (Array.isArray(value)) return value.flatMap(stringsIn);
+function toStringList(value: unknown): string[] {
+  if (Array.isArray(value)) return value.flatMap(toStringList);
   return typeof value === 'string' ? [value] : [];
 }
 
@@ -71,17 +74,17 @@ function stringsIn(value: unknown): string[] {
 const CONTAINER_TOOLS = /^(code_execution|web_search_2026|web_fetch_2026)/;
 
 /** @returns whether a tool of a request runs in a container. */
-export function runsInContainer(tool: unknown): boolean {
+export function isToolRunInContainer(tool: unknown): boolean {
   return isObject(tool) && typeof tool.type === 'string' && CONTAINER_TOOLS.test(tool.type);
 }
 
 /** @returns whether the answer to a request may contain ids of things that it makes. */
-export function mayCreateResources({
+export function canAnswerCreateResources({
   container = null,
   thread = null,
   tools,
 }: Readonly<Record<string, unknown>>): boolean {
   if (container !== null || thread !== null) return true;
   if (!Array.isArray(tools)) return false;
-  return tools.some(runsInContainer);
+  return tools.some(isToolRunInContainer);
 }

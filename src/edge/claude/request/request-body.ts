@@ -3,17 +3,17 @@
  */
 
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { copyPieces, lengthOf } from '../../kit/http/body-pieces.ts';
+import { copyPieces, sumPieceLengths } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
-import { editJson, findMemberRange, type JsonChanges } from '../../kit/json/edit.ts';
-import { toWellFormedJson } from '../../kit/json/lone-surrogates.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { editJson, findMemberRange, type JsonMemberChanges } from '../../kit/json/edit.ts';
+import { replaceLoneSurrogates } from '../../kit/json/lone-surrogates.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 import type { PromptFeatures } from '../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
 /** A part of the history in bytes, and what goes up in its place. */
-export interface Replacement {
+export interface HistoryReplacement {
   start: number;
   end: number;
   bytes: Uint8Array;
@@ -24,10 +24,10 @@ export class RequestBody implements JsonBody {
   /** Always null: a conversation refuses a body that repeats keys. */
   readonly readings = null;
   /** The body without the history: its other members, and the new messages. */
-  readonly ownJson: Json;
+  readonly ownJson: JsonObject;
   readonly #text: string;
   readonly #history: SentHistory;
-  readonly #replacement: Replacement | undefined;
+  readonly #replacement: HistoryReplacement | undefined;
   #bytes: Uint8Array | undefined;
   #parsedBody: Pick<JsonBody, 'text' | 'json'> | undefined;
 
@@ -35,12 +35,12 @@ export class RequestBody implements JsonBody {
    * @param text a Messages body whose `messages` has only the new ones
    * @param replacement a message of the history with a breakpoint. The history itself has none: it is shared by later turns
    */
-  constructor(text: string, history: SentHistory, replacement?: Replacement) {
+  constructor(text: string, history: SentHistory, replacement?: HistoryReplacement) {
     // The API rejects half a character, and would with every later question: a call of the model can contain one.
-    this.#text = toWellFormedJson(text);
+    this.#text = replaceLoneSurrogates(text);
     this.#history = history;
     this.#replacement = replacement;
-    this.ownJson = JSON.parse(this.#text) as Json;
+    this.ownJson = JSON.parse(this.#text) as JsonObject;
   }
 
   /** What was found in the messages of the history. */
@@ -50,16 +50,16 @@ export class RequestBody implements JsonBody {
 
   /** Whether there is a history before the new messages. */
   get hasHistory(): boolean {
-    return this.#history.bytes.length > 0;
+    return this.#history.joinedBytes.length > 0;
   }
 
   /** The text of the body without the history. */
-  get ownText(): string {
+  get textWithoutHistory(): string {
     return this.#text;
   }
 
   get bytes(): Uint8Array {
-    this.#bytes ??= insertHistory(this.#text, splitHistory(this.#history.bytes, this.#replacement));
+    this.#bytes ??= insertHistory(this.#text, splitHistory(this.#history.joinedBytes, this.#replacement));
     return this.#bytes;
   }
 
@@ -80,17 +80,17 @@ export class RequestBody implements JsonBody {
   }
 
   /** @returns the same body with some members changed. */
-  with(changes: JsonChanges): RequestBody {
+  withChanges(changes: JsonMemberChanges): RequestBody {
     return new RequestBody(editJson(this.#text, changes), this.#history, this.#replacement);
   }
 }
 
 /** @returns the members of a body, with only the new ones of a conversation's messages */
-export function ownJsonOf(body: JsonBody): Json {
+export function getJsonWithoutHistory(body: JsonBody): JsonObject {
   return body instanceof RequestBody ? body.ownJson : body.json;
 }
 
-function splitHistory(history: Uint8Array, replacement: Replacement | undefined): Uint8Array[] {
+function splitHistory(history: Uint8Array, replacement: HistoryReplacement | undefined): Uint8Array[] {
   if (!replacement) return [history];
   const { start, end, bytes } = replacement;
   return [history.subarray(0, start), bytes, history.subarray(end)];
@@ -98,7 +98,7 @@ function splitHistory(history: Uint8Array, replacement: Replacement | undefined)
 
 /** Writes the parts of a history into the list of messages of a body, before those that are there. */
 function insertHistory(text: string, history: readonly Uint8Array[]): Uint8Array {
-  const length = lengthOf(history);
+  const length = sumPieceLengths(history);
   if (length === 0) return encoder.encode(text);
   const range = findMemberRange(text, 'messages');
   if (!range) throw new TypeError('A body without messages.');

@@ -6,8 +6,8 @@
  * warns: so a keyword that is not listed here is let through.
  */
 
-import { isType } from '../../kit/json/json-schema.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { isOfSchemaType } from '../../kit/json/json-schema.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import { findReferencedSchema } from '../../kit/json/schema-references.ts';
 
 const NUMBER_KEYWORDS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'];
@@ -72,7 +72,7 @@ interface SchemaFindings {
  * @param request the body of a message; what is not of a known form is left to the API
  * @returns the faults, in the order of the request; none for what goes up
  */
-export function findSchemaFaults({ tools, output_config, output_format }: RequestSchemas): SchemaFault[] {
+export function findRejectedSchemaParts({ tools, output_config, output_format }: RequestSchemas): SchemaFault[] {
   const list = Array.isArray(tools) ? (tools as unknown[]) : [];
   const formats = {
     'output_config.format': isObject(output_config) ? output_config.format : undefined,
@@ -84,40 +84,41 @@ export function findSchemaFaults({ tools, output_config, output_format }: Reques
   for (const [index, tool] of list.entries()) {
     if (!isObject(tool) || !isObject(tool.input_schema)) continue;
     const path = `tools.${index}.${typeof tool.type === 'string' ? tool.type : 'custom'}.input_schema`;
-    if (UNION_KEYWORDS.some((name) => Object.hasOwn(tool.input_schema as Json, name))) {
+    if (UNION_KEYWORDS.some((name) => Object.hasOwn(tool.input_schema as JsonObject, name))) {
       const problem = `${path}: input_schema does not support oneOf, allOf, or anyOf at the top level`;
       faults.push({ problem, path: '', tool: index });
-    } else if (tool.strict === true) strict.push(walkSchema(tool.input_schema, path, index));
+    } else if (tool.strict === true) strict.push(collectSchemaFindings(tool.input_schema, path, index));
   }
   const ofTools = strict.length;
   for (const [path, format] of Object.entries(formats)) {
-    if (isObject(format) && isObject(format.schema)) strict.push(walkSchema(format.schema, `${path}.schema`));
+    if (isObject(format) && isObject(format.schema))
+      strict.push(collectSchemaFindings(format.schema, `${path}.schema`));
   }
   faults.push(...strict.flatMap((one) => one.faults));
-  const sum = (name: 'properties' | 'optional') => strict.reduce((before, one) => before + one[name], 0);
+  const sumOfFindings = (name: 'properties' | 'optional') => strict.reduce((before, one) => before + one[name], 0);
   const most = [
     ofTools > MAX_STRICT_TOOLS &&
       `Too many strict tools (${ofTools}). The maximum number of strict tools supported is ${MAX_STRICT_TOOLS}.`,
-    sum('properties') > MAX_PROPERTIES && TOO_COMPLEX_MESSAGE,
-    sum('optional') > MAX_OPTIONAL_PROPERTIES &&
-      `Schemas contains too many optional parameters (${sum('optional')}), which would make grammar compilation inefficient. Reduce the number of optional parameters in your tool schemas (limit: ${MAX_OPTIONAL_PROPERTIES}).`,
+    sumOfFindings('properties') > MAX_PROPERTIES && TOO_COMPLEX_MESSAGE,
+    sumOfFindings('optional') > MAX_OPTIONAL_PROPERTIES &&
+      `Schemas contains too many optional parameters (${sumOfFindings('optional')}), which would make grammar compilation inefficient. Reduce the number of optional parameters in your tool schemas (limit: ${MAX_OPTIONAL_PROPERTIES}).`,
   ];
   return [...faults, ...most.flatMap((problem) => (problem === false ? [] : [{ problem, path: '' }]))];
 }
 
 /** @returns how many members of all objects of a schema may be left out */
-export function countOptionalProperties(schema: Json): number {
-  return walkSchema(schema, '').optional;
+export function countOptionalProperties(schema: JsonObject): number {
+  return collectSchemaFindings(schema, '').optional;
 }
 
-function walkSchema(root: Json, path: string, tool?: number): SchemaFindings {
+function collectSchemaFindings(root: JsonObject, path: string, tool?: number): SchemaFindings {
   const found: SchemaFindings = { faults: [], properties: 0, optional: 0 };
-  const open = new Set<Json>();
-  const done = new Set<Json>();
+  const open = new Set<JsonObject>();
+  const done = new Set<JsonObject>();
   const which = tool === undefined ? {} : { tool };
   const addFault = (words: string, at: string) =>
     found.faults.push({ problem: `${path}: ${words}`, path: at, ...which });
-  const walk = (schema: unknown, at: string): void => {
+  const walkSubschema = (schema: unknown, at: string): void => {
     if (!isObject(schema) || done.has(schema)) return;
     // A tree has no circles: only a reference leads back.
     if (open.has(schema)) return void addFault('Circular reference detected in schema definitions', at);
@@ -130,27 +131,27 @@ function walkSchema(root: Json, path: string, tool?: number): SchemaFindings {
       found.properties += names.length;
       found.optional += names.filter((name) => !required.has(name)).length;
     }
-    for (const [inner, where] of innerSchemas(schema)) walk(inner, at === '' ? where : `${at}.${where}`);
-    if (typeof schema.$ref === 'string') walk(findReferencedSchema(schema.$ref, root), schema.$ref);
+    for (const [inner, where] of listInnerSchemas(schema)) walkSubschema(inner, at === '' ? where : `${at}.${where}`);
+    if (typeof schema.$ref === 'string') walkSubschema(findReferencedSchema(schema.$ref, root), schema.$ref);
     open.delete(schema);
     done.add(schema);
   };
-  walk(root, '');
+  walkSubschema(root, '');
   return found;
 }
 
 /** Yields the API's words for what it refuses of a schema itself, without those within it. */
-function* findRejectedKeywords(schema: Json): Generator<string> {
+function* findRejectedKeywords(schema: JsonObject): Generator<string> {
   const { type, format, minItems, enum: choices, properties, additionalProperties, anyOf, items } = schema;
-  const has = (name: string) => Object.hasOwn(schema, name);
+  const hasKeyword = (name: string) => Object.hasOwn(schema, name);
   if (Object.keys(schema).length === 0) yield 'Empty schema ({}) that accepts any JSON value is not supported';
-  if (has('oneOf')) yield "Schema type 'oneOf' is not supported";
-  for (const name of REJECTED_KEYWORDS) if (has(name)) yield `Schema keyword '${name}' is not supported`;
+  if (hasKeyword('oneOf')) yield "Schema type 'oneOf' is not supported";
+  for (const name of REJECTED_KEYWORDS) if (hasKeyword(name)) yield `Schema keyword '${name}' is not supported`;
   if (anyOf !== undefined && type !== undefined) yield "For 'anyOf', 'type' is not supported";
   const types = (Array.isArray(type) ? type : [type]).filter((one) => typeof one === 'string');
   for (const one of types) {
     for (const name of Object.hasOwn(REJECTED_KEYWORDS_BY_TYPE, one) ? (REJECTED_KEYWORDS_BY_TYPE[one] ?? []) : []) {
-      if (has(name)) yield `For '${one}' type, property '${name}' is not supported`;
+      if (hasKeyword(name)) yield `For '${one}' type, property '${name}' is not supported`;
     }
   }
   if (Array.isArray(items)) yield "For 'array' type, property 'items' as a list is not supported";
@@ -163,7 +164,8 @@ function* findRejectedKeywords(schema: Json): Generator<string> {
   if (typeof format === 'string' && !STRING_FORMATS.includes(format))
     yield `String format '${format}' is not supported`;
   // A list of types beside an enum is refused, too.
-  const strange = Array.isArray(choices) && type !== undefined ? choices.find((one) => !isType(one, type)) : undefined;
+  const strange =
+    Array.isArray(choices) && type !== undefined ? choices.find((one) => !isOfSchemaType(one, type)) : undefined;
   if (strange !== undefined) {
     const name = Array.isArray(type) ? `[${types.map((one) => `'${one}'`).join(', ')}]` : String(type);
     const value = typeof strange === 'string' ? `'${strange}'` : JSON.stringify(strange);
@@ -172,7 +174,7 @@ function* findRejectedKeywords(schema: Json): Generator<string> {
 }
 
 /** Yields the schemas within a schema, and where each stands. */
-function* innerSchemas(schema: Json): Generator<[inner: unknown, where: string]> {
+function* listInnerSchemas(schema: JsonObject): Generator<[inner: unknown, where: string]> {
   for (const name of ['$defs', 'definitions', 'properties', ...UNION_KEYWORDS]) {
     const inner = schema[name];
     // A list has its indexes as keys.

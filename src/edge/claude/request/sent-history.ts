@@ -3,12 +3,12 @@
  * garbage collector does not walk through them, and a turn only adds to their end.
  */
 
-import { releaseBytes } from '../../kit/http/body/release-bytes.ts';
-import { copyPieces, lengthOf } from '../../kit/http/body-pieces.ts';
+import { freeBytes } from '../../kit/http/body/release-bytes.ts';
+import { copyPieces, sumPieceLengths } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
-import { toWellFormedJson } from '../../kit/json/lone-surrogates.ts';
-import { featuresOfJoined } from '../pricing/joined-messages.ts';
-import { featuresOf, NO_FEATURES, type PromptFeatures } from '../pricing/prompt-features.ts';
+import { replaceLoneSurrogates } from '../../kit/json/lone-surrogates.ts';
+import { findFeaturesOfJoinedMessages } from '../pricing/joined-messages.ts';
+import { findFeaturesOfMessages, NO_FEATURES, type PromptFeatures } from '../pricing/prompt-features.ts';
 
 /** A buffer that several histories share: each one is a longer beginning of it. */
 interface SharedBuffer {
@@ -47,30 +47,30 @@ export class SentHistory {
   }
 
   /** @returns the history of messages that have been read from the database */
-  static fromMessages(pieces: readonly JoinedMessages[]): SentHistory {
+  static createFromMessages(pieces: readonly JoinedMessages[]): SentHistory {
     let findings = NO_FEATURES;
     const parts: Uint8Array[] = [];
     for (const { bytes, messages } of pieces) {
       const text = exactDecoder.decode(bytes);
-      const sent = toWellFormedJson(text);
-      findings = featuresOfJoined(sent, messages, findings);
+      const sent = replaceLoneSurrogates(text);
+      findings = findFeaturesOfJoinedMessages(sent, messages, findings);
       if (parts.length > 0) parts.push(COMMA_BYTES);
       parts.push(sent === text ? bytes : encoder.encode(sent));
     }
-    const used = lengthOf(parts);
+    const used = sumPieceLengths(parts);
     // Spare bytes for the turn that is about to begin: copying a long history would cost more.
-    const bytes = new Uint8Array(growLength(used));
+    const bytes = new Uint8Array(computeGrownLength(used));
     copyPieces(bytes, parts);
     return new SentHistory({ bytes, used }, used, findings);
   }
 
   /** The messages as JSON with commas between them, in UTF-8. */
-  get bytes(): Uint8Array {
+  get joinedBytes(): Uint8Array {
     return this.#shared.bytes.subarray(0, this.#length);
   }
 
   /** Bytes of memory that its buffer takes. */
-  get size(): number {
+  get bufferSizeBytes(): number {
     return this.#shared.bytes.length;
   }
 
@@ -79,27 +79,27 @@ export class SentHistory {
    * @param parsed what they parse to, if that is known, but for breakpoints
    * @returns a longer history; this one stays as it is
    */
-  append(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
+  appendMessages(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
     if (texts.length === 0) return this;
     const added = texts.flatMap((text, index) => [
       ...(index > 0 || this.#length > 0 ? [COMMA_BYTES] : []),
-      encoder.encode(toWellFormedJson(text)),
+      encoder.encode(replaceLoneSurrogates(text)),
     ]);
-    const length = this.#length + lengthOf(added);
+    const length = this.#length + sumPieceLengths(added);
     // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
     // A history that was just read from the database may be used only once, so it gets no spare bytes.
-    const size = this.#length > 0 ? growLength(length) : length;
+    const size = this.#length > 0 ? computeGrownLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
-    if (!hasRoom) shared.bytes.set(this.bytes);
+    if (!hasRoom) shared.bytes.set(this.joinedBytes);
     copyPieces(shared.bytes.subarray(this.#length), added);
-    for (const piece of added) if (piece !== COMMA_BYTES) releaseBytes(piece);
+    for (const piece of added) if (piece !== COMMA_BYTES) freeBytes(piece);
     shared.used = length;
     const messages = parsed ?? texts.map((text) => JSON.parse(text) as unknown);
-    return new SentHistory(shared, length, featuresOf(messages, this.features));
+    return new SentHistory(shared, length, findFeaturesOfMessages(messages, this.features));
   }
 }
 
-function growLength(length: number): number {
+function computeGrownLength(length: number): number {
   return Math.min(Math.ceil(length * GROWTH_FACTOR), length + MAX_SPARE_BYTES);
 }

@@ -1,6 +1,6 @@
-import type { JsonBody, Sendable } from '../../kit/http/body/json-body.ts';
-import { LongBody } from '../../kit/http/long-body.ts';
-import { editJson, type JsonChanges } from '../../kit/json/edit.ts';
+import type { JsonBody, SendableBody } from '../../kit/http/body/json-body.ts';
+import { LongStringBody } from '../../kit/http/long-body.ts';
+import { editJson, type JsonMemberChanges } from '../../kit/json/edit.ts';
 import { RequestBody } from './request-body.ts';
 
 /**
@@ -9,12 +9,12 @@ import { RequestBody } from './request-body.ts';
  * @param changes changes of its top-level members
  * @returns the caller's own bytes if nothing changes; otherwise the changed text
  */
-export function createUpstreamBody(body: JsonBody, changes: JsonChanges): Sendable {
+export function createUpstreamBody(body: JsonBody, changes: JsonMemberChanges): SendableBody {
   // The text of a conversation's body is made only when it is read, and the history in it is not parsed.
   const isSame = Object.keys(changes).length === 0;
-  if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.with(changes).bytes;
-  if (isSame && !(body instanceof LongBody)) return body.bytes;
+  if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.withChanges(changes).bytes;
+  if (isSame && !(body instanceof LongStringBody)) return body.bytes;
   const text = isSame ? body.text : editJson(body.text, changes);
-  if (body instanceof LongBody) return body.toSendable(text);
+  if (body instanceof LongStringBody) return body.createSendableBody(text);
   return text === body.text ? body.bytes : text;
 }

@@ -3,9 +3,9 @@
 import type { Settings } from '../../config/settings.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
-import { LongBody } from '../../kit/http/long-body.ts';
-import { replaceText } from '../../kit/http/read-json.ts';
+import { encodeUtf8, sha256Hex } from '../../kit/http/bytes.ts';
+import { LongStringBody } from '../../kit/http/long-body.ts';
+import { replaceBodyText } from '../../kit/http/read-json.ts';
 import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 
@@ -22,7 +22,7 @@ const userIdCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS 
 async function getUpstreamUserId(account: string): Promise<string> {
   const earlier = userIdCache.get(account);
   if (earlier !== undefined) return earlier;
-  const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, ID_CHARACTERS);
+  const name = (await sha256Hex(encodeUtf8(`sluice account ${account}`))).slice(0, ID_CHARACTERS);
   userIdCache.set(account, name);
   return name;
 }
@@ -31,17 +31,20 @@ async function getUpstreamUserId(account: string): Promise<string> {
  * @returns a hash (32 hexadecimal digits) of the end user that a body names in `metadata.user_id`; undefined if it names
  * none.
  */
-export function endUserOf(body: JsonBody): string | undefined | Promise<string> {
+export function computeEndUserHash(body: JsonBody): string | undefined | Promise<string> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
   const own = isObject(metadata) ? metadata.user_id : undefined;
   if (typeof own !== 'string') return undefined;
-  const named = body instanceof LongBody ? body.stringOf(own, MAX_USER_ID_CHARACTERS * MAX_BYTES_PER_CHARACTER) : own;
+  const named =
+    body instanceof LongStringBody
+      ? body.getOriginalString(own, MAX_USER_ID_CHARACTERS * MAX_BYTES_PER_CHARACTER)
+      : own;
   if (named === undefined || named === '' || named.length > MAX_USER_ID_CHARACTERS) return undefined;
   return endUserCache.get(named) ?? hashEndUser(named);
 }
 
 async function hashEndUser(endUser: string): Promise<string> {
-  const hash = (await sha256Hex(utf8(`sluice user ${endUser}`))).slice(0, ID_CHARACTERS);
+  const hash = (await sha256Hex(encodeUtf8(`sluice user ${endUser}`))).slice(0, ID_CHARACTERS);
   endUserCache.set(endUser, hash);
   return hash;
 }
@@ -57,12 +60,12 @@ export function createUpstreamKey(caller: Headers, account: string): undefined |
 
 async function hashAccountKey(account: string, key: string): Promise<string> {
   // A header that an upstream does not accept would look like an upstream that fails.
-  const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(utf8(key));
+  const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(encodeUtf8(key));
   return `${await getUpstreamUserId(account)}-${short}`;
 }
 
 /** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
-export function withUserId(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
+export function applyUserIdSetting(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
   return settings.UPSTREAM_USER_ID === 'account' ? addUserId(body, account) : body;
 }
 
@@ -74,5 +77,5 @@ async function addUserId(body: JsonBody, account: string): Promise<JsonBody> {
   const sent = metadata ? (parseMemberTexts(body.text).get('metadata') ?? '{}') : '{}';
   const text = editJson(body.text, { metadata: editJson(sent, { user_id: JSON.stringify(user_id) }) });
   const json = { ...body.json, metadata: { ...metadata, user_id } };
-  return replaceText(body, text, json);
+  return replaceBodyText(body, text, json);
 }

@@ -44,7 +44,7 @@ const WINDOW_PARTS = 10;
 
 const NOT_SUSPECTED = { by: undefined, times: 0 };
 
-interface WindowPart {
+interface FailureWindowPart {
   /** The number of the part since 1970. */
   number: number;
   tries: number;
@@ -52,9 +52,9 @@ interface WindowPart {
 }
 
 /** The breaker of one upstream and model. It has no clock of its own: each call passes the time. */
-export class Breaker {
+export class CircuitBreaker {
   readonly #options: BreakerOptions;
-  #parts: WindowPart[] = [];
+  #parts: FailureWindowPart[] = [];
   #failuresInRow = 0;
   /** When a try that may have run last failed; milliseconds since 1970. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
@@ -75,29 +75,29 @@ export class Breaker {
   }
 
   /** @returns the state at a time, in milliseconds since 1970. */
-  state(now: number): BreakerState {
+  getState(now: number): BreakerState {
     if (!this.#isOpen) return 'closed';
     return now >= this.#probeDueAt ? 'half_open' : 'open';
   }
 
   /** When a probe may be made; milliseconds since 1970. It has no meaning while the breaker is closed. */
-  get probeDueAt(): number {
+  get nextProbeAt(): number {
     return this.#probeDueAt;
   }
 
   /** Notes that another upstream has answered a request which this one would have got if its breaker were closed. */
-  noteElsewhere(upstream: string): void {
+  recordBypass(upstream: string): void {
     if (this.#isOpen) this.#elsewhere.set(upstream, (this.#elsewhere.get(upstream) ?? 0) + 1);
   }
 
   /** How many requests other upstreams have answered in its place since it opened. */
-  get elsewhere(): { upstream: string; requests: number }[] {
+  get bypasses(): { upstream: string; requests: number }[] {
     return [...this.#elsewhere].map(([upstream, requests]) => ({ upstream, requests }));
   }
 
   /** @returns the tries and failures in the window. */
-  counts(now: number): { tries: number; failed: number } {
-    const oldest = this.#numberAt(now) - WINDOW_PARTS + 1;
+  countTriesInWindow(now: number): { tries: number; failed: number } {
+    const oldest = this.#getWindowPartNumber(now) - WINDOW_PARTS + 1;
     this.#parts = this.#parts.filter(({ number }) => number >= oldest);
     return this.#parts.reduce((sum, { tries, failed }) => ({ tries: sum.tries + tries, failed: sum.failed + failed }), {
       tries: 0,
@@ -106,7 +106,7 @@ export class Breaker {
   }
 
   /** Notes that a try failed which may have run. */
-  doubt(now: number): void {
+  recordPossibleRunFailure(now: number): void {
     this.#doubtedAt = now;
   }
 
@@ -116,16 +116,16 @@ export class Breaker {
   }
 
   /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */
-  canEnter(now: number): boolean {
+  canAcquirePermit(now: number): boolean {
     if (!this.#isOpen) return true;
     const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
     return now >= this.#probeDueAt && !isProbed;
   }
 
   /** @returns the permission for a try; undefined while the breaker is open, or another try is its probe. */
-  enter(now: number): BreakerPermit | undefined {
+  acquirePermit(now: number): BreakerPermit | undefined {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
-    if (!this.canEnter(now)) return undefined;
+    if (!this.canAcquirePermit(now)) return undefined;
     this.#probeSince = now;
     // An earlier probe that was forgotten must not decide instead of this one.
     this.#generation += 1;
@@ -133,18 +133,18 @@ export class Breaker {
   }
 
   /** @returns the permission for a try although the breaker is open, because there is no other upstream. */
-  force(): BreakerPermit {
+  forcePermit(): BreakerPermit {
     return { isProbe: false, generation: this.#generation };
   }
 
   /** Notes that a try was answered. Any answer to a probe closes the breaker. */
-  succeed({ isProbe, generation }: BreakerPermit, now: number): void {
+  recordSuccess({ isProbe, generation }: BreakerPermit, now: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
-    if (isProbe) this.#close();
+    if (isProbe) this.#closeBreaker();
     this.#failuresInRow = 0;
     this.#suspicion = NOT_SUSPECTED;
-    this.#partAt(now).tries += 1;
+    this.#getOrCreateWindowPart(now).tries += 1;
   }
 
   /**
@@ -153,14 +153,14 @@ export class Breaker {
    * @param waitMs the wait that the upstream has asked for. The breaker opens at once, for at least this time, but not longer
    *   than `longestWaitMs`
    */
-  fail({ isProbe, generation }: BreakerPermit, now: number, waitMs?: number): void {
+  recordFailure({ isProbe, generation }: BreakerPermit, now: number, waitMs?: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
-    const part = this.#partAt(now);
+    const part = this.#getOrCreateWindowPart(now);
     part.tries += 1;
     part.failed += 1;
     this.#failuresInRow += 1;
-    if (isProbe || waitMs !== undefined || this.#isFailing(now)) this.#open(now, waitMs ?? 0);
+    if (isProbe || waitMs !== undefined || this.#isFailureRateTooHigh(now)) this.#openBreaker(now, waitMs ?? 0);
   }
 
   /**
@@ -170,27 +170,32 @@ export class Breaker {
    * @param account the account; undefined if it is not known, which counts as the same one
    * @param waitMs as of `fail`
    */
-  suspect(permit: BreakerPermit, now: number, account: string | undefined, waitMs: number | undefined): void {
+  recordPossibleCallerFault(
+    permit: BreakerPermit,
+    now: number,
+    account: string | undefined,
+    waitMs: number | undefined,
+  ): void {
     const { by: last = account, times } = this.#suspicion;
     const isOther = account !== undefined && last !== account;
     this.#suspicion = { by: last, times: times + 1 };
-    if (permit.isProbe || isOther || times + 1 >= this.#options.suspicions) this.fail(permit, now, waitMs);
-    else this.leave(permit);
+    if (permit.isProbe || isOther || times + 1 >= this.#options.suspicions) this.recordFailure(permit, now, waitMs);
+    else this.releasePermitWithoutResult(permit);
   }
 
   /** Notes that a try has no result, because its caller left. Another try may become the probe. */
-  leave({ isProbe, generation }: BreakerPermit): void {
+  releasePermitWithoutResult({ isProbe, generation }: BreakerPermit): void {
     if (isProbe && generation === this.#generation) this.#probeSince = undefined;
   }
 
-  #isFailing(now: number): boolean {
+  #isFailureRateTooHigh(now: number): boolean {
     const { failures, minTries: leastTries } = this.#options;
     if (this.#failuresInRow >= failures) return true;
-    const { tries, failed } = this.counts(now);
+    const { tries, failed } = this.countTriesInWindow(now);
     return tries >= leastTries && failed * 2 >= tries;
   }
 
-  #open(now: number, atLeastMs: number): void {
+  #openBreaker(now: number, atLeastMs: number): void {
     const { firstWaitMs, maxWaitMs: longestWaitMs, random } = this.#options;
     // The jitter spreads the probes of isolates whose breakers opened at the same time.
     const backoff = Math.min(firstWaitMs * 2 ** this.#openCount, longestWaitMs) * (1 - random() * 0.25);
@@ -201,7 +206,7 @@ export class Breaker {
     this.#probeDueAt = now + Math.max(backoff, Math.min(atLeastMs, longestWaitMs));
   }
 
-  #close(): void {
+  #closeBreaker(): void {
     this.#isOpen = false;
     this.#openCount = 0;
     this.#generation += 1;
@@ -210,12 +215,12 @@ export class Breaker {
     this.#parts = [];
   }
 
-  #numberAt(now: number): number {
+  #getWindowPartNumber(now: number): number {
     return Math.floor((now * WINDOW_PARTS) / this.#options.windowMs);
   }
 
-  #partAt(now: number): WindowPart {
-    const number = this.#numberAt(now);
+  #getOrCreateWindowPart(now: number): FailureWindowPart {
+    const number = this.#getWindowPartNumber(now);
     const last = this.#parts.at(-1);
     if (last && last.number >= number) return last;
     const part = { number, tries: 0, failed: 0 };

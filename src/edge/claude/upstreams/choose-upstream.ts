@@ -9,17 +9,17 @@ const CREATE_CALLS = {
   files: { method: 'POST', path: '/v1/files', headers: {} },
 } as const;
 
-export type CreatedResource = keyof typeof CREATE_CALLS;
+export type CreatableResource = keyof typeof CREATE_CALLS;
 
 /**
  * Chooses where a batch or a file is made. Its body may go up only once, so one upstream is chosen before the first byte: the
- * first one that takes the call and works. The call and all later ones go only there, by `Routing.only`.
+ * first one that takes the call and works. The call and all later ones go only there, by `UpstreamRoutingInput.only`.
  *
  * @param model the model that must be served there; undefined for any
  * @returns the name of the upstream
  * @throws NoUpstream 400 if no upstream takes the call; 404 for a model that none serves
  */
-export function chooseUpstream(pool: UpstreamPool, thing: CreatedResource, model?: string): string {
+export function chooseUpstreamForNewResource(pool: UpstreamPool, thing: CreatableResource, model?: string): string {
   const now = Date.now();
   const able = findUpstreams(pool, CREATE_CALLS[thing], { model, streams: false });
   const ofModel = createCandidates(pool, able, model, now);

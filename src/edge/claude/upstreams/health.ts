@@ -2,7 +2,7 @@
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
-import { Breaker, type BreakerState } from './breaker.ts';
+import { type BreakerState, CircuitBreaker } from './breaker.ts';
 import { KeyHealth } from './key-health.ts';
 
 /** An entry that is older than this belongs to a request that the platform has ended. Milliseconds. */
@@ -26,7 +26,7 @@ export interface UpstreamHealth {
 
 /** The breakers and running requests of the upstreams of one deployment, in one isolate. */
 export class HealthRegistry {
-  readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: Breaker }>({
+  readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: CircuitBreaker }>({
     maxSize: MAX_BREAKERS,
   });
   readonly #keys = new Set<string>();
@@ -34,11 +34,11 @@ export class HealthRegistry {
   readonly #rejections = new Map<string, KeyHealth>();
 
   /** @returns the breaker of an upstream and a model. A new breaker is closed. */
-  breaker(upstream: string, model: string): Breaker {
+  getBreaker(upstream: string, model: string): CircuitBreaker {
     const key = `${upstream}\n${model}`;
     const present = this.#breakers.get(key);
     if (present) return present.breaker;
-    const breaker = new Breaker();
+    const breaker = new CircuitBreaker();
     this.#breakers.set(key, { upstream, model, breaker });
     this.#keys.add(key);
     if (this.#keys.size > MAX_BREAKERS)
@@ -46,7 +46,7 @@ export class HealthRegistry {
     return breaker;
   }
 
-  key(upstream: string): KeyHealth {
+  getKeyHealth(upstream: string): KeyHealth {
     return getOrCreate(this.#rejections, upstream, () => new KeyHealth());
   }
 
@@ -69,14 +69,14 @@ export class HealthRegistry {
   }
 
   /** @returns what is known about every upstream and model that was called. */
-  report(now: number): UpstreamHealth[] {
+  reportUpstreamHealth(now: number): UpstreamHealth[] {
     return [...this.#keys].flatMap((key) => {
       const present = this.#breakers.get(key);
       if (!present) return [];
       const { upstream, model, breaker } = present;
-      const state = breaker.state(now);
-      const dueAt = state === 'closed' ? null : breaker.probeDueAt;
-      return [{ upstream, model, state, dueAt, ...breaker.counts(now), elsewhere: breaker.elsewhere }];
+      const state = breaker.getState(now);
+      const dueAt = state === 'closed' ? null : breaker.nextProbeAt;
+      return [{ upstream, model, state, dueAt, ...breaker.countTriesInWindow(now), elsewhere: breaker.bypasses }];
     });
   }
 }

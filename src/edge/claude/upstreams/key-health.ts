@@ -4,7 +4,7 @@ import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 
 /** What the upstream said when it refused the key; null where it has answered again. */
-export type KeyChange = string | null;
+export type KeyHealthChange = string | null;
 
 export class KeyHealth {
   /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
@@ -14,17 +14,17 @@ export class KeyHealth {
   /** When an upstream that has not counted a model's tokens may be asked again, by model; and how long it was not asked before. */
   readonly countFailures = new Map<string, { until: number; ms: number }>();
   /** What the operator has not been told yet. */
-  #change: KeyChange | undefined;
+  #change: KeyHealthChange | undefined;
 
   /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
-  record(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
+  recordAnswerOrRejection(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
     const kind = judged?.kind ?? 'answer';
     if (kind === 'answer' && this.rejectedSince !== undefined) {
       this.rejectedSince = undefined;
       this.#change = null;
     } else if (kind === 'refused') {
       const words = judged?.forCaller?.upstreamSaid ?? '';
-      if (this.rejectedSince === undefined || rejectionCauseOf(words) !== rejectionCauseOf(this.reason))
+      if (this.rejectedSince === undefined || parseRejectionCause(words) !== parseRejectionCause(this.reason))
         this.#change = words;
       this.reason = words;
       this.rejectedSince ??= now;
@@ -37,7 +37,7 @@ export class KeyHealth {
   }
 
   /** Has somebody tell the operator what has changed, if anything has. If that fails, the next call does. */
-  async reportChange(report: (news: KeyChange) => Promise<void>): Promise<void> {
+  async reportChangeToOperator(report: (news: KeyHealthChange) => Promise<void>): Promise<void> {
     const news = this.#change;
     if (news === undefined) return;
     this.#change = undefined;
@@ -51,13 +51,13 @@ export class KeyHealth {
 }
 
 /** @returns the cause in what an upstream said: its status, type and code. The message behind them may differ each time */
-export function rejectionCauseOf(words: string): string {
+export function parseRejectionCause(words: string): string {
   return words.split(':', 1)[0] ?? '';
 }
 
 const healthByFetch = new WeakMap<object, KeyHealth>();
 
 /** @returns what this isolate knows, which its Worker and its objects share. @param fetchUpstream by which they call */
-export function keyHealthOf(fetchUpstream: object): KeyHealth {
+export function getKeyHealth(fetchUpstream: object): KeyHealth {
   return getOrCreate(healthByFetch, fetchUpstream, () => new KeyHealth());
 }

@@ -1,11 +1,11 @@
 /** Decides in which order upstreams are tried. */
 
-import type { OpenUpstream } from '../providers/entry.ts';
-import type { Breaker, BreakerState } from './breaker.ts';
+import type { ConfiguredUpstream } from '../providers/entry.ts';
+import type { BreakerState, CircuitBreaker } from './breaker.ts';
 import type { UpstreamPool } from './pool.ts';
 
 /** What decides an upstream's place in the order. */
-export interface TryCandidate {
+export interface UpstreamCandidate {
   name: string;
   state: BreakerState;
   /** When its breaker becomes half open; milliseconds since 1970. */
@@ -27,7 +27,7 @@ export interface TryCandidate {
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left
  */
-export function orderUpstreams<T extends TryCandidate>(
+export function orderUpstreams<T extends UpstreamCandidate>(
   candidates: readonly T[],
   cachedAt: readonly string[],
   isOnlyTry = false,
@@ -45,9 +45,9 @@ export function orderUpstreams<T extends TryCandidate>(
 const UNKNOWN_MODEL = '(unknown)';
 
 /** An upstream that can take a request, with its breaker for the request's model. */
-export interface TryChoice extends TryCandidate {
-  upstream: OpenUpstream;
-  breaker: Breaker;
+export interface UpstreamChoice extends UpstreamCandidate {
+  upstream: ConfiguredUpstream;
+  breaker: CircuitBreaker;
 }
 
 /**
@@ -56,18 +56,18 @@ export interface TryChoice extends TryCandidate {
  */
 export function createCandidates(
   { health, models }: UpstreamPool,
-  upstreams: readonly OpenUpstream[],
+  upstreams: readonly ConfiguredUpstream[],
   model: string | undefined,
   now: number,
-): TryChoice[] {
-  const key = model === undefined ? '' : (models.find(model)?.id ?? UNKNOWN_MODEL);
+): UpstreamChoice[] {
+  const key = model === undefined ? '' : (models.findRow(model)?.id ?? UNKNOWN_MODEL);
   return upstreams.map((upstream) => {
     const { name, entry } = upstream;
-    const breaker = health.breaker(name, key);
+    const breaker = health.getBreaker(name, key);
     const isFull = entry.max_concurrent !== undefined && health.countRunning(name, now) >= entry.max_concurrent;
     // A half-open breaker permits nothing while another try is its probe.
-    const state = breaker.canEnter(now) ? breaker.state(now) : 'open';
+    const state = breaker.canAcquirePermit(now) ? breaker.getState(now) : 'open';
     const isDoubtful = breaker.isDoubtful(now);
-    return { name, upstream, breaker, state, dueAt: breaker.probeDueAt, isFull, isDoubtful };
+    return { name, upstream, breaker, state, dueAt: breaker.nextProbeAt, isFull, isDoubtful };
   });
 }

@@ -7,12 +7,12 @@ import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 import { createModelHint } from '../models/model-hint.ts';
 import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../models/models.ts';
 import { splitCacheWrites, type TokenCounts } from '../pricing/cost.ts';
-import type { OpenUpstream } from '../providers/entry.ts';
-import type { CanonicalCall } from '../providers/provider.ts';
+import type { ConfiguredUpstream } from '../providers/entry.ts';
+import type { ClaudeApiCall } from '../providers/provider.ts';
 import { HealthRegistry } from './health.ts';
 
 /** What decides the choice between several upstreams. Not used if there is only one. */
-export interface Routing {
+export interface UpstreamRoutingInput {
   /** The model, as the Claude API names it; undefined if the request has none. */
   model?: string | undefined;
   streams: boolean;
@@ -25,7 +25,7 @@ export interface Routing {
   /** The upstreams that have prompts of its conversation in their caches now. Absent without an earlier turn. */
   cachedAt?: readonly string[] | undefined;
   /** What the request uses that only one upstream has. Then no other upstream is tried. */
-  owned?: PinnedResource | undefined;
+  owned?: UpstreamBoundResourceKind | undefined;
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
   /** Says of an upstream, by its name, that it need not be asked to count. */
@@ -33,24 +33,24 @@ export interface Routing {
 }
 
 /** What a request can use that belongs to one upstream. */
-export type PinnedResource = 'a file' | 'a container' | 'a thread';
+export type UpstreamBoundResourceKind = 'a file' | 'a container' | 'a thread';
 
 /** The parts of a call that decide which upstreams can take it. */
-export type RoutedCall = Pick<CanonicalCall, 'method' | 'path' | 'headers'>;
+export type RoutableCall = Pick<ClaudeApiCall, 'method' | 'path' | 'headers'>;
 
 /** The upstreams of the setting UPSTREAMS in their order, with what this isolate knows about them. */
 export interface UpstreamPool {
-  readonly all: readonly OpenUpstream[];
+  readonly all: readonly ConfiguredUpstream[];
   readonly health: HealthRegistry;
   /** Where prompts of an account and model are cached, and which upstream has answered last. */
-  readonly homes: LruCache<string, CacheHome>;
+  readonly homes: LruCache<string, PromptCacheLocation>;
   readonly models: ModelTable;
   /** @returns the function that replaces `fetch` for an upstream. */
-  fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
+  fetchOf(upstream: ConfiguredUpstream): (url: string, init: RequestInit) => Promise<Response>;
 }
 
 /** What is known of the prompts of an account and model. */
-interface CacheHome {
+interface PromptCacheLocation {
   lastUpstream: string;
   caches: CachesByUpstream;
 }
@@ -92,9 +92,9 @@ const LIST_FILES = { method: 'GET', path: '/v1/files', headers: {} };
  */
 export function findUpstreams(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
-  call: RoutedCall,
-  { model, owned, stays, account, only, avoids }: Routing,
-): readonly OpenUpstream[] {
+  call: RoutableCall,
+  { model, owned, stays, account, only, avoids }: UpstreamRoutingInput,
+): readonly ConfiguredUpstream[] {
   if (only !== undefined) return [findRequiredUpstream(all, only, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
   if (serving.length === 0) {
@@ -115,7 +115,8 @@ export function findUpstreams(
   }
   if (owned === undefined) return able;
   const home =
-    stays ?? (account === undefined ? undefined : homes.get(cacheHomeKey(models, account, model))?.lastUpstream);
+    stays ??
+    (account === undefined ? undefined : homes.get(createCacheLocationKey(models, account, model))?.lastUpstream);
   const owner = able.find(({ name }) => name === home);
   if (owner) return [owner];
   if (stays !== undefined && all.some(({ name }) => name === stays)) {
@@ -128,13 +129,13 @@ export function findUpstreams(
 
 /** @returns the only upstream that a request may go to. @throws NoUpstream if it is gone, or does not take the request */
 function findRequiredUpstream(
-  all: readonly OpenUpstream[],
+  all: readonly ConfiguredUpstream[],
   name: string,
-  call: RoutedCall,
+  call: RoutableCall,
   model: string | undefined,
-): OpenUpstream {
+): ConfiguredUpstream {
   const one = all.find((upstream) => upstream.name === name);
-  if (!one) throw upstreamRemovedError(name);
+  if (!one) throw createUpstreamRemovedError(name);
   const isServed = model === undefined || one.idOf(model) !== undefined;
   const lack = isServed ? findMissingFeature(one, call, undefined) : model.slice(0, 128);
   if (lack === undefined) return one;
@@ -143,62 +144,62 @@ function findRequiredUpstream(
 }
 
 /** @returns the 404 for something at an upstream that the operator has removed from UPSTREAMS. */
-export function upstreamRemovedError(name: string): NoUpstreamError {
+export function createUpstreamRemovedError(name: string): NoUpstreamError {
   const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
   return new NoUpstreamError('not_found_error', message);
 }
 
 function findMissingFeature(
-  one: OpenUpstream,
-  call: RoutedCall,
-  owned: PinnedResource | undefined,
+  one: ConfiguredUpstream,
+  call: RoutableCall,
+  owned: UpstreamBoundResourceKind | undefined,
 ): string | undefined {
   const path = call.path.split('?', 1)[0];
   if (path === COUNT_PATH && !one.entry.count) return 'token counts';
-  return one.lacks(call) ?? (owned === 'a file' ? one.lacks(LIST_FILES) : undefined);
+  return one.findUnsupportedFeature(call) ?? (owned === 'a file' ? one.findUnsupportedFeature(LIST_FILES) : undefined);
 }
 
 /**
  * @returns the key of an account and model. The caller chooses the model's name, so a name that no table has is shortened.
  */
-function cacheHomeKey(models: ModelTable, account: string, model = ''): string {
-  return `${account}\n${models.find(model)?.id ?? model.slice(0, MAX_MODEL_NAME_CHARACTERS)}`;
+function createCacheLocationKey(models: ModelTable, account: string, model = ''): string {
+  return `${account}\n${models.findRow(model)?.id ?? model.slice(0, MAX_MODEL_NAME_CHARACTERS)}`;
 }
 
 /** @returns the names of the upstreams that probably have the prompt of a request in their caches */
-export function cachedAt(
+export function listUpstreamsWithCachedPrompt(
   { homes, models }: Pick<UpstreamPool, 'homes' | 'models'>,
-  { account, model, cachedAt: ofConversation }: Routing,
+  { account, model, cachedAt: ofConversation }: UpstreamRoutingInput,
   now: number,
 ): readonly string[] {
   if (ofConversation !== undefined || account === undefined) return ofConversation ?? [];
-  return unexpiredNamesOf(homes.get(cacheHomeKey(models, account, model))?.caches ?? {}, now);
+  return listUpstreamsWithUnexpiredCache(homes.get(createCacheLocationKey(models, account, model))?.caches ?? {}, now);
 }
 
 /** @returns the names of the upstreams whose caches have not expired */
-export function unexpiredNamesOf(caches: CachesByUpstream, now: number): string[] {
+export function listUpstreamsWithUnexpiredCache(caches: CachesByUpstream, now: number): string[] {
   return Object.entries(caches).flatMap(([name, { until }]) => (now < until ? name : []));
 }
 
 /** Notes which upstream has answered an account. */
 export function recordLastUpstream(
   { homes, models }: UpstreamPool,
-  { account, model, stays }: Routing,
+  { account, model, stays }: UpstreamRoutingInput,
   name: string,
 ): void {
   if (account === undefined || stays !== undefined) return;
-  const key = cacheHomeKey(models, account, model);
+  const key = createCacheLocationKey(models, account, model);
   homes.set(key, { caches: homes.get(key)?.caches ?? {}, lastUpstream: name });
 }
 
 /** Notes that an upstream has cached prompts of an account and model, if the usage of its answer says so. */
 export function recordCaches(
   { homes, models }: UpstreamPool,
-  { account, model }: Pick<Routing, 'account' | 'model'>,
+  { account, model }: Pick<UpstreamRoutingInput, 'account' | 'model'>,
   answer: CachingResponse,
 ): void {
   if (account === undefined) return;
-  const key = cacheHomeKey(models, account, model);
+  const key = createCacheLocationKey(models, account, model);
   const { lastUpstream: last = answer.name, caches = {} } = homes.get(key) ?? {};
   const changed = addCachingResponse(caches, answer);
   if (changed !== caches) homes.set(key, { lastUpstream: last, caches: changed });

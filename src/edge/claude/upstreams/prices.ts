@@ -2,8 +2,8 @@
 
 import { CLAUDE_API, type Settings } from '../../config/settings.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { type Model, type ModelOverride, ModelTable, maxPrices, type TokenPrices } from '../models/models.ts';
-import { type OpenUpstream, openUpstreams, type UpstreamEntry } from '../providers/entry.ts';
+import { type Model, type ModelOverride, ModelTable, type TokenPrices, takeHighestPrices } from '../models/models.ts';
+import { type ConfiguredUpstream, createConfiguredUpstreams, type UpstreamEntry } from '../providers/entry.ts';
 
 const TOKEN_KINDS = ['input', 'output', 'cache_write_5m', 'cache_write_1h', 'cache_read'] as const;
 
@@ -13,15 +13,18 @@ const tables = new WeakMap<Settings, Map<string, ModelTable>>();
  * @param upstream its name; undefined if it is not known which one answered, or if there is only one
  * @returns the prices by which a request that ran there is settled; the dearest of all if the upstream is not known
  */
-export function getPrices(settings: Settings, upstream: string | undefined): ModelTable {
+export function getModelTableOfUpstream(settings: Settings, upstream: string | undefined): ModelTable {
   if (settings.UPSTREAMS.length === 0) return settings.models;
-  const all = openUpstreams(settings);
+  const all = createConfiguredUpstreams(settings);
   const there = all.filter(({ name }) => name === upstream);
-  return getHighestPrices(settings, there.length > 0 ? there : all);
+  return getModelTableWithHighestPrices(settings, there.length > 0 ? there : all);
 }
 
 /** @returns for each model the dearest prices of these upstreams. A request that any of them may answer is held by these. */
-export function getHighestPrices(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
+export function getModelTableWithHighestPrices(
+  settings: Settings,
+  upstreams: readonly ConfiguredUpstream[],
+): ModelTable {
   const tablesOfSettings = getOrCreate(tables, settings, () => new Map<string, ModelTable>());
   const key = upstreams.map(({ name }) => name).join('\n');
   return getOrCreate(tablesOfSettings, key, () => createTable(settings, upstreams));
@@ -31,47 +34,49 @@ export function getHighestPrices(settings: Settings, upstreams: readonly OpenUps
  * @param upstream as for `pricesAt`
  * @returns whether the Claude API itself answers there, or the simulator in its place. Gateways and clouds have bills of their own
  */
-export function isClaudeApiAt(settings: Settings, upstream: string | undefined): boolean {
+export function isUpstreamClaudeApi(settings: Settings, upstream: string | undefined): boolean {
   if (settings.UPSTREAMS.length === 0) return settings.ANTHROPIC_BASE_URL === CLAUDE_API;
-  return openUpstreams(settings).some(({ name, isClaudeApi }) => name === upstream && isClaudeApi);
+  return createConfiguredUpstreams(settings).some(({ name, isClaudeApi }) => name === upstream && isClaudeApi);
 }
 
 /** @returns which answers an upstream stops when their connection is closed; `streams` where its entry does not say */
-export function getCancelStops(settings: Settings, upstream: string | undefined): UpstreamEntry['cancel_stops'] {
+export function getCancelStopsSetting(settings: Settings, upstream: string | undefined): UpstreamEntry['cancel_stops'] {
   if (settings.UPSTREAMS.length === 0) return 'streams';
-  return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops ?? 'streams';
+  return createConfiguredUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops ?? 'streams';
 }
 
-function createTable(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
+function createTable(settings: Settings, upstreams: readonly ConfiguredUpstream[]): ModelTable {
   const overrides: Record<string, ModelOverride> = {};
   for (const row of settings.models.rows) {
     const there = upstreams.flatMap((one) => {
       const id = one.idOf(row.id);
-      return id === undefined ? [] : [{ id, prices: upstreamPricesOf(row, one, settings) }];
+      return id === undefined ? [] : [{ id, prices: computeUpstreamModelPrices(row, one, settings) }];
     });
     const prices = there
       .map((one) => one.prices)
-      .reduce((left, right) => maxModelPrices(left, right), there[0]?.prices ?? row.prices);
+      .reduce((left, right) => takeHighestModelPrices(left, right), there[0]?.prices ?? row.prices);
     const aliases = [...row.aliases, ...there.map(({ id }) => id).filter((id) => id !== row.id)];
     overrides[row.id] = { ...row, aliases, prices };
   }
   for (const { entry } of upstreams) {
     for (const [name, row] of Object.entries(entry.prices ?? {})) {
-      if (!settings.models.find(name)) overrides[name] ??= row as ModelOverride;
+      if (!settings.models.findRow(name)) overrides[name] ??= row as ModelOverride;
     }
   }
   return new ModelTable(overrides, settings.MODEL_ALIASES);
 }
 
 /** @returns a model's prices at one upstream: from its own rows, or the deployment's prices times its factor, rounded up. */
-function upstreamPricesOf(
+function computeUpstreamModelPrices(
   { id, aliases, prices }: Model,
-  { entry }: OpenUpstream,
+  { entry }: ConfiguredUpstream,
   settings: Settings,
 ): Model['prices'] {
   const { price_factor = 1, prices: own = {} } = entry;
   const scaled = scaleModelPrices(prices, price_factor);
-  const name = Object.keys(own).find((one) => [id, ...aliases].includes(one) || settings.models.find(one)?.id === id);
+  const name = Object.keys(own).find(
+    (one) => [id, ...aliases].includes(one) || settings.models.findRow(one)?.id === id,
+  );
   const row = name === undefined ? undefined : (own[name]?.prices as Partial<Model['prices']> | undefined);
   return { ...scaled, ...row };
 }
@@ -90,19 +95,19 @@ function scaleModelPrices(prices: Model['prices'], factor: number): Model['price
 
 /** Rounds up to three decimals, which are whole nanodollars a token. Tiny remainders come only from the multiplication. */
 function scalePrices(prices: TokenPrices, factor: number): TokenPrices {
-  const times = (kind: (typeof TOKEN_KINDS)[number]) =>
+  const scalePriceOfKind = (kind: (typeof TOKEN_KINDS)[number]) =>
     Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000;
-  return Object.fromEntries(TOKEN_KINDS.map((kind) => [kind, times(kind)])) as unknown as TokenPrices;
+  return Object.fromEntries(TOKEN_KINDS.map((kind) => [kind, scalePriceOfKind(kind)])) as unknown as TokenPrices;
 }
 
-function maxModelPrices(left: Model['prices'], right: Model['prices']): Model['prices'] {
+function takeHighestModelPrices(left: Model['prices'], right: Model['prices']): Model['prices'] {
   const long = [left.long_prompt, right.long_prompt].flatMap((one) => one ?? []);
   const fast = [left.fast, right.fast].flatMap((one) => one ?? []);
   return {
-    ...maxPrices([left, right]),
+    ...takeHighestPrices([left, right]),
     ...(long.length > 0 && {
-      long_prompt: { ...maxPrices(long), above_tokens: Math.min(...long.map((one) => one.above_tokens)) },
+      long_prompt: { ...takeHighestPrices(long), above_tokens: Math.min(...long.map((one) => one.above_tokens)) },
     }),
-    ...(fast.length > 0 && { fast: maxPrices(fast) }),
+    ...(fast.length > 0 && { fast: takeHighestPrices(fast) }),
   };
 }

@@ -3,11 +3,11 @@
 import { isObject } from '../../kit/json/object.ts';
 
 /** Things that are made at an upstream and later named by their id. A thread is named by its last message. */
-export type ResourceKind = 'file' | 'container' | 'thread';
+export type UpstreamResourceKind = 'file' | 'container' | 'thread';
 
 /** An id, and the kind of thing that it names. */
 export interface CreatedId {
-  kind: ResourceKind;
+  kind: UpstreamResourceKind;
   id: string;
   /** When it ends at the upstream, in milliseconds since 1970; absent if that is not told. */
   expiresAt?: number | undefined;
@@ -31,7 +31,7 @@ export function* findFileIds(value: unknown): Generator<string> {
 const MAX_CREATED_IDS = 1_000;
 
 /** Collects the ids from a message, or from the events of one. */
-export class CreatedIds {
+export class CreatedResourceIdCollector {
   readonly #ids = new Map<string, CreatedId>();
 
   /** @param value a whole message, or the data of `message_start`, `content_block_start` or `message_delta` */
@@ -47,7 +47,7 @@ export class CreatedIds {
     for (const id of findFileIds(value)) this.#addId('file', id);
   }
 
-  get all(): readonly CreatedId[] {
+  get collectedIds(): readonly CreatedId[] {
     return [...this.#ids.values()];
   }
 
@@ -59,7 +59,7 @@ export class CreatedIds {
 }
 
 export function findCreatedIds(message: unknown): readonly CreatedId[] {
-  const all = new CreatedIds();
+  const all = new CreatedResourceIdCollector();
   all.collect(message);
-  return all.all;
+  return all.collectedIds;
 }

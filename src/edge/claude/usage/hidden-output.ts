@@ -63,10 +63,10 @@ export class HiddenOutputClock {
   }
 
   /** Notes that a block begins. The thinking before its start event belongs to it. */
-  start(blockType: unknown, at: number, since = at): void {
+  recordBlockStart(blockType: unknown, at: number, since = at): void {
     this.#lastOutputAt = since;
     // The model that declined has written something before this block.
-    if (this.#state === 'advising' || blockType === 'fallback') this.#count(at);
+    if (this.#state === 'advising' || blockType === 'fallback') this.#addHiddenMsUntil(at);
     if (this.#state === 'advising') this.#boundary = since;
     if (blockType === ADVISOR_BLOCK) this.#state = 'advising';
     else if (isThinkingType(blockType) || blockType === 'compaction') this.#state = 'thinking';
@@ -77,9 +77,9 @@ export class HiddenOutputClock {
   }
 
   /** Notes that a block ends. */
-  stop(at: number, since = at): void {
+  recordBlockEnd(at: number, since = at): void {
     if (this.#state === 'thinking') {
-      this.#count(at);
+      this.#addHiddenMsUntil(at);
       this.#firstDeltaAt = undefined;
       this.hasThought = true;
     }
@@ -96,7 +96,7 @@ export class HiddenOutputClock {
    * @param since the earliest time at which it may have come, as far as a silence after it is concerned
    * @param earliest the same, for how fast it was written
    */
-  touch(since: number, earliest = since): void {
+  recordVisibleOutput(since: number, earliest = since): void {
     this.#lastOutputAt = since;
     this.#lastDeltaAt = earliest;
     if (this.#firstDeltaAt !== undefined) return;
@@ -106,46 +106,46 @@ export class HiddenOutputClock {
   }
 
   /** The least milliseconds from the first delta behind all thinking to the last one; undefined if there is no telling. */
-  get openMs(): number | undefined {
+  get visibleOutputMs(): number | undefined {
     const first = this.#firstDeltaAt;
     return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDeltaAt - first) : undefined;
   }
 
   /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
-  ping(since: number): void {
+  recordPing(since: number): void {
     this.#lastPingAt = since;
   }
 
   /** @returns milliseconds of unseen output until `at`, when the answer was interrupted. */
-  hiddenMsUntil(at: number): number {
-    return this.#hiddenMs + (this.isUnseen ? this.#uncountedMs(at) : 0);
+  computeHiddenMsUntil(at: number): number {
+    return this.#hiddenMs + (this.isUnseen ? this.#computeUncountedMs(at) : 0);
   }
 
-  #count(at: number): void {
-    this.#hiddenMs += this.#uncountedMs(at);
+  #addHiddenMsUntil(at: number): void {
+    this.#hiddenMs += this.#computeUncountedMs(at);
     this.#countedUntil = at;
   }
 
-  #uncountedMs(at: number): number {
+  #computeUncountedMs(at: number): number {
     return Math.max(0, at - Math.max(this.#boundary, this.#countedUntil));
   }
 
   /** @returns milliseconds between the last event or ping and `at`. */
-  lostMsAt(at: number): number {
+  computeMsSinceLastEventOrPing(at: number): number {
     return Math.max(0, at - Math.max(this.#lastOutputAt, this.#lastPingAt));
   }
 
   /** @returns milliseconds between the last event that is no ping and `at`. The API may ping while another model begins. */
-  quietMsAt(at: number): number {
+  computeMsSinceLastEvent(at: number): number {
     return Math.max(0, at - this.#lastOutputAt);
   }
 
   /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */
-  silentMsAt(at: number): number {
+  computeSilentOutputMs(at: number): number {
     if (this.#state === 'saying' || this.#state === 'served') {
       // A text is shown as it is written, and nothing is written while a tool runs. If not even a ping comes, the
       // connection may be what is silent.
-      const silence = this.lostMsAt(at);
+      const silence = this.computeMsSinceLastEventOrPing(at);
       return silence > USUAL_PAUSE_MS ? silence : 0;
     }
     const isHidden = this.#state === 'calling' || this.#state === 'asking' || this.#state === 'between';

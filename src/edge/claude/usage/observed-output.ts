@@ -1,18 +1,23 @@
-import { decoder, utf8 } from '../../kit/http/bytes.ts';
+import { decoder, encodeUtf8 } from '../../kit/http/bytes.ts';
 import { BACKSLASH, QUOTE } from '../../kit/json/characters.ts';
-import { memberOf, stringOrUndefined } from '../../kit/json/object.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { isDigit, startsWith } from '../../kit/sse/bytes.ts';
-import { tokenUpperBound, tokenUpperBoundOfText } from '../pricing/token-upper-bound.ts';
+import { getMember, toStringOrUndefined } from '../../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
+import { isDigitByte, rangeStartsWith } from '../../kit/sse/bytes.ts';
+import { computeTextTokenUpperBound, computeTokenUpperBound } from '../pricing/token-upper-bound.ts';
 import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import { fallbackModelsOf, type ObservedPart, type Timing, toolKeyOf } from './usage-report.ts';
+import {
+  getToolStatisticsKey,
+  listModelsOfFallbackAnswer,
+  type ObservedPart,
+  type OutputSnapshot,
+} from './usage-report.ts';
 
-const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
-const DELTA_TYPE = utf8(',"delta":{"type":"');
-const THINKING = utf8('thinking_delta');
-const SIGNATURE = utf8('signature_delta');
-const TEXT_TYPE = utf8('text_delta');
-const INPUT_TYPE = utf8('input_json_delta');
+const DELTA_HEAD = encodeUtf8('{"type":"content_block_delta","index":');
+const DELTA_TYPE = encodeUtf8(',"delta":{"type":"');
+const THINKING = encodeUtf8('thinking_delta');
+const SIGNATURE = encodeUtf8('signature_delta');
+const TEXT_TYPE = encodeUtf8('text_delta');
+const INPUT_TYPE = encodeUtf8('input_json_delta');
 /** The API's own tools that cost nothing beside the steps that follow them. */
 const FREE_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
@@ -31,7 +36,7 @@ const OUTPUT_DELTAS: ReadonlySet<string> = new Set(['text_delta', 'input_json_de
 const NON_OUTPUT_DELTAS: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
 /** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
-export class ObservedOutput {
+export class VisibleOutputMeter {
   /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
   /** The letters that have come in deltas of texts and inputs. */
@@ -52,8 +57,8 @@ export class ObservedOutput {
   readonly #resultsByTool = new Map<string, number>();
   #longestResult = 0;
   #hasRunCode = false;
-  #laterPrompts: Timing[] = [];
-  #handover: Timing | undefined;
+  #laterPrompts: OutputSnapshot[] = [];
+  #handover: OutputSnapshot | undefined;
   /** Set after a use or a result of the API's own tool: then the next block begins a new step. */
   #isStepOver = false;
 
@@ -69,20 +74,20 @@ export class ObservedOutput {
    * @param final whether the final usage has come
    * @returns what was seen until then, with its deltas measured
    */
-  createSeen(
+  createObservedPart(
     at: number,
     unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined,
     final: boolean,
   ): ObservedPart {
-    const half = unfinished ? tokenUpperBound(unfinished.bytes) : 0;
+    const half = unfinished ? computeTokenUpperBound(unfinished.bytes) : 0;
     const isResult = this.#isStepOver && unfinished?.isDelta === false;
     return {
       said: Math.ceil(this.#outputTokens + (isResult ? 0 : half)),
       thinking: Math.ceil(this.#thinkingTokens),
-      unseen_ms: this.#clock.hiddenMsUntil(at),
-      silent_ms: this.#clock.silentMsAt(at),
-      lost_ms: this.#clock.lostMsAt(at),
-      quiet_ms: this.#clock.quietMsAt(at),
+      unseen_ms: this.#clock.computeHiddenMsUntil(at),
+      silent_ms: this.#clock.computeSilentOutputMs(at),
+      lost_ms: this.#clock.computeMsSinceLastEventOrPing(at),
+      quiet_ms: this.#clock.computeMsSinceLastEvent(at),
       is_between: this.#clock.isBetweenBlocks || undefined,
       is_advising: this.#clock.isAdvising || undefined,
       uses: this.#uses,
@@ -95,39 +100,42 @@ export class ObservedOutput {
       advised: this.#advisorUses,
       advised_tokens: Math.ceil(this.#advisedTokens),
       opaque_uses: this.#opaqueUses,
-      later_prompts: [...this.#laterPrompts, ...(this.#isStepOver ? [this.#timingAt(at, isResult ? half : 0)] : [])],
+      later_prompts: [
+        ...this.#laterPrompts,
+        ...(this.#isStepOver ? [this.#createOutputSnapshot(at, isResult ? half : 0)] : []),
+      ],
       handed_over: this.#handover,
       final,
     };
   }
 
   /** The tokens of the longest result of each tool that has answered; undefined if none has. */
-  get results(): Record<string, number> | undefined {
+  get longestToolResultTokens(): Record<string, number> | undefined {
     return this.#resultsByTool.size > 0 ? Object.fromEntries(this.#resultsByTool) : undefined;
   }
 
   /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
-  touch(since: number): void {
-    this.#clock.touch(since);
+  recordUnmeasuredOutput(since: number): void {
+    this.#clock.recordVisibleOutput(since);
   }
 
   /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
-  ping(since: number): void {
-    this.#clock.ping(since);
+  recordPing(since: number): void {
+    this.#clock.recordPing(since);
   }
 
   /** Notes the end of a block, which came between `since` and `at`. */
-  stopBlock(at: number, since: number): void {
-    this.#clock.stop(at, since);
+  recordBlockEnd(at: number, since: number): void {
+    this.#clock.recordBlockEnd(at, since);
   }
 
   /** The tokens that have come since the first prompt. */
-  get #totalTokens(): number {
+  get #totalOutputTokens(): number {
     return this.#outputTokens + this.#thinkingTokens + this.#results;
   }
 
-  #timingAt(at: number, more = 0): Timing {
-    return { tokens: Math.ceil(this.#totalTokens + more), unseen_ms: this.#clock.hiddenMsUntil(at) };
+  #createOutputSnapshot(at: number, more = 0): OutputSnapshot {
+    return { tokens: Math.ceil(this.#totalOutputTokens + more), unseen_ms: this.#clock.computeHiddenMsUntil(at) };
   }
 
   /**
@@ -135,19 +143,19 @@ export class ObservedOutput {
    *
    * @param block the `content_block` of its start event
    */
-  startBlock(block: unknown, at: number, since: number): void {
-    const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
+  recordBlockStart(block: unknown, at: number, since: number): void {
+    const type = toStringOrUndefined(getMember(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
     if (this.#isStepOver && !isResult) {
-      this.#laterPrompts.push(this.#timingAt(at));
+      this.#laterPrompts.push(this.#createOutputSnapshot(at));
       this.#isStepOver = false;
     }
-    const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
-    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR_BLOCK : type, at, since);
+    const name = toStringOrUndefined(getMember(block, 'name')) ?? '';
+    this.#clock.recordBlockStart(type === 'server_tool_use' && name === 'advisor' ? ADVISOR_BLOCK : type, at, since);
     if (isResult) {
       if (!SHORT_RESULT_TOOLS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
-      const result = tokenUpperBoundOfText(JSON.stringify(memberOf(block, 'content') ?? ''));
-      const use = String(memberOf(block, 'tool_use_id'));
+      const result = computeTextTokenUpperBound(JSON.stringify(getMember(block, 'content') ?? ''));
+      const use = String(getMember(block, 'tool_use_id'));
       const tool = this.#runningTools.get(use);
       this.#runningTools.delete(use);
       if (tool !== undefined) this.#resultsByTool.set(tool, Math.max(result, this.#resultsByTool.get(tool) ?? 0));
@@ -155,18 +163,18 @@ export class ObservedOutput {
       this.#longestResult = Math.max(this.#longestResult, result);
       this.#isStepOver = true;
     } else if (type === 'fallback') {
-      this.#handover = this.#timingAt(at);
-      this.fallbacks = [...(this.fallbacks ?? []), ...(fallbackModelsOf([block]) ?? [])];
+      this.#handover = this.#createOutputSnapshot(at);
+      this.fallbacks = [...(this.fallbacks ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
     } else if (type.endsWith('tool_use')) {
-      const input = memberOf(block, 'input');
-      this.#outputTokens += TOKENS_PER_CALL + tokenUpperBoundOfText(name);
-      if (Object.keys(input ?? {}).length > 0) this.#outputTokens += tokenUpperBoundOfText(JSON.stringify(input));
+      const input = getMember(block, 'input');
+      this.#outputTokens += TOKENS_PER_CALL + computeTextTokenUpperBound(name);
+      if (Object.keys(input ?? {}).length > 0) this.#outputTokens += computeTextTokenUpperBound(JSON.stringify(input));
       if (type === 'tool_use') return;
       this.#isStepOver = true;
       this.#uses += 1;
       if (!SHORT_RESULT_TOOLS.test(name)) {
         this.#runningUses += 1;
-        this.#runningTools.set(String(memberOf(block, 'id')), toolKeyOf(type, name));
+        this.#runningTools.set(String(getMember(block, 'id')), getToolStatisticsKey(type, name));
       }
       if (type === 'mcp_tool_use') return;
       if (type !== 'server_tool_use') this.#opaqueUses += 1;
@@ -174,15 +182,15 @@ export class ObservedOutput {
       else if (CODE_TOOLS.has(name)) this.#hasRunCode = true;
       else if (name === 'advisor') {
         this.#advisorUses += 1;
-        this.#advisedTokens += this.#totalTokens;
+        this.#advisedTokens += this.#totalOutputTokens;
       } else if (!FREE_TOOLS.has(name)) this.#opaqueUses += 1;
     } else if (type === 'text' || type === 'thinking') {
-      const tokens = TOKENS_PER_BLOCK + tokenUpperBoundOfText(stringOrUndefined(memberOf(block, type)) ?? '');
+      const tokens = TOKENS_PER_BLOCK + computeTextTokenUpperBound(toStringOrUndefined(getMember(block, type)) ?? '');
       if (type === 'text') this.#outputTokens += tokens;
       else this.#thinkingTokens += tokens;
     } else if (!isThinkingType(type)) {
       // The block type is not known here. Its content may come at once, or by deltas.
-      this.#outputTokens += tokenUpperBoundOfText(JSON.stringify(block ?? ''));
+      this.#outputTokens += computeTextTokenUpperBound(JSON.stringify(block ?? ''));
     }
   }
 
@@ -191,16 +199,16 @@ export class ObservedOutput {
    *
    * @returns false if it is not complete JSON
    */
-  countDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
-    if (this.#countPlainDelta(bytes, start, end)) return true;
-    const event = parseOrUndefined(decoder.decode(bytes.subarray(start, end)));
+  measureDelta(bytes: Uint8Array, start: number, end = bytes.length): boolean {
+    if (this.#measurePlainDelta(bytes, start, end)) return true;
+    const event = parseJsonOrUndefined(decoder.decode(bytes.subarray(start, end)));
     if (event === undefined) return false;
-    const delta = memberOf(event, 'delta');
+    const delta = getMember(event, 'delta');
     if (typeof delta !== 'object' || delta === null) return true;
-    const type = stringOrUndefined(memberOf(delta, 'type')) ?? '';
+    const type = toStringOrUndefined(getMember(delta, 'type')) ?? '';
     if (NON_OUTPUT_DELTAS.has(type)) return true;
     const strings = Object.entries(delta).filter(([key, value]) => key !== 'type' && typeof value === 'string');
-    const tokens = strings.reduce((sum, [, value]) => sum + tokenUpperBoundOfText(String(value)), 0);
+    const tokens = strings.reduce((sum, [, value]) => sum + computeTextTokenUpperBound(String(value)), 0);
     if (OUTPUT_DELTAS.has(type)) this.characters += strings.reduce((sum, [, value]) => sum + String(value).length, 0);
     if (type === 'thinking_delta') this.#thinkingTokens += tokens;
     else this.#outputTokens += tokens;
@@ -212,11 +220,11 @@ export class ObservedOutput {
    *
    * @returns false for any other form
    */
-  #countPlainDelta(bytes: Uint8Array, start: number, end: number): boolean {
-    if (!startsWith(bytes, start, end, DELTA_HEAD)) return false;
+  #measurePlainDelta(bytes: Uint8Array, start: number, end: number): boolean {
+    if (!rangeStartsWith(bytes, start, end, DELTA_HEAD)) return false;
     let at = start + DELTA_HEAD.length;
-    while (isDigit(bytes[at])) at += 1;
-    if (!startsWith(bytes, at, end, DELTA_TYPE)) return false;
+    while (isDigitByte(bytes[at])) at += 1;
+    if (!rangeStartsWith(bytes, at, end, DELTA_TYPE)) return false;
     const type = at + DELTA_TYPE.length;
     const typeEnd = bytes.indexOf(QUOTE, type);
     const key = bytes.indexOf(QUOTE, typeEnd + 1);
@@ -226,11 +234,11 @@ export class ObservedOutput {
     // `"}}` ends the line, so there is one string and no other field. A string with a backslash may contain escaped quotes.
     if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
-    if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;
-    const tokens = tokenUpperBound(bytes, open + 1, close);
-    if (startsWith(bytes, type, typeEnd, TEXT_TYPE) || startsWith(bytes, type, typeEnd, INPUT_TYPE))
+    if (rangeStartsWith(bytes, type, typeEnd, SIGNATURE)) return true;
+    const tokens = computeTokenUpperBound(bytes, open + 1, close);
+    if (rangeStartsWith(bytes, type, typeEnd, TEXT_TYPE) || rangeStartsWith(bytes, type, typeEnd, INPUT_TYPE))
       for (let byte = open + 1; byte < close; byte += 1) if (isFirstByte(bytes[byte] ?? 0)) this.characters += 1;
-    if (startsWith(bytes, type, typeEnd, THINKING)) this.#thinkingTokens += tokens;
+    if (rangeStartsWith(bytes, type, typeEnd, THINKING)) this.#thinkingTokens += tokens;
     else this.#outputTokens += tokens;
     return true;
   }

@@ -1,7 +1,7 @@
 /** Says what an answer tells of its usage, and whether that is final. Whoever reads answers, in whatever form, asks here. */
 
-import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
-import { hasPrompt, isCount, promptTokensOf, toCount, type Usage } from '../pricing/cost.ts';
+import { getMember, isObject, type JsonObject } from '../../kit/json/object.ts';
+import { countPromptTokens, hasPromptTokens, isCount, toValidCountOrZero, type Usage } from '../pricing/cost.ts';
 
 /** The counts of the prompt. They are taken from one report: those of two do not belong together. */
 const PROMPT_COUNTS = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
@@ -39,7 +39,7 @@ export class ReportedUsage {
   #before: Usage | undefined;
 
   /** Notes that one more message begins in the same stream. It is billed beside those before it. */
-  beginNext(): void {
+  beginNextMessage(): void {
     this.#before = this.usage;
     this.usage = undefined;
     this.#present = undefined;
@@ -47,26 +47,26 @@ export class ReportedUsage {
   }
 
   /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
-  add(report: unknown, isLater = false): Usage | undefined {
+  addReport(report: unknown, isLater = false): Usage | undefined {
     if (!isObject(report)) return this.usage;
-    const counts: Json = Object.fromEntries(Object.entries(report).filter(isCountField));
+    const counts: JsonObject = Object.fromEntries(Object.entries(report).filter(isCountField));
     if (Array.isArray(counts.iterations)) {
-      counts.iterations = counts.iterations.filter((step) => typeof memberOf(step, 'type') === 'string');
-      if ((counts.iterations as Json[]).length === 0) delete counts.iterations;
+      counts.iterations = counts.iterations.filter((step) => typeof getMember(step, 'type') === 'string');
+      if ((counts.iterations as JsonObject[]).length === 0) delete counts.iterations;
     }
     if (this.hasBlocks && counts.output_tokens === 0 && !counts.iterations) delete counts.output_tokens;
     this.#hasOutput ||= isLater && isCount(counts.output_tokens);
-    const earlier: Json = { ...this.#present };
+    const earlier: JsonObject = { ...this.#present };
     if (this.#isOtherModel)
       for (const kind of [...PROMPT_COUNTS, ...CUMULATIVE_COUNTS, 'iterations']) delete earlier[kind];
     this.#isOtherModel = false;
     const usage = { ...earlier, ...counts };
     for (const kind of CUMULATIVE_COUNTS)
-      if (Object.hasOwn(counts, kind)) usage[kind] = maxOf(earlier[kind], counts[kind]);
-    const isLess = promptTokensOf(usage) < promptTokensOf(earlier);
+      if (Object.hasOwn(counts, kind)) usage[kind] = mergeHigherCounts(earlier[kind], counts[kind]);
+    const isLess = countPromptTokens(usage) < countPromptTokens(earlier);
     if (isLess) for (const kind of PROMPT_COUNTS) delete usage[kind];
     this.#present = { ...earlier, ...usage };
-    this.usage = this.#before ? sumOfUsages(this.#before, this.#present) : this.#present;
+    this.usage = this.#before ? addUsages(this.#before, this.#present) : this.#present;
     return this.usage;
   }
 
@@ -78,7 +78,7 @@ export class ReportedUsage {
     const { iterations, output_tokens } = this.usage ?? {};
     // What several models have written, or a summary, stands in the iterations.
     if (letters < MIN_CHECKED_CHARACTERS || this.#isHandedOver || iterations) return this.#hasOutput;
-    return this.#hasOutput && toCount(output_tokens) * MAX_CHARACTERS_PER_TOKEN >= letters;
+    return this.#hasOutput && toValidCountOrZero(output_tokens) * MAX_CHARACTERS_PER_TOKEN >= letters;
   }
 
   /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */
@@ -92,33 +92,33 @@ export class ReportedUsage {
    * @returns whether it is a refusal that the Claude API does not bill. A category that is missing is not null
    */
   isUnbilledEnd(end: unknown): boolean {
-    const details = memberOf(end, 'stop_details');
-    if (memberOf(end, 'stop_reason') !== 'refusal' || memberOf(details, 'type') !== 'refusal') return false;
-    if (!UNBILLED_REFUSALS.has(memberOf(details, 'category')) || this.hasBlocks || this.#isHandedOver) return false;
+    const details = getMember(end, 'stop_details');
+    if (getMember(end, 'stop_reason') !== 'refusal' || getMember(details, 'type') !== 'refusal') return false;
+    if (!UNBILLED_REFUSALS.has(getMember(details, 'category')) || this.hasBlocks || this.#isHandedOver) return false;
     const counts = [this.usage, ...(this.usage?.iterations ?? [])];
-    return counts.every((one) => toCount(one?.output_tokens) <= 1);
+    return counts.every((one) => toValidCountOrZero(one?.output_tokens) <= 1);
   }
 }
 
 /** What a report of an answer says of its end. */
-interface ReportedEnd {
+interface ReportWithEnd {
   usage: Usage | undefined;
   completed: boolean;
   seen?: { final: boolean } | undefined;
 }
 
 /** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
-export function hasFinalUsage({ usage, completed, seen }: ReportedEnd): boolean {
+export function hasFinalUsage({ usage, completed, seen }: ReportWithEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
-  return isCount(usage.input_tokens) && isCount(usage.output_tokens) && hasPrompt(usage);
+  return isCount(usage.input_tokens) && isCount(usage.output_tokens) && hasPromptTokens(usage);
 }
 
 /** @param isWithin whether these are members of members, which have none that count */
-function maxOf(earlier: unknown, later: unknown, isWithin = false): unknown {
-  if (isCount(earlier)) return Math.max(earlier, toCount(later));
+function mergeHigherCounts(earlier: unknown, later: unknown, isWithin = false): unknown {
+  if (isCount(earlier)) return Math.max(earlier, toValidCountOrZero(later));
   if (isWithin || !isObject(earlier) || !isObject(later)) return later ?? earlier;
   return Object.fromEntries(
-    Object.keys({ ...earlier, ...later }).map((name) => [name, maxOf(earlier[name], later[name], true)]),
+    Object.keys({ ...earlier, ...later }).map((name) => [name, mergeHigherCounts(earlier[name], later[name], true)]),
   );
 }
 
@@ -130,18 +130,18 @@ function isCountField([kind, value]: [string, unknown]): boolean {
 }
 
 /** @returns what two messages have used together */
-function sumOfUsages(one: Usage, other: Usage): Usage {
-  if (!one.iterations && !other.iterations) return sumOf(one, other) as Usage;
+function addUsages(one: Usage, other: Usage): Usage {
+  if (!one.iterations && !other.iterations) return addCounts(one, other) as Usage;
   // What each has used stands in its iterations, so one without them gets one.
   const iterations = [one, other].flatMap(({ iterations: own, ...counts }) => own ?? [{ ...counts, type: 'message' }]);
-  return { ...(sumOf(one, other) as Usage), iterations };
+  return { ...(addCounts(one, other) as Usage), iterations };
 }
 
 /** @returns the sum of counts, member by member; of anything else the later */
-function sumOf(earlier: unknown, later: unknown): unknown {
+function addCounts(earlier: unknown, later: unknown): unknown {
   if (isCount(earlier) && isCount(later)) return earlier + later;
   if (!isObject(earlier) || !isObject(later)) return later ?? earlier;
   return Object.fromEntries(
-    Object.keys({ ...earlier, ...later }).map((name) => [name, sumOf(earlier[name], later[name])]),
+    Object.keys({ ...earlier, ...later }).map((name) => [name, addCounts(earlier[name], later[name])]),
   );
 }

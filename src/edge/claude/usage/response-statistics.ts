@@ -34,7 +34,7 @@ export class ResponseStatistics {
   }
 
   /** @returns how often another model takes over in a second of output; never 0 */
-  handoversPerSecond(key: string): number {
+  getModelHandoversPerSecond(key: string): number {
     const { seconds, times } = this.#handOvers.get(key) ?? { seconds: 0, times: 0 };
     return (times + 1) / (seconds + PRIOR_SECONDS);
   }
@@ -46,7 +46,7 @@ export class ResponseStatistics {
   }
 
   /** @returns the most tokens of thinking for a character of its signature; undefined until enough answers are known */
-  thinkingShare(key: string): number | undefined {
+  getThinkingTokensPerSignatureCharacter(key: string): number | undefined {
     const { answers, most } = this.#thinking.get(key) ?? { answers: 0, most: 0 };
     return answers < MIN_THINKING_RESPONSES ? undefined : most;
   }
@@ -58,7 +58,7 @@ export class ResponseStatistics {
   }
 
   /** @returns the tokens of the longest known result of a tool; 0 if none is known */
-  longestResultOf(tool: string): number {
+  getLongestToolResultTokens(tool: string): number {
     return this.#results.get(tool) ?? 0;
   }
 }
@@ -66,6 +66,6 @@ export class ResponseStatistics {
 const statisticsByDeployment = new WeakMap<Settings, ResponseStatistics>();
 
 /** @returns what this isolate has learned from a deployment's answers. */
-export function responseStatisticsOf(settings: Settings): ResponseStatistics {
+export function getResponseStatistics(settings: Settings): ResponseStatistics {
   return getOrCreate(statisticsByDeployment, settings, () => new ResponseStatistics());
 }

@@ -1,13 +1,13 @@
 import { type ErrorType, isErrorType } from '../../kit/http/errors.ts';
-import { isObject, memberOf, stringOrUndefined } from '../../kit/json/object.ts';
+import { getMember, isObject, toStringOrUndefined } from '../../kit/json/object.ts';
 import { isCount, type Usage } from '../pricing/cost.ts';
-import { tokenUpperBoundOfText } from '../pricing/token-upper-bound.ts';
+import { computeTextTokenUpperBound } from '../pricing/token-upper-bound.ts';
 import type { CreatedId } from './created-ids.ts';
 import { isThinkingType } from './hidden-output.ts';
 import { ReportedUsage } from './reported-usage.ts';
 
 /** What had come of an answer at one moment, since its first prompt. */
-export interface Timing {
+export interface OutputSnapshot {
   tokens: number;
   /** Milliseconds in which unseen output may have been written. */
   unseen_ms: number;
@@ -56,9 +56,9 @@ export interface ObservedPart {
    * The later prompts, by how much longer each is than the first. After results of its own tools the API reads the prompt
    * again.
    */
-  later_prompts: readonly Timing[];
+  later_prompts: readonly OutputSnapshot[];
   /** What had come when another model last took over. */
-  handed_over?: Timing | undefined;
+  handed_over?: OutputSnapshot | undefined;
   /** Whether the final usage has come: `message_delta` with its stop reason. */
   final: boolean;
 }
@@ -96,36 +96,36 @@ export interface ResponseReport {
  * @returns what a buffered answer reports about itself
  */
 export function createResponseReport(message: object | undefined, bytes: number): ResponseReport {
-  const isMessage = memberOf(message, 'type') === 'message';
-  const content = memberOf(message, 'content');
+  const isMessage = getMember(message, 'type') === 'message';
+  const content = getMember(message, 'content');
   const reported = new ReportedUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
-  const told = reported.add(memberOf(message, 'usage'), true);
-  const letters = writtenTextOf(content);
+  const told = reported.addReport(getMember(message, 'usage'), true);
+  const letters = joinWrittenText(content);
   const isRaised = isCount(told?.output_tokens) && !reported.hasPlausibleOutput(letters.length);
-  const usage = isRaised ? { ...told, output_tokens: Math.ceil(tokenUpperBoundOfText(letters)) } : told;
+  const usage = isRaised ? { ...told, output_tokens: Math.ceil(computeTextTokenUpperBound(letters)) } : told;
   return {
-    model: stringOrUndefined(memberOf(message, 'model')),
+    model: toStringOrUndefined(getMember(message, 'model')),
     usage,
     ...(isRaised && { raised_output: true }),
-    stop_reason: stringOrUndefined(memberOf(message, 'stop_reason')) ?? null,
+    stop_reason: toStringOrUndefined(getMember(message, 'stop_reason')) ?? null,
     ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     bytes,
-    fallbacks: fallbackModelsOf(content),
-    results: longestResultsOf(content),
-    signed: signatureLengthOf(content),
+    fallbacks: listModelsOfFallbackAnswer(content),
+    results: findLongestToolResults(content),
+    signed: computeSignatureLength(content),
     completed: isMessage,
-    error_type: memberOf(message, 'type') === 'error' ? parseErrorType(message) : undefined,
+    error_type: getMember(message, 'type') === 'error' ? parseErrorType(message) : undefined,
   };
 }
 
 /** @returns the texts and the inputs of calls in the content of a message */
-function writtenTextOf(content: unknown): string {
+function joinWrittenText(content: unknown): string {
   if (!Array.isArray(content)) return '';
   const texts = content.map((block) => {
-    const type = memberOf(block, 'type');
-    if (type === 'text') return stringOrUndefined(memberOf(block, 'text')) ?? '';
-    return type === 'tool_use' ? (JSON.stringify(memberOf(block, 'input')) ?? '') : '';
+    const type = getMember(block, 'type');
+    if (type === 'text') return toStringOrUndefined(getMember(block, 'text')) ?? '';
+    return type === 'tool_use' ? (JSON.stringify(getMember(block, 'input')) ?? '') : '';
   });
   return texts.join('');
 }
@@ -158,53 +158,54 @@ export function hasOutput(seen: ObservedPart | undefined): boolean {
 }
 
 /** @returns the models that have written an answer, if its blocks say that one took over from another. */
-export function fallbackModelsOf(content: unknown): string[] | undefined {
+export function listModelsOfFallbackAnswer(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;
-  const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');
+  const switches = content.filter((block) => getMember(block, 'type') === 'fallback');
   const models = switches.flatMap((one) =>
-    ['from', 'to'].flatMap((side) => stringOrUndefined(memberOf(memberOf(one, side), 'model')) ?? []),
+    ['from', 'to'].flatMap((side) => toStringOrUndefined(getMember(getMember(one, side), 'model')) ?? []),
   );
   return models.length > 0 ? models : undefined;
 }
 
 /** @returns the name by which a tool's results are remembered. One of an MCP server may have the name of the API's own. */
-export function toolKeyOf(type: string, name: string): string {
+export function getToolStatisticsKey(type: string, name: string): string {
   return type === 'mcp_tool_use' ? `mcp ${name}` : name;
 }
 
 /** @returns the tokens of the longest result of each of the API's own tools, by the tool's name; undefined if none has answered. */
-export function longestResultsOf(content: unknown): Record<string, number> | undefined {
+export function findLongestToolResults(content: unknown): Record<string, number> | undefined {
   if (!Array.isArray(content)) return undefined;
   const tools = new Map<unknown, string>();
   const results = new Map<string, number>();
   for (const block of content) {
-    const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
-    const name = stringOrUndefined(memberOf(block, 'name'));
-    if (type.endsWith('tool_use') && name !== undefined) tools.set(memberOf(block, 'id'), toolKeyOf(type, name));
-    const tool = type.endsWith('_tool_result') ? tools.get(memberOf(block, 'tool_use_id')) : undefined;
+    const type = toStringOrUndefined(getMember(block, 'type')) ?? '';
+    const name = toStringOrUndefined(getMember(block, 'name'));
+    if (type.endsWith('tool_use') && name !== undefined)
+      tools.set(getMember(block, 'id'), getToolStatisticsKey(type, name));
+    const tool = type.endsWith('_tool_result') ? tools.get(getMember(block, 'tool_use_id')) : undefined;
     if (tool === undefined) continue;
-    const tokens = Math.ceil(tokenUpperBoundOfText(JSON.stringify(memberOf(block, 'content') ?? '')));
+    const tokens = Math.ceil(computeTextTokenUpperBound(JSON.stringify(getMember(block, 'content') ?? '')));
     results.set(tool, Math.max(tokens, results.get(tool) ?? 0));
   }
   return results.size > 0 ? Object.fromEntries(results) : undefined;
 }
 
 /** @returns the length of the signatures and the redacted data in the content of a message; undefined without any */
-export function signatureLengthOf(content: unknown): number | undefined {
+export function computeSignatureLength(content: unknown): number | undefined {
   if (!Array.isArray(content)) return undefined;
-  const thinking = content.filter((block) => isThinkingType(memberOf(block, 'type')));
-  const texts = thinking.flatMap((block) => [memberOf(block, 'signature'), memberOf(block, 'data')]);
-  return texts.reduce<number>((sum, text) => sum + (stringOrUndefined(text)?.length ?? 0), 0) || undefined;
+  const thinking = content.filter((block) => isThinkingType(getMember(block, 'type')));
+  const texts = thinking.flatMap((block) => [getMember(block, 'signature'), getMember(block, 'data')]);
+  return texts.reduce<number>((sum, text) => sum + (toStringOrUndefined(text)?.length ?? 0), 0) || undefined;
 }
 
 /** @returns the type of an `error` event or body. One that the API does not have may say anything. */
 export function parseErrorType(body: unknown): ErrorType {
-  const type = String(memberOf(memberOf(body, 'error'), 'type'));
+  const type = String(getMember(getMember(body, 'error'), 'type'));
   return isErrorType(type) ? type : 'api_error';
 }
 
 /** @returns whether a body is an error and nothing else, whatever its status: in the API's form, or in one of a gateway. */
-export function isErrorOnly(body: unknown): boolean {
+export function isErrorBody(body: unknown): boolean {
   const one: unknown = Array.isArray(body) ? body[0] : body;
   const { type, object, error } = isObject(one) ? one : {};
   if (type === 'error' || object === 'error') return true;

@@ -4,7 +4,7 @@ import type { Settings } from '../../config/settings.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
-import { isCount, toCount, type Usage } from '../pricing/cost.ts';
+import { isCount, toValidCountOrZero, type Usage } from '../pricing/cost.ts';
 import type { HiddenOutputClock } from './hidden-output.ts';
 
 /** What a model wrote in the open, from the first delta to the last. */
@@ -28,7 +28,7 @@ const MIN_TOKENS_PER_SECOND = 100;
 const MAX_SPEEDS = 200;
 
 /** What was learned in an hour. Its size does not grow with the answers. */
-interface Hour {
+interface HourlySpeedRecord {
   /** Its number since 1970. */
   number: number;
   answers: number;
@@ -45,13 +45,13 @@ interface Hour {
  * answers whose reader waited for nobody, and the fastest of them counts, twice.
  */
 export class WritingSpeeds {
-  readonly #hours = new LruCache<string, Hour[]>({ maxSize: MAX_SPEEDS });
+  readonly #hours = new LruCache<string, HourlySpeedRecord[]>({ maxSize: MAX_SPEEDS });
 
   /** Notes what was written of an answer that has ended. */
-  record(key: string, account: string, { tokens, ms }: VisibleOutput, now: number): void {
+  recordVisibleOutput(key: string, account: string, { tokens, ms }: VisibleOutput, now: number): void {
     if (tokens < MIN_TOKENS) return;
     const number = Math.floor(now / HOUR_MS);
-    const hours = this.#recent(key, number);
+    const hours = this.#getRecentHours(key, number);
     let hour = hours.find((one) => one.number === number);
     if (!hour) {
       hour = { number, answers: 0, accounts: new Set(), fastest: 0 };
@@ -64,8 +64,8 @@ export class WritingSpeeds {
   }
 
   /** @returns the most tokens a second that a model is taken to write. @param tableSpeed the price table's figure */
-  most(key: string, tableSpeed: number, now: number): number {
-    const hours = this.#recent(key, Math.floor(now / HOUR_MS));
+  getMaxTokensPerSecond(key: string, tableSpeed: number, now: number): number {
+    const hours = this.#getRecentHours(key, Math.floor(now / HOUR_MS));
     const answers = hours.reduce((sum, hour) => sum + hour.answers, 0);
     const accounts = new Set(hours.flatMap((hour) => [...hour.accounts]));
     if (answers < MIN_RESPONSES || accounts.size < MIN_ACCOUNTS) return tableSpeed;
@@ -75,7 +75,7 @@ export class WritingSpeeds {
     );
   }
 
-  #recent(key: string, number: number): Hour[] {
+  #getRecentHours(key: string, number: number): HourlySpeedRecord[] {
     return (this.#hours.get(key) ?? []).filter((hour) => Math.abs(number - hour.number) < COUNTED_HOURS);
   }
 }
@@ -84,7 +84,7 @@ export class WritingSpeeds {
 const speedsByDeployment = new WeakMap<Settings, WritingSpeeds>();
 
 /** @returns what this isolate has learned of a deployment's models. */
-export function speedsOf(settings: Settings): WritingSpeeds {
+export function getModelWritingSpeeds(settings: Settings): WritingSpeeds {
   return getOrCreate(speedsByDeployment, settings, () => new WritingSpeeds());
 }
 
@@ -92,11 +92,11 @@ export function speedsOf(settings: Settings): WritingSpeeds {
  * @param clock the times of an answer whose reader waited for nobody
  * @returns what was written in the open; undefined if that cannot be told
  */
-export function visibleOutputOf(
+export function measureVisibleOutput(
   usage: Usage | undefined,
-  { openMs, hasThought }: Pick<HiddenOutputClock, 'openMs' | 'hasThought'>,
+  { visibleOutputMs: openMs, hasThought }: Pick<HiddenOutputClock, 'visibleOutputMs' | 'hasThought'>,
 ): VisibleOutput | undefined {
   const thinking = usage?.output_tokens_details?.thinking_tokens;
   if (openMs === undefined || (hasThought && !isCount(thinking))) return undefined;
-  return { tokens: toCount(usage?.output_tokens) - toCount(thinking), ms: openMs };
+  return { tokens: toValidCountOrZero(usage?.output_tokens) - toValidCountOrZero(thinking), ms: openMs };
 }

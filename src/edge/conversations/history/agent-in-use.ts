@@ -4,15 +4,15 @@ import type { RequestContext } from '../../auth/context.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { Dimension, DimensionValues } from '../../money/contracts/dimensions.ts';
-import type { Approvers } from '../../registry/tools/tool-kind.ts';
-import type { InheritedParts, PrefixDefaults } from './inherited-parts.ts';
+import type { ApproverRole } from '../../registry/tools/tool-kind.ts';
+import type { InheritedSystemAndTools, NewConversationDefaults } from './inherited-parts.ts';
 import type { RetainedAgent } from './storage/rows.ts';
 
 /** The version of the agent that answers, name@version. */
 export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
 
 /** How a request is laid behind an agent. */
-export interface ApplyPrefixOptions {
+export interface ApplyAgentOptions {
   /** How many cache breakpoints the agent may add. */
   maxBreakpoints: number;
   counts?: boolean;
@@ -23,7 +23,7 @@ export interface ApplyPrefixOptions {
 }
 
 /** What a message is about whose model is to be chosen. */
-export interface ModelChoiceRequest {
+export interface ModelChoiceInput {
   agent: RetainedAgent;
   /** The model that the request names. */
   named: string | undefined;
@@ -36,17 +36,17 @@ export interface ChosenModel {
   model: string;
   about: DimensionValues;
   /** @returns headers of its answer. @param hides whether only the model is told */
-  headers(hides: boolean): Record<string, string>;
+  createHeaders(hides: boolean): Record<string, string>;
 }
 
-export interface AgentInUse {
+export interface ResolvedAgent {
   /** Its JSON text, which each of its conversations keeps. */
   readonly text: string;
-  readonly defaults: PrefixDefaults;
+  readonly defaults: NewConversationDefaults;
   readonly definition: {
     readonly betas?: readonly string[] | undefined;
     readonly fallback_models?: readonly string[] | undefined;
-    readonly approvers: Approvers;
+    readonly approvers: ApproverRole;
   };
   /** Whether what goes up names secrets. */
   readonly hasSecrets: boolean;
@@ -58,7 +58,11 @@ export interface AgentInUse {
    * @param members the caller's members as JSON texts
    * @throws ApiError 400 for what the agent does not allow, 500 for an MCP server whose secret is missing
    */
-  applyPrefix(members: ReadonlyMap<string, string>, inherited: InheritedParts, options: ApplyPrefixOptions): string;
+  buildRequestWithAgent(
+    members: ReadonlyMap<string, string>,
+    inherited: InheritedSystemAndTools,
+    options: ApplyAgentOptions,
+  ): string;
   /** Chooses the model of a message without a conversation. @returns undefined if it has only one model */
-  chooseModel(request: ModelChoiceRequest): Promise<ChosenModel | undefined>;
+  chooseModel(request: ModelChoiceInput): Promise<ChosenModel | undefined>;
 }

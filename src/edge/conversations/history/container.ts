@@ -3,20 +3,20 @@
  * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
  */
 
-import { containerIdsOf } from '../../claude/request/referenced-ids.ts';
-import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { isObject, type Json, memberOf, parseObject, toText } from '../../kit/json/object.ts';
-import { ANSWERED, readTail } from './new-messages.ts';
-import { resultsAsText } from './omitted-calls.ts';
+import { getContainerIds } from '../../claude/request/referenced-ids.ts';
+import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { getMember, isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { ANSWERED, readLastAnswerAndAfter } from './new-messages.ts';
+import { convertResultsToText } from './omitted-calls.ts';
 import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
-import { blocksWithout, isServerToolCall } from './replayable-blocks.ts';
+import { isServerToolCall, removeBlocksAndBoundThinking } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
-import type { Container, MessageRow, TurnRow } from './storage/rows.ts';
+import type { CodeContainer, MessageRow, TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { latestTurn } from './storage/turn-queries.ts';
+import { findNewestTurn } from './storage/turn-queries.ts';
 
 /** @returns the container that an answer names; undefined without one */
-export function containerOf(message: Json | undefined): Container | undefined {
+export function getContainerOfMessage(message: JsonObject | undefined): CodeContainer | undefined {
   if (!isObject(message?.container)) return undefined;
   const { id, expires_at } = message.container;
   if (typeof id !== 'string') return undefined;
@@ -27,7 +27,7 @@ export function containerOf(message: Json | undefined): Container | undefined {
 const CONTAINER_PATTERN = /\bcontainer(?!_upload)/i;
 
 /** @returns whether an error of the API is about the container that the request names. @param words those of the error */
-export function isAboutContainer(words: string): boolean {
+export function isContainerError(words: string): boolean {
   return CONTAINER_PATTERN.test(words);
 }
 
@@ -38,25 +38,25 @@ export function isAboutContainer(words: string): boolean {
  * @param error why that was refused
  * @param status the upstream's. It has answered 500 for containers that it has lost
  */
-export function forgetLostContainer(
+export function forgetLostContainerOnError(
   transcript: Transcript,
   id: string,
   { error, status }: { error: { type: string; message: string }; status: number | undefined },
 ): void {
   const { type, message } = error;
   const isRefusal = type === 'invalid_request_error' || type === 'not_found_error';
-  if (status !== 500 && !(isRefusal && isAboutContainer(message))) return;
+  if (status !== 500 && !(isRefusal && isContainerError(message))) return;
   for (const statuses of [ANSWERED, ['complete']] as const) {
-    const turn = latestTurn(transcript, statuses);
+    const turn = findNewestTurn(transcript, statuses);
     if (turn?.outcome?.container?.id !== id) continue;
     const { container: _, ...outcome } = turn.outcome;
-    transcript.changeTurn(turn, { outcome });
+    transcript.updateTurn(turn, { outcome });
   }
 }
 
 /** @returns what a request says of its container, with an id; undefined if its caller has named one */
-export function applyContainer(callerContainer: unknown, { id }: Container): string | undefined {
-  if (containerIdsOf(callerContainer).length > 0) return undefined;
+export function createContainerParameter(callerContainer: unknown, { id }: CodeContainer): string | undefined {
+  if (getContainerIds(callerContainer).length > 0) return undefined;
   return JSON.stringify(isObject(callerContainer) ? { ...callerContainer, id } : id);
 }
 
@@ -70,12 +70,12 @@ export function findReusableContainer(
   transcript: Transcript,
   last: TurnRow | undefined,
   { tail, isSameTurn, now }: { tail: readonly MessageText[]; isSameTurn: boolean; now: number },
-): Container | undefined {
+): CodeContainer | undefined {
   const isOpen = findPendingCode(tail).length > 0;
   if (!isSameTurn && !isOpen) return undefined;
   // A question that has no answer may stand behind the answer that waits.
   const isUnanswered = isOpen && last?.status === 'interrupted' && !last.outcome?.container;
-  const { container } = (isUnanswered ? latestTurn(transcript, ['complete']) : last)?.outcome ?? {};
+  const { container } = (isUnanswered ? findNewestTurn(transcript, ['complete']) : last)?.outcome ?? {};
   const ends = container?.expires_at === undefined ? Number.NaN : Date.parse(container.expires_at);
   return ends <= now ? undefined : container;
 }
@@ -89,43 +89,43 @@ export function findReusableContainer(
 export function removeLostCode(transcript: Transcript, body: string, now: number): void {
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
-  const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
+  const last = cached ? cached.last : findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
   // A paused answer may go on, and one that has come to its end waits for nothing.
   if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;
-  const tail = cached?.tail ?? readTail(transcript);
+  const tail = cached?.tail ?? readLastAnswerAndAfter(transcript);
   // An earlier answer of the loop may wait, too.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
-  if (!goesOn && !tail.some(mayHaveOpenCall)) return;
+  if (!goesOn && !tail.some(couldHavePendingServerCall)) return;
   const members = parseMemberTexts(body);
-  if (!hasMoreThanResults(members.get('messages')) && !hasResultAsText(transcript, last)) {
+  if (!hasContentBesidesResults(members.get('messages')) && !hasTurnResultsSentAsText(transcript, last)) {
     if (findPendingCode(tail).length === 0) return;
     if (findReusableContainer(transcript, last, { tail, isSameTurn: false, now })) return;
     const container: unknown = JSON.parse(members.get('container') ?? 'null');
-    if (applyContainer(container, { id: '' }) === undefined) return;
+    if (createContainerParameter(container, { id: '' }) === undefined) return;
   }
   const { repaired, calls } = findLostCode(transcript);
   if (repaired.length === 0) return;
-  transcript.transact(() => {
+  transcript.runInTransaction(() => {
     storeRepaired(transcript, repaired);
-    transcript.save({ ...profile, leftOut: [...(profile.leftOut ?? []), ...calls] });
+    transcript.saveProfile({ ...profile, leftOut: [...(profile.leftOut ?? []), ...calls] });
   });
 }
 
 /** @returns whether a result of a turn's calls goes up in words, as its call does not go up */
-function hasResultAsText({ profile, calls }: Transcript, turn: TurnRow): boolean {
+function hasTurnResultsSentAsText({ profile, edgeCalls: calls }: Transcript, turn: TurnRow): boolean {
   if (!profile?.leftOut || typeof turn.run !== 'number') return false;
   const leftOut = new Set(profile.leftOut);
-  return [...calls.results(turn.seq).keys()].some((id) => leftOut.has(id));
+  return [...calls.readResultsOfTurn(turn.seq).keys()].some((id) => leftOut.has(id));
 }
 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
-function hasMoreThanResults(messages = '[]'): boolean {
-  const { role, content } = parseObject(splitItems(messages).at(-1) ?? '') ?? {};
+function hasContentBesidesResults(messages = '[]'): boolean {
+  const { role, content } = parseJsonObject(splitArrayItems(messages).at(-1) ?? '') ?? {};
   // A paused answer goes on.
   if (role === 'assistant') return false;
   if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
-  return content.some((block) => memberOf(block, 'type') !== 'tool_result');
+  return content.some((block) => getMember(block, 'type') !== 'tool_result');
 }
 
 /**
@@ -136,16 +136,17 @@ function hasMoreThanResults(messages = '[]'): boolean {
  */
 export function findLostCode(
   transcript: Transcript,
-  answer: readonly Json[] = [],
+  answer: readonly JsonObject[] = [],
 ): { repaired: RepairedMessage[]; calls: string[] } {
-  const rows = loopRows(transcript);
-  if (!rows.some(mayHaveOpenCall)) return { repaired: [], calls: [] };
+  const rows = readLastToolLoopRows(transcript);
+  if (!rows.some(couldHavePendingServerCall)) return { repaired: [], calls: [] };
   const blocks = [...rows.flatMap(({ text }) => parseBlocks(text)), ...answer];
-  const ended = completedIdsOf(blocks);
-  const lost = new Set(callsOfCode(blocks, ended));
+  const ended = collectCompletedCallIds(blocks);
+  const lost = new Set(findPendingCallsMadeByCode(blocks, ended));
   const repaired = rows.flatMap((row) => {
     const before = parseBlocks(row.text);
-    const content = row.role === 'assistant' ? removeLostCalls(before, lost, ended) : resultsAsText(before, lost);
+    const content =
+      row.role === 'assistant' ? removeLostCalls(before, lost, ended) : convertResultsToText(before, lost);
     const isSame = content.length === before.length && content.every((block, at) => block === before[at]);
     return isSame ? [] : [{ ...row, content }];
   });
@@ -154,47 +155,53 @@ export function findLostCode(
 
 /** @returns the ids of the calls of code that waits for their results. @param tail the last answer and what follows it */
 function findPendingCode(tail: readonly MessageText[]): string[] {
-  if (!tail.some(hasCaller)) return [];
+  if (!tail.some(couldHaveCodeCaller)) return [];
   const blocks = tail.flatMap(({ role, text }) => (role === 'assistant' ? parseBlocks(text) : []));
-  return callsOfCode(blocks, completedIdsOf(blocks));
+  return findPendingCallsMadeByCode(blocks, collectCompletedCallIds(blocks));
 }
 
-function hasCaller({ role, text }: MessageText): boolean {
+function couldHaveCodeCaller({ role, text }: MessageText): boolean {
   return role === 'assistant' && text.includes('"caller"');
 }
 
-function mayHaveOpenCall({ role, text }: MessageText): boolean {
+function couldHavePendingServerCall({ role, text }: MessageText): boolean {
   return role === 'assistant' && (text.includes('"caller"') || /"(server|mcp)_tool_use"/.test(text));
 }
 
 /** @returns the ids of uses that have their result */
-function completedIdsOf(blocks: readonly Json[]): ReadonlySet<string> {
-  return new Set(blocks.map(({ tool_use_id }) => toText(tool_use_id)));
+function collectCompletedCallIds(blocks: readonly JsonObject[]): ReadonlySet<string> {
+  return new Set(blocks.map(({ tool_use_id }) => toJsonText(tool_use_id)));
 }
 
 /** @returns the ids of what code has called that has not ended. @param ended the ids of uses that have their result */
-export function callsOfCode(blocks: readonly Json[], ended: ReadonlySet<string>): string[] {
-  const open = blocks.filter((block) => isOfCode(block) && !ended.has(toText(memberOf(block.caller, 'tool_id'))));
-  return open.map(({ id }) => toText(id));
+export function findPendingCallsMadeByCode(blocks: readonly JsonObject[], ended: ReadonlySet<string>): string[] {
+  const open = blocks.filter(
+    (block) => isCallMadeByCode(block) && !ended.has(toJsonText(getMember(block.caller, 'tool_id'))),
+  );
+  return open.map(({ id }) => toJsonText(id));
 }
 
 /** @returns whether a block is a call that code has made */
-export function isOfCode({ type, caller }: Json): boolean {
+export function isCallMadeByCode({ type, caller }: JsonObject): boolean {
   return type === 'tool_use' && isObject(caller) && caller.type !== 'direct';
 }
 
 /** Reads the last tool loop, newest first: its answers, and the messages with results between them. */
-function loopRows(transcript: Transcript): MessageRow[] {
+function readLastToolLoopRows(transcript: Transcript): MessageRow[] {
   const rows: MessageRow[] = [];
-  for (const row of transcript.messages.history({ sent: true, isBackwards: true, pending: true })) {
+  for (const row of transcript.messages.readMessages({ sent: true, isBackwards: true, pending: true })) {
     if (row.role !== 'assistant' && !row.text.includes('"tool_result"')) break;
     rows.push(row);
   }
   return rows;
 }
 
-function removeLostCalls(blocks: readonly Json[], lost: ReadonlySet<string>, ended: ReadonlySet<string>): Json[] {
-  const isLost = ({ type, id }: Json) =>
-    (type === 'tool_use' && lost.has(toText(id))) || (isServerToolCall(type) && !ended.has(toText(id)));
-  return blocksWithout(blocks, isLost);
+function removeLostCalls(
+  blocks: readonly JsonObject[],
+  lost: ReadonlySet<string>,
+  ended: ReadonlySet<string>,
+): JsonObject[] {
+  const isLost = ({ type, id }: JsonObject) =>
+    (type === 'tool_use' && lost.has(toJsonText(id))) || (isServerToolCall(type) && !ended.has(toJsonText(id)));
+  return removeBlocksAndBoundThinking(blocks, isLost);
 }

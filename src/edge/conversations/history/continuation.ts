@@ -1,7 +1,7 @@
 /** Checks that messages continue a history, before anything is stored or goes up. */
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { isObject, type Json, memberOf } from '../../kit/json/object.ts';
-import { answeredCallIdsOf, toolCallIdsOf } from './replayable-blocks.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { getMember, isObject, type JsonObject } from '../../kit/json/object.ts';
+import { listAnsweredCallIds, listToolCallIds } from './replayable-blocks.ts';
 
 /** A message as it is sent and stored. */
 export interface SentMessage {
@@ -18,19 +18,19 @@ export interface HistoryState {
   resultIds: Set<string>;
 }
 
-export function emptyHistoryState(): HistoryState {
+export function createEmptyHistoryState(): HistoryState {
   return { role: undefined, callIds: new Set(), resultIds: new Set() };
 }
 
 /** Updates the state by the next message of the history. */
-export function addToState(at: HistoryState, { role, content }: SentMessage): void {
+export function advanceHistoryState(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
     if (at.role !== 'assistant') at.callIds.clear();
     at.resultIds.clear();
-    for (const id of toolCallIdsOf(content)) at.callIds.add(id);
+    for (const id of listToolCallIds(content)) at.callIds.add(id);
     at.role = 'assistant';
   } else if (role === 'user') {
-    for (const id of answeredCallIdsOf(content)) at.resultIds.add(id);
+    for (const id of listAnsweredCallIds(content)) at.resultIds.add(id);
     at.role = 'user';
   }
 }
@@ -44,7 +44,7 @@ export function addToState(at: HistoryState, { role, content }: SentMessage): vo
 export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
   checkMessages(at, messages, first);
   if (at.role === 'assistant') {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
     );
   }
@@ -58,51 +58,53 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
  */
 export function checkMessages(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
   for (const [index, message] of messages.entries()) checkMessage(at, message, `messages.${index}`, first);
-  if (at.role !== 'assistant') checkAnswered(at, 'messages');
+  if (at.role !== 'assistant') validateAllCallsAnswered(at, 'messages');
 }
 
 /** The same for one message, whose calls a later message may answer. */
 export function checkMessage(at: HistoryState, message: SentMessage, path: string, first: boolean): void {
   if (message.role === 'assistant') {
     if (!first) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
       );
     }
-    if (at.role === undefined && !beginsCompacted(message.content))
-      throw invalidRequest(`${path}: first message must use the "user" role`);
+    if (at.role === undefined && !startsWithCompaction(message.content))
+      throw createInvalidRequestError(`${path}: first message must use the "user" role`);
     if (at.role === 'assistant')
-      throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
-    checkAnswered(at, path);
-    addToState(at, message);
-  } else if (message.role === 'user') checkResults(at, message.content, path);
+      throw createInvalidRequestError(
+        `${path}: two assistant messages in a row. Send one, or put a user message between them.`,
+      );
+    validateAllCallsAnswered(at, path);
+    advanceHistoryState(at, message);
+  } else if (message.role === 'user') validateToolResults(at, message.content, path);
 }
 
 /** @returns whether a content begins with the block that stands for all messages before it. */
-function beginsCompacted(content: unknown): boolean {
-  return Array.isArray(content) && memberOf(content[0], 'type') === 'compaction';
+function startsWithCompaction(content: unknown): boolean {
+  return Array.isArray(content) && getMember(content[0], 'type') === 'compaction';
 }
 
 /** Updates the state by a message of the user, too. */
-function checkResults(at: HistoryState, content: unknown, path: string): void {
+function validateToolResults(at: HistoryState, content: unknown, path: string): void {
   const { callIds: called, resultIds: answered } = at;
   at.role = 'user';
-  for (const id of answeredCallIdsOf(content)) {
+  for (const id of listAnsweredCallIds(content)) {
     if (!called.has(id)) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
       );
     }
     if (answered.has(id))
-      throw invalidRequest(`${path}: each tool_use must have a single result. ${id} has been answered.`);
+      throw createInvalidRequestError(`${path}: each tool_use must have a single result. ${id} has been answered.`);
     answered.add(id);
   }
 }
 
-function checkAnswered(at: HistoryState, path: string): void {
+function validateAllCallsAnswered(at: HistoryState, path: string): void {
   const missing = [...at.callIds].filter((id) => !at.resultIds.has(id));
   if (missing.length === 0) return;
-  throw invalidRequest(
+  throw createInvalidRequestError(
     `${path}: the last answer’s \`tool_use\` needs its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
   );
 }
@@ -110,7 +112,7 @@ function checkAnswered(at: HistoryState, path: string): void {
 const NO_OMITTED_CALLS: ReadonlySet<string> = new Set();
 
 /** A message of the history, to be compared with what a client sends. */
-export interface StoredMessage extends SentMessage {
+export interface ComparableHistoryMessage extends SentMessage {
   /** The ids of calls that the model has refused: they were not made, and a client may have seen them as the edge's. */
   refused?: readonly string[];
   /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
@@ -129,7 +131,7 @@ export interface StoredMessage extends SentMessage {
  * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
  */
 export function dropResentMessages(
-  history: Iterable<StoredMessage>,
+  history: Iterable<ComparableHistoryMessage>,
   messages: readonly SentMessage[],
   leftOut: ReadonlySet<string> = NO_OMITTED_CALLS,
 ): readonly SentMessage[] | undefined {
@@ -139,24 +141,25 @@ export function dropResentMessages(
   for (const stored of groupAnswers(history)) {
     const [one] = stored;
     const isAnswer = one?.role === 'assistant';
-    if (isAnswer) at = skipRepeatedQuestions(messages, at);
-    else if (within === 0) at = skipSilentAnswers(messages, at, leftOut);
+    if (isAnswer) at = findFirstAfterRepeatedQuestions(messages, at);
+    else if (within === 0) at = findFirstAfterSilentAnswers(messages, at, leftOut);
     const first = messages[at];
     const isPartial = stored.some((one) => one.isPartial);
-    if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored, leftOut))) continue;
+    if (isAnswer && first?.role !== 'assistant' && (isPartial || areAnswersWithoutKeptContent(stored, leftOut)))
+      continue;
     if (!first || first.role !== one?.role) return undefined;
     if (isAnswer) {
       let end = at + 1;
       while (messages[end]?.role === 'assistant') end += 1;
-      if (!isSame(stored, messages.slice(at, end), leftOut)) return undefined;
+      if (!isSameMessageGroup(stored, messages.slice(at, end), leftOut)) return undefined;
       at = end;
       continue;
     }
-    const [own, blocks] = [blocksOf(one.content), blocksOf(first.content)];
+    const [own, blocks] = [toBlockList(one.content), toBlockList(first.content)];
     const until = within + own.length;
     if (
       (own.length > 0 || blocks.length === 0) &&
-      canonical(normalizeOrder(own)) === canonical(normalizeOrder(blocks.slice(within, until)))
+      serializeCanonically(normalizeOrder(own)) === serializeCanonically(normalizeOrder(blocks.slice(within, until)))
     ) {
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
@@ -164,16 +167,25 @@ export function dropResentMessages(
     // Some clients forget a question whose answer was interrupted.
     else if (first.role !== 'user' || !isPartial) return undefined;
   }
-  if (at > 0 && within === 0) at = skipSilentAnswers(messages, at, leftOut);
+  if (at > 0 && within === 0) at = findFirstAfterSilentAnswers(messages, at, leftOut);
   const [first, ...others] = messages.slice(at);
   if (within === 0 || !first) return at === 0 ? undefined : messages.slice(at);
-  return [{ ...first, content: blocksOf(first.content).slice(within) }, ...others];
+  return [{ ...first, content: toBlockList(first.content).slice(within) }, ...others];
 }
 
 /** @returns the number of the first message from one on that is no answer without text and calls: of those nothing may be kept */
-function skipSilentAnswers(messages: readonly SentMessage[], from: number, leftOut: ReadonlySet<string>): number {
+function findFirstAfterSilentAnswers(
+  messages: readonly SentMessage[],
+  from: number,
+  leftOut: ReadonlySet<string>,
+): number {
   let at = from;
-  for (let one = messages[at]; one?.role === 'assistant' && isSilent([one], leftOut); one = messages[at]) at += 1;
+  for (
+    let one = messages[at];
+    one?.role === 'assistant' && areAnswersWithoutKeptContent([one], leftOut);
+    one = messages[at]
+  )
+    at += 1;
   return at;
 }
 
@@ -181,10 +193,11 @@ function skipSilentAnswers(messages: readonly SentMessage[], from: number, leftO
  * @returns the number of the first message from one on that does not repeat the question before it. Without an answer it was asked
  *   again, and is kept once
  */
-function skipRepeatedQuestions(messages: readonly SentMessage[], from: number): number {
+function findFirstAfterRepeatedQuestions(messages: readonly SentMessage[], from: number): number {
   const question = messages[from - 1];
   const isRepeated = ({ role, content }: SentMessage) =>
-    role === 'user' && canonical(blocksOf(content)) === canonical(blocksOf(question?.content));
+    role === 'user' &&
+    serializeCanonically(toBlockList(content)) === serializeCanonically(toBlockList(question?.content));
   let at = from;
   // The last message is what is new.
   if (question?.role === 'user')
@@ -199,8 +212,8 @@ export function countResent(...args: Parameters<typeof dropResentMessages>): num
 }
 
 /** Yields each message as a list of one, and answers in a row as one list. */
-function* groupAnswers(history: Iterable<StoredMessage>): Generator<StoredMessage[]> {
-  let together: StoredMessage[] = [];
+function* groupAnswers(history: Iterable<ComparableHistoryMessage>): Generator<ComparableHistoryMessage[]> {
+  let together: ComparableHistoryMessage[] = [];
   for (const message of history) {
     if (together.length > 0 && !(message.role === 'assistant' && together[0]?.role === 'assistant')) {
       yield together;
@@ -212,43 +225,43 @@ function* groupAnswers(history: Iterable<StoredMessage>): Generator<StoredMessag
 }
 
 /** @returns whether answers have nothing that every client keeps. */
-function isSilent(
-  answers: readonly (SentMessage & Pick<StoredMessage, 'refused'>)[],
+function areAnswersWithoutKeptContent(
+  answers: readonly (SentMessage & Pick<ComparableHistoryMessage, 'refused'>)[],
   leftOut: ReadonlySet<string>,
 ): boolean {
-  return textOfAnswers(answers) === '' && serializeCalls(answers, withRefusedCalls(leftOut, answers)) === '';
+  return joinAnswerTexts(answers) === '' && serializeCalls(answers, addRefusedCallIds(leftOut, answers)) === '';
 }
 
-function withRefusedCalls(
+function addRefusedCallIds(
   leftOut: ReadonlySet<string>,
-  answers: readonly Pick<StoredMessage, 'refused'>[],
+  answers: readonly Pick<ComparableHistoryMessage, 'refused'>[],
 ): ReadonlySet<string> {
   const refused = answers.flatMap((one) => one.refused ?? []);
   return refused.length === 0 ? leftOut : new Set([...leftOut, ...refused]);
 }
 
-function isSame(
-  stored: readonly StoredMessage[],
+function isSameMessageGroup(
+  stored: readonly ComparableHistoryMessage[],
   messages: readonly SentMessage[],
   leftOut: ReadonlySet<string>,
 ): boolean {
-  const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
+  const [before, now] = [joinAnswerTexts(stored), joinAnswerTexts(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
-  const without = withRefusedCalls(leftOut, stored);
+  const without = addRefusedCallIds(leftOut, stored);
   return before === now && serializeCalls(stored, without) === serializeCalls(messages, without);
 }
 
-function textOfAnswers(answers: readonly SentMessage[]): string {
-  return answers.map(({ content }) => shownText(content)).join('');
+function joinAnswerTexts(answers: readonly SentMessage[]): string {
+  return answers.map(({ content }) => normalizeText(content)).join('');
 }
 
 function serializeCalls(answers: readonly SentMessage[], leftOut: ReadonlySet<string>): string {
-  const calls = answers.flatMap(({ content }) => toolCallIdsOf(content));
+  const calls = answers.flatMap(({ content }) => listToolCallIds(content));
   return calls.filter((id) => !leftOut.has(id)).join();
 }
 
 /** @returns the text of a content without white space, because clients join and trim blocks. */
-function shownText(content: unknown): string {
+function normalizeText(content: unknown): string {
   if (typeof content === 'string') return content.replace(/\s+/g, '');
   if (!Array.isArray(content)) return '';
   return content
@@ -259,32 +272,32 @@ function shownText(content: unknown): string {
 
 /** @returns the blocks of a user's message with its results in one order: the edge puts them in that of their calls */
 function normalizeOrder(blocks: readonly unknown[]): readonly unknown[] {
-  if (answeredCallIdsOf(blocks).length === 0) return blocks;
-  const named = blocks.map((block) => ({ block, id: answeredCallIdsOf([block])[0] ?? '' }));
+  if (listAnsweredCallIds(blocks).length === 0) return blocks;
+  const named = blocks.map((block) => ({ block, id: listAnsweredCallIds([block])[0] ?? '' }));
   const ordered = named.toSorted((one, other) => Number(one.id > other.id) - Number(one.id < other.id));
   return ordered.map(({ block }) => block);
 }
 
 /** @throws ApiError 400 for a content that nests so deep that it cannot be compared */
-function canonical(content: unknown): string {
+function serializeCanonically(content: unknown): string {
   try {
-    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? normalize(value) : value));
+    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? normalizeJson(value) : value));
   } catch (thrown) {
     if (!(thrown instanceof RangeError)) throw thrown;
-    throw invalidRequest('messages: Input nests too deep.');
+    throw createInvalidRequestError('messages: Input nests too deep.');
   }
 }
 
-function blocksOf(content: unknown): unknown[] {
+function toBlockList(content: unknown): unknown[] {
   if (Array.isArray(content)) return content;
   return (content ?? '') === '' ? [] : [{ type: 'text', text: content }];
 }
 
 /** @returns the members sorted by name, without cache breakpoints and nulls. */
-function normalize(value: Json): Json {
+function normalizeJson(value: JsonObject): JsonObject {
   const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
-  const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
-  if (value.type === 'tool_result') sorted.content = blocksOf(value.content);
+  const sorted: JsonObject = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
+  if (value.type === 'tool_result') sorted.content = toBlockList(value.content);
   return sorted;
 }
 
@@ -301,13 +314,13 @@ const CANCELLED_RESULT = 'This call was cancelled: the user went on without its 
  * @param pending the results that the edge has
  * @returns these results, and an error for each call without a result
  */
-export function withCancelledResults(
+export function addCancelledResults(
   { callIds: called }: Pick<HistoryState, 'callIds'>,
   pending: PendingResults,
   [next]: readonly SentMessage[],
 ): PendingResults {
   if (next?.role !== 'user') return pending;
-  const answered = new Set(answeredCallIdsOf(next.content));
+  const answered = new Set(listAnsweredCallIds(next.content));
   const missing = [...called].filter((id) => !answered.has(id) && !pending.has(id));
   if (missing.length === 0) return pending;
   const results = missing.map((tool_use_id): [string, string] => [
@@ -318,7 +331,7 @@ export function withCancelledResults(
 }
 
 /** @returns the content of a user's message without the added errors: a client that resends the message does not have them */
-export function withoutCancelledResults(content: unknown): unknown {
+export function removeCancelledResults(content: unknown): unknown {
   if (!Array.isArray(content) || !content.some(isCancelledResult)) return content;
   return content.filter((block) => !isCancelledResult(block));
 }

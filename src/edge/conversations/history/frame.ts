@@ -1,8 +1,8 @@
-import { fieldNamesOf } from '../../claude/request/all-fields.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { listFieldNames } from '../../claude/request/all-fields.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 
 /** Members of a request that do not change the length of the prompt. */
-const membersOutsidePrompt = memoizeByPlugins(
+const membersOutsidePrompt = memoizeFromPlugins(
   (): ReadonlySet<string> =>
     new Set([
       'messages',
@@ -15,7 +15,7 @@ const membersOutsidePrompt = memoizeByPlugins(
       'top_k',
       'cache_control',
       'service_tier',
-      ...fieldNamesOf(({ inPrompt }) => !inPrompt),
+      ...listFieldNames(({ inPrompt }) => !inPrompt),
     ]),
 );
 /** The most characters of a frame; longer ones are not stored. */
@@ -28,7 +28,7 @@ const MAX_FRAME_CHARACTERS = 4_000;
  * @param mark changes when the Worker's own tools do
  * @returns null if the frame is too long to be stored
  */
-export function frameOf(
+export function createPromptFrameKey(
   members: Map<string, string>,
   frozen: { system: string | undefined; tools: string | undefined } | undefined,
   model: string,

@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { contributions } from '../../kit/plugins/plugins.ts';
+import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 
 /** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
 export const MOST_IN_A_TURN = 5_000;
@@ -8,16 +8,16 @@ export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST
 /** What happens to a history that has grown too long: of one conversation, or of each that begins with an agent or a prefix. */
 export const historySetting = z
   .strictObject({
-    max_tokens: z.withDescription(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
-    strategy: z.withDescription(
+    max_tokens: z.addDescription(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
+    strategy: z.addDescription(
       z.enum(['error', 'truncate', 'summarize']),
       '`truncate` sends without whole oldest turns, `summarize` with a summary in their place; all is kept.',
     ),
-    instructions: z.optionalField(
+    instructions: z.createOptionalField(
       z.nullable(z.string().check(z.maxLength(8_192))),
       'What a summary should keep; it replaces the usual instructions. Only with `summarize`.',
     ),
-    summary_max_tokens: z.optionalField(
+    summary_max_tokens: z.createOptionalField(
       z.int().check(z.gte(1)),
       'The most tokens of a summary: below `max_tokens`. Default: a quarter of it, at most 8,192. Only with `summarize`.',
     ),
@@ -44,7 +44,7 @@ declare module '../../kit/plugins/plugins.ts' {
 
 /** The same as a caller sets it, and takes it away again. */
 export const history = z.nullable(historySetting).check(
-  z.refine((setting) => setting?.strategy !== 'summarize' || contributions('strategy').includes(setting.strategy), {
+  z.refine((setting) => setting?.strategy !== 'summarize' || getPluginMembers('strategy').includes(setting.strategy), {
     path: ['strategy'],
     error: '`summarize` needs the plugin `summaries`, which this deployment does not include',
   }),

@@ -1,13 +1,13 @@
 import type { HistorySetting } from './history.schema.ts';
 
 /** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
-export interface InheritedParts {
+export interface InheritedSystemAndTools {
   system: string | undefined;
   tools: string | undefined;
 }
 
 /** The defaults that a prefix or an agent gives to a new conversation. */
-export interface PrefixDefaults {
+export interface NewConversationDefaults {
   model: string | undefined;
   maxTokens: number | undefined;
   history?: HistorySetting | undefined;
@@ -21,10 +21,10 @@ export interface PrefixDefaults {
  * @param members the members of a request, as JSON texts
  * @param frozen what its conversation was created with
  */
-export function inheritedParts(
+export function findInheritedSystemAndTools(
   members: ReadonlyMap<string, string>,
-  frozen: Partial<InheritedParts> | undefined,
-): InheritedParts {
-  const partOf = (name: keyof InheritedParts) => (members.has(name) ? undefined : frozen?.[name]);
-  return { system: partOf('system'), tools: partOf('tools') };
+  frozen: Partial<InheritedSystemAndTools> | undefined,
+): InheritedSystemAndTools {
+  const findInheritedPart = (name: keyof InheritedSystemAndTools) => (members.has(name) ? undefined : frozen?.[name]);
+  return { system: findInheritedPart('system'), tools: findInheritedPart('tools') };
 }

@@ -1,29 +1,29 @@
 /** Finds which messages of a request are new, and what they continue. */
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { isObject, toText } from '../../kit/json/object.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { isObject, toJsonText } from '../../kit/json/object.ts';
 import {
-  addToState,
+  addCancelledResults,
+  advanceHistoryState,
   countResent,
+  createEmptyHistoryState,
   dropResentMessages,
-  emptyHistoryState,
   type HistoryState,
   type PendingResults,
   type SentMessage,
-  withCancelledResults,
 } from './continuation.ts';
-import { hasResultsFirst } from './results-first.ts';
-import { parseMessage, shownMessages } from './shown-messages.ts';
+import { areResultsFirst } from './results-first.ts';
+import { parseMessage, readShownMessages } from './shown-messages.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { latestTurn } from './storage/turn-queries.ts';
+import { findNewestTurn } from './storage/turn-queries.ts';
 
 /** Turns whose answer is in the history. */
 export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 
 /** The new messages of a request, and what they continue. */
-export interface Continuation {
+export interface NewMessagesWithContext {
   fresh: readonly SentMessage[];
   freshTexts: readonly string[];
   at: HistoryState;
@@ -40,26 +40,32 @@ export function separateNewMessages(
   transcript: Transcript,
   last: TurnRow | undefined,
   tail: readonly MessageText[],
-): Continuation {
-  const leftOut = omittedCallIds(transcript);
+): NewMessagesWithContext {
+  const leftOut = listOmittedCallIdsOfConversation(transcript);
   const fresh = findFreshMessages(incoming, transcript, leftOut);
-  const { at, answers } = historyStateOf(tail);
+  const { at, answers } = computeHistoryState(tail);
   const pending = findPendingResults(transcript, last, at);
-  const continued = { fresh, freshTexts: freshTextsOf(fresh, incoming, texts), at, pending, isPauseAbandoned: false };
+  const continued = {
+    fresh,
+    freshTexts: selectTextsOfNewMessages(fresh, incoming, texts),
+    at,
+    pending,
+    isPauseAbandoned: false,
+  };
   // An empty turn does not count: it has not continued a paused answer.
-  const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
+  const answer = last?.status === 'empty' ? findNewestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   const isRun = typeof answer?.run === 'number';
-  const isRepeated = () => isRepeatedAnswer(fresh, isRun ? lastShownAnswer(transcript) : answers, leftOut);
+  const isRepeatOfHistory = () => isRepeatedAnswer(fresh, isRun ? readLastShownAnswer(transcript) : answers, leftOut);
   const isUnanswered = last?.status === 'interrupted' && at.role !== 'assistant';
   if (
-    ((paused || pending.size > 0) && (fresh.length === 0 || isRepeated())) ||
+    ((paused || pending.size > 0) && (fresh.length === 0 || isRepeatOfHistory())) ||
     (isUnanswered && isRepeatedQuestion(fresh, transcript))
   ) {
     return { ...continued, fresh: [], freshTexts: [] };
   }
   if (fresh.length === 0) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
     );
   }
@@ -76,13 +82,13 @@ function findFreshMessages(
   const isOne = incoming.length < 2;
   if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return incoming;
   const dropResent = (isSentOnly: boolean) =>
-    dropResentMessages(shownMessages(transcript, isSentOnly), incoming, leftOut);
+    dropResentMessages(readShownMessages(transcript, isSentOnly), incoming, leftOut);
   const fresh = dropResent(false) ?? dropResent(true) ?? incoming;
   return isOne && fresh.length === 0 ? incoming : fresh;
 }
 
 /** @returns the texts of the new messages. Of a message whose first blocks are known, it has the others as they came. */
-function freshTextsOf(
+function selectTextsOfNewMessages(
   fresh: readonly SentMessage[],
   incoming: readonly SentMessage[],
   texts: readonly string[],
@@ -92,7 +98,7 @@ function freshTextsOf(
   const { length } = Array.isArray(first?.content) ? first.content : [];
   const [text = ''] = news;
   if (!first || first === incoming.at(-fresh.length)) return news;
-  const blocks = splitItems(parseMemberTexts(text).get('content') ?? '[]');
+  const blocks = splitArrayItems(parseMemberTexts(text).get('content') ?? '[]');
   return [editJson(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
 }
 
@@ -102,15 +108,15 @@ const NO_PENDING_RESULTS: PendingResults = new Map();
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */
 function findPendingResults(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
   if (typeof last?.run !== 'number') return NO_PENDING_RESULTS;
-  const leftOut = omittedCallIds(transcript);
+  const leftOut = listOmittedCallIdsOfConversation(transcript);
   // The answer that a question follows has its results in it.
   if (at.role !== 'assistant' && leftOut.size === 0) return NO_PENDING_RESULTS;
-  const results = [...transcript.calls.results(last.seq)];
+  const results = [...transcript.edgeCalls.readResultsOfTurn(last.seq)];
   return new Map(results.filter(([id]) => (at.role === 'assistant' && at.callIds.has(id)) || leftOut.has(id)));
 }
 
 /** @returns the ids of calls that were shown but do not go up */
-export function omittedCallIds({ profile }: Transcript): ReadonlySet<string> {
+export function listOmittedCallIdsOfConversation({ profile }: Transcript): ReadonlySet<string> {
   return new Set(profile?.leftOut);
 }
 
@@ -120,15 +126,18 @@ export function omittedCallIds({ profile }: Transcript): ReadonlySet<string> {
  *
  * @param cancels whether calls without any result get an error
  */
-export function joinResults(continued: Continuation, cancels: boolean): Continuation {
+export function addPendingResultsToNewMessages(
+  continued: NewMessagesWithContext,
+  cancels: boolean,
+): NewMessagesWithContext {
   const { fresh, freshTexts: news, at } = continued;
   const pending =
-    cancels && at.role === 'assistant' ? withCancelledResults(at, continued.pending, fresh) : continued.pending;
+    cancels && at.role === 'assistant' ? addCancelledResults(at, continued.pending, fresh) : continued.pending;
   if (fresh[0]?.role === 'assistant') return continued;
-  if (pending.size === 0 && (at.role !== 'assistant' || hasResultsFirst(fresh[0]?.content, [...at.callIds]))) {
+  if (pending.size === 0 && (at.role !== 'assistant' || areResultsFirst(fresh[0]?.content, [...at.callIds]))) {
     return continued;
   }
-  const text = withResults(at.callIds, pending, news[0]);
+  const text = mergeResultsIntoUserMessage(at.callIds, pending, news[0]);
   return {
     ...continued,
     fresh: [parseMessage({ role: 'user', text }), ...fresh.slice(1)],
@@ -137,26 +146,26 @@ export function joinResults(continued: Continuation, cancels: boolean): Continua
 }
 
 /** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
-export function readTail(transcript: Transcript): readonly MessageText[] {
+export function readLastAnswerAndAfter(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
-  for (const { role, text } of transcript.messages.texts({ sent: true, isBackwards: true })) {
+  for (const { role, text } of transcript.messages.readMessageTexts({ sent: true, isBackwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
   }
   return tail.reverse();
 }
 
-function historyStateOf(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
+function computeHistoryState(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
   const messages = tail.map(parseMessage);
-  const at = emptyHistoryState();
-  for (const message of messages) addToState(at, message);
+  const at = createEmptyHistoryState();
+  for (const message of messages) advanceHistoryState(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
 /** @returns the last answer as its client has it. The answer of a run has more than its last step. */
-function lastShownAnswer(transcript: Transcript): SentMessage[] {
+function readLastShownAnswer(transcript: Transcript): SentMessage[] {
   let last: SentMessage | undefined;
-  for (const message of shownMessages(transcript, true)) last = message;
+  for (const message of readShownMessages(transcript, true)) last = message;
   return last ? [last] : [];
 }
 
@@ -174,7 +183,7 @@ function isRepeatedAnswer(
 /** @returns whether messages are those that the history ends with. They have no answer yet. */
 function isRepeatedQuestion(fresh: readonly SentMessage[], transcript: Transcript): boolean {
   if (fresh.length === 0) return true;
-  const questions = [...shownMessages(transcript, true)].slice(-fresh.length);
+  const questions = [...readShownMessages(transcript, true)].slice(-fresh.length);
   return countResent(questions, fresh) === fresh.length;
 }
 
@@ -193,14 +202,18 @@ function hasPendingCalls(answers: readonly SentMessage[]): boolean {
  * @param message the user's next message as JSON text; undefined if only the results go up
  * @returns the message as JSON text
  */
-function withResults(called: Iterable<string>, pending: PendingResults, message: string | undefined): string {
+function mergeResultsIntoUserMessage(
+  called: Iterable<string>,
+  pending: PendingResults,
+  message: string | undefined,
+): string {
   const results = new Map(pending);
   const rest: string[] = [];
   const content = message === undefined ? '[]' : (parseMemberTexts(message).get('content') ?? '[]');
   if (content.startsWith('[')) {
-    for (const text of splitItems(content)) {
+    for (const text of splitArrayItems(content)) {
       const block = JSON.parse(text) as unknown;
-      const id = isObject(block) && block.type === 'tool_result' ? toText(block.tool_use_id) : undefined;
+      const id = isObject(block) && block.type === 'tool_result' ? toJsonText(block.tool_use_id) : undefined;
       if (id === undefined || pending.has(id) || results.has(id)) rest.push(text);
       else results.set(id, text);
     }

@@ -3,18 +3,18 @@
  * words that the tool has answered. What an answer brings is kept only if it can go up.
  */
 
-import { type Json, memberOf, parseObject, toText } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import { getMember, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { PendingResults } from './continuation.ts';
-import { ANSWERED, readTail } from './new-messages.ts';
-import { findPrecedingCallText, resultAsText } from './omitted-calls.ts';
+import { ANSWERED, readLastAnswerAndAfter } from './new-messages.ts';
+import { convertResultToTextBlocks, findPrecedingCallText } from './omitted-calls.ts';
 import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
-import { answeredCallIdsOf } from './replayable-blocks.ts';
+import { listAnsweredCallIds } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { latestTurn, turnAt } from './storage/turn-queries.ts';
-import { loopStart } from './thinking.ts';
+import { findNewestTurn, findTurnByNumber } from './storage/turn-queries.ts';
+import { findToolLoopStart } from './thinking.ts';
 
 /** Words that choose between results: about an image, and about the length of all that is sent together. */
 const ABOUT_IMAGE = /\bimages?\b|image_/i;
@@ -35,26 +35,26 @@ export interface StepResults {
  *
  * @returns the ids of their calls
  */
-export function chooseResults(words: string, status: number, pending: PendingResults): string[] {
+export function guessRejectedResults(words: string, status: number, pending: PendingResults): string[] {
   const results = [...pending];
-  const idsOf = (some: typeof results) => some.map(([id]) => id);
-  const withImage = results.filter(([, text]) => hasImage(parseObject(text)));
-  if (withImage.length > 0 && ABOUT_IMAGE.test(words)) return idsOf(withImage);
-  if (status !== 413 && !ABOUT_LENGTH.test(words)) return idsOf(results);
-  return idsOf(results.toSorted(([, one], [, other]) => other.length - one.length).slice(0, 1));
+  const getCallIds = (some: typeof results) => some.map(([id]) => id);
+  const withImage = results.filter(([, text]) => hasImage(parseJsonObject(text)));
+  if (withImage.length > 0 && ABOUT_IMAGE.test(words)) return getCallIds(withImage);
+  if (status !== 413 && !ABOUT_LENGTH.test(words)) return getCallIds(results);
+  return getCallIds(results.toSorted(([, one], [, other]) => other.length - one.length).slice(0, 1));
 }
 
 /** @returns the id of the call whose result a block is, or belongs to; undefined for any other */
-export function resultAt(message: unknown, at: number, pending: PendingResults): string | undefined {
-  const content = memberOf(message, 'content');
+export function findResultCallId(message: unknown, at: number, pending: PendingResults): string | undefined {
+  const content = getMember(message, 'content');
   if (!Array.isArray(content)) return undefined;
   const block: unknown = content[at];
-  const isResult = memberOf(block, 'type') === 'tool_result';
-  const id = isResult ? toText(memberOf(block, 'tool_use_id')) : undefined;
+  const isResult = getMember(block, 'type') === 'tool_result';
+  const id = isResult ? toJsonText(getMember(block, 'tool_use_id')) : undefined;
   if (id !== undefined) return pending.has(id) ? id : undefined;
   const words = findPrecedingCallText(content, at);
-  const result = words && parseObject(pending.get(words.id) ?? '');
-  return result && words.behind < resultAsText(result).length ? words.id : undefined;
+  const result = words && parseJsonObject(pending.get(words.id) ?? '');
+  return result && words.behind < convertResultToTextBlocks(result).length ? words.id : undefined;
 }
 
 /**
@@ -64,16 +64,16 @@ export function resultAt(message: unknown, at: number, pending: PendingResults):
  * @param refused the turn that was refused
  * @returns whether it can be asked again
  */
-export function hideRefusedResults(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
-  const results = resultsWithoutAnswer(transcript);
+export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
+  const results = findUnansweredResults(transcript);
   if (!results) return false;
   const isAgain = "turns where status = 'refused' and seq > ? and seq < ?";
-  if (transcript.has(isAgain, results.turn, refused.seq)) {
-    const start = loopStart(transcript);
-    transcript.markTurnsRefused('seq >= ?', turnAt(transcript, start)?.run ?? start);
+  if (transcript.hasRows(isAgain, results.turn, refused.seq)) {
+    const start = findToolLoopStart(transcript);
+    transcript.markTurnsRefused('seq >= ?', findTurnByNumber(transcript, start)?.run ?? start);
     return false;
   }
-  hideResults(transcript, results.turn, results.pending.keys(), 'no answer may be written to it.');
+  storeResultsAsHidden(transcript, results.turn, results.pending.keys(), 'no answer may be written to it.');
   return true;
 }
 
@@ -81,12 +81,12 @@ export function hideRefusedResults(transcript: Transcript, refused: Pick<TurnRow
  * @returns the results of the edge's calls to which the model has said nothing yet: they go up with what is said next, or stand in
  *   a question that has no answer. Undefined if there are none
  */
-function resultsWithoutAnswer(transcript: Transcript): StepResults | undefined {
+function findUnansweredResults(transcript: Transcript): StepResults | undefined {
   // Behind an empty answer they have been taken.
-  const last = latestTurn(transcript, [...ANSWERED, 'empty']);
-  const results = resultsInQuestion(transcript, last, readTail(transcript));
+  const last = findNewestTurn(transcript, [...ANSWERED, 'empty']);
+  const results = findResultsInUnansweredQuestion(transcript, last, readLastAnswerAndAfter(transcript));
   if (results || typeof last?.run !== 'number') return results;
-  const pending = transcript.calls.results(last.seq);
+  const pending = transcript.edgeCalls.readResultsOfTurn(last.seq);
   return pending.size > 0 ? { turn: last.seq, pending } : undefined;
 }
 
@@ -96,20 +96,20 @@ function resultsWithoutAnswer(transcript: Transcript): StepResults | undefined {
  * @param last the last turn with an answer, or with a question that has none
  * @param tail the last answer and what follows it
  */
-export function resultsInQuestion(
+export function findResultsInUnansweredQuestion(
   transcript: Transcript,
   last: Pick<TurnRow, 'status'> | undefined,
   tail: readonly MessageText[],
 ): StepResults | undefined {
   const questions = tail.filter(({ role }) => role === 'user');
   if (last?.status !== 'interrupted' || questions.length === 0) return undefined;
-  const step = latestTurn(transcript, ['complete']);
+  const step = findNewestTurn(transcript, ['complete']);
   if (typeof step?.run !== 'number') return undefined;
   const blocks = questions.flatMap(({ text }) => parseBlocks(text));
-  const answered = new Set(answeredCallIdsOf(blocks));
+  const answered = new Set(listAnsweredCallIds(blocks));
   const isInQuestion = (id: string) =>
     answered.has(id) || blocks.some((_, at) => findPrecedingCallText(blocks, at)?.id === id);
-  const pending = new Map([...transcript.calls.results(step.seq)].filter(([id]) => isInQuestion(id)));
+  const pending = new Map([...transcript.edgeCalls.readResultsOfTurn(step.seq)].filter(([id]) => isInQuestion(id)));
   return pending.size > 0 ? { turn: step.seq, pending } : undefined;
 }
 
@@ -118,51 +118,51 @@ export function resultsInQuestion(
  *
  * @param why the words with which the API has refused them
  */
-export function hideResults(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
-  const before = transcript.calls.results(turn);
-  const hidden = hiddenResultBlocks(ids, why);
-  for (const [id, result] of hidden) transcript.calls.changeResult(turn, id, writeJson(result));
+export function storeResultsAsHidden(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
+  const before = transcript.edgeCalls.readResultsOfTurn(turn);
+  const hidden = createHiddenResultBlocks(ids, why);
+  for (const [id, result] of hidden) transcript.edgeCalls.replaceResult(turn, id, stringifyWithRememberedTexts(result));
   const repaired: RepairedMessage[] = [];
-  for (const row of transcript.messages.history({ sent: true, isBackwards: true })) {
+  for (const row of transcript.messages.readMessages({ sent: true, isBackwards: true })) {
     if (row.role !== 'user') break;
     const blocks = parseBlocks(row.text);
-    const content = withHiddenResults(blocks, hidden, before);
+    const content = replaceHiddenResults(blocks, hidden, before);
     if (content.some((block, at) => block !== blocks[at])) repaired.push({ ...row, content });
   }
   storeRepaired(transcript, repaired);
 }
 
 /** @returns results that cannot be shown, by the ids of their calls. @param why as in `hideResults` */
-export function hiddenResultBlocks(ids: Iterable<string>, why: string): ReadonlyMap<string, Json> {
+export function createHiddenResultBlocks(ids: Iterable<string>, why: string): ReadonlyMap<string, JsonObject> {
   const content = `The tool was called and has answered; do not call it again for this. What it answered cannot be shown: ${why.slice(0, MAX_REFUSAL_CHARACTERS).toWellFormed()}`;
   return new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
 }
 
 /** @returns the blocks of a message with hidden results in place of what they were. @param before the results as they were */
-export function withHiddenResults(
-  blocks: readonly Json[],
-  hidden: ReadonlyMap<string, Json>,
+export function replaceHiddenResults(
+  blocks: readonly JsonObject[],
+  hidden: ReadonlyMap<string, JsonObject>,
   before: PendingResults,
-): Json[] {
-  const all: Json[] = [];
+): JsonObject[] {
+  const all: JsonObject[] = [];
   for (let at = 0; at < blocks.length; at += 1) {
-    const block = blocks[at] as Json;
+    const block = blocks[at] as JsonObject;
     const words = findPrecedingCallText([block], 0)?.id ?? '';
-    const result = hidden.get(toText(block.tool_use_id ?? ''));
+    const result = hidden.get(toJsonText(block.tool_use_id ?? ''));
     const hiddenWords = hidden.get(words);
-    all.push(...(result ? [result] : hiddenWords ? resultAsText(hiddenWords) : [block]));
-    if (hiddenWords) at += resultAsText(parseObject(before.get(words) ?? '') ?? {}).length - 1;
+    all.push(...(result ? [result] : hiddenWords ? convertResultToTextBlocks(hiddenWords) : [block]));
+    if (hiddenWords) at += convertResultToTextBlocks(parseJsonObject(before.get(words) ?? '') ?? {}).length - 1;
   }
   return all;
 }
 
 /** @returns the words of a refusal */
-export function errorTextOf(refusal: string): string {
-  const message = memberOf(parseObject(refusal)?.error, 'message');
+export function getErrorText(refusal: string): string {
+  const message = getMember(parseJsonObject(refusal)?.error, 'message');
   return typeof message === 'string' ? message : 'the API has refused it.';
 }
 
 function hasImage(result: unknown): boolean {
-  const content = memberOf(result, 'content');
-  return Array.isArray(content) && content.some((block) => memberOf(block, 'type') === 'image');
+  const content = getMember(result, 'content');
+  return Array.isArray(content) && content.some((block) => getMember(block, 'type') === 'image');
 }

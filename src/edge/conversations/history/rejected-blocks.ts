@@ -3,12 +3,12 @@
  * has encrypted. The API's words differ between upstreams and change, so they only help to find the block.
  */
 
-import { isObject, type Json, memberOf, toText } from '../../kit/json/object.ts';
-import { resultsAsText } from './omitted-calls.ts';
+import { getMember, isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import { convertResultsToText } from './omitted-calls.ts';
 import { isServerToolCall } from './replayable-blocks.ts';
 
 /** A message of a request, as JSON. */
-interface MessageWithBlocks {
+interface ParsedRequestMessage {
   role?: unknown;
   content?: unknown;
 }
@@ -36,57 +36,57 @@ const NAMES_OF_BLOCKS: ReadonlyMap<unknown, string> = new Map([
   ['text', 'a text'],
 ]);
 const REPLACEMENT_SENTENCE = /^\[.{1,40} that can no longer be read\]$/;
-const replacementSentence = (type: unknown) =>
+const createReplacementSentence = (type: unknown) =>
   `[${NAMES_OF_BLOCKS.get(type) ?? 'a part of this conversation'} that can no longer be read]`;
 
 /** Blocks that a rejection names by a path, with the number of their message. */
-export interface NamedBlock {
+export interface RejectedBlockReference {
   at: number;
   key: string;
 }
 
 /** @returns the key of a block */
-function keyOfBlock(block: Json): string {
+function createBlockKey(block: JsonObject): string {
   const { type, source, id, tool_use_id: of, text } = block;
-  const external = externalKeyOf(block);
+  const external = createExternalBlockKey(block);
   if (external !== undefined) return external;
   if (TYPES_OF_THINKING.has(type)) return ALL_THINKING;
-  if (type === 'tool_use') return `call ${toText(id)}`;
-  if (type === 'tool_result') return `result ${toText(of)}`;
-  if (isServerToolCall(type)) return `served ${toText(id)}`;
+  if (type === 'tool_use') return `call ${toJsonText(id)}`;
+  if (type === 'tool_result') return `result ${toJsonText(of)}`;
+  if (isServerToolCall(type)) return `served ${toJsonText(id)}`;
   if (typeof of === 'string') return `served ${of}`;
   if (type === 'text')
-    return isCited(block) ? `cited ${JSON.stringify([text, block.citations])}` : `text ${toText(text)}`;
-  const data = memberOf(source, 'data');
+    return hasCitations(block) ? `cited ${JSON.stringify([text, block.citations])}` : `text ${toJsonText(text)}`;
+  const data = getMember(source, 'data');
   if (typeof data === 'string') return `data ${data}`;
   return `json ${JSON.stringify({ ...block, cache_control: undefined })}`;
 }
 
 /** @returns the key of a block whose content is read from elsewhere; undefined for any other */
-function externalKeyOf({ source, file_id }: Json): string | undefined {
-  const [url, file] = [memberOf(source, 'url'), memberOf(source, 'file_id') ?? file_id];
+function createExternalBlockKey({ source, file_id }: JsonObject): string | undefined {
+  const [url, file] = [getMember(source, 'url'), getMember(source, 'file_id') ?? file_id];
   if (typeof url === 'string') return `url ${url}`;
   return typeof file === 'string' ? `file ${file}` : undefined;
 }
 
 /** @returns whether a block's content is read from elsewhere, where it can end */
-export function isExternal(key: string): boolean {
+export function isExternalBlockKey(key: string): boolean {
   return key.startsWith('url ') || key.startsWith('file ');
 }
 
-function isCited({ citations }: Json): boolean {
+function hasCitations({ citations }: JsonObject): boolean {
   return Array.isArray(citations) && citations.length > 0;
 }
 
 /** @returns the blocks of a content; a text is one block */
-function contentBlocks(content: unknown): Json[] {
+function toContentBlockList(content: unknown): JsonObject[] {
   if (typeof content === 'string') return content === '' ? [] : [{ type: 'text', text: content }];
   return Array.isArray(content) ? content.filter(isObject) : [];
 }
 
 /** @returns the blocks within a tool's result; none for any other block */
-function blocksInResult({ type, content }: Json): Json[] {
-  return type === 'tool_result' ? contentBlocks(content) : [];
+function listBlocksInToolResult({ type, content }: JsonObject): JsonObject[] {
+  return type === 'tool_result' ? toContentBlockList(content) : [];
 }
 
 /**
@@ -95,49 +95,53 @@ function blocksInResult({ type, content }: Json): Json[] {
  * @param words the API's words, or the body of its answer
  * @param messages the messages that were sent
  */
-export function findBlocksAtPaths(words: string, messages: readonly MessageWithBlocks[]): NamedBlock[] {
+export function findBlocksAtPaths(words: string, messages: readonly ParsedRequestMessage[]): RejectedBlockReference[] {
   return [...words.matchAll(BLOCK_PATH)].flatMap(([, message, block, inner]) => {
     const at = Number(message);
     const { content } = messages[at] ?? {};
-    const blocks = contentBlocks(content);
+    const blocks = toContentBlockList(content);
     if (block === undefined) {
       const others = blocks.filter(({ type }) => type !== 'text');
-      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: keyOfBlock(one) }));
+      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: createBlockKey(one) }));
     }
     // A string has no blocks in the caller's request, but the API numbers it as one.
     const outer =
-      typeof content === 'string' ? blocks[0] : Array.isArray(content) ? asBlock(content[Number(block)]) : undefined;
+      typeof content === 'string'
+        ? blocks[0]
+        : Array.isArray(content)
+          ? toBlockObject(content[Number(block)])
+          : undefined;
     if (!outer) return [];
     const one =
-      inner === undefined || !Array.isArray(outer.content) ? undefined : asBlock(outer.content[Number(inner)]);
-    return [{ at, key: keyOfBlock(one && outer.type === 'tool_result' ? one : outer) }];
+      inner === undefined || !Array.isArray(outer.content) ? undefined : toBlockObject(outer.content[Number(inner)]);
+    return [{ at, key: createBlockKey(one && outer.type === 'tool_result' ? one : outer) }];
   });
 }
 
-function asBlock(value: unknown): Json | undefined {
-  return isObject(value) && !(value.type === 'text' && REPLACEMENT_SENTENCE.test(toText(value.text)))
+function toBlockObject(value: unknown): JsonObject | undefined {
+  return isObject(value) && !(value.type === 'text' && REPLACEMENT_SENTENCE.test(toJsonText(value.text)))
     ? value
     : undefined;
 }
 
 /** @returns the keys of blocks whose URL or file a rejection names */
-export function findNamedKeys(words: string, messages: readonly MessageWithBlocks[]): string[] {
-  return externalKeys(messages).filter((key) => {
+export function findNamedKeys(words: string, messages: readonly ParsedRequestMessage[]): string[] {
+  return listExternalBlockKeys(messages).filter((key) => {
     const name = key.slice(key.indexOf(' ') + 1);
     return words.includes(name) || words.includes(JSON.stringify(name).slice(1, -1));
   });
 }
 
 /** @returns the keys of blocks that are read from elsewhere, oldest first, each once */
-function externalKeys(messages: readonly MessageWithBlocks[]): string[] {
-  return findKeys(messages, (block) => externalKeyOf(block) !== undefined);
+function listExternalBlockKeys(messages: readonly ParsedRequestMessage[]): string[] {
+  return findKeys(messages, (block) => createExternalBlockKey(block) !== undefined);
 }
 
-function findKeys(messages: readonly MessageWithBlocks[], isMeant: (block: Json) => boolean): string[] {
+function findKeys(messages: readonly ParsedRequestMessage[], isMeant: (block: JsonObject) => boolean): string[] {
   const all = messages.flatMap(({ content }) =>
-    contentBlocks(content).flatMap((block) => [block, ...blocksInResult(block)]),
+    toContentBlockList(content).flatMap((block) => [block, ...listBlocksInToolResult(block)]),
   );
-  return [...new Set(all.filter(isMeant).map(keyOfBlock))];
+  return [...new Set(all.filter(isMeant).map(createBlockKey))];
 }
 
 /** How many groups of `guesses` stand behind the external blocks. */
@@ -149,14 +153,14 @@ export const LATER_GROUPS = 4;
  * @returns keys: those of blocks read from elsewhere, of thinking, of encrypted content, of inline images and documents, and of
  *   the rest
  */
-export function groupGuesses(messages: readonly MessageWithBlocks[]): string[][] {
-  const isOpaque = (block: Json) =>
-    isServerToolCall(block.type) || keyOfBlock(block).startsWith('served ') || isCited(block);
-  const isThinking = ({ type }: Json) => TYPES_OF_THINKING.has(type);
-  const isInline = ({ source }: Json) => isObject(source) && externalKeyOf({ source }) === undefined;
-  const isOther = (block: Json) => block.type !== 'text' && !isThinking(block);
+export function groupBlocksByLikelyRejection(messages: readonly ParsedRequestMessage[]): string[][] {
+  const isOpaque = (block: JsonObject) =>
+    isServerToolCall(block.type) || createBlockKey(block).startsWith('served ') || hasCitations(block);
+  const isThinking = ({ type }: JsonObject) => TYPES_OF_THINKING.has(type);
+  const isInline = ({ source }: JsonObject) => isObject(source) && createExternalBlockKey({ source }) === undefined;
+  const isOther = (block: JsonObject) => block.type !== 'text' && !isThinking(block);
   return [
-    externalKeys(messages),
+    listExternalBlockKeys(messages),
     ...[isThinking, isOpaque, isInline, isOther].map((isMeant) => findKeys(messages, isMeant)),
   ];
 }
@@ -167,7 +171,7 @@ export function groupGuesses(messages: readonly MessageWithBlocks[]): string[][]
  * @param triesLeft how many more tries there are, this one included
  * @returns keys that are not omitted yet; undefined if there are none
  */
-export function nextGuess(
+export function chooseNextBlocksToOmit(
   groups: readonly (readonly string[])[],
   omitted: OmittedBlocks,
   triesLeft: number,
@@ -180,7 +184,7 @@ export function nextGuess(
 }
 
 /** @returns the ids of the calls that are omitted */
-export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
+export function listOmittedCallIds(omitted: OmittedBlocks): ReadonlySet<string> {
   return new Set([...omitted].flatMap((key) => (key.startsWith('call ') ? [key.slice(5)] : [])));
 }
 
@@ -189,30 +193,30 @@ export function omittedCalls(omitted: OmittedBlocks): ReadonlySet<string> {
  *
  * @returns undefined if a content has no omitted block beside thinking
  */
-export function withoutOmittedBlocks(content: unknown, omitted: OmittedBlocks): Json[] | undefined {
-  const blocks = contentBlocks(content);
-  const calls = omittedCalls(omitted);
-  const replaced = resultsAsText(blocks, calls).flatMap((block) => replacementOf(block, omitted));
-  const isSame = (before: readonly Json[]) =>
+export function replaceOmittedBlocks(content: unknown, omitted: OmittedBlocks): JsonObject[] | undefined {
+  const blocks = toContentBlockList(content);
+  const calls = listOmittedCallIds(omitted);
+  const replaced = convertResultsToText(blocks, calls).flatMap((block) => createReplacementBlocks(block, omitted));
+  const isSame = (before: readonly JsonObject[]) =>
     before.length === replaced.length && before.every((block, at) => block === replaced[at]);
   if (isSame(blocks)) return undefined;
   const rest = replaced.filter(({ type }) => !TYPES_OF_THINKING.has(type));
   // The API does not accept a message without content.
-  return rest.length > 0 ? rest : [{ type: 'text', text: replacementSentence(undefined) }];
+  return rest.length > 0 ? rest : [{ type: 'text', text: createReplacementSentence(undefined) }];
 }
 
-function replacementOf(block: Json, omitted: OmittedBlocks): Json[] {
+function createReplacementBlocks(block: JsonObject, omitted: OmittedBlocks): JsonObject[] {
   const { type, content, cache_control } = block;
-  const key = keyOfBlock(block);
+  const key = createBlockKey(block);
   if (TYPES_OF_THINKING.has(type)) return [block];
   if (!omitted.has(key)) {
     if (type !== 'tool_result' || !Array.isArray(content)) return [block];
-    const inner = content.flatMap((one: unknown) => (isObject(one) ? replacementOf(one, omitted) : []));
+    const inner = content.flatMap((one: unknown) => (isObject(one) ? createReplacementBlocks(one, omitted) : []));
     return inner.every((one, at) => one === content[at]) ? [block] : [{ ...block, content: inner }];
   }
   const sentence = {
     type: 'text',
-    text: replacementSentence(type),
+    text: createReplacementSentence(type),
     ...(cache_control !== undefined && { cache_control }),
   };
   if (type === 'tool_result') return [{ ...block, content: sentence.text }];

@@ -1,7 +1,7 @@
-import { parseMessageText } from '../../kit/json/input-texts.ts';
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
+import { parseMessageRememberingInputs } from '../../kit/json/input-texts.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
 import type { RepairedMessage } from './repaired-messages.ts';
-import { withoutPendingCalls } from './replayable-blocks.ts';
+import { removePendingServerCalls } from './replayable-blocks.ts';
 import type { MessageRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
@@ -11,17 +11,20 @@ import type { Transcript } from './storage/transcript.ts';
  *
  * @param continuation the replayable blocks of a continuation that has ended without the results
  */
-export function repairPaused(transcript: Transcript, continuation: readonly Json[] = []): RepairedMessage[] {
-  const paused: (MessageRow & { content: Json[] })[] = [];
-  for (const row of transcript.messages.history({ sent: true, isBackwards: true })) {
+export function removePendingCallsOfPausedAnswer(
+  transcript: Transcript,
+  continuation: readonly JsonObject[] = [],
+): RepairedMessage[] {
+  const paused: (MessageRow & { content: JsonObject[] })[] = [];
+  for (const row of transcript.messages.readMessages({ sent: true, isBackwards: true })) {
     if (row.role !== 'assistant') break;
-    const { content } = parseMessageText(row.text) ?? {};
+    const { content } = parseMessageRememberingInputs(row.text) ?? {};
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
   }
   const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
-  const results = new Set(blocks.map(({ tool_use_id }) => toText(tool_use_id)));
+  const results = new Set(blocks.map(({ tool_use_id }) => toJsonText(tool_use_id)));
   return paused.flatMap((row) => {
-    const content = withoutPendingCalls(row.content, results);
+    const content = removePendingServerCalls(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];
   });
 }

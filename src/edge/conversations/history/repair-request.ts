@@ -10,45 +10,45 @@
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { SentHistory } from '../../claude/request/sent-history.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { type Json, memberOf, parseObject } from '../../kit/json/object.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
-import type { EdgeTools } from '../../registry/tools/edge-tools.ts';
-import { isAboutContainer } from './container.ts';
-import { isToolError, omitRejectedTool } from './omitted-tools.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { getMember, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import type { ParsedEdgeTools } from '../../registry/tools/edge-tools.ts';
+import { isContainerError } from './container.ts';
+import { isErrorAboutTool, storeRejectedToolAsOmitted } from './omitted-tools.ts';
 import {
-  chooseResults,
-  errorTextOf,
-  hiddenResultBlocks,
-  hideResults,
-  resultAt,
+  createHiddenResultBlocks,
+  findResultCallId,
+  getErrorText,
+  guessRejectedResults,
+  replaceHiddenResults,
   type StepResults,
-  withHiddenResults,
+  storeResultsAsHidden,
 } from './refused-results.ts';
 import {
   ALL_THINKING,
+  chooseNextBlocksToOmit,
   findBlocksAtPaths,
   findNamedKeys,
-  groupGuesses,
-  isExternal,
+  groupBlocksByLikelyRejection,
+  isExternalBlockKey,
   LATER_GROUPS,
-  type NamedBlock,
-  nextGuess,
-  omittedCalls,
-  withoutOmittedBlocks,
+  listOmittedCallIds,
+  type RejectedBlockReference,
+  replaceOmittedBlocks,
 } from './rejected-blocks.ts';
 import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
-import { withoutThinking } from './storage/message-text.ts';
+import { removeThinking } from './storage/message-text.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** An error of the API, and the request that it is about. */
-export interface Rejection {
+export interface RejectedRequest {
   status: number;
   /** The body of the error. */
   text: string;
   /** The messages that were sent. */
-  messages: readonly Json[];
+  messages: readonly JsonObject[];
   /** The tools that were sent. */
   tools: unknown;
   /** The container that the request named; undefined without one. */
@@ -74,14 +74,14 @@ export interface RepairablePlan {
   /** For a step: the history with its messages. Absent where what is sent is not what is stored. */
   longer?: SentHistory | undefined;
   /** What the steps of a run have in common; absent if the turn is not a run. */
-  run?: { tools: EdgeTools } | undefined;
+  run?: { tools: ParsedEdgeTools } | undefined;
 }
 
 /** What a repair is made from. */
 interface RepairContext<Plan> {
   transcript: Transcript;
   /** Plans the request anew, from what is stored. */
-  plan(): Plan;
+  planAgain(): Plan;
   results: StepResults | undefined;
   /** Whether the edge itself has made the request: then only the results are new, beside the answer before them. */
   isStep: boolean;
@@ -98,7 +98,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
   readonly #namedKeys = new Set<string>();
   readonly #guessedKeys = new Set<string>();
   /** Results in words, while that is a guess. */
-  #trial: ReadonlyMap<string, Json> | undefined;
+  #trial: ReadonlyMap<string, JsonObject> | undefined;
   #hasHiddenResults = false;
   /** The words with which the API has rejected these results. */
   #rejectionText = '';
@@ -108,8 +108,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
   }
 
   /** How many blocks of the history are left out. */
-  get omittedCount(): number {
-    return this.#omittedKeys.size;
+  get omittedBlockCount(): number {
+    return this.#allOmittedKeys.size;
   }
 
   /**
@@ -117,165 +117,181 @@ export class RequestRepair<Plan extends RepairablePlan> {
    *
    * @returns the plan without what was rejected, and its messages where they have changed; undefined if the rejection is final
    */
-  next(rejection: Rejection): { plan: Plan; messages?: Plan['messages'] } | undefined {
+  repairOnce(rejection: RejectedRequest): { plan: Plan; messages?: Plan['messages'] } | undefined {
     const { results, isStep } = this.#context;
-    const words = errorTextOf(rejection.text);
-    if (isToolError(words)) return this.#omitTool(words, rejection.tools);
+    const words = getErrorText(rejection.text);
+    if (isErrorAboutTool(words)) return this.#omitTool(words, rejection.tools);
     if (this.#tries >= MAX_REPAIRS) return undefined;
     this.#tries += 1;
-    this.#freshCount ??= this.#context.plan().messages.length;
+    this.#freshCount ??= this.#context.planAgain().messages.length;
     const fresh = rejection.messages.length - this.#freshCount;
     const paths = findBlocksAtPaths(rejection.text, rejection.messages);
     // The container may be lost, but the messages are readable: the turn's end decides what the next request names.
-    if (rejection.container !== undefined && paths.length === 0 && isAboutContainer(words)) return undefined;
-    const isNew = isStep ? (block: NamedBlock) => this.#mayHaveChanged(block, fresh, rejection) : () => true;
+    if (rejection.container !== undefined && paths.length === 0 && isContainerError(words)) return undefined;
+    const isNew = isStep
+      ? (block: RejectedBlockReference) => this.#canBlockHaveBecomeInvalid(block, fresh, rejection)
+      : () => true;
     const old = rejection.messages.slice(0, fresh);
     const named = [
       ...paths.filter((block) => block.at < fresh && isNew(block)).map(({ key }) => key),
       ...findNamedKeys(rejection.text, old),
-    ].filter((key) => !this.#omittedKeys.has(key) && !(key === ALL_THINKING && this.#omittedKeys.size > 0));
-    const ofResults = results ? findNamedResults(rejection, fresh, results) : [];
-    if (ofResults.length > 0 && !this.#hasHiddenResults) return this.#hide(ofResults, words);
-    if (named.length > 0) return this.#omit(this.#widen(named, old), this.#namedKeys);
+    ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
+    const ofResults = results ? findResultsNamedInRejection(rejection, fresh, results) : [];
+    if (ofResults.length > 0 && !this.#hasHiddenResults) return this.#hideResults(ofResults, words);
+    if (named.length > 0) return this.#omitBlocks(this.#addExternalBlocksOnLastTries(named, old), this.#namedKeys);
     if (results && isStep) {
-      if (!this.#hasHiddenResults) return this.#hide(chooseResults(words, rejection.status, results.pending), words);
-      hideResults(this.#context.transcript, results.turn, results.pending.keys(), words);
+      if (!this.#hasHiddenResults)
+        return this.#hideResults(guessRejectedResults(words, rejection.status, results.pending), words);
+      storeResultsAsHidden(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
     }
     if (ofResults.length > 0 && results) {
-      hideResults(this.#context.transcript, results.turn, results.pending.keys(), words);
+      storeResultsAsHidden(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
     }
-    const isOfCaller = paths.some(({ at }) => at >= fresh) || isAboutParameter(rejection, words);
-    return isOfCaller ? undefined : this.#guess(words, rejection, old);
+    const isOfCaller = paths.some(({ at }) => at >= fresh) || isRejectionAboutParameter(rejection, words);
+    return isOfCaller ? undefined : this.#omitGuessedBlocks(words, rejection, old);
   }
 
   /** Stores what was left out, now that the API has accepted the request. @returns the messages of the turn where they have changed */
-  accept(): Plan['messages'] | undefined {
+  storeAcceptedOmissions(): Plan['messages'] | undefined {
     if (this.#tries === 0) return undefined;
-    const { transcript, results, plan } = this.#context;
-    const calls = omittedCalls(this.#omittedKeys);
-    return transcript.transact(() => {
-      storeOmitted(transcript, this.#omittedKeys);
-      if (this.#trial && results) hideResults(transcript, results.turn, this.#trial.keys(), this.#rejectionText);
+    const { transcript, results, planAgain: plan } = this.#context;
+    const calls = listOmittedCallIds(this.#allOmittedKeys);
+    return transcript.runInTransaction(() => {
+      storeOmitted(transcript, this.#allOmittedKeys);
+      if (this.#trial && results)
+        storeResultsAsHidden(transcript, results.turn, this.#trial.keys(), this.#rejectionText);
       return this.#trial || calls.size > 0 ? plan().messages : undefined;
     });
   }
 
   /** Stores only what the API has named: the request was rejected in the end, so a guess may have been wrong. */
-  giveUp(): void {
+  storeOnlyNamedOmissions(): void {
     if (this.#namedKeys.size > 0)
-      this.#context.transcript.transact(() => storeOmitted(this.#context.transcript, this.#namedKeys));
+      this.#context.transcript.runInTransaction(() => storeOmitted(this.#context.transcript, this.#namedKeys));
   }
 
-  get #omittedKeys(): ReadonlySet<string> {
+  get #allOmittedKeys(): ReadonlySet<string> {
     return new Set([...this.#namedKeys, ...this.#guessedKeys]);
   }
 
   #omitTool(words: string, tools: unknown) {
-    const { transcript, plan } = this.#context;
+    const { transcript, planAgain: plan } = this.#context;
     if (this.omittedTools.length >= MAX_OMITTED_TOOLS) return undefined;
-    const name = omitRejectedTool(transcript, words, tools, plan().run?.tools.runs);
+    const name = storeRejectedToolAsOmitted(transcript, words, tools, plan().run?.tools.runs);
     if (name === undefined) return undefined;
     this.omittedTools.push(name);
-    return { plan: this.#withoutOmissions(plan()) };
+    return { plan: this.#applyOmissionsToPlan(plan()) };
   }
 
   /** @returns whether a block can have become unreadable since the step before was accepted with it */
-  #mayHaveChanged({ at, key }: NamedBlock, fresh: number, { messages }: Rejection): boolean {
-    return isExternal(key) || key === ALL_THINKING || (at === fresh - 1 && messages[at]?.role === 'assistant');
+  #canBlockHaveBecomeInvalid(
+    { at, key }: RejectedBlockReference,
+    fresh: number,
+    { messages }: RejectedRequest,
+  ): boolean {
+    return isExternalBlockKey(key) || key === ALL_THINKING || (at === fresh - 1 && messages[at]?.role === 'assistant');
   }
 
   /** Adds all blocks that are read from elsewhere when the tries run out: many may have expired. */
-  #widen(keys: readonly string[], messages: readonly Json[]): readonly string[] {
-    if (MAX_REPAIRS - this.#tries >= LATER_GROUPS || !keys.some(isExternal)) return keys;
-    const [external = []] = groupGuesses(messages);
+  #addExternalBlocksOnLastTries(keys: readonly string[], messages: readonly JsonObject[]): readonly string[] {
+    if (MAX_REPAIRS - this.#tries >= LATER_GROUPS || !keys.some(isExternalBlockKey)) return keys;
+    const [external = []] = groupBlocksByLikelyRejection(messages);
     return [...keys, ...external];
   }
 
-  #hide(ids: readonly string[], words: string) {
-    const { transcript, results, plan } = this.#context;
+  #hideResults(ids: readonly string[], words: string) {
+    const { transcript, results, planAgain: plan } = this.#context;
     this.#hasHiddenResults = true;
     // At once: if the object dies now, what is stored has words in place of the results in both places.
-    if (results) hideResults(transcript, results.turn, ids, words);
-    const planned = this.#withoutOmissions(plan());
+    if (results) storeResultsAsHidden(transcript, results.turn, ids, words);
+    const planned = this.#applyOmissionsToPlan(plan());
     return { plan: planned, messages: planned.messages };
   }
 
-  #omit(keys: readonly string[], into: Set<string>) {
+  #omitBlocks(keys: readonly string[], into: Set<string>) {
     for (const key of keys) into.add(key);
-    return { plan: this.#withoutOmissions(this.#context.plan()) };
+    return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
   }
 
-  #guess(words: string, { status }: Rejection, old: readonly Json[]) {
+  #omitGuessedBlocks(words: string, { status }: RejectedRequest, old: readonly JsonObject[]) {
     const { results } = this.#context;
     if (results && !this.#trial && !this.#hasHiddenResults) {
       this.#rejectionText = words;
-      this.#trial = hiddenResultBlocks(chooseResults(words, status, results.pending), words);
-      return { plan: this.#withoutOmissions(this.#context.plan()) };
+      this.#trial = createHiddenResultBlocks(guessRejectedResults(words, status, results.pending), words);
+      return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
     }
-    const keys = nextGuess(groupGuesses(old), this.#omittedKeys, MAX_REPAIRS - this.#tries + 1);
-    return keys && this.#omit(keys, this.#guessedKeys);
+    const keys = chooseNextBlocksToOmit(
+      groupBlocksByLikelyRejection(old),
+      this.#allOmittedKeys,
+      MAX_REPAIRS - this.#tries + 1,
+    );
+    return keys && this.#omitBlocks(keys, this.#guessedKeys);
   }
 
   /** @returns a plan whose body goes without what is left out */
-  #withoutOmissions(plan: Plan): Plan {
-    const omitted = this.#omittedKeys;
+  #applyOmissionsToPlan(plan: Plan): Plan {
+    const omitted = this.#allOmittedKeys;
     const { body } = plan;
     if (!(body instanceof RequestBody) || (omitted.size === 0 && !this.#trial)) return plan;
     const { text } = body;
-    const all = splitItems(parseMemberTexts(text).get('messages') ?? '[]');
+    const all = splitArrayItems(parseMemberTexts(text).get('messages') ?? '[]');
     const fresh = all.length - plan.messages.length;
     const calls = new Set([...omitted].filter((key) => key.startsWith('call ')));
     const messages = all.map((one, at) => {
-      const shown = this.#trial ? this.#withResultsAsText(one, this.#trial) : one;
-      if (at >= fresh) return calls.size > 0 ? messageWithoutBlocks(shown, calls) : shown;
-      return omitted.size > 0 ? withoutThinking(messageWithoutBlocks(shown, omitted)) : shown;
+      const shown = this.#trial ? this.#convertHiddenResultsToText(one, this.#trial) : one;
+      if (at >= fresh) return calls.size > 0 ? removeOmittedBlocksFromMessage(shown, calls) : shown;
+      return omitted.size > 0 ? removeThinking(removeOmittedBlocksFromMessage(shown, omitted)) : shown;
     });
-    const changed = editJson(body.ownText, { messages: `[${messages.join(',')}]` });
+    const changed = editJson(body.textWithoutHistory, { messages: `[${messages.join(',')}]` });
     return { ...plan, body: new RequestBody(changed, SentHistory.EMPTY), longer: undefined };
   }
 
-  #withResultsAsText(message: string, hidden: ReadonlyMap<string, Json>): string {
+  #convertHiddenResultsToText(message: string, hidden: ReadonlyMap<string, JsonObject>): string {
     const { pending = new Map<string, string>() } = this.#context.results ?? {};
     const blocks = parseBlocks(message);
-    const content = withHiddenResults(blocks, hidden, pending);
+    const content = replaceHiddenResults(blocks, hidden, pending);
     return content.every((block, at) => block === blocks[at])
       ? message
-      : editJson(message, { content: writeJson(content) });
+      : editJson(message, { content: stringifyWithRememberedTexts(content) });
   }
 }
 
 /** @returns the ids of calls whose fresh results a rejection names, by a path or by what they refer to */
-function findNamedResults({ text, messages }: Rejection, fresh: number, results: StepResults): string[] {
+function findResultsNamedInRejection(
+  { text, messages }: RejectedRequest,
+  fresh: number,
+  results: StepResults,
+): string[] {
   const named = [...text.matchAll(/\bmessages[.[/](\d+)\]?[./]content[.[/](\d+)/g)].map(([, message, block]) =>
-    Number(message) < fresh && !isQuestion(messages, Number(message), fresh)
+    Number(message) < fresh && !isInUnansweredQuestion(messages, Number(message), fresh)
       ? undefined
-      : resultAt(messages[Number(message)], Number(block), results.pending),
+      : findResultCallId(messages[Number(message)], Number(block), results.pending),
   );
   const external = [...results.pending].flatMap(([id, result]) =>
-    findNamedKeys(text, [{ content: [parseObject(result) ?? {}] }]).length > 0 ? [id] : [],
+    findNamedKeys(text, [{ content: [parseJsonObject(result) ?? {}] }]).length > 0 ? [id] : [],
   );
   return [...new Set([...named, ...external].filter((id) => id !== undefined))];
 }
 
 /** @returns whether a message stands in the question that has no answer yet */
-function isQuestion(messages: readonly Json[], at: number, fresh: number): boolean {
+function isInUnansweredQuestion(messages: readonly JsonObject[], at: number, fresh: number): boolean {
   return messages.slice(at, fresh).every(({ role }) => role === 'user');
 }
 
 /** @returns whether a rejection is about a parameter, or about the model, and not about a message */
-function isAboutParameter({ text, model }: Rejection, words: string): boolean {
-  const details = memberOf(memberOf(parseOrUndefined(text), 'error'), 'details');
-  const code = memberOf(details, 'error_code');
+function isRejectionAboutParameter({ text, model }: RejectedRequest, words: string): boolean {
+  const details = getMember(getMember(parseJsonOrUndefined(text), 'error'), 'details');
+  const code = getMember(details, 'error_code');
   if (typeof code === 'string' && code !== BLOCK_ERROR_CODE) return true;
   return PARAMETER.test(words) || words.includes(model);
 }
 
 /** @returns a message as JSON text without omitted blocks; the same text if it has none */
-function messageWithoutBlocks(text: string, omitted: ReadonlySet<string>): string {
-  const content = withoutOmittedBlocks(parseObject(text)?.content, omitted);
-  return content ? editJson(text, { content: writeJson(content) }) : text;
+function removeOmittedBlocksFromMessage(text: string, omitted: ReadonlySet<string>): string {
+  const content = replaceOmittedBlocks(parseJsonObject(text)?.content, omitted);
+  return content ? editJson(text, { content: stringifyWithRememberedTexts(content) }) : text;
 }
 
 /** Stores that blocks are not sent any more. What was stored is shown as before. */
@@ -283,13 +299,13 @@ function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): voi
   const { profile } = transcript;
   if (omitted.size === 0 || !profile) return;
   const repaired: RepairedMessage[] = [];
-  for (const row of transcript.messages.history({ sent: true })) {
-    const content = withoutOmittedBlocks(parseObject(row.text)?.content, omitted);
+  for (const row of transcript.messages.readMessages({ sent: true })) {
+    const content = replaceOmittedBlocks(parseJsonObject(row.text)?.content, omitted);
     if (content) repaired.push({ ...row, content });
   }
   storeRepaired(transcript, repaired);
-  const calls = [...omittedCalls(omitted)];
+  const calls = [...listOmittedCallIds(omitted)];
   const leftOut = calls.length > 0 ? { leftOut: [...new Set([...(profile.leftOut ?? []), ...calls])] } : {};
   // The turn that runs has the newest number. What it answers is bound to what is sent now.
-  transcript.save({ ...profile, ...leftOut, thinkingFrom: transcript.newestTurn });
+  transcript.saveProfile({ ...profile, ...leftOut, thinkingFrom: transcript.newestTurnNumber });
 }

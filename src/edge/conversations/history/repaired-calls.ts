@@ -1,9 +1,9 @@
 /** Mends calls of tools as the API takes them back: their names, their ids, inputs that are no objects, and results behind text. */
 
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
-import { withResultsFirst } from './results-first.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import { moveResultsFirst } from './results-first.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The most characters of a name. */
@@ -15,8 +15,8 @@ const RANDOM_CALL_ID = /^toolu_[a-zA-Z0-9]{20,}$/;
 const ODD = /[^a-zA-Z0-9_-]/g;
 
 /** @returns a name that the API takes back */
-export function repairedName(name: unknown): string {
-  const text = toText(name ?? '');
+export function repairToolName(name: unknown): string {
+  const text = toJsonText(name ?? '');
   return TOOL_NAME.test(text) ? text : text.replace(ODD, '_').slice(0, MAX_TOOL_NAME_CHARACTERS) || 'tool';
 }
 
@@ -26,13 +26,13 @@ export function isFreeCallId(transcript: Transcript, id: unknown): boolean {
   if (RANDOM_CALL_ID.test(id)) return true;
   const quoted = JSON.stringify(id);
   return !(
-    transcript.has("messages where role = 'assistant' and instr(text, ?) > 0", quoted) ||
-    transcript.has('pieces where owner > 0 and instr(text, ?) > 0', quoted)
+    transcript.hasRows("messages where role = 'assistant' and instr(text, ?) > 0", quoted) ||
+    transcript.hasRows('pieces where owner > 0 and instr(text, ?) > 0', quoted)
   );
 }
 
 /** @returns a call with an input that is an object; the same call if it has one */
-export function withObjectInput(block: Json): Json {
+export function ensureObjectInput(block: JsonObject): JsonObject {
   if (block.type !== 'tool_use' || isObject(block.input)) return block;
   return { ...block, input: block.input === undefined ? {} : { input: block.input } };
 }
@@ -44,24 +44,28 @@ export function withObjectInput(block: Json): Json {
  * @param texts messages as JSON texts
  * @returns the same texts where there is nothing to mend
  */
-export function withRepairedCalls(texts: readonly string[]): string[] {
+export function repairCallsInMessages(texts: readonly string[]): string[] {
   const ids = new RepairedIds();
   return texts.map((text) => {
     if (!text.includes('tool_')) return text;
-    const { role, content } = parseObject(text) ?? {};
+    const { role, content } = parseJsonObject(text) ?? {};
     if (!Array.isArray(content)) return text;
-    if (role === 'assistant') ids.beginAnswer();
-    const mended = content.map((block: unknown) => (isObject(block) ? repairBlock(block, role, ids) : block));
-    const blocks = role === 'user' ? withResultsFirst(mended, ids.taken()) : mended;
-    return blocks.every((block, at) => block === content[at]) ? text : editJson(text, { content: writeJson(blocks) });
+    if (role === 'assistant') ids.beginNextAnswer();
+    const mended = content.map((block: unknown) =>
+      isObject(block) ? repairCallOrResultBlock(block, role, ids) : block,
+    );
+    const blocks = role === 'user' ? moveResultsFirst(mended, ids.listIdsOfLastAnswer()) : mended;
+    return blocks.every((block, at) => block === content[at])
+      ? text
+      : editJson(text, { content: stringifyWithRememberedTexts(blocks) });
   });
 }
 
 /** The same for a body with messages. */
-export function bodyWithRepairedCalls(body: string): string {
+export function repairCallsInBody(body: string): string {
   if (!body.includes('"tool_use"')) return body;
-  const texts = splitItems(parseMemberTexts(body).get('messages') ?? '[]');
-  const mended = withRepairedCalls(texts);
+  const texts = splitArrayItems(parseMemberTexts(body).get('messages') ?? '[]');
+  const mended = repairCallsInMessages(texts);
   return mended.every((text, at) => text === texts[at]) ? body : editJson(body, { messages: `[${mended.join(',')}]` });
 }
 
@@ -74,12 +78,12 @@ class RepairedIds {
   readonly #next = new Map<string, number>();
 
   /** Begins the calls of another answer. */
-  beginAnswer(): void {
+  beginNextAnswer(): void {
     this.#last = [];
   }
 
   /** @returns the id of the next call */
-  take(former: string): string {
+  createNextId(former: string): string {
     const good = CALL_ID.test(former) ? former : `toolu_${former.replace(ODD, '_')}`;
     let id = good;
     let n = this.#next.get(good) ?? 2;
@@ -92,24 +96,24 @@ class RepairedIds {
   }
 
   /** @returns the ids of the calls of the last answer, in their order */
-  taken(): readonly string[] {
+  listIdsOfLastAnswer(): readonly string[] {
     return this.#last;
   }
 
   /** @returns the id of the call that a result answers */
-  idOf(former: string): string {
+  getIdForResult(former: string): string {
     return this.#now.get(former) ?? former;
   }
 }
 
-function repairBlock(block: Json, role: unknown, ids: RepairedIds): Json {
+function repairCallOrResultBlock(block: JsonObject, role: unknown, ids: RepairedIds): JsonObject {
   if (role === 'assistant' && block.type === 'tool_use') {
-    const id = ids.take(toText(block.id));
-    const name = repairedName(block.name);
-    const mended = withObjectInput(block);
+    const id = ids.createNextId(toJsonText(block.id));
+    const name = repairToolName(block.name);
+    const mended = ensureObjectInput(block);
     return id === block.id && name === block.name && mended === block ? block : { ...mended, id, name };
   }
   if (block.type !== 'tool_result') return block;
-  const id = ids.idOf(toText(block.tool_use_id));
+  const id = ids.getIdForResult(toJsonText(block.tool_use_id));
   return id === block.tool_use_id ? block : { ...block, tool_use_id: id };
 }

@@ -1,10 +1,10 @@
 /** Chooses the blocks of an answer that go into the history: only blocks that the API accepts in the next request. */
 
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
 
 /** A content block while it is streamed. */
-export interface Block {
-  value: Json;
+export interface StreamedContentBlock {
+  value: JsonObject;
   /** Whether `content_block_stop` is still to come. */
   isOpen: boolean;
   /** Whether the JSON of its input does not parse, because the answer was cut off at a limit. */
@@ -24,10 +24,10 @@ const PENDING_STOP_REASONS: ReadonlySet<string> = new Set(['pause_turn', 'tool_u
  * off. In an interrupted answer it also leaves out client tool calls, thinking without a signature, server tools without
  * results, and unfinished blocks other than text.
  */
-export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
-  const mayComeLater = ending.complete && hasPendingResults(ending.stopReason);
-  const results = new Set(blocks.filter(({ isOpen: open }) => !open).map(({ value }) => toText(value.tool_use_id)));
-  const isReplayable = (block: Block) => {
+export function selectReplayableBlocks(blocks: readonly StreamedContentBlock[], ending: AnswerEnd): JsonObject[] {
+  const mayComeLater = ending.complete && canHavePendingServerResults(ending.stopReason);
+  const results = new Set(blocks.filter(({ isOpen: open }) => !open).map(({ value }) => toJsonText(value.tool_use_id)));
+  const isReplayable = (block: StreamedContentBlock) => {
     const { value, isOpen: open, isBroken: broken } = block;
     if (broken) return false;
     if (value.type === 'text') return !isBlank(value.text);
@@ -35,7 +35,7 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
       if (open || value.type === 'tool_use') return false;
       if (value.type === 'thinking' && !value.signature) return false;
     }
-    if (isServerToolCall(value.type)) return mayComeLater || results.has(toText(value.id));
+    if (isServerToolCall(value.type)) return mayComeLater || results.has(toJsonText(value.id));
     return true;
   };
   // Signed blocks are bound to what is before them. Blank text the API itself does not take back.
@@ -49,13 +49,13 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
 }
 
 /** @returns whether results of server tools may still come in the next answer. */
-export function hasPendingResults(stopReason: string | null): boolean {
+export function canHavePendingServerResults(stopReason: string | null): boolean {
   return PENDING_STOP_REASONS.has(stopReason ?? '');
 }
 
 /** @returns the content of a stored answer, without server tool calls that have no result. */
-export function withoutPendingCalls(content: readonly Json[], results: ReadonlySet<string>): Json[] {
-  const values = content.filter(({ type, id }) => !isServerToolCall(type) || results.has(toText(id)));
+export function removePendingServerCalls(content: readonly JsonObject[], results: ReadonlySet<string>): JsonObject[] {
+  const values = content.filter(({ type, id }) => !isServerToolCall(type) || results.has(toJsonText(id)));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
@@ -64,7 +64,10 @@ export function withoutPendingCalls(content: readonly Json[], results: ReadonlyS
  * Takes blocks out of an answer. Signed blocks behind them are bound to what is before them, so they go, too; and so does
  * thinking at the end.
  */
-export function blocksWithout(content: readonly Json[], isGone: (block: Json) => boolean): Json[] {
+export function removeBlocksAndBoundThinking(
+  content: readonly JsonObject[],
+  isGone: (block: JsonObject) => boolean,
+): JsonObject[] {
   const first = content.findIndex(isGone);
   if (first < 0) return [...content];
   const values = content.filter((block, at) => !isGone(block) && !(at > first && isThinkingBlock(block.type)));
@@ -78,18 +81,20 @@ export function isBlank(text: unknown): boolean {
 }
 
 /** @returns the ids of the client tool calls in a message's content, in order. */
-export function toolCallIdsOf(content: unknown): string[] {
-  return idsOfType(content, 'tool_use', 'id');
+export function listToolCallIds(content: unknown): string[] {
+  return listIdsOfBlockType(content, 'tool_use', 'id');
 }
 
 /** @returns the ids of the calls whose results are in a message's content. */
-export function answeredCallIdsOf(content: unknown): string[] {
-  return idsOfType(content, 'tool_result', 'tool_use_id');
+export function listAnsweredCallIds(content: unknown): string[] {
+  return listIdsOfBlockType(content, 'tool_result', 'tool_use_id');
 }
 
-function idsOfType(content: unknown, type: string, key: string): string[] {
+function listIdsOfBlockType(content: unknown, type: string, key: string): string[] {
   if (!Array.isArray(content)) return [];
-  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => toText(block[key]));
+  return content
+    .filter((block) => isObject(block) && block.type === type)
+    .map((block: JsonObject) => toJsonText(block[key]));
 }
 
 /** @returns whether a type is that of a call whose tool the API calls itself */
@@ -102,7 +107,7 @@ function isThinkingBlock(type: unknown): boolean {
 }
 
 /** Removes half a surrogate pair from the end of a text. */
-function dropHalfSurrogate(value: Json): Json {
+function dropHalfSurrogate(value: JsonObject): JsonObject {
   if (typeof value.text !== 'string' || !/[\ud800-\udbff]$/.test(value.text)) return value;
   return { ...value, text: value.text.slice(0, -1) };
 }

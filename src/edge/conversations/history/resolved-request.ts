@@ -4,17 +4,21 @@ import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import { rejectAgentFields } from '../../claude/request/all-fields.ts';
-import { type MessageDefaults, modelRequiredMessage } from '../../config/message-defaults.ts';
+import { createModelRequiredMessage, type MessageDefaults } from '../../config/message-defaults.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { parseMemberTexts } from '../../kit/json/edit.ts';
-import type { Json } from '../../kit/json/object.ts';
-import type { AgentInUse } from './agent-in-use.ts';
-import { type InheritedParts, inheritedParts, type PrefixDefaults } from './inherited-parts.ts';
-import { withoutOmittedTools } from './omitted-tools.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import type { ResolvedAgent } from './agent-in-use.ts';
+import {
+  findInheritedSystemAndTools,
+  type InheritedSystemAndTools,
+  type NewConversationDefaults,
+} from './inherited-parts.ts';
+import { removeOmittedTools } from './omitted-tools.ts';
 import type { CachedHistory } from './storage/history-cache.ts';
 import { countBreakpoints } from './storage/message-text.ts';
-import type { Profile } from './storage/rows.ts';
+import type { ConversationProfile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The most cache breakpoints of a request. */
@@ -23,9 +27,9 @@ const MAX_BREAKPOINTS = 4;
 const MAX_PREFIX_BREAKPOINTS = 2;
 
 export interface RequestOptions {
-  prefix?: PrefixDefaults | undefined;
+  prefix?: NewConversationDefaults | undefined;
   /** The agent that answers the request. */
-  agent?: AgentInUse | undefined;
+  agent?: ResolvedAgent | undefined;
   /** Used where neither the request, nor its prefix or conversation says so. */
   defaults?: MessageDefaults | undefined;
   /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
@@ -50,11 +54,11 @@ export interface RequestOptions {
 export interface ResolvedRequest {
   /** The body that the agent makes of the caller's, or the caller's own; and the same as JSON and by its members. */
   text: string;
-  json: Json;
+  json: JsonObject;
   members: Map<string, string>;
   /** The members of the caller's own body. */
   sent: Map<string, string>;
-  inherited: InheritedParts;
+  inherited: InheritedSystemAndTools;
   /** How many cache breakpoints the caller has placed, and how many a prefix or an agent leaves. */
   used: number;
   free: number;
@@ -63,9 +67,9 @@ export interface ResolvedRequest {
   name: string;
   maxTokens: number;
   /** The next three are absent while the conversation does not exist. */
-  profile: Profile | undefined;
+  profile: ConversationProfile | undefined;
   cached: CachedHistory | undefined;
-  frozen: Transcript['frozen'] | undefined;
+  frozen: Transcript['frozenTexts'] | undefined;
 }
 
 /** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
@@ -84,32 +88,32 @@ export function resolveRequest(
 ): ResolvedRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
-  const frozen = profile && (cached?.frozen ?? transcript.frozen);
+  const frozen = profile && (cached?.frozen ?? transcript.frozenTexts);
   const sent = parseMemberTexts(text);
   // A prefix has its own system. A conversation that exists keeps its prompt as it is.
   const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
   const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
-  const inherited = { ...inheritedParts(sent, frozen), ...(system !== undefined && { system }) };
+  const inherited = { ...findInheritedSystemAndTools(sent, frozen), ...(system !== undefined && { system }) };
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A restricted token sends none of its own, and what it resends does not go up.
   const { used, maxBreakpoints: breakpoints } = isBound
-    ? planBreakpoints()
-    : planBreakpoints(text, inherited.system, inherited.tools);
+    ? countAvailableBreakpoints()
+    : countAvailableBreakpoints(text, inherited.system, inherited.tools);
   const laid = agent
-    ? withoutOmittedTools(
-        agent.applyPrefix(sent, inherited, { maxBreakpoints: breakpoints, counts, secrets, model }),
+    ? removeOmittedTools(
+        agent.buildRequestWithAgent(sent, inherited, { maxBreakpoints: breakpoints, counts, secrets, model }),
         transcript,
       )
     : text;
-  const json = JSON.parse(laid) as Json;
+  const json = JSON.parse(laid) as JsonObject;
   if (!agent) rejectAgentFields(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);
   if (name === undefined || name === null)
-    throw invalidRequest(modelRequiredMessage(findDefaultModel(secrets.models)?.id));
+    throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(secrets.models)?.id));
   const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
   const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
   if (maxTokens === undefined || maxTokens === null) {
-    throw invalidRequest('max_tokens: Field required: this conversation has no default.');
+    throw createInvalidRequestError('max_tokens: Field required: this conversation has no default.');
   }
   const members = agent ? parseMemberTexts(laid) : sent;
   const { models } = secrets;
@@ -123,7 +127,10 @@ export function resolveRequest(
  *
  * @returns how many there are, and how many an agent may add
  */
-export function planBreakpoints(...texts: readonly (string | undefined)[]): { used: number; maxBreakpoints: number } {
+export function countAvailableBreakpoints(...texts: readonly (string | undefined)[]): {
+  used: number;
+  maxBreakpoints: number;
+} {
   const used = countBreakpoints(...texts);
   return { used, maxBreakpoints: Math.min(MAX_BREAKPOINTS - used, MAX_PREFIX_BREAKPOINTS) };
 }

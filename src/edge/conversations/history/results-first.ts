@@ -1,21 +1,21 @@
 /** Puts the tool results of a user's message in the order that the API accepts: first of all, in the order of their calls. */
 
-import { answeredCallIdsOf } from './replayable-blocks.ts';
+import { listAnsweredCallIds } from './replayable-blocks.ts';
 
 /** @returns the content with its results first; the same content if they are */
-export function withResultsFirst(content: readonly unknown[], called: readonly string[]): readonly unknown[] {
-  if (answeredCallIdsOf(content).length === 0) return content;
+export function moveResultsFirst(content: readonly unknown[], called: readonly string[]): readonly unknown[] {
+  if (listAnsweredCallIds(content).length === 0) return content;
   const places = new Map(called.map((id, place) => [id, place]));
   // A result of an unknown call stays among the results. Whoever checks the message names it.
-  const positionOf = (block: unknown) => {
-    const [id] = answeredCallIdsOf([block]);
+  const getResultPosition = (block: unknown) => {
+    const [id] = listAnsweredCallIds([block]);
     return id === undefined ? places.size + 1 : (places.get(id) ?? places.size);
   };
-  const ordered = content.toSorted((one, other) => positionOf(one) - positionOf(other));
+  const ordered = content.toSorted((one, other) => getResultPosition(one) - getResultPosition(other));
   return ordered.every((block, index) => block === content[index]) ? content : ordered;
 }
 
 /** @returns whether a content needs no other order */
-export function hasResultsFirst(content: unknown, called: readonly string[]): boolean {
-  return !Array.isArray(content) || withResultsFirst(content, called) === content;
+export function areResultsFirst(content: unknown, called: readonly string[]): boolean {
+  return !Array.isArray(content) || moveResultsFirst(content, called) === content;
 }

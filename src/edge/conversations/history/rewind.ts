@@ -1,12 +1,12 @@
 /** Rewinds a history. */
 
 import type { SentMessage } from './continuation.ts';
-import { answeredCallIdsOf } from './replayable-blocks.ts';
+import { listAnsweredCallIds } from './replayable-blocks.ts';
 import { parseMessage } from './shown-messages.ts';
 import { copiedRows, selectProfileMembers } from './storage/copyable-rows.ts';
-import type { MessageRow, Profile } from './storage/rows.ts';
+import type { ConversationProfile, MessageRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { countHistory, pauseReason, turnAt } from './storage/turn-queries.ts';
+import { countTurnsAndMessages, findConversationPauseReason, findTurnByNumber } from './storage/turn-queries.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
@@ -14,48 +14,48 @@ import { countHistory, pauseReason, turnAt } from './storage/turn-queries.ts';
  *
  * @returns the changed members of the profile; undefined if there is no such message
  */
-export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
+export function rewindToMessage(transcript: Transcript, id: string): Partial<ConversationProfile> | undefined {
   const found = transcript.messages.findMessage(id);
   const profile = transcript.profile;
   if (!found || !profile) return undefined;
-  const { run = null } = turnAt(transcript, found.turn) ?? {};
+  const { run = null } = findTurnByNumber(transcript, found.turn) ?? {};
   const turn = run ?? found.turn;
-  const cut = run === null ? findBoundary(transcript, found) : firstMessageOfRun(transcript, run);
-  return transcript.transact(() => {
+  const cut = run === null ? findFirstMessageToDelete(transcript, found) : findFirstMessageOfRun(transcript, run);
+  return transcript.runInTransaction(() => {
     transcript.deleteMessages('seq >= ?', cut);
     for (const { rewind } of copiedRows()) rewind?.(transcript, cut, turn);
-    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurn + 1);
+    const nextTurn = Math.max(profile.nextTurn, transcript.newestTurnNumber + 1);
     // Of a turn that was imported some messages may stay.
     const isLeft =
       transcript.queryNumber('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
     transcript.removeTurnsFromHistory(isLeft ? turn : turn + 1);
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
-    const rest = turnAt(transcript, turn);
-    if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
-    const { turns, messages } = countHistory(transcript);
+    const rest = findTurnByNumber(transcript, turn);
+    if (rest && rest.tokens !== null) transcript.updateTurn(rest, { tokens: null, frame: null });
+    const { turns, messages } = countTurnsAndMessages(transcript);
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
     const members = selectProfileMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
-    return { paused: pauseReason(transcript), turns, messages, nextTurn, sentFrom, ...members };
+    return { paused: findConversationPauseReason(transcript), turns, messages, nextTurn, sentFrom, ...members };
   });
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
-function findBoundary(transcript: Transcript, message: { seq: number; turn: number }): number {
+function findFirstMessageToDelete(transcript: Transcript, message: { seq: number; turn: number }): number {
   let behind: MessageRow | undefined;
-  for (const row of transcript.messages.history({ to: message.seq, isBackwards: true })) {
+  for (const row of transcript.messages.readMessages({ to: message.seq, isBackwards: true })) {
     if (row.turn !== message.turn) break;
     const isQuestion = behind?.role === 'user' && row.role === 'assistant';
-    if (behind && isQuestion && answeredCallIdsOf(messageAsShown(behind).content).length === 0) break;
+    if (behind && isQuestion && listAnsweredCallIds(toShownMessage(behind).content).length === 0) break;
     behind = row;
   }
   return behind?.seq ?? message.seq;
 }
 
-function messageAsShown({ role, text, shown }: MessageRow): SentMessage {
+function toShownMessage({ role, text, shown }: MessageRow): SentMessage {
   return parseMessage({ role, text: shown ?? text });
 }
 
 /** @returns the number of a run's first message. Its turn comes behind the row of the run. */
-function firstMessageOfRun(transcript: Transcript, run: number): number {
+function findFirstMessageOfRun(transcript: Transcript, run: number): number {
   return transcript.queryNumberOrZero('select min(seq) from messages where turn >= ?', run);
 }

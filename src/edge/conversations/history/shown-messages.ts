@@ -1,16 +1,16 @@
 /** Reads the history as clients have it: to them the steps of a run are one answer. */
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
-import { type SentMessage, type StoredMessage, withoutCancelledResults } from './continuation.ts';
-import { toolCallIdsOf } from './replayable-blocks.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import { type ComparableHistoryMessage, removeCancelledResults, type SentMessage } from './continuation.ts';
+import { listToolCallIds } from './replayable-blocks.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import type { TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** Reads the messages as they were shown, to compare them with what a client sends. @param isSentOnly leaves out refused turns */
-export function* shownMessages(transcript: Transcript, isSentOnly: boolean): Generator<StoredMessage> {
+export function* readShownMessages(transcript: Transcript, isSentOnly: boolean): Generator<ComparableHistoryMessage> {
   let calls: ReadonlySet<string> | undefined;
-  let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
-  for (const message of transcript.messages.texts({ sent: isSentOnly, shown: true })) {
+  let answer: (ComparableHistoryMessage & { run: number; turn: number; content: unknown[] }) | undefined;
+  for (const message of transcript.messages.readMessageTexts({ sent: isSentOnly, shown: true })) {
     const { status, run, turn, role } = message;
     // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
     const isImported = answer?.turn === turn;
@@ -20,19 +20,19 @@ export function* shownMessages(transcript: Transcript, isSentOnly: boolean): Gen
       answer = undefined;
     }
     // Results of the edge may also be in a later turn that is not a run itself.
-    if (run !== null) calls ??= transcript.calls.ids;
+    if (run !== null) calls ??= transcript.edgeCalls.ids;
     const stored = parseMessage(message).content;
-    const content = role === 'user' ? withoutCancelledResults(stored) : stored;
+    const content = role === 'user' ? removeCancelledResults(stored) : stored;
     if (run === null && (calls === undefined || role === 'assistant')) {
-      yield { role, content, isPartial: isPartial(status), refused: refusedCallsOf(status, content) };
+      yield { role, content, isPartial: isPartial(status), refused: listRefusedCallIds(status, content) };
       continue;
     }
-    const own = withoutEdgeCalls(content, calls ?? NO_CALLS);
+    const own = removeEdgeCallsAndResults(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
       // The run's own row says what went wrong between two steps.
-      answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
+      answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.getTurnStatus(run)) };
       answer.turn = turn;
-      answer.refused = [...(answer.refused ?? []), ...refusedCallsOf(status, own)];
+      answer.refused = [...(answer.refused ?? []), ...listRefusedCallIds(status, own)];
       answer.content.push(...own);
     } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
   }
@@ -42,8 +42,8 @@ export function* shownMessages(transcript: Transcript, isSentOnly: boolean): Gen
 const NO_CALLS: ReadonlySet<string> = new Set();
 
 /** @returns the ids of the calls of an answer that the model has refused */
-function refusedCallsOf(status: TurnStatus | undefined, content: unknown): string[] {
-  return status === 'refused' ? toolCallIdsOf(content) : [];
+function listRefusedCallIds(status: TurnStatus | undefined, content: unknown): string[] {
+  return status === 'refused' ? listToolCallIds(content) : [];
 }
 
 function isPartial(status: TurnStatus | undefined): boolean {
@@ -51,10 +51,11 @@ function isPartial(status: TurnStatus | undefined): boolean {
 }
 
 /** @returns the blocks of a content without the edge's calls and their results. */
-function withoutEdgeCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
+function removeEdgeCallsAndResults(content: unknown, calls: ReadonlySet<string>): unknown[] {
   if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
-  const isOfEdge = ({ type, id, tool_use_id }: Json) =>
-    (type === 'tool_use' && calls.has(toText(id))) || (type === 'tool_result' && calls.has(toText(tool_use_id)));
+  const isOfEdge = ({ type, id, tool_use_id }: JsonObject) =>
+    (type === 'tool_use' && calls.has(toJsonText(id))) ||
+    (type === 'tool_result' && calls.has(toJsonText(tool_use_id)));
   return content.filter((block) => !(isObject(block) && isOfEdge(block)));
 }
 

@@ -1,12 +1,12 @@
 import { type JoinedMessages, SentHistory } from '../../claude/request/sent-history.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type MessageText, tailOf } from './storage/history-cache.ts';
+import { findLastAnswerAndAfter, type MessageText } from './storage/history-cache.ts';
 import { readJoinedTexts } from './storage/joined-texts.ts';
-import { withoutThinking } from './storage/message-text.ts';
+import { removeThinking } from './storage/message-text.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /** The stored messages that go up, from one on, as one query has read them. */
-export interface StoredHistory {
+export interface StoredMessagesToSend {
   /** The number of the first message. */
   from: number;
   messages: readonly (MessageText & { turn: number })[];
@@ -23,15 +23,15 @@ export interface StoredHistory {
  * @param limit about how many characters they may have; the rest is not read
  * @param to the number of the last message; default: all
  */
-export function readHistory(transcript: Transcript, from: number, limit: number, to?: number): StoredHistory {
+export function readHistory(transcript: Transcript, from: number, limit: number, to?: number): StoredMessagesToSend {
   const messages: (MessageText & { turn: number })[] = [];
   let length = 0;
-  for (const { role, text, turn } of transcript.messages.texts({ from, to, sent: true })) {
+  for (const { role, text, turn } of transcript.messages.readMessageTexts({ from, to, sent: true })) {
     length += text.length;
     if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
     messages.push({ role, text, turn });
   }
-  const tail = tailOf(messages);
+  const tail = findLastAnswerAndAfter(messages);
   return { from, messages, isTooLong: false, tail: tail.length < messages.length || from <= 1 ? tail : undefined };
 }
 
@@ -40,13 +40,13 @@ export function readHistory(transcript: Transcript, from: number, limit: number,
  * @param begins the messages that are sent before it
  * @returns a history in the form in which it goes up
  */
-export function sentHistoryOf(
-  { messages }: StoredHistory,
+export function createSentHistory(
+  { messages }: StoredMessagesToSend,
   unbound: ReadonlySet<number>,
   begins: readonly string[] = [],
 ): SentHistory {
-  const texts = messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text));
-  return SentHistory.EMPTY.append(begins.length > 0 ? [...begins, ...texts] : texts);
+  const texts = messages.map(({ text, turn }) => (unbound.has(turn) ? removeThinking(text) : text));
+  return SentHistory.EMPTY.appendMessages(begins.length > 0 ? [...begins, ...texts] : texts);
 }
 
 /** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
@@ -78,5 +78,5 @@ export function readLongHistory(
     if (length > limit) return undefined;
     pieces.push(piece);
   }
-  return SentHistory.fromMessages(pieces);
+  return SentHistory.createFromMessages(pieces);
 }

@@ -12,7 +12,7 @@ import type { Transcript } from './storage/transcript.ts';
 export const IMPORT_ROUTE = 'import';
 
 /** What the thinking of the next answer will be bound to. */
-interface NextPrompt {
+interface NextPromptBinding {
   /** What is sent first: the number of a message, or a summary's id below zero. */
   from: number;
   model: string;
@@ -21,23 +21,23 @@ interface NextPrompt {
 }
 
 /** The turns whose thinking does not go up. */
-export interface UnboundTurns {
+export interface TurnsWithoutThinking {
   turns: ReadonlySet<number>;
   /** Whether there are more after the turns that the prompt continues: thinking goes up only while these are continued. */
   isForLoop: boolean;
 }
 
-export const NO_UNBOUND_TURNS: UnboundTurns = { turns: new Set(), isForLoop: false };
+export const NO_UNBOUND_TURNS: TurnsWithoutThinking = { turns: new Set(), isForLoop: false };
 
 /** Finds the turns whose thinking is bound to another conversation, model or end user than the next prompt's. */
-export function unboundTurns(
+export function findTurnsWithoutThinking(
   transcript: Transcript,
-  { from, model, follows }: NextPrompt,
+  { from, model, follows }: NextPromptBinding,
   models: ModelTable,
-): UnboundTurns {
+): TurnsWithoutThinking {
   if (!transcript.profile) return NO_UNBOUND_TURNS;
   const { thinkingFrom = 0 } = transcript.profile;
-  const others = transcript.read<{ seq: number; model: string; route: string; sent_from: number }>(
+  const others = transcript.readAllRows<{ seq: number; model: string; route: string; sent_from: number }>(
     'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ? or seq < ?',
     model,
     from,
@@ -50,9 +50,9 @@ export function unboundTurns(
       turn.sent_from !== from ||
       turn.route === IMPORT_ROUTE ||
       isRejected(turn) ||
-      !models.mayBeSame(turn.model, model),
+      !models.canBeSameModel(turn.model, model),
   );
-  const begin = follows && unbound.length > 0 ? loopStart(transcript) : Number.POSITIVE_INFINITY;
+  const begin = follows && unbound.length > 0 ? findToolLoopStart(transcript) : Number.POSITIVE_INFINITY;
   const turns = new Set(unbound.flatMap((turn) => (turn.seq < begin || isRejected(turn) ? [turn.seq] : [])));
   return { turns, isForLoop: turns.size < unbound.length };
 }
@@ -64,17 +64,22 @@ export function unboundTurns(
  * @param requestedModel the model that the request asks for
  * @returns the model of the last step where the loop has thinking, which no other model can read
  */
-export function modelOfLoop(transcript: Transcript, last: TurnRow, requestedModel: string, models: ModelTable): string {
-  if (models.mayBeSame(last.model, requestedModel)) return requestedModel;
-  const first = transcript.queryNumber('select min(seq) from messages where turn >= ?', loopStart(transcript));
-  for (const { role, text } of transcript.messages.texts({ from: first ?? 0, sent: true })) {
+export function findModelOfToolLoop(
+  transcript: Transcript,
+  last: TurnRow,
+  requestedModel: string,
+  models: ModelTable,
+): string {
+  if (models.canBeSameModel(last.model, requestedModel)) return requestedModel;
+  const first = transcript.queryNumber('select min(seq) from messages where turn >= ?', findToolLoopStart(transcript));
+  for (const { role, text } of transcript.messages.readMessageTexts({ from: first ?? 0, sent: true })) {
     if (role === 'assistant' && hasThinking(text)) return last.model;
   }
   return requestedModel;
 }
 
 /** @returns the number of the turn with which the last tool loop began */
-export function loopStart(transcript: Transcript): number {
+export function findToolLoopStart(transcript: Transcript): number {
   const status = "status in ('complete', 'interrupted', 'stopped', 'empty')";
   return transcript.queryNumber(`select max(seq) from turns where follows = 0 and ${status}`) ?? 0;
 }

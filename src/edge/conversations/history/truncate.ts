@@ -1,11 +1,11 @@
 /** Leaves out the oldest turns if a history is longer than the conversation's limit. */
-import { invalidRequest } from '../../kit/http/errors.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import type { HistorySetting } from './history.schema.ts';
 import { TRUNCATED_FILL_RATIO } from './history-ratios.ts';
-import type { StandIn } from './storage/plugin-rows.ts';
-import type { Profile } from './storage/rows.ts';
+import type { HistorySubstitute } from './storage/plugin-rows.ts';
+import type { ConversationProfile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { turnSizes } from './storage/turn-queries.ts';
+import { listTurnSizes } from './storage/turn-queries.ts';
 
 export interface SizedTurn {
   /** The number of its first message. */
@@ -47,31 +47,31 @@ export function findFirstFitting(turns: readonly SizedTurn[], start: number, fre
  * @param continued what was sent first with the last turn, if the new messages continue it
  * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
  */
-export function firstMessageSent(
+export function findFirstMessageToSend(
   transcript: Transcript,
-  profile: Profile | undefined,
+  profile: ConversationProfile | undefined,
   characters: number,
   continued: number | undefined,
 ): number {
   const before = continued ?? profile?.sentFrom ?? 0;
-  const from = before >= 0 || transcript.standIns?.find(-before) ? before : 0;
+  const from = before >= 0 || transcript.historySubstitutes?.findUsableById(-before) ? before : 0;
   if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
-  const turns = sizesOf(transcript);
+  const turns = computeTurnTokenSizes(transcript);
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
-  const total = (start: number) => fresh + sumTokens(turns, start);
+  const sumTotalTokens = (start: number) => fresh + sumTokens(turns, start);
   if (strategy === 'summarize') {
     // A tool loop goes on behind what it has begun behind.
     if (continued !== undefined) return from;
-    const summary = transcript.standIns?.latest();
+    const summary = transcript.historySubstitutes?.findMostCovering();
     const start = summary ? summary.until + 1 : 0;
-    if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
+    if (sumTotalTokens(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
     const first = findFirstFitting(turns, Math.max(start, from), fresh, most);
-    return total(first) > most ? profile.nextMessage : Math.max(1, first);
+    return sumTotalTokens(first) > most ? profile.nextMessage : Math.max(1, first);
   }
-  if (total(from) <= most) return from;
+  if (sumTotalTokens(from) <= most) return from;
   if (strategy === 'error') {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or let it truncate (PATCH history).`,
     );
   }
@@ -79,15 +79,15 @@ export function firstMessageSent(
   if (continued !== undefined) return from;
   const first = findFirstFitting(turns, from, fresh, most);
   // A new question can be sent without any earlier turn.
-  return total(first) > most ? profile.nextMessage : first;
+  return sumTotalTokens(first) > most ? profile.nextMessage : first;
 }
 
 /** @returns the first message of a prompt, and what stands before it. @param sentFrom a message, or a summary's id below zero */
-export function startOfPrompt(
-  { standIns }: Transcript,
+export function findStartOfPrompt(
+  { historySubstitutes: standIns }: Transcript,
   sentFrom: number,
-): { from: number; standIn: StandIn | undefined } {
-  const standIn = sentFrom < 0 ? standIns?.find(-sentFrom) : undefined;
+): { from: number; standIn: HistorySubstitute | undefined } {
+  const standIn = sentFrom < 0 ? standIns?.findUsableById(-sentFrom) : undefined;
   return standIn?.text ? { from: standIn.until + 1, standIn } : { from: Math.max(0, sentFrom), standIn: undefined };
 }
 
@@ -97,14 +97,14 @@ export function sumTokens(turns: readonly SizedTurn[], start: number): number {
 }
 
 /** @returns whether a history is sent without its oldest turns although its setting wants a summary of them */
-export function lacksSummary(history: HistorySetting | null | undefined, sentFrom: number): boolean {
+export function isSummaryMissing(history: HistorySetting | null | undefined, sentFrom: number): boolean {
   return history?.strategy === 'summarize' && sentFrom > 0;
 }
 
 /** @returns about how many tokens each turn adds to a prompt, and what its own began with, oldest first */
-export function sizesOf(transcript: Transcript): (SizedTurn & { sentFrom: number })[] {
+export function computeTurnTokenSizes(transcript: Transcript): (SizedTurn & { sentFrom: number })[] {
   let before: { tokens: number; sentFrom: number } | undefined;
-  return turnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
+  return listTurnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
     const reported = tokens === null ? undefined : { tokens, sentFrom };
     // One prompt is the beginning of the next: the difference is what the turn added.
     const added = reported && before?.sentFrom === reported.sentFrom ? reported.tokens - before.tokens : 0;

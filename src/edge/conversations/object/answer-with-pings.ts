@@ -3,7 +3,7 @@
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import { resolveWithin } from '../../claude/stream.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { errorEvent } from '../../kit/http/errors.ts';
+import { createSseErrorEvent } from '../../kit/http/errors.ts';
 import { PING_EVENT } from '../turn/event-log.ts';
 import { PING_MS } from '../turn/turn-timer.ts';
 import type { TurnAnswer } from '../views/turn-answer.ts';
@@ -15,33 +15,33 @@ import type { TurnAnswer } from '../views/turn-answer.ts';
  * @param coming the answer behind that work. It never rejects
  * @returns the answer, or a stream that begins with pings
  */
-export async function answerWithPings(
+export async function waitForAnswerSendingPings(
   turn: string,
   work: Promise<unknown>,
   coming: Promise<TurnAnswer>,
   { requestId, waitUntil }: { requestId: string; waitUntil(work: Promise<unknown>): void },
 ): Promise<TurnAnswer> {
-  const isOver = () => true;
-  if (await resolveWithin(work.then(isOver, isOver), PING_MS)) return await coming;
+  const returnTrue = () => true;
+  if (await resolveWithin(work.then(returnTrue, returnTrue), PING_MS)) return await coming;
   const { readable, writable } = new IdentityTransformStream();
   // A caller who leaves ends neither the work nor the turn.
-  waitUntil(pingUntilAnswered(coming, writable, requestId).catch(() => coming));
+  waitUntil(sendPingsUntilAnswered(coming, writable, requestId).catch(() => coming));
   return { kind: 'stream', turn, headers: {}, body: readable };
 }
 
-async function pingUntilAnswered(
+async function sendPingsUntilAnswered(
   coming: Promise<TurnAnswer>,
   writable: WritableStream<Uint8Array>,
   requestId: string,
 ): Promise<void> {
   const writer = writable.getWriter();
-  const write = (text: string) => writer.write(encoder.encode(text));
+  const writeText = (text: string) => writer.write(encoder.encode(text));
   let answer: TurnAnswer | undefined;
-  for (; !answer; answer = await resolveWithin(coming, PING_MS)) await write(PING_EVENT);
+  for (; !answer; answer = await resolveWithin(coming, PING_MS)) await writeText(PING_EVENT);
   // The headers have gone already.
-  if (answer.kind !== 'error' && answer.headers['sluice-history']) await write(': sluice-history truncated\n\n');
+  if (answer.kind !== 'error' && answer.headers['sluice-history']) await writeText(': sluice-history truncated\n\n');
   if (answer.kind === 'stream') {
-    await write(answer.first ?? '');
+    await writeText(answer.first ?? '');
     writer.releaseLock();
     return await answer.body.pipeTo(writable);
   }
@@ -49,12 +49,12 @@ async function pingUntilAnswered(
   let trailer: unknown = answer.kind === 'error' ? undefined : answer.trailer;
   if (answer.kind === 'whole') rest = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
   if (answer.kind === 'error') {
-    rest = errorEvent(answer.error, requestId);
+    rest = createSseErrorEvent(answer.error, requestId);
     trailer = {
       outcome: { ...createUnansweredOutcome({ sentAt: undefined }, 0), error_type: answer.error.logged },
       nanodollars: 0,
     };
   }
-  await write(`${rest}\0${JSON.stringify(trailer)}`);
+  await writeText(`${rest}\0${JSON.stringify(trailer)}`);
   await writer.close();
 }

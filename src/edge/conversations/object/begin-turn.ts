@@ -1,42 +1,58 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
-import { addCachingResponse, type CachesByUpstream, unexpiredNamesOf } from '../../claude/upstreams/pool.ts';
+import {
+  addCachingResponse,
+  type CachesByUpstream,
+  listUpstreamsWithUnexpiredCache,
+} from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import { ContextValues } from '../../kit/plugins/context-values.ts';
-import { refuseRevokedCaller } from '../../money/admission/refuse-revoked.ts';
-import { type DimensionValues, dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
-import type { AgentInUse } from '../history/agent-in-use.ts';
+import { PluginContextValues } from '../../kit/plugins/context-values.ts';
+import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { createDimensionValue, type DimensionValues, OF_PREFIX } from '../../money/contracts/dimensions.ts';
+import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
-import { guard } from '../history/guard.ts';
-import { betasForMessages, withNeededBetas } from '../history/needed-betas.ts';
-import { type NextRequest, planNextRequest } from '../history/next-request.ts';
-import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from '../history/storage/rows.ts';
+import { getRestrictedTokenGuard } from '../history/guard.ts';
+import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
+import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
+import {
+  BLANK_TURN,
+  type ConversationProfile,
+  formatVersionReference,
+  type TurnRow,
+  type TurnStatus,
+} from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
-import { latestTurn } from '../history/storage/turn-queries.ts';
-import type { TurnContext, TurnOptions } from '../turn/turn-context.ts';
-import { listedParentOf } from '../turn/turn-ending.ts';
+import { findNewestTurn } from '../history/storage/turn-queries.ts';
+import type { StepOrRecoveryOptions, TurnExecutionContext } from '../turn/turn-context.ts';
+import { toListedParent } from '../turn/turn-ending.ts';
 import { TurnExecutor } from '../turn/turn-executor.ts';
-import { isRefused, type Runner } from '../turn/turn-handle.ts';
+import { isUnreportedRefusal, type TurnRunner } from '../turn/turn-handle.ts';
 import { TurnRecorder } from '../turn/turn-recorder.ts';
-import { withoutEdgeBlocks } from '../views/edge-blocks.ts';
-import { turnPrefix } from '../views/redact-for.ts';
-import { callHooks } from './call-hooks.ts';
-import type { CountedPrompt, InitialContextOptions, PromptRequest, StartedRequest, TurnRequest } from './contract.ts';
+import { restoreEdgeCallsInText } from '../views/edge-blocks.ts';
+import { getTurnIdPrefix } from '../views/redact-for.ts';
+import { callHookOfEachPlugin } from './call-hooks.ts';
+import type {
+  InitialContextOptions,
+  NextPromptRequest,
+  PromptToCount,
+  StartedTurnRequest,
+  TurnRequest,
+} from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
 import type { ConversationContext, ConversationHooks, PendingTurn } from './hooks.ts';
 import {
   createPrefixApplier,
-  findWithdrawalOf,
+  findWithdrawalError,
   type InitialContext,
+  readRetainedAgent,
   resolveInitialContext,
-  retainedAgent,
 } from './initial-context.ts';
-import { accountRequestOf } from './object-context.ts';
+import { createAccountRequest } from './object-context.ts';
 import { startConversation } from './profile-changes.ts';
-import { applyRetainedPrefix, checkRetained } from './retained-prefix.ts';
-import { failedRpcResult, readRpcText } from './rpc-response.ts';
+import { applyRetainedPrefix, requireSameRetainedVersion } from './retained-prefix.ts';
+import { readRpcText, toFailedResult } from './rpc-response.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -53,19 +69,19 @@ const READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stoppe
  */
 export function planTurn(
   conversation: ConversationContext,
-  present: Profile | undefined,
+  present: ConversationProfile | undefined,
   turn: PendingTurn,
-): NextRequest {
+): NextRequestPlan {
   const { request, initialContext: beginning } = turn;
   removeLostCode(conversation.transcript, request.body, conversation.now());
-  if (present) checkInitialContext(present, request.asked);
-  const agent = present ? retainedAgent(conversation) : beginning?.agent && beginning.stored;
-  return planByPlugins(conversation, turn, agent, (model) =>
+  if (present) requireSameInitialContext(present, request.asked);
+  const agent = present ? readRetainedAgent(conversation) : beginning?.agent && beginning.stored;
+  return planTurnByPluginsOrDefault(conversation, turn, agent, (model) =>
     planNextRequest(request.body, conversation.transcript, conversation.settings(), {
       prefix: beginning,
       agent,
       betas: request.headers['anthropic-beta'],
-      isRun: isRun(request),
+      isRun: isRunRequest(request),
       model,
       defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
@@ -76,21 +92,21 @@ export function planTurn(
 }
 
 /** Plans a turn, or a prompt that is counted, as a plugin does that has a way of its own. */
-function planByPlugins(
+function planTurnByPluginsOrDefault(
   { hooks: parts }: ConversationContext,
   turn: Parameters<NonNullable<ConversationHooks['plan']>>[0],
-  agent: AgentInUse | undefined,
-  plan: (model?: string) => NextRequest,
-): NextRequest {
-  let planned: NextRequest | undefined;
+  agent: ResolvedAgent | undefined,
+  plan: (model?: string) => NextRequestPlan,
+): NextRequestPlan {
+  let planned: NextRequestPlan | undefined;
   for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
   return planned ?? plan();
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-function checkInitialContext(retained: Profile, { prefix, agent }: InitialContextOptions): void {
-  if (agent !== undefined) checkRetained('agent', retained.agent, agent);
-  if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
+function requireSameInitialContext(retained: ConversationProfile, { prefix, agent }: InitialContextOptions): void {
+  if (agent !== undefined) requireSameRetainedVersion('agent', retained.agent, agent);
+  if (prefix !== undefined) requireSameRetainedVersion('prefix', retained.prefix, prefix);
 }
 
 /**
@@ -98,21 +114,25 @@ function checkInitialContext(retained: Profile, { prefix, agent }: InitialContex
  *
  * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
-export function beginTurn(conversation: ConversationContext, turn: PendingTurn, planned: NextRequest): Runner {
+export function storeTurnAndCreateRunner(
+  conversation: ConversationContext,
+  turn: PendingTurn,
+  planned: NextRequestPlan,
+): TurnRunner {
   const { transcript, maintenance } = conversation;
   const { initialContext: beginning } = turn;
   let { request } = turn;
   // This throws if the deployment has no upstream. So it comes before anything is stored.
-  conversation.upstream();
+  conversation.getUpstream();
   const now = conversation.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startWithDefaults(conversation, request, planned, beginning);
-  const agent = retainedAgent(conversation);
+  if (isNew) startConversationWithTurnDefaults(conversation, request, planned, beginning);
+  const agent = readRetainedAgent(conversation);
   if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
-  conversation.alarm.watch(now + WATCH_MS);
-  if (isNew) maintenance.noteRetention();
+  conversation.alarm.scheduleWatchAt(now + WATCH_MS);
+  if (isNew) maintenance.scheduleRetentionEnd();
   const begins = { ...turn, request };
-  const row = newTurnRow(transcript, request, planned, now);
+  const row = createTurnRow(transcript, request, planned, now);
   try {
     const long: TurnNotes = Object.assign({}, ...conversation.hooks.map((part) => part.begin?.(begins, planned, row)));
     planned.memory = turn.pluginContext;
@@ -120,7 +140,12 @@ export function beginTurn(conversation: ConversationContext, turn: PendingTurn, 
       const runner = part.run?.(begins, planned, row);
       if (runner) return runner;
     }
-    return createTurnRunner(conversation, request, storeTurn(conversation, row, planned, { long: long }), planned);
+    return createSingleRequestRunner(
+      conversation,
+      request,
+      storeTurnAndMessages(conversation, row, planned, { long: long }),
+      planned,
+    );
   } catch (thrown) {
     // Nothing runs it, so nothing would end it.
     transcript.deleteMessages('turn >= ?', row.seq);
@@ -130,32 +155,33 @@ export function beginTurn(conversation: ConversationContext, turn: PendingTurn, 
 }
 
 /** Makes the runner of a turn that is not a run. */
-export function createTurnRunner(
+export function createSingleRequestRunner(
   conversation: ConversationContext,
-  request: StartedRequest,
+  request: StartedTurnRequest,
   turn: TurnRecorder,
-  planned: NextRequest,
-): Runner {
+  planned: NextRequestPlan,
+): TurnRunner {
   const { transcript, maintenance } = conversation;
-  return createRunner(conversation, request, turn, planned, {
+  return createTurnExecutor(conversation, request, turn, planned, {
     headers: request.headers,
     most: planned.maxCost,
     onEnd: (settled) => {
       conversation.releaseLock();
-      maintenance.noteEnd(turn);
-      if (!isRefused(transcript, turn)) callHooks(conversation, 'tell', (part) => part.tell?.(turn));
-      maintenance.settlements.track(turn.row, settled);
-      maintenance.reportSoon();
+      maintenance.scheduleFailedTurnDeletion(turn);
+      if (!isUnreportedRefusal(transcript, turn))
+        callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
+      maintenance.settlements.storeConfirmationLater(turn.row, settled);
+      maintenance.reportChangesInBackground();
     },
-    onBroken: conversation.abortObject,
+    onEndNotStored: conversation.abortObject,
   });
 }
 
 /** Starts a conversation with the defaults that its first turn sets for all later turns. */
-function startWithDefaults(
+function startConversationWithTurnDefaults(
   conversation: ConversationContext,
   { place, parent }: TurnRequest,
-  { defaults: { model, maxTokens, system, tools } }: NextRequest,
+  { defaults: { model, maxTokens, system, tools } }: NextRequestPlan,
   beginning: InitialContext | undefined,
 ): void {
   const { transcript } = conversation;
@@ -167,12 +193,13 @@ function startWithDefaults(
   });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !beginning)) return;
-  transcript.transact(() => {
-    if (system !== undefined) transcript.freeze('system', system);
-    if (tools !== undefined) transcript.freeze('tools', tools);
-    if (beginning?.runs !== undefined) transcript.freeze('runs', beginning.runs);
-    if (beginning?.agent) transcript.freeze('agent', beginning.stored.text);
-    if (beginning) transcript.save({ ...profile, prefix: beginning.retained ?? null, agent: beginning.agent ?? null });
+  transcript.runInTransaction(() => {
+    if (system !== undefined) transcript.storeFrozenText('system', system);
+    if (tools !== undefined) transcript.storeFrozenText('tools', tools);
+    if (beginning?.runs !== undefined) transcript.storeFrozenText('runs', beginning.runs);
+    if (beginning?.agent) transcript.storeFrozenText('agent', beginning.stored.text);
+    if (beginning)
+      transcript.saveProfile({ ...profile, prefix: beginning.retained ?? null, agent: beginning.agent ?? null });
   });
 }
 
@@ -180,40 +207,43 @@ function startWithDefaults(
  * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
  * does not exist yet, but its profile already has the defaults.
  */
-export function replan(
+export function replanStoredRequest(
   conversation: ConversationContext,
-  request: StartedRequest,
+  request: StartedTurnRequest,
   body: string,
   options: { isStep?: boolean; isAgain?: boolean },
-): NextRequest {
+): NextRequestPlan {
   const { transcript } = conversation;
   const { model = null, maxTokens = null } = transcript.profile ?? {};
-  const { runs } = transcript.frozen;
+  const { runs } = transcript.frozenTexts;
   removeLostCode(transcript, body, conversation.now());
   return planNextRequest(body, transcript, conversation.settings(), {
     ...options,
     now: conversation.now(),
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
-    agent: retainedAgent(conversation),
+    agent: readRetainedAgent(conversation),
     betas: request.headers['anthropic-beta'],
-    isRun: isRun(request),
+    isRun: isRunRequest(request),
   });
 }
 
 /** Stores the row of a turn, or of a step, and its messages. @param long notes that only its stored row has */
-export function storeTurn(
+export function storeTurnAndMessages(
   { transcript }: ConversationContext,
   row: TurnRow,
-  planned: NextRequest,
-  { long: longNotes = {}, ...options }: Omit<TurnOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
+  planned: NextRequestPlan,
+  {
+    long: longNotes = {},
+    ...options
+  }: Omit<StepOrRecoveryOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
 ): TurnRecorder {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
-  const betas = betasForMessages(planned.messages);
+  const betas = findBetasNeededByMessages(planned.messages);
   if (sentFrom !== profile.sentFrom || betas.length > 0) {
     const needed = betas.length > 0 ? { betas: [...new Set([...(profile.betas ?? []), ...betas])] } : {};
-    transcript.save({ ...profile, sentFrom, ...needed });
+    transcript.saveProfile({ ...profile, sentFrom, ...needed });
   }
   const messages = planned.messages.map((message, index) => {
     const id = `msg_${row.id}_${index + 1}`;
@@ -222,10 +252,10 @@ export function storeTurn(
   });
   const stored = { ...row };
   addNotes(stored, longNotes);
-  transcript.beginTurn(stored, messages);
+  transcript.storeNewTurn(stored, messages);
   const cached = transcript.cachedHistory;
   if (cached)
-    transcript.cacheHistory({
+    transcript.storeCachedHistory({
       ...cached,
       fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
     });
@@ -238,18 +268,18 @@ export function storeTurn(
 }
 
 /** Makes the runner of a stored turn or step. */
-export function createRunner(
+export function createTurnExecutor(
   conversation: ConversationContext,
-  { place, call, caller: identity, query, asked }: StartedRequest,
+  { place, call, caller: identity, query, asked }: StartedTurnRequest,
   turn: TurnRecorder,
-  planned: NextRequest,
-  options: Pick<TurnContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onBroken'>,
+  planned: NextRequestPlan,
+  options: Pick<TurnExecutionContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onEndNotStored'>,
 ): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
-  const upstream = conversation.upstream();
-  const stays = upstream.pool && latestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
+  const upstream = conversation.getUpstream();
+  const stays = upstream.pool && findNewestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
   const { prefix } = transcript.profile ?? {};
-  const { betas } = retainedAgent(conversation)?.definition ?? {};
+  const { betas } = readRetainedAgent(conversation)?.definition ?? {};
   return new TurnExecutor(turn, {
     requestId: call.id,
     identity,
@@ -258,36 +288,36 @@ export function createRunner(
     store: env.STORE,
     waitUntil,
     conversation: place.id,
-    parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
+    parent: transcript.profile?.parent && toListedParent(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     applyPrefix: createPrefixApplier(conversation, transcript.profile),
     about: Object.assign(
-      dimensionValue(OF_PREFIX, prefix ? refOf(prefix) : undefined),
-      ...callHooks(conversation, 'about', (part) => part.about?.(planned.memory)),
+      createDimensionValue(OF_PREFIX, prefix ? formatVersionReference(prefix) : undefined),
+      ...callHookOfEachPlugin(conversation, 'about', (part) => part.about?.(planned.memory)),
     ) as DimensionValues,
     settings: conversation.settings(),
     upstream,
     stays,
-    cachedAt: stays === undefined ? undefined : cachingUpstreamsOf(transcript, conversation.now()),
+    cachedAt: stays === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
     fallbacks: asked.fallback_models,
     background: asked.background,
     isStreaming: call.stream && !transcript.profile?.parent,
     transcript,
     now: conversation.now,
     ...options,
-    headers: withNeededBetas(withNeededBetas(options.headers, betas), transcript.profile?.betas),
+    headers: addNeededBetasToHeaders(addNeededBetasToHeaders(options.headers, betas), transcript.profile?.betas),
   });
 }
 
 /** @returns the upstreams that have prompts of the conversation in their caches, as the usage of its last turns says */
-function cachingUpstreamsOf(transcript: Transcript, now: number): string[] {
+function findUpstreamsWithCachedPrompt(transcript: Transcript, now: number): string[] {
   let caches: CachesByUpstream = {};
-  for (const { outcome, endedAt } of transcript.turns(RECENTLY_ENDED, now - HOUR_MS)) {
+  for (const { outcome, endedAt } of transcript.listTurns(RECENTLY_ENDED, now - HOUR_MS)) {
     const { upstream: name, usage } = outcome ?? {};
     if (name !== undefined && usage && endedAt !== null)
       caches = addCachingResponse(caches, { name, usage, at: endedAt });
   }
-  return unexpiredNamesOf(caches, now);
+  return listUpstreamsWithUnexpiredCache(caches, now);
 }
 
 /** Of the turns that have ended since a time, the last ones: no other can say more about caches. */
@@ -297,26 +327,26 @@ const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order b
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
  *   So is a turn that may go up again after a crash.
  */
-export function isRun({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
+export function isRunRequest({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
   return parent !== undefined || asked.retry === true;
 }
 
-export function turnIdOf({ asked, call }: Pick<StartedRequest, 'asked' | 'call'>): string {
-  return turnPrefix(asked.show) + call.id.slice(-12);
+export function createTurnId({ asked, call }: Pick<StartedTurnRequest, 'asked' | 'call'>): string {
+  return getTurnIdPrefix(asked.show) + call.id.slice(-12);
 }
 
-export function newTurnRow(
+export function createTurnRow(
   transcript: Transcript,
-  request: StartedRequest,
-  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  request: StartedTurnRequest,
+  planned: Pick<NextRequestPlan, 'model' | 'frame' | 'sentFrom' | 'follows'>,
   now: number,
 ): TurnRow {
   const { id: requestId, hash, route, key = null } = request.call;
   const { model, frame, sentFrom, follows } = planned;
   return {
     ...BLANK_TURN,
-    seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
-    id: turnIdOf(request),
+    seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurnNumber + 1),
+    id: createTurnId(request),
     requestId,
     key,
     hash,
@@ -334,50 +364,52 @@ export function newTurnRow(
 }
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
-export async function preparePrompt(
+export async function prepareNextPrompt(
   state: ConversationState,
-  request: PromptRequest,
-): Promise<CountedPrompt | undefined> {
-  const present = () => state.existingProfile();
+  request: NextPromptRequest,
+): Promise<PromptToCount | undefined> {
+  const getProfile = () => state.getExistingProfile();
   try {
     const sent = await readRpcText(request.body);
     const { only } = request.caller;
-    if (!present()?.exists && !only) return undefined;
-    const body = present()?.turns ? sent : await withoutEdgeBlocks(sent);
-    const profile = present();
+    if (!getProfile()?.exists && !only) return undefined;
+    const body = getProfile()?.turns ? sent : await restoreEdgeCallsInText(sent);
+    const profile = getProfile();
     // A restricted token is told only what a turn of its own would come to: the object looks at it all.
     const beginning =
       only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
-    return await buildPrompt(state, { ...request, body }, beginning);
+    return await buildNextPrompt(state, { ...request, body }, beginning);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
-    const refused = await refuseRevokedCaller(accountRequestOf(state, request.caller)).catch(toApiError);
-    return failedRpcResult(refused ?? thrown);
+    const refused = await requireUnrevokedCaller(createAccountRequest(state, request.caller)).catch(toApiError);
+    return toFailedResult(refused ?? thrown);
   }
 }
 
 /** @throws ApiError as planning a turn does */
-async function buildPrompt(
+async function buildNextPrompt(
   state: ConversationState,
-  request: PromptRequest & { body: string },
+  request: NextPromptRequest & { body: string },
   beginning: InitialContext | undefined,
-): Promise<CountedPrompt> {
-  const present = () => state.existingProfile();
+): Promise<PromptToCount> {
+  const getProfile = () => state.getExistingProfile();
   const { caller: identity, body, asked } = request;
-  const allowed = () => {
-    const refused = identity.only && guard().refusalOfTurn(identity, state.transcript, present(), beginning?.agent);
+  const requireAllowedProfile = () => {
+    const refused =
+      identity.only &&
+      getRestrictedTokenGuard().findTurnRestrictionError(identity, state.transcript, getProfile(), beginning?.agent);
     if (refused) throw refused;
-    return present();
+    return getProfile();
   };
-  const before = allowed();
-  if (before) checkInitialContext(before, asked);
-  const withdrawn = await findWithdrawalOf(state, before);
+  const before = requireAllowedProfile();
+  if (before) requireSameInitialContext(before, asked);
+  const withdrawn = await findWithdrawalError(state, before);
   if (withdrawn) throw withdrawn;
   // Meanwhile there may be another conversation of this id.
-  const profile = allowed();
-  const agent = profile ? retainedAgent(state) : beginning?.agent && beginning.stored;
+  const profile = requireAllowedProfile();
+  const agent = profile ? readRetainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;
-  const planned = planByPlugins(state, { pluginContext: new ContextValues() }, agent, (model) =>
+  const planned = planTurnByPluginsOrDefault(state, { pluginContext: new PluginContextValues() }, agent, (model) =>
     planNextRequest(body, state.transcript, state.settings(), {
       agent,
       counts: true,

@@ -1,11 +1,11 @@
 /** Calls the hooks of plugins that must not keep a turn, or another plugin, from its end. */
 
-import { logFailure } from '../../kit/http/log.ts';
-import { damageOf } from '../history/storage/damaged-row.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { ConversationContext, ConversationHooks } from './hooks.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
-type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';
+type HookWithLoggedErrors = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';
 
 /**
  * Calls a hook of each plugin. An error is logged, and the other plugins are still called.
@@ -14,33 +14,37 @@ type LoggedHook = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 
  * @returns what the hooks that did not throw have returned, in the order of the plugins
  * @throws DamagedRow if stored rows cannot be read, which ends more than this hook
  */
-export function callHooks<T>(
+export function callHookOfEachPlugin<T>(
   conversation: Pick<ConversationContext, 'transcript' | 'hooks'>,
-  hook: LoggedHook,
+  hook: HookWithLoggedErrors,
   call: (part: ConversationHooks) => T,
 ): T[] {
   return conversation.hooks.flatMap((part) => {
     try {
       return [call(part)];
     } catch (thrown) {
-      logHook(conversation, hook, thrown);
+      logHookError(conversation, hook, thrown);
       return [];
     }
   });
 }
 
 /** Stops what one plugin has under way. An error is logged. @returns undefined if it has nothing to stop */
-export function stopPlugin(
+export function stopPluginWork(
   conversation: Pick<ConversationContext, 'transcript'>,
   part: ConversationHooks,
 ): Promise<void> | undefined {
-  const [stopping] = callHooks({ transcript: conversation.transcript, hooks: [part] }, 'stop', ({ stop }) =>
+  const [stopping] = callHookOfEachPlugin({ transcript: conversation.transcript, hooks: [part] }, 'stop', ({ stop }) =>
     stop?.call(part),
   );
-  return stopping?.catch((thrown: unknown) => logHook(conversation, 'stop', thrown));
+  return stopping?.catch((thrown: unknown) => logHookError(conversation, 'stop', thrown));
 }
 
-function logHook({ transcript }: Pick<ConversationContext, 'transcript'>, hook: LoggedHook, thrown: unknown): void {
-  if (damageOf(thrown)) throw thrown;
-  logFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
+function logHookError(
+  { transcript }: Pick<ConversationContext, 'transcript'>,
+  hook: HookWithLoggedErrors,
+  thrown: unknown,
+): void {
+  if (findDamageInError(thrown)) throw thrown;
+  logBackgroundFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
 }

@@ -1,10 +1,16 @@
 import type { Identity, RestrictedCaller } from '../../auth/identity/caller.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { MessageDefaults } from '../../config/message-defaults.ts';
-import type { RequestedAgent } from '../history/guard.ts';
+import type { RequestedAgentOwner } from '../history/guard.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
-import type { PackedAnswer, WireError } from '../views/turn-answer.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import type { PackedTurnAnswer, SerializedApiError } from '../views/turn-answer.ts';
+import type {
+  ConversationFields,
+  ConversationPatch,
+  HistoryPageQuery,
+  HistoryView,
+  StopTurnQuery,
+} from './conversations.schema.ts';
 
 declare module '../../kit/plugins/bindings.ts' {
   interface Bindings {
@@ -14,34 +20,34 @@ declare module '../../kit/plugins/bindings.ts' {
 
 /** The methods of a conversation's object. The object says what each one does. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
-  turn(call: string, body: TurnRequest['body']): Promise<PackedAnswer>;
-  prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
-  wake(): void;
-  checkCredential(): Promise<void>;
-  resume(after: string | undefined, caller?: RestrictedCaller, show?: string): ResumeResult;
-  stop(only?: StopQuery, caller?: RestrictedCaller): Promise<Result<RpcText>>;
-  read(): Result<RpcText>;
-  turnReport(id: string): Result<RpcText>;
-  turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
-  cancel(turn: string): Promise<Result<RpcText>>;
-  callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<Result<T>>;
-  messages(page: HistoryQuery, caller?: RestrictedCaller): Result<ReadableStream<Uint8Array>>;
-  export(view?: View): Promise<Result<ReadableStream<Uint8Array>>>;
-  create(
+  turn(call: string, body: TurnRequest['body']): Promise<PackedTurnAnswer>;
+  prepareNextPrompt(request: NextPromptRequest): Promise<PromptToCount | undefined>;
+  endInterruptedTurns(): void;
+  stopIfCredentialEnded(): Promise<void>;
+  resumeTurnStream(after: string | undefined, caller?: RestrictedCaller, show?: string): TurnResumeResult;
+  stopRunningTurn(only?: StopTurnQuery, caller?: RestrictedCaller): Promise<RpcResult<RpcText>>;
+  read(): RpcResult<RpcText>;
+  readTurnReport(id: string): RpcResult<RpcText>;
+  readTurnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
+  cancelTurn(turn: string): Promise<RpcResult<RpcText>>;
+  callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<RpcResult<T>>;
+  readMessagePage(page: HistoryPageQuery, caller?: RestrictedCaller): RpcResult<ReadableStream<Uint8Array>>;
+  exportConversation(view?: HistoryView): Promise<RpcResult<ReadableStream<Uint8Array>>>;
+  createConversation(
     place: ConversationKey,
-    fields: CreatedFields,
+    fields: NewConversationFields,
     texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
-  ): Promise<Result<RpcText>>;
-  patch(patch: ConversationPatch): Result<RpcText>;
-  rewind(before: string): Result<RpcText>;
-  fork(to: string, at: string | undefined, caller?: RestrictedCaller): Promise<Result<RpcText>>;
-  backup(): Promise<Result<ReadableStream<Uint8Array>>>;
-  adopt(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<Result<RpcText>>;
+  ): Promise<RpcResult<RpcText>>;
+  patchConversation(patch: ConversationPatch): RpcResult<RpcText>;
+  rewindConversation(before: string): RpcResult<RpcText>;
+  forkConversation(to: string, at: string | undefined, caller?: RestrictedCaller): Promise<RpcResult<RpcText>>;
+  backup(): Promise<RpcResult<ReadableStream<Uint8Array>>>;
+  storeCopiedHistory(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<RpcResult<RpcText>>;
   erase(place?: ConversationKey, ends?: boolean): Promise<boolean>;
 }
 
 /** A decision about a call that waits for approval. */
-export interface DecisionRequest {
+export interface ApprovalDecisionRequest {
   decision: 'approve' | 'deny';
   /** Why it is denied. */
   reason?: string | undefined;
@@ -55,7 +61,7 @@ export interface DecisionRequest {
 }
 
 /** The answer to a decision: the call, or with 202 the turn that goes on. */
-export interface DecisionAnswer {
+export interface ApprovalDecisionResult {
   status: 200 | 202;
   turn: string;
   body: string;
@@ -81,14 +87,14 @@ export interface TurnOutcome {
 }
 
 /** What a new conversation may begin with. */
-export interface InitialContextOptions extends RequestedAgent {
+export interface InitialContextOptions extends RequestedAgentOwner {
   prefix?: string | undefined;
   /** Used where neither the request nor what it names says so: a new conversation keeps them. */
   defaults?: MessageDefaults | undefined;
 }
 
 /** What a request asks of the edge, by the names of its members. */
-export interface EdgeOptions extends InitialContextOptions {
+export interface EdgeRequestOptions extends InitialContextOptions {
   /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
   /** Whether a turn in the background goes up again after a crash, even if it may have run. */
@@ -104,7 +110,7 @@ export interface EdgeOptions extends InitialContextOptions {
 }
 
 /** The call of the edge with which a turn is asked for. */
-export interface TurnCall {
+export interface TurnRequestMetadata {
   /** The id of the request. */
   id: string;
   route: string;
@@ -122,11 +128,11 @@ export interface TurnCall {
 /** A turn's request, as the edge sends it to a conversation. */
 export interface TurnRequest {
   place: ConversationKey;
-  call: TurnCall;
+  call: TurnRequestMetadata;
   caller: Identity;
   /** The caller's body, a JSON object; as a stream if it is too long for a call. */
   body: RpcText;
-  asked: EdgeOptions;
+  asked: EdgeRequestOptions;
   /** The headers as they go up, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
@@ -135,27 +141,29 @@ export interface TurnRequest {
 }
 
 /** What a turn that has begun needs of its request, even after a crash. */
-export type StartedRequest = Omit<TurnRequest, 'body' | 'call'> & { call: Omit<TurnCall, 'again' | 'retried'> };
+export type StartedTurnRequest = Omit<TurnRequest, 'body' | 'call'> & {
+  call: Omit<TurnRequestMetadata, 'again' | 'retried'>;
+};
 
 /** What a conversation is created with, and by whom. Its texts cross by themselves. */
-export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
+export type NewConversationFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
   InitialContextOptions &
   Partial<Pick<TurnRequest, 'caller'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: InitialContextOptions };
+export type NextPromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: InitialContextOptions };
 
 /** A prompt to count, and the betas that its agent needs. */
-export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };
+export type PromptToCount = RpcResult<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };
 
 /** The answer to a client that resumes a turn. */
-export type ResumeResult =
+export type TurnResumeResult =
   | { kind: 'stream'; turn: string; body: ReadableStream<Uint8Array> }
   | { kind: 'none' | 'gone' | 'unknown' }
-  | { kind: 'error'; error: WireError };
+  | { kind: 'error'; error: SerializedApiError };
 
 /** A text on its way between the edge and an object. A call carries at most 32 MB, with up to two bytes per character. */
 export type RpcText = string | ReadableStream<Uint8Array>;
 
 /** The answer to a call that changes or reads a conversation: JSON text, or the error. */
-export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
+export type RpcResult<T> = { ok: true; value: T } | { ok: false; error: SerializedApiError };

@@ -2,8 +2,8 @@ import { messageParam } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
 import { dimensions } from '../../money/contracts/dimensions.ts';
 import { eventStream } from '../../openapi/event-stream.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { CONVERSATION_ROUTES } from './conversations.route.ts';
 import { createConversation, importedHistory, rewindRequest } from './conversations.schema.ts';
 import {
@@ -91,18 +91,19 @@ export const turnExample = {
   ],
 };
 
-const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
+const rowSchema = z.addReferenceMeta(conversationRow, { id: 'ConversationRow' });
 const pluginFields = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
-const messageSchema = z.withMeta(z.extend(messageRow, pluginFields), { id: 'ConversationMessage' });
-export const conversationList = nameListSchema('ConversationList', rowSchema);
+const messageSchema = z.addReferenceMeta(z.extend(messageRow, pluginFields), { id: 'ConversationMessage' });
+export const conversationList = createNamedListSchema('ConversationList', rowSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */
-export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
-const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
-export const conversationAnswer = (description: string) => jsonResponse(description, reportSchema, reportExample);
+export const turnSchema = z.addReferenceMeta(turnReport, { id: 'ConversationTurn' });
+const reportSchema = z.addReferenceMeta(conversationReport, { id: 'Conversation' });
+export const createConversationResponseReference = (description: string) =>
+  describeJsonResponse(description, reportSchema, reportExample);
 
 const creation = z.extend(createConversation, {
-  messages: z.optionalField(z.array(messageParam).check(z.minLength(1)), importedHistory),
+  messages: z.createOptionalField(z.array(messageParam).check(z.minLength(1)), importedHistory),
 });
 
 export const conversationId = {
@@ -110,7 +111,7 @@ export const conversationId = {
   example: 'trip',
 };
 
-export const conversations: Resource = {
+export const conversations: ApiResource = {
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
@@ -123,7 +124,7 @@ export const conversations: Resource = {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       description: 'Those of subagents are left out, unless their `parent` is named.',
-      answer: pageResponse(conversationList, conversationExample, conversationExample.id),
+      answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
     'POST /conversations': {
@@ -143,13 +144,13 @@ export const conversations: Resource = {
           metadata: { team: 'travel' },
         },
       },
-      answers: { 201: conversationAnswer('It is there.') },
+      answers: { 201: createConversationResponseReference('It is there.') },
       errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
-      answer: conversationAnswer('The conversation, without its messages.'),
+      answer: createConversationResponseReference('The conversation, without its messages.'),
     },
     'PATCH /conversations/:id': {
       operation: 'updateConversation',
@@ -159,30 +160,34 @@ export const conversations: Resource = {
         id: 'ConversationPatch',
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
-      answer: conversationAnswer('The conversation as it is now.'),
+      answer: createConversationResponseReference('The conversation as it is now.'),
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
-      answer: pageResponse(nameListSchema('ConversationMessageList', messageSchema), messageExample, messageExample.id),
+      answer: describePageResponse(
+        createNamedListSchema('ConversationMessageList', messageSchema),
+        messageExample,
+        messageExample.id,
+      ),
     },
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answer: jsonResponse('The turn.', turnSchema, turnExample),
+      answer: describeJsonResponse('The turn.', turnSchema, turnExample),
     },
     'DELETE /conversations/:id/turns/:turn': {
       operation: 'cancelTurn',
       summary: 'Cancel a turn, and keep what was said',
-      answer: jsonResponse('The turn; one that had ended has not changed.', turnSchema, turnExample),
+      answer: describeJsonResponse('The turn; one that had ended has not changed.', turnSchema, turnExample),
     },
     'GET /conversations/:id/stream': {
       operation: 'resumeTurn',
       summary: 'Resume a stream, and follow it live',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
-      headers: z.object({ 'last-event-id': z.optionalField(z.string(), 'The last event that was received.') }),
+      headers: z.object({ 'last-event-id': z.createOptionalField(z.string(), 'The last event that was received.') }),
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
@@ -192,19 +197,21 @@ export const conversations: Resource = {
     'POST /conversations/:id/stop': {
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
-      answer: conversationAnswer('The conversation; where nothing ran, nothing has changed.'),
+      answer: createConversationResponseReference('The conversation; where nothing ran, nothing has changed.'),
     },
     'POST /conversations/:id/rewind': {
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
-      answer: conversationAnswer('The conversation without that message’s turn and all that followed.'),
+      answer: createConversationResponseReference(
+        'The conversation without that message’s turn and all that followed.',
+      ),
       errors: [409, 503],
     },
     'DELETE /conversations/:id': {
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
-      answer: jsonResponse('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
+      answer: describeJsonResponse('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
     },
   }),
 };

@@ -1,32 +1,32 @@
 import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { route } from '../../auth/route.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import { defineRoute } from '../../auth/route.ts';
 import { readRequestField } from '../../claude/request/all-fields.ts';
-import { findIds, mayContainIds } from '../../claude/request/referenced-ids.ts';
+import { couldContainResourceIds, findResourceIdsInRequest } from '../../claude/request/referenced-ids.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { getMessageDefaults, type MessageDefaults } from '../../config/message-defaults.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { createList, readPage } from '../../kit/http/page.ts';
-import { removeAmbiguity } from '../../kit/http/read-json.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
+import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
+import { removeRepeatedKeysFromBody } from '../../kit/http/read-json.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import { parseMemberTexts } from '../../kit/json/edit.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
-import { admitFree } from '../../money/admission/admit-free.ts';
-import { checkOwned } from '../../money/admission/check-owned.ts';
-import { pauseAfterBody, readJsonToStore } from '../../money/admission/read-body.ts';
-import { accountOf, callAccount } from '../../money/contracts/call-account.ts';
-import { checkRun } from '../../registry/tools/check-tools.ts';
+import { admitRequestWithoutCost } from '../../money/admission/admit-free.ts';
+import { requireResourcesOwnedByAccount } from '../../money/admission/check-owned.ts';
+import { pauseAfterLongBody, readJsonBodyToStore } from '../../money/admission/read-body.ts';
+import { callAccount, createAccountCaller } from '../../money/contracts/call-account.ts';
+import { validateRunTools } from '../../registry/tools/check-tools.ts';
 import {
   checkConversationAllowed,
-  guard,
+  createRestrictedConversationJson,
+  getCallerIfRestricted,
+  getRestrictedTokenGuard,
   resolveRequestedAgent,
-  restrictedCaller,
-  restrictedView,
 } from '../history/guard.ts';
-import type { CreatedFields, ResumeResult, RpcText } from './contract.ts';
+import type { NewConversationFields, RpcText, TurnResumeResult } from './contract.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -37,167 +37,208 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { noConversation, toRpcText } from './rpc-response.ts';
+import { createConversationNotFoundError, toRpcText } from './rpc-response.ts';
 import {
-  apiErrorOf,
-  type ConversationCall,
-  callConversation,
-  callRaw,
-  callWithRetry,
-  mountedPath,
-  refuseSubagent,
+  addMountPath,
+  type ConversationMethodCall,
+  callAgainIfLost,
+  callConversationMethod,
+  callConversationWithoutResult,
+  rejectSubagentConversation,
+  toAppApiError,
 } from './turn-proxy.ts';
 import { streamTurn } from './turn-stream.ts';
 
 export const CONVERSATION_ROUTES = [
-  route('GET /conversations', { needs: 'messages', pages: true, query: conversationsQuery }, async (c, { query }) => {
-    const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
-    return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
-  }),
-  route(
+  defineRoute(
+    'GET /conversations',
+    { needs: 'messages', pages: true, query: conversationsQuery },
+    async (c, { query }) => {
+      const page = { ...parsePageQuery(c.req.query()), ...validateBySchema(query, c.req.query()) };
+      return c.json(
+        await createAccountCaller(c, c.get('identity').account)((account) => account.listConversations(page)),
+      );
+    },
+  ),
+  defineRoute(
     'POST /conversations',
     { needs: 'messages', restrictedClassifier: true, body: createConversation },
-    createFromRequest,
+    createConversationFromRequest,
   ),
-  route('GET /conversations/:id', { needs: 'messages' }, async (c) =>
-    json(await callConversation(c, idOf(c), (object) => object.read())),
+  defineRoute('GET /conversations/:id', { needs: 'messages' }, async (c) =>
+    createJsonResponse(await callConversationMethod(c, requireConversationId(c), (object) => object.read())),
   ),
-  route('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
-    const id = idOf(c);
+  defineRoute('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
+    const id = requireConversationId(c);
     const place = { account: c.get('identity').account, id };
-    const erase = () => callRaw<boolean>(c, id, (object) => object.erase(place));
+    const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(place));
     // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
-    if (!(await callWithRetry(async (again) => (await erase()) || again))) throw noConversation();
+    if (!(await callAgainIfLost(async (again) => (await callErase()) || again)))
+      throw createConversationNotFoundError();
     return c.json({ type: 'conversation_deleted', id });
   }),
-  route('PATCH /conversations/:id', { needs: 'messages', body: patchConversation }, async (c, request) => {
-    const body = await bodyOf(c);
-    const patch = validate(request.body, body.json);
-    checkRetention(c, patch.retention_seconds);
-    const id = idOf(c);
-    const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
-    return json(await callReservingStorage(c, id, (object) => object.patch(patch)), 200, quotaStatus);
+  defineRoute('PATCH /conversations/:id', { needs: 'messages', body: patchConversation }, async (c, request) => {
+    const body = await readBodyToStore(c);
+    const patch = validateBySchema(request.body, body.json);
+    requireAllowedRetention(c, patch.retention_seconds);
+    const id = requireConversationId(c);
+    const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: body.bytes.length });
+    return createJsonResponse(
+      await callWithReservedStorage(c, id, (object) => object.patchConversation(patch)),
+      200,
+      quotaStatus,
+    );
   }),
-  route(
+  defineRoute(
     'GET /conversations/:id/messages',
     { needs: 'messages', restrictedClassifier: true, pages: true, query: historyQuery },
-    messagesPage,
+    respondWithMessagesPage,
   ),
-  route('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
-    json(await callConversation<RpcText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
+  defineRoute('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
+    createJsonResponse(
+      await callConversationMethod<RpcText>(c, requireConversationId(c), (object) =>
+        object.readTurnReport(c.req.param('turn')),
+      ),
+    ),
   ),
-  route('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
-    json(await callConversation<RpcText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
+  defineRoute('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
+    createJsonResponse(
+      await callConversationMethod<RpcText>(c, requireConversationId(c), (object) =>
+        object.cancelTurn(c.req.param('turn')),
+      ),
+    ),
   ),
-  route('GET /conversations/:id/stream', { needs: 'messages', restrictedClassifier: true, query: resumeQuery }, resume),
-  route(
+  defineRoute(
+    'GET /conversations/:id/stream',
+    { needs: 'messages', restrictedClassifier: true, query: resumeQuery },
+    respondWithResumedTurn,
+  ),
+  defineRoute(
     'POST /conversations/:id/stop',
     { needs: 'messages', restrictedClassifier: true, query: stopQuery },
     async (c, { query }) => {
-      const only = validate(query, c.req.query());
-      const id = restrictedIdOf(c);
-      return json(await callConversation(c, id, (object) => object.stop(only, restrictedCaller(c.get('identity')))));
+      const only = validateBySchema(query, c.req.query());
+      const id = requireConversationIdForRestrictedToken(c);
+      return createJsonResponse(
+        await callConversationMethod(c, id, (object) =>
+          object.stopRunningTurn(only, getCallerIfRestricted(c.get('identity'))),
+        ),
+      );
     },
   ),
-  route('POST /conversations/:id/rewind', { needs: 'messages', body: rewindRequest }, async (c, { body }) => {
-    const { before } = validate(body, (await bodyOf(c)).json);
-    const id = idOf(c);
-    refuseSubagent(id);
-    return json(await callConversation(c, id, (object) => object.rewind(before)));
+  defineRoute('POST /conversations/:id/rewind', { needs: 'messages', body: rewindRequest }, async (c, { body }) => {
+    const { before } = validateBySchema(body, (await readBodyToStore(c)).json);
+    const id = requireConversationId(c);
+    rejectSubagentConversation(id);
+    return createJsonResponse(await callConversationMethod(c, id, (object) => object.rewindConversation(before)));
   }),
 ];
 
 /** @returns the members of a new conversation, with the defaults that neither they nor their prefix or agent may decide */
-function withStoredDefaults<Fields extends Pick<CreatedFields, 'agent' | 'prefix' | 'model' | 'max_tokens'>>(
-  fields: Fields,
-  { agent, model, max_tokens }: MessageDefaults = {},
-): Fields {
+function addMissingMessageDefaults<
+  Fields extends Pick<NewConversationFields, 'agent' | 'prefix' | 'model' | 'max_tokens'>,
+>(fields: Fields, { agent, model, max_tokens }: MessageDefaults = {}): Fields {
   if (fields.agent !== undefined || fields.prefix !== undefined) return fields;
   return { ...removeUndefined({ agent, model, max_tokens }), ...removeUndefined(fields) } as Fields;
 }
 
 /** Makes a conversation, perhaps with what has been said elsewhere. */
-async function createFromRequest(c: Context<AppEnv>): Promise<Response> {
-  const body = await bodyOf(c);
+async function createConversationFromRequest(c: Context<AppEnv>): Promise<Response> {
+  const body = await readBodyToStore(c);
   const identity = c.get('identity');
-  if (identity.only) guard().checkNewConversation(Object.keys(body.json));
+  if (identity.only) getRestrictedTokenGuard().checkNewConversation(Object.keys(body.json));
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
-  const { system: _, messages = [], tools, ...asked } = validate(createConversation, body.json);
+  const { system: _, messages = [], tools, ...asked } = validateBySchema(createConversation, body.json);
   const defaults = getMessageDefaults(identity, c.get('settings'), { isShort: true, body: asked });
-  const fields = withStoredDefaults(asked, defaults);
-  checkRun({ tools }, identity, c.get('settings'));
+  const fields = addMissingMessageDefaults(asked, defaults);
+  validateRunTools({ tools }, identity, c.get('settings'));
   const texts = parseMemberTexts(body.text);
-  await pauseAfterBody(body);
+  await pauseAfterLongBody(body);
   // Later turns only check what is new in them. Of rows, only what is kept counts.
   const answers = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
-  await checkOwned(
-    contextOf(c),
-    mayContainIds(body) ? findIds({ ...body.json, messages: answers }) : [],
-    notOwnedError,
+  await requireResourcesOwnedByAccount(
+    getRequestContext(c),
+    couldContainResourceIds(body) ? findResourceIdsInRequest({ ...body.json, messages: answers }) : [],
+    createUnownedIdsError,
   );
-  const id = fields.id ?? newConversationId();
+  const id = fields.id ?? createConversationId();
   checkConversationAllowed(identity, id);
-  checkRetention(c, fields.retention_seconds);
-  const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+  requireAllowedRetention(c, fields.retention_seconds);
+  const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };
-  const members: CreatedFields = { ...fields, ...resolveRequestedAgent(identity, fields.agent), caller: identity };
+  const members: NewConversationFields = {
+    ...fields,
+    ...resolveRequestedAgent(identity, fields.agent),
+    caller: identity,
+  };
   const hasPrefix = fields.prefix !== undefined || fields.agent !== undefined;
   if (!hasPrefix && !texts.has('system') && defaults?.system !== undefined) {
     texts.set('system', JSON.stringify(defaults.system));
   }
-  const textOf = (name: 'system' | 'tools' | 'messages') => {
+  const toTextField = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: toRpcText(text) };
   };
-  const created = await callReservingStorage(c, id, (object) =>
-    object.create(place, members, { ...textOf('system'), ...textOf('tools'), ...textOf('messages') }),
+  const created = await callWithReservedStorage(c, id, (object) =>
+    object.createConversation(place, members, {
+      ...toTextField('system'),
+      ...toTextField('tools'),
+      ...toTextField('messages'),
+    }),
   );
-  return json(identity.only ? restrictedView({ id }) : created, 201, quotaStatus);
+  return createJsonResponse(identity.only ? createRestrictedConversationJson({ id }) : created, 201, quotaStatus);
 }
 
 const MAX_REPORTED_IDS = 20;
 
-function notOwnedError(unknown: readonly CreatedId[]): ApiError {
+function createUnownedIdsError(unknown: readonly CreatedId[]): ApiError {
   const named = unknown.slice(0, MAX_REPORTED_IDS).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
   const more = unknown.length > MAX_REPORTED_IDS ? ` and ${unknown.length - MAX_REPORTED_IDS} more` : '';
-  return invalidRequest(
+  return createInvalidRequestError(
     `This account does not have ${named.join(', ')}${more}. Remove the blocks that name them, or upload the files again and name the new ids.`,
   );
 }
 
-async function messagesPage(c: Context<AppEnv>): Promise<Response> {
-  const { pending, view, if_absent } = validate(historyQuery, c.req.query());
-  const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
+async function respondWithMessagesPage(c: Context<AppEnv>): Promise<Response> {
+  const { pending, view, if_absent } = validateBySchema(historyQuery, c.req.query());
+  const page = { ...parsePageQuery(c.req.query()), pending: pending === 'true', view };
   const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
-  const id = restrictedIdOf(c);
-  const by = restrictedCaller(c.get('identity'));
+  const id = requireConversationIdForRestrictedToken(c);
+  const by = getCallerIfRestricted(c.get('identity'));
   // What the edge and the model say to each other is no business of a page.
   if (by) page.view = 'shown';
-  const body = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.messages(page, by)).catch(
-    (thrown: unknown) => {
-      if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
-      throw thrown;
-    },
-  );
-  if (!body) return c.json(createList([], false, String));
+  const body = await callConversationMethod<ReadableStream<Uint8Array>>(c, id, (object) =>
+    object.readMessagePage(page, by),
+  ).catch((thrown: unknown) => {
+    if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
+    throw thrown;
+  });
+  if (!body) return c.json(createListResponse([], false, String));
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
-async function resume(c: Context<AppEnv>): Promise<Response> {
-  const id = restrictedIdOf(c);
-  const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
+async function respondWithResumedTurn(c: Context<AppEnv>): Promise<Response> {
+  const id = requireConversationIdForRestrictedToken(c);
+  const { after: queried, show, if_absent } = validateBySchema(resumeQuery, c.req.query());
   const shown = readRequestField('show', c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
-  const resumed = await callRaw<ResumeResult>(c, id, (object) =>
-    object.resume(after === '' ? undefined : after, restrictedCaller(c.get('identity')), shown),
+  const resumed = await callConversationWithoutResult<TurnResumeResult>(c, id, (object) =>
+    object.resumeTurnStream(after === '' ? undefined : after, getCallerIfRestricted(c.get('identity')), shown),
   );
   switch (resumed.kind) {
     case 'stream': {
       const entry = c.get('entry');
-      entry.begin();
+      entry.expectLaterEnd();
       // The cost is logged by the request that began the turn.
-      const wake = () => callRaw(c, id, (object) => object.wake());
-      return streamTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end(), wake);
+      const callEndInterruptedTurns = () =>
+        callConversationWithoutResult(c, id, (object) => object.endInterruptedTurns());
+      return streamTurn(
+        c,
+        resumed,
+        { 'sluice-turn': resumed.turn },
+        () => entry.endAndWriteLine(),
+        callEndInterruptedTurns,
+      );
     }
     case 'none':
       return c.body(null, 204);
@@ -205,60 +246,62 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       throw new ApiError(
         'not_found_error',
         `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
-        { status: 410, headers: { location: mountedPath(c, `/conversations/${id}/messages`) } },
+        { status: 410, headers: { location: addMountPath(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
       if (if_absent) return c.body(null, 204);
-      throw noConversation();
+      throw createConversationNotFoundError();
     case 'error':
-      throw apiErrorOf(c, resumed.error);
+      throw toAppApiError(c, resumed.error);
   }
 }
 
 /** Calls a method that stores something in the conversation `id`. Releases the reserved storage if the call fails. */
-export async function callReservingStorage(
+export async function callWithReservedStorage(
   c: Context<AppEnv>,
   id: string,
-  method: ConversationCall,
+  method: ConversationMethodCall,
   called = id,
 ): Promise<RpcText> {
   try {
-    return await callConversation(c, called, method);
+    return await callConversationMethod(c, called, method);
   } catch (thrown) {
-    c.get('entry').trackWork(callAccount(contextOf(c), (account) => account.releaseStorage(id)));
+    c.get('entry').keepAliveFor(callAccount(getRequestContext(c), (account) => account.releaseExpectedStorage(id)));
     throw thrown;
   }
 }
 
 /** @throws ApiError 404 for an invalid id, the same as for an unknown one */
-export function idOf(c: Context<AppEnv>): string {
+export function requireConversationId(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
-  if (!isConversationId(id)) throw noConversation();
+  if (!isConversationId(id)) throw createConversationNotFoundError();
   return id;
 }
 
 /** The same on a route that is open to restricted tokens. @throws ApiError 403 for one that such a token may not use */
-export function restrictedIdOf(c: Context<AppEnv>): string {
-  const id = idOf(c);
+export function requireConversationIdForRestrictedToken(c: Context<AppEnv>): string {
+  const id = requireConversationId(c);
   checkConversationAllowed(c.get('identity'), id);
   return id;
 }
 
-export async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return removeAmbiguity(await readJsonToStore(c, 'free'), 'everywhere');
+export async function readBodyToStore(c: Context<AppEnv>): Promise<JsonBody> {
+  return removeRepeatedKeysFromBody(await readJsonBodyToStore(c, 'free'), 'everywhere');
 }
 
 /** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */
-function checkRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
+function requireAllowedRetention(c: Context<AppEnv>, seconds: number | null | undefined): void {
   const most = c.get('settings').RETENTION_DAYS * (DAY_MS / 1_000);
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
-  throw invalidRequest(`retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`);
+  throw createInvalidRequestError(
+    `retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`,
+  );
 }
 
-export function json(text: RpcText, status = 200, headers: Record<string, string> = {}): Response {
+export function createJsonResponse(text: RpcText, status = 200, headers: Record<string, string> = {}): Response {
   return new Response(text, { status, headers: { ...headers, 'content-type': 'application/json' } });
 }
 
-export function newConversationId(): string {
+export function createConversationId(): string {
   return `conv_${crypto.randomUUID().replaceAll('-', '')}`;
 }

@@ -1,6 +1,6 @@
 import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts';
-import type { RequestField } from '../../claude/request/field-definition.ts';
-import type { PageQuery } from '../../kit/http/page.ts';
+import type { RequestFieldDefinition } from '../../claude/request/field-definition.ts';
+import type { ListPageQuery } from '../../kit/http/page.ts';
 import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
@@ -27,8 +27,8 @@ export const ownConversationId = conversationId.check(
 );
 
 /** The conversation that a request is a turn of. */
-export const CONVERSATION_MEMBER: RequestField<string> = {
-  schema: z.optionalField(
+export const CONVERSATION_MEMBER: RequestFieldDefinition<string> = {
+  schema: z.createOptionalField(
     conversationId,
     'The conversation that this is a turn of; also as the header `sluice-conversation`.',
   ),
@@ -60,7 +60,7 @@ const metadata = z.nullable(
   ),
 );
 const defaultMaxTokens = z.int().check(z.gte(0));
-const retentionSeconds = z.withDescription(
+const retentionSeconds = z.addDescription(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
@@ -76,15 +76,15 @@ export const createConversation = z.strictObject({
     }),
   ),
   tools: z.optional(z.array(z.looseObject({}))),
-  messages: z.optionalField(
+  messages: z.createOptionalField(
     messageParams.check(
       z.refine((messages) => messages.length > 0, 'at least one message is required'),
       z.refine((messages) => messages.length <= MAX_MESSAGES, `Input should have at most ${MAX_MESSAGES} messages`),
     ),
     importedHistory,
   ),
-  prefix: z.optionalField(prefixRef, 'The version that it means now is retained.'),
-  agent: z.optionalField(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
+  prefix: z.createOptionalField(prefixRef, 'The version that it means now is retained.'),
+  agent: z.createOptionalField(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
   ),
@@ -105,18 +105,18 @@ export const patchConversation = z.strictObject({
 
 export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
 
-export const view = z.optionalField(
+export const view = z.createOptionalField(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
-export type View = z.output<typeof view>;
+export type HistoryView = z.output<typeof view>;
 
 /** The query parameters of the list of conversations, beside those of every list. */
 export const conversationsQuery = z.object({
-  parent: z.optionalField(conversationId, 'The subagents that runs of this conversation have called.'),
+  parent: z.createOptionalField(conversationId, 'The subagents that runs of this conversation have called.'),
 });
 
-const if_absent = z.optionalField(
+const if_absent = z.createOptionalField(
   z.literal('empty'),
   '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
 );
@@ -125,7 +125,7 @@ const if_absent = z.optionalField(
 export const historyQuery = z.object({
   view,
   if_absent,
-  pending: z.withDescription(
+  pending: z.addDescription(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
     'Also what the running turn was asked: it is not part of the history yet.',
   ),
@@ -133,8 +133,8 @@ export const historyQuery = z.object({
 
 /** The query parameters of `GET …/stream`. */
 export const resumeQuery = z.object({
-  after: z.optionalField(z.string(), 'The same, where no header can be sent.'),
-  show: z.optionalField(
+  after: z.createOptionalField(z.string(), 'The same, where no header can be sent.'),
+  show: z.createOptionalField(
     z.enum(['all', 'text'], { error: 'Input should be all or text' }),
     '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
   ),
@@ -142,11 +142,11 @@ export const resumeQuery = z.object({
 });
 
 export const stopQuery = z.object({
-  turn: z.optionalField(z.string(), 'The turn that is meant: another one goes on.'),
-  key: z.optionalField(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
+  turn: z.createOptionalField(z.string(), 'The turn that is meant: another one goes on.'),
+  key: z.createOptionalField(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
 });
-export type StopQuery = z.infer<typeof stopQuery>;
+export type StopTurnQuery = z.infer<typeof stopQuery>;
 
-export type HistoryQuery = PageQuery & { pending?: boolean; view?: View };
+export type HistoryPageQuery = ListPageQuery & { pending?: boolean; view?: HistoryView };
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

@@ -1,11 +1,11 @@
 /** Deletes a conversation. */
 
-import { withTimeout } from '../../kit/async/timeout.ts';
-import { stopPlugin } from './call-hooks.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
+import { stopPluginWork } from './call-hooks.ts';
 import type { ConversationKey } from './contract.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
-import { eraseDamaged, storeDeletion } from './profile-changes.ts';
+import { deleteAllButProfile, eraseDamagedConversation } from './profile-changes.ts';
 
 /** Deletes everything. @param place as of `erase` of the object. @param ends whether its account ends, and needs no report */
 export async function eraseConversation(
@@ -14,33 +14,33 @@ export async function eraseConversation(
   ends = false,
 ): Promise<boolean> {
   try {
-    return await eraseReadable(state, ends);
+    return await eraseUndamagedConversation(state, ends);
   } catch (thrown) {
     if (!place) throw thrown;
-    state.maintenance.noteDamage(thrown);
-    await eraseDamaged(state, place);
+    state.maintenance.logDamage(thrown);
+    await eraseDamagedConversation(state, place);
     return true;
   }
 }
 
-async function eraseReadable(state: ConversationState, ends: boolean): Promise<boolean> {
+async function eraseUndamagedConversation(state: ConversationState, ends: boolean): Promise<boolean> {
   const { transcript, maintenance } = state;
-  state.recover();
+  state.recoverFromCrash();
   const { profile } = transcript;
   if (!profile) return false;
-  if (ends && (await maintenance.end())) return true;
-  await state.stopWaiting();
-  await state.stopPlugins();
+  if (ends && (await maintenance.deleteRowsWithoutReport())) return true;
+  await state.stopWaitingTurns();
+  await state.stopPluginWork();
   const existed = profile.exists || state.runner !== undefined;
   if (state.runner) {
-    state.runner.stop();
+    state.runner.stopTurn();
     // This goes on in the same step in which the turn ends: no other turn begins in between.
-    await withTimeout(state.runner.done, STOP_MS);
+    await waitWithTimeout(state.runner.done, STOP_MS);
   }
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
-  for (const part of state.hooks) void stopPlugin(state, part);
-  state.alarm.schedule(state.now() + CONFIRM_RETRY_MS);
-  storeDeletion(state, transcript.profile ?? profile);
-  await maintenance.clear();
+  for (const part of state.hooks) void stopPluginWork(state, part);
+  state.alarm.scheduleAt(state.now() + CONFIRM_RETRY_MS);
+  deleteAllButProfile(state, transcript.profile ?? profile);
+  await maintenance.deleteRowsIfReported();
   return existed;
 }

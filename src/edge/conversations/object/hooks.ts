@@ -1,20 +1,20 @@
 import type { Identity, RestrictedCaller } from '../../auth/identity/caller.ts';
-import type { Steps } from '../../kit/async/run-in-steps.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import type { ContextValues } from '../../kit/plugins/context-values.ts';
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import type { PluginContextValues } from '../../kit/plugins/context-values.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import type { DimensionValues } from '../../money/contracts/dimensions.ts';
-import type { AgentInUse } from '../history/agent-in-use.ts';
-import type { NextRequest } from '../history/next-request.ts';
-import type { Profile, TurnRow } from '../history/storage/rows.ts';
+import type { ResolvedAgent } from '../history/agent-in-use.ts';
+import type { NextRequestPlan } from '../history/next-request.ts';
+import type { ConversationProfile, TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { TurnNotes } from '../history/storage/turn-notes.ts';
-import type { Runner, TurnHandle } from '../turn/turn-handle.ts';
-import type { Result, RpcText, TurnRequest } from './contract.ts';
-import type { StopQuery } from './conversations.schema.ts';
+import type { TurnHandle, TurnRunner } from '../turn/turn-handle.ts';
+import type { RpcResult, RpcText, TurnRequest } from './contract.ts';
+import type { StopTurnQuery } from './conversations.schema.ts';
 import type { ImportOmissions } from './conversations-answers.schema.ts';
 import type { InitialContext } from './initial-context.ts';
-import type { Maintenance } from './maintenance.ts';
+import type { ConversationMaintainer } from './maintenance.ts';
 import type { ObjectContext } from './object-context.ts';
 
 /** A turn's request whose body has been read. */
@@ -26,11 +26,11 @@ export interface PendingTurn {
   /** What a new conversation begins with. */
   readonly initialContext: InitialContext | undefined;
   /** What plugins remember of it from one look at it to the next. */
-  readonly pluginContext: ContextValues;
+  readonly pluginContext: PluginContextValues;
 }
 
 /** What must be waited for before a turn can begin. Once it is done, everything is looked at again. */
-export interface Prerequisite {
+export interface TurnPrerequisite {
   work: Promise<unknown>;
   /** Whether a stream is kept alive by pings meanwhile. */
   pings?: boolean;
@@ -49,29 +49,29 @@ export interface ConversationHooks {
    */
   plan?(
     turn: Pick<PendingTurn, 'pluginContext'> & { request?: BufferedTurnRequest },
-    agent: AgentInUse | undefined,
-    plan: (model: string) => NextRequest,
-  ): NextRequest | undefined;
+    agent: ResolvedAgent | undefined,
+    plan: (model: string) => NextRequestPlan,
+  ): NextRequestPlan | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
-  before?(turn: PendingTurn, planned: NextRequest): Prerequisite | undefined;
+  before?(turn: PendingTurn, planned: NextRequestPlan): TurnPrerequisite | undefined;
   /**
    * Stores what the plugin keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
    *
    * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
    */
-  begin?(turn: PendingTurn, planned: NextRequest, row: TurnRow): TurnNotes | undefined;
+  begin?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnNotes | undefined;
   /**
    * Stores a turn and makes its runner, in a way of its own.
    *
    * @returns undefined if the turn is not for this plugin
    */
-  run?(turn: PendingTurn, planned: NextRequest, row: TurnRow): Runner | undefined;
+  run?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnRunner | undefined;
   /** Ends or continues a turn of this plugin that a crash interrupted. @returns undefined unless the turn continues */
-  resume?(row: TurnRow): Runner | undefined;
+  resume?(row: TurnRow): TurnRunner | undefined;
   /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
-  beginAgain?(row: TurnRow): Runner | undefined;
+  beginAgain?(row: TurnRow): TurnRunner | undefined;
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
-  about?(memory: ContextValues | undefined): DimensionValues;
+  about?(memory: PluginContextValues | undefined): DimensionValues;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
   /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
@@ -92,30 +92,30 @@ export interface ConversationHooks {
 
 /** A conversation in the memory of its object. What plugins have in the object gets it, and nothing else. */
 export interface ConversationContext extends ObjectContext {
-  readonly maintenance: Maintenance;
+  readonly maintenance: ConversationMaintainer;
   readonly hooks: readonly ConversationHooks[];
   /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
-  profile(): Profile | undefined;
+  recoverAndGetProfile(): ConversationProfile | undefined;
   /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
-  profileFor(caller: RestrictedCaller | undefined): Result<Profile>;
+  findProfileForCaller(caller: RestrictedCaller | undefined): RpcResult<ConversationProfile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
   findWithdrawal(): Promise<unknown>;
   /** Ends what a crash has interrupted, or goes on with it. */
-  recover(): void;
+  recoverFromCrash(): void;
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
-  stopTurn(only: StopQuery): Promise<void>;
+  stopTurn(only: StopTurnQuery): Promise<void>;
   /** Takes the lock for a turn that has begun. */
-  acquireLock(runner: Runner): void;
+  acquireLock(runner: TurnRunner): void;
   /** The turn that runs. */
-  readonly runner: Runner | undefined;
+  readonly runner: TurnRunner | undefined;
   /** Gives the lock back: the turn has ended, and is stored. */
   releaseLock(): void;
   /** Aborts the object, since the end of a turn could not be stored. */
   abortObject(thrown: unknown): void;
   /** Whether a new conversation may begin here. */
-  readonly isFree: boolean;
+  readonly isConversationIdFree: boolean;
   /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
-  waitUntilStored(stored: Promise<void>): Promise<Result<RpcText>>;
+  waitUntilHistoryStored(stored: Promise<void>): Promise<RpcResult<RpcText>>;
 }
 
 /** A method as its plugin types it: its arguments come from a call of the object. */
@@ -132,7 +132,7 @@ export interface ConversationPlugin {
   /** Ends what waits of a turn that is cancelled. */
   cancel?(transcript: Transcript, turn: string, now: number): void;
   /** Checks messages that a new conversation begins with. @param list their JSON text @throws ApiError 400 that says what is wrong */
-  imports?(list: string): Steps<ImportedHistory>;
+  imports?(list: string): SteppedWork<ImportedHistory>;
   /** What is called by `part` of the object, by name. */
   methods?: Readonly<Record<string, PluginMethod['call']>>;
 }
@@ -144,12 +144,15 @@ declare module '../../kit/plugins/plugins.ts' {
 }
 
 /** @returns the parts of all plugins in use. Every turn asks */
-export const conversationPlugins = memoizeByPlugins(() => contributions('conversation').flat());
+export const conversationPlugins = memoizeFromPlugins(() => getPluginMembers('conversation').flat());
 
 /** A history that was made elsewhere, before it is stored. */
 export interface ImportedHistory {
   /** How much of what was sent is not in it. */
   readonly omitted: ImportOmissions;
   /** Stores it in an empty conversation. @param context the model that its answers are said to be of, and the time: milliseconds since 1970 */
-  store(transcript: Transcript, context: { model: string | null; now: number }): Steps<Partial<Profile>>;
+  storeInConversation(
+    transcript: Transcript,
+    context: { model: string | null; now: number },
+  ): SteppedWork<Partial<ConversationProfile>>;
 }

@@ -2,27 +2,37 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, missingPluginError } from '../../kit/http/errors.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { createInvalidRequestError, createMissingPluginError } from '../../kit/http/errors.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { contribution, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { getSinglePluginMember, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
-import { getMemory, rejectWithdrawn, requireStored, type StoredKind } from '../../registry/versions/find-stored.ts';
-import type { AgentInUse } from '../history/agent-in-use.ts';
-import type { PrefixDefaults } from '../history/inherited-parts.ts';
-import type { Profile, RetainedAgent } from '../history/storage/rows.ts';
-import type { TurnContext } from '../turn/turn-context.ts';
+import {
+  getVersionMemory,
+  rejectWithdrawnVersion,
+  requireStoredVersion,
+  type StoredResourceKind,
+} from '../../registry/versions/find-stored.ts';
+import type { ResolvedAgent } from '../history/agent-in-use.ts';
+import type { NewConversationDefaults } from '../history/inherited-parts.ts';
+import type { ConversationProfile, RetainedAgent } from '../history/storage/rows.ts';
+import type { TurnExecutionContext } from '../turn/turn-context.ts';
 import type { ConversationKey, InitialContextOptions } from './contract.ts';
 import type { ObjectContext } from './object-context.ts';
-import { applyRetainedPrefix, type InitialPrefix, storedPlaceOf, takePrefix } from './retained-prefix.ts';
+import {
+  applyRetainedPrefix,
+  createVersionStoreContext,
+  findAndRetainPrefix,
+  type PrefixWithDefaults,
+} from './retained-prefix.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
-interface InitialAgent extends PrefixDefaults, FoundAgent {
+interface AgentWithDefaults extends NewConversationDefaults, FoundAgent {
   retained?: undefined;
 }
 
 /** What a new conversation begins with: a prefix or an agent. */
-export type InitialContext = (InitialPrefix & { agent?: undefined }) | InitialAgent;
+export type InitialContext = (PrefixWithDefaults & { agent?: undefined }) | AgentWithDefaults;
 
 const PREFIX_AND_AGENT =
   'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
@@ -33,13 +43,13 @@ export function hasInitialContext({ prefix, agent }: InitialContextOptions): boo
 }
 
 /** @returns what a new conversation begins with: what the request names, else the default agent */
-export function withDefaultAgent(options: InitialContextOptions): InitialContextOptions {
+export function applyDefaultAgent(options: InitialContextOptions): InitialContextOptions {
   return hasInitialContext(options) ? options : { ...options, agent: options.defaults?.agent };
 }
 
 /** @throws ApiError 400 for a request that names a prefix and an agent */
-export function refuseBoth({ prefix, agent }: InitialContextOptions): void {
-  if (prefix !== undefined && agent !== undefined) throw invalidRequest(PREFIX_AND_AGENT);
+export function rejectPrefixWithAgent({ prefix, agent }: InitialContextOptions): void {
+  if (prefix !== undefined && agent !== undefined) throw createInvalidRequestError(PREFIX_AND_AGENT);
 }
 
 /**
@@ -55,11 +65,11 @@ export async function resolveInitialContext(
   options: InitialContextOptions,
   caller: Pick<Identity, 'scopes'> | undefined,
 ): Promise<InitialContext | undefined> {
-  refuseBoth(options);
+  rejectPrefixWithAgent(options);
   const { prefix, agent } = options;
   const { account } = place;
   const { scopes = [] } = caller ?? {};
-  if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
+  if (prefix !== undefined) return await findAndRetainPrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
   const found = await findAgent(around, { account, scopes }, agent, options.agent_owner, options.agent_listed);
@@ -69,13 +79,14 @@ export async function resolveInitialContext(
 /**
  * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
  */
-export function ownerOfTool(
+export function findToolOwnerOfConversation(
   { transcript, ...context }: Pick<ObjectContext, 'transcript' | 'settings'>,
   tool: string,
 ): string | undefined {
   const { agent, prefix } = transcript.profile ?? {};
-  if (agent) return retainedAgent({ transcript, ...context })?.hasTool(tool) ? agent.owner : undefined;
-  const isOfPrefix = prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(({ name }) => name === tool);
+  if (agent) return readRetainedAgent({ transcript, ...context })?.hasTool(tool) ? agent.owner : undefined;
+  const isOfPrefix =
+    prefix && (JSON.parse(transcript.frozenTexts.runs ?? '[]') as JsonObject[]).some(({ name }) => name === tool);
   return isOfPrefix ? prefix.owner : undefined;
 }
 
@@ -83,23 +94,29 @@ export function ownerOfTool(
  * @returns what puts a conversation's prefix before a body, and refuses what others share and was withdrawn. What is the
  *   account's own is refused by its admission, which is exact and costs no read
  */
-export function createPrefixApplier(context: ObjectContext, profile: Profile | undefined): TurnContext['applyPrefix'] {
+export function createPrefixApplier(
+  context: ObjectContext,
+  profile: ConversationProfile | undefined,
+): TurnExecutionContext['applyPrefix'] {
   const { account = '', prefix, agent } = profile ?? {};
   if (prefix) return (body) => applyRetainedPrefix(context, account, prefix, body);
   if (agent?.owner !== DEPLOYMENT) return undefined;
   return async (body) => {
-    await rejectWithdrawn(agentKind(), storedPlaceOf(context, account), agent);
+    await rejectWithdrawnVersion(getAgentKind(), createVersionStoreContext(context, account), agent);
     return { body, fallbacks: undefined };
   };
 }
 
 /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
-export async function findWithdrawalOf(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
+export async function findWithdrawalError(
+  context: ObjectContext,
+  profile: ConversationProfile | undefined,
+): Promise<unknown> {
   const { account = '', prefix, agent } = profile ?? {};
-  const place = storedPlaceOf(context, account);
+  const place = createVersionStoreContext(context, account);
   try {
-    if (prefix) await rejectWithdrawn(PREFIXES, place, prefix);
-    if (agent) await rejectWithdrawn(agentKind(), place, agent);
+    if (prefix) await rejectWithdrawnVersion(PREFIXES, place, prefix);
+    if (agent) await rejectWithdrawnVersion(getAgentKind(), place, agent);
   } catch (thrown) {
     return thrown;
   }
@@ -107,30 +124,30 @@ export async function findWithdrawalOf(context: ObjectContext, profile: Profile 
 }
 
 /** How agents are stored in versions. */
-export interface AgentKind<T extends AgentInUse = AgentInUse> extends StoredKind<T, '/agents'> {
+export interface AgentStorage<T extends ResolvedAgent = ResolvedAgent> extends StoredResourceKind<T, '/agents'> {
   /** Reads the copy of a conversation. */
-  parseCopy(text: string): T;
+  parseRetainedCopy(text: string): T;
 }
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** How agents are stored and read. Only one plugin may have it. */
-    readonly agents?: AgentKind;
+    readonly agents?: AgentStorage;
   }
 }
 
-const agentKindInUse = memoizeByPlugins(() => contribution('agents'));
+const agentKindInUse = memoizeFromPlugins(() => getSinglePluginMember('agents'));
 
 /** @returns how agents are stored. @throws ApiError 400 where no plugin stores them */
-export function agentKind(): AgentKind {
+export function getAgentKind(): AgentStorage {
   const kind = agentKindInUse();
-  if (!kind) throw missingPluginError('agents', 'agent: an agent should answer');
+  if (!kind) throw createMissingPluginError('agents', 'agent: an agent should answer');
   return kind;
 }
 
 /** An agent that was found. Nothing of it may be changed: others share it. */
 export interface FoundAgent {
   agent: RetainedAgent;
-  stored: AgentInUse;
+  stored: ResolvedAgent;
 }
 
 /**
@@ -149,24 +166,24 @@ export async function findAgent(
   listed: readonly string[] = [],
 ): Promise<FoundAgent> {
   const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
-  const { owner, name, hash, value } = await requireStored(agentKind(), reader, ref, [referrer, DEPLOYMENT]);
+  const { owner, name, hash, value } = await requireStoredVersion(getAgentKind(), reader, ref, [referrer, DEPLOYMENT]);
   return { agent: { owner, name, hash }, stored: value };
 }
 
 /** @returns the agent of a conversation; undefined where it has none */
-export function retainedAgent({
+export function readRetainedAgent({
   transcript,
   settings,
-}: Pick<ObjectContext, 'transcript' | 'settings'>): AgentInUse | undefined {
+}: Pick<ObjectContext, 'transcript' | 'settings'>): ResolvedAgent | undefined {
   const retained = transcript.profile?.agent;
   if (!retained) return undefined;
-  const kind = agentKind();
+  const kind = getAgentKind();
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
   // Conversations of one agent share what this isolate remembers of it.
-  const memory = getMemory(kind, settings());
-  const present = memory.value(place, retained.hash);
+  const memory = getVersionMemory(kind, settings());
+  const present = memory.getCachedValue(place, retained.hash);
   if (present) return present;
-  const agent = kind.parseCopy(transcript.frozenAgent);
-  memory.remember(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
+  const agent = kind.parseRetainedCopy(transcript.frozenAgent);
+  memory.cacheValue(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
   return agent;
 }

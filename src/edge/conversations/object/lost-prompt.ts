@@ -1,13 +1,13 @@
 /** Counts the prompt of a turn that a crash interrupted before anything of its answer came. Without a count it is booked by its bytes. */
 
 import { ApiError } from '../../kit/http/errors.ts';
-import { countLost } from '../../money/admission/bounds.ts';
-import { withNeededBetas } from '../history/needed-betas.ts';
-import { type NextRequest, planNextRequest } from '../history/next-request.ts';
+import { countLostPrompt } from '../../money/admission/bounds.ts';
+import { addNeededBetasToHeaders } from '../history/needed-betas.ts';
+import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
-import { messagesOf } from '../history/storage/turn-queries.ts';
+import { listMessageNumbersOfTurn } from '../history/storage/turn-queries.ts';
 import type { ConversationContext } from './hooks.ts';
-import { retainedAgent } from './initial-context.ts';
+import { readRetainedAgent } from './initial-context.ts';
 import { applyRetainedPrefix } from './retained-prefix.ts';
 
 /** A member of a frame, at the beginning of a line: no line of a JSON text begins so. */
@@ -18,34 +18,37 @@ const NEXT_MEMBER = /\n(?=[a-z][a-z0-9_-]*:)/;
  *
  * @returns what counts its prompt; undefined if the request is not known any more
  */
-export function countOfLost(
+export function createLostPromptCounter(
   conversation: ConversationContext,
   row: TurnRow,
 ): (() => Promise<number | undefined>) | undefined {
-  const asked = requestIn(conversation, row);
+  const asked = replanRequestOfTurn(conversation, row);
   if (!asked) return undefined;
   const { plan, betas } = asked;
   const { transcript } = conversation;
   const { account = '', prefix } = transcript.profile ?? {};
   return async () => {
     const body = prefix ? (await applyRetainedPrefix(conversation, account, prefix, plan.body)).body : plan.body;
-    const headers = withNeededBetas(betas === undefined ? {} : { 'anthropic-beta': betas }, transcript.profile?.betas);
+    const headers = addNeededBetasToHeaders(
+      betas === undefined ? {} : { 'anthropic-beta': betas },
+      transcript.profile?.betas,
+    );
     const routing = { streams: true, only: row.grant?.upstream };
-    const [upstream, settings] = [conversation.upstream(), conversation.settings()];
-    return await countLost({ body, headers, routing, upstream, settings, model: row.model, streams: true });
+    const [upstream, settings] = [conversation.getUpstream(), conversation.settings()];
+    return await countLostPrompt({ body, headers, routing, upstream, settings, model: row.model, streams: true });
   };
 }
 
 /** @returns the request of a turn, planned again; undefined if it is not known, or cannot be planned any more */
-function requestIn(
+function replanRequestOfTurn(
   conversation: ConversationContext,
   row: TurnRow,
-): { plan: NextRequest; betas: string | undefined } | undefined {
+): { plan: NextRequestPlan; betas: string | undefined } | undefined {
   const { transcript, settings, now } = conversation;
-  const { profile, frozen } = transcript;
-  const members = row.frame === null ? undefined : membersIn(row.frame, row.model);
-  const question = messagesOf(transcript, row.seq).flatMap((seq) =>
-    Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
+  const { profile, frozenTexts: frozen } = transcript;
+  const members = row.frame === null ? undefined : parseFrameMembers(row.frame, row.model);
+  const question = listMessageNumbersOfTurn(transcript, row.seq).flatMap((seq) =>
+    Array.from(transcript.messages.readMessages({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );
   if (!members || !profile || (question.length === 0 && !row.follows)) return undefined;
   const betas = members.get('anthropic-beta');
@@ -58,7 +61,7 @@ function requestIn(
   members.set('model', JSON.stringify(row.model));
   members.set('messages', `[${question.join(',')}]`);
   const body = `{${[...members].map(([name, text]) => `${JSON.stringify(name)}:${text}`).join(',')}}`;
-  const agent = retainedAgent(conversation);
+  const agent = readRetainedAgent(conversation);
   const { model, maxTokens } = profile;
   try {
     const plan = planNextRequest(body, transcript, settings(), {
@@ -78,7 +81,7 @@ function requestIn(
 }
 
 /** @returns the members that a frame contains, as JSON texts, and the betas */
-function membersIn(frame: string, model: string): Map<string, string> {
+function parseFrameMembers(frame: string, model: string): Map<string, string> {
   const lines = frame.split('\n');
   // The name of the model is the only line that is not a member.
   const at = lines.indexOf(model);

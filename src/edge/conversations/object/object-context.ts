@@ -8,7 +8,7 @@ export interface ObjectContext extends UpstreamObjectServices {
 }
 
 /** @returns what a conversation's object needs to call an account. */
-export function accountRequestOf<Caller extends Pick<Identity, 'account'>>(
+export function createAccountRequest<Caller extends Pick<Identity, 'account'>>(
   { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
   identity: Caller,
 ) {

@@ -2,14 +2,14 @@
 import { runInSteps } from '../../kit/async/run-in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
-import { GRACE_MS, type Profile, type RetainedPrefix } from '../history/storage/rows.ts';
-import { countHistory } from '../history/storage/turn-queries.ts';
+import { type ConversationProfile, GRACE_MS, type RetainedPrefix } from '../history/storage/rows.ts';
+import { countTurnsAndMessages } from '../history/storage/turn-queries.ts';
 import type { ConversationKey } from './contract.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { ConversationContext, ImportedHistory } from './hooks.ts';
 import type { InitialContext } from './initial-context.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
-import { releaseInBackground } from './retained-prefix.ts';
+import { releasePrefixInBackground } from './retained-prefix.ts';
 
 /**
  * Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here, except what that has cost:
@@ -21,23 +21,23 @@ export function startConversation(
   conversation: ConversationContext,
   place: ConversationKey,
   watchMs: number,
-  fields: Partial<Profile> = {},
+  fields: Partial<ConversationProfile> = {},
 ): void {
   const { transcript, now } = conversation;
-  conversation.alarm.watch(now() + watchMs);
+  conversation.alarm.scheduleWatchAt(now() + watchMs);
   const { prefix, nextTurn = 1, version = 0, cost = 0, inputTokens = 0, outputTokens = 0 } = transcript.profile ?? {};
-  if (prefix) releaseInBackground(conversation, prefix);
+  if (prefix) releasePrefixInBackground(conversation, prefix);
   const spent = { cost, inputTokens, outputTokens };
-  const profile: Profile = { ...newProfile(place, now(), version), ...spent, ...fields };
-  if (transcript.create(profile)) return;
+  const profile: ConversationProfile = { ...createEmptyProfile(place, now(), version), ...spent, ...fields };
+  if (transcript.createConversation(profile)) return;
   // A listener of a failed turn must not get the events of another turn with the same number.
-  const next = Math.max(nextTurn, transcript.newestTurn + 1);
-  transcript.empty();
-  if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
+  const next = Math.max(nextTurn, transcript.newestTurnNumber + 1);
+  transcript.deleteHistory();
+  if (next > profile.nextTurn) transcript.saveProfile({ ...profile, nextTurn: next });
 }
 
 /** @returns an empty profile, newer than the version that was stored before. */
-function newProfile(place: ConversationKey, now: number, version: number): Profile {
+function createEmptyProfile(place: ConversationKey, now: number, version: number): ConversationProfile {
   return {
     ...place,
     exists: false,
@@ -85,63 +85,68 @@ export async function storeNewConversation(
   // If the object crashes before the end, the alarm deletes what was written.
   const watchMs = begins.history ? GRACE_MS : CONFIRM_RETRY_MS;
   startConversation(conversation, place, watchMs, { prefix: retained ?? null });
-  const storing = begins.history?.store(transcript, { model: fields.model ?? model, now: now() });
+  const storing = begins.history?.storeInConversation(transcript, { model: fields.model ?? model, now: now() });
   const imported =
     storing &&
-    (await runInSteps(storing).catch((thrown: unknown) => discardConversation(conversation, retained, thrown)));
-  if (transcript.profile?.deleted) discardConversation(conversation, retained, incompleteImportError());
-  transcript.transact(() => {
-    transcript.freeze('system', begins.system);
-    transcript.freeze('tools', begins.tools);
-    transcript.freeze('runs', beginning?.runs);
-    transcript.freeze('agent', beginning?.agent && beginning.stored.text);
+    (await runInSteps(storing).catch((thrown: unknown) => discardConversationAndThrow(conversation, retained, thrown)));
+  if (transcript.profile?.deleted) discardConversationAndThrow(conversation, retained, createIncompleteImportError());
+  transcript.runInTransaction(() => {
+    transcript.storeFrozenText('system', begins.system);
+    transcript.storeFrozenText('tools', begins.tools);
+    transcript.storeFrozenText('runs', beginning?.runs);
+    transcript.storeFrozenText('agent', beginning?.agent && beginning.stored.text);
     const defaults = { model, maxTokens };
-    const changes = { ...defaults, history, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
-    maintenance.change({ ...changes, ...countHistory(transcript), ...imported, exists: true });
+    const changes = { ...defaults, history, ...toProfileChanges(fields), ...(agent && { ...defaults, agent }) };
+    maintenance.changeProfile({ ...changes, ...countTurnsAndMessages(transcript), ...imported, exists: true });
   });
 }
 
-export function incompleteImportError(): ApiError {
+export function createIncompleteImportError(): ApiError {
   return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
 }
 
 /** Deletes what was stored of a conversation, and throws why. */
-export function discardConversation(
+export function discardConversationAndThrow(
   conversation: ConversationContext,
   retained: RetainedPrefix | undefined,
   thrown: unknown,
 ): never {
   const { transcript, alarm, now } = conversation;
-  if (retained) releaseInBackground(conversation, retained);
-  transcript.empty();
-  alarm.schedule(now());
+  if (retained) releasePrefixInBackground(conversation, retained);
+  transcript.deleteHistory();
+  alarm.scheduleAt(now());
   throw thrown;
 }
 
 /** Deletes everything but the profile: the account must still learn of the deletion. */
-export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
-  transcript.transact(() => {
-    transcript.drop();
+export function deleteAllButProfile({ transcript, now }: ConversationContext, profile: ConversationProfile): void {
+  transcript.runInTransaction(() => {
+    transcript.deleteHistoryAndNotifications();
     const version = Math.max(profile.version + 1, now());
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
-    transcript.save({ ...profile, version, ...deletion });
+    transcript.saveProfile({ ...profile, version, ...deletion });
   });
 }
 
 /** Deletes a conversation that cannot be read, and reports that to the account. */
-export async function eraseDamaged(conversation: ConversationContext, { account, id }: ConversationKey): Promise<void> {
+export async function eraseDamagedConversation(
+  conversation: ConversationContext,
+  { account, id }: ConversationKey,
+): Promise<void> {
   const { transcript, maintenance, now, alarm } = conversation;
   const prefix = transcript.readable?.prefix;
-  await conversation.deleteAll();
-  transcript.forget();
-  alarm.schedule(now());
-  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
-  if (prefix) releaseInBackground(conversation, prefix);
-  await maintenance.clear();
+  await conversation.deleteRowsAndAlarm();
+  transcript.clearMemory();
+  alarm.scheduleAt(now());
+  transcript.createConversation({ ...createEmptyProfile({ account, id }, now(), 0), deleted: true, unreported: true });
+  if (prefix) releasePrefixInBackground(conversation, prefix);
+  await maintenance.deleteRowsIfReported();
 }
 
 /** @returns the members of the profile that a request changes. */
-export function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
+export function toProfileChanges(
+  fields: ConversationPatch & { model?: string | undefined },
+): Partial<ConversationProfile> {
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
   // With another limit, turns that were left out may fit again.
   const sentFrom = history === undefined ? undefined : 0;

@@ -1,29 +1,35 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import { GRACE_MS, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { newestVisibleTurn, turnAt, turnOfRequest, turnWithId, turnWithKey } from '../history/storage/turn-queries.ts';
-import { EventLog } from '../turn/event-log.ts';
-import { restoreEnded } from '../turn/restore-turn.ts';
-import { isRefused, type Runner, type TurnHandle } from '../turn/turn-handle.ts';
-import { followRedacted } from '../views/redact-answer.ts';
-import { isTextOnly } from '../views/redact-for.ts';
+import {
+  findNewestVisibleTurn,
+  findTurnById,
+  findTurnByIdempotencyKey,
+  findTurnByNumber,
+  findTurnByRequestId,
+} from '../history/storage/turn-queries.ts';
+import { TurnEventLog } from '../turn/event-log.ts';
+import { restoreEndedTurn } from '../turn/restore-turn.ts';
+import { isUnreportedRefusal, type TurnHandle, type TurnRunner } from '../turn/turn-handle.ts';
+import { streamRedactedEvents } from '../views/redact-answer.ts';
+import { isTextOnlyTurn } from '../views/redact-for.ts';
 import type { TurnAnswer, TurnSummary } from '../views/turn-answer.ts';
-import type { ResumeResult, TurnCall, TurnRequest } from './contract.ts';
+import type { TurnRequest, TurnRequestMetadata, TurnResumeResult } from './contract.ts';
 import type { ObjectContext } from './object-context.ts';
 import {
-  bufferedAnswer,
-  conflict,
-  inTransitError,
-  interruptedCall,
-  keyReused,
-  turnHasEnded,
-  wireError,
+  createBufferedAnswer,
+  createCopyInProgressError,
+  createIdempotencyKeyReusedError,
+  createInterruptedCallError,
+  createTurnEventsExpiredError,
+  createTurnRunningError,
+  serializeApiError,
 } from './rpc-response.ts';
 import { describeTurn } from './turn-report.ts';
 
-interface ListenerOptions {
+interface ResumeVisibilityOptions {
   shouldHideTools: boolean;
   show?: string | undefined;
 }
@@ -36,63 +42,65 @@ interface ListenerOptions {
  * @param how.hides whether the listener does not see tools
  * @param how.show how the listener wants to see it; undefined for as the turn was begun
  */
-export function resumeTurn(
+export function resumeTurnEvents(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
-  running: Runner | undefined,
+  running: TurnRunner | undefined,
   after: string | undefined,
-  options: ListenerOptions = { shouldHideTools: false },
-): ResumeResult {
+  options: ResumeVisibilityOptions = { shouldHideTools: false },
+): TurnResumeResult {
   try {
-    return resumeOrThrow(transcript, running, after, now(), options);
+    return resumeTurnEventsOrThrow(transcript, running, after, now(), options);
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
-    return { kind: 'error', error: wireError(thrown) };
+    return { kind: 'error', error: serializeApiError(thrown) };
   }
 }
 
-function resumeOrThrow(
+function resumeTurnEventsOrThrow(
   transcript: Transcript,
-  running: Runner | undefined,
+  running: TurnRunner | undefined,
   after: string | undefined,
   now: number,
-  { shouldHideTools: hides, show }: ListenerOptions,
-): ResumeResult {
-  const stream = (log: EventLog | TurnHandle['log'], event: number): ResumeResult => {
+  { shouldHideTools: hides, show }: ResumeVisibilityOptions,
+): TurnResumeResult {
+  const createStreamResult = (log: TurnEventLog | TurnHandle['log'], event: number): TurnResumeResult => {
     return {
       kind: 'stream',
       turn: log.id,
-      body: followRedacted(log, event, { shouldHideTools: hides, textOnly: isTextOnly(log.id, show) }),
+      body: streamRedactedEvents(log, event, { shouldHideTools: hides, textOnly: isTextOnlyTurn(log.id, show) }),
     };
   };
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };
     const log = running?.turn.log;
-    return log ? stream(log, 0) : { kind: 'none' };
+    return log ? createStreamResult(log, 0) : { kind: 'none' };
   }
   const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
   if (id === undefined) {
-    throw invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
+    throw createInvalidRequestError(
+      'Last-Event-ID: not an id of an event of this edge. Send the last one that you got.',
+    );
   }
   const event = Number(number);
-  if (running?.turn.row.id === id) return stream(running.turn.log, event);
-  const row = turnWithId(transcript, id);
+  if (running?.turn.row.id === id) return createStreamResult(running.turn.log, event);
+  const row = findTurnById(transcript, id);
   // A failed first turn can be resumed although it has created no conversation.
   if (!row && !isPresent) return { kind: 'unknown' };
-  const log = row && storedLogOf(transcript, row, now);
+  const log = row && findStoredLog(transcript, row, now);
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
   // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
-  return stream(log, Math.min(event, row.events - 1));
+  return createStreamResult(log, Math.min(event, row.events - 1));
 }
 
 /** @returns the log of a turn that has ended; undefined once it has expired: it may be gone in part */
-function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLog | undefined {
+function findStoredLog(transcript: Transcript, row: TurnRow, now: number): TurnEventLog | undefined {
   if (row.endedAt !== null && row.endedAt <= now - GRACE_MS) return undefined;
-  const rows = transcript.log.count(row.seq);
+  const rows = transcript.log.countRowsOfTurn(row.seq);
   if (rows === 0 || row.outcome === null) return undefined;
   const summary: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
-  return new EventLog(transcript, row, { events: row.events, rows }, JSON.stringify(summary));
+  return new TurnEventLog(transcript, row, { events: row.events, rows }, JSON.stringify(summary));
 }
 
 /**
@@ -103,24 +111,24 @@ function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLo
  */
 export function findRepeatedTurn(
   transcript: Transcript,
-  { key, retried, hash, again, id }: TurnCall,
+  { key, retried, hash, again, id }: TurnRequestMetadata,
   now: number,
 ): TurnRow | undefined {
-  const begun = again ? turnOfRequest(transcript, id) : undefined;
+  const begun = again ? findTurnByRequestId(transcript, id) : undefined;
   if (begun) return begun;
-  if (again) throw interruptedCall();
-  if (key !== undefined) return turnWithKey(transcript, key);
+  if (again) throw createInterruptedCallError();
+  if (key !== undefined) return findTurnByIdempotencyKey(transcript, key);
   if (!retried) return undefined;
-  const latest = newestVisibleTurn(transcript);
+  const latest = findNewestVisibleTurn(transcript);
   if (latest?.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
 /** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
-async function waitForAnswer(runner: Runner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
+async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
-  if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
+  if (started.kind === 'error') return { kind: 'error', error: serializeApiError(started.error) };
   if (started.kind === 'refused')
     return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.result?.summary };
   if (stream) {
@@ -131,30 +139,30 @@ async function waitForAnswer(runner: Runner, stream: boolean, isOwn = false): Pr
     return { ...started, turn: row.id, first: text, body: log.follow(after, isOwn) };
   }
   await runner.done;
-  return bufferedAnswer(runner.turn, started.headers);
+  return createBufferedAnswer(runner.turn, started.headers);
 }
 
 /**
  * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has gone up. A
  * refusal before that is the answer; a later error is reported with the turn's end.
  */
-export async function answerBegun(
+export async function answerStartedTurn(
   transcript: Transcript,
-  runner: Runner,
+  runner: TurnRunner,
   { asked, call: { stream } }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (!asked.background) return await waitForAnswer(runner, stream, true);
+  if (!asked.background) return await waitForTurnAnswer(runner, stream, true);
   await runner.admitted;
   const { row } = runner.turn;
-  if (isRefused(transcript, runner.turn)) return await waitForAnswer(runner, true, true);
-  return acceptedTurn(transcript, turnAt(transcript, row.seq) ?? row);
+  if (isUnreportedRefusal(transcript, runner.turn)) return await waitForTurnAnswer(runner, true, true);
+  return createAcceptedAnswer(transcript, findTurnByNumber(transcript, row.seq) ?? row);
 }
 
 /** @returns the answer 202 for a turn in the background, as it is now */
-function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
+function createAcceptedAnswer(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
-  return { kind: 'whole', turn: row.id, status: 202, headers, body: writeJson(report) };
+  return { kind: 'whole', turn: row.id, status: 202, headers, body: stringifyWithRememberedTexts(report) };
 }
 
 /**
@@ -163,29 +171,34 @@ function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
  * @param running the turn that runs now: this one or another
  * @throws ApiError 400 if the body differs from the first one, 409 if the turn's events are already deleted
  */
-export async function answerRepeated(
+export async function answerRepeatedRequest(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
-  running: Runner | undefined,
+  running: TurnRunner | undefined,
   row: TurnRow,
   { asked, call: { stream, hash } }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (row.hash !== hash) throw keyReused();
+  if (row.hash !== hash) throw createIdempotencyKeyReusedError();
   if (asked.background) {
     if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
-    return acceptedTurn(transcript, row);
+    return createAcceptedAnswer(transcript, row);
   }
-  if (running?.turn.row.seq === row.seq) return await waitForAnswer(running, stream);
-  const stored = turnAt(transcript, row.seq);
-  const log = stored && storedLogOf(transcript, stored, now());
-  if (!stored || stored.status === 'failed' || !log) throw turnHasEnded(transcript.profile?.id ?? '', row.id);
+  if (running?.turn.row.seq === row.seq) return await waitForTurnAnswer(running, stream);
+  const stored = findTurnByNumber(transcript, row.seq);
+  const log = stored && findStoredLog(transcript, stored, now());
+  if (!stored || stored.status === 'failed' || !log)
+    throw createTurnEventsExpiredError(transcript.profile?.id ?? '', row.id);
   const requestId = stored.outcome?.upstream_request_id;
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
-  return bufferedAnswer(restoreEnded(transcript, stored), headers);
+  return createBufferedAnswer(restoreEndedTurn(transcript, stored), headers);
 }
 
 /** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted */
-export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
-  if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
-  if (isInTransit) throw inTransitError();
+export function requireIdleConversation(
+  transcript: Transcript,
+  running: TurnRunner | undefined,
+  isInTransit: boolean,
+): void {
+  if (running) throw createTurnRunningError(transcript.profile?.id ?? '', running.turn.row.id);
+  if (isInTransit) throw createCopyInProgressError();
 }

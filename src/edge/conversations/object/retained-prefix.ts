@@ -3,43 +3,47 @@
 import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { logFailure } from '../../kit/http/log.ts';
-import { bodySizeOf } from '../../kit/http/read-json.ts';
-import { parseRef } from '../../kit/kv/version-ref.ts';
-import { type AccountRequest, callAccount } from '../../money/contracts/call-account.ts';
-import { withdrawnError } from '../../money/versions/kv-copies.ts';
+import { createInvalidRequestError, createNotFoundError } from '../../kit/http/errors.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { getBodySize } from '../../kit/http/read-json.ts';
+import { parseVersionRef } from '../../kit/kv/version-ref.ts';
+import { type AccountTarget, callAccount } from '../../money/contracts/call-account.ts';
+import { createWithdrawnVersionError } from '../../money/versions/kv-copies.ts';
 import { expandPrefix } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import {
-  findExactVersion,
-  rejectWithdrawn,
-  requireStored,
-  type StoredContext,
+  findVersionByHash,
+  rejectWithdrawnVersion,
+  requireStoredVersion,
+  type VersionStorageContext,
 } from '../../registry/versions/find-stored.ts';
-import type { PrefixDefaults } from '../history/inherited-parts.ts';
-import { tooLargeToSend } from '../history/next-request.ts';
-import { type RetainedAgent, type RetainedPrefix, refOf } from '../history/storage/rows.ts';
-import type { TurnBody } from '../turn/turn-context.ts';
+import type { NewConversationDefaults } from '../history/inherited-parts.ts';
+import { createRequestTooLargeError } from '../history/next-request.ts';
+import { formatVersionReference, type RetainedAgent, type RetainedPrefix } from '../history/storage/rows.ts';
+import type { PrefixedTurnBody } from '../turn/turn-context.ts';
 import type { ConversationKey } from './contract.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { createAccountRequest, type ObjectContext } from './object-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
-export interface InitialPrefix extends PrefixDefaults {
+export interface PrefixWithDefaults extends NewConversationDefaults {
   retained: RetainedPrefix;
 }
 
 type AccountAccess = Pick<ObjectContext, 'env' | 'settings'>;
 
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
-export async function takePrefix(
+export async function findAndRetainPrefix(
   context: AccountAccess,
   place: ConversationKey,
   ref: string,
   scopes: readonly Scope[],
-): Promise<InitialPrefix> {
+): Promise<PrefixWithDefaults> {
   const { account } = place;
-  const found = await requireStored(PREFIXES, { ...storedPlaceOf(context, account), account, scopes }, ref);
+  const found = await requireStoredVersion(
+    PREFIXES,
+    { ...createVersionStoreContext(context, account), account, scopes },
+    ref,
+  );
   const { content, runs } = found.value;
   const { model, max_tokens: maxTokens, history } = content;
   return { retained: await retainPrefix(context, place, found), model, maxTokens, history, runs };
@@ -53,11 +57,11 @@ export async function retainPrefix(
 ): Promise<RetainedPrefix> {
   const holder = JSON.stringify([account, id, crypto.randomUUID()]);
   const version = { kind: PREFIXES.kind, name, hash };
-  const isRetained = await callAccount(storedPlaceOf(context, owner), (object) =>
+  const isRetained = await callAccount(createVersionStoreContext(context, owner), (object) =>
     object.retainVersion(version, holder),
   );
   if (!isRetained) {
-    throw notFound(
+    throw createNotFoundError(
       `The prefix ${name}@${hash} is not stored here: it never was, or it was deleted or withdrawn. Restore it from a backup, or store it again with PUT ${PREFIXES.path}/${name}.`,
     );
   }
@@ -70,22 +74,22 @@ export async function releasePrefix(
   { owner, name, hash, holder }: RetainedPrefix,
 ): Promise<void> {
   const version = { kind: PREFIXES.kind, name, hash };
-  await callAccount(storedPlaceOf(context, owner), (object) => object.releaseVersion(version, holder));
+  await callAccount(createVersionStoreContext(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
 /** Releases a prefix without waiting. A failed release is only logged: it does no more harm than a version that stays. */
-export function releaseInBackground(
+export function releasePrefixInBackground(
   context: AccountAccess & Pick<ObjectContext, 'waitUntil'>,
   retained: RetainedPrefix,
 ): void {
-  const logged = (thrown: unknown) => logFailure({ prefix_not_released: retained.holder }, thrown);
-  context.waitUntil(releasePrefix(context, retained).catch(logged));
+  const logReleaseFailure = (thrown: unknown) => logBackgroundFailure({ prefix_not_released: retained.holder }, thrown);
+  context.waitUntil(releasePrefix(context, retained).catch(logReleaseFailure));
 }
 
 /** Releases a prefix that was taken for a conversation which was not created, or which existed already. */
-export function releaseUnused(context: ObjectContext, retained: RetainedPrefix | undefined): void {
+export function releaseUnusedPrefix(context: ObjectContext, retained: RetainedPrefix | undefined): void {
   if (retained && context.transcript.profile?.prefix?.holder !== retained.holder)
-    releaseInBackground(context, retained);
+    releasePrefixInBackground(context, retained);
 }
 
 /**
@@ -94,17 +98,21 @@ export function releaseUnused(context: ObjectContext, retained: RetainedPrefix |
  *
  * @throws ApiError 400 where they differ
  */
-export function checkRetained(
+export function requireSameRetainedVersion(
   field: 'prefix' | 'agent',
   retained: RetainedAgent | null | undefined,
   ref: string,
 ): void {
-  const named = parseRef(ref);
+  const named = parseVersionRef(ref);
   if (!retained) {
-    throw invalidRequest(`${field}: this conversation was created without one, and takes none later. Leave it out.`);
+    throw createInvalidRequestError(
+      `${field}: this conversation was created without one, and takes none later. Leave it out.`,
+    );
   }
   if (named?.name === retained.name && (named.hash === undefined || named.hash === retained.hash)) return;
-  throw invalidRequest(`${field}: this conversation holds ${refOf(retained)}, and takes no other. Leave it out.`);
+  throw createInvalidRequestError(
+    `${field}: this conversation holds ${formatVersionReference(retained)}, and takes no other. Leave it out.`,
+  );
 }
 
 /**
@@ -119,19 +127,22 @@ export async function applyRetainedPrefix(
   account: string,
   retained: RetainedPrefix,
   body: JsonBody,
-): Promise<TurnBody> {
-  const place = storedPlaceOf(context, account);
-  if (retained.owner === DEPLOYMENT) await rejectWithdrawn(PREFIXES, place, retained);
-  const found = await findExactVersion(PREFIXES, place, retained);
-  if (!found) throw withdrawnError(PREFIXES.kind, refOf(retained));
+): Promise<PrefixedTurnBody> {
+  const place = createVersionStoreContext(context, account);
+  if (retained.owner === DEPLOYMENT) await rejectWithdrawnVersion(PREFIXES, place, retained);
+  const found = await findVersionByHash(PREFIXES, place, retained);
+  if (!found) throw createWithdrawnVersionError(PREFIXES.kind, formatVersionReference(retained));
   const expanded = expandPrefix(body, found.value);
   const { MAX_BODY_BYTES } = place.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
-  if (bodySizeOf(expanded) > MAX_BODY_BYTES) throw tooLargeToSend(MAX_BODY_BYTES, hasHistory);
+  if (getBodySize(expanded) > MAX_BODY_BYTES) throw createRequestTooLargeError(MAX_BODY_BYTES, hasHistory);
   return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 
 /** @returns where versions are stored, with which an account can be called too. */
-export function storedPlaceOf(context: AccountAccess, account: string): StoredContext & AccountRequest {
-  return { store: context.env.STORE, ...accountRequestOf(context, { account }) };
+export function createVersionStoreContext(
+  context: AccountAccess,
+  account: string,
+): VersionStorageContext & AccountTarget {
+  return { store: context.env.STORE, ...createAccountRequest(context, { account }) };
 }

@@ -1,15 +1,24 @@
 /** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
-import { withTimeout } from '../../kit/async/timeout.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { RequestMeter } from '../../money/admission/metered-request.ts';
-import { createSettler, createStoredSettler, withCountOf } from '../../money/admission/request-meter.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
-import { DamagedRow, damageOf } from '../history/storage/damaged-row.ts';
+import {
+  createCountingMeter,
+  createMeterOfKeptGrant,
+  createRequestMeter,
+} from '../../money/admission/request-meter.ts';
+import type { SettlementResult } from '../../money/contracts/settlement.ts';
+import { DamagedRow, findDamageInError } from '../history/storage/damaged-row.ts';
 import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
-import { resolvedToolsOf, turnAt, turnsOfRun, unsettledTurns } from '../history/storage/turn-queries.ts';
-import { addCost, conversationReportOf } from '../turn/turn-ending.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import {
+  findTurnByNumber,
+  listToolsWithConsumedResults,
+  listTurnsOfRun,
+  listUnsettledTurns,
+} from '../history/storage/turn-queries.ts';
+import { addConversationCost, createConversationReport } from '../turn/turn-ending.ts';
+import { createAccountRequest, type ObjectContext } from './object-context.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
@@ -18,12 +27,12 @@ export const CONFIRM_MS = 60_000;
 const SETTLE_RETRY_MS = 15_000;
 
 /** What settling turns needs from their object. */
-export interface SettlingObject extends ObjectContext {
+export interface TurnSettlementDependencies extends ObjectContext {
   erase(): Promise<unknown>;
 }
 
 /** The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, one row says so. */
-interface RunSettlements {
+interface UnconfirmedRunSettlements {
   openCount: number;
   /** When the last of them was sent; milliseconds since 1970. */
   sentAt: number;
@@ -33,14 +42,14 @@ interface RunSettlements {
 }
 
 /** Keeps track of which turns of a conversation are settled. Their rows say what is not confirmed. */
-export class TurnSettlements {
-  readonly #object: SettlingObject;
+export class TurnSettlementTracker {
+  readonly #object: TurnSettlementDependencies;
   readonly #wake: () => void;
   readonly #report: () => void;
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #inFlight = new Map<number, { row: TurnRow; sentAt: number }>();
-  readonly #runs = new Map<number, RunSettlements>();
+  readonly #runs = new Map<number, UnconfirmedRunSettlements>();
 
   /**
    * @param wake sets the alarm that repeats unconfirmed settlements
@@ -48,7 +57,7 @@ export class TurnSettlements {
    * @param onSettled is called when no settlement of a turn is open any more, or its alarm is set
    */
   constructor(
-    object: SettlingObject,
+    object: TurnSettlementDependencies,
     { wake, report, onSettled }: { wake: () => void; report: () => void; onSettled: () => void },
   ) {
     this.#object = object;
@@ -58,72 +67,73 @@ export class TurnSettlements {
   }
 
   /** Whether settlements are on their way for which only a watch wakes the object. */
-  get isOpen(): boolean {
+  get hasUnconfirmedSettlements(): boolean {
     return this.#inFlight.size > 0 || this.#runs.size > 0;
   }
 
   /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
-  meterOf(
+  createTurnMeter(
     row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>,
     count?: () => Promise<number | undefined>,
-  ): Pick<RequestMeter, 'settle'> {
+  ): Pick<RequestMeter, 'settleRequest'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
-    const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
-    const meter = row.grant ? createSettler(request, row.grant) : createStoredSettler(request);
+    const request = { ...createAccountRequest(this.#object, { account }), requestId, model: row.model };
+    const meter = row.grant ? createRequestMeter(request, row.grant) : createMeterOfKeptGrant(request);
     // A prompt whose count fails is booked by its bytes.
-    return count ? withCountOf(meter, () => count().catch(() => undefined)) : meter;
+    return count ? createCountingMeter(meter, () => count().catch(() => undefined)) : meter;
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
-  track(row: TurnRow, settled: Promise<Settled> | undefined): void {
-    if (settled !== undefined && isRunStep(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
-    else if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
+  storeConfirmationLater(row: TurnRow, settled: Promise<SettlementResult> | undefined): void {
+    if (settled !== undefined && isRunStep(row))
+      this.#object.waitUntil(this.#confirmStepSettlement(row, row.run, settled));
+    else if (settled !== undefined) this.#object.waitUntil(this.waitForConfirmation(row, settled));
     else {
-      this.forgetFailed(row);
+      this.deleteFailedTurn(row);
       if (row.run === null) this.#onSettled();
     }
   }
 
   /** Marks a run as settled as soon as all its steps are. Its row must say already that it has ended. */
-  endRun({ seq }: Pick<TurnRow, 'seq'>): void {
-    for (const step of turnsOfRun(this.#object.transcript, seq)) this.forgetFailed(step);
-    this.#runOf(seq).hasEnded = true;
-    this.#settleRun(seq);
+  markRunEnded({ seq }: Pick<TurnRow, 'seq'>): void {
+    for (const step of listTurnsOfRun(this.#object.transcript, seq)) this.deleteFailedTurn(step);
+    this.#getOrCreateRunSettlements(seq).hasEnded = true;
+    this.#settleRunIfConfirmed(seq);
   }
 
   /** Notes that a run goes on after a crash: its steps are settled once more at its end, which changes nothing. */
-  resumeRun({ seq }: Pick<TurnRow, 'seq'>): void {
-    this.#runOf(seq).isSure = false;
+  markRunResumed({ seq }: Pick<TurnRow, 'seq'>): void {
+    this.#getOrCreateRunSettlements(seq).isSure = false;
   }
 
-  #runOf(seq: number): RunSettlements {
+  #getOrCreateRunSettlements(seq: number): UnconfirmedRunSettlements {
     return getOrCreate(this.#runs, seq, () => ({ openCount: 0, sentAt: 0, hasEnded: false, isSure: true }));
   }
 
-  async #confirmStep(row: TurnRow, seq: number, done: Promise<Settled>): Promise<void> {
-    const run = this.#runOf(seq);
+  async #confirmStepSettlement(row: TurnRow, seq: number, done: Promise<SettlementResult>): Promise<void> {
+    const run = this.#getOrCreateRunSettlements(seq);
     run.openCount += 1;
-    run.sentAt = earliestSettlementAt(row, this.#object.now());
+    run.sentAt = computeEarliestSettlementTime(row, this.#object.now());
     try {
-      await this.#noteSettled(row, await done);
+      await this.#storeConfirmation(row, await done);
     } catch (thrown) {
       run.isSure = false;
-      this.#noteFailure(thrown);
+      this.#recordSettlementFailure(thrown);
     }
     run.openCount -= 1;
-    this.#settleRun(seq);
+    this.#settleRunIfConfirmed(seq);
   }
 
-  #settleRun(seq: number): void {
+  #settleRunIfConfirmed(seq: number): void {
     const run = this.#runs.get(seq);
     if (!run?.hasEnded || run.openCount > 0) return;
     this.#runs.delete(seq);
     const { transcript } = this.#object;
-    const row = transcript.profile && turnAt(transcript, seq);
+    const row = transcript.profile && findTurnByNumber(transcript, seq);
     if (row?.run !== seq) return;
     if (run.isSure) {
-      transcript.changeTurn(row, { settled: true });
+      transcript.updateTurn(row, { settled: true });
       this.#onSettled();
       return;
     }
@@ -131,7 +141,7 @@ export class TurnSettlements {
     this.#object.waitUntil(
       this.#repeatSettlement(row).catch((thrown: unknown) => {
         this.#wake();
-        this.#noteFailure(thrown);
+        this.#recordSettlementFailure(thrown);
       }),
     );
   }
@@ -140,18 +150,18 @@ export class TurnSettlements {
    * Waits until the account confirms a settlement, and stores the confirmation. Without a confirmation the alarm repeats the
    * settlement. A repeated settlement changes nothing.
    */
-  async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
+  async waitForConfirmation(row: TurnRow, done: Promise<SettlementResult>): Promise<void> {
     const { now } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
-    const settling = { row, sentAt: earliestSettlementAt(row, now()) };
+    const settling = { row, sentAt: computeEarliestSettlementTime(row, now()) };
     this.#inFlight.set(seq, settling);
     try {
-      await this.#noteSettled(row, await done, true);
+      await this.#storeConfirmation(row, await done, true);
       this.#object.retries.recordSuccess('settlement');
     } catch (thrown) {
       this.#wake();
-      this.#noteFailure(thrown);
+      this.#recordSettlementFailure(thrown);
     } finally {
       if (this.#inFlight.get(seq) === settling) this.#inFlight.delete(seq);
     }
@@ -159,14 +169,14 @@ export class TurnSettlements {
   }
 
   /** @param marks whether the row says by itself that it is settled: that of a step does not */
-  async #noteSettled(row: TurnRow, { outcome, cost }: Settled, marks = false): Promise<void> {
+  async #storeConfirmation(row: TurnRow, { outcome, cost }: SettlementResult, marks = false): Promise<void> {
     const { transcript, erase } = this.#object;
     let isCorrected = false;
     // If a part of it failed, no later confirmation would correct the rest.
-    transcript.transact(() => {
-      if (marks && !row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
-      if (outcome !== 'erased') isCorrected = this.#correct(row, cost + (row.grant?.earlier ?? 0));
-      if (row.status === 'failed') this.forgetFailed(row);
+    transcript.runInTransaction(() => {
+      if (marks && !row.settled && transcript.profile) transcript.updateTurn(row, { settled: true });
+      if (outcome !== 'erased') isCorrected = this.#correctTurnCost(row, cost + (row.grant?.earlier ?? 0));
+      if (row.status === 'failed') this.deleteFailedTurn(row);
     });
     if (isCorrected) this.#report();
     const { profile } = transcript;
@@ -179,83 +189,86 @@ export class TurnSettlements {
    *
    * @returns whether the total has changed, and must be reported
    */
-  #correct({ seq, id, cost, outcome }: TurnRow, settled: number): boolean {
+  #correctTurnCost({ seq, id, cost, outcome }: TurnRow, settled: number): boolean {
     const { transcript, now } = this.#object;
     const isReadOn = outcome?.read_until !== undefined;
     if (settled === cost && !isReadOn) return false;
     // Another confirmation may have corrected it already.
-    const stored = turnAt(transcript, seq);
+    const stored = findTurnByNumber(transcript, seq);
     if (stored?.id !== id || !transcript.profile) return false;
     if (settled !== stored.cost) this.#wake();
-    transcript.changeTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
+    transcript.updateTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
     if (settled === stored.cost) return false;
-    addCost(transcript, settled - stored.cost, now(), { unreported: true });
+    addConversationCost(transcript, settled - stored.cost, now(), { unreported: true });
     return true;
   }
 
   /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */
-  forgetFailed({ seq, id }: TurnRow): void {
+  deleteFailedTurn({ seq, id }: TurnRow): void {
     const { transcript } = this.#object;
-    const stored = turnAt(transcript, seq);
+    const stored = findTurnByNumber(transcript, seq);
     if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
     // After a crash a run needs the rows of its steps: they say what it has spent, and which names it has used in the ledger.
-    if (stored.run !== null && turnAt(transcript, stored.run)?.status === 'running') return;
-    if (transcript.log.count(seq) === 0) transcript.deleteTurns('seq = ?', seq);
+    if (stored.run !== null && findTurnByNumber(transcript, stored.run)?.status === 'running') return;
+    if (transcript.log.countRowsOfTurn(seq) === 0) transcript.deleteTurns('seq = ?', seq);
   }
 
   /** Repeats the settlements that were not confirmed. */
-  async settlePending(): Promise<void> {
+  async repeatUnconfirmedSettlements(): Promise<void> {
     const { transcript, now } = this.#object;
-    for (const { seq, id } of unsettledTurns(transcript)) {
+    for (const { seq, id } of listUnsettledTurns(transcript)) {
       // This turn may have been confirmed while the code waited for the one before.
-      const row = turnAt(transcript, seq);
+      const row = findTurnByNumber(transcript, seq);
       if (row?.id !== id || row.settled || row.status === 'running') continue;
       const since = this.#runs.get(row.seq)?.sentAt ?? this.#inFlight.get(row.seq)?.sentAt ?? 0;
       if (now() - since < CONFIRM_MS) continue;
       await this.#repeatSettlement(row).catch((thrown: unknown) => {
         // The account books what was set aside for a turn whose outcome is damaged.
-        if (damageOf(thrown)) return transcript.changeTurn(row, { settled: true });
+        if (findDamageInError(thrown)) return transcript.updateTurn(row, { settled: true });
         this.#wake();
-        this.#noteFailure(thrown);
+        this.#recordSettlementFailure(thrown);
       });
     }
   }
 
-  #noteFailure(thrown: unknown): void {
+  #recordSettlementFailure(thrown: unknown): void {
     this.#object.retries.recordFailure('settlement', thrown, this.#object.now() + SETTLE_RETRY_MS);
   }
 
   async #repeatSettlement(row: TurnRow): Promise<void> {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
-    for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
+    for (const { seq, id } of isRun ? listTurnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
       // Its cost may have been corrected while the code waited for the settlement before.
-      const turn = turnAt(transcript, seq);
+      const turn = findTurnByNumber(transcript, seq);
       const { profile } = transcript;
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
-      const { done } = this.meterOf(turn).settle(extendOutcome(turn, turn.outcome, this.#object.now()), {
-        ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
-        ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
-        tools: status === 'failed' ? undefined : resolvedToolsOf(transcript, turn),
-        // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
-        conversation: conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0)),
-      });
-      if (isRun) await this.#noteSettled(turn, await withTimeout(done, CONFIRM_MS));
-      else await withTimeout(this.confirm(turn, done), CONFIRM_MS);
+      const { done } = this.createTurnMeter(turn).settleRequest(
+        addLostTimeToOutcome(turn, turn.outcome, this.#object.now()),
+        {
+          ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+          ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
+          tools: status === 'failed' ? undefined : listToolsWithConsumedResults(transcript, turn),
+          // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
+          conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
+        },
+      );
+      if (isRun) await this.#storeConfirmation(turn, await waitWithTimeout(done, CONFIRM_MS));
+      else await waitWithTimeout(this.waitForConfirmation(turn, done), CONFIRM_MS);
     }
-    if (isRun && transcript.profile) transcript.changeTurn(row, { settled: true });
+    if (isRun && transcript.profile) transcript.updateTurn(row, { settled: true });
   }
 }
 
 /** @returns from when a settlement is on its way at the earliest; milliseconds since 1970 */
-function earliestSettlementAt({ outcome }: TurnRow, now: number): number {
+function computeEarliestSettlementTime({ outcome }: TurnRow, now: number): number {
   return Math.max(now, outcome?.read_until ?? now);
 }
 
 /** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
-function extendOutcome({ endedAt }: TurnRow, outcome: StoredOutcome, now: number): StoredOutcome {
+function addLostTimeToOutcome({ endedAt }: TurnRow, outcome: StoredOutcome, now: number): StoredOutcome {
   const { read_until, seen, usage } = outcome;
   if (read_until === undefined || endedAt === null || !seen) return outcome;
   const ms = Math.max(0, Math.min(now, read_until) - endedAt);

@@ -6,10 +6,10 @@ import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import { chooseNextBuffer, SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
-import { ApiError, errorEvent } from '../../kit/http/errors.ts';
+import { ApiError, createSseErrorEvent } from '../../kit/http/errors.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
-import { createInterruption } from '../../kit/sse/endings.ts';
-import type { LogOutcome } from '../../money/admission/answer-end.ts';
+import { createInterruptionEnding } from '../../kit/sse/endings.ts';
+import type { OutcomeLogger } from '../../money/admission/answer-end.ts';
 import { END_OF_STREAM } from '../turn/event-log.ts';
 import type { TurnSummary } from '../views/turn-answer.ts';
 
@@ -28,7 +28,7 @@ export function streamTurn(
   c: Context<AppEnv>,
   answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
-  log: (...end: Parameters<LogOutcome>) => void,
+  log: (...endStream: Parameters<OutcomeLogger>) => void,
   wake: () => Promise<unknown>,
 ): Response {
   const { readable, writable } = new IdentityTransformStream();
@@ -46,27 +46,29 @@ export function streamTurn(
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
   };
-  const leave = () => {
+  const handleCallerDisconnect = () => {
     // The turn goes on without the caller. A write to a caller who has left may never end.
     body.cancel().catch(() => {});
     end(undefined);
   };
-  if (signal.aborted) leave();
+  if (signal.aborted) handleCallerDisconnect();
   else {
-    signal.addEventListener('abort', leave, { once: true });
-    const carrying = copyEvents(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
-      end(summary, signal.aborted ? 'client_gone' : 'cut');
-      // If it cannot be reached, its alarm wakes it.
-      if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
-    });
+    signal.addEventListener('abort', handleCallerDisconnect, { once: true });
+    const carrying = copyEventsToCaller(answer.first ?? '', body, writable, c.get('requestId')).then(
+      async (summary) => {
+        end(summary, signal.aborted ? 'client_gone' : 'cut');
+        // If it cannot be reached, its alarm wakes it.
+        if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
+      },
+    );
     // It fails where nothing can be written: the caller has left, and the runtime has not said so yet.
-    c.executionCtx.waitUntil(carrying.catch(leave));
+    c.executionCtx.waitUntil(carrying.catch(handleCallerDisconnect));
   }
   c.executionCtx.waitUntil(carried.promise);
-  return new Response(readable, { headers: eventStreamHeaders(headers) });
+  return new Response(readable, { headers: createEventStreamHeaders(headers) });
 }
 
-export function eventStreamHeaders(headers: Record<string, string>): Record<string, string> {
+export function createEventStreamHeaders(headers: Record<string, string>): Record<string, string> {
   return {
     ...headers,
     'content-type': `${EVENT_STREAM}; charset=utf-8`,
@@ -76,19 +78,19 @@ export function eventStreamHeaders(headers: Record<string, string>): Record<stri
 }
 
 /** Copies the events. @returns the turn's summary as JSON; undefined if the stream was interrupted */
-async function copyEvents(
+async function copyEventsToCaller(
   first: string,
   reader: ReadableStreamBYOBReader,
   writable: WritableStream<Uint8Array>,
   requestId: string,
 ): Promise<string | undefined> {
   const writer = writable.getWriter();
-  const tail = new UnfinishedEvent();
+  const tail = new UnfinishedEventBuffer();
   let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let summary: string | undefined;
   if (first !== '') {
     const events = encoder.encode(first);
-    tail.push(events);
+    tail.addBytes(events);
     // Not awaited: the next read runs meanwhile, and writes keep their order.
     writer.write(events).catch(() => {});
   }
@@ -99,14 +101,19 @@ async function copyEvents(
       const end = value.indexOf(END_OF_STREAM);
       const events = end < 0 ? value : value.subarray(0, end);
       if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
-      tail.push(events);
+      tail.addBytes(events);
       if (events.length > 0) await writer.write(events);
     } else summary += decoder.decode(value);
     buffer = chooseNextBuffer(value);
   }
   if (summary === undefined) {
     await writer.write(
-      encoder.encode(createInterruption(tail.end, CUT_REMARK + errorEvent(brokenStreamError(), requestId))),
+      encoder.encode(
+        createInterruptionEnding(
+          tail.streamEndState,
+          CUT_REMARK + createSseErrorEvent(createBrokenStreamError(), requestId),
+        ),
+      ),
     );
   }
   writer.close().catch(() => {});
@@ -114,10 +121,10 @@ async function copyEvents(
 }
 
 /** The bytes since the last complete event, which decide how an error can be appended. */
-class UnfinishedEvent {
+class UnfinishedEventBuffer {
   #parts: Uint8Array[] = [];
 
-  push(bytes: Uint8Array): void {
+  addBytes(bytes: Uint8Array): void {
     let boundary = bytes.length;
     while (boundary > 1 && !(bytes[boundary - 1] === LINE_FEED && bytes[boundary - 2] === LINE_FEED)) boundary -= 1;
     if (boundary > 1) this.#parts = [];
@@ -125,7 +132,7 @@ class UnfinishedEvent {
     if (rest.length > 0) this.#parts.push(rest.slice());
   }
 
-  get end() {
+  get streamEndState() {
     // The pieces are joined first: the shared decoder would keep half a character of a piece for its next user.
     const lines = decoder.decode(joinPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
@@ -138,7 +145,7 @@ class UnfinishedEvent {
   }
 }
 
-function brokenStreamError(): ApiError {
+function createBrokenStreamError(): ApiError {
   return new ApiError(
     'api_error',
     'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',

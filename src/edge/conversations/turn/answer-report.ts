@@ -4,21 +4,21 @@ import type { SendProgress } from '../../claude/send-request.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import {
+  computeSignatureLength,
   createResponseReport,
   createUnobserved,
-  fallbackModelsOf,
-  longestResultsOf,
+  findLongestToolResults,
+  listModelsOfFallbackAnswer,
   type ObservedPart,
   type ResponseReport,
-  signatureLengthOf,
 } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-export function completeReport(
-  { message, usage, blocks, stopReason, reported }: MessageBuilder,
+export function createCompleteReport(
+  { message, reportedUsage: usage, blocks, stopReason, reported }: MessageBuilder,
   bytes: number,
 ): ResponseReport {
   const { model } = message ?? {};
@@ -27,9 +27,9 @@ export function completeReport(
     ...createResponseReport(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
     usage,
-    fallbacks: fallbackModelsOf(content),
-    results: longestResultsOf(content),
-    signed: signatureLengthOf(content),
+    fallbacks: listModelsOfFallbackAnswer(content),
+    results: findLongestToolResults(content),
+    signed: computeSignatureLength(content),
     stop_reason: stopReason,
     ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     completed: true,
@@ -43,20 +43,20 @@ interface PartialAnswer {
   /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  times: AnswerTimings;
+  times: UnseenOutputTimings;
 }
 
 /** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
-export type AnswerTimings = Pick<ObservedPart, 'unseen_ms' | 'silent_ms' | 'lost_ms' | 'quiet_ms'>;
+export type UnseenOutputTimings = Pick<ObservedPart, 'unseen_ms' | 'silent_ms' | 'lost_ms' | 'quiet_ms'>;
 
 /** @returns the report of an interrupted answer, measured from its events. */
-function partialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): ResponseReport {
+function createPartialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): ResponseReport {
   const usage = new UsageReader({ readsBlocks: true });
-  usage.push(encoder.encode(shown));
+  usage.addPiece(encoder.encode(shown));
   // The upstream has also written the unfinished event.
-  if (turnEnd.kind === 'cut' || turnEnd.kind === 'stopped') usage.push(encoder.encode(rest));
-  if (turnEnd.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${turnEnd.frame.data}\n\n`));
-  const { seen = createUnobserved(0), ...report } = usage.report;
+  if (turnEnd.kind === 'cut' || turnEnd.kind === 'stopped') usage.addPiece(encoder.encode(rest));
+  if (turnEnd.kind === 'error') usage.addPiece(encoder.encode(`event: error\ndata: ${turnEnd.frame.data}\n\n`));
+  const { seen = createUnobserved(0), ...report } = usage.currentReport;
   // The events are read all at once here, so their times are taken from the turn, which has measured them.
   const { unseen_ms } = times;
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
@@ -65,7 +65,7 @@ function partialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: PartialA
 }
 
 /** A turn, for the outcome of its request. */
-interface AnsweredTurn {
+interface TurnOutcomeSource {
   builder: MessageBuilder;
   log: { readonly text: string };
   row: Pick<TurnRow, 'beganAt' | 'grant'>;
@@ -77,16 +77,18 @@ interface AnsweredTurn {
 }
 
 /** @returns the outcome of a turn's request. @param came `times` is asked for where the answer did not come whole */
-export function buildOutcome(
+export function buildTurnOutcome(
   turnEnd: TurnEnd,
   now: number,
-  turn: AnsweredTurn,
-  { rest, bytes, times }: { rest: string; bytes: number; times: () => AnswerTimings },
+  turn: TurnOutcomeSource,
+  { rest, bytes, times }: { rest: string; bytes: number; times: () => UnseenOutputTimings },
 ): StoredOutcome {
   const { builder, log, progress, row, firstByteAt } = turn;
-  const whole = turnEnd.kind === 'complete' && builder.hasReportedOutput && completeReport(builder, bytes);
+  const whole = turnEnd.kind === 'complete' && builder.hasReportedOutput && createCompleteReport(builder, bytes);
   const report =
-    whole && hasFinalUsage(whole) ? whole : partialReport(turnEnd, { shown: log.text, rest, bytes, times: times() });
+    whole && hasFinalUsage(whole)
+      ? whole
+      : createPartialReport(turnEnd, { shown: log.text, rest, bytes, times: times() });
   // If there are several upstreams: the name of the one that answered, or was tried last.
   const { upstream = row.grant?.upstream, failedUpstreams } = progress;
   const { loweredBy } = row.grant ?? {};
@@ -109,6 +111,6 @@ export function buildOutcome(
 }
 
 /** @returns every token of a prompt, cached or not. */
-export function inputTokens(usage: ResponseReport['usage']): number {
+export function countInputTokens(usage: ResponseReport['usage']): number {
   return (usage?.input_tokens ?? 0) + (usage?.cache_read_input_tokens ?? 0) + (usage?.cache_creation_input_tokens ?? 0);
 }

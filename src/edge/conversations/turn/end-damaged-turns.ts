@@ -1,9 +1,9 @@
-import { catchDamage } from '../history/storage/damaged-row.ts';
-import { turnOf } from '../history/storage/rows.ts';
+import { catchDamagedRow } from '../history/storage/damaged-row.ts';
+import { parseTurnRow } from '../history/storage/rows.ts';
 import { NO_ANSWER } from '../history/storage/tables.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { countHistory } from '../history/storage/turn-queries.ts';
-import { nextVersion } from './turn-ending.ts';
+import { countTurnsAndMessages } from '../history/storage/turn-queries.ts';
+import { computeNextProfileVersion } from './turn-ending.ts';
 
 /**
  * Ends the turns that were running, where their rows cannot be read: their questions stay, without an answer. Nothing is
@@ -14,15 +14,15 @@ import { nextVersion } from './turn-ending.ts';
 export function endDamagedTurns(transcript: Transcript, now: number): void {
   const profile = transcript.readable;
   if (!profile) return;
-  transcript.transact(() => {
+  transcript.runInTransaction(() => {
     let { nextMessage } = profile;
     const settled = { settled: 1, grant: null, outcome: null };
-    for (const row of transcript.read('select * from turns where settled = 0 order by seq')) {
+    for (const row of transcript.readAllRows('select * from turns where settled = 0 order by seq')) {
       const [seq, isRunning] = [Number(row.seq), row.ended_at === null];
-      if (!isRunning && !catchDamage(() => turnOf(row))) continue;
+      if (!isRunning && !catchDamagedRow(() => parseTurnRow(row))) continue;
       const ended = isRunning ? { status: 'interrupted', ended_at: now } : {};
-      transcript.update('turns', { ...settled, ...ended }, 'seq = ?', seq);
-      transcript.dropDamaged(seq);
+      transcript.updateRows('turns', { ...settled, ...ended }, 'seq = ?', seq);
+      transcript.deleteDamagedContinuation(seq);
       if (!isRunning) continue;
       transcript.log.delete(seq);
       const last = transcript.queryNumber('select max(seq) from messages where turn = ?', seq);
@@ -31,13 +31,13 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
       transcript.addMessage({ ...answer, role: 'assistant', createdAt: now, text: NO_ANSWER });
       nextMessage = answer.seq + 1;
     }
-    const counted = { ...countHistory(transcript), nextMessage, through: transcript.newestTurn };
+    const counted = { ...countTurnsAndMessages(transcript), nextMessage, through: transcript.newestTurnNumber };
     const exists = profile.exists || counted.messages > 0;
-    transcript.save({
+    transcript.saveProfile({
       ...profile,
       ...counted,
       exists,
-      version: nextVersion(profile, now),
+      version: computeNextProfileVersion(profile, now),
       updatedAt: now,
       unreported: true,
     });

@@ -6,18 +6,20 @@
  */
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import type { Frame } from '../../kit/sse/frames.ts';
+import type { SseEvent } from '../../kit/sse/frames.ts';
 import { type GrowingRow, MAX_GROWING_CHARACTERS } from '../history/storage/log-rows.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { LogBlocks } from '../views/log-blocks.ts';
-import { evictIdleListener, Listener } from './listener.ts';
+import { BlockVisibilityTracker } from '../views/log-blocks.ts';
+import { EventLogListener, evictIdleListener } from './listener.ts';
 
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
 
 /** The log of a turn, for code that writes, shows or reads it. */
-export type TurnLog = { [Member in Exclude<keyof EventLog, 'onFollow' | 'isFollowed'>]: EventLog[Member] };
+export type TurnEventLogAccess = {
+  [Member in Exclude<keyof TurnEventLog, 'onFollow' | 'hasListeners'>]: TurnEventLog[Member];
+};
 
 /** The most characters of a stored row that stays in memory. */
 const MAX_CHARACTERS_IN_MEMORY = 262_144;
@@ -27,13 +29,13 @@ const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
 
 /** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
-const sharedLogState = new WeakMap<Transcript, { listeners: Set<Listener>; blocks?: LogBlocks }>();
+const sharedLogState = new WeakMap<Transcript, { listeners: Set<EventLogListener>; blocks?: BlockVisibilityTracker }>();
 
-export class EventLog {
+export class TurnEventLog {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
-  readonly #shared: { listeners: Set<Listener>; blocks?: LogBlocks };
+  readonly #shared: { listeners: Set<EventLogListener>; blocks?: BlockVisibilityTracker };
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
   /** The `id:` line of an event, up to the number. */
@@ -98,25 +100,25 @@ export class EventLog {
     return this.events - this.#shownCount;
   }
 
-  get isFollowed(): boolean {
+  get hasListeners(): boolean {
     return this.#listeners.length > 0;
   }
 
-  get #listeners(): Listener[] {
+  get #listeners(): EventLogListener[] {
     return [...this.#shared.listeners].filter(({ log }) => log === this);
   }
 
   /** Its blocks so far, and those that will begin: found once for all who do not see all of them. */
-  get blocks(): LogBlocks {
+  get blocks(): BlockVisibilityTracker {
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id) return blocks;
     const stored = this.#rows > 0 ? this.#transcript.log.readLog(this.#turn).text : '';
-    this.#shared.blocks = new LogBlocks(this.id, stored + this.#frames.join(''));
+    this.#shared.blocks = new BlockVisibilityTracker(this.id, stored + this.#frames.join(''));
     return this.#shared.blocks;
   }
 
   /** Adds an event as it came. @param remark a comment after the event */
-  add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
+  add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: SseEvent, remark = ''): void {
     const line = text + remark;
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id && event === 'content_block_start') blocks.read(data);
@@ -125,7 +127,7 @@ export class EventLog {
   }
 
   /** @returns events that are not stored yet, as they are shown: each after its id. */
-  #shownText(from: number, to = this.#frames.length): string {
+  #formatUnstoredEvents(from: number, to = this.#frames.length): string {
     let text = '';
     // Concatenated, not joined: the runtime then makes one string of all parts when it is first read.
     for (let at = from; at < to; at += 1)
@@ -142,20 +144,20 @@ export class EventLog {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#storedCount) + 1;
     // Most of what is stored is shown now, so one text serves both.
-    const text = this.#shownText(0);
-    const fresh = this.#shownCount === this.#storedCount ? text : this.#unshownText;
+    const text = this.#formatUnstoredEvents(0);
+    const fresh = this.#shownCount === this.#storedCount ? text : this.#unshownEventText;
     const row = this.#rows;
     let end = 0;
     // Parts of the same text: a long event must not be in memory twice.
-    const frames = () =>
+    const splitIntoEventTexts = () =>
       this.#frames.map((_, at) => {
         const begin = end;
-        end += this.#shownText(at, at + 1).length;
+        end += this.#formatUnstoredEvents(at, at + 1).length;
         return text.slice(begin, end);
       });
     const { log } = this.#transcript;
-    const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, text, time);
-    const written = grown ? undefined : log.write(this.#turn, row, first, frames, text, time);
+    const grown = this.#growing && log.appendEventsToRow(this.#turn.seq, this.#growing, text, time);
+    const written = grown ? undefined : log.writeEvents(this.#turn, row, first, splitIntoEventTexts, text, time);
     this.#gapAfter = undefined;
     this.#rows = written?.next ?? row;
     this.#growing = grown ?? written?.growing;
@@ -164,20 +166,21 @@ export class EventLog {
     this.#storedCount += this.#frames.length;
     this.#frames = [];
     this.#characters = 0;
-    this.#show(fresh, this.#storedCount);
+    this.#sendToWaitingListeners(fresh, this.#storedCount);
   }
 
   /** Notes in the newest row that the turn still runs, where everything is stored. @param time as for `store` */
   touch(time: { at: number; unseenMs: number }): void {
-    if (this.#rows > 0 && this.#frames.length === 0) this.#transcript.log.touch(this.#turn.seq, this.#rows - 1, time);
+    if (this.#rows > 0 && this.#frames.length === 0)
+      this.#transcript.log.updateRowTime(this.#turn.seq, this.#rows - 1, time);
   }
 
   show(): void {
-    this.#show(this.#unshownText, this.events);
+    this.#sendToWaitingListeners(this.#unshownEventText, this.events);
   }
 
-  get #unshownText(): string {
-    return this.#listeners.length > 0 ? this.#shownText(this.#shownCount - this.#storedCount) : '';
+  get #unshownEventText(): string {
+    return this.#listeners.length > 0 ? this.#formatUnstoredEvents(this.#shownCount - this.#storedCount) : '';
   }
 
   /** Sends a `ping` during a silence, to say that the turn still runs. */
@@ -195,13 +198,13 @@ export class EventLog {
   /** Shows the last events, and closes the streams of listeners that have all events. */
   end(): void {
     this.show();
-    for (const listener of this.#listeners) this.#serve(listener);
+    for (const listener of this.#listeners) this.#serveListener(listener);
   }
 
   /** All events so far, stored or not. */
   get text(): string {
     const stored = this.#rows > 0 ? this.#transcript.log.readLog(this.#turn).text : '';
-    return stored + this.#shownText(0);
+    return stored + this.#formatUnstoredEvents(0);
   }
 
   /**
@@ -230,11 +233,11 @@ export class EventLog {
   follow(after: number, isOwn = false): ReadableStream<Uint8Array> {
     const { listeners } = this.#shared;
     if (!isOwn) evictIdleListener(listeners);
-    let listener: Listener | undefined;
+    let listener: EventLogListener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
       start: (controller) => {
-        listener = new Listener(this, listeners, controller, Math.min(after, this.#shownCount));
+        listener = new EventLogListener(this, listeners, controller, Math.min(after, this.#shownCount));
         this.onFollow?.();
       },
       pull: async () => {
@@ -243,46 +246,46 @@ export class EventLog {
         const { row, cursor, pacer } = listener;
         if (row !== undefined || cursor < (this.#gapAfter ?? this.#storedCount)) {
           const unseen = Math.min((this.#storedCount - cursor) * EVENT_BYTES, MAX_GROWING_CHARACTERS);
-          await pacer.pace(READ_BYTES + unseen);
+          await pacer.waitForTurn(READ_BYTES + unseen);
         }
         listener.isWaiting = true;
-        this.#serve(listener);
+        this.#serveListener(listener);
       },
-      cancel: () => listener?.leave(),
+      cancel: () => listener?.removeFromLog(),
     };
     return new ReadableStream(source, { highWaterMark: 0 });
   }
 
   /** @param fresh the text of the events up to the number `shown` that have not been shown */
-  #show(fresh: string, lastShown: number): void {
+  #sendToWaitingListeners(fresh: string, lastShown: number): void {
     const before = this.#shownCount;
     if (lastShown === before) return;
     this.#shownCount = lastShown;
     for (const listener of this.#listeners) {
       if (!listener.isWaiting || listener.row !== undefined || listener.cursor !== before) continue;
       listener.cursor = lastShown;
-      this.#send(listener, fresh);
+      this.#sendToListener(listener, fresh);
     }
   }
 
-  #serve(listener: Listener): void {
-    const text = listener.isWaiting ? this.#next(listener) : undefined;
-    if (text !== undefined || this.#isAtEnd(listener)) this.#send(listener, text ?? '');
+  #serveListener(listener: EventLogListener): void {
+    const text = listener.isWaiting ? this.#readNextText(listener) : undefined;
+    if (text !== undefined || this.#hasListenerAllEvents(listener)) this.#sendToListener(listener, text ?? '');
   }
 
   /** @returns whether the turn has ended and a listener has all its events, sent or about to be. */
-  #isAtEnd({ row, cursor }: Listener): boolean {
+  #hasListenerAllEvents({ row, cursor }: EventLogListener): boolean {
     return this.#summary !== undefined && row === undefined && cursor === this.#shownCount;
   }
 
   /** Sends a text, and closes the stream after the last one. */
-  #send(listener: Listener, text: string): void {
-    if (!this.#isAtEnd(listener)) listener.enqueue(text);
-    else listener.close(text + String.fromCharCode(END_OF_STREAM) + this.#summary);
+  #sendToListener(listener: EventLogListener, text: string): void {
+    if (!this.#hasListenerAllEvents(listener)) listener.enqueue(text);
+    else listener.closeStream(text + String.fromCharCode(END_OF_STREAM) + this.#summary);
   }
 
   /** @returns the next text for a listener; undefined if it has all shown events. */
-  #next(listener: Listener): string | undefined {
+  #readNextText(listener: EventLogListener): string | undefined {
     let begins: { event: number; first: number } | undefined;
     // Behind a gap nothing is stored yet.
     const lastStored = this.#gapAfter ?? this.#storedCount;
@@ -290,23 +293,24 @@ export class EventLog {
       const event = listener.cursor + 1;
       // The first event is in the first row.
       const row =
-        event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#turn.seq, event);
-      if (row === undefined) return listener.fail();
+        event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.findRowOfEvent(this.#turn.seq, event);
+      if (row === undefined) return listener.failStream();
       listener.row = row.n;
       begins = { event, first: row.first };
     }
     if (listener.row === undefined) {
       const { cursor } = listener;
       if (cursor >= this.#shownCount) return undefined;
-      const lost = lastStored < cursor && cursor < this.#storedCount ? gapRemark(lastStored + 1, cursor) : '';
+      const lost = lastStored < cursor && cursor < this.#storedCount ? createGapComment(lastStored + 1, cursor) : '';
       const text =
-        lost + this.#shownText(Math.max(0, cursor - this.#storedCount), this.#shownCount - this.#storedCount);
+        lost +
+        this.#formatUnstoredEvents(Math.max(0, cursor - this.#storedCount), this.#shownCount - this.#storedCount);
       listener.cursor = this.#shownCount;
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
-    if (text === undefined) return listener.fail();
+    const text = latest ?? this.#transcript.log.readRowText(this.#turn, listener.row);
+    if (text === undefined) return listener.failStream();
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;
@@ -316,12 +320,12 @@ export class EventLog {
     const { event, first } = begins;
     const at = text.indexOf(`${this.#idLine}${event}\n`);
     // A row behind a gap: the listener has seen events that a crash has lost.
-    const lost = at < 0 && first < event ? gapRemark(first, event - 1) : '';
+    const lost = at < 0 && first < event ? createGapComment(first, event - 1) : '';
     return lost + text.slice(Math.max(0, at));
   }
 }
 
 /** @returns the comment that tells a listener which events it has seen that a crash has lost. */
-function gapRemark(first: number, last: number): string {
+function createGapComment(first: number, last: number): string {
   return `: sluice-gap ${first}-${last}\n\n`;
 }

@@ -1,18 +1,18 @@
 /** Who follows a log: a position in it, and the stream that it is read into. */
 
-import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type ApiError, retryableError } from '../../kit/http/errors.ts';
+import { type ApiError, createRetryableError } from '../../kit/http/errors.ts';
 
 /** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
 const MAX_FOLLOWERS = 32;
 /** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
 const IDLE_LISTENER_MS = 60_000;
 
-export class Listener {
+export class EventLogListener {
   /** The log that it follows. */
   readonly log: object;
-  readonly pacer = new Pacer();
+  readonly pacer = new WorkPacer();
   /** The number of the last event that it has, or is reading from the rows. */
   cursor: number;
   /** The next row that it reads; undefined if it has all stored events. */
@@ -21,11 +21,11 @@ export class Listener {
   isWaiting = false;
   /** When it asked last; milliseconds since 1970. */
   lastPullAt = Date.now();
-  readonly #all: Set<Listener>;
+  readonly #all: Set<EventLogListener>;
   readonly #controller: ReadableByteStreamController;
 
   /** @param all those that follow the conversation: it is one of them until it leaves */
-  constructor(log: object, all: Set<Listener>, controller: ReadableByteStreamController, cursor: number) {
+  constructor(log: object, all: Set<EventLogListener>, controller: ReadableByteStreamController, cursor: number) {
     this.log = log;
     this.#all = all;
     this.#controller = controller;
@@ -33,13 +33,13 @@ export class Listener {
     all.add(this);
   }
 
-  leave(): void {
+  removeFromLog(): void {
     this.#all.delete(this);
   }
 
   /** Fails its stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
-  fail(why = 'the log of this turn is gone'): undefined {
-    this.leave();
+  failStream(why = 'the log of this turn is gone'): undefined {
+    this.removeFromLog();
     // A listener that still has a row to read does not count as being at the end.
     this.row = 0;
     this.#controller.error(new Error(why));
@@ -51,12 +51,12 @@ export class Listener {
     try {
       this.#controller.enqueue(encoder.encode(text));
     } catch {
-      this.leave();
+      this.removeFromLog();
     }
   }
 
-  close(text: string): void {
-    this.leave();
+  closeStream(text: string): void {
+    this.removeFromLog();
     try {
       this.#controller.enqueue(encoder.encode(text));
       this.#controller.close();
@@ -68,15 +68,15 @@ export class Listener {
 }
 
 /** Finds a place for one more follower. @throws ApiError 429 if there is none */
-export function evictIdleListener(listeners: ReadonlySet<Listener>): void {
+export function evictIdleListener(listeners: ReadonlySet<EventLogListener>): void {
   if (listeners.size < MAX_FOLLOWERS) return;
   const since = Date.now() - IDLE_LISTENER_MS;
   const asleep = [...listeners].find(({ isWaiting, lastPullAt: askedAt }) => !isWaiting && askedAt < since);
-  if (!asleep) throw tooManyFollowersError();
-  asleep.fail('this listener does not read');
+  if (!asleep) throw createTooManyFollowersError();
+  asleep.failStream('this listener does not read');
 }
 
-function tooManyFollowersError(): ApiError {
+function createTooManyFollowersError(): ApiError {
   const message = `${MAX_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
-  return retryableError(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
+  return createRetryableError(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
 }

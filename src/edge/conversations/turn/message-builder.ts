@@ -1,8 +1,8 @@
 import type { Usage } from '../../claude/pricing/cost.ts';
 import { ReportedUsage } from '../../claude/usage/reported-usage.ts';
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
-import { parseWithText } from '../../kit/json/remembered-text.ts';
-import type { Block } from '../history/replayable-blocks.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import { parseJsonRememberingText } from '../../kit/json/remembered-text.ts';
+import type { StreamedContentBlock } from '../history/replayable-blocks.ts';
 
 /**
  * Builds a message from its events, as the official SDKs do: blocks as they came, with deltas added to them. It refuses
@@ -10,27 +10,27 @@ import type { Block } from '../history/replayable-blocks.ts';
  */
 export class MessageBuilder {
   /** The message of `message_start`, with the changes of `message_delta`. */
-  message: Json | undefined;
-  readonly blocks: Block[] = [];
+  message: JsonObject | undefined;
+  readonly blocks: StreamedContentBlock[] = [];
   /** Whether `message_stop` has come. */
   hasStopped = false;
   readonly reported = new ReportedUsage();
-  readonly #byIndex = new Map<number, Block>();
-  readonly #inputs = new Map<Block, string>();
+  readonly #byIndex = new Map<number, StreamedContentBlock>();
+  readonly #inputs = new Map<StreamedContentBlock, string>();
 
   /** Takes the data of the next event. */
-  take(event: Json): void {
+  addEventData(event: JsonObject): void {
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
         // Without a usage it has begun all the same.
-        this.reported.add(this.message.usage ?? {});
+        this.reported.addReport(this.message.usage ?? {});
         break;
       case 'content_block_start':
-        this.#startBlock(event);
+        this.#addStartedBlock(event);
         break;
       case 'content_block_delta':
-        this.#applyDelta(event);
+        this.#applyBlockDelta(event);
         break;
       case 'content_block_stop':
         this.#stopBlock(event);
@@ -45,12 +45,12 @@ export class MessageBuilder {
   }
 
   /** @returns the indices of the blocks that are still open, in their order. */
-  get openIndices(): number[] {
+  get openBlockIndices(): number[] {
     return [...this.#byIndex].filter(([, block]) => block.isOpen).map(([index]) => index);
   }
 
   /** @returns the JSON of a tool's input, as far as it has come. */
-  inputOf(block: Block): string | undefined {
+  getToolInputJson(block: StreamedContentBlock): string | undefined {
     return this.#inputs.get(block);
   }
 
@@ -58,21 +58,25 @@ export class MessageBuilder {
     return typeof this.message?.stop_reason === 'string' ? this.message.stop_reason : null;
   }
 
-  get usage(): Usage | undefined {
+  get reportedUsage(): Usage | undefined {
     return this.reported.usage;
   }
 
   /** Whether the output was told, and can be that of what has come. */
   get hasReportedOutput(): boolean {
-    const texts = this.blocks.map(({ value }) => (value.type === 'text' ? toText(value.text) : ''));
+    const texts = this.blocks.map(({ value }) => (value.type === 'text' ? toJsonText(value.text) : ''));
     return this.reported.hasPlausibleOutput(
       [...texts, ...this.#inputs.values()].reduce((sum, { length }) => sum + length, 0),
     );
   }
 
-  #startBlock({ index, content_block }: Json): void {
+  #addStartedBlock({ index, content_block }: JsonObject): void {
     if (typeof index !== 'number') return;
-    const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, isOpen: true, isBroken: false };
+    const block: StreamedContentBlock = {
+      value: isObject(content_block) ? { ...content_block } : {},
+      isOpen: true,
+      isBroken: false,
+    };
     this.blocks.push(block);
     this.#byIndex.set(index, block);
     const { type, to } = block.value;
@@ -82,56 +86,56 @@ export class MessageBuilder {
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
 
-  blockAt(index: unknown): Block | undefined {
+  getBlockAt(index: unknown): StreamedContentBlock | undefined {
     return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
   }
 
-  #applyDelta({ index, delta }: Json): void {
-    const block = this.blockAt(index);
+  #applyBlockDelta({ index, delta }: JsonObject): void {
+    const block = this.getBlockAt(index);
     if (!block || !isObject(delta)) return;
     const { value } = block;
     for (const [name, added] of Object.entries(delta)) {
       // A progress display, which is no member of the block.
       if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
-        this.#inputs.set(block, (this.#inputs.get(block) ?? '') + toText(added));
+        this.#inputs.set(block, (this.#inputs.get(block) ?? '') + toJsonText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
-      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
+      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isFinalValueDelta(delta)) {
         value[name] += added;
       } else value[name] = added;
     }
   }
 
-  #stopBlock({ index }: Json): void {
-    const block = this.blockAt(index);
+  #stopBlock({ index }: JsonObject): void {
+    const block = this.getBlockAt(index);
     if (!block) return;
     block.isOpen = false;
     const input = this.#inputs.get(block);
     if (input === undefined || input === '') return;
     try {
-      block.value.input = parseWithText(input);
+      block.value.input = parseJsonRememberingText(input);
     } catch {
       block.isBroken = true;
     }
   }
 
   /** Merges a `message_delta` into the message. Skips nulls, because it lacks much of what `message_start` has. */
-  #mergeMessageDelta({ type: _, delta, usage, ...others }: Json): void {
+  #mergeMessageDelta({ type: _, delta, usage, ...others }: JsonObject): void {
     const message = this.message ?? {};
     this.message = message;
     const { container, ...ended } = isObject(delta) ? delta : {};
-    Object.assign(message, ended, withoutNulls({ container, ...others }));
+    Object.assign(message, ended, removeNullMembers({ container, ...others }));
     if (isObject(usage))
-      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.add(usage, true) };
+      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.addReport(usage, true) };
   }
 }
 
-function withoutNulls(json: Json): Json {
+function removeNullMembers(json: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => (value ?? undefined) !== undefined));
 }
 
 /** @returns whether a delta has the final value of its members, and not a piece. */
-function isWholeValue({ type }: Json): boolean {
+function isFinalValueDelta({ type }: JsonObject): boolean {
   return type === 'signature_delta' || type === 'compaction_delta';
 }

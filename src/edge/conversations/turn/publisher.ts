@@ -1,5 +1,5 @@
-import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
-import type { PieceContents } from './turn-ending.ts';
+import { computeStoreDelayMs, TOUCH_MS } from './store-schedule.ts';
+import type { StreamPieceContents } from './turn-ending.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 
 /** So many characters are stored at once. */
@@ -9,7 +9,7 @@ const STORE_CHARACTERS = 65_536;
  * Stores and shows the events of a turn. The events up to the first delta, and those that have effects, are stored before they
  * are shown. Others are shown first, and stored together later.
  */
-export class Publisher {
+export class TurnEventPublisher {
   readonly #turn: TurnRecorder;
   readonly #now: () => number;
   readonly #onFailure: (thrown: unknown) => void;
@@ -26,7 +26,7 @@ export class Publisher {
   /** When the first delta was stored. */
   #beganAt: number | undefined;
   /** Milliseconds from one storing to the next. */
-  #storeAfterMs = storeAfterMs(0);
+  #storeAfterMs = computeStoreDelayMs(0);
 
   /** @param onFailure called with the error of a write by the timer. It is repeated */
   constructor(turn: TurnRecorder, now: () => number, onFailure: (thrown: unknown) => void) {
@@ -36,16 +36,16 @@ export class Publisher {
   }
 
   /** Publishes the events of a piece that the turn has taken. */
-  publish({ hasFraming, hasEffect, hasDelta }: PieceContents): void {
+  publishEvents({ hasFraming, hasEffect, hasDelta }: StreamPieceContents): void {
     this.#storesFirst ||= hasEffect || (!this.hasDelta && (hasFraming || hasDelta));
     this.hasDelta ||= hasDelta;
     const { log } = this.#turn;
     if (log.unshownCount === 0) return;
     if (this.#storesFirst || log.unstoredCharacters >= STORE_CHARACTERS) {
-      this.#store();
+      this.#storeEvents();
       return;
     }
-    this.#timer ??= setTimeout(() => this.#storeLater(), this.#storeAfterMs);
+    this.#timer ??= setTimeout(() => this.#scheduleStore(), this.#storeAfterMs);
     this.lastShownAt = Date.now();
     if (!this.#hasEnded) log.show();
   }
@@ -63,7 +63,7 @@ export class Publisher {
    * @returns after how many milliseconds that may be due again
    */
   touch(): number {
-    if (!this.#isServed || this.#hasEnded) return Number.POSITIVE_INFINITY;
+    if (!this.#isServerToolRunning || this.#hasEnded) return Number.POSITIVE_INFINITY;
     const now = this.#now();
     const leftMs = this.#turn.isServerToolRunning ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
     if (leftMs > 0) return leftMs;
@@ -72,41 +72,41 @@ export class Publisher {
     return TOUCH_MS;
   }
 
-  get #isServed(): boolean {
+  get #isServerToolRunning(): boolean {
     return this.#turn.row.grant?.terms?.served !== undefined;
   }
 
   /** Stops the timer. The end of the turn stores the remaining events. */
   end(): void {
     this.#hasEnded = true;
-    this.#clearTimer();
+    this.#clearStoreTimer();
   }
 
   /** Stores what was shown. What cannot be stored now is stored with the next events, by the next timer, or at the end. */
-  #storeLater(): void {
+  #scheduleStore(): void {
     try {
-      this.#store();
+      this.#storeEvents();
     } catch (thrown) {
       this.#onFailure(thrown);
-      this.#timer ??= setTimeout(() => this.#storeLater(), this.#storeAfterMs);
+      this.#timer ??= setTimeout(() => this.#scheduleStore(), this.#storeAfterMs);
     }
   }
 
-  #store(): void {
-    this.#clearTimer();
+  #storeEvents(): void {
+    this.#clearStoreTimer();
     this.lastShownAt = Date.now();
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
-    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#isServed);
+    this.#storeAfterMs = computeStoreDelayMs(now - (this.#beganAt ?? now), this.#isServerToolRunning);
     const hasEvents = this.#turn.log.unstoredCharacters > 0;
-    this.#turn.grants.store();
+    this.#turn.grants.storeSentGrant();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.measureUnseenMs(now) });
     this.#storesFirst = false;
     if (hasEvents) this.#storedAt = now;
   }
 
-  #clearTimer(): void {
+  #clearStoreTimer(): void {
     // Clearing a timer that is not set would cost time, too.
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timer = undefined;

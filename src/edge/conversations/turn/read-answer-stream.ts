@@ -1,19 +1,24 @@
-import { createSizeGuard, endOf, interruptedError, toInterruptedError } from '../../claude/failure.ts';
+import {
+  createInterruptedError,
+  createSizeGuard,
+  getRequestEndOfError,
+  toInterruptedError,
+} from '../../claude/failure.ts';
 import {
   chooseNextBuffer,
-  drain,
-  type Piece,
-  pumpStream,
-  readTee,
-  returnBuffer,
+  drainReader,
+  pipeStreamToLateReader,
+  readTeeCopyToEnd,
+  returnPooledBuffer,
+  type StreamReadResult,
 } from '../../claude/relay/tee-reader.ts';
 import { readFirstBytes } from '../../claude/stream.ts';
-import { typeOfData } from '../../claude/usage/usage-reader.ts';
+import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 
-import { type Frame, FrameReader, parseFrame } from '../../kit/sse/frames.ts';
-import type { Publisher } from './publisher.ts';
-import type { TurnAbort } from './turn-abort.ts';
+import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
+import type { TurnEventPublisher } from './publisher.ts';
+import type { TurnAborter } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 import type { TurnTimer } from './turn-timer.ts';
@@ -26,13 +31,13 @@ import type { TurnTimer } from './turn-timer.ts';
 const SHOW_MS = 100;
 
 /** What reading an answer needs from its turn. */
-export interface AnswerReader {
+export interface ReadAnswerStreamOptions {
   /** The beginning of the stream, if it has been read already. */
   opening?: Uint8Array | undefined;
   turn: TurnRecorder;
-  publisher: Publisher;
+  publisher: TurnEventPublisher;
   timer: TurnTimer;
-  abort: TurnAbort;
+  abort: TurnAborter;
   now(): number;
   /** Called when there are events for the caller. It may be called often. */
   onEvents(): void;
@@ -45,51 +50,51 @@ export interface AnswerReader {
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
-  { opening, turn, publisher, timer, abort, now, onEvents }: AnswerReader,
+  { opening, turn, publisher, timer, abort, now, onEvents }: ReadAnswerStreamOptions,
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
   const takeSize = createSizeGuard();
   /** @returns whether this piece ends the turn */
-  const take = (piece: Uint8Array, since?: number): boolean => {
+  const takePiece = (piece: Uint8Array, since?: number): boolean => {
     const lateMs = since === undefined ? 0 : Date.now() - since;
     if (turn.lateReading) {
-      turn.takeLate(piece, now(), lateMs);
+      turn.takePieceAfterEnd(piece, now(), lateMs);
       return false;
     }
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
     takeSize(piece);
-    timer.touch();
+    timer.restartTimeLimit();
     turn.firstByteAt ??= now();
-    const content = turn.take(piece, now(), lateMs);
+    const content = turn.takePiece(piece, now(), lateMs);
     how = content.how;
     if (how) return true;
-    publisher.publish(content);
+    publisher.publishEvents(content);
     // An answer that ends with its first piece is passed on as one text. For any other the caller is answered now.
     if (turn.log.events > 0) onEvents();
     return false;
   };
   let rest: Promise<boolean> | undefined;
   try {
-    const reader = await readToFirstDelta(body, opening, publisher, abort, take);
-    if (reader && how) rest = drain(reader);
+    const reader = await readToFirstDelta(body, opening, publisher, abort, takePiece);
+    if (reader && how) rest = drainReader(reader);
     else if (reader) {
       // From here on pieces are taken together every few milliseconds. Reading each piece by itself would cost too much.
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
-      const driven = pumpStream(stream);
+      const driven = pipeStreamToLateReader(stream);
       abort.readers = [driven.reader, teeReader];
       rest = driven.whole;
-      await readTee(teeReader, rest, SHOW_MS, (piece, _, since) => take(piece, since));
+      await readTeeCopyToEnd(teeReader, rest, SHOW_MS, (piece, _, since) => takePiece(piece, since));
       teeReader.cancel().catch(() => {});
     }
     if (abort.reason) throw abort.reason;
-    how ??= turn.takeRest() ?? { kind: 'cut', error: interruptedError(false), end: 'cut' };
+    how ??= turn.takeUnfinishedEvent() ?? { kind: 'cut', error: createInterruptedError(false), end: 'cut' };
   } catch (thrown) {
     const reason = abort.reason ?? thrown;
-    const end = interruptedEnd(reason);
-    const error = end === 'silent' ? interruptedError(true, reason) : toInterruptedError(reason);
+    const end = classifyInterruption(reason);
+    const error = end === 'silent' ? createInterruptedError(true, reason) : toInterruptedError(reason);
     how = abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end };
   }
   return { how, rest };
@@ -101,34 +106,34 @@ export async function readAnswerStream(
  *
  * @returns all that was read, and the first event; no event if there is none before the end
  */
-export async function readFirstEvent(
+export async function readFirstMeaningfulEvent(
   body: ReadableStream<Uint8Array>,
-  { opening, timer, abort }: Pick<AnswerReader, 'opening' | 'timer' | 'abort'>,
-): Promise<{ opening: Uint8Array | undefined; first: Frame | undefined }> {
-  const frames = new FrameReader();
-  let first: Frame | undefined;
-  const take = (piece: Uint8Array) =>
-    frames.scan(piece, (text, start, end) => {
-      const frame = parseFrame(text, start, end);
+  { opening, timer, abort }: Pick<ReadAnswerStreamOptions, 'opening' | 'timer' | 'abort'>,
+): Promise<{ opening: Uint8Array | undefined; first: SseEvent | undefined }> {
+  const frames = new SseEventReader();
+  let first: SseEvent | undefined;
+  const takePiece = (piece: Uint8Array) =>
+    frames.scanCompletedEvents(piece, (text, start, end) => {
+      const frame = parseSseEvent(text, start, end);
       if (frame && isMeaningfulEvent(frame)) first = frame;
       return first ? undefined : end + 2;
     });
   const pieces = opening ? [opening] : [];
-  if (opening) take(opening);
+  if (opening) takePiece(opening);
   const reader = body.getReader({ mode: 'byob' });
   abort.readers = [reader];
   try {
     while (!first) {
-      const { value, done }: Piece = await readFirstBytes(reader);
+      const { value, done }: StreamReadResult = await readFirstBytes(reader);
       if (done || !value) {
-        first = frames.unfinishedFrame;
+        first = frames.unterminatedLastEvent;
         break;
       }
-      timer.touch();
+      timer.restartTimeLimit();
       const piece = value.slice();
-      returnBuffer(value);
+      returnPooledBuffer(value);
       pieces.push(piece);
-      take(piece);
+      takePiece(piece);
     }
   } catch {
     // The stream broke off. Its reader meets the break again.
@@ -138,8 +143,8 @@ export async function readFirstEvent(
 }
 
 /** @returns whether an event says something: a ping does not, nor does one without a name whose data does not say what it is */
-function isMeaningfulEvent({ event, data }: Frame): boolean {
-  const name = event || typeOfData(data);
+function isMeaningfulEvent({ event, data }: SseEvent): boolean {
+  const name = event || parseEventTypeFromData(data);
   return name !== '' && name !== 'ping';
 }
 
@@ -151,8 +156,8 @@ function isMeaningfulEvent({ event, data }: Frame): boolean {
 async function readToFirstDelta(
   body: ReadableStream<Uint8Array>,
   opening: Uint8Array | undefined,
-  publisher: Publisher,
-  abort: TurnAbort,
+  publisher: TurnEventPublisher,
+  abort: TurnAborter,
   take: (piece: Uint8Array) => boolean,
 ): Promise<ReadableStreamBYOBReader | undefined> {
   const reader = body.getReader({ mode: 'byob' });
@@ -160,16 +165,18 @@ async function readToFirstDelta(
   let buffer: ArrayBuffer | undefined;
   let isLast = opening !== undefined && take(opening);
   while (!publisher.hasDelta && !isLast) {
-    const { value, done }: Piece = await (buffer ? reader.read(new Uint8Array(buffer)) : readFirstBytes(reader));
+    const { value, done }: StreamReadResult = await (buffer
+      ? reader.read(new Uint8Array(buffer))
+      : readFirstBytes(reader));
     if (done || !value) return undefined;
     isLast = take(value);
     buffer = chooseNextBuffer(value);
   }
-  if (buffer) returnBuffer(new Uint8Array(buffer));
+  if (buffer) returnPooledBuffer(new Uint8Array(buffer));
   return reader;
 }
 
 /** @returns how an interrupted turn is recorded: `silent` if the upstream was idle for too long, otherwise `cut`. */
-export function interruptedEnd(thrown: unknown): 'cut' | 'silent' {
-  return endOf(thrown) === 'silent' ? 'silent' : 'cut';
+export function classifyInterruption(thrown: unknown): 'cut' | 'silent' {
+  return getRequestEndOfError(thrown) === 'silent' ? 'silent' : 'cut';
 }

@@ -1,17 +1,17 @@
 import { type BufferedResult, readBufferedResponse, toCallerResponse } from '../../claude/buffered-response.ts';
-import type { Exchange } from '../../claude/exchange.ts';
-import { interruptedError, notApiError } from '../../claude/failure.ts';
+import type { UpstreamExchange } from '../../claude/exchange.ts';
+import { createInterruptedError, createNotApiResponseError } from '../../claude/failure.ts';
 import { type PlainHeaders, toCallerHeaders } from '../../claude/headers.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import { rememberInputs } from '../../kit/json/input-texts.ts';
-import { eventsOf } from './message-events.ts';
-import { withToolName } from './tool-name-in-error.ts';
+import { rememberInputTextsOfMessage } from '../../kit/json/input-texts.ts';
+import { createMessageEventStream } from './message-events.ts';
+import { addToolNameToError } from './tool-name-in-error.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 
 /** What is known when the upstream has answered. */
-export type StartResult =
+export type UpstreamStartResult =
   | { kind: 'stream'; headers: Record<string, string> }
   | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
   | { kind: 'error'; error: ApiError };
@@ -19,12 +19,12 @@ export type StartResult =
 /** Response headers of the upstream that describe the connection to it, not the answer. */
 const CONNECTION_HEADERS = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
-interface BufferedTurnOptions {
+interface ReadBufferedAnswerOptions {
   /** The headers of the account's limits. */
   quotaStatus: Record<string, string>;
   /** The text of the request, where a refusal is told with the names of its tools. */
   sent?: string | undefined;
-  exchange: Exchange;
+  exchange: UpstreamExchange;
   requestId: string;
   now(): number;
 }
@@ -39,32 +39,32 @@ interface BufferedTurnOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: TurnRecorder,
-  { exchange, now, ...told }: BufferedTurnOptions,
-): Promise<{ how: TurnEnd; started: StartResult }> {
+  { exchange, now, ...told }: ReadBufferedAnswerOptions,
+): Promise<{ how: TurnEnd; started: UpstreamStartResult }> {
   const read = await readBufferedResponse(response, exchange, 'message');
   const { kind, body, json } = read;
   if (kind === 'answer' && json?.type === 'message') {
-    rememberInputs(json, decoder.decode(body));
+    rememberInputTextsOfMessage(json, decoder.decode(body));
     turn.firstByteAt = now();
-    const { how } = turn.take(encoder.encode(eventsOf(json)), now());
+    const { how } = turn.takePiece(encoder.encode(createMessageEventStream(json)), now());
     return {
-      how: how ?? { kind: 'cut', error: interruptedError(false), end: 'cut' },
-      started: { kind: 'stream', headers: { ...callerHeaders(response.headers), ...told.quotaStatus } },
+      how: how ?? { kind: 'cut', error: createInterruptedError(false), end: 'cut' },
+      started: { kind: 'stream', headers: { ...selectCallerHeaders(response.headers), ...told.quotaStatus } },
     };
   }
-  if (kind === 'answer' || kind === 'interrupted') throw interruptedError(false);
-  return await answerRefusal(response, read, told);
+  if (kind === 'answer' || kind === 'interrupted') throw createInterruptedError(false);
+  return await answerUpstreamRefusal(response, read, told);
 }
 
 /** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
-export async function answerRefusal(
+export async function answerUpstreamRefusal(
   response: Response,
   buffered: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
-  { quotaStatus, sent = '', requestId }: Pick<BufferedTurnOptions, 'quotaStatus' | 'sent' | 'requestId'>,
-): Promise<{ how: TurnEnd; started: StartResult }> {
+  { quotaStatus, sent = '', requestId }: Pick<ReadBufferedAnswerOptions, 'quotaStatus' | 'sent' | 'requestId'>,
+): Promise<{ how: TurnEnd; started: UpstreamStartResult }> {
   const { refusal } = buffered;
-  const ofUpstream = refusal?.forCaller ?? notApiError();
-  const error = sent === '' ? ofUpstream : withToolName(ofUpstream, sent);
+  const ofUpstream = refusal?.forCaller ?? createNotApiResponseError();
+  const error = sent === '' ? ofUpstream : addToolNameToError(ofUpstream, sent);
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
     // An error whose type the API does not have is told in words alone, as is one with the name of a tool.
@@ -79,7 +79,7 @@ export async function answerRefusal(
 }
 
 /** @returns the headers of the upstream's answer that go to the caller of a turn. */
-export function callerHeaders(headers: Headers): PlainHeaders {
+export function selectCallerHeaders(headers: Headers): PlainHeaders {
   const down = toCallerHeaders(headers);
   for (const name of CONNECTION_HEADERS) delete down[name];
   return down;

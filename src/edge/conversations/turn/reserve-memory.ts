@@ -1,7 +1,7 @@
 /** Reserves the isolate's memory for what the tools of a run answer, and for what its steps send up. */
 
-import { memoryGroup } from '../../auth/identity/identity.ts';
-import { bodyMemory, MemoryShare } from '../../kit/http/body-memory.ts';
+import { getMemorySharingGroup } from '../../auth/identity/identity.ts';
+import { BodyMemoryShare, bodyMemory } from '../../kit/http/body-memory.ts';
 
 /** Who takes memory. */
 interface MemoryOwner {
@@ -19,7 +19,10 @@ export const RESUMING_BYTES = 2 * 1024 * 1024;
 const MAX_MEMORY_WAIT_MS = 600_000;
 
 /** @returns the name by which the memory of a conversation's object is known, even after its death */
-export function memoryOwner({ account, conversation }: Pick<MemoryOwner, 'account' | 'conversation'>): string {
+export function createMemoryOwnerName({
+  account,
+  conversation,
+}: Pick<MemoryOwner, 'account' | 'conversation'>): string {
   return JSON.stringify([account, conversation]);
 }
 
@@ -30,14 +33,19 @@ export function memoryOwner({ account, conversation }: Pick<MemoryOwner, 'accoun
  * @param leftMs milliseconds that are left of the run
  * @throws ApiError 503 if there is none in time; the reason of the signal
  */
-export async function reserveMemory(
-  share: MemoryShare,
+export async function waitForMemory(
+  share: BodyMemoryShare,
   bytes: number,
   leftMs: number,
   taker: MemoryOwner,
 ): Promise<void> {
-  share.setSender({ account: taker.account, group: memoryGroup(taker.account) });
-  await share.wait(bytes * COPIES_IN_MEMORY, memoryOwner(taker), Math.min(leftMs, MAX_MEMORY_WAIT_MS), taker.signal);
+  share.setSender({ account: taker.account, group: getMemorySharingGroup(taker.account) });
+  await share.waitForBytes(
+    bytes * COPIES_IN_MEMORY,
+    createMemoryOwnerName(taker),
+    Math.min(leftMs, MAX_MEMORY_WAIT_MS),
+    taker.signal,
+  );
 }
 
-export const newShare = () => new MemoryShare(bodyMemory);
+export const createMemoryShare = () => new BodyMemoryShare(bodyMemory);

@@ -2,18 +2,18 @@
 
 import { ADVISOR_BLOCK, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { parseEventText } from '../../kit/json/input-texts.ts';
-import { type Json, removeUndefined } from '../../kit/json/object.ts';
-import { FrameReader } from '../../kit/sse/frames.ts';
+import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
+import { type JsonObject, removeUndefined } from '../../kit/json/object.ts';
+import { SseEventReader } from '../../kit/sse/frames.ts';
 import type { StoredGrant } from '../../money/admission/price-outcome.ts';
-import { replayableBlocks } from '../history/replayable-blocks.ts';
+import { selectReplayableBlocks } from '../history/replayable-blocks.ts';
 import type { RowTime } from '../history/storage/log-rows.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { turnPauseReason } from '../history/storage/turn-queries.ts';
-import { EventLog } from './event-log.ts';
+import { findTurnPauseReason } from '../history/storage/turn-queries.ts';
+import { TurnEventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import { storeAfterMs, TOUCH_MS } from './store-schedule.ts';
+import { computeStoreDelayMs, TOUCH_MS } from './store-schedule.ts';
 import { parseErrorEvent, type TurnResult } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
 import { TurnRecorder } from './turn-recorder.ts';
@@ -31,19 +31,19 @@ export const SKIPPED_EVENT_NUMBERS = 100_000;
  *
  * @param wokeAt when the object woke again; milliseconds since 1970
  */
-export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): TurnRecorder {
+export function restoreCrashedTurn(transcript: Transcript, row: TurnRow, wokeAt: number): TurnRecorder {
   const { text, rows } = transcript.log.readLog(row);
   const stored = encoder.encode(text);
-  const frames = new FrameReader();
+  const frames = new SseEventReader();
   const builder = new MessageBuilder();
   let events = 0;
-  for (const { data } of frames.push(stored)) {
+  for (const { data } of frames.readCompletedEvents(stored)) {
     events += 1;
-    builder.take(parseEventText(data) ?? {});
+    builder.addEventData(parseEventRememberingInput(data) ?? {});
   }
-  const log = new EventLog(transcript, row, { events, rows });
+  const log = new TurnEventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
-  const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
+  const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);
   const turn = new TurnRecorder(transcript, row, 1, {
     recovered: { log, builder, frames, bytes: stored.length, ...unseen },
   });
@@ -57,20 +57,22 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: num
 }
 
 /** Restores a turn that has ended, from its log. */
-export function restoreEnded(transcript: Transcript, row: TurnRow): TurnRecorder {
+export function restoreEndedTurn(transcript: Transcript, row: TurnRow): TurnRecorder {
   const { outcome, status } = row;
   if (!outcome) throw new TypeError('A turn that has not ended.');
   const turn = new TurnRecorder(transcript, row, 1);
   let error: TurnResult['error'];
-  for (const { event, data } of new FrameReader().push(encoder.encode(transcript.log.readLog(row).text))) {
+  for (const { event, data } of new SseEventReader().readCompletedEvents(
+    encoder.encode(transcript.log.readLog(row).text),
+  )) {
     if (event === 'error') error = parseErrorEvent(data);
-    else turn.builder.take(parseEventText(data) ?? {});
+    else turn.builder.addEventData(parseEventRememberingInput(data) ?? {});
   }
   const { message, blocks } = turn.builder;
   const content =
-    status === 'stopped' ? replayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
+    status === 'stopped' ? selectReplayableBlocks(blocks, { complete: false }) : blocks.map(({ value }) => value);
   const summary = { outcome, nanodollars: row.cost };
-  const paused = turnPauseReason(transcript, row.seq) ?? undefined;
+  const paused = findTurnPauseReason(transcript, row.seq) ?? undefined;
   turn.result = {
     status,
     summary,
@@ -82,12 +84,12 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): TurnRecorder
 }
 
 /** @returns whether a block that has ended is a use of a tool of the API, which runs. An advisor writes */
-function isRunningServerTool({ type, name }: Json = {}): boolean {
+function isRunningServerTool({ type, name }: JsonObject = {}): boolean {
   return typeof type === 'string' && type !== 'tool_use' && type.endsWith('tool_use') && name !== ADVISOR_BLOCK;
 }
 
 /** For how long nobody saw what the model did before a crash; milliseconds. */
-interface UnseenAtCrash {
+interface UnseenTimeAtCrash {
   /** How long it may have written unseen output, in all. */
   unseenMs: number;
   /** The last part of it: since the newest row. */
@@ -102,12 +104,12 @@ interface UnseenAtCrash {
  * @param newest the times of the newest row of its log
  * @param wokeAt when the object woke again; milliseconds since 1970
  */
-export function unseenAtCrash(
+export function measureUnseenTimeAtCrash(
   newest: RowTime | undefined,
   row: Pick<TurnRow, 'sentAt' | 'beganAt' | 'coversUntil'> & { grant: Pick<StoredGrant, 'terms'> | null },
-  { blocks, openIndices }: Pick<MessageBuilder, 'blocks' | 'openIndices'>,
+  { blocks, openBlockIndices: openIndices }: Pick<MessageBuilder, 'blocks' | 'openBlockIndices'>,
   wokeAt: number,
-): UnseenAtCrash {
+): UnseenTimeAtCrash {
   const sentAt = row.sentAt ?? row.beganAt;
   // In the log of a run the newest row may belong to the step before.
   const { at, unseenMs } = newest && newest.at >= sentAt ? newest : { at: sentAt, unseenMs: 0 };
@@ -119,7 +121,7 @@ export function unseenAtCrash(
   const due = isUnseen
     ? Math.max(coveredAt, at) +
       (newest && openIndices.length === 0 && isRunningServerTool(last?.value) ? TOUCHED_MS : COVER_MS)
-    : at + storeAfterMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
+    : at + computeStoreDelayMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };
 }

@@ -1,20 +1,20 @@
 /** Stores the end of a turn: its answer, its row, and the conversation's profile. */
 
-import type { Json } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import { type RepairedMessage, storeRepaired } from '../history/repaired-messages.ts';
-import type { Profile, StoredOutcome, TurnRow, TurnStatus } from '../history/storage/rows.ts';
+import type { ConversationProfile, StoredOutcome, TurnRow, TurnStatus } from '../history/storage/rows.ts';
 import { NO_ANSWER } from '../history/storage/tables.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
 /** What the end of a turn changes. */
-export interface PlannedEnd {
+export interface PlannedTurnEnd {
   isComplete: boolean;
   outcome: StoredOutcome;
   /** The replayable blocks of the answer. */
-  content: Json[];
+  content: JsonObject[];
   /** The blocks that are shown; null if they are the same. */
-  shown: Json[] | null;
+  shown: JsonObject[] | null;
   status: TurnStatus;
   isCommitted: boolean;
   /** Whether only the question is kept. */
@@ -24,7 +24,7 @@ export interface PlannedEnd {
   /** Messages of a paused answer, or of a tool loop, that change. */
   repaired: readonly RepairedMessage[];
   /** The conversation's profile afterwards. */
-  next: Profile;
+  next: ConversationProfile;
   /** The bytes of the conversation before the end. */
   bytes: number;
   /** Stores the edge's calls in the answer; undefined if there are none. */
@@ -37,17 +37,17 @@ export interface PlannedEnd {
  * @param context the id of the answer, and whether the turn is a later step of a run
  * @returns the text of the answer; undefined without one
  */
-export function storeEnd(
+export function storeTurnEnd(
   transcript: Transcript,
-  { content, shown, status, isCommitted: committed, hasRow, repaired, next, bytes, storeCalls }: PlannedEnd,
+  { content, shown, status, isCommitted: committed, hasRow, repaired, next, bytes, storeCalls }: PlannedTurnEnd,
   row: TurnRow,
   context: { id: string; isLater: boolean | undefined; now: number },
 ): string | undefined {
-  const text = content.length > 0 ? writeJson({ role: 'assistant', content }) : undefined;
+  const text = content.length > 0 ? stringifyWithRememberedTexts({ role: 'assistant', content }) : undefined;
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
   else if (hasRow) {
     const key = { seq: next.nextMessage - 1, turn: row.seq, id: context.id };
-    const asShown = shown && writeJson({ role: 'assistant', content: shown });
+    const asShown = shown && stringifyWithRememberedTexts({ role: 'assistant', content: shown });
     transcript.addMessage({
       ...key,
       role: 'assistant',
@@ -57,9 +57,9 @@ export function storeEnd(
     });
   }
   storeRepaired(transcript, repaired);
-  transcript.endTurn(row);
+  transcript.storeTurnEnd(row);
   storeCalls?.();
-  if (row.run !== null && status === 'complete' && context.isLater) transcript.keepUnsaved(next);
-  else transcript.save(next, bytes);
+  if (row.run !== null && status === 'complete' && context.isLater) transcript.keepUnsavedProfile(next);
+  else transcript.saveProfile(next, bytes);
   return text;
 }

@@ -12,7 +12,7 @@ export const TOUCH_MS = 4_000;
  * @returns after how many milliseconds it is stored again: after as many, so that a long answer is stored seldom, and a crash
  *   loses little of a short one
  */
-export function storeAfterMs(writtenMs: number, isServed = false): number {
+export function computeStoreDelayMs(writtenMs: number, isServed = false): number {
   if (isServed) return SERVER_TOOL_STORE_MS;
   return Math.min(Math.max(writtenMs, SOONEST_MS), LATEST_MS);
 }

@@ -1,6 +1,6 @@
 import { ApiError } from '../../kit/http/errors.ts';
-import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
+import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { parseJsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
 
 /** How the API names a tool: by its number in the list that has come up. */
 const TOOL_NUMBER = /\btools\.(\d+)\b/;
@@ -11,20 +11,20 @@ const TOOL_NUMBER = /\btools\.(\d+)\b/;
  * @param body the text of the request that was refused
  * @returns the error itself where its words number no tool of the request
  */
-export function withToolName(error: ApiError, body: string): ApiError {
+export function addToolNameToError(error: ApiError, body: string): ApiError {
   if (!TOOL_NUMBER.test(error.message)) return error;
   const tools = parseMemberTexts(body).get('tools');
-  const texts = tools?.startsWith('[') ? splitItems(tools) : [];
-  const message = wordsWithToolName(
+  const texts = tools?.startsWith('[') ? splitArrayItems(tools) : [];
+  const message = addToolNameToMessage(
     error.message,
-    texts.map((text) => parseObject(text)?.name),
+    texts.map((text) => parseJsonObject(text)?.name),
   );
   return message === error.message ? error : new ApiError(error.type, message, { ...error });
 }
 
 /** @param names those of the request's tools. @returns words with the name of the tool that they number; the same words if there is none */
-export function wordsWithToolName(words: string, names: readonly unknown[]): string {
+export function addToolNameToMessage(words: string, names: readonly unknown[]): string {
   const [, number] = TOOL_NUMBER.exec(words) ?? [];
-  const name = number === undefined ? undefined : stringOrUndefined(names[Number(number)]);
+  const name = number === undefined ? undefined : toStringOrUndefined(names[Number(number)]);
   return name === undefined ? words : `${words} (the tool ${name})`;
 }

@@ -1,7 +1,7 @@
-import { type ApiError, finalError } from '../../kit/http/errors.ts';
+import { type ApiError, createNonRetryableError } from '../../kit/http/errors.ts';
 
 /** Ends all waits of a turn: the request to the upstream, the readers of its stream, and any other promise. */
-export class TurnAbort {
+export class TurnAborter {
   readonly controller = new AbortController();
   /** The readers of the upstream's stream and of its copy. */
   readers: readonly ReadableStreamBYOBReader[] = [];
@@ -16,14 +16,14 @@ export class TurnAbort {
   }
 
   /** Ends all waits of the turn because a client stops it. @param readsOn whether the request to the upstream goes on */
-  stop(readsOn = false): void {
+  stopByClient(readsOn = false): void {
     this.isStopped = true;
-    this.reason ??= stoppedError();
+    this.reason ??= createTurnStoppedError();
     if (readsOn) this.#aborted.reject(this.reason);
-    else this.abort(this.reason);
+    else this.abortTurn(this.reason);
   }
 
-  abort(reason: ApiError): void {
+  abortTurn(reason: ApiError): void {
     this.reason ??= reason;
     this.controller.abort(reason);
     this.#aborted.reject(reason);
@@ -31,12 +31,12 @@ export class TurnAbort {
   }
 
   /** Waits for work, until the turn is aborted at most. @throws ApiError the reason of the abort */
-  async race<T>(work: Promise<T>): Promise<T> {
+  async raceWithAbort<T>(work: Promise<T>): Promise<T> {
     return await Promise.race([work, this.#aborted.promise]);
   }
 }
 
 /** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
-export function stoppedError(message = 'This turn was stopped before anything was said.'): ApiError {
-  return finalError('not_found_error', message, { status: 410, logged: 'stopped' });
+export function createTurnStoppedError(message = 'This turn was stopped before anything was said.'): ApiError {
+  return createNonRetryableError('not_found_error', message, { status: 410, logged: 'stopped' });
 }

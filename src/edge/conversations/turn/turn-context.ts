@@ -2,26 +2,26 @@ import type { RequestContext } from '../../auth/context.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import type { Json } from '../../kit/json/object.ts';
-import type { FrameReader } from '../../kit/sse/frames.ts';
-import type { MeterRequest } from '../../money/admission/metered-request.ts';
-import type { ListedParent, Settled } from '../../money/contracts/settlement.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import type { SseEventReader } from '../../kit/sse/frames.ts';
+import type { RequestToAdmit } from '../../money/admission/metered-request.ts';
+import type { ParentToolCall, SettlementResult } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import type { TurnLog } from './event-log.ts';
+import type { TurnEventLogAccess } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 /** The body of a turn, with its prefix put before it. */
-export interface TurnBody {
+export interface PrefixedTurnBody {
   body: JsonBody;
   /** The models that may step in, according to the prefix. */
   fallbacks: readonly string[] | undefined;
 }
 
 /** What a turn needs from the request that began it, and from the object in which it runs. */
-export interface TurnContext extends RequestContext {
+export interface TurnExecutionContext extends RequestContext {
   conversation: string;
   /** The call that a subagent's conversation answers. */
-  parent?: ListedParent | undefined;
+  parent?: ParentToolCall | undefined;
   /** Whether it is in the background. Then its caller is answered once it has gone up. */
   background?: boolean | undefined;
   /** Whether its caller gets a stream. Then pings answer the caller while the upstream is silent. */
@@ -30,10 +30,10 @@ export interface TurnContext extends RequestContext {
   isLater?: boolean | undefined;
   /** Bytes of the new messages. */
   adds: number;
-  most?: MeterRequest['most'];
-  about: MeterRequest['about'];
+  most?: RequestToAdmit['most'];
+  about: RequestToAdmit['about'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
-  applyPrefix?: ((body: JsonBody) => Promise<TurnBody>) | undefined;
+  applyPrefix?: ((body: JsonBody) => Promise<PrefixedTurnBody>) | undefined;
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;
@@ -47,17 +47,17 @@ export interface TurnContext extends RequestContext {
   query: string;
   now(): number;
   /** Called once, at the end. @param settled confirms the settlement; undefined if nothing has to be settled */
-  onEnd(settled: Promise<Settled> | undefined): void;
+  onEnd(settled: Promise<SettlementResult> | undefined): void;
   /** Called if the end could not be stored. The object must restart, and then ends the turn from its log. */
-  onBroken(thrown: unknown): void;
+  onEndNotStored(thrown: unknown): void;
 }
 
 /** What a turn is, where it is not a plain one that begins: a step of a run, or what a crash has left. */
-export interface TurnOptions {
+export interface StepOrRecoveryOptions {
   /** For a step of a run: makes its part of the run's log. */
-  logOf?: (builder: MessageBuilder) => TurnLog;
+  logOf?: (builder: MessageBuilder) => TurnEventLogAccess;
   /** For a step of a run: returns what stores its calls of the edge's tools with its end; undefined if there are none. */
-  callsIn?: (content: readonly Json[]) => (() => void) | undefined;
+  callsIn?: (content: readonly JsonObject[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;
   /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
@@ -70,9 +70,9 @@ export interface TurnOptions {
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */
   recovered?: {
-    log: TurnLog;
+    log: TurnEventLogAccess;
     builder: MessageBuilder;
-    frames: FrameReader;
+    frames: SseEventReader;
     bytes: number;
     /** Milliseconds in which unseen output may have been written. */
     unseenMs: number;

@@ -1,16 +1,16 @@
 /** Decides the end of a turn: its status, its last events, and the conversation's profile afterwards. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { type ApiError, errorBody } from '../../kit/http/errors.ts';
-import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import type { Frame } from '../../kit/sse/frames.ts';
-import { endRemarks } from '../../money/admission/answer-end.ts';
-import type { BudgetLeft } from '../../money/admission/budget-left.ts';
-import type { ConversationReport, ListedParent } from '../../money/contracts/settlement.ts';
-import type { Profile, TurnStatus } from '../history/storage/rows.ts';
+import { type ApiError, createErrorBody } from '../../kit/http/errors.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
+import type { SseEvent } from '../../kit/sse/frames.ts';
+import { formatEndComments } from '../../money/admission/answer-end.ts';
+import type { RemainingBudget } from '../../money/admission/budget-left.ts';
+import type { ConversationReport, ParentToolCall } from '../../money/contracts/settlement.ts';
+import type { ConversationProfile, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { TurnSummary } from '../views/turn-answer.ts';
-import type { TurnLog } from './event-log.ts';
+import type { TurnEventLogAccess } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 const NOTHING_SAID = 'This turn was stopped before anything was said';
@@ -21,11 +21,11 @@ const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the convers
 export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
-  | { kind: 'error'; frame: Frame }
+  | { kind: 'error'; frame: SseEvent }
   | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
 
 /** What a piece of the upstream's stream had in it. */
-export interface PieceContents {
+export interface StreamPieceContents {
   /** Whether it had an event that frames the answer. */
   hasFraming: boolean;
   /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
@@ -40,7 +40,7 @@ export interface TurnResult {
   status: TurnStatus;
   summary: TurnSummary;
   /** For a caller who does not stream: the message, or the error. */
-  message: Json | undefined;
+  message: JsonObject | undefined;
   error: { type: string; message: string } | undefined;
   /** Why a run has paused. */
   paused?: string;
@@ -56,13 +56,13 @@ export interface TurnResult {
  * @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks; `isAcknowledged`
  *   whether it has a question that stays without an answer, too
  */
-export function turnStatusOf(
+export function computeTurnStatus(
   turnEnd: TurnEnd,
   answer: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
 ): TurnStatus {
   const { hasAnswer, isAcknowledged, stopReason, maxTokens } = answer;
   if (turnEnd.kind !== 'complete') {
-    if (!hasAnswer) return isAcknowledged && !isUnacceptable(turnEnd) ? 'interrupted' : 'failed';
+    if (!hasAnswer) return isAcknowledged && !isQuestionRejected(turnEnd) ? 'interrupted' : 'failed';
     return turnEnd.kind === 'stopped' ? 'stopped' : 'interrupted';
   }
   if (stopReason === 'refusal') return 'refused';
@@ -72,14 +72,14 @@ export function turnStatusOf(
 }
 
 /** @returns whether the API does not accept the question. In the history it would spoil each later request. */
-function isUnacceptable(turnEnd: TurnEnd): boolean {
+function isQuestionRejected(turnEnd: TurnEnd): boolean {
   const error =
     turnEnd.kind === 'error' ? parseErrorEvent(turnEnd.frame.data) : turnEnd.kind === 'cut' ? turnEnd.error : undefined;
-  return isAboutRequest(error);
+  return isRequestError(error);
 }
 
 /** @returns whether an error is about what was sent, so that to send it again would change nothing. */
-export function isAboutRequest(error: { type: string } | undefined): boolean {
+export function isRequestError(error: { type: string } | undefined): boolean {
   return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
 }
 
@@ -89,8 +89,8 @@ export function isAboutRequest(error: { type: string } | undefined): boolean {
  * @param open the indices of blocks that have not ended
  * @returns the error in these events, if there is one
  */
-export function addEnd(
-  log: Pick<TurnLog, 'add'>,
+export function addEndEvents(
+  log: Pick<TurnEventLogAccess, 'add'>,
   turnEnd: TurnEnd,
   open: Iterable<number>,
   {
@@ -103,62 +103,63 @@ export function addEnd(
     status: TurnStatus;
     output: number;
     cost: Nanodollars | undefined;
-    budget?: BudgetLeft | undefined;
+    budget?: RemainingBudget | undefined;
     requestId: string;
   },
 ): TurnResult['error'] {
-  const add = (type: string, fields: object = {}, remark?: string) =>
+  const addLogEvent = (type: string, fields: object = {}, remark?: string) =>
     log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
-  const fail = (error: { type: string; message: string }) => {
-    log.add({ event: 'error', data: JSON.stringify(errorBody(error, requestId)) });
+  const addErrorEvent = (error: { type: string; message: string }) => {
+    log.add({ event: 'error', data: JSON.stringify(createErrorBody(error, requestId)) });
     return { type: error.type, message: error.message };
   };
   if (turnEnd.kind === 'complete') {
-    add('message_stop', {}, endRemarks(cost, budget));
+    addLogEvent('message_stop', {}, formatEndComments(cost, budget));
     return undefined;
   }
   if (turnEnd.kind === 'error') {
     const { data } = turnEnd.frame;
-    if (!parseObject(data)) return fail(parseErrorEvent(data));
+    if (!parseJsonObject(data)) return addErrorEvent(parseErrorEvent(data));
     log.add({ event: 'error', data });
     return parseErrorEvent(data);
   }
-  if (turnEnd.kind === 'cut') return fail(turnEnd.error);
-  if (status !== 'stopped') return fail({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
-  for (const index of open) add('content_block_stop', { index });
+  if (turnEnd.kind === 'cut') return addErrorEvent(turnEnd.error);
+  if (status !== 'stopped')
+    return addErrorEvent({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
+  for (const index of open) addLogEvent('content_block_stop', { index });
   const delta = { stop_reason: 'end_turn', stop_sequence: null };
-  add('message_delta', { delta, usage: { output_tokens: output } });
-  add('message_stop', {}, endRemarks(cost, budget, true));
+  addLogEvent('message_delta', { delta, usage: { output_tokens: output } });
+  addLogEvent('message_stop', {}, formatEndComments(cost, budget, true));
   return undefined;
 }
 
 /** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */
-export function wholeMessage(
+export function buildFinalMessage(
   turnEnd: TurnEnd,
-  { status, usage, content }: { status: TurnStatus; usage: Json; content: Json[] },
+  { status, usage, content }: { status: TurnStatus; usage: JsonObject; content: JsonObject[] },
   { message, blocks }: Pick<MessageBuilder, 'message' | 'blocks'>,
-): Json | undefined {
+): JsonObject | undefined {
   if (turnEnd.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
   if (status !== 'stopped') return undefined;
   return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
 }
 
 /** @returns the report of a conversation for its account. @param ownCost the part of its cost that the same call settles */
-export function conversationReportOf(profile: Profile, ownCost: Nanodollars = 0): ConversationReport {
+export function createConversationReport(profile: ConversationProfile, ownCost: Nanodollars = 0): ConversationReport {
   const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
   const cost = profile.cost - ownCost;
-  const parent = profile.parent && listedParentOf(profile.parent);
+  const parent = profile.parent && toListedParent(profile.parent);
   const counted = { turns, messages, bytes, cost };
   return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
 }
 
 /** @returns the part of a subagent's parent that lists show */
-export function listedParentOf({ conversation, toolUseId }: ListedParent): ListedParent {
+export function toListedParent({ conversation, toolUseId }: ParentToolCall): ParentToolCall {
   return { conversation, toolUseId };
 }
 
 /** @returns the version of a profile that changes now. Reports of an earlier one change nothing any more */
-export function nextVersion({ version }: Pick<Profile, 'version'>, now: number): number {
+export function computeNextProfileVersion({ version }: Pick<ConversationProfile, 'version'>, now: number): number {
   return Math.max(version + 1, now);
 }
 
@@ -167,14 +168,30 @@ export function nextVersion({ version }: Pick<Profile, 'version'>, now: number):
  *
  * @param more what else changes
  */
-export function addCost(transcript: Transcript, cost: Nanodollars, now: number, more: Partial<Profile> = {}): void {
+export function addConversationCost(
+  transcript: Transcript,
+  cost: Nanodollars,
+  now: number,
+  more: Partial<ConversationProfile> = {},
+): void {
   const { profile } = transcript;
-  if (profile) transcript.save({ ...profile, ...more, version: nextVersion(profile, now), cost: profile.cost + cost });
+  if (profile)
+    transcript.saveProfile({
+      ...profile,
+      ...more,
+      version: computeNextProfileVersion(profile, now),
+      cost: profile.cost + cost,
+    });
 }
 
 /** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
-export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
-  const version = nextVersion(profile, now);
+export function computeNextProfile(
+  profile: ConversationProfile,
+  committed: boolean,
+  added: number,
+  now: number,
+): ConversationProfile {
+  const version = computeNextProfileVersion(profile, now);
   if (!committed) return { ...profile, version };
   const messages = profile.messages + added;
   const nextMessage = profile.nextMessage + added;
@@ -182,7 +199,7 @@ export function nextProfile(profile: Profile, committed: boolean, added: number,
 }
 
 export function parseErrorEvent(data: string): { type: string; message: string } {
-  const error = parseObject(data)?.error;
+  const error = parseJsonObject(data)?.error;
   const { type, message } = isObject(error) ? error : {};
   return {
     type: typeof type === 'string' ? type : 'api_error',

@@ -1,35 +1,40 @@
 import type { Identity } from '../../auth/identity/caller.ts';
-import { callerErrorOfEvent, classifyIfFailed } from '../../claude/classify-failure.ts';
+import { classifyIfFailed, createCallerErrorFromEvent } from '../../claude/classify-failure.ts';
 import { isEventStream, rejectEncoding } from '../../claude/content-type.ts';
-import { ABANDONED_HEADERS_MS, DRAIN_CHECK_MS, Exchange } from '../../claude/exchange.ts';
-import { headersTimeoutError, interruptedError } from '../../claude/failure.ts';
+import { ABANDONED_HEADERS_MS, DRAIN_CHECK_MS, UpstreamExchange } from '../../claude/exchange.ts';
+import { createHeadersTimeoutError, createInterruptedError } from '../../claude/failure.ts';
 import { createOutputDeadline } from '../../claude/keep-alive.ts';
-import { hintHeaders } from '../../claude/models/model-hint.ts';
+import { createModelHintHeaders } from '../../claude/models/model-hint.ts';
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import type { BodyChanges } from '../../claude/providers/provider.ts';
-import { findIdsInTurn } from '../../claude/request/referenced-ids.ts';
-import type { SendOptions } from '../../claude/send-request.ts';
+import { findResourceIdsInNewMessages } from '../../claude/request/referenced-ids.ts';
+import type { SendUpstreamOptions } from '../../claude/send-request.ts';
 import { findCreatedIds } from '../../claude/usage/created-ids.ts';
 import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
-import { type ApiError, retryableError, toApiError } from '../../kit/http/errors.ts';
-import { logFailure } from '../../kit/http/log.ts';
-import { parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
+import { type ApiError, createRetryableError, toApiError } from '../../kit/http/errors.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import type { Admission } from '../../money/admission/metered-request.ts';
-import type { NextRequest } from '../history/next-request.ts';
-import type { Rejection } from '../history/repair-request.ts';
-import { withoutThinking } from '../history/storage/message-text.ts';
+import type { RequestAdmission } from '../../money/admission/metered-request.ts';
+import type { NextRequestPlan } from '../history/next-request.ts';
+import type { RejectedRequest } from '../history/repair-request.ts';
+import { removeThinking } from '../history/storage/message-text.ts';
 import type { StoredOutcome } from '../history/storage/rows.ts';
-import { Publisher } from './publisher.ts';
-import { interruptedEnd, readAnswerStream, readFirstEvent } from './read-answer-stream.ts';
-import { answerRefusal, callerHeaders, readBufferedAnswer, type StartResult } from './read-buffered-answer.ts';
-import { type LateReader, readStoppedAnswer } from './read-stopped-answer.ts';
-import { stoppedError, TurnAbort } from './turn-abort.ts';
-import type { TurnContext } from './turn-context.ts';
+import { TurnEventPublisher } from './publisher.ts';
+import { classifyInterruption, readAnswerStream, readFirstMeaningfulEvent } from './read-answer-stream.ts';
+import {
+  answerUpstreamRefusal,
+  readBufferedAnswer,
+  selectCallerHeaders,
+  type UpstreamStartResult,
+} from './read-buffered-answer.ts';
+import { type ReadStoppedAnswerOptions, readStoppedAnswer } from './read-stopped-answer.ts';
+import { createTurnStoppedError, TurnAborter } from './turn-abort.ts';
+import type { TurnExecutionContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
-import type { Runner } from './turn-handle.ts';
+import type { TurnRunner } from './turn-handle.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 import { TurnTimer } from './turn-timer.ts';
 
@@ -49,23 +54,23 @@ const COUNT_AFTER_MS = 1_000;
 const DRAIN_MS = 5_000;
 
 /** Runs one turn: has it admitted, sends it, reads the answer, stores and shows it, and ends the turn. */
-export class TurnExecutor implements Runner {
+export class TurnExecutor implements TurnRunner {
   readonly turn: TurnRecorder;
   /** Why the turn has failed before the upstream answered. */
   failure: ApiError | undefined;
   /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
   model: string | undefined;
   readonly identity: Identity;
-  readonly #started = Promise.withResolvers<StartResult>();
+  readonly #started = Promise.withResolvers<UpstreamStartResult>();
   readonly #admitted = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
   readonly started = this.#started.promise;
   readonly admitted = this.#admitted.promise;
   readonly done = this.#done.promise;
-  readonly #context: TurnContext;
-  readonly #publisher: Publisher;
+  readonly #context: TurnExecutionContext;
+  readonly #publisher: TurnEventPublisher;
   readonly #timer: TurnTimer;
-  readonly #abort = new TurnAbort();
+  readonly #abort = new TurnAborter();
   /** Answers the caller, once the request was sent. Further calls change nothing. */
   #answerCaller: () => void = () => {};
   #meteredExchange: MeteredExchange | undefined;
@@ -80,69 +85,71 @@ export class TurnExecutor implements Runner {
   /** Whether the turn has ended but its stream has not. */
   #isDraining = false;
 
-  constructor(turn: TurnRecorder, context: TurnContext) {
+  constructor(turn: TurnRecorder, context: TurnExecutionContext) {
     this.turn = turn;
     this.#context = context;
     this.identity = context.identity;
     this.#renewedAt = context.now();
-    const onFailure = (thrown: unknown) =>
-      logFailure({ conversation: context.conversation, turn: turn.row.id }, thrown);
-    this.#publisher = new Publisher(turn, context.now, onFailure);
+    const logPublisherFailure = (thrown: unknown) =>
+      logBackgroundFailure({ conversation: context.conversation, turn: turn.row.id }, thrown);
+    this.#publisher = new TurnEventPublisher(turn, context.now, logPublisherFailure);
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
-      onTimeout: (reason) => this.#abort.abort(reason),
-      onSilence: () => this.#ping(),
+      onTimeout: (reason) => this.#abort.abortTurn(reason),
+      onSilence: () => this.#sendPing(),
       // A short answer stores its grant together with its end, which saves a write.
       onFirstTick: () => {
         if (!this.#isSent) return false;
         this.#shouldStoreGrants = true;
-        this.turn.grants.store();
+        this.turn.grants.storeSentGrant();
         return true;
       },
-      onFailure,
+      onFailure: logPublisherFailure,
     });
-    this.#timer.expect(ADMIT_MS, accountTimeoutError);
+    this.#timer.setTimeLimit(ADMIT_MS, createAccountTimeoutError);
   }
 
   /** Runs the turn to its end. Never rejects. */
-  async runSteps(plan: NextRequest): Promise<void> {
-    this.#timer.start();
+  async runSteps(plan: NextRequestPlan): Promise<void> {
+    this.#timer.startTimer();
     try {
-      await this.#execute(plan);
+      await this.#executePlan(plan);
     } catch (thrown) {
       const error = toApiError(thrown);
       this.failure = error;
       this.#started.resolve({ kind: 'error', error });
-      this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
+      this.#endTurn(
+        this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) },
+      );
     } finally {
       const { lateReading: readingOn } = this.turn;
-      if (readingOn) void readingOn.outcome.then(() => plan.share?.release());
-      else plan.share?.release();
+      if (readingOn) void readingOn.outcome.then(() => plan.share?.releaseMemory());
+      else plan.share?.releaseMemory();
       // A timer that is left running would wake the isolate once more for nothing.
-      if (!this.#isDraining) this.#timer.clear();
+      if (!this.#isDraining) this.#timer.clearTimer();
       this.#admitted.resolve();
       this.#done.resolve();
     }
   }
 
   /** Ends the turn, and stores the part of the answer that has come. */
-  stop(): void {
-    const { progress, lateReading: readingOn, hasBegun } = this.turn;
+  stopTurn(): void {
+    const { progress, lateReading: readingOn, hasAnswerBegun: hasBegun } = this.turn;
     if (readingOn) return;
     if (!this.#readOnIfStopped || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
-      this.#abort.stop();
+      this.#abort.stopByClient();
       return;
     }
     const { now, waitUntil } = this.#context;
     progress.isAbandoned = true;
     const until = now() + 2 * DRAIN_CHECK_MS + (hasBegun ? 0 : ABANDONED_HEADERS_MS);
-    const outcome = this.#readToEnd(this.#readOnIfStopped);
+    const outcome = this.#readUntilFirstEvent(this.#readOnIfStopped);
     this.turn.lateReading = { outcome, until };
-    this.#abort.stop(true);
-    waitUntil(Promise.all([outcome, this.#meteredExchange?.meter?.abandon()]));
+    this.#abort.stopByClient(true);
+    waitUntil(Promise.all([outcome, this.#meteredExchange?.meter?.abandonRequest()]));
   }
 
   /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
-  async #readToEnd(onward: () => Promise<unknown>): Promise<StoredOutcome> {
+  async #readUntilFirstEvent(onward: () => Promise<unknown>): Promise<StoredOutcome> {
     const { now } = this.#context;
     const since = Date.now();
     const over = Promise.withResolvers<void>();
@@ -150,84 +157,84 @@ export class TurnExecutor implements Runner {
     let isCounted = false;
     const timer = setInterval(() => {
       // The count is stored early: nobody knows the prompt any more if the object dies meanwhile.
-      if (!isCounted && !this.turn.hasBegun && Date.now() - since >= COUNT_AFTER_MS) {
+      if (!isCounted && !this.turn.hasAnswerBegun && Date.now() - since >= COUNT_AFTER_MS) {
         isCounted = true;
-        void this.#countPrompt();
+        void this.#countUnansweredPrompt();
       }
       if (closedAt !== undefined) over.resolve();
-      else if (this.turn.hasBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
+      else if (this.turn.hasAnswerBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
         closedAt = now();
         // What has come until then is still read.
-        this.#abort.controller.abort(stoppedError());
+        this.#abort.controller.abort(createTurnStoppedError());
       }
     }, DRAIN_CHECK_MS);
     // However it ends, it is settled by what came.
     await Promise.race([onward(), over.promise]).catch(() => undefined);
     clearInterval(timer);
-    this.#abort.abort(stoppedError());
+    this.#abort.abortTurn(createTurnStoppedError());
     this.turn.progress.leave?.(false);
-    return this.turn.lateOutcome(closedAt ?? now());
+    return this.turn.buildOutcomeAfterEnd(closedAt ?? now());
   }
 
   /** Counts the prompt of an answer that does not begin. Never rejects. */
-  async #countPrompt(): Promise<void> {
+  async #countUnansweredPrompt(): Promise<void> {
     try {
-      const tokens = await this.#meteredExchange?.countPrompt();
-      if (tokens !== undefined) this.turn.noteCount(tokens);
+      const tokens = await this.#meteredExchange?.countLatestPrompt();
+      if (tokens !== undefined) this.turn.recordPromptTokens(tokens);
     } catch (thrown) {
-      logFailure({ conversation: this.#context.conversation, turn: this.turn.row.id }, thrown);
+      logBackgroundFailure({ conversation: this.#context.conversation, turn: this.turn.row.id }, thrown);
     }
   }
 
-  revoke(): void {
-    this.stop();
+  stopForRevokedCredential(): void {
+    this.stopTurn();
   }
 
   /** Renews the hold, at most every three minutes. */
-  async renew(): Promise<void> {
+  async renewHold(): Promise<void> {
     const now = this.#context.now();
     const meter = this.#meteredExchange?.meter;
     if (!meter || now - this.#renewedAt < RENEW_MS) return;
     this.#renewedAt = now;
-    await meter.renew('streaming');
+    await meter.renewHold('streaming');
   }
 
-  async #execute(plan: NextRequest): Promise<void> {
+  async #executePlan(plan: NextRequestPlan): Promise<void> {
     const { settings, upstream, headers, applyPrefix } = this.#context;
-    const named = findIdsInTurn(plan.body);
+    const named = findResourceIdsInNewMessages(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     let { fallbacks } = this.#context;
     if (applyPrefix) {
-      const laid = await this.#abort.race(applyPrefix(plan.body));
+      const laid = await this.#abort.raceWithAbort(applyPrefix(plan.body));
       plan.body = laid.body;
       fallbacks ??= laid.fallbacks;
     }
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
-    const paid = this.#createExchange(plan, { named, fallbacks });
-    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountTimeoutError);
-    await this.#abort.race(paid.open());
+    const paid = this.#createMeteredExchange(plan, { named, fallbacks });
+    this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
+    await this.#abort.raceWithAbort(paid.checkAndAdmit());
     // The edge has removed the other headers that do not go up.
     if (!upstream.isSimulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
-    await this.#send(plan, paid);
+    await this.#sendAndReadAnswer(plan, paid);
   }
 
-  async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
+  async #sendAndReadAnswer(plan: NextRequestPlan, paid: MeteredExchange): Promise<void> {
     const { settings, upstream, headers, query, now } = this.#context;
-    const { admission: granted, body } = paid;
-    this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, headersTimeoutError);
+    const { latestAdmission: granted, createBody: body } = paid;
+    this.#timer.setTimeLimit(settings.UPSTREAM_TIMEOUT_MS, createHeadersTimeoutError);
     const { progress } = this.turn;
     const payment = paid.payment(() => createUnansweredOutcome(progress, this.#context.now()));
     const { background } = this.#context;
     if (background) {
       // Before it goes up, its row says that it does. Without that, it begins again after a crash.
-      this.#takeAdmission(granted);
-      this.turn.grants.store();
+      this.#storeAdmissionGrant(granted);
+      this.turn.grants.storeSentGrant();
     }
     const { controller } = this.#abort;
-    const exchange = new Exchange({ upstream, settings }, { controller, progress });
-    const answering = exchange.send(
+    const exchange = new UpstreamExchange({ upstream, settings }, { controller, progress });
+    const answering = exchange.sendToUpstream(
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
       {
         ...this.#retryPolicy,
@@ -237,39 +244,41 @@ export class TurnExecutor implements Runner {
       },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
-    if (!background || progress.upstream !== undefined) this.#takeAdmission(granted);
-    if (background) this.#acknowledge();
+    if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(granted);
+    if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
-    if (this.#context.isStreaming) this.#answerOnSilence({ ...paid.headers(undefined) });
+    if (this.#context.isStreaming) this.#acknowledgeOnNextPing({ ...paid.createAnswerHeaders(undefined) });
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
     this.#readOnIfStopped = async () => await readStoppedAnswer(await answering, late);
-    const response = await this.#abort.race(answering);
+    const response = await this.#abort.raceWithAbort(answering);
     this.#readOnIfStopped = undefined;
-    const other = await this.#repair(plan, response, late);
+    const other = await this.#repairRejectedPlan(plan, response, late);
     if (other) {
       // A body that broke off cannot be cancelled any more.
       response.body?.cancel().catch(() => {});
-      exchange.close('error');
+      exchange.closeExchange('error');
       // Nothing has run. What is sent now has words in place of what was rejected.
       progress.sentAt = undefined;
       progress.opening = undefined;
       // The refused body must not stay in memory beside the one that goes up now.
       const { body, count } = Object.assign(plan, other, { messages: [] });
-      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountTimeoutError);
-      await this.#abort.race(paid.restart({ body, count }, createUnansweredOutcome(progress, this.#context.now())));
-      return await this.#send(plan, paid);
+      this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
+      await this.#abort.raceWithAbort(
+        paid.restartWithBody({ body, count }, createUnansweredOutcome(progress, this.#context.now())),
+      );
+      return await this.#sendAndReadAnswer(plan, paid);
     }
     const { row } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
-    const { omittedCount: omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
+    const { omittedBlockCount: omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
-    paid.release();
-    plan.share?.release();
+    paid.releaseBody();
+    plan.share?.releaseMemory();
     const quota = {
-      ...paid.headers(progress.upstream),
-      ...hintHeaders(response.status, this.model ?? plan.model, settings.models),
+      ...paid.createAnswerHeaders(progress.upstream),
+      ...createModelHintHeaders(response.status, this.model ?? plan.model, settings.models),
       ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
       ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
     };
@@ -278,55 +287,64 @@ export class TurnExecutor implements Runner {
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     rejectEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, exchange, { quotaStatus: quota, sent });
+      await this.#answerFromBufferedResponse(response, exchange, { quotaStatus: quota, sent });
       return;
     }
-    let started: StartResult = { kind: 'stream', headers: { ...callerHeaders(response.headers), ...quota } };
+    let started: UpstreamStartResult = {
+      kind: 'stream',
+      headers: { ...selectCallerHeaders(response.headers), ...quota },
+    };
     let isShown = Boolean(background) || this.turn.isAcknowledged;
     this.#answerCaller = () => {
       isShown = true;
       this.#started.resolve(started);
     };
-    this.#acknowledge();
-    let how = await this.#read(response.body, progress.opening);
-    const text = how.kind === 'error' && !this.turn.hasAnswer ? how.frame.data : how.kind === 'complete' ? '{}' : '';
+    this.#acknowledgeTurn();
+    let how = await this.#readEventStream(response.body, progress.opening);
+    const text =
+      how.kind === 'error' && !this.turn.hasAnswerContent ? how.frame.data : how.kind === 'complete' ? '{}' : '';
     const refusal = exchange.classifyStart(response, text);
     if (refusal) {
       const options = { quotaStatus: quota, requestId: this.#context.requestId };
-      ({ how, started } = await answerRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
+      ({ how, started } = await answerUpstreamRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= isShown;
     } else if (how.kind === 'error' && how.frame.event === '')
-      how = { kind: 'cut', error: callerErrorOfEvent(how.frame.data), end: 'error' };
-    this.#end(how);
+      how = { kind: 'cut', error: createCallerErrorFromEvent(how.frame.data), end: 'error' };
+    this.#endTurn(how);
     this.#started.resolve(started);
   }
 
   /** Who may send it again: the client of a later step, or of a subagent, cannot. */
-  get #retryPolicy(): Pick<SendOptions, 'caller' | 'patienceMs'> {
+  get #retryPolicy(): Pick<SendUpstreamOptions, 'caller' | 'patienceMs'> {
     const { isLater, parent, headers } = this.#context;
     return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
   /** @returns the plan without what the API has rejected; undefined if the answer is final */
-  async #repair(plan: NextRequest, response: Response, late: LateReader): Promise<NextRequest | undefined> {
+  async #repairRejectedPlan(
+    plan: NextRequestPlan,
+    response: Response,
+    late: ReadStoppedAnswerOptions,
+  ): Promise<NextRequestPlan | undefined> {
     const { repair } = plan;
     if (!repair) return undefined;
     const rejection = await this.#readRejection(response, late);
     if (rejection === 'accepted') {
-      const messages = repair.accept();
+      const messages = repair.storeAcceptedOmissions();
       if (messages) this.turn.replaceMessages(messages);
       return undefined;
     }
     const { messages, tools, container } = plan.body.json;
     const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
-    const repaired = rejection && repair.next({ ...rejection, messages: sent, tools, container, model: plan.model });
+    const repaired =
+      rejection && repair.repairOnce({ ...rejection, messages: sent, tools, container, model: plan.model });
     if (!repaired) {
-      repair.giveUp();
+      repair.storeOnlyNamedOmissions();
       return undefined;
     }
     if (repaired.messages) this.turn.replaceMessages(repaired.messages);
     const { applyPrefix } = this.#context;
-    if (applyPrefix) repaired.plan.body = (await this.#abort.race(applyPrefix(repaired.plan.body))).body;
+    if (applyPrefix) repaired.plan.body = (await this.#abort.raceWithAbort(applyPrefix(repaired.plan.body))).body;
     return { ...repaired.plan, repair };
   }
 
@@ -336,23 +354,26 @@ export class TurnExecutor implements Runner {
    */
   async #readRejection(
     response: Response,
-    late: LateReader,
-  ): Promise<'accepted' | Pick<Rejection, 'status' | 'text'> | undefined> {
+    late: ReadStoppedAnswerOptions,
+  ): Promise<'accepted' | Pick<RejectedRequest, 'status' | 'text'> | undefined> {
     if (REJECTION_STATUSES.has(response.status))
-      return parseRejection(response, await this.#abort.race(response.clone().text()));
+      return parseRejection(response, await this.#abort.raceWithAbort(response.clone().text()));
     if (!response.ok) return undefined;
     if (!response.body || !isEventStream(response)) return 'accepted';
     const { progress } = this.turn;
-    this.#expectEvents();
+    this.#startEventTimeout();
     // Pings may come for long before it says anything.
-    this.#answerOnSilence({ ...callerHeaders(response.headers), ...this.#meteredExchange?.headers(progress.upstream) });
+    this.#acknowledgeOnNextPing({
+      ...selectCallerHeaders(response.headers),
+      ...this.#meteredExchange?.createAnswerHeaders(progress.upstream),
+    });
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
-    const reading = readFirstEvent(response.body, read);
+    const reading = readFirstMeaningfulEvent(response.body, read);
     this.#readOnIfStopped = async () => {
       progress.opening = (await reading).opening;
       await readStoppedAnswer(response, late);
     };
-    const { opening, first } = await this.#abort.race(reading).catch((thrown) => {
+    const { opening, first } = await this.#abort.raceWithAbort(reading).catch((thrown) => {
       if (this.turn.lateReading) throw thrown;
       return reading;
     });
@@ -367,40 +388,42 @@ export class TurnExecutor implements Runner {
    * Has the next ping answer the caller. From then on a failure is an `error` event of the stream. A rejection by the account
    * keeps its status, because nothing is sent before the admission.
    */
-  #answerOnSilence(headers: Record<string, string>): void {
+  #acknowledgeOnNextPing(headers: Record<string, string>): void {
     this.#answerCaller = () => {
-      this.#acknowledge();
+      this.#acknowledgeTurn();
       this.#started.resolve({ kind: 'stream', headers });
     };
   }
 
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
-  #acknowledge(): void {
+  #acknowledgeTurn(): void {
     this.turn.isAcknowledged = !this.#context.parent;
   }
 
-  async #answerBuffered(
+  async #answerFromBufferedResponse(
     response: Response,
-    exchange: Exchange,
+    exchange: UpstreamExchange,
     report: { quotaStatus: Record<string, string>; sent: string | undefined },
   ): Promise<void> {
     // Reading the answer has a timeout of its own.
-    this.#timer.expect(Number.POSITIVE_INFINITY, headersTimeoutError);
+    this.#timer.setTimeLimit(Number.POSITIVE_INFINITY, createHeadersTimeoutError);
     const { requestId, now } = this.#context;
     const options = { ...report, exchange, requestId, now };
-    const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
+    const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() =>
+      exchange.closeExchange(),
+    );
     // The turn is ended first, because an answer in one piece is taken from its log.
-    this.#end(how);
+    this.#endTurn(how);
     this.#started.resolve(started);
   }
 
-  #expectEvents(): void {
+  #startEventTimeout(): void {
     const endAt = createOutputDeadline(this.turn.progress.sentAt ?? Date.now(), () => this.turn.lastContentAt);
-    this.#timer.expect(this.#context.settings.STREAM_IDLE_MS, () => interruptedError(true), endAt);
+    this.#timer.setTimeLimit(this.#context.settings.STREAM_IDLE_MS, () => createInterruptedError(true), endAt);
   }
 
-  async #read(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
-    this.#expectEvents();
+  async #readEventStream(body: ReadableStream<Uint8Array>, opening: Uint8Array | undefined): Promise<TurnEnd> {
+    this.#startEventTimeout();
     const reading = readAnswerStream(body, {
       opening,
       turn: this.turn,
@@ -411,45 +434,48 @@ export class TurnExecutor implements Runner {
       onEvents: () => this.#answerCaller(),
     });
     this.#readOnIfStopped = () => reading;
-    const ended = await this.#abort.race(reading).catch(() => (this.turn.lateReading ? undefined : reading));
+    const ended = await this.#abort.raceWithAbort(reading).catch(() => (this.turn.lateReading ? undefined : reading));
     this.#readOnIfStopped = undefined;
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
     if (rest !== undefined && how.kind === 'complete') {
       this.#isDraining = true;
-      this.#context.waitUntil(this.#drain(rest));
+      this.#context.waitUntil(this.#waitForStreamEnd(rest));
     } else {
       // The turn has ended, so the upstream must not go on writing what would have to be paid.
-      this.#abort.abort(stoppedError());
+      this.#abort.abortTurn(createTurnStoppedError());
     }
     return how;
   }
 
   /** Waits for the stream to end after its last event. Only then can its connection be used again. */
-  async #drain(rest: Promise<boolean>): Promise<void> {
-    this.#timer.expect(DRAIN_MS, stoppedError);
+  async #waitForStreamEnd(rest: Promise<boolean>): Promise<void> {
+    this.#timer.setTimeLimit(DRAIN_MS, createTurnStoppedError);
     await rest;
-    this.#timer.clear();
+    this.#timer.clearTimer();
   }
 
   /** Takes over the admission of a try, and stores its grant. */
-  #takeAdmission(admission: Admission): void {
+  #storeAdmissionGrant(admission: RequestAdmission): void {
     if (this.#hasEnded) {
       // The turn was stopped during the admission, so this try never goes up.
-      const { done } = admission.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
+      const { done } = admission.settleRequest(createUnansweredOutcome(this.turn.progress, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
     this.model = admission.model;
-    this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
+    this.turn.grants.setAdmittedGrant(admission, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
-    if (this.#shouldStoreGrants) this.turn.grants.store();
+    if (this.#shouldStoreGrants) this.turn.grants.storeSentGrant();
   }
 
   /** @returns the turn's request, before its admission */
-  #createExchange(
-    plan: NextRequest,
-    { named, fallbacks }: { named: ReturnType<typeof findIdsInTurn>; fallbacks: TurnContext['fallbacks'] },
+  #createMeteredExchange(
+    plan: NextRequestPlan,
+    {
+      named,
+      fallbacks,
+    }: { named: ReturnType<typeof findResourceIdsInNewMessages>; fallbacks: TurnExecutionContext['fallbacks'] },
   ): MeteredExchange {
     const { identity, stays, cachedAt } = this.#context;
     const { body, model, count } = plan;
@@ -469,28 +495,28 @@ export class TurnExecutor implements Runner {
       {
         named,
         modelInBody: model,
-        asModel: changesForModel,
-        onAdmitted: (again) => this.#takeAdmission(again),
-        onAsking: (earlier) => this.turn.grants.expect(earlier, this.#context.now()),
+        asModel: createBodyChangesForModel,
+        onAdmitted: (again) => this.#storeAdmissionGrant(again),
+        onAsking: (earlier) => this.turn.grants.storeNextAttemptId(earlier, this.#context.now()),
       },
     );
     this.#meteredExchange = paid;
     return paid;
   }
 
-  #ping(): void {
+  #sendPing(): void {
     // Once the request was sent, the first ping answers the caller.
     this.#answerCaller();
     this.#publisher.ping();
-    this.turn.grants.cover(this.#context.now());
+    this.turn.grants.storeCoveredTime(this.#context.now());
   }
 
-  #end(turnEnd: TurnEnd): void {
+  #endTurn(turnEnd: TurnEnd): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.turn.progress.leave?.(turnEnd.kind === 'cut' && turnEnd.end !== 'error');
     this.#publisher.end();
-    const { onEnd, onBroken, now, requestId } = this.#context;
+    const { onEnd, onEndNotStored: onBroken, now, requestId } = this.#context;
     try {
       onEnd(this.turn.end(turnEnd, this.#meteredExchange?.meter, now(), requestId));
     } catch (thrown) {
@@ -500,23 +526,26 @@ export class TurnExecutor implements Runner {
     // What an answer has made is there, however the answer ended.
     const { message, blocks } = this.turn.builder;
     const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
-    this.#context.waitUntil(this.#meteredExchange.note(ids, this.turn.progress.upstream));
+    this.#context.waitUntil(this.#meteredExchange.recordCreatedResources(ids, this.turn.progress.upstream));
   }
 }
 
 /** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
-function changesForModel(model: string, body: JsonBody): BodyChanges {
-  const messages = splitItems(parseMemberTexts(body.text).get('messages') ?? '[]');
-  return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
+function createBodyChangesForModel(model: string, body: JsonBody): BodyChanges {
+  const messages = splitArrayItems(parseMemberTexts(body.text).get('messages') ?? '[]');
+  return { model: JSON.stringify(model), messages: `[${messages.map(removeThinking).join(',')}]` };
 }
 
 /** @returns the error if it is the caller's: not if it is about the deployment's key, money or limits */
-function parseRejection(response: Response, text: string): Pick<Rejection, 'status' | 'text'> | undefined {
+function parseRejection(response: Response, text: string): Pick<RejectedRequest, 'status' | 'text'> | undefined {
   const { kind, isOfOperator, forCaller } = classifyIfFailed(response, text) ?? {};
   if (kind !== 'request' || isOfOperator || !forCaller || !REJECTION_STATUSES.has(forCaller.status)) return undefined;
   return { status: forCaller.status, text };
 }
 
-function accountTimeoutError(): ApiError {
-  return retryableError('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
+function createAccountTimeoutError(): ApiError {
+  return createRetryableError(
+    'The account did not answer in time. Try again in a moment.',
+    'account_unreachable: no answer',
+  );
 }

@@ -1,8 +1,8 @@
 /** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { attemptId, attemptNumberOf } from '../../money/admission/admission.ts';
-import type { Admission } from '../../money/admission/metered-request.ts';
+import { createAttemptId, parseAttemptNumber } from '../../money/admission/admission.ts';
+import type { RequestAdmission } from '../../money/admission/metered-request.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/price-outcome.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
@@ -19,16 +19,16 @@ const MAX_UNSTORED_WAIT_MS = 1_000;
  * Makes the grant of the next try before its account is asked for it. From then on the account may have placed a hold: if the
  * object dies, it is settled by this name.
  */
-export function createNextGrant(
+export function createNextAttemptGrant(
   { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
   stored: Pick<StoredGrant, 'earlier' | 'startedAt'>,
 ): StoredGrant & { requestId: string } {
   const before = grant?.requestId ?? requestId;
-  return { ...UNKNOWN_GRANT, requestId: attemptId(before, attemptNumberOf(before) + 1), ...stored };
+  return { ...UNKNOWN_GRANT, requestId: createAttemptId(before, parseAttemptNumber(before) + 1), ...stored };
 }
 
 /** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */
-export class TurnGrants {
+export class TurnGrantStore {
   readonly #transcript: Transcript;
   readonly #row: TurnRow;
   #isStored = true;
@@ -42,16 +42,20 @@ export class TurnGrants {
   }
 
   /** Stores the name of the next try before the account is asked for it. */
-  expect(earlier: Nanodollars, startedAt: number): void {
+  storeNextAttemptId(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
-    const grant = createNextGrant(this.#row, { earlier, startedAt });
-    this.#transcript.changeTurn(this.#row, { grant });
+    const grant = createNextAttemptGrant(this.#row, { earlier, startedAt });
+    this.#transcript.updateTurn(this.#row, { grant });
     this.#previousGrant = this.#row.grant;
     this.#row.grant = grant;
   }
 
   /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
-  take(admission: Pick<Admission, 'requestId' | 'grant' | 'isKept'>, upstream: string | undefined, now: number): void {
+  setAdmittedGrant(
+    admission: Pick<RequestAdmission, 'requestId' | 'grant' | 'isKept'>,
+    upstream: string | undefined,
+    now: number,
+  ): void {
     const { requestId, grant, isKept } = admission;
     this.#previousGrant = undefined;
     Object.assign(this.#row, {
@@ -63,22 +67,22 @@ export class TurnGrants {
   }
 
   /** Stores the grant of the try that has gone up, unless it is stored already. */
-  store(): void {
+  storeSentGrant(): void {
     if (this.#isStored || this.#hasEnded) return;
     const { grant, sentAt, coversUntil } = this.#row;
-    this.#transcript.changeTurn(this.#row, { grant, sentAt, coversUntil });
+    this.#transcript.updateTurn(this.#row, { grant, sentAt, coversUntil });
     this.#isStored = true;
   }
 
   /** Stores during a silence that the turn still runs, so that a crash is settled for this time as well. */
-  cover(now: number): void {
+  storeCoveredTime(now: number): void {
     const coversUntil = now + COVER_MS;
-    this.#transcript.changeTurn(this.#row, { coversUntil });
+    this.#transcript.updateTurn(this.#row, { coversUntil });
     this.#row.coversUntil = coversUntil;
   }
 
   /** Goes back to the grant of the last admitted try. The turn ends with it. */
-  end(): void {
+  restoreLastAdmittedGrant(): void {
     if (this.#previousGrant !== undefined) this.#row.grant = this.#previousGrant;
     this.#hasEnded = true;
   }

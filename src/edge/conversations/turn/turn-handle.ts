@@ -1,16 +1,16 @@
 import type { Identity } from '../../auth/identity/caller.ts';
-import type { NextRequest } from '../history/next-request.ts';
+import type { NextRequestPlan } from '../history/next-request.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { turnsOfRun } from '../history/storage/turn-queries.ts';
-import type { TurnLog } from './event-log.ts';
-import type { StartResult } from './read-buffered-answer.ts';
+import { listTurnsOfRun } from '../history/storage/turn-queries.ts';
+import type { TurnEventLogAccess } from './event-log.ts';
+import type { UpstreamStartResult } from './read-buffered-answer.ts';
 import type { TurnResult } from './turn-ending.ts';
 
 /** A turn that runs or has ended, for code that answers from it. */
 export interface TurnHandle {
   readonly row: TurnRow;
-  readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
+  readonly log: Pick<TurnEventLogAccess, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
   readonly result: TurnResult | undefined;
   /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;
@@ -19,19 +19,19 @@ export interface TurnHandle {
 /**
  * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
  */
-export function isRefused(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
+export function isUnreportedRefusal(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
   if (isReported || ended?.status !== 'failed') return false;
-  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
+  const steps = row.run === null ? [row] : listTurnsOfRun(transcript, row.seq).slice(1);
   return steps.every(({ grant }) => grant === null);
 }
 
 /** Runs a turn: one request, or the steps of a run. */
-export interface Runner {
+export interface TurnRunner {
   readonly turn: TurnHandle;
   /** Who has begun it. */
   readonly identity: Identity;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
-  readonly started: Promise<StartResult>;
+  readonly started: Promise<UpstreamStartResult>;
   /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */
   readonly waitsUntil?: number | undefined;
   /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
@@ -39,11 +39,11 @@ export interface Runner {
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   /** Runs the turn to its end. Never rejects. */
-  runSteps(plan: NextRequest): Promise<void>;
+  runSteps(plan: NextRequestPlan): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
-  stop(): void;
+  stopTurn(): void;
   /** Ends it as `stop` does, because its credential has ended. A run makes no further call, and says why. */
-  revoke(): void;
+  stopForRevokedCredential(): void;
   /** Renews the hold of the request that has gone up. */
-  renew(): Promise<void>;
+  renewHold(): Promise<void>;
 }

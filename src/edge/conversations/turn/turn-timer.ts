@@ -1,6 +1,6 @@
 import type { Settings } from '../../config/settings.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import type { Publisher } from './publisher.ts';
+import type { TurnEventPublisher } from './publisher.ts';
 
 /** After so many milliseconds of silence a caller gets a ping. */
 export const PING_MS = 15_000;
@@ -8,7 +8,7 @@ export const PING_MS = 15_000;
 const PING_RETRY_MS = 1_000;
 const FIRST_TICKS_MS = 50;
 
-interface TimerEvents {
+interface TurnTimerCallbacks {
   onTimeout(reason: ApiError): void;
   /** Called when nothing was shown for 15 seconds. */
   onSilence(): void;
@@ -20,10 +20,10 @@ interface TimerEvents {
 
 /** The only timer of a turn. It notices silences, and aborts what takes too long. */
 export class TurnTimer {
-  readonly #publisher: Pick<Publisher, 'lastShownAt' | 'touch'>;
+  readonly #publisher: Pick<TurnEventPublisher, 'lastShownAt' | 'touch'>;
   /** The longest time between two ticks; milliseconds. */
   readonly #stepMs: number;
-  readonly #events: TimerEvents;
+  readonly #events: TurnTimerCallbacks;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isQuick = true;
   /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
@@ -32,16 +32,16 @@ export class TurnTimer {
     | undefined;
 
   constructor(
-    publisher: Pick<Publisher, 'lastShownAt' | 'touch'>,
+    publisher: Pick<TurnEventPublisher, 'lastShownAt' | 'touch'>,
     { STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS }: Pick<Settings, 'STREAM_IDLE_MS' | 'UPSTREAM_TIMEOUT_MS'>,
-    events: TimerEvents,
+    events: TurnTimerCallbacks,
   ) {
     this.#publisher = publisher;
     this.#stepMs = Math.min(STREAM_IDLE_MS, UPSTREAM_TIMEOUT_MS);
     this.#events = events;
   }
 
-  start(): void {
+  startTimer(): void {
     this.#scheduleTick(Math.min(FIRST_TICKS_MS, this.#stepMs));
   }
 
@@ -51,24 +51,24 @@ export class TurnTimer {
    * @param reason makes the error if it does not come
    * @param endAt returns when the time is up, whatever comes until then; milliseconds since 1970. Default: never
    */
-  expect(ms: number, reason: () => ApiError, endAt?: () => number): void {
+  setTimeLimit(ms: number, reason: () => ApiError, endAt?: () => number): void {
     this.#expectation = { ms, startedAt: Date.now(), reason, endAt };
   }
 
   /** Restarts the time, because a part of what is expected has come. */
-  touch(): void {
+  restartTimeLimit(): void {
     if (this.#expectation) this.#expectation.startedAt = Date.now();
   }
 
-  clear(): void {
+  clearTimer(): void {
     clearTimeout(this.#timer);
   }
 
   #scheduleTick(ms: number): void {
-    this.#timer = setTimeout(() => this.#tick(), Math.max(1, ms));
+    this.#timer = setTimeout(() => this.#handleTick(), Math.max(1, ms));
   }
 
-  #tick(): void {
+  #handleTick(): void {
     const now = Date.now();
     const { startedAt: since = now, ms = Number.POSITIVE_INFINITY, endAt, reason } = this.#expectation ?? {};
     const timeoutAt = Math.min(since + ms, endAt?.() ?? Number.POSITIVE_INFINITY);

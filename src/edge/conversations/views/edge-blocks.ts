@@ -1,16 +1,16 @@
 /**
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
-import { runInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
+import { runInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { base64ByteLength } from '../../kit/http/bytes.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { replaceText } from '../../kit/http/read-json.ts';
-import { editJson, iterateItems, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
+import { computeBase64ByteLength } from '../../kit/http/bytes.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { replaceBodyText } from '../../kit/http/read-json.ts';
+import { editJson, iterateArrayItems, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
 import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
 import { MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
-import { objectText } from './message-json.ts';
+import { formatObjectFromTexts } from './message-json.ts';
 
 /** To read a block is not much: of short ones so many are a unit, and so many steps of an answer. */
 const CHARACTERS_PER_UNIT = 1_000;
@@ -19,20 +19,20 @@ const STEPS_PER_UNIT = 10;
 const NO_RESULT = 'The result of this call is not known.';
 
 /** @returns a call as it is shown. Clients lose an input that comes in deltas, so the block begins with the whole input. */
-export function shownCall({ id, name, input }: Json): Json {
+export function toShownCall({ id, name, input }: JsonObject): JsonObject {
   return { type: 'mcp_tool_use', id, name, input, server_name: EDGE_SERVER_NAME };
 }
 
 /** @returns the result of a call as it is shown: a list of texts, since some clients accept nothing else. */
-export function shownResult(id: string, content: unknown, isError: boolean): Json {
+export function toShownResult(id: string, content: unknown, isError: boolean): JsonObject {
   const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
-  const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
-  const shown = texts.map((text) => ({ type: 'text', text: toText(text ?? '') }));
+  const texts = blocks.map(({ text, source }) => (isObject(source) ? formatImagePlaceholder(source) : text));
+  const shown = texts.map((text) => ({ type: 'text', text: toJsonText(text ?? '') }));
   return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
 }
 
-function shownImage({ media_type, data }: Json): string {
-  return `[${toText(media_type)}, ${Math.ceil(base64ByteLength(toText(data)) / 1_000)} kB]`;
+function formatImagePlaceholder({ media_type, data }: JsonObject): string {
+  return `[${toJsonText(media_type)}, ${Math.ceil(computeBase64ByteLength(toJsonText(data)) / 1_000)} kB]`;
 }
 
 /**
@@ -43,25 +43,28 @@ function shownImage({ media_type, data }: Json): string {
  * @returns the same text if it has no such blocks
  * @throws ApiError 400 if the steps are more messages than a turn takes
  */
-export async function withoutEdgeBlocks(text: string): Promise<string> {
-  const replayed = mayHaveToolBlocks(text) ? await runInSteps(replayBody(text)) : undefined;
-  if (replayed && replayed.messages.length > MOST_IN_A_TURN) throw invalidRequest(`messages: ${TOO_MANY_IN_A_TURN}.`);
+export async function restoreEdgeCallsInText(text: string): Promise<string> {
+  const replayed = mightContainToolBlocks(text) ? await runInSteps(restoreEdgeCallsInSteps(text)) : undefined;
+  if (replayed && replayed.messages.length > MOST_IN_A_TURN)
+    throw createInvalidRequestError(`messages: ${TOO_MANY_IN_A_TURN}.`);
   return replayed?.text ?? text;
 }
 
 /** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
-export async function bodyWithoutEdgeBlocks(body: JsonBody): Promise<JsonBody> {
+export async function restoreEdgeCallsInBody(body: JsonBody): Promise<JsonBody> {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
-  const replayed = await runInSteps(replayBody(body.text));
-  return replayed ? replaceText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
+  const replayed = await runInSteps(restoreEdgeCallsInSteps(body.text));
+  return replayed ? replaceBodyText(body, replayed.text, { ...body.json, messages: replayed.messages }) : body;
 }
 
-function* replayBody(text: string): Steps<{ text: string; messages: readonly unknown[] } | undefined> {
+function* restoreEdgeCallsInSteps(
+  text: string,
+): SteppedWork<{ text: string; messages: readonly unknown[] } | undefined> {
   const list = parseMemberTexts(text).get('messages') ?? '[]';
   yield list.length;
-  const texts = splitItems(list);
-  const replayed = yield* replayMessages(texts);
+  const texts = splitArrayItems(list);
+  const replayed = yield* restoreEdgeCallsInMessages(texts);
   if (replayed === texts) return undefined;
   const messages = `[${replayed.join(',')}]`;
   yield messages.length;
@@ -73,16 +76,16 @@ function* replayBody(text: string): Steps<{ text: string; messages: readonly unk
 }
 
 /** A block of a message, and its JSON text. */
-interface TextBlock {
-  block: Json;
+interface BlockWithJsonText {
+  block: JsonObject;
   text: string;
 }
 
 /** The messages of a history from elsewhere, read for the blocks of an edge in them. */
-class EdgeHistory {
+class EdgeCallRestorer {
   readonly calls = new Set<string>();
   /** Some clients move results after the text that the model wrote about them, or into another message. */
-  readonly #results = new Map<string, TextBlock>();
+  readonly #results = new Map<string, BlockWithJsonText>();
   readonly #all: string[] = [];
   /** The results of the last step. The user's next message begins with them. */
   #pendingCallIds: string[] = [];
@@ -90,101 +93,101 @@ class EdgeHistory {
   #open: string[] = [];
 
   /** Notes the calls and results of a message. */
-  *note(text: string): Steps<void> {
+  *recordCallsAndResults(text: string): SteppedWork<void> {
     yield text.length;
-    if (!mayHaveToolBlocks(text)) return;
-    for (const one of yield* textBlocks(parseMemberTexts(text))) {
-      if (isEdgeCall(one.block)) this.calls.add(toText(one.block.id));
-      else if (one.block.type === 'mcp_tool_result') this.#results.set(toText(one.block.tool_use_id), one);
+    if (!mightContainToolBlocks(text)) return;
+    for (const one of yield* parseBlocksWithText(parseMemberTexts(text))) {
+      if (isEdgeCall(one.block)) this.calls.add(toJsonText(one.block.id));
+      else if (one.block.type === 'mcp_tool_result') this.#results.set(toJsonText(one.block.tool_use_id), one);
     }
   }
 
   /** Adds the same message as those that the API accepts. All messages have been noted before. */
-  *add(text: string): Steps<void> {
+  *addRestoredMessage(text: string): SteppedWork<void> {
     yield text.length;
-    const isServed = mayHaveToolBlocks(text);
+    const isServed = mightContainToolBlocks(text);
     if (!isServed && this.#pendingCallIds.length === 0) {
       this.#all.push(text);
       return;
     }
     const members = parseMemberTexts(text);
-    const blocks = yield* textBlocks(members);
+    const blocks = yield* parseBlocksWithText(members);
     const role = members.get('role');
-    const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-      type === 'mcp_tool_result' && this.calls.has(toText(tool_use_id));
-    if (this.#pendingCallIds.length > 0 && role === '"user"' && hasContent(members)) {
-      const own = blocks.filter((one) => !isResult(one)).map((one) => one.text);
+    const isResultOfEdgeCall = ({ block: { type, tool_use_id } }: BlockWithJsonText) =>
+      type === 'mcp_tool_result' && this.calls.has(toJsonText(tool_use_id));
+    if (this.#pendingCallIds.length > 0 && role === '"user"' && hasExtensibleContent(members)) {
+      const own = blocks.filter((one) => !isResultOfEdgeCall(one)).map((one) => one.text);
       this.#all.push(editJson(text, { content: `[${[...this.#pendingCallIds, ...own].join(',')}]` }));
       this.#pendingCallIds = [];
-    } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
-      for (const [at, step] of stepsOf(blocks, isResult).entries()) {
+    } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResultOfEdgeCall(one))) {
+      for (const [at, step] of splitIntoSteps(blocks, isResultOfEdgeCall).entries()) {
         if (at % STEPS_PER_UNIT === 0) yield 0;
-        this.#addStep(step);
+        this.#addStepMessages(step);
       }
     } else {
-      this.#answer();
+      this.#addPendingResults();
       this.#all.push(text);
     }
   }
 
-  #addStep(step: readonly TextBlock[]): void {
-    this.#answer();
-    const own = step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text));
-    this.#all.push(messageOfBlocks('assistant', own));
-    const idsOf = (isOne: (block: Json) => boolean) =>
-      step.flatMap(({ block }) => (isOne(block) ? [toText(block.id)] : []));
-    this.#pendingCallIds = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
-    this.#open = idsOf(({ type }) => type === 'tool_use');
+  #addStepMessages(step: readonly BlockWithJsonText[]): void {
+    this.#addPendingResults();
+    const own = step.map(({ block, text }) => (isEdgeCall(block) ? formatToolCall(text) : text));
+    this.#all.push(formatMessage('assistant', own));
+    const collectIds = (isOne: (block: JsonObject) => boolean) =>
+      step.flatMap(({ block }) => (isOne(block) ? [toJsonText(block.id)] : []));
+    this.#pendingCallIds = collectIds(isEdgeCall).map((id) => formatToolResult(id, this.#results.get(id)));
+    this.#open = collectIds(({ type }) => type === 'tool_use');
   }
 
-  #answer(): void {
-    if (this.#pendingCallIds.length > 0) this.#all.push(messageOfBlocks('user', this.#pendingCallIds));
+  #addPendingResults(): void {
+    if (this.#pendingCallIds.length > 0) this.#all.push(formatMessage('user', this.#pendingCallIds));
     this.#pendingCallIds = [];
   }
 
-  end(isWhole: boolean): string[] {
+  getRestoredMessages(isWhole: boolean): string[] {
     if (isWhole && this.#pendingCallIds.length > 0)
-      this.#pendingCallIds.push(...this.#open.map((id) => resultText(id, undefined)));
-    this.#answer();
+      this.#pendingCallIds.push(...this.#open.map((id) => formatToolResult(id, undefined)));
+    this.#addPendingResults();
     return this.#all;
   }
 }
 
 /**
- * Does in steps, by blocks, what `withoutEdgeBlocks` does.
+ * Does in steps, by blocks, what `restoreEdgeCallsInText` does.
  *
  * @param texts messages as JSON texts
  * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
  *   result: the API wants all results together
  * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
  */
-export function* replayMessages(texts: string[], isWhole = false): Steps<string[]> {
-  const history = new EdgeHistory();
-  for (const text of texts) yield* history.note(text);
+export function* restoreEdgeCallsInMessages(texts: string[], isWhole = false): SteppedWork<string[]> {
+  const history = new EdgeCallRestorer();
+  for (const text of texts) yield* history.recordCallsAndResults(text);
   if (history.calls.size === 0) return texts;
-  for (const text of texts) yield* history.add(text);
-  return history.end(isWhole);
+  for (const text of texts) yield* history.addRestoredMessage(text);
+  return history.getRestoredMessages(isWhole);
 }
 
 /** @returns whether a message, as JSON, may have a block of a call or a result. Names in a text may be escaped. */
-function mayHaveToolBlocks(text: string): boolean {
+function mightContainToolBlocks(text: string): boolean {
   return text.includes('mcp_tool_') || text.includes('\\u00');
 }
 
 /** @returns whether blocks can be added to the content of a message. */
-function hasContent(message: ReadonlyMap<string, string>): boolean {
+function hasExtensibleContent(message: ReadonlyMap<string, string>): boolean {
   return /^["[]/.test(message.get('content') ?? '');
 }
 
 /** @returns the blocks of a message, without those that are not objects; a string is one text block */
-function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
+function* parseBlocksWithText(message: ReadonlyMap<string, string>): SteppedWork<BlockWithJsonText[]> {
   const content = message.get('content') ?? '[]';
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]
     : content.startsWith('[')
-      ? iterateItems(content)
+      ? iterateArrayItems(content)
       : [];
-  const blocks: TextBlock[] = [];
+  const blocks: BlockWithJsonText[] = [];
   let characters = 0;
   for (const text of texts) {
     characters += text.length;
@@ -192,15 +195,18 @@ function* textBlocks(message: ReadonlyMap<string, string>): Steps<TextBlock[]> {
       yield characters;
       characters = 0;
     }
-    const block = parseObject(text);
+    const block = parseJsonObject(text);
     if (block) blocks.push({ block, text });
   }
   return blocks;
 }
 
 /** @returns the blocks of each step of an answer, without the results. What follows results belongs to the next step. */
-function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => boolean): TextBlock[][] {
-  const steps: TextBlock[][] = [];
+function splitIntoSteps(
+  blocks: readonly BlockWithJsonText[],
+  isResult: (block: BlockWithJsonText) => boolean,
+): BlockWithJsonText[][] {
+  const steps: BlockWithJsonText[][] = [];
   let isOpen = false;
   for (const one of blocks) {
     if (isResult(one)) isOpen = false;
@@ -213,20 +219,25 @@ function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => b
   return steps;
 }
 
-function callText(text: string): string {
+function formatToolCall(text: string): string {
   const members = parseMemberTexts(text);
-  const member = (name: string) => members.get(name) ?? '{}';
-  return objectText({ type: '"tool_use"', id: member('id'), name: member('name'), input: member('input') });
+  const getMemberText = (name: string) => members.get(name) ?? '{}';
+  return formatObjectFromTexts({
+    type: '"tool_use"',
+    id: getMemberText('id'),
+    name: getMemberText('name'),
+    input: getMemberText('input'),
+  });
 }
 
-function resultText(id: string, result: TextBlock | undefined): string {
+function formatToolResult(id: string, result: BlockWithJsonText | undefined): string {
   const content = result ? (parseMemberTexts(result.text).get('content') ?? '""') : JSON.stringify(NO_RESULT);
   const error = !result || result.block.is_error === true ? { is_error: 'true' } : {};
-  return objectText({ type: '"tool_result"', tool_use_id: JSON.stringify(id), content, ...error });
+  return formatObjectFromTexts({ type: '"tool_result"', tool_use_id: JSON.stringify(id), content, ...error });
 }
 
-function messageOfBlocks(role: string, blocks: readonly string[]): string {
-  return objectText({ role: JSON.stringify(role), content: `[${blocks.join(',')}]` });
+function formatMessage(role: string, blocks: readonly string[]): string {
+  return formatObjectFromTexts({ role: JSON.stringify(role), content: `[${blocks.join(',')}]` });
 }
 
 function hasEdgeCall(message: unknown): boolean {

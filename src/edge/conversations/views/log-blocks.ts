@@ -1,8 +1,8 @@
-import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { isHiddenBlock, isReadable } from './redact-for.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
+import { isReadableByEveryClient, isToolDetailBlock } from './redact-for.ts';
 
 /** What a listener must know of a block, whose beginning it may have seen before. */
-interface StartedBlock {
+interface BlockVisibility {
   isHidden: boolean;
   /** Its number where only text is shown; undefined for a block that is left out there. */
   number: number | undefined;
@@ -15,9 +15,9 @@ const BLOCK_EVENT = 'event: content_block_start\ndata: ';
 const BEGINNING = /\{"type":"content_block_start","index":(\d+),"content_block":\{"type":"(\w+)"/y;
 
 /** Knows which blocks of a turn are hidden, and their numbers where only text is shown. All listeners of its log share it. */
-export class LogBlocks {
+export class BlockVisibilityTracker {
   readonly turn: string | undefined;
-  readonly #started = new Map<unknown, StartedBlock>();
+  readonly #started = new Map<unknown, BlockVisibility>();
   #next = 0;
 
   /** @param text the turn's events so far, as they are shown or stored */
@@ -27,22 +27,22 @@ export class LogBlocks {
   }
 
   /** @returns a block by its own number */
-  get(index: unknown): StartedBlock | undefined {
+  getBlock(index: unknown): BlockVisibility | undefined {
     return this.#started.get(index);
   }
 
   /** Notes the beginning of a block. */
-  begin(index: unknown, block: Json): StartedBlock {
-    const isSeen = isReadable(block);
+  begin(index: unknown, block: JsonObject): BlockVisibility {
+    const isSeen = isReadableByEveryClient(block);
     const begun = this.#started.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
     if (begun.number === this.#next) this.#next += 1;
-    begun.isHidden ||= isHiddenBlock(block);
+    begun.isHidden ||= isToolDetailBlock(block);
     this.#started.set(index, begun);
     return begun;
   }
 
   /** Notes it without parsing it. @returns undefined where it has another form, or is none */
-  note(text: string, at = 0): StartedBlock | undefined {
+  addBlockFromText(text: string, at = 0): BlockVisibility | undefined {
     BEGINNING.lastIndex = at;
     const [, index, type] = BEGINNING.exec(text) ?? [];
     return index === undefined ? undefined : this.begin(Number(index), { type });
@@ -50,8 +50,8 @@ export class LogBlocks {
 
   /** Notes it, whatever its form is. */
   read(data: string): void {
-    if (this.note(data)) return;
-    const { index, content_block: block } = parseObject(data) ?? {};
+    if (this.addBlockFromText(data)) return;
+    const { index, content_block: block } = parseJsonObject(data) ?? {};
     if (isObject(block)) this.begin(index, block);
   }
 }

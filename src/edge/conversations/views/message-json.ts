@@ -6,10 +6,10 @@ import { toIsoTime } from '../../kit/http/times.ts';
 import { parseMemberTexts } from '../../kit/json/edit.ts';
 import type { MessageRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { visibleNotes } from '../history/storage/turn-notes.ts';
+import { selectVisibleNotes } from '../history/storage/turn-notes.ts';
 
 /** The members of a shown message beside its content. */
-export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
+export type MessageFieldsWithoutContent = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
 export const ROWS_PER_READ = 50;
@@ -18,7 +18,12 @@ export const ROWS_PER_READ = 50;
  * Reads rows some at a time, as the caller takes them. So a page need not fit into memory, and no query stays open while the
  * object does other work.
  */
-export function* readRows(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+export function* readMessageRows(
+  transcript: Transcript,
+  from: number,
+  to: number,
+  pending = false,
+): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
     let last: number | undefined;
     for (const row of transcript.messages.readPage({ from: next, to, pending, limit: ROWS_PER_READ })) {
@@ -30,30 +35,33 @@ export function* readRows(transcript: Transcript, from: number, to: number, pend
   }
 }
 
-export function messageText(row: MessageRow, content = contentOf(row)): string {
+export function formatMessageJson(row: MessageRow, content = getShownContent(row)): string {
   const { before, after } = splitAroundContent(row);
   return before + content + after;
 }
 
 /** @returns the JSON text of a row's content, as it is shown */
-export function contentOf({ text, shown }: Pick<MessageRow, 'text'> & Partial<Pick<MessageRow, 'shown'>>): string {
+export function getShownContent({
+  text,
+  shown,
+}: Pick<MessageRow, 'text'> & Partial<Pick<MessageRow, 'shown'>>): string {
   return parseMemberTexts(shown ?? text).get('content') ?? '[]';
 }
 
 /** @returns the JSON text of a message before its content and after it */
-export function splitAroundContent(head: MessageHead): { before: string; after: string } {
+export function splitAroundContent(head: MessageFieldsWithoutContent): { before: string; after: string } {
   const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
   const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
   const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
-  const notes = isAnswer ? Object.entries(visibleNotes(head) ?? {}) : [];
-  const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
-  const after = objectText({
+  const notes = isAnswer ? Object.entries(selectVisibleNotes(head) ?? {}) : [];
+  const before = formatObjectFromTexts({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
+  const after = formatObjectFromTexts({
     model: isAnswer ? JSON.stringify(model) : 'null',
     stop_reason: JSON.stringify(stopReason),
     ...(loweredBy && { lowered_by: JSON.stringify(loweredBy) }),
     paused: JSON.stringify(paused),
-    usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
+    usage: isAnswer ? JSON.stringify(toShownUsage(outcome)) : 'null',
     cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
     created_at: JSON.stringify(toIsoTime(createdAt)),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
@@ -65,13 +73,13 @@ export function splitAroundContent(head: MessageHead): { before: string; after: 
 }
 
 /** @returns the usage as the upstream reported it. An interrupted answer has the output tokens that it was settled at. */
-function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
+function toShownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
   if (usage === undefined) return null;
   return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
 }
 
 /** @returns the JSON text of an object whose members are given as JSON texts */
-export function objectText(fields: Record<string, string>): string {
+export function formatObjectFromTexts(fields: Record<string, string>): string {
   const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
   return `{${members.join(',')}}`;
 }

@@ -5,12 +5,19 @@
 
 import { parseErrorType } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { parseEventText, parseMessageText } from '../../kit/json/input-texts.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
-import { FrameReader } from '../../kit/sse/frames.ts';
-import { LogBlocks } from './log-blocks.ts';
-import { hiddenBlock, isHiddenBlock, isReadable, isTextOnly, redactFor, type Viewer } from './redact-for.ts';
+import { parseEventRememberingInput, parseMessageRememberingInputs } from '../../kit/json/input-texts.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import { SseEventReader } from '../../kit/sse/frames.ts';
+import { BlockVisibilityTracker } from './log-blocks.ts';
+import {
+  isReadableByEveryClient,
+  isTextOnlyTurn,
+  isToolDetailBlock,
+  redactBlock,
+  redactBlocks,
+  type ViewerVisibility,
+} from './redact-for.ts';
 import type { TurnAnswer } from './turn-answer.ts';
 
 /** A comment, and the events that have no part of a block. */
@@ -24,20 +31,20 @@ const UNSEEN_BLOCK = { isHidden: true, number: undefined };
 const HIDDEN_ERROR_MESSAGE = 'This answer was not given, or not to its end. Ask again.';
 
 /** The log of a turn, for who listens to it. */
-interface FollowedLog {
+interface FollowableEventLog {
   /** @returns the events behind the one with this number */
   follow(after: number): ReadableStream<Uint8Array>;
-  readonly blocks: LogBlocks;
+  readonly blocks: BlockVisibilityTracker;
 }
 
 /** Hides blocks in the events of one turn, however its bytes are split. */
-class HidingReader extends FrameReader {
+class EventRedactor extends SseEventReader {
   readonly #shouldHideTools: boolean;
   readonly #isTextOnly: boolean;
-  readonly #blocks: LogBlocks;
+  readonly #blocks: BlockVisibilityTracker;
 
   /** @param blocks those of the log that it reads: it may not see where they begin */
-  constructor({ shouldHideTools: hides, textOnly = false }: Viewer, blocks = new LogBlocks()) {
+  constructor({ shouldHideTools: hides, textOnly = false }: ViewerVisibility, blocks = new BlockVisibilityTracker()) {
     super();
     this.#shouldHideTools = hides;
     this.#isTextOnly = textOnly;
@@ -45,113 +52,117 @@ class HidingReader extends FrameReader {
   }
 
   /** @returns the events that these bytes end, as they are shown. */
-  read(bytes: Uint8Array): string {
+  redactBytes(bytes: Uint8Array): string {
     let shown = '';
-    this.scan(bytes, (text, start, end) => {
-      shown += this.#shown(text.slice(start, end + 2));
+    this.scanCompletedEvents(bytes, (text, start, end) => {
+      shown += this.#redactEvent(text.slice(start, end + 2));
       return end + 2;
     });
     return shown;
   }
 
-  readText(text: string): string {
-    return this.read(encoder.encode(text));
+  redactText(text: string): string {
+    return this.redactBytes(encoder.encode(text));
   }
 
   /** Hides tools in what is still to come. Behind the last event it has the turn's summary. */
-  transform(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  redactStream(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
     return body.pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({
         transform: (piece, to) => {
-          const shown = this.read(piece);
+          const shown = this.redactBytes(piece);
           if (shown) to.enqueue(encoder.encode(shown));
         },
-        flush: (to) => to.enqueue(encoder.encode(this.unfinishedText)),
+        flush: (to) => to.enqueue(encoder.encode(this.unfinishedEventText)),
       }),
     );
   }
 
-  #shown(event: string): string {
+  #redactEvent(event: string): string {
     const textOnly = this.#isTextOnly;
     const at = event.indexOf('data: ') + 6;
-    const withData = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    const replaceEventData = (json: string) => `${event.slice(0, at)}${json}\n\n`;
     PLAIN_DELTA.lastIndex = at;
     const [head, digits] = PLAIN_DELTA.exec(event) ?? [];
     if (head) {
-      const { isHidden, number } = this.#blocks.get(Number(digits)) ?? UNSEEN_BLOCK;
+      const { isHidden, number } = this.#blocks.getBlock(Number(digits)) ?? UNSEEN_BLOCK;
       if ((this.#shouldHideTools && isHidden) || (textOnly && number === undefined)) return '';
       if (!textOnly || number === Number(digits)) return event;
       return event.slice(0, at) + head.replace(/\d+/, String(number)) + event.slice(at + head.length);
     }
-    const begun = this.#blocks.note(event, at);
+    const begun = this.#blocks.addBlockFromText(event, at);
     if (textOnly && begun && begun.number === undefined) return '';
-    if (!textOnly && begun?.hidden !== undefined) return withData(begun.hidden);
-    const data = parseEventText(event.slice(at)) ?? { type: event };
+    if (!textOnly && begun?.hidden !== undefined) return replaceEventData(begun.hidden);
+    const data = parseEventRememberingInput(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
-    const seen = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.get(index) ?? UNSEEN_BLOCK);
+    const seen = isObject(block) ? this.#blocks.begin(index, block) : (this.#blocks.getBlock(index) ?? UNSEEN_BLOCK);
     if (textOnly && index !== undefined) {
       const { number } = seen;
-      if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
+      if (number === undefined || (isObject(delta) && !isReadableByEveryClient(delta))) return '';
       data.index = number;
-      if (number !== index) event = withData(writeJson(data));
+      if (number !== index) event = replaceEventData(stringifyWithRememberedTexts(data));
     }
     if (!this.#shouldHideTools)
       return PASSED_EVENTS.test(String(type)) || type === 'error' || index !== undefined ? event : '';
-    if (type === 'error') return withData(redactedError(data));
+    if (type === 'error') return replaceEventData(redactError(data));
     if (isObject(message) && message.container) {
       // It names the agent's skills.
       message.container = null;
-      return withData(JSON.stringify(data));
+      return replaceEventData(JSON.stringify(data));
     }
     if (PASSED_EVENTS.test(String(type))) return event;
     if (!isObject(block)) {
       return isObject(delta) && delta.type !== 'citations_delta' && !seen.isHidden ? event : '';
     }
-    const json = writeJson({ type, index: data.index, content_block: hiddenBlock(block) });
+    const json = stringifyWithRememberedTexts({ type, index: data.index, content_block: redactBlock(block) });
     // The next listener need not parse what a tool gave back, which may be long.
-    if (isHiddenBlock(block) && begun) begun.hidden = json;
-    return withData(json);
+    if (isToolDetailBlock(block) && begun) begun.hidden = json;
+    return replaceEventData(json);
   }
 }
 
 /** Follows a turn as its log does, and shows of it what the listener sees. */
-export function followRedacted(log: FollowedLog, after: number, viewer: Viewer): ReadableStream<Uint8Array> {
+export function streamRedactedEvents(
+  log: FollowableEventLog,
+  after: number,
+  viewer: ViewerVisibility,
+): ReadableStream<Uint8Array> {
   // Made first: what is damaged takes no place among the followers.
-  const reader = viewer.shouldHideTools || viewer.textOnly ? new HidingReader(viewer, log.blocks) : undefined;
+  const reader = viewer.shouldHideTools || viewer.textOnly ? new EventRedactor(viewer, log.blocks) : undefined;
   const body = log.follow(after);
-  return reader?.transform(body) ?? body;
+  return reader?.redactStream(body) ?? body;
 }
 
-/** @returns an answer of which only that is shown which its caller sees. @param hides as in `Viewer` @param log of the turn that runs */
+/** @returns an answer of which only that is shown which its caller sees. @param hides as in `ViewerVisibility` @param log of the turn that runs */
 export function redactAnswer(
   answer: TurnAnswer,
   hides: boolean,
-  log?: Pick<FollowedLog, 'blocks'> & { id: string },
+  log?: Pick<FollowableEventLog, 'blocks'> & { id: string },
 ): TurnAnswer {
   if (answer.kind === 'error') {
     return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: HIDDEN_ERROR_MESSAGE } } : answer;
   }
-  const viewer = { shouldHideTools: hides, textOnly: isTextOnly(answer.turn) };
+  const viewer = { shouldHideTools: hides, textOnly: isTextOnlyTurn(answer.turn) };
   if (!hides && !viewer.textOnly) return answer;
-  const reader = new HidingReader(viewer, log?.id === answer.turn ? log.blocks : undefined);
-  if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
+  const reader = new EventRedactor(viewer, log?.id === answer.turn ? log.blocks : undefined);
+  if (answer.kind === 'ended') return { ...answer, events: reader.redactText(answer.events) };
   if (answer.kind === 'stream') {
-    const first = reader.readText(answer.first ?? '');
-    return { ...answer, first, body: reader.transform(answer.body) };
+    const first = reader.redactText(answer.first ?? '');
+    return { ...answer, first, body: reader.redactStream(answer.body) };
   }
-  const message = parseMessageText(answer.body);
+  const message = parseMessageRememberingInputs(answer.body);
   // A refusal may come in any form.
   const isRefusal = answer.status >= 400 || message?.type === 'error';
-  if (hides && isRefusal) return { ...answer, body: redactedError(message ?? {}) };
+  if (hides && isRefusal) return { ...answer, body: redactError(message ?? {}) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
-  message.content = redactFor(message.content as Json[], viewer);
+  message.content = redactBlocks(message.content as JsonObject[], viewer);
   if (hides) message.container &&= null;
-  return { ...answer, body: writeJson(message) };
+  return { ...answer, body: stringifyWithRememberedTexts(message) };
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */
-export function redactedError({ error, request_id: id }: Json): string {
+export function redactError({ error, request_id: id }: JsonObject): string {
   const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
   return JSON.stringify({
     type: 'error',

@@ -3,10 +3,10 @@
  * API had the others. Most restricted tokens see that a tool was called, but not what it was given and gave back.
  */
 
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 
 /** What somebody sees of answers. */
-export interface Viewer {
+export interface ViewerVisibility {
   /** Whether it does not see what tools were given and gave back. */
   shouldHideTools: boolean;
   /** Whether it sees only what every client reads. */
@@ -16,7 +16,7 @@ export interface Viewer {
 }
 
 /** Who sees everything. */
-export const FULL_VIEWER: Viewer = { shouldHideTools: false };
+export const FULL_VIEWER: ViewerVisibility = { shouldHideTools: false };
 
 const TEXT_TURN = 'turn_text_';
 
@@ -24,25 +24,25 @@ const TEXT_TURN = 'turn_text_';
  * @returns how the id of a turn begins. It says how the turn is shown, so whoever resumes it sees the same as before, and nothing
  *   more is stored
  */
-export function turnPrefix(show: string | undefined): string {
+export function getTurnIdPrefix(show: string | undefined): string {
   return show === 'text' ? TEXT_TURN : 'turn_';
 }
 
 /** @returns whether a listener gets only what every client reads. @param show how it wants to see the turn; default: as it was begun */
-export function isTextOnly(turn: string, show?: string): boolean {
+export function isTextOnlyTurn(turn: string, show?: string): boolean {
   return show === undefined ? turn.startsWith(TEXT_TURN) : show === 'text';
 }
 
 /** How a block of one type is shown. */
-interface BlockView {
+interface BlockDisplayRule {
   /** Whether every client reads it. To others one such block may break the whole answer. */
   isReadable?: boolean;
   /** The members in place of its own, for who does not see tools: the least that clients accept. Absent: it is seen as it is. */
-  hidden?: Json;
+  hidden?: JsonObject;
 }
 
 /** @returns how the result of a tool of the API is shown. @param content what a result without content says */
-function result(content: Json | readonly []): BlockView {
+function createResultDisplayRule(content: JsonObject | readonly []): BlockDisplayRule {
   return { hidden: { tool_use_id: '', content } };
 }
 
@@ -54,9 +54,9 @@ const FETCHED = {
   citations: { enabled: false },
 };
 /** What the model wrote for whoever asks. A `tool_use` is a call that the page itself answers. */
-const MODEL_OUTPUT: BlockView = { isReadable: true };
+const MODEL_OUTPUT: BlockDisplayRule = { isReadable: true };
 /** A type that is not here is shown by its type alone to who does not see tools, so that all blocks keep their numbers. */
-const VIEWS: ReadonlyMap<string, BlockView> = new Map(
+const VIEWS: ReadonlyMap<string, BlockDisplayRule> = new Map(
   Object.entries({
     text: MODEL_OUTPUT,
     thinking: MODEL_OUTPUT,
@@ -69,19 +69,24 @@ const VIEWS: ReadonlyMap<string, BlockView> = new Map(
     mcp_tool_listing: { hidden: { mcp_server_name: '', tools: [] } },
     compaction: { hidden: { content: '' } },
     container_upload: { hidden: { file_id: '' } },
-    web_search_tool_result: result([]),
-    web_fetch_tool_result: result({ type: 'web_fetch_result', url: '', retrieved_at: null, content: FETCHED }),
-    advisor_tool_result: result({ type: 'advisor_result', text: '', stop_reason: null }),
-    code_execution_tool_result: result({ type: 'code_execution_result', ...RAN }),
-    bash_code_execution_tool_result: result({ type: 'bash_code_execution_result', ...RAN }),
-    text_editor_code_execution_tool_result: result({
+    web_search_tool_result: createResultDisplayRule([]),
+    web_fetch_tool_result: createResultDisplayRule({
+      type: 'web_fetch_result',
+      url: '',
+      retrieved_at: null,
+      content: FETCHED,
+    }),
+    advisor_tool_result: createResultDisplayRule({ type: 'advisor_result', text: '', stop_reason: null }),
+    code_execution_tool_result: createResultDisplayRule({ type: 'code_execution_result', ...RAN }),
+    bash_code_execution_tool_result: createResultDisplayRule({ type: 'bash_code_execution_result', ...RAN }),
+    text_editor_code_execution_tool_result: createResultDisplayRule({
       type: 'text_editor_code_execution_create_result',
       is_file_update: false,
     }),
-    tool_search_tool_result: result({ type: 'tool_search_tool_search_result', tool_references: [] }),
+    tool_search_tool_result: createResultDisplayRule({ type: 'tool_search_tool_search_result', tool_references: [] }),
   }),
 );
-const UNKNOWN_BLOCK: BlockView = { hidden: {} };
+const UNKNOWN_BLOCK: BlockDisplayRule = { hidden: {} };
 
 const READABLE_DELTA = /^(text|thinking|signature|input_json)_delta$/;
 const READABLE_CITATION = /^(page|char|web_search_result)_location$/;
@@ -93,23 +98,26 @@ const LABELS = ['id', 'name', 'server_name', 'tool_use_id'];
 const ERROR_CODE =
   /^(unavailable|overloaded|(content|request|output_file)_too_large|(query|url|prompt)_too_long|(file|model)_not_found|(execution_time|max_uses)_exceeded|invalid_tool_input|too_many_requests|unsupported_content_type|url_not_(accessible|allowed|in_prior_context))$/;
 
-function viewOf(type: unknown): BlockView {
-  return VIEWS.get(shortLabel(type)) ?? UNKNOWN_BLOCK;
+function getBlockDisplayRule(type: unknown): BlockDisplayRule {
+  return VIEWS.get(toShortLabel(type)) ?? UNKNOWN_BLOCK;
 }
 
 /** @returns blocks of an answer, as somebody sees them */
-export function redactFor(blocks: readonly Json[], { shouldHideTools: hides, textOnly }: Viewer): Json[] {
-  const read = textOnly ? blocks.filter(isReadable).map(withReadableCitations) : [...blocks];
-  return hides ? read.map(hiddenBlock) : read;
+export function redactBlocks(
+  blocks: readonly JsonObject[],
+  { shouldHideTools: hides, textOnly }: ViewerVisibility,
+): JsonObject[] {
+  const read = textOnly ? blocks.filter(isReadableByEveryClient).map(removeUnreadableCitations) : [...blocks];
+  return hides ? read.map(redactBlock) : read;
 }
 
 /** @returns whether every client reads a block, or a delta, of this type */
-export function isReadable({ type, citation }: Json): boolean {
+export function isReadableByEveryClient({ type, citation }: JsonObject): boolean {
   if (type === 'citations_delta') return isReadableCitation(citation);
-  return viewOf(type).isReadable === true || READABLE_DELTA.test(String(type));
+  return getBlockDisplayRule(type).isReadable === true || READABLE_DELTA.test(String(type));
 }
 
-function withReadableCitations({ citations, ...block }: Json): Json {
+function removeUnreadableCitations({ citations, ...block }: JsonObject): JsonObject {
   return Array.isArray(citations) ? { ...block, citations: citations.filter(isReadableCitation) } : block;
 }
 
@@ -118,33 +126,33 @@ function isReadableCitation(citation: unknown): boolean {
 }
 
 /** @returns whether a block shows what a tool of the edge or of the API was given, or what came back */
-export function isHiddenBlock({ type }: Json): boolean {
-  return viewOf(type).hidden !== undefined;
+export function isToolDetailBlock({ type }: JsonObject): boolean {
+  return getBlockDisplayRule(type).hidden !== undefined;
 }
 
 /** @returns a block without what a tool was given and gave back. It keeps its type and its form, so that clients accept it */
-export function hiddenBlock(block: Json): Json {
-  const { hidden } = viewOf(block.type);
+export function redactBlock(block: JsonObject): JsonObject {
+  const { hidden } = getBlockDisplayRule(block.type);
   // A citation quotes what a tool has found.
   if (!hidden) return block.citations ? { ...block, citations: [] } : block;
-  const type = shortLabel(block.type);
-  const shown: Json = { type, ...hidden };
-  for (const name of LABELS) if (name in shown) shown[name] = shortLabel(block[name]);
+  const type = toShortLabel(block.type);
+  const shown: JsonObject = { type, ...hidden };
+  for (const name of LABELS) if (name in shown) shown[name] = toShortLabel(block[name]);
   if ('is_error' in shown) shown.is_error = block.is_error === true;
-  else if ('tool_use_id' in shown) shown.content = hiddenContent(type, block.content, hidden.content);
+  else if ('tool_use_id' in shown) shown.content = redactResultContent(type, block.content, hidden.content);
   return shown;
 }
 
 /** @returns the content of a result: whether it failed, and how a tool of the API says that. @param empty that of one that did not */
-function hiddenContent(result: string, content: unknown, empty: unknown): unknown {
+function redactResultContent(result: string, content: unknown, empty: unknown): unknown {
   const { type, error_code, return_code } = isObject(content) ? content : {};
   if (type === `${result}_error`) {
-    return { type, error_code: ERROR_CODE.exec(shortLabel(error_code))?.[0] ?? 'unavailable' };
+    return { type, error_code: ERROR_CODE.exec(toShortLabel(error_code))?.[0] ?? 'unavailable' };
   }
   // Whether a program failed, but not how.
   return return_code && isObject(empty) && 'return_code' in empty ? { ...empty, return_code: 1 } : empty;
 }
 
-function shortLabel(value: unknown): string {
+function toShortLabel(value: unknown): string {
   return typeof value === 'string' && value.length <= MAX_LABEL_CHARACTERS ? value : '';
 }

@@ -1,9 +1,9 @@
-import type { RequestField } from '../../claude/request/field-definition.ts';
+import type { RequestFieldDefinition } from '../../claude/request/field-definition.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** How much of an answer its caller wants to see. */
-export const SHOW_MEMBER: RequestField<string> = {
-  schema: z.optionalField(
+export const SHOW_MEMBER: RequestFieldDefinition<string> = {
+  schema: z.createOptionalField(
     z.enum(['all', 'text'], { error: 'Input should be all or text' }),
     'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
   ),

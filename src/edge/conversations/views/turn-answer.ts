@@ -3,10 +3,10 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
-import type { BudgetLeft } from '../../money/admission/budget-left.ts';
+import type { RemainingBudget } from '../../money/admission/budget-left.ts';
 
 /** An error as it crosses from the object to the edge. */
-export interface WireError {
+export interface SerializedApiError {
   type: ApiError['type'];
   message: string;
   status: number;
@@ -28,10 +28,10 @@ export type TurnAnswer =
       trailer?: TurnSummary | undefined;
     }
   /** `isEnd` where the answer had begun: then the error may be in the upstream's words. */
-  | { kind: 'error'; error: WireError; isEnd?: boolean };
+  | { kind: 'error'; error: SerializedApiError; isEnd?: boolean };
 
 /** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
-export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+export type PackedTurnAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
 
 /** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
 export interface TurnSummary {
@@ -39,5 +39,5 @@ export interface TurnSummary {
   /** Absent where the turn was stopped, and its answer is still read: its cost is not known yet. */
   nanodollars?: Nanodollars;
   /** What it leaves of the caller's own budget; absent if nothing limits that, and once the turn has ended. */
-  budget?: BudgetLeft;
+  budget?: RemainingBudget;
 }

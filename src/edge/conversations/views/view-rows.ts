@@ -3,27 +3,33 @@
  */
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { splitItems } from '../../kit/json/edit.ts';
-import { parseBlockText } from '../../kit/json/input-texts.ts';
-import { parseObject, toText } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import { splitArrayItems } from '../../kit/json/edit.ts';
+import { parseBlockRememberingInput } from '../../kit/json/input-texts.ts';
+import { parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { EdgeCall } from '../history/storage/plugin-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { firstStepOf, turnAt, turnPauseReason } from '../history/storage/turn-queries.ts';
-import { shownCall, shownResult } from './edge-blocks.ts';
-import { contentOf, type MessageHead, messageText, readRows, splitAroundContent } from './message-json.ts';
-import { hiddenBlock, type Viewer } from './redact-for.ts';
+import { findFirstStepOfRun, findTurnByNumber, findTurnPauseReason } from '../history/storage/turn-queries.ts';
+import { toShownCall, toShownResult } from './edge-blocks.ts';
+import {
+  formatMessageJson,
+  getShownContent,
+  type MessageFieldsWithoutContent,
+  readMessageRows,
+  splitAroundContent,
+} from './message-json.ts';
+import { redactBlock, type ViewerVisibility } from './redact-for.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
-export interface ShownRange {
+export interface ShownMessageRange {
   from: number;
   to: number;
   id: string;
   run: number | null;
 }
 
-interface RangeQuery {
+interface ShownRangeQuery {
   isBackwards: boolean;
   /** Adds the user's messages of the running turn. */
   pending: boolean;
@@ -36,14 +42,14 @@ interface RangeQuery {
  * @param cursor the number of any stored message; undefined for the beginning
  * @param calls ids of all of the edge's calls
  */
-export function shownRanges(
+export function findShownRanges(
   transcript: Transcript,
   cursor: number | undefined,
-  query: RangeQuery,
-  calls: ReadonlySet<string> = transcript.calls.ids,
-): ShownRange[] {
-  const ranges: ShownRange[] = [];
-  for (const range of readRanges(transcript, cursor, query, calls)) {
+  query: ShownRangeQuery,
+  calls: ReadonlySet<string> = transcript.edgeCalls.ids,
+): ShownMessageRange[] {
+  const ranges: ShownMessageRange[] = [];
+  for (const range of iterateShownRanges(transcript, cursor, query, calls)) {
     // The search begins with the cursor itself, which may be in the middle of an answer.
     if (cursor !== undefined && range.from <= cursor && cursor <= range.to) continue;
     ranges.push(range);
@@ -52,25 +58,25 @@ export function shownRanges(
   return ranges;
 }
 
-function* readRanges(
+function* iterateShownRanges(
   transcript: Transcript,
   cursor: number | undefined,
-  { isBackwards, pending }: RangeQuery,
+  { isBackwards, pending }: ShownRangeQuery,
   ids: ReadonlySet<string>,
-): Generator<ShownRange> {
+): Generator<ShownMessageRange> {
   const range = cursor === undefined ? {} : isBackwards ? { to: cursor } : { from: cursor };
-  const rows = transcript.messages.outlines({ ...range, isBackwards, pending });
-  const behind = isBackwards ? transcript.messages.turnAfter(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const rows = transcript.messages.readMessageOutlines({ ...range, isBackwards, pending });
+  const behind = isBackwards ? transcript.messages.findTurnOfNextMessage(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
-  let answer: ShownRange | undefined;
-  for (const { row, next } of isBackwards ? pairBackwards(rows, behind) : pairForwards(rows)) {
+  let answer: ShownMessageRange | undefined;
+  for (const { row, next } of isBackwards ? pairWithNextMessageBackwards(rows, behind) : pairWithNextMessage(rows)) {
     const { seq, id, turn, role, run } = row;
     const runOf =
       run === null
         ? undefined
         : getOrCreate(runs, run, () => ({
-            first: firstStepOf(transcript, run),
-            status: transcript.statusOf(run),
+            first: findFirstStepOfRun(transcript, run),
+            status: transcript.getTurnStatus(run),
           }));
     // The first step also has the question, and may have a whole imported history.
     const isAnswer =
@@ -93,10 +99,10 @@ function* readRanges(
   if (answer) yield answer;
 }
 
-type PairedOutlines = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
+type PairedMessageOutlines = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
 
 /** @returns each message with the one after it. */
-function* pairForwards(rows: Iterable<MessageOutline>): PairedOutlines {
+function* pairWithNextMessage(rows: Iterable<MessageOutline>): PairedMessageOutlines {
   let row: MessageOutline | undefined;
   for (const next of rows) {
     if (row) yield { row, next };
@@ -106,7 +112,10 @@ function* pairForwards(rows: Iterable<MessageOutline>): PairedOutlines {
 }
 
 /** @returns the same in the reverse order. @param turn the turn of the message after the last one */
-function* pairBackwards(rows: Iterable<MessageOutline>, turn: number | undefined): PairedOutlines {
+function* pairWithNextMessageBackwards(
+  rows: Iterable<MessageOutline>,
+  turn: number | undefined,
+): PairedMessageOutlines {
   let next = turn === undefined ? undefined : { turn };
   for (const row of rows) {
     yield { row, next };
@@ -115,21 +124,21 @@ function* pairBackwards(rows: Iterable<MessageOutline>, turn: number | undefined
 }
 
 /** @returns whether a message has only results of the edge's calls, and nothing that the user has sent. */
-function hasOnlyEdgeResults({ role, text }: MessageOutline, calls: ReadonlySet<string>): boolean {
+function hasOnlyEdgeResults({ role, readUserText: text }: MessageOutline, calls: ReadonlySet<string>): boolean {
   if (role !== 'user' || calls.size === 0) return false;
-  const content = contentOf({ text: text() });
-  return content.includes('"tool_result"') && ownBlocks(content, calls).length === 0;
+  const content = getShownContent({ text: text() });
+  return content.includes('"tool_result"') && removeResultsOfCalls(content, calls).length === 0;
 }
 
 /** @returns the blocks of a user's content without the results of some calls, as JSON texts */
-function ownBlocks(content: string, calls: ReadonlySet<string>): string[] {
-  return splitItems(content).filter((text) => !calls.has(answeredCallId(text) ?? ''));
+function removeResultsOfCalls(content: string, calls: ReadonlySet<string>): string[] {
+  return splitArrayItems(content).filter((text) => !calls.has(parseAnsweredCallId(text) ?? ''));
 }
 
-function answeredCallId(text: string): string | undefined {
+function parseAnsweredCallId(text: string): string | undefined {
   if (!text.includes('"tool_result"')) return undefined;
-  const { type, tool_use_id } = parseObject(text) ?? {};
-  return type === 'tool_result' ? toText(tool_use_id) : undefined;
+  const { type, tool_use_id } = parseJsonObject(text) ?? {};
+  return type === 'tool_result' ? toJsonText(tool_use_id) : undefined;
 }
 
 /**
@@ -138,32 +147,38 @@ function answeredCallId(text: string): string | undefined {
  * @param of.calls the ids of the calls that the edge has made
  * @param of.rows reads the message of this row, and later those of the next ones
  */
-export function* rowText(
+export function* formatShownRow(
   transcript: Transcript,
-  range: ShownRange,
-  options: { pending: boolean; calls: ReadonlySet<string>; viewer: Viewer; rows: Iterator<MessageRow> | undefined },
+  range: ShownMessageRange,
+  options: {
+    pending: boolean;
+    calls: ReadonlySet<string>;
+    viewer: ViewerVisibility;
+    rows: Iterator<MessageRow> | undefined;
+  },
 ): Generator<string> {
-  const { pending, calls, viewer, rows = readRows(transcript, range.from, range.to, pending) } = options;
+  const { pending, calls, viewer, rows = readMessageRows(transcript, range.from, range.to, pending) } = options;
   if (range.run !== null) {
-    yield* answerText(transcript, range, range.run, viewer);
+    yield* formatRunAnswer(transcript, range, range.run, viewer);
     return;
   }
-  for (const row of readRow(rows, range.from)) {
-    const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
-    const content = contentOf(row);
+  for (const row of readRowAt(rows, range.from)) {
+    const status = row.run === null ? row.status : (transcript.getTurnStatus(row.run) ?? row.status);
+    const content = getShownContent(row);
     const isOfUser = row.role === 'user';
     const isChanged =
       content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : viewer.shouldHideTools);
-    const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : splitItems(content).map(hiddenText));
-    yield messageText(
-      { ...row, status, ...hiddenFieldsFor(viewer) },
-      isChanged ? `[${blocksOf().join(',')}]` : content,
+    const selectShownBlocks = () =>
+      isOfUser ? removeResultsOfCalls(content, calls) : splitArrayItems(content).map(redactBlockText);
+    yield formatMessageJson(
+      { ...row, status, ...getHiddenFields(viewer) },
+      isChanged ? `[${selectShownBlocks().join(',')}]` : content,
     );
   }
 }
 
 /** Reads on to a message. Those before it are not shown: they have only results of the edge. */
-function* readRow(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
+function* readRowAt(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
   for (let { value, done } = rows.next(); !done; { value, done } = rows.next()) {
     if (value.seq < seq) continue;
     // One that was deleted meanwhile is nowhere.
@@ -172,75 +187,79 @@ function* readRow(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow
   }
 }
 
-function* answerText(
+function* formatRunAnswer(
   transcript: Transcript,
-  { from, to, id }: ShownRange,
+  { from, to, id }: ShownMessageRange,
   run: number,
-  viewer: Viewer,
+  viewer: ViewerVisibility,
 ): Generator<string> {
-  const turn = turnAt(transcript, run);
+  const turn = findTurnByNumber(transcript, run);
   if (!turn) return;
   const { beganAt, endedAt } = turn;
-  const paused = turnPauseReason(transcript, run);
+  const paused = findTurnPauseReason(transcript, run);
   const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused };
-  const { before, after } = splitAroundContent({ ...head, ...hiddenFieldsFor(viewer) });
+  const { before, after } = splitAroundContent({ ...head, ...getHiddenFields(viewer) });
   yield `${before}[`;
   let between = '';
-  for (const block of answerBlocks(transcript, from, to, turn.status === 'refused')) {
-    yield between + (viewer.shouldHideTools ? hiddenText(block) : block);
+  for (const block of iterateAnswerBlocks(transcript, from, to, turn.status === 'refused')) {
+    yield between + (viewer.shouldHideTools ? redactBlockText(block) : block);
     between = ',';
   }
   yield `]${after}`;
 }
 
 /** @returns the members of a message that its viewer is not told */
-export function hiddenFieldsFor({ isBound }: Viewer): Partial<Pick<MessageHead, 'notes'>> {
+export function getHiddenFields({ isBound }: ViewerVisibility): Partial<Pick<MessageFieldsWithoutContent, 'notes'>> {
   return isBound ? { notes: null } : {};
 }
 
 /** @param isRefused whether all of it is; of another answer, steps that the model has refused are left out: it has gone on without them */
-function* answerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
+function* iterateAnswerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
   /** The calls of the last step whose results have not been shown. */
   let open: readonly EdgeCall[] = [];
-  for (const row of readRows(transcript, from, to)) {
+  for (const row of readMessageRows(transcript, from, to)) {
     if (row.status === 'refused' && !isRefused) continue;
     if (row.role === 'assistant') {
-      yield* resultTexts(open, pendingResults(transcript, open));
-      open = transcript.calls.of(row.turn);
-      yield* stepTexts(row, new Set(open.map(({ id }) => id)));
+      yield* formatResultsInOrder(open, readPendingResults(transcript, open));
+      open = transcript.edgeCalls.listCallsOfTurn(row.turn);
+      yield* formatStepBlocks(row, new Set(open.map(({ id }) => id)));
     } else {
-      const results = splitItems(contentOf(row)).map((text) => [answeredCallId(text) ?? '', text] as const);
-      yield* resultTexts(open, new Map(results));
+      const results = splitArrayItems(getShownContent(row)).map(
+        (text) => [parseAnsweredCallId(text) ?? '', text] as const,
+      );
+      yield* formatResultsInOrder(open, new Map(results));
       open = [];
     }
   }
-  yield* resultTexts(open, pendingResults(transcript, open));
+  yield* formatResultsInOrder(open, readPendingResults(transcript, open));
 }
 
-function hiddenText(block: string): string {
-  const value = parseObject(block) ?? {};
-  const shown = hiddenBlock(value);
+function redactBlockText(block: string): string {
+  const value = parseJsonObject(block) ?? {};
+  const shown = redactBlock(value);
   return shown === value ? block : JSON.stringify(shown);
 }
 
 /** @returns the results that have not gone up yet. They are in the rows of their calls. */
-function pendingResults(transcript: Transcript, [call]: readonly EdgeCall[]): ReadonlyMap<string, string> {
-  return call ? transcript.calls.results(call.turn) : new Map();
+function readPendingResults(transcript: Transcript, [call]: readonly EdgeCall[]): ReadonlyMap<string, string> {
+  return call ? transcript.edgeCalls.readResultsOfTurn(call.turn) : new Map();
 }
 
-function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
-  return splitItems(contentOf(row)).map((text) => {
+function formatStepBlocks(row: MessageRow, calls: ReadonlySet<string>): string[] {
+  return splitArrayItems(getShownContent(row)).map((text) => {
     if (calls.size === 0 || !text.includes('"tool_use"')) return text;
-    const block = parseBlockText(text) ?? {};
-    return block.type === 'tool_use' && calls.has(toText(block.id)) ? writeJson(shownCall(block)) : text;
+    const block = parseBlockRememberingInput(text) ?? {};
+    return block.type === 'tool_use' && calls.has(toJsonText(block.id))
+      ? stringifyWithRememberedTexts(toShownCall(block))
+      : text;
   });
 }
 
 /** @returns results as they were shown, in the order in which they came. */
-function resultTexts(calls: readonly EdgeCall[], results: ReadonlyMap<string, string>): string[] {
+function formatResultsInOrder(calls: readonly EdgeCall[], results: ReadonlyMap<string, string>): string[] {
   const inOrder = calls.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0));
   return inOrder.flatMap(({ id }) => {
-    const result = parseObject(results.get(id) ?? '');
-    return result ? JSON.stringify(shownResult(id, result.content, result.is_error === true)) : [];
+    const result = parseJsonObject(results.get(id) ?? '');
+    return result ? JSON.stringify(toShownResult(id, result.content, result.is_error === true)) : [];
   });
 }

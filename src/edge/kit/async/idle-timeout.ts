@@ -25,22 +25,22 @@ export class IdleTimeout {
   }
 
   /** The limit that is set, in milliseconds. */
-  get limitMs(): number {
+  get idleLimitMs(): number {
     return this.#limitMs;
   }
 
   /** Notes that something has happened, which restarts the time. */
-  touch(now = Date.now()): void {
+  restartIdleTime(now = Date.now()): void {
     this.#lastTouchAt = now;
   }
 
   /** Stops the clock until the next `touch`, because nobody waits for the upstream. */
-  pause(): void {
+  pauseUntilTouched(): void {
     this.#lastTouchAt = Number.POSITIVE_INFINITY;
   }
 
   /** Sets another limit and reason, and restarts the time. */
-  setLimit(limitMs: number, reason: () => unknown): void {
+  setIdleLimit(limitMs: number, reason: () => unknown): void {
     this.#lastTouchAt = Date.now();
     this.#limitMs = limitMs;
     this.#reason = reason;
@@ -52,7 +52,7 @@ export class IdleTimeout {
   }
 
   /** Ends the watching. */
-  stop(): void {
+  stopWatching(): void {
     clearTimeout(this.#timer);
   }
 

@@ -1,16 +1,16 @@
 /** Waits for some milliseconds. @throws the reason of the signal when it is aborted meanwhile */
 export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
-    const stop = () => {
+    const rejectWithAbortReason = () => {
       clearTimeout(timer);
       reject(signal?.reason);
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', stop);
+      signal?.removeEventListener('abort', rejectWithAbortReason);
       resolve();
     }, milliseconds);
-    if (signal?.aborted) stop();
-    else signal?.addEventListener('abort', stop, { once: true });
+    if (signal?.aborted) rejectWithAbortReason();
+    else signal?.addEventListener('abort', rejectWithAbortReason, { once: true });
   });
 }
 

@@ -5,12 +5,12 @@
  */
 export async function raceAbort<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  if (signal.aborted) abort();
+  const rejectAsAborted = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', rejectAsAborted, { once: true });
+  if (signal.aborted) rejectAsAborted();
   try {
     return await Promise.race([work, aborted.promise]);
   } finally {
-    signal.removeEventListener('abort', abort);
+    signal.removeEventListener('abort', rejectAsAborted);
   }
 }

@@ -4,7 +4,7 @@ import { pause } from './pause.ts';
  * Work in steps. Before each unit of work, a row, a statement or a text, it yields how many bytes that unit takes. The pacer
  * decides where a stretch ends.
  */
-export type Steps<T> = Generator<number, T, undefined>;
+export type SteppedWork<T> = Generator<number, T, undefined>;
 
 /**
  * A stretch ends behind so many units, or so many bytes, whichever is first. It is counted: the clock stands still in a
@@ -25,24 +25,24 @@ const MAX_QUEUE_MS = 60_000;
 let nextSliceAt = 0;
 
 /** Counts the units of one piece of work, and lets others come first behind each stretch. */
-export class Pacer {
+export class WorkPacer {
   #sliceUnits = 0;
   #sliceBytes = 0;
   /** The end of this work's last stretch. */
   #lastSliceEnd = 0;
 
   /** Counts a unit before it is done. @returns when it may be done; undefined for at once */
-  pace(bytes: number): Promise<void> | undefined {
+  waitForTurn(bytes: number): Promise<void> | undefined {
     this.#sliceUnits += 1;
     this.#sliceBytes += bytes;
     if (this.#sliceUnits <= MAX_UNITS_PER_SLICE && this.#sliceBytes <= MAX_BYTES_PER_SLICE) return undefined;
     this.#sliceUnits = 1;
     this.#sliceBytes = bytes;
-    return pause(this.#takeSlice(bytes));
+    return pause(this.#reserveSlice(bytes));
   }
 
   /** @returns in how many milliseconds this work may go on: at once where no other has taken a turn since its own */
-  #takeSlice(bytes: number): number {
+  #reserveSlice(bytes: number): number {
     const now = Date.now();
     const isFirst = nextSliceAt === this.#lastSliceEnd || nextSliceAt > now + MAX_QUEUE_MS;
     const at = isFirst ? now : Math.max(now, nextSliceAt);
@@ -53,7 +53,10 @@ export class Pacer {
 }
 
 /** Does the same with each text, in order. */
-export function* forEachInSteps(texts: Iterable<string>, work: (text: string, index: number) => void): Steps<void> {
+export function* forEachInSteps(
+  texts: Iterable<string>,
+  work: (text: string, index: number) => void,
+): SteppedWork<void> {
   let index = 0;
   for (const text of texts) {
     yield text.length;
@@ -63,11 +66,11 @@ export function* forEachInSteps(texts: Iterable<string>, work: (text: string, in
 }
 
 /** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
-export async function runInSteps<T>(work: Steps<T>, pacer = new Pacer()): Promise<T> {
+export async function runInSteps<T>(work: SteppedWork<T>, pacer = new WorkPacer()): Promise<T> {
   for (;;) {
     const { value, done } = work.next();
     if (done) return value;
-    const turn = pacer.pace(value);
+    const turn = pacer.waitForTurn(value);
     if (turn) await turn;
   }
 }

@@ -3,7 +3,7 @@
  *
  * @throws Error when it takes longer, or the error of the work
  */
-export async function withTimeout<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+export async function waitWithTimeout<T>(work: Promise<T>, milliseconds: number): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error('took too long')), milliseconds);

@@ -4,7 +4,7 @@ export interface LruOptions<V> {
   /** The largest size of one entry; a larger value is not stored. Default: `most`. */
   largest?: number;
   /** Measures a value once, when it is stored. Default: 1. */
-  sizeOf?(value: V): number;
+  computeCachedHistorySize?(value: V): number;
 }
 
 /** Keeps values up to a limit of their sizes. When it is full, it drops the least recently used ones first. */
@@ -18,8 +18,8 @@ export class LruCache<K, V> {
    */
   #newestKey: K | undefined;
 
-  constructor({ maxSize: most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
-    this.#options = { maxSize: most, largest, sizeOf };
+  constructor({ maxSize: most, largest = most, computeCachedHistorySize: sizeOf = () => 1 }: LruOptions<V>) {
+    this.#options = { maxSize: most, largest, computeCachedHistorySize: sizeOf };
   }
 
   /** @returns the value of a key, which is now the most recently used one. */
@@ -41,7 +41,7 @@ export class LruCache<K, V> {
   /** Stores a value, replacing an earlier one. A value that is too large is not stored, but the earlier one is removed. */
   set(key: K, value: V): void {
     this.delete(key);
-    const { maxSize: most, largest, sizeOf } = this.#options;
+    const { maxSize: most, largest, computeCachedHistorySize: sizeOf } = this.#options;
     const size = sizeOf(value);
     if (size > largest) return;
     this.#entries.set(key, { value, size });

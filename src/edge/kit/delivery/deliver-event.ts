@@ -1,10 +1,10 @@
 /** Delivers an event to a receiver: signed, with the same id in each try. */
 
-import { invalidRequest } from '../http/errors.ts';
+import { createInvalidRequestError } from '../http/errors.ts';
 import { findDeliverUrlFault } from '../http/headers/hosts.ts';
 import type { Bindings } from '../plugins/bindings.ts';
-import { type DeliverySettings, type DeliveryTarget, deliver } from './deliver.ts';
-import { pauseMsAfter, SCHEDULE } from './schedule.ts';
+import { type DeliverySettings, type DeliveryTarget, deliverResultOnce } from './deliver.ts';
+import { findRetryPauseMs, SCHEDULE } from './schedule.ts';
 
 /** A delivery that must be made: how often it has failed, and when it is tried next (milliseconds since 1970). */
 export interface PendingDelivery {
@@ -26,14 +26,16 @@ export function validateDeliverUrl(
   settings: DeliverySettings,
 ): string | undefined {
   if (url === undefined) return usual;
-  if (typeof url !== 'string') throw invalidRequest('deliver_url: Input should be a valid string');
+  if (typeof url !== 'string') throw createInvalidRequestError('deliver_url: Input should be a valid string');
   const fault = findDeliverUrlFault(url, settings.development);
-  if (fault !== undefined) throw invalidRequest(`deliver_url: it ${fault}`);
+  if (fault !== undefined) throw createInvalidRequestError(`deliver_url: it ${fault}`);
   if (
-    !allowedHostsOf(usual, settings).has(URL.parse(url)?.host ?? '') ||
+    !getAllowedHosts(usual, settings).has(URL.parse(url)?.host ?? '') ||
     settings.DELIVERY_SIGNING_SECRET === undefined
   ) {
-    throw invalidRequest('deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.');
+    throw createInvalidRequestError(
+      'deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.',
+    );
   }
   return url;
 }
@@ -44,15 +46,15 @@ export function validateDeliverUrl(
  * @param to its own URL, and the setting that is used if it has none; how often it has failed
  * @returns when to try again; undefined after a success, or after the last try
  */
-export async function deliverEvent<Event extends { event_id: string }>(
+export async function deliverEventOnce<Event extends { event_id: string }>(
   event: Event,
   { url: own, usual: defaultUrl, failures }: { url: string | undefined; usual: string | undefined; failures: number },
   { settings, env, now }: { settings: DeliverySettings; env: Bindings; now: number },
 ): Promise<PendingDelivery | undefined> {
   const url = own ?? defaultUrl;
   if (url === undefined) return undefined;
-  const target: DeliveryTarget<Event> = { kind: 'url', url, hosts: allowedHostsOf(defaultUrl, settings) };
-  const failed = await deliver(event, target, {
+  const target: DeliveryTarget<Event> = { kind: 'url', url, hosts: getAllowedHosts(defaultUrl, settings) };
+  const failed = await deliverResultOnce(event, target, {
     env,
     settings,
     fetch: (to, init) => fetch(to, init),
@@ -60,14 +62,14 @@ export async function deliverEvent<Event extends { event_id: string }>(
     timeoutMs: SCHEDULE.deliveryTimeout,
   });
   if (!failed || failed.final) return undefined;
-  const pause = pauseMsAfter(SCHEDULE.delivery, failures + 1);
+  const pause = findRetryPauseMs(SCHEDULE.delivery, failures + 1);
   return pause === undefined
     ? undefined
     : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
 }
 
 /** @returns the hosts to which deliveries may go: that of the usual URL, and those of the setting */
-export function allowedHostsOf(usual: string | undefined, { DELIVER_HOSTS }: DeliverySettings): ReadonlySet<string> {
+export function getAllowedHosts(usual: string | undefined, { DELIVER_HOSTS }: DeliverySettings): ReadonlySet<string> {
   const own = usual === undefined ? [] : [URL.parse(usual)?.host ?? ''];
   return new Set([...own, ...DELIVER_HOSTS]);
 }

@@ -1,9 +1,9 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 
 import { findDeliverUrlFault } from '../http/headers/hosts.ts';
-import { writeJson } from '../json/remembered-text.ts';
+import { stringifyWithRememberedTexts } from '../json/remembered-text.ts';
 import type { Bindings } from '../plugins/bindings.ts';
-import { signStandard } from './standard-webhooks.ts';
+import { createStandardWebhookHeaders } from './standard-webhooks.ts';
 
 /** The settings of a deployment that deliveries go by. */
 export interface DeliverySettings {
@@ -14,7 +14,7 @@ export interface DeliverySettings {
 }
 
 /** A function that receives results. If it throws, the delivery has failed and is tried again. */
-export type DeliverResult<Result> = (
+export type DeliveryFunction<Result> = (
   result: Result,
   context: {
     /** The same id for each delivery of the same result. */
@@ -27,7 +27,7 @@ export type DeliverResult<Result> = (
 
 /** Where the results of a source go. */
 export type DeliveryTarget<Result> =
-  | { kind: 'function'; deliver: DeliverResult<Result> }
+  | { kind: 'function'; deliver: DeliveryFunction<Result> }
   | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
 /** Why a delivery has failed. */
@@ -51,7 +51,7 @@ export interface DeliveryOptions {
   timeoutMs: number;
 }
 
-type UrlTarget = Extract<DeliveryTarget<unknown>, { kind: 'url' }>;
+type UrlDeliveryTarget = Extract<DeliveryTarget<unknown>, { kind: 'url' }>;
 
 const MAX_RETRY_AFTER_MS = 24 * 60 * 60_000;
 
@@ -60,7 +60,7 @@ const MAX_RETRY_AFTER_MS = 24 * 60 * 60_000;
  *
  * @returns why it failed; undefined when the receiver has taken the result
  */
-export async function deliver<Result extends { event_id: string }>(
+export async function deliverResultOnce<Result extends { event_id: string }>(
   result: Result,
   target: DeliveryTarget<Result>,
   options: DeliveryOptions,
@@ -68,7 +68,7 @@ export async function deliver<Result extends { event_id: string }>(
   const signal = AbortSignal.timeout(options.timeoutMs);
   try {
     return target.kind === 'function'
-      ? await callFunction(result, target.deliver, options, signal)
+      ? await callDeliveryFunction(result, target.deliver, options, signal)
       : await postResult(result, target, options, signal);
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
@@ -80,7 +80,7 @@ export async function deliver<Result extends { event_id: string }>(
   }
 }
 
-async function callFunction<Result extends { event_id: string }>(
+async function callDeliveryFunction<Result extends { event_id: string }>(
   result: Result,
   take: Extract<DeliveryTarget<Result>, { kind: 'function' }>['deliver'],
   { env, timeoutMs }: DeliveryOptions,
@@ -96,20 +96,20 @@ async function callFunction<Result extends { event_id: string }>(
 
 async function postResult(
   result: { event_id: string },
-  target: UrlTarget,
+  target: UrlDeliveryTarget,
   { settings, fetch, now }: DeliveryOptions,
   signal: AbortSignal,
 ): Promise<DeliveryFailure | undefined> {
   const { url, hosts } = target;
   const receiver = describeReceiver(target);
-  const fault = findTargetFault(url, hosts, settings);
+  const fault = findTargetUrlFault(url, hosts, settings);
   if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
   const secret = settings.DELIVERY_SIGNING_SECRET;
   if (secret === undefined) {
     return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
   }
-  const body = writeJson(result);
-  const headers = await signStandard(body, secret, result.event_id, now);
+  const body = stringifyWithRememberedTexts(result);
+  const headers = await createStandardWebhookHeaders(body, secret, result.event_id, now);
   headers.set('content-type', 'application/json');
   headers.set('user-agent', 'sluice');
   const response = await fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal });
@@ -128,11 +128,11 @@ async function postResult(
 }
 
 /** @returns the receiver by its host, which DELIVER_HOSTS names too: the rest of the URL may be secret */
-function describeReceiver({ url }: UrlTarget): string {
+function describeReceiver({ url }: UrlDeliveryTarget): string {
   return `The receiver ${URL.parse(url)?.host ?? ''}`.trim();
 }
 
-function findTargetFault(
+function findTargetUrlFault(
   url: string,
   hosts: ReadonlySet<string>,
   { development }: DeliverySettings,

@@ -1,11 +1,11 @@
 /** Verifies signatures of senders that sign only the body, each with its own header and encoding. */
-import { createScheme, decodeSignatures, type HashName, type SignatureScheme } from './signature.ts';
+import { createSignatureScheme, decodeSignatures, type HashAlgorithmName, type SignatureScheme } from './signature.ts';
 
 export interface HmacOptions {
   /** The header that the signature comes in. */
   header: string;
   /** Default `SHA-256`. */
-  algorithm?: HashName;
+  algorithm?: HashAlgorithmName;
   /** Default `hex`. */
   encoding?: 'hex' | 'base64';
   /** The text before the signature in the header, such as `sha256=`. */
@@ -20,8 +20,13 @@ export interface HmacOptions {
  * const verify = hmac({ header: 'x-shop-signature', prefix: 'sha256=' });
  * show(defineWebhook({ source: 'shop', verify, text: ({ body }) => String(body.note), labels: ['praise', 'other'] }));
  */
-export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix = '' }: HmacOptions): SignatureScheme {
-  return createScheme(
+export function createHmacScheme({
+  header,
+  algorithm = 'SHA-256',
+  encoding = 'hex',
+  prefix = '',
+}: HmacOptions): SignatureScheme {
+  return createSignatureScheme(
     (headers) => {
       const value = headers.get(header);
       if (!value?.startsWith(prefix)) return undefined;

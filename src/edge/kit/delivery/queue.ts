@@ -1,5 +1,5 @@
 import type { Bindings } from '../plugins/bindings.ts';
-import { contribution } from '../plugins/plugins.ts';
+import { getSinglePluginMember } from '../plugins/plugins.ts';
 
 export type QueueConsumer = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
 
@@ -11,8 +11,8 @@ declare module '../plugins/plugins.ts' {
 }
 
 /** Has a plugin consume the queue. What nobody consumes comes again, and ends in the second queue. */
-export const consumeQueue: QueueConsumer = async (batch, env, ctx) => {
-  const consume = contribution('queue');
+export const consumeQueueByPlugin: QueueConsumer = async (batch, env, ctx) => {
+  const consume = getSinglePluginMember('queue');
   if (consume) await consume(batch, env, ctx);
   else batch.retryAll();
 };

@@ -6,7 +6,7 @@ import { addJitter } from '../async/pause.ts';
 const SECOND_MS = 1_000;
 
 /** All times are milliseconds. A list has the pauses after the 1st, 2nd, … failure; after the last one an event is parked. */
-export interface Schedule {
+export interface EventRetrySchedule {
   classification: readonly number[];
   delivery: readonly number[];
   /** How long a classification may take, all of its upstream calls together. */
@@ -17,7 +17,7 @@ export interface Schedule {
   margin: number;
 }
 
-export const SCHEDULE: Schedule = {
+export const SCHEDULE: EventRetrySchedule = {
   classification: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, HOUR, 4 * HOUR],
   // Sixteen hours: a receiver that breaks in the evening is repaired in the morning.
   delivery: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR],
@@ -27,10 +27,10 @@ export const SCHEDULE: Schedule = {
 };
 
 /** The schedule of alerts. They are tried some hours longer, because the reported problem may be why the receiver fails. */
-export const ALERT_SCHEDULE: Schedule = { ...SCHEDULE, delivery: [...SCHEDULE.delivery, 12 * HOUR] };
+export const ALERT_SCHEDULE: EventRetrySchedule = { ...SCHEDULE, delivery: [...SCHEDULE.delivery, 12 * HOUR] };
 
 /** @returns how long one job keeps an event for itself, in milliseconds */
-export function leaseMsOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
+export function computeEventLeaseMs({ classificationTimeout, deliveryTimeout, margin }: EventRetrySchedule): number {
   return classificationTimeout + deliveryTimeout + margin;
 }
 
@@ -41,7 +41,7 @@ export function leaseMsOf({ classificationTimeout, deliveryTimeout, margin }: Sc
  * @param failures how often it has failed, this failure included
  * @returns milliseconds, up to a quarter more or less, so that events do not all return at once; undefined: no more attempts
  */
-export function pauseMsAfter(pauses: readonly number[], failures: number): number | undefined {
+export function findRetryPauseMs(pauses: readonly number[], failures: number): number | undefined {
   const pause = pauses[failures - 1];
   return pause === undefined ? undefined : Math.round(addJitter(pause));
 }

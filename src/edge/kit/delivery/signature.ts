@@ -1,6 +1,6 @@
 /** The common part of all signature schemes: an HMAC of the raw bytes, compared in constant time. */
 
-import { type Bytes, computeHmac, decodeBase64, toBase64, utf8 } from '../http/bytes.ts';
+import { type Bytes, computeHmac, decodeBase64, encodeUtf8, toBase64 } from '../http/bytes.ts';
 
 /** A request whose signature is not yet verified. */
 interface UnverifiedRequest {
@@ -12,13 +12,16 @@ interface UnverifiedRequest {
 }
 
 /** What is wrong with the headers. `missing`: no signature of the expected form; `stale`: signed too long ago, or in the future. */
-type HeaderFault = 'missing' | 'stale';
+type SignatureHeaderFault = 'missing' | 'stale';
 
 /** The result of verifying a signature. `forged`: no signature is right. */
-export type VerificationResult = 'valid' | 'forged' | HeaderFault;
+export type SignatureVerificationResult = 'valid' | 'forged' | SignatureHeaderFault;
 
 /** Verifies a request with each secret of its source. There are several while a secret is rotated. */
-export type Verify = (request: UnverifiedRequest, secrets: readonly string[]) => Promise<VerificationResult>;
+export type VerifySignature = (
+  request: UnverifiedRequest,
+  secrets: readonly string[],
+) => Promise<SignatureVerificationResult>;
 
 /** How a sender signs. */
 export interface SignatureScheme {
@@ -28,14 +31,14 @@ export interface SignatureScheme {
    * @param now milliseconds since 1970
    * @returns what is wrong with them; undefined if the body is needed to decide
    */
-  precheck(headers: Headers, now: number): HeaderFault | undefined;
-  verify: Verify;
+  precheckHeaders(headers: Headers, now: number): SignatureHeaderFault | undefined;
+  verify: VerifySignature;
   /** What the signature covers beside the body. If nothing, anyone who has seen one request can send copies of it. */
   covers?: 'id' | 'time';
 }
 
 /** What the headers of a signed request say. */
-export interface SignatureClaim {
+export interface ParsedSignatureHeaders {
   /** The signatures of the right length, at most `MOST_SIGNATURES`. */
   signatures: readonly Bytes[];
   /** The text that was signed before the body. */
@@ -44,7 +47,7 @@ export interface SignatureClaim {
   seconds?: number;
 }
 
-export type HashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
+export type HashAlgorithmName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
 
 /** How far the time of a signature may be from now. Stripe, Slack and Standard Webhooks all advise this value. */
 const TOLERANCE_SECONDS = 300;
@@ -52,40 +55,40 @@ const TOLERANCE_SECONDS = 300;
 /** How many signatures of one request are compared. A sender adds one for each of its secrets. */
 const MAX_SIGNATURES = 10;
 
-const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
+const HASH_BYTES: Record<HashAlgorithmName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
 
 /**
  * Makes a scheme from a function that reads its headers.
  *
  * @param readClaim reads the headers; it returns undefined if they have no signature of the expected form
  */
-export function createScheme(
-  readClaim: (headers: Headers) => SignatureClaim | undefined,
+export function createSignatureScheme(
+  readClaim: (headers: Headers) => ParsedSignatureHeaders | undefined,
   {
     hash = 'SHA-256',
     ...scheme
-  }: { hash?: HashName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers'>,
+  }: { hash?: HashAlgorithmName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers'>,
 ): SignatureScheme {
-  const { keyOf = utf8, ...rest } = scheme;
-  const checkClaim = (headers: Headers, now: number): HeaderFault | SignatureClaim => {
+  const { keyOf = encodeUtf8, ...rest } = scheme;
+  const checkSignatureHeaders = (headers: Headers, now: number): SignatureHeaderFault | ParsedSignatureHeaders => {
     const claim = readClaim(headers);
     if (!claim || claim.signatures.length === 0) return 'missing';
-    return claim.seconds === undefined || isFresh(claim.seconds, now) ? claim : 'stale';
+    return claim.seconds === undefined || isFreshTimestamp(claim.seconds, now) ? claim : 'stale';
   };
   return {
     ...rest,
-    precheck: (headers, now) => {
-      const judged = checkClaim(headers, now);
+    precheckHeaders: (headers, now) => {
+      const judged = checkSignatureHeaders(headers, now);
       return typeof judged === 'string' ? judged : undefined;
     },
     verify: async ({ headers, bytes, now }, secrets) => {
-      const judged = checkClaim(headers, now);
+      const judged = checkSignatureHeaders(headers, now);
       if (typeof judged === 'string') return judged;
       const content = joinSignedContent(judged.signedPrefix, bytes);
       for (const secret of secrets) {
         // One HMAC per secret, however many signatures a request has, because an HMAC of a long body is expensive.
         const own = await computeHmac(content, keyOf(secret), hash);
-        if (judged.signatures.some((signature) => isEqualHash(signature, own))) return 'valid';
+        if (judged.signatures.some((signature) => areHashesEqual(signature, own))) return 'valid';
       }
       return 'forged';
     },
@@ -101,7 +104,7 @@ export function createScheme(
 export function decodeSignatures(
   values: Iterable<string>,
   encoding: 'hex' | 'base64' = 'hex',
-  hash: HashName = 'SHA-256',
+  hash: HashAlgorithmName = 'SHA-256',
 ): Bytes[] {
   const bytes = HASH_BYTES[hash];
   const characters = encoding === 'hex' ? 2 * bytes : 4 * Math.ceil(bytes / 3);
@@ -120,14 +123,18 @@ export async function computeSignature(
   before: string,
   body: string | Uint8Array,
   secret: string | Bytes,
-  hash: HashName = 'SHA-256',
+  hash: HashAlgorithmName = 'SHA-256',
 ): Promise<Bytes> {
-  const bytes = typeof body === 'string' ? utf8(body) : body;
-  return await computeHmac(joinSignedContent(before, bytes), typeof secret === 'string' ? utf8(secret) : secret, hash);
+  const bytes = typeof body === 'string' ? encodeUtf8(body) : body;
+  return await computeHmac(
+    joinSignedContent(before, bytes),
+    typeof secret === 'string' ? encodeUtf8(secret) : secret,
+    hash,
+  );
 }
 
 /** @returns the seconds of a timestamp in a header; undefined if it is not a plain number */
-export function parseSeconds(timestamp: string | null | undefined): number | undefined {
+export function parseTimestampSeconds(timestamp: string | null | undefined): number | undefined {
   return /^\d{1,12}$/.test(timestamp ?? '') ? Number(timestamp) : undefined;
 }
 
@@ -148,12 +155,12 @@ function parseHex(text: string): Bytes | undefined {
 }
 
 /** @returns whether a signature was made within the tolerance from now */
-function isFresh(seconds: number, now: number): boolean {
+function isFreshTimestamp(seconds: number, now: number): boolean {
   return Math.abs(now / 1_000 - seconds) <= TOLERANCE_SECONDS;
 }
 
 /** Compares two hashes of equal length in constant time, so that the time does not show where they differ. */
-function isEqualHash(one: Bytes, other: Bytes): boolean {
+function areHashesEqual(one: Bytes, other: Bytes): boolean {
   let difference = 0;
   for (const [at, byte] of one.entries()) difference |= byte ^ (other[at] ?? 0);
   return difference === 0 && one.length === other.length;
@@ -162,7 +169,7 @@ function isEqualHash(one: Bytes, other: Bytes): boolean {
 function joinSignedContent(before: string, bytes: Uint8Array): Bytes {
   // Without a text before it, the body is not copied. The longest bodies, GitHub's, are signed like this.
   if (before === '') return bytes as Bytes;
-  const start = utf8(before);
+  const start = encodeUtf8(before);
   const content = new Uint8Array(start.length + bytes.length);
   content.set(start);
   content.set(bytes, start.length);

@@ -1,6 +1,6 @@
 import { decodeBase64, toBase64 } from '../http/bytes.ts';
-import { misconfiguredError } from '../http/errors.ts';
-import { computeSignature, createScheme, decodeSignatures, parseSeconds } from './signature.ts';
+import { createMisconfiguredError } from '../http/errors.ts';
+import { computeSignature, createSignatureScheme, decodeSignatures, parseTimestampSeconds } from './signature.ts';
 
 /** The headers that the specification names. The timestamp is in seconds since 1970. */
 const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'];
@@ -8,22 +8,22 @@ const STANDARD_HEADERS = ['webhook-id', 'webhook-timestamp', 'webhook-signature'
 const SECRET_PREFIX = 'whsec_';
 
 /** @returns id, timestamp and signature. Svix, from which the specification comes, still sends them by its own names. */
-export function readStandardHeaders(headers: Headers): (string | null)[] {
+export function readStandardWebhookHeaders(headers: Headers): (string | null)[] {
   const isSvix = !STANDARD_HEADERS.some((name) => headers.has(name));
   return STANDARD_HEADERS.map((name) => headers.get(isSvix ? name.replace('webhook', 'svix') : name));
 }
 
 /** Verifies the signatures of https://www.standardwebhooks.com: `v1,…` over id, timestamp and body. */
-export const verifyStandard = createScheme(
+export const verifyStandard = createSignatureScheme(
   (headers) => {
-    const [id, timestamp, signature] = readStandardHeaders(headers);
-    const seconds = parseSeconds(timestamp);
+    const [id, timestamp, signature] = readStandardWebhookHeaders(headers);
+    const seconds = parseTimestampSeconds(timestamp);
     if (!id || seconds === undefined || !signature) return undefined;
     const values = signature.split(' ').filter((value) => value.startsWith('v1,'));
     const signatures = values.map((value) => value.slice(3));
     return { signatures: decodeSignatures(signatures, 'base64'), signedPrefix: `${id}.${timestamp}.`, seconds };
   },
-  { covers: 'id', keyOf: parseSigningKey },
+  { covers: 'id', keyOf: parseStandardWebhookKey },
 );
 
 /**
@@ -33,23 +33,23 @@ export const verifyStandard = createScheme(
  * @returns the three headers of the specification
  * @throws ApiError 500 for a secret that is not base64
  */
-export async function signStandard(
+export async function createStandardWebhookHeaders(
   body: string | Uint8Array,
   secret: string,
   id: string,
   now: number,
 ): Promise<Headers> {
   const timestamp = String(Math.floor(now / 1_000));
-  const signature = `v1,${toBase64(await computeSignature(`${id}.${timestamp}.`, body, parseSigningKey(secret)))}`;
+  const signature = `v1,${toBase64(await computeSignature(`${id}.${timestamp}.`, body, parseStandardWebhookKey(secret)))}`;
   return new Headers({ 'webhook-id': id, 'webhook-timestamp': timestamp, 'webhook-signature': signature });
 }
 
 /** @throws ApiError 500 for a secret that is not base64 */
-function parseSigningKey(secret: string): Uint8Array<ArrayBuffer> {
+function parseStandardWebhookKey(secret: string): Uint8Array<ArrayBuffer> {
   try {
     return decodeBase64(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
   } catch {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       'A secret of Standard Webhooks is not base64. It looks like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw.',
     );
   }

@@ -5,9 +5,9 @@
 
 import { pause } from '../async/pause.ts';
 import { LruCache } from '../cache/lru.ts';
-import { releaseBytes } from './body/release-bytes.ts';
+import { freeBytes } from './body/release-bytes.ts';
 import { LONG_BODY_BYTES } from './body-shape.ts';
-import { type ApiError, retryableError } from './errors.ts';
+import { type ApiError, createRetryableError } from './errors.ts';
 
 const MEGABYTE = 1024 * 1024;
 /** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */
@@ -15,12 +15,12 @@ const MAX_BYTES = 48 * MEGABYTE;
 /** Bytes for the long bodies among them, so that short ones always find memory. */
 const MAX_LONG_BYTES = 40 * MEGABYTE;
 /** Bytes of one holder: if the new body is long, and if it is short. A single body always fits. */
-type HolderLimits = readonly [long: number, short: number];
+type HolderMemoryLimits = readonly [long: number, short: number];
 /** One caller, so that the others find memory beside several bodies of it, many short ones included. */
-const CALLER_LIMITS: HolderLimits = [30 * MEGABYTE, 40 * MEGABYTE];
+const CALLER_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 40 * MEGABYTE];
 /** One token of an account, and all of its tokens: the others of the account find memory beside several bodies of one. */
-const TOKEN_LIMITS: HolderLimits = [30 * MEGABYTE, 34 * MEGABYTE];
-const ACCOUNT_LIMITS: HolderLimits = [36 * MEGABYTE, 40 * MEGABYTE];
+const TOKEN_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 34 * MEGABYTE];
+const ACCOUNT_LIMITS: HolderMemoryLimits = [36 * MEGABYTE, 40 * MEGABYTE];
 /** Bytes for bodies of senders that are not known yet, so that strangers do not take the memory of callers. */
 const UNKNOWN_SENDER_LIMIT = 8 * MEGABYTE;
 /** The same, while one of these bodies is longer than that. */
@@ -67,11 +67,11 @@ const MAX_LOCKED_OUT_TOKENS = 3;
 /** For whom the bytes of a body count, beside all others. */
 interface MemoryHolder {
   name: string;
-  limits: HolderLimits;
+  limits: HolderMemoryLimits;
 }
 
 /** Why there is no memory: everybody's, or the strangers', is taken, or that of the named holder. */
-type MemoryShortage = 'all' | 'strange' | { holder: string };
+type MemoryShortageCause = 'all' | 'strange' | { holder: string };
 
 /** The sender of a body. */
 export interface BodySender {
@@ -83,7 +83,7 @@ export interface BodySender {
 }
 
 /** How many bytes the bodies of an isolate take. */
-export class BodyMemory {
+export class IsolateBodyMemory {
   /** Bytes of all bodies. */
   takenBytes = 0;
   /** Bytes of the bodies whose senders are not known yet. */
@@ -91,13 +91,13 @@ export class BodyMemory {
   /** Bytes of the bodies, by caller. */
   readonly bytesByCaller = new Map<string, number>();
   /** Who waits, in their order, and for how many bytes. */
-  readonly waitingShares = new Map<MemoryShare, number>();
+  readonly waitingShares = new Map<BodyMemoryShare, number>();
   /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
-  readonly incomingBodies = new Map<MemoryShare, { body: IncomingBody; at: number; come: number }>();
+  readonly incomingBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The bodies of senders that are not known yet and that have not come whole, each with its last step forward. */
-  readonly unknownSenderBodies = new Map<MemoryShare, { body: IncomingBody; at: number; come: number }>();
+  readonly unknownSenderBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The one body of a stranger that may be longer than all others of them together. */
-  longUnknownShare: MemoryShare | undefined;
+  longUnknownShare: BodyMemoryShare | undefined;
   #contendedAt = Number.NEGATIVE_INFINITY;
   /** Whose bodies had to give way, and until when. */
   readonly #lockedOutUntil = new LruCache<string, number>({ maxSize: 1_000 });
@@ -105,51 +105,51 @@ export class BodyMemory {
   readonly #lockedOutTokensByAccount = new LruCache<string, ReadonlyMap<string, number>>({ maxSize: 1_000 });
 
   /** Notes that somebody lacks memory. */
-  noteContention(now: number): void {
+  recordContention(now: number): void {
     this.#contendedAt = now;
   }
 
-  isContended(now: number): boolean {
+  hasRecentContention(now: number): boolean {
     return now - this.#contendedAt < CONTENTION_MS;
   }
 
-  lockOut(name: string, now: number): void {
+  lockOutHolder(name: string, now: number): void {
     this.#lockedOutUntil.set(name, now + LOCKOUT_MS);
   }
 
   /** Notes that a token had to give way to other accounts: one token does not lock out its account, several do. */
   lockOutToken(token: string, account: string, now: number): void {
-    this.lockOut(token, now);
+    this.lockOutHolder(token, now);
     const before = [...(this.#lockedOutTokensByAccount.get(account) ?? [])].filter(([, until]) => until > now);
     const tokens = new Map([...before, [token, now + LOCKOUT_MS]]);
     this.#lockedOutTokensByAccount.set(account, tokens);
-    if (tokens.size >= MAX_LOCKED_OUT_TOKENS) this.lockOut(account, now);
+    if (tokens.size >= MAX_LOCKED_OUT_TOKENS) this.lockOutHolder(account, now);
   }
 
-  isLockedOut(name: string, now: number): boolean {
+  isHolderLockedOut(name: string, now: number): boolean {
     return (this.#lockedOutUntil.get(name) ?? 0) > now;
   }
 
   /** The shares that objects have or wait for, by the object. */
-  readonly sharesByObject = new Map<string, Set<MemoryShare>>();
+  readonly sharesByObject = new Map<string, Set<BodyMemoryShare>>();
 
   /**
    * Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. The memory is
    * left to the collector: a request of the dead object may still be on its way up.
    */
-  releaseObject(object: string): void {
+  releaseMemoryOfObject(object: string): void {
     const shares = this.sharesByObject.get(object) ?? [];
     for (const share of shares) this.waitingShares.delete(share);
-    for (const share of shares) share.release(false);
+    for (const share of shares) share.releaseMemory(false);
   }
 }
 
 /** The memory for bodies of this isolate. */
-export const bodyMemory = new BodyMemory();
+export const bodyMemory = new IsolateBodyMemory();
 
 /** The share of one request's body in the memory. `leave` must be called at the end of the request, however it ends. */
-export class MemoryShare {
-  readonly #memory: BodyMemory;
+export class BodyMemoryShare {
+  readonly #memory: IsolateBodyMemory;
   readonly #isUnknownSender: boolean;
   #ownBytes = 0;
   /** The bytes that count for its caller. */
@@ -162,7 +162,7 @@ export class MemoryShare {
   #waitingSince = 0;
 
   /** @param isStrange whether the sender is not known yet */
-  constructor(into: BodyMemory, isStrange = false) {
+  constructor(into: IsolateBodyMemory, isStrange = false) {
     this.#memory = into;
     this.#isUnknownSender = isStrange;
   }
@@ -170,7 +170,7 @@ export class MemoryShare {
   /** Notes who sends the body. Call it before the body takes memory. */
   setSender(sender: BodySender): void {
     this.#sender = sender;
-    this.#holders = holdersOf(sender);
+    this.#holders = listMemoryHolders(sender);
   }
 
   /** Notes the body that comes into this memory; undefined once it is there. */
@@ -187,20 +187,20 @@ export class MemoryShare {
    * @param bytes what it needs in all
    * @throws ApiError 503 when other bodies have taken the memory
    */
-  grow(bytes: number): void {
+  reserveBytes(bytes: number): void {
     const now = Date.now();
     this.#recordProgress(now);
     if (this.#ownBytes <= LONG_BODY_BYTES && bytes > LONG_BODY_BYTES) {
-      if (this.#memory.waitingShares.size > 0 && this.#hasLongWaiter()) throw memoryFullError();
-      if (this.#mustYield(now)) throw memoryFullError();
+      if (this.#memory.waitingShares.size > 0 && this.#hasLongWaitingShare()) throw createMemoryFullError();
+      if (this.#mustYieldToOthers(now)) throw createMemoryFullError();
     }
-    let lacks = this.#tryTake(bytes);
+    let lacks = this.#tryReserveBytes(bytes);
     if (lacks === undefined) return;
     // Others are not made to wait for what an account has taken from itself, nor for a stranger.
     if (!this.#isUnknownSender && (lacks === 'all' || this.#sender?.group !== undefined))
-      this.#memory.noteContention(now);
-    while (lacks !== undefined && this.#evictAnother(now, lacks)) lacks = this.#tryTake(bytes);
-    if (lacks !== undefined) throw memoryFullError();
+      this.#memory.recordContention(now);
+    while (lacks !== undefined && this.#evictAnotherBody(now, lacks)) lacks = this.#tryReserveBytes(bytes);
+    if (lacks !== undefined) throw createMemoryFullError();
   }
 
   /** Notes that a stranger's body comes forward. */
@@ -211,28 +211,32 @@ export class MemoryShare {
   }
 
   /** @returns the token that sends the body; its account if it needs none */
-  get #credential(): string | undefined {
+  get #senderCredential(): string | undefined {
     return this.#holders.at(-1)?.name;
   }
 
   /** @returns whether its token, or account, had to give way, or the token sends a long body already while others want memory. */
-  #mustYield(now: number): boolean {
-    const name = this.#credential;
+  #mustYieldToOthers(now: number): boolean {
+    const name = this.#senderCredential;
     if (this.#sender === undefined || name === undefined) return false;
-    if (this.#memory.isLockedOut(name, now) || this.#memory.isLockedOut(this.#sender.account, now)) return true;
-    const isOther = (one: MemoryShare) => one !== this && one.#ownBytes > LONG_BODY_BYTES && one.#credential === name;
-    return this.#memory.isContended(now) && [...this.#memory.incomingBodies.keys()].some(isOther);
+    if (this.#memory.isHolderLockedOut(name, now) || this.#memory.isHolderLockedOut(this.#sender.account, now))
+      return true;
+    const isOtherLongBodyOfSender = (one: BodyMemoryShare) =>
+      one !== this && one.#ownBytes > LONG_BODY_BYTES && one.#senderCredential === name;
+    return (
+      this.#memory.hasRecentContention(now) && [...this.#memory.incomingBodies.keys()].some(isOtherLongBodyOfSender)
+    );
   }
 
   /** Takes the memory of a body that comes too slowly, a stranger's first. @returns false if there is none */
-  #evictAnother(now: number, lacks: MemoryShortage): boolean {
-    if (typeof lacks === 'string' && this.#evictUnknownSender(now)) return true;
-    return lacks !== 'strange' && this.#evictSlowest(now, lacks);
+  #evictAnotherBody(now: number, lacks: MemoryShortageCause): boolean {
+    if (typeof lacks === 'string' && this.#evictStalledUnknownSender(now)) return true;
+    return lacks !== 'strange' && this.#evictSlowestBody(now, lacks);
   }
 
   /** Takes the memory of the longest stranger's body that makes no progress. @returns false if there is none */
-  #evictUnknownSender(now: number): boolean {
-    let [most, found]: [bytes: number, found?: MemoryShare] = [0];
+  #evictStalledUnknownSender(now: number): boolean {
+    let [most, found]: [bytes: number, found?: BodyMemoryShare] = [0];
     for (const [share, { at }] of this.#memory.unknownSenderBodies) {
       if (share === this || now - at < UNKNOWN_SENDER_STEP_MS || share.#ownBytes <= most) continue;
       [found, most] = [share, share.#ownBytes];
@@ -240,15 +244,15 @@ export class MemoryShare {
     const body = found && this.#memory.unknownSenderBodies.get(found)?.body;
     if (!found || !body) return false;
     // Otherwise the same sender would take the same memory again at once.
-    if (found === this.#memory.longUnknownShare) this.#memory.lockOut(UNKNOWN_SENDERS, now);
-    found.release(false);
-    body.evict(memoryFullError());
+    if (found === this.#memory.longUnknownShare) this.#memory.lockOutHolder(UNKNOWN_SENDERS, now);
+    found.releaseMemory(false);
+    body.evict(createMemoryFullError());
     return true;
   }
 
   /** Takes the memory of the slowest body that comes too slowly. @returns false if there is none */
-  #evictSlowest(now: number, lacks: MemoryShortage): boolean {
-    let [slowest, found]: [pace: number, found?: MemoryShare] = [1];
+  #evictSlowestBody(now: number, lacks: MemoryShortageCause): boolean {
+    let [slowest, found]: [pace: number, found?: BodyMemoryShare] = [1];
     for (const [share, judged] of this.#memory.incomingBodies) {
       const { body, at, come } = judged;
       if (now - at < MIN_PACE_WINDOW_MS || share.#ownBytes <= LONG_BODY_BYTES) continue;
@@ -262,25 +266,25 @@ export class MemoryShare {
     const slow = found && this.#memory.incomingBodies.get(found);
     if (!found || !slow) return false;
     this.#lockOutSender(found, now, lacks);
-    found.release(false);
-    slow.body.evict(memoryFullError());
+    found.releaseMemory(false);
+    slow.body.evict(createMemoryFullError());
     return true;
   }
 
   /** Keeps whoever sent a body that had to give way from sending another long one. */
-  #lockOutSender(evicted: MemoryShare, now: number, lacks: MemoryShortage): void {
-    const [sender, name] = [evicted.#sender, evicted.#credential];
+  #lockOutSender(evicted: BodyMemoryShare, now: number, lacks: MemoryShortageCause): void {
+    const [sender, name] = [evicted.#sender, evicted.#senderCredential];
     if (sender === undefined || name === undefined) return;
     const isForOthers = lacks === 'all' && sender.account !== this.#sender?.account;
     if (isForOthers && name !== sender.account) this.#memory.lockOutToken(name, sender.account, now);
-    else this.#memory.lockOut(name, now);
+    else this.#memory.lockOutHolder(name, now);
   }
 
   /** @returns whether somebody has waited for long, and not only for its own caller's memory. */
-  #hasLongWaiter(): boolean {
+  #hasLongWaitingShare(): boolean {
     const before = Date.now() - MAX_OVERTAKEN_MS;
     for (const [share, bytes] of this.#memory.waitingShares)
-      if (share.#waitingSince < before && share.#tryTake(bytes, false) === 'all') return true;
+      if (share.#waitingSince < before && share.#tryReserveBytes(bytes, false) === 'all') return true;
     return false;
   }
 
@@ -288,30 +292,30 @@ export class MemoryShare {
    * Takes memory, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
    * never wait for each other.
    *
-   * @param object who waits. If it dies, `BodyMemory.forget` gives the memory back
+   * @param object who waits. If it dies, `IsolateBodyMemory.forget` gives the memory back
    * @throws ApiError 503 after so many milliseconds; the reason of the signal
    */
-  async wait(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
-    this.release();
+  async waitForBytes(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
+    this.releaseMemory();
     signal.throwIfAborted();
     const { waitingShares: waiting, sharesByObject: byObject } = this.#memory;
     byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
     this.#object = object;
     waiting.set(this, bytes);
     this.#waitingSince = Date.now();
-    MemoryShare.#serveWaiters(this.#memory);
+    BodyMemoryShare.#reserveForWaitingShares(this.#memory);
     const until = Date.now() + mostMs;
     try {
       // Each looks for itself: an object's promise must not be resolved from the work of another object.
       while (waiting.has(this)) {
-        if (Date.now() >= until) throw memoryFullError();
+        if (Date.now() >= until) throw createMemoryFullError();
         // All together look a thousand times a second: each look costs more than 10 μs.
         await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waiting.size)), signal);
       }
       // It was forgotten meanwhile.
-      if (this.#object === undefined) throw memoryFullError();
+      if (this.#object === undefined) throw createMemoryFullError();
     } catch (thrown) {
-      this.release();
+      this.releaseMemory();
       throw thrown;
     }
   }
@@ -320,12 +324,12 @@ export class MemoryShare {
    * Gives memory to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
    * by who waits for little.
    */
-  static #serveWaiters({ waitingShares: waiting }: BodyMemory): void {
+  static #reserveForWaitingShares({ waitingShares: waiting }: IsolateBodyMemory): void {
     let isFull = false;
     for (const [share, bytes] of waiting) {
       const isLong = bytes > LONG_BODY_BYTES;
       if (isFull && isLong) continue;
-      const lacks = share.#tryTake(bytes);
+      const lacks = share.#tryReserveBytes(bytes);
       if (lacks === undefined) waiting.delete(share);
       else if (lacks === 'all' && !isLong) return;
       else isFull ||= lacks === 'all';
@@ -338,7 +342,7 @@ export class MemoryShare {
    * @param takes whether it is taken
    * @returns whose memory does not suffice
    */
-  #tryTake(bytes: number, takes = true): MemoryShortage | undefined {
+  #tryReserveBytes(bytes: number, takes = true): MemoryShortageCause | undefined {
     const counted = Math.min(bytes, MAX_COUNTED_BYTES);
     const more = counted - this.#ownBytes;
     if (more <= 0) return undefined;
@@ -354,7 +358,7 @@ export class MemoryShare {
     if (!takes) return undefined;
     for (const { name } of this.#holders) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#countedBytes + counted);
     if (this.#holders.length > 0) this.#countedBytes = counted;
-    this.#addBytes(more);
+    this.#addToTotals(more);
     return undefined;
   }
 
@@ -365,12 +369,12 @@ export class MemoryShare {
     if (longStranger === this) return true;
     const long = longStranger ? longStranger.#ownBytes : 0;
     if (strange - long + more <= UNKNOWN_SENDER_LIMIT) return true;
-    if (longStranger !== undefined || this.#memory.isLockedOut(UNKNOWN_SENDERS, Date.now())) return false;
+    if (longStranger !== undefined || this.#memory.isHolderLockedOut(UNKNOWN_SENDERS, Date.now())) return false;
     this.#memory.longUnknownShare = this;
     return true;
   }
 
-  #uncount(): void {
+  #subtractFromTotals(): void {
     if (this.#countedBytes === 0) return;
     const { bytesByCaller: byCaller } = this.#memory;
     for (const { name } of this.#holders) {
@@ -382,18 +386,18 @@ export class MemoryShare {
   }
 
   /** Remembers bytes, to free their memory when the share is left. */
-  retain(bytes: Uint8Array): void {
+  freeBytesOnRelease(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }
 
   /** Gives the memory back, and frees the memory of the bytes. More than one call does no harm. */
-  release(frees = true): void {
-    if (this.#bytes && frees) releaseBytes(this.#bytes);
+  releaseMemory(frees = true): void {
+    if (this.#bytes && frees) freeBytes(this.#bytes);
     this.#bytes = undefined;
     this.setIncomingBody(undefined);
     if (this.#memory.longUnknownShare === this) this.#memory.longUnknownShare = undefined;
-    this.#uncount();
-    this.#addBytes(-this.#ownBytes);
+    this.#subtractFromTotals();
+    this.#addToTotals(-this.#ownBytes);
     const { waitingShares: waiting, sharesByObject: byObject } = this.#memory;
     waiting.delete(this);
     if (this.#object !== undefined) {
@@ -402,10 +406,10 @@ export class MemoryShare {
       if (others?.size === 0) byObject.delete(this.#object);
       this.#object = undefined;
     }
-    MemoryShare.#serveWaiters(this.#memory);
+    BodyMemoryShare.#reserveForWaitingShares(this.#memory);
   }
 
-  #addBytes(bytes: number): void {
+  #addToTotals(bytes: number): void {
     this.#ownBytes += bytes;
     this.#memory.takenBytes += bytes;
     if (this.#isUnknownSender) this.#memory.unknownSenderBytes += bytes;
@@ -416,7 +420,7 @@ export class MemoryShare {
 const UNKNOWN_SENDERS = '';
 
 /** @returns for whom the bytes of a sender count: the last is the one that is kept out, if it sends too slowly */
-function holdersOf({ account, token, group }: BodySender): MemoryHolder[] {
+function listMemoryHolders({ account, token, group }: BodySender): MemoryHolder[] {
   if (group !== undefined) {
     const [long, short] = CALLER_LIMITS;
     return [
@@ -431,7 +435,7 @@ function holdersOf({ account, token, group }: BodySender): MemoryHolder[] {
   ];
 }
 
-function memoryFullError(): ApiError {
+function createMemoryFullError(): ApiError {
   const message = 'Too many large requests are in work here at the moment. Send it again shortly.';
-  return retryableError(message, 'body_room', { seconds: 2 });
+  return createRetryableError(message, 'body_room', { seconds: 2 });
 }

@@ -4,14 +4,14 @@
  * each contains a random number that is chosen after the body has come.
  */
 
-import { retainBytes } from './body/release-bytes.ts';
+import { delayBytesRelease } from './body/release-bytes.ts';
 import { encoder } from './bytes.ts';
 
 /** Has the bytes that stand-ins replace. */
-export interface PieceSource {
+export interface PlaceholderSource {
   readonly id: string;
   /** @returns the bytes of one of its parts, as pieces in order. */
-  pieces(index: number): readonly Uint8Array[];
+  getPieces(index: number): readonly Uint8Array[];
   /** @returns the length in bytes of the string that a stand-in replaces; undefined for any other text. */
   lengthOf?(value: string): number | undefined;
 }
@@ -19,7 +19,7 @@ export interface PieceSource {
 const PLACEHOLDER_PATTERN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
 /** @returns a random id of 16 hexadecimal digits, by which a source recognizes its stand-ins. */
-export function createSourceId(): string {
+export function createPlaceholderSourceId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
@@ -34,14 +34,14 @@ export function createPartPlaceholder(id: string, index: number): string {
 }
 
 /** @returns the bytes of a text as pieces in order, with the real bytes instead of its stand-ins. */
-export function piecesOf(text: string, sources: readonly PieceSource[]): Uint8Array[] {
+export function replacePlaceholdersByPieces(text: string, sources: readonly PlaceholderSource[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;
   for (const { 0: found, 1: kind, 2: id, 3: index, index: start } of text.matchAll(PLACEHOLDER_PATTERN)) {
     const source = sources.find((one) => one.id === id);
     if (!source) continue;
     const quote = kind === 'part' ? 1 : 0;
-    pieces.push(encoder.encode(text.slice(at, start - quote)), ...source.pieces(Number(index)));
+    pieces.push(encoder.encode(text.slice(at, start - quote)), ...source.getPieces(Number(index)));
     at = start + found.length + quote;
   }
   pieces.push(encoder.encode(text.slice(at)));
@@ -49,13 +49,13 @@ export function piecesOf(text: string, sources: readonly PieceSource[]): Uint8Ar
 }
 
 /** @returns the length of all pieces together, in bytes. */
-export function lengthOf(pieces: readonly Uint8Array[]): number {
+export function sumPieceLengths(pieces: readonly Uint8Array[]): number {
   return pieces.reduce((length, piece) => length + piece.length, 0);
 }
 
 /** @returns a new array with the bytes of all pieces. */
 export function joinPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
-  const all = new Uint8Array(lengthOf(pieces));
+  const all = new Uint8Array(sumPieceLengths(pieces));
   copyPieces(all, pieces);
   return all;
 }
@@ -82,7 +82,7 @@ const hasBeenReadByStream = new WeakMap<ReadableStream, boolean>();
  * their own: of a call whose connection never opens the runtime takes no more than these
  */
 export function createPieceStream(pieces: readonly Uint8Array[]): ReadableStream {
-  const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
+  const { readable, writable } = new FixedLengthStream(sumPieceLengths(pieces));
   const [first = new Uint8Array(), ...others] = pieces;
   const ahead = [...first.subarray(0, READ_AHEAD_PIECES)].map((_, at) => first.subarray(at, at + 1));
   hasBeenReadByStream.set(readable, false);
@@ -93,7 +93,7 @@ export function createPieceStream(pieces: readonly Uint8Array[]): ReadableStream
 }
 
 /** @returns whether more of a stream of pieces was taken than is taken ahead, or all of it; undefined for any other body. */
-export function hasBeenRead(body: unknown): boolean | undefined {
+export function hasPieceStreamBeenRead(body: unknown): boolean | undefined {
   return body instanceof ReadableStream ? hasBeenReadByStream.get(body) : undefined;
 }
 
@@ -102,7 +102,7 @@ async function writePieces(
   stream: ReadableStream,
   writer: WritableStreamDefaultWriter,
 ): Promise<void> {
-  const poured = retainBytes(pieces);
+  const poured = delayBytesRelease(pieces);
   try {
     for (const [index, piece] of pieces.entries()) {
       await writer.write(piece);

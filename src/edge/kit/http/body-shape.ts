@@ -1,6 +1,6 @@
 /** Checks JSON before it is parsed, because parsed values may take many times their bytes, as a list of empty lists does. */
 
-import type { Steps } from '../async/run-in-steps.ts';
+import type { SteppedWork } from '../async/run-in-steps.ts';
 import {
   BACKSLASH,
   CLOSE_LIST,
@@ -35,7 +35,7 @@ for (const byte of [QUOTE, COMMA, COLON, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLO
 const STEP_BYTES = 524_288;
 
 /** The shape of a JSON text. */
-export interface JsonShape {
+export interface JsonTextShape {
   /** How many values it has, of every kind. */
   values: number;
   keys: number;
@@ -48,9 +48,9 @@ export interface JsonShape {
  *
  * @throws ApiError 413 for a text that has too many values or different keys, or nests too deep
  */
-export function* measureShape(bytes: Uint8Array): Steps<JsonShape> {
+export function* measureJsonShape(bytes: Uint8Array): SteppedWork<JsonTextShape> {
   const strings: number[] = [];
-  const sequences = new KeySequences();
+  const sequences = new KeySequenceCounter();
   let values = 1;
   let keys = 0;
   let depth = 0;
@@ -67,7 +67,7 @@ export function* measureShape(bytes: Uint8Array): Steps<JsonShape> {
     if (isQuoted) {
       if (byte !== QUOTE) at = bytes.indexOf(QUOTE, at);
       if (at < 0) break;
-      if (isEscaped(bytes, at)) continue;
+      if (isQuoteEscaped(bytes, at)) continue;
       if (at - quoted > LONG_STRING_BYTES) strings.push(quoted + 1, at);
       isQuoted = false;
     } else if (STRUCTURAL_BYTES[byte] === 0) continue;
@@ -77,22 +77,22 @@ export function* measureShape(bytes: Uint8Array): Steps<JsonShape> {
     } else if (byte === COMMA) values += 1;
     else if (byte === COLON) {
       keys += 1;
-      sequences.add(depth, bytes, quoted, at);
+      sequences.addKey(depth, bytes, quoted, at);
       quoted = at;
     } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
-      if (depth > MAX_DEPTH) throw tooComplexError(`nests deeper than ${MAX_DEPTH} levels`);
+      if (depth > MAX_DEPTH) throw createTooComplexError(`nests deeper than ${MAX_DEPTH} levels`);
       // A list or an object that is not empty has one value more than commas.
-      if (!isEndNext(bytes, at + 1)) values += 1;
-      sequences.begin(depth);
+      if (!isListOrObjectEndNext(bytes, at + 1)) values += 1;
+      sequences.beginObject(depth);
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
-    if (values > MAX_VALUES) throw tooComplexError(`has more than ${MAX_VALUES} values`);
+    if (values > MAX_VALUES) throw createTooComplexError(`has more than ${MAX_VALUES} values`);
   }
   return { values, keys, strings };
 }
 
 /** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */
-class KeySequences {
+class KeySequenceCounter {
   /** Chosen for each text, so that nobody can choose keys that share a slot. */
   readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
   readonly #seen = new Uint8Array(SEQUENCE_SLOTS);
@@ -100,12 +100,12 @@ class KeySequences {
   readonly #open = new Uint32Array(MAX_DEPTH + 1);
   #count = 0;
 
-  begin(depth: number): void {
+  beginObject(depth: number): void {
     this.#open[depth] = 1;
   }
 
   /** Adds a key, from one byte to another. @throws ApiError 413 for one too many */
-  add(depth: number, bytes: Uint8Array, from: number, to: number): void {
+  addKey(depth: number, bytes: Uint8Array, from: number, to: number): void {
     let sequence = this.#open[depth] ?? 0;
     for (let at = from; at < to; at += 1) sequence = Math.imul(sequence ^ (bytes[at] ?? 0), this.#factor);
     this.#open[depth] = sequence;
@@ -114,23 +114,23 @@ class KeySequences {
     this.#seen[slot] = 1;
     this.#count += 1;
     if (this.#count > MAX_SEQUENCES)
-      throw tooComplexError(`has more than ${MAX_SEQUENCES} different keys or orders of keys`);
+      throw createTooComplexError(`has more than ${MAX_SEQUENCES} different keys or orders of keys`);
   }
 }
 
-function tooComplexError(what: string): ApiError {
+function createTooComplexError(what: string): ApiError {
   return new ApiError('request_too_large', `The request body ${what}. Send less in one request.`);
 }
 
 /** @returns whether a list, or an object, ends here, after white space only. */
-function isEndNext(bytes: Uint8Array, from: number): boolean {
+function isListOrObjectEndNext(bytes: Uint8Array, from: number): boolean {
   let at = from;
   while ((bytes[at] ?? 0) <= SPACE && at < bytes.length) at += 1;
   return bytes[at] === CLOSE_LIST || bytes[at] === CLOSE_OBJECT;
 }
 
 /** @returns whether a quote within a string belongs to its text. */
-function isEscaped(bytes: Uint8Array, at: number): boolean {
+function isQuoteEscaped(bytes: Uint8Array, at: number): boolean {
   let escapes = 0;
   while (bytes[at - 1 - escapes] === BACKSLASH) escapes += 1;
   return escapes % 2 === 1;

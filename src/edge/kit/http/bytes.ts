@@ -27,7 +27,7 @@ export function toHex(bytes: Uint8Array): string {
 }
 
 /** @returns the bytes of a text. The cast is safe: the buffer of an encoder is never shared. */
-export function utf8(text: string): Bytes {
+export function encodeUtf8(text: string): Bytes {
   return encoder.encode(text) as Bytes;
 }
 
@@ -41,7 +41,7 @@ export function isBase64(text: string): boolean {
 }
 
 /** @returns how many bytes a base64 text decodes to. */
-export function base64ByteLength(text: string): number {
+export function computeBase64ByteLength(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 

@@ -10,7 +10,7 @@ const CHARACTER_BY_ESCAPE: ReadonlyMap<number, number> = new Map([
 const INCOMPLETE = -2;
 
 /** What a text means. */
-export interface DecodedText {
+export interface DecodedEscapes {
   text: string;
   /** Where each character of the meaning begins in the given text; at last, where the meaning ends. */
   positions: Uint32Array;
@@ -24,7 +24,7 @@ const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
  *
  * @param isCut whether an escape that the end of the text cuts is left out
  */
-export function decodeEscapes(text: string, isCut = false): DecodedText {
+export function decodeEscapes(text: string, isCut = false): DecodedEscapes {
   const codes = new Uint16Array(text.length);
   const positions = new Uint32Array(text.length + 1);
   let length = 0;
@@ -59,7 +59,7 @@ export function decodeEscapes(text: string, isCut = false): DecodedText {
  * @param isCut as in `meaningOf`
  * @returns each reading, with positions in the given text
  */
-export function decodeRepeatedly(text: string, isCut = false): DecodedText[] {
+export function decodeEscapesRepeatedly(text: string, isCut = false): DecodedEscapes[] {
   const once = decodeEscapes(text, isCut);
   if (!/[%\\]/.test(once.text)) return [once];
   const twice = decodeEscapes(once.text, isCut);

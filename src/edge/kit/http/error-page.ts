@@ -10,7 +10,7 @@ const PAGE_HEADERS = {
 };
 
 /** @returns whether a browser asks for a page to show: programs accept anything, or JSON. */
-export function isPageRequest({ method, headers }: Request): boolean {
+export function isBrowserPageRequest({ method, headers }: Request): boolean {
   return (method === 'GET' || method === 'HEAD') && /\btext\/html\b/.test(headers.get('accept') ?? '');
 }
 
@@ -19,7 +19,7 @@ export function isPageRequest({ method, headers }: Request): boolean {
  *
  * @param home where the way back leads: the root of the edge; undefined if nothing is there either
  */
-export function createErrorPage({ status, message }: ApiError, home: string | undefined): Response {
+export function createHtmlErrorPage({ status, message }: ApiError, home: string | undefined): Response {
   const [link, tag] = home ? [`a href="${escapeForHtml(home)}"`, 'a'] : ['span', 'span'];
   const page = `<!doctype html>
 <html lang="en">

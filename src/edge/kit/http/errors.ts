@@ -17,7 +17,7 @@ export const STATUS_BY_TYPE = {
 export type ErrorType = keyof typeof STATUS_BY_TYPE;
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
-export function statusOfType(type: string): number {
+export function getStatusOfErrorType(type: string): number {
   // An upstream's `billing_error` (402) is about the operator's money. An account's own limit at this edge has 429.
   if (type === 'billing_error') return 402;
   return isErrorType(type) ? STATUS_BY_TYPE[type] : 500;
@@ -35,7 +35,7 @@ export interface ErrorBody {
 }
 
 /** The optional members of an error, beside its type and message. */
-export interface ErrorOptions {
+export interface ApiErrorOptions {
   /** HTTP status. Default: the one that belongs to the type. */
   status?: number;
   headers?: Record<string, string>;
@@ -67,7 +67,7 @@ export class ApiError extends Error {
   readonly upstreamSaid: string | undefined;
   readonly details: Readonly<Record<string, string>> | undefined;
 
-  constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
+  constructor(type: ErrorType, message: string, options: ApiErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.type = type;
     this.status = options.status ?? STATUS_BY_TYPE[type];
@@ -82,39 +82,39 @@ export class ApiError extends Error {
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
 /** @returns an error that repeating the request will not change. */
-export function finalError(type: ErrorType, message: string, options?: ErrorOptions): ApiError {
+export function createNonRetryableError(type: ErrorType, message: string, options?: ApiErrorOptions): ApiError {
   return new ApiError(type, message, { ...options, headers: { ...DO_NOT_RETRY, ...options?.headers } });
 }
 
 /** @returns the 400 for a request that needs a plugin which is not registered. @param feature the field, and what needs the plugin */
-export function missingPluginError(plugin: string, feature: string): ApiError {
-  return invalidRequest(
+export function createMissingPluginError(plugin: string, feature: string): ApiError {
+  return createInvalidRequestError(
     `${feature}, and this deployment does not include the plugin \`${plugin}\`. Ask its operator to add it.`,
   );
 }
 
 /** @returns the 403 for what a restricted token may not do. */
-export function restrictedTokenError(message: string): ApiError {
-  return finalError('permission_error', `${message} (The token of this request is restricted.)`);
+export function createRestrictedTokenError(message: string): ApiError {
+  return createNonRetryableError('permission_error', `${message} (The token of this request is restricted.)`);
 }
 
 /** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param decider who decides all others */
-export function rejectOtherFields(names: Iterable<string>, allowed: ReadonlySet<string>, decider: string): void {
+export function rejectFieldsNotAllowed(names: Iterable<string>, allowed: ReadonlySet<string>, decider: string): void {
   for (const name of names)
-    if (!allowed.has(name)) throw restrictedTokenError(`${name}: only the ${decider} decides this.`);
+    if (!allowed.has(name)) throw createRestrictedTokenError(`${name}: only the ${decider} decides this.`);
 }
 
 /** @returns a 400: the caller must change the request. */
-export function invalidRequest(message: string, options?: ErrorOptions): ApiError {
+export function createInvalidRequestError(message: string, options?: ApiErrorOptions): ApiError {
   return new ApiError('invalid_request_error', message, options);
 }
 
 /** @returns a 404. It is also used for things that belong to somebody else, so that nobody can find out which ids exist. */
-export function notFound(message: string): ApiError {
+export function createNotFoundError(message: string): ApiError {
   return new ApiError('not_found_error', message);
 }
 
-export function tooLarge(limitBytes: number): ApiError {
+export function createTooLargeError(limitBytes: number): ApiError {
   return new ApiError(
     'request_too_large',
     `Request exceeds the maximum size of ${limitBytes} bytes. Send a smaller body.`,
@@ -122,7 +122,7 @@ export function tooLarge(limitBytes: number): ApiError {
 }
 
 /** @returns the header that says after how many seconds to come again. */
-export function retryAfterHeader(seconds = 1): { 'retry-after': string } {
+export function createRetryAfterHeader(seconds = 1): { 'retry-after': string } {
   return { 'retry-after': String(seconds) };
 }
 
@@ -130,36 +130,38 @@ export function retryAfterHeader(seconds = 1): { 'retry-after': string } {
  * @param as its type, and the seconds after which to come again
  * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
  */
-export function retryableError(message: string, logged?: string, as: RetryOptions = {}): ApiError {
+export function createRetryableError(message: string, logged?: string, as: RetryableErrorOptions = {}): ApiError {
   const { type = 'api_error', seconds, ...options } = as;
   const status = type === 'api_error' ? 503 : STATUS_BY_TYPE[type];
-  const headers = { ...retryAfterHeader(seconds), ...options.headers };
+  const headers = { ...createRetryAfterHeader(seconds), ...options.headers };
   return new ApiError(type, message, { ...options, status, headers, logged: logged ?? type });
 }
 
-interface RetryOptions extends Omit<ErrorOptions, 'status' | 'logged'> {
+interface RetryableErrorOptions extends Omit<ApiErrorOptions, 'status' | 'logged'> {
   type?: ErrorType;
   seconds?: number;
 }
 
 /** @returns a 405 with the `allow` header that HTTP requires. */
-export function methodNotAllowed(method: string, allowed: readonly string[]): ApiError {
+export function createMethodNotAllowedError(method: string, allowed: readonly string[]): ApiError {
   const allow = allowed.join(', ');
-  return invalidRequest(`${method} is not allowed here. Use ${allow}.`, { status: 405, headers: { allow } });
+  return createInvalidRequestError(`${method} is not allowed here. Use ${allow}.`, { status: 405, headers: { allow } });
 }
 
 /** @returns a 415 that names the content type to send. */
-export function unsupportedMediaType(): ApiError {
-  return invalidRequest('Send the body as JSON, with the header content-type: application/json.', { status: 415 });
+export function createUnsupportedMediaTypeError(): ApiError {
+  return createInvalidRequestError('Send the body as JSON, with the header content-type: application/json.', {
+    status: 415,
+  });
 }
 
-export function compressedBodyError(): ApiError {
-  return invalidRequest('Send the body as it is, without content-encoding.', { status: 415 });
+export function createCompressedBodyError(): ApiError {
+  return createInvalidRequestError('Send the body as it is, without content-encoding.', { status: 415 });
 }
 
 /** @returns a 500 for the operator: the deployment itself is not set up. */
-export function misconfiguredError(message: string, logged = 'misconfigured'): ApiError {
-  return finalError('api_error', message, { logged });
+export function createMisconfiguredError(message: string, logged = 'misconfigured'): ApiError {
+  return createNonRetryableError('api_error', message, { logged });
 }
 
 /**
@@ -167,9 +169,9 @@ export function misconfiguredError(message: string, logged = 'misconfigured'): A
  *
  * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
-export function upstreamKeyRejectedError(upstreamSaid?: string): ApiError {
+export function createUpstreamKeyRejectedError(upstreamSaid?: string): ApiError {
   const message = 'The upstream refused this deployment. Its operator finds the reason in the log.';
-  return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
+  return createNonRetryableError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
 /** How the `error_type` begins where something could not be stored, since a disk or an object's database is full. */
@@ -186,7 +188,7 @@ export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
   if (isDiskFullMessage(message))
-    return retryableError(`The edge ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
+    return createRetryableError(`The edge ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
     logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
     cause: thrown,
@@ -194,7 +196,7 @@ export function toApiError(thrown: unknown): ApiError {
 }
 
 /** @returns the body of an error, as the API shapes it. */
-export function errorBody(
+export function createErrorBody(
   { type, message, details }: Pick<ErrorBody['error'], 'type' | 'message'> & { details?: ApiError['details'] },
   requestId: string,
 ): ErrorBody {
@@ -202,12 +204,12 @@ export function errorBody(
 }
 
 /** @returns the lines of an `error` event, its empty line included, as the API sends them in a stream. */
-export function errorEvent(error: { type: string; message: string }, requestId: string): string {
-  return `event: error\ndata: ${JSON.stringify(errorBody(error, requestId))}\n\n`;
+export function createSseErrorEvent(error: { type: string; message: string }, requestId: string): string {
+  return `event: error\ndata: ${JSON.stringify(createErrorBody(error, requestId))}\n\n`;
 }
 
 /** @returns the error as a response. The app adds the headers with the ids. @param message what to say in place of its own */
-export function errorResponse(error: ApiError, requestId: string, message = error.message): Response {
+export function createApiErrorResponse(error: ApiError, requestId: string, message = error.message): Response {
   const { type, details, status, headers } = error;
-  return Response.json(errorBody({ type, message, details }, requestId), { status, headers });
+  return Response.json(createErrorBody({ type, message, details }, requestId), { status, headers });
 }

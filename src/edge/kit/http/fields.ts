@@ -4,5 +4,5 @@ import * as z from './zod.ts';
 export const count = z.int().check(z.gte(0));
 /** Milliseconds since 1970, as far as a date can be. */
 export const instant = count.check(z.lte(8.64e15));
-export const usd = z.withDescription(z.number(), 'US dollars, at most nine decimals.');
+export const usd = z.addDescription(z.number(), 'US dollars, at most nine decimals.');
 export const time = z.iso.datetime();

@@ -2,7 +2,7 @@
 import { STATUS_BY_TYPE } from './errors.ts';
 
 /** The part of a log line that tells of a call of a model. */
-export interface ModelCallLine {
+export interface ModelCallLogFields {
   'gen_ai.request.model'?: string | undefined;
   'gen_ai.provider.name'?: string | undefined;
   model?: string | undefined;
@@ -25,13 +25,13 @@ const PROVIDERS: Readonly<Record<string, string>> = {
  *
  * @param kind the kind of the upstream, if there are several
  */
-export function recordRequestedModel(line: ModelCallLine, kind: unknown): void {
+export function recordRequestedModel(line: ModelCallLogFields, kind: unknown): void {
   line['gen_ai.request.model'] ??= line.model;
   line['gen_ai.provider.name'] = PROVIDERS[String(kind)];
 }
 
 /** @returns the attributes of a line that is about a call of a model; none for any other line */
-export function genAiAttributesOf(line: ModelCallLine): object {
+export function createGenAiAttributes(line: ModelCallLogFields): object {
   const { model, tokens, conversation, agent, error_type, ttft_ms } = line;
   if (tokens === undefined && ttft_ms === undefined) return {};
   return {
@@ -48,7 +48,7 @@ export function genAiAttributesOf(line: ModelCallLine): object {
       'gen_ai.usage.cache_read.input_tokens': tokens.cache_read,
       'gen_ai.usage.cache_creation.input_tokens': tokens.cache_write,
     }),
-    'error.type': error_type && errorTypeOf(error_type),
+    'error.type': error_type && removeErrorReason(error_type),
   };
 }
 
@@ -107,7 +107,7 @@ export const ERROR_TYPES: ReadonlySet<string> = new Set([
 const OTHER_TYPE = '_OTHER';
 
 /** @param logged the `error_type` of a line, which may have a reason behind a colon */
-function errorTypeOf(logged: string): string {
+function removeErrorReason(logged: string): string {
   const type = logged.split(':', 1)[0] ?? '';
   if (/^upstream_\d{3}$/.test(type)) return 'upstream_error';
   return ERROR_TYPES.has(type) ? type : OTHER_TYPE;

@@ -26,14 +26,14 @@ class MemoizingRouter<T> extends TrieRouter<T> {
   }
 
   override match(method: string, path: string): ReturnType<TrieRouter<T>['match']> {
-    this.#build();
+    this.#buildTrieRouter();
     const key = `${method} ${path}`;
     const found = this.#foundMatches.get(key) ?? super.match(method, path);
     if (this.#fixed.has(path)) this.#foundMatches.set(key, found);
     return found;
   }
 
-  #build(): void {
+  #buildTrieRouter(): void {
     if (this.#addedRoutes.length === 0) return;
     for (const [method, path, handler] of this.#addedRoutes) {
       super.add(method, path, handler);

@@ -8,23 +8,23 @@ const MAX_ADMISSION_WAIT_MS = 120_000;
 export const OTHER_LABEL = '(other)';
 
 /** A count for each value of a label, of which there are only so many. */
-export class LabelledCount {
+export class LabelledCounter {
   readonly counts = new Map<string, number>();
 
-  add(value: string): void {
+  incrementLabel(value: string): void {
     const label = this.counts.has(value) || this.counts.size < MAX_SERIES ? value : OTHER_LABEL;
     this.counts.set(label, (this.counts.get(label) ?? 0) + 1);
   }
 }
 
 /** What this isolate has counted since its start, over all of its requests. */
-export class IsolateCounts {
+export class IsolateCounters {
   /** Tells this isolate from others. It is made late, because nothing is random while a Worker is loaded. */
   #instance: { id: string; at: number } | undefined;
   /** Requests by the status of their answer, by the type of their error, and by whose limit has refused them. */
-  readonly requests = new LabelledCount();
-  readonly errors = new LabelledCount();
-  readonly rejections = new LabelledCount();
+  readonly requests = new LabelledCounter();
+  readonly errors = new LabelledCounter();
+  readonly rejections = new LabelledCounter();
   /** How often a request was sent up again, to the same upstream or to another one. */
   retries = 0;
   /** Since when each request asks its account for admission. */
@@ -34,7 +34,7 @@ export class IsolateCounts {
   admissionMs = 0;
 
   /** @returns its id, and when its first request came in milliseconds since 1970 */
-  get instance(): { id: string; at: number } {
+  get isolateInfo(): { id: string; at: number } {
     this.#instance ??= { id: crypto.randomUUID().slice(0, 8), at: Date.now() };
     return this.#instance;
   }
@@ -48,7 +48,7 @@ export class IsolateCounts {
   }
 
   /** Counts a request whose answer has ended. */
-  countEnded({
+  countEndedRequest({
     status,
     error_type,
     limited_by,
@@ -57,15 +57,15 @@ export class IsolateCounts {
     error_type?: unknown;
     limited_by?: unknown;
   }): void {
-    void this.instance;
-    this.requests.add(String(status ?? 0));
+    void this.isolateInfo;
+    this.requests.incrementLabel(String(status ?? 0));
     // Behind a colon stands a reason, which may be any text.
-    if (error_type !== undefined) this.errors.add(String(error_type).split(':', 1)[0] ?? '');
-    if (limited_by) this.rejections.add(String(limited_by));
+    if (error_type !== undefined) this.errors.incrementLabel(String(error_type).split(':', 1)[0] ?? '');
+    if (limited_by) this.rejections.incrementLabel(String(limited_by));
   }
 
   /** Notes that a request asks for its admission. @returns a function to call when it has its answer */
-  startAdmission(): () => void {
+  countPendingAdmission(): () => void {
     const asking = { since: Date.now() };
     this.#pendingAdmissions.add(asking);
     return () => {
@@ -76,4 +76,4 @@ export class IsolateCounts {
   }
 }
 
-export const isolateCounts = new IsolateCounts();
+export const isolateCounts = new IsolateCounters();

@@ -1,9 +1,9 @@
-import { genAiAttributesOf } from './gen-ai.ts';
+import { createGenAiAttributes } from './gen-ai.ts';
 import { isolateCounts } from './isolate-counts.ts';
 import { maskSecrets } from './secrets.ts';
 
 /** The log line of one request. It never contains content or a credential. */
-export interface LogLine {
+export interface RequestLogLine {
   request_id: string;
   /** The id of the Worker's version, as `wrangler deployments list` shows it. */
   version?: string | undefined;
@@ -38,8 +38,8 @@ export interface LogLine {
 }
 
 /** Collects the log line of one request. It is written once, when the answer has ended. */
-export class LogEntry {
-  readonly line: LogLine;
+export class RequestLogEntry {
+  readonly line: RequestLogLine;
   /** Resolves when no work of the request runs any more. Even if the caller leaves, the work must come to its end. */
   readonly whenClosed: Promise<void>;
   readonly #startedAt = Date.now();
@@ -47,7 +47,7 @@ export class LogEntry {
   #openResponses = 1;
   #pendingWork = 1;
 
-  constructor(requestId: string, line: Pick<LogLine, 'version' | 'method' | 'route'>) {
+  constructor(requestId: string, line: Pick<RequestLogLine, 'version' | 'method' | 'route'>) {
     this.line = { request_id: requestId, ...line };
     this.whenClosed = new Promise((resolve) => {
       this.#close = resolve;
@@ -60,43 +60,43 @@ export class LogEntry {
   }
 
   /** Notes that the answer goes on after its headers. `end` must be called one more time. */
-  begin(): void {
+  expectLaterEnd(): void {
     this.#openResponses += 1;
   }
 
   /** Notes that the answer has ended. The last call writes the log line, as JSON, so that Workers Logs indexes its fields. */
-  end(): void {
+  endAndWriteLine(): void {
     this.#openResponses -= 1;
     if (this.#openResponses > 0) return;
     this.line.ms = this.elapsedMs();
-    isolateCounts.countEnded(this.line);
-    console.log(maskSecrets(JSON.stringify({ ...this.line, ...genAiAttributesOf(this.line) })));
-    this.#closeIfDone();
+    isolateCounts.countEndedRequest(this.line);
+    console.log(maskSecrets(JSON.stringify({ ...this.line, ...createGenAiAttributes(this.line) })));
+    this.#writeLineIfEnded();
   }
 
   /** Keeps the request alive for work that nobody waits for. If the work fails, a separate line says so. */
-  trackWork(work: Promise<unknown>): void {
+  keepAliveFor(work: Promise<unknown>): void {
     this.#pendingWork += 1;
     work.then(
-      () => this.#closeIfDone(),
+      () => this.#writeLineIfEnded(),
       (thrown: unknown) => {
-        logFailure({ request_id: this.line.request_id }, thrown);
-        this.#closeIfDone();
+        logBackgroundFailure({ request_id: this.line.request_id }, thrown);
+        this.#writeLineIfEnded();
       },
     );
   }
 
-  #closeIfDone(): void {
+  #writeLineIfEnded(): void {
     this.#pendingWork -= 1;
     if (this.#pendingWork === 0) this.#close();
   }
 }
 
 /** The log line of one attempt to work on a webhook's event. It never contains content. */
-export interface WorkLine {
+export interface EventWorkLogLine {
   event_id: string;
   source?: string;
-  /** As in `LogLine`. */
+  /** As in `RequestLogLine`. */
   version?: string | undefined;
   account?: string;
   /** The request id of the work in the ledger. */
@@ -110,18 +110,18 @@ export interface WorkLine {
 }
 
 /** Writes the line of work on an event. */
-export function logWork(line: WorkLine): void {
+export function logEventWork(line: EventWorkLogLine): void {
   console.log(maskSecrets(JSON.stringify(line)));
 }
 
 /** Writes a line for work that failed after the answer, or without one. @param subject says to what the work belongs */
-export function logFailure(subject: Readonly<Record<string, string>>, thrown: unknown): void {
+export function logBackgroundFailure(subject: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
   console.error(maskSecrets(JSON.stringify({ ...subject, failed_after_answer: failure })));
 }
 
 /** The log line of a task that has failed and is repeated by the alarm of its object. It never contains content. */
-export interface RetryLine {
+export interface RetryLogLine {
   object: string;
   task: string;
   /** The class of the error. */
@@ -131,11 +131,11 @@ export interface RetryLine {
 }
 
 /** Writes the line of a failed task that is repeated. */
-export function logRetry(line: RetryLine): void {
+export function logRetry(line: RetryLogLine): void {
   console.error(maskSecrets(JSON.stringify(line)));
 }
 
 /** Writes a line about the settings. */
-export function logWarning(warning: string): void {
+export function logSettingsWarning(warning: string): void {
   console.warn(JSON.stringify({ warning }));
 }

@@ -1,15 +1,21 @@
-import type { JsonBody, Sendable } from './body/json-body.ts';
-import { createPieceStream, joinPieces, lengthOf, type PieceSource, piecesOf } from './body-pieces.ts';
+import type { JsonBody, SendableBody } from './body/json-body.ts';
+import {
+  createPieceStream,
+  joinPieces,
+  type PlaceholderSource,
+  replacePlaceholdersByPieces,
+  sumPieceLengths,
+} from './body-pieces.ts';
 import { strictDecoder } from './bytes.ts';
 
 /** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
 const MIN_STREAMED_BYTES = 1_048_576;
 
 /** A body whose long strings stay bytes. In `text` and `json`, short stand-ins replace them. */
-export class LongBody implements JsonBody {
+export class LongStringBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
-  readonly sources: readonly PieceSource[];
+  readonly sources: readonly PlaceholderSource[];
   readonly readings: JsonBody['readings'];
   readonly keys: number | undefined;
   #joinedBytes: Uint8Array | undefined;
@@ -18,7 +24,7 @@ export class LongBody implements JsonBody {
   /** @param joined all bytes in one array, if there is one already */
   constructor(
     { text, json, readings, keys }: Pick<JsonBody, 'text' | 'json' | 'readings' | 'keys'>,
-    sources: readonly PieceSource[],
+    sources: readonly PlaceholderSource[],
     joined?: Uint8Array,
   ) {
     this.text = text;
@@ -31,17 +37,17 @@ export class LongBody implements JsonBody {
 
   /** All bytes. They are joined at each read, unless they were given as one array. */
   get bytes(): Uint8Array {
-    return this.#joinedBytes ?? joinPieces(piecesOf(this.text, this.sources));
+    return this.#joinedBytes ?? joinPieces(replacePlaceholdersByPieces(this.text, this.sources));
   }
 
   /** Length in bytes. */
   get size(): number {
-    this.#size ??= this.#joinedBytes?.length ?? lengthOf(piecesOf(this.text, this.sources));
+    this.#size ??= this.#joinedBytes?.length ?? sumPieceLengths(replacePlaceholdersByPieces(this.text, this.sources));
     return this.#size;
   }
 
   /** @returns the length of a string of this body in bytes, even if a stand-in replaces it. */
-  lengthOf(value: string): number {
+  getStringByteLength(value: string): number {
     for (const source of this.sources) {
       const length = source.lengthOf?.(value);
       if (length !== undefined) return length;
@@ -50,22 +56,22 @@ export class LongBody implements JsonBody {
   }
 
   /** @returns a string as it was sent, even if a stand-in replaces it; undefined if it has more bytes than that */
-  stringOf(value: string, mostBytes: number): string | undefined {
-    if (this.lengthOf(value) > mostBytes) return undefined;
+  getOriginalString(value: string, mostBytes: number): string | undefined {
+    if (this.getStringByteLength(value) > mostBytes) return undefined;
     const isReplaced = this.sources.some((source) => source.lengthOf?.(value) !== undefined);
     if (!isReplaced) return value;
-    return JSON.parse(`"${strictDecoder.decode(joinPieces(piecesOf(value, this.sources)))}"`);
+    return JSON.parse(`"${strictDecoder.decode(joinPieces(replacePlaceholdersByPieces(value, this.sources)))}"`);
   }
 
   /** @returns the same body with another text and its parsed value. */
-  replaceText(text: string, json: Record<string, unknown>): LongBody {
-    return new LongBody({ text, json, readings: this.readings }, this.sources);
+  replaceText(text: string, json: Record<string, unknown>): LongStringBody {
+    return new LongStringBody({ text, json, readings: this.readings }, this.sources);
   }
 
   /** @returns the body that goes up for a text that was made from this body's text. */
-  toSendable(text: string): Sendable {
+  createSendableBody(text: string): SendableBody {
     if (this.#joinedBytes && text === this.text) return this.#joinedBytes;
-    const pieces = piecesOf(text, this.sources);
-    return lengthOf(pieces) < MIN_STREAMED_BYTES ? joinPieces(pieces) : () => createPieceStream(pieces);
+    const pieces = replacePlaceholdersByPieces(text, this.sources);
+    return sumPieceLengths(pieces) < MIN_STREAMED_BYTES ? joinPieces(pieces) : () => createPieceStream(pieces);
   }
 }

@@ -1,7 +1,7 @@
-import type { Steps } from '../async/run-in-steps.ts';
+import type { SteppedWork } from '../async/run-in-steps.ts';
 import { BACKSLASH } from '../json/characters.ts';
-import { createSourceId, createStringPlaceholder, type PieceSource } from './body-pieces.ts';
-import type { JsonShape } from './body-shape.ts';
+import { createPlaceholderSourceId, createStringPlaceholder, type PlaceholderSource } from './body-pieces.ts';
+import type { JsonTextShape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
 
 /** A long string is checked in pieces of this many bytes. */
@@ -11,12 +11,12 @@ const LETTER_U = 117;
 const ESCAPE_BYTES = 6;
 
 /** The long strings of a JSON text. They stay bytes. */
-export class LongStrings implements PieceSource {
-  readonly id = createSourceId();
+export class LongStrings implements PlaceholderSource {
+  readonly id = createPlaceholderSourceId();
   readonly #bytes: Uint8Array;
   readonly #strings: readonly number[];
 
-  constructor(bytes: Uint8Array, { strings }: JsonShape) {
+  constructor(bytes: Uint8Array, { strings }: JsonTextShape) {
     this.#bytes = bytes;
     this.#strings = strings;
   }
@@ -25,12 +25,12 @@ export class LongStrings implements PieceSource {
    * @returns the JSON text with a stand-in for each long string
    * @throws TypeError if it is not UTF-8, SyntaxError for a long string that is not valid JSON
    */
-  *text(): Steps<string> {
+  *createTextWithPlaceholders(): SteppedWork<string> {
     const parts: string[] = [];
     let at = 0;
     for (let index = 0; index < this.#strings.length / 2; index += 1) {
-      const [start, end] = this.#range(index);
-      yield* checkString(this.#bytes, start, end);
+      const [start, end] = this.#getStringRange(index);
+      yield* validateStringInSteps(this.#bytes, start, end);
       parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), createStringPlaceholder(this.id, index));
       at = end;
     }
@@ -38,26 +38,26 @@ export class LongStrings implements PieceSource {
     return parts.join('');
   }
 
-  pieces(index: number): Uint8Array[] {
-    return [this.#bytes.subarray(...this.#range(index))];
+  getPieces(index: number): Uint8Array[] {
+    return [this.#bytes.subarray(...this.#getStringRange(index))];
   }
 
   lengthOf(value: string): number | undefined {
     const found = /^~string:([0-9a-f]{16}):(\d+)~$/.exec(value);
     if (found?.[1] !== this.id) return undefined;
-    const [start, end] = this.#range(Number(found[2]));
+    const [start, end] = this.#getStringRange(Number(found[2]));
     return end - start;
   }
 
-  #range(index: number): [start: number, end: number] {
+  #getStringRange(index: number): [start: number, end: number] {
     return [this.#strings[index * 2] ?? 0, this.#strings[index * 2 + 1] ?? 0];
   }
 }
 
 /** Checks the inside of a string piece by piece, so that it is never in memory as one text. */
-function* checkString(bytes: Uint8Array, start: number, end: number): Steps<void> {
+function* validateStringInSteps(bytes: Uint8Array, start: number, end: number): SteppedWork<void> {
   for (let at = start; at < end; ) {
-    const stop = end - at <= PIECE_BYTES ? end : findBoundaryBefore(bytes, at, at + PIECE_BYTES);
+    const stop = end - at <= PIECE_BYTES ? end : findCharacterBoundaryBefore(bytes, at, at + PIECE_BYTES);
     JSON.parse(`"${strictDecoder.decode(bytes.subarray(at, stop))}"`);
     at = stop;
     if (at < end) yield PIECE_BYTES;
@@ -65,7 +65,7 @@ function* checkString(bytes: Uint8Array, start: number, end: number): Steps<void
 }
 
 /** @returns where a string can be cut so that no character and no escape is cut in two. */
-function findBoundaryBefore(bytes: Uint8Array, from: number, to: number): number {
+function findCharacterBoundaryBefore(bytes: Uint8Array, from: number, to: number): number {
   let at = to;
   while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
   // There are only continuation bytes, so this is not UTF-8, wherever it is cut.

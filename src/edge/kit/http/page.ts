@@ -1,5 +1,5 @@
-import { invalidRequest } from './errors.ts';
-import { validate } from './validate.ts';
+import { createInvalidRequestError } from './errors.ts';
+import { validateBySchema } from './validate.ts';
 import * as z from './zod.ts';
 
 /** How many rows are listed at most, in a query. */
@@ -10,27 +10,27 @@ export const limitSchema = z.coerce
 /** The query of a list. */
 export const pageSchema = z.object({
   limit: z._default(limitSchema.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
-  after_id: z.optionalField(z.string().check(z.minLength(1)), 'The page that follows this row.'),
-  before_id: z.optionalField(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
+  after_id: z.createOptionalField(z.string().check(z.minLength(1)), 'The page that follows this row.'),
+  before_id: z.createOptionalField(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
 });
 
 /** Which page of a list is asked for, in the form of Anthropic's lists. */
-export type PageQuery = z.output<typeof pageSchema>;
+export type ListPageQuery = z.output<typeof pageSchema>;
 
 /**
  * Reads `limit`, `after_id` and `before_id` from a query.
  *
  * @throws ApiError 400 for a limit outside of 1 to 1,000, or for both ids at once
  */
-export function readPage(query: Record<string, string>): PageQuery {
-  const page = validate(pageSchema, query);
+export function parsePageQuery(query: Record<string, string>): ListPageQuery {
+  const page = validateBySchema(pageSchema, query);
   if (page.after_id !== undefined && page.before_id !== undefined) {
-    throw invalidRequest('Send after_id or before_id, not both.');
+    throw createInvalidRequestError('Send after_id or before_id, not both.');
   }
   return page;
 }
 
-export function createListSchema<T extends z.ZodMiniType>(row: T) {
+export function createListResponseSchema<T extends z.ZodMiniType>(row: T) {
   return z.object({
     data: z.array(row),
     has_more: z.boolean(),
@@ -40,7 +40,7 @@ export function createListSchema<T extends z.ZodMiniType>(row: T) {
 }
 
 /** @returns a list as Anthropic's API shapes it. */
-export function createList<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
+export function createListResponse<T>(data: T[], hasMore: boolean, idOf: (row: T) => string) {
   const first = data[0];
   const last = data.at(-1);
   return {
@@ -57,9 +57,9 @@ export function createList<T>(data: T[], hasMore: boolean, idOf: (row: T) => str
  * @param rows the rows of the page, and one more row if the list goes on
  * @param backwards whether they were selected from the page's end to its beginning
  */
-export function createPage<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {
+export function createPageResponse<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {
   const data = rows.slice(0, limit);
-  return createList(backwards ? data.reverse() : data, rows.length > limit, idOf);
+  return createListResponse(backwards ? data.reverse() : data, rows.length > limit, idOf);
 }
 
 /**
@@ -67,19 +67,19 @@ export function createPage<T>(rows: readonly T[], limit: number, backwards: bool
  *
  * @param unknown where the page begins that follows an unknown id
  */
-export function paginateRows<T>(
+export function paginateRowsInMemory<T>(
   rows: readonly T[],
-  { limit = 20, after_id, before_id }: { [Name in keyof PageQuery]?: PageQuery[Name] | undefined },
+  { limit = 20, after_id, before_id }: { [Name in keyof ListPageQuery]?: ListPageQuery[Name] | undefined },
   idOf: (row: T) => string,
   unknown: 'begin' | 'end' = 'begin',
 ) {
-  const indexOfRow = (id: string) => rows.findIndex((row) => idOf(row) === id);
+  const findIndexOfRow = (id: string) => rows.findIndex((row) => idOf(row) === id);
   if (before_id !== undefined) {
-    const end = Math.max(0, indexOfRow(before_id));
+    const end = Math.max(0, findIndexOfRow(before_id));
     const start = Math.max(0, end - limit);
-    return createList(rows.slice(start, end), start > 0, idOf);
+    return createListResponse(rows.slice(start, end), start > 0, idOf);
   }
-  let start = after_id === undefined ? 0 : indexOfRow(after_id) + 1;
+  let start = after_id === undefined ? 0 : findIndexOfRow(after_id) + 1;
   if (after_id !== undefined && start === 0 && unknown === 'end') start = rows.length;
-  return createList(rows.slice(start, start + limit), start + limit < rows.length, idOf);
+  return createListResponse(rows.slice(start, start + limit), start + limit < rows.length, idOf);
 }

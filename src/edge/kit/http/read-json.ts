@@ -1,19 +1,25 @@
 import { MINUTE_MS } from '../async/durations.ts';
-import type { Steps } from '../async/run-in-steps.ts';
-import { withTimeout } from '../async/timeout.ts';
+import type { SteppedWork } from '../async/run-in-steps.ts';
+import { waitWithTimeout } from '../async/timeout.ts';
 import { removeRepeatedKeys } from '../json/edit.ts';
-import { rememberInputsOfMessages } from '../json/input-texts.ts';
-import { writeJson } from '../json/remembered-text.ts';
+import { rememberInputTextsOfMessages } from '../json/input-texts.ts';
+import { stringifyWithRememberedTexts } from '../json/remembered-text.ts';
 import { hasRepeatedKeys } from '../json/repeated-keys.ts';
 import type { JsonBody } from './body/json-body.ts';
-import { PieceReader } from './body/piece-reader.ts';
+import { StreamPieceReader } from './body/piece-reader.ts';
 import type { IncomingBody } from './body-memory.ts';
 import { joinPieces } from './body-pieces.ts';
-import { type JsonShape, LONG_BODY_BYTES, measureShape } from './body-shape.ts';
+import { type JsonTextShape, LONG_BODY_BYTES, measureJsonShape } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
-import { ApiError, compressedBodyError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
-import { mediaTypeOf } from './headers/media-type.ts';
-import { LongBody } from './long-body.ts';
+import {
+  ApiError,
+  createCompressedBodyError,
+  createInvalidRequestError,
+  createTooLargeError,
+  createUnsupportedMediaTypeError,
+} from './errors.ts';
+import { parseMediaType } from './headers/media-type.ts';
+import { LongStringBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
 
 /** How long the rest of a refused body is read, in milliseconds. */
@@ -25,16 +31,16 @@ const MIN_PROGRESS_BYTES = 65_536;
 const MAX_SHORT_BODY_MS = 2 * MINUTE_MS;
 
 /** @throws ApiError 415 for a compressed body: nobody knows how long it becomes */
-export function rejectCompressed(headers: Headers): void {
+export function rejectCompressedBody(headers: Headers): void {
   const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? '';
-  if (encoding !== '' && encoding !== 'identity') throw compressedBodyError();
+  if (encoding !== '' && encoding !== 'identity') throw createCompressedBodyError();
 }
 
 /** @throws ApiError 415 for another content type than JSON, and for a compressed body */
-export function requireJson(request: Request): void {
-  rejectCompressed(request.headers);
-  const type = mediaTypeOf(request);
-  if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type)) throw unsupportedMediaType();
+export function requireJsonContentType(request: Request): void {
+  rejectCompressedBody(request.headers);
+  const type = parseMediaType(request);
+  if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type)) throw createUnsupportedMediaTypeError();
 }
 
 /**
@@ -44,14 +50,17 @@ export function requireJson(request: Request): void {
  * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
  * values, and what `onShape` throws
  */
-export function* parseJsonInSteps(bytes: Uint8Array, onShape: (shape: JsonShape) => void = () => {}): Steps<JsonBody> {
+export function* parseJsonInSteps(
+  bytes: Uint8Array,
+  onShape: (shape: JsonTextShape) => void = () => {},
+): SteppedWork<JsonBody> {
   let keys: number | undefined;
   if (bytes.length > LONG_BODY_BYTES) {
-    const shape = yield* measureShape(bytes);
+    const shape = yield* measureJsonShape(bytes);
     keys = shape.keys;
     onShape(shape);
   }
-  return yield* parseBodyInSteps(function* () {
+  return yield* parseInStepsOrReject(function* () {
     if (keys !== undefined) yield bytes.length;
     const text = strictDecoder.decode(bytes);
     return { bytes, text, json: JSON.parse(text), keys };
@@ -63,22 +72,25 @@ export function* parseJsonInSteps(bytes: Uint8Array, onShape: (shape: JsonShape)
  *
  * @throws ApiError as `parsingJson`
  */
-export function* parseLongInSteps(bytes: Uint8Array, onShape: (shape: JsonShape) => void = () => {}): Steps<JsonBody> {
+export function* parseLongJsonInSteps(
+  bytes: Uint8Array,
+  onShape: (shape: JsonTextShape) => void = () => {},
+): SteppedWork<JsonBody> {
   if (bytes.length <= LONG_BODY_BYTES) return yield* parseJsonInSteps(bytes);
-  const shape = yield* measureShape(bytes);
+  const shape = yield* measureJsonShape(bytes);
   onShape(shape);
-  return yield* parseBodyInSteps(function* () {
+  return yield* parseInStepsOrReject(function* () {
     const strings = new LongStrings(bytes, shape);
-    const text = yield* strings.text();
+    const text = yield* strings.createTextWithPlaceholders();
     yield text.length;
-    return new LongBody({ text, json: JSON.parse(text), keys: shape.keys }, [strings], bytes);
+    return new LongStringBody({ text, json: JSON.parse(text), keys: shape.keys }, [strings], bytes);
   }, false);
 }
 
 /** @returns a body with another text and its parsed value */
-export function replaceText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
+export function replaceBodyText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
   if (text === body.text) return body;
-  return body instanceof LongBody ? body.replaceText(text, json) : { text, bytes: encoder.encode(text), json };
+  return body instanceof LongStringBody ? body.replaceText(text, json) : { text, bytes: encoder.encode(text), json };
 }
 
 /**
@@ -89,43 +101,45 @@ export function replaceText(body: JsonBody, text: string, json: Record<string, u
  *   is stored and goes up again and again
  * @throws ApiError 400 if the body nests too deep for that
  */
-export function removeAmbiguity(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
+export function removeRepeatedKeysFromBody(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
   const { text, json } = body;
-  if (where === 'outermost') return replaceText(body, removeRepeatedKeys(text, json), json);
+  if (where === 'outermost') return replaceBodyText(body, removeRepeatedKeys(text, json), json);
   if (!hasRepeatedKeys(text, json, body.keys)) return body;
   let written: string;
   try {
     // A call keeps what the model wrote. The edge judges nothing by it.
-    rememberInputsOfMessages(json, text);
-    written = writeJson(json);
+    rememberInputTextsOfMessages(json, text);
+    written = stringifyWithRememberedTexts(json);
   } catch {
-    throw invalidRequest('The request body repeats keys. Send each key of an object once.');
+    throw createInvalidRequestError('The request body repeats keys. Send each key of an object once.');
   }
-  return replaceText(body, written, json);
+  return replaceBodyText(body, written, json);
 }
 
 /** @returns a body with the same text, but with another value to judge it by */
-export function replaceJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
-  return body instanceof LongBody ? body.replaceText(body.text, json) : { text: body.text, bytes: body.bytes, json };
+export function replaceBodyJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
+  return body instanceof LongStringBody
+    ? body.replaceText(body.text, json)
+    : { text: body.text, bytes: body.bytes, json };
 }
 
 /** @returns how long a body is, in bytes */
-export function bodySizeOf(body: JsonBody): number {
-  return body instanceof LongBody ? body.size : body.bytes.length;
+export function getBodySize(body: JsonBody): number {
+  return body instanceof LongStringBody ? body.size : body.bytes.length;
 }
 
 /** @param tellsWhere whether positions in the parsed text are positions in the body: then the error names them */
-function* parseBodyInSteps(parse: () => Steps<JsonBody>, tellsWhere = true): Steps<JsonBody> {
+function* parseInStepsOrReject(parse: () => SteppedWork<JsonBody>, tellsWhere = true): SteppedWork<JsonBody> {
   let body: JsonBody;
   try {
     body = yield* parse();
   } catch (thrown) {
     const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${describeSyntaxError(thrown)})` : '';
-    throw invalidRequest(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);
+    throw createInvalidRequestError(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);
   }
   const json: unknown = body.json;
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw invalidRequest('The request body must be a JSON object.');
+    throw createInvalidRequestError('The request body must be a JSON object.');
   }
   return body;
 }
@@ -136,7 +150,7 @@ function describeSyntaxError(error: SyntaxError): string {
 }
 
 /** Called with a number of bytes before that much of a body is in memory. If it throws, reading ends. */
-type OnLength = (bytes: number) => void | Promise<void>;
+type BeforeBufferingBytes = (bytes: number) => void | Promise<void>;
 
 /** Options for reading a body. */
 export interface ReadBodyOptions {
@@ -159,10 +173,10 @@ export interface ReadBodyOptions {
  *
  * @throws ApiError 413 above it, 400 for a body that breaks off, and what `onLength` throws
  */
-export async function readBytes(
+export async function readBodyBytes(
   request: Request,
   limitBytes: number,
-  onLength: OnLength,
+  onLength: BeforeBufferingBytes,
   {
     isDoubted = false,
     mostMs,
@@ -174,94 +188,97 @@ export async function readBytes(
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
-  if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
+  if (declared !== undefined && declared > limitBytes) throw createTooLargeError(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
     if (trusted === undefined) {
-      return await readPieces(request, limitBytes, onLength, { mostMs, shortMs, stretchMs, onComing });
+      return await readBodyOfUnknownLength(request, limitBytes, onLength, { mostMs, shortMs, stretchMs, onComing });
     }
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
     // The runtime ensures that a body has its declared length.
     if (trusted <= LONG_BODY_BYTES || !request.body)
-      return new Uint8Array(await withTimeout(request.arrayBuffer(), shortMs));
-    return await readWhole(request.body, trusted, stretchMs, onComing);
+      return new Uint8Array(await waitWithTimeout(request.arrayBuffer(), shortMs));
+    return await readBodyOfKnownLength(request.body, trusted, stretchMs, onComing);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
-      if (trusted !== undefined) await discardBody(request, discardMs);
+      if (trusted !== undefined) await discardRestOfBody(request, discardMs);
       throw thrown;
     }
     // The fault is the caller's, not the edge's.
-    throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
+    throw createInvalidRequestError('The request body broke off. Send it again.', {
+      logged: 'client_gone',
+      cause: thrown,
+    });
   }
 }
 
 /** Options for reading a body whose length is not known. */
-interface PieceOptions {
+interface ReadPiecesOptions {
   mostMs: number | undefined;
   shortMs: number;
   stretchMs: number;
   onComing: ReadBodyOptions['onComing'] | undefined;
 }
 
-async function readPieces(
+async function readBodyOfUnknownLength(
   { body }: Request,
   limitBytes: number,
-  onLength: OnLength,
-  { mostMs, shortMs, stretchMs, onComing = () => {} }: PieceOptions,
+  onLength: BeforeBufferingBytes,
+  { mostMs, shortMs, stretchMs, onComing = () => {} }: ReadPiecesOptions,
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
-  const reader = body && new PieceReader(body);
+  const reader = body && new StreamPieceReader(body);
   if (!reader) return joinPieces(pieces);
-  let length = 0;
+  let pieceLength = 0;
   let refusal: ApiError | undefined;
-  const pace = new PaceGuard(reader, () => length, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY_BYTES });
+  const pace = new BodyPaceGuard(reader, () => pieceLength, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY_BYTES });
   onComing({
     get length() {
-      return length;
+      return pieceLength;
     },
-    getReceivedBytes: () => length,
+    getReceivedBytes: () => pieceLength,
     evict(why) {
       refusal = why;
       // Its memory is free at once, whenever the sender goes on.
       pieces.length = 0;
-      reader.cancel().catch(ignoreBroken);
+      reader.cancel().catch(ignoreCancelError);
     },
   });
   try {
     for (;;) {
       const piece = await reader.read();
       if (refusal) throw refusal;
-      pace.check();
+      pace.throwIfTooSlow();
       if (!piece) return joinPieces(pieces);
-      length += piece.length;
-      if (length > limitBytes) throw tooLarge(limitBytes);
-      const asking = onLength(length);
+      pieceLength += piece.length;
+      if (pieceLength > limitBytes) throw createTooLargeError(limitBytes);
+      const asking = onLength(pieceLength);
       if (asking instanceof Promise) await asking;
       // The reader uses its buffer again.
       pieces.push(piece.slice());
     }
   } catch (thrown) {
-    reader.cancel().catch(ignoreBroken);
+    reader.cancel().catch(ignoreCancelError);
     throw refusal ?? thrown;
   } finally {
     onComing(undefined);
-    pace.stop();
+    pace.stopTimers();
   }
 }
 
 /** Reads a body into one piece of memory, and checks whether it still comes. */
-async function readWhole(
+async function readBodyOfKnownLength(
   body: ReadableStream<Uint8Array>,
   length: number,
   stretchMs: number,
   onComing: ReadBodyOptions['onComing'] = () => {},
 ): Promise<Uint8Array> {
-  const reader = new PieceReader(body);
+  const reader = new StreamPieceReader(body);
   let bytes = new Uint8Array(length);
   let at = 0;
   let refusal: ApiError | undefined;
-  const pace = new PaceGuard(reader, () => at, { stretchMs, longFrom: 0 });
+  const pace = new BodyPaceGuard(reader, () => at, { stretchMs, longFrom: 0 });
   onComing({
     length,
     getReceivedBytes: () => at,
@@ -275,7 +292,7 @@ async function readWhole(
     while (at < length) {
       const piece = await reader.read();
       if (refusal) throw refusal;
-      pace.check();
+      pace.throwIfTooSlow();
       if (!piece) throw new Error('The body is shorter than it said.');
       bytes.set(piece, at);
       at += piece.length;
@@ -285,12 +302,12 @@ async function readWhole(
     throw refusal ?? thrown;
   } finally {
     onComing(undefined);
-    pace.stop();
+    pace.stopTimers();
     reader.releaseLock();
   }
 }
 
-interface PaceOptions {
+interface PaceGuardOptions {
   mostMs?: number | undefined;
   shortMs?: number | undefined;
   stretchMs: number;
@@ -299,7 +316,7 @@ interface PaceOptions {
 }
 
 /** Ends the reading of a body that comes too slowly. */
-export class PaceGuard {
+export class BodyPaceGuard {
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   #isLate = false;
 
@@ -309,46 +326,46 @@ export class PaceGuard {
   constructor(
     reader: { cancel(): Promise<void> },
     come: () => number,
-    { stretchMs, mostMs, shortMs, longFrom }: PaceOptions,
+    { stretchMs, mostMs, shortMs, longFrom }: PaceGuardOptions,
   ) {
-    const giveUp = () => {
+    const cancelLateBody = () => {
       this.#isLate = true;
-      reader.cancel().catch(ignoreBroken);
+      reader.cancel().catch(ignoreCancelError);
     };
     let before = 0;
-    const checkPace = () => {
+    const cancelIfTooSlow = () => {
       const now = come();
-      if (now >= longFrom && now - before < MIN_PROGRESS_BYTES) giveUp();
+      if (now >= longFrom && now - before < MIN_PROGRESS_BYTES) cancelLateBody();
       before = now;
     };
-    this.#timers.push(setInterval(checkPace, stretchMs));
-    if (mostMs !== undefined) this.#timers.push(setTimeout(giveUp, mostMs));
-    if (shortMs !== undefined) this.#timers.push(setTimeout(() => come() < longFrom && giveUp(), shortMs));
+    this.#timers.push(setInterval(cancelIfTooSlow, stretchMs));
+    if (mostMs !== undefined) this.#timers.push(setTimeout(cancelLateBody, mostMs));
+    if (shortMs !== undefined) this.#timers.push(setTimeout(() => come() < longFrom && cancelLateBody(), shortMs));
   }
 
   /** @throws Error if the body was given up */
-  check(): void {
+  throwIfTooSlow(): void {
     if (this.#isLate) throw new Error('The body takes too long.');
   }
 
-  stop(): void {
+  stopTimers(): void {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 }
 
 /** Ignores the error of cancelling a body that has already ended. */
-function ignoreBroken(): void {}
+function ignoreCancelError(): void {}
 
 /**
  * Reads the rest of a body and drops it. Otherwise the connection would be reset while the caller still sends, and the caller
  * would never see why the request was refused.
  */
-export async function discardBody({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
+export async function discardRestOfBody({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const reader = body && new PieceReader(body);
+    const reader = body && new StreamPieceReader(body);
     // If the caller stalls, the read does not return, so the time limit ends it.
-    timer = setTimeout(() => reader?.cancel().catch(ignoreBroken), mostMs);
+    timer = setTimeout(() => reader?.cancel().catch(ignoreCancelError), mostMs);
     while (await reader?.read());
   } catch {
     // The caller has left, or the body does not come from a connection.

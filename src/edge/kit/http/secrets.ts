@@ -3,8 +3,8 @@
  * and a tool in its answer.
  */
 
-import { encoder, exactDecoder, toBase64, utf8 } from './bytes.ts';
-import { decodeEscapes, decodeRepeatedly } from './decode-escapes.ts';
+import { encoder, encodeUtf8, exactDecoder, toBase64 } from './bytes.ts';
+import { decodeEscapes, decodeEscapesRepeatedly } from './decode-escapes.ts';
 
 /** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
 const MIN_MASKED_LENGTH = 8;
@@ -13,13 +13,13 @@ const MIN_SPELLED_LENGTH = 16;
 const MASK = '[secret]';
 
 /** The forms of one owner's secrets: `plain` is searched as it is, `spelled` in every spelling. */
-interface SecretForms {
+interface SearchableSecretForms {
   secrets: readonly string[];
   plain: readonly string[];
   spelledSecrets: readonly string[];
 }
 
-const byOwner = new Map<string, SecretForms>();
+const byOwner = new Map<string, SearchableSecretForms>();
 let allSecrets: readonly string[] = [];
 let spelled: readonly string[] = [];
 /** A text without any of these has no escape that matters. */
@@ -35,11 +35,11 @@ export function registerSecrets(owner: string, secrets: readonly string[]): void
   const present = byOwner.get(owner)?.secrets;
   if (present?.length === secrets.length && present.every((secret, at) => secret === secrets[at])) return;
   const long = secrets.filter(({ length }) => length >= MIN_MASKED_LENGTH);
-  const inBase64 = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH).flatMap(base64Forms);
-  const forms = (secret: string) => [secret, escapeForJson(secret), escapeForJson(escapeForJson(secret))];
+  const inBase64 = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH).flatMap(listBase64Forms);
+  const listEscapedForms = (secret: string) => [secret, escapeForJson(secret), escapeForJson(escapeForJson(secret))];
   const plain = long.flatMap((secret) => [
-    ...forms(secret),
-    ...forms(escapeForJson(secret).replaceAll('/', '\\/')),
+    ...listEscapedForms(secret),
+    ...listEscapedForms(escapeForJson(secret).replaceAll('/', '\\/')),
     encodeURIComponent(secret),
   ]);
   const longest = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH);
@@ -51,10 +51,10 @@ export function registerSecrets(owner: string, secrets: readonly string[]): void
     spelledSecrets: [...longest, ...meant, ...inBase64],
   });
   // One secret may be a part of another, so longer ones come first.
-  const joinForms = (select: (one: SecretForms) => readonly string[]) =>
+  const collectForms = (select: (one: SearchableSecretForms) => readonly string[]) =>
     [...new Set([...byOwner.values()].flatMap(select))].sort((left, right) => right.length - left.length);
-  allSecrets = joinForms(({ plain }) => plain);
-  spelled = joinForms((one) => one.spelledSecrets);
+  allSecrets = collectForms(({ plain }) => plain);
+  spelled = collectForms((one) => one.spelledSecrets);
   escapes = spelled.some((secret) => /[\\"\s]/.test(secret)) ? ['%', '\\'] : ['%', '\\u', '\\/'];
   shortestSecret = allSecrets.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
@@ -64,8 +64,8 @@ function escapeForJson(text: string): string {
 }
 
 /** @returns what a secret looks like inside of base64, in both alphabets: it may begin at any of three positions. */
-function base64Forms(secret: string): string[] {
-  const bytes = utf8(secret);
+function listBase64Forms(secret: string): string[] {
+  const bytes = encodeUtf8(secret);
   const forms = [0, 1, 2].map((before) => {
     const shifted = new Uint8Array(before + bytes.length);
     shifted.set(bytes, before);
@@ -81,14 +81,14 @@ export function maskSecrets(text: string): string {
   if (text.length < shortestSecret) return text;
   let rest = text;
   for (const secret of allSecrets) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
-  return escapes.some((one) => rest.includes(one)) ? maskSpellings(rest) : rest;
+  return escapes.some((one) => rest.includes(one)) ? maskEscapedSecrets(rest) : rest;
 }
 
 /** Masks secrets that are written with escapes. */
-function maskSpellings(text: string): string {
-  const found = decodeRepeatedly(text).flatMap(({ text: meaning, positions }) =>
+function maskEscapedSecrets(text: string): string {
+  const found = decodeEscapesRepeatedly(text).flatMap(({ text: meaning, positions }) =>
     spelled
-      .flatMap((secret) => findOccurrences(secret, meaning))
+      .flatMap((secret) => findSecretOccurrences(secret, meaning))
       .map(([start, end]) => [positions[start] ?? 0, positions[end] ?? 0] as const),
   );
   let rest = '';
@@ -101,7 +101,7 @@ function maskSpellings(text: string): string {
   return rest + text.slice(from);
 }
 
-function findOccurrences(secret: string, text: string): [start: number, end: number][] {
+function findSecretOccurrences(secret: string, text: string): [start: number, end: number][] {
   const positions: [number, number][] = [];
   const { length } = secret;
   for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length))
@@ -110,25 +110,27 @@ function findOccurrences(secret: string, text: string): [start: number, end: num
 }
 
 /** Masks secrets in every string and name of a parsed JSON value. @returns the value without them */
-export function maskValue(value: unknown): unknown {
+export function maskSecretsInJson(value: unknown): unknown {
   if (allSecrets.length === 0) return value;
   if (typeof value === 'string') return maskSecrets(value);
-  if (Array.isArray(value)) return value.map(maskValue);
+  if (Array.isArray(value)) return value.map(maskSecretsInJson);
   if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(Object.entries(value).map(([name, member]) => [maskSecrets(name), maskValue(member)]));
+  return Object.fromEntries(
+    Object.entries(value).map(([name, member]) => [maskSecrets(name), maskSecretsInJson(member)]),
+  );
 }
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
-export function trimPartialSecret(text: string): string {
-  const ends = decodeRepeatedly(text, true).map(({ text: meaning, positions }) => {
-    const begun = partialSecretLength(meaning, spelled);
+export function trimPartialSecretAtEnd(text: string): string {
+  const ends = decodeEscapesRepeatedly(text, true).map(({ text: meaning, positions }) => {
+    const begun = computePartialSecretLength(meaning, spelled);
     return begun > 0 ? (positions[meaning.length - begun] ?? 0) : text.length;
   });
-  return text.slice(0, Math.min(...ends, text.length - partialSecretLength(text, allSecrets)));
+  return text.slice(0, Math.min(...ends, text.length - computePartialSecretLength(text, allSecrets)));
 }
 
 /** @returns the length of the longest beginning of a secret that a text ends with; 0 if there is none */
-function partialSecretLength(text: string, secrets: readonly string[]): number {
+function computePartialSecretLength(text: string, secrets: readonly string[]): number {
   let longest = 0;
   for (const secret of secrets) {
     for (let length = secret.length - 1; length >= MIN_MASKED_LENGTH && length > longest; length -= 1)
@@ -138,7 +140,7 @@ function partialSecretLength(text: string, secrets: readonly string[]): number {
 }
 
 /** @returns the bytes of a text without those secrets; the same bytes if it has none. */
-export function maskBytes(bytes: Uint8Array): Uint8Array {
+export function maskSecretsInBytes(bytes: Uint8Array): Uint8Array {
   const text = exactDecoder.decode(bytes);
   const rest = maskSecrets(text);
   return rest === text ? bytes : encoder.encode(rest);

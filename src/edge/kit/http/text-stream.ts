@@ -1,4 +1,4 @@
-import { Pacer } from '../async/run-in-steps.ts';
+import { WorkPacer } from '../async/run-in-steps.ts';
 import { encoder } from './bytes.ts';
 
 /** Many short texts are joined to pieces of about so many characters: each piece crosses to another object by itself. */
@@ -12,25 +12,25 @@ export const TEXT_PIECE_CHARACTERS = 32_768;
  * @throws what making that first stretch throws, so that an answer can still say it
  */
 export function createTextStream(texts: Generator<string> | AsyncGenerator<string>): ReadableStream<Uint8Array> {
-  const pacer = new Pacer();
+  const pacer = new WorkPacer();
   let [piece, isEnded] = ['', false];
   let turn: Promise<void> | undefined;
-  const take = ({ value, done }: IteratorResult<string, unknown>) => {
+  const appendText = ({ value, done }: IteratorResult<string, unknown>) => {
     isEnded = done === true;
     if (done) return;
     piece += value;
-    turn = pacer.pace(value.length);
+    turn = pacer.waitForTurn(value.length);
   };
-  const isFull = () => isEnded || piece.length >= TEXT_PIECE_CHARACTERS;
-  if (Symbol.iterator in texts) while (!turn && !isFull()) take(texts.next());
+  const isPieceFull = () => isEnded || piece.length >= TEXT_PIECE_CHARACTERS;
+  if (Symbol.iterator in texts) while (!turn && !isPieceFull()) appendText(texts.next());
   const source: UnderlyingByteSource = {
     type: 'bytes',
     async pull(controller) {
       for (;;) {
         await turn;
         turn = undefined;
-        if (isFull()) break;
-        take(await texts.next());
+        if (isPieceFull()) break;
+        appendText(await texts.next());
       }
       if (piece !== '') {
         controller.enqueue(encoder.encode(piece));

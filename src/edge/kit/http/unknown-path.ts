@@ -1,5 +1,5 @@
 /** Makes the answer for a path that does not exist. The usual cause is a wrong base URL, so the answer says the right one. */
-import { type ApiError, finalError, notFound } from './errors.ts';
+import { type ApiError, createNonRetryableError, createNotFoundError } from './errors.ts';
 
 /** A longer path is cut before it is shown. */
 const MAX_SHOWN_CHARACTERS = 200;
@@ -12,7 +12,7 @@ interface EdgeRoutes {
   base: string;
   routes: readonly { method: string; path: string }[];
   /** @returns the methods of a path of the edge; an empty list if it does not exist */
-  methodsOf(path: string): readonly string[];
+  listMethodsOfPath(path: string): readonly string[];
 }
 
 /**
@@ -21,30 +21,33 @@ interface EdgeRoutes {
  * @param path within the edge
  * @returns a 404 or 501 whose message says what was probably meant, or what exists
  */
-export function unknownPathError(path: string, edge: EdgeRoutes): ApiError {
+export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError {
   const shown = (edge.base + path).slice(0, MAX_SHOWN_CHARACTERS);
   if (OTHER_API_PATHS.test(path)) {
     const { method, path: messages } = MESSAGES;
-    return finalError(
+    return createNonRetryableError(
       'not_supported',
       `This edge speaks Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in its format.`,
     );
   }
   const meant = findIntendedPath(path, edge);
   if (meant) {
-    const [method] = edge.methodsOf(meant.path);
+    const [method] = edge.listMethodsOfPath(meant.path);
     const advice = meant.extra ? ` Take “${meant.extra}” away from the end of your client’s base URL.` : '';
-    return notFound(`There is nothing at ${shown}. It is ${method} ${edge.base}${meant.path}.${advice}`);
+    return createNotFoundError(`There is nothing at ${shown}. It is ${method} ${edge.base}${meant.path}.${advice}`);
   }
-  if (!path.startsWith('/v1/')) return notFound(`There is nothing at ${shown}.`);
-  return finalError(
+  if (!path.startsWith('/v1/')) return createNotFoundError(`There is nothing at ${shown}.`);
+  return createNonRetryableError(
     'not_supported',
-    `This edge does not offer ${shown}. Of the Claude API it has ${describeClaudeRoutes(edge)}.`,
+    `This edge does not offer ${shown}. Of the Claude API it has ${listClaudeRoutesAsText(edge)}.`,
   );
 }
 
 /** @returns the path that was meant, and the superfluous part of the client's base URL: `/v1` in `/v1/v1/messages`. */
-function findIntendedPath(path: string, { methodsOf }: EdgeRoutes): { extra?: string; path: string } | undefined {
+function findIntendedPath(
+  path: string,
+  { listMethodsOfPath: methodsOf }: EdgeRoutes,
+): { extra?: string; path: string } | undefined {
   const pathExists = (one: string) => methodsOf(one).length > 0;
   const at = path.lastIndexOf('/v1/');
   const rest = path.slice(Math.max(0, at));
@@ -56,7 +59,7 @@ function findIntendedPath(path: string, { methodsOf }: EdgeRoutes): { extra?: st
 }
 
 /** @returns the routes of the Claude API that the edge has, as part of a sentence. */
-function describeClaudeRoutes({ base, routes }: EdgeRoutes): string {
+function listClaudeRoutesAsText({ base, routes }: EdgeRoutes): string {
   const own = routes.filter(({ method, path }) => method !== 'ALL' && path.startsWith('/v1/'));
   const names = [...new Set(own.map(({ method, path }) => `${method} ${base}${path}`))];
   return names.length < 2 ? names.join('') : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;

@@ -14,12 +14,15 @@ mini.config(en());
  *
  * @returns a copy with the description: the same schema may stand in several places with different meanings
  */
-export function withDescription<T extends mini.ZodMiniType>(schema: T, description: string): T {
-  return withMeta(schema, { description });
+export function addDescription<T extends mini.ZodMiniType>(schema: T, description: string): T {
+  return addReferenceMeta(schema, { description });
 }
 
 /** Describes a schema for the reference, and makes it optional. */
-export function optionalField<T extends mini.ZodMiniType>(schema: T, description: string): mini.ZodMiniOptional<T> {
+export function createOptionalField<T extends mini.ZodMiniType>(
+  schema: T,
+  description: string,
+): mini.ZodMiniOptional<T> {
   const optional = mini.optional(schema);
   // Nobody else has it, so it needs no copy.
   mini.globalRegistry.add(optional, { description });
@@ -27,12 +30,12 @@ export function optionalField<T extends mini.ZodMiniType>(schema: T, description
 }
 
 /** @returns a copy of a schema with what the reference says about it: a name, a description, an example. */
-export function withMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.GlobalMeta): T {
+export function addReferenceMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.GlobalMeta): T {
   const copy = schema.clone();
   mini.globalRegistry.add(copy, meta);
   return copy;
 }
 
-export function descriptionOf(schema: mini.ZodMiniType): string | undefined {
+export function getSchemaDescription(schema: mini.ZodMiniType): string | undefined {
   return mini.globalRegistry.get(schema)?.description;
 }

@@ -1,7 +1,7 @@
 import { BACKSLASH, CLOSE_LIST, CLOSE_OBJECT, OPEN_LIST, OPEN_OBJECT, QUOTE, SPACE } from './characters.ts';
 
 /** A member of the outermost object: its key, and its position in the text, in characters. */
-interface Member {
+interface JsonMember {
   key: string;
   start: number;
   valueStart: number;
@@ -13,32 +13,32 @@ const SHORT_TEXT = 4_096;
 const SCALAR_END = /[,}\]\s]/g;
 
 /** The JSON text of a value that is set only if the object has no such member. */
-interface DefaultValue {
+interface DefaultJsonValue {
   readonly ifAbsent: string;
 }
 
 /** Changes by key: the JSON text of the new value, undefined to remove the member, or a default. */
-export type JsonChanges = Readonly<Record<string, string | undefined | DefaultValue>>;
+export type JsonMemberChanges = Readonly<Record<string, string | undefined | DefaultJsonValue>>;
 
 /**
  * Changes members of a JSON object in its text. All other text does not change.
  *
  * @param text a valid JSON object
  */
-export function editJson(text: string, wanted: JsonChanges): string {
-  const all = parseMembers(text);
-  const changes = resolveDefaults(wanted, all);
+export function editJson(text: string, wanted: JsonMemberChanges): string {
+  const all = parseMemberPositions(text);
+  const changes = resolveDefaultChanges(wanted, all);
   // If a key is repeated, the last member counts, as for `JSON.parse`. A change removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
-  const isUnchanged = (member: Member, index: number) =>
+  const isUnchangedMember = (member: JsonMember, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
-  const lastKept = all.findLastIndex(isUnchanged);
+  const lastKept = all.findLastIndex(isUnchangedMember);
   const parts: string[] = [];
   let at = 0;
   for (const [index, member] of all.entries()) {
     if (index > lastKept) break;
     const value = changes[member.key];
-    if (!isUnchanged(member, index)) {
+    if (!isUnchangedMember(member, index)) {
       parts.push(text.slice(at, member.start));
       at = all[index + 1]?.start ?? member.end;
     } else if (value !== undefined && Object.hasOwn(changes, member.key)) {
@@ -57,14 +57,17 @@ export function editJson(text: string, wanted: JsonChanges): string {
   let empty = lastKept < 0;
   for (const [key, value] of Object.entries(changes)) {
     if (value === undefined || last.has(key)) continue;
-    edited = insertFirst(edited, key, value, !empty);
+    edited = insertFirstMember(edited, key, value, !empty);
     empty = false;
   }
   return edited;
 }
 
 /** @returns the changes without defaults. A default becomes a new value, or nothing if the object has that member. */
-function resolveDefaults(changes: JsonChanges, all: readonly Member[]): Record<string, string | undefined> {
+function resolveDefaultChanges(
+  changes: JsonMemberChanges,
+  all: readonly JsonMember[],
+): Record<string, string | undefined> {
   const own: Record<string, string | undefined> = Object.create(null);
   for (const [key, value] of Object.entries(changes)) {
     if (typeof value !== 'object') own[key] = value;
@@ -82,7 +85,7 @@ function resolveDefaults(changes: JsonChanges, all: readonly Member[]): Record<s
 export function removeRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
   // Most clients write JSON as this runtime does. Then each key stands there once, and that is the quickest way to see it.
   if (text.length <= SHORT_TEXT && JSON.stringify(json) === text) return text;
-  const all = parseMembers(text);
+  const all = parseMemberPositions(text);
   if (all.length === Object.keys(json).length) return text;
   const seen = new Set<string>();
   const repeated: Record<string, string> = Object.create(null);
@@ -95,53 +98,53 @@ export function removeRepeatedKeys(text: string, json: Readonly<Record<string, u
 
 /** @returns the JSON text of each value of an object, by key. If a key is repeated, the last value. */
 export function parseMemberTexts(object: string): Map<string, string> {
-  return new Map(parseMembers(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
+  return new Map(parseMemberPositions(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
 }
 
 /** @returns the position of a member's value in an object's text. If a key is repeated, of the last value. */
 export function findMemberRange(object: string, key: string): { start: number; end: number } | undefined {
-  const member = parseMembers(object).findLast((member) => member.key === key);
+  const member = parseMemberPositions(object).findLast((member) => member.key === key);
   return member && { start: member.valueStart, end: member.end };
 }
 
-export function splitItems(array: string): string[] {
-  return [...iterateItems(array)];
+export function splitArrayItems(array: string): string[] {
+  return [...iterateArrayItems(array)];
 }
 
 /** Finds the same one after the other: in a long array that takes time. */
-export function* iterateItems(array: string): Generator<string> {
-  let at = skipSpace(array, array.indexOf('[') + 1);
+export function* iterateArrayItems(array: string): Generator<string> {
+  let at = skipWhitespace(array, array.indexOf('[') + 1);
   while (at < array.length && array[at] !== ']') {
-    const end = skipValue(array, at);
+    const end = skipJsonValue(array, at);
     yield array.slice(at, end);
-    const next = skipSpace(array, end);
-    at = array[next] === ',' ? skipSpace(array, next + 1) : array.length;
+    const next = skipWhitespace(array, end);
+    at = array[next] === ',' ? skipWhitespace(array, next + 1) : array.length;
   }
 }
 
-function insertFirst(text: string, key: string, value: string, more: boolean): string {
+function insertFirstMember(text: string, key: string, value: string, more: boolean): string {
   const brace = text.indexOf('{') + 1;
   return `${text.slice(0, brace)}${JSON.stringify(key)}:${value}${more ? ',' : ''}${text.slice(brace)}`;
 }
 
-function parseMembers(text: string): Member[] {
-  const found: Member[] = [];
-  let at = skipSpace(text, text.indexOf('{') + 1);
+function parseMemberPositions(text: string): JsonMember[] {
+  const found: JsonMember[] = [];
+  let at = skipWhitespace(text, text.indexOf('{') + 1);
   while (text[at] === '"') {
     const start = at;
     const keyEnd = findStringEnd(text, at);
     const key = JSON.parse(text.slice(at, keyEnd)) as string;
-    const valueStart = skipSpace(text, text.indexOf(':', keyEnd) + 1);
-    const end = skipValue(text, valueStart);
+    const valueStart = skipWhitespace(text, text.indexOf(':', keyEnd) + 1);
+    const end = skipJsonValue(text, valueStart);
     found.push({ key, start, valueStart, end });
-    at = skipSpace(text, end);
+    at = skipWhitespace(text, end);
     if (text[at] !== ',') break;
-    at = skipSpace(text, at + 1);
+    at = skipWhitespace(text, at + 1);
   }
   return found;
 }
 
-function skipValue(text: string, at: number): number {
+function skipJsonValue(text: string, at: number): number {
   const first = text[at];
   if (first === '"') return findStringEnd(text, at);
   if (first !== '{' && first !== '[') return findScalarEnd(text, at);
@@ -162,7 +165,7 @@ function skipValue(text: string, at: number): number {
 }
 
 /** @returns the position of the next character that is no white space of JSON */
-export function skipSpace(text: string, from: number): number {
+export function skipWhitespace(text: string, from: number): number {
   let at = from;
   while (text.charCodeAt(at) <= SPACE) at += 1;
   return at;

@@ -4,7 +4,7 @@
  */
 
 import { type Schema, Validator } from '@cfworker/json-schema';
-import { isObject, type Json } from './object.ts';
+import { isObject, type JsonObject } from './object.ts';
 import { MAX_SCHEMA_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS } from './schema-references.ts';
 
 const SCHEMA_TYPES = ['string', 'number', 'integer', 'boolean', 'null', 'array', 'object'];
@@ -33,57 +33,58 @@ const MAX_FAULT_CHARACTERS = 300;
  * @returns the first fault with its path; undefined for a schema without faults
  */
 export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): string | undefined {
-  const pathTo = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
+  const joinPath = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
   if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested too deep: ${MAX_SCHEMA_DEPTH} levels at the most`;
   if (!isObject(schema)) return `${here} should be an object`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
   if (type !== undefined && (types.length === 0 || !types.every((name) => SCHEMA_TYPES.includes(name)))) {
-    return `${pathTo('type')} should be one of ${SCHEMA_TYPES.join(', ')}`;
+    return `${joinPath('type')} should be one of ${SCHEMA_TYPES.join(', ')}`;
   }
-  if (choices !== undefined && !(Array.isArray(choices) && choices.length > 0 && choices.every(isPrimitive))) {
-    return `${pathTo('enum')} should be a list of strings, numbers, booleans or null that is not empty`;
+  if (choices !== undefined && !(Array.isArray(choices) && choices.length > 0 && choices.every(isPrimitiveValue))) {
+    return `${joinPath('enum')} should be a list of strings, numbers, booleans or null that is not empty`;
   }
   const described = type ?? choices ?? schema.const ?? SCHEMA_LISTS.find((name) => schema[name] !== undefined);
   if (described === undefined && !Object.hasOwn(schema, 'const')) {
     return `${here} should have a type, an enum, a const, anyOf, oneOf or allOf`;
   }
-  if (!isPrimitive(schema.const ?? null)) return `${pathTo('const')} should be a string, number, boolean or null`;
+  if (!isPrimitiveValue(schema.const ?? null))
+    return `${joinPath('const')} should be a string, number, boolean or null`;
   if (typeof (additionalProperties ?? false) !== 'boolean' && !isObject(additionalProperties)) {
-    return `${pathTo('additionalProperties')} should be a boolean or a schema`;
+    return `${joinPath('additionalProperties')} should be a boolean or a schema`;
   }
-  if (required !== undefined && !isListOfNames(required)) {
-    return `${pathTo('required')} should be a list of names`;
+  if (required !== undefined && !isListOfStrings(required)) {
+    return `${joinPath('required')} should be a list of names`;
   }
   const bound = BOUNDS.find((name) => schema[name] !== undefined && !Number.isFinite(schema[name]));
-  if (bound) return `${pathTo(bound)} should be a number`;
+  if (bound) return `${joinPath(bound)} should be a number`;
   if (schema.multipleOf !== undefined && !(Number(schema.multipleOf) > 0))
-    return `${pathTo('multipleOf')} should be above 0`;
+    return `${joinPath('multipleOf')} should be above 0`;
   const text = TEXTS.find((name) => schema[name] !== undefined && typeof schema[name] !== 'string');
-  if (text) return `${pathTo(text)} should be a string`;
+  if (text) return `${joinPath(text)} should be a string`;
   if (properties !== undefined && !isObject(properties))
-    return `${pathTo('properties')} should be an object of schemas`;
+    return `${joinPath('properties')} should be an object of schemas`;
   const union = SCHEMA_LISTS.find((name) => schema[name] !== undefined);
   if (union && properties)
-    return `${pathTo(union)} is not supported beside properties. Put the properties into each part`;
+    return `${joinPath(union)} is not supported beside properties. Put the properties into each part`;
   const absent = required?.find((name) => !Object.hasOwn(properties ?? {}, name));
-  if (absent !== undefined) return `${pathTo('required')} names ${absent}, which is not in properties`;
+  if (absent !== undefined) return `${joinPath('required')} names ${absent}, which is not in properties`;
   for (const [name, inner] of Object.entries(properties ?? {})) {
-    const fault = findJsonSchemaFault(inner, pathTo(`properties.${name}`), depth + 1);
+    const fault = findJsonSchemaFault(inner, joinPath(`properties.${name}`), depth + 1);
     if (fault) return fault;
   }
-  if (types.includes('array') && items === undefined) return `${pathTo('items')} should say what the array holds`;
+  if (types.includes('array') && items === undefined) return `${joinPath('items')} should say what the array holds`;
   if (items !== undefined) {
-    const fault = findJsonSchemaFault(items, pathTo('items'), depth + 1);
+    const fault = findJsonSchemaFault(items, joinPath('items'), depth + 1);
     if (fault) return fault;
   }
   for (const name of SCHEMA_LISTS) {
     const branches = schema[name];
     if (branches === undefined) continue;
-    if (!Array.isArray(branches) || branches.length === 0) return `${pathTo(name)} should be a list of schemas`;
+    if (!Array.isArray(branches) || branches.length === 0) return `${joinPath(name)} should be a list of schemas`;
     for (const [index, branch] of branches.entries()) {
-      const fault = findJsonSchemaFault(branch, pathTo(`${name}.${index}`), depth + 1);
+      const fault = findJsonSchemaFault(branch, joinPath(`${name}.${index}`), depth + 1);
       if (fault) return fault;
     }
   }
@@ -91,7 +92,7 @@ export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): stri
 }
 
 /** A fault in a value: where it is, such as `fields.tags.1`, and what is wrong there, as a sentence. */
-export interface ValueFault {
+export interface SchemaValueFault {
   path: string;
   problem: string;
 }
@@ -99,14 +100,14 @@ export interface ValueFault {
 /**
  * Prepares a schema for checking values.
  *
- * @param schema the result of `resolveReferences`; malformed keywords are ignored
+ * @param schema the result of `resolveSchemaReferences`; malformed keywords are ignored
  * @param closed whether objects may only have the properties that their schema lists, as in structured output
  * @returns a function that returns the first fault in a value, whose path begins with `root`; undefined if there is none
  */
 export function createValueChecker(
-  schema: Json,
+  schema: JsonObject,
   { root, closed: isClosed = false }: { root: string; closed?: boolean },
-): (value: unknown) => ValueFault | undefined {
+): (value: unknown) => SchemaValueFault | undefined {
   const validator = new Validator(pickCheckedKeywords(schema, isClosed) as Schema, '2020-12');
   return (value) => {
     if (value === undefined) return { path: root, problem: 'It is missing.' };
@@ -130,16 +131,16 @@ export function createValueChecker(
 }
 
 /** @returns a copy of a schema with the keywords that are checked, and whose form is right */
-function pickCheckedKeywords(schema: unknown, closed: boolean): Json | boolean {
+function pickCheckedKeywords(schema: unknown, closed: boolean): JsonObject | boolean {
   if (!isObject(schema)) return schema !== false;
-  const copy: Json = {};
+  const copy: JsonObject = {};
   const { type, enum: choices, required, dependentRequired, patternProperties } = schema;
   const types: unknown[] = Array.isArray(type) ? type : [type];
   if (types.length > 0 && types.every((name) => SCHEMA_TYPES.includes(String(name)))) copy.type = type;
   if (Array.isArray(choices)) copy.enum = choices;
   if (Object.hasOwn(schema, 'const')) copy.const = schema.const;
-  if (isListOfNames(required)) copy.required = required;
-  if (isObject(dependentRequired) && Object.values(dependentRequired).every(isListOfNames)) {
+  if (isListOfStrings(required)) copy.required = required;
+  if (isObject(dependentRequired) && Object.values(dependentRequired).every(isListOfStrings)) {
     copy.dependentRequired = dependentRequired;
   }
   for (const name of [...BOUNDS, ...OTHER_BOUNDS]) if (Number.isFinite(schema[name])) copy[name] = schema[name];
@@ -167,12 +168,12 @@ function pickCheckedKeywords(schema: unknown, closed: boolean): Json | boolean {
   return copy;
 }
 
-function isListOfNames(value: unknown): value is string[] {
+function isListOfStrings(value: unknown): value is string[] {
   return Array.isArray(value) && value.every((name) => typeof name === 'string');
 }
 
 /** @returns whether a value is of a type of JSON Schema */
-export function isType(value: unknown, type: unknown): boolean {
+export function isOfSchemaType(value: unknown, type: unknown): boolean {
   if (type === 'null') return value === null;
   if (type === 'array') return Array.isArray(value);
   if (type === 'object') return isObject(value);
@@ -180,6 +181,6 @@ export function isType(value: unknown, type: unknown): boolean {
   return typeof value === type;
 }
 
-function isPrimitive(value: unknown): boolean {
+function isPrimitiveValue(value: unknown): boolean {
   return value === null || (typeof value !== 'object' && typeof value !== 'undefined');
 }

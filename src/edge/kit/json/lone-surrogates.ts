@@ -12,27 +12,27 @@ const REPLACEMENT = '\\ufffd';
  *
  * @returns the same text if it has none
  */
-export function toWellFormedJson(text: string): string {
+export function replaceLoneSurrogates(text: string): string {
   const isEscaped = text.includes('\\ud') || text.includes('\\uD');
   if (!isEscaped) return text.toWellFormed();
-  const isLone = (one: string) => one.length === LONE_ESCAPE_CHARACTERS;
-  return text.replace(ESCAPE, (one) => (isLone(one) ? REPLACEMENT : one)).toWellFormed();
+  const isLoneEscape = (one: string) => one.length === LONE_ESCAPE_CHARACTERS;
+  return text.replace(ESCAPE, (one) => (isLoneEscape(one) ? REPLACEMENT : one)).toWellFormed();
 }
 
 /** @returns the path of the first string or key with a lone surrogate, such as `tools.0.description`; undefined if there is none */
-export function findLoneSurrogate(root: unknown): string | undefined {
+export function findLoneSurrogatePath(root: unknown): string | undefined {
   const open: { value: unknown; path: string }[] = [{ value: root, path: '' }];
   for (let next = open.pop(); next; next = open.pop()) {
     const { value, path } = next;
-    const pathTo = (key: string | number) => (path === '' ? String(key) : `${path}.${key}`);
+    const joinPath = (key: string | number) => (path === '' ? String(key) : `${path}.${key}`);
     if (typeof value === 'string' && !value.isWellFormed()) return path;
     if (Array.isArray(value)) {
       for (let index = value.length - 1; index >= 0; index -= 1)
-        open.push({ value: value[index], path: pathTo(index) });
+        open.push({ value: value[index], path: joinPath(index) });
     } else if (isObject(value)) {
       const entries = Object.entries(value);
       if (entries.some(([key]) => !key.isWellFormed())) return path;
-      for (const [key, member] of entries.toReversed()) open.push({ value: member, path: pathTo(key) });
+      for (const [key, member] of entries.toReversed()) open.push({ value: member, path: joinPath(key) });
     }
   }
   return undefined;

@@ -1,17 +1,17 @@
-import { parseOrUndefined } from './parse.ts';
+import { parseJsonOrUndefined } from './parse.ts';
 
-export type Json = Record<string, unknown>;
+export type JsonObject = Record<string, unknown>;
 
 /** @returns whether a value is an object with members: not null, and not a list. */
-export function isObject(value: unknown): value is Json {
+export function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-export function memberOf(value: unknown, name: string): unknown {
+export function getMember(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
 
-export function stringOrUndefined(value: unknown): string | undefined {
+export function toStringOrUndefined(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
@@ -19,7 +19,7 @@ export function stringOrUndefined(value: unknown): string | undefined {
  * Writes a value of JSON as text: a string as it is, anything else as its JSON. It never throws, as `String` does for an object
  * with a member `toString`.
  */
-export function toText(value: unknown): string {
+export function toJsonText(value: unknown): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined');
 }
 
@@ -32,7 +32,7 @@ export function removeUndefined<T extends object>(value: T): DefinedMembers<T> {
 }
 
 /** @returns the JSON object in a text or its bytes; undefined if they are anything else. */
-export function parseObject(json: Uint8Array | string): Json | undefined {
-  const value = parseOrUndefined(typeof json === 'string' ? json : new TextDecoder().decode(json));
+export function parseJsonObject(json: Uint8Array | string): JsonObject | undefined {
+  const value = parseJsonOrUndefined(typeof json === 'string' ? json : new TextDecoder().decode(json));
   return isObject(value) ? value : undefined;
 }

@@ -14,21 +14,21 @@ const MAX_NUMBER_CHARACTERS = 99;
  *
  * @param text valid JSON. Line ends between its tokens become spaces, so that it fits into one line of a stream
  */
-export function rememberText<T>(value: T, text: string): T {
+export function rememberJsonText<T>(value: T, text: string): T {
   if (typeof value !== 'object' || value === null) return value;
   // UTF-8 has no half of a pair, but JSON can escape it.
-  const escapeHalf = (half: string) => `\\u${half.charCodeAt(0).toString(16)}`;
-  textByValue.set(value, text.replace(LINE_ENDS, ' ').replace(LONE_SURROGATES, escapeHalf));
+  const escapeSurrogate = (half: string) => `\\u${half.charCodeAt(0).toString(16)}`;
+  textByValue.set(value, text.replace(LINE_ENDS, ' ').replace(LONE_SURROGATES, escapeSurrogate));
   return value;
 }
 
 /** Parses JSON and remembers its text. @throws SyntaxError if it is not JSON */
-export function parseWithText(text: string): unknown {
-  return rememberText(JSON.parse(text), text);
+export function parseJsonRememberingText(text: string): unknown {
+  return rememberJsonText(JSON.parse(text), text);
 }
 
 /** Writes a value as `JSON.stringify` does, but each object or list whose text is known as that text. */
-export function writeJson(value: unknown): string {
+export function stringifyWithRememberedTexts(value: unknown): string {
   const found: string[] = [];
   let mark = '';
   const json = JSON.stringify(value, (_, member: unknown) => {
@@ -43,14 +43,17 @@ export function writeJson(value: unknown): string {
 }
 
 /** @returns whether readers may differ about a number in an input: a key is repeated somewhere, or it is not what its digits say */
-export function isAmbiguous(input: object, field: string): boolean {
-  const text = writeJson(input);
+export function isInputNumberAmbiguous(input: object, field: string): boolean {
+  const text = stringifyWithRememberedTexts(input);
   if (hasRepeatedKeys(text, input)) return true;
   const literal = parseMemberTexts(text).get(field) ?? '';
-  return literal.length > MAX_NUMBER_CHARACTERS || digitsOf(literal) !== digitsOf(String(Number(literal)));
+  return (
+    literal.length > MAX_NUMBER_CHARACTERS ||
+    getSignificantDigits(literal) !== getSignificantDigits(String(Number(literal)))
+  );
 }
 
 /** @returns the digits of a number that count. Where they are the same in a number and in its double, so is the power of ten */
-function digitsOf(number: string): string {
+function getSignificantDigits(number: string): string {
   return number.replace(/e.*|\D/gi, '').replace(/^0+|0+$/g, '');
 }

@@ -1,20 +1,20 @@
 /** Finds keys that an object repeats: some JSON readers take the first value, others the last. */
 
 import { COLON, QUOTE } from './characters.ts';
-import { findStringEnd, skipSpace } from './edit.ts';
+import { findStringEnd, skipWhitespace } from './edit.ts';
 
 /**
  * @param json what the text parses to
  * @param keys how many keys the text has, where they were counted
  * @returns whether some object repeats a key. Then the text has more keys than its parsed value
  */
-export function hasRepeatedKeys(text: string, json: object, keys = countKeys(text)): boolean {
+export function hasRepeatedKeys(text: string, json: object, keys = countKeysInText(text)): boolean {
   return keys !== countObjectKeys(json);
 }
 
-function countKeys(text: string): number {
+function countKeysInText(text: string): number {
   let keys = 0;
-  for (const _ of iterateKeys(text)) keys += 1;
+  for (const _ of iterateKeyPositions(text)) keys += 1;
   return keys;
 }
 
@@ -23,7 +23,7 @@ function countKeys(text: string): number {
  */
 export function findValuesByKey(text: string, names: RegExp): (string | undefined)[] {
   const values: (string | undefined)[] = [];
-  for (const { start, end, value } of iterateKeys(text)) {
+  for (const { start, end, value } of iterateKeyPositions(text)) {
     if (!names.test(JSON.parse(text.slice(start, end)) as string)) continue;
     const isString = text.charCodeAt(value) === QUOTE;
     values.push(isString ? (JSON.parse(text.slice(value, findStringEnd(text, value))) as string) : undefined);
@@ -32,11 +32,11 @@ export function findValuesByKey(text: string, names: RegExp): (string | undefine
 }
 
 /** Yields the position of each key, including repeated ones, and where its value begins. */
-function* iterateKeys(text: string): Generator<{ start: number; end: number; value: number }> {
+function* iterateKeyPositions(text: string): Generator<{ start: number; end: number; value: number }> {
   for (let start = text.indexOf('"'); start >= 0; start = text.indexOf('"', start)) {
     const end = findStringEnd(text, start);
-    const next = skipSpace(text, end);
-    if (text.charCodeAt(next) === COLON) yield { start, end, value: skipSpace(text, next + 1) };
+    const next = skipWhitespace(text, end);
+    if (text.charCodeAt(next) === COLON) yield { start, end, value: skipWhitespace(text, next + 1) };
     start = end;
   }
 }

@@ -1,6 +1,6 @@
 /** Resolves the local references of JSON Schemas: `{"$ref": "#/$defs/Priority"}`. */
 
-import { isObject, type Json } from './object.ts';
+import { isObject, type JsonObject } from './object.ts';
 
 /** Keywords whose value is a schema. */
 export const SCHEMA_KEYWORDS = [
@@ -35,7 +35,7 @@ export const MAX_SCHEMA_DEPTH = 16;
 const MAX_SCHEMAS = 2_000;
 
 /** A schema without references, or the reason why there is none. */
-export type ResolvedSchema = { schema: Json; fault?: undefined } | { schema?: undefined; fault: string };
+export type ResolvedSchema = { schema: JsonObject; fault?: undefined } | { schema?: undefined; fault: string };
 
 /** A reference that cannot be resolved. */
 class UnresolvedReferenceError extends Error {}
@@ -46,26 +46,26 @@ class UnresolvedReferenceError extends Error {}
  * @returns a copy without references and definitions; or the fault of a schema that is recursive, refers to something
  * outside of it, is nested too deep, or is too large
  */
-export function resolveReferences(root: Json): ResolvedSchema {
+export function resolveSchemaReferences(root: JsonObject): ResolvedSchema {
   try {
-    return { schema: new Resolver(root).resolve(root, '', 0) as Json };
+    return { schema: new SchemaReferenceResolver(root).resolveSchema(root, '', 0) as JsonObject };
   } catch (thrown) {
     if (thrown instanceof UnresolvedReferenceError) return { fault: thrown.message };
     throw thrown;
   }
 }
 
-class Resolver {
-  readonly #root: Json;
+class SchemaReferenceResolver {
+  readonly #root: JsonObject;
   /** The references that are being resolved. */
   readonly #openReferences = new Set<string>();
   #schemas = 0;
 
-  constructor(root: Json) {
+  constructor(root: JsonObject) {
     this.#root = root;
   }
 
-  resolve(schema: unknown, path: string, depth: number): unknown {
+  resolveSchema(schema: unknown, path: string, depth: number): unknown {
     if (!isObject(schema)) return schema;
     this.#schemas += 1;
     if (depth > MAX_SCHEMA_DEPTH) {
@@ -78,29 +78,29 @@ class Resolver {
         `it contains more than ${MAX_SCHEMAS} schemas once its references are resolved`,
       );
     }
-    const pathTo = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
+    const joinPath = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
     const { $ref: reference, ...others } = schema;
     if (reference !== undefined) return this.#resolveReference(reference, others, { path, depth });
     const copy = Object.entries(others)
       .filter(([name]) => !DEFINITION_KEYWORDS.includes(name))
-      .map(([name, value]) => [name, this.#resolveWithin(name, value, pathTo(name), depth + 1)]);
+      .map(([name, value]) => [name, this.#resolveKeywordValue(name, value, joinPath(name), depth + 1)]);
     return Object.fromEntries(copy);
   }
 
-  #resolveWithin(keyword: string, value: unknown, path: string, depth: number): unknown {
-    if (SCHEMA_KEYWORDS.includes(keyword)) return this.resolve(value, path, depth);
+  #resolveKeywordValue(keyword: string, value: unknown, path: string, depth: number): unknown {
+    if (SCHEMA_KEYWORDS.includes(keyword)) return this.resolveSchema(value, path, depth);
     if (SCHEMA_LIST_KEYWORDS.includes(keyword) && Array.isArray(value)) {
-      return value.map((inner: unknown, index) => this.resolve(inner, `${path}.${index}`, depth));
+      return value.map((inner: unknown, index) => this.resolveSchema(inner, `${path}.${index}`, depth));
     }
     if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) return value;
     const inner = Object.entries(value).map(([name, schema]) => {
       if (!name.isWellFormed()) throw new UnresolvedReferenceError(`${path} has a name with half a surrogate pair`);
-      return [name, this.resolve(schema, `${path}.${name}`, depth)];
+      return [name, this.resolveSchema(schema, `${path}.${name}`, depth)];
     });
     return Object.fromEntries(inner);
   }
 
-  #resolveReference(reference: unknown, others: Json, { path, depth }: { path: string; depth: number }): unknown {
+  #resolveReference(reference: unknown, others: JsonObject, { path, depth }: { path: string; depth: number }): unknown {
     const at = path === '' ? '$ref' : `${path}.$ref`;
     const target = typeof reference === 'string' ? findReferencedSchema(reference, this.#root) : undefined;
     if (typeof reference !== 'string' || !isObject(target)) {
@@ -112,20 +112,21 @@ class Resolver {
       throw new UnresolvedReferenceError(`${at} is recursive, which structured output does not support`);
     }
     this.#openReferences.add(reference);
-    const resolved = this.resolve(target, path, depth + 1) as Json;
+    const resolved = this.resolveSchema(target, path, depth + 1) as JsonObject;
     this.#openReferences.delete(reference);
     const beside = Object.fromEntries(Object.entries(others).filter(([name]) => !DEFINITION_KEYWORDS.includes(name)));
-    const isConflict = (name: string) =>
+    const isConflictingKeyword = (name: string) =>
       !DESCRIPTIVE_KEYWORDS.has(name) &&
       Object.hasOwn(resolved, name) &&
       JSON.stringify(resolved[name]) !== JSON.stringify(beside[name]);
-    if (!Object.keys(beside).some(isConflict)) return { ...resolved, ...(this.resolve(beside, path, depth) as Json) };
-    return { allOf: [resolved, this.resolve(beside, path, depth + 1)] };
+    if (!Object.keys(beside).some(isConflictingKeyword))
+      return { ...resolved, ...(this.resolveSchema(beside, path, depth) as JsonObject) };
+    return { allOf: [resolved, this.resolveSchema(beside, path, depth + 1)] };
   }
 }
 
 /** @returns the part of a schema that a reference within it points to; undefined for any other reference */
-export function findReferencedSchema(reference: string, root: Json): unknown {
+export function findReferencedSchema(reference: string, root: JsonObject): unknown {
   if (!reference.startsWith('#')) return undefined;
   const keys = decodeReference(reference).slice(1).split('/').slice(1);
   return keys.reduce<unknown>((target, key) => {

@@ -1,6 +1,6 @@
 /** Caches answers in KV: a key for each account, classifier version, model and input, with an expiry. */
 
-import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { encodeUtf8, sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
 const ANSWER_PREFIX = 'classified:';
@@ -14,8 +14,8 @@ function createAnswerKey(account: string, hash: string): string {
 }
 
 /** @returns the id of an answer within its account: a hash of all that decides the answer. */
-export async function hashAnswer(parts: readonly unknown[]): Promise<string> {
-  return await sha256Hex(utf8(JSON.stringify(parts)));
+export async function computeCachedAnswerId(parts: readonly unknown[]): Promise<string> {
+  return await sha256Hex(encodeUtf8(JSON.stringify(parts)));
 }
 
 /** @returns a cached answer; undefined if there is none, or if KV does not respond. */
@@ -58,7 +58,7 @@ export async function cacheAnswer(
  *   begin like this one. Those are not deleted
  * @returns where the next page begins; undefined if there is none
  */
-export async function deleteCachedAnswers(
+export async function deleteCachedAnswersPage(
   store: KVNamespace,
   account: string,
   cursor?: string | undefined,

@@ -6,7 +6,7 @@ import { encoder } from '../http/bytes.ts';
 const MAX_KEY_BYTES = 512;
 
 /** A list of names, in the order of their UTF-8 bytes, as KV sorts. */
-class NameList {
+class KvNameList {
   /** The prefix of each of its keys. */
   readonly prefix: string;
 
@@ -14,12 +14,12 @@ class NameList {
     this.prefix = prefix;
   }
 
-  async add(store: KVNamespace, name: string): Promise<void> {
+  async addName(store: KVNamespace, name: string): Promise<void> {
     await store.put(this.prefix + name, '');
   }
 
   /** Takes a name off the list. */
-  async remove(store: KVNamespace, name: string): Promise<void> {
+  async removeName(store: KVNamespace, name: string): Promise<void> {
     await store.delete(this.prefix + name);
   }
 
@@ -29,19 +29,19 @@ class NameList {
   }
 
   /** Yields every name on the list. */
-  async *all(store: KVNamespace): AsyncGenerator<string> {
+  async *iterateNames(store: KVNamespace): AsyncGenerator<string> {
     for await (const { name } of iterateStoredKeys(store, this.prefix)) yield name;
   }
 
   /** Reads a page of the list. */
-  async page(store: KVNamespace, page: KeyPage): Promise<{ names: string[]; hasMore: boolean }> {
+  async readNamePage(store: KVNamespace, page: KeyPageQuery): Promise<{ names: string[]; hasMore: boolean }> {
     const { keys, hasMore } = await readKeyPage(store, this.prefix, page);
     return { names: keys.map(({ name }) => name), hasMore };
   }
 }
 
 /** `after` or `before` is the name at the edge of another page. */
-export interface KeyPage {
+export interface KeyPageQuery {
   limit: number;
   after?: string | undefined;
   before?: string | undefined;
@@ -57,13 +57,13 @@ interface StoredKey {
 export async function readKeyPage(
   store: KVNamespace,
   prefix: string,
-  { limit, after, before }: KeyPage,
+  { limit, after, before }: KeyPageQuery,
 ): Promise<{ keys: StoredKey[]; hasMore: boolean }> {
   const found: StoredKey[] = [];
   // KV has no start key, so a later page is reached through the pages before it, a thousand names per step.
   for await (const key of iterateStoredKeys(store, prefix)) {
-    if (before !== undefined && compareBytes(key.name, before) >= 0) break;
-    if (after !== undefined && compareBytes(key.name, after) <= 0) continue;
+    if (before !== undefined && compareByUtf8Bytes(key.name, before) >= 0) break;
+    if (after !== undefined && compareByUtf8Bytes(key.name, after) <= 0) continue;
     found.push(key);
     if (before === undefined && found.length > limit) break;
   }
@@ -71,12 +71,12 @@ export async function readKeyPage(
   return { keys: before === undefined ? found.slice(0, limit) : found.slice(-limit), hasMore };
 }
 
-export const accountList = new NameList('account:');
+export const accountList = new KvNameList('account:');
 
 /** The groups that were given limits. */
-export const groupList = new NameList('group:');
+export const groupList = new KvNameList('group:');
 
-function compareBytes(left: string, right: string): number {
+function compareByUtf8Bytes(left: string, right: string): number {
   const [a, b] = [encoder.encode(left), encoder.encode(right)];
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i += 1) {

@@ -17,4 +17,4 @@ export interface Bindings {
 }
 
 /** The binding that accounts are reached by; with that of the pools, where the operator can be told by it. */
-export type AccountBinding = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;
+export type AccountAndPoolBindings = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;

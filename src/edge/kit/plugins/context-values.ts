@@ -1,26 +1,26 @@
 /** Values that plugins attach to an object of the core, each under its own key. */
 
-export interface ContextKey<T> {
+export interface PluginContextKey<T> {
   readonly name: string;
   /** Absent at run time: it carries the type. */
   readonly '~type'?: (value: T) => T;
 }
 
 /** Creates a key. @example const CHOSEN = contextKey<Chosen>('chosen'); */
-export function contextKey<T>(name: string): ContextKey<T> {
+export function createContextKey<T>(name: string): PluginContextKey<T> {
   return { name };
 }
 
 /** Values by key. */
-export class ContextValues {
+export class PluginContextValues {
   readonly #values = new Map<object, unknown>();
 
-  get<T>(at: ContextKey<T>): T | undefined {
+  get<T>(at: PluginContextKey<T>): T | undefined {
     // The only cast: `set` has put a value of this type there.
     return this.#values.get(at) as T | undefined;
   }
 
-  set<T>(at: ContextKey<T>, value: T): void {
+  set<T>(at: PluginContextKey<T>, value: T): void {
     this.#values.set(at, value);
   }
 }

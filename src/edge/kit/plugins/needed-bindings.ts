@@ -1,6 +1,6 @@
 /** What must be bound to a Worker. The settings are another matter: each has its own fault. */
 
-import { contributionsByPlugin } from './plugins.ts';
+import { getPluginMembersWithNames } from './plugins.ts';
 
 /** What a plugin needs, by the names of the bindings: the class of the objects, or null for what is no object. */
 export type NeededBindings = Readonly<Record<string, string | null>>;
@@ -16,7 +16,7 @@ const CORE_BINDINGS = { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversa
 
 /** @returns what the core and each of the plugins in use need */
 function collectBindings(): (readonly [name: string, bindings: NeededBindings])[] {
-  return [['the core', CORE_BINDINGS], ...contributionsByPlugin('bindings')];
+  return [['the core', CORE_BINDINGS], ...getPluginMembersWithNames('bindings')];
 }
 
 /** @returns what the core and the plugins in use need, by the names of the bindings */

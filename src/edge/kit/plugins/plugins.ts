@@ -26,7 +26,7 @@ const SINGLE_MEMBERS = [
   'alertInbox',
   'failingTasks',
 ] as const;
-type SingleMember = (typeof SINGLE_MEMBERS)[number] & PluginMember;
+type SinglePluginMember = (typeof SINGLE_MEMBERS)[number] & PluginMember;
 
 let registered: readonly Plugin[] | undefined;
 
@@ -54,7 +54,7 @@ export function registerPlugins(plugins: readonly Plugin[]): void {
 }
 
 /** @returns a member of the registered plugins that have it, in the order of their list. @param plugin of this one only, by its name */
-export function contributions<M extends PluginMember>(member: M, plugin?: string): NonNullable<Plugin[M]>[] {
+export function getPluginMembers<M extends PluginMember>(member: M, plugin?: string): NonNullable<Plugin[M]>[] {
   return (registered ?? []).flatMap((one) => {
     const value = plugin === undefined || one.name === plugin ? one[member] : undefined;
     return value === undefined ? [] : [value as NonNullable<Plugin[M]>];
@@ -62,21 +62,21 @@ export function contributions<M extends PluginMember>(member: M, plugin?: string
 }
 
 /** @returns the member that only one plugin may have; undefined if no registered plugin has it */
-export function contribution<M extends SingleMember>(member: M): NonNullable<Plugin[M]> | undefined {
-  return contributions(member)[0];
+export function getSinglePluginMember<M extends SinglePluginMember>(member: M): NonNullable<Plugin[M]> | undefined {
+  return getPluginMembers(member)[0];
 }
 
 /** @returns a member of the registered plugins that have it, each with the name of its plugin */
-export function contributionsByPlugin<M extends PluginMember>(
+export function getPluginMembersWithNames<M extends PluginMember>(
   member: M,
 ): (readonly [plugin: string, contribution: NonNullable<Plugin[M]>])[] {
   return (registered ?? []).flatMap(({ name }) =>
-    contributions(member, name).map((contribution) => [name, contribution] as const),
+    getPluginMembers(member, name).map((contribution) => [name, contribution] as const),
   );
 }
 
 /** @returns the names of the registered plugins, in the order of their list */
-export function pluginNames(): string[] {
+export function getPluginNames(): string[] {
   return (registered ?? []).map(({ name }) => name);
 }
 
@@ -90,7 +90,7 @@ export function hasPlugin(name: string): boolean {
  *
  * @param compute called at the first use, since plugins are registered after modules are loaded
  */
-export function memoizeByPlugins<T>(compute: () => T): () => T {
+export function memoizeFromPlugins<T>(compute: () => T): () => T {
   let cached: { of: typeof registered; value: T } | undefined;
   return () => {
     if (cached === undefined || cached.of !== registered) cached = { of: registered, value: compute() };

@@ -1,7 +1,7 @@
 const SPACE_BYTE = 32;
 
 /** @returns whether the bytes from `start` to `end` begin with a prefix. */
-export function startsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
+export function rangeStartsWith(bytes: Uint8Array, start: number, end: number, prefix: Uint8Array): boolean {
   if (end - start < prefix.length) return false;
   for (let i = 0; i < prefix.length; i += 1) if (bytes[start + i] !== prefix[i]) return false;
   return true;
@@ -12,6 +12,6 @@ export function skipOneSpace(bytes: Uint8Array, at: number): number {
   return bytes[at] === SPACE_BYTE ? at + 1 : at;
 }
 
-export function isDigit(byte: number | undefined): boolean {
+export function isDigitByte(byte: number | undefined): boolean {
   return byte !== undefined && byte >= 48 && byte <= 57;
 }

@@ -1,5 +1,5 @@
 /** Where in the event format a stream stopped. */
-export interface StreamEnd {
+export interface StreamEndPosition {
   /** Whether no event has begun since the last empty line. */
   isAtBoundary: boolean;
   /** The unfinished line as text; empty at the start of a line. */
@@ -12,14 +12,18 @@ export interface StreamEnd {
  * @returns the line ends that complete an event with complete data; undefined if the data is incomplete, or no event has
  * begun.
  */
-export function createCompletion({ isAtBoundary: atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
+export function createEventCompletion({
+  isAtBoundary: atBoundary,
+  unfinishedLine,
+  data,
+}: StreamEndPosition): string | undefined {
   if (atBoundary) return undefined;
   // The carriage return of the empty line may have arrived.
-  if (unfinishedLine === '\r' || unfinishedLine === '') return isJson(data) ? '\n' : undefined;
+  if (unfinishedLine === '\r' || unfinishedLine === '') return isJsonText(data) ? '\n' : undefined;
   const line = unfinishedLine.replace(/\r$/, '');
   if (!line.startsWith('data:')) return undefined;
   const value = line.slice(line[5] === ' ' ? 6 : 5);
-  return isJson(data === undefined ? value : `${data}\n${value}`) ? '\n\n' : undefined;
+  return isJsonText(data === undefined ? value : `${data}\n${value}`) ? '\n\n' : undefined;
 }
 
 /**
@@ -29,15 +33,15 @@ export function createCompletion({ isAtBoundary: atBoundary, unfinishedLine, dat
  * @param errorEvent the lines of the `error` event, including its empty line
  * @returns the text to write after the stream
  */
-export function createInterruption(end: StreamEnd, errorEvent: string): string {
-  const completed = createCompletion(end);
+export function createInterruptionEnding(end: StreamEndPosition, errorEvent: string): string {
+  const completed = createEventCompletion(end);
   if (completed !== undefined) return completed + errorEvent;
   const { unfinishedLine: line, data } = end;
   const ping = data !== undefined || /^data(?![^:\r])/.test(line) ? 'event: ping\n\n' : '';
   return `${line === '' ? '' : '\n'}${ping}${errorEvent}`;
 }
 
-function isJson(text: string | undefined): boolean {
+function isJsonText(text: string | undefined): boolean {
   try {
     return text !== undefined && JSON.parse(text) !== undefined;
   } catch {

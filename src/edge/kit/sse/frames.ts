@@ -1,5 +1,5 @@
 /** An event with a name and data, as a client gets it. */
-export interface Frame {
+export interface SseEvent {
   event: string;
   data: string;
   /** The event as it came, with its empty line, if it has only the two lines that the API itself writes. */
@@ -11,7 +11,7 @@ export interface Frame {
  *
  * Events without a name or without data are left out, as every decoder of the Messages API does; so are comments.
  */
-export class FrameReader {
+export class SseEventReader {
   readonly #decoder = new TextDecoder();
   /** The text since the last complete event. It is joined only when an event ends, so that a long one is not copied often. */
   #parts: string[] = [];
@@ -19,10 +19,10 @@ export class FrameReader {
   #hasCarriageReturn = '';
 
   /** @returns the events that this piece ends. */
-  push(piece: Uint8Array): Frame[] {
-    const frames: Frame[] = [];
-    this.scan(piece, (text, start, end) => {
-      const frame = parseFrame(text, start, end);
+  readCompletedEvents(piece: Uint8Array): SseEvent[] {
+    const frames: SseEvent[] = [];
+    this.scanCompletedEvents(piece, (text, start, end) => {
+      const frame = parseSseEvent(text, start, end);
       if (frame?.event) frames.push(frame);
       return end + 2;
     });
@@ -35,7 +35,7 @@ export class FrameReader {
    * @param each called with a text and the position of an event in it, without the empty line. It returns where the next
    *   event begins, or undefined to stop
    */
-  scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
+  scanCompletedEvents(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     let text = this.#hasCarriageReturn + this.#decoder.decode(piece, { stream: true });
     if (text.includes('\r')) {
       this.#hasCarriageReturn = text.endsWith('\r') ? '\r' : '';
@@ -56,14 +56,14 @@ export class FrameReader {
   }
 
   /** The text of the unfinished event so far. */
-  get unfinishedText(): string {
+  get unfinishedEventText(): string {
     return this.#parts.join('') + this.#hasCarriageReturn;
   }
 
   /** The last event, if it lacks only its empty line. It may have no name. */
-  get unfinishedFrame(): Frame | undefined {
-    const all = this.unfinishedText.replace('\r', '\n').replace(/\n+$/, '');
-    return all === '' ? undefined : parseFrame(`${all}\n\n`, 0, all.length);
+  get unterminatedLastEvent(): SseEvent | undefined {
+    const all = this.unfinishedEventText.replace('\r', '\n').replace(/\n+$/, '');
+    return all === '' ? undefined : parseSseEvent(`${all}\n\n`, 0, all.length);
   }
 }
 
@@ -71,7 +71,7 @@ const DELTA = 'content_block_delta';
 /** The beginning of a delta, before its data. Most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
 /** @returns the event between two places of a text, whose name may be empty; undefined if it has no data */
-export function parseFrame(text: string, start: number, end: number): Frame | undefined {
+export function parseSseEvent(text: string, start: number, end: number): SseEvent | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {

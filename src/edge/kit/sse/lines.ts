@@ -6,7 +6,7 @@ export const MAX_LINE_BYTES = 1_048_576;
 const KEPT_LINE_BYTES = 1_024;
 
 /** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */
-export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
+export type LineCallback = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
  * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. It skips a byte order
@@ -14,20 +14,20 @@ export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
  *
  * Bytes stay bytes, because most lines of a stream are deltas that are not decoded here.
  */
-export class LineReader {
-  readonly #onLine: OnLine;
+export class StreamLineReader {
+  readonly #onLine: LineCallback;
   #buffer = new Uint8Array(0);
   #length = 0;
   #isFirst = true;
   /** Whether the rest is the beginning of a line that is too long. */
   #isTooLong = false;
 
-  constructor(onLine: OnLine) {
+  constructor(onLine: LineCallback) {
     this.#onLine = onLine;
   }
 
   /** Takes the next piece and reports each line that it ends. */
-  push(piece: Uint8Array): void {
+  pushPiece(piece: Uint8Array): void {
     if (this.#isTooLong) {
       const ends = [LINE_FEED, CARRIAGE_RETURN].map((byte) => piece.indexOf(byte)).filter((at) => at >= 0);
       if (ends.length === 0) return;
@@ -39,7 +39,7 @@ export class LineReader {
     if (this.#length > 0) {
       // A carriage return at the end was kept, to be read together with the byte after it.
       search = this.#length - 1;
-      this.#appendPending(piece);
+      this.#appendToUnfinishedLine(piece);
       bytes = this.#buffer.subarray(0, this.#length);
     }
     let start = 0;
@@ -50,13 +50,13 @@ export class LineReader {
       const isCarriage = carriage >= 0 && carriage < bytes.length - 1 && (feed < 0 || carriage < feed);
       const end = isCarriage ? carriage : feed;
       if (end < 0) break;
-      this.#line(bytes, start, end);
+      this.#reportLine(bytes, start, end);
       start = isCarriage && bytes[end + 1] === LINE_FEED ? end + 2 : end + 1;
       if (isCarriage) carriage = bytes.indexOf(CARRIAGE_RETURN, start);
       if (feed >= 0 && feed < start) feed = bytes.indexOf(LINE_FEED, start);
     }
     if (bytes === piece) {
-      if (start < piece.length) this.#appendPending(piece.subarray(start));
+      if (start < piece.length) this.#appendToUnfinishedLine(piece.subarray(start));
     } else if (start > 0) {
       this.#buffer.copyWithin(0, start, this.#length);
       this.#length -= start;
@@ -68,19 +68,19 @@ export class LineReader {
     this.#length = KEPT_LINE_BYTES;
   }
 
-  #line(bytes: Uint8Array, start: number, end: number): void {
+  #reportLine(bytes: Uint8Array, start: number, end: number): void {
     const isMarked = this.#isFirst && BYTE_ORDER_MARK.every((byte, index) => bytes[start + index] === byte);
     this.#isFirst = false;
     this.#onLine(bytes, isMarked ? start + BYTE_ORDER_MARK.length : start, end);
   }
 
   /** The bytes after the last line end; a carriage return at their end may be the first half of one. */
-  get pending(): Uint8Array {
+  get unfinishedLineBytes(): Uint8Array {
     return this.#buffer.subarray(0, this.#length);
   }
 
   /** Keeps bytes for the next piece. The buffer doubles when it grows, so that a long line is not copied with each piece. */
-  #appendPending(piece: Uint8Array): void {
+  #appendToUnfinishedLine(piece: Uint8Array): void {
     const length = this.#length + piece.length;
     if (length > this.#buffer.length) {
       const larger = new Uint8Array(Math.max(length, 2 * this.#buffer.length));

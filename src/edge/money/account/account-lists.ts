@@ -1,9 +1,16 @@
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
-import { EdgeObject } from '../../durable/edge-object.ts';
-import type { ConversationPageSelection, Page, PageSelection } from '../../durable/page.ts';
+import { EdgeDurableObject } from '../../durable/edge-object.ts';
+import type { ConversationPageSelection, ListPage, PageSelection } from '../../durable/page.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
-import type { AccountObject, NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
+import type {
+  AccountObject,
+  NewVersion,
+  VersionChangeOutcome,
+  VersionedNameRow,
+  VersionId,
+  VersionToPointTo,
+} from '../contracts/account.ts';
 import type {
   FileDescription,
   FileRow,
@@ -13,17 +20,17 @@ import type {
   UploadRequest,
 } from '../contracts/ownership.ts';
 import type { ConversationReport } from '../contracts/settlement.ts';
-import { conversationsOf } from '../ledger/queries.ts';
+import { findConversationsOfRequests } from '../ledger/queries.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
-import { answerByPlugin } from './hooks.ts';
-import { endUpload } from './maintain-files.ts';
+import { callAccountPluginMethod } from './hooks.ts';
+import { recordUploadEnd } from './maintain-files.ts';
 
 /**
  * What an account has lists of: the methods of its object about names and their versions, conversations, batches, inboxes, and what
  * it has made at upstreams. What only a plugin can do is answered by its part.
  */
-export abstract class AccountLists extends EdgeObject {
+export abstract class AccountListsBase extends EdgeDurableObject {
   protected state: AccountState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -32,35 +39,41 @@ export abstract class AccountLists extends EdgeObject {
   }
 
   /** Stores a version, and makes its name point to it. */
-  async putVersion(version: NewVersion): Promise<PutAnswer> {
-    const now = this.state.advance();
-    const outcome = this.state.versions.put(
+  async putVersion(version: NewVersion): Promise<VersionChangeOutcome> {
+    const now = this.state.advanceBudgetToNow();
+    const outcome = this.state.versions.storeAndPointTo(
       version,
       now,
-      this.state.storage.leftForVersions(this.state.limits.limits, now),
+      this.state.storage.computeBytesLeftForVersions(this.state.limits.effectiveLimits, now),
     );
-    return await this.#publish(version, outcome);
+    return await this.#publishNameToKv(version, outcome);
   }
 
   /** Makes a name point to an earlier version. */
-  async pointVersion(id: PointedVersion): Promise<PutAnswer> {
-    return await this.#publish(id, this.state.versions.point(id, this.state.advance()));
+  async pointVersion(id: VersionToPointTo): Promise<VersionChangeOutcome> {
+    return await this.#publishNameToKv(id, this.state.versions.point(id, this.state.advanceBudgetToNow()));
   }
 
   /** Removes a name. Its versions stay for those who hold them. */
-  async removeName(kind: string, name: string): Promise<PutAnswer> {
-    return await this.#publish({ kind, name }, this.state.versions.remove(kind, name, this.state.advance()));
+  async removeName(kind: string, name: string): Promise<VersionChangeOutcome> {
+    return await this.#publishNameToKv(
+      { kind, name },
+      this.state.versions.remove(kind, name, this.state.advanceBudgetToNow()),
+    );
   }
 
   /** Takes a version back from everybody, holders too. */
-  async withdrawVersion(id: VersionId): Promise<PutAnswer> {
-    return await this.#publish(id, this.state.versions.withdraw(id, this.state.advance()));
+  async withdrawVersion(id: VersionId): Promise<VersionChangeOutcome> {
+    return await this.#publishNameToKv(id, this.state.versions.withdrawVersion(id, this.state.advanceBudgetToNow()));
   }
 
-  async #publish({ kind, name }: Omit<VersionId, 'hash'>, outcome: PutAnswer['outcome']): Promise<PutAnswer> {
+  async #publishNameToKv(
+    { kind, name }: Omit<VersionId, 'hash'>,
+    outcome: VersionChangeOutcome['outcome'],
+  ): Promise<VersionChangeOutcome> {
     if (outcome !== 'stored') return { outcome };
-    const published = await this.state.publisher.publish(kind, name);
-    return { outcome, published, pointer: this.state.versions.pointer(kind, name) };
+    const published = await this.state.publisher.publishNameToKv(kind, name);
+    return { outcome, published, pointer: this.state.versions.readNamePointer(kind, name) };
   }
 
   /**
@@ -69,47 +82,47 @@ export abstract class AccountLists extends EdgeObject {
    * @param at when it was stored where the backup was made; milliseconds since 1970
    * @param isCurrent whether its name points to it, if there is no such name here
    */
-  async restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<PutAnswer> {
+  async restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<VersionChangeOutcome> {
     const { state } = this;
-    const now = state.advance();
+    const now = state.advanceBudgetToNow();
     if (at <= state.erasedUntil) return { outcome: 'erased' };
-    const bytes = state.storage.leftForVersions(state.limits.limits, now);
-    return await this.#publish(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
+    const bytes = state.storage.computeBytesLeftForVersions(state.limits.effectiveLimits, now);
+    return await this.#publishNameToKv(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
   }
 
   /** @returns when a version was stored; milliseconds since 1970 */
-  storedAt(id: VersionId): number | undefined {
-    return this.state.versions.storedAt(id);
+  findVersionStoredAt(id: VersionId): number | undefined {
+    return this.state.versions.findVersionStoredAt(id);
   }
 
   /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined {
-    return this.state.versions.read(id, isAny);
+    return this.state.versions.readVersionBytes(id, isAny);
   }
 
   /** @returns one name that is stored here, and the version that it points to. */
-  storedName(kind: string, name: string): NameRow | undefined {
-    return this.state.versions.name(kind, name);
+  findVersionedName(kind: string, name: string): VersionedNameRow | undefined {
+    return this.state.versions.findVersionedName(kind, name);
   }
 
   /** @returns names in their order, one more than the limit if there are more. */
-  storedNames(kind: string, page: PageSelection): NameRow[] {
-    return this.state.versions.names(kind, page);
+  listVersionedNames(kind: string, page: PageSelection): VersionedNameRow[] {
+    return this.state.versions.listVersionedNames(kind, page);
   }
 
   /** @returns a page of the versions of a name, newest first. */
-  versionHistory(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined {
-    return this.state.versions.history(kind, name, page);
+  listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined {
+    return this.state.versions.listVersions(kind, name, page);
   }
 
   /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
   retainVersion(id: VersionId, holder: string): boolean {
-    return this.state.versions.hold(id, holder);
+    return this.state.versions.retainVersion(id, holder);
   }
 
   async releaseVersion(id: VersionId, holder: string): Promise<void> {
-    this.state.versions.release(id, holder);
-    await this.state.publisher.publish(id.kind, id.name);
+    this.state.versions.releaseVersion(id, holder);
+    await this.state.publisher.publishNameToKv(id.kind, id.name);
   }
 
   /**
@@ -118,11 +131,11 @@ export abstract class AccountLists extends EdgeObject {
    * @returns whether the conversation must be erased, because the account was erased after it began
    */
   noteConversation(report: ConversationReport): { erased: boolean } {
-    this.state.advance();
+    this.state.advanceBudgetToNow();
     const erased = report.createdAt <= this.state.erasedUntil;
-    this.state.storage.noteArrival(report.id);
-    if (!erased) this.state.conversations.note(report, 0);
-    else if (report.gone) this.state.conversations.forget(report.id);
+    this.state.storage.dropExpectedBytes(report.id);
+    if (!erased) this.state.conversations.storeReport(report, 0);
+    else if (report.gone) this.state.conversations.deleteRow(report.id);
     return { erased };
   }
 
@@ -130,14 +143,14 @@ export abstract class AccountLists extends EdgeObject {
    * @returns a page of the account's conversations, newest first. Subagents' conversations are listed only for a named
    * parent.
    */
-  conversations(page: ConversationPageSelection): Page<ConversationRow> {
+  listConversations(page: ConversationPageSelection): ListPage<ConversationRow> {
     const { ledger, budget, conversations } = this.state;
-    return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
+    return conversations.listConversations(page, findConversationsOfRequests(ledger, budget.holds.keys()));
   }
 
   /** Releases the storage that was reserved for a conversation that was not created, or did not grow. */
-  releaseStorage(conversation: string): void {
-    this.state.storage.noteArrival(conversation);
+  releaseExpectedStorage(conversation: string): void {
+    this.state.storage.dropExpectedBytes(conversation);
   }
 
   /**
@@ -146,63 +159,63 @@ export abstract class AccountLists extends EdgeObject {
    * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
    */
   noteInbox(source: string): { erasedUntil: number } {
-    return answerByPlugin('noteInbox', this.state, source);
+    return callAccountPluginMethod('noteInbox', this.state, source);
   }
 
   /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
   admitBatchJson(order: string): ReturnType<AccountObject['admitBatchJson']> {
-    return answerByPlugin('admitBatchJson', this.state, order);
+    return callAccountPluginMethod('admitBatchJson', this.state, order);
   }
 
   /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
   settleBatchJson(settlement: string): void {
-    answerByPlugin('settleBatchJson', this.state, settlement);
+    callAccountPluginMethod('settleBatchJson', this.state, settlement);
   }
 
   /** Notes the state of a batch; null if it was deleted. */
   noteBatch(id: string, report: MessageBatch | null): void {
-    answerByPlugin('noteBatch', this.state, id, report);
+    callAccountPluginMethod('noteBatch', this.state, id, report);
   }
 
   /** @returns a page of the account's batches, newest first. */
-  batches(page: PageSelection): Page<MessageBatch> {
-    return answerByPlugin('batches', this.state, page);
+  batches(page: PageSelection): ListPage<MessageBatch> {
+    return callAccountPluginMethod('batches', this.state, page);
   }
 
   /** @returns the given ids that belong to the account, each with the upstream where it is. */
   ownership(ids: readonly string[]): OwnedResource[] {
-    return this.state.ownership.find(ids);
+    return this.state.ownership.findOwnedResources(ids);
   }
 
   /** Notes the files, containers and threads that an answer has made. */
-  noteCreated(resources: readonly OwnedResource[]): void {
+  recordCreatedResources(resources: readonly OwnedResource[]): void {
     const { ownership: list, alarm } = this.state;
-    list.note(resources, this.state.advance());
-    if (list.dueAt !== undefined) alarm.schedule(list.dueAt);
+    list.recordCreatedResources(resources, this.state.advanceBudgetToNow());
+    if (list.findNextDueTime !== undefined) alarm.scheduleAt(list.findNextDueTime);
   }
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
   beginUpload(upload: UploadRequest): UploadDecision {
-    return answerByPlugin('beginUpload', this.state, upload);
+    return callAccountPluginMethod('beginUpload', this.state, upload);
   }
 
   endUpload(report: UploadReport): void {
-    this.state.advance();
-    endUpload(this.state, report);
+    this.state.advanceBudgetToNow();
+    recordUploadEnd(this.state, report);
   }
 
   /** @returns a page of the account's files, newest first. */
-  files(page: PageSelection): Page<FileRow> {
-    return answerByPlugin('files', this.state, page);
+  files(page: PageSelection): ListPage<FileRow> {
+    return callAccountPluginMethod('files', this.state, page);
   }
 
   /** Notes what the upstream says about a file that a tool has made. */
   describeFile(file: FileDescription): void {
-    answerByPlugin('describeFile', this.state, file);
+    callAccountPluginMethod('describeFile', this.state, file);
   }
 
   /** Notes that a file, container or thread is no longer there. */
-  noteFileGone(id: string): void {
-    this.state.ownership.noteGone(id);
+  recordFileDeletion(id: string): void {
+    this.state.ownership.markDeleted(id);
   }
 }

@@ -1,30 +1,30 @@
 import { readRetentionMs } from '../../config/retention.ts';
-import { type Settings, settingsOf } from '../../config/settings.ts';
-import type { Alarm } from '../../durable/alarm.ts';
-import type { ObjectServices } from '../../durable/edge-object.ts';
+import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
+import type { DurableObjectAlarm } from '../../durable/alarm.ts';
+import type { DurableObjectServices } from '../../durable/edge-object.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { contribution } from '../../kit/plugins/plugins.ts';
+import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
-import { AnswerLengths } from '../budget/answer-lengths.ts';
-import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
-import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
-import type { AdmissionCaller, CredentialUse } from '../contracts/admission.ts';
-import { MemoryBuckets } from '../credentials/buckets.ts';
-import { Credentials } from '../credentials/credentials.ts';
-import { RequestCounts } from '../credentials/request-counts.ts';
-import { TokensWithLimits } from '../credentials/token-limits.ts';
+import { RecentAnswerLengths } from '../budget/answer-lengths.ts';
+import { addHold, advanceBudgetTo, type Budget, createEmptyBudget, getOrCreateGroupWindows } from '../budget/state.ts';
+import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
+import type { AdmissionContext, CredentialClaims } from '../contracts/admission.ts';
+import { InMemoryRateBuckets } from '../credentials/buckets.ts';
+import { TokenTable } from '../credentials/credentials.ts';
+import { TokenRequestCounts } from '../credentials/request-counts.ts';
+import { LimitedTokensTracker } from '../credentials/token-limits.ts';
 import { TokenRowCache } from '../credentials/token-row-cache.ts';
 import { Ledger } from '../ledger/ledger.ts';
 import { ConversationList } from '../lists/conversation-list.ts';
 import { OwnershipList } from '../lists/ownership-list.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
 import { VersionPublisher } from '../versions/publish-versions.ts';
-import { Versions } from '../versions/version-rows.ts';
+import { VersionTable } from '../versions/version-rows.ts';
 import { AdmissionQueue } from './admission-queue.ts';
-import { Credits } from './credits.ts';
-import { EffectiveLimits } from './effective-limits.ts';
-import { ownBudget, type Payer, type SharedBudgets } from './payers.ts';
-import { RefusalLog } from './refusal-log.ts';
+import { AccountCredits } from './credits.ts';
+import { EffectiveAccountLimits } from './effective-limits.ts';
+import { createAccountBudgetPayer, type Payer, type SharedBudgetsOfAccount } from './payers.ts';
+import { RejectionLog } from './refusal-log.ts';
 import { VisitorSession } from './visitor-session.ts';
 
 /** The key in `meta` of the time at which the account's own limits or its group were last set. */
@@ -35,7 +35,7 @@ export const ALARM_GRAIN_MS = 60_000;
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Creates the budgets that an account shares. Without it, requests that a shared budget should pay for are rejected. Only one plugin may have it. */
-    readonly sharedBudgets?: (state: AccountState, around: ObjectServices) => SharedBudgets;
+    readonly sharedBudgets?: (state: AccountState, around: DurableObjectServices) => SharedBudgetsOfAccount;
   }
 }
 
@@ -44,29 +44,29 @@ export class AccountState {
   /** The account's id; undefined if the platform does not know it. */
   readonly accountId: string | undefined;
   readonly ledger: Ledger;
-  readonly credentials: Credentials;
-  readonly limitedTokens: TokensWithLimits;
-  readonly requestCounts: RequestCounts;
-  readonly buckets = new MemoryBuckets();
-  readonly credits: Credits;
-  readonly refusals: RefusalLog;
+  readonly credentials: TokenTable;
+  readonly limitedTokens: LimitedTokensTracker;
+  readonly requestCounts: TokenRequestCounts;
+  readonly buckets = new InMemoryRateBuckets();
+  readonly credits: AccountCredits;
+  readonly refusals: RejectionLog;
   readonly conversations: ConversationList;
   /** Its files, and the containers and threads of its answers. */
   readonly ownership: OwnershipList;
-  readonly versions: Versions;
+  readonly versions: VersionTable;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
-  readonly limits: EffectiveLimits;
+  readonly limits: EffectiveAccountLimits;
   readonly budget: Budget;
-  readonly alarm: Alarm;
+  readonly alarm: DurableObjectAlarm;
   /** The budgets that it shares; undefined if no plugin provides shared budgets. */
-  readonly sharedBudgets: SharedBudgets | undefined;
+  readonly sharedBudgets: SharedBudgetsOfAccount | undefined;
   /** Who pays, in the order in which they are asked. */
   readonly payers: readonly Payer[];
   readonly visitorSession: VisitorSession;
   /** Who waits for money that others hold. */
   readonly admissionQueue: AdmissionQueue;
-  readonly answerLengths = new AnswerLengths(() => this.ledger.recentAnswers());
+  readonly answerLengths = new RecentAnswerLengths(() => this.ledger.readRecentAnswerLengths());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
@@ -74,62 +74,62 @@ export class AccountState {
   readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
-  readonly #surroundings: ObjectServices;
+  readonly #surroundings: DurableObjectServices;
   #group: string | undefined;
   #isListed: boolean;
   #erasing: number;
   #erasedAt: number;
 
-  constructor(ctx: DurableObjectState, around: ObjectServices) {
+  constructor(ctx: DurableObjectState, around: DurableObjectServices) {
     this.#surroundings = around;
     this.settings = around.settings;
     this.now = around.now;
     this.alarm = around.alarm;
     this.admissionQueue = new AdmissionQueue(around.now);
     this.accountId = ctx.id.name;
-    const begin = () => {
-      this.limits.store();
-      this.visitorSession.begin(this.now());
+    const storeDefaultsAndVisitorSession = () => {
+      this.limits.storeDefaultLimits();
+      this.visitorSession.storeSessionEndOnFirstRow(this.now());
     };
-    const ledger = new Ledger(ctx.storage, begin, around.abort);
+    const ledger = new Ledger(ctx.storage, storeDefaultsAndVisitorSession, around.abortObjectWithMessage);
     this.ledger = ledger;
-    const { budget, hasCredit } = restoreBudget(ledger, this.now());
+    const { budget, hasCredit } = restoreBudgetFromLedger(ledger, this.now());
     this.budget = budget;
     const tokenRows = new TokenRowCache(ledger);
-    this.limitedTokens = new TokensWithLimits(ledger, tokenRows, budget.holds);
+    this.limitedTokens = new LimitedTokensTracker(ledger, tokenRows, budget.holds);
     this.alerts = new AlertOutbox(ledger, around);
-    this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
-    this.requestCounts = new RequestCounts(ledger);
-    this.credits = new Credits(ledger, hasCredit);
-    this.refusals = new RefusalLog(ledger, () => this.sharedBudgets?.noteRefused());
+    this.credentials = new TokenTable(ledger, tokenRows, this.limitedTokens);
+    this.requestCounts = new TokenRequestCounts(ledger);
+    this.credits = new AccountCredits(ledger, hasCredit);
+    this.refusals = new RejectionLog(ledger, () => this.sharedBudgets?.onRequestRejected());
     this.conversations = new ConversationList(ledger);
     this.ownership = new OwnershipList(ledger);
-    this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
+    this.versions = new VersionTable(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
-    this.limits = new EffectiveLimits(ledger);
+    this.limits = new EffectiveAccountLimits(ledger);
     this.visitorSession = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });
-    this.#group = ledger.meta('group');
-    this.sharedBudgets = contribution('sharedBudgets')?.(this, around);
+    this.#group = ledger.readMetaValue('group');
+    this.sharedBudgets = getSinglePluginMember('sharedBudgets')?.(this, around);
     this.payers = [
-      ownBudget(budget, this.limits, this.credits),
+      createAccountBudgetPayer(budget, this.limits, this.credits),
       this.limitedTokens,
       ...(this.sharedBudgets ? [this.sharedBudgets] : []),
     ];
-    this.#isListed = ledger.meta('listed') !== undefined;
-    this.#erasing = Number(ledger.meta('erasing') ?? 0);
-    this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
-    ledger.awake();
+    this.#isListed = ledger.readMetaValue('listed') !== undefined;
+    this.#erasing = Number(ledger.readMetaValue('erasing') ?? 0);
+    this.#erasedAt = Number(ledger.readMetaValue('erased_at') ?? 0);
+    ledger.dropMetaReadAtWake();
   }
 
   /** Notes that a credential is used, so that it is listed, and its visitor stays. */
-  noteUse(token: CredentialUse, now: number): void {
+  recordCredentialUse(token: CredentialClaims, now: number): void {
     // Visitors are in no list.
-    if (this.visitorSession.isVisitor) this.visitorSession.note(token);
-    else this.credentials.noteUse(token, now);
+    if (this.visitorSession.isVisitor) this.visitorSession.recordCredential(token);
+    else this.credentials.recordFirstUse(token, now);
   }
 
-  get retries(): ObjectServices['retries'] {
+  get retries(): DurableObjectServices['retries'] {
     return this.#surroundings.retries;
   }
 
@@ -138,56 +138,56 @@ export class AccountState {
   }
 
   /** Moves the budget to the present. @returns the time to decide by. It is never earlier than an earlier result */
-  advance(): number {
-    const now = advance(this.budget, this.now());
-    this.budget.credit = this.credits.addedLimit(now);
+  advanceBudgetToNow(): number {
+    const now = advanceBudgetTo(this.budget, this.now());
+    this.budget.credit = this.credits.computeAddedLimit(now);
     return now;
   }
 
   /** @returns for how many milliseconds rows are kept; undefined while the setting cannot be read. */
-  get retention(): number | undefined {
-    return readRetentionMs(() => settingsOf(this.env));
+  get retentionMs(): number | undefined {
+    return readRetentionMs(() => parseSettingsOnce(this.env));
   }
 
   /** @returns the group that an admin has chosen; undefined if there is none. */
-  get group(): string | undefined {
+  get chosenGroup(): string | undefined {
     return this.#group;
   }
 
   /** Chooses the account's group, whatever its credentials say; undefined means the credentials' group. */
-  setGroup(group: string | undefined): void {
+  storeChosenGroup(group: string | undefined): void {
     if (group === this.#group) return;
-    this.ledger.setMeta('group', group);
+    this.ledger.writeMetaValue('group', group);
     this.#group = group;
   }
 
   /** @returns the group that also pays for a request. */
-  groupOf({ pools }: Pick<AdmissionCaller, 'pools'>): string | undefined {
+  getPayingGroup({ pools }: Pick<AdmissionContext, 'pools'>): string | undefined {
     return this.#group ?? pools?.group;
   }
 
   /** @returns when the account's own limits or its group were last set; milliseconds since 1970, 0 for never */
   get configuredAt(): number {
-    return Number(this.ledger.meta(CONFIGURED_AT) ?? 0);
+    return Number(this.ledger.readMetaValue(CONFIGURED_AT) ?? 0);
   }
 
   /** Notes when its own limits or its group were set. */
-  noteConfigured(at: number): void {
-    this.ledger.setMeta(CONFIGURED_AT, String(at));
+  recordConfigurationTime(at: number): void {
+    this.ledger.writeMetaValue(CONFIGURED_AT, String(at));
   }
 
-  get isListed(): boolean {
+  get isInAccountList(): boolean {
     return this.#isListed;
   }
 
-  setListed(listed: boolean): void {
+  setInAccountList(listed: boolean): void {
     if (listed === this.#isListed) return;
-    this.ledger.setMeta('listed', listed ? '1' : undefined);
+    this.ledger.writeMetaValue('listed', listed ? '1' : undefined);
     this.#isListed = listed;
   }
 
   /** @returns the time up to which rows are being erased now; 0 while nothing is being erased. */
-  get erasing(): number {
+  get erasureCutoff(): number {
     return this.#erasing;
   }
 
@@ -197,15 +197,15 @@ export class AccountState {
   }
 
   /** Notes that all rows up to `now` must be erased. */
-  beginErasure(now: number): void {
-    this.ledger.setMeta('erasing', String(now));
+  recordErasureStart(now: number): void {
+    this.ledger.writeMetaValue('erasing', String(now));
     this.#erasing = now;
   }
 
   /** Notes that all these rows are erased. */
-  endErasure(): void {
-    this.ledger.setMeta('erased_at', String(this.#erasing));
-    this.ledger.setMeta('erasing', undefined);
+  recordErasureEnd(): void {
+    this.ledger.writeMetaValue('erased_at', String(this.#erasing));
+    this.ledger.writeMetaValue('erasing', undefined);
     this.#erasedAt = this.#erasing;
     this.#erasing = 0;
   }
@@ -215,24 +215,24 @@ export class AccountState {
  * Reads the budget in the windows of `now`. Even an account without requests may have spent something: elsewhere, or before
  * it was erased.
  */
-function restoreBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
-  const starts = startsOf(emptyBudget(now));
-  let memory = ledger.recall(starts);
-  const budget = emptyBudget(Math.max(memory.last, now));
-  const latest = startsOf(budget);
+function restoreBudgetFromLedger(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
+  const starts = getWindowStarts(createEmptyBudget(now));
+  let memory = ledger.readStateAfterWake(starts);
+  const budget = createEmptyBudget(Math.max(memory.last, now));
+  const latest = getWindowStarts(budget);
   // If the clock has gone back, what counts are the windows of the latest time.
-  if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.recall(latest);
-  const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
+  if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.readStateAfterWake(latest);
+  const requests = Math.max(memory.fullAt.requests, Number(ledger.readMetaValue('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) budget.windows[period].settled = memory.settled[period];
   for (const { group, settled } of memory.groups) {
-    const windows = windowsOfGroup(budget, group);
+    const windows = getOrCreateGroupWindows(budget, group);
     for (const period of PERIODS) windows[period].settled = settled[period];
   }
   for (const hold of memory.holds) addHold(budget, hold, budget.fullAt);
   return { budget, hasCredit: memory.hasCredit };
 }
 
-function startsOf({ windows }: Budget): Record<Period, number> {
-  return byPeriod(PERIODS, (period) => windows[period].start);
+function getWindowStarts({ windows }: Budget): Record<Period, number> {
+  return mapPeriods(PERIODS, (period) => windows[period].start);
 }

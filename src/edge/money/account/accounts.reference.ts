@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { ACCOUNT_ROUTES } from './accounts.route.ts';
 import {
   accountAnswer,
@@ -11,7 +11,7 @@ import {
 } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
-const window = (name: string, limit: number | null, resets: string) => ({
+const createWindowExample = (name: string, limit: number | null, resets: string) => ({
   window: name,
   limit_usd: limit,
   settled_usd: 0.0000358,
@@ -36,10 +36,10 @@ const quotaExample = {
       refuses: false,
     },
   ],
-  hour: window('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),
-  day: window('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
-  week: window('2026-W47', null, '2026-11-23T00:00:00.000Z'),
-  month: window('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  hour: createWindowExample('2026-11-20T10', null, '2026-11-20T11:00:00.000Z'),
+  day: createWindowExample('2026-11-20', 0.5, '2026-11-21T00:00:00.000Z'),
+  week: createWindowExample('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: createWindowExample('2026-11', null, '2026-12-01T00:00:00.000Z'),
   total: { limit_usd: null, settled_usd: 0.0000358, held_usd: 0, credit_usd: 0 },
   token: null,
   requests: { limit: 60, remaining: 59, resets_at: '2026-11-20T10:06:15.000Z' },
@@ -60,14 +60,15 @@ const creditExample = {
   created_at: '2026-11-20T10:06:14.000Z',
   expires_at: '2027-01-01T00:00:00.000Z',
 };
-const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
-const erasureSchema = z.withMeta(erasureAnswer, { id: 'Erasure' });
-const standing = z.union([accountSchema, z.withMeta(boundAccountAnswer, { id: 'BoundAccount' })]);
-const account = (description: string) => jsonResponse(description, accountSchema, quotaExample);
+const accountSchema = z.addReferenceMeta(accountAnswer, { id: 'Account' });
+const erasureSchema = z.addReferenceMeta(erasureAnswer, { id: 'Erasure' });
+const standing = z.union([accountSchema, z.addReferenceMeta(boundAccountAnswer, { id: 'BoundAccount' })]);
+const createAccountResponseReference = (description: string) =>
+  describeJsonResponse(description, accountSchema, quotaExample);
 
 export const accountId = { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' };
 
-export const accounts: Resource = {
+export const accounts: ApiResource = {
   tag: 'Accounts',
   description: 'Who may spend how much.',
   parameters: { id: accountId },
@@ -77,21 +78,21 @@ export const accounts: Resource = {
       summary: 'See where an account stands',
       description:
         'One’s own, or as an admin any. A restricted token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
-      answer: jsonResponse('Its limits, and every window and bucket.', standing, quotaExample),
+      answer: describeJsonResponse('Its limits, and every window and bucket.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
       summary: 'Replace the limits of an account',
       description: 'What is absent is the deployment’s default.',
       body: { id: 'Limits', example: limits },
-      answer: account('Where it stands under the new limits.'),
+      answer: createAccountResponseReference('Where it stands under the new limits.'),
     },
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
       description: 'What is null is removed, what is absent stays.',
       body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
-      answer: account('Where it stands under the new limits.'),
+      answer: createAccountResponseReference('Where it stands under the new limits.'),
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',
@@ -103,9 +104,9 @@ export const accounts: Resource = {
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
       },
       answers: {
-        201: jsonResponse(
+        201: describeJsonResponse(
           'The id of the credit, and where the account stands with it.',
-          z.withMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
+          z.addReferenceMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
           { credit: creditExample.id, ...quotaExample },
         ),
       },
@@ -114,8 +115,8 @@ export const accounts: Resource = {
       operation: 'listCredit',
       summary: 'List the credit of an account, newest first',
       description: 'One’s own, or as an admin any.',
-      answer: pageResponse(
-        nameListSchema('CreditList', creditRowSchema),
+      answer: describePageResponse(
+        createNamedListSchema('CreditList', creditRowSchema),
         creditExample,
         creditExample.id,
         'A page of it.',
@@ -137,7 +138,7 @@ export const accounts: Resource = {
         'Revokes and erases only what is not newer than `erased_at`: what the account was given or has done since then stays. May be repeated. A backup contains the erasures, and a restore applies them.',
       body: { id: 'ErasureRequest', example: { erased_at: '2026-11-20T10:06:14.000Z' } },
       answers: {
-        202: jsonResponse('The erasure has begun, and continues by itself.', erasureSchema, {
+        202: describeJsonResponse('The erasure has begun, and continues by itself.', erasureSchema, {
           ...row,
           done: true,
           remaining: 0,
@@ -148,8 +149,8 @@ export const accounts: Resource = {
       operation: 'listErasures',
       summary: 'List the erased accounts',
       description: 'Of the last 90 days, in the order of their names. `erased_at` is the time of the last erasure.',
-      answer: pageResponse(
-        nameListSchema('ErasureList', erasureRow),
+      answer: describePageResponse(
+        createNamedListSchema('ErasureList', erasureRow),
         { type: 'erasure', account: 'leaver', erased_at: '2026-11-20T10:06:14.000Z' },
         'leaver',
       ),
@@ -158,7 +159,7 @@ export const accounts: Resource = {
       operation: 'eraseAccount',
       summary: 'Erase an account: ledger, conversations, prefixes, tokens',
       answers: {
-        202: jsonResponse('It has begun, and goes on by itself.', erasureSchema, {
+        202: describeJsonResponse('It has begun, and goes on by itself.', erasureSchema, {
           ...row,
           done: false,
           remaining: 1_200,

@@ -2,28 +2,28 @@ import type { Context } from 'hono';
 import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { deleteMark } from '../../auth/account-mark-index.ts';
 import { hasScope } from '../../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { isSourceAccount } from '../../auth/identity/identity.ts';
-import { route } from '../../auth/route.ts';
-import { fromUsd } from '../../claude/pricing/cost.ts';
-import { invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { createList, readPage } from '../../kit/http/page.ts';
+import { defineRoute } from '../../auth/route.ts';
+import { usdToNanodollars } from '../../claude/pricing/cost.ts';
+import { createInvalidRequestError, createNotFoundError } from '../../kit/http/errors.ts';
+import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { listErasures } from '../../kit/kv/erasure-list.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { readErasureListPage } from '../../kit/kv/erasure-list.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { contribution } from '../../kit/plugins/plugins.ts';
-import { shareUsed } from '../admission/budget-left.ts';
-import { readJson } from '../admission/read-body.ts';
+import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
+import { computeUsedShareOfLimit } from '../admission/budget-left.ts';
+import { readJsonBody } from '../admission/read-body.ts';
 import { sortByTightness } from '../budget/binding-limits.ts';
-import { defaultLimits } from '../budget/default-limits.ts';
+import { getDefaultLimits } from '../budget/default-limits.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
-import { unpaidSearches } from '../budget/unpaid-searches.ts';
-import { byPeriod, CALENDAR_PERIODS } from '../budget/windows.ts';
-import { accountOf } from '../contracts/call-account.ts';
-import { listNamedAccount } from '../lists/list-account.ts';
+import { findUnaffordableSearches } from '../budget/unpaid-searches.ts';
+import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
+import { createAccountCaller } from '../contracts/call-account.ts';
+import { addNamedAccountToList } from '../lists/list-account.ts';
 import { absentQuery, erasureRequest } from './usage.schema.ts';
-import type { BoundAccountAnswer, QuotaReport } from './usage-answers.schema.ts';
+import type { QuotaReport, RestrictedAccountAnswer } from './usage-answers.schema.ts';
 
 const MAX_CREDIT_KEY_CHARACTERS = 256;
 /** So much may the clock be ahead by which an account was erased. Milliseconds. */
@@ -34,129 +34,143 @@ const MAX_CLOCK_SKEW_MS = 60_000;
  * status.
  */
 export const ACCOUNT_ROUTES = [
-  route('GET /accounts/:id', { needs: 'credential', restrictedClassifier: true, query: absentQuery }, async (c) => {
-    const id = resolveAccountId(c, c.req.param('id'));
-    const answer = await accountAnswerOf(c, id);
-    if (c.get('identity').only) return c.json(sharesOf(answer));
-    if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
-    return c.json(answer);
-  }),
-  route('PUT /accounts/:id/limits', { needs: 'admin', body: limitsSchema }, async (c, { body }) => {
+  defineRoute(
+    'GET /accounts/:id',
+    { needs: 'credential', restrictedClassifier: true, query: absentQuery },
+    async (c) => {
+      const id = resolveAccountId(c, c.req.param('id'));
+      const answer = await fetchAccountAnswer(c, id);
+      if (c.get('identity').only) return c.json(toUsedShares(answer));
+      if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnownAccount(c, id);
+      return c.json(answer);
+    },
+  ),
+  defineRoute('PUT /accounts/:id/limits', { needs: 'admin', body: limitsSchema }, async (c, { body }) => {
     const id = c.req.param('id');
-    const { json } = await readJson(c);
-    const limits = validate(body, json);
-    await accountOf(c, id)((object) => object.setLimits(limits));
-    listNamedAccount(contextOf(c), id);
-    return c.json(await changedAnswerOf(c, id));
+    const { json } = await readJsonBody(c);
+    const limits = validateBySchema(body, json);
+    await createAccountCaller(c, id)((object) => object.setLimits(limits));
+    addNamedAccountToList(getRequestContext(c), id);
+    return c.json(await fetchChangedAccountAnswer(c, id));
   }),
-  route('PATCH /accounts/:id/limits', { needs: 'admin', body: limitsPatch }, async (c, { body }) => {
+  defineRoute('PATCH /accounts/:id/limits', { needs: 'admin', body: limitsPatch }, async (c, { body }) => {
     const id = c.req.param('id');
-    const { json } = await readJson(c);
-    const patch = validate(body, json);
-    await accountOf(c, id)((object) => object.patchLimits(patch));
-    listNamedAccount(contextOf(c), id);
-    return c.json(await changedAnswerOf(c, id));
+    const { json } = await readJsonBody(c);
+    const patch = validateBySchema(body, json);
+    await createAccountCaller(c, id)((object) => object.patchLimits(patch));
+    addNamedAccountToList(getRequestContext(c), id);
+    return c.json(await fetchChangedAccountAnswer(c, id));
   }),
-  route('POST /accounts/:id/credit', { needs: 'admin', body: creditRequest }, async (c, { body }) => {
+  defineRoute('POST /accounts/:id/credit', { needs: 'admin', body: creditRequest }, async (c, { body }) => {
     const id = c.req.param('id');
-    const { json } = await readJson(c);
-    const { usd, expires_at, note } = validate(body, json);
+    const { json } = await readJsonBody(c);
+    const { usd, expires_at, note } = validateBySchema(body, json);
     const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
-    if (expiresAt !== null && expiresAt <= Date.now()) throw invalidRequest('expires_at: must lie in the future');
-    if (expiresAt !== null && usd < 0) throw invalidRequest('expires_at: what is taken back does not expire');
-    const credit = { id: `credit_${crypto.randomUUID()}`, key: creditKey(c), usd, expiresAt, note };
-    const answer = await accountOf(c, id)((object) => object.giveCredit(credit));
+    if (expiresAt !== null && expiresAt <= Date.now())
+      throw createInvalidRequestError('expires_at: must lie in the future');
+    if (expiresAt !== null && usd < 0)
+      throw createInvalidRequestError('expires_at: what is taken back does not expire');
+    const credit = { id: `credit_${crypto.randomUUID()}`, key: getIdempotencyKeyOfCredit(c), usd, expiresAt, note };
+    const answer = await createAccountCaller(c, id)((object) => object.giveCredit(credit));
     if (answer.outcome === 'other') {
-      throw invalidRequest('This idempotency-key was used for another credit. Use a new key for a new credit.');
+      throw createInvalidRequestError(
+        'This idempotency-key was used for another credit. Use a new key for a new credit.',
+      );
     }
     if (answer.outcome !== 'given') {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
       );
     }
-    listNamedAccount(contextOf(c), id);
-    return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
+    addNamedAccountToList(getRequestContext(c), id);
+    return c.json({ credit: answer.id, ...(await fetchAccountAnswer(c, id)) }, 201);
   }),
-  route('GET /accounts/:id/credit', { needs: 'credential', pages: true }, async (c) => {
+  defineRoute('GET /accounts/:id/credit', { needs: 'credential', pages: true }, async (c) => {
     const id = resolveAccountId(c, c.req.param('id'));
-    const page = readPage(c.req.query());
-    const defaults = defaultLimits(id, c.get('settings'));
-    return c.json(await accountOf(c, id)((object) => object.credits(page, defaults)));
+    const page = parsePageQuery(c.req.query());
+    const defaults = getDefaultLimits(id, c.get('settings'));
+    return c.json(await createAccountCaller(c, id)((object) => object.listCredits(page, defaults)));
   }),
-  route('GET /accounts/:id/export', { needs: 'credential' }, (c) => {
-    const call = accountOf(c, resolveAccountId(c, c.req.param('id')));
-    return new Response(createTextStream(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
+  defineRoute('GET /accounts/:id/export', { needs: 'credential' }, (c) => {
+    const call = createAccountCaller(c, resolveAccountId(c, c.req.param('id')));
+    return new Response(createTextStream(iterateLedgerJsonLines(call)), {
+      headers: { 'content-type': 'application/jsonl' },
+    });
   }),
-  route('DELETE /accounts/:id', { needs: 'admin' }, (c) => eraseAndReport(c, c.req.param('id'))),
-  route('PUT /accounts/:id/erasure', { needs: 'admin', body: erasureRequest }, async (c, { body }) => {
-    const { json } = await readJson(c);
-    const at = Date.parse(validate(body, json).erased_at);
+  defineRoute('DELETE /accounts/:id', { needs: 'admin' }, (c) => eraseAccountAndRespond(c, c.req.param('id'))),
+  defineRoute('PUT /accounts/:id/erasure', { needs: 'admin', body: erasureRequest }, async (c, { body }) => {
+    const { json } = await readJsonBody(c);
+    const at = Date.parse(validateBySchema(body, json).erased_at);
     if (at > Date.now() + MAX_CLOCK_SKEW_MS)
-      throw invalidRequest('erased_at: lies in the future. To erase the account now, send DELETE.');
-    return await eraseAndReport(c, c.req.param('id'), at);
+      throw createInvalidRequestError('erased_at: lies in the future. To erase the account now, send DELETE.');
+    return await eraseAccountAndRespond(c, c.req.param('id'), at);
   }),
-  route('GET /erasures', { needs: 'admin', pages: true }, async (c) => {
-    const { limit, after_id: after, before_id: before } = readPage(c.req.query());
-    const page = await listErasures(c.env.STORE, { limit, after, before });
+  defineRoute('GET /erasures', { needs: 'admin', pages: true }, async (c) => {
+    const { limit, after_id: after, before_id: before } = parsePageQuery(c.req.query());
+    const page = await readErasureListPage(c.env.STORE, { limit, after, before });
     const rows = page.erasures.map(({ account, at }) => {
       return { type: 'erasure', account, erased_at: new Date(at).toISOString() };
     });
-    return c.json(createList(rows, page.hasMore, ({ account }) => account));
+    return c.json(createListResponse(rows, page.hasMore, ({ account }) => account));
   }),
 ];
 
 /** Erases an account, and answers how far that is. @param until as `erase` of its object */
-async function eraseAndReport(c: Context<AppEnv>, id: string, until?: number): Promise<Response> {
-  const call = accountOf(c, id);
+async function eraseAccountAndRespond(c: Context<AppEnv>, id: string, until?: number): Promise<Response> {
+  const call = createAccountCaller(c, id);
   const progress = await call((object) => object.erase(until));
   // An account with something newer than an earlier erasure stays on the list.
-  if (until === undefined || !(await call((object) => object.isListed()))) {
-    await accountList.remove(c.env.STORE, id);
+  if (until === undefined || !(await call((object) => object.isInAccountList()))) {
+    await accountList.removeName(c.env.STORE, id);
     for (const mark of await getAllAccountMarks(id, c.get('settings'))) await deleteMark(c.env.STORE, mark);
   }
   return c.json({ type: 'account', id, ...progress }, 202);
 }
 
-async function accountAnswerOf(c: Context<AppEnv>, id: string) {
+async function fetchAccountAnswer(c: Context<AppEnv>, id: string) {
   const { account, token } = c.get('identity');
   const jti = account === id ? token?.jti : undefined;
-  const defaults = defaultLimits(id, c.get('settings'));
-  const standing = await accountOf(c, id)((object) => object.quota(defaults, jti));
+  const defaults = getDefaultLimits(id, c.get('settings'));
+  const standing = await createAccountCaller(c, id)((object) => object.getQuotaReport(defaults, jti));
   // What others have spent is for admins.
-  const all = hasScope(c.get('identity'), 'admin') ? contribution('allAccounts') : undefined;
-  const shared = (await all?.sharedLimits(c, standing.group)) ?? [];
+  const all = hasScope(c.get('identity'), 'admin') ? getSinglePluginMember('allAccounts') : undefined;
+  const shared = (await all?.readSharedLimits(c, standing.group)) ?? [];
   return { type: 'account', id, ...standing, binds: sortByTightness([...standing.binds, ...shared]) };
 }
 
 /** @returns what a page may know: which share of each of its own limits in USD is used, and when that begins anew */
-function sharesOf({ id, total, token, ...report }: QuotaReport & { id: string }): BoundAccountAnswer {
-  const used = (limit: number | null | undefined, settled: number) =>
-    limit == null ? null : { used: shareUsed({ settled: fromUsd(settled), limit: fromUsd(limit) }) };
+function toUsedShares({ id, total, token, ...report }: QuotaReport & { id: string }): RestrictedAccountAnswer {
+  const toUsedShare = (limit: number | null | undefined, settled: number) =>
+    limit == null
+      ? null
+      : { used: computeUsedShareOfLimit({ settled: usdToNanodollars(settled), limit: usdToNanodollars(limit) }) };
   return {
     type: 'account',
     id,
-    ...byPeriod(CALENDAR_PERIODS, (period) => {
+    ...mapPeriods(CALENDAR_PERIODS, (period) => {
       const { limit_usd, settled_usd, resets_at } = report[period];
-      const share = used(limit_usd, settled_usd);
+      const share = toUsedShare(limit_usd, settled_usd);
       return share && { ...share, resets_at };
     }),
-    total: used(total.limit_usd, total.settled_usd),
-    token: token && used(token.limits.usd_total, token.settled_usd),
+    total: toUsedShare(total.limit_usd, total.settled_usd),
+    token: token && toUsedShare(token.limits.usd_total, token.settled_usd),
   };
 }
 
-async function changedAnswerOf(c: Context<AppEnv>, id: string) {
-  const answer = await accountAnswerOf(c, id);
+async function fetchChangedAccountAnswer(c: Context<AppEnv>, id: string) {
+  const answer = await fetchAccountAnswer(c, id);
   // Credit adds to usd_total.
   const { limits, total } = answer;
   const all = total.limit_usd === null ? limits : { ...limits, usd_total: total.limit_usd };
-  return { ...answer, ...unpaidSearches(all, c.get('settings')) };
+  return { ...answer, ...findUnaffordableSearches(all, c.get('settings')) };
 }
 
-function creditKey(c: Context<AppEnv>): string | undefined {
+function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
   const key = c.req.header('idempotency-key');
   if (key !== undefined && key.length > MAX_CREDIT_KEY_CHARACTERS) {
-    throw invalidRequest(`The header idempotency-key can have ${MAX_CREDIT_KEY_CHARACTERS} characters at most.`);
+    throw createInvalidRequestError(
+      `The header idempotency-key can have ${MAX_CREDIT_KEY_CHARACTERS} characters at most.`,
+    );
   }
   return key;
 }
@@ -165,7 +179,7 @@ function creditKey(c: Context<AppEnv>): string | undefined {
 export function resolveAccountId(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
   const isAny = identity.only === undefined && hasScope(identity, 'admin');
-  if (name !== identity.account && !isAny) throw notFound('There is no such account.');
+  if (name !== identity.account && !isAny) throw createNotFoundError('There is no such account.');
   return name;
 }
 
@@ -177,20 +191,21 @@ export function resolveAccountId(c: Context<AppEnv>, name: string): string {
  *
  * @throws ApiError 404 if neither the list of accounts, nor the account's own object, nor the deployment's pool knows it
  */
-export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void> {
+export async function requireKnownAccount(c: Context<AppEnv>, id: string): Promise<void> {
   if (id === c.get('identity').account || isSourceAccount(id)) return;
-  if (validate(absentQuery, c.req.query()).if_absent) return;
-  if (await accountOf(c, id)((object) => object.isKnown())) return;
+  if (validateBySchema(absentQuery, c.req.query()).if_absent) return;
+  if (await createAccountCaller(c, id)((object) => object.hasStoredData())) return;
   if (await accountList.has(c.env.STORE, id)) return;
-  const all = contribution('allAccounts');
-  if (!(await all?.isKnown(c, id))) throw notFound('There is no such account. GET /accounts lists all.');
+  const all = getSinglePluginMember('allAccounts');
+  if (!(await all?.isAccountKnown(c, id)))
+    throw createNotFoundError('There is no such account. GET /accounts lists all.');
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */
-async function* jsonLines(call: ReturnType<typeof accountOf>): AsyncGenerator<string> {
+async function* iterateLedgerJsonLines(call: ReturnType<typeof createAccountCaller>): AsyncGenerator<string> {
   for (let cursor: string | null = ''; cursor !== null; ) {
     const from: string = cursor;
-    const { rows, next } = await call((object) => object.exportRows(from));
+    const { rows, next } = await call((object) => object.exportLedgerRows(from));
     for (const row of rows) yield `${JSON.stringify(row)}\n`;
     cursor = next;
   }

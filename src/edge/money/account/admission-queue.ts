@@ -5,9 +5,9 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { type BudgetWindow, minAmountLeft } from '../budget/budget-windows.ts';
+import { type BudgetWindow, computeMinAmountLeft } from '../budget/budget-windows.ts';
 import { CEILING } from '../budget/rules.ts';
-import type { AdmissionDecision, Refusal } from '../contracts/admission.ts';
+import type { AdmissionDecision, LimitRejection } from '../contracts/admission.ts';
 
 /** The most requests that wait in one account. The next one is refused at once. */
 const MAX_WAITING = 200;
@@ -17,20 +17,20 @@ const TICK_MS = 1_000;
 const PASSING_DIVISOR = 16;
 
 /** Says whose money a request still waits for, in the form of `payers`, and for how much. */
-interface StillWaiting {
+interface StillWaitingDecision {
   outcome: 'held';
   by: string;
   needed: Nanodollars;
 }
 
 /** Those who wait for one of a request's payers, and came before it. */
-export interface RequestsAhead {
+export interface QueuedRequestsAhead {
   /** Why the first of them waits. */
-  refusal: Refusal;
+  refusal: LimitRejection;
   /** The most that the request may hold if it passes them. */
   maxPassingHold: Nanodollars;
   /** Notes that it has passed them. */
-  notePassed(id: string, hold: Nanodollars): void;
+  recordPassed(id: string, hold: Nanodollars): void;
 }
 
 /** A request in the line. */
@@ -48,17 +48,17 @@ export interface QueuedRequest {
   /** The answer if it leaves. */
   refused: Extract<AdmissionDecision, { outcome: 'refused' }>;
   /** Decides once more. @param isLast whether it has waited long enough. Then it is never told to wait */
-  decide(
+  decideAgain(
     isLast: boolean,
-    ahead: () => RequestsAhead | undefined,
-  ): AdmissionDecision | StillWaiting | Promise<AdmissionDecision>;
+    ahead: () => QueuedRequestsAhead | undefined,
+  ): AdmissionDecision | StillWaitingDecision | Promise<AdmissionDecision>;
   /** @returns all limits in money that hold for it, as they are now */
   budgetWindows(): BudgetWindow[];
   /** Asks the pools that pay for it. It never throws: the next tick asks again, and the last decision says what failed. */
-  askPools(): Promise<unknown>;
+  extendPoolLeases(): Promise<unknown>;
 }
 
-interface QueueEntry extends QueuedRequest {
+interface AdmissionQueueEntry extends QueuedRequest {
   answer: PromiseWithResolvers<AdmissionDecision>;
   /** What was left for it when it began to wait. */
   initiallyLeft: Nanodollars;
@@ -69,7 +69,7 @@ interface QueueEntry extends QueuedRequest {
 
 export class AdmissionQueue {
   readonly #now: () => number;
-  #entries: QueueEntry[] = [];
+  #entries: AdmissionQueueEntry[] = [];
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param now the clock, in milliseconds since 1970 */
@@ -78,13 +78,13 @@ export class AdmissionQueue {
   }
 
   /** @returns those who wait for one of these payers; undefined if nobody does. @param minHold what who comes needs at the least */
-  findAhead(
+  findRequestsAhead(
     payers: readonly string[],
     minHold: Nanodollars,
-    places: readonly QueueEntry[] = this.#entries,
-    mosts = new Map<QueueEntry, Nanodollars>(),
-  ): RequestsAhead | undefined {
-    const passed: QueueEntry[] = [];
+    places: readonly AdmissionQueueEntry[] = this.#entries,
+    mosts = new Map<AdmissionQueueEntry, Nanodollars>(),
+  ): QueuedRequestsAhead | undefined {
+    const passed: AdmissionQueueEntry[] = [];
     let mostPassing = CEILING;
     for (const place of places) {
       if (!payers.includes(place.by)) continue;
@@ -99,13 +99,13 @@ export class AdmissionQueue {
     const [first] = passed;
     if (!first) return undefined;
     const { refusal } = first.refused;
-    const pass = (id: string, hold: Nanodollars) => {
+    const recordPassingHold = (id: string, hold: Nanodollars) => {
       for (const { passingHolds: passers } of passed) passers.set(id, hold);
     };
-    return { refusal, maxPassingHold: mostPassing, notePassed: pass };
+    return { refusal, maxPassingHold: mostPassing, recordPassed: recordPassingHold };
   }
 
-  noteSettled(id: string, cost: Nanodollars): void {
+  recordPassedCost(id: string, cost: Nanodollars): void {
     for (const place of this.#entries) if (place.passingHolds.delete(id)) place.passedCost += cost;
   }
 
@@ -115,17 +115,17 @@ export class AdmissionQueue {
   }
 
   /** @returns the answer to a request that waits already; undefined if it does not. */
-  find(id: string): Promise<AdmissionDecision> | undefined {
+  findQueuedDecision(id: string): Promise<AdmissionDecision> | undefined {
     return this.#entries.find((place) => place.id === id)?.answer.promise;
   }
 
   /** Lets a request wait. @returns the decision, as soon as it is not held up by others any more */
-  join(waiting: QueuedRequest): Promise<AdmissionDecision> {
+  waitInQueue(waiting: QueuedRequest): Promise<AdmissionDecision> {
     const answer = Promise.withResolvers<AdmissionDecision>();
     this.#entries.push({
       ...waiting,
       answer,
-      initiallyLeft: minAmountLeft(waiting.budgetWindows()),
+      initiallyLeft: computeMinAmountLeft(waiting.budgetWindows()),
       passingHolds: new Map(),
       passedCost: 0,
     });
@@ -134,31 +134,31 @@ export class AdmissionQueue {
   }
 
   /** Takes a request out of the line. @returns whether it was there */
-  leave(id: string): boolean {
+  removeFromQueue(id: string): boolean {
     const place = this.#entries.find((one) => one.id === id);
     if (!place) return false;
-    this.#removeEntry(place);
+    this.#removeQueueEntry(place);
     place.answer.resolve(place.refused);
     return true;
   }
 
   /** Admits those for whom enough is left now, in their order. Waits for nothing. */
-  admitReady(): void {
+  admitReadyRequests(): void {
     if (this.#entries.length === 0) return;
     const now = this.#now();
-    const held: QueueEntry[] = [];
-    const mosts = new Map<QueueEntry, Nanodollars>();
+    const held: AdmissionQueueEntry[] = [];
+    const mosts = new Map<AdmissionQueueEntry, Nanodollars>();
     for (const place of [...this.#entries]) {
       const isLast = now >= place.until;
       // Who asks a pool at the last is decided on later, when others have come into both.
       const [before, amounts] = isLast ? [[...held]] : [held, mosts];
-      const ahead = () => this.findAhead(place.payers, place.least, before, amounts);
+      const findRequestsBefore = () => this.findRequestsAhead(place.payers, place.least, before, amounts);
       try {
-        if (!isLast && place.least > (ahead()?.maxPassingHold ?? place.least)) {
+        if (!isLast && place.least > (findRequestsBefore()?.maxPassingHold ?? place.least)) {
           held.push(place);
           continue;
         }
-        const decision = place.decide(isLast, ahead);
+        const decision = place.decideAgain(isLast, findRequestsBefore);
         if ('by' in decision) {
           place.by = decision.by;
           place.needed = decision.needed;
@@ -172,18 +172,18 @@ export class AdmissionQueue {
         // What is wrong with one request must not stop the others.
         place.answer.reject(thrown);
       }
-      this.#removeEntry(place);
+      this.#removeQueueEntry(place);
     }
   }
 
   readonly #tick = () => {
-    this.admitReady();
+    this.admitReadyRequests();
     this.#timer = this.#entries.length > 0 ? setTimeout(this.#tick, TICK_MS) : undefined;
     // A pool that does not answer holds up only those who wait for it, and they leave when their time is over.
-    void Promise.all(this.#entries.map((place) => place.askPools())).then(() => this.admitReady());
+    void Promise.all(this.#entries.map((place) => place.extendPoolLeases())).then(() => this.admitReadyRequests());
   };
 
-  #removeEntry(place: QueueEntry): void {
+  #removeQueueEntry(place: AdmissionQueueEntry): void {
     // Nobody stands behind it any more.
     place.by = '';
     this.#entries = this.#entries.filter((one) => one !== place);
@@ -197,13 +197,13 @@ function computeMaxPassingHold({
   passingHolds: passers,
   passedCost: passed,
   needed,
-}: QueueEntry): Nanodollars {
+}: AdmissionQueueEntry): Nanodollars {
   const all = purses();
   let held = 0;
   for (const hold of passers.values()) held += hold;
   const unspent = Math.min(...all.map(({ limit: most, settled }) => most - settled));
   return Math.min(
-    Math.floor(minAmountLeft(all) / PASSING_DIVISOR),
+    Math.floor(computeMinAmountLeft(all) / PASSING_DIVISOR),
     Math.floor(leftAtFirst / PASSING_DIVISOR) - passed - held,
     unspent - held - needed,
   );

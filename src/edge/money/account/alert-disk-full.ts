@@ -1,6 +1,6 @@
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { sendAlert, UNOWNED } from '../alerts/alert-outbox.ts';
-import { diskFullAlert } from '../budget/thresholds.ts';
+import { sendAlertToInbox, UNOWNED } from '../alerts/alert-outbox.ts';
+import { createDiskFullAlert } from '../budget/thresholds.ts';
 
 /** The key of the last alert of this isolate. */
 let toldKey: string | undefined;
@@ -9,12 +9,12 @@ let toldKey: string | undefined;
  * Alerts the operator that something could not be stored, once a day. No object keeps the alert: it could not store it either.
  * If the inbox cannot, the next failure tells it again.
  */
-export async function alertDiskFull(env: Bindings, now = Date.now()): Promise<void> {
-  const alert = diskFullAlert(now);
+export async function sendDiskFullAlert(env: Bindings, now = Date.now()): Promise<void> {
+  const alert = createDiskFullAlert(now);
   if (toldKey === alert.key) return;
   toldKey = alert.key;
   try {
-    await sendAlert(env, { ...alert, account: UNOWNED });
+    await sendAlertToInbox(env, { ...alert, account: UNOWNED });
   } catch (thrown) {
     toldKey = undefined;
     throw thrown;

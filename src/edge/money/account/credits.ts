@@ -1,17 +1,17 @@
 /** Keeps credit: money that an account was given in addition to its limit `usd_total`, some with an expiry, and what was taken back. */
 
-import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import type { Page, PageSelection } from '../../durable/page.ts';
-import { Rows } from '../../durable/rows.ts';
-import type { Tables } from '../../durable/tables.ts';
-import { paginateRows } from '../../kit/http/page.ts';
+import { type Nanodollars, toUsd, usdToNanodollars } from '../../claude/pricing/cost.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
+import type { SqlTables } from '../../durable/tables.ts';
+import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import { MAX_USD } from '../budget/limits.schema.ts';
-import type { CreditAnswer, NewCredit } from '../contracts/account.ts';
+import type { GiveCreditOutcome, NewCredit } from '../contracts/account.ts';
 import type { CreditRow } from './usage-answers.schema.ts';
 
 /** One credit in memory. Times are milliseconds since 1970. */
-interface Credit {
+interface AccountCredit {
   id: string;
   /** The caller's name of the grant, so that a repeated request does not give it twice. */
   key: string | null;
@@ -26,7 +26,7 @@ interface Credit {
 const ALL_CREDITS = `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
   from credits order by created_at, id`;
 const MAX_CREDITS = 10_000;
-const MAX_CREDIT_NANODOLLARS: Nanodollars = fromUsd(MAX_USD);
+const MAX_CREDIT_NANODOLLARS: Nanodollars = usdToNanodollars(MAX_USD);
 
 /**
  * Keeps the credits of an account.
@@ -35,19 +35,19 @@ const MAX_CREDIT_NANODOLLARS: Nanodollars = fromUsd(MAX_USD);
  * expire. What they do not cover is taken from the rest: the limit, and the credits that never expire. Only a credit that
  * expires must know what was spent of it. So the others cost no row per request.
  */
-export class Credits extends Rows {
+export class AccountCredits extends TableRowsBase {
   /** Oldest first. */
-  readonly #all: Credit[];
+  readonly #all: AccountCredit[];
 
   /** @param hasAny whether any credit was given. Most accounts have none, and then nothing is read */
-  constructor(tables: Tables, hasAny: boolean) {
+  constructor(tables: SqlTables, hasAny: boolean) {
     super(tables);
-    this.#all = hasAny ? tables.read<Record<string, SqlStorageValue> & Credit>(ALL_CREDITS) : [];
+    this.#all = hasAny ? tables.readAllRows<Record<string, SqlStorageValue> & AccountCredit>(ALL_CREDITS) : [];
   }
 
   /** Gives credit, once for each key. */
-  grant({ id, key, usd, expiresAt, note }: NewCredit, now: number): CreditAnswer {
-    const amount = fromUsd(usd);
+  giveCredit({ id, key, usd, expiresAt, note }: NewCredit, now: number): GiveCreditOutcome {
+    const amount = usdToNanodollars(usd);
     const credit = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
     const earlier = key === undefined ? undefined : this.#all.find((one) => one.key === key);
     if (earlier) {
@@ -56,7 +56,7 @@ export class Credits extends Rows {
     }
     const sum = this.#all.reduce((before, one) => before + one.amount, amount);
     if (this.#all.length >= MAX_CREDITS || sum > MAX_CREDIT_NANODOLLARS) return { outcome: 'full' };
-    this.tables.write(
+    this.tables.runWriteStatement(
       'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
       ...[credit.id, credit.key, amount, credit.note, now, expiresAt],
     );
@@ -65,7 +65,7 @@ export class Credits extends Rows {
   }
 
   /** @returns how much all credits add to the limit. An expired credit adds only what was spent of it. */
-  addedLimit(now: number): Nanodollars {
+  computeAddedLimit(now: number): Nanodollars {
     if (this.#all.length === 0) return 0;
     return this.#all.reduce((sum, { amount, spent, expiresAt }) => {
       return sum + (expiresAt !== null && expiresAt <= now ? spent : amount);
@@ -77,7 +77,7 @@ export class Credits extends Rows {
    *
    * @param at when the request was admitted; milliseconds since 1970
    */
-  charge(at: number, cost: Nanodollars): void {
+  chargeExpiringCredits(at: number, cost: Nanodollars): void {
     if (cost === 0) return;
     const open = this.#all
       .filter(({ createdAt, expiresAt }) => expiresAt !== null && createdAt <= at && at < expiresAt)
@@ -87,7 +87,7 @@ export class Credits extends Rows {
     for (const credit of open) {
       const part = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
       if (part === 0) continue;
-      this.tables.write('update credits set spent = ? where id = ?', credit.spent + part, credit.id);
+      this.tables.runWriteStatement('update credits set spent = ? where id = ?', credit.spent + part, credit.id);
       credit.spent += part;
       rest -= part;
       if (rest === 0) return;
@@ -95,9 +95,9 @@ export class Credits extends Rows {
   }
 
   /** Deletes the notes of the credits that were given up to a time. The money stays. */
-  forgetNotes(until: number): void {
+  deleteCreditNotes(until: number): void {
     if (this.#all.every(({ note }) => note === null)) return;
-    this.tables.write('update credits set note = null where note is not null and created_at <= ?', until);
+    this.tables.runWriteStatement('update credits set note = null where note is not null and created_at <= ?', until);
     for (const credit of this.#all) if (credit.createdAt <= until) credit.note = null;
   }
 
@@ -106,20 +106,24 @@ export class Credits extends Rows {
    * @param settled what the account has spent in total
    * @returns a page of the credits, newest first
    */
-  page(page: PageSelection, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {
+  listCreditsPage(page: PageSelection, limit: Nanodollars, settled: Nanodollars, now: number): ListPage<CreditRow> {
     const expiring = this.#all.reduce((sum, { spent, expiresAt }) => sum + (expiresAt === null ? 0 : spent), 0);
     let rest = Math.max(0, settled - expiring - limit);
     const rows = this.#all.map((credit) => {
       const spent = credit.expiresAt === null ? Math.min(rest, Math.max(0, credit.amount)) : credit.spent;
       if (credit.expiresAt === null) rest -= spent;
-      return creditRowOf(credit, spent, now);
+      return toCreditRow(credit, spent, now);
     });
     rows.reverse();
-    return paginateRows(rows, page, ({ id }) => id, 'end');
+    return paginateRowsInMemory(rows, page, ({ id }) => id, 'end');
   }
 }
 
-function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: Nanodollars, now: number): CreditRow {
+function toCreditRow(
+  { id, amount, note, createdAt, expiresAt }: AccountCredit,
+  spent: Nanodollars,
+  now: number,
+): CreditRow {
   const isGone = expiresAt !== null && expiresAt <= now;
   return {
     type: 'credit',

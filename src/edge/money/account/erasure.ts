@@ -1,16 +1,16 @@
-import { settingsOf } from '../../config/settings.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
 import { getConversationStub } from '../../durable/stubs.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import { deleteCachedAnswers } from '../../kit/kv/cached-answers.ts';
-import { recordErasure } from '../../kit/kv/erasure-list.ts';
-import { advance } from '../budget/state.ts';
+import { deleteCachedAnswersPage } from '../../kit/kv/cached-answers.ts';
+import { addToErasureList } from '../../kit/kv/erasure-list.ts';
+import { advanceBudgetTo } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
-import type { Erasure } from '../contracts/account.ts';
+import type { ErasureProgress } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { ErasableList } from '../lists/listed-rows.ts';
+import type { ErasableResourceList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { accountPlugins, listPluginObjects } from './hooks.ts';
-import { noteRevokedConversations } from './notify-revoked.ts';
+import { accountPlugins, listPluginErasables } from './hooks.ts';
+import { recordConversationsToStop } from './notify-revoked.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
 const CONTINUE_MS = 1_000;
@@ -30,82 +30,83 @@ const CONCURRENT_ERASURES = 5;
  * @param until erases and revokes only what is older, in milliseconds since 1970: an erasure of another deployment, which may
  *   have been applied already. Default: now
  */
-export async function eraseAccount(state: AccountState, until?: number): Promise<Erasure> {
-  const now = state.advance();
-  const isDue = until === undefined ? state.erasing === 0 : until > state.erasedUntil;
-  if (isDue) begin(state, Math.min(until ?? now, now), now);
+export async function eraseAccount(state: AccountState, until?: number): Promise<ErasureProgress> {
+  const now = state.advanceBudgetToNow();
+  const isDue = until === undefined ? state.erasureCutoff === 0 : until > state.erasedUntil;
+  if (isDue) beginErasure(state, Math.min(until ?? now, now), now);
   const { remaining, more } = eraseRows(state);
   const { versions, ledger } = state;
-  const others = countOthers(state, state.erasedUntil);
+  const others = countRemainingElsewhere(state, state.erasedUntil);
   if (
     more ||
     others > 0 ||
-    versions.hasUnpublished ||
-    ledger.meta('answers_kept') ||
+    versions.hasUnpublishedChanges ||
+    ledger.readMetaValue('answers_kept') ||
     state.sharedBudgets?.hasLastCalls
   ) {
-    wakeSoon(state, now);
+    scheduleErasureAlarm(state, now);
   }
-  await listErasure(state);
-  const left = remaining + others + (ledger.meta(UNLISTED_ERASURE_KEY) === undefined ? 0 : 1);
+  await addErasureToKvList(state);
+  const left = remaining + others + (ledger.readMetaValue(UNLISTED_ERASURE_KEY) === undefined ? 0 : 1);
   return { done: left === 0, remaining: left };
 }
 
 /** Adds the erasure to the list that backups contain. The alarm tries again while KV does not accept it. */
-async function listErasure(state: AccountState): Promise<void> {
+async function addErasureToKvList(state: AccountState): Promise<void> {
   const { accountId, env, ledger } = state;
-  const unlisted = ledger.meta(UNLISTED_ERASURE_KEY);
+  const unlisted = ledger.readMetaValue(UNLISTED_ERASURE_KEY);
   if (accountId === undefined || unlisted === undefined) return;
   // In case the object dies before KV has it.
-  wakeSoon(state, state.now());
-  await recordErasure(env.STORE, accountId, Number(unlisted)).then(
+  scheduleErasureAlarm(state, state.now());
+  await addToErasureList(env.STORE, accountId, Number(unlisted)).then(
     // If the account was erased again meanwhile, that time must be listed, too.
-    () => ledger.meta(UNLISTED_ERASURE_KEY) === unlisted && ledger.setMeta(UNLISTED_ERASURE_KEY, undefined),
+    () =>
+      ledger.readMetaValue(UNLISTED_ERASURE_KEY) === unlisted && ledger.writeMetaValue(UNLISTED_ERASURE_KEY, undefined),
     () => {},
   );
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
-function countOthers(state: AccountState, until: number): number {
-  const ofPlugins = accountPlugins().flatMap((part) => listPluginObjects(state, part) ?? []);
-  const lists: ErasableList[] = [state.conversations, state.ownership, ...ofPlugins];
-  return lists.reduce((sum, list) => sum + list.count(until), 0);
+function countRemainingElsewhere(state: AccountState, until: number): number {
+  const ofPlugins = accountPlugins().flatMap((part) => listPluginErasables(state, part) ?? []);
+  const lists: ErasableResourceList[] = [state.conversations, state.ownership, ...ofPlugins];
+  return lists.reduce((sum, list) => sum + list.countCreatedUntil(until), 0);
 }
 
 /** @param until what is not newer is erased; milliseconds since 1970. The names of what was spent are erased up to `now` */
-function begin(state: AccountState, until: number, now: number): void {
+function beginErasure(state: AccountState, until: number, now: number): void {
   const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
-  credentials.revokeAll(until);
-  noteRevokedConversations(state, now);
-  credentials.erase(until);
-  credits.forgetNotes(until);
-  refusals.prune(until);
+  credentials.revokeTokensIssuedUntil(until);
+  recordConversationsToStop(state, now);
+  credentials.eraseTokensIssuedUntil(until);
+  credits.deleteCreditNotes(until);
+  refusals.pruneRejections(until);
   if (state.configuredAt <= until) {
-    limits.setOwn(null);
-    state.setGroup(undefined);
+    limits.setOwnLimits(null);
+    state.storeChosenGroup(undefined);
   }
-  state.sharedBudgets?.beginErasure();
-  ledger.fold(true);
-  ledger.rollups.forgetNames(PERIODS.map((period) => budget.windows[period].start));
-  if (!hasNewer(state, until)) state.setListed(false);
-  state.beginErasure(until);
-  ledger.setMeta(UNLISTED_ERASURE_KEY, String(until));
-  versions.removeAll(until);
-  state.ownership.erase(until);
-  ledger.setMeta('answers_kept', FIRST_PAGE);
+  state.sharedBudgets?.storeUnreportedBeforeErasure();
+  ledger.foldSettledRowsIntoRollups(true);
+  ledger.rollups.mergeIntoNamelessRows(PERIODS.map((period) => budget.windows[period].start));
+  if (!hasNewerActivity(state, until)) state.setInAccountList(false);
+  state.recordErasureStart(until);
+  ledger.writeMetaValue(UNLISTED_ERASURE_KEY, String(until));
+  versions.deleteAllStoredUntil(until);
+  state.ownership.beginErasureUntil(until);
+  ledger.writeMetaValue('answers_kept', FIRST_PAGE);
   // Rows to erase are found by their time, so requests that are admitted from now on must have a later time.
-  advance(budget, now + 1);
+  advanceBudgetTo(budget, now + 1);
 }
 
 /** @returns whether the account was used, or was given something, after a time */
-function hasNewer({ configuredAt, ledger }: AccountState, until: number): boolean {
+function hasNewerActivity({ configuredAt, ledger }: AccountState, until: number): boolean {
   const tables = ['ledger where at', 'conversations where created_at', 'credits where created_at'];
-  return configuredAt > until || tables.some((table) => ledger.has(`${table} > ?`, until));
+  return configuredAt > until || tables.some((table) => ledger.hasRows(`${table} > ?`, until));
 }
 
 /** Erases the next page of rows, if any are being erased. */
-export function continueRows(state: AccountState, now: number): void {
-  if (state.erasing > 0 && eraseRows(state).more) wakeSoon(state, now);
+export function continueRowErasure(state: AccountState, now: number): void {
+  if (state.erasureCutoff > 0 && eraseRows(state).more) scheduleErasureAlarm(state, now);
 }
 
 /**
@@ -116,30 +117,32 @@ export function continueRows(state: AccountState, now: number): void {
  */
 export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
-  await listErasure(state);
-  if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportLastCalls())) wakeSoon(state, state.now());
+  await addErasureToKvList(state);
+  if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportUnreportedBeforeErasure()))
+    scheduleErasureAlarm(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
   const { env, conversations } = state;
-  const settings = settingsOf(env);
-  await eraseSome(state, until, conversations, (id) => {
+  const settings = parseSettingsOnce(env);
+  await eraseSomeObjects(state, until, conversations, (id) => {
     const place = { account: accountId, id };
     const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
   });
   for (const part of accountPlugins()) {
-    const list = listPluginObjects(state, part);
-    const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
-    if (list && part.erase) await eraseSome(state, until, list, erase);
+    const list = listPluginErasables(state, part);
+    const eraseByPlugin = (id: string) =>
+      part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
+    if (list && part.erase) await eraseSomeObjects(state, until, list, eraseByPlugin);
   }
-  await eraseAnswers(state, accountId);
+  await eraseCachedAnswersPage(state, accountId);
 }
 
 /** @returns how many rows are left, and whether more can be erased now. A row with a hold waits for its settlement. */
 function eraseRows(state: AccountState): { remaining: number; more: boolean } {
-  const { erased, remaining } = eraseRowsUntil(state.ledger, state.erasing);
-  if (remaining === 0) state.endErasure();
+  const { erased, remaining } = eraseRowsUntil(state.ledger, state.erasureCutoff);
+  if (remaining === 0) state.recordErasureEnd();
   return { remaining, more: erased >= MAX_ROWS_PER_DELETE };
 }
 
@@ -147,43 +150,43 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
  * Asks some objects of a list to erase what they keep. Each stays in the list until it has answered that it is done. One that
  * cannot be reached is asked again by the next alarm.
  */
-async function eraseSome(
+async function eraseSomeObjects(
   state: AccountState,
   until: number,
-  list: ErasableList,
+  list: ErasableResourceList,
   erase: (id: string) => Promise<boolean>,
 ): Promise<void> {
-  const ids = list.listUntil(until, CONCURRENT_ERASURES);
+  const ids = list.listIdsCreatedUntil(until, CONCURRENT_ERASURES);
   if (ids.length === 0) return;
   // The async function also catches what a plugin throws before it returns a promise.
-  const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.forget(id)));
-  const nextAt = wakeSoon(state, state.now());
+  const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.deleteRow(id)));
+  const nextAt = scheduleErasureAlarm(state, state.now());
   const failed = ended.filter((one) => one.status === 'rejected');
   for (const { reason } of failed) state.retries.recordFailure('erasure', reason, nextAt);
   if (failed.length === 0) state.retries.recordSuccess('erasure');
 }
 
 /** Deletes a page of the answers that KV keeps for the account. */
-async function eraseAnswers(state: AccountState, account: string): Promise<void> {
+async function eraseCachedAnswersPage(state: AccountState, account: string): Promise<void> {
   const { env, ledger } = state;
-  const page = ledger.meta('answers_kept');
+  const page = ledger.readMetaValue('answers_kept');
   if (page === undefined) return;
   try {
-    const next = await deleteCachedAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
+    const next = await deleteCachedAnswersPage(env.STORE, account, page === FIRST_PAGE ? undefined : page);
     // If the account was erased again meanwhile, the erasure starts again with the first page.
-    if (ledger.meta('answers_kept') === page) ledger.setMeta('answers_kept', next);
+    if (ledger.readMetaValue('answers_kept') === page) ledger.writeMetaValue('answers_kept', next);
     state.retries.recordSuccess('erasure');
   } catch (thrown) {
     // KV may no longer know the cursor, so it starts again.
-    ledger.setMeta('answers_kept', FIRST_PAGE);
+    ledger.writeMetaValue('answers_kept', FIRST_PAGE);
     state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
   }
-  if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
+  if (ledger.readMetaValue('answers_kept') !== undefined) scheduleErasureAlarm(state, state.now());
 }
 
 /** @returns when the alarm goes on; milliseconds since 1970 */
-function wakeSoon({ alarm }: AccountState, now: number): number {
-  alarm.schedule(now + CONTINUE_MS, 1);
+function scheduleErasureAlarm({ alarm }: AccountState, now: number): number {
+  alarm.scheduleAt(now + CONTINUE_MS, 1);
   return now + CONTINUE_MS;
 }
 
@@ -191,15 +194,15 @@ function wakeSoon({ alarm }: AccountState, now: number): number {
  * Deletes rows of the ledger that are older than `retention` milliseconds, a page at a time, and sets the alarm for the next
  * ones. Their cost stays in the rollups.
  */
-export function pruneLedger({ ledger, alarm }: AccountState, now: number, retention: number): void {
+export function pruneExpiredLedgerRows({ ledger, alarm }: AccountState, now: number, retention: number): void {
   const oldest = ledger.queryNumber('select at from ledger order by id limit 1');
   if (oldest === undefined) return;
   if (oldest >= now - retention) {
-    alarm.schedule(Math.max(oldest + retention, now + HOUR_MS));
+    alarm.scheduleAt(Math.max(oldest + retention, now + HOUR_MS));
     return;
   }
   const deleted = deleteRowsBefore(ledger, now - retention);
-  alarm.schedule(now + (deleted < MAX_ROWS_PER_DELETE ? HOUR_MS : CONTINUE_MS));
+  alarm.scheduleAt(now + (deleted < MAX_ROWS_PER_DELETE ? HOUR_MS : CONTINUE_MS));
 }
 
 /**
@@ -207,20 +210,20 @@ export function pruneLedger({ ledger, alarm }: AccountState, now: number, retent
  *
  * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
  */
-export async function endVisitorAccount(state: AccountState): Promise<boolean> {
+export async function endExpiredVisitorAccount(state: AccountState): Promise<boolean> {
   const { visitorSession: visit, alarm, budget, ownership, sharedBudgets: shared } = state;
-  const endsAt = visit.endsAt();
+  const endsAt = visit.computeAccountEndTime();
   if (endsAt === undefined) return false;
-  const now = state.advance();
+  const now = state.advanceBudgetToNow();
   if (now < endsAt) return false;
   if (budget.holds.size > 0) {
-    alarm.schedule(now + MINUTE_MS);
+    alarm.scheduleAt(now + MINUTE_MS);
     return false;
   }
-  ownership.erase(now);
+  ownership.beginErasureUntil(now);
   await eraseInOtherObjects(state, now);
-  if (countOthers(state, now) === 0 && !(await shared?.leave())) return budget.holds.size === 0;
-  wakeSoon(state, now);
+  if (countRemainingElsewhere(state, now) === 0 && !(await shared?.reportAllAndLeave())) return budget.holds.size === 0;
+  scheduleErasureAlarm(state, now);
   return false;
 }
 
@@ -229,8 +232,8 @@ const MAX_ROWS_PER_DELETE = 5_000;
 
 /** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
 function deleteRowsBefore(ledger: Ledger, time: number): number {
-  ledger.foldBefore(time);
-  return ledger.write(
+  ledger.foldRowsSettledBefore(time);
+  return ledger.runWriteStatement(
     `delete from ledger where id in (select id from ledger order by id limit ${MAX_ROWS_PER_DELETE}) and at < ? and status != 'held'`,
     time,
   );
@@ -243,7 +246,7 @@ function deleteRowsBefore(ledger: Ledger, time: number): number {
  */
 function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
   const found = ledger.queryNumberOrZero('select count(*) from ledger where at <= ?', time);
-  const erased = ledger.write(
+  const erased = ledger.runWriteStatement(
     `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${MAX_ROWS_PER_DELETE})`,
     time,
   );

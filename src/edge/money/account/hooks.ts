@@ -1,10 +1,10 @@
 /** What plugins have inside the object of an account. Their rows are in its tables. */
 
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import { logFailure } from '../../kit/http/log.ts';
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import type { AccountObject } from '../contracts/account.ts';
-import type { ErasableList } from '../lists/listed-rows.ts';
+import type { ErasableResourceList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
 
 export interface AccountPlugin {
@@ -16,7 +16,7 @@ export interface AccountPlugin {
     ) => ReturnType<AccountObject[M]>;
   };
   /** @returns what objects of the plugin keep for the account: each is erased with it, by `erase` */
-  listKept?(state: AccountState): ErasableList;
+  listKept?(state: AccountState): ErasableResourceList;
   /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
   summed?(state: AccountState, overHold?: string): void;
   /** Does what is due, by the alarm. */
@@ -37,10 +37,10 @@ declare module '../../kit/plugins/plugins.ts' {
 }
 
 /** @returns the parts of all plugins in use. Every settlement asks */
-export const accountPlugins = memoizeByPlugins(() => contributions('account'));
+export const accountPlugins = memoizeFromPlugins(() => getPluginMembers('account'));
 
 /** Calls a method of the object in the plugin that adds it. Only routes of that plugin call it. */
-export function answerByPlugin<M extends keyof AccountObject>(
+export function callAccountPluginMethod<M extends keyof AccountObject>(
   method: M,
   state: AccountState,
   ...args: Parameters<AccountObject[M]>
@@ -58,31 +58,31 @@ export function notifySumsChanged(state: AccountState, overHold?: string): void 
     try {
       part.summed?.(state, overHold);
     } catch (thrown) {
-      logFailure({ account: state.accountId ?? '', hook: 'summed' }, thrown);
+      logBackgroundFailure({ account: state.accountId ?? '', hook: 'summed' }, thrown);
     }
   }
 }
 
 /** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
-export async function runDueWork(state: AccountState): Promise<void> {
+export async function runDuePluginWork(state: AccountState): Promise<void> {
   for (const part of accountPlugins()) {
     try {
       await part.due?.(state);
     } catch (thrown) {
       const nextAt = state.now() + MINUTE_MS;
-      state.alarm.schedule(nextAt);
+      state.alarm.scheduleAt(nextAt);
       state.retries.recordFailure('plugin', thrown, nextAt);
     }
   }
 }
 
 /** @returns what objects of a plugin keep for the account; undefined for a plugin that has none, or throws */
-export function listPluginObjects(state: AccountState, part: AccountPlugin): ErasableList | undefined {
+export function listPluginErasables(state: AccountState, part: AccountPlugin): ErasableResourceList | undefined {
   try {
     return part.listKept?.(state);
   } catch (thrown) {
     const nextAt = state.now() + MINUTE_MS;
-    state.alarm.schedule(nextAt);
+    state.alarm.scheduleAt(nextAt);
     state.retries.recordFailure('plugin', thrown, nextAt);
     // It may keep something: what is erased with the account stays owed until it can be listed.
     return UNKNOWN_LIST;
@@ -90,4 +90,8 @@ export function listPluginObjects(state: AccountState, part: AccountPlugin): Era
 }
 
 /** The list of a plugin that cannot list what it keeps: at least one thing, which cannot be erased yet. */
-const UNKNOWN_LIST: ErasableList = { count: () => 1, listUntil: () => [], forget: () => {} };
+const UNKNOWN_LIST: ErasableResourceList = {
+  countCreatedUntil: () => 1,
+  listIdsCreatedUntil: () => [],
+  deleteRow: () => {},
+};

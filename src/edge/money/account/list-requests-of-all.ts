@@ -1,13 +1,13 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import type { Page } from '../../durable/page.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
-import { createPage, type PageQuery } from '../../kit/http/page.ts';
-import type { ListedOutcome, RequestsFilter } from '../contracts/account.ts';
-import { allAccounts, type LastRequest } from '../contracts/all-accounts.ts';
-import { accountOf } from '../contracts/call-account.ts';
-import { timesOfDays } from '../ledger/queries.ts';
+import type { ListPage } from '../../durable/page.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { parseTimeOfRequestId } from '../../kit/http/headers/request-id.ts';
+import { createPageResponse, type ListPageQuery } from '../../kit/http/page.ts';
+import type { RequestFailureKind, RequestsFilter } from '../contracts/account.ts';
+import { type AccountLastFailure, requireAllAccountsPlugin } from '../contracts/all-accounts.ts';
+import { createAccountCaller } from '../contracts/call-account.ts';
+import { toTimeRange } from '../ledger/queries.ts';
 import type { ListedRequest } from './usage-answers.schema.ts';
 
 /** How many accounts are asked at the same time, and for a page at most. */
@@ -17,7 +17,7 @@ const MAX_ACCOUNTS = 200;
 const MAX_ID_CLOCK_SKEW_MS = 10_000;
 
 /** A page of the requests of several accounts. */
-interface PageOfAccounts extends Page<ListedRequest> {
+interface AllAccountsRequestPage extends ListPage<ListedRequest> {
   /** Continues with the accounts that were not asked; null if all were that can have a request of this page. */
   accounts_after: string | null;
 }
@@ -29,31 +29,34 @@ interface PageOfAccounts extends Page<ListedRequest> {
  * @param accountsAfter where an earlier page stopped asking
  * @throws ApiError 400 for a malformed `accountsAfter`
  */
-export async function listRequestsOfAll(
+export async function listFailedRequestsOfAllAccounts(
   c: Context<AppEnv>,
-  { limit, ...edge }: PageQuery,
-  { accountsAfter, ...filter }: RequestsFilter & { outcome: ListedOutcome; accountsAfter?: string | undefined },
-): Promise<PageOfAccounts> {
+  { limit, ...edge }: ListPageQuery,
+  { accountsAfter, ...filter }: RequestsFilter & { outcome: RequestFailureKind; accountsAfter?: string | undefined },
+): Promise<AllAccountsRequestPage> {
   const isBackwards = edge.before_id !== undefined;
   const sign = isBackwards ? 1 : -1;
-  const [begin] = timesOfDays(filter);
+  const [begin] = toTimeRange(filter);
   // An account whose last was before the end of the page has no row in it.
-  const from = Math.max(begin, (timeOfRequestId(edge.before_id ?? '') ?? 0) - MAX_ID_CLOCK_SKEW_MS);
-  const after = accountsAfter === undefined ? undefined : readAccountsCursor(accountsAfter);
+  const from = Math.max(begin, (parseTimeOfRequestId(edge.before_id ?? '') ?? 0) - MAX_ID_CLOCK_SKEW_MS);
+  const after = accountsAfter === undefined ? undefined : parseAccountsCursor(accountsAfter);
   const last = { outcome: filter.outcome, from, after, limit: MAX_ACCOUNTS + 1 };
-  const accounts = await allAccounts().findLastRequests(c, last);
+  const accounts = await requireAllAccountsPlugin().findAccountsByLastFailure(c, last);
   let rows: ListedRequest[] = [];
   let asked = 0;
   let isComplete = false;
   while (asked < Math.min(accounts.length, MAX_ACCOUNTS)) {
     const some = accounts.slice(asked, Math.min(asked + CONCURRENT_ACCOUNTS, MAX_ACCOUNTS));
-    const oldest = timeOfRequestId(rows[limit]?.request_id ?? '');
+    const oldest = parseTimeOfRequestId(rows[limit]?.request_id ?? '');
     // The time of an account's last request limits how new its rows are, but not how old.
     isComplete = !isBackwards && oldest !== undefined && oldest > (some[0]?.at ?? 0) + MAX_ID_CLOCK_SKEW_MS;
     if (isComplete) break;
     const lists = await Promise.all(
       some.map(async ({ account }) => {
-        const list = await accountOf(c, account)((object) => object.requests({ ...edge, limit: limit + 1 }, filter));
+        const list = await createAccountCaller(
+          c,
+          account,
+        )((object) => object.listRequests({ ...edge, limit: limit + 1 }, filter));
         return list.data.map((row) => ({ ...row, account }));
       }),
     );
@@ -63,20 +66,20 @@ export async function listRequestsOfAll(
     rows = rows.slice(0, limit + 1);
   }
   const end = isComplete || asked === accounts.length ? undefined : accounts[asked - 1];
-  const page = createPage(rows, limit, isBackwards, ({ request_id }) => request_id);
-  return { ...page, accounts_after: end === undefined ? null : accountsCursor(end) };
+  const page = createPageResponse(rows, limit, isBackwards, ({ request_id }) => request_id);
+  return { ...page, accounts_after: end === undefined ? null : createAccountsCursor(end) };
 }
 
 /** @returns an account and when its last request was, as callers send it back */
-function accountsCursor({ at, account }: LastRequest): string {
+function createAccountsCursor({ at, account }: AccountLastFailure): string {
   return `${at}-${account}`;
 }
 
-/** @throws ApiError 400 for anything that `accountsCursor` does not return */
-function readAccountsCursor(text: string): LastRequest {
+/** @throws ApiError 400 for anything that `createAccountsCursor` does not return */
+function parseAccountsCursor(text: string): AccountLastFailure {
   const [, at, account] = /^(\d{1,16})-(.+)$/s.exec(text) ?? [];
   if (at === undefined || account === undefined) {
-    throw invalidRequest('accounts_after: not a cursor. Send the `accounts_after` of the page before.');
+    throw createInvalidRequestError('accounts_after: not a cursor. Send the `accounts_after` of the page before.');
   }
   return { at: Number(at), account };
 }

@@ -1,12 +1,12 @@
 /** Looks after an account's files by its alarm: deletes them upstream, finds out how uploads have ended, and forgets containers. */
 
 import { readBufferedBody } from '../../claude/buffered-response.ts';
-import { Exchange } from '../../claude/exchange.ts';
-import { upstreamOf } from '../../claude/upstream.ts';
+import { UpstreamExchange } from '../../claude/exchange.ts';
+import { getUpstreamBySettings } from '../../claude/upstream.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import { type Json, parseObject } from '../../kit/json/object.ts';
+import { type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import type { UploadReport } from '../contracts/ownership.ts';
-import { type DueRow, SKEW_MS, UPLOAD_MS } from '../lists/ownership-list.ts';
+import { type ResourceWithDueWork, SKEW_MS, UPLOAD_MS } from '../lists/ownership-list.ts';
 import type { AccountState } from './account-state.ts';
 
 /** How many files are handled at the same time. (An object may have six open connections.) */
@@ -22,46 +22,46 @@ const MAX_PAGES = 20;
 const PAGE_SIZE = 1_000;
 
 /** Notes how an upload has ended. If it began before the account was erased, its file must be deleted. */
-export function endUpload(state: AccountState, report: UploadReport): void {
+export function recordUploadEnd(state: AccountState, report: UploadReport): void {
   const isErased = report.at <= state.erasedUntil;
-  state.ownership.end(report, isErased);
-  if (isErased) state.alarm.schedule(state.now() + INITIAL_RETRY_MS, INITIAL_RETRY_MS);
+  state.ownership.finishUpload(report, isErased);
+  if (isErased) state.alarm.scheduleAt(state.now() + INITIAL_RETRY_MS, INITIAL_RETRY_MS);
 }
 
 /** Does the work that is due, and sets the alarm for the rest. It never throws. */
-export async function maintainFiles(state: AccountState): Promise<void> {
+export async function runDueFileWork(state: AccountState): Promise<void> {
   const { ownership } = state;
-  let { dueAt } = ownership;
+  let { findNextDueTime: dueAt } = ownership;
   if (dueAt !== undefined && dueAt <= state.now()) {
-    const rows = ownership.due(state.now(), CONCURRENT_FILES);
-    await Promise.all(rows.map((row) => maintainFile(state, row)));
-    dueAt = ownership.dueAt;
+    const rows = ownership.listFilesWithDueWork(state.now(), CONCURRENT_FILES);
+    await Promise.all(rows.map((row) => runDueWorkOfFile(state, row)));
+    dueAt = ownership.findNextDueTime;
   }
-  if (dueAt !== undefined) state.alarm.schedule(dueAt, INITIAL_RETRY_MS);
+  if (dueAt !== undefined) state.alarm.scheduleAt(dueAt, INITIAL_RETRY_MS);
 }
 
-async function maintainFile(state: AccountState, row: DueRow): Promise<void> {
+async function runDueWorkOfFile(state: AccountState, row: ResourceWithDueWork): Promise<void> {
   const { ownership } = state;
   const { id, tries } = row;
   try {
-    if (row.state === 'kept') ownership.forget(id);
+    if (row.state === 'kept') ownership.deleteRow(id);
     else if (row.state === 'erasing') {
-      await deleteUpstream(state, row);
-      ownership.forget(id);
-    } else if ((await mayHaveLeftFile(state, row)) && row.created_at > state.erasedUntil) {
-      ownership.postpone(id, state.now() + CHECK_INTERVAL_MS);
-    } else ownership.forget(id);
+      await deleteFileAtUpstream(state, row);
+      ownership.deleteRow(id);
+    } else if ((await mightUploadHaveLeftFile(state, row)) && row.created_at > state.erasedUntil) {
+      ownership.postponeFileWork(id, state.now() + CHECK_INTERVAL_MS);
+    } else ownership.deleteRow(id);
     state.retries.recordSuccess('file');
   } catch (thrown) {
     // Every failure is tried again. It may be the operator's fault, and last for a while.
     const nextAt = state.now() + Math.min(INITIAL_RETRY_MS * 2 ** tries, MAX_RETRY_MS);
-    ownership.postpone(id, nextAt);
+    ownership.postponeFileWork(id, nextAt);
     state.retries.recordFailure('file', thrown, nextAt, tries + 1);
   }
 }
 
 /** @throws Error unless the file is gone */
-async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Promise<void> {
+async function deleteFileAtUpstream(state: AccountState, { id, upstream }: ResourceWithDueWork): Promise<void> {
   const { status } = await callFilesApi(state, 'DELETE', `/v1/files/${encodeURIComponent(id)}`, upstream);
   if (status >= 300 && status !== 404) throw new Error(`the upstream answered ${status}`);
 }
@@ -71,7 +71,7 @@ async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Pr
  * say whose file that is, so it is never deleted or given to anybody, and its bytes stay counted. If there is no such file,
  * nothing is counted.
  */
-async function mayHaveLeftFile(state: AccountState, row: DueRow): Promise<boolean> {
+async function mightUploadHaveLeftFile(state: AccountState, row: ResourceWithDueWork): Promise<boolean> {
   const from = row.created_at - SKEW_MS;
   const to = row.created_at + UPLOAD_MS + SKEW_MS;
   let query = '';
@@ -89,7 +89,7 @@ async function mayHaveLeftFile(state: AccountState, row: DueRow): Promise<boolea
         (row.is_exact === 0 || bytes >= row.bytes - MAX_FORM_OVERHEAD_BYTES)
       );
     });
-    const ownIds = new Set(state.ownership.find(alike.map(({ id }) => id)).map(({ id }) => id));
+    const ownIds = new Set(state.ownership.findOwnedResources(alike.map(({ id }) => id)).map(({ id }) => id));
     if (alike.some(({ id }) => !ownIds.has(id))) return true;
     const isPast = files.some(({ created_at }) => Date.parse(created_at) < from);
     const next = typeof list.next_page === 'string' ? `&page=${encodeURIComponent(list.next_page)}` : undefined;
@@ -105,10 +105,15 @@ async function callFilesApi(
   method: string,
   path: string,
   only: string,
-): Promise<{ status: number; json: Json | undefined }> {
+): Promise<{ status: number; json: JsonObject | undefined }> {
   const settings = state.settings();
-  const upstream = upstreamOf(settings);
-  const exchange = new Exchange({ upstream, settings, timeoutMs: UPSTREAM_CALL_MS, wholeMs: 2 * UPSTREAM_CALL_MS });
+  const upstream = getUpstreamBySettings(settings);
+  const exchange = new UpstreamExchange({
+    upstream,
+    settings,
+    timeoutMs: UPSTREAM_CALL_MS,
+    wholeMs: 2 * UPSTREAM_CALL_MS,
+  });
   const headers = {
     'x-api-key': upstream.apiKey,
     'anthropic-version': '2023-06-01',
@@ -116,10 +121,10 @@ async function callFilesApi(
   };
   const routing = { streams: false, isQuick: true, ...(only === '' ? {} : { only }) };
   try {
-    const response = await exchange.send({ method, path, headers, routing }, { maxRetries: 0 });
+    const response = await exchange.sendToUpstream({ method, path, headers, routing }, { maxRetries: 0 });
     const body = await readBufferedBody(response, exchange);
-    return { status: response.status, json: parseObject(body) };
+    return { status: response.status, json: parseJsonObject(body) };
   } finally {
-    exchange.close();
+    exchange.closeExchange();
   }
 }

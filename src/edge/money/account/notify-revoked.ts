@@ -1,6 +1,6 @@
 /** Tells conversations that a credential has ended, so that what runs with it ends. */
 
-import { settingsOf } from '../../config/settings.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
 import { getConversationStub } from '../../durable/stubs.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../ledger/ledger.ts';
@@ -18,12 +18,12 @@ const PENDING_CONVERSATIONS_KEY = 'untold';
  *
  * @param jti the token; absent for all of the account
  */
-export function noteRevokedConversations(
+export function recordConversationsToStop(
   { ledger, alarm }: AccountState,
   now: number,
   jti: string | null = null,
 ): void {
-  const found = ledger.read<{ conversation: string }>(
+  const found = ledger.readAllRows<{ conversation: string }>(
     `select distinct conversation from ledger
      where conversation is not null and token = coalesce(?, token)
        and (status = 'held' or (stop_reason = 'tool_use' and at > ?))`,
@@ -32,15 +32,15 @@ export function noteRevokedConversations(
   );
   if (found.length === 0) return;
   // Who is noted already may be asking at this moment, and know nothing of this end.
-  ledger.setMeta(
+  ledger.writeMetaValue(
     PENDING_CONVERSATIONS_KEY,
-    JSON.stringify([...pendingConversations(ledger), ...found.map(({ conversation }) => conversation)]),
+    JSON.stringify([...listConversationsToStop(ledger), ...found.map(({ conversation }) => conversation)]),
   );
-  alarm.schedule(now, 1);
+  alarm.scheduleAt(now, 1);
 }
 
 /** Tells the next conversations. Each stays noted until it has answered, and whatever is told twice changes nothing. */
-export async function notifyRevokedConversations({
+export async function stopRevokedConversations({
   accountId,
   env,
   ledger,
@@ -48,25 +48,25 @@ export async function notifyRevokedConversations({
   now,
   retries,
 }: AccountState): Promise<void> {
-  const ids = pendingConversations(ledger).slice(0, CONCURRENT_NOTIFICATIONS);
+  const ids = listConversationsToStop(ledger).slice(0, CONCURRENT_NOTIFICATIONS);
   if (accountId === undefined || ids.length === 0) return;
-  const settings = settingsOf(env);
+  const settings = parseSettingsOnce(env);
   const calls = ids.map((id) =>
     getConversationStub(env, settings, { account: accountId, id })
-      .checkCredential()
+      .stopIfCredentialEnded()
       .then(
         () => [],
         (thrown: unknown) => [{ id, thrown }],
       ),
   );
   const failed = (await Promise.all(calls)).flat();
-  const left = [...pendingConversations(ledger).slice(ids.length), ...failed.map(({ id }) => id)];
-  ledger.setMeta(PENDING_CONVERSATIONS_KEY, left.length === 0 ? undefined : JSON.stringify(left));
-  if (left.length > 0) alarm.schedule(now() + (failed.length > 0 ? NOTIFY_RETRY_MS : 0), 1);
+  const left = [...listConversationsToStop(ledger).slice(ids.length), ...failed.map(({ id }) => id)];
+  ledger.writeMetaValue(PENDING_CONVERSATIONS_KEY, left.length === 0 ? undefined : JSON.stringify(left));
+  if (left.length > 0) alarm.scheduleAt(now() + (failed.length > 0 ? NOTIFY_RETRY_MS : 0), 1);
   for (const { thrown } of failed) retries.recordFailure('credential_check', thrown, now() + NOTIFY_RETRY_MS);
   if (failed.length === 0) retries.recordSuccess('credential_check');
 }
 
-function pendingConversations(ledger: Ledger): string[] {
-  return JSON.parse(ledger.meta(PENDING_CONVERSATIONS_KEY) ?? '[]') as string[];
+function listConversationsToStop(ledger: Ledger): string[] {
+  return JSON.parse(ledger.readMetaValue(PENDING_CONVERSATIONS_KEY) ?? '[]') as string[];
 }

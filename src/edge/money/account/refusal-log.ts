@@ -1,17 +1,17 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
-import { reportTokens } from '../../claude/pricing/usage-sums.ts';
-import type { Page, PageSelection } from '../../durable/page.ts';
-import { Rows } from '../../durable/rows.ts';
-import type { Tables } from '../../durable/tables.ts';
+import { toTokenReport } from '../../claude/pricing/usage-sums.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { timeOfRequestId } from '../../kit/http/headers/request-id.ts';
-import { createPage } from '../../kit/http/page.ts';
-import { refusalError, storageError } from '../admission/limit-headers.ts';
-import type { DailyRefusals, RequestsFilter } from '../contracts/account.ts';
-import type { AdmissionRequest, RefusedRequest } from '../contracts/admission.ts';
-import { aboutColumn, rowFieldsOf, withoutRowOnlyValues } from '../contracts/dimensions.ts';
-import { timesOfDays } from '../ledger/queries.ts';
+import { parseTimeOfRequestId } from '../../kit/http/headers/request-id.ts';
+import { createPageResponse } from '../../kit/http/page.ts';
+import { createLimitRejectionError, createStorageLimitError } from '../admission/limit-headers.ts';
+import type { DailyRejectionCount, RequestsFilter } from '../contracts/account.ts';
+import type { AdmissionRequest, LimitRejectedRequest } from '../contracts/admission.ts';
+import { omitRowOnlyDimensions, parseDimensionsColumn, serializeDimensions } from '../contracts/dimensions.ts';
+import { toTimeRange } from '../ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 
 /** At most one row is written in this time, since a refused caller may ask very often. */
@@ -28,74 +28,77 @@ const MAX_BODY_DELAY_MS = 15 * 60_000;
 const MAX_MODEL_CHARACTERS = 200;
 
 /** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
-export class RefusalLog extends Rows {
-  #unwritten: RefusedRequest[] = [];
+export class RejectionLog extends TableRowsBase {
+  #unwritten: LimitRejectedRequest[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
   /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
   /** How many were refused on the day of the last one; undefined until it is asked for. */
-  #refusedToday: DailyRefusals | undefined;
+  #refusedToday: DailyRejectionCount | undefined;
   readonly #onAdded: () => void;
 
   /** @param onAdded called after each refusal */
-  constructor(tables: Tables, onAdded: () => void) {
+  constructor(tables: SqlTables, onAdded: () => void) {
     super(tables);
     this.#onAdded = onAdded;
   }
 
   /** @returns the time of the last refusal, in milliseconds since 1970; 0 if there is none. */
-  get lastAt(): number {
+  get lastRejectionTime(): number {
     this.#lastAt ??= this.tables.queryNumberOrZero('select max(at) from refusals');
     return this.#lastAt;
   }
 
   /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
-  countOfLastDay(): DailyRefusals | undefined {
-    if (this.lastAt === 0) return undefined;
-    const day = Math.floor(this.lastAt / DAY_MS);
+  countRejectionsOfLastDay(): DailyRejectionCount | undefined {
+    if (this.lastRejectionTime === 0) return undefined;
+    const day = Math.floor(this.lastRejectionTime / DAY_MS);
     if (this.#refusedToday?.day !== day) {
-      const isOfDay = ({ at }: RefusedRequest) => at >= day * DAY_MS;
+      const isOfLastDay = ({ at }: LimitRejectedRequest) => at >= day * DAY_MS;
       const count = 'select coalesce(sum(json_array_length(refused)), 0) from refusals where at >= ?';
       const written = this.tables.queryNumberOrZero(count, day * DAY_MS);
-      this.#refusedToday = { day, count: written + this.#unwritten.filter(isOfDay).length };
+      this.#refusedToday = { day, count: written + this.#unwritten.filter(isOfLastDay).length };
     }
     return this.#refusedToday;
   }
 
   /** @param group the one that also pays for the request */
-  add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number, group?: string): void {
+  addRejection(request: AdmissionRequest, refusal: LimitRejectedRequest['refusal'], now: number, group?: string): void {
     const { requestId: id, route, conversation, token } = request;
     // A request that costs nothing has no id.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MAX_REFUSALS_PER_ROW);
     const model = request.model.slice(0, MAX_MODEL_CHARACTERS);
-    const named = { route, model, conversation, about: request.about && withoutRowOnlyValues(request.about) };
+    const named = { route, model, conversation, about: request.about && omitRowOnlyDimensions(request.about) };
     // Each row needs a time of its own: that of its last refusal is its key.
-    const at = Math.max(now, this.lastAt + 1);
+    const at = Math.max(now, this.lastRejectionTime + 1);
     this.#lastAt = at;
     const { day, count } = this.#refusedToday ?? {};
     this.#refusedToday = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
     this.#unwritten.push({ id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal });
-    if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#write(at);
-    else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_INTERVAL_MS);
+    if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#writeRejectionsOfSecond(at);
+    else this.#timer ??= setTimeout(() => this.#writeRemainingRejections(), WRITE_INTERVAL_MS);
     this.#onAdded();
   }
 
   /** @returns a refused request in the form of a ledger row, with the reason; undefined if it is not known here. */
-  find(id: string): LedgerRequest | undefined {
-    const found = this.#unwritten.find((one) => one.id === id) ?? this.#read(id);
-    return found && refusedRequestOf(found);
+  findRejectedRequest(id: string): LedgerRequest | undefined {
+    const found = this.#unwritten.find((one) => one.id === id) ?? this.#readRejection(id);
+    return found && toLedgerRequest(found);
   }
 
   /**
    * @returns a page of the refusals of some days, newest first by their ids, as the ledger's are. If there are more than 1,000,
    *   only the newest are searched
    */
-  page({ limit = 20, after_id, before_id }: PageSelection, { token, ...days }: RequestsFilter): Page<ListedRequest> {
-    const found = this.#readRange(...timesOfDays(days), MAX_LISTED_REFUSALS).filter(
+  listRejectionsPage(
+    { limit = 20, after_id, before_id }: PageSelection,
+    { token, ...days }: RequestsFilter,
+  ): ListPage<ListedRequest> {
+    const found = this.#readRejectionsBetween(...toTimeRange(days), MAX_LISTED_REFUSALS).filter(
       (one) =>
         (token === undefined || one.token === token) &&
         (after_id === undefined || one.id < after_id) &&
@@ -103,26 +106,26 @@ export class RefusalLog extends Rows {
     );
     const sign = before_id === undefined ? -1 : 1;
     found.sort((remaining, right) => (remaining.id < right.id ? -sign : sign));
-    const rows = found.slice(0, limit + 1).map(listedRefusalOf);
-    return createPage(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
+    const rows = found.slice(0, limit + 1).map(toListedRejection);
+    return createPageResponse(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
   }
 
   /** @returns the refusals from one time to before another, newest first; so many at most */
-  #readRange(from: number, to: number, limit: number): RefusedRequest[] {
-    const isBetween = ({ at }: RefusedRequest) => at >= from && at < to;
+  #readRejectionsBetween(from: number, to: number, limit: number): LimitRejectedRequest[] {
+    const isBetween = ({ at }: LimitRejectedRequest) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
     // A row has the refusals since the row before it, so the first row after the days may also have some.
     let before =
       this.tables.queryNumber('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
     while (found.length < limit) {
-      const rows = this.tables.read<{ at: number; refused: string }>(
+      const rows = this.tables.readAllRows<{ at: number; refused: string }>(
         'select at, refused from refusals where at >= ? and at < ? order by at desc limit ?',
         from,
         before,
         REFUSAL_ROWS_PER_READ,
       );
       for (const { refused } of rows)
-        found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
+        found.push(...(JSON.parse(refused) as LimitRejectedRequest[]).filter(isBetween).reverse());
       if (rows.length < REFUSAL_ROWS_PER_READ) break;
       before = rows.at(-1)?.at ?? 0;
     }
@@ -130,58 +133,58 @@ export class RefusalLog extends Rows {
   }
 
   /** Deletes the refusals up to a time. */
-  prune(until: number): void {
+  pruneRejections(until: number): void {
     this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
-    if (!this.tables.has('refusals where at <= ?', until)) return;
-    this.tables.write('delete from refusals where at <= ?', until);
+    if (!this.tables.hasRows('refusals where at <= ?', until)) return;
+    this.tables.runWriteStatement('delete from refusals where at <= ?', until);
     this.#rows = undefined;
     this.#lastAt = undefined;
     this.#refusedToday = undefined;
   }
 
-  #read(id: string): RefusedRequest | undefined {
-    const at = timeOfRequestId(id);
-    const rows = this.tables.read<{ refused: string }>(
+  #readRejection(id: string): LimitRejectedRequest | undefined {
+    const at = parseTimeOfRequestId(id);
+    const rows = this.tables.readAllRows<{ refused: string }>(
       'select refused from refusals where at >= ? and at <= ? order by at desc',
       at ?? 0,
       at === undefined ? Number.MAX_SAFE_INTEGER : at + MAX_BODY_DELAY_MS,
     );
     for (const { refused } of rows) {
-      const found = (JSON.parse(refused) as RefusedRequest[]).find((one) => one.id === id);
+      const found = (JSON.parse(refused) as LimitRejectedRequest[]).find((one) => one.id === id);
       if (found) return found;
     }
     return undefined;
   }
 
-  #writeRest(): void {
+  #writeRemainingRejections(): void {
     this.#timer = undefined;
     const last = this.#unwritten.at(-1);
     // Each row needs a time of its own, later than that of the row before: the time is its key.
-    if (last) this.#write(Math.max(last.at, this.#writtenAt + 1));
+    if (last) this.#writeRejectionsOfSecond(Math.max(last.at, this.#writtenAt + 1));
   }
 
-  #write(now: number): void {
-    this.tables.insert('refusals', { at: now, refused: JSON.stringify(this.#unwritten) }, 'insert or replace');
+  #writeRejectionsOfSecond(now: number): void {
+    this.tables.insertRow('refusals', { at: now, refused: JSON.stringify(this.#unwritten) }, 'insert or replace');
     this.#unwritten = [];
     this.#writtenAt = now;
     this.#rows ??= this.tables.queryNumberOrZero('select count(*) from refusals');
     this.#rows += 1;
     if (this.#rows <= MAX_REFUSAL_ROWS) return;
-    this.tables.write('delete from refusals where at = (select min(at) from refusals)');
+    this.tables.runWriteStatement('delete from refusals where at = (select min(at) from refusals)');
     this.#rows -= 1;
   }
 }
 
 /** @returns a refused request in the form of a list's row, with the reason. */
-function listedRefusalOf(refused: RefusedRequest): ListedRequest {
-  const { tries: _, refusal, ...row } = refusedRequestOf(refused);
+function toListedRejection(refused: LimitRejectedRequest): ListedRequest {
+  const { tries: _, refusal, ...row } = toLedgerRequest(refused);
   return { ...row, ...(refusal ? { refusal } : {}) };
 }
 
-function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest): LedgerRequest {
+function toLedgerRequest({ id, at, refusal, group, ...request }: LimitRejectedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
-  const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
-  const { batch, outcomes, ...about } = rowFieldsOf(aboutColumn(request.about ?? {}));
+  const error = refusal.kind === 'full' ? createStorageLimitError(refusal) : createLimitRejectionError(refusal, {});
+  const { batch, outcomes, ...about } = parseDimensionsColumn(serializeDimensions(request.about ?? {}));
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
@@ -198,7 +201,7 @@ function refusedRequestOf({ id, at, refusal, group, ...request }: RefusedRequest
     lowered_by: null,
     hold_usd: 0,
     cost_usd: 0,
-    usage: reportTokens(),
+    usage: toTokenReport(),
     estimated: false,
     over_hold: false,
     late: false,

@@ -1,87 +1,98 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
-import { BATCH_STAGE, bucketsAfterSettlement, type Hold, type UsedTokens } from '../budget/state.ts';
-import type { Settled, Settlement } from '../contracts/settlement.ts';
-import { closingOf, openingOf, safeAmount, usedTokensOf } from '../ledger/settlement.ts';
+import { BATCH_STAGE, computeBucketsAfterSettlement, type Hold, type TokensTakenFromBuckets } from '../budget/state.ts';
+import type { Settlement, SettlementResult } from '../contracts/settlement.ts';
+import {
+  clampToSafeAmount,
+  computeTokensForBuckets,
+  createSettledRequestFields,
+  fillAdmittedRequestFields,
+} from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import { notifySumsChanged } from './hooks.ts';
-import type { HoldEnd } from './payers.ts';
+import type { HoldClosing } from './payers.ts';
 
-const NOTHING_USED: UsedTokens = { inputTokens: 0, outputTokens: 0 };
+const NOTHING_USED: TokensTakenFromBuckets = { inputTokens: 0, outputTokens: 0 };
 
 /** Replaces a request's hold by what it cost, and notes what follows: in its conversation, and for those who wait. */
-export function settleRequest(state: AccountState, settlement: Settlement): Settled {
+export function settleRequestAndFollowUps(state: AccountState, settlement: Settlement): SettlementResult {
   const settled = settleHold(state, settlement);
   const { conversation, requestId } = settlement;
   const { outcome, cost, overHold } = settled;
   if (outcome !== 'duplicate') notifySumsChanged(state, overHold ? requestId : undefined);
   if (conversation && conversation.createdAt > state.erasedUntil) {
-    state.storage.noteArrival(conversation.id);
-    state.conversations.note(conversation, cost);
+    state.storage.dropExpectedBytes(conversation.id);
+    state.conversations.storeReport(conversation, cost);
   }
-  state.admissionQueue.admitReady();
+  state.admissionQueue.admitReadyRequests();
   return settled;
 }
 
 /** Replaces a hold by what the request cost. A repeated call changes nothing. */
-export function settleHold(state: AccountState, settlement: Settlement): Settled {
+export function settleHold(state: AccountState, settlement: Settlement): SettlementResult {
   const { budget, ledger } = state;
   const { requestId } = settlement;
-  const now = state.advance();
+  const now = state.advanceBudgetToNow();
   const hold = budget.holds.get(requestId);
-  if (hold) return closeHold(state, hold, settlement, now);
+  if (hold) return closeHoldAtCost(state, hold, settlement, now);
   // Who leaves the line has cost nothing.
-  if (settlement.cost === 0 && state.admissionQueue.leave(requestId))
+  if (settlement.cost === 0 && state.admissionQueue.removeFromQueue(requestId))
     return { outcome: 'unheld', cost: 0, overHold: false };
-  const row = ledger.find(requestId);
-  if (!row) return recordWithoutHold(state, settlement, now);
+  const row = ledger.findSettlableRow(requestId);
+  if (!row) return recordSettlementWithoutHold(state, settlement, now);
   const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
-  if (row.at <= state.erasing) return { outcome: 'erased', ...unchanged };
+  if (row.at <= state.erasureCutoff) return { outcome: 'erased', ...unchanged };
   if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };
-  const closing = closingOf(settlement, row.hold, now, true);
-  ledger.close(requestId, closing, budget.fullAt);
-  correctPayers(state, row, closing.cost - row.cost);
+  const closing = createSettledRequestFields(settlement, row.hold, now, true);
+  ledger.settleRow(requestId, closing, budget.fullAt);
+  correctSumsOfAllPayers(state, row, closing.cost - row.cost);
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
 }
 
 /** Settles every request that was not renewed or settled in time at its whole hold. */
-export function settleOrphans(state: AccountState, now: number): void {
+export function settleExpiredHolds(state: AccountState, now: number): void {
   for (const hold of [...state.budget.holds.values()]) {
     if (hold.deadline > now) continue;
     const { id, nanodollars, inputTokens, outputTokens, stage } = hold;
     const lost = { requestId: id, status: 'orphaned', stage, cost: nanodollars, estimated: true };
-    closeHold(state, hold, lost, now, { inputTokens, outputTokens });
+    closeHoldAtCost(state, hold, lost, now, { inputTokens, outputTokens });
   }
 }
 
 /** @param tokens those to take out of the buckets, if the row does not have them */
-function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, tokens?: UsedTokens): Settled {
+function closeHoldAtCost(
+  state: AccountState,
+  hold: Hold,
+  settlement: Settlement,
+  now: number,
+  tokens?: TokensTakenFromBuckets,
+): SettlementResult {
   const { budget, ledger, limits } = state;
-  const closing = closingOf(settlement, hold.nanodollars, now, false);
+  const closing = createSettledRequestFields(settlement, hold.nanodollars, now, false);
   const { cost, overHold } = closing;
-  if (hold.at <= state.erasing) {
-    ledger.forgetRow(hold, closing);
-    settlePayers(state, hold, { closing, buckets: budget.fullAt, isErased: true });
+  if (hold.at <= state.erasureCutoff) {
+    ledger.deleteErasedRow(hold, closing);
+    settleForAllPayers(state, hold, { closing, buckets: budget.fullAt, isErased: true });
     return { outcome: 'erased', cost, overHold };
   }
   // The API has separate rate limits for batches, so their tokens are taken from no bucket.
-  const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? usedTokensOf(closing));
-  const buckets = bucketsAfterSettlement(budget, limits.rules, used);
-  ledger.close(hold.id, closing, buckets);
-  settlePayers(state, hold, { closing, buckets, isErased: false });
+  const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? computeTokensForBuckets(closing));
+  const buckets = computeBucketsAfterSettlement(budget, limits.decisionRules, used);
+  ledger.settleRow(hold.id, closing, buckets);
+  settleForAllPayers(state, hold, { closing, buckets, isErased: false });
   if (closing.status === 'complete' && hold.model !== undefined)
-    state.answerLengths.note({ model: hold.model, tokens: closing.tokens.output });
+    state.answerLengths.recordAnswer({ model: hold.model, tokens: closing.tokens.output });
   return { outcome: 'settled', cost, overHold };
 }
 
 /** Replaces a hold by its cost, for all who pay. */
-function settlePayers({ payers, admissionQueue: line }: AccountState, hold: Hold, end: HoldEnd): void {
+function settleForAllPayers({ payers, admissionQueue: line }: AccountState, hold: Hold, end: HoldClosing): void {
   for (const payer of payers) payer.settle(hold, end);
-  line.noteSettled(hold.id, end.closing.cost);
+  line.recordPassedCost(hold.id, end.closing.cost);
 }
 
 /** Adds to the settled sums of all who pay. @param more nanodollars; may be negative */
-function correctPayers(
+function correctSumsOfAllPayers(
   { payers }: AccountState,
   row: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
   more: Nanodollars,
@@ -91,11 +102,11 @@ function correctPayers(
 }
 
 /** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */
-function recordWithoutHold(state: AccountState, settlement: Settlement, now: number): Settled {
+function recordSettlementWithoutHold(state: AccountState, settlement: Settlement, now: number): SettlementResult {
   const { budget, ledger, limits, alarm } = state;
-  const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);
-  const at = Math.min(now, safeAmount(began, now));
-  const closing = closingOf(settlement, 0, now, false);
+  const began = settlement.startedAt ?? now - clampToSafeAmount(settlement.ms ?? 0, 0);
+  const at = Math.min(now, clampToSafeAmount(began, now));
+  const closing = createSettledRequestFields(settlement, 0, now, false);
   const { cost, overHold } = closing;
   if (at <= state.erasedUntil) return { outcome: 'erased', cost, overHold: false };
   const hold: Hold = {
@@ -110,11 +121,15 @@ function recordWithoutHold(state: AccountState, settlement: Settlement, now: num
     token: settlement.opening?.token,
     group: settlement.opening?.group ?? undefined,
   };
-  const buckets = bucketsAfterSettlement(budget, limits.rules, usedTokensOf(closing));
-  alarm.schedule(now + (state.retention ?? SETTINGS_RETRY_MS));
-  ledger.open(hold, openingOf({ model: settlement.answeredBy, ...settlement.opening }), buckets);
-  ledger.close(hold.id, closing, buckets);
+  const buckets = computeBucketsAfterSettlement(budget, limits.decisionRules, computeTokensForBuckets(closing));
+  alarm.scheduleAt(now + (state.retentionMs ?? SETTINGS_RETRY_MS));
+  ledger.insertAdmittedRow(
+    hold,
+    fillAdmittedRequestFields({ model: settlement.answeredBy, ...settlement.opening }),
+    buckets,
+  );
+  ledger.settleRow(hold.id, closing, buckets);
   budget.fullAt = buckets;
-  correctPayers(state, hold, cost);
+  correctSumsOfAllPayers(state, hold, cost);
   return { outcome: 'unheld', cost, overHold };
 }

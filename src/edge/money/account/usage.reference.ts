@@ -1,7 +1,7 @@
-import { createListSchema } from '../../kit/http/page.ts';
+import { createListResponseSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
 import { dimensions } from '../contracts/dimensions.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
 import { accountQuery, usageGroupSchema } from './usage.schema.ts';
@@ -72,28 +72,31 @@ const row = {
   outcomes: null,
 };
 const ofPlugins = Object.assign({}, ...dimensions().map(({ shown }) => shown));
-const rowSchema = z.withMeta(z.extend(ledgerRowSchema, ofPlugins), { id: 'LedgerRow' });
-const listedSchema = z.withMeta(
+const rowSchema = z.addReferenceMeta(z.extend(ledgerRowSchema, ofPlugins), { id: 'LedgerRow' });
+const listedSchema = z.addReferenceMeta(
   z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),
   {
     id: 'ListedRequest',
   },
 );
-const ledgerPage = z.withMeta(
-  z.extend(createListSchema(listedSchema), {
+const ledgerPage = z.addReferenceMeta(
+  z.extend(createListResponseSchema(listedSchema), {
     account: ownerOfListSchema,
-    accounts_after: z.optionalField(
+    accounts_after: z.createOptionalField(
       z.nullable(z.string()),
       'Only on a page of all accounts. A page asks 200 accounts; if others may have such requests, send this as `accounts_after` to list theirs. Null if there are none.',
     ),
   }),
   { id: 'LedgerPage' },
 );
-const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
-  id: 'LedgerRequest',
-});
+const requestSchema = z.addReferenceMeta(
+  z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }),
+  {
+    id: 'LedgerRequest',
+  },
+);
 
-export const usage: Resource = {
+export const usage: ApiResource = {
   tag: 'Usage',
   description: 'Where the money went. Everybody sees their own, an admin that of any account.',
   parameters: {
@@ -109,7 +112,7 @@ export const usage: Resource = {
         description: 'The sums, and their total.',
         content: [
           {
-            schema: z.withMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
+            schema: z.addReferenceMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
             example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
           { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd,saved_usd\r\n' },
@@ -122,7 +125,7 @@ export const usage: Resource = {
       summary: 'Page through the ledger, newest first',
       description:
         'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one, 200 at most for a page; `accounts_after` continues with the others.',
-      answer: jsonResponse('A page of requests.', ledgerPage, {
+      answer: describeJsonResponse('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,
         first_id: row.request_id,
@@ -137,7 +140,7 @@ export const usage: Resource = {
       description:
         'An admin need not name the account: the id says it, and the response contains the `account`. The id may also be the upstream’s (`upstream_request_id`), which SDKs show for an error of the upstream: with `account` in the newest 20,000 requests, without it in the failed ones of the 200 accounts that failed last. Of a flood of refusals some are forgotten.',
       query: accountQuery,
-      answer: jsonResponse('The request, and each of its tries.', requestSchema, {
+      answer: describeJsonResponse('The request, and each of its tries.', requestSchema, {
         ...row,
         account: 'alice',
         tries: [row],

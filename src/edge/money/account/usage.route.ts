@@ -3,22 +3,22 @@ import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { findAccountByMark, storeMark } from '../../auth/account-mark-index.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
-import { route } from '../../auth/route.ts';
+import { defineRoute } from '../../auth/route.ts';
 import { addSums, toUsageTotal } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { markOfRequestId } from '../../kit/http/headers/request-id.ts';
-import { readPage } from '../../kit/http/page.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { createInvalidRequestError, createNonRetryableError, createNotFoundError } from '../../kit/http/errors.ts';
+import { extractAccountMark } from '../../kit/http/headers/request-id.ts';
+import { parsePageQuery } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { contribution } from '../../kit/plugins/plugins.ts';
-import { spanId } from '../budget/windows.ts';
-import type { Days } from '../contracts/account.ts';
-import { allAccounts } from '../contracts/all-accounts.ts';
-import { accountOf } from '../contracts/call-account.ts';
-import { requireKnown, resolveAccountId } from './accounts.route.ts';
-import { listRequestsOfAll } from './list-requests-of-all.ts';
-import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
+import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
+import { formatCalendarWindowId } from '../budget/windows.ts';
+import type { DateRange } from '../contracts/account.ts';
+import { requireAllAccountsPlugin } from '../contracts/all-accounts.ts';
+import { createAccountCaller } from '../contracts/call-account.ts';
+import { requireKnownAccount, resolveAccountId } from './accounts.route.ts';
+import { listFailedRequestsOfAllAccounts } from './list-requests-of-all.ts';
+import { isReportedGrouping, isSharedBudgetGrouping, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 
 /** How many accounts are searched for an upstream's id, and how many at the same time. */
@@ -27,47 +27,61 @@ const CONCURRENT_SEARCHES = 5;
 
 /** The routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
 export const USAGE_ROUTES = [
-  route('GET /usage', { needs: 'credential', query: usageQuery }, async (c, { query }) => {
-    const { account, format, group, group_by, key, limit, from, to } = validate(query, c.req.query());
+  defineRoute('GET /usage', { needs: 'credential', query: usageQuery }, async (c, { query }) => {
+    const { account, format, group, group_by, key, limit, from, to } = validateBySchema(query, c.req.query());
     const days = { from, to };
-    const answer = (whole: UsageReport) => {
-      const all = key === undefined ? whole : filterByKey(whole, key);
+    const createUsageResponse = (whole: UsageReport) => {
+      const all = key === undefined ? whole : filterReportByKey(whole, key);
       const report = { ...all, data: all.data.slice(0, limit) };
-      return format === 'csv' ? csvResponse(report) : c.json(report);
+      return format === 'csv' ? createCsvResponse(report) : c.json(report);
     };
-    if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
-    if (isSharedGroup(group_by) || (isForAnyAccount(c) && isReportedGroup(group_by))) {
-      return answer(await allAccounts().usage(c, { ...toWholeDays(days), group_by, group, key, limit }));
-    }
-    if (group !== undefined)
-      throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
-    const id = resolveAccountId(c, account ?? c.get('identity').account);
-    const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
-    if (report.total.requests === 0) await requireKnown(c, id);
-    return answer(report);
-  }),
-  route('GET /usage/requests', { needs: 'credential', pages: true, query: requestsQuery }, async (c, { query }) => {
-    const page = readPage(c.req.query());
-    const { outcome, from, to, token, accounts_after: accountsAfter } = validate(query, c.req.query());
-    if (outcome && isForAnyAccount(c)) {
-      if (token !== undefined) throw invalidRequest('A token is of one account. Name its `account`.');
-      return c.json({ ...(await listRequestsOfAll(c, page, { outcome, from, to, accountsAfter })), account: null });
-    }
-    if (accountsAfter !== undefined) {
-      throw invalidRequest(
-        'accounts_after: only for an admin’s list of all accounts. Send an `outcome` and no `account`.',
+    if (isSharedBudgetGrouping(group_by) || group !== undefined) requireAccessToAllAccounts(c, account);
+    if (isSharedBudgetGrouping(group_by) || (isAdminWithoutAccount(c) && isReportedGrouping(group_by))) {
+      return createUsageResponse(
+        await requireAllAccountsPlugin().getSharedUsage(c, { ...toWholeDays(days), group_by, group, key, limit }),
       );
     }
-    const id = requestedAccount(c);
-    const list = await accountOf(c, id)((object) => object.requests(page, { outcome, from, to, token }));
-    if (list.data.length === 0) await requireKnown(c, id);
-    return c.json({ ...list, account: id });
+    if (group !== undefined)
+      throw createInvalidRequestError('Sums by conversation and tool are of one account. Leave `group` out.');
+    const id = resolveAccountId(c, account ?? c.get('identity').account);
+    const report = await createAccountCaller(c, id)((object) => object.getUsageReport({ ...days, group_by, key }));
+    if (report.total.requests === 0) await requireKnownAccount(c, id);
+    return createUsageResponse(report);
   }),
-  route('GET /usage/requests/:request_id', { needs: 'credential' }, async (c) => {
+  defineRoute(
+    'GET /usage/requests',
+    { needs: 'credential', pages: true, query: requestsQuery },
+    async (c, { query }) => {
+      const page = parsePageQuery(c.req.query());
+      const { outcome, from, to, token, accounts_after: accountsAfter } = validateBySchema(query, c.req.query());
+      if (outcome && isAdminWithoutAccount(c)) {
+        if (token !== undefined) throw createInvalidRequestError('A token is of one account. Name its `account`.');
+        return c.json({
+          ...(await listFailedRequestsOfAllAccounts(c, page, { outcome, from, to, accountsAfter })),
+          account: null,
+        });
+      }
+      if (accountsAfter !== undefined) {
+        throw createInvalidRequestError(
+          'accounts_after: only for an admin’s list of all accounts. Send an `outcome` and no `account`.',
+        );
+      }
+      const id = getRequestedAccount(c);
+      const list = await createAccountCaller(
+        c,
+        id,
+      )((object) => object.listRequests(page, { outcome, from, to, token }));
+      if (list.data.length === 0) await requireKnownAccount(c, id);
+      return c.json({ ...list, account: id });
+    },
+  ),
+  defineRoute('GET /usage/requests/:request_id', { needs: 'credential' }, async (c) => {
     const id = c.req.param('request_id');
-    const row = await (isForAnyAccount(c) ? findRequestOfAny(c, id) : findRequestOfAccount(c, requestedAccount(c), id));
+    const row = await (isAdminWithoutAccount(c)
+      ? findRequestOfAnyAccount(c, id)
+      : findRequestOfAccount(c, getRequestedAccount(c), id));
     if (!row) {
-      throw notFound(
+      throw createNotFoundError(
         'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, only failed requests of the 200 accounts that failed last are found: for others, name the `account`, or use the id in the header sluice-request-id.',
       );
     }
@@ -76,30 +90,35 @@ export const USAGE_ROUTES = [
 ];
 
 /** @throws ApiError 400 if a sum over all accounts is asked for one account, 403 if the caller may not see other accounts */
-function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
+function requireAccessToAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
   if (!hasScope(c.get('identity'), 'admin')) {
-    throw finalError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.');
+    throw createNonRetryableError(
+      'permission_error',
+      'Sums by account or group, and of a group, need the scope `admin`.',
+    );
   }
   if (account !== undefined)
-    throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');
+    throw createInvalidRequestError(
+      'Sums by account or group, and of a group, are of all accounts. Leave `account` out.',
+    );
 }
 
 /** @returns the days of these times, by which the pool sums. */
-function toWholeDays({ from, to }: Days): Days {
-  const day = (time: string, round: (days: number) => number) =>
-    spanId('day', round(Date.parse(time) / DAY_MS) * DAY_MS);
-  return { from: from && day(from, Math.floor), to: to && day(to, Math.ceil) };
+function toWholeDays({ from, to }: DateRange): DateRange {
+  const toDayId = (time: string, round: (days: number) => number) =>
+    formatCalendarWindowId('day', round(Date.parse(time) / DAY_MS) * DAY_MS);
+  return { from: from && toDayId(from, Math.floor), to: to && toDayId(to, Math.ceil) };
 }
 
 /** @returns a report of one of its groups alone */
-function filterByKey(report: UsageReport, key: string): UsageReport {
+function filterReportByKey(report: UsageReport, key: string): UsageReport {
   const data = report.data.filter((group) => group.key === key);
   const { key: _, ...total } = data[0] ?? { key, ...toUsageTotal(addSums([])) };
   return { ...report, data, total };
 }
 
 /** @returns whether an admin asks without naming an account. */
-function isForAnyAccount(c: Context<AppEnv>): boolean {
+function isAdminWithoutAccount(c: Context<AppEnv>): boolean {
   return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
 }
 
@@ -107,19 +126,19 @@ function isForAnyAccount(c: Context<AppEnv>): boolean {
  * Finds a request by the mark of the account in its id. It asks the account for which the mark was noted, then the admin's
  * own, then every listed account with this mark.
  */
-async function findRequestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
+async function findRequestOfAnyAccount(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
   const { STORE } = c.env;
-  const mark = markOfRequestId(id);
-  if (mark === undefined) return await findFailureAtUpstream(c, id);
+  const mark = extractAccountMark(id);
+  if (mark === undefined) return await findFailedRequestByUpstreamId(c, id);
   const noted = await findAccountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   for (const account of tried) {
     const row = await findRequestOfAccount(c, account, id);
     if (row) return row;
   }
-  for await (const account of accountList.all(STORE)) {
+  for await (const account of accountList.iterateNames(STORE)) {
     if (tried.has(account) || !(await getAllAccountMarks(account, c.get('settings'))).includes(mark)) continue;
-    c.get('entry').trackWork(storeMark(STORE, mark, account));
+    c.get('entry').keepAliveFor(storeMark(STORE, mark, account));
     const row = await findRequestOfAccount(c, account, id);
     if (row) return row;
   }
@@ -127,16 +146,22 @@ async function findRequestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerR
 }
 
 /** @returns a failed request by the upstream's id, which is in the errors that its SDK shows: of the accounts that failed last */
-async function findFailureAtUpstream(c: Context<AppEnv>, upstreamId: string): Promise<LedgerRequest | undefined> {
+async function findFailedRequestByUpstreamId(
+  c: Context<AppEnv>,
+  upstreamId: string,
+): Promise<LedgerRequest | undefined> {
   const own = await findRequestOfAccount(c, c.get('identity').account, upstreamId);
   if (own) return own;
   const query = { outcome: 'failed', from: 0, after: undefined, limit: MAX_SEARCHED_ACCOUNTS } as const;
-  const searched = (await contribution('allAccounts')?.findLastRequests(c, query)) ?? [];
+  const searched = (await getSinglePluginMember('allAccounts')?.findAccountsByLastFailure(c, query)) ?? [];
   for (let at = 0; at < searched.length; at += CONCURRENT_SEARCHES) {
     const some = searched.slice(at, at + CONCURRENT_SEARCHES);
     const rows = await Promise.all(
       some.map(async ({ account }) => {
-        const row = await accountOf(c, account)((object) => object.requestAtUpstream(upstreamId, 'failed'));
+        const row = await createAccountCaller(
+          c,
+          account,
+        )((object) => object.findRequestByUpstreamId(upstreamId, 'failed'));
         return row && { ...row, account };
       }),
     );
@@ -155,17 +180,20 @@ async function findRequestOfAccount(
   account: string,
   id: string,
 ): Promise<LedgerRequest | undefined> {
-  const isOwn = markOfRequestId(id) !== undefined;
-  const row = await accountOf(c, account)((object) => (isOwn ? object.request(id) : object.requestAtUpstream(id)));
+  const isOwn = extractAccountMark(id) !== undefined;
+  const row = await createAccountCaller(
+    c,
+    account,
+  )((object) => (isOwn ? object.findRequest(id) : object.findRequestByUpstreamId(id)));
   return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
 }
 
-function requestedAccount(c: Context<AppEnv>): string {
+function getRequestedAccount(c: Context<AppEnv>): string {
   return resolveAccountId(c, c.req.query('account') ?? c.get('identity').account);
 }
 
 /** @returns a report's groups as CSV (RFC 4180): first the names of the columns, then a line for each group. */
-function csvResponse({ group_by, data, total }: UsageReport): Response {
+function createCsvResponse({ group_by, data, total }: UsageReport): Response {
   const kinds = Object.keys(total.usage) as (keyof typeof total.usage)[];
   const { ttft_within_ms: _, ...times } = total.speed;
   const speeds = Object.keys(times) as (keyof typeof times)[];
@@ -175,15 +203,15 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
     ...data.map(({ key, requests, cost_usd, saved_usd, usage, failed, speed, ...called }) => [
       key ?? '',
       requests,
-      formatDecimal(cost_usd),
-      formatDecimal(saved_usd),
+      formatPlainDecimal(cost_usd),
+      formatPlainDecimal(saved_usd),
       ...kinds.map((kind) => usage[kind]),
       failed,
       ...speeds.map((name) => speed[name]),
       ...calls.map((name) => called[name] ?? 0),
     ]),
   ];
-  const text = lines.map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');
+  const text = lines.map((cells) => `${cells.map(formatCsvCell).join(',')}\r\n`).join('');
   return new Response(text, {
     headers: {
       'content-type': 'text/csv; charset=utf-8',
@@ -193,7 +221,7 @@ function csvResponse({ group_by, data, total }: UsageReport): Response {
 }
 
 /** Writes an amount in plain decimals, because a spreadsheet may read 1e-7 as text. */
-function formatDecimal(usd: number): string {
+function formatPlainDecimal(usd: number): string {
   return usd.toFixed(9).replace(/\.?0+$/, '');
 }
 
@@ -201,7 +229,7 @@ function formatDecimal(usd: number): string {
  * Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. A negative
  * number is none.
  */
-function cellOf(value: string | number): string {
+function formatCsvCell(value: string | number): string {
   const isFormula = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) && !/^-\d+(?:\.\d+)?$/.test(value);
   const text = isFormula ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

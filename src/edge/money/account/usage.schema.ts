@@ -1,14 +1,14 @@
 import { time } from '../../kit/http/fields.ts';
 import { limitSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { groupings } from '../contracts/dimensions.ts';
 
 const OWN_GROUPS = ['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix'] as const;
 const LAST_GROUPS = ['upstream', 'tool', 'account', 'group'] as const;
 
 /** What usage can be grouped by. Those of plugins have any names. */
-export const usageGroupSchema = memoizeByPlugins(() => {
+export const usageGroupSchema = memoizeFromPlugins(() => {
   const own: readonly string[] = [...OWN_GROUPS, ...LAST_GROUPS];
   const ofPlugin = groupings().flatMap(({ group }) => (own.includes(group) ? [] : [group]));
   return z.enum([...OWN_GROUPS, ...ofPlugin, ...LAST_GROUPS]);
@@ -19,41 +19,44 @@ const dayOrTime = z
   .string({ error: TIME_ERROR })
   .check(
     z.regex(/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/, { error: TIME_ERROR, abort: true }),
-    z.refine(isInCalendar, TIME_ERROR),
+    z.refine(isCalendarDate, TIME_ERROR),
   );
 
 /** The time of a query: from the first (inclusive) to the second (exclusive). */
 const daysQuery = z.object({
-  from: z.optionalField(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
-  to: z.optionalField(dayOrTime, 'The day after the last, or a time.'),
+  from: z.createOptionalField(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
+  to: z.createOptionalField(dayOrTime, 'The day after the last, or a time.'),
 });
 
 /** The query by which an admin names another account. */
 export const accountQuery = z.object({
-  account: z.optionalField(z.string(), 'An admin’s may be any account.'),
+  account: z.createOptionalField(z.string(), 'An admin’s may be any account.'),
 });
 
 /** An erasure of another deployment. */
 export const erasureRequest = z.strictObject({
-  erased_at: z.withDescription(time, 'What is not newer than this is erased and revoked.'),
+  erased_at: z.addDescription(time, 'What is not newer than this is erased and revoked.'),
 });
 
 /** The query that asks for an account of which nobody may know yet. */
 export const absentQuery = z.object({
-  if_absent: z.optionalField(z.literal('empty'), '`empty`: one that nobody knows counts as never used, and is no 404.'),
+  if_absent: z.createOptionalField(
+    z.literal('empty'),
+    '`empty`: one that nobody knows counts as never used, and is no 404.',
+  ),
 });
 
 export const requestsQuery = z.object({
   ...daysQuery.shape,
-  outcome: z.optionalField(
+  outcome: z.createOptionalField(
     z.enum(['refused', 'failed']),
     '`failed`: only those with an `error_type`. `refused`: in place of the ledger’s those that a limit has refused, each with its reason; the last 1,000 of an account. An admin who names no account gets those of all, which tell within a minute that they have some.',
   ),
-  token: z.optionalField(
+  token: z.createOptionalField(
     z.string(),
     'Only with the credential of this jti. With an `outcome` an admin names its account.',
   ),
-  accounts_after: z.optionalField(
+  accounts_after: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'Continues with the accounts that a page of all accounts did not ask: its `accounts_after`.',
   ),
@@ -61,17 +64,17 @@ export const requestsQuery = z.object({
   ...absentQuery.shape,
 });
 
-export const usageQuery = memoizeByPlugins(() =>
+export const usageQuery = memoizeFromPlugins(() =>
   z.object({
     ...daysQuery.shape,
     group_by: z._default(usageGroupSchema(), 'day'),
-    group: z.optionalField(z.string(), 'Only of what this group has paid for. For an admin.'),
-    key: z.optionalField(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
-    limit: z.optionalField(
+    group: z.createOptionalField(z.string(), 'Only of what this group has paid for. For an admin.'),
+    key: z.createOptionalField(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+    limit: z.createOptionalField(
       limitSchema,
       'Only the first so many, the dearest or the earliest. The total is that of all.',
     ),
-    format: z.withDescription(
+    format: z.addDescription(
       z._default(z.enum(['json', 'csv']), 'json'),
       'csv has a line for each group, without the total.',
     ),
@@ -83,30 +86,32 @@ export const usageQuery = memoizeByPlugins(() =>
 /** Groupings that only the deployment's pool can sum by, and not a single account. */
 const SHARED_GROUPS: readonly string[] = ['account', 'group'];
 
-export function isSharedGroup(group: string): boolean {
+export function isSharedBudgetGrouping(group: string): boolean {
   return SHARED_GROUPS.includes(group);
 }
 
 /** @returns whether accounts report what this grouping needs. */
-export function isReportedGroup(group: string): boolean {
-  return ['day', 'model'].includes(group) || isSharedGroup(group) || groupings().some((one) => one.group === group);
+export function isReportedGrouping(group: string): boolean {
+  return (
+    ['day', 'model'].includes(group) || isSharedBudgetGrouping(group) || groupings().some((one) => one.group === group)
+  );
 }
 
 /** The query of the list of accounts: in the order of their names, or of something else. */
 export const accountsQuery = z.object({
-  sort: z.withDescription(
+  sort: z.addDescription(
     z._default(z.enum(['name', 'spent', 'limit', 'used', 'refused', 'last_seen', 'group']), 'name'),
     'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent; those that are blocked come before all others. `refused` is `refused_today`.',
   ),
-  period: z.withDescription(
+  period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
     'The window that `spent` and `limit` sort by.',
   ),
 });
 
-export type UsageGroup = (typeof OWN_GROUPS | typeof LAST_GROUPS)[number] | (string & {});
+export type UsageReportGrouping = (typeof OWN_GROUPS | typeof LAST_GROUPS)[number] | (string & {});
 
-function isInCalendar(time: string): boolean {
+function isCalendarDate(time: string): boolean {
   const day = time.slice(0, 10);
   const date = new Date(day);
   return !Number.isNaN(Date.parse(time)) && !Number.isNaN(date.getTime()) && date.toISOString().startsWith(day);

@@ -1,11 +1,15 @@
 /** Admits requests that cost nothing upstream. They still count as requests, and what they store counts against its limits. */
 
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
-import type { StorageRequest } from '../contracts/admission.ts';
-import { quotaHeaders } from './limit-headers.ts';
-import { admissionRequestOf, admitAndList, requireAdmitted } from './request-admission.ts';
+import type { StorageReservationRequest } from '../contracts/admission.ts';
+import { createQuotaHeaders } from './limit-headers.ts';
+import {
+  createAdmissionRequest,
+  requestAdmissionAndListAccount,
+  requireAdmittedDecision,
+} from './request-admission.ts';
 
 /**
  * Asks the caller's account to admit a request that costs no money. It counts in `requests_per_minute`.
@@ -14,19 +18,24 @@ import { admissionRequestOf, admitAndList, requireAdmitted } from './request-adm
  * @returns headers for the response
  * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 if it would store too much
  */
-export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
-  const request = contextOf(c);
-  const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
-  const granted = requireAdmitted(await admitAndList(request, { ...admissionRequest, free: { storing } }));
-  return quotaHeaders(granted.quota);
+export async function admitRequestWithoutCost(
+  c: Context<AppEnv>,
+  storing?: StorageReservationRequest,
+): Promise<Record<string, string>> {
+  const request = getRequestContext(c);
+  const admissionRequest = createAdmissionRequest({ ...request, requestId: '', route: '', model: '' });
+  const granted = requireAdmittedDecision(
+    await requestAdmissionAndListAccount(request, { ...admissionRequest, free: { storing } }),
+  );
+  return createQuotaHeaders(granted.quota);
 }
 
 /**
  * Asks the caller's account to admit a request that stores a version. What an admin stores belongs to the deployment, whose
  * requests are not counted.
  *
- * @throws ApiError as `admitFree`
+ * @throws ApiError as `admitRequestWithoutCost`
  */
-export async function admitVersionStorage(c: Context<AppEnv>, owner: string): Promise<void> {
-  if (owner !== DEPLOYMENT) await admitFree(c);
+export async function admitVersionStorageRequest(c: Context<AppEnv>, owner: string): Promise<void> {
+  if (owner !== DEPLOYMENT) await admitRequestWithoutCost(c);
 }

@@ -2,48 +2,52 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import { logTypeOfEnd, type RequestOutcome } from '../../claude/outcome.ts';
+import { getLogTypeOfStreamEnd, type RequestOutcome } from '../../claude/outcome.ts';
 import { type Nanodollars, type TokenCounts, toLoggedTokens, toUsd } from '../../claude/pricing/cost.ts';
 import { recordRequestedModel } from '../../kit/http/gen-ai.ts';
-import type { LogLine } from '../../kit/http/log.ts';
-import { type BudgetLeft, budgetHeaders } from './budget-left.ts';
+import type { RequestLogLine } from '../../kit/http/log.ts';
+import { createBudgetHeaders, type RemainingBudget } from './budget-left.ts';
 import { formatUsd } from './limit-headers.ts';
 
-export type LogOutcome = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
+export type OutcomeLogger = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
 
 /**
  * @returns the headers that say which of several upstreams has answered, what it has cost, and what that leaves. What is undefined is
  *   not told
  */
-export function endHeaders(
+export function createEndHeaders(
   upstream: string | undefined,
   nanodollars?: Nanodollars,
-  budget?: BudgetLeft,
+  budget?: RemainingBudget,
 ): Record<string, string> {
   return {
     ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
-    ...budgetHeaders(budget),
+    ...createBudgetHeaders(budget),
     ...(nanodollars === undefined ? {} : { 'sluice-cost-usd': formatUsd(nanodollars) }),
   };
 }
 
 /** @returns the comments that say behind a stream what it leaves and has cost, without the colon of the first */
-export function costRemarks(nanodollars: Nanodollars, budget?: BudgetLeft): string {
-  const headers = endHeaders(undefined, nanodollars, budget);
+export function formatCostComments(nanodollars: Nanodollars, budget?: RemainingBudget): string {
+  const headers = createEndHeaders(undefined, nanodollars, budget);
   return Object.entries(headers)
     .map(([name, value]) => `${name}=${value}`)
     .join('\n\n: ');
 }
 
 /** @returns the comments behind the last event of a turn. @param nanodollars undefined where its cost is not known yet */
-export function endRemarks(nanodollars: Nanodollars | undefined, budget?: BudgetLeft, isStopped = false): string {
-  const cost = nanodollars === undefined ? '' : `: ${costRemarks(nanodollars, budget)}\n\n`;
+export function formatEndComments(
+  nanodollars: Nanodollars | undefined,
+  budget?: RemainingBudget,
+  isStopped = false,
+): string {
+  const cost = nanodollars === undefined ? '' : `: ${formatCostComments(nanodollars, budget)}\n\n`;
   return `${isStopped ? ': sluice-stopped\n\n' : ''}${cost}`;
 }
 
 /** Notes in a log line who has answered, what was used, and what that has cost. */
-export function noteEnd(
-  line: Pick<LogLine, 'upstream' | 'upstream_request_id' | 'tokens' | 'cost_usd'>,
+export function addEndToLogLine(
+  line: Pick<RequestLogLine, 'upstream' | 'upstream_request_id' | 'tokens' | 'cost_usd'>,
   end: Partial<Pick<RequestOutcome, 'upstream' | 'upstream_request_id'>> & { usage?: TokenCounts | undefined },
   nanodollars: Nanodollars | undefined,
 ): void {
@@ -55,17 +59,17 @@ export function noteEnd(
 }
 
 /** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */
-export function logOutcome(c: Context<AppEnv>): LogOutcome {
+export function createOutcomeLogger(c: Context<AppEnv>): OutcomeLogger {
   const entry = c.get('entry');
-  entry.begin();
+  entry.expectLaterEnd();
   return (outcome, nanodollars) => {
     const { line } = entry;
     const { model, end, error_type, ttft_ms } = outcome;
     recordRequestedModel(line, c.get('settings').UPSTREAMS.find(({ name }) => name === outcome.upstream)?.kind);
     line.model = model ?? line.model;
     line.ttft_ms = ttft_ms;
-    if (end !== 'complete') line.error_type = error_type ?? logTypeOfEnd(end);
-    noteEnd(line, outcome, nanodollars);
-    entry.end();
+    if (end !== 'complete') line.error_type = error_type ?? getLogTypeOfStreamEnd(end);
+    addEndToLogLine(line, outcome, nanodollars);
+    entry.endAndWriteLine();
   };
 }

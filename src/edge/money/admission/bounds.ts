@@ -1,5 +1,5 @@
 /** Finds out the most that a request can cost with one model: by its body, and by a count of its prompt. */
-import { type CountOptions, countTokens, mayCount } from '../../claude/count-tokens.ts';
+import { type CountOptions, canAnyUpstreamCountTokens, countTokens } from '../../claude/count-tokens.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { describeChanges } from '../../claude/pricing/adapt-for-model.ts';
@@ -10,22 +10,22 @@ import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
 import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
 import { findUpstreams } from '../../claude/upstreams/pool.ts';
-import { getHighestPrices } from '../../claude/upstreams/prices.ts';
+import { getModelTableWithHighestPrices } from '../../claude/upstreams/prices.ts';
 import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
-import { LongBody } from '../../kit/http/long-body.ts';
-import { bodySizeOf } from '../../kit/http/read-json.ts';
-import type { Json } from '../../kit/json/object.ts';
-import type { MeterRequest } from './metered-request.ts';
-import { thinkingShareOf } from './request-meter.ts';
+import { LongStringBody } from '../../kit/http/long-body.ts';
+import { getBodySize } from '../../kit/http/read-json.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import type { RequestToAdmit } from './metered-request.ts';
+import { getMaxThinkingShare } from './request-meter.ts';
 
 /** How a request goes up for one of its models. */
-interface ModelVariant {
+interface RequestVariantForModel {
   /** The name by which the model was asked for, if it is not the body's. */
   nameOfModel: string | undefined;
   /** What is changed of the body for the model. */
-  changes: Json;
+  changes: JsonObject;
   /** The prices of `pricesToHoldBy`. */
   models: ModelTable;
 }
@@ -39,7 +39,7 @@ export interface PromptCount {
 }
 
 /** @returns the most that a request can cost with its present model, and what it is settled by */
-export function boundOf(
+export function computeMaximumCostAndTerms(
   {
     body,
     model,
@@ -47,7 +47,7 @@ export function boundOf(
     settings,
     streams = false,
   }: Pick<UnansweredRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
-  { nameOfModel, changes, models }: ModelVariant,
+  { nameOfModel, changes, models }: RequestVariantForModel,
   counted?: PromptCount,
 ): { worstCase: MaximumCost; terms: SettlementTerms } {
   const { ownJson: own, before } = body instanceof RequestBody ? body : { ownJson: body.json, before: NO_FEATURES };
@@ -56,15 +56,15 @@ export function boundOf(
   const { maximumCost: worstCase, terms } = computeMaximumCost(
     { ...own, ...changes, model },
     {
-      bytes: bodySizeOf(body),
+      bytes: getBodySize(body),
       readings: readings ?? undefined,
       // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
-      lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
+      lengthOf: body instanceof LongStringBody ? body.getStringByteLength.bind(body) : undefined,
       models,
-      betas: betasOf(headers),
+      betas: parseBetas(headers),
       asked: nameOfModel ?? nameInBody,
       before,
-      thinkingShare: thinkingShareOf({ settings, model }),
+      thinkingShare: getMaxThinkingShare({ settings, model }),
       ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
     },
   );
@@ -75,7 +75,7 @@ export function boundOf(
  * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
  * @throws NoUpstream if none can
  */
-export function holdPrices({
+export function getHoldPrices({
   settings,
   upstream: { pool },
   model,
@@ -84,31 +84,34 @@ export function holdPrices({
   routing = { streams },
 }: Pick<UnansweredRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
   if (!pool) return settings.models;
-  return getHighestPrices(settings, findUpstreams(pool, new MessagesCall(headers), { ...routing, model }));
+  return getModelTableWithHighestPrices(
+    settings,
+    findUpstreams(pool, new RoutableMessagesCall(headers), { ...routing, model }),
+  );
 }
 
 /** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
 const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
 
 /** @returns whether a prompt is counted that nobody has answered */
-export function isWorthCounting({ countable }: MaximumCost, { promptCost }: SettlementTerms): boolean {
+export function isPromptWorthCounting({ countable }: MaximumCost, { promptCost }: SettlementTerms): boolean {
   return countable && promptCost >= MIN_COST_TO_COUNT;
 }
 
 /** What is needed of a request to count its prompt. */
-export type UnansweredRequest = Pick<MeterRequest, 'body' | 'model' | 'headers' | 'settings' | 'upstream'> &
-  Partial<Pick<MeterRequest, 'streams' | 'routing' | 'count' | 'leavesOutThinking'>>;
+export type UnansweredRequest = Pick<RequestToAdmit, 'body' | 'model' | 'headers' | 'settings' | 'upstream'> &
+  Partial<Pick<RequestToAdmit, 'streams' | 'routing' | 'count' | 'leavesOutThinking'>>;
 
 /**
  * Counts the prompt of a request whose process has died before anything of the answer came.
  *
  * @returns the most tokens that it has; undefined if it is not counted
  */
-export async function countLost(request: UnansweredRequest): Promise<number | undefined> {
-  const models = holdPrices(request);
-  const { worstCase, terms } = boundOf(request, { nameOfModel: undefined, changes: {}, models });
-  if (!isWorthCounting(worstCase, terms)) return undefined;
-  return await countUnanswered(request, { nameOfModel: undefined, changes: {} });
+export async function countLostPrompt(request: UnansweredRequest): Promise<number | undefined> {
+  const models = getHoldPrices(request);
+  const { worstCase, terms } = computeMaximumCostAndTerms(request, { nameOfModel: undefined, changes: {}, models });
+  if (!isPromptWorthCounting(worstCase, terms)) return undefined;
+  return await countUnansweredPrompt(request, { nameOfModel: undefined, changes: {} });
 }
 
 /**
@@ -116,34 +119,40 @@ export async function countLost(request: UnansweredRequest): Promise<number | un
  *
  * @returns the most tokens that it has; undefined if they are not counted
  */
-export async function countUnanswered(
+export async function countUnansweredPrompt(
   request: UnansweredRequest,
-  { nameOfModel, changes }: Omit<ModelVariant, 'models'>,
+  { nameOfModel, changes }: Omit<RequestVariantForModel, 'models'>,
 ): Promise<number | undefined> {
   // The body may be released meanwhile.
   const { count, body, model, headers, settings, streams, routing } = request;
-  if (count !== undefined || body === RELEASED_BODY || !mayCount(request)) return undefined;
-  const models = holdPrices(request);
+  if (count !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens(request)) return undefined;
+  const models = getHoldPrices(request);
   // The caller may have left.
-  const tokens = await countInput({ ...request, signal: undefined, only: routing?.only }, changes).catch(() => null);
+  const tokens = await countInputTokensAtUpstream(
+    { ...request, signal: undefined, only: routing?.only },
+    changes,
+  ).catch(() => null);
   request.count = tokens;
   request.leavesOutThinking = true;
   if (tokens === null) return undefined;
   const counted = { tokens, leavesOutThinking: true };
-  return boundOf({ body, model, headers, settings, streams }, { nameOfModel, changes, models }, counted).terms
-    .promptTokens;
+  return computeMaximumCostAndTerms(
+    { body, model, headers, settings, streams },
+    { nameOfModel, changes, models },
+    counted,
+  ).terms.promptTokens;
 }
 
 /**
  * A call for which upstreams say whether they can take it. It is a class, because object literals with a getter stay in
  * memory until a full garbage collection.
  */
-class MessagesCall {
+class RoutableMessagesCall {
   readonly method = 'POST';
   readonly path = '/v1/messages';
-  readonly #headers: MeterRequest['headers'];
+  readonly #headers: RequestToAdmit['headers'];
 
-  constructor(headers: MeterRequest['headers']) {
+  constructor(headers: RequestToAdmit['headers']) {
     this.#headers = headers;
   }
 
@@ -156,7 +165,7 @@ class MessagesCall {
   }
 }
 
-function betasOf(headers: Headers | PlainHeaders): string[] {
+function parseBetas(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
   return parseCommaList(betas ?? '');
 }
@@ -191,7 +200,10 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
  * @returns the number of tokens; null if the upstream does not count it
  * @throws ApiError 429 if the upstream limits the deployment, and when the caller has left
  */
-export async function countInput(request: CountableRequest, changed: Json): Promise<number | null> {
+export async function countInputTokensAtUpstream(
+  request: CountableRequest,
+  changed: JsonObject,
+): Promise<number | null> {
   const { body, model } = request;
   const rest = Object.keys(body.json).filter((key) => !COUNTED_FIELDS.has(key));
   const changes = describeChanges({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });

@@ -5,14 +5,14 @@ import { PERIODS } from '../budget/windows.ts';
 import type { QuotaStatus, SpendStatus } from '../contracts/admission.ts';
 
 /** The budget at an admission, with all that is needed to tell what an answer leaves of it. Plain JSON, kept with the grant. */
-export interface BudgetBefore {
+export interface BudgetAtAdmission {
   windows: { settled: Nanodollars; limit: Nanodollars }[];
   /** What the answer may cost so that the same question fits once more, beside what other requests hold. */
   room: Nanodollars;
 }
 
 /** What an answer has left of the budget. Shared budgets do not count: nobody learns what others spend. */
-export interface BudgetLeft {
+export interface RemainingBudget {
   /** The largest share of a limit that is used, of 1; rounded down. */
   used: number;
   /** Whether the same question, asked once more, could hold the least that it needs. */
@@ -20,12 +20,12 @@ export interface BudgetLeft {
 }
 
 /** @returns the limits in USD that are the caller's own, with what is used of each */
-export function ownWindows(quota: QuotaStatus): SpendStatus[] {
+export function listOwnSpendLimits(quota: QuotaStatus): SpendStatus[] {
   return [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
 }
 
 /** @returns the budget at the admission of a request; undefined if no limit of the caller's own holds */
-export function budgetBefore({
+export function captureBudgetAtAdmission({
   quota,
   hold,
   least,
@@ -33,27 +33,32 @@ export function budgetBefore({
   quota: QuotaStatus;
   hold: Nanodollars;
   least?: Nanodollars;
-}): BudgetBefore | undefined {
-  const own = ownWindows(quota);
+}): BudgetAtAdmission | undefined {
+  const own = listOwnSpendLimits(quota);
   if (least === undefined || own.length === 0) return undefined;
   const free = Math.min(...own.map(({ limit, settled, held }) => limit - settled - held));
   return { windows: own.map(({ settled, limit }) => ({ settled, limit })), room: free + hold - least };
 }
 
 /** @returns what an answer of this cost leaves; undefined if that is not known */
-export function budgetAfter(before: BudgetBefore | undefined, cost: Nanodollars): BudgetLeft | undefined {
+export function computeRemainingBudget(
+  before: BudgetAtAdmission | undefined,
+  cost: Nanodollars,
+): RemainingBudget | undefined {
   if (!before || !Number.isFinite(cost)) return undefined;
-  const used = Math.max(...before.windows.map(({ settled, limit }) => shareUsed({ settled: settled + cost, limit })));
+  const used = Math.max(
+    ...before.windows.map(({ settled, limit }) => computeUsedShareOfLimit({ settled: settled + cost, limit })),
+  );
   return { used, fits: cost <= before.room };
 }
 
 /** @returns the used share of a limit. It is 1 only if nothing is left: rounded down to ten thousandths */
-export function shareUsed({ settled, limit }: Pick<SpendStatus, 'settled' | 'limit'>): number {
+export function computeUsedShareOfLimit({ settled, limit }: Pick<SpendStatus, 'settled' | 'limit'>): number {
   return settled >= limit ? 1 : Math.floor((Math.max(0, settled) * 10_000) / limit) / 10_000;
 }
 
 /** @returns what is told of the budget that is left, by names of headers */
-export function budgetHeaders(budget: Partial<BudgetLeft> | undefined): Record<string, string> {
+export function createBudgetHeaders(budget: Partial<RemainingBudget> | undefined): Record<string, string> {
   const { used, fits } = budget ?? {};
   return {
     ...(used === undefined ? {} : { 'sluice-budget-used': String(used) }),

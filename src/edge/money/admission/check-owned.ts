@@ -1,9 +1,9 @@
 /** Ensures that only the account that made a file, container or thread at an upstream can use it. */
 
-import type { CreatedId, ResourceKind } from '../../claude/usage/created-ids.ts';
+import type { CreatedId, UpstreamResourceKind } from '../../claude/usage/created-ids.ts';
 import { pause } from '../../kit/async/pause.ts';
-import { type ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
-import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+import { type ApiError, createInvalidRequestError, createNonRetryableError } from '../../kit/http/errors.ts';
+import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
 import type { OwnedResource } from '../contracts/ownership.ts';
 
 /**
@@ -13,17 +13,17 @@ import type { OwnedResource } from '../contracts/ownership.ts';
 const RECHECK_DELAY_MS = 500;
 
 /** The API's words for something that does not exist. */
-const UNKNOWN: Readonly<Record<ResourceKind, (id: string) => string>> = {
+const UNKNOWN: Readonly<Record<UpstreamResourceKind, (id: string) => string>> = {
   file: (id) => `File not found: ${id}`,
   container: (id) => `Container not found: ${id}`,
   thread: (id) => `thread: no usable Thread state was found for previous_message_id ${id}`,
 };
 
 /** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
-export function createdNotFoundError({ kind, id }: CreatedId): ApiError {
+export function createResourceNotFoundError({ kind, id }: CreatedId): ApiError {
   // This code tells the official client to send the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
-  return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
+  return createNonRetryableError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
 }
 
 /**
@@ -31,7 +31,10 @@ export function createdNotFoundError({ kind, id }: CreatedId): ApiError {
  *
  * @returns those that belong to the account, by id
  */
-async function findOwned(request: AccountRequest, ids: readonly CreatedId[]): Promise<Map<string, OwnedResource>> {
+async function findOwnedResources(
+  request: AccountTarget,
+  ids: readonly CreatedId[],
+): Promise<Map<string, OwnedResource>> {
   const found = await callAccount(request, (account) => account.ownership(ids.map(({ id }) => id)));
   return new Map(found.map((one) => [`${one.kind} ${one.id}`, one]));
 }
@@ -44,23 +47,25 @@ async function findOwned(request: AccountRequest, ids: readonly CreatedId[]): Pr
  *   if there was only one upstream
  * @throws ApiError 404 for a thing that does not belong to the account, or `refusalOf`; 400 for things of several upstreams
  */
-export async function checkOwned(
-  request: AccountRequest,
+export async function requireResourcesOwnedByAccount(
+  request: AccountTarget,
   ids: readonly CreatedId[],
-  refusalOf: (unknown: readonly [CreatedId, ...CreatedId[]]) => ApiError = ([first]) => createdNotFoundError(first),
+  refusalOf: (unknown: readonly [CreatedId, ...CreatedId[]]) => ApiError = ([first]) =>
+    createResourceNotFoundError(first),
 ): Promise<string | undefined> {
   if (ids.length === 0) return undefined;
-  const missing = (found: Map<string, OwnedResource>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
-  let found = await findOwned(request, ids);
-  if (missing(found).length > 0) {
+  const listMissingIds = (found: Map<string, OwnedResource>) =>
+    ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
+  let found = await findOwnedResources(request, ids);
+  if (listMissingIds(found).length > 0) {
     await pause(RECHECK_DELAY_MS);
-    found = await findOwned(request, ids);
+    found = await findOwnedResources(request, ids);
   }
-  const [unknown, ...more] = missing(found);
+  const [unknown, ...more] = listMissingIds(found);
   if (unknown) throw refusalOf([unknown, ...more]);
   const [only, another] = new Set([...found.values()].map(({ upstream }) => upstream).filter((name) => name !== ''));
   if (another !== undefined) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `The request names what the upstream ${only} has, and what ${another} has. One request goes to one of them: upload the files again.`,
     );
   }
@@ -72,12 +77,12 @@ export async function checkOwned(
  *
  * @param upstream the name of the upstream that has answered; undefined if there is only one
  */
-export async function noteCreated(
-  request: AccountRequest,
+export async function recordCreatedResources(
+  request: AccountTarget,
   ids: readonly CreatedId[] | undefined,
   upstream: string | undefined,
 ): Promise<void> {
   if (!ids || ids.length === 0) return;
   const resources = ids.map((one) => ({ ...one, upstream: upstream ?? '' }));
-  await callAccount(request, (account) => account.noteCreated(resources), 'persistent');
+  await callAccount(request, (account) => account.recordCreatedResources(resources), 'persistent');
 }

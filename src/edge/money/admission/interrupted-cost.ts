@@ -3,16 +3,16 @@
 import type { Model } from '../../claude/models/models.ts';
 import {
   computeCost,
-  hasPrompt,
+  countPromptTokens,
+  hasPromptTokens,
   isCount,
   type Nanodollars,
-  nanodollarsPerToken,
-  promptTokensOf,
-  toCount,
+  toNanodollarsPerToken,
+  toValidCountOrZero,
   type Usage,
   WEB_SEARCH_NANODOLLARS,
 } from '../../claude/pricing/cost.ts';
-import type { SecondModel, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
+import type { SecondModelPrices, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { USUAL_PAUSE_MS } from '../../claude/usage/hidden-output.ts';
 import type { ObservedPart } from '../../claude/usage/usage-report.ts';
 
@@ -26,7 +26,7 @@ export interface InterruptedAnswer {
   row: Model;
 }
 
-export interface GrantLimits {
+export interface InterruptedGrantTerms {
   hold: Nanodollars;
   /** The most output tokens that were granted, if one step of one model writes all of them. */
   mostOutput: number | undefined;
@@ -36,18 +36,18 @@ export interface GrantLimits {
   /** Whether a model that steps in reads the cached part of the prompt at the price of its cache, as at the Claude API. */
   sharesCache: boolean;
   /** What other answers have shown of the model and its tools. */
-  learned: LearnedRates;
+  learned: LearnedModelRates;
 }
 
 /** What other answers have shown. */
-export interface LearnedRates {
+export interface LearnedModelRates {
   /** How often another model steps in in a second of output. */
   handOversPerSecond: number;
   /** @returns the tokens of the longest known result of a tool; 0 if none is known */
   longestResult(tool: string): number;
 }
 
-export interface Estimate {
+export interface InterruptedCostEstimate {
   cost: Nanodollars;
   usage: Usage;
 }
@@ -73,7 +73,7 @@ const ADVICE_INPUT_TOKENS = 2_048;
 const TOKENIZER_FACTOR = 1.35;
 
 /** @returns the most tokens that may have been written in a time. */
-function maxTokensWritten(milliseconds: number, tokensPerSecond: number): number {
+function computeMaxTokensWritten(milliseconds: number, tokensPerSecond: number): number {
   return Math.ceil((Math.max(0, milliseconds) * tokensPerSecond) / 1_000);
 }
 
@@ -83,50 +83,52 @@ function maxTokensWritten(milliseconds: number, tokensPerSecond: number): number
  * Seen output is bounded by its characters, unseen output by the time in which it can have been written. Neither counts for
  * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
-export function interruptedCost(
+export function computeInterruptedCost(
   { usage: begun, seen, fallbacks, row }: InterruptedAnswer,
-  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: GrantLimits,
-): Estimate {
+  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: InterruptedGrantTerms,
+): InterruptedCostEstimate {
   const usage = begun ?? {};
   // Some tell all of their output at their end, and nothing of their prompt.
-  const isEnded = seen.final && toCount(usage.output_tokens) > 0;
-  const unseen = maxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
-  const silent = maxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
-  const inFlight = maxTokensWritten(IN_FLIGHT_MS, terms.tokensPerSecond);
+  const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
+  const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
+  const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
+  const inFlight = computeMaxTokensWritten(IN_FLIGHT_MS, terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
   const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
-  const output = Math.max(unended, toCount(usage.output_tokens));
+  const output = Math.max(unended, toValidCountOrZero(usage.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   // Without a prompt that was told, the one counts that was held.
-  const lacksPrompt = !isCount(usage.input_tokens) || !hasPrompt(usage);
-  const prompt = lacksPrompt ? terms.promptTokens : promptTokensOf(usage);
+  const lacksPrompt = !isCount(usage.input_tokens) || !hasPromptTokens(usage);
+  const prompt = lacksPrompt ? terms.promptTokens : countPromptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
-    ({ tokens, unseen_ms }) => prompt + tokens + maxTokensWritten(unseen_ms, terms.tokensPerSecond),
+    ({ tokens, unseen_ms }) => prompt + tokens + computeMaxTokensWritten(unseen_ms, terms.tokensPerSecond),
   );
   const lastPrompt = Math.max(prompt, ...laterPrompts);
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
   const priced: Usage = { ...usage, output_tokens: output, ...(lacksPrompt && { input_tokens: prompt }) };
   const rows = [...new Set([row, ...fallbacks])];
   const before = seen.handed_over
-    ? seen.handed_over.tokens + maxTokensWritten(seen.handed_over.unseen_ms, terms.tokensPerSecond)
+    ? seen.handed_over.tokens + computeMaxTokensWritten(seen.handed_over.unseen_ms, terms.tokensPerSecond)
     : 0;
   const byModels =
-    fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
+    fallbacks.length > 0
+      ? computeCostOfAttempts(priced, rows, before, cacheTtl)
+      : computeCost(priced, row, { cacheTtl });
   const held = terms.promptCost * (terms.compacts ? 2 : 1) + output * terms.outputPrice;
   const answered = lacksPrompt ? Math.max(byModels, held) : byModels;
   const summarized = terms.compacts && !lacksPrompt ? terms.promptTokens : 0;
-  const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
-  const searched = Math.max(0, seen.searches - toCount(usage.server_tool_use?.web_search_requests));
-  const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
+  const advice = terms.advisor && seen.advised > 0 ? computeAdviceCost(terms.advisor, seen, prompt, unseen) : 0;
+  const searched = Math.max(0, seen.searches - toValidCountOrZero(usage.server_tool_use?.web_search_requests));
+  const later = computeCostOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
-  const unseenSteps = isEnded ? 0 : costOfUnseenSteps(terms, seen, lastPrompt, usualMs, learned);
-  const cached = sharesCache && !lacksPrompt ? toCount(usage.cache_read_input_tokens) : 0;
+  const unseenSteps = isEnded ? 0 : computeCostOfUnseenSteps(terms, seen, lastPrompt, usualMs, learned);
+  const cached = sharesCache && !lacksPrompt ? toValidCountOrZero(usage.cache_read_input_tokens) : 0;
   const secondModels = isEnded
     ? 0
-    : costOfUnseenModels(
+    : computeCostOfUnseenModels(
         terms,
         seen,
         { prompt: lastPrompt, cached, output, handOvers: fallbacks.length / 2 },
@@ -140,7 +142,7 @@ export function interruptedCost(
     cost: Math.max(reported, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
       ...priced,
-      input_tokens: toCount(priced.input_tokens) + reread,
+      input_tokens: toValidCountOrZero(priced.input_tokens) + reread,
       server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
     },
   };
@@ -153,12 +155,17 @@ export function interruptedCost(
  * @param rows every model that took part; the last one is the one that answers
  * @param before tokens that were written before the last one stepped in
  */
-function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
-  const output = toCount(usage.output_tokens);
+function computeCostOfAttempts(
+  usage: Usage,
+  rows: readonly Model[],
+  before: number,
+  cacheTtl: '5m' | '1h',
+): Nanodollars {
+  const output = toValidCountOrZero(usage.output_tokens);
   const first = { ...usage, output_tokens: Math.min(output, before) };
   const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
   const declined = Math.max(...stepped.map((row) => computeCost(first, row, { cacheTtl })));
-  const input_tokens = Math.ceil(promptTokensOf(usage) * TOKENIZER_FACTOR);
+  const input_tokens = Math.ceil(countPromptTokens(usage) * TOKENIZER_FACTOR);
   const { inference_geo, speed } = usage;
   const others = rows.slice(1).map((row, index) => {
     const isLast = index === rows.length - 2;
@@ -169,7 +176,7 @@ function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, ca
 }
 
 /** Prices the input of later steps. In one of them the prompt may become a long one, for which every token is dearer. */
-function costOfLaterSteps(
+function computeCostOfLaterSteps(
   { prices }: Model,
   { inputPrice, cache }: SettlementTerms,
   prompt: number,
@@ -177,12 +184,12 @@ function costOfLaterSteps(
   output: number,
 ): Nanodollars {
   const long = prices.long_prompt;
-  const isLong = (tokens: number) => long !== undefined && tokens > long.above_tokens;
+  const isLongPrompt = (tokens: number) => long !== undefined && tokens > long.above_tokens;
   const kind = cache === '1h' ? 'cache_write_1h' : cache === '5m' ? 'cache_write_5m' : 'input';
-  const longPrice = long ? Math.max(inputPrice, nanodollarsPerToken(long[kind])) : inputPrice;
-  const read = laterPrompts.reduce((sum, tokens) => sum + tokens * (isLong(tokens) ? longPrice : inputPrice), 0);
-  const becomesLong = !isLong(prompt) && laterPrompts.some(isLong);
-  return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
+  const longPrice = long ? Math.max(inputPrice, toNanodollarsPerToken(long[kind])) : inputPrice;
+  const read = laterPrompts.reduce((sum, tokens) => sum + tokens * (isLongPrompt(tokens) ? longPrice : inputPrice), 0);
+  const becomesLong = !isLongPrompt(prompt) && laterPrompts.some(isLongPrompt);
+  return read + (becomesLong && long ? output * toNanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
 }
 
 /**
@@ -193,33 +200,36 @@ function costOfLaterSteps(
  * @param prompt tokens of the last prompt that was seen. While a use runs, that is the prompt of the step behind it
  * @param usualMs milliseconds of silence that are usual there
  */
-function costOfUnseenSteps(
+function computeCostOfUnseenSteps(
   { served, inputPrice, advisor, tokensPerSecond }: SettlementTerms,
   { lost_ms, uses, running_uses: running, running_tools, searches, longest_result, runs_code }: ObservedPart,
   prompt: number,
   usualMs: number,
-  { longestResult }: LearnedRates,
+  { longestResult }: LearnedModelRates,
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
   // A tool that limits its results may use all of that.
-  const atMost = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
-  const resultOf = (tool: string) =>
-    atMost(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));
-  const longest = Math.max(0, ...(running_tools ?? []).map(resultOf));
+  const limitResultTokens = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
+  const getMaxResultTokens = (tool: string) =>
+    limitResultTokens(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));
+  const longest = Math.max(0, ...(running_tools ?? []).map(getMaxResultTokens));
   const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
   if (lost_ms <= usualMs) {
-    const added = Math.min(running * (longest || atMost(LONG_RESULT_TOKENS)), served.window);
+    const added = Math.min(running * (longest || limitResultTokens(LONG_RESULT_TOKENS)), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
   // Long pages take their time.
-  const result = Math.max(longest, atMost(lost_ms > USUAL_START_MS ? LONG_RESULT_TOKENS : SEARCH_RESULT_TOKENS));
-  const written = maxTokensWritten(lost_ms, tokensPerSecond);
+  const result = Math.max(
+    longest,
+    limitResultTokens(lost_ms > USUAL_START_MS ? LONG_RESULT_TOKENS : SEARCH_RESULT_TOKENS),
+  );
+  const written = computeMaxTokensWritten(lost_ms, tokensPerSecond);
   // The result of a running use may come at once. Behind it each prompt needs another step.
   const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
   // A step may search several times at once, but each call was written.
-  const calls = Math.ceil((written + maxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
+  const calls = Math.ceil((written + computeMaxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;
   // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
@@ -237,27 +247,32 @@ function costOfUnseenSteps(
  * @param prompt tokens of the last prompt that was seen, of them `cached` at the price of the cache
  * @param handOvers how often one has stepped in
  */
-function costOfUnseenModels(
+function computeCostOfUnseenModels(
   { advisor, fallbacks, tokensPerSecond }: SettlementTerms,
   { advised, lost_ms, quiet_ms, is_between }: ObservedPart,
   { prompt, cached, output, handOvers }: { prompt: number; cached: number; output: number; handOvers: number },
   handOversPerSecond: number,
 ): Nanodollars {
-  const written = maxTokensWritten(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
-  const costOfModel = (model: SecondModel | undefined, begun: number, tokens: number, cachedTokens: number) => {
+  const written = computeMaxTokensWritten(lost_ms + IN_FLIGHT_MS, tokensPerSecond);
+  const computeCostOfModel = (
+    model: SecondModelPrices | undefined,
+    begun: number,
+    tokens: number,
+    cachedTokens: number,
+  ) => {
     if (!model || begun >= (model.times ?? Number.POSITIVE_INFINITY)) return 0;
     const read = Math.ceil((tokens - cachedTokens) * TOKENIZER_FACTOR) * model.inputPrice;
     const readAgain = Math.ceil(cachedTokens * TOKENIZER_FACTOR) * model.cachePrice;
     return read + readAgain + written * model.outputPrice;
   };
   const mayHaveBegun = is_between || quiet_ms > USUAL_PAUSE_MS;
-  const advice = mayHaveBegun ? costOfModel(advisor, advised, prompt + output + ADVICE_INPUT_TOKENS, 0) : 0;
+  const advice = mayHaveBegun ? computeCostOfModel(advisor, advised, prompt + output + ADVICE_INPUT_TOKENS, 0) : 0;
   const rate = (handOversPerSecond * (quiet_ms + IN_FLIGHT_MS)) / 1_000;
-  return advice + costOfModel(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
+  return advice + computeCostOfModel(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */
-function adviceCost(
+function computeAdviceCost(
   { inputPrice, outputPrice }: NonNullable<SettlementTerms['advisor']>,
   { advised, advised_tokens }: ObservedPart,
   prompt: number,

@@ -2,12 +2,24 @@ import { createModelHint } from '../../claude/models/model-hint.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { describeAllowedModels } from '../../claude/pricing/allowed-models.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { ApiError, DO_NOT_RETRY, type ErrorType, finalError, retryAfterHeader } from '../../kit/http/errors.ts';
-import { isShared } from '../budget/budget-windows.ts';
+import {
+  ApiError,
+  createNonRetryableError,
+  createRetryAfterHeader,
+  DO_NOT_RETRY,
+  type ErrorType,
+} from '../../kit/http/errors.ts';
+import { isSharedBudget } from '../budget/budget-windows.ts';
 import { NEVER, type Period } from '../budget/windows.ts';
-import type { LimitOwner, QuotaStatus, RateStatus, Refusal, StorageRefusal } from '../contracts/admission.ts';
+import type {
+  LimitOwner,
+  LimitRejection,
+  QuotaStatus,
+  RateStatus,
+  StorageLimitRejection,
+} from '../contracts/admission.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
-import { budgetHeaders, ownWindows, shareUsed } from './budget-left.ts';
+import { computeUsedShareOfLimit, createBudgetHeaders, listOwnSpendLimits } from './budget-left.ts';
 
 const PERIOD_NAMES: Record<Period, string> = {
   hour: 'hourly',
@@ -44,15 +56,15 @@ const NO_CREDIT = 'No credit is left. An admin can give some.';
 const NOT_COUNTED = ' The upstream could not count this prompt, so the most that it can be is taken.';
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
-export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
-  return { ...bucketHeaders(quota), ...spendHeaders(quota) };
+export function createQuotaHeaders(quota: QuotaStatus): Record<string, string> {
+  return { ...createRateLimitHeaders(quota), ...createSpendHeaders(quota) };
 }
 
 /**
  * @returns what an answer says of a lowered `max_tokens`, or of a `max_uses` that was set: to what, and by whose limit, which is free
  *   again at `resets`
  */
-export function loweredHeaders({
+export function createLoweredLimitHeaders({
   maxTokens,
   loweredBy,
 }: {
@@ -74,135 +86,140 @@ export function loweredHeaders({
  *
  * @param models finds what is wrong with the name of a model
  */
-export function refusalError(refusal: Refusal, quota: QuotaStatus, models?: ModelTable): ApiError {
+export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaStatus, models?: ModelTable): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
   const hint = model && models && createModelHint(model, models);
   const needsCount = ['spend', 'held'].includes(refusal.reason) || refusal.limit === 'input_tokens_per_minute';
   const more = refusal.uncounted && needsCount && !refusal.noCredit ? NOT_COUNTED : '';
-  const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
+  const createErrorWithHeaders = (type: ErrorType, message: string, headers: Record<string, string>) =>
     new ApiError(type, message + more, {
       headers: { ...(refusal.late ? {} : { 'sluice-limited-by': by }), ...headers },
       cause: refusal,
     });
-  const soon = { ...retryAfterHeader(retryAfter), ...quotaHeaders(quota) };
+  const soon = { ...createRetryAfterHeader(retryAfter), ...createQuotaHeaders(quota) };
   switch (refusal.reason) {
     case 'model':
-      return errorOf(
+      return createErrorWithHeaders(
         'permission_error',
         `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${describeAllowedModels(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
-      return errorOf(
+      return createErrorWithHeaders(
         'permission_error',
         `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. ${hint || 'Use a model that /models lists, or have its operator add it to PRICES.'}`,
         DO_NOT_RETRY,
       );
     case 'requests':
-      return errorOf(
+      return createErrorWithHeaders(
         'permission_error',
         `This token has made ${refusal.needed} requests, as many as it may (max_requests). Get another one.`,
         DO_NOT_RETRY,
       );
     case 'spend':
-      if (by === 'run') return errorOf('invalid_request_error', tooExpensiveForRunSentence(refusal), DO_NOT_RETRY);
+      if (by === 'run')
+        return createErrorWithHeaders('invalid_request_error', formatTooExpensiveForRunSentence(refusal), DO_NOT_RETRY);
       return refusal.never
-        ? errorOf('billing_error', tooExpensiveSentence(refusal), { ...DO_NOT_RETRY, ...usedHeaders(refusal, quota) })
-        : errorOf('billing_error', spendSentence(refusal), {
+        ? createErrorWithHeaders('billing_error', formatTooExpensiveSentence(refusal), {
             ...DO_NOT_RETRY,
-            ...spentHeaders(refusal),
-            ...usedHeaders(refusal, quota),
+            ...createUsedShareHeaders(refusal, quota),
+          })
+        : createErrorWithHeaders('billing_error', formatSpendLimitSentence(refusal), {
+            ...DO_NOT_RETRY,
+            ...createSpendLimitReachedHeaders(refusal),
+            ...createUsedShareHeaders(refusal, quota),
           });
     case 'held': {
       const headers = retryAfter > MAX_RETRY_SECONDS ? { ...soon, ...DO_NOT_RETRY } : soon;
-      return errorOf('rate_limit_error', heldSentence(refusal), headers);
+      return createErrorWithHeaders('rate_limit_error', formatHeldSentence(refusal), headers);
     }
     case 'concurrency':
-      if (refusal.never) return errorOf('rate_limit_error', zeroSentence(refusal), DO_NOT_RETRY);
-      return errorOf(
+      if (refusal.never)
+        return createErrorWithHeaders('rate_limit_error', formatZeroLimitSentence(refusal), DO_NOT_RETRY);
+      return createErrorWithHeaders(
         'rate_limit_error',
         `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
         soon,
       );
     case 'rate': {
-      const headers = refusal.never ? { ...quotaHeaders(quota), ...DO_NOT_RETRY } : soon;
-      return errorOf('rate_limit_error', rateSentence(refusal), headers);
+      const headers = refusal.never ? { ...createQuotaHeaders(quota), ...DO_NOT_RETRY } : soon;
+      return createErrorWithHeaders('rate_limit_error', formatRateLimitSentence(refusal), headers);
     }
   }
 }
 
-function heldSentence(refusal: Refusal): string {
+function formatHeldSentence(refusal: LimitRejection): string {
   const { by, byBatch, late, resetsAt, retryAfter } = refusal;
   if (late)
     return `A budget that this account shares could not set aside what this request needs in time. Try again in ${retryAfter} s.`;
-  const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its`;
+  const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[getPeriodOfLimit(refusal)]} spend limit is set aside for its`;
   return byBatch
     ? `${left} batches that have not ended. It is free again at ${new Date(resetsAt).toISOString()} at the latest.`
     : `${left} requests that are running. Try again in ${retryAfter} s.`;
 }
 
-function rateSentence({ by, limit, never, needed, left, retryAfter }: Refusal): string {
+function formatRateLimitSentence({ by, limit, never, needed, left, retryAfter }: LimitRejection): string {
   // One request is more than this limit only if the limit is 0.
-  if (never && limit === 'requests_per_minute') return zeroSentence({ by, limit });
+  if (never && limit === 'requests_per_minute') return formatZeroLimitSentence({ by, limit });
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
     : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
-function zeroSentence({ by, limit }: Pick<Refusal, 'by' | 'limit'>): string {
+function formatZeroLimitSentence({ by, limit }: Pick<LimitRejection, 'by' | 'limit'>): string {
   return `The limit ${limit} of ${OWNER_NAMES[by]} is 0: nothing may be sent until an admin raises it.`;
 }
 
-function periodOf({ limit }: Refusal): Period {
+function getPeriodOfLimit({ limit }: LimitRejection): Period {
   return limit.replace(/^usd_(per_)?/, '') as Period;
 }
 
 /** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
-function tooExpensiveSentence(refusal: Refusal): string {
+function formatTooExpensiveSentence(refusal: LimitRejection): string {
   if (refusal.noCredit) return NO_CREDIT;
   const { needed, advice, by = 'account' } = refusal;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
-  return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
+  return `This request may cost ${formatDollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[getPeriodOfLimit(refusal)]} limit, ${advice}.`;
 }
 
 /** @returns the sentence for a step that does not fit into the rest of its run's own limit. */
-function tooExpensiveForRunSentence({ needed, left }: Refusal): string {
-  return `max_usd: this request may cost ${dollars(needed)}, and ${dollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
+function formatTooExpensiveForRunSentence({ needed, left }: LimitRejection): string {
+  return `max_usd: this request may cost ${formatDollars(needed)}, and ${formatDollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
 }
 
-function spendSentence(refusal: Refusal): string {
+function formatSpendLimitSentence(refusal: LimitRejection): string {
   if (refusal.noCredit) return NO_CREDIT;
   const { by = 'account', left, needed, resetsAt } = refusal;
-  const period = periodOf(refusal);
+  const period = getPeriodOfLimit(refusal);
   // The caller must not learn how much others have spent.
-  const how = isShared(by)
+  const how = isSharedBudget(by)
     ? 'is reached'
-    : `leaves too little: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
+    : `leaves too little: ${formatDollars(left)} is left and this request needs ${formatDollars(needed)}`;
   const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
   const advice = refusal.advice === undefined ? '' : ` ${refusal.advice}`;
   return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} ${how}. ${help}${advice}`;
 }
 
-function dollars(nanodollars: number): string {
+function formatDollars(nanodollars: number): string {
   return `$${formatUsd(nanodollars)}`;
 }
 
 /** @returns how much of the limit that refuses is used. What others have spent of a shared budget nobody learns. */
-function usedHeaders(refusal: Refusal, quota: QuotaStatus): Record<string, string> {
+function createUsedShareHeaders(refusal: LimitRejection, quota: QuotaStatus): Record<string, string> {
   const { by } = refusal;
-  const window = by === 'token' ? quota.token : quota[periodOf(refusal)];
-  return budgetHeaders({ used: isShared(by) || !window ? 1 : shareUsed(window) });
+  const window = by === 'token' ? quota.token : quota[getPeriodOfLimit(refusal)];
+  return createBudgetHeaders({ used: isSharedBudget(by) || !window ? 1 : computeUsedShareOfLimit(window) });
 }
 
 /** @returns the headers for a spend limit that is reached. If it never resets, they have no time. */
-function spentHeaders(refusal: Refusal): Record<string, string> {
-  const period = periodOf(refusal);
+function createSpendLimitReachedHeaders(refusal: LimitRejection): Record<string, string> {
+  const period = getPeriodOfLimit(refusal);
   const resets = String(Math.ceil(refusal.resetsAt / 1_000));
   return {
     ...(period === 'total'
       ? {}
       : {
-          ...retryAfterHeader(refusal.retryAfter),
+          ...createRetryAfterHeader(refusal.retryAfter),
           'anthropic-ratelimit-unified-reset': resets,
           'anthropic-ratelimit-unified-overage-reset': resets,
         }),
@@ -214,25 +231,25 @@ function spentHeaders(refusal: Refusal): Record<string, string> {
   };
 }
 
-function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
+function createRateLimitHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Record<string, string> {
   const headers: Record<string, string> = {};
-  const reportBucket = (name: string, ...buckets: RateStatus[]) => {
+  const addBucketHeaders = (name: string, ...buckets: RateStatus[]) => {
     const remaining = buckets.reduce((sum, one) => sum + Math.floor(one.remaining), 0);
     headers[`anthropic-ratelimit-${name}-limit`] = String(buckets.reduce((sum, { limit }) => sum + limit, 0));
     headers[`anthropic-ratelimit-${name}-remaining`] = String(remaining);
-    headers[`anthropic-ratelimit-${name}-reset`] = rfc3339(Math.max(...buckets.map(({ resetsAt }) => resetsAt)));
+    headers[`anthropic-ratelimit-${name}-reset`] = formatRfc3339(Math.max(...buckets.map(({ resetsAt }) => resetsAt)));
   };
-  if (requests) reportBucket('requests', requests);
-  if (inputTokens) reportBucket('input-tokens', inputTokens);
-  if (outputTokens) reportBucket('output-tokens', outputTokens);
+  if (requests) addBucketHeaders('requests', requests);
+  if (inputTokens) addBucketHeaders('input-tokens', inputTokens);
+  if (outputTokens) addBucketHeaders('output-tokens', outputTokens);
   // If both are limited, the sum of both kinds of tokens is also reported, as the API does.
-  if (inputTokens && outputTokens) reportBucket('tokens', inputTokens, outputTokens);
+  if (inputTokens && outputTokens) addBucketHeaders('tokens', inputTokens, outputTokens);
   return headers;
 }
 
 /** @returns headers about the spend window that is used up most. Held money does not count, since most of it comes back. */
-function spendHeaders(quota: QuotaStatus): Record<string, string> {
-  const shares = ownWindows(quota).map(({ limit, settled, resetsAt }) => ({
+function createSpendHeaders(quota: QuotaStatus): Record<string, string> {
+  const shares = listOwnSpendLimits(quota).map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,
     resets: resetsAt >= NEVER ? undefined : String(Math.ceil(resetsAt / 1_000)),
   }));
@@ -265,7 +282,7 @@ export function formatUsd(nanodollars: number): string {
     .replace(/\.?0+$/, '');
 }
 
-function rfc3339(milliseconds: number): string {
+function formatRfc3339(milliseconds: number): string {
   // With a tiny limit, paying back a large debt takes longer than a date can express.
   return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
 }
@@ -274,10 +291,10 @@ function rfc3339(milliseconds: number): string {
  * @returns the 400 for something that does not fit into the account's storage. Waiting does not help, so it must not be
  * retried.
  */
-export function storageError({ limit, most }: StorageRefusal): ApiError {
+export function createStorageLimitError({ limit, most }: StorageLimitRejection): ApiError {
   const message =
     limit === 'conversations'
       ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
       : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
-  return finalError('invalid_request_error', message, { headers: { 'sluice-limited-by': 'account' } });
+  return createNonRetryableError('invalid_request_error', message, { headers: { 'sluice-limited-by': 'account' } });
 }

@@ -4,7 +4,7 @@ import { HOUR_MS } from '../../kit/async/durations.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import type { LimitOwner } from '../contracts/admission.ts';
 
-interface Limitation {
+interface LimitingCause {
   /** Whose limit it was; undefined if it was none, or a shared budget was too busy. */
   by: LimitOwner | 'upstream' | undefined;
   /** Whether it was a limit of this edge, or a budget of it that was too busy. */
@@ -16,11 +16,11 @@ interface Limitation {
 }
 
 /** Says of an error what limited it, and whether that passes. Its headers say it, or name nobody: all that comes from another object. */
-export function limitationOf(
+export function parseLimitingCause(
   { type, headers }: { type?: string; headers: ApiError['headers'] },
   now = Date.now(),
-): Limitation {
-  const by = headers['sluice-limited-by'] as Limitation['by'];
+): LimitingCause {
+  const by = headers['sluice-limited-by'] as LimitingCause['by'];
   const isOwn = by === undefined ? type === 'rate_limit_error' : by !== 'upstream';
   const seconds = Number(headers['retry-after'] ?? Number.NaN);
   // What never resets has no time, but somebody may add credit.
@@ -31,6 +31,6 @@ export function limitationOf(
 }
 
 /** @returns whether an error of this type says that an upstream or an account was too busy. */
-export function isBusyType(type: string | undefined): boolean {
+export function isBusyErrorType(type: string | undefined): boolean {
   return type === 'rate_limit_error' || type === 'overloaded_error';
 }

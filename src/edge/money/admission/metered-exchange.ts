@@ -1,31 +1,31 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
-import { callerLeftError } from '../../claude/failure.ts';
-import { nearRetirementOf } from '../../claude/models/models.ts';
+import { createCallerLeftError } from '../../claude/failure.ts';
+import { getUpcomingRetirement } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { describeChanges } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { BodyChanges, BodyMaker } from '../../claude/providers/provider.ts';
-import { findPinnedResource } from '../../claude/request/pinned-resource.ts';
-import { mayCreateResources } from '../../claude/request/referenced-ids.ts';
-import { ownJsonOf } from '../../claude/request/request-body.ts';
+import type { BodyChanges, RequestBodyFactory } from '../../claude/providers/provider.ts';
+import { findUpstreamBoundResource } from '../../claude/request/pinned-resource.ts';
+import { canAnswerCreateResources } from '../../claude/request/referenced-ids.ts';
+import { getJsonWithoutHistory } from '../../claude/request/request-body.ts';
 import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
-import type { Payment } from '../../claude/send-request.ts';
-import { isSameAsStream } from '../../claude/stream-internally.ts';
-import type { Routing } from '../../claude/upstreams/pool.ts';
+import type { RetryPayment } from '../../claude/send-request.ts';
+import { isAnswerSameWhenStreamed } from '../../claude/stream-internally.ts';
+import type { UpstreamRoutingInput } from '../../claude/upstreams/pool.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import { RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { callAccount } from '../contracts/call-account.ts';
-import { admit } from './admission.ts';
-import { endHeaders } from './answer-end.ts';
-import { checkOwned, noteCreated } from './check-owned.ts';
-import type { Admission, Booking, MeterRequest, RequestMeter } from './metered-request.ts';
+import { admitRequest } from './admission.ts';
+import { createEndHeaders } from './answer-end.ts';
+import { recordCreatedResources, requireResourcesOwnedByAccount } from './check-owned.ts';
+import type { BookedCost, RequestAdmission, RequestMeter, RequestToAdmit } from './metered-request.ts';
 import { UNKNOWN_GRANT } from './price-outcome.ts';
-import { createSettler } from './request-meter.ts';
+import { createRequestMeter } from './request-meter.ts';
 
 /** What differs between requests that cost money. */
-interface MeteredOptions {
+interface MeteredExchangeOptions {
   /** What the request names by id. It must be the account's own. */
   named?: readonly CreatedId[];
   /** The model as the body names it. */
@@ -33,9 +33,9 @@ interface MeteredOptions {
   /** Members that the edge adds to the body. */
   changes?: BodyChanges;
   /** Adapts the body for another model than the one that it names. Default: only `model` is changed. */
-  asModel?(model: string, body: MeterRequest['body']): BodyChanges;
+  asModel?(model: string, body: RequestToAdmit['body']): BodyChanges;
   /** Called with each later try once it is admitted. */
-  onAdmitted?(granted: Admission): void;
+  onAdmitted?(granted: RequestAdmission): void;
   /**
    * Called before the account is asked for a later try, with what the earlier ones have cost. From then on the account may
    * have placed a hold for it.
@@ -55,38 +55,38 @@ const STREAM_INTERNALLY_ABOVE: Nanodollars = 50_000_000;
 /** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
 export class MeteredExchange {
   /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
-  meter: Pick<RequestMeter, 'settle' | 'renew' | 'abandon'> | undefined;
+  meter: Pick<RequestMeter, 'settleRequest' | 'renewHold' | 'abandonRequest'> | undefined;
   /** Whether the answer may have ids of things that it makes. */
   readonly mayCreateResources: boolean;
   /** Whether its whole answer goes up as a stream. A lower hold of a later try does not change it. */
   isStreamedInternally = false;
-  readonly #request: MeterRequest;
-  readonly #options: MeteredOptions;
-  #latest: Admission | undefined;
+  readonly #request: RequestToAdmit;
+  readonly #options: MeteredExchangeOptions;
+  #latest: RequestAdmission | undefined;
   #earlierCost: Nanodollars = 0;
   /** How many tries before the latest one may have run. */
   #attemptsRun = 0;
 
-  constructor(request: MeterRequest, options: MeteredOptions) {
+  constructor(request: RequestToAdmit, options: MeteredExchangeOptions) {
     this.#request = request;
     this.#options = options;
     const { body } = request;
-    this.mayCreateResources = mayCreateResources(ownJsonOf(body));
+    this.mayCreateResources = canAnswerCreateResources(getJsonWithoutHistory(body));
   }
 
   /**
    * Checks what the request names, and has it admitted.
    *
-   * @throws ApiError as `checkOwned` and `admit`
+   * @throws ApiError as `requireResourcesOwnedByAccount` and `admit`
    */
-  async open(): Promise<void> {
+  async checkAndAdmit(): Promise<void> {
     const request = this.#request;
     const { named = [], isUnmetered = false } = this.#options;
     let only: string | undefined;
     if (named.length > 0) {
-      only = await checkOwned(request, named);
+      only = await requireResourcesOwnedByAccount(request, named);
       // A turn that was stopped meanwhile has ended: nobody would settle its hold.
-      if (request.signal?.aborted) throw callerLeftError();
+      if (request.signal?.aborted) throw createCallerLeftError();
     }
     const { upstream, body } = request;
     const { streams = false } = request;
@@ -94,13 +94,13 @@ export class MeteredExchange {
       streams,
       ...request.routing,
       only,
-      owned: upstream.pool && findPinnedResource(body, upstream.pool),
+      owned: upstream.pool && findUpstreamBoundResource(body, upstream.pool),
     };
     if (isUnmetered) return;
     // Until the account answers, it may have placed a hold.
-    this.meter = createSettler(request, UNKNOWN_GRANT);
+    this.meter = createRequestMeter(request, UNKNOWN_GRANT);
     try {
-      this.#latest = await admit(request);
+      this.#latest = await admitRequest(request);
       this.meter = this.#latest;
       this.isStreamedInternally = this.#shouldStreamInternally(this.#latest);
     } catch (thrown) {
@@ -111,26 +111,26 @@ export class MeteredExchange {
   }
 
   /** The admission of the latest try. @throws TypeError while there is none */
-  get admission(): Admission {
+  get latestAdmission(): RequestAdmission {
     if (this.#latest) return this.#latest;
     throw new TypeError('The request was not admitted.');
   }
 
   /** The model of the latest try, by the upstream's name. */
-  get model(): string {
+  get latestModel(): string {
     return this.#latest?.model ?? this.#request.model;
   }
 
   /** What decides the choice between several upstreams. */
-  get routing(): Routing {
+  get routing(): UpstreamRoutingInput {
     const { streams = false, routing } = this.#request;
-    return { streams, ...routing, model: this.model };
+    return { streams, ...routing, model: this.latestModel };
   }
 
   /** The body that the latest admission allows. */
-  get body(): BodyMaker {
+  get createBody(): RequestBodyFactory {
     const { changes = {}, modelInBody, asModel = (name) => ({ model: JSON.stringify(name) }) } = this.#options;
-    const { model } = this;
+    const { latestModel: model } = this;
     const maxTokens = this.#latest?.maxTokens;
     return (more) =>
       createUpstreamBody(this.#request.body, {
@@ -143,24 +143,26 @@ export class MeteredExchange {
   }
 
   /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
-  readonly payment = (tried: () => RequestOutcome): Payment => ({
+  readonly payment = (tried: () => RequestOutcome): RetryPayment => ({
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
     canRepeat: () =>
       this.#attemptsRun < MAX_ATTEMPTS_RUN - 1 &&
-      (this.admission.grant.terms?.streams === true ||
+      (this.latestAdmission.grant.terms?.streams === true ||
         (this.isStreamedInternally && tried().streamInternally !== false)),
-    refused: ({ forCaller }) => this.#noteGone(forCaller),
-    settle: () => this.#settleFailedAttempt(tried()),
-    admit: async () => {
+    refused: ({ forCaller }) => this.#recordGoneResource(forCaller),
+    settleFailedTry: () => this.#settleFailedAttempt(tried()),
+    reserveNextTry: async () => {
       this.#options.onAsking?.(this.#earlierCost);
-      return this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: false }));
+      return this.#continueWithAdmission(
+        await this.latestAdmission.admitLaterAttempt({ earlierCost: this.#earlierCost, canWait: false }),
+      );
     },
     fallBack: async () => {
-      if (!this.admission.hasFallback()) return 'none';
+      if (!this.latestAdmission.hasFallbackModel()) return 'none';
       await this.#settleFailedAttempt(tried());
       this.#options.onAsking?.(this.#earlierCost);
-      const granted = await this.admission.admitFallback({ earlierCost: this.#earlierCost, canWait: false });
-      return granted ? { body: this.#continueWith(granted), model: granted.model } : 'refused';
+      const granted = await this.latestAdmission.admitFallbackModel({ earlierCost: this.#earlierCost, canWait: false });
+      return granted ? { body: this.#continueWithAdmission(granted), model: granted.model } : 'refused';
     },
   });
 
@@ -171,8 +173,8 @@ export class MeteredExchange {
    * @param outcome how it was refused
    * @throws ApiError as `open`
    */
-  async restart(
-    replacement: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count'>>,
+  async restartWithBody(
+    replacement: Pick<RequestToAdmit, 'body'> & Partial<Pick<RequestToAdmit, 'count'>>,
     outcome: RequestOutcome,
   ): Promise<void> {
     await this.#settleFailedAttempt(outcome);
@@ -181,59 +183,64 @@ export class MeteredExchange {
     this.#request.count = replacement.count;
     this.#request.leavesOutThinking = undefined;
     this.#options.onAsking?.(this.#earlierCost);
-    this.#continueWith(await this.admission.admitRetry({ earlierCost: this.#earlierCost, canWait: true }));
+    this.#continueWithAdmission(
+      await this.latestAdmission.admitLaterAttempt({ earlierCost: this.#earlierCost, canWait: true }),
+    );
   }
 
   /** @returns the headers of the answer: the account's quota, who has answered, what it has cost and leaves, and when the model retires */
-  headers(upstream: string | undefined, booked?: Pick<Booking, 'nanodollars' | 'budget'>): Record<string, string> {
-    const retires = nearRetirementOf(this.#request.settings.models.find(this.model));
+  createAnswerHeaders(
+    upstream: string | undefined,
+    booked?: Pick<BookedCost, 'nanodollars' | 'budget'>,
+  ): Record<string, string> {
+    const retires = getUpcomingRetirement(this.#request.settings.models.findRow(this.latestModel));
     return {
       ...this.#latest?.headers,
-      ...endHeaders(upstream, booked?.nanodollars, booked?.budget),
+      ...createEndHeaders(upstream, booked?.nanodollars, booked?.budget),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
   }
 
   /** Notes what the answer has made as the account's own. */
-  async note(ids: readonly CreatedId[] | undefined, upstream: string | undefined): Promise<void> {
-    await noteCreated(this.#request, ids, upstream);
+  async recordCreatedResources(ids: readonly CreatedId[] | undefined, upstream: string | undefined): Promise<void> {
+    await recordCreatedResources(this.#request, ids, upstream);
   }
 
   /** Counts the prompt of the latest try, of which nothing has come. @returns undefined where it is not counted */
-  async countPrompt(): Promise<number | undefined> {
-    return await this.#latest?.countPrompt();
+  async countLatestPrompt(): Promise<number | undefined> {
+    return await this.#latest?.countPromptOnce();
   }
 
   /** Releases the memory of the body. After that no other try can go up. */
-  release(): void {
+  releaseBody(): void {
     this.#request.body = RELEASED_BODY;
   }
 
-  #shouldStreamInternally({ inUsd, grant }: Admission): boolean {
+  #shouldStreamInternally({ inUsd, grant }: RequestAdmission): boolean {
     const { streams, body, headers } = this.#request;
     if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > STREAM_INTERNALLY_ABOVE)) return false;
-    return isSameAsStream(body.json, headers);
+    return isAnswerSameWhenStreamed(body.json, headers);
   }
 
   /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */
-  #noteGone({ status, message }: ApiError): void {
+  #recordGoneResource({ status, message }: ApiError): void {
     if (status !== 404 && status !== 410 && !/expired/i.test(message)) return;
     for (const { kind, id } of this.#options.named ?? []) {
       if (kind !== 'file' && message.includes(id))
-        this.#request.waitUntil(callAccount(this.#request, (account) => account.noteFileGone(id)));
+        this.#request.waitUntil(callAccount(this.#request, (account) => account.recordFileDeletion(id)));
     }
   }
 
   async #settleFailedAttempt(outcome: RequestOutcome): Promise<void> {
-    const { cost } = await this.admission.settle(outcome, { status: 'retried' }).done;
+    const { cost } = await this.latestAdmission.settleRequest(outcome, { status: 'retried' }).done;
     this.#earlierCost += cost;
     if (outcome.sent) this.#attemptsRun += 1;
   }
 
-  #continueWith(granted: Admission): BodyMaker {
+  #continueWithAdmission(granted: RequestAdmission): RequestBodyFactory {
     this.#latest = granted;
     this.meter = granted;
     this.#options.onAdmitted?.(granted);
-    return this.body;
+    return this.createBody;
   }
 }

@@ -5,7 +5,7 @@ import type { RequestOutcome } from '../../claude/outcome.ts';
 import {
   computeCost,
   computeSavings,
-  hasFallback,
+  hasFallbackUsage,
   type Nanodollars,
   splitCacheWrites,
   type Usage,
@@ -14,9 +14,9 @@ import type { SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { createUnobserved, hasOutput } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
-import type { Settlement, Tokens } from '../contracts/settlement.ts';
-import type { BudgetBefore } from './budget-left.ts';
-import { interruptedCost, type LearnedRates } from './interrupted-cost.ts';
+import type { Settlement, TokenUsage } from '../contracts/settlement.ts';
+import type { BudgetAtAdmission } from './budget-left.ts';
+import { computeInterruptedCost, type LearnedModelRates } from './interrupted-cost.ts';
 
 /** Milliseconds of silence that are usual while one of the API's own tools runs. */
 const USUAL_TOOL_MS = 8_000;
@@ -40,7 +40,7 @@ export interface StoredGrant {
   /** Whose limit has lowered that, or uses. A grant that the account keeps does not say it. */
   loweredBy?: LoweredBy;
   /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
-  budget?: BudgetBefore;
+  budget?: BudgetAtAdmission;
   /** The most output tokens, if one step of one model writes all of them. */
   mostOutput?: number | undefined;
   /** Every model that may be billed, each with all of its names. */
@@ -55,62 +55,65 @@ export interface StoredGrant {
 export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
 /** The request that is settled. */
-export interface SettledRequest {
+export interface RequestToPrice {
   requestId: string;
   /** The upstream's name of the model. */
   model: string;
   models: ModelTable;
   /** Whether the upstream bills as the Claude API does. */
   isClaudeApi: boolean;
-  learned: LearnedRates;
+  learned: LearnedModelRates;
 }
 
 /**
  * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is an upper bound, from
  * what was seen and from the clock. A request that the upstream never worked on costs nothing.
  */
-export function settlementOf(
-  { requestId, model, models, isClaudeApi, learned }: SettledRequest,
+export function createPricedSettlement(
+  { requestId, model, models, isClaudeApi, learned }: RequestToPrice,
   outcome: RequestOutcome,
   grant: StoredGrant,
 ): Settlement {
   const requested = models.findPriceRow(model).row;
-  const rowOf = (name: string) => models.answered(name) ?? requested;
-  const row = rowOf(outcome.model ?? model);
+  const findModelRow = (name: string) => models.findRowOfAnsweringModel(name) ?? requested;
+  const row = findModelRow(outcome.model ?? model);
   // A gateway may call a model whatever it likes. Only a known other one is priced as that.
-  const isUnnamed = outcome.model !== undefined && outcome.model !== model && !models.answered(outcome.model);
+  const isUnnamed =
+    outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
   // Where another model may have answered, it may be that one.
-  const mayBe = isUnnamed ? (grant.models ?? []).flatMap(([name = '']) => models.answered(name) ?? []) : [];
+  const mayBe = isUnnamed
+    ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
+    : [];
   const settlement = {
     requestId,
-    status: statusOf(outcome),
+    status: getLedgerStatus(outcome),
     answeredBy: outcome.model,
     stopReason: outcome.stop_reason ?? undefined,
     errorType: outcome.error_type,
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
-    failedUpstreams: earlierFailedUpstreams(outcome),
+    failedUpstreams: listEarlierFailedUpstreams(outcome),
     ttftMs: outcome.ttft_ms,
     waitedMs: grant.waitedMs,
-    ...streamTimings(outcome, grant),
+    ...computeStreamTimings(outcome, grant),
   };
   const { usage } = outcome;
   const isError = outcome.end === 'error' && !usage && !hasOutput(outcome.seen);
   if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
   const { hold } = grant;
-  const terms = grant.terms && withCount(grant.terms, outcome.prompt_tokens);
+  const terms = grant.terms && setCountedPrompt(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
-  const others = (outcome.fallbacks ?? []).map(rowOf);
+  const others = (outcome.fallbacks ?? []).map(findModelRow);
   if (usage && outcome.unbilled && isClaudeApi) {
-    return { ...settlement, cost: 0, tokens: tokensByKind(usage, cacheTtl) };
+    return { ...settlement, cost: 0, tokens: countTokensByKind(usage, cacheTtl) };
   }
   if (usage && hasFinalUsage(outcome)) {
-    const options = { priceOf: rowOf, asked: requested, cacheTtl } as const;
-    const rows = hasFallback(usage) ? [row] : [row, ...others, ...mayBe];
+    const options = { priceOf: findModelRow, asked: requested, cacheTtl } as const;
+    const rows = hasFallbackUsage(usage) ? [row] : [row, ...others, ...mayBe];
     const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     const saved = computeSavings(usage, row, options);
     const estimated = isUnnamed || outcome.raised_output === true;
-    const booked = { ...settlement, cost: dearest, saved, tokens: tokensByKind(usage, cacheTtl) };
+    const booked = { ...settlement, cost: dearest, saved, tokens: countTokensByKind(usage, cacheTtl) };
     return estimated ? { ...booked, estimated } : booked;
   }
   // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
@@ -129,7 +132,7 @@ export function settlementOf(
   const isUsual = isAbandoned && (isUsualTool || isUsualAdvice);
   const inSilence = isUsual ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
   const usual = isWaiting ? createUnobserved(0) : inSilence;
-  const estimate = interruptedCost(
+  const estimate = computeInterruptedCost(
     { usage, seen: usual, fallbacks: others, row },
     {
       hold,
@@ -141,11 +144,17 @@ export function settlementOf(
     },
   );
   const saved = computeSavings(estimate.usage, row, { cacheTtl });
-  return { ...settlement, cost: estimate.cost, saved, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+  return {
+    ...settlement,
+    cost: estimate.cost,
+    saved,
+    tokens: countTokensByKind(estimate.usage, cacheTtl),
+    estimated: true,
+  };
 }
 
 /** @returns the terms with the prompt as it was counted behind the admission */
-function withCount(terms: SettlementTerms, promptTokens = terms.promptTokens): SettlementTerms {
+function setCountedPrompt(terms: SettlementTerms, promptTokens = terms.promptTokens): SettlementTerms {
   const counted = Math.max(promptTokens, terms.leastPrompt);
   if (counted >= terms.promptTokens) return terms;
   const promptCost = Math.ceil((terms.promptCost / terms.promptTokens) * counted);
@@ -153,7 +162,7 @@ function withCount(terms: SettlementTerms, promptTokens = terms.promptTokens): S
 }
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
-function streamTimings(
+function computeStreamTimings(
   { usage, streamInternally, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
   { terms }: StoredGrant,
 ): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
@@ -162,7 +171,7 @@ function streamTimings(
 }
 
 /** @returns the upstreams whose failures no row counts yet: a request that failed counts to its own upstream anyway */
-function earlierFailedUpstreams({
+function listEarlierFailedUpstreams({
   upstream,
   failed_upstreams,
   error_type,
@@ -171,15 +180,15 @@ function earlierFailedUpstreams({
   return others.length > 0 ? others : undefined;
 }
 
-function statusOf({ end, status, sent }: RequestOutcome): string {
+function getLedgerStatus({ end, status, sent }: RequestOutcome): string {
   if (end === 'error' && ((status !== undefined && status >= 300) || !sent)) return 'refused_upstream';
   return end === 'cut' && !sent ? 'unreachable' : end;
 }
 
 /** @returns tokens by kind, without unused kinds, since every member costs time when it is passed to the object. */
-export function tokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+export function countTokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<TokenUsage> {
   const { fiveMinutes, oneHour } = splitCacheWrites(usage, cacheTtl);
-  const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
+  const tokens: Partial<TokenUsage> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
   if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
   if (fiveMinutes > 0) tokens.cacheWrite5m = fiveMinutes;
   if (oneHour > 0) tokens.cacheWrite1h = oneHour;

@@ -1,14 +1,20 @@
 /** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { pause } from '../../kit/async/pause.ts';
-import { runInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
+import { runInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { IncomingBody } from '../../kit/http/body-memory.ts';
-import { LONG_BODY_BYTES, measureShape } from '../../kit/http/body-shape.ts';
-import { bodySizeOf, parseJsonInSteps, parseLongInSteps, readBytes, requireJson } from '../../kit/http/read-json.ts';
-import type { AdmissionKind } from '../contracts/admission.ts';
-import { checkCaller } from './request-admission.ts';
+import { LONG_BODY_BYTES, measureJsonShape } from '../../kit/http/body-shape.ts';
+import {
+  getBodySize,
+  parseJsonInSteps,
+  parseLongJsonInSteps,
+  readBodyBytes,
+  requireJsonContentType,
+} from '../../kit/http/read-json.ts';
+import type { RequestCostKind } from '../contracts/admission.ts';
+import { requireCallerCanSend } from './request-admission.ts';
 
 /** The least memory that a parsed JSON value takes up. */
 const MIN_VALUE_BYTES = 24;
@@ -20,11 +26,11 @@ const MIN_VALUE_BYTES = 24;
  * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503 if
  *   there is no memory; for a long body also 401 for a revoked credential, 429 for a limit that is reached
  */
-export async function readJson(c: Context<AppEnv>, asking: AdmissionKind = 'nothing'): Promise<JsonBody> {
-  const bytes = await bytesOf(c, asking);
+export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind = 'nothing'): Promise<JsonBody> {
+  const bytes = await readBodyBytesWithMemory(c, asking);
   // Twice, because it is in memory as bytes and as text.
-  return await parseInSteps(
-    parseJsonInSteps(bytes, ({ values }) => c.get('share').grow(bytes.length * 2 + values * MIN_VALUE_BYTES)),
+  return await parseBodyWithPause(
+    parseJsonInSteps(bytes, ({ values }) => c.get('share').reserveBytes(bytes.length * 2 + values * MIN_VALUE_BYTES)),
   );
 }
 
@@ -33,9 +39,9 @@ export async function readJson(c: Context<AppEnv>, asking: AdmissionKind = 'noth
  *
  * @throws ApiError as `readJson`, and 413 for a body that nests too deep, even a short one
  */
-export async function readJsonToStore(c: Context<AppEnv>, asking: AdmissionKind): Promise<JsonBody> {
-  const body = await readJson(c, asking);
-  if (body.bytes.length <= LONG_BODY_BYTES) await runInSteps(measureShape(body.bytes));
+export async function readJsonBodyToStore(c: Context<AppEnv>, asking: RequestCostKind): Promise<JsonBody> {
+  const body = await readJsonBody(c, asking);
+  if (body.bytes.length <= LONG_BODY_BYTES) await runInSteps(measureJsonShape(body.bytes));
   return body;
 }
 
@@ -46,41 +52,45 @@ const MANY_MESSAGES = 1_000;
  * Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. If it is short, but has many
  * messages, the account is asked before anything else is done with them.
  */
-export async function readLongJson(c: Context<AppEnv>, asking: AdmissionKind = 'nothing'): Promise<JsonBody> {
-  const bytes = await bytesOf(c, asking);
-  const body = await parseInSteps(
-    parseLongInSteps(bytes, ({ values }) => c.get('share').grow(bytes.length + values * MIN_VALUE_BYTES)),
+export async function readJsonBodyToForward(
+  c: Context<AppEnv>,
+  asking: RequestCostKind = 'nothing',
+): Promise<JsonBody> {
+  const bytes = await readBodyBytesWithMemory(c, asking);
+  const body = await parseBodyWithPause(
+    parseLongJsonInSteps(bytes, ({ values }) => c.get('share').reserveBytes(bytes.length + values * MIN_VALUE_BYTES)),
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
-  if (hasMany && bytes.length <= LONG_BODY_BYTES && asking !== 'nothing') await checkCaller(contextOf(c), asking);
+  if (hasMany && bytes.length <= LONG_BODY_BYTES && asking !== 'nothing')
+    await requireCallerCanSend(getRequestContext(c), asking);
   return body;
 }
 
 /** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
-export async function parseInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+export async function parseBodyWithPause(parsing: SteppedWork<JsonBody>): Promise<JsonBody> {
   const body = await runInSteps(parsing);
-  await pauseAfterBody(body);
+  await pauseAfterLongBody(body);
   return body;
 }
 
 /** Lets others work before more is done with a long body. */
-export async function pauseAfterBody(body: JsonBody): Promise<void> {
-  if (bodySizeOf(body) > LONG_BODY_BYTES) await pause(0);
+export async function pauseAfterLongBody(body: JsonBody): Promise<void> {
+  if (getBodySize(body) > LONG_BODY_BYTES) await pause(0);
 }
 
-async function bytesOf(c: Context<AppEnv>, asking: AdmissionKind): Promise<Uint8Array> {
+async function readBodyBytesWithMemory(c: Context<AppEnv>, asking: RequestCostKind): Promise<Uint8Array> {
   const request = c.req.raw;
-  requireJson(request);
+  requireJsonContentType(request);
   const share = c.get('share');
   let isAsked = false;
-  const grow = (length: number) => {
-    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return share.grow(length);
+  const reserveBodyMemory = (length: number) => {
+    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return share.reserveBytes(length);
     isAsked = true;
-    return checkCaller(contextOf(c), asking).then(() => share.grow(length));
+    return requireCallerCanSend(getRequestContext(c), asking).then(() => share.reserveBytes(length));
   };
   const onComing = (body: IncomingBody | undefined) => share.setIncomingBody(body);
-  const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, grow, { onComing });
-  if (bytes.length > LONG_BODY_BYTES) share.retain(bytes);
+  const bytes = await readBodyBytes(request, c.get('settings').MAX_BODY_BYTES, reserveBodyMemory, { onComing });
+  if (bytes.length > LONG_BODY_BYTES) share.freeBytesOnRelease(bytes);
   return bytes;
 }

@@ -2,21 +2,21 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { hasScope } from '../../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import type { AdmissionDecision, CountedRead } from '../contracts/admission.ts';
-import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
-import { credentialUse, requireAdmitted, revokedError } from './request-admission.ts';
+import type { AdmissionDecision, RateLimitedRead } from '../contracts/admission.ts';
+import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
+import { createRevokedError, requireAdmittedDecision, toCredentialUse } from './request-admission.ts';
 
 /** The end of the path by which a stream is resumed. A conversation may be called `stream`, too. */
 const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
 
-type CheckedCaller = AccountRequest & { identity: Identity };
+type CallerToCheck = AccountTarget & { identity: Identity };
 
 /** Refuses a revoked credential. (Requests without a credential pass: their routes need none.) */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
-  await checkRevoked(c);
+  await requireUnrevokedCredential(c);
   await next();
 });
 
@@ -29,23 +29,23 @@ export const refuseRevokedAfterwards = createMiddleware<AppEnv>(async (c, next) 
   await next();
   const identity = c.get('identity') as Identity | undefined;
   const mayBeUnchecked = c.error instanceof ApiError && c.error.status < 500 && !CHECKED_ERRORS.has(c.error.status);
-  if (identity && mayBeUnchecked) await refuseRevokedCaller(contextOf(c));
+  if (identity && mayBeUnchecked) await requireUnrevokedCaller(getRequestContext(c));
 });
 
 /** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
 const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 
 /** Checks the credential, and counts the request for its account. @throws ApiError 401 if it is revoked, 429 for one too many */
-export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
+export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
   // The operator's page asks often, and a backup reads everything.
-  if (hasScope(identity, 'admin')) return await refuseRevokedCaller(contextOf(c));
+  if (hasScope(identity, 'admin')) return await requireUnrevokedCaller(getRequestContext(c));
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
   const bound = identity.only !== undefined;
   const most = bound ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
   const stream = c.req.method === 'GET' ? STREAM_SUFFIX.exec(c.req.path)?.[0] : undefined;
-  await refuseRevokedCaller(contextOf(c), { isRestricted: bound, limit: most, stream });
+  await requireUnrevokedCaller(getRequestContext(c), { isRestricted: bound, limit: most, stream });
 }
 
 /**
@@ -54,8 +54,8 @@ export async function checkRevoked(c: Context<AppEnv>): Promise<void> {
  * @param countedRead counted in the same call, and without a token, too
  * @throws ApiError 401 if it is, 429 for one read too many
  */
-export async function refuseRevokedCaller(request: CheckedCaller, countedRead?: CountedRead): Promise<void> {
-  if (await isRevokedCaller(request, countedRead)) throw revokedError();
+export async function requireUnrevokedCaller(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<void> {
+  if (await isCredentialRevoked(request, countedRead)) throw createRevokedError();
 }
 
 /**
@@ -64,15 +64,15 @@ export async function refuseRevokedCaller(request: CheckedCaller, countedRead?: 
  * @returns true also if the secret that signed it is none of the deployment's any more
  * @throws ObjectUnreachable 503 while the account's object cannot be reached
  */
-export async function isRevokedCaller(request: CheckedCaller, countedRead?: CountedRead): Promise<boolean> {
+export async function isCredentialRevoked(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<boolean> {
   const { account, token } = request.identity;
   if (!token && !countedRead) return false;
   const mark = token?.mark;
   if (mark !== undefined && !(await getAllAccountMarks(account, request.settings)).includes(mark)) return true;
-  const use = credentialUse(request.identity);
+  const use = toCredentialUse(request.identity);
   const text = countedRead && JSON.stringify(countedRead);
-  const answer = await callAccount(request, (object) => object.isRevoked(use, text));
+  const answer = await callAccount(request, (object) => object.isTokenRevoked(use, text));
   if (typeof answer === 'boolean') return answer;
-  requireAdmitted(JSON.parse(answer) as AdmissionDecision);
+  requireAdmittedDecision(JSON.parse(answer) as AdmissionDecision);
   return false;
 }

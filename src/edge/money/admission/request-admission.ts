@@ -6,21 +6,21 @@ import { isVisitor } from '../../auth/identity/identity.ts';
 import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../../claude/models/models.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
-import { type ApiError, finalError, misconfiguredError } from '../../kit/http/errors.ts';
+import { type ApiError, createMisconfiguredError, createNonRetryableError } from '../../kit/http/errors.ts';
 import { isolateCounts } from '../../kit/http/isolate-counts.ts';
-import { defaultLimits } from '../budget/default-limits.ts';
-import type { AdmissionDecision, AdmissionKind, AdmissionRequest } from '../contracts/admission.ts';
-import { type AccountRequest, callAccount, sendSettlement } from '../contracts/call-account.ts';
-import { callerDimensions, withoutRowOnlyValues } from '../contracts/dimensions.ts';
+import { getDefaultLimits } from '../budget/default-limits.ts';
+import type { AdmissionDecision, AdmissionRequest, RequestCostKind } from '../contracts/admission.ts';
+import { type AccountTarget, callAccount, sendSettlement } from '../contracts/call-account.ts';
+import { collectCallerDimensions, omitRowOnlyDimensions } from '../contracts/dimensions.ts';
 import type { Settlement } from '../contracts/settlement.ts';
-import { listAccount } from '../lists/list-account.ts';
-import { withdrawnError } from '../versions/kv-copies.ts';
-import { refusalError, storageError } from './limit-headers.ts';
-import type { ForwardedMembers, MeterRequest } from './metered-request.ts';
+import { addToAccountList } from '../lists/list-account.ts';
+import { createWithdrawnVersionError } from '../versions/kv-copies.ts';
+import { createLimitRejectionError, createStorageLimitError } from './limit-headers.ts';
+import type { AdmissionRequestMember, RequestToAdmit } from './metered-request.ts';
 
 /** @returns the members that every request sends to its account. */
-export function admissionRequestOf(
-  request: Pick<MeterRequest, ForwardedMembers | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
+export function createAdmissionRequest(
+  request: Pick<RequestToAdmit, AdmissionRequestMember | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
   return {
@@ -30,33 +30,33 @@ export function admissionRequestOf(
     conversation,
     parent,
     holdMs,
-    token: credentialUse(identity),
-    about: { ...about, ...callerDimensions(identity) },
-    defaults: defaultLimits(identity.account, settings),
-    pools: poolsOf(identity, settings),
+    token: toCredentialUse(identity),
+    about: { ...about, ...collectCallerDimensions(identity) },
+    defaults: getDefaultLimits(identity.account, settings),
+    pools: getPayingPools(identity, settings),
   };
 }
 
 /** @returns what an account must know of the credential that is used; undefined if none is. */
-export function credentialUse({ token, only }: Identity): AdmissionRequest['token'] {
+export function toCredentialUse({ token, only }: Identity): AdmissionRequest['token'] {
   if (!token) return undefined;
   const { jti, issued_at: iat, expires_at: exp, session } = token;
   return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests };
 }
 
 /** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */
-function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
+function getPayingPools({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
   const deployment = DEPLOYMENT_LIMITS !== undefined;
   return deployment || group !== undefined ? { deployment, group } : undefined;
 }
 
 /** @returns the account's decision. @throws ObjectUnreachable 503 while the account cannot be reached */
-export async function requestAdmission(
-  request: AccountRequest,
+export async function requestAdmissionOfAccount(
+  request: AccountTarget,
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const text = JSON.stringify(admissionRequest);
-  const answered = isolateCounts.startAdmission();
+  const answered = isolateCounts.countPendingAdmission();
   try {
     return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
   } finally {
@@ -70,14 +70,14 @@ export async function requestAdmission(
  *
  * @throws ObjectUnreachable as `askForAdmission`
  */
-export async function admitAndList(
-  request: AccountRequest & Pick<RequestContext, 'store' | 'waitUntil'>,
+export async function requestAdmissionAndListAccount(
+  request: AccountTarget & Pick<RequestContext, 'store' | 'waitUntil'>,
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
-  const decision = await requestAdmission(request, admissionRequest);
+  const decision = await requestAdmissionOfAccount(request, admissionRequest);
   // Visitors are in no list.
   const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
-  if (isListable) request.waitUntil(listAccount(request));
+  if (isListable) request.waitUntil(addToAccountList(request));
   return decision;
 }
 
@@ -88,24 +88,24 @@ export async function admitAndList(
  * @param until when it has waited long enough; milliseconds since 1970
  */
 export async function waitForAdmission(
-  request: MeterRequest,
+  request: RequestToAdmit,
   admissionRequest: AdmissionRequest,
   until: number,
 ): Promise<AdmissionDecision> {
   const { signal, identity, accounts, settings, conversation } = request;
   const waitMs = Math.max(0, until - Date.now());
-  if (waitMs === 0 || signal?.aborted) return await admitAndList(request, admissionRequest);
-  const leave = () => {
+  if (waitMs === 0 || signal?.aborted) return await requestAdmissionAndListAccount(request, admissionRequest);
+  const leaveAdmissionQueue = () => {
     // A request that is settled waits no more, and what it was granted meanwhile is free again.
-    const left = JSON.stringify(unsentSettlement(request, 'client_gone', Date.now()));
+    const left = JSON.stringify(createUnsentSettlement(request, 'client_gone', Date.now()));
     request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
   };
   // A turn settles itself.
-  if (conversation === undefined) signal?.addEventListener('abort', leave, { once: true });
+  if (conversation === undefined) signal?.addEventListener('abort', leaveAdmissionQueue, { once: true });
   try {
-    return await admitAndList(request, { ...admissionRequest, waitMs });
+    return await requestAdmissionAndListAccount(request, { ...admissionRequest, waitMs });
   } finally {
-    signal?.removeEventListener('abort', leave);
+    signal?.removeEventListener('abort', leaveAdmissionQueue);
   }
 }
 
@@ -115,25 +115,25 @@ export async function waitForAdmission(
  * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot be
  *   reached
  */
-export async function checkCaller(
-  request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
-  asking: AdmissionKind,
+export async function requireCallerCanSend(
+  request: Pick<RequestToAdmit, 'identity' | 'accounts' | 'settings'>,
+  asking: RequestCostKind,
 ): Promise<void> {
-  const { token, defaults } = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
+  const { token, defaults } = createAdmissionRequest({ ...request, requestId: '', route: '', model: '' });
   const text = JSON.stringify({ asking, token, defaults });
   const json = await callAccount(request, (account) => account.checkCallerJson(text));
   const answer = JSON.parse(json) as AdmissionDecision | null;
-  if (answer) requireAdmitted(answer);
+  if (answer) requireAdmittedDecision(answer);
 }
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
-export function unsentSettlement(
-  { requestId, route, model, conversation, about = {} }: MeterRequest,
+export function createUnsentSettlement(
+  { requestId, route, model, conversation, about = {} }: RequestToAdmit,
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {
   const named = { route, model: model.slice(0, MAX_MODEL_NAME_CHARACTERS), conversation: conversation ?? null };
-  const opening = { ...named, about: withoutRowOnlyValues(about) };
+  const opening = { ...named, about: omitRowOnlyDimensions(about) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }
@@ -142,7 +142,7 @@ export function unsentSettlement(
  * @returns the admission, if the account has admitted the request
  * @throws ApiError for every other answer
  */
-export function requireAdmitted(
+export function requireAdmittedDecision(
   answer: AdmissionDecision,
   models?: ModelTable,
 ): Extract<AdmissionDecision, { outcome: 'admitted' }> {
@@ -150,25 +150,25 @@ export function requireAdmitted(
     case 'admitted':
       return answer;
     case 'revoked':
-      throw revokedError();
+      throw createRevokedError();
     case 'withdrawn':
-      throw withdrawnError(answer.kind, answer.ref);
+      throw createWithdrawnVersionError(answer.kind, answer.ref);
     case 'refused':
-      throw refusalError(answer.refusal, answer.quota, models);
+      throw createLimitRejectionError(answer.refusal, answer.quota, models);
     case 'full':
-      throw storageError(answer);
+      throw createStorageLimitError(answer);
     case 'unpayable':
-      throw misconfiguredError(
+      throw createMisconfiguredError(
         'DEPLOYMENT_LIMITS and groups need the plugin `pools`, and this Worker was made without it: put it into the list.',
       );
     case 'unreachable':
       throw new ObjectUnreachableError('pool', answer.damage && new Error(answer.damage));
     case 'count_needed':
     case 'fewer_uses':
-      throw finalError('api_error', 'This request could not be bounded. Send a smaller one.');
+      throw createNonRetryableError('api_error', 'This request could not be bounded. Send a smaller one.');
   }
 }
 
-export function revokedError(): ApiError {
-  return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
+export function createRevokedError(): ApiError {
+  return createNonRetryableError('authentication_error', 'This credential has been revoked. Get a new one.');
 }

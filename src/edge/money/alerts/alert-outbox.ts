@@ -5,14 +5,14 @@
  * object's alarm sends it again. The inbox keeps each id once. So a crash neither loses an alert nor sends it twice.
  */
 
-import { settingsOf } from '../../config/settings.ts';
-import type { ObjectServices } from '../../durable/edge-object.ts';
-import type { Tables } from '../../durable/tables.ts';
-import { withTimeout } from '../../kit/async/timeout.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
+import type { DurableObjectServices } from '../../durable/edge-object.ts';
+import type { SqlTables } from '../../durable/tables.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import type { DeliveryTarget } from '../../kit/delivery/deliver.ts';
-import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import { encodeUtf8, sha256Hex } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { contribution } from '../../kit/plugins/plugins.ts';
+import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { ALERT_SOURCE } from './alert-source.ts';
 import type { Alert, AlertBody } from './alerts-answers.schema.ts';
 
@@ -26,7 +26,7 @@ const OUTBOX_KEY = 'alerts';
 export const UNOWNED = '';
 
 /** An alert to raise, with the key that says whether it is the same as another one. */
-export interface DueAlert {
+export interface AlertToRaise {
   /** Alerts with the same key are one alert, which is sent once. */
   key: string;
   /** After this time the key cannot come again; milliseconds since 1970. */
@@ -35,7 +35,7 @@ export interface DueAlert {
 }
 
 /** An alert on its way to the inbox of all. */
-interface SentAlert {
+interface AlertInTransit {
   id: string;
   /** With which it is erased. */
   account: string;
@@ -47,28 +47,28 @@ interface SentAlert {
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Stores an alert and delivers it. Without it, alerts are dropped. Only one plugin may have it. */
-    readonly alertInbox?: (env: Bindings, alert: SentAlert) => Promise<void>;
+    readonly alertInbox?: (env: Bindings, alert: AlertInTransit) => Promise<void>;
   }
 }
 
-interface StoredOutbox {
+interface StoredAlertOutbox {
   /** Alerts to send, each with the account with which it is erased. */
-  due: (DueAlert & { account: string })[];
+  due: (AlertToRaise & { account: string })[];
   /** Keys of sent alerts, each with the time after which it cannot come again. */
   told: Record<string, number>;
 }
 
 /** Keeps the alerts that an object must send. */
 export class AlertOutbox {
-  readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
-  readonly #surroundings: ObjectServices;
-  #stored: StoredOutbox;
+  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>;
+  readonly #surroundings: DurableObjectServices;
+  #stored: StoredAlertOutbox;
   #sending: Promise<void> | undefined;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, around: ObjectServices) {
+  constructor(tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>, around: DurableObjectServices) {
     this.#tables = tables;
     this.#surroundings = around;
-    this.#stored = JSON.parse(tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as StoredOutbox;
+    this.#stored = JSON.parse(tables.readMetaValue(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as StoredAlertOutbox;
   }
 
   /**
@@ -76,73 +76,80 @@ export class AlertOutbox {
    *
    * @param account the account with which they are erased; `OF_NO_ACCOUNT` if they belong to none
    */
-  raise(alerts: readonly DueAlert[], account: string): void {
+  storeAndSendAlerts(alerts: readonly AlertToRaise[], account: string): void {
     const { due, told } = this.#stored;
     const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
     if (added.length === 0) return;
     const now = this.#surroundings.now();
     const current = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
     // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
-    this.#surroundings.alarm.schedule(now + RETRY_MS, ALERT_GRAIN_MS);
-    this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
-    this.#surroundings.waitUntil(this.send());
+    this.#surroundings.alarm.scheduleAt(now + RETRY_MS, ALERT_GRAIN_MS);
+    this.#saveOutbox({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
+    this.#surroundings.waitUntil(this.sendUnconfirmedAlerts());
   }
 
   /** Sends the alerts that the inbox has not confirmed. The alarm calls it again. It never throws. */
-  async send(): Promise<void> {
+  async sendUnconfirmedAlerts(): Promise<void> {
     if (this.#stored.due.length === 0) return;
-    this.#sending ??= this.#sendAll().finally(() => {
+    this.#sending ??= this.#sendAllAlerts().finally(() => {
       this.#sending = undefined;
     });
     await this.#sending;
   }
 
-  async #sendAll(): Promise<void> {
+  async #sendAllAlerts(): Promise<void> {
     for (;;) {
       const [next] = this.#stored.due;
       if (!next) return;
       try {
-        await sendAlert(this.#surroundings.env, next);
+        await sendAlertToInbox(this.#surroundings.env, next);
       } catch (thrown) {
         const nextAt = this.#surroundings.now() + RETRY_MS;
-        this.#surroundings.alarm.schedule(nextAt, ALERT_GRAIN_MS);
+        this.#surroundings.alarm.scheduleAt(nextAt, ALERT_GRAIN_MS);
         this.#surroundings.retries.recordFailure('alert', thrown, nextAt);
         return;
       }
       this.#surroundings.retries.recordSuccess('alert');
       const { due, told } = this.#stored;
-      this.#save({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
+      this.#saveOutbox({ due: due.filter(({ key }) => key !== next.key), told: { ...told, [next.key]: next.until } });
     }
   }
 
-  #save(stored: StoredOutbox): void {
-    this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+  #saveOutbox(stored: StoredAlertOutbox): void {
+    this.#tables.writeMetaValue(OUTBOX_KEY, JSON.stringify(stored));
     this.#stored = stored;
   }
 }
 
 /** Sends an alert to the inbox of all, which keeps each key once. @param account with which it is erased */
-export async function sendAlert(env: Bindings, { key, alert, account }: StoredOutbox['due'][number]): Promise<void> {
-  const keep = contribution('alertInbox');
+export async function sendAlertToInbox(
+  env: Bindings,
+  { key, alert, account }: StoredAlertOutbox['due'][number],
+): Promise<void> {
+  const keep = getSinglePluginMember('alertInbox');
   if (!keep) return;
-  const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
+  const id = `${ALERT_SOURCE}_${(await sha256Hex(encodeUtf8(key))).slice(0, 32)}`;
   const body: AlertBody = { type: 'alert', event_id: id, ...alert };
   const text = JSON.stringify(body);
-  const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(utf8(text))}` };
-  await withTimeout(keep(env, event), ALERT_CALL_MS);
+  const event = { id, account, text, subject: null, digest: `sha256:${await sha256Hex(encodeUtf8(text))}` };
+  await waitWithTimeout(keep(env, event), ALERT_CALL_MS);
 }
 
 /** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */
-export function hasAlertUrl(env: Bindings): boolean {
+export function areAlertsDelivered(env: Bindings): boolean {
   try {
-    return settingsOf(env).ALERT_URL !== undefined;
+    return parseSettingsOnce(env).ALERT_URL !== undefined;
   } catch {
     return false;
   }
 }
 
 /** @returns where alerts are delivered; undefined if they are only kept. */
-export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): DeliveryTarget<AlertBody> | undefined {
+export function getAlertTarget({
+  ALERT_URL,
+}: {
+  ALERT_URL?: string | undefined;
+}): DeliveryTarget<AlertBody> | undefined {
   if (ALERT_URL === undefined) return undefined;
   return { kind: 'url', url: ALERT_URL, hosts: new Set([URL.parse(ALERT_URL)?.host ?? '']) };
 }

@@ -3,8 +3,8 @@
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { BudgetWindow } from './budget-windows.ts';
-import { affordableUses, costByUses, minUsefulOutput } from './cost-range.ts';
-import type { Rules } from './rules.ts';
+import { computeAffordableToolUses, getMinUsefulOutputTokens, splitCostByToolUses } from './cost-range.ts';
+import type { LimitRules } from './rules.ts';
 
 /** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
 const SHORT_QUESTION = 32;
@@ -14,18 +14,23 @@ export const ESTIMATE_HELPS =
   'served_tools: estimate in the account’s limits (it sets aside what such tools usually read, and a request may cost more than that, and pass the limit)';
 
 /** @returns what helps if what is left of the limits is too little for the uses of a tool of the API; undefined if nothing does */
-export function adviceOnUses(worstCase: MaximumCost, rules: Rules, left: number, least: number): string | undefined {
-  const { uses, input, output, perUse } = costByUses(worstCase, rules, least);
+export function describeToolUseRemedies(
+  worstCase: MaximumCost,
+  rules: LimitRules,
+  left: number,
+  least: number,
+): string | undefined {
+  const { uses, input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
   if (!worstCase.served || uses * perUse < Math.max(input, output)) return undefined;
-  const help = helpOnUses(worstCase, rules, left, least).join(', or ');
+  const help = listToolUseRemedies(worstCase, rules, left, least).join(', or ');
   return help === '' ? undefined : `Because of ${worstCase.served.tool}: ${help}.`;
 }
 
 /** @param money what may be spent, in nanodollars */
-function helpOnUses(worstCase: MaximumCost, rules: Rules, money: number, least: number): string[] {
+function listToolUseRemedies(worstCase: MaximumCost, rules: LimitRules, money: number, least: number): string[] {
   const { served, outputPrice } = worstCase;
   if (!served) return [];
-  const fitting = Math.min(served.uses - 1, affordableUses(money, worstCase, rules, least));
+  const fitting = Math.min(served.uses - 1, computeAffordableToolUses(money, worstCase, rules, least));
   const isKnown = served.single && fitting > 0;
   const estimated = served.inputCost + least * outputPrice;
   return [
@@ -36,19 +41,19 @@ function helpOnUses(worstCase: MaximumCost, rules: Rules, money: number, least: 
 }
 
 /** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
-export function adviceFor(
+export function explainUnaffordableRequest(
   worstCase: MaximumCost,
-  rules: Rules,
+  rules: LimitRules,
   purses: readonly BudgetWindow[],
   least: number,
 ): string {
   const { served, because } = worstCase;
   const limit = Math.min(...purses.map(({ limit: most }) => most));
   if (limit <= 0) return 'which is 0: its administrator can raise it';
-  const { uses, input, output, perUse } = costByUses(worstCase, rules, least);
+  const { uses, input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
   // What is blamed is the largest part of the cost.
   if (served && uses * perUse >= Math.max(input, output)) {
-    const help = helpOnUses(worstCase, rules, limit, least);
+    const help = listToolUseRemedies(worstCase, rules, limit, least);
     return `because of ${served.tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
   if (input >= output) {
@@ -57,7 +62,11 @@ export function adviceFor(
     if (output + shortest <= limit) return 'because of its length: send a shorter one, or use a cheaper model';
     if (output <= limit) return 'which pays for no question: use a cheaper model, or have it raised';
   }
-  if (rules.shouldClamp && rules.minOutputTokens === undefined && minUsefulOutput(worstCase, rules) > TEXT_TOKENS) {
+  if (
+    rules.shouldClamp &&
+    rules.minOutputTokens === undefined &&
+    getMinUsefulOutputTokens(worstCase, rules) > TEXT_TOKENS
+  ) {
     const isAll = least === worstCase.outputTokens;
     const what = isAll
       ? `max_tokens (${least}), which is not lowered`

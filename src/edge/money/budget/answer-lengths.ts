@@ -22,7 +22,7 @@ interface EndedAnswer {
 }
 
 /** The lengths of the latest answers. */
-export class AnswerLengths {
+export class RecentAnswerLengths {
   readonly #read: () => readonly EndedAnswer[];
   #known: Map<string, number[]> | undefined;
 
@@ -32,7 +32,7 @@ export class AnswerLengths {
   }
 
   /** Notes an answer. What ends before somebody asks is read then. */
-  note({ model, tokens }: EndedAnswer): void {
+  recordAnswer({ model, tokens }: EndedAnswer): void {
     if (!this.#known || (this.#known.size >= MAX_LEARNED_MODELS && !this.#known.has(model))) return;
     const lengths = getOrCreate(this.#known, model, () => []);
     lengths.push(tokens);
@@ -40,33 +40,33 @@ export class AnswerLengths {
   }
 
   /** @returns tokens that are likely to be enough for the next answer of a model. @param forText tokens that are enough for a text, however much the model thinks */
-  typicalTokens(model: string, forText: number): number {
-    return capLength(forText, this.#longest(model)[OUTLIER_COUNT]);
+  estimateTypicalTokens(model: string, forText: number): number {
+    return addLengthMargin(forText, this.#sortLengthsDescending(model)[OUTLIER_COUNT]);
   }
 
   /** @returns the tokens that are enough for a text, as far as earlier answers show that: no more than `forText` */
-  enoughForText(model: string, forText: number): number {
-    const lengths = this.#longest(model);
-    return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, capLength(0, lengths[OUTLIER_COUNT]));
+  estimateTokensForText(model: string, forText: number): number {
+    const lengths = this.#sortLengthsDescending(model);
+    return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, addLengthMargin(0, lengths[OUTLIER_COUNT]));
   }
 
   /** @returns the tokens that are worth a try where the request would be refused: no more than `forText` */
-  tokensWorthTrying(model: string, forText: number): number {
-    const lengths = this.#longest(model);
-    if (lengths.length >= ENOUGH_ANSWERS) return this.enoughForText(model, forText);
-    return Math.min(forText, Math.max(MIN_TOKENS_TO_TRY, capLength(0, lengths[0])));
+  estimateTokensWorthTrying(model: string, forText: number): number {
+    const lengths = this.#sortLengthsDescending(model);
+    if (lengths.length >= ENOUGH_ANSWERS) return this.estimateTokensForText(model, forText);
+    return Math.min(forText, Math.max(MIN_TOKENS_TO_TRY, addLengthMargin(0, lengths[0])));
   }
 
   /** @returns the known lengths, the longest first */
-  #longest(model: string): number[] {
+  #sortLengthsDescending(model: string): number[] {
     if (!this.#known) {
       this.#known = new Map();
-      for (const answer of this.#read()) this.note(answer);
+      for (const answer of this.#read()) this.recordAnswer(answer);
     }
     return [...(this.#known.get(model) ?? [])].sort((one, other) => other - one);
   }
 }
 
-function capLength(forText: number, length = 0): number {
+function addLengthMargin(forText: number, length = 0): number {
   return Math.ceil(PATIENCE_FACTOR * Math.max(forText, length));
 }

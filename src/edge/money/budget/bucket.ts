@@ -7,26 +7,26 @@
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 
 /** @returns how many units fit into the bucket. */
-export function capacity(limit: number): number {
+export function computeBucketCapacity(limit: number): number {
   return limit > 0 ? Math.max(1, limit) : 0;
 }
 
 /** @returns the whole units in the bucket; negative while more was taken than it held. */
-export function level(fullAt: number, limit: number, now: number): number {
+export function computeUnitsInBucket(fullAt: number, limit: number, now: number): number {
   if (limit <= 0) return 0;
   // Milliseconds since 1970 are rounded to a few ten-thousandths. That rounding must not cost a whole unit.
   const lost = 1e-6 + limit * 1e-8;
-  return Math.floor(capacity(limit) - Math.max(0, fullAt - now) * (limit / MINUTE_MS) + lost);
+  return Math.floor(computeBucketCapacity(limit) - Math.max(0, fullAt - now) * (limit / MINUTE_MS) + lost);
 }
 
 /** @returns the bucket's new `fullAt` after `units` were taken. */
-export function take(fullAt: number, limit: number, now: number, units: number): number {
+export function takeUnitsFromBucket(fullAt: number, limit: number, now: number, units: number): number {
   if (limit <= 0 || units <= 0) return fullAt;
   return Math.max(fullAt, now) + units * (MINUTE_MS / limit);
 }
 
 /** @returns milliseconds until `units` are in the bucket; a full minute if they never will be. */
-export function computeWaitMs(fullAt: number, limit: number, now: number, units: number): number {
-  if (limit <= 0 || units > capacity(limit)) return MINUTE_MS;
-  return Math.max(0, fullAt - now - (capacity(limit) - units) * (MINUTE_MS / limit));
+export function computeRefillWaitMs(fullAt: number, limit: number, now: number, units: number): number {
+  if (limit <= 0 || units > computeBucketCapacity(limit)) return MINUTE_MS;
+  return Math.max(0, fullAt - now - (computeBucketCapacity(limit) - units) * (MINUTE_MS / limit));
 }

@@ -1,13 +1,13 @@
 /** Limits in money, whoever sets them. Each one is a purse, and a request needs enough in all of its purses. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { LimitOwner, PoolKind } from '../contracts/admission.ts';
-import { CEILING, type Rules } from './rules.ts';
+import type { LimitOwner, SharedBudgetKind } from '../contracts/admission.ts';
+import { CEILING, type LimitRules } from './rules.ts';
 import type { Budget } from './state.ts';
-import { limitName, PERIODS, type Period } from './windows.ts';
+import { getUsdLimitName, PERIODS, type Period } from './windows.ts';
 
 /** What batches hold, for much longer than requests do. */
-export interface HeldByBatches {
+export interface BatchHoldsTotal {
   nanodollars: Nanodollars;
   /** When the last of them must have ended; milliseconds since 1970. */
   until: number;
@@ -24,11 +24,11 @@ export interface BudgetWindow {
   /** When it resets, in milliseconds since 1970; `NEVER` if it does not. */
   end: number;
   /** For a shared budget: what batches hold of it. */
-  batched?: HeldByBatches | undefined;
+  batched?: BatchHoldsTotal | undefined;
 }
 
 /** @returns whether several accounts share a budget. */
-export function isShared(owner: LimitOwner | 'upstream' | undefined): owner is PoolKind {
+export function isSharedBudget(owner: LimitOwner | 'upstream' | undefined): owner is SharedBudgetKind {
   return owner === 'group' || owner === 'deployment';
 }
 
@@ -36,33 +36,33 @@ export function isShared(owner: LimitOwner | 'upstream' | undefined): owner is P
  * Makes the purses of an account, one for each window, at the time to which `budget` was moved. A calendar window without a
  * limit gets the ceiling as its limit, so that its sums stay exact.
  */
-export function budgetWindows(budget: Budget, rules: Rules): BudgetWindow[] {
+export function createBudgetWindows(budget: Budget, rules: LimitRules): BudgetWindow[] {
   return PERIODS.flatMap((period) => {
-    const most = limitOfPeriod(budget, rules, period) ?? (period === 'total' ? undefined : CEILING);
+    const most = computePeriodLimit(budget, rules, period) ?? (period === 'total' ? undefined : CEILING);
     if (most === undefined) return [];
     const { settled, held, end } = budget.windows[period];
-    return [{ by: 'account' as const, name: limitName(period), limit: most, settled, held, end }];
+    return [{ by: 'account' as const, name: getUsdLimitName(period), limit: most, settled, held, end }];
   });
 }
 
 /** @returns the limit of a window, including credit; undefined if it has none. */
-export function limitOfPeriod(budget: Budget, rules: Rules, period: Period): Nanodollars | undefined {
+export function computePeriodLimit(budget: Budget, rules: LimitRules, period: Period): Nanodollars | undefined {
   const limit = rules.spend[period];
   return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
 }
 
 /** @returns the share of a limit that is used. A limit of 0 or less is used up. */
-export function usedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
+export function computeUsedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
   // Less than nothing is left of a limit where more credit was taken back than was given.
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
 /** @returns what is left in a purse; negative if it is overdrawn. */
-export function amountLeft({ limit: most, settled, held }: BudgetWindow): Nanodollars {
+export function computeAmountLeft({ limit: most, settled, held }: BudgetWindow): Nanodollars {
   return most - settled - held;
 }
 
 /** @returns what is left in the tightest purse. */
-export function minAmountLeft(purses: readonly BudgetWindow[]): Nanodollars {
-  return purses.reduce((least, purse) => Math.min(least, amountLeft(purse)), CEILING);
+export function computeMinAmountLeft(purses: readonly BudgetWindow[]): Nanodollars {
+  return purses.reduce((least, purse) => Math.min(least, computeAmountLeft(purse)), CEILING);
 }

@@ -10,20 +10,32 @@ import { stripDate } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
-import type { Refusal } from '../contracts/admission.ts';
+import type { LimitRejection } from '../contracts/admission.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
-import { adviceFor, adviceOnUses } from './advice.ts';
+import { describeToolUseRemedies, explainUnaffordableRequest } from './advice.ts';
 import { isPrepaid } from './binding-limits.ts';
-import { capacity, level, take } from './bucket.ts';
-import { amountLeft, type BudgetWindow, budgetWindows, isShared, minAmountLeft } from './budget-windows.ts';
-import { affordableOutput, affordableUses, minTokensOf, toHeldWorstCase, totalCostOf } from './cost-range.ts';
-import { checkBudgetWindows, rateRefusal, refusalBy } from './refusals.ts';
-import { CEILING, type Rules } from './rules.ts';
-import { ABANDONED_STAGE, advance, type Budget } from './state.ts';
-import { limitName, NEVER, PERIODS } from './windows.ts';
+import { computeBucketCapacity, computeUnitsInBucket, takeUnitsFromBucket } from './bucket.ts';
+import {
+  type BudgetWindow,
+  computeAmountLeft,
+  computeMinAmountLeft,
+  createBudgetWindows,
+  isSharedBudget,
+} from './budget-windows.ts';
+import {
+  computeAffordableOutputTokens,
+  computeAffordableToolUses,
+  computeMinOutputTokens,
+  computeTotalCost,
+  selectCostToHold,
+} from './cost-range.ts';
+import { createLimitRejection, createRateRejection, findBudgetRejection } from './refusals.ts';
+import { CEILING, type LimitRules } from './rules.ts';
+import { ABANDONED_STAGE, advanceBudgetTo, type Budget } from './state.ts';
+import { getUsdLimitName, NEVER, PERIODS } from './windows.ts';
 
 /** What a request sets aside when it is admitted. */
-interface Admitted {
+interface HoldAdmission {
   kind: 'admitted';
   nanodollars: Nanodollars;
   inputTokens: number;
@@ -34,16 +46,16 @@ interface Admitted {
 }
 
 /** The upstream must count its input before it can be decided on. */
-interface CountNeeded {
+interface InputCountNeeded {
   kind: 'count_needed';
 }
 
 /** It would have to pass those who wait, and needs more than it may hold then. */
-interface BehindOthers {
+interface MustQueueBehindOthers {
   kind: 'behind';
 }
 
-export type Decision = Admitted | Refusal | CountNeeded | BehindOthers;
+export type HoldDecision = HoldAdmission | LimitRejection | InputCountNeeded | MustQueueBehindOthers;
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT_FACTOR = 16;
@@ -53,33 +65,38 @@ const WORTH_COUNTING = 4;
 const WORTH_LOWERING = 10;
 
 /** The decision on a request that costs nothing. */
-type FreeDecision = { kind: 'admitted' } | Refusal;
+type FreeRequestDecision = { kind: 'admitted' } | LimitRejection;
 
 /** Decides on a token count, which costs no money, and takes it from the bucket of counts, if that is limited. */
-export function takeCountRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
-  return takeFromBucket('counts', budget, rules, now);
+export function admitCountRequest(budget: Budget, rules: LimitRules, now: number): FreeRequestDecision {
+  return admitFromRateBucket('counts', budget, rules, now);
 }
 
 /** Decides on another request that costs no money, and takes it from the bucket of all requests, if that is limited. */
-export function takeFreeRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
-  return takeFromBucket('requests', budget, rules, now);
+export function admitFreeRequest(budget: Budget, rules: LimitRules, now: number): FreeRequestDecision {
+  return admitFromRateBucket('requests', budget, rules, now);
 }
 
-function takeFromBucket(bucket: 'counts' | 'requests', budget: Budget, rules: Rules, now: number): FreeDecision {
-  const time = advance(budget, now);
+function admitFromRateBucket(
+  bucket: 'counts' | 'requests',
+  budget: Budget,
+  rules: LimitRules,
+  now: number,
+): FreeRequestDecision {
+  const time = advanceBudgetTo(budget, now);
   const limit = rules[bucket];
   if (limit === undefined) return { kind: 'admitted' };
   const fullAt = budget.fullAt[bucket];
-  if (level(fullAt, limit, time) < 1) {
+  if (computeUnitsInBucket(fullAt, limit, time) < 1) {
     const name = bucket === 'counts' ? 'count_requests_per_minute' : 'requests_per_minute';
-    return rateRefusal(name, fullAt, limit, time, 1, 0);
+    return createRateRejection(name, fullAt, limit, time, 1, 0);
   }
-  budget.fullAt = { ...budget.fullAt, [bucket]: take(fullAt, limit, time, 1) };
+  budget.fullAt = { ...budget.fullAt, [bucket]: takeUnitsFromBucket(fullAt, limit, time, 1) };
   return { kind: 'admitted' };
 }
 
 /** What decides about a request, beside its worst case. */
-export interface Circumstances {
+export interface HoldDecisionOptions {
   /** Whether a try of the same request was admitted before. All tries count as one in `requests_per_minute`. */
   repeats?: boolean | undefined;
   /** Whether the upstream was asked to count its input, only for this decision. */
@@ -105,24 +122,24 @@ export interface Circumstances {
  * Decides on a request by its worst case: admits it, perhaps with a lowered `max_tokens`, or refuses it. It only moves the
  * budget to the time `now`; `addHold` places the hold.
  */
-export function decide(
+export function decideHold(
   budget: Budget,
-  rules: Rules,
+  rules: LimitRules,
   exact: MaximumCost,
   now: number,
-  circumstances: Circumstances = {},
-): Decision {
-  const question = createHoldRequest(budget, rules, exact, now, circumstances);
-  const refusal = refusalInAnyCase(question);
+  circumstances: HoldDecisionOptions = {},
+): HoldDecision {
+  const question = prepareHoldRequest(budget, rules, exact, now, circumstances);
+  const refusal = findAmountIndependentRejection(question);
   if (refusal) return refusal;
-  const range = holdRangeOf(question);
-  return 'kind' in range ? range : admitInRange(question, range);
+  const range = computeOutputTokensRange(question);
+  return 'kind' in range ? range : admitWithLoweredMaxTokens(question, range);
 }
 
 /** A request to decide on, in the order of the three steps. */
-interface HoldRequest extends Omit<Circumstances, 'earlier'> {
+interface PreparedHoldRequest extends Omit<HoldDecisionOptions, 'earlier'> {
   budget: Budget;
-  rules: Rules;
+  rules: LimitRules;
   /** The time to decide by, to which the budget was moved. */
   time: number;
   /** The worst case by which it is held. */
@@ -136,19 +153,19 @@ interface HoldRequest extends Omit<Circumstances, 'earlier'> {
   needed: Nanodollars;
 }
 
-function createHoldRequest(
+function prepareHoldRequest(
   budget: Budget,
-  rules: Rules,
+  rules: LimitRules,
   exact: MaximumCost,
   now: number,
-  circumstances: Circumstances,
-): HoldRequest {
-  const time = advance(budget, now);
-  const worstCase = toHeldWorstCase(exact, rules);
-  const { purses = budgetWindows(budget, rules), most } = circumstances;
+  circumstances: HoldDecisionOptions,
+): PreparedHoldRequest {
+  const time = advanceBudgetTo(budget, now);
+  const worstCase = selectCostToHold(exact, rules);
+  const { purses = createBudgetWindows(budget, rules), most } = circumstances;
   const { repeats, counted, models, typical, mostPassing } = circumstances;
-  const own = ownWindows(circumstances);
-  const least = minTokensOf(worstCase, rules);
+  const own = createRequestLimitWindows(circumstances);
+  const least = computeMinOutputTokens(worstCase, rules);
   const needed = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   // With all members named: a spread makes a decision take four times as long.
   return {
@@ -169,7 +186,7 @@ function createHoldRequest(
   };
 }
 
-function ownWindows({ most, earlier = 0 }: Circumstances): BudgetWindow[] {
+function createRequestLimitWindows({ most, earlier = 0 }: HoldDecisionOptions): BudgetWindow[] {
   return most === undefined ? [] : [{ by: 'run', name: 'max_usd', limit: most, settled: earlier, held: 0, end: NEVER }];
 }
 
@@ -179,40 +196,50 @@ function ownWindows({ most, earlier = 0 }: Circumstances): BudgetWindow[] {
  *
  * @returns undefined if what is left does not pay for the fewest, or limits are to refuse
  */
-export function fewerUses(
+export function lowerToolUses(
   budget: Budget,
-  rules: Rules,
+  rules: LimitRules,
   exact: MaximumCost,
   leastUses: number,
-  circumstances: Circumstances,
+  circumstances: HoldDecisionOptions,
 ): { uses: number; loweredBy: LoweredBy } | undefined {
-  const worstCase = toHeldWorstCase(exact, rules);
+  const worstCase = selectCostToHold(exact, rules);
   const { served } = worstCase;
   if (!served || !rules.shouldClamp) return undefined;
-  const { purses = budgetWindows(budget, rules) } = circumstances;
-  const own = ownWindows(circumstances);
-  const parts = shareDivisor(rules);
-  const left = minAmountLeft([...purses, ...own]);
-  const share = Math.min(Math.floor(minAmountLeft(purses) / parts), left);
-  const least = minTokensOf(worstCase, rules);
-  const most = Math.min(served.uses - 1, affordableUses(left, worstCase, rules, least));
-  const uses = Math.min(most, Math.max(leastUses, affordableUses(share, worstCase, rules, least)));
-  const loweredBy = tightestLimit(purses, own, parts);
+  const { purses = createBudgetWindows(budget, rules) } = circumstances;
+  const own = createRequestLimitWindows(circumstances);
+  const parts = getBudgetShareDivisor(rules);
+  const left = computeMinAmountLeft([...purses, ...own]);
+  const share = Math.min(Math.floor(computeMinAmountLeft(purses) / parts), left);
+  const least = computeMinOutputTokens(worstCase, rules);
+  const most = Math.min(served.uses - 1, computeAffordableToolUses(left, worstCase, rules, least));
+  const uses = Math.min(most, Math.max(leastUses, computeAffordableToolUses(share, worstCase, rules, least)));
+  const loweredBy = findLimitLeavingLeast(purses, own, parts);
   return uses >= leastUses && loweredBy ? { uses, loweredBy } : undefined;
 }
 
 /** The first step. @returns why it must be refused, or counted, whatever it holds; undefined if it may be admitted */
-function refusalInAnyCase(question: HoldRequest): Refusal | CountNeeded | undefined {
+function findAmountIndependentRejection(question: PreparedHoldRequest): LimitRejection | InputCountNeeded | undefined {
   return (
-    refusalByModel(question) ?? refusalByMoney(question) ?? refusalByRequests(question) ?? refusalByInput(question)
+    checkModelLimits(question) ??
+    checkMoneyLimits(question) ??
+    checkRequestLimits(question) ??
+    checkInputTokenLimit(question)
   );
 }
 
-function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldRequest): Refusal | undefined {
+function checkModelLimits({
+  rules,
+  time,
+  worstCase,
+  models,
+  purses,
+  most,
+}: PreparedHoldRequest): LimitRejection | undefined {
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
-    const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
+    const barred = allowed && worstCase.models.find((names) => !isModelAllowed(names, allowed));
     if (!barred) continue;
-    return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
+    return { ...createLimitRejection('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   if (worstCase.known) return undefined;
   // An account without limits has purses, too: those of the ceiling.
@@ -221,10 +248,13 @@ function refusalByModel({ rules, time, worstCase, models, purses, most }: HoldRe
     most !== undefined ||
     PERIODS.some((period) => rules.spend[period] !== undefined);
   if (!isLimited) return undefined;
-  return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
+  return {
+    ...createLimitRejection('unpriced', 'models', time, time, 1, 0, true),
+    model: worstCase.models[0]?.[0] ?? '',
+  };
 }
 
-function refusalByMoney({
+function checkMoneyLimits({
   budget,
   rules,
   time,
@@ -233,60 +263,75 @@ function refusalByMoney({
   requestWindows: own,
   minTokens: leastTokens,
   needed,
-}: HoldRequest) {
-  const overRun = checkBudgetWindows(own, needed, time, budget);
+}: PreparedHoldRequest) {
+  const overRun = findBudgetRejection(own, needed, time, budget);
   if (overRun) return overRun;
-  const broke = checkBudgetWindows(purses, needed, time, budget);
-  const isTotal = broke?.by === 'account' && broke.limit === limitName('total');
+  const broke = findBudgetRejection(purses, needed, time, budget);
+  const isTotal = broke?.by === 'account' && broke.limit === getUsdLimitName('total');
   if (isTotal && isPrepaid(rules) && budget.windows.total.settled >= budget.credit) return { ...broke, noCredit: true };
-  if (broke?.never) return { ...broke, advice: adviceFor(worstCase, rules, purses, leastTokens) };
-  const advice = broke?.reason === 'spend' && adviceOnUses(worstCase, rules, minAmountLeft(purses), leastTokens);
+  if (broke?.never) return { ...broke, advice: explainUnaffordableRequest(worstCase, rules, purses, leastTokens) };
+  const advice =
+    broke?.reason === 'spend' && describeToolUseRemedies(worstCase, rules, computeMinAmountLeft(purses), leastTokens);
   return advice ? { ...broke, advice } : broke;
 }
 
 /** @returns the refusal by how many requests run, or have come in a minute */
-function refusalByRequests({ budget, rules, time, repeats = false }: HoldRequest): Refusal | undefined {
-  const running = countRunning(budget, rules.concurrent);
+function checkRequestLimits({ budget, rules, time, repeats = false }: PreparedHoldRequest): LimitRejection | undefined {
+  const running = countRunningRequests(budget, rules.concurrent);
   if (running >= rules.concurrent) {
     const left = rules.concurrent - running;
-    return refusalBy('concurrency', 'concurrent_requests', time, time + 1_000, 1, left, rules.concurrent === 0);
+    return createLimitRejection(
+      'concurrency',
+      'concurrent_requests',
+      time,
+      time + 1_000,
+      1,
+      left,
+      rules.concurrent === 0,
+    );
   }
   const fullAt = budget.fullAt.requests;
-  if (rules.requests === undefined || repeats || level(fullAt, rules.requests, time) >= 1) return undefined;
-  return rateRefusal('requests_per_minute', fullAt, rules.requests, time, 1, 0);
+  if (rules.requests === undefined || repeats || computeUnitsInBucket(fullAt, rules.requests, time) >= 1)
+    return undefined;
+  return createRateRejection('requests_per_minute', fullAt, rules.requests, time, 1, 0);
 }
 
-function refusalByInput(question: HoldRequest): Refusal | CountNeeded | undefined {
+function checkInputTokenLimit(question: PreparedHoldRequest): LimitRejection | InputCountNeeded | undefined {
   const { budget, rules, time, worstCase } = question;
   const { fullAt, heldInput } = budget;
   if (rules.input === undefined) return undefined;
-  const inputTokens = inputOf(question);
-  if (inputTokens <= level(fullAt.input, rules.input, time) - heldInput) return undefined;
-  if (worstCase.countable) return requestCount(question);
-  return rateRefusal('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, heldInput);
+  const inputTokens = computeInputTokensToHold(question);
+  if (inputTokens <= computeUnitsInBucket(fullAt.input, rules.input, time) - heldInput) return undefined;
+  if (worstCase.countable) return requireInputCount(question);
+  return createRateRejection('input_tokens_per_minute', fullAt.input, rules.input, time, inputTokens, heldInput);
 }
 
 /**
  * @returns the input tokens that it holds. An input without an upper bound holds the whole bucket. If it uses more, the account waits
  *   longer afterwards
  */
-function inputOf({ rules, worstCase }: HoldRequest): number {
+function computeInputTokensToHold({ rules, worstCase }: PreparedHoldRequest): number {
   const { inputTokens, bounded, countable } = worstCase;
   if (rules.input === undefined || bounded || countable) return inputTokens;
-  return Math.min(inputTokens, Math.floor(capacity(rules.input)));
+  return Math.min(inputTokens, Math.floor(computeBucketCapacity(rules.input)));
 }
 
 /** @returns that its input must be counted, or the refusal of that: the count is made for the account, and taken from its bucket */
-function requestCount({ budget, rules, time, counted = false }: HoldRequest): Refusal | CountNeeded {
+function requireInputCount({
+  budget,
+  rules,
+  time,
+  counted = false,
+}: PreparedHoldRequest): LimitRejection | InputCountNeeded {
   const fullAt = budget.fullAt.counts;
-  if (rules.counts !== undefined && !counted && level(fullAt, rules.counts, time) < 1) {
-    return rateRefusal('count_requests_per_minute', fullAt, rules.counts, time, 1, 0);
+  if (rules.counts !== undefined && !counted && computeUnitsInBucket(fullAt, rules.counts, time) < 1) {
+    return createRateRejection('count_requests_per_minute', fullAt, rules.counts, time, 1, 0);
   }
   return { kind: 'count_needed' };
 }
 
 /** How much a request may hold, in tokens of output. */
-interface HoldRange {
+interface OutputTokensRange {
   /** So many it should have, even if they cost more than its share. */
   least: number;
   /** So many its share of what is left pays for; negative if it does not even pay for the input. */
@@ -298,28 +343,34 @@ interface HoldRange {
 }
 
 /** Into how many parts the purses are divided: who can be lowered has half of what is left, so that the next one finds some, too. */
-function shareDivisor({ shouldClamp: clamp }: Rules): number {
+function getBudgetShareDivisor({ shouldClamp: clamp }: LimitRules): number {
   return clamp ? 2 : 1;
 }
 
 /** The second step. @returns how much it may hold; or why it waits, must be counted, or is refused for want of so much */
-function holdRangeOf(question: HoldRequest): HoldRange | Refusal | CountNeeded | BehindOthers {
+function computeOutputTokensRange(
+  question: PreparedHoldRequest,
+): OutputTokensRange | LimitRejection | InputCountNeeded | MustQueueBehindOthers {
   const { rules, worstCase, purses, requestWindows: own, mostPassing } = question;
-  const left = Math.min(minAmountLeft([...purses, ...own]), mostPassing ?? CEILING);
-  const money = Math.min(Math.floor(minAmountLeft(purses) / shareDivisor(rules)), minAmountLeft(own), left);
-  const share = affordableOutput(money, worstCase);
-  const least = minTokensToHold(question, share, left);
+  const left = Math.min(computeMinAmountLeft([...purses, ...own]), mostPassing ?? CEILING);
+  const money = Math.min(
+    Math.floor(computeMinAmountLeft(purses) / getBudgetShareDivisor(rules)),
+    computeMinAmountLeft(own),
+    left,
+  );
+  const share = computeAffordableOutputTokens(money, worstCase);
+  const least = computeMinTokensToHold(question, share, left);
   if (typeof least !== 'number') return least;
   const cost = worstCase.inputCost + least * worstCase.outputPrice;
   if (mostPassing !== undefined && cost > mostPassing) return { kind: 'behind' };
   if (worstCase.countable) {
     // Counting helps if the request may not fit at all, or if the input is a large part of the cost.
     const isLargePart = worstCase.inputCost * WORTH_COUNTING > money;
-    const isUncomfortable = isLargePart && share < comfortableOutputOf(question) && mostPassing === undefined;
-    if (cost > left || isUncomfortable) return requestCount(question);
+    const isUncomfortable = isLargePart && share < computeOutputNotWorthCounting(question) && mostPassing === undefined;
+    if (cost > left || isUncomfortable) return requireInputCount(question);
   }
-  const most = maxTokensByRate(question);
-  return typeof most === 'number' ? { least, share, most, fits: totalCostOf(worstCase) <= left } : most;
+  const most = computeMaxTokensByRate(question);
+  return typeof most === 'number' ? { least, share, most, fits: computeTotalCost(worstCase) <= left } : most;
 }
 
 /**
@@ -327,7 +378,11 @@ function holdRangeOf(question: HoldRequest): HoldRange | Refusal | CountNeeded |
  * @param available all that is left
  * @returns the tokens that it should have; or the refusal of a request that can wait for them, since others hold the money
  */
-function minTokensToHold(question: HoldRequest, share: number, available: Nanodollars): number | Refusal {
+function computeMinTokensToHold(
+  question: PreparedHoldRequest,
+  share: number,
+  available: Nanodollars,
+): number | LimitRejection {
   const { budget, time, worstCase, purses, requestWindows: own, minTokens: least, needed, typical } = question;
   const { outputTokens, outputPrice, usefulOutput } = worstCase;
   if (!typical || share >= outputTokens) return least;
@@ -336,29 +391,37 @@ function minTokensToHold(question: HoldRequest, share: number, available: Nanodo
   const unspent = Math.min(...all.map((purse) => purse.limit - purse.settled));
   const text = usefulOutput ?? TEXT_TOKENS;
   const usual = Math.max(text, typical(0));
-  const patient = Math.min(outputTokens, Math.max(least, Math.min(usual, affordableOutput(unspent, worstCase))));
-  const short = checkBudgetWindows(all, needed + (patient - least) * outputPrice, time, budget);
+  const patient = Math.min(
+    outputTokens,
+    Math.max(least, Math.min(usual, computeAffordableOutputTokens(unspent, worstCase))),
+  );
+  const short = findBudgetRejection(all, needed + (patient - least) * outputPrice, time, budget);
   if (short?.reason === 'held' && !short.byBatch) return short;
   if (short) return least;
   // It takes more than that only where that is left, and only from nobody else: others need what is left of a shared budget.
-  const spare = purses.some(({ by }) => isShared(by)) ? 0 : affordableOutput(available, worstCase);
+  const spare = purses.some(({ by }) => isSharedBudget(by)) ? 0 : computeAffordableOutputTokens(available, worstCase);
   return Math.max(patient, Math.min(outputTokens, typical(text), spare));
 }
 
 /** @returns tokens of output that need no count of the input: with fewer, counting it is worth a call */
-function comfortableOutputOf({ rules, worstCase, minTokens: least }: HoldRequest): number {
+function computeOutputNotWorthCounting({ rules, worstCase, minTokens: least }: PreparedHoldRequest): number {
   const { outputTokens } = worstCase;
   if (!rules.shouldClamp) return outputTokens;
   return Math.min(outputTokens, Math.max(least, COMFORT_FACTOR * (rules.minOutputTokens ?? TEXT_TOKENS)));
 }
 
 /** @returns the most tokens that the rate of output leaves to it; or the refusal, if these are too few */
-function maxTokensByRate({ budget, rules, time, minTokens: least }: HoldRequest): number | Refusal {
+function computeMaxTokensByRate({
+  budget,
+  rules,
+  time,
+  minTokens: least,
+}: PreparedHoldRequest): number | LimitRejection {
   const { fullAt, heldOutput } = budget;
   if (rules.output === undefined) return Number.POSITIVE_INFINITY;
-  const left = level(fullAt.output, rules.output, time) - heldOutput;
+  const left = computeUnitsInBucket(fullAt.output, rules.output, time) - heldOutput;
   if (left < least) {
-    return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, heldOutput);
+    return createRateRejection('output_tokens_per_minute', fullAt.output, rules.output, time, least, heldOutput);
   }
   return rules.shouldClamp ? Math.max(least, Math.floor(left / 2)) : left;
 }
@@ -367,39 +430,46 @@ function maxTokensByRate({ budget, rules, time, minTokens: least }: HoldRequest)
  * The third step: lowers `max_tokens` to what can be paid for, unless that would leave hardly more for the next request. The more is
  * left, the more is held.
  */
-function admitInRange(question: HoldRequest, { least, share, most, fits }: HoldRange): Admitted {
+function admitWithLoweredMaxTokens(
+  question: PreparedHoldRequest,
+  { least, share, most, fits }: OutputTokensRange,
+): HoldAdmission {
   const { budget, rules, time, worstCase, purses, requestWindows: own } = question;
   const { inputCost, outputTokens, outputPrice } = worstCase;
   const lowered = Math.min(outputTokens, Math.max(least, share));
-  const isWorthIt = (outputTokens - lowered) * outputPrice * WORTH_LOWERING >= totalCostOf(worstCase);
+  const isWorthIt = (outputTokens - lowered) * outputPrice * WORTH_LOWERING >= computeTotalCost(worstCase);
   const byMoney = isWorthIt || !fits ? lowered : outputTokens;
   const maxTokens = Math.min(byMoney, most);
   const loweredBy =
     most < byMoney
-      ? loweredByRate(budget, time)
+      ? createLoweredByOutputRate(budget, time)
       : byMoney < outputTokens
-        ? tightestLimit(purses, own, shareDivisor(rules))
+        ? findLimitLeavingLeast(purses, own, getBudgetShareDivisor(rules))
         : undefined;
   return {
     kind: 'admitted',
     nanodollars: inputCost + maxTokens * outputPrice,
-    inputTokens: inputOf(question),
+    inputTokens: computeInputTokensToHold(question),
     outputTokens: maxTokens,
     maxTokens,
     ...(loweredBy && { loweredBy }),
   };
 }
 
-function loweredByRate({ fullAt: { output } }: Budget, time: number): LoweredBy {
+function createLoweredByOutputRate({ fullAt: { output } }: Budget, time: number): LoweredBy {
   // A bucket that is full will not be fuller.
-  return { by: 'account', limit: 'output_tokens_per_minute', resets_at: resetTime(output > time ? output : NEVER) };
+  return {
+    by: 'account',
+    limit: 'output_tokens_per_minute',
+    resets_at: formatResetTime(output > time ? output : NEVER),
+  };
 }
 
 /**
  * @returns how many requests run. As many that are read on as the limit itself do not count where that decides, so that the next
  *   question goes at once; without an end a caller who stops each turn would have any number open at the upstream
  */
-function countRunning({ holds, batchHoldCount: batched }: Budget, limit: number): number {
+function countRunningRequests({ holds, batchHoldCount: batched }: Budget, limit: number): number {
   const all = holds.size - batched;
   if (all < limit) return all;
   const abandoned = [...holds.values()].filter(({ stage }) => stage === ABANDONED_STAGE).length;
@@ -411,24 +481,24 @@ function countRunning({ holds, batchHoldCount: batched }: Budget, limit: number)
  * @param parts into how many parts the purses of those who pay are divided, of which it may have one
  * @returns the limit that leaves it the least; of several, the one that does so for the longest time
  */
-function tightestLimit(
+function findLimitLeavingLeast(
   purses: readonly BudgetWindow[],
   requestWindows: readonly BudgetWindow[],
   parts: number,
 ): LoweredBy | undefined {
   const all = [
-    ...purses.map((purse) => ({ purse, left: Math.floor(amountLeft(purse) / parts) })),
-    ...requestWindows.map((purse) => ({ purse, left: amountLeft(purse) })),
+    ...purses.map((purse) => ({ purse, left: Math.floor(computeAmountLeft(purse) / parts) })),
+    ...requestWindows.map((purse) => ({ purse, left: computeAmountLeft(purse) })),
   ];
   const [first] = all.sort((one, other) => one.left - other.left || other.purse.end - one.purse.end);
-  return first && { by: first.purse.by, limit: first.purse.name, resets_at: resetTime(first.purse.end) };
+  return first && { by: first.purse.by, limit: first.purse.name, resets_at: formatResetTime(first.purse.end) };
 }
 
-function resetTime(end: number): string | null {
+function formatResetTime(end: number): string | null {
   return end >= NEVER ? null : new Date(end).toISOString();
 }
 
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */
-export function isAllowed(names: readonly string[], allowed: readonly string[]): boolean {
+export function isModelAllowed(names: readonly string[], allowed: readonly string[]): boolean {
   return allowed.some((name) => names.includes(name) || names.includes(stripDate(name)));
 }

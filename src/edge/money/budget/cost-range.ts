@@ -3,50 +3,53 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
-import type { Rules } from './rules.ts';
+import type { LimitRules } from './rules.ts';
 
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
-export function costRangeOf(exact: MaximumCost, rules: Rules): { least: Nanodollars; most: Nanodollars } {
-  const worstCase = toHeldWorstCase(exact, rules);
+export function computeCostRange(exact: MaximumCost, rules: LimitRules): { least: Nanodollars; most: Nanodollars } {
+  const worstCase = selectCostToHold(exact, rules);
   const { inputCost, outputPrice } = worstCase;
-  const least = inputCost + minTokensOf(worstCase, rules) * outputPrice;
-  return { least, most: totalCostOf(worstCase) };
+  const least = inputCost + computeMinOutputTokens(worstCase, rules) * outputPrice;
+  return { least, most: computeTotalCost(worstCase) };
 }
 
-export function totalCostOf({ inputCost, outputPrice, outputTokens }: MaximumCost): Nanodollars {
+export function computeTotalCost({ inputCost, outputPrice, outputTokens }: MaximumCost): Nanodollars {
   return inputCost + outputTokens * outputPrice;
 }
 
-export function minTokensOf(worstCase: MaximumCost, rules: Rules): number {
+export function computeMinOutputTokens(worstCase: MaximumCost, rules: LimitRules): number {
   const { outputTokens, leastOutput } = worstCase;
   return rules.shouldClamp
-    ? Math.min(outputTokens, Math.max(minUsefulOutput(worstCase, rules), leastOutput))
+    ? Math.min(outputTokens, Math.max(getMinUsefulOutputTokens(worstCase, rules), leastOutput))
     : outputTokens;
 }
 
-export function minUsefulOutput(
+export function getMinUsefulOutputTokens(
   { usefulOutput = TEXT_TOKENS }: MaximumCost,
-  { minOutputTokens: leastOutput }: Rules,
+  { minOutputTokens: leastOutput }: LimitRules,
 ): number {
   return leastOutput ?? usefulOutput;
 }
 
 /** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
-export function toHeldWorstCase(exact: MaximumCost, { shouldEstimateServed: estimatesServed }: Rules): MaximumCost {
+export function selectCostToHold(
+  exact: MaximumCost,
+  { shouldEstimateServed: estimatesServed }: LimitRules,
+): MaximumCost {
   if (!estimatesServed || !exact.served) return exact;
   const { inputTokens, inputCost } = exact.served;
   return { ...exact, inputTokens, inputCost };
 }
 
 /** @returns the `max_tokens` that a share of the money pays for; negative if it does not even pay for the input. */
-export function affordableOutput(share: Nanodollars, worstCase: MaximumCost): number {
+export function computeAffordableOutputTokens(share: Nanodollars, worstCase: MaximumCost): number {
   const left = share - worstCase.inputCost;
   if (left < 0) return -1;
   return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
 }
 
 /** What a request costs without the API's own tools, and what each use of one adds; nanodollars. */
-export interface CostByUses {
+export interface CostPerToolUse {
   uses: number;
   input: Nanodollars;
   output: Nanodollars;
@@ -54,7 +57,11 @@ export interface CostByUses {
 }
 
 /** @param worstCase as it is held @param least the tokens of its shortest useful answer */
-export function costByUses(worstCase: MaximumCost, { shouldEstimateServed }: Rules, least: number): CostByUses {
+export function splitCostByToolUses(
+  worstCase: MaximumCost,
+  { shouldEstimateServed }: LimitRules,
+  least: number,
+): CostPerToolUse {
   const { served, inputCost, outputPrice } = worstCase;
   const { uses = 0, useOutputPrice = 0 } = served ?? {};
   const useCost = (shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
@@ -67,7 +74,12 @@ export function costByUses(worstCase: MaximumCost, { shouldEstimateServed }: Rul
 }
 
 /** @returns how many uses of the API's own tools a share of the money pays for; negative if it does not even pay for the rest */
-export function affordableUses(share: Nanodollars, worstCase: MaximumCost, rules: Rules, least: number): number {
-  const { input, output, perUse } = costByUses(worstCase, rules, least);
+export function computeAffordableToolUses(
+  share: Nanodollars,
+  worstCase: MaximumCost,
+  rules: LimitRules,
+  least: number,
+): number {
+  const { input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
   return Math.floor((share - input - output) / perUse);
 }

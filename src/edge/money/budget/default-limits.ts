@@ -19,7 +19,7 @@ const DEFAULT_VISITOR_LIMITS: Limits = {
 };
 
 /** @returns the limits of an account that has none of its own. */
-export function defaultLimits(
+export function getDefaultLimits(
   account: string,
   { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
 ): Limits {

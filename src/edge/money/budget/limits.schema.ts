@@ -4,14 +4,16 @@ import * as z from '../../kit/http/zod.ts';
 /** Nine million dollars: in nanodollars about the largest exact integer. It also means "no limit". */
 export const MAX_USD = 9_000_000;
 
-const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
-const amount = (min: number, max: number) =>
-  z.number().check(z.gte(min), z.lte(max), z.refine(nineDecimals, { error: 'must have at most nine decimals' }));
-const limitAmount = (max: number) => amount(0, max);
-const perMinute = z.optional(limitAmount(MAX_USD));
-const usdAmount = limitAmount(MAX_USD);
+const hasAtMostNineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
+const createAmountSchema = (min: number, max: number) =>
+  z
+    .number()
+    .check(z.gte(min), z.lte(max), z.refine(hasAtMostNineDecimals, { error: 'must have at most nine decimals' }));
+const createLimitAmountSchema = (max: number) => createAmountSchema(0, max);
+const perMinute = z.optional(createLimitAmountSchema(MAX_USD));
+const usdAmount = createLimitAmountSchema(MAX_USD);
 const usdLimit = z.optional(usdAmount);
-const alertShares = z.optionalField(
+const alertShares = z.createOptionalField(
   z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10)),
   'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
 );
@@ -22,10 +24,10 @@ export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLeng
 
 /** The limits of windows that begin again. */
 const usdWindows = {
-  usd_per_hour: z.withDescription(usdLimit, 'US dollars an hour of the clock.'),
-  usd_per_day: z.withDescription(usdLimit, 'US dollars a day (UTC).'),
-  usd_per_week: z.withDescription(usdLimit, 'US dollars a week, from Monday (UTC).'),
-  usd_per_month: z.withDescription(usdLimit, 'US dollars a calendar month (UTC).'),
+  usd_per_hour: z.addDescription(usdLimit, 'US dollars an hour of the clock.'),
+  usd_per_day: z.addDescription(usdLimit, 'US dollars a day (UTC).'),
+  usd_per_week: z.addDescription(usdLimit, 'US dollars a week, from Monday (UTC).'),
+  usd_per_month: z.addDescription(usdLimit, 'US dollars a calendar month (UTC).'),
 };
 
 /**
@@ -33,39 +35,39 @@ const usdWindows = {
  * no limit.
  */
 export const limitsSchema = z.strictObject({
-  requests_per_minute: z.withDescription(perMinute, 'Requests a minute; the bucket refills continuously.'),
-  input_tokens_per_minute: z.withDescription(perMinute, 'Input tokens a minute; cache reads do not count.'),
-  output_tokens_per_minute: z.withDescription(perMinute, 'Output tokens a minute.'),
-  count_requests_per_minute: z.withDescription(perMinute, 'Token counts a minute; they have no other limit.'),
+  requests_per_minute: z.addDescription(perMinute, 'Requests a minute; the bucket refills continuously.'),
+  input_tokens_per_minute: z.addDescription(perMinute, 'Input tokens a minute; cache reads do not count.'),
+  output_tokens_per_minute: z.addDescription(perMinute, 'Output tokens a minute.'),
+  count_requests_per_minute: z.addDescription(perMinute, 'Token counts a minute; they have no other limit.'),
   ...usdWindows,
-  usd_total: z.withDescription(
+  usd_total: z.addDescription(
     usdLimit,
     'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
   ),
-  concurrent_requests: z.optionalField(z.int().check(z.gte(0)), 'Requests that may run at the same time.'),
-  conversations: z.optionalField(z.int().check(z.gte(0)), 'Conversations that may be kept. Default 10,000.'),
-  stored_bytes: z.optionalField(
+  concurrent_requests: z.createOptionalField(z.int().check(z.gte(0)), 'Requests that may run at the same time.'),
+  conversations: z.createOptionalField(z.int().check(z.gte(0)), 'Conversations that may be kept. Default 10,000.'),
+  stored_bytes: z.createOptionalField(
     z.int().check(z.gte(0)),
     'Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.',
   ),
-  models: z.optionalField(
+  models: z.createOptionalField(
     modelNames,
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
   ),
   alerts: alertShares,
-  fallback_models: z.optionalField(
+  fallback_models: z.createOptionalField(
     fallbackModels,
     'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
   ),
-  on_shortfall: z.optionalField(
+  on_shortfall: z.createOptionalField(
     z.enum(['clamp', 'refuse']),
     'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',
   ),
-  min_output_tokens: z.optionalField(
+  min_output_tokens: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(1_000_000)),
     'The least max_tokens worth an answer: below it a request is refused. Default: 256 without thinking, else 1,024 at low effort, 2,048 at medium, 4,096 at high, 8,192 above; the budget and 256 where one is given.',
   ),
-  served_tools: z.optionalField(
+  served_tools: z.createOptionalField(
     z.enum(['exact', 'estimate']),
     'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or 25,000 tokens more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
   ),
@@ -74,7 +76,7 @@ export const limitsSchema = z.strictObject({
 /** The limits of a pool, which accounts share. An absent limit means no limit. */
 export const poolLimitsSchema = z.strictObject({
   ...usdWindows,
-  usd_total: z.withDescription(
+  usd_total: z.addDescription(
     usdLimit,
     'US dollars in all: what its accounts have spent of it since their first request, before this limit was set too.',
   ),
@@ -99,10 +101,10 @@ export const BLOCKING_LIMITS = [
   'concurrent_requests',
 ] as const satisfies readonly (keyof Limits)[];
 
-export type BlockingLimit = (typeof BLOCKING_LIMITS)[number];
+export type BlockingLimitName = (typeof BLOCKING_LIMITS)[number];
 
 /** A change of limits: null removes one, absent ones stay. */
-const patchOf = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: Shape) =>
+const toPatchSchema = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: Shape) =>
   z.strictObject(
     Object.fromEntries(Object.entries(shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
       [Name in keyof Shape]: z.ZodMiniNullable<Shape[Name]>;
@@ -110,10 +112,10 @@ const patchOf = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: S
   );
 
 /** A change of an account's own limits. */
-export const limitsPatch = patchOf(limitsSchema.shape);
+export const limitsPatch = toPatchSchema(limitsSchema.shape);
 
 /** A change of the limits of a pool. */
-export const poolLimitsPatch = patchOf(poolLimitsSchema.shape);
+export const poolLimitsPatch = toPatchSchema(poolLimitsSchema.shape);
 
 export type LimitsPatch = z.output<typeof limitsPatch>;
 
@@ -134,8 +136,8 @@ export function applyPatch<Some extends Limits | PoolLimits>(
 
 /** The limits of a single token. The account stores them, so they need not be in the token. */
 export const tokenLimits = z.strictObject({
-  usd_total: z.withDescription(usdLimit, 'US dollars that its requests may cost in all.'),
-  models: z.optionalField(modelNames, 'Models that it may use, of those that its account may.'),
+  usd_total: z.addDescription(usdLimit, 'US dollars that its requests may cost in all.'),
+  models: z.createOptionalField(modelNames, 'Models that it may use, of those that its account may.'),
 });
 
 export type TokenLimits = z.output<typeof tokenLimits>;
@@ -151,7 +153,7 @@ const moment = z
   );
 
 /** What the answer to a change of limits says of searches that they can never pay for. */
-export const unpaidSearchesSchema = z.optionalField(
+export const unpaidSearchesSchema = z.createOptionalField(
   z.object({
     limit: z.string(),
     models: z.array(z.object({ model: z.string(), exact_usd: usd, estimate_usd: usd })),
@@ -160,14 +162,14 @@ export const unpaidSearchesSchema = z.optionalField(
   'Only in answers to a change of limits, where the tightest cannot pay what `exact` sets aside for one web search: by which models, what `estimate` sets aside, and in `note` what it does not promise.',
 );
 
-export type UnpaidSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
+export type UnaffordableSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
 
 /** US dollars that an account is given in addition to its limit `usd_total`. */
 export const creditRequest = z.strictObject({
-  usd: z.withDescription(
-    amount(-MAX_USD, MAX_USD).check(z.refine((usd) => usd !== 0, { error: 'must not be 0' })),
+  usd: z.addDescription(
+    createAmountSchema(-MAX_USD, MAX_USD).check(z.refine((usd) => usd !== 0, { error: 'must not be 0' })),
     'US dollars, at most nine decimals. Below 0: it is taken back, as for a refund. What was spent stays spent.',
   ),
-  expires_at: z.optionalField(moment, 'When what is left of it is gone. Default: never.'),
-  note: z.optionalField(z.string().check(z.maxLength(512)), 'What it is for.'),
+  expires_at: z.createOptionalField(moment, 'When what is left of it is gone. Default: never.'),
+  note: z.createOptionalField(z.string().check(z.maxLength(512)), 'What it is for.'),
 });

@@ -1,10 +1,10 @@
 /** Finds out whether an account would refuse any request of a kind, before its caller is known better. */
 
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
-import type { AdmissionKind, Refusal } from '../contracts/admission.ts';
-import { decide, takeCountRequest, takeFreeRequest } from './budget.ts';
+import type { LimitRejection, RequestCostKind } from '../contracts/admission.ts';
+import { admitCountRequest, admitFreeRequest, decideHold } from './budget.ts';
 import type { BudgetWindow } from './budget-windows.ts';
-import type { Rules } from './rules.ts';
+import type { LimitRules } from './rules.ts';
 import type { Budget } from './state.ts';
 
 /** The cheapest request possible: an account that cannot pay this one cannot pay any. */
@@ -21,19 +21,19 @@ const CHEAPEST_REQUEST: MaximumCost = {
 };
 
 /** @returns why no request of a kind would be admitted now; undefined if one may be. Takes nothing from the budget. */
-export function refusalOfAll(
-  asking: AdmissionKind,
+export function findRejectionOfAllRequests(
+  asking: RequestCostKind,
   budget: Budget,
-  rules: Rules,
+  rules: LimitRules,
   now: number,
   purses?: readonly BudgetWindow[],
-): Refusal | undefined {
+): LimitRejection | undefined {
   if (asking === 'nothing') return undefined;
   // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
   const decision =
     asking === 'price'
-      ? decide(budget, rules, CHEAPEST_REQUEST, now, { purses })
-      : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
+      ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { purses })
+      : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
   // The holds of other requests are soon free, and the body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }

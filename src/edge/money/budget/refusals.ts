@@ -2,11 +2,11 @@
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import type { Refusal } from '../contracts/admission.ts';
-import { capacity, computeWaitMs, level } from './bucket.ts';
-import { amountLeft, type BudgetWindow, type HeldByBatches, isShared } from './budget-windows.ts';
+import type { LimitRejection } from '../contracts/admission.ts';
+import { computeBucketCapacity, computeRefillWaitMs, computeUnitsInBucket } from './bucket.ts';
+import { type BatchHoldsTotal, type BudgetWindow, computeAmountLeft, isSharedBudget } from './budget-windows.ts';
 import { BATCH_STAGE, type Budget } from './state.ts';
-import { limitName, NEVER, PERIODS } from './windows.ts';
+import { getUsdLimitName, NEVER, PERIODS } from './windows.ts';
 
 /** Milliseconds after which it is worth asking again for money that other requests hold. */
 export const HELD_RETRY_MS = 2_000;
@@ -16,10 +16,10 @@ export const EMPTY_SHARE = 0.01;
 const MAX_BATCH_MS = DAY_MS;
 
 /** @returns what an account's batches hold; undefined if it has none. */
-export function heldByBatchesOf(
+export function sumAccountBatchHolds(
   { batchHoldCount: batched, holds }: Budget,
   group: string | undefined,
-): HeldByBatches | undefined {
+): BatchHoldsTotal | undefined {
   if (batched === 0) return undefined;
   const all = [...holds.values()].filter((hold) => hold.stage === BATCH_STAGE && (group ?? hold.group) === hold.group);
   const nanodollars = all.reduce((sum, hold) => sum + hold.nanodollars, 0);
@@ -30,34 +30,45 @@ export function heldByBatchesOf(
  * @param budget the account's own, at the time `now`
  * @returns the refusal by the purse that stays too tight for the longest time; undefined if enough is left in all purses
  */
-export function checkBudgetWindows(
+export function findBudgetRejection(
   purses: readonly BudgetWindow[],
   needed: Nanodollars,
   now: number,
   budget: Budget,
-): Refusal | undefined {
-  const short = purses.filter((purse) => amountLeft(purse) < needed);
+): LimitRejection | undefined {
+  const short = purses.filter((purse) => computeAmountLeft(purse) < needed);
   const never = short.filter(({ limit: most }) => most < needed);
   const spent = short.filter(({ limit: most, settled }) => most - settled < needed);
   // Most of what other requests hold comes back when they are answered.
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const enoughAt = (purse: BudgetWindow) => computeRetryTime(purse, needed, now, budget);
-    const last = others.reduce((latest, purse) => (enoughAt(purse) > enoughAt(latest) ? purse : latest), first);
-    const resetsAt = enoughAt(last);
-    const refusal = refusalBy('held', last.name, now, resetsAt, needed, reportedLeft(last), false);
+    const computeRetryTimeOfWindow = (purse: BudgetWindow) => computeTimeOfEnoughBudget(purse, needed, now, budget);
+    const last = others.reduce(
+      (latest, purse) => (computeRetryTimeOfWindow(purse) > computeRetryTimeOfWindow(latest) ? purse : latest),
+      first,
+    );
+    const resetsAt = computeRetryTimeOfWindow(last);
+    const refusal = createLimitRejection(
+      'held',
+      last.name,
+      now,
+      resetsAt,
+      needed,
+      getReportableAmountLeft(last),
+      false,
+    );
     return { ...refusal, by: last.by, ...(resetsAt > now + HELD_RETRY_MS ? { byBatch: true } : {}) };
   }
   const longest = others.reduce((latest, purse) => (purse.end > latest.end ? purse : latest), first);
-  return spendRefusal(longest, needed, now);
+  return createSpendRejection(longest, needed, now);
 }
 
 /**
  * @returns when so much is left in a purse again, if nothing else is set aside meanwhile: in a moment, when running requests
  * end, or at the latest end of a batch, or of the window; milliseconds since 1970
  */
-function computeRetryTime(
+function computeTimeOfEnoughBudget(
   { by, name, limit: most, settled, end, batched: others }: BudgetWindow,
   needed: Nanodollars,
   now: number,
@@ -65,7 +76,7 @@ function computeRetryTime(
 ): number {
   const soon = now + HELD_RETRY_MS;
   if (others && most - settled - others.nanodollars < needed) return Math.max(soon, Math.min(others.until, end));
-  const period = PERIODS.find((one) => limitName(one) === name);
+  const period = PERIODS.find((one) => getUsdLimitName(one) === name);
   if (by !== 'account' || budget.batchHoldCount === 0 || period === undefined) return soon;
   const { start } = budget.windows[period];
   const batched = [...budget.holds.values()].filter(({ stage, at }) => stage === BATCH_STAGE && at >= start);
@@ -82,53 +93,64 @@ function computeRetryTime(
 /**
  * @returns the refusal by one purse. If it never resets, asking again in an hour may help: somebody may have added credit.
  */
-function spendRefusal(purse: BudgetWindow, needed: Nanodollars, now: number): Refusal {
+function createSpendRejection(purse: BudgetWindow, needed: Nanodollars, now: number): LimitRejection {
   const { name, by, end, limit: most } = purse;
-  const left = reportedLeft(purse);
+  const left = getReportableAmountLeft(purse);
   const resetsAt = end >= NEVER ? now + HOUR_MS : end;
-  return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
+  return { ...createLimitRejection('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
 /** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
-export function refusalOfEmpty(purses: readonly BudgetWindow[], now: number): Refusal | undefined {
-  const [longest] = purses.filter(isEmpty).sort((one, other) => other.end - one.end);
-  return longest && spendRefusal(longest, 0, now);
+export function findEmptySharedBudgetRejection(
+  purses: readonly BudgetWindow[],
+  now: number,
+): LimitRejection | undefined {
+  const [longest] = purses.filter(isNearlySpent).sort((one, other) => other.end - one.end);
+  return longest && createSpendRejection(longest, 0, now);
 }
 
-function isEmpty({ limit: most, settled }: BudgetWindow): boolean {
+function isNearlySpent({ limit: most, settled }: BudgetWindow): boolean {
   return most - settled <= most * EMPTY_SHARE;
 }
 
 /**
  * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
  */
-function reportedLeft(purse: BudgetWindow): Nanodollars {
-  return isShared(purse.by) ? 0 : Math.max(0, amountLeft(purse));
+function getReportableAmountLeft(purse: BudgetWindow): Nanodollars {
+  return isSharedBudget(purse.by) ? 0 : Math.max(0, computeAmountLeft(purse));
 }
 
-export function rateRefusal(
+export function createRateRejection(
   name: string,
   fullAt: number,
   limit: number,
   now: number,
   units: number,
   held: number,
-): Refusal {
-  const left = Math.max(0, level(fullAt, limit, now) - held);
-  const wait = computeWaitMs(fullAt, limit, now, units + held);
-  return refusalBy('rate', name, now, now + Math.max(wait, 1), units, left, units > capacity(limit));
+): LimitRejection {
+  const left = Math.max(0, computeUnitsInBucket(fullAt, limit, now) - held);
+  const wait = computeRefillWaitMs(fullAt, limit, now, units + held);
+  return createLimitRejection(
+    'rate',
+    name,
+    now,
+    now + Math.max(wait, 1),
+    units,
+    left,
+    units > computeBucketCapacity(limit),
+  );
 }
 
 /** @returns a refusal by the account; times in milliseconds since 1970. */
-export function refusalBy(
-  reason: Refusal['reason'],
+export function createLimitRejection(
+  reason: LimitRejection['reason'],
   limit: string,
   now: number,
   resetsAt: number,
   needed: number,
   left: number,
   never: boolean,
-): Refusal {
+): LimitRejection {
   const retryAfter = Math.max(1, Math.ceil((resetsAt - now) / 1_000));
   return { kind: 'refused', reason, by: 'account', limit, retryAfter, resetsAt, needed, left, never };
 }

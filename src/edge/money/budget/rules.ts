@@ -1,12 +1,12 @@
-import { fromUsd, type Nanodollars } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, usdToNanodollars } from '../../claude/pricing/cost.ts';
 import { type Limits, MAX_USD } from './limits.schema.ts';
-import { byPeriod, limitName, PERIODS, type Period } from './windows.ts';
+import { getUsdLimitName, mapPeriods, PERIODS, type Period } from './windows.ts';
 
 /** The limit that replaces an absent one. It is so high that nothing reaches it, and still an exact integer. */
-export const CEILING: Nanodollars = fromUsd(MAX_USD);
+export const CEILING: Nanodollars = usdToNanodollars(MAX_USD);
 
 /** Limits in the units in which decisions are made. */
-export interface Rules {
+export interface LimitRules {
   requests: number | undefined;
   input: number | undefined;
   output: number | undefined;
@@ -22,14 +22,14 @@ export interface Rules {
 }
 
 /** @returns the limits as rules: money in nanodollars, defaults filled in. */
-export function rulesOf(limits: Limits): Rules {
-  const money = (usd: number | undefined) => (usd === undefined ? undefined : fromUsd(usd));
+export function toLimitRules(limits: Limits): LimitRules {
+  const toNanodollarsOrUndefined = (usd: number | undefined) => (usd === undefined ? undefined : usdToNanodollars(usd));
   return {
     requests: limits.requests_per_minute,
     input: limits.input_tokens_per_minute,
     output: limits.output_tokens_per_minute,
     counts: limits.count_requests_per_minute,
-    spend: byPeriod(PERIODS, (period) => money(limits[limitName(period)])),
+    spend: mapPeriods(PERIODS, (period) => toNanodollarsOrUndefined(limits[getUsdLimitName(period)])),
     concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
     models: limits.models,
     shouldClamp: limits.on_shortfall !== 'refuse',

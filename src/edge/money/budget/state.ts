@@ -3,9 +3,9 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
-import { take } from './bucket.ts';
-import type { Rules } from './rules.ts';
-import { byPeriod, PERIODS, type Period, spanAt, type WindowSpan } from './windows.ts';
+import { takeUnitsFromBucket } from './bucket.ts';
+import type { LimitRules } from './rules.ts';
+import { findCalendarWindowAt, mapPeriods, PERIODS, type Period, type WindowSpan } from './windows.ts';
 
 /** The stage of a hold whose stream nobody wants any more, and which is read on. It is no running request either. */
 export const ABANDONED_STAGE = 'abandoned';
@@ -35,13 +35,13 @@ export interface Hold {
   model?: string | undefined;
 }
 
-export interface WindowTotal extends WindowSpan {
+export interface WindowAmounts extends WindowSpan {
   settled: Nanodollars;
   held: Nanodollars;
 }
 
 /** The time at which each bucket will be full again. */
-export interface Buckets {
+export interface BucketRefillTimes {
   requests: number;
   input: number;
   output: number;
@@ -52,10 +52,10 @@ export interface Buckets {
 export interface Budget {
   /** The latest time seen. If the clock goes back, this does not change. */
   last: number;
-  windows: Record<Period, WindowTotal>;
+  windows: Record<Period, WindowAmounts>;
   /** The windows of each group for which the account has held or settled something. */
-  groups: Map<string, Record<Period, WindowTotal>>;
-  fullAt: Buckets;
+  groups: Map<string, Record<Period, WindowAmounts>>;
+  fullAt: BucketRefillTimes;
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
@@ -66,17 +66,17 @@ export interface Budget {
 }
 
 /** What a request took out of the buckets. */
-export interface UsedTokens {
+export interface TokensTakenFromBuckets {
   /** Input tokens without cache reads. */
   inputTokens: number;
   outputTokens: number;
 }
 
 /** @returns the budget of an account that has used nothing, as of `now`. */
-export function emptyBudget(now: number): Budget {
+export function createEmptyBudget(now: number): Budget {
   return {
     last: now,
-    windows: emptyWindows(now),
+    windows: createEmptyWindows(now),
     groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
     heldInput: 0,
@@ -92,78 +92,87 @@ export function emptyBudget(now: number): Budget {
  *
  * @returns the time to decide by. It is never earlier than an earlier result
  */
-export function advance(budget: Budget, now: number): number {
+export function advanceBudgetTo(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
-  roll(budget.windows, budget.last);
-  for (const windows of budget.groups.values()) roll(windows, budget.last);
+  replaceEndedWindows(budget.windows, budget.last);
+  for (const windows of budget.groups.values()) replaceEndedWindows(windows, budget.last);
   return budget.last;
 }
 
 /** @returns the windows of a group. Makes empty ones if it has none yet. */
-export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
-  return getOrCreate(budget.groups, group, () => emptyWindows(budget.last));
+export function getOrCreateGroupWindows(budget: Budget, group: string): Record<Period, WindowAmounts> {
+  return getOrCreate(budget.groups, group, () => createEmptyWindows(budget.last));
 }
 
-function emptyWindows(now: number): Record<Period, WindowTotal> {
-  return byPeriod(PERIODS, (period) => ({ ...spanAt(period, now), settled: 0, held: 0 }));
+function createEmptyWindows(now: number): Record<Period, WindowAmounts> {
+  return mapPeriods(PERIODS, (period) => ({ ...findCalendarWindowAt(period, now), settled: 0, held: 0 }));
 }
 
-function roll(windows: Record<Period, WindowTotal>, now: number): void {
+function replaceEndedWindows(windows: Record<Period, WindowAmounts>, now: number): void {
   for (const period of PERIODS) {
-    if (now >= windows[period].end) windows[period] = { ...spanAt(period, now), settled: 0, held: 0 };
+    if (now >= windows[period].end) windows[period] = { ...findCalendarWindowAt(period, now), settled: 0, held: 0 };
   }
 }
 
 /** @returns every window that contains a time: the account's, and those of the group that also pays. */
-function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
+function findWindowsAt(budget: Budget, at: number, group: string | undefined): WindowAmounts[] {
   const own = PERIODS.map((period) => budget.windows[period]);
-  const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
+  const all = group === undefined ? own : [...own, ...Object.values(getOrCreateGroupWindows(budget, group))];
   return all.filter(({ start, end }) => at >= start && at < end);
 }
 
 /** Takes a token count out of its bucket. It was made for a request that was then refused. */
-export function takeCount(budget: Budget, rules: Rules): void {
-  if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
+export function takeTokenCountFromBucket(budget: Budget, rules: LimitRules): void {
+  if (rules.counts !== undefined)
+    budget.fullAt.counts = takeUnitsFromBucket(budget.fullAt.counts, rules.counts, budget.last, 1);
 }
 
 /** @returns the buckets after a request was taken out. Pass them to `addHold`, and store them with the hold. */
-export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
+export function computeBucketsAfterAdmission(budget: Budget, rules: LimitRules, repeats = false): BucketRefillTimes {
   const { fullAt, last } = budget;
   return rules.requests === undefined || repeats
     ? fullAt
-    : { ...fullAt, requests: take(fullAt.requests, rules.requests, last, 1) };
+    : { ...fullAt, requests: takeUnitsFromBucket(fullAt.requests, rules.requests, last, 1) };
 }
 
-/** Adds a hold to the budget, with the buckets that `bucketsAfterAdmission` has returned. */
-export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
+/** Adds a hold to the budget, with the buckets that `computeBucketsAfterAdmission` has returned. */
+export function addHold(budget: Budget, hold: Hold, buckets: BucketRefillTimes): void {
   budget.fullAt = buckets;
   budget.holds.set(hold.id, hold);
   if (hold.stage === BATCH_STAGE) budget.batchHoldCount += 1;
   budget.heldInput += hold.inputTokens;
   budget.heldOutput += hold.outputTokens;
-  for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
+  for (const window of findWindowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
 /** @returns the buckets after what was used is taken out. Pass them to `settle`, and store them with the settlement. */
-export function bucketsAfterSettlement(budget: Budget, rules: Rules, used: UsedTokens): Buckets {
+export function computeBucketsAfterSettlement(
+  budget: Budget,
+  rules: LimitRules,
+  used: TokensTakenFromBuckets,
+): BucketRefillTimes {
   const { fullAt, last } = budget;
   return {
     ...fullAt,
-    input: rules.input === undefined ? fullAt.input : take(fullAt.input, rules.input, last, used.inputTokens),
-    output: rules.output === undefined ? fullAt.output : take(fullAt.output, rules.output, last, used.outputTokens),
+    input:
+      rules.input === undefined ? fullAt.input : takeUnitsFromBucket(fullAt.input, rules.input, last, used.inputTokens),
+    output:
+      rules.output === undefined
+        ? fullAt.output
+        : takeUnitsFromBucket(fullAt.output, rules.output, last, used.outputTokens),
   };
 }
 
 /**
  * Replaces a hold by what the request cost, in the windows in which it was admitted. Does nothing if there is no such hold.
  */
-export function settle(budget: Budget, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
+export function settleHoldInBudget(budget: Budget, hold: Hold, cost: Nanodollars, buckets: BucketRefillTimes): void {
   if (!budget.holds.delete(hold.id)) return;
   if (hold.stage === BATCH_STAGE) budget.batchHoldCount -= 1;
   budget.fullAt = buckets;
   budget.heldInput -= hold.inputTokens;
   budget.heldOutput -= hold.outputTokens;
-  for (const window of windowsAt(budget, hold.at, hold.group)) {
+  for (const window of findWindowsAt(budget, hold.at, hold.group)) {
     window.held -= hold.nanodollars;
     window.settled += cost;
   }
@@ -174,6 +183,6 @@ export function settle(budget: Budget, hold: Hold, cost: Nanodollars, buckets: B
  *
  * @param more nanodollars; may be negative
  */
-export function correct(budget: Budget, at: number, more: Nanodollars, group?: string): void {
-  for (const window of windowsAt(budget, at, group)) window.settled += more;
+export function addCostToWindows(budget: Budget, at: number, more: Nanodollars, group?: string): void {
+  for (const window of findWindowsAt(budget, at, group)) window.settled += more;
 }

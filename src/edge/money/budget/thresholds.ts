@@ -2,10 +2,10 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { DueAlert } from '../alerts/alert-outbox.ts';
+import type { AlertToRaise } from '../alerts/alert-outbox.ts';
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
 import type { BudgetWindow } from './budget-windows.ts';
-import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
+import { findCalendarWindowAt, formatCalendarWindowId, getUsdLimitName, PERIODS } from './windows.ts';
 
 /** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
 const PARKED_MS = DAY_MS;
@@ -21,14 +21,14 @@ export function findReachedThresholds(
   purses: readonly BudgetWindow[],
   shares: readonly number[],
   now: number,
-): DueAlert[] {
+): AlertToRaise[] {
   return purses.flatMap((purse) => {
-    const window = windowOf(purse);
+    const window = getWindowId(purse);
     if (window === undefined || purse.limit <= 0) return [];
     return shares
       .filter((share) => purse.settled >= share * purse.limit)
       .map((threshold) =>
-        alertOf('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
+        createDueAlert('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
           limit: purse.name,
           window,
           threshold,
@@ -40,60 +40,60 @@ export function findReachedThresholds(
 }
 
 /** @returns an alert. What the last argument leaves out is null. @param keyParts with the kind its key, the same for the same alert */
-function alertOf(
+function createDueAlert(
   kind: Alert['kind'],
   node: Alert['node'],
   now: number,
   until: number,
   keyParts: readonly unknown[],
   more: Partial<Alert>,
-): DueAlert {
+): AlertToRaise {
   const created_at = new Date(now).toISOString();
   const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
   return { key: JSON.stringify([kind, ...keyParts]), until, alert: { kind, node, created_at, ...nothing, ...more } };
 }
 
 /** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
-export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
-  const { start, end } = spanAt('day', now);
-  const window = spanId('day', start);
-  return alertOf('over_hold', node, now, end, [node.type, node.id, window], { window, subject: requestId });
+export function createOverHoldAlert(node: Alert['node'], requestId: string, now: number): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
+  const window = formatCalendarWindowId('day', start);
+  return createDueAlert('over_hold', node, now, end, [node.type, node.id, window], { window, subject: requestId });
 }
 
 /**
  * @returns the alert that an event of a webhook is not tried any more. It comes again if a replay of the event fails, too.
  */
-export function parkedAlert(source: string, eventId: string, runs: number, now: number): DueAlert {
+export function createDeadLetterAlert(source: string, eventId: string, runs: number, now: number): AlertToRaise {
   const node = { type: 'webhook' as const, id: source };
-  return alertOf('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
+  return createDueAlert('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
 }
 
 /** @returns the alert that nobody knows whether the upstream has made a batch. It comes once for each. */
-export function unknownBatchAlert(account: string, batch: string, now: number): DueAlert {
-  return alertOf('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+export function createUnknownBatchAlert(account: string, batch: string, now: number): AlertToRaise {
+  return createDueAlert('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
 }
 
 /** @returns the alert that the upstream does not know a batch that it has made. It comes once for each. */
-export function missingBatchAlert(account: string, batch: string, now: number): DueAlert {
-  return alertOf('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+export function createMissingBatchAlert(account: string, batch: string, now: number): AlertToRaise {
+  return createDueAlert('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
 }
 
 /** @returns the alert that something could not be stored, since a disk or an object's database is full. It comes once a day */
-export function diskFullAlert(now: number): DueAlert {
-  const { start, end } = spanAt('day', now);
+export function createDiskFullAlert(now: number): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
   const node = { type: 'deployment' as const, id: 'deployment' };
-  return alertOf('disk_full', node, now, end, [spanId('day', start)], {});
+  return createDueAlert('disk_full', node, now, end, [formatCalendarWindowId('day', start)], {});
 }
 
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
-export function keyAlert(words: string | null, upstream: string, now: number): DueAlert {
+export function createUpstreamKeyAlert(words: string | null, upstream: string, now: number): AlertToRaise {
   const kind = words === null ? 'key_works' : 'key_refused';
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
-  return alertOf(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
+  return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
 }
 
-function windowOf({ name, end }: BudgetWindow): string | undefined {
-  const period = PERIODS.find((one) => limitName(one) === name);
-  return period && spanId(period, spanAt(period, end - 1).start);
+function getWindowId({ name, end }: BudgetWindow): string | undefined {
+  const period = PERIODS.find((one) => getUsdLimitName(one) === name);
+  return period && formatCalendarWindowId(period, findCalendarWindowAt(period, end - 1).start);
 }

@@ -1,16 +1,16 @@
 /** Says of limits in USD which models' searches they can never pay for, since these are held exactly. */
 
-import { lifecycleOf } from '../../claude/models/models.ts';
-import { fromUsd, toUsd } from '../../claude/pricing/cost.ts';
+import { getModelLifecycle } from '../../claude/models/models.ts';
+import { toUsd, usdToNanodollars } from '../../claude/pricing/cost.ts';
 import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ESTIMATE_HELPS } from './advice.ts';
 import { MIN_TOKENS_TO_TRY } from './answer-lengths.ts';
-import { isAllowed } from './budget.ts';
-import { costRangeOf } from './cost-range.ts';
-import type { Limits, UnpaidSearches } from './limits.schema.ts';
-import { rulesOf } from './rules.ts';
-import { limitName, PERIODS } from './windows.ts';
+import { isModelAllowed } from './budget.ts';
+import { computeCostRange } from './cost-range.ts';
+import type { Limits, UnaffordableSearches } from './limits.schema.ts';
+import { toLimitRules } from './rules.ts';
+import { getUsdLimitName, PERIODS } from './windows.ts';
 
 /** A question that is searched for once. */
 const SEARCH = {
@@ -20,12 +20,12 @@ const SEARCH = {
 };
 
 /** @param limits those in force @returns what their answer says of searches; empty where they can pay for one of each model */
-export function unpaidSearches(
+export function findUnaffordableSearches(
   limits: Limits,
   { models }: Pick<Settings, 'models'>,
-): { unpaid_searches?: UnpaidSearches } {
-  const rules = rulesOf(limits);
-  const [tightest] = PERIODS.map((period) => ({ limit: limitName(period), usd: limits[limitName(period)] }))
+): { unpaid_searches?: UnaffordableSearches } {
+  const rules = toLimitRules(limits);
+  const [tightest] = PERIODS.map((period) => ({ limit: getUsdLimitName(period), usd: limits[getUsdLimitName(period)] }))
     .filter(({ usd }) => usd !== undefined)
     .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
   // An account whose limit is 0 is to spend nothing.
@@ -37,10 +37,10 @@ export function unpaidSearches(
     const [names = []] = worstCase.models;
     const { usefulOutput = MIN_TOKENS_TO_TRY } = worstCase;
     const tried = { ...worstCase, usefulOutput: Math.min(usefulOutput, MIN_TOKENS_TO_TRY) };
-    const { least } = costRangeOf(tried, rules);
-    const isUsed = lifecycleOf(row) !== 'retired' && (!rules.models || isAllowed(names, rules.models));
-    if (!isUsed || least <= fromUsd(usd)) return [];
-    const estimate = costRangeOf(tried, { ...rules, shouldEstimateServed: true }).least;
+    const { least } = computeCostRange(tried, rules);
+    const isUsed = getModelLifecycle(row) !== 'retired' && (!rules.models || isModelAllowed(names, rules.models));
+    if (!isUsed || least <= usdToNanodollars(usd)) return [];
+    const estimate = computeCostRange(tried, { ...rules, shouldEstimateServed: true }).least;
     return [{ model: row.id, exact_usd: toUsd(least), estimate_usd: toUsd(estimate) }];
   });
   if (unpaid.length === 0) return {};

@@ -10,7 +10,7 @@ export const CALENDAR_PERIODS = ['hour', 'day', 'week', 'month'] as const;
 export const PERIODS: readonly Period[] = [...CALENDAR_PERIODS, 'total'];
 
 /** @returns a value for each of some periods. */
-export function byPeriod<Some extends Period, T>(
+export function mapPeriods<Some extends Period, T>(
   periods: readonly Some[],
   figureOf: (period: Some) => T,
 ): Record<Some, T> {
@@ -27,7 +27,7 @@ export interface WindowSpan {
 }
 
 /** @returns the window of this kind that contains `time`. */
-export function spanAt(period: Period, time: number): WindowSpan {
+export function findCalendarWindowAt(period: Period, time: number): WindowSpan {
   if (period === 'total') return { start: 0, end: NEVER };
   if (period === 'hour' || period === 'day') {
     const length = period === 'hour' ? HOUR_MS : DAY_MS;
@@ -45,12 +45,12 @@ export function spanAt(period: Period, time: number): WindowSpan {
   return { start: Date.UTC(year, month), end: Date.UTC(year, month + 1) };
 }
 
-export function limitName(period: Period): 'usd_total' | `usd_per_${Exclude<Period, 'total'>}` {
+export function getUsdLimitName(period: Period): 'usd_total' | `usd_per_${Exclude<Period, 'total'>}` {
   return period === 'total' ? 'usd_total' : `usd_per_${period}`;
 }
 
 /** @returns the id of a window by its start: `2026-11-20T12`, `2026-11-20`, `2026-W47` (ISO 8601), `2026-11` or `total`. */
-export function spanId(period: Period, start: number): string {
+export function formatCalendarWindowId(period: Period, start: number): string {
   if (period === 'total') return period;
   const date = new Date(start).toISOString();
   if (period === 'hour') return date.slice(0, 13);

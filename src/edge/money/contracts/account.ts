@@ -1,5 +1,5 @@
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
-import type { ConversationPageSelection, Page, PageSelection } from '../../durable/page.ts';
+import type { ConversationPageSelection, ListPage, PageSelection } from '../../durable/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type {
   CreditRow,
@@ -12,7 +12,7 @@ import type {
 } from '../account/usage-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
-import type { CredentialUse, StoredHold } from './admission.ts';
+import type { CredentialClaims, RecoverableHold } from './admission.ts';
 import type {
   FileDescription,
   FileRow,
@@ -34,63 +34,63 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   admitJson(request: string): string | Promise<string>;
   checkCallerJson(request: string): string;
   settleJson(settlement: string): string;
-  renew(requestId: string, stage?: string, holdMs?: number): boolean;
-  storedHold(requestId: string): StoredHold | undefined;
-  quota(defaults?: Limits, jti?: string): QuotaReport;
+  renewHold(requestId: string, stage?: string, holdMs?: number): boolean;
+  getStoredHold(requestId: string): RecoverableHold | undefined;
+  getQuotaReport(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
   setGroup(group: string | null): void;
-  reportTo(pool: string): Promise<void>;
+  reportSpendingToPool(pool: string): Promise<void>;
   patchLimits(patch: LimitsPatch): void;
-  giveCredit(credit: NewCredit): CreditAnswer;
-  credits(page: PageSelection, defaults?: Limits): Page<CreditRow>;
-  markListed(): void;
-  isListed(): boolean;
-  releaseStorage(conversation: string): void;
-  erase(until?: number): Promise<Erasure>;
-  erasedUntil(): number;
+  giveCredit(credit: NewCredit): GiveCreditOutcome;
+  listCredits(page: PageSelection, defaults?: Limits): ListPage<CreditRow>;
+  markInAccountList(): void;
+  isInAccountList(): boolean;
+  releaseExpectedStorage(conversation: string): void;
+  erase(until?: number): Promise<ErasureProgress>;
+  getErasedUntil(): number;
   backupJson(id: string): string;
   restoreJson(backup: string, digest: string, merges: boolean): RestoreOutcome;
 
-  usage(query: UsageQuery): UsageReport;
-  requests(page: PageSelection, filter?: RequestsFilter): Page<ListedRequest>;
-  request(id: string): LedgerRequest | undefined;
-  requestAtUpstream(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
-  isKnown(): boolean;
-  exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
+  getUsageReport(query: UsageQuery): UsageReport;
+  listRequests(page: PageSelection, filter?: RequestsFilter): ListPage<ListedRequest>;
+  findRequest(id: string): LedgerRequest | undefined;
+  findRequestByUpstreamId(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
+  hasStoredData(): boolean;
+  exportLedgerRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
-  conversations(page: ConversationPageSelection): Page<ConversationRow>;
+  listConversations(page: ConversationPageSelection): ListPage<ConversationRow>;
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
 
   admitBatchJson(order: string): string | Promise<string>;
   settleBatchJson(settlement: string): void;
   noteBatch(id: string, report: MessageBatch | null): void;
-  batches(page: PageSelection): Page<MessageBatch>;
+  batches(page: PageSelection): ListPage<MessageBatch>;
   ownership(ids: readonly string[]): OwnedResource[];
-  noteCreated(resources: readonly OwnedResource[]): void;
+  recordCreatedResources(resources: readonly OwnedResource[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;
-  files(page: PageSelection): Page<FileRow>;
+  files(page: PageSelection): ListPage<FileRow>;
   describeFile(file: FileDescription): void;
-  noteFileGone(id: string): void;
+  recordFileDeletion(id: string): void;
 
-  tokens(page?: PageSelection): Page<TokenRow>;
-  rememberToken(minted: MintedToken): boolean;
+  listTokens(page?: PageSelection): ListPage<TokenRow>;
+  recordMintedToken(minted: MintedToken): boolean;
   revokeToken(jti: string): void;
-  revokeAll(): void;
-  isRevoked(token: CredentialUse | undefined, countedRead?: string): boolean | string;
+  revokeAllTokens(): void;
+  isTokenRevoked(token: CredentialClaims | undefined, countedRead?: string): boolean | string;
 
-  putVersion(version: NewVersion): Promise<PutAnswer>;
-  pointVersion(id: PointedVersion): Promise<PutAnswer>;
-  removeName(kind: string, name: string): Promise<PutAnswer>;
-  withdrawVersion(id: VersionId): Promise<PutAnswer>;
-  restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<PutAnswer>;
-  storedAt(id: VersionId): number | undefined;
+  putVersion(version: NewVersion): Promise<VersionChangeOutcome>;
+  pointVersion(id: VersionToPointTo): Promise<VersionChangeOutcome>;
+  removeName(kind: string, name: string): Promise<VersionChangeOutcome>;
+  withdrawVersion(id: VersionId): Promise<VersionChangeOutcome>;
+  restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<VersionChangeOutcome>;
+  findVersionStoredAt(id: VersionId): number | undefined;
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
-  storedName(kind: string, name: string): NameRow | undefined;
-  storedNames(kind: string, page: PageSelection): NameRow[];
-  versionHistory(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined;
+  findVersionedName(kind: string, name: string): VersionedNameRow | undefined;
+  listVersionedNames(kind: string, page: PageSelection): VersionedNameRow[];
+  listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined;
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
@@ -101,14 +101,14 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
  */
 export type RestoreOutcome = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
 
-export interface Erasure {
+export interface ErasureProgress {
   done: boolean;
   /** How many rows, conversations, files and inboxes still must be erased. */
   remaining: number;
 }
 
 /** A credential that was just minted. */
-export interface MintedToken extends CredentialUse {
+export interface MintedToken extends CredentialClaims {
   jti: string;
   scopes: string[];
   label?: string | undefined;
@@ -127,30 +127,30 @@ export interface NewCredit {
 }
 
 /** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
-export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
+export type GiveCreditOutcome = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
 /** Days, `YYYY-MM-DD`, or times in ISO 8601; the second exclusive. */
-export interface Days {
+export interface DateRange {
   from?: string | undefined;
   to?: string | undefined;
 }
 
 /** How a request went wrong: a limit has refused it, or it failed later. */
-export type ListedOutcome = 'refused' | 'failed';
+export type RequestFailureKind = 'refused' | 'failed';
 
 /** How many requests limits have refused on a day. */
-export interface DailyRefusals {
+export interface DailyRejectionCount {
   /** Days since 1970. */
   day: number;
   count: number;
 }
 
-export interface RequestsFilter extends Days {
-  outcome?: ListedOutcome | undefined;
+export interface RequestsFilter extends DateRange {
+  outcome?: RequestFailureKind | undefined;
   token?: string | undefined;
 }
 
-export interface UsageQuery extends Days {
+export interface UsageQuery extends DateRange {
   group_by: string;
   /** Only of the requests with this value: of `group_by`, which is `conversation`. */
   key?: string | undefined;
@@ -164,7 +164,7 @@ export interface VersionId {
 }
 
 /** What is known of a name. */
-export interface NamePointer {
+export interface VersionPointer {
   /** Its current version; empty where there is none. */
   hash: string;
   /** The versions that everybody who sees the name may ask for too. */
@@ -174,13 +174,13 @@ export interface NamePointer {
 }
 
 /** A version to which a name points from now on. */
-export interface PointedVersion extends VersionId {
+export interface VersionToPointTo extends VersionId {
   /** The hashes that everybody may ask for too; absent if they stay as they are. */
   pinned?: readonly string[] | undefined;
 }
 
 /** A version as it is put. */
-export interface NewVersion extends PointedVersion {
+export interface NewVersion extends VersionToPointTo {
   bytes: Uint8Array;
   description: string | null;
 }
@@ -189,12 +189,12 @@ export interface NewVersion extends PointedVersion {
  * `published` is false if KV does not have it yet. Then it is written again later. `current`: a name points to what was to be
  * withdrawn. `withdrawn`: what was to be restored was taken back here.
  */
-export type PutAnswer =
-  | { outcome: 'stored'; published: boolean; pointer: NamePointer }
+export type VersionChangeOutcome =
+  | { outcome: 'stored'; published: boolean; pointer: VersionPointer }
   | { outcome: 'full' | 'unknown' | 'current' | 'withdrawn' | 'erased' };
 
 /** A name and the version that it points to. */
-export interface NameRow {
+export interface VersionedNameRow {
   name: string;
   hash: string;
   description: string | null;

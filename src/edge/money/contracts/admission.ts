@@ -5,13 +5,13 @@ import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { DimensionValues } from './dimensions.ts';
 import type { LoweredBy } from './lowered-by.schema.ts';
-import type { ListedParent } from './settlement.ts';
+import type { ParentToolCall } from './settlement.ts';
 
 /** Who asks an account to set something aside, and what decides beside the account's own limits. */
-export interface AdmissionCaller {
+export interface AdmissionContext {
   about?: DimensionValues | undefined;
   /** The caller's credential; absent in development without one. */
-  token?: CredentialUse | undefined;
+  token?: CredentialClaims | undefined;
   /** The deployment's limits, for limits that the account does not set itself. */
   defaults?: Limits | undefined;
   /** The pools that also pay; absent if there are none. A group that an admin has chosen replaces the group here. */
@@ -19,12 +19,12 @@ export interface AdmissionCaller {
 }
 
 /** What a request takes from its account: a price, a token count, or a request that costs nothing. */
-export type AdmissionKind = 'price' | 'count' | 'free' | 'nothing';
+export type RequestCostKind = 'price' | 'count' | 'free' | 'nothing';
 
 /** The name in the ledger of the calls that choose a model for another request. */
 export const CHOICE = 'choice';
 
-export interface AdmissionRequest extends AdmissionCaller {
+export interface AdmissionRequest extends AdmissionContext {
   /** The id of the try in the ledger. It sorts by time, and is used once. */
   requestId: string;
   /** The route's name in the ledger: messages, classify, … */
@@ -34,7 +34,7 @@ export interface AdmissionRequest extends AdmissionCaller {
   bound?: MaximumCost | undefined;
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
-  parent?: ListedParent | undefined;
+  parent?: ParentToolCall | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */
@@ -59,11 +59,11 @@ export interface AdmissionRequest extends AdmissionCaller {
   /** Milliseconds that its hold lasts if nobody renews it. Default: a quarter of an hour. */
   holdMs?: number | undefined;
   /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
-  free?: { storing?: StorageRequest | undefined } | undefined;
+  free?: { storing?: StorageReservationRequest | undefined } | undefined;
 }
 
 /** A request that asks no model, to be counted for its account. */
-export interface CountedRead {
+export interface RateLimitedRead {
   /** Whether its token is restricted. */
   isRestricted: boolean;
   /** How many of them the account may send in a minute. */
@@ -73,7 +73,7 @@ export interface CountedRead {
 }
 
 /** What an account still has of a request that it was to keep something for. */
-export interface StoredHold {
+export interface RecoverableHold {
   keep: string;
   hold: Nanodollars;
   maxTokens: number;
@@ -91,13 +91,13 @@ export type AdmissionDecision =
   | { outcome: 'fewer_uses'; uses: number; loweredBy: LoweredBy }
   | {
       outcome: 'refused';
-      refusal: Refusal;
+      refusal: LimitRejection;
       quota: QuotaStatus;
       fallbacks?: readonly string[];
       /** As for an admitted request. */
       unlisted: boolean;
     }
-  | ({ outcome: 'full' } & StorageRefusal)
+  | ({ outcome: 'full' } & StorageLimitRejection)
   /** A group's or the deployment's budget should pay too, and no plugin provides shared budgets. */
   | { outcome: 'unpayable' }
   /** A pool must be asked, but could not be reached. */
@@ -120,10 +120,10 @@ export type AdmissionDecision =
       unlisted: boolean;
     };
 
-export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
+export type SharedBudgetKind = Extract<LimitOwner, 'group' | 'deployment'>;
 
 /** Why a request is refused: by which limit, and when it is worth trying again. */
-export interface Refusal {
+export interface LimitRejection {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'requests' | 'concurrency' | 'rate' | 'spend' | 'held';
   by: LimitOwner;
@@ -186,7 +186,7 @@ export interface SpendStatus {
   resetsAt: number;
 }
 
-export interface StorageRequest {
+export interface StorageReservationRequest {
   /** The conversation to which it adds, or which it makes. */
   conversation?: string | undefined;
   bytes: number;
@@ -195,13 +195,13 @@ export interface StorageRequest {
 }
 
 /** The limit by which what should be stored is too much. */
-export interface StorageRefusal {
+export interface StorageLimitRejection {
   limit: 'conversations' | 'stored_bytes';
   most: number;
 }
 
 /** A refused request, as its account keeps it and tells it to the deployment's pool. */
-export interface RefusedRequest {
+export interface LimitRejectedRequest {
   id: string;
   /** Milliseconds since 1970. Each refusal of an account has another time. */
   at: number;
@@ -212,11 +212,11 @@ export interface RefusedRequest {
   token?: string | undefined;
   /** The group whose limit it was. */
   group?: string | undefined;
-  refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
+  refusal: LimitRejection | ({ kind: 'full' } & StorageLimitRejection);
 }
 
 /** The claims of a verified credential; times as in a JWT, in seconds since 1970. */
-export interface CredentialUse {
+export interface CredentialClaims {
   jti?: string | undefined;
   iat?: number | undefined;
   exp?: number | undefined;
@@ -227,7 +227,7 @@ export interface CredentialUse {
 }
 
 /** A valid token with a limit in USD of its own. */
-export interface LiveToken {
+export interface SpendLimitedToken {
   jti: string;
   limit_usd: number;
   used_usd: number;

@@ -2,32 +2,32 @@
 
 import type { Context, MiddlewareHandler } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import type { KeyChange } from '../../claude/upstreams/key-health.ts';
-import { missingPluginError } from '../../kit/http/errors.ts';
-import { contribution } from '../../kit/plugins/plugins.ts';
-import type { UsageReport, UsedLimit } from '../account/usage-answers.schema.ts';
-import type { ListedOutcome, UsageQuery } from './account.ts';
-import type { AccountRequest } from './call-account.ts';
+import type { KeyHealthChange } from '../../claude/upstreams/key-health.ts';
+import { createMissingPluginError } from '../../kit/http/errors.ts';
+import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
+import type { SpendLimitUsageBeforeRejection, UsageReport } from '../account/usage-answers.schema.ts';
+import type { RequestFailureKind, UsageQuery } from './account.ts';
+import type { AccountTarget } from './call-account.ts';
 
 /** When an account's last request of an outcome was; milliseconds since 1970. */
-export interface LastRequest {
+export interface AccountLastFailure {
   account: string;
   at: number;
 }
 
 /** Which accounts are asked, those with the newest last request of an outcome first. */
-export interface LastRequestsQuery {
-  outcome: ListedOutcome;
+export interface AccountLastFailuresQuery {
+  outcome: RequestFailureKind;
   /** Only those whose last was at this time or later; milliseconds since 1970. */
   from: number;
   /** Only those that follow this one. */
-  after?: LastRequest | undefined;
+  after?: AccountLastFailure | undefined;
   /** The most accounts. */
   limit: number;
 }
 
 /** By whole days. */
-export interface SharedUsageQuery extends UsageQuery {
+export interface AllAccountsUsageQuery extends UsageQuery {
   /** Only for what this group has paid. */
   group?: string | undefined;
   /** How many are listed at most. The total is that of all. */
@@ -35,18 +35,18 @@ export interface SharedUsageQuery extends UsageQuery {
 }
 
 /** Who is told by all accounts, and tells the operator: the plugin of the budgets that they share. */
-export interface AllAccounts {
-  usage(c: Context<AppEnv>, query: SharedUsageQuery): Promise<UsageReport>;
+export interface AllAccountsPlugin {
+  getSharedUsage(c: Context<AppEnv>, query: AllAccountsUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
-  findLastRequests(c: Context<AppEnv>, query: LastRequestsQuery): Promise<LastRequest[]>;
+  findAccountsByLastFailure(c: Context<AppEnv>, query: AccountLastFailuresQuery): Promise<AccountLastFailure[]>;
   /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
-  sharedLimits(c: Context<AppEnv>, group: string | null): Promise<UsedLimit[]>;
+  readSharedLimits(c: Context<AppEnv>, group: string | null): Promise<SpendLimitUsageBeforeRejection[]>;
   /** @returns whether an account has told of itself */
-  isKnown(c: Context<AppEnv>, account: string): Promise<boolean>;
+  isAccountKnown(c: Context<AppEnv>, account: string): Promise<boolean>;
   /** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
-  reportKeyChange(
-    place: Pick<AccountRequest, 'accounts' | 'settings'>,
-    news: KeyChange,
+  alertOnKeyChange(
+    place: Pick<AccountTarget, 'accounts' | 'settings'>,
+    news: KeyHealthChange,
     upstream: string,
   ): Promise<void>;
   /** Called before the body of a request that spends money is read: it refuses the request, or calls `next`. */
@@ -56,13 +56,13 @@ export interface AllAccounts {
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Lists and sums all accounts, and alerts the operator. Only one plugin may have it. */
-    readonly allAccounts?: AllAccounts;
+    readonly allAccounts?: AllAccountsPlugin;
   }
 }
 
 /** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
-export function allAccounts(): AllAccounts {
-  const all = contribution('allAccounts');
-  if (!all) throw missingPluginError('pools', 'account: all accounts are summed by the budget that they share');
+export function requireAllAccountsPlugin(): AllAccountsPlugin {
+  const all = getSinglePluginMember('allAccounts');
+  if (!all) throw createMissingPluginError('pools', 'account: all accounts are summed by the budget that they share');
   return all;
 }

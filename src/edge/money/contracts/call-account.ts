@@ -1,45 +1,45 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { isAccount } from '../../auth/identity/identity.ts';
+import { isAccountName } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { callObject, type Remote } from '../../durable/call-object.ts';
+import { callObjectWithRetry, type RemoteMethods } from '../../durable/call-object.ts';
 import { getAccountStub } from '../../durable/stubs.ts';
-import { notFound } from '../../kit/http/errors.ts';
-import type { AccountBinding } from '../../kit/plugins/bindings.ts';
+import { createNotFoundError } from '../../kit/http/errors.ts';
+import type { AccountAndPoolBindings } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from './account.ts';
-import type { Settled } from './settlement.ts';
+import type { SettlementResult } from './settlement.ts';
 
 /** Says which account is called, and by which binding. */
-export interface AccountRequest {
+export interface AccountTarget {
   identity: Pick<Identity, 'account'>;
-  accounts: AccountBinding;
+  accounts: AccountAndPoolBindings;
   settings: Settings;
   /** The stub that was used last; absent at first, and after a call has failed. */
-  stub?: Remote<AccountObject> | undefined;
+  stub?: RemoteMethods<AccountObject> | undefined;
 }
 
 /**
  * Calls an account's object, and again if the call was lost. (Every call here may be repeated.)
  *
- * @param persistence how often to try; see `callObject`
+ * @param persistence how often to try; see `callObjectWithRetry`
  * @throws ObjectUnreachable 503 while the object cannot be reached
  */
 export function callAccount<T>(
-  request: AccountRequest,
-  call: (account: Remote<AccountObject>) => Promise<T>,
-  persistence?: Parameters<typeof callObject>[2],
+  request: AccountTarget,
+  call: (account: RemoteMethods<AccountObject>) => Promise<T>,
+  persistence?: Parameters<typeof callObjectWithRetry>[2],
 ): Promise<T> {
   const { accounts, settings, identity } = request;
   const callOnce = () => {
-    request.stub ??= getAccountStub(accounts, settings, identity.account) as unknown as Remote<AccountObject>;
+    request.stub ??= getAccountStub(accounts, settings, identity.account) as unknown as RemoteMethods<AccountObject>;
     return call(request.stub);
   };
   // A stub that has thrown stays broken.
-  const onThrown = () => {
+  const dropBrokenStub = () => {
     request.stub = undefined;
   };
-  return callObject('account', callOnce, persistence, onThrown);
+  return callObjectWithRetry('account', callOnce, persistence, dropBrokenStub);
 }
 
 /**
@@ -48,21 +48,23 @@ export function callAccount<T>(
  * @param settlement as JSON
  * @throws ObjectUnreachable as `callAccount`
  */
-export async function sendSettlement(request: AccountRequest, settlement: string): Promise<Settled> {
-  return JSON.parse(await callAccount(request, (account) => account.settleJson(settlement), 'persistent')) as Settled;
+export async function sendSettlement(request: AccountTarget, settlement: string): Promise<SettlementResult> {
+  return JSON.parse(
+    await callAccount(request, (account) => account.settleJson(settlement), 'persistent'),
+  ) as SettlementResult;
 }
 
 /** @returns the function that calls the object of an owner: an account, or the deployment's own. */
-export function objectOf(c: Context<AppEnv>, owner: string) {
+export function createOwnerCaller(c: Context<AppEnv>, owner: string) {
   const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
-  return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
+  return <T>(call: (object: RemoteMethods<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
 /**
  * @returns the function that calls the object of an account by its name in a path.
  * @throws ApiError 404 if it cannot be a name
  */
-export function accountOf(c: Context<AppEnv>, name: string) {
-  if (!isAccount(name)) throw notFound('There is no such account.');
-  return objectOf(c, name);
+export function createAccountCaller(c: Context<AppEnv>, name: string) {
+  if (!isAccountName(name)) throw createNotFoundError('There is no such account.');
+  return createOwnerCaller(c, name);
 }

@@ -4,8 +4,8 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import { parseStoredTags } from '../../auth/identity/tags.ts';
 import { ANY_VALUE } from '../../claude/pricing/usage-sums.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import type { OutcomeCounts } from '../lists/batches-answers.schema.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
+import type { BatchOutcomeCounts } from '../lists/batches-answers.schema.ts';
 
 /** Plain values by the names of dimensions. A name that nobody knows here is kept and passed on: a newer Worker has said it. */
 export type DimensionValues = Readonly<Record<string, unknown>>;
@@ -38,7 +38,7 @@ interface CommonRowFields {
   agent: string | null;
   user: string | null;
   batch: string | null;
-  outcomes: OutcomeCounts | null;
+  outcomes: BatchOutcomeCounts | null;
   tags: Record<string, string>;
 }
 
@@ -62,15 +62,15 @@ export const OF_TAGS: Dimension<string> = {
 const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
 
 /** All dimensions, those of plugins first. */
-export const dimensions = memoizeByPlugins((): readonly Dimension[] => [
-  ...contributions('dimensions').flat(),
+export const dimensions = memoizeFromPlugins((): readonly Dimension[] => [
+  ...getPluginMembers('dimensions').flat(),
   OF_USER,
   OF_PREFIX,
   OF_TAGS,
 ]);
 
 /** What the ledger sums up by. */
-export interface Grouping {
+export interface UsageGrouping {
   /** Its name in sums, and for `GET /usage`. */
   group: string;
   /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
@@ -79,69 +79,74 @@ export interface Grouping {
   /** Whether a request counts only as failed there: as a failure, and not as a request. */
   countsFailures?: true;
   /** @returns the values that a request counts in, of what its row has */
-  parseValues(cell: string): readonly string[];
+  parseGroupValues(cell: string): readonly string[];
 }
 
 /** All that is summed up by, beside days and models. */
-export const groupings = memoizeByPlugins((): readonly Grouping[] => {
-  const own = (group: string): Grouping => ({ group, sql: group, hasSeveral: false, parseValues: (cell) => [cell] });
+export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
+  const createColumnGrouping = (group: string): UsageGrouping => ({
+    group,
+    sql: group,
+    hasSeveral: false,
+    parseGroupValues: (cell) => [cell],
+  });
   return [
-    own('token'),
-    ...dimensions().flatMap((one) => (one.group ? [groupingOf(one, one.group)] : [])),
-    own('upstream'),
+    createColumnGrouping('token'),
+    ...dimensions().flatMap((one) => (one.group ? [createDimensionGrouping(one, one.group)] : [])),
+    createColumnGrouping('upstream'),
     {
-      ...own('upstream'),
+      ...createColumnGrouping('upstream'),
       sql: 'failed_upstreams',
       countsFailures: true,
-      parseValues: (cell) => JSON.parse(cell) as string[],
+      parseGroupValues: (cell) => JSON.parse(cell) as string[],
     },
   ];
 });
 
 /** @returns how the rows are summed up by a dimension */
-export function groupingOf({ name, values }: Dimension, group: string): Grouping {
+export function createDimensionGrouping({ name, values }: Dimension, group: string): UsageGrouping {
   return {
     group,
     sql: `about -> '$."${name}"'`,
     hasSeveral: values !== undefined,
-    parseValues: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [valueText(JSON.parse(cell))]),
+    parseGroupValues: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [toValueText(JSON.parse(cell))]),
   };
 }
 
-function valueText(value: unknown): string {
+function toValueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
 /** Says one thing that a request is about. */
-export function dimensionValue<T>({ name }: Dimension<T>, value: T | undefined): DimensionValues {
+export function createDimensionValue<T>({ name }: Dimension<T>, value: T | undefined): DimensionValues {
   return value === undefined ? {} : { [name]: value };
 }
 
 /** @returns what a caller's requests are about, whatever they are */
-export function callerDimensions(identity: Identity): DimensionValues {
-  return Object.assign({}, ...dimensions().map((one) => dimensionValue(one, one.ofCaller?.(identity))));
+export function collectCallerDimensions(identity: Identity): DimensionValues {
+  return Object.assign({}, ...dimensions().map((one) => createDimensionValue(one, one.ofCaller?.(identity))));
 }
 
 /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
-export function countedRequest(about: DimensionValues): string | undefined {
+export function findRequestCountedInstead(about: DimensionValues): string | undefined {
   for (const { name, placeOf } of dimensions()) if (placeOf && about[name] !== undefined) return placeOf(about[name]);
   return undefined;
 }
 
 /** @returns it without what is known to be in the rows alone, and summed by nowhere */
-export function withoutRowOnlyValues(about: DimensionValues): DimensionValues {
-  const isRowOnly = (name: string) => dimensions().some((one) => one.name === name && !one.group);
-  return Object.fromEntries(Object.entries(about).filter(([name]) => !isRowOnly(name)));
+export function omitRowOnlyDimensions(about: DimensionValues): DimensionValues {
+  const isRowOnlyDimension = (name: string) => dimensions().some((one) => one.name === name && !one.group);
+  return Object.fromEntries(Object.entries(about).filter(([name]) => !isRowOnlyDimension(name)));
 }
 
 /** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
-export function aboutColumn(about: DimensionValues): string | null {
+export function serializeDimensions(about: DimensionValues): string | null {
   const present = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
   return present.length === 0 ? null : JSON.stringify(Object.fromEntries(present));
 }
 
 /** @returns what a row shows of its column `about` */
-export function rowFieldsOf(column: string | null): CommonRowFields & PluginRowFields {
+export function parseDimensionsColumn(column: string | null): CommonRowFields & PluginRowFields {
   const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as DimensionValues;
   const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };
   return { ...nothing, ...others, tags: parseStoredTags(typeof tags === 'string' ? tags : null) };

@@ -1,7 +1,7 @@
 /** What an account has made at upstreams: files, containers, threads. */
 
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
-import type { StorageRefusal } from './admission.ts';
+import type { StorageLimitRejection } from './admission.ts';
 
 /** Something that an account has made, and where it is. `upstream` is empty if there is only one upstream. */
 export interface OwnedResource extends CreatedId {
@@ -19,10 +19,12 @@ export interface UploadRequest {
 }
 
 /** `left`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
-export type UploadDecision = { outcome: 'admitted'; left: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
+export type UploadDecision =
+  | { outcome: 'admitted'; left: number; at: number }
+  | ({ outcome: 'full' } & StorageLimitRejection);
 
 /** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have come, including the form. */
-export type UploadEnd =
+export type FileUploadOutcome =
   | { outcome: 'made'; file: FileDescription }
   | { outcome: 'failed' }
   | { outcome: 'unknown'; bytes: number };
@@ -31,7 +33,7 @@ export interface UploadReport {
   id: string;
   upstream: string;
   at: number;
-  end: UploadEnd;
+  end: FileUploadOutcome;
 }
 
 /** A file, as the upstream describes it. */

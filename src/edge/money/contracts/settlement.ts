@@ -10,7 +10,7 @@ export interface Settlement {
   status: string;
   /** The cost, computed by `computeCost`; 0 if the upstream refused. */
   cost: Nanodollars;
-  tokens?: Partial<Tokens> | undefined;
+  tokens?: Partial<TokenUsage> | undefined;
   /** What caching has saved, computed by `computeSaved`; negative where it has cost more. Default: 0. */
   saved?: Nanodollars | undefined;
   /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
@@ -32,19 +32,19 @@ export interface Settlement {
   firstEventMs?: number | undefined;
   afterFirstMs?: number | undefined;
   /** The beginning of the row, used if the account no longer has a row of this request. */
-  opening?: Partial<Opening> | undefined;
+  opening?: Partial<AdmittedRequestFields> | undefined;
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */
-  tools?: Readonly<Record<string, CalledTool>> | undefined;
+  tools?: Readonly<Record<string, ToolCallCounts>> | undefined;
   /** The conversation after this request. It is noted in the same call, whatever the result of the settlement is. */
   conversation?: ConversationReport | undefined;
 }
 
 /** How often a tool was called, how often it failed, and how many milliseconds it took in total. */
-export type CalledTool = readonly [calls: number, errors: number, ms: number];
+export type ToolCallCounts = readonly [calls: number, errors: number, ms: number];
 
-export interface Settled {
+export interface SettlementResult {
   /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */
   outcome: 'settled' | 'late' | 'unheld' | 'duplicate' | 'erased';
   cost: Nanodollars;
@@ -52,7 +52,7 @@ export interface Settled {
 }
 
 /** Tokens that a request used, by kind. */
-export interface Tokens {
+export interface TokenUsage {
   input: number;
   output: number;
   cacheRead: number;
@@ -63,7 +63,7 @@ export interface Tokens {
 }
 
 /** What is known about a request when it is admitted. */
-export interface Opening {
+export interface AdmittedRequestFields {
   route: string;
   model: string;
   unpriced: boolean;
@@ -75,7 +75,7 @@ export interface Opening {
 }
 
 /** The call that a subagent's conversation answers, as lists show it. */
-export interface ListedParent {
+export interface ParentToolCall {
   /** The id of a conversation, and of a call that its run has made. */
   conversation: string;
   toolUseId: string;
@@ -90,7 +90,7 @@ export interface ConversationReport {
   updatedAt: number;
   title: string | null;
   /** The call that it answers, if it is a subagent's conversation. */
-  parent?: ListedParent | undefined;
+  parent?: ParentToolCall | undefined;
   turns: number;
   messages: number;
   /** The bytes of its object, as the platform counts them. */

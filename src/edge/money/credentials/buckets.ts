@@ -1,7 +1,7 @@
 import { LruCache } from '../../kit/cache/lru.ts';
-import { level, take } from '../budget/bucket.ts';
-import { rateRefusal } from '../budget/refusals.ts';
-import type { CountedRead, Refusal } from '../contracts/admission.ts';
+import { computeUnitsInBucket, takeUnitsFromBucket } from '../budget/bucket.ts';
+import { createRateRejection } from '../budget/refusals.ts';
+import type { LimitRejection, RateLimitedRead } from '../contracts/admission.ts';
 
 const MAX_BUCKETS = 1_000;
 /** For so long a stream may be resumed again for nothing, and so often. */
@@ -9,29 +9,36 @@ const FREE_RESUME_MS = 5_000;
 const MAX_FREE_RESUMES = 3;
 
 /** Keeps buckets in memory alone: an object that has slept was not asked for long. */
-export class MemoryBuckets {
+export class InMemoryRateBuckets {
   readonly #fullAt = new LruCache<string, number>({ maxSize: MAX_BUCKETS });
   /** The streams that were resumed, and how often each still may be for nothing. */
   readonly #resumes = new LruCache<string, { until: number; left: number }>({ maxSize: MAX_BUCKETS });
 
   /** Counts a request that asks no model. Restricted tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
-  countRead({ isRestricted: bound, limit: most, stream }: CountedRead, now: number): Refusal | undefined {
+  takeRead({ isRestricted: bound, limit: most, stream }: RateLimitedRead, now: number): LimitRejection | undefined {
     const resumed = stream === undefined ? undefined : this.#resumes.get(stream);
     if (resumed && now < resumed.until && resumed.left > 0) {
       resumed.left -= 1;
       return undefined;
     }
-    const refusal = this.take(bound ? 'bound reads' : 'reads', 'reads_per_minute', most, now, 1);
+    const refusal = this.takeUnitsOrReject(bound ? 'bound reads' : 'reads', 'reads_per_minute', most, now, 1);
     if (!refusal && stream !== undefined)
       this.#resumes.set(stream, { until: now + FREE_RESUME_MS, left: MAX_FREE_RESUMES });
     return refusal;
   }
 
   /** Takes units from a bucket. @param name the limit's @returns the refusal if they are not in it */
-  take(bucket: string, name: string, limit: number, now: number, units: number): Refusal | undefined {
+  takeUnitsOrReject(
+    bucket: string,
+    name: string,
+    limit: number,
+    now: number,
+    units: number,
+  ): LimitRejection | undefined {
     const fullAt = this.#fullAt.get(bucket) ?? 0;
-    if (level(fullAt, limit, now) < units) return rateRefusal(name, fullAt, limit, now, units, 0);
-    this.#fullAt.set(bucket, take(fullAt, limit, now, units));
+    if (computeUnitsInBucket(fullAt, limit, now) < units)
+      return createRateRejection(name, fullAt, limit, now, units, 0);
+    this.#fullAt.set(bucket, takeUnitsFromBucket(fullAt, limit, now, units));
     return undefined;
   }
 }

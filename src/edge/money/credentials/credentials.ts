@@ -1,21 +1,21 @@
 /** Keeps the credentials of an account: which were minted or seen, and which are revoked. */
 
 import { LEEWAY_S } from '../../auth/identity/caller.ts';
-import type { Page, PageSelection } from '../../durable/page.ts';
-import { Rows } from '../../durable/rows.ts';
-import type { Tables } from '../../durable/tables.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { paginateRows } from '../../kit/http/page.ts';
+import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';
-import type { CredentialUse } from '../contracts/admission.ts';
-import { type LimitsRow, TokensWithLimits } from './token-limits.ts';
+import type { CredentialClaims } from '../contracts/admission.ts';
+import { LimitedTokensTracker, type TokenLimitsRow } from './token-limits.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
 
-type CredentialRow = Record<string, SqlStorageValue> &
-  LimitsRow & {
+type TokenTableRow = Record<string, SqlStorageValue> &
+  TokenLimitsRow & {
     label: string | null;
     scopes: string | null;
     minted_at: number | null;
@@ -37,32 +37,32 @@ const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
 const REVOCATION_KNOWN_MS = 90 * DAY_MS;
 
 /** @returns whether a token expired so long ago that nobody knows whether it was revoked. What it began may not go on. */
-export function isForgotten({ exp }: CredentialUse, now: number): boolean {
+export function isRevocationForgotten({ exp }: CredentialClaims, now: number): boolean {
   return exp !== undefined && exp * 1_000 < now - REVOCATION_KNOWN_MS;
 }
 
 /** Keeps the rows of an account's tokens. */
-export class Credentials extends Rows {
+export class TokenTable extends TableRowsBase {
   readonly #rows: TokenRowCache;
-  readonly #limitedTokens: TokensWithLimits;
+  readonly #limitedTokens: LimitedTokensTracker;
   #revokedBefore: number;
   /** How many tokens are listed; undefined until somebody asks. */
   #count: number | undefined;
 
   /** @param limited the tokens that have limits of their own */
-  constructor(tables: Tables, rows: TokenRowCache, limited: TokensWithLimits) {
+  constructor(tables: SqlTables, rows: TokenRowCache, limited: LimitedTokensTracker) {
     super(tables);
     this.#rows = rows;
     this.#limitedTokens = limited;
-    this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
+    this.#revokedBefore = Number(tables.readMetaValue('revoked_before') ?? 0);
   }
 
   /**
    * @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. Of a token that was
    *   not minted here, that includes those dated up to `LEEWAY_S` later
    */
-  isRevoked(token: CredentialUse): boolean {
-    const row = token.jti === undefined ? undefined : this.#rows.find(token.jti);
+  isTokenRevoked(token: CredentialClaims): boolean {
+    const row = token.jti === undefined ? undefined : this.#rows.findTokenRow(token.jti);
     if (row?.isRevoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (row?.mintedAt) return row.mintedAt <= this.#revokedBefore;
@@ -71,21 +71,21 @@ export class Credentials extends Rows {
   }
 
   /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */
-  noteUse(token: CredentialUse, now: number): void {
+  recordFirstUse(token: CredentialClaims, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
-    const row = this.#rows.find(jti);
+    const row = this.#rows.findTokenRow(jti);
     if (row?.isSeen) return;
     // A token that is not listed can still be revoked.
-    if (this.#countListed >= MAX_LISTED_TOKENS) return;
-    this.tables.write(
+    if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
+    this.tables.runWriteStatement(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
       jti,
       now,
-      milliseconds(token.exp),
+      secondsToMs(token.exp),
     );
-    this.#noteChange(jti, row ? 0 : 1);
+    this.#recordRowChange(jti, row ? 0 : 1);
   }
 
   /**
@@ -93,31 +93,35 @@ export class Credentials extends Rows {
    *
    * @returns false if the account already has as many valid tokens as allowed
    */
-  remember(token: MintedToken, now: number): boolean {
-    if (this.#rows.find(token.jti) !== undefined) return true;
-    if (this.#countValid(now) >= MAX_MINTED_TOKENS) return false;
+  recordMintedToken(token: MintedToken, now: number): boolean {
+    if (this.#rows.findTokenRow(token.jti) !== undefined) return true;
+    if (this.#countValidTokens(now) >= MAX_MINTED_TOKENS) return false;
     // Tokens that are valid for minutes would fill the table before the alarm rings, so expired ones are removed first.
-    if (this.#countListed >= MAX_MINTED_TOKENS) this.prune(now + DAY_MS);
+    if (this.#countTokenRows >= MAX_MINTED_TOKENS) this.deleteExpiredTokens(now + DAY_MS);
     const { jti, label = null, scopes, exp, limits } = token;
-    const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
-    this.tables.insert('tokens', { ...row, limits: TokensWithLimits.serialize(limits) }, 'insert or ignore');
-    this.#noteChange(jti, 1, limits);
+    const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: secondsToMs(exp) };
+    this.tables.insertRow(
+      'tokens',
+      { ...row, limits: LimitedTokensTracker.serializeTokenLimits(limits) },
+      'insert or ignore',
+    );
+    this.#recordRowChange(jti, 1, limits);
     return true;
   }
 
-  get #countListed(): number {
+  get #countTokenRows(): number {
     this.#count ??= this.tables.queryNumberOrZero('select count(*) from tokens');
     return this.#count;
   }
 
   /** @param more how many rows there are more than before @param limits those of a token that was minted */
-  #noteChange(jti: string, more: number, limits?: TokenLimits): void {
-    this.#rows.noteChange(jti);
-    this.#limitedTokens.noteChange(jti, limits);
+  #recordRowChange(jti: string, more: number, limits?: TokenLimits): void {
+    this.#rows.invalidateTokenRow(jti);
+    this.#limitedTokens.invalidateToken(jti, limits);
     if (this.#count !== undefined) this.#count += more;
   }
 
-  #countValid(now: number): number {
+  #countValidTokens(now: number): number {
     return this.tables.queryNumberOrZero(
       `select count(*) from tokens
        where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
@@ -127,34 +131,37 @@ export class Credentials extends Rows {
 
   /** Revokes a token, known or not. */
   revoke(jti: string, now: number): void {
-    const row = this.#rows.find(jti);
+    const row = this.#rows.findTokenRow(jti);
     if (row?.isRevoked) return;
-    this.tables.write(
+    this.tables.runWriteStatement(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
     );
-    this.#noteChange(jti, row ? 0 : 1);
+    this.#recordRowChange(jti, row ? 0 : 1);
   }
 
   /** Revokes every token that was issued until a time, seen or not. */
-  revokeAll(until: number): void {
+  revokeTokensIssuedUntil(until: number): void {
     this.#revokedBefore = Math.max(this.#revokedBefore, until);
-    this.tables.setMeta('revoked_before', String(this.#revokedBefore));
-    this.tables.write(`update tokens set revoked_at = ?1 where revoked_at is null and ${KNOWN_SINCE} <= ?1`, until);
-    this.#rows.noteAllChanged();
-    this.#limitedTokens.noteAllChanged();
+    this.tables.writeMetaValue('revoked_before', String(this.#revokedBefore));
+    this.tables.runWriteStatement(
+      `update tokens set revoked_at = ?1 where revoked_at is null and ${KNOWN_SINCE} <= ?1`,
+      until,
+    );
+    this.#rows.invalidateAllTokenRows();
+    this.#limitedTokens.invalidateAllTokens();
   }
 
   /** Deletes what is known of the tokens that were issued until a time, except which ones are revoked. */
-  erase(until: number): void {
-    this.tables.write(
+  eraseTokensIssuedUntil(until: number): void {
+    this.tables.runWriteStatement(
       `update tokens set label = null, scopes = null
        where (label is not null or scopes is not null) and ${KNOWN_SINCE} <= ?`,
       until,
     );
-    this.#rows.noteAllChanged();
-    this.#limitedTokens.noteAllChanged();
+    this.#rows.invalidateAllTokenRows();
+    this.#limitedTokens.invalidateAllTokens();
     this.#count = undefined;
   }
 
@@ -162,28 +169,28 @@ export class Credentials extends Rows {
    * Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. One that was revoked by itself stays
    * longer, because a run that it began may still wait for an approval.
    */
-  prune(now: number): void {
+  deleteExpiredTokens(now: number): void {
     const expired = 'from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)';
     const times = [now - DAY_MS, this.#revokedBefore, now - REVOCATION_KNOWN_MS - DAY_MS];
-    const rows = this.tables.read<{ jti: string }>(`select jti ${expired}`, ...times);
-    if (rows.length > 0) this.tables.write(`delete ${expired}`, ...times);
-    for (const { jti } of rows) this.#noteChange(jti, -1);
+    const rows = this.tables.readAllRows<{ jti: string }>(`select jti ${expired}`, ...times);
+    if (rows.length > 0) this.tables.runWriteStatement(`delete ${expired}`, ...times);
+    for (const { jti } of rows) this.#recordRowChange(jti, -1);
   }
 
   /**
    * @returns a page of the tokens, newest first, by the time they were minted; if that is not known, seen; if not seen,
    * revoked.
    */
-  list(page: PageSelection): Page<TokenRow> {
-    const all = this.tables.read<CredentialRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
-    const rows = paginateRows(all, page, ({ jti }) => jti, 'end');
-    const limits = this.#limitedTokens.list(rows.data);
+  listTokens(page: PageSelection): ListPage<TokenRow> {
+    const all = this.tables.readAllRows<TokenTableRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
+    const rows = paginateRowsInMemory(all, page, ({ jti }) => jti, 'end');
+    const limits = this.#limitedTokens.describeTokenLimits(rows.data);
     const none = { limits: null, spent_usd: null };
-    return { ...rows, data: rows.data.map((row, index) => ({ ...tokenRowOf(row), ...(limits[index] ?? none) })) };
+    return { ...rows, data: rows.data.map((row, index) => ({ ...toTokenRow(row), ...(limits[index] ?? none) })) };
   }
 }
 
-function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> {
+function toTokenRow(row: TokenTableRow): Omit<TokenRow, 'limits' | 'spent_usd'> {
   return {
     jti: row.jti,
     label: row.label,
@@ -196,7 +203,7 @@ function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
 }
 
 /** @returns a JWT's seconds as whole milliseconds, within the range of a date. */
-function milliseconds(seconds: number | undefined): number | null {
+function secondsToMs(seconds: number | undefined): number | null {
   if (seconds === undefined || !Number.isFinite(seconds)) return null;
   return Math.min(Math.max(0, Math.round(seconds * 1_000)), 8.64e15);
 }

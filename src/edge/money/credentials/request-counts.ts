@@ -1,4 +1,4 @@
-import { Rows } from '../../durable/rows.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 
 const MAX_COUNTED_TOKENS = 1_000;
@@ -9,11 +9,11 @@ const BESIDE = ['choice', 'summary'];
 const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
 
 /** Counts the requests of tokens that may make only so many. Later tries, steps and votes have their request's id and a number. */
-export class RequestCounts extends Rows {
+export class TokenRequestCounts extends TableRowsBase {
   readonly #counts = new LruCache<string, number>({ maxSize: MAX_COUNTED_TOKENS });
 
   /** @returns how many requests of a token were admitted, of those that the ledger has. */
-  countOf(jti: string): number {
+  countRequestsOfToken(jti: string): number {
     const soFar = this.#counts.get(jti);
     if (soFar !== undefined) return soFar;
     const count = this.tables.queryNumberOrZero(
@@ -24,14 +24,15 @@ export class RequestCounts extends Rows {
     return count;
   }
 
-  has(requestId: string): boolean {
+  hasLedgerRow(requestId: string): boolean {
     const [id = ''] = requestId.split('.');
-    return this.tables.has("ledger where id >= ?1 and id < ?1 || '/'", id);
+    return this.tables.hasRows("ledger where id >= ?1 and id < ?1 || '/'", id);
   }
 
   /** Counts what is admitted now. Call it before its row is there. */
-  add(jti: string, requestId: string, route: string): void {
+  countAdmittedRequest(jti: string, requestId: string, route: string): void {
     const soFar = this.#counts.get(jti);
-    if (soFar !== undefined && !BESIDE.includes(route) && !this.has(requestId)) this.#counts.set(jti, soFar + 1);
+    if (soFar !== undefined && !BESIDE.includes(route) && !this.hasLedgerRow(requestId))
+      this.#counts.set(jti, soFar + 1);
   }
 }

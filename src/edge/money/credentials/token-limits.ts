@@ -1,28 +1,28 @@
 /** Keeps the limits of single tokens (credentials), and what they have spent. */
 
-import { fromUsd, type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
+import { type Nanodollars, toUsd, usdToNanodollars } from '../../claude/pricing/cost.ts';
 import type { QuotaReport, TokenRow } from '../account/usage-answers.schema.ts';
-import { type BudgetWindow, usedShare } from '../budget/budget-windows.ts';
+import { type BudgetWindow, computeUsedShare } from '../budget/budget-windows.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
-import type { AdmissionCaller, LiveToken } from '../contracts/admission.ts';
+import type { AdmissionContext, SpendLimitedToken } from '../contracts/admission.ts';
 import type { Ledger } from '../ledger/ledger.ts';
-import type { Closing } from '../ledger/tables.ts';
+import type { SettledRequestFields } from '../ledger/tables.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
 
-interface LimitedToken {
+interface LimitedTokenTotals {
   limits: TokenLimits;
   settled: Nanodollars;
   held: Nanodollars;
 }
 
-interface LimitedSum extends Pick<LiveToken, 'limit_usd' | 'until'> {
+interface UsdLimitedTokenTotal extends Pick<SpendLimitedToken, 'limit_usd' | 'until'> {
   settled: Nanodollars;
 }
 
 /** What a token's row says about its limits. */
-export interface LimitsRow {
+export interface TokenLimitsRow {
   jti: string;
   limits: string | null;
   /** What it has settled, up to the last fold of the ledger. */
@@ -35,15 +35,15 @@ const MAX_LIMITED_TOKENS = 1_000;
  * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
  * last fold of the ledger, and in later rows of the ledger. It is read when the token is first used after a wake.
  */
-export class TokensWithLimits {
+export class LimitedTokensTracker {
   readonly owners = ['token'] as const;
   readonly #ledger: Ledger;
   readonly #rows: TokenRowCache;
   readonly #holds: ReadonlyMap<string, Hold>;
   /** Those that were used since the object woke. */
-  readonly #used = new Map<string, LimitedToken>();
+  readonly #used = new Map<string, LimitedTokenTotals>();
   /** What those with a limit in USD that are not revoked have settled; undefined until somebody asks. */
-  #live: Map<string, LimitedSum> | undefined;
+  #live: Map<string, UsdLimitedTokenTotal> | undefined;
 
   /** @param holds all holds of the account */
   constructor(ledger: Ledger, rows: TokenRowCache, holds: ReadonlyMap<string, Hold>) {
@@ -53,39 +53,39 @@ export class TokensWithLimits {
   }
 
   /** @returns the limits of a token in the form of its row; null if it has none. */
-  static serialize(limits: TokenLimits | undefined): string | null {
+  static serializeTokenLimits(limits: TokenLimits | undefined): string | null {
     return limits === undefined ? null : JSON.stringify(limits);
   }
 
   /** Notes that a token's row was made, revoked or deleted. @param limits those that it was minted with */
-  noteChange(jti: string, limits?: TokenLimits): void {
+  invalidateToken(jti: string, limits?: TokenLimits): void {
     this.#used.delete(jti);
     if (limits !== undefined || this.#live?.has(jti)) this.#live = undefined;
   }
 
   /** Notes that the rows of many tokens have changed. */
-  noteAllChanged(): void {
+  invalidateAllTokens(): void {
     this.#live = undefined;
   }
 
   /** @returns the valid token that has used up most of its limit in USD, as a share; undefined if none has one */
-  tightest(now: number): LiveToken | undefined {
-    this.#live ??= this.#readLive();
-    let [most, found]: [share: number, found?: LiveToken] = [-1];
+  findTokenWithTightestLimit(now: number): SpendLimitedToken | undefined {
+    this.#live ??= this.#readUsdLimitedTokens();
+    let [most, found]: [share: number, found?: SpendLimitedToken] = [-1];
     for (const [jti, { settled, ...own }] of this.#live) {
       if (own.until !== null && own.until <= now) continue;
       const token = { jti, ...own, used_usd: toUsd(settled) };
-      const share = usedShare(token);
+      const share = computeUsedShare(token);
       if (share > most) [most, found] = [share, token];
     }
     return found;
   }
 
-  #readLive(): Map<string, LimitedSum> {
-    const rows = this.#ledger.read<Record<string, SqlStorageValue> & LimitsRow & { until: number | null }>(
+  #readUsdLimitedTokens(): Map<string, UsdLimitedTokenTotal> {
+    const rows = this.#ledger.readAllRows<Record<string, SqlStorageValue> & TokenLimitsRow & { until: number | null }>(
       'select jti, limits, spent, expires_at as until from tokens where limits is not null and revoked_at is null',
     );
-    const unfolded = rows.length > 0 ? this.#ledger.unfoldedByToken() : undefined;
+    const unfolded = rows.length > 0 ? this.#ledger.sumUnfoldedByToken() : undefined;
     return new Map(
       rows.flatMap(({ jti, limits, spent, until }) => {
         const limit_usd = (JSON.parse(String(limits)) as TokenLimits).usd_total;
@@ -95,29 +95,36 @@ export class TokensWithLimits {
   }
 
   /** @returns the models that a token may use; undefined if it may use those of its account. */
-  modelsOf(jti: string | undefined): readonly string[] | undefined {
-    return this.#find(jti)?.limits.models;
+  getAllowedModels(jti: string | undefined): readonly string[] | undefined {
+    return this.#findOrReadToken(jti)?.limits.models;
   }
 
   /** @returns the purse of a token; undefined if its spending is not limited. */
-  budgetWindowOf(jti: string | undefined): BudgetWindow | undefined {
-    const token = this.#find(jti);
+  createTokenBudgetWindow(jti: string | undefined): BudgetWindow | undefined {
+    const token = this.#findOrReadToken(jti);
     if (token?.limits.usd_total === undefined) return undefined;
     const { settled, held, limits } = token;
-    return { by: 'token', name: 'usd_total', limit: fromUsd(limits.usd_total ?? 0), settled, held, end: NEVER };
+    return {
+      by: 'token',
+      name: 'usd_total',
+      limit: usdToNanodollars(limits.usd_total ?? 0),
+      settled,
+      held,
+      end: NEVER,
+    };
   }
 
   /** @returns the quota status of a token, in the form of answers; null if it has no limits. */
-  report(jti: string | undefined): QuotaReport['token'] {
-    const token = this.#find(jti);
+  reportTokenQuota(jti: string | undefined): QuotaReport['token'] {
+    const token = this.#findOrReadToken(jti);
     if (!token) return null;
     return { limits: token.limits, settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
   }
 
   /** @returns the limits of listed tokens, and what they have settled, in the form of answers. */
-  list(rows: readonly LimitsRow[]): Pick<TokenRow, 'limits' | 'spent_usd'>[] {
+  describeTokenLimits(rows: readonly TokenLimitsRow[]): Pick<TokenRow, 'limits' | 'spent_usd'>[] {
     const areLimited = rows.some(({ limits }) => limits !== null);
-    const unfolded: ReadonlyMap<string, Nanodollars> = areLimited ? this.#ledger.unfoldedByToken() : new Map();
+    const unfolded: ReadonlyMap<string, Nanodollars> = areLimited ? this.#ledger.sumUnfoldedByToken() : new Map();
     return rows.map(({ jti, limits, spent }) =>
       limits === null
         ? { limits, spent_usd: null }
@@ -125,54 +132,54 @@ export class TokensWithLimits {
     );
   }
 
-  key(_: string, { token }: Pick<AdmissionCaller, 'token'>): string {
+  key(_: string, { token }: Pick<AdmissionContext, 'token'>): string {
     return `token:${token?.jti}`;
   }
 
-  budgetWindows({ token }: Pick<AdmissionCaller, 'token'>): BudgetWindow[] {
-    const purse = this.budgetWindowOf(token?.jti);
+  budgetWindows({ token }: Pick<AdmissionContext, 'token'>): BudgetWindow[] {
+    const purse = this.createTokenBudgetWindow(token?.jti);
     return purse ? [purse] : [];
   }
 
   /** Adds a hold of a token's request, after it was added to all holds. */
   hold(hold: Hold): void {
-    const token = this.#findKnown(hold.token);
+    const token = this.#findCachedToken(hold.token);
     if (token) token.held += hold.nanodollars;
   }
 
   /** Replaces a hold by what the request cost, after that was stored. */
-  settle(hold: Hold, { closing }: { closing: Pick<Closing, 'cost'> }): void {
-    const token = this.#findKnown(hold.token);
+  settle(hold: Hold, { closing }: { closing: Pick<SettledRequestFields, 'cost'> }): void {
+    const token = this.#findCachedToken(hold.token);
     if (token) token.held -= hold.nanodollars;
     this.correct(hold, closing.cost);
   }
 
   correct({ token: jti }: Pick<Hold, 'token'>, more: Nanodollars): void {
-    const token = this.#findKnown(jti);
+    const token = this.#findCachedToken(jti);
     if (token) token.settled += more;
     const live = jti ? this.#live?.get(jti) : undefined;
     if (live) live.settled += more;
   }
 
   /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */
-  #findKnown(jti: string | null | undefined): LimitedToken | undefined {
+  #findCachedToken(jti: string | null | undefined): LimitedTokenTotals | undefined {
     return jti === undefined || jti === null ? undefined : this.#used.get(jti);
   }
 
-  #find(jti: string | undefined): LimitedToken | undefined {
-    const used = this.#findKnown(jti);
+  #findOrReadToken(jti: string | undefined): LimitedTokenTotals | undefined {
+    const used = this.#findCachedToken(jti);
     if (used || jti === undefined) return used;
-    const limits = this.#rows.find(jti)?.limits ?? null;
+    const limits = this.#rows.findTokenRow(jti)?.limits ?? null;
     if (limits === null) return undefined;
-    const token = this.#read(jti, JSON.parse(limits) as TokenLimits);
+    const token = this.#readTokenTotals(jti, JSON.parse(limits) as TokenLimits);
     if (this.#used.size >= MAX_LIMITED_TOKENS) this.#used.clear();
     this.#used.set(jti, token);
     return token;
   }
 
-  #read(jti: string, limits: TokenLimits): LimitedToken {
+  #readTokenTotals(jti: string, limits: TokenLimits): LimitedTokenTotals {
     let held = 0;
     for (const { token, nanodollars } of this.#holds.values()) if (token === jti) held += nanodollars;
-    return { limits, settled: this.#ledger.settledByToken(jti), held };
+    return { limits, settled: this.#ledger.sumSettledByToken(jti), held };
   }
 }

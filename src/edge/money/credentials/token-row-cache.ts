@@ -1,7 +1,7 @@
-import { Rows } from '../../durable/rows.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
 
 /** What decisions need of a token's row. */
-export interface StoredToken {
+export interface CachedTokenRow {
   mintedAt: number | null;
   isSeen: boolean;
   isRevoked: boolean;
@@ -9,7 +9,7 @@ export interface StoredToken {
   limits: string | null;
 }
 
-type TokenColumns = Record<string, SqlStorageValue> & {
+type TokenSqlColumns = Record<string, SqlStorageValue> & {
   minted_at: number | null;
   first_seen_at: number | null;
   revoked_at: number | null;
@@ -22,14 +22,14 @@ const MAX_CACHED_TOKENS = 1_000;
  * Remembers the rows of tokens that were asked for. An account may have thousands, and an object that wakes needs the one
  * with which it is asked. Whoever writes a token's row must say so here.
  */
-export class TokenRowCache extends Rows {
-  readonly #known = new Map<string, StoredToken>();
+export class TokenRowCache extends TableRowsBase {
+  readonly #known = new Map<string, CachedTokenRow>();
 
   /** @returns what a token's row says; undefined if it has no row. */
-  find(jti: string): StoredToken | undefined {
+  findTokenRow(jti: string): CachedTokenRow | undefined {
     const cached = this.#known.get(jti);
     if (cached) return cached;
-    const [row] = this.tables.read<TokenColumns>(
+    const [row] = this.tables.readAllRows<TokenSqlColumns>(
       'select minted_at, first_seen_at, revoked_at, limits from tokens where jti = ?',
       jti,
     );
@@ -46,12 +46,12 @@ export class TokenRowCache extends Rows {
   }
 
   /** Notes that a token's row has changed. */
-  noteChange(jti: string): void {
+  invalidateTokenRow(jti: string): void {
     this.#known.delete(jti);
   }
 
   /** Notes that the rows of many tokens have changed. */
-  noteAllChanged(): void {
+  invalidateAllTokenRows(): void {
     this.#known.clear();
   }
 }

@@ -10,26 +10,26 @@ export const mintedToken = z.object({
   account: z.string(),
   scopes: z.array(z.enum(SCOPES)),
   expires_at: z.nullable(z.iso.datetime()),
-  limits: z.withDescription(
+  limits: z.addDescription(
     z.nullable(tokenLimits),
     'Limits of this token alone; null where it has those of its account.',
   ),
-  only: z.withDescription(z.nullable(onlySchema), 'What a restricted token may ask; null for any other.'),
+  only: z.addDescription(z.nullable(onlySchema), 'What a restricted token may ask; null for any other.'),
 });
 
 /** A token in the place of the one that asked. That one stays valid until its end. */
 export const renewedToken = z.object({
   token: z.string(),
-  jti: z.withDescription(z.string(), 'The same as before: revoked is revoked.'),
+  jti: z.addDescription(z.string(), 'The same as before: revoked is revoked.'),
   expires_at: z.iso.datetime(),
-  session_ends_at: z.withDescription(z.iso.datetime(), 'After this it cannot be renewed.'),
+  session_ends_at: z.addDescription(z.iso.datetime(), 'After this it cannot be renewed.'),
 });
 
 /** A token of somebody without a login. */
 export const visitorToken = z.object({
   ...renewedToken.shape,
-  jti: z.withDescription(z.string(), 'The same for the same answer of the widget.'),
-  account: z.withDescription(z.string(), 'An account of its own, which ends with its visitor.'),
+  jti: z.addDescription(z.string(), 'The same for the same answer of the widget.'),
+  account: z.addDescription(z.string(), 'An account of its own, which ends with its visitor.'),
 });
 
 export type VisitorTokenAnswer = z.output<typeof visitorToken>;

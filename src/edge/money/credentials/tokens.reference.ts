@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
 import { TOKEN_ROUTES } from './tokens.route.ts';
 import { mintedToken, renewedToken } from './tokens-answers.schema.ts';
@@ -17,11 +17,11 @@ const row = {
   limits: { usd_total: 5 },
   spent_usd: 0.25,
 };
-const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
-const revoked = (description: string, what: string) =>
-  jsonResponse(description, revokedSchema, { account: 'alice', revoked: what });
+const revokedSchema = z.addReferenceMeta(revokedAnswer, { id: 'Revoked' });
+const createRevokedResponse = (description: string, what: string) =>
+  describeJsonResponse(description, revokedSchema, { account: 'alice', revoked: what });
 
-export const tokens: Resource = {
+export const tokens: ApiResource = {
   tag: 'Tokens',
   description: 'Credentials: JWTs that name an account and what it may do.',
   parameters: {
@@ -46,7 +46,7 @@ export const tokens: Resource = {
         },
       },
       answers: {
-        201: jsonResponse('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
+        201: describeJsonResponse('The token.', z.addReferenceMeta(mintedToken, { id: 'Token' }), {
           token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
           jti: tokenId,
           account: 'alice',
@@ -63,19 +63,23 @@ export const tokens: Resource = {
       description:
         'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
       answers: {
-        201: jsonResponse('The token that follows it.', z.withMeta(renewedToken, { id: 'RenewedToken' }), {
-          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
-          jti: tokenId,
-          expires_at: '2026-11-20T11:06:14.000Z',
-          session_ends_at: '2026-11-20T18:06:14.000Z',
-        }),
+        201: describeJsonResponse(
+          'The token that follows it.',
+          z.addReferenceMeta(renewedToken, { id: 'RenewedToken' }),
+          {
+            token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+            jti: tokenId,
+            expires_at: '2026-11-20T11:06:14.000Z',
+            session_ends_at: '2026-11-20T18:06:14.000Z',
+          },
+        ),
       },
     },
     'GET /accounts/:id/tokens': {
       operation: 'listTokens',
       summary: 'List the tokens of an account, newest first',
-      answer: pageResponse(
-        nameListSchema('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+      answer: describePageResponse(
+        createNamedListSchema('TokenList', z.addReferenceMeta(tokenRowSchema, { id: 'TokenRow' })),
         row,
         tokenId,
         'A page of them; never the tokens themselves.',
@@ -84,7 +88,7 @@ export const tokens: Resource = {
     'DELETE /accounts/:id/tokens': {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
-      answer: revoked(
+      answer: createRevokedResponse(
         'None that was issued until now holds any more. Turns that they have begun stop, and runs make no further call.',
         'all',
       ),
@@ -92,7 +96,10 @@ export const tokens: Resource = {
     'DELETE /accounts/:id/tokens/:jti': {
       operation: 'revokeToken',
       summary: 'Revoke a token',
-      answer: revoked('It holds no more. Turns that it has begun stop, and runs make no further call.', tokenId),
+      answer: createRevokedResponse(
+        'It holds no more. Turns that it has begun stop, and runs make no further call.',
+        tokenId,
+      ),
     },
   }),
 };

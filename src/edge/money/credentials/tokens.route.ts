@@ -1,24 +1,24 @@
 import { parseStoredTags } from '../../auth/identity/tags.ts';
 import { mintToken } from '../../auth/mint.ts';
-import { canUseRestrictedTokens, findUnknownOrigin } from '../../auth/restricted-routes.ts';
-import { route } from '../../auth/route.ts';
+import { canUseRestrictedTokens, findTokenOriginUnknownToDeployment } from '../../auth/restricted-routes.ts';
+import { defineRoute } from '../../auth/route.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
-import { readPage } from '../../kit/http/page.ts';
+import { createInvalidRequestError, createMisconfiguredError } from '../../kit/http/errors.ts';
+import { parsePageQuery } from '../../kit/http/page.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { readJson } from '../admission/read-body.ts';
-import { accountOf } from '../contracts/call-account.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { readJsonBody } from '../admission/read-body.ts';
+import { createAccountCaller } from '../contracts/call-account.ts';
 import { MAX_MINTED_TOKENS } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';
 import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
 
 /** The routes by which an admin mints, lists and revokes credentials. */
 export const TOKEN_ROUTES = [
-  route('POST /tokens', { needs: 'admin', body: mintRequest }, async (c, { body }) => {
+  defineRoute('POST /tokens', { needs: 'admin', body: mintRequest }, async (c, { body }) => {
     const settings = c.get('settings');
-    const secret = secretOf(settings);
-    const { json } = await readJson(c);
+    const secret = requireSigningSecret(settings);
+    const { json } = await readJsonBody(c);
     const {
       account,
       scopes,
@@ -28,23 +28,27 @@ export const TOKEN_ROUTES = [
       tags,
       only,
       session: sessionSeconds,
-    } = validate(body, json);
+    } = validateBySchema(body, json);
     const session =
       sessionSeconds === undefined || expiresIn === undefined
         ? undefined
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
     if (only && !canUseRestrictedTokens())
-      throw invalidRequest('only: restricted tokens need the plugin `agents`, which this deployment does not include.');
-    const other = only && findUnknownOrigin(only, settings, new URL(c.req.url).origin);
+      throw createInvalidRequestError(
+        'only: restricted tokens need the plugin `agents`, which this deployment does not include.',
+      );
+    const other = only && findTokenOriginUnknownToDeployment(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
-      throw invalidRequest(`only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`);
+      throw createInvalidRequestError(
+        `only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`,
+      );
     const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
     const { jti, issued_at, expires_at } = minted;
     // Its limits and its revocation hold for as long as it can be renewed.
     const token = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
     // A token that could not be noted is not given out.
-    if (!(await accountOf(c, account)((object) => object.rememberToken(token)))) {
-      throw invalidRequest(
+    if (!(await createAccountCaller(c, account)((object) => object.recordMintedToken(token)))) {
+      throw createInvalidRequestError(
         `This account has ${MAX_MINTED_TOKENS} valid tokens, the most that it may. Revoke some, or send expires_in.`,
       );
     }
@@ -55,20 +59,20 @@ export const TOKEN_ROUTES = [
       scopes,
       limits: limits ?? null,
       only: only ?? null,
-      expires_at: expires_at === undefined ? null : isoSeconds(expires_at),
+      expires_at: expires_at === undefined ? null : formatUnixSeconds(expires_at),
     };
     return c.json(answer, 201);
   }),
-  route('POST /tokens/renew', { needs: 'credential', restrictedClassifier: true }, async (c) => {
+  defineRoute('POST /tokens/renew', { needs: 'credential', restrictedClassifier: true }, async (c) => {
     const { account, scopes, token, tags, only } = c.get('identity');
     const { session, jti, label, issued_at: issuedAt } = token ?? {};
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
     if (!session || jti === undefined || issuedAt === undefined || left <= 0) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         'This credential cannot be renewed: it was minted without `session`, or its session has ended. Get a new one.',
       );
     }
-    const renewed = await mintToken(secretOf(c.get('settings')), {
+    const renewed = await mintToken(requireSigningSecret(c.get('settings')), {
       account,
       scopes,
       label,
@@ -81,33 +85,33 @@ export const TOKEN_ROUTES = [
     const answer: RenewedTokenAnswer = {
       token: renewed.token,
       jti,
-      expires_at: isoSeconds(renewed.expires_at ?? session.end),
-      session_ends_at: isoSeconds(session.end),
+      expires_at: formatUnixSeconds(renewed.expires_at ?? session.end),
+      session_ends_at: formatUnixSeconds(session.end),
     };
     return c.json(answer, 201);
   }),
-  route('GET /accounts/:id/tokens', { needs: 'admin', pages: true }, async (c) => {
-    const page = readPage(c.req.query());
-    return c.json(await accountOf(c, c.req.param('id'))((object) => object.tokens(page)));
+  defineRoute('GET /accounts/:id/tokens', { needs: 'admin', pages: true }, async (c) => {
+    const page = parsePageQuery(c.req.query());
+    return c.json(await createAccountCaller(c, c.req.param('id'))((object) => object.listTokens(page)));
   }),
-  route('DELETE /accounts/:id/tokens', { needs: 'admin' }, async (c) => {
-    await accountOf(c, c.req.param('id'))((object) => object.revokeAll());
+  defineRoute('DELETE /accounts/:id/tokens', { needs: 'admin' }, async (c) => {
+    await createAccountCaller(c, c.req.param('id'))((object) => object.revokeAllTokens());
     return c.json({ account: c.req.param('id'), revoked: 'all' });
   }),
-  route('DELETE /accounts/:id/tokens/:jti', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /accounts/:id/tokens/:jti', { needs: 'admin' }, async (c) => {
     const { id, jti } = c.req.param();
-    await accountOf(c, id)((object) => object.revokeToken(jti));
+    await createAccountCaller(c, id)((object) => object.revokeToken(jti));
     return c.json({ account: id, revoked: jti });
   }),
 ];
 
 /** @throws ApiError 500 for a deployment that cannot mint */
-function secretOf({ SIGNING_SECRET }: Settings): string {
+function requireSigningSecret({ SIGNING_SECRET }: Settings): string {
   if (SIGNING_SECRET !== undefined) return SIGNING_SECRET;
-  throw misconfiguredError(
+  throw createMisconfiguredError(
     'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
   );
 }
 
 /** @returns the time as text. @param seconds since 1970 */
-const isoSeconds = (seconds: number): string => toIsoTime(seconds * 1_000);
+const formatUnixSeconds = (seconds: number): string => toIsoTime(seconds * 1_000);

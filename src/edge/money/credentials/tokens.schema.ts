@@ -1,4 +1,10 @@
-import { isAccount, isSourceAccount, isVisitor, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../../auth/identity/identity.ts';
+import {
+  isAccountName,
+  isSourceAccount,
+  isVisitor,
+  MAX_ACCOUNT_CHARACTERS,
+  SCOPES,
+} from '../../auth/identity/identity.ts';
 import { onlySchema, RESTRICTED_SCOPES } from '../../auth/identity/only.ts';
 import { tagsSchema } from '../../auth/identity/tags.ts';
 import { createFieldError } from '../../kit/http/validate.ts';
@@ -8,7 +14,7 @@ import { tokenLimits } from '../budget/limits.schema.ts';
 export const mintRequest = z
   .strictObject({
     account: z.string({ error: createFieldError('Input should be a valid string') }).check(
-      z.refine(isAccount, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
+      z.refine(isAccountName, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
       z.refine(
         (name) => !isSourceAccount(name),
         'must not begin with webhook-: such an account pays for webhooks alone',
@@ -20,21 +26,21 @@ export const mintRequest = z
         error: createFieldError('Input should be a valid list'),
       })
       .check(z.minLength(1, 'at least one scope is required')),
-    expires_in: z.optionalField(
+    expires_in: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
       'Seconds. Default: valid until it is revoked; with the scope `admin` 30 days.',
     ),
     label: z.optional(z.string().check(z.maxLength(256))),
-    tags: z.optionalField(
+    tags: z.createOptionalField(
       tagsSchema,
       'What the ledger books its requests under; the header `sluice-tags` is not read then.',
     ),
-    limits: z.optionalField(tokenLimits, 'Limits of this token alone, beside those of its account.'),
-    session: z.optionalField(
+    limits: z.createOptionalField(tokenLimits, 'Limits of this token alone, beside those of its account.'),
+    session: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(365 * 86_400)),
       'Seconds for which it can be renewed at `POST /tokens/renew`, each time for `expires_in`; the list of tokens tells its end. Default: it cannot be.',
     ),
-    only: z.optionalField(
+    only: z.createOptionalField(
       onlySchema,
       'Makes a restricted token, safe in a page: it may ask these agents and classifiers, and do nothing else.',
     ),
@@ -54,11 +60,12 @@ export const mintRequest = z
   );
 
 /** What a visitor's token is made from. @param needsTurnstile whether the page must show that a person has opened it */
-export const visitorRequest = (needsTurnstile: boolean) => (needsTurnstile ? withTurnstile : z.partial(withTurnstile));
+export const createVisitorRequestSchema = (needsTurnstile: boolean) =>
+  needsTurnstile ? withTurnstile : z.partial(withTurnstile);
 
 /** With Turnstile, as the reference has it. */
 export const withTurnstile = z.strictObject({
-  turnstile: z.withDescription(
+  turnstile: z.addDescription(
     z.string().check(z.minLength(1), z.maxLength(2_048)),
     'What the Turnstile widget has given to the page. Not sent where the deployment has visitors without Turnstile.',
   ),

@@ -7,22 +7,22 @@
  */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { addSums, type UsageSums } from '../../claude/pricing/usage-sums.ts';
-import { PluginTables } from '../../durable/plugin-tables.ts';
-import { createTables, readMeta } from '../../durable/schema.ts';
-import { Tables } from '../../durable/tables.ts';
+import { PluginTablesRegistry } from '../../durable/plugin-tables.ts';
+import { createTables, readMetaTable } from '../../durable/schema.ts';
+import { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import type { Buckets, Hold } from '../budget/state.ts';
-import type { StoredHold } from '../contracts/admission.ts';
-import { aboutColumn, type DimensionValues } from '../contracts/dimensions.ts';
-import type { Opening } from '../contracts/settlement.ts';
+import type { BucketRefillTimes, Hold } from '../budget/state.ts';
+import type { RecoverableHold } from '../contracts/admission.ts';
+import { type DimensionValues, serializeDimensions } from '../contracts/dimensions.ts';
+import type { AdmittedRequestFields } from '../contracts/settlement.ts';
 import { Rollups } from './rollups.ts';
-import { type Closing, LEDGER_TABLES } from './tables.ts';
+import { LEDGER_TABLES, type SettledRequestFields } from './tables.ts';
 import {
-  addToHour,
-  type Fold,
-  hourOf,
+  addCostToLatestHour,
+  type LedgerFoldState,
   NO_FOLD,
   readWakeState,
+  toStartOfHour,
   type WakeState,
   type WindowStarts,
 } from './wake-state.ts';
@@ -40,65 +40,72 @@ interface SettlableRow extends Record<string, SqlStorageValue> {
 const FOLD_INTERVAL_ROWS = 1_000;
 
 /** @returns whether only the cost, status and upstream of the row change. Each column that is written costs time. */
-function isPlain({ tokens, saved, estimated, overHold, late, errorType }: Closing): boolean {
+function changesOnlyBasicColumns({
+  tokens,
+  saved,
+  estimated,
+  overHold,
+  late,
+  errorType,
+}: SettledRequestFields): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
   const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches + Math.abs(saved);
   return others === 0 && errorType === null && !(estimated || overHold || late);
 }
 
-export class Ledger extends Tables {
+export class Ledger extends SqlTables {
   readonly rollups: Rollups;
-  readonly #pluginTables: PluginTables;
-  #fold: Fold;
+  readonly #pluginTables: PluginTablesRegistry;
+  #fold: LedgerFoldState;
   #unfoldedCount = 0;
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
   /**
    * @param onMade called once the tables are made, before the first row is written
-   * @param abort resets the object after a failed write; see `Tables`
+   * @param abort resets the object after a failed write; see `SqlTables`
    */
   constructor(storage: DurableObjectStorage, onMade: () => void = () => {}, abort?: (thrown: unknown) => void) {
-    const meta = readMeta(storage.sql);
-    const make = () => {
+    const meta = readMetaTable(storage.sql);
+    const createLedgerTables = () => {
       createTables(storage, LEDGER_TABLES);
       onMade();
     };
-    super(storage, meta ? undefined : make, abort);
-    this.#pluginTables = new PluginTables(storage, this);
-    this.#pluginTables.restore(meta?.keys() ?? []);
+    super(storage, meta ? undefined : createLedgerTables, abort);
+    this.#pluginTables = new PluginTablesRegistry(storage, this);
+    this.#pluginTables.markTablesCreated(meta?.keys() ?? []);
     // One read serves all parts that wake.
     this.#metaAtWake = meta ?? new Map();
-    const stored = this.meta('fold');
-    this.#fold = stored ? (JSON.parse(stored) as Fold) : NO_FOLD;
+    const stored = this.readMetaValue('fold');
+    this.#fold = stored ? (JSON.parse(stored) as LedgerFoldState) : NO_FOLD;
     this.rollups = new Rollups(this, this.#fold.seq);
   }
 
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
-  awake(): void {
+  dropMetaReadAtWake(): void {
     this.#metaAtWake = undefined;
   }
 
   /** @returns the tables of a plugin. @param statements make them, where they do not exist */
-  tablesOf(plugin: string, statements: string): Tables {
-    return this.#pluginTables.getTables(plugin, statements);
+  getPluginTables(plugin: string, statements: string): SqlTables {
+    return this.#pluginTables.getPluginTables(plugin, statements);
   }
 
-  override transact<T>(change: () => T): T {
-    return this.#pluginTables.together(() => super.transact(change));
+  override runInTransaction<T>(change: () => T): T {
+    return this.#pluginTables.transactWithTableCreation(() => super.runInTransaction(change));
   }
 
-  override meta(key: string): string | undefined {
-    return this.#metaAtWake ? this.#metaAtWake.get(key) : super.meta(key);
+  override readMetaValue(key: string): string | undefined {
+    return this.#metaAtWake ? this.#metaAtWake.get(key) : super.readMetaValue(key);
   }
 
-  override setMeta(key: string, value: string | undefined): void {
+  override writeMetaValue(key: string, value: string | undefined): void {
     this.#metaAtWake = undefined;
-    super.setMeta(key, value);
+    super.writeMetaValue(key, value);
   }
 
   /** @returns the marker: rows after this id are not in the rollups yet. */
-  get marker(): string {
+  get lastFoldedRowId(): string {
     return this.#fold.marker;
   }
 
@@ -108,7 +115,7 @@ export class Ledger extends Tables {
    * @param keep is kept until it is settled
    * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
    */
-  open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
+  insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, keep?: string): void {
     const { unpriced, group, about, ...columns } = opening;
     const row = {
       id: hold.id,
@@ -128,43 +135,47 @@ export class Ledger extends Tables {
       pool_group: group,
       ...(keep !== undefined && { keep }),
       ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
-      about: aboutColumn(about),
+      about: serializeDimensions(about),
     };
     // A used id is the caller's fault and no failed write, so it must not reset the object.
-    if (this.insert('ledger', row, 'insert or ignore') === 0)
+    if (this.insertRow('ledger', row, 'insert or ignore') === 0)
       throw new Error(`${hold.id}: this request id was used before. Send the request with a new one.`);
     if (hold.id > this.#fold.marker) this.#unfoldedCount += 1;
-    else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
+    else this.#storeFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
   /** Adds to what a row is about what only its end says. It is in the rows alone, since the sums have the row by now. */
-  addAbout(id: string, about: DimensionValues): void {
-    this.write("update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?", aboutColumn(about), id);
+  addDimensionsToRow(id: string, about: DimensionValues): void {
+    this.runWriteStatement(
+      "update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?",
+      serializeDimensions(about),
+      id,
+    );
   }
 
   /** Renews a hold: stores until when it lasts, and how far the request has come. */
-  renew(id: string, deadline: number, stage: string): void {
-    this.write('update ledger set deadline = ?, stage = ? where id = ?', deadline, stage, id);
+  renewHoldOfRow(id: string, deadline: number, stage: string): void {
+    this.runWriteStatement('update ledger set deadline = ?, stage = ? where id = ?', deadline, stage, id);
   }
 
   /** Settles a row. @param buckets the buckets after that */
-  close(id: string, closing: Closing, buckets: Buckets): void {
-    const update = () => this.#update(id, closing, buckets);
-    if (id > this.#fold.marker) update();
+  settleRow(id: string, closing: SettledRequestFields, buckets: BucketRefillTimes): void {
+    const updateSettledRow = () => this.#writeSettledColumns(id, closing, buckets);
+    if (id > this.#fold.marker) updateSettledRow();
     else {
       // The marker has passed this row, so its old figures are subtracted from the rollups, if they were added, and the new
       // ones added.
-      this.transact(() => {
-        const before = this.find(id);
+      this.runInTransaction(() => {
+        const before = this.findSettlableRow(id);
         const isNew = this.#fold.open.includes(id);
-        if (!isNew) this.rollups.add('id = ?', -1, id);
-        update();
-        this.rollups.add('id = ?', 1, id);
+        if (!isNew) this.rollups.addRows('id = ?', -1, id);
+        updateSettledRow();
+        this.rollups.addRows('id = ?', 1, id);
         const { input, output } = buckets;
         const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
-        this.#setFold({
+        this.#storeFold({
           ...this.#fold,
-          ...addToHour(this.#fold, before?.at ?? closing.at, more, before?.group),
+          ...addCostToLatestHour(this.#fold, before?.at ?? closing.at, more, before?.group),
           input,
           output,
           last: closing.at,
@@ -174,9 +185,9 @@ export class Ledger extends Tables {
     }
   }
 
-  #update(id: string, closing: Closing, buckets: Buckets): void {
+  #writeSettledColumns(id: string, closing: SettledRequestFields, buckets: BucketRefillTimes): void {
     const { status, stage, cost, ms, upstream, failedUpstreams, tools, firstEventMs, afterFirstMs } = closing;
-    const { input_tokens, output_tokens, ...otherTokens } = tokenColumns(closing);
+    const { input_tokens, output_tokens, ...otherTokens } = toTokenCountColumns(closing);
     const common = {
       status,
       stage,
@@ -207,49 +218,54 @@ export class Ledger extends Tables {
       error_type: closing.errorType,
       upstream,
     };
-    const more = isPlain(closing) ? upstream !== null && { upstream } : others;
-    this.update('ledger', { ...common, ...more, ...(tools !== null && { tools }) }, 'id = ?', id);
+    const more = changesOnlyBasicColumns(closing) ? upstream !== null && { upstream } : others;
+    this.updateRows('ledger', { ...common, ...more, ...(tools !== null && { tools }) }, 'id = ?', id);
   }
 
   /** @returns the row of a request, or undefined. */
-  find(id: string): SettlableRow | undefined {
-    return this.read<SettlableRow>(
+  findSettlableRow(id: string): SettlableRow | undefined {
+    return this.readAllRows<SettlableRow>(
       'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
       id,
     )[0];
   }
 
   /** @returns the answers that ended by themselves among the last rows, the oldest first */
-  recentAnswers(): { model: string; tokens: number }[] {
+  readRecentAnswerLengths(): { model: string; tokens: number }[] {
     const last = 'select id, model, status, output_tokens from ledger order by id desc limit 1024';
-    return this.read(`select model, output_tokens as tokens from (${last}) where status = 'complete' order by id`);
+    return this.readAllRows(
+      `select model, output_tokens as tokens from (${last}) where status = 'complete' order by id`,
+    );
   }
 
   /** @returns what was kept for a request that is not settled; undefined if there is nothing */
-  storedHold(id: string): StoredHold | undefined {
-    return this.read<{ keep: string; hold: number; maxTokens: number }>(
+  findRecoverableHold(id: string): RecoverableHold | undefined {
+    return this.readAllRows<{ keep: string; hold: number; maxTokens: number }>(
       'select keep, hold, max_tokens as maxTokens from ledger where id = ? and keep is not null',
       id,
     )[0];
   }
 
   /** Folds settled rows into the rollups, if there are enough of them. @param atOnce folds in any case */
-  fold(atOnce = false): void {
+  foldSettledRowsIntoRollups(atOnce = false): void {
     if (this.#unfoldedCount < (atOnce ? 1 : FOLD_INTERVAL_ROWS)) return;
     const { marker } = this.#fold;
-    const seen = this.#highestUnfolded();
+    const seen = this.#readHighestUnfoldedValues();
     if (!seen?.id) return;
-    const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
-    const hour = Math.max(hourOf(seen.latest), this.#fold.hour.start);
-    const inHour = this.read<{ group: string | null; cost: number }>(
+    const open = this.readAllRows<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    const hour = Math.max(toStartOfHour(seen.latest), this.#fold.hour.start);
+    const inHour = this.readAllRows<{ group: string | null; cost: number }>(
       `select pool_group as "group", sum(cost) as cost from ledger where id > ? and status != 'held' and at >= ? group by 1`,
       marker,
       hour,
     );
-    this.transact(() => {
-      this.rollups.add("id > ? and status != 'held'", 1, marker);
-      this.#setFold({
-        ...inHour.reduce((sums, { group, cost }) => addToHour(sums, hour, cost, group), addToHour(this.#fold, hour, 0)),
+    this.runInTransaction(() => {
+      this.rollups.addRows("id > ? and status != 'held'", 1, marker);
+      this.#storeFold({
+        ...inHour.reduce(
+          (sums, { group, cost }) => addCostToLatestHour(sums, hour, cost, group),
+          addCostToLatestHour(this.#fold, hour, 0),
+        ),
         marker: seen.id,
         last: Math.max(this.#fold.last, seen.last),
         requests: Math.max(this.#fold.requests, seen.requests),
@@ -262,36 +278,37 @@ export class Ledger extends Tables {
   }
 
   /** Folds settled rows into the rollups, if any of them is from before a time. A fold writes rows, so others wait. */
-  foldBefore(time: number): void {
-    if (this.has("ledger where id > ? and at < ? and status != 'held'", this.#fold.marker, time)) this.fold(true);
+  foldRowsSettledBefore(time: number): void {
+    if (this.hasRows("ledger where id > ? and at < ? and status != 'held'", this.#fold.marker, time))
+      this.foldSettledRowsIntoRollups(true);
   }
 
   /** Removes the row of a request that was erased while it ran. Its cost stays, without a name. */
-  forgetRow(hold: Hold, closing: Closing): void {
+  deleteErasedRow(hold: Hold, closing: SettledRequestFields): void {
     const day = Math.floor(hold.at / DAY_MS);
-    const sums = sumsOfClosing(closing);
-    this.transact(() => {
-      this.write('delete from ledger where id = ?', hold.id);
-      this.#setFold({
+    const sums = toSumsOfErasedRow(closing);
+    this.runInTransaction(() => {
+      this.runWriteStatement('delete from ledger where id = ?', hold.id);
+      this.#storeFold({
         ...this.#fold,
-        ...addToHour(this.#fold, hold.at, closing.cost, hold.group),
+        ...addCostToLatestHour(this.#fold, hold.at, closing.cost, hold.group),
         open: this.#fold.open.filter((id) => id !== hold.id),
       });
-      this.rollups.addNameless(day, sums);
-      if (hold.group !== undefined) this.rollups.addNamelessOfGroup(hold.group, day, sums);
+      this.rollups.addErasedUsage(day, sums);
+      if (hold.group !== undefined) this.rollups.addErasedUsageOfGroup(hold.group, day, sums);
     });
   }
 
   /** Reads what must be known after a wake. @param starts when the windows began whose sums are wanted */
-  recall(starts: WindowStarts): WakeState {
+  readStateAfterWake(starts: WindowStarts): WakeState {
     const { unfolded, ...memory } = readWakeState(this, this.#fold, starts);
     this.#unfoldedCount = unfolded;
     return memory;
   }
 
   /** @returns the highest values in the rows that are not folded; null if there are none. */
-  #highestUnfolded() {
-    return this.read<{ id: string } & Record<'latest' | 'last' | keyof WakeState['fullAt'], number>>(
+  #readHighestUnfoldedValues() {
+    return this.readAllRows<{ id: string } & Record<'latest' | 'last' | keyof WakeState['fullAt'], number>>(
       `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
          max(requests_full_at) as requests, max(input_full_at) as input, max(output_full_at) as output
        from ledger where id > ?`,
@@ -300,7 +317,7 @@ export class Ledger extends Tables {
   }
 
   /** @returns what a token with limits of its own has settled. */
-  settledByToken(jti: string): Nanodollars {
+  sumSettledByToken(jti: string): Nanodollars {
     return this.queryNumberOrZero(
       'select spent + (select coalesce(sum(cost), 0) from ledger where id > ?2 and token = ?1) from tokens where jti = ?1',
       jti,
@@ -309,26 +326,26 @@ export class Ledger extends Tables {
   }
 
   /** @returns what each token has settled since the last fold. */
-  unfoldedByToken(): Map<string, Nanodollars> {
-    const rows = this.read<{ token: string; cost: number }>(
+  sumUnfoldedByToken(): Map<string, Nanodollars> {
+    const rows = this.readAllRows<{ token: string; cost: number }>(
       'select token, sum(cost) as cost from ledger where id > ? and token is not null group by token',
       this.#fold.marker,
     );
     return new Map(rows.map(({ token, cost }) => [token, cost]));
   }
 
-  #setFold(fold: Omit<Fold, 'seq'>): void {
-    this.#fold = { ...fold, seq: this.rollups.seq };
-    this.setMeta('fold', JSON.stringify(this.#fold));
+  #storeFold(fold: Omit<LedgerFoldState, 'seq'>): void {
+    this.#fold = { ...fold, seq: this.rollups.lastChangeNumber };
+    this.writeMetaValue('fold', JSON.stringify(this.#fold));
   }
 }
 
 /** @returns what a row that is erased adds to the sums: what it has used, and nothing about how it went. */
-export function sumsOfClosing(closing: Closing): UsageSums {
-  return { ...addSums([]), requests: 1, cost: closing.cost, saved: closing.saved, ...tokenColumns(closing) };
+export function toSumsOfErasedRow(closing: SettledRequestFields): UsageSums {
+  return { ...addSums([]), requests: 1, cost: closing.cost, saved: closing.saved, ...toTokenCountColumns(closing) };
 }
 
-function tokenColumns({ tokens }: Closing) {
+function toTokenCountColumns({ tokens }: SettledRequestFields) {
   return {
     input_tokens: tokens.input,
     output_tokens: tokens.output,

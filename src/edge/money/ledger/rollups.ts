@@ -16,10 +16,10 @@ import {
   USED_TOTALS_SQL,
   type UsageSums,
 } from '../../claude/pricing/usage-sums.ts';
-import { Rows } from '../../durable/rows.ts';
-import type { Tables } from '../../durable/tables.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { groupings } from '../contracts/dimensions.ts';
 import { ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
@@ -31,10 +31,10 @@ export const NO_GROUP = '';
 /** How many values of a dimension a day has rows for. */
 const MAX_VALUES_PER_DAY = 200;
 
-type LedgerGroup = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
+type LedgerGroupSqlRow = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
 
 /** What of a row is summed by, in SQL. */
-const selected = memoizeByPlugins(() => {
+const selected = memoizeFromPlugins(() => {
   const cells = groupings().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
   return {
     cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),
@@ -59,20 +59,26 @@ export interface DimensionSum {
  * @param condition chooses the rows, by one binding
  * @param seq the number of this change
  */
-function rollUpDimensions(tables: Tables, condition: string, sign: 1 | -1, binding: string, seq: number): void {
-  const listed = new ListedValues(tables);
-  const placed = dimensionSums(tables, condition, binding).map((sum) => ({
+function addRowsToDimensionRollups(
+  tables: SqlTables,
+  condition: string,
+  sign: 1 | -1,
+  binding: string,
+  seq: number,
+): void {
+  const listed = new RollupValueLimiter(tables);
+  const placed = sumRowsByDimension(tables, condition, binding).map((sum) => ({
     ...sum,
-    value: listed.valueFor(sum, sign),
+    value: listed.chooseStoredValue(sum, sign),
   }));
   // Thousands of values may share the row of the others.
-  for (const alike of Map.groupBy(placed, keyOfSum).values()) {
+  for (const alike of Map.groupBy(placed, toDimensionSumKey).values()) {
     const [sum] = alike;
-    if (sum) addSum(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
+    if (sum) addSumToRollup(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
   }
 }
 
-function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>): string {
+function toDimensionSumKey({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>): string {
   return JSON.stringify([day, dimension, value, group]);
 }
 
@@ -81,9 +87,13 @@ function keyOfSum({ day, dimension, value, group }: Omit<DimensionSum, 'sums'>):
  *
  * @param condition chooses the rows, by these bindings
  */
-export function dimensionSums(tables: Tables, condition: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
+export function sumRowsByDimension(
+  tables: SqlTables,
+  condition: string,
+  ...bindings: SqlStorageValue[]
+): DimensionSum[] {
   const { cells, any, grouped } = selected();
-  const rows = tables.read<LedgerGroup>(
+  const rows = tables.readAllRows<LedgerGroupSqlRow>(
     `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, ${cells},
        count(*) as requests, ${USED_TOTALS_SQL}
      from ledger where ${condition} and ${any} is not null
@@ -91,30 +101,30 @@ export function dimensionSums(tables: Tables, condition: string, ...bindings: Sq
     ...bindings,
   );
   const groups = new Map<string, DimensionSum>();
-  const count = (row: LedgerGroup, dimension: string, value: string, sums: UsageSums = row) => {
+  const addToDimensionSum = (row: LedgerGroupSqlRow, dimension: string, value: string, sums: UsageSums = row) => {
     const { day, pool_group: group } = row;
-    const key = keyOfSum({ day, dimension, value, group });
+    const key = toDimensionSumKey({ day, dimension, value, group });
     const before = groups.get(key)?.sums;
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, sums] : [sums]) });
   };
   for (const row of rows) {
-    for (const [at, { group, countsFailures, parseValues: valuesIn }] of groupings().entries()) {
+    for (const [at, { group, countsFailures, parseGroupValues: valuesIn }] of groupings().entries()) {
       const cell = row[`by_${at}`];
       const sums = countsFailures ? { ...addSums([]), failed: row.requests } : row;
-      if (typeof cell === 'string') for (const value of valuesIn(cell)) count(row, group, value, sums);
+      if (typeof cell === 'string') for (const value of valuesIn(cell)) addToDimensionSum(row, group, value, sums);
     }
   }
   return [...groups.values()];
 }
 
 /** Keeps which values have a row of their own, and how many more may get one. */
-export class ListedValues extends Rows {
+export class RollupValueLimiter extends TableRowsBase {
   readonly #days = new Map<string, { known: Set<string>; values: number }>();
 
   /** @returns the value under which a sum is kept. A subtraction uses the same value as the addition before. */
-  valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
+  chooseStoredValue({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
     const key = `${day} ${dimension}`;
-    const listed = this.#days.get(key) ?? this.#read(day, dimension);
+    const listed = this.#days.get(key) ?? this.#readKnownValues(day, dimension);
     this.#days.set(key, listed);
     if (value === ANY_VALUE || listed.known.has(value)) return value;
     if (sign < 0 || listed.values >= MAX_VALUES_PER_DAY) return OTHER_VALUE;
@@ -123,8 +133,8 @@ export class ListedValues extends Rows {
     return value;
   }
 
-  #read(day: number, dimension: string): { known: Set<string>; values: number } {
-    const rows = this.tables.read<{ value: string }>(
+  #readKnownValues(day: number, dimension: string): { known: Set<string>; values: number } {
+    const rows = this.tables.readAllRows<{ value: string }>(
       'select value from dimensions where day = ? and dimension = ?',
       day,
       dimension,
@@ -134,16 +144,21 @@ export class ListedValues extends Rows {
   }
 }
 
-function addSum(tables: Tables, { day, dimension, value, group, sums }: DimensionSum, sign: 1 | -1, seq: number): void {
+function addSumToRollup(
+  tables: SqlTables,
+  { day, dimension, value, group, sums }: DimensionSum,
+  sign: 1 | -1,
+  seq: number,
+): void {
   const numbers = SUM_COLUMNS.map((column) => sign * sums[column]);
   const marks = SUM_COLUMNS.map(() => '?').join(', ');
-  tables.write(
+  tables.runWriteStatement(
     `insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')}) values (?, ?, ?, ?, ${marks})
      on conflict (day, dimension, value) do update set seq = excluded.seq, ${ADD_SUMS_SQL}`,
     ...[day, dimension, value, seq, ...numbers],
   );
   if (group === NO_GROUP) return;
-  tables.write(
+  tables.runWriteStatement(
     `insert into group_dimensions (day, dimension, value, pool_group, ${SUM_COLUMNS.join(', ')})
      values (?, ?, ?, ?, ${marks}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS_SQL}`,
     ...[day, dimension, value, group, ...numbers],
@@ -156,7 +171,7 @@ const COLUMNS = SUM_COLUMNS.join(', ');
 const PLACEHOLDERS = SUM_COLUMNS.map(() => '?').join(', ');
 
 /** Keeps the sums of rows by day, model and group, and numbers their changes. */
-export class Rollups extends Rows {
+export class Rollups extends TableRowsBase {
   /** The number of the last change of the rollups; undefined until somebody asks. */
   #lastSeq: number | undefined;
   /** The first day whose rollups have changed since a change number; not known when the object wakes. */
@@ -164,13 +179,13 @@ export class Rollups extends Rows {
   readonly #atWake: number;
 
   /** @param atWake the number of the last change that was noted when the object woke */
-  constructor(ledger: Tables, atWake: number) {
+  constructor(ledger: SqlTables, atWake: number) {
     super(ledger);
     this.#atWake = atWake;
   }
 
   /** @returns the number of the last change of the rollups. */
-  get seq(): number {
+  get lastChangeNumber(): number {
     // Not all changes are noted with the fold.
     this.#lastSeq ??= Math.max(
       this.#atWake,
@@ -182,15 +197,15 @@ export class Rollups extends Rows {
   }
 
   /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
-  firstChangedDay(since: number): number {
+  findFirstChangedDay(since: number): number {
     const day = this.#changed.since <= since ? this.#changed.day : 0;
-    this.#changed = { since: this.seq, day: Number.MAX_SAFE_INTEGER };
+    this.#changed = { since: this.lastChangeNumber, day: Number.MAX_SAFE_INTEGER };
     return day;
   }
 
   /** Numbers a change of the rollups of a day, and of later ones. */
-  #nextSeq(day: number): number {
-    const seq = this.seq + 1;
+  #assignChangeNumber(day: number): number {
+    const seq = this.lastChangeNumber + 1;
     this.#lastSeq = seq;
     this.#changed.day = Math.min(this.#changed.day, day);
     return seq;
@@ -201,24 +216,24 @@ export class Rollups extends Rows {
    *
    * @param condition chooses the rows, by one binding
    */
-  add(condition: string, sign: 1 | -1, binding: string): void {
-    const seq = this.#nextSeq(
+  addRows(condition: string, sign: 1 | -1, binding: string): void {
+    const seq = this.#assignChangeNumber(
       this.tables.queryNumberOrZero(`select min(at) / ${DAY_MS} from ledger where ${condition}`, binding),
     );
     const sums = SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ');
     const rolled = `at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled`;
-    this.tables.write(
+    this.tables.runWriteStatement(
       `insert into rollups (day, model, ${COLUMNS}, seq) select ${rolled}, ${sign} * count(*), ${sums}, ${seq}
        from ledger where ${condition} group by day, rolled ${UPSERT}`,
       binding,
     );
-    this.tables.write(
+    this.tables.runWriteStatement(
       `insert into group_rollups (pool_group, day, model, ${COLUMNS}) select pool_group, ${rolled}, ${sign} * count(*), ${sums}
        from ledger where (${condition}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
       binding,
     );
-    rollUpDimensions(this.tables, condition, sign, binding, seq);
-    this.tables.write(
+    addRowsToDimensionRollups(this.tables, condition, sign, binding, seq);
+    this.tables.runWriteStatement(
       `update tokens set spent = spent + ${sign} * (select sum(cost) from ledger where ${condition} and token = jti)
        where limits is not null and jti in (select token from ledger where ${condition})`,
       binding,
@@ -232,11 +247,11 @@ export class Rollups extends Rows {
    *
    * @param starts when the windows began; milliseconds since 1970
    */
-  forgetNames(starts: readonly number[]): void {
+  mergeIntoNamelessRows(starts: readonly number[]): void {
     const days = [...new Set(starts.map((start) => Math.floor(start / DAY_MS)))].sort((left, right) => right - left);
     let before = Number.MAX_SAFE_INTEGER;
     const rows = days.map((day) => {
-      const [row] = this.tables.read<UsageSums>(
+      const [row] = this.tables.readAllRows<UsageSums>(
         `select ${SUMS_TOTALS_SQL} from rollups where day >= ? and day < ? having count(*) > 0`,
         day,
         before,
@@ -246,23 +261,23 @@ export class Rollups extends Rows {
     });
     // A group's sums by day stay. They are few, and its pool must go on counting them.
     const first = days.at(-1) ?? 0;
-    this.tables.transact(() => {
-      this.tables.write('delete from rollups');
-      this.tables.write('delete from dimensions');
-      this.tables.write('delete from group_dimensions');
-      for (const { day, row } of rows) if (row && row.requests > 0) this.addNameless(day, row);
-      this.tables.write('delete from group_rollups where day < ?', first);
-      const grouped = this.tables.read<{ pool_group: string; day: number } & UsageSums>(
+    this.tables.runInTransaction(() => {
+      this.tables.runWriteStatement('delete from rollups');
+      this.tables.runWriteStatement('delete from dimensions');
+      this.tables.runWriteStatement('delete from group_dimensions');
+      for (const { day, row } of rows) if (row && row.requests > 0) this.addErasedUsage(day, row);
+      this.tables.runWriteStatement('delete from group_rollups where day < ?', first);
+      const grouped = this.tables.readAllRows<{ pool_group: string; day: number } & UsageSums>(
         `select pool_group, day, ${SUMS_TOTALS_SQL} from group_rollups group by pool_group, day`,
       );
-      this.tables.write('delete from group_rollups');
-      for (const { pool_group, day, ...row } of grouped) this.addNamelessOfGroup(pool_group, day, row);
+      this.tables.runWriteStatement('delete from group_rollups');
+      for (const { pool_group, day, ...row } of grouped) this.addErasedUsageOfGroup(pool_group, day, row);
     });
   }
 
   /** Adds what requests of a group have used that were erased. */
-  addNamelessOfGroup(group: string, day: number, sums: UsageSums): void {
-    this.tables.write(
+  addErasedUsageOfGroup(group: string, day: number, sums: UsageSums): void {
+    this.tables.runWriteStatement(
       `insert into group_rollups (pool_group, day, model, ${COLUMNS}) values (?, ?, ?, ${PLACEHOLDERS}) ${UPSERT_GROUP}`,
       group,
       day,
@@ -272,21 +287,21 @@ export class Rollups extends Rows {
   }
 
   /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
-  addImported(day: number, spent: Omit<UsageSums, (typeof OUTCOME_COLUMNS)[number]>): void {
-    this.#addSums(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
+  addImportedUsage(day: number, spent: Omit<UsageSums, (typeof OUTCOME_COLUMNS)[number]>): void {
+    this.#addSumsToDay(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
   }
 
   /** Adds what requests have used that were erased. */
-  addNameless(day: number, sums: UsageSums): void {
-    this.#addSums(ERASED_MODEL, day, sums);
+  addErasedUsage(day: number, sums: UsageSums): void {
+    this.#addSumsToDay(ERASED_MODEL, day, sums);
   }
 
-  #addSums(name: string, day: number, sums: UsageSums): void {
-    this.tables.write(
+  #addSumsToDay(name: string, day: number, sums: UsageSums): void {
+    this.tables.runWriteStatement(
       `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACEHOLDERS}) ${UPSERT}`,
       day,
       name,
-      this.#nextSeq(day),
+      this.#assignChangeNumber(day),
       ...SUM_COLUMNS.map((column) => sums[column]),
     );
   }

@@ -1,7 +1,7 @@
 /** The tables of an account, and the forms of their rows. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
-import type { Tokens } from '../contracts/settlement.ts';
+import type { TokenUsage } from '../contracts/settlement.ts';
 import { VERSIONS_SQL } from '../versions/version-tables.ts';
 
 /** The table of what an account has made at upstreams: files, containers, threads. */
@@ -22,11 +22,11 @@ const OWNERSHIP_SQL = `
   ) strict, without rowid;`;
 
 /** What is known about a request when it is settled. */
-export interface Closing {
+export interface SettledRequestFields {
   status: string;
   stage: string | null;
   cost: Nanodollars;
-  tokens: Tokens;
+  tokens: TokenUsage;
   /** What caching has saved; negative where it has cost more. */
   saved: Nanodollars;
   estimated: boolean;

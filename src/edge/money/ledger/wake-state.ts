@@ -1,48 +1,48 @@
 /** Reads what an account's object must know when it wakes, in as few statements as possible. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Tables } from '../../durable/tables.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import type { Buckets, Hold } from '../budget/state.ts';
-import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
+import type { BucketRefillTimes, Hold } from '../budget/state.ts';
+import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
 
 /** What an object must read when it wakes, so that it can decide as if it had never slept. */
 export interface WakeState {
   last: number;
-  fullAt: Omit<Buckets, 'counts'>;
+  fullAt: Omit<BucketRefillTimes, 'counts'>;
   holds: Hold[];
   /** What was settled by requests admitted in each window, and the part of it that each group pays for too. */
-  settled: SettledSums;
-  groups: { group: string; settled: SettledSums }[];
+  settled: SettledByPeriod;
+  groups: { group: string; settled: SettledByPeriod }[];
   /** Whether the account was ever given credit. */
   hasCredit: boolean;
 }
 
 /** When each window began, in milliseconds since 1970. Each but the hour begins with a day. */
 export type WindowStarts = Readonly<Record<Period, number>>;
-type SettledSums = Record<Period, Nanodollars>;
+type SettledByPeriod = Record<Period, Nanodollars>;
 
 /** What one scan of the rows that are not folded says about all of them. Sums and highest values of no rows are null. */
-type ScanRow = Record<'unfolded' | 'grouped' | 'folded' | 'credited', number> &
+type UnfoldedScanRow = Record<'unfolded' | 'grouped' | 'folded' | 'credited', number> &
   Record<'held' | 'at' | 'settled_at' | Period | keyof WakeState['fullAt'], number | null>;
 
-type HoldRow = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
+type HoldSqlRow = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
 
 const SCAN = `select count(*) as unfolded, count(pool_group) as grouped, sum(status = 'held') as held,
     max(at) as at, max(settled_at) as settled_at, max(requests_full_at) as requests, max(input_full_at) as input,
-    max(output_full_at) as output, ${sumsByPeriod('at')},
+    max(output_full_at) as output, ${createPeriodSumsSql('at')},
     exists (select 1 from rollups) as folded, exists (select 1 from credits) as credited
   from ledger where id > ?1`;
 const HOLDS = `select id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
   max_tokens as maxTokens, stage, token, pool_group as "group" from ledger`;
 /** A day's rollup says nothing about an hour of it, so it has no time there. */
-const GROUP_SUMS = `select pool_group as "group", ${sumsByPeriod('hour_at')} from (
+const GROUP_SUMS = `select pool_group as "group", ${createPeriodSumsSql('hour_at')} from (
     select pool_group, at, at as hour_at, cost from ledger where id > ?1 and pool_group is not null
     union all
     select pool_group, day * ${DAY_MS}, null, cost from group_rollups
   ) group by pool_group`;
 
 /** @returns SQL that sums up costs by window. `?2` to `?5` are the windows' starts. @param hourAt the time for the hour */
-function sumsByPeriod(hourAt: string): string {
+function createPeriodSumsSql(hourAt: string): string {
   return `sum(cost) filter (where ${hourAt} >= ?2) as hour, sum(cost) filter (where at >= ?3) as day,
     sum(cost) filter (where at >= ?4) as week, sum(cost) filter (where at >= ?5) as month, sum(cost) as total`;
 }
@@ -54,15 +54,19 @@ function sumsByPeriod(hourAt: string): string {
  * @param starts when the windows began whose sums are wanted
  * @returns what it must know, and how many rows are not folded
  */
-export function readWakeState(tables: Tables, fold: Fold, starts: WindowStarts): WakeState & { unfolded: number } {
+export function readWakeState(
+  tables: SqlTables,
+  fold: LedgerFoldState,
+  starts: WindowStarts,
+): WakeState & { unfolded: number } {
   const { last, requests, input, output, hour } = fold;
   // Without tables there is not even a row of sums.
-  const [seen = {}] = tables.read<Partial<ScanRow>>(SCAN, fold.marker, ...startsInOrder(starts));
+  const [seen = {}] = tables.readAllRows<Partial<UnfoldedScanRow>>(SCAN, fold.marker, ...toWindowStartBindings(starts));
   const { unfolded = 0, grouped = 0 } = seen;
-  const settled = sumsOf(seen);
+  const settled = toSettledByPeriod(seen);
   if (hour.start === starts.hour) settled.hour += hour.cost;
   const isFolded = seen.folded === 1;
-  if (isFolded) addFolded(tables, settled, starts);
+  if (isFolded) addFoldedSums(tables, settled, starts);
   const mayHaveGroups = isFolded || grouped > 0 || hour.groups !== undefined;
   return {
     unfolded,
@@ -80,8 +84,8 @@ export function readWakeState(tables: Tables, fold: Fold, starts: WindowStarts):
 }
 
 /** Adds what was settled by rows that are folded. (For the hour it is known already.) */
-function addFolded(tables: Tables, settled: SettledSums, { day, week, month }: WindowStarts): void {
-  const [sums] = tables.read<Record<string, number | null>>(
+function addFoldedSums(tables: SqlTables, settled: SettledByPeriod, { day, week, month }: WindowStarts): void {
+  const [sums] = tables.readAllRows<Record<string, number | null>>(
     `select sum(cost) as total, sum(cost) filter (where day >= ?1) as day, sum(cost) filter (where day >= ?2) as week,
        sum(cost) filter (where day >= ?3) as month from rollups`,
     ...[day, week, month].map((start) => Math.floor(start / DAY_MS)),
@@ -90,46 +94,47 @@ function addFolded(tables: Tables, settled: SettledSums, { day, week, month }: W
 }
 
 /** @param unfolded how many of the holds are not before the marker */
-function readHolds(tables: Tables, { marker, open }: Fold, unfolded: number): Hold[] {
-  const rows = unfolded === 0 ? [] : tables.read<HoldRow>(`${HOLDS} where id > ? and status = 'held'`, marker);
-  for (const id of open) rows.push(...tables.read<HoldRow>(`${HOLDS} where id = ? and status = 'held'`, id));
+function readHolds(tables: SqlTables, { marker, open }: LedgerFoldState, unfolded: number): Hold[] {
+  const rows =
+    unfolded === 0 ? [] : tables.readAllRows<HoldSqlRow>(`${HOLDS} where id > ? and status = 'held'`, marker);
+  for (const id of open) rows.push(...tables.readAllRows<HoldSqlRow>(`${HOLDS} where id = ? and status = 'held'`, id));
   return rows.map((row): Hold => ({ ...row, group: row.group ?? undefined }));
 }
 
 /** @param isUnfolded whether a row that is not folded has a group */
 function readGroups(
-  tables: Tables,
-  { marker, hour }: Fold,
+  tables: SqlTables,
+  { marker, hour }: LedgerFoldState,
   starts: WindowStarts,
   isUnfolded: boolean,
 ): WakeState['groups'] {
   const inHour = new Map(Object.entries((hour.start === starts.hour ? hour.groups : undefined) ?? {}));
   // Most accounts have no group, and then nothing more is asked.
-  if (inHour.size === 0 && !isUnfolded && !tables.has('group_rollups')) return [];
-  const rows = tables.read<Record<string, number | null> & { group: string }>(
+  if (inHour.size === 0 && !isUnfolded && !tables.hasRows('group_rollups')) return [];
+  const rows = tables.readAllRows<Record<string, number | null> & { group: string }>(
     GROUP_SUMS,
     marker,
-    ...startsInOrder(starts),
+    ...toWindowStartBindings(starts),
   );
   return rows.map(({ group, ...sums }) => {
-    const settled = sumsOf(sums);
+    const settled = toSettledByPeriod(sums);
     settled.hour += inHour.get(group) ?? 0;
     return { group, settled };
   });
 }
 
 /** @returns the starts of the windows in the order in which statements are given them. */
-function startsInOrder({ hour, day, week, month }: WindowStarts): number[] {
+function toWindowStartBindings({ hour, day, week, month }: WindowStarts): number[] {
   return [hour, day, week, month];
 }
 
 /** @returns the sums by window that a row has. */
-function sumsOf(row: Readonly<Record<string, number | null | undefined>>): SettledSums {
-  return byPeriod(PERIODS, (period) => row[period] ?? 0);
+function toSettledByPeriod(row: Readonly<Record<string, number | null | undefined>>): SettledByPeriod {
+  return mapPeriods(PERIODS, (period) => row[period] ?? 0);
 }
 
 /** Where the folded rows end. */
-export interface Fold {
+export interface LedgerFoldState {
   marker: string;
   last: number;
   requests: number;
@@ -144,7 +149,7 @@ export interface Fold {
 }
 
 /** Where nothing is folded yet. */
-export const NO_FOLD: Fold = {
+export const NO_FOLD: LedgerFoldState = {
   marker: '',
   last: 0,
   requests: 0,
@@ -156,15 +161,15 @@ export const NO_FOLD: Fold = {
 };
 
 /** @returns the sum of the latest hour, after adding a cost of the time `at`. Earlier hours are not kept. */
-export function addToHour(
-  { hour }: Pick<Fold, 'hour'>,
+export function addCostToLatestHour(
+  { hour }: Pick<LedgerFoldState, 'hour'>,
   at: number,
   cost: Nanodollars,
   group?: string | null,
-): Pick<Fold, 'hour'> {
-  const start = hourOf(at);
+): Pick<LedgerFoldState, 'hour'> {
+  const start = toStartOfHour(at);
   if (start < hour.start) return { hour };
-  const before: Fold['hour'] = hour.start === start ? hour : { start, cost: 0 };
+  const before: LedgerFoldState['hour'] = hour.start === start ? hour : { start, cost: 0 };
   if (!group) return { hour: { ...before, cost: before.cost + cost } };
   // A group may have any name, even that of a property of all objects.
   const groups = new Map(Object.entries(before.groups ?? {}));
@@ -173,6 +178,6 @@ export function addToHour(
 }
 
 /** @returns when the hour of a time began. */
-export function hourOf(time: number): number {
+export function toStartOfHour(time: number): number {
   return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

@@ -5,14 +5,14 @@ import * as z from '../../kit/http/zod.ts';
 
 /** How many items of a batch have ended with each outcome. */
 export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
-export type OutcomeCounts = z.output<typeof outcomeCounts>;
+export type BatchOutcomeCounts = z.output<typeof outcomeCounts>;
 
 /** A batch, as the API has it. */
 export const messageBatch = z.object({
   id: z.string(),
   type: z.literal('message_batch'),
   processing_status: z.enum(['in_progress', 'canceling', 'ended']),
-  request_counts: z.withDescription(
+  request_counts: z.addDescription(
     z.object({ processing: count, ...outcomeCounts.shape }),
     'Until the batch has ended all of them are `processing`.',
   ),
@@ -22,8 +22,8 @@ export const messageBatch = z.object({
   cancel_initiated_at: z.nullable(time),
   archived_at: z.nullable(time),
   results_url: z.nullable(z.string()),
-  cost_usd: z.withDescription(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
-  unknown: z.optionalField(
+  cost_usd: z.addDescription(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
+  unknown: z.createOptionalField(
     z.string(),
     'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',
   ),

@@ -2,10 +2,10 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
-import type { ConversationPageSelection, Page } from '../../durable/page.ts';
-import type { Tables } from '../../durable/tables.ts';
-import type { ConversationReport, ListedParent } from '../contracts/settlement.ts';
-import { ListedRows } from './listed-rows.ts';
+import type { ConversationPageSelection, ListPage } from '../../durable/page.ts';
+import type { SqlTables } from '../../durable/tables.ts';
+import type { ConversationReport, ParentToolCall } from '../contracts/settlement.ts';
+import { ErasableRows } from './listed-rows.ts';
 
 type ConversationTableRow = Record<string, SqlStorageValue> & {
   id: string;
@@ -23,36 +23,36 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
 const MAX_KNOWN_CONVERSATIONS = 1_000;
 
 /** Keeps the rows of an account's conversations. */
-export class ConversationList extends ListedRows {
+export class ConversationList extends ErasableRows {
   /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
   readonly #known = new Map<string, number>();
   /** The sums over all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
 
-  constructor(tables: Tables) {
+  constructor(tables: SqlTables) {
     super(tables, 'conversations');
   }
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
-  begin(id: string, now: number, parent?: ListedParent): void {
-    if (this.bytesOf(id) !== undefined) return;
-    this.#remember(id, 0);
+  insertConversation(id: string, now: number, parent?: ParentToolCall): void {
+    if (this.getReportedBytes(id) !== undefined) return;
+    this.#cacheBytes(id, 0);
     const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
     const of = parent ? { parent: parent.conversation, tool_use_id: parent.toolUseId } : {};
-    this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
+    this.tables.insertRow('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
     this.#updateTotals(undefined, 0);
   }
 
   /** Takes the sums over all rows, as they were just read. @param one a conversation that was read with them */
-  setTotals({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
+  cacheTotals({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
     this.#totals = { count, bytes };
-    if (one) this.#remember(one.id, one.bytes);
+    if (one) this.#cacheBytes(one.id, one.bytes);
   }
 
   /** @returns how many conversations there are, and how many bytes they have reported. */
   get totals(): { count: number; bytes: number } {
     if (!this.#totals) {
-      const [row] = this.tables.read<{ count: number; bytes: number }>(
+      const [row] = this.tables.readAllRows<{ count: number; bytes: number }>(
         'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
       );
       this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
@@ -61,15 +61,15 @@ export class ConversationList extends ListedRows {
   }
 
   /** @returns the bytes that a conversation has reported; undefined if it is not in the list. */
-  bytesOf(id: string): number | undefined {
+  getReportedBytes(id: string): number | undefined {
     const earlier = this.#known.get(id);
     if (earlier !== undefined) return earlier;
     const bytes = this.tables.queryNumber('select bytes from conversations where id = ?', id);
-    if (bytes !== undefined) this.#remember(id, bytes);
+    if (bytes !== undefined) this.#cacheBytes(id, bytes);
     return bytes;
   }
 
-  #remember(id: string, bytes: number): void {
+  #cacheBytes(id: string, bytes: number): void {
     if (this.#known.size >= MAX_KNOWN_CONVERSATIONS) this.#known.clear();
     this.#known.set(id, bytes);
   }
@@ -79,20 +79,20 @@ export class ConversationList extends ListedRows {
    *
    * @param cost the cost of the request with which the report comes
    */
-  note(report: ConversationReport, cost: Nanodollars): void {
+  storeReport(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
-    const before = this.bytesOf(id);
-    const after = this.#write(report, cost);
-    if (after !== undefined) this.#remember(id, after);
-    this.#updateTotals(before, this.bytesOf(id));
+    const before = this.getReportedBytes(id);
+    const after = this.#writeReport(report, cost);
+    if (after !== undefined) this.#cacheBytes(id, after);
+    this.#updateTotals(before, this.getReportedBytes(id));
   }
 
   /** @returns the bytes that the conversation has now; undefined if it may be gone */
-  #write(report: ConversationReport, cost: Nanodollars): number | undefined {
+  #writeReport(report: ConversationReport, cost: Nanodollars): number | undefined {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes, paused, parent } = report;
     if (gone) {
       this.#known.delete(id);
-      this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
+      this.tables.runWriteStatement('delete from conversations where id = ? and version <= ?', id, version);
       return undefined;
     }
     return this.tables.queryNumber(
@@ -118,18 +118,25 @@ export class ConversationList extends ListedRows {
    * @param running ids of conversations with a running turn
    * @returns a page of the list, newest first
    */
-  page({ parent, ...page }: ConversationPageSelection, running: ReadonlySet<string>): Page<ConversationRow> {
+  listConversations(
+    { parent, ...page }: ConversationPageSelection,
+    running: ReadonlySet<string>,
+  ): ListPage<ConversationRow> {
     const edge = 'select created_at, id from conversations where id = ?1';
     const select = `* from conversations where ${parent === undefined ? 'parent is null' : 'parent = ?3'}`;
     const of = parent === undefined ? [] : [parent];
-    const rows = this.tables.page<ConversationTableRow>({ select, order: ['created_at', 'id'], edge }, page, ...of);
-    return { ...rows, data: rows.data.map((row) => conversationRowOf(row, running)) };
+    const rows = this.tables.selectPage<ConversationTableRow>(
+      { select, order: ['created_at', 'id'], edge },
+      page,
+      ...of,
+    );
+    return { ...rows, data: rows.data.map((row) => toConversationRow(row, running)) };
   }
 
-  override forget(id: string): void {
-    const before = this.bytesOf(id);
+  override deleteRow(id: string): void {
+    const before = this.getReportedBytes(id);
     this.#known.delete(id);
-    super.forget(id);
+    super.deleteRow(id);
     this.#updateTotals(before, undefined);
   }
 
@@ -141,7 +148,7 @@ export class ConversationList extends ListedRows {
   }
 
   override has(id: string): boolean {
-    return this.bytesOf(id) !== undefined;
+    return this.getReportedBytes(id) !== undefined;
   }
 }
 
@@ -162,7 +169,7 @@ const NOTE = `insert into conversations (id, version, created_at, updated_at, ti
       version = max(version, excluded.version)
     returning bytes`;
 
-function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {
+function toConversationRow(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {
   return {
     type: 'conversation',
     id: row.id,

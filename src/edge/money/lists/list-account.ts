@@ -4,23 +4,23 @@ import { getAccountMark } from '../../auth/account-mark.ts';
 import { storeMark } from '../../auth/account-mark-index.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
-import { type AccountRequest, callAccount } from '../contracts/call-account.ts';
+import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
 
 /** Puts an account on the list of accounts, and tells its object that it is there. */
-export async function listAccount(request: AccountRequest & Pick<RequestContext, 'store'>): Promise<void> {
+export async function addToAccountList(request: AccountTarget & Pick<RequestContext, 'store'>): Promise<void> {
   const { store, settings, identity } = request;
   const mark = await getAccountMark(identity.account, settings);
   if (mark !== undefined) await storeMark(store, mark, identity.account);
-  await accountList.add(store, identity.account);
-  await callAccount(request, (account) => account.markListed());
+  await accountList.addName(store, identity.account);
+  await callAccount(request, (account) => account.markInAccountList());
 }
 
 /** Adds an account to the list if an admin has given it something. (It may never have sent a request.) */
-export function listNamedAccount(request: RequestContext, account: string): void {
+export function addNamedAccountToList(request: RequestContext, account: string): void {
   const named = { ...request, identity: { account }, stub: undefined };
   request.waitUntil(
-    callAccount(named, (object) => object.isListed()).then(async (isListed) => {
-      if (!isListed) await listAccount(named);
+    callAccount(named, (object) => object.isInAccountList()).then(async (isListed) => {
+      if (!isListed) await addToAccountList(named);
     }),
   );
 }

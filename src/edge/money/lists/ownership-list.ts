@@ -3,11 +3,11 @@
  * answers.
  */
 
-import type { Page, PageSelection } from '../../durable/page.ts';
-import type { Tables } from '../../durable/tables.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { FileDescription, FileRow, OwnedResource, UploadReport, UploadRequest } from '../contracts/ownership.ts';
-import { ListedRows } from './listed-rows.ts';
+import { ErasableRows } from './listed-rows.ts';
 
 /**
  * `uploading`: the upload has not ended; the id is that of the request. `kept`: it exists. `gone`: it was deleted or has
@@ -16,7 +16,7 @@ import { ListedRows } from './listed-rows.ts';
  */
 
 /** Something with work that is due: for what is `kept` its end. */
-export type DueRow = Record<string, SqlStorageValue> & {
+export type ResourceWithDueWork = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
   state: 'uploading' | 'kept' | 'gone' | 'erasing';
@@ -34,28 +34,28 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 /** Milliseconds for which deleted things are remembered. */
 const GONE_MS = 90 * DAY_MS;
 
-export class OwnershipList extends ListedRows {
+export class OwnershipList extends ErasableRows {
   /** The sum of all bytes that count; undefined until somebody asks. */
   #bytes: number | undefined;
 
-  constructor(tables: Tables) {
+  constructor(tables: SqlTables) {
     super(tables, 'owned_resources');
   }
 
   /** Takes the sum of all bytes that count, as it was just read. */
-  setBytes(bytes: number): void {
+  cacheTotalBytes(bytes: number): void {
     this.#bytes = bytes;
   }
 
   /** The bytes of all files that exist or may exist. */
-  get bytes(): number {
+  get totalBytes(): number {
     this.#bytes ??= this.tables.queryNumberOrZero("select sum(bytes) from owned_resources where state != 'gone'");
     return this.#bytes;
   }
 
   /** @returns the given ids that belong to the account, each with its upstream. */
-  find(ids: readonly string[]): OwnedResource[] {
-    return this.tables.read<Record<string, SqlStorageValue> & OwnedResource>(
+  findOwnedResources(ids: readonly string[]): OwnedResource[] {
+    return this.tables.readAllRows<Record<string, SqlStorageValue> & OwnedResource>(
       `select id, kind, upstream from owned_resources
        where id in (select value from json_each(?)) and state in ('kept', 'gone')`,
       JSON.stringify(ids),
@@ -63,11 +63,11 @@ export class OwnershipList extends ListedRows {
   }
 
   /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
-  note(resources: readonly OwnedResource[], now: number): void {
+  recordCreatedResources(resources: readonly OwnedResource[], now: number): void {
     for (const { id, kind, upstream, expiresAt: end = 0 } of resources) {
       // An end that has passed already is that of another clock.
       const due = kind === 'container' && end > now ? end + SKEW_MS : null;
-      this.tables.write(
+      this.tables.runWriteStatement(
         `insert into owned_resources (id, kind, upstream, state, bytes, created_at, due_at) values (?, ?, ?, 'kept', 0, ?, ?)
          on conflict (id) do update set due_at = excluded.due_at where excluded.due_at > due_at and state = 'kept'`,
         id,
@@ -81,18 +81,18 @@ export class OwnershipList extends ListedRows {
 
   /** @returns the upload that a request has begun. */
   findUpload(id: string): { bytes: number; at: number } | undefined {
-    return this.tables.read<{ bytes: number; at: number }>(
+    return this.tables.readAllRows<{ bytes: number; at: number }>(
       "select bytes, created_at as at from owned_resources where id = ? and state = 'uploading'",
       id,
     )[0];
   }
 
   /** Sets bytes aside for a file, before any of it goes up. @returns when to check how the upload has ended */
-  begin({ id, upstream, bytes: announced }: UploadRequest, bytes: number, now: number): number {
-    this.#forgetGone(now);
+  reserveUpload({ id, upstream, bytes: announced }: UploadRequest, bytes: number, now: number): number {
+    this.#pruneDeletedRows(now);
     const due = now + UPLOAD_MS;
     const row = { id, kind: 'file', upstream, state: 'uploading', bytes, created_at: now, due_at: due };
-    this.tables.insert('owned_resources', { ...row, is_exact: Number(announced !== undefined) }, 'insert or ignore');
+    this.tables.insertRow('owned_resources', { ...row, is_exact: Number(announced !== undefined) }, 'insert or ignore');
     this.#bytes = undefined;
     return due;
   }
@@ -102,9 +102,9 @@ export class OwnershipList extends ListedRows {
    *
    * @param isErased whether the account was erased after the upload began. Then the file must be deleted
    */
-  end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
+  finishUpload({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
     if (end.outcome === 'unknown') {
-      this.tables.write(
+      this.tables.runWriteStatement(
         "update owned_resources set bytes = ?, is_exact = 1 where id = ? and state = 'uploading' and is_exact = 0",
         end.bytes,
         id,
@@ -112,8 +112,8 @@ export class OwnershipList extends ListedRows {
       this.#bytes = undefined;
       return;
     }
-    this.tables.transact(() => {
-      this.tables.write("delete from owned_resources where id = ? and state = 'uploading'", id);
+    this.tables.runInTransaction(() => {
+      this.tables.runWriteStatement("delete from owned_resources where id = ? and state = 'uploading'", id);
       if (end.outcome === 'made') this.#storeFile(end.file, { upstream, at, isErased });
     });
     this.#bytes = undefined;
@@ -126,12 +126,12 @@ export class OwnershipList extends ListedRows {
     const row = { id, kind: 'file', upstream, bytes, created_at: at };
     const erasing = { state: 'erasing', due_at: 0, expires_at: null, description: null };
     const values = { state: 'kept', due_at: null, expires_at: expiresAt, description: text };
-    this.tables.insert('owned_resources', { ...row, ...(isErased ? erasing : values) }, 'insert or ignore');
+    this.tables.insertRow('owned_resources', { ...row, ...(isErased ? erasing : values) }, 'insert or ignore');
   }
 
   /** Adds what the upstream says about a file that a tool has made. */
-  describe({ id, bytes, expiresAt, text }: FileDescription): void {
-    this.tables.write(
+  storeFileDescription({ id, bytes, expiresAt, text }: FileDescription): void {
+    this.tables.runWriteStatement(
       `update owned_resources set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
       bytes,
       expiresAt,
@@ -142,9 +142,9 @@ export class OwnershipList extends ListedRows {
   }
 
   /** Notes that something is no longer there. A container or thread leaves the rows: nobody lists it. */
-  noteGone(id: string): void {
-    if (this.tables.write("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
-    this.tables.write(
+  markDeleted(id: string): void {
+    if (this.tables.runWriteStatement("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
+    this.tables.runWriteStatement(
       "update owned_resources set state = 'gone', description = null where id = ? and state = 'kept'",
       id,
     );
@@ -152,11 +152,11 @@ export class OwnershipList extends ListedRows {
   }
 
   /** @returns a page of the existing files, newest first. */
-  files(page: PageSelection, now: number): Page<FileRow> {
-    this.#expire(now);
+  listFiles(page: PageSelection, now: number): ListPage<FileRow> {
+    this.#deleteExpiredResources(now);
     const select = "id, upstream, description as text from owned_resources where kind = 'file' and state = 'kept'";
     const edge = 'select created_at, id from owned_resources where id = ?1';
-    return this.tables.page<Record<string, SqlStorageValue> & FileRow>(
+    return this.tables.selectPage<Record<string, SqlStorageValue> & FileRow>(
       { select, order: ['created_at', 'id'], edge },
       page,
     );
@@ -166,20 +166,20 @@ export class OwnershipList extends ListedRows {
    * Begins to erase what was made up to a time. Containers and threads are forgotten, since they cannot be deleted upstream.
    * Files are first deleted there.
    */
-  erase(until: number): void {
-    this.tables.write(
+  beginErasureUntil(until: number): void {
+    this.tables.runWriteStatement(
       "delete from owned_resources where created_at <= ? and (kind != 'file' or state = 'gone')",
       until,
     );
-    this.tables.write(
+    this.tables.runWriteStatement(
       "update owned_resources set state = 'erasing', description = null, due_at = 0, tries = 0 where created_at <= ? and state = 'kept'",
       until,
     );
   }
 
   /** @returns some of the files with work that is due. */
-  due(now: number, limit: number): DueRow[] {
-    return this.tables.read<DueRow>(
+  listFilesWithDueWork(now: number, limit: number): ResourceWithDueWork[] {
+    return this.tables.readAllRows<ResourceWithDueWork>(
       `select id, upstream, state, bytes, is_exact, created_at, tries from owned_resources
        where due_at <= ? order by due_at limit ?`,
       now,
@@ -188,30 +188,30 @@ export class OwnershipList extends ListedRows {
   }
 
   /** @returns when work is due next; undefined if it never is. */
-  get dueAt(): number | undefined {
+  get findNextDueTime(): number | undefined {
     return this.tables.queryNumber('select min(due_at) from owned_resources where due_at is not null');
   }
 
   /** Sets when the work on a file is tried again. */
-  postpone(id: string, at: number): void {
-    this.tables.write('update owned_resources set due_at = ?, tries = tries + 1 where id = ?', at, id);
+  postponeFileWork(id: string, at: number): void {
+    this.tables.runWriteStatement('update owned_resources set due_at = ?, tries = tries + 1 where id = ?', at, id);
   }
 
-  override forget(id: string): void {
-    super.forget(id);
+  override deleteRow(id: string): void {
+    super.deleteRow(id);
     this.#bytes = undefined;
   }
 
-  #expire(now: number): void {
-    const written = this.tables.write(
+  #deleteExpiredResources(now: number): void {
+    const written = this.tables.runWriteStatement(
       "update owned_resources set state = 'gone', description = null where state = 'kept' and expires_at <= ?",
       now,
     );
     if (written > 0) this.#bytes = undefined;
   }
 
-  #forgetGone(now: number): void {
-    this.#expire(now);
-    this.tables.write("delete from owned_resources where state = 'gone' and created_at < ?", now - GONE_MS);
+  #pruneDeletedRows(now: number): void {
+    this.#deleteExpiredResources(now);
+    this.tables.runWriteStatement("delete from owned_resources where state = 'gone' and created_at < ?", now - GONE_MS);
   }
 }

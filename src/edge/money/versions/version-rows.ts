@@ -6,14 +6,26 @@
  * the rows say. If a name is written twice, the later write stays.
  */
 
-import type { Page, PageSelection } from '../../durable/page.ts';
-import type { Tables } from '../../durable/tables.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
-import { paginateRows } from '../../kit/http/page.ts';
+import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
-import type { NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../contracts/account.ts';
-import type { VersionPlace } from './kv-copies.ts';
-import { deleteVersion, pointerText, readPointer, writePointer, writeVersion } from './kv-copies.ts';
+import type {
+  NewVersion,
+  VersionChangeOutcome,
+  VersionedNameRow,
+  VersionId,
+  VersionToPointTo,
+} from '../contracts/account.ts';
+import type { OwnedName } from './kv-copies.ts';
+import {
+  deleteVersionFromKv,
+  parsePointer,
+  serializePointer,
+  writePointerToKv,
+  writeVersionToKv,
+} from './kv-copies.ts';
 
 /** The most bytes in a row, below the platform's limit of two megabytes. */
 const VERSION_PIECE_BYTES = 1_900_000;
@@ -25,11 +37,11 @@ const MAX_WITHDRAWN = 1_000;
 const NAME_CONDITION = 'kind = ? and name = ?';
 const VERSION_CONDITION = `${NAME_CONDITION} and hash = ?`;
 
-type Outcome = PutAnswer['outcome'];
+type VersionChangeResult = VersionChangeOutcome['outcome'];
 
 /** Keeps the rows of names and versions of one owner, and writes them to KV. */
-export class Versions {
-  readonly #tables: Tables;
+export class VersionTable {
+  readonly #tables: SqlTables;
   readonly #store: KVNamespace;
   readonly #owner: string;
   /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
@@ -37,18 +49,18 @@ export class Versions {
   /** The sum of all bytes; undefined after a change, until somebody asks. */
   #bytes: number | undefined;
 
-  constructor(tables: Tables, store: KVNamespace, owner: string) {
+  constructor(tables: SqlTables, store: KVNamespace, owner: string) {
     this.#tables = tables;
     this.#store = store;
     this.#owner = owner;
   }
 
   /** Takes the bytes of all versions together, as they were just read. */
-  setBytes(bytes: number): void {
+  cacheTotalBytes(bytes: number): void {
     this.#bytes = bytes;
   }
 
-  get bytes(): number {
+  get totalBytes(): number {
     this.#bytes ??= this.#tables.queryNumberOrZero('select sum(bytes) from versions');
     return this.#bytes;
   }
@@ -58,9 +70,9 @@ export class Versions {
    *
    * @param mostBytes what all versions may have together
    */
-  put({ pinned, ...version }: NewVersion, now: number, mostBytes: number): Outcome {
-    if (!this.#canPin(version, pinned)) return 'unknown';
-    return this.#insert(version, now, mostBytes, () => this.#point(version, now, pinned));
+  storeAndPointTo({ pinned, ...version }: NewVersion, now: number, mostBytes: number): VersionChangeResult {
+    if (!this.#existAllPinnedVersions(version, pinned)) return 'unknown';
+    return this.#insertVersion(version, now, mostBytes, () => this.#writePointerRow(version, now, pinned));
   }
 
   /**
@@ -69,99 +81,104 @@ export class Versions {
    * @param at when it was stored where the backup was made; milliseconds since 1970
    * @param isCurrent whether a name that is not here points to it
    */
-  restore(version: NewVersion, at: number, mostBytes: number, isCurrent: boolean): Outcome {
-    const { hash, withdrawn } = this.pointer(version.kind, version.name);
+  restore(version: NewVersion, at: number, mostBytes: number, isCurrent: boolean): VersionChangeResult {
+    const { hash, withdrawn } = this.readNamePointer(version.kind, version.name);
     if (withdrawn.includes(version.hash)) return 'withdrawn';
-    return this.#insert(version, at, mostBytes, () => {
-      if (isCurrent && hash === '') this.#point(version, at);
+    return this.#insertVersion(version, at, mostBytes, () => {
+      if (isCurrent && hash === '') this.#writePointerRow(version, at);
     });
   }
 
   /** @returns when a version was stored; milliseconds since 1970 */
-  storedAt(id: VersionId): number | undefined {
-    return this.#tables.queryNumber(`select at from versions where ${VERSION_CONDITION}`, ...versionKey(id));
+  findVersionStoredAt(id: VersionId): number | undefined {
+    return this.#tables.queryNumber(`select at from versions where ${VERSION_CONDITION}`, ...toVersionSqlBindings(id));
   }
 
   /** Stores what is not there yet, and changes its name in the same transaction. */
-  #insert(version: NewVersion, now: number, mostBytes: number, point: () => void): Outcome {
+  #insertVersion(version: NewVersion, now: number, mostBytes: number, point: () => void): VersionChangeResult {
     const { kind, name, hash, bytes, description } = version;
-    const state = this.#state(version);
-    if (state === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
+    const state = this.#readVersionState(version);
+    if (state === undefined && (this.totalBytes + bytes.length > mostBytes || this.#hasMaxVersions(kind, name)))
+      return 'full';
     this.#bytes = undefined;
-    this.#tables.transact(() => {
+    this.#tables.runInTransaction(() => {
       if (state === undefined) {
         const row = { at: now, bytes: bytes.length, description, state: 'new' };
-        this.#tables.insert('versions', { kind, name, hash, ...row });
+        this.#tables.insertRow('versions', { kind, name, hash, ...row });
         for (let n = 0; n * VERSION_PIECE_BYTES < bytes.length; n += 1) {
           const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
-          this.#tables.insert('version_pieces', { kind, name, hash, n, bytes: piece });
+          this.#tables.insertRow('version_pieces', { kind, name, hash, n, bytes: piece });
         }
-      } else if (state === 'doomed') this.#setState(version, 'new');
+      } else if (state === 'doomed') this.#writeVersionState(version, 'new');
       point();
     });
     return 'stored';
   }
 
   /** Points a name to a version that exists: a newer or an older one. */
-  point({ pinned, ...id }: PointedVersion, now: number): Outcome {
-    if (!this.#has(id) || !this.#canPin(id, pinned)) return 'unknown';
-    this.#tables.transact(() => this.#point(id, now, pinned));
+  point({ pinned, ...id }: VersionToPointTo, now: number): VersionChangeResult {
+    if (!this.#hasVersion(id) || !this.#existAllPinnedVersions(id, pinned)) return 'unknown';
+    this.#tables.runInTransaction(() => this.#writePointerRow(id, now, pinned));
     return 'stored';
   }
 
   /** Takes a version back from everybody, holders too. The name stays where it points. May be repeated. */
-  withdraw(id: VersionId, now: number): Outcome {
+  withdrawVersion(id: VersionId, now: number): VersionChangeResult {
     const { kind, name, hash } = id;
-    const pointer = this.pointer(kind, name);
+    const pointer = this.readNamePointer(kind, name);
     if (pointer.withdrawn.includes(hash)) return 'stored';
     if (pointer.hash === hash) return 'current';
-    if (!this.#has(id)) return 'unknown';
+    if (!this.#hasVersion(id)) return 'unknown';
     if (pointer.withdrawn.length >= MAX_WITHDRAWN) return 'full';
-    this.#tables.transact(() => {
+    this.#tables.runInTransaction(() => {
       const pinned = pointer.pinned.filter((one) => one !== hash);
-      this.#setLists(id, pinned, [...pointer.withdrawn, hash], now);
-      this.#setState(id, 'doomed');
+      this.#writePinnedAndWithdrawn(id, pinned, [...pointer.withdrawn, hash], now);
+      this.#writeVersionState(id, 'doomed');
     });
     return 'stored';
   }
 
   /** @returns what is known of a name. */
-  pointer(kind: string, name: string) {
-    const [row] = this.#tables.read(`select * from names where ${NAME_CONDITION}`, kind, name);
-    return readPointer(row ? pointerText(row) : null);
+  readNamePointer(kind: string, name: string) {
+    const [row] = this.#tables.readAllRows(`select * from names where ${NAME_CONDITION}`, kind, name);
+    return parsePointer(row ? serializePointer(row) : null);
   }
 
   /** @returns the bytes of a version, or undefined. @param isAny whether it need not be current or pinned */
-  read(id: VersionId, isAny = true): Uint8Array | undefined {
-    if (!this.#has(id)) return undefined;
-    const { hash, pinned } = this.pointer(id.kind, id.name);
+  readVersionBytes(id: VersionId, isAny = true): Uint8Array | undefined {
+    if (!this.#hasVersion(id)) return undefined;
+    const { hash, pinned } = this.readNamePointer(id.kind, id.name);
     if (!isAny && hash !== id.hash && !pinned.includes(id.hash)) return undefined;
-    const rows = this.#tables.read(
+    const rows = this.#tables.readAllRows(
       `select bytes from version_pieces where ${VERSION_CONDITION} order by n`,
-      ...versionKey(id),
+      ...toVersionSqlBindings(id),
     );
     return joinPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
 
-  name(kind: string, name: string): NameRow | undefined {
-    return this.#names('n.kind = ? and n.name = ?', [kind, name], '')[0];
+  findVersionedName(kind: string, name: string): VersionedNameRow | undefined {
+    return this.#queryNames('n.kind = ? and n.name = ?', [kind, name], '')[0];
   }
 
   /** @returns names in their order; one more than the limit, if there are more. */
-  names(kind: string, { limit = 20, after_id, before_id }: PageSelection): NameRow[] {
+  listVersionedNames(kind: string, { limit = 20, after_id, before_id }: PageSelection): VersionedNameRow[] {
     if (before_id === undefined) {
-      return this.#names('n.kind = ? and n.name > ?', [kind, after_id ?? ''], `order by n.name limit ${limit + 1}`);
+      return this.#queryNames(
+        'n.kind = ? and n.name > ?',
+        [kind, after_id ?? ''],
+        `order by n.name limit ${limit + 1}`,
+      );
     }
     const order = `order by n.name desc limit ${limit + 1}`;
-    return this.#names('n.kind = ? and n.name < ?', [kind, before_id], order).reverse();
+    return this.#queryNames('n.kind = ? and n.name < ?', [kind, before_id], order).reverse();
   }
 
   /** @returns a page of the versions of a name, newest first; undefined if there is no such name. */
-  history(kind: string, name: string, page: PageSelection): Page<VersionRow> | undefined {
-    const current = this.pointer(kind, name);
+  listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined {
+    const current = this.readNamePointer(kind, name);
     if (current.hash === '') return undefined;
     const query = `select * from versions where ${NAME_CONDITION} and state != 'doomed' order by at desc, hash`;
-    const rows = this.#tables.read(query, kind, name).map(
+    const rows = this.#tables.readAllRows(query, kind, name).map(
       (row): VersionRow => ({
         type: `${kind}_version`,
         version: `${name}@${row.hash}`,
@@ -172,15 +189,15 @@ export class Versions {
         created_at: new Date(Number(row.at)).toISOString(),
       }),
     );
-    return paginateRows(rows, page, ({ version }) => version);
+    return paginateRowsInMemory(rows, page, ({ version }) => version);
   }
 
   /** Deletes a name, and its versions that nobody holds. */
-  remove(kind: string, name: string, now: number): Outcome {
-    if (!this.#tables.has(`names where ${NAME_CONDITION} and (hash is not null or told = 0)`, kind, name))
+  remove(kind: string, name: string, now: number): VersionChangeResult {
+    if (!this.#tables.hasRows(`names where ${NAME_CONDITION} and (hash is not null or told = 0)`, kind, name))
       return 'unknown';
-    this.#tables.transact(() => {
-      this.#tables.write(
+    this.#tables.runInTransaction(() => {
+      this.#tables.runWriteStatement(
         `update names set hash = null, pinned = '', at = ?, told = 0 where ${NAME_CONDITION}`,
         now,
         kind,
@@ -188,7 +205,7 @@ export class Versions {
       );
       const isRetained =
         'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
-      this.#tables.write(
+      this.#tables.runWriteStatement(
         `update versions as v set state = 'doomed' where ${NAME_CONDITION} and not ${isRetained}`,
         kind,
         name,
@@ -198,16 +215,16 @@ export class Versions {
   }
 
   /** Deletes all names and versions that were stored up to a time, retained or not. */
-  removeAll(until: number): void {
+  deleteAllStoredUntil(until: number): void {
     const isOlder =
       'exists (select 1 from versions v where (v.kind, v.name, v.hash) = (h.kind, h.name, h.hash) and v.at <= ?)';
-    this.#tables.write(`delete from version_holds as h where ${isOlder}`, until);
-    this.#tables.write(
+    this.#tables.runWriteStatement(`delete from version_holds as h where ${isOlder}`, until);
+    this.#tables.runWriteStatement(
       `update names as h set hash = null, pinned = '', withdrawn = '', at = ?1, told = 0
        where at <= ?1 or ${isOlder.replace('?', '?1')}`,
       until,
     );
-    this.#tables.write("update versions set state = 'doomed' where at <= ?", until);
+    this.#tables.runWriteStatement("update versions set state = 'doomed' where at <= ?", until);
   }
 
   /**
@@ -215,26 +232,31 @@ export class Versions {
    *
    * @returns false if there is no such version
    */
-  hold(id: VersionId, holder: string): boolean {
-    if (!this.#has(id)) return false;
-    this.#tables.write('insert or ignore into version_holds values (?, ?, ?, ?)', ...versionKey(id), holder);
+  retainVersion(id: VersionId, holder: string): boolean {
+    if (!this.#hasVersion(id)) return false;
+    this.#tables.runWriteStatement(
+      'insert or ignore into version_holds values (?, ?, ?, ?)',
+      ...toVersionSqlBindings(id),
+      holder,
+    );
     return true;
   }
 
   /** Ends a hold. If nobody else holds the version and its name is deleted, the version is deleted. */
-  release(id: VersionId, holder: string): void {
-    this.#tables.write(
+  releaseVersion(id: VersionId, holder: string): void {
+    this.#tables.runWriteStatement(
       `delete from version_holds where ${VERSION_CONDITION} and holder = ?`,
-      ...versionKey(id),
+      ...toVersionSqlBindings(id),
       holder,
     );
-    const isRetained = this.#tables.has(`version_holds where ${VERSION_CONDITION}`, ...versionKey(id));
-    if (!isRetained && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
+    const isRetained = this.#tables.hasRows(`version_holds where ${VERSION_CONDITION}`, ...toVersionSqlBindings(id));
+    if (!isRetained && !this.findVersionedName(id.kind, id.name) && this.#readVersionState(id) !== undefined)
+      this.#writeVersionState(id, 'doomed');
   }
 
   /** @returns whether there are changes that KV does not have. */
-  get hasUnpublished(): boolean {
-    return this.#listUnpublished().length > 0;
+  get hasUnpublishedChanges(): boolean {
+    return this.#listUnpublishedNames().length > 0;
   }
 
   /**
@@ -242,10 +264,10 @@ export class Versions {
    *
    * @throws ApiError 503 while KV does not take it
    */
-  async publish(kind: string, name: string): Promise<void> {
+  async publishNameToKv(kind: string, name: string): Promise<void> {
     const key = `${kind}:${name}`;
     const before = this.#publishing.get(key) ?? Promise.resolve();
-    const telling = before.catch(() => {}).then(() => this.#writeToKv({ kind, owner: this.#owner, name }));
+    const telling = before.catch(() => {}).then(() => this.#writeNameToKv({ kind, owner: this.#owner, name }));
     this.#publishing.set(key, telling);
     try {
       await telling;
@@ -255,58 +277,68 @@ export class Versions {
   }
 
   /** Writes all changes to KV. @returns whether all writes have succeeded */
-  async publishAll(): Promise<{ thrown: unknown } | undefined> {
-    const results = await Promise.allSettled(this.#listUnpublished().map(({ kind, name }) => this.publish(kind, name)));
+  async publishAllToKv(): Promise<{ thrown: unknown } | undefined> {
+    const results = await Promise.allSettled(
+      this.#listUnpublishedNames().map(({ kind, name }) => this.publishNameToKv(kind, name)),
+    );
     const failed = results.find((one) => one.status === 'rejected');
     return failed && { thrown: failed.reason };
   }
 
-  async #writeToKv(place: VersionPlace): Promise<void> {
+  async #writeNameToKv(place: OwnedName): Promise<void> {
     const { kind, name } = place;
-    const hashesIn = (state: string) =>
-      this.#tables.read(`select hash from versions where ${NAME_CONDITION} and state = ?`, kind, name, state);
+    const listHashesInState = (state: string) =>
+      this.#tables.readAllRows(`select hash from versions where ${NAME_CONDITION} and state = ?`, kind, name, state);
     // The value is written before the pointer, so that a pointer never leads to nothing.
-    for (const row of hashesIn('new')) {
+    for (const row of listHashesInState('new')) {
       const id = { kind, name, hash: String(row.hash) };
-      await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
-      if (this.#state(id) === 'new') this.#setState(id, 'told');
+      await writeVersionToKv(this.#store, place, id.hash, this.readVersionBytes(id) ?? new Uint8Array(0));
+      if (this.#readVersionState(id) === 'new') this.#writeVersionState(id, 'told');
     }
-    const [named] = this.#tables.read(`select * from names where ${NAME_CONDITION} and told = 0`, kind, name);
+    const [named] = this.#tables.readAllRows(`select * from names where ${NAME_CONDITION} and told = 0`, kind, name);
     if (named) {
       const { hash, pinned, withdrawn } = named;
-      const text = pointerText(named);
-      await writePointer(this.#store, place, text);
+      const text = serializePointer(named);
+      await writePointerToKv(this.#store, place, text);
       // If the name was changed meanwhile, this matches no row, and the name is written to KV again.
-      this.#tables.write(
+      this.#tables.runWriteStatement(
         `${text === null ? 'delete from names' : 'update names set told = 1'}
          where ${NAME_CONDITION} and hash is ? and pinned = ? and withdrawn = ?`,
         ...[kind, name, hash ?? null, String(pinned), String(withdrawn)],
       );
     }
-    for (const row of hashesIn('doomed')) {
+    for (const row of listHashesInState('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
-      await deleteVersion(this.#store, place, id.hash);
-      if (this.#state(id) !== 'doomed') continue;
-      this.#tables.write(`delete from version_pieces where ${VERSION_CONDITION}`, ...versionKey(id));
-      this.#tables.write(`delete from versions where ${VERSION_CONDITION}`, ...versionKey(id));
+      await deleteVersionFromKv(this.#store, place, id.hash);
+      if (this.#readVersionState(id) !== 'doomed') continue;
+      this.#tables.runWriteStatement(
+        `delete from version_pieces where ${VERSION_CONDITION}`,
+        ...toVersionSqlBindings(id),
+      );
+      this.#tables.runWriteStatement(`delete from versions where ${VERSION_CONDITION}`, ...toVersionSqlBindings(id));
       this.#bytes = undefined;
     }
   }
 
-  #listUnpublished(): { kind: string; name: string }[] {
-    const rows = this.#tables.read(
+  #listUnpublishedNames(): { kind: string; name: string }[] {
+    const rows = this.#tables.readAllRows(
       "select kind, name from names where told = 0 union select kind, name from versions where state != 'told'",
     );
     return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
   }
 
   /** @returns whether all versions exist, beside the one that is put. */
-  #canPin(id: VersionId, pinned: readonly string[] = []): boolean {
-    return pinned.every((hash) => hash === id.hash || this.#has({ ...id, hash }));
+  #existAllPinnedVersions(id: VersionId, pinned: readonly string[] = []): boolean {
+    return pinned.every((hash) => hash === id.hash || this.#hasVersion({ ...id, hash }));
   }
 
-  #setLists({ kind, name }: VersionId, pinned: readonly string[], withdrawn: string[], now: number): void {
-    this.#tables.write(
+  #writePinnedAndWithdrawn(
+    { kind, name }: VersionId,
+    pinned: readonly string[],
+    withdrawn: string[],
+    now: number,
+  ): void {
+    this.#tables.runWriteStatement(
       `insert into names (kind, name, at, told, pinned, withdrawn) values (?, ?, ?, 0, ?, ?) on conflict do update
        set told = 0, pinned = excluded.pinned, withdrawn = excluded.withdrawn
        where (pinned, withdrawn) != (excluded.pinned, excluded.withdrawn)`,
@@ -314,44 +346,51 @@ export class Versions {
     );
   }
 
-  #point(id: VersionId, now: number, pinned?: readonly string[]): void {
+  #writePointerRow(id: VersionId, now: number, pinned?: readonly string[]): void {
     const { kind, name, hash } = id;
     // Written to KV only if it has changed: KV accepts one write a second for each name.
-    this.#tables.write(
+    this.#tables.runWriteStatement(
       `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
       ...[kind, name, hash, now],
     );
-    const pointer = this.pointer(kind, name);
+    const pointer = this.readNamePointer(kind, name);
     // Who puts a version again does not want it withdrawn.
     const withdrawn = pointer.withdrawn.filter((one) => one !== hash);
-    this.#setLists(id, pinned ?? pointer.pinned, withdrawn, now);
+    this.#writePinnedAndWithdrawn(id, pinned ?? pointer.pinned, withdrawn, now);
   }
 
   /** @returns whether a version exists and is not about to be deleted. */
-  #has(id: VersionId): boolean {
-    const state = this.#state(id);
+  #hasVersion(id: VersionId): boolean {
+    const state = this.#readVersionState(id);
     return state !== undefined && state !== 'doomed';
   }
 
-  #state(id: VersionId): string | undefined {
-    const [row] = this.#tables.read(`select state from versions where ${VERSION_CONDITION}`, ...versionKey(id));
+  #readVersionState(id: VersionId): string | undefined {
+    const [row] = this.#tables.readAllRows(
+      `select state from versions where ${VERSION_CONDITION}`,
+      ...toVersionSqlBindings(id),
+    );
     return row && String(row.state);
   }
 
-  #setState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
-    this.#tables.write(`update versions set state = ? where ${VERSION_CONDITION}`, state, ...versionKey(id));
+  #writeVersionState(id: VersionId, state: 'new' | 'told' | 'doomed'): void {
+    this.#tables.runWriteStatement(
+      `update versions set state = ? where ${VERSION_CONDITION}`,
+      state,
+      ...toVersionSqlBindings(id),
+    );
   }
 
-  #isFull(kind: string, name: string): boolean {
+  #hasMaxVersions(kind: string, name: string): boolean {
     return (
       this.#tables.queryNumberOrZero('select count(*) from names where kind = ? and name != ?', kind, name) >= MAX_NAMES
     );
   }
 
-  #names(condition: string, bindings: string[], rest: string): NameRow[] {
+  #queryNames(condition: string, bindings: string[], rest: string): VersionedNameRow[] {
     return this.#tables
-      .read(
+      .readAllRows(
         `select n.name, n.hash, n.at as updated, v.at as created, v.bytes, v.description
          from names n join versions v on v.kind = n.kind and v.name = n.name and v.hash = n.hash
          where ${condition} ${rest}`,
@@ -368,6 +407,6 @@ export class Versions {
   }
 }
 
-function versionKey({ kind, name, hash }: VersionId): [string, string, string] {
+function toVersionSqlBindings({ kind, name, hash }: VersionId): [string, string, string] {
   return [kind, name, hash];
 }

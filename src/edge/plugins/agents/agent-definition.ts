@@ -1,20 +1,20 @@
 /** The stored form of a run: the model, the beginning of the prompt, the tools, and the limits. */
 
 import { encoder } from '../../kit/http/bytes.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import type { Json } from '../../kit/json/object.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { AgentFields } from './agents.schema.ts';
 
 /** A stored version, with all its limits. Its system has the form in which it was sent. */
 export interface AgentDefinition extends Omit<AgentFields, 'tools' | 'limits'> {
-  tools: Json[];
+  tools: JsonObject[];
   limits: NonNullable<AgentFields['limits']>;
 }
 
 /** A version, and the JSON text from which it is read. */
-export interface StoredAgent {
+export interface AgentDefinitionWithText {
   readonly definition: AgentDefinition;
   /** Its parts go up with these bytes, so that the upstream's cache finds them. */
   readonly text: string;
@@ -26,13 +26,14 @@ export interface StoredAgent {
  *
  * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
  */
-export function agentBytes(fields: AgentFields): Uint8Array {
+export function serializeAgent(fields: AgentFields): Uint8Array {
   const { description, model, max_tokens, system, tools = [], limits = {}, approvers, ...shaping } = fields;
-  if (typeof system === 'object') rejectBreakpoints('system', system);
-  rejectBreakpoints('tools', tools);
+  if (typeof system === 'object') rejectCacheBreakpoints('system', system);
+  rejectCacheBreakpoints('tools', tools);
   const names = new Set<unknown>();
   for (const [index, { name }] of tools.entries()) {
-    if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    if (name !== undefined && names.has(name))
+      throw createInvalidRequestError(`tools.${index}.name: Tool names must be unique.`);
     names.add(name);
   }
   const ordered = sortMembers(shaping);
@@ -43,7 +44,7 @@ export function agentBytes(fields: AgentFields): Uint8Array {
     system,
     tools,
     ...ordered,
-    limits: validate(runLimits, limits),
+    limits: validateBySchema(runLimits, limits),
     approvers,
     description,
   };
@@ -55,10 +56,10 @@ function sortMembers<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
 }
 
-function rejectBreakpoints(part: string, list: readonly Json[]): void {
+function rejectCacheBreakpoints(part: string, list: readonly JsonObject[]): void {
   const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
   if (at < 0) return;
-  throw invalidRequest(
+  throw createInvalidRequestError(
     `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
   );
 }

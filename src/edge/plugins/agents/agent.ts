@@ -1,13 +1,13 @@
-import type { AgentInUse, ChosenModel, ModelChoiceRequest } from '../../conversations/history/agent-in-use.ts';
-import type { PrefixDefaults } from '../../conversations/history/inherited-parts.ts';
-import type { AgentKind } from '../../conversations/object/initial-context.ts';
+import type { ChosenModel, ModelChoiceInput, ResolvedAgent } from '../../conversations/history/agent-in-use.ts';
+import type { NewConversationDefaults } from '../../conversations/history/inherited-parts.ts';
+import type { AgentStorage } from '../../conversations/object/initial-context.ts';
 import { decoder } from '../../kit/http/bytes.ts';
-import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
-import { applyAgent } from './apply-agent.ts';
-import { chooseForMessage } from './choice/choose-model.ts';
+import type { AgentDefinition, AgentDefinitionWithText } from './agent-definition.ts';
+import { buildRequestWithAgent } from './apply-agent.ts';
+import { chooseModelForMessage } from './choice/choose-model.ts';
 
 /** An agent as requests use it. */
-export class Agent implements AgentInUse, StoredAgent {
+export class Agent implements ResolvedAgent, AgentDefinitionWithText {
   readonly definition: AgentDefinition;
   readonly text: string;
 
@@ -16,7 +16,7 @@ export class Agent implements AgentInUse, StoredAgent {
     this.text = text;
   }
 
-  get defaults(): PrefixDefaults {
+  get defaults(): NewConversationDefaults {
     const { model, max_tokens: maxTokens, history } = this.definition;
     return { model: typeof model === 'string' ? model : model.otherwise, maxTokens, history, runs: undefined };
   }
@@ -29,12 +29,12 @@ export class Agent implements AgentInUse, StoredAgent {
     return this.definition.tools.some((tool) => tool.name === name && !(by && Object.hasOwn(tool, 'run')));
   }
 
-  applyPrefix(...[members, inherited, how]: Parameters<AgentInUse['applyPrefix']>): string {
-    return applyAgent(members, this, inherited, how);
+  buildRequestWithAgent(...[members, inherited, how]: Parameters<ResolvedAgent['buildRequestWithAgent']>): string {
+    return buildRequestWithAgent(members, this, inherited, how);
   }
 
-  async chooseModel(request: ModelChoiceRequest): Promise<ChosenModel | undefined> {
-    return await chooseForMessage(this, request);
+  async chooseModel(request: ModelChoiceInput): Promise<ChosenModel | undefined> {
+    return await chooseModelForMessage(this, request);
   }
 }
 
@@ -46,11 +46,11 @@ export function parseAgent(text: string): Agent {
 }
 
 /** How agents are stored in versions. */
-export const AGENTS: AgentKind<Agent> = {
+export const AGENTS: AgentStorage<Agent> = {
   kind: 'agent',
   path: '/agents',
   read: (bytes) => parseAgent(decoder.decode(bytes)),
-  parseCopy: parseAgent,
+  parseRetainedCopy: parseAgent,
   memorySize: ({ text }) => text.length * (1 + PARSED_SIZE),
   memoryBytes: 8 * 1024 * 1024,
 };

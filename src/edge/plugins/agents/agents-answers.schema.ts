@@ -1,15 +1,15 @@
 import * as z from '../../kit/http/zod.ts';
-import { storedVersion } from '../../registry/versions/versions-answers.schema.ts';
+import { createStoredVersionFields } from '../../registry/versions/versions-answers.schema.ts';
 import { putAgent } from './agents.schema.ts';
 
 /** A version as it is stored. */
-export const agentContent = z.object({ ...storedVersion('agent'), ...putAgent.fields.shape });
+export const agentContent = z.object({ ...createStoredVersionFields('agent'), ...putAgent.fields.shape });
 export type AgentContent = z.output<typeof agentContent>;
 
 /** The answer to a `PUT`: the version that the name points to now. */
 export const agentReport = z.object({
   ...agentContent.shape,
-  warnings: z.withDescription(
+  warnings: z.addDescription(
     z.array(z.string()),
     'Tools of MCP servers that were left out; schemas of its tools and of its format that Claude will refuse.',
   ),

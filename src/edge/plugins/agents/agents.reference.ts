@@ -1,7 +1,10 @@
 import * as z from '../../kit/http/zod.ts';
-import type { Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
-import { describeParameters, describeVersionedRoutes } from '../../registry/versions/versions.reference.ts';
+import type { ApiResource } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
+import {
+  createParameterDescriptions,
+  createVersionedRoutesReference,
+} from '../../registry/versions/versions.reference.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted, agentReport } from './agents-answers.schema.ts';
@@ -30,14 +33,14 @@ const stored = {
   limits: { max_turns: 8, max_usd: 0.2, max_tool_calls: 100, parallel_tools: 6 },
   approvers: 'owner',
 };
-const content = z.withMeta(agentContent, { id: 'Agent' });
+const content = z.addReferenceMeta(agentContent, { id: 'Agent' });
 
-export const agents: Resource = {
+export const agents: ApiResource = {
   tag: 'Agents',
   description:
     'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
-  parameters: describeParameters('support'),
-  routes: describeVersionedRoutes(AGENT_ROUTES, {
+  parameters: createParameterDescriptions('support'),
+  routes: createVersionedRoutesReference(AGENT_ROUTES, {
     kind: 'agent',
     title: 'Agent',
     plural: 'agents',
@@ -45,10 +48,14 @@ export const agents: Resource = {
     put: {
       schemas: putAgent,
       example: fields,
-      answer: jsonResponse('The version that the name points to now.', z.withMeta(agentReport, { id: 'AgentReport' }), {
-        ...stored,
-        warnings: [],
-      }),
+      answer: describeJsonResponse(
+        'The version that the name points to now.',
+        z.addReferenceMeta(agentReport, { id: 'AgentReport' }),
+        {
+          ...stored,
+          warnings: [],
+        },
+      ),
       errors: [429, 503],
     },
     content: { schema: content, example: stored },

@@ -2,25 +2,29 @@ import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
-import { namedModelsOf } from '../../classify/model-by-label.schema.ts';
+import { listSelectableModels } from '../../classify/model-by-label.schema.ts';
 import { rejectUnsupportedParameters } from '../../claude/pricing/adapt-for-model.ts';
 import { runLimitFields } from '../../claude/request/all-fields.ts';
-import { missingPluginError } from '../../kit/http/errors.ts';
+import { createMissingPluginError } from '../../kit/http/errors.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
-import { admitVersionStorage } from '../../money/admission/admit-free.ts';
+import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
-import { requireStored } from '../../registry/versions/find-stored.ts';
-import { findSchemaWarnings } from '../../registry/versions/schema-warnings.ts';
-import { canSeeAddresses, readBodyWithTools, redactTools } from '../../registry/versions/stored-tools.ts';
-import { createReader, createVersionedRoutes, toOwner } from '../../registry/versions/versioned-routes.ts';
+import { requireStoredVersion } from '../../registry/versions/find-stored.ts';
+import { listSchemaWarnings } from '../../registry/versions/schema-warnings.ts';
+import {
+  canSeeToolAddresses,
+  readBodyWithStoredTools,
+  redactToolAddresses,
+} from '../../registry/versions/stored-tools.ts';
+import { createVersionedRoutes, createVersionReader, toOwnerField } from '../../registry/versions/versioned-routes.ts';
 import { AGENTS, type Agent } from './agent.ts';
-import { type AgentDefinition, agentBytes } from './agent-definition.ts';
+import { type AgentDefinition, serializeAgent } from './agent-definition.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
-import { checkChoice } from './choice/choose-model.ts';
-import { copyPrefixParts } from './copy-prefix-parts.ts';
-import { fillToolDescriptions } from './fill-tool-descriptions.ts';
+import { validateModelChoice } from './choice/choose-model.ts';
+import { copyPrefixIntoAgent } from './copy-prefix-parts.ts';
+import { fillAgentToolDescriptions } from './fill-tool-descriptions.ts';
 
 /** The routes of agents. An admin stores the deployment's, everybody else those of their account. */
 export const AGENT_ROUTES = createVersionedRoutes({
@@ -28,35 +32,35 @@ export const AGENT_ROUTES = createVersionedRoutes({
   scope: 'messages',
   schemas: putAgent,
   maxBytes: MAX_AGENT_BYTES,
-  readBody: async (c, warn) => {
-    const by = ownerOfStored(c);
-    const json = await readBodyWithTools(c, 'free', warn, (sent) => copyPrefixParts(c, sent, by));
+  readPutBody: async (c, warn) => {
+    const by = getOwnerToStoreAs(c);
+    const json = await readBodyWithStoredTools(c, 'free', warn, (sent) => copyPrefixIntoAgent(c, sent, by));
     if (!Array.isArray(json.tools)) return json;
-    const tools = await fillToolDescriptions(json.tools, (agent) =>
-      requireStored(AGENTS, createReader(c), agent, [by, DEPLOYMENT]),
+    const tools = await fillAgentToolDescriptions(json.tools, (agent) =>
+      requireStoredVersion(AGENTS, createVersionReader(c), agent, [by, DEPLOYMENT]),
     );
     return { ...json, tools };
   },
-  write: agentBytes,
-  respond: (c, found) => c.json(agentContentOf(c, found)),
+  serializeVersion: serializeAgent,
+  createGetResponse: (c, found) => c.json(toAgentContent(c, found)),
   createPutResponse: async (c, found, leftOut) => {
     checkServers(found.value.definition, c.get('identity'), c.get('settings'));
-    checkLimits(found.value.definition.limits);
-    await checkModels(c, found.value, ownerOfStored(c));
-    return { ...agentContentOf(c, found), warnings: [...leftOut, ...findSchemaWarnings(found.value.definition)] };
+    requireSupportedRunLimits(found.value.definition.limits);
+    await validateAgentModels(c, found.value, getOwnerToStoreAs(c));
+    return { ...toAgentContent(c, found), warnings: [...leftOut, ...listSchemaWarnings(found.value.definition)] };
   },
-  admit: admitVersionStorage,
+  admitPut: admitVersionStorageRequest,
 });
 
 /** @throws ApiError 400 for a limit of money or time where nothing runs, so that nobody would hold it */
-function checkLimits(limits: AgentDefinition['limits']): void {
+function requireSupportedRunLimits(limits: AgentDefinition['limits']): void {
   const name = (['max_usd', 'max_seconds'] as const).find((one) => limits[one] !== undefined);
   if (name !== undefined && runLimitFields().length === 0)
-    throw missingPluginError('runs', `limits.${name}: runs hold it`);
+    throw createMissingPluginError('runs', `limits.${name}: runs hold it`);
 }
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
-function ownerOfStored(c: Context<AppEnv>): string {
+function getOwnerToStoreAs(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
 }
@@ -64,32 +68,34 @@ function ownerOfStored(c: Context<AppEnv>): string {
 /**
  * Checks the models that an agent can reach, and how it chooses one: an agent with one model costs no read.
  *
- * @throws ApiError 400 for what one of the models refuses, and as `checkChoice`
+ * @throws ApiError 400 for what one of the models refuses, and as `validateModelChoice`
  */
-async function checkModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+async function validateAgentModels(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
   const { models } = c.get('settings');
   const { definition } = agent;
   const { model, fallback_models = [], fallbacks } = definition;
-  const own = typeof model === 'string' ? [model] : [model.otherwise, ...namedModelsOf(model)];
+  const own = typeof model === 'string' ? [model] : [model.otherwise, ...listSelectableModels(model)];
   rejectUnsupportedParameters(models, [...own, ...fallback_models], { ...definition });
   // Those of the API change members themselves.
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     rejectUnsupportedParameters(models, [undefined, entry.model], { ...definition, ...entry });
-  await checkChoice(c, agent, by);
+  await validateModelChoice(c, agent, by);
 }
 
-function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Agent>): AgentContent {
+function toAgentContent(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Agent>): AgentContent {
   const { tools, mcp_servers: servers, ...definition } = value.definition;
   const isOwn = owner === c.get('identity').account;
   // Whoever may send a server in a request may read those without a secret.
-  const shown = canSeeAddresses(c, owner) ? servers : servers?.filter((server) => isOwn && !server.authorization_token);
+  const shown = canSeeToolAddresses(c, owner)
+    ? servers
+    : servers?.filter((server) => isOwn && !server.authorization_token);
   return {
     type: 'agent',
     name,
     version: `${name}@${hash}`,
-    owner: toOwner(owner),
+    owner: toOwnerField(owner),
     ...definition,
     ...removeUndefined({ mcp_servers: shown }),
-    tools: redactTools(c, owner, tools),
+    tools: redactToolAddresses(c, owner, tools),
   };
 }

@@ -1,6 +1,6 @@
 import { modelByLabel, modelName } from '../../classify/model-by-label.schema.ts';
 import { messagesRequest } from '../../claude/messages.schema.ts';
-import type { RequestFields } from '../../claude/request/field-definition.ts';
+import type { RequestFieldDefinitions } from '../../claude/request/field-definition.ts';
 import { secretNameShape } from '../../config/tool-secrets.ts';
 import { historySetting } from '../../conversations/history/history.schema.ts';
 import { createFieldError } from '../../kit/http/validate.ts';
@@ -14,7 +14,7 @@ import { agentRef, createPutSchemas } from '../../registry/versions/versions.sch
 export const MAX_AGENT_BYTES = 512 * 1024;
 
 /** The field by which a request chooses among its agent's tools. */
-export const narrowedTools = z.optionalField(
+export const narrowedTools = z.createOptionalField(
   z
     .array(
       z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
@@ -27,9 +27,9 @@ export const narrowedTools = z.optionalField(
 );
 
 /** What a request says of its agent. */
-export const AGENT_MEMBERS: RequestFields = {
+export const AGENT_MEMBERS: RequestFieldDefinitions = {
   agent: {
-    schema: z.optionalField(
+    schema: z.createOptionalField(
       agentRef,
       'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
     ),
@@ -62,7 +62,7 @@ const calledServer = z.looseObject({
   ...tag,
   name: z.string(),
   url: z.string().check(z.maxLength(2_048)),
-  authorization_token: z.optionalField(
+  authorization_token: z.createOptionalField(
     z.strictObject(secretNameShape, {
       error:
         'must be {"secret": "NAME"}: a token itself is never stored. The operator sets TOOL_SECRET_NAME=host=token',
@@ -70,13 +70,13 @@ const calledServer = z.looseObject({
     '`{"secret": "NAME"}`, for the setting TOOL_SECRET_NAME, whose host must be that of the `url`; it needs the scope `tools`.',
   ),
 });
-export type CalledServer = z.output<typeof calledServer>;
+export type AgentMcpServer = z.output<typeof calledServer>;
 
 /** The parts of a version. Only the API checks the rest. */
 const agentFields = z
   .strictObject({
     description: z.optional(z.string().check(z.maxLength(1_000))),
-    model: z.withDescription(
+    model: z.addDescription(
       z.union([modelName, modelByLabel], {
         error: createFieldError(
           'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
@@ -84,11 +84,11 @@ const agentFields = z
       }),
       'Who answers, whatever a request says; or how a classifier chooses who answers.',
     ),
-    max_tokens: z.withDescription(
+    max_tokens: z.addDescription(
       messagesRequest.shape.max_tokens,
       'The longest answer in tokens, whatever a request says.',
     ),
-    system: z.optionalField(
+    system: z.createOptionalField(
       z.union(
         [z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string().check(z.minLength(1)) }))],
         {
@@ -97,32 +97,32 @@ const agentFields = z
       ),
       'The system prompt. What a request says as its `system` comes behind it.',
     ),
-    prefix: z.optionalField(
+    prefix: z.createOptionalField(
       prefixRef,
       'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
     ),
-    tools: z.optionalField(
+    tools: z.createOptionalField(
       z.array(anything),
       'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
     ),
-    mcp_servers: z.optionalField(
+    mcp_servers: z.createOptionalField(
       z.array(calledServer).check(z.maxLength(20)),
       'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
     ),
-    container: z.optionalField(
+    container: z.createOptionalField(
       z.strictObject(
         { skills: z.array(anything).check(z.maxLength(20)) },
         { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
       ),
       'The skills that each of its containers begins with.',
     ),
-    fallbacks: z.optionalField(
+    fallbacks: z.createOptionalField(
       z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
         error: 'Input should be "default", or a list of {"model": …}',
       }),
       'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
     ),
-    betas: z.optionalField(
+    betas: z.createOptionalField(
       z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
       'Names that join the header `anthropic-beta` of each request.',
     ),
@@ -137,19 +137,19 @@ const agentFields = z
     service_tier: word,
     speed: word,
     inference_geo: word,
-    fallback_models: z.optionalField(
+    fallback_models: z.createOptionalField(
       fallbackModels,
       'Models that step in where its own is overloaded, or the budget does not pay for it.',
     ),
-    history: z.optionalField(
+    history: z.createOptionalField(
       historySetting,
       'What happens to the histories of its conversations that grow too long, unless they say it.',
     ),
-    limits: z.optionalField(
+    limits: z.createOptionalField(
       z.strictObject(runLimits.shape),
       'The limits of each of its runs. A request may lower them, and never raise them.',
     ),
-    approvers: z.withDescription(
+    approvers: z.addDescription(
       z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
       'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
     ),

@@ -5,28 +5,28 @@
  * unknown member cannot change the model, the price, or which tools may be called.
  */
 
-import { adaptForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
-import { createOpenToTest, fieldNamesOf, runLimitFields } from '../../claude/request/all-fields.ts';
+import { adaptRequestForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
+import { createFieldOpenToTest, listFieldNames, runLimitFields } from '../../claude/request/all-fields.ts';
 import { parseRequestField } from '../../claude/request/field-definition.ts';
-import type { ApplyPrefixOptions } from '../../conversations/history/agent-in-use.ts';
-import type { InheritedParts } from '../../conversations/history/inherited-parts.ts';
+import type { ApplyAgentOptions } from '../../conversations/history/agent-in-use.ts';
+import type { InheritedSystemAndTools } from '../../conversations/history/inherited-parts.ts';
 import { BREAKPOINT } from '../../conversations/history/storage/message-text.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import type { AgentDefinition, StoredAgent } from './agent-definition.ts';
-import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
-import { resolveServerTokens } from './called-servers.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
+import type { AgentDefinition, AgentDefinitionWithText } from './agent-definition.ts';
+import { type AgentFields, type AgentMcpServer, narrowedTools } from './agents.schema.ts';
+import { resolveMcpServerTokens } from './called-servers.ts';
 
 /** Members that the caller decides. */
-const ofCaller = memoizeByPlugins(() => [
+const ofCaller = memoizeFromPlugins(() => [
   'messages',
   'stream',
   'metadata',
   'cache_control',
-  ...fieldNamesOf(createOpenToTest('agent')),
+  ...listFieldNames(createFieldOpenToTest('agent')),
 ]);
 /** Members of an agent that shape its answers. */
 const SHAPING = [
@@ -56,17 +56,17 @@ const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output
  * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
  *   limit; 500 for an MCP server whose secret is missing
  */
-export function applyAgent(
+export function buildRequestWithAgent(
   members: ReadonlyMap<string, string>,
-  { definition, text }: StoredAgent,
-  inherited: InheritedParts,
-  { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyPrefixOptions,
+  { definition, text }: AgentDefinitionWithText,
+  inherited: InheritedSystemAndTools,
+  { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyAgentOptions,
 ): string {
   const { model: named } = definition;
   // Members are changed so that the chosen model takes them.
   const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
   const changes = chosen !== undefined && {
-    ...adaptForModel(secrets?.models.find(chosen), { ...definition }).changes,
+    ...adaptRequestForModel(secrets?.models.findRow(chosen), { ...definition }).changes,
     model: chosen,
   };
   const own = new Map([...parseMemberTexts(text), ...Object.entries(describeChanges(changes || {}))]);
@@ -78,30 +78,30 @@ export function applyAgent(
   setMember('model', own.get('model'));
   if (!counts) setMember('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) setMember(name, own.get(name));
-  const { offered, servers } = selectTools(members, definition, splitItems(own.get('tools') ?? '[]'));
-  if (secrets && servers.length > 0) setMember('mcp_servers', JSON.stringify(resolveServerTokens(servers, secrets)));
+  const { offered, servers } = selectOfferedTools(members, definition, splitArrayItems(own.get('tools') ?? '[]'));
+  if (secrets && servers.length > 0) setMember('mcp_servers', JSON.stringify(resolveMcpServerTokens(servers, secrets)));
   const tools = offered.map(({ text }) => text);
-  const system = partItems('system', own.get('system'));
-  const addedTools = partItems('tools', members.get('tools') ?? inherited.tools);
-  rejectDuplicateNames(definition, addedTools);
+  const system = splitListItems('system', own.get('system'));
+  const addedTools = splitListItems('tools', members.get('tools') ?? inherited.tools);
+  rejectDuplicateToolNames(definition, addedTools);
   const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
-  setMember('tools', joinItems(marksTools ? withBreakpointAt(tools, lastTool) : tools, addedTools));
+  setMember('tools', joinListItems(marksTools ? addCacheBreakpointAt(tools, lastTool) : tools, addedTools));
   setMember(
     'system',
-    joinItems(
-      breakpoints > 0 ? withBreakpointAt(system, system.length - 1) : system,
-      partItems('system', members.get('system') ?? inherited.system),
+    joinListItems(
+      breakpoints > 0 ? addCacheBreakpointAt(system, system.length - 1) : system,
+      splitListItems('system', members.get('system') ?? inherited.system),
     ),
   );
   if (counts) return `{${parts.join(',')}}`;
-  for (const [name, value] of Object.entries(lowerLimits(members, definition.limits)))
+  for (const [name, value] of Object.entries(combineRunLimits(members, definition.limits)))
     setMember(name, value?.toString());
   return `{${parts.join(',')}}`;
 }
 
 /** @returns the limits of a run, none where nothing runs. Each is the lower of the agent's and the request's */
-function lowerLimits(
+function combineRunLimits(
   members: ReadonlyMap<string, string>,
   ofAgent: Readonly<Record<string, number | undefined>>,
 ): Record<string, number | undefined> {
@@ -116,8 +116,8 @@ function lowerLimits(
 }
 
 /** A tool of the agent, and its JSON text. */
-interface OfferedTool {
-  tool: Json;
+interface AgentToolWithText {
+  tool: JsonObject;
   text: string;
 }
 
@@ -125,34 +125,34 @@ interface OfferedTool {
  * @returns the agent's tools and MCP servers that the model is offered. This request may demand approvals in addition to the
  *   agent's own
  */
-function selectTools(
+function selectOfferedTools(
   members: ReadonlyMap<string, string>,
   { tools, mcp_servers: servers = [] }: AgentDefinition,
   texts: readonly string[],
-): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
+): { offered: AgentToolWithText[]; servers: readonly AgentMcpServer[] } {
   const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
   const wanted = members.get('agent_tools');
   if (wanted === undefined) return { offered: all, servers };
-  const items = validate(narrowedTools, JSON.parse(wanted), 'agent_tools') ?? [];
-  const offered = toolNames(tools, servers);
+  const items = validateBySchema(narrowedTools, JSON.parse(wanted), 'agent_tools') ?? [];
+  const offered = listToolAndServerNames(tools, servers);
   const named = new Set<unknown>();
-  const chosen = new Map<OfferedTool | undefined, string>();
+  const chosen = new Map<AgentToolWithText | undefined, string>();
   for (const [index, item] of items.entries()) {
     const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
     const at = offered.indexOf(name);
     if (at < 0) {
       const names = [...new Set(offered)].join(', ') || 'none';
-      throw invalidRequest(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
+      throw createInvalidRequestError(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
     }
     named.add(name);
     const one = all[at];
     if (approval !== undefined && !(one && Object.hasOwn(one.tool, 'run'))) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
       );
     }
     // If a tool is named twice, the stricter entry counts.
-    if (one) chosen.set(one, approval === undefined ? (chosen.get(one) ?? one.text) : withApproval(one));
+    if (one) chosen.set(one, approval === undefined ? (chosen.get(one) ?? one.text) : addApprovalToTool(one));
   }
   return {
     offered: all.flatMap((one) => {
@@ -164,39 +164,39 @@ function selectTools(
 }
 
 /** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
-function toolNames(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
+function listToolAndServerNames(tools: readonly JsonObject[], servers: AgentFields['mcp_servers'] = []): unknown[] {
   return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
 }
 
-function withApproval({ tool: { run }, text }: OfferedTool): string {
+function addApprovalToTool({ tool: { run }, text }: AgentToolWithText): string {
   // The other one is `worker`.
   const called = isObject(run) ? run : { worker: true };
   return editJson(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }
 
 /** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
-function rejectDuplicateNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
-  const names = new Set(toolNames(tools, servers));
+function rejectDuplicateToolNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
+  const names = new Set(listToolAndServerNames(tools, servers));
   for (const [index, text] of added.entries()) {
-    const [name] = toolNames([parseObject(text) ?? {}]);
+    const [name] = listToolAndServerNames([parseJsonObject(text) ?? {}]);
     if (name === undefined || !names.has(name)) continue;
-    throw invalidRequest(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
+    throw createInvalidRequestError(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
   }
 }
 
 /** @returns the items of a list as JSON texts; a text is one block */
-function partItems(name: 'system' | 'tools', text = '[]'): string[] {
-  if (text.startsWith('[')) return splitItems(text);
+function splitListItems(name: 'system' | 'tools', text = '[]'): string[] {
+  if (text.startsWith('[')) return splitArrayItems(text);
   if (name === 'system' && text.startsWith('"')) return text === '""' ? [] : [`{"type":"text","text":${text}}`];
   if (text === 'null') return [];
-  throw invalidRequest(`${name}: Input should be a valid list`);
+  throw createInvalidRequestError(`${name}: Input should be a valid list`);
 }
 
-function withBreakpointAt(items: readonly string[], at: number): string[] {
+function addCacheBreakpointAt(items: readonly string[], at: number): string[] {
   return items.map((text, index) => (index === at ? editJson(text, BREAKPOINT) : text));
 }
 
-function joinItems(...items: readonly (readonly string[])[]): string | undefined {
+function joinListItems(...items: readonly (readonly string[])[]): string | undefined {
   const all = items.flat();
   return all.length === 0 ? undefined : `[${all.join(',')}]`;
 }

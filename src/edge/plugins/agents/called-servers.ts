@@ -2,11 +2,11 @@
 import { hasScope } from '../../auth/authenticate.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { findSecretFault, readSecretValue, type SecretSettings, stripAuthScheme } from '../../config/tool-secrets.ts';
-import { finalError, invalidRequest, misconfiguredError } from '../../kit/http/errors.ts';
+import { createInvalidRequestError, createMisconfiguredError, createNonRetryableError } from '../../kit/http/errors.ts';
 import { findDeliverUrlFault } from '../../kit/http/headers/hosts.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { rejectEdgeServerName } from '../../registry/tools/edge-tools.ts';
-import type { AgentFields, CalledServer } from './agents.schema.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { rejectReservedServerName } from '../../registry/tools/edge-tools.ts';
+import type { AgentFields, AgentMcpServer } from './agents.schema.ts';
 
 /**
  * Checks the MCP servers of an agent before it is stored.
@@ -15,16 +15,16 @@ import type { AgentFields, CalledServer } from './agents.schema.ts';
  *   scope `tools` who names a secret
  */
 export function checkServers(definition: AgentFields, identity: Identity, settings: SecretSettings): void {
-  rejectEdgeServerName(definition);
+  rejectReservedServerName(definition);
   for (const [index, server] of (definition.mcp_servers ?? []).entries()) {
     if (server.authorization_token && !hasScope(identity, 'tools')) {
-      throw finalError(
+      throw createNonRetryableError(
         'permission_error',
         'This credential lacks the scope `tools`, which the token of a server needs.',
       );
     }
-    const fault = findServerFault(server, settings);
-    if (fault !== undefined) throw invalidRequest(`mcp_servers.${index}.${fault}.`);
+    const fault = findMcpServerFault(server, settings);
+    if (fault !== undefined) throw createInvalidRequestError(`mcp_servers.${index}.${fault}.`);
   }
 }
 
@@ -32,14 +32,14 @@ export function checkServers(definition: AgentFields, identity: Identity, settin
  * @returns the MCP servers with their tokens, as they go up
  * @throws ApiError 500 for a token that this edge does not have any more, or for another host
  */
-export function resolveServerTokens(servers: readonly CalledServer[], settings: SecretSettings): Json[] {
+export function resolveMcpServerTokens(servers: readonly AgentMcpServer[], settings: SecretSettings): JsonObject[] {
   return servers.map((server) => {
     const { url, authorization_token: token } = server;
     if (!token) return server;
-    const fault = findServerFault(server, settings);
+    const fault = findMcpServerFault(server, settings);
     if (fault !== undefined) {
       const message = 'This agent cannot ask one of its MCP servers. Its operator finds the reason in the log.';
-      throw misconfiguredError(message, `mcp_servers: ${fault}`);
+      throw createMisconfiguredError(message, `mcp_servers: ${fault}`);
     }
     return {
       ...server,
@@ -51,8 +51,8 @@ export function resolveServerTokens(servers: readonly CalledServer[], settings: 
   });
 }
 
-function findServerFault(
-  { url, authorization_token: token }: CalledServer,
+function findMcpServerFault(
+  { url, authorization_token: token }: AgentMcpServer,
   settings: SecretSettings,
 ): string | undefined {
   if (!token) return undefined;

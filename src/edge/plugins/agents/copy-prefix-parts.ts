@@ -3,17 +3,17 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
-import { joinPieces, lengthOf, piecesOf } from '../../kit/http/body-pieces.ts';
+import { joinPieces, replacePlaceholdersByPieces, sumPieceLengths } from '../../kit/http/body-pieces.ts';
 import { decoder } from '../../kit/http/bytes.ts';
-import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { createInvalidRequestError, createNonRetryableError, createTooLargeError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
-import { hasRunTools } from '../../registry/tools/edge-tools.ts';
-import { findRequested } from '../../registry/versions/versioned-routes.ts';
+import { hasEdgeTools } from '../../registry/tools/edge-tools.ts';
+import { requireRequestedVersion } from '../../registry/versions/versioned-routes.ts';
 import { MAX_AGENT_BYTES } from './agents.schema.ts';
-import { agentToDescribe } from './fill-tool-descriptions.ts';
+import { findAgentOfUndescribedTool } from './fill-tool-descriptions.ts';
 
 /**
  * Puts the system and the tools of the prefix that an agent names in their places. An agent that names none does not change.
@@ -24,44 +24,51 @@ import { agentToDescribe } from './fill-tool-descriptions.ts';
  * @throws ApiError 400 for a prefix that no agent can be made of, 403 for tools that the caller may not see, 404 for a prefix
  *   that does not exist, 413 for one that is too long
  */
-export async function copyPrefixParts(c: Context<AppEnv>, fields: Json, by: string): Promise<Json> {
+export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject, by: string): Promise<JsonObject> {
   if (fields.prefix === undefined) return fields;
-  const ref = validate(PREFIX_MEMBER.schema, fields.prefix, 'prefix') ?? '';
-  const { owner, name, hash, value } = await findRequested(c, PREFIXES, ref, [by, DEPLOYMENT]);
+  const ref = validateBySchema(PREFIX_MEMBER.schema, fields.prefix, 'prefix') ?? '';
+  const { owner, name, hash, value } = await requireRequestedVersion(c, PREFIXES, ref, [by, DEPLOYMENT]);
   const { system, tools, messages } = value.content;
   if (messages.length > 0) {
-    throw invalidRequest('prefix: this one has messages, and an agent has none. Name one without them.');
+    throw createInvalidRequestError('prefix: this one has messages, and an agent has none. Name one without them.');
   }
-  if (owner !== by && hasRunTools(tools)) {
-    throw finalError('permission_error', 'prefix: only admins see how its tools are called. Have one store the agent.');
+  if (owner !== by && hasEdgeTools(tools)) {
+    throw createNonRetryableError(
+      'permission_error',
+      'prefix: only admins see how its tools are called. Have one store the agent.',
+    );
   }
-  const pieces = piecesOf(JSON.stringify({ system, tools }), value.sources);
-  if (lengthOf(pieces) > MAX_AGENT_BYTES) throw tooLarge(MAX_AGENT_BYTES);
-  const parts = JSON.parse(decoder.decode(joinPieces(pieces))) as { system?: unknown; tools: Json[] };
-  const sentTools = fields.tools === undefined ? parts.tools : findLabelDescription(parts.tools, fields.tools);
+  const pieces = replacePlaceholdersByPieces(JSON.stringify({ system, tools }), value.sources);
+  if (sumPieceLengths(pieces) > MAX_AGENT_BYTES) throw createTooLargeError(MAX_AGENT_BYTES);
+  const parts = JSON.parse(decoder.decode(joinPieces(pieces))) as { system?: unknown; tools: JsonObject[] };
+  const sentTools = fields.tools === undefined ? parts.tools : restoreFilledInDescriptions(parts.tools, fields.tools);
   const sent = { system: parts.system, tools: sentTools, ...fields };
   for (const part of ['system', 'tools'] as const) {
-    if (isSame(sent[part], part === 'tools' ? sentTools : parts.system)) continue;
-    throw invalidRequest(`${part}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`);
+    if (isEqualJson(sent[part], part === 'tools' ? sentTools : parts.system)) continue;
+    throw createInvalidRequestError(
+      `${part}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`,
+    );
   }
   return { ...fields, ...parts, tools: sentTools, prefix: `${name}@${hash}` };
 }
 
 /** @returns whether two JSON values are equal, in whatever order their members are */
-function isSame(one: unknown, other: unknown): boolean {
-  return inNameOrder(one) === inNameOrder(other);
+function isEqualJson(one: unknown, other: unknown): boolean {
+  return stringifyWithSortedKeys(one) === stringifyWithSortedKeys(other);
 }
 
-function inNameOrder(value: unknown): string | undefined {
+function stringifyWithSortedKeys(value: unknown): string | undefined {
   return JSON.stringify(value, (_, part: unknown) =>
     isObject(part) ? Object.fromEntries(Object.entries(part).sort(([one], [other]) => (one < other ? -1 : 1))) : part,
   );
 }
 
 /** @returns the tools of a prefix with the descriptions that were filled in when the agent was stored before */
-function findLabelDescription(tools: readonly Json[], sent: unknown): Json[] {
+function restoreFilledInDescriptions(tools: readonly JsonObject[], sent: unknown): JsonObject[] {
   return tools.map((tool, index) => {
     const { description } = (Array.isArray(sent) && isObject(sent[index]) && sent[index]) || {};
-    return description === undefined || agentToDescribe(tool) === undefined ? tool : { ...tool, description };
+    return description === undefined || findAgentOfUndescribedTool(tool) === undefined
+      ? tool
+      : { ...tool, description };
   });
 }

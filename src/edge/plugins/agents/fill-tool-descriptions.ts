@@ -1,7 +1,7 @@
 /** Describes the tools of an agent that are agents themselves by those agents' own descriptions. */
 
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
 import type { Agent } from './agent.ts';
 
@@ -15,13 +15,13 @@ const MAX_DESCRIBED_AGENTS = 100;
  * @param find finds an agent as a call of the tool would
  * @throws ApiError 400 for too many agents, 503 while one cannot be asked for
  */
-export async function fillToolDescriptions(
-  tools: Json[],
+export async function fillAgentToolDescriptions(
+  tools: JsonObject[],
   find: (agent: string) => Promise<FoundVersion<Agent>>,
-): Promise<Json[]> {
-  const agents = new Set(tools.flatMap((tool) => agentToDescribe(tool) ?? []));
+): Promise<JsonObject[]> {
+  const agents = new Set(tools.flatMap((tool) => findAgentOfUndescribedTool(tool) ?? []));
   if (agents.size > MAX_DESCRIBED_AGENTS) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `tools: at most ${MAX_DESCRIBED_AGENTS} agents without a description of their own. Describe the others.`,
     );
   }
@@ -34,13 +34,13 @@ export async function fillToolDescriptions(
     descriptions.set(agent, found?.value.definition.description ?? '');
   }
   return tools.map((tool) => {
-    const description = descriptions.get(agentToDescribe(tool)) ?? '';
+    const description = descriptions.get(findAgentOfUndescribedTool(tool)) ?? '';
     return description === '' ? tool : { ...tool, description };
   });
 }
 
 /** @returns the agent that a tool is, if the tool has no description of its own */
-export function agentToDescribe(tool: unknown): string | undefined {
+export function findAgentOfUndescribedTool(tool: unknown): string | undefined {
   const { run, description } = isObject(tool) ? tool : {};
   const { agent } = isObject(run) ? run : {};
   return typeof agent === 'string' && description === undefined ? agent : undefined;

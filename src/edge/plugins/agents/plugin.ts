@@ -1,8 +1,8 @@
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
-import { refOf } from '../../conversations/history/storage/rows.ts';
+import { formatVersionReference } from '../../conversations/history/storage/rows.ts';
 import type { ConversationPlugin } from '../../conversations/object/hooks.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
-import { dimensionValue } from '../../money/contracts/dimensions.ts';
+import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import type { Plugin } from '../plugin.ts';
 import { AGENTS } from './agent.ts';
 import { AGENT_ROUTES } from './agents.route.ts';
@@ -14,13 +14,13 @@ import { boundGuard } from './restricted-tokens/check-turn.ts';
 /** What agents have in a conversation's object: its answers and its requests name the agent. */
 const agentsPart: ConversationPlugin = {
   createHooks({ transcript }) {
-    const named = () => {
+    const findNamedAgent = () => {
       const agent = transcript.profile?.agent;
-      return agent ? refOf(agent) : undefined;
+      return agent ? formatVersionReference(agent) : undefined;
     };
     return {
-      about: () => dimensionValue(OF_AGENT, named()),
-      headers: () => removeUndefined({ 'sluice-agent': named() }),
+      about: () => createDimensionValue(OF_AGENT, findNamedAgent()),
+      headers: () => removeUndefined({ 'sluice-agent': findNamedAgent() }),
     };
   },
 };

@@ -8,22 +8,22 @@ import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import {
-  budgetWindowsFor,
-  checkPayer,
-  findShortage,
+  collectBudgetWindows,
+  collectLeases,
+  computeQuotaStatusOfAccount,
+  createRejectedDecision,
+  extendLeasesAndDecide,
+  findLeaseShortage,
+  findUnpayableDecision,
   type LeaseShortage,
-  leaseAndDecide,
-  leasesFor,
-  quotaStatusNow,
-  refuse,
 } from '../../money/account/lease-from-payers.ts';
-import { decide } from '../../money/budget/budget.ts';
-import { BATCH_STAGE, bucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
-import { dimensionValue } from '../../money/contracts/dimensions.ts';
-import { openingOf } from '../../money/ledger/settlement.ts';
+import { decideHold } from '../../money/budget/budget.ts';
+import { BATCH_STAGE, computeBucketsAfterAdmission, type Hold } from '../../money/budget/state.ts';
+import { createDimensionValue } from '../../money/contracts/dimensions.ts';
+import { fillAdmittedRequestFields } from '../../money/ledger/settlement.ts';
 import { OF_BATCH } from './about-batch.ts';
 import { BatchList } from './batch-list.ts';
-import type { BatchDecision, BatchOrder } from './contracts/batch.ts';
+import type { BatchAdmissionRequest, BatchDecision } from './contracts/batch.ts';
 
 /**
  * How long the hold of a batch lasts if nobody settles it; milliseconds. This is longer than the upstream works on it (a day)
@@ -38,70 +38,74 @@ const MOST_OF_A_BATCH: Nanodollars = 1e15;
  *
  * @returns the decision. Asking again for the same batch changes nothing
  */
-export function decideBatch(state: AccountState, order: BatchOrder): BatchDecision | Promise<BatchDecision> {
+export function admitBatch(state: AccountState, order: BatchAdmissionRequest): BatchDecision | Promise<BatchDecision> {
   const attempt = tryAdmitBatch(state, order, true);
   if (attempt.outcome !== 'short') return attempt;
-  return leaseAndDecide(state, attempt, () => tryAdmitBatch(state, order, false)) as Promise<BatchDecision>;
+  return extendLeasesAndDecide(state, attempt, () => tryAdmitBatch(state, order, false)) as Promise<BatchDecision>;
 }
 
-function tryAdmitBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): BatchDecision | LeaseShortage {
+function tryAdmitBatch(
+  state: AccountState,
+  order: BatchAdmissionRequest,
+  mayAsk: boolean,
+): BatchDecision | LeaseShortage {
   const { budget, credentials, ledger } = state;
   const batches = new BatchList(ledger);
   const { batch, token, dryRun } = order;
-  state.limits.noteDefaults(order.defaults);
-  const now = state.advance();
+  state.limits.updateDefaultLimits(order.defaults);
+  const now = state.advanceBudgetToNow();
   if (token) {
-    if (credentials.isRevoked(token)) return { outcome: 'revoked' };
-    credentials.noteUse(token, now);
+    if (credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
+    credentials.recordFirstUse(token, now);
   }
-  const { rules } = state.limits;
+  const { decisionRules: rules } = state.limits;
   const jti = token?.jti;
   const most = order.rows.reduce((total, { cost }) => total + cost, 0);
-  const whole = maximumCostOf(order, Math.min(MOST_OF_A_BATCH, most));
-  const admitted = (hold: Nanodollars): BatchDecision => ({
+  const whole = createBatchMaximumCost(order, Math.min(MOST_OF_A_BATCH, most));
+  const createAdmittedDecision = (hold: Nanodollars): BatchDecision => ({
     outcome: 'admitted',
     hold,
-    quota: quotaStatusNow(state, now, jti),
-    unlisted: !state.isListed,
+    quota: computeQuotaStatusOfAccount(state, now, jti),
+    unlisted: !state.isInAccountList,
   });
-  if (!dryRun && batches.has(batch)) return admitted(whole.inputCost);
+  if (!dryRun && batches.has(batch)) return createAdmittedDecision(whole.inputCost);
   const earlier = dryRun
     ? undefined
-    : batches.findEarlier({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
+    : batches.findEarlierCreate({ key: order.key, digest: order.digest, repeats: order.repeats }, now);
   if (earlier) return earlier.isSame ? { outcome: 'attached', batch: earlier.id } : { outcome: 'mismatched' };
 
-  const without = checkPayer(state, order);
+  const without = findUnpayableDecision(state, order);
   if (without) return without;
-  const leases = leasesFor(state, order);
-  const decision = decide(
+  const leases = collectLeases(state, order);
+  const decision = decideHold(
     budget,
     { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
     whole,
     now,
-    { purses: budgetWindowsFor(state, order, now), models: state.limitedTokens.modelsOf(jti) },
+    { purses: collectBudgetWindows(state, order, now), models: state.limitedTokens.getAllowedModels(jti) },
   );
   if (decision.kind === 'count_needed' || decision.kind === 'behind') throw new TypeError('A batch is never counted.');
-  const short = findShortage(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
+  const short = findLeaseShortage(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
   if (short) return short;
   if (decision.kind === 'refused') {
     if (!dryRun)
-      state.refusals.add(
+      state.refusals.addRejection(
         { requestId: order.requestId, route: 'batches', model: whole.models[0]?.[0] ?? '' },
         decision,
         now,
-        state.groupOf(order),
+        state.getPayingGroup(order),
       );
-    return refuse(state, decision, now, jti);
+    return createRejectedDecision(state, decision, now, jti);
   }
-  if (dryRun) return admitted(whole.inputCost);
-  placeHolds(state, order, now);
-  for (const lease of leases) lease.noteHold(now);
-  state.alarm.schedule(now + BATCH_HOLD_MS);
-  return admitted(whole.inputCost);
+  if (dryRun) return createAdmittedDecision(whole.inputCost);
+  placeBatchHolds(state, order, now);
+  for (const lease of leases) lease.recordHold(now);
+  state.alarm.scheduleAt(now + BATCH_HOLD_MS);
+  return createAdmittedDecision(whole.inputCost);
 }
 
 /** @returns the worst case of a batch. It is one sum, and no `max_tokens` can lower it. */
-function maximumCostOf({ models, known }: BatchOrder, inputCost: Nanodollars): MaximumCost {
+function createBatchMaximumCost({ models, known }: BatchAdmissionRequest, inputCost: Nanodollars): MaximumCost {
   return {
     inputTokens: 0,
     inputCost,
@@ -115,14 +119,14 @@ function maximumCostOf({ models, known }: BatchOrder, inputCost: Nanodollars): M
   };
 }
 
-function placeHolds(state: AccountState, order: BatchOrder, now: number): void {
+function placeBatchHolds(state: AccountState, order: BatchAdmissionRequest, now: number): void {
   const { budget, ledger, payers } = state;
-  const { rules } = state.limits;
+  const { decisionRules: rules } = state.limits;
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
-  const group = state.groupOf(order);
-  const about = { ...order.about, ...dimensionValue(OF_BATCH, batch) };
-  const buckets = bucketsAfterAdmission(budget, rules);
+  const group = state.getPayingGroup(order);
+  const about = { ...order.about, ...createDimensionValue(OF_BATCH, batch) };
+  const buckets = computeBucketsAfterAdmission(budget, rules);
   const holds = order.rows.map(
     (row): Hold => ({
       id: row.requestId,
@@ -138,16 +142,16 @@ function placeHolds(state: AccountState, order: BatchOrder, now: number): void {
     }),
   );
   // The rows come first: an id that was used before throws here, before anything has changed.
-  ledger.transact(() => {
-    new BatchList(ledger).begin({ id: batch, key, digest }, now);
+  ledger.runInTransaction(() => {
+    new BatchList(ledger).insertBatch({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
       const opening = { route: 'batches', model, unpriced, token: token?.jti, group, about };
-      ledger.open(hold, openingOf(opening), buckets);
+      ledger.insertAdmittedRow(hold, fillAdmittedRequestFields(opening), buckets);
     }
   });
   for (const hold of holds) {
     for (const payer of payers) payer.hold?.(hold, buckets);
   }
-  ledger.fold();
+  ledger.foldSettledRowsIntoRollups();
 }

@@ -5,7 +5,7 @@
  */
 
 import { strictDecoder } from '../../kit/http/bytes.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
 import {
   BACKSLASH,
   CLOSE_LIST,
@@ -31,7 +31,7 @@ const REQUESTS = 'requests';
 const WHITE_SPACE: ReadonlySet<number> = new Set([SPACE, 9, 10, 13]);
 
 /** Reads the body of a new batch piece by piece. */
-export class BatchBody {
+export class BatchBodyParser {
   readonly #mostItemBytes: number;
   /** Where the next byte is: around the list, between its items, or in one. */
   #place: 'around' | 'between' | 'item' = 'around';
@@ -58,7 +58,7 @@ export class BatchBody {
   }
 
   /** @returns how many items have come. */
-  get items(): number {
+  get itemCount(): number {
     return this.#items;
   }
 
@@ -68,7 +68,7 @@ export class BatchBody {
    * @returns its items in their order, each complete. The bytes of a short item are valid only until the next one is taken
    * @throws ApiError 400 if it cannot be the body of a batch, 413 for an item that is too long
    */
-  *push(piece: Uint8Array): Generator<Uint8Array, void> {
+  *pushBytes(piece: Uint8Array): Generator<Uint8Array, void> {
     let start = 0;
     for (let at = 0; at < piece.length; at += 1) {
       const byte = piece[at] as number;
@@ -91,23 +91,23 @@ export class BatchBody {
       } else if (byte === OPEN_OBJECT || byte === OPEN_LIST) {
         this.#depth += 1;
         if (this.#depth !== 2 || byte !== OPEN_LIST || !this.#isKeyOfList) continue;
-        if (this.#hasRequests) throw notABatchError();
+        if (this.#hasRequests) throw createNotABatchError();
         this.#hasRequests = true;
-        this.#keepOuter(piece.subarray(start, at + 1));
+        this.#bufferOuter(piece.subarray(start, at + 1));
         // What is wrong so far is refused before the items are read.
         this.#parseOuter(0, ']}');
         this.#place = 'between';
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
         this.#depth -= 1;
         if (this.#place !== 'item' || this.#depth !== 2) continue;
-        yield* this.#end(piece.subarray(start, at + 1));
+        yield* this.#finishItem(piece.subarray(start, at + 1));
       } else if (this.#depth === 1 && byte === COLON) {
-        this.#keepOuter(piece.subarray(start, at));
+        this.#bufferOuter(piece.subarray(start, at));
         start = at;
         this.#isKeyOfList = this.#parseOuter(this.#keyFrom).value === REQUESTS;
       }
     }
-    if (this.#place === 'around') this.#keepOuter(piece.subarray(start));
+    if (this.#place === 'around') this.#bufferOuter(piece.subarray(start));
     else if (this.#place === 'item') this.#bufferItem(piece.subarray(start));
   }
 
@@ -117,13 +117,13 @@ export class BatchBody {
    * @returns the JSON text of each other member, by its key
    * @throws ApiError 400 for a body that is not complete, or has no items
    */
-  end(): Map<string, string> {
-    if (this.#items > 0 && (this.#depth > 0 || this.#inString)) throw this.#fault('the body ends too early');
+  finishParsing(): Map<string, string> {
+    if (this.#items > 0 && (this.#depth > 0 || this.#inString)) throw this.#createItemError('the body ends too early');
     const { text, value } = this.#parseOuter(0);
-    if (!isObject(value)) throw notABatchError();
-    if (value[REQUESTS] === undefined) throw invalidRequest('requests: Field required');
-    if (!this.#hasRequests) throw invalidRequest('requests: Input should be a valid list');
-    if (this.#items === 0) throw invalidRequest('requests: List should have at least 1 item');
+    if (!isObject(value)) throw createNotABatchError();
+    if (value[REQUESTS] === undefined) throw createInvalidRequestError('requests: Field required');
+    if (!this.#hasRequests) throw createInvalidRequestError('requests: Input should be a valid list');
+    if (this.#items === 0) throw createInvalidRequestError('requests: List should have at least 1 item');
     const others = parseMemberTexts(text);
     others.delete(REQUESTS);
     return others;
@@ -134,21 +134,21 @@ export class BatchBody {
     const last = this.#last;
     if (byte === CLOSE_LIST && last !== 'comma') return 'around';
     if (last === 'item') {
-      if (byte !== COMMA) throw this.#fault('a comma is missing');
+      if (byte !== COMMA) throw this.#createItemError('a comma is missing');
       this.#last = 'comma';
       return 'between';
     }
-    if (byte !== OPEN_OBJECT) throw this.#fault('Input should be an object with custom_id and params');
+    if (byte !== OPEN_OBJECT) throw this.#createItemError('Input should be an object with custom_id and params');
     return 'item';
   }
 
-  *#end(rest: Uint8Array): Generator<Uint8Array, void> {
+  *#finishItem(rest: Uint8Array): Generator<Uint8Array, void> {
     let bytes = rest;
     if (this.#heldLength > 0) {
       this.#bufferItem(rest);
       bytes = this.#held.subarray(0, this.#heldLength);
       this.#heldLength = 0;
-    } else this.#checkLength(rest.length);
+    } else this.#rejectTooLongItem(rest.length);
     this.#place = 'between';
     this.#last = 'item';
     yield bytes;
@@ -158,8 +158,8 @@ export class BatchBody {
   }
 
   /** Keeps bytes around the items. */
-  #keepOuter(bytes: Uint8Array): void {
-    if (this.#aroundLength + bytes.length > MOST_OTHERS) throw notABatchError();
+  #bufferOuter(bytes: Uint8Array): void {
+    if (this.#aroundLength + bytes.length > MOST_OTHERS) throw createNotABatchError();
     this.#around.set(bytes, this.#aroundLength);
     this.#aroundLength += bytes.length;
   }
@@ -170,14 +170,14 @@ export class BatchBody {
       const text = strictDecoder.decode(this.#around.subarray(from, this.#aroundLength)) + end;
       return { text, value: JSON.parse(text) };
     } catch {
-      throw notABatchError();
+      throw createNotABatchError();
     }
   }
 
   /** Keeps bytes of an item whose rest comes in a later piece. */
   #bufferItem(bytes: Uint8Array): void {
     const length = this.#heldLength + bytes.length;
-    this.#checkLength(length);
+    this.#rejectTooLongItem(length);
     if (length > this.#held.length) {
       const grown = new Uint8Array(Math.min(this.#mostItemBytes, Math.max(FIRST_ROOM, this.#held.length * 2, length)));
       grown.set(this.#held.subarray(0, this.#heldLength));
@@ -187,17 +187,19 @@ export class BatchBody {
     this.#heldLength = length;
   }
 
-  #checkLength(length: number): void {
+  #rejectTooLongItem(length: number): void {
     if (length <= this.#mostItemBytes) return;
     const message = `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes.`;
     throw new ApiError('request_too_large', message);
   }
 
-  #fault(message: string): ApiError {
-    return invalidRequest(`requests.${this.#items}: ${message}`);
+  #createItemError(message: string): ApiError {
+    return createInvalidRequestError(`requests.${this.#items}: ${message}`);
   }
 }
 
-function notABatchError(): ApiError {
-  return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
+function createNotABatchError(): ApiError {
+  return createInvalidRequestError(
+    'The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.',
+  );
 }

@@ -1,10 +1,10 @@
 /** Lists the batches of an account, as they have reported themselves. */
 
-import type { Page, PageSelection } from '../../durable/page.ts';
+import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { MessageBatch } from '../../money/lists/batches-answers.schema.ts';
-import { ListedRows } from '../../money/lists/listed-rows.ts';
+import { ErasableRows } from '../../money/lists/listed-rows.ts';
 
 /** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;
@@ -19,22 +19,22 @@ const BATCH_TABLE = `
   ) strict, without rowid`;
 
 /** Keeps the rows of an account's batches. */
-export class BatchList extends ListedRows {
+export class BatchList extends ErasableRows {
   constructor(ledger: Ledger) {
-    super(ledger.tablesOf('batches', BATCH_TABLE), 'batches');
+    super(ledger.getPluginTables('batches', BATCH_TABLE), 'batches');
   }
 
   /** Adds a batch, in the same step that sets aside its cost. */
-  begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
-    this.tables.insert('batches', { id, created_at: now, key: key ?? null, digest });
+  insertBatch({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
+    this.tables.insertRow('batches', { id, created_at: now, key: key ?? null, digest });
   }
 
   /** @returns the batch of an earlier create: found by its key, or by its bytes if the client says that it retries. */
-  findEarlier(
+  findEarlierCreate(
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
-    const [row] = this.tables.read<{ id: string; digest: string }>(
+    const [row] = this.tables.readAllRows<{ id: string; digest: string }>(
       `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
        order by key is ?2 desc, id desc limit 1`,
       now - ATTACHES_MS,
@@ -46,14 +46,14 @@ export class BatchList extends ListedRows {
   }
 
   /** Stores what a batch reports, unless it is no longer in the list. */
-  note(report: MessageBatch): void {
-    this.tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
+  storeBatchReport(report: MessageBatch): void {
+    this.tables.runWriteStatement('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
   }
 
   /** @returns a page of the batches that the upstream has, or may have, newest first. */
-  page(page: PageSelection): Page<MessageBatch> {
+  listBatches(page: PageSelection): ListPage<MessageBatch> {
     const select = 'id, report from batches where report is not null';
-    const rows = this.tables.page<{ id: string; report: string }>({ select, order: ['id'] }, page);
+    const rows = this.tables.selectPage<{ id: string; report: string }>({ select, order: ['id'] }, page);
     return { ...rows, data: rows.data.map(({ report }) => JSON.parse(report) as MessageBatch) };
   }
 }

@@ -1,16 +1,16 @@
-import { UpstreamObject } from '../../claude/upstream-object.ts';
+import { UpstreamDurableObject } from '../../claude/upstream-object.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { BatchRecord } from './batch-record.ts';
+import { BatchJournalStore } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
-import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
-import { deliverEnd } from './deliver-end.ts';
-import { dueAt, finishTasks, forgetAt } from './finish-tasks.ts';
-import { batchOf, isOpen, type Journal } from './journal.ts';
+import type { BatchCreateOutcome, BatchObject, BatchState, InitialBatchData } from './contracts/batch.ts';
+import { deliverBatchEndEvent } from './deliver-end.ts';
+import { computeForgetTime, computeTaskDueTime, runDuePendingTasks } from './finish-tasks.ts';
+import { isBatchOpen, type Journal, toMessageBatch } from './journal.ts';
 import { pollBatch } from './poll-batch.ts';
-import { decideUnknown, isListedUpstream, nextListingAt } from './unknown-batch.ts';
+import { computeNextListingTime, isBatchListedAtUpstream, resolveUnknownBatch } from './unknown-batch.ts';
 
 /**
  * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
@@ -26,7 +26,7 @@ const ASKED_POLL_MS = 2_000;
 /** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
-type BatchEnded = z.output<typeof batchEnded>;
+type BatchEndedEvent = z.output<typeof batchEnded>;
 
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
@@ -34,121 +34,122 @@ type BatchEnded = z.output<typeof batchEnded>;
  *
  * @example export { Batch } from 'sluice';
  */
-export class Batch extends UpstreamObject implements BatchObject {
-  readonly #record: BatchRecord;
+export class Batch extends UpstreamDurableObject implements BatchObject {
+  readonly #record: BatchJournalStore;
   #polledAt = 0;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#record = new BatchRecord(ctx.storage, this.services);
+    this.#record = new BatchJournalStore(ctx.storage, this.services);
   }
 
-  prepare(opening: BatchOpening): void {
+  storeOpening(opening: InitialBatchData): void {
     if (this.#journal) return;
-    this.#record.begin({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
-    this.#record.wakeIn(PREPARED_MS);
+    this.#record.storeFirstJournal({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
+    this.#record.scheduleAlarmIn(PREPARED_MS);
   }
 
-  noteClosing(): boolean {
+  recordLastByteSent(): boolean {
     if (this.#journal?.phase === 'prepared') {
       this.#record.enterPhase('closing', { closingAt: this.now() });
-      this.#wakeForNext();
+      this.#scheduleNextAlarm();
     }
     // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
     return this.#journal?.phase === 'closing';
   }
 
-  async acceptAnswer(answer: CreateAnswer): Promise<BatchState> {
+  async acceptCreateResponse(answer: BatchCreateOutcome): Promise<BatchState> {
     const journal = this.#journal;
-    if (journal && isUnanswered(journal)) {
+    if (journal && isAwaitingCreateResponse(journal)) {
       if (answer.kind === 'made') {
         const { id: upstreamId, expiresAt } = answer;
         this.#record.enterPhase('running', { upstreamId, expiresAt });
       } else if (answer.kind === 'refused') this.#storeRejection(answer);
       else if (journal.phase === 'closing') this.#record.enterPhase('unknown');
-      this.#record.wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
-      if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
-      await this.#record.try(() => finishTasks(this.#record));
+      this.#record.scheduleAlarmIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
+      if (answer.kind === 'doubtful') await this.#record.tryAndLogFailure(() => this.#resolveDoubtfulCreate(answer));
+      await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
     }
-    return this.#record.state;
+    return this.#record.batchState;
   }
 
-  async drop(isHeld: boolean): Promise<boolean> {
+  async giveUpUnsentBatch(isHeld: boolean): Promise<boolean> {
     const journal = this.#journal;
     // What it gave up by itself may have been released before the account was asked.
     if (!journal || journal.phase === 'unsent') return false;
-    if (!(journal.phase === 'prepared' || isUnanswered(journal))) return true;
+    if (!(journal.phase === 'prepared' || isAwaitingCreateResponse(journal))) return true;
     this.#record.enterPhase('unsent', {}, isHeld ? undefined : []);
-    this.#record.wakeIn(0);
-    await this.#record.try(() => finishTasks(this.#record));
+    this.#record.scheduleAlarmIn(0);
+    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
     return true;
   }
 
-  read(): BatchState {
-    if (this.#journal?.phase === 'running' && this.now() - this.#polledAt > ASKED_POLL_MS) this.#record.wakeIn(0);
-    return this.#record.state;
+  readBatchState(): BatchState {
+    if (this.#journal?.phase === 'running' && this.now() - this.#polledAt > ASKED_POLL_MS)
+      this.#record.scheduleAlarmIn(0);
+    return this.#record.batchState;
   }
 
-  async cancel(): Promise<BatchState> {
+  async cancelBatch(): Promise<BatchState> {
     const journal = this.#journal;
-    const mayRun = journal && !journal.isErased && (isOpen(journal) || journal.phase === 'prepared');
+    const mayRun = journal && !journal.isErased && (isBatchOpen(journal) || journal.phase === 'prepared');
     if (mayRun && journal.cancelAt === undefined) {
-      this.#record.addTasks(isOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
-      this.#record.wakeIn(FAILED_MS);
-      await this.#record.try(() => finishTasks(this.#record));
+      this.#record.addPendingTasks(isBatchOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
+      this.#record.scheduleAlarmIn(FAILED_MS);
+      await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
     }
-    return this.#record.state;
+    return this.#record.batchState;
   }
 
-  async remove(): Promise<'removed' | 'running' | 'none'> {
+  async deleteBatch(): Promise<'removed' | 'running' | 'none'> {
     const journal = this.#journal;
-    if (this.#record.state.kind !== 'known' || !journal) return 'none';
+    if (this.#record.batchState.kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
-    this.#record.addTasks([], { isErased: true });
-    this.#record.wakeIn(FAILED_MS);
+    this.#record.addPendingTasks([], { isErased: true });
+    this.#record.scheduleAlarmIn(FAILED_MS);
     // For the caller it is deleted now. If something fails, the alarm does it later.
-    await this.#record.try(() => finishTasks(this.#record));
+    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
     return 'removed';
   }
 
   async erase(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    const isCancelled = isOpen(journal) && journal.cancelAt === undefined;
-    this.#record.addTasks(isCancelled ? ['cancel'] : [], {
+    const isCancelled = isBatchOpen(journal) && journal.cancelAt === undefined;
+    this.#record.addPendingTasks(isCancelled ? ['cancel'] : [], {
       isErased: true,
       ...(isCancelled && { cancelAt: this.now() }),
     });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.enterPhase('unsent');
-    this.#record.wakeIn(0);
+    this.#record.scheduleAlarmIn(0);
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.services.alarm.markFired();
-    await this.#record.try(() => this.#work());
-    await this.#record.try(() => this.#deliverEnd());
-    await this.#record.try(() => finishTasks(this.#record));
-    this.#wakeForNext();
+    await this.#record.tryAndLogFailure(() => this.#advancePhase());
+    await this.#record.tryAndLogFailure(() => this.#deliverBatchEndedEvent());
+    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+    this.#scheduleNextAlarm();
   }
 
   get #journal(): Journal | undefined {
-    return this.#record.journal;
+    return this.#record.currentJournal;
   }
 
-  async #work(): Promise<void> {
+  async #advancePhase(): Promise<void> {
     const journal = this.#journal;
     switch (journal?.phase) {
       case 'prepared':
         if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enterPhase('unsent');
         return;
       case 'closing':
-        if (this.now() < this.#unansweredSince(journal)) return;
+        if (this.now() < this.#computeResponseDeadline(journal)) return;
         this.#record.enterPhase('unknown');
-        return this.#record.wakeIn(0);
+        return this.#record.scheduleAlarmIn(0);
       case 'unknown':
-        return await decideUnknown(this.#record, journal);
+        return await resolveUnknownBatch(this.#record, journal);
       case 'running':
         this.#polledAt = this.now();
         return await pollBatch(this.#record, journal);
@@ -157,69 +158,71 @@ export class Batch extends UpstreamObject implements BatchObject {
     }
   }
 
-  async #deliverEnd(): Promise<void> {
+  async #deliverBatchEndedEvent(): Promise<void> {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
-    await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
+    await deliverBatchEndEvent<BatchEndedEvent>(this.#record, 'batch.ended', () => ({
+      batch: toMessageBatch(journal, this.now()),
+    }));
   }
 
   /** Reads the upstream's list after a failure that does not say whether the batch was made. */
-  async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
+  async #resolveDoubtfulCreate(answer: Extract<BatchCreateOutcome, { kind: 'doubtful' }>): Promise<void> {
     const journal = this.#journal;
     if (journal?.phase !== 'unknown') return;
-    if ((await isListedUpstream(this.#record, journal)) === false && this.#journal?.phase === 'unknown')
+    if ((await isBatchListedAtUpstream(this.#record, journal)) === false && this.#journal?.phase === 'unknown')
       this.#storeRejection(answer);
   }
 
-  #storeRejection({ kind: _, ...refusal }: Extract<CreateAnswer, { kind: 'refused' | 'doubtful' }>): void {
+  #storeRejection({ kind: _, ...refusal }: Extract<BatchCreateOutcome, { kind: 'refused' | 'doubtful' }>): void {
     this.#record.enterPhase('refused', { refusal, endedAt: this.now() });
   }
 
-  #wakeForNext(): void {
+  #scheduleNextAlarm(): void {
     const journal = this.#journal;
     if (!journal) return;
     const { alarm } = this.services;
     const soon = this.now() + FAILED_MS;
     for (const debt of journal.owes) {
-      const at = dueAt(debt, journal);
-      if (Number.isFinite(at)) alarm.schedule(Math.max(soon, at));
+      const at = computeTaskDueTime(debt, journal);
+      if (Number.isFinite(at)) alarm.scheduleAt(Math.max(soon, at));
     }
     try {
-      alarm.schedule(this.#nextWorkAt(journal, soon));
+      alarm.scheduleAt(this.#computeNextPhaseWorkTime(journal, soon));
     } catch {
       // Unreadable settings are reported elsewhere.
-      alarm.schedule(this.now() + SETTINGS_RETRY_MS);
+      alarm.scheduleAt(this.now() + SETTINGS_RETRY_MS);
     }
   }
 
   /** @returns when the phase of a batch goes on; milliseconds since 1970 @throws ApiError for unreadable settings */
-  #nextWorkAt(journal: Journal, soon: number): number {
+  #computeNextPhaseWorkTime(journal: Journal, soon: number): number {
     const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
     const now = this.now();
     switch (phase) {
       case 'prepared':
         return createdAt + PREPARED_MS;
       case 'closing':
-        return this.#unansweredSince(journal);
+        return this.#computeResponseDeadline(journal);
       case 'unknown':
-        return nextListingAt(journal, now);
+        return computeNextListingTime(journal, now);
       case 'running':
         return Math.max(
           now + Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10)),
           rereading?.nextAt ?? 0,
         );
       default:
-        return delivery && !isErased ? delivery.nextAt : Math.max(soon, forgetAt(this.#record, journal));
+        return delivery && !isErased ? delivery.nextAt : Math.max(soon, computeForgetTime(this.#record, journal));
     }
   }
 
   /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */
-  #unansweredSince({ createdAt, closingAt = createdAt }: Journal): number {
+  #computeResponseDeadline({ createdAt, closingAt = createdAt }: Journal): number {
     return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
   }
 }
 
 /** @returns whether the upstream's answer to the create may still come. */
-function isUnanswered({ phase }: Journal): boolean {
+function isAwaitingCreateResponse({ phase }: Journal): boolean {
   return phase === 'closing' || phase === 'unknown';
 }

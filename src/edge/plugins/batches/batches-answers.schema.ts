@@ -9,16 +9,16 @@ export const deletedBatch = z.object({ id: z.string(), type: z.literal('message_
 /** The maximum cost of a batch, and whether the budget covers it. */
 export const batchEstimate = z.object({
   type: z.literal('message_batch_estimate'),
-  requests: z.withDescription(count, 'How many items it has.'),
-  cost_usd: z.withDescription(usd, 'The most that it can cost, at half price.'),
+  requests: z.addDescription(count, 'How many items it has.'),
+  cost_usd: z.addDescription(usd, 'The most that it can cost, at half price.'),
   fits: z.boolean(),
-  fitting: z.withDescription(count, 'How many of its items, from the first one on, the budget covers now.'),
+  fitting: z.addDescription(count, 'How many of its items, from the first one on, the budget covers now.'),
 });
 
 /** What is delivered once a batch has ended. */
 export const batchEnded = z.object({
   type: z.literal('batch.ended'),
-  event_id: z.withDescription(z.string(), 'The same however often it is delivered.'),
+  event_id: z.addDescription(z.string(), 'The same however often it is delivered.'),
   created_at: time,
   batch: messageBatch,
 });

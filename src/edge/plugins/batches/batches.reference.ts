@@ -1,7 +1,7 @@
 import { batchExample, runningBatchExample } from '../../classify/classification.reference.ts';
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { BATCH_ROUTES } from './batches.route.ts';
 import { createBatchRequest } from './batches.schema.ts';
 import { batchEstimate, deletedBatch } from './batches-answers.schema.ts';
@@ -28,7 +28,7 @@ const body = {
   ],
 };
 
-export const batches: Resource = {
+export const batches: ApiResource = {
   tag: 'Batches',
   description:
     'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
@@ -44,7 +44,7 @@ export const batches: Resource = {
         description: 'The batch; with `dry_run=true` what it would cost.',
         content: [
           {
-            schema: z.union([batchExample, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
+            schema: z.union([batchExample, z.addReferenceMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
             example: runningBatchExample,
           },
         ],
@@ -54,23 +54,28 @@ export const batches: Resource = {
     'GET /v1/messages/batches': {
       operation: 'listBatches',
       summary: 'List the batches, newest first',
-      answer: pageResponse(nameListSchema('MessageBatchList', batchExample), example, example.id, 'A page of them.'),
+      answer: describePageResponse(
+        createNamedListSchema('MessageBatchList', batchExample),
+        example,
+        example.id,
+        'A page of them.',
+      ),
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
       summary: 'Read a batch',
-      answer: jsonResponse('The batch.', batchExample, example),
+      answer: describeJsonResponse('The batch.', batchExample, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
       summary: 'Delete a batch that has ended, with its results',
-      answer: jsonResponse('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
+      answer: describeJsonResponse('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
       summary: 'Cancel what no model has begun to answer',
-      answer: jsonResponse('The batch.', batchExample, {
+      answer: describeJsonResponse('The batch.', batchExample, {
         ...runningBatchExample,
         processing_status: 'canceling',
         cancel_initiated_at: '2026-11-20T10:07:00.000Z',

@@ -15,12 +15,12 @@ const customId = z
 
 /** One request of a batch. Its `params` are checked as a request to `/v1/messages` is. */
 export const batchItem = z.looseObject({
-  custom_id: z.withDescription(customId, 'Once in a batch. The result has it too.'),
+  custom_id: z.addDescription(customId, 'Once in a batch. The result has it too.'),
   params: z.looseObject({}, { error: createFieldError('Input should be an object') }),
 });
 
 export const batchQuery = z.looseObject({
-  dry_run: z.optionalField(
+  dry_run: z.createOptionalField(
     z.enum(['true', 'false'], { error: 'Input should be true or false' }),
     'Tells price and fit, and sends nothing.',
   ),
@@ -31,7 +31,7 @@ const requests = z.array(batchItem).check(z.minLength(1), z.maxLength(MOST_ITEMS
 /** The body of a create, as the reference shows it: it is read as a stream, item by item, never as a whole. */
 export const createBatchRequest = z.looseObject({
   requests,
-  deliver_url: z.optionalField(
+  deliver_url: z.createOptionalField(
     z.string(),
     'Where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
   ),

@@ -1,11 +1,11 @@
-import { createObjectCaller } from '../../durable/call-object.ts';
-import { getBatchStub, type ObjectKey } from '../../durable/stubs.ts';
+import { createRetryingObjectCaller } from '../../durable/call-object.ts';
+import { type AccountObjectKey, getBatchStub } from '../../durable/stubs.ts';
 import type { BatchObject } from './contracts/batch.ts';
 
 /** Says which batch of which account is called. */
-export type BatchKey = ObjectKey<'BATCH'>;
+export type BatchKey = AccountObjectKey<'BATCH'>;
 
 /** Calls the object of a batch, and again if the call was lost. @throws ObjectUnreachable 503 */
-export const callBatch = createObjectCaller<BatchKey, BatchObject>('batch', (place) =>
+export const callBatch = createRetryingObjectCaller<BatchKey, BatchObject>('batch', (place) =>
   getBatchStub(place.env, place.settings, place),
 );

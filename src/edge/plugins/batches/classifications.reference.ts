@@ -1,6 +1,6 @@
 import { batchExample, runningBatchExample } from '../../classify/classification.reference.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonLinesContent, jsonResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonLinesContent, describeJsonResponse } from '../../openapi/responses.ts';
 import { CLASSIFICATION_ROUTES } from './batches.route.ts';
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
@@ -15,7 +15,7 @@ const ended = {
 const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
 const summary = { type: 'summary', usage, cost_usd: ended.cost_usd, model: 'claude-haiku-5-5' };
 
-export const classifications: Resource = {
+export const classifications: ApiResource = {
   tag: 'Classifications',
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. Each is a batch of messages, with the same id, whose results are read as labels here. Its end is told as that of a batch: `batch.ended`.',
@@ -25,20 +25,20 @@ export const classifications: Resource = {
     'GET /classifications/:id': {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
-      answer: jsonResponse('The batch.', batchExample, ended),
+      answer: describeJsonResponse('The batch.', batchExample, ended),
     },
     'GET /classifications/:id/results': {
       operation: 'getClassificationResults',
       summary: 'Its results',
       description:
         'JSON lines in the upstream’s order, each as `/classify` says it, with the input’s id, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
-      answer: { description: 'The results.', content: [jsonLinesContent([label, summary])] },
+      answer: { description: 'The results.', content: [describeJsonLinesContent([label, summary])] },
     },
     'POST /classifications/:id/cancel': {
       operation: 'cancelClassification',
       summary: 'Cancel what no model has begun to label',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
-      answer: jsonResponse('The batch.', batchExample, {
+      answer: describeJsonResponse('The batch.', batchExample, {
         ...runningBatchExample,
         processing_status: 'canceling',
         cancel_initiated_at: '2026-11-20T10:07:00.000Z',

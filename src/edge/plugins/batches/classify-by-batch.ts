@@ -2,18 +2,18 @@
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
-import type { BatchWork } from '../../classify/classify.route.ts';
-import { findInputError } from '../../classify/task/classify.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import type { BatchClassificationJob } from '../../classify/classify.route.ts';
+import { validateClassificationInput } from '../../classify/task/classify.ts';
 import {
   BATCH_THINKING_TOKENS,
   type ClassificationPrompt,
   createClassificationRequest,
 } from '../../classify/task/prompt.ts';
 import { API_VERSION } from '../../claude/request-message.ts';
-import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { validateDeliverUrl } from '../../kit/delivery/deliver-event.ts';
-import { ApiError, invalidRequest } from '../../kit/http/errors.ts';
+import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
 import { CUSTOM_ID } from './batches.schema.ts';
@@ -30,36 +30,38 @@ const NOT_PASSED_ON = ['content-length', 'accept'];
  *
  * @throws ApiError 400 for what cannot go into a batch, and those of a batch
  */
-export async function classifyByBatch(c: Context<AppEnv>, work: BatchWork): Promise<Response> {
-  const { settings } = contextOf(c);
+export async function classifyByBatch(c: Context<AppEnv>, work: BatchClassificationJob): Promise<Response> {
+  const { settings } = getRequestContext(c);
   const { task, digest } = work;
   if (task.votes > 1) {
-    throw invalidRequest('votes: a batch asks about each input once. Send `votes: 1`, or the inputs without `batch`.');
+    throw createInvalidRequestError(
+      'votes: a batch asks about each input once. Send `votes: 1`, or the inputs without `batch`.',
+    );
   }
-  checkInputs(work.inputs);
+  validateClassifyInputs(work.inputs);
   const deliverUrl = validateDeliverUrl(work.deliverUrl, settings.BATCH_DELIVER_URL, settings);
   const { model, prompt } = task;
   const { labels: names, multi, allow_none, fields, schema, label_property } = task.classifier;
   const form = removeUndefined({ fields, schema, label_property });
   const classifier = { labels: names, multi, allow_none, ...form };
   const labels = { classifier, hasStructuredOutput: prompt.hasStructuredOutput, model };
-  const batch = await createBatch(batchRequest(c, work), { digest, deliverUrl, labels });
+  const batch = await createBatch(createInternalBatchRequest(c, work), { digest, deliverUrl, labels });
   return batch.ok ? new Response(batch.body, { status: 202, headers: batch.headers }) : batch;
 }
 
 /** @throws ApiError for an input that no model can label, and for an id that an item of a batch cannot have */
-function checkInputs(inputs: BatchWork['inputs']): void {
+function validateClassifyInputs(inputs: BatchClassificationJob['inputs']): void {
   for (const [n, { id, input }] of inputs.entries()) {
     if (!CUSTOM_ID.test(id)) {
-      throw invalidRequest(`inputs.${n}.id: with \`batch\` it should match pattern ${CUSTOM_ID.source}`);
+      throw createInvalidRequestError(`inputs.${n}.id: with \`batch\` it should match pattern ${CUSTOM_ID.source}`);
     }
-    const fault = findInputError(input);
+    const fault = validateClassificationInput(input);
     if (fault) throw new ApiError(fault.type, `inputs.${n}.${fault.message}`, fault);
   }
 }
 
 /** @returns a request that makes the batch, as if the caller had sent it */
-function batchRequest(c: Context<AppEnv>, work: BatchWork) {
+function createInternalBatchRequest(c: Context<AppEnv>, work: BatchClassificationJob) {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
@@ -75,16 +77,16 @@ function batchRequest(c: Context<AppEnv>, work: BatchWork) {
   return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
-async function* writeBatchBody({ task, inputs }: BatchWork): AsyncGenerator<string> {
+async function* writeBatchBody({ task, inputs }: BatchClassificationJob): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they get the requested name.
   const thinkingTokens = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
   const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.requestedModel };
-  const pacer = new Pacer();
+  const pacer = new WorkPacer();
   let chunk = '{"requests":[';
   for (const [n, { id, input }] of inputs.entries()) {
     // JSON that goes up cannot hold half a surrogate pair.
     const text = String(input).toWellFormed();
-    await pacer.pace(text.length);
+    await pacer.waitForTurn(text.length);
     chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${createClassificationRequest(prompt, text).text}}`;
     if (chunk.length < CHUNK_CHARACTERS) continue;
     yield chunk;

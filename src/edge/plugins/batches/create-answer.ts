@@ -4,48 +4,48 @@ import type { RequestContext } from '../../auth/context.ts';
 import { toCallerResponse } from '../../claude/buffered-response.ts';
 import { classifyFailure, classifyIfFailed } from '../../claude/classify-failure.ts';
 import { toCallerHeaders } from '../../claude/headers.ts';
-import { readStart } from '../../claude/relay/read-start.ts';
+import { readStartOfError } from '../../claude/relay/read-start.ts';
 import { pause } from '../../kit/async/pause.ts';
-import { utf8 } from '../../kit/http/bytes.ts';
-import { finalError, notFound } from '../../kit/http/errors.ts';
-import { parseObject, stringOrUndefined } from '../../kit/json/object.ts';
-import type { BatchState, CreateAnswer } from './contracts/batch.ts';
-import { RejectedEarly, type Upload } from './upload.ts';
+import { encodeUtf8 } from '../../kit/http/bytes.ts';
+import { createNonRetryableError, createNotFoundError } from '../../kit/http/errors.ts';
+import { parseJsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
+import type { BatchCreateOutcome, BatchState } from './contracts/batch.ts';
+import { type Upload, UploadRejectedEarlyError } from './upload.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 
 /** Milliseconds that the body of the upstream's answer to a create may take. */
 const ANSWER_BODY_MS = 15_000;
 
-type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
+type BatchCreateRejection = Omit<Extract<BatchCreateOutcome, { kind: 'refused' }>, 'kind'>;
 
 /** @returns a batch as its maker gets it; the upstream's refusal @throws ApiError 504 for one of which it is not known whether it was made */
 export function toBatchResponse(state: BatchState, context: RequestContext): Response {
   if (state.kind === 'known') {
     const { batch } = state;
     if (batch.unknown === undefined) return Response.json(batch);
-    throw finalError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
+    throw createNonRetryableError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
   }
-  if (state.kind === 'none') throw notFound('The batch was deleted meanwhile.');
-  return rejectionResponse(state, context);
+  if (state.kind === 'none') throw createNotFoundError('The batch was deleted meanwhile.');
+  return createRejectionResponse(state, context);
 }
 
 /** Sends the end of a create. @returns what has become of it */
-export async function finishUpload(
+export async function finishUploadAndReadOutcome(
   upload: Upload,
   target: BatchTarget,
-  ...end: Parameters<Upload['finish']>
-): Promise<CreateAnswer> {
+  ...end: Parameters<Upload['sendEnd']>
+): Promise<BatchCreateOutcome> {
   let response: Response;
   try {
-    response = await upload.finish(...end);
+    response = await upload.sendEnd(...end);
   } catch (thrown) {
-    if (!(thrown instanceof RejectedEarly)) return { kind: 'lost' };
+    if (!(thrown instanceof UploadRejectedEarlyError)) return { kind: 'lost' };
     response = thrown.response;
   }
   const refused = await readRejection(response, target);
-  const json = parseObject(refused.body);
+  const json = parseJsonObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
-    return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
+    return { kind: 'made', id: json.id, expiresAt: toStringOrUndefined(json.expires_at) ?? '' };
   }
   const { kind } = classifyFailure(response, { text: refused.body, elapsedMs: 0 });
   // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
@@ -56,21 +56,28 @@ export async function finishUpload(
 }
 
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
-export function rejectionResponse({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
+export function createRejectionResponse(
+  { status, body, headers }: BatchCreateRejection,
+  { requestId }: RequestContext,
+): Response {
   const response = { status, headers: new Headers(headers) };
   const refusal = classifyIfFailed(response, body);
-  return toCallerResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
+  return toCallerResponse(
+    response,
+    { kind: refusal ? 'error' : 'nothing', body: encodeUtf8(body), refusal },
+    { requestId },
+  );
 }
 
 /** Reads a refusal, and notes it of the upstream. */
-export async function readRejection(response: Response, target: BatchTarget): Promise<CreateRefusal> {
+export async function readRejection(response: Response, target: BatchTarget): Promise<BatchCreateRejection> {
   const { status, headers } = response;
   // Only a few bytes. If they do not come, their text is lost.
-  const start = readStart(response).then(async ({ text, response: whole }) => {
+  const start = readStartOfError(response).then(async ({ text, response: whole }) => {
     await whole.body?.cancel();
     return text;
   });
   const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
-  target.noteVerdict(classifyFailure(response, { text: body, elapsedMs: 0 }));
+  target.recordCreateVerdict(classifyFailure(response, { text: body, elapsedMs: 0 }));
   return { status, body, headers: { ...toCallerHeaders(headers) } };
 }

@@ -4,35 +4,49 @@
  * no batch exists.
  */
 
-import { contextOf, type RequestContext } from '../../auth/context.ts';
+import { getRequestContext, type RequestContext } from '../../auth/context.ts';
 import { toUpstreamHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
-import { upstreamFor } from '../../claude/upstream.ts';
-import { getPrices } from '../../claude/upstreams/prices.ts';
+import { getUpstreamOfContext } from '../../claude/upstream.ts';
+import { getModelTableOfUpstream } from '../../claude/upstreams/prices.ts';
 import { validateDeliverUrl } from '../../kit/delivery/deliver-event.ts';
-import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
-import { ApiError, finalError, invalidRequest, retryableError } from '../../kit/http/errors.ts';
+import { encodeUtf8, sha256Hex, toHex } from '../../kit/http/bytes.ts';
+import {
+  ApiError,
+  createInvalidRequestError,
+  createNonRetryableError,
+  createRetryableError,
+} from '../../kit/http/errors.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
-import { requireJson } from '../../kit/http/read-json.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { requireJsonContentType } from '../../kit/http/read-json.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { admissionRequestOf, checkCaller, requireAdmitted } from '../../money/admission/request-admission.ts';
-import { alertOnKeyChange } from '../../money/admission/request-meter.ts';
+import {
+  createAdmissionRequest,
+  requireAdmittedDecision,
+  requireCallerCanSend,
+} from '../../money/admission/request-admission.ts';
+import { raiseAlertOnKeyChange } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { listAccount } from '../../money/lists/list-account.ts';
-import { BatchBody } from './batch-body.ts';
+import { addToAccountList } from '../../money/lists/list-account.ts';
+import { BatchBodyParser } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
-import type { BatchDecision, BatchOpening, BatchOrder, LabelTask } from './contracts/batch.ts';
-import { finishUpload, readRejection, rejectionResponse, toBatchResponse } from './create-answer.ts';
+import type { BatchAdmissionRequest, BatchDecision, BatchLabelTask, InitialBatchData } from './contracts/batch.ts';
+import {
+  createRejectionResponse,
+  finishUploadAndReadOutcome,
+  readRejection,
+  toBatchResponse,
+} from './create-answer.ts';
 import { giveUpBatch } from './give-up-batch.ts';
-import { type BatchContext, ItemReader } from './item.ts';
-import { streamBody } from './stream-body.ts';
-import { BatchTotal } from './total.ts';
-import { RejectedEarly, Upload } from './upload.ts';
-import { BATCHES_PATH, type BatchTarget, batchTarget, CLASSIFICATIONS_PATH } from './upstream-batches.ts';
+import { BatchItemReader, type BatchRequestContext } from './item.ts';
+import { streamLimitedBody } from './stream-body.ts';
+import { BatchCostTotal } from './total.ts';
+import { Upload, UploadRejectedEarlyError } from './upload.ts';
+import { BATCHES_PATH, type BatchTarget, CLASSIFICATIONS_PATH, chooseBatchTarget } from './upstream-batches.ts';
 
 /** The most bytes of an item. An item must be in memory as a whole before its end is known. */
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
@@ -46,24 +60,24 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 
 /** What the edge decides instead of the caller, for a batch that is a classification. */
-interface InternalBatch {
+interface InternalClassificationBatch {
   /** A hash of the request for it. */
   digest: string;
   deliverUrl: string | undefined;
-  labels: LabelTask;
+  labels: BatchLabelTask;
 }
 
 /** A request for a batch on its way. */
-interface BatchCreation {
-  c: BatchContext;
+interface PendingBatchCreation {
+  c: BatchRequestContext;
   context: RequestContext;
   id: string;
-  items: ItemReader;
-  total: BatchTotal;
+  items: BatchItemReader;
+  total: BatchCostTotal;
   upload: Upload;
   isDry: boolean;
   /** If it is a classification. */
-  own: InternalBatch | undefined;
+  own: InternalClassificationBatch | undefined;
 }
 
 /**
@@ -72,71 +86,78 @@ interface BatchCreation {
  * @param own present if the edge has written that body itself
  * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
  */
-export async function createBatch(c: BatchContext, own?: InternalBatch): Promise<Response> {
-  const context = contextOf(c);
+export async function createBatch(c: BatchRequestContext, own?: InternalClassificationBatch): Promise<Response> {
+  const context = getRequestContext(c);
   const { settings } = context;
-  requireJson(c.req.raw);
-  const { dry_run } = validate(batchQuery, c.req.query());
+  requireJsonContentType(c.req.raw);
+  const { dry_run } = validateBySchema(batchQuery, c.req.query());
   const isDry = dry_run === 'true';
-  const upstream = upstreamFor(c);
-  await checkCaller(context, 'price');
-  c.get('share').grow(ROOM_BYTES);
+  const upstream = getUpstreamOfContext(c);
+  await requireCallerCanSend(context, 'price');
+  c.get('share').reserveBytes(ROOM_BYTES);
   const headers = toUpstreamHeaders(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
   const simulate = upstream.isSimulated ? c.req.header('sluice-simulate') : undefined;
   if (simulate !== undefined) headers['sluice-simulate'] = simulate;
-  const query = upstreamQuery(c.req.url);
-  const items = new ItemReader(c, (only, model, owned) => batchTarget(upstream, settings, { only, model, owned }));
-  const upload = new Upload((body, signal) => chosenUpstream(items).create(query, headers, body, signal));
-  const total = new BatchTotal();
-  const creation: BatchCreation = { c, context, id: newBatchId(), items, total, upload, isDry, own };
+  const query = createUpstreamQuery(c.req.url);
+  const items = new BatchItemReader(c, (only, model, owned) =>
+    chooseBatchTarget(upstream, settings, { only, model, owned }),
+  );
+  const upload = new Upload((body, signal) =>
+    requireBatchTarget(items).sendCreateRequest(query, headers, body, signal),
+  );
+  const total = new BatchCostTotal();
+  const creation: PendingBatchCreation = { c, context, id: createBatchId(), items, total, upload, isDry, own };
   try {
-    return await readAndClose(creation);
+    return await readBodyAndSendBatch(creation);
   } catch (thrown) {
     // The upstream's answer is read first, because it ends together with the upload.
     const refused =
-      thrown instanceof RejectedEarly ? await readRejection(thrown.response, chosenUpstream(items)) : undefined;
-    upload.abort();
+      thrown instanceof UploadRejectedEarlyError
+        ? await readRejection(thrown.response, requireBatchTarget(items))
+        : undefined;
+    upload.abortUpload();
     if (!refused) throw thrown;
-    return rejectionResponse(refused, context);
+    return createRejectionResponse(refused, context);
   } finally {
-    alertOnKeyChange(context, upstream);
+    raiseAlertOnKeyChange(context, upstream);
   }
 }
 
 /** @returns where the batch goes. Call it after the first item has been read. */
-function chosenUpstream({ target }: ItemReader): BatchTarget {
+function requireBatchTarget({ chosenTarget: target }: BatchItemReader): BatchTarget {
   if (!target) throw new TypeError('A batch without items goes nowhere.');
   return target;
 }
 
-async function readAndClose(creation: BatchCreation): Promise<Response> {
+async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Response> {
   const { c, context, items, total, upload, isDry, own } = creation;
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
-  const body = new BatchBody(MOST_ITEM_BYTES);
+  const body = new BatchBodyParser(MOST_ITEM_BYTES);
   const digest = new crypto.DigestStream('SHA-256');
   const digestWriter = digest.getWriter();
-  for await (const piece of streamBody(c.req.raw, mostBytes)) {
+  for await (const piece of streamLimitedBody(c.req.raw, mostBytes)) {
     await digestWriter.write(piece);
-    for (const bytes of body.push(piece)) {
-      if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
-      c.get('share').grow(ROOM_BYTES + bytes.length);
-      const item = await items.read(bytes, body.items);
-      total.add(item, body.items);
-      if (!isDry) await upload.add(item.pieces);
+    for (const bytes of body.pushBytes(piece)) {
+      if (body.itemCount >= MOST_ITEMS)
+        throw createInvalidRequestError(`requests: List should have at most ${MOST_ITEMS} items`);
+      c.get('share').reserveBytes(ROOM_BYTES + bytes.length);
+      const item = await items.parseAndBoundItem(bytes, body.itemCount);
+      total.addItem(item, body.itemCount);
+      if (!isDry) await upload.addItem(item.pieces);
     }
   }
-  const { url, others } = outerMembers(body.end(), creation);
-  await items.checkNamed();
+  const { url, others } = extractDeliverUrl(body.finishParsing(), creation);
+  await items.requireOwnedResources();
   await digestWriter.close();
-  const order = await createOrder(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
-  if (isDry) return Response.json(await estimate(creation, order));
-  await upload.flush();
-  return await closeBatch(creation, order, { url, others });
+  const order = await createBatchAdmissionRequest(creation, own?.digest ?? toHex(new Uint8Array(await digest.digest)));
+  if (isDry) return Response.json(await estimateBatchCost(creation, order));
+  await upload.sendAllButEnd();
+  return await admitAndFinishBatch(creation, order, { url, others });
 }
 
 /** Removes this edge's own members from the members beside the list. */
-function outerMembers(others: Map<string, string>, { context, own: ours }: BatchCreation) {
+function extractDeliverUrl(others: Map<string, string>, { context, own: ours }: PendingBatchCreation) {
   if (ours) return { url: ours.deliverUrl, others };
   const text = others.get(DELIVER_URL);
   others.delete(DELIVER_URL);
@@ -144,19 +165,22 @@ function outerMembers(others: Map<string, string>, { context, own: ours }: Batch
   return { url: validateDeliverUrl(items ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
 }
 
-async function createOrder({ c, context, id, total, isDry }: BatchCreation, digest: string): Promise<BatchOrder> {
+async function createBatchAdmissionRequest(
+  { c, context, id, total, isDry }: PendingBatchCreation,
+  digest: string,
+): Promise<BatchAdmissionRequest> {
   const { identity, requestId } = context;
   const key = c.req.header('idempotency-key');
-  const { token, about, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
+  const { token, about, defaults, pools } = createAdmissionRequest({ ...context, route: 'batches', model: '' });
   return {
     batch: id,
     requestId,
-    items: total.items,
-    rows: total.rows(requestId),
-    models: total.models,
+    items: total.itemCount,
+    rows: total.createModelCostRows(requestId),
+    models: total.billableModels,
     known: total.known,
     digest,
-    key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
+    key: key === undefined ? undefined : await sha256Hex(encodeUtf8(`${identity.account}\n${key}`)),
     repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
     token,
@@ -167,49 +191,52 @@ async function createOrder({ c, context, id, total, isDry }: BatchCreation, dige
 }
 
 /** Asks the account, and sends the last bytes if it agrees. */
-async function closeBatch(
-  creation: BatchCreation,
-  order: BatchOrder,
+async function admitAndFinishBatch(
+  creation: PendingBatchCreation,
+  order: BatchAdmissionRequest,
   { url, others }: { url: string | undefined; others: ReadonlyMap<string, string> },
 ): Promise<Response> {
   const { context, upload, items, id, total } = creation;
   const { settings } = context;
   const place = { env: creation.c.env, settings, account: context.identity.account, id };
-  const opening = batchOpening(creation, order, url);
-  await callBatch(place, (batch) => batch.prepare(opening));
+  const opening = createInitialBatchData(creation, order, url);
+  await callBatch(place, (batch) => batch.storeOpening(opening));
   let isHeld = true;
   let isClosing = false;
   try {
-    const { decision, calls } = await awaitDecision(context, order);
+    const { decision, calls } = await requestBatchAdmission(context, order);
     isHeld = decision.outcome === 'admitted' || calls > 1;
     if (decision.outcome === 'attached') {
-      upload.abort();
+      upload.abortUpload();
       const first = { ...place, id: decision.batch };
-      const state = await callBatch(first, (batch) => batch.read());
+      const state = await callBatch(first, (batch) => batch.readBatchState());
       const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
       if (!isSent)
-        throw retryableError('The first of these batches has not been sent yet. Send it again.', 'batch_late');
+        throw createRetryableError('The first of these batches has not been sent yet. Send it again.', 'batch_late');
       return toBatchResponse(state, context);
     }
-    if ('unlisted' in decision && decision.unlisted) context.waitUntil(listAccount(context));
-    if (decision.outcome !== 'admitted') throw refusal(decision, total, settings.models);
-    isClosing = await callBatch(place, (batch) => batch.noteClosing());
-    if (!isClosing) throw retryableError('The batch could not be sent. Send it again.', 'batch_late');
+    if ('unlisted' in decision && decision.unlisted) context.waitUntil(addToAccountList(context));
+    if (decision.outcome !== 'admitted') throw createBatchRejectionError(decision, total, settings.models);
+    isClosing = await callBatch(place, (batch) => batch.recordLastByteSent());
+    if (!isClosing) throw createRetryableError('The batch could not be sent. Send it again.', 'batch_late');
   } finally {
     if (!isClosing) context.waitUntil(giveUpBatch({ place, request: context, opening, isHeld }));
   }
   // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
-  const sending = finishUpload(upload, chosenUpstream(items), others, settings.UPSTREAM_TIMEOUT_MS).then((answer) =>
-    callBatch(place, (batch) => batch.acceptAnswer(answer), 'persistent'),
-  );
+  const sending = finishUploadAndReadOutcome(
+    upload,
+    requireBatchTarget(items),
+    others,
+    settings.UPSTREAM_TIMEOUT_MS,
+  ).then((answer) => callBatch(place, (batch) => batch.acceptCreateResponse(answer), 'persistent'));
   context.waitUntil(sending);
   return toBatchResponse(await sending, context);
 }
 
 /** @returns the account's decision, and how often it was asked: an earlier call may still arrive and place a hold */
-async function awaitDecision(
+async function requestBatchAdmission(
   context: RequestContext,
-  order: BatchOrder,
+  order: BatchAdmissionRequest,
 ): Promise<{ decision: BatchDecision; calls: number }> {
   const text = JSON.stringify(order);
   let calls = 0;
@@ -220,19 +247,19 @@ async function awaitDecision(
   return { decision: JSON.parse(answer) as BatchDecision, calls };
 }
 
-function batchOpening(
-  { c, context, id, items: reader, total, own }: BatchCreation,
-  { rows }: BatchOrder,
+function createInitialBatchData(
+  { c, context, id, items: reader, total, own }: PendingBatchCreation,
+  { rows }: BatchAdmissionRequest,
   url: string | undefined,
-): BatchOpening {
+): InitialBatchData {
   const headers: Record<string, string> = {};
   for (const name of KEPT_HEADERS) {
     const value = c.req.header(name);
     if (value !== undefined) headers[name] = value;
   }
   const { origin, pathname } = new URL(c.req.url);
-  const upstream = reader.target?.name;
-  const models = getPrices(context.settings, upstream);
+  const upstream = reader.chosenTarget?.name;
+  const models = getModelTableOfUpstream(context.settings, upstream);
   return {
     id,
     account: context.identity.account,
@@ -248,44 +275,47 @@ function batchOpening(
   };
 }
 
-async function estimate({ context, total }: BatchCreation, order: BatchOrder): Promise<z.output<typeof batchEstimate>> {
-  const { decision } = await awaitDecision(context, order);
+async function estimateBatchCost(
+  { context, total }: PendingBatchCreation,
+  order: BatchAdmissionRequest,
+): Promise<z.output<typeof batchEstimate>> {
+  const { decision } = await requestBatchAdmission(context, order);
   if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };
-  if (decision.outcome !== 'refused') throw refusal(decision, total, context.settings.models);
-  return { ...answer, fits: false, fitting: total.countAffordable(remainingBudget(decision) ?? -1) };
+  if (decision.outcome !== 'refused') throw createBatchRejectionError(decision, total, context.settings.models);
+  return { ...answer, fits: false, fitting: total.countAffordableItems(getRemainingBudget(decision) ?? -1) };
 }
 
 /** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
-function refusal(
+function createBatchRejectionError(
   decision: Exclude<BatchDecision, { outcome: 'attached' }>,
-  total: BatchTotal,
+  total: BatchCostTotal,
   models: ModelTable,
 ): unknown {
   if (decision.outcome === 'mismatched') {
     const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
-    return finalError('invalid_request_error', message);
+    return createNonRetryableError('invalid_request_error', message);
   }
   try {
-    return requireAdmitted(decision, models);
+    return requireAdmittedDecision(decision, models);
   } catch (thrown) {
-    const left = remainingBudget(decision);
+    const left = getRemainingBudget(decision);
     if (!(thrown instanceof ApiError) || left === undefined) return thrown;
-    const message = `${thrown.message} Of its ${total.items} items the first ${total.countAffordable(left)} would fit.`;
+    const message = `${thrown.message} Of its ${total.itemCount} items the first ${total.countAffordableItems(left)} would fit.`;
     return new ApiError(thrown.type, message, thrown);
   }
 }
 
-function remainingBudget(decision: BatchDecision): Nanodollars | undefined {
+function getRemainingBudget(decision: BatchDecision): Nanodollars | undefined {
   if (decision.outcome !== 'refused') return undefined;
   const { reason, left, late } = decision.refusal;
   return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
 }
 
 /** @returns the query as it goes up, without this edge's own parameter. */
-function upstreamQuery(url: string): string {
+function createUpstreamQuery(url: string): string {
   const { searchParams } = new URL(url);
   searchParams.delete('dry_run');
   const query = searchParams.toString();
@@ -293,7 +323,7 @@ function upstreamQuery(url: string): string {
 }
 
 /** @returns an id that sorts by time, like the ids of requests. */
-function newBatchId(): string {
+function createBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }
 

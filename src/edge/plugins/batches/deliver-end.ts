@@ -1,27 +1,27 @@
 /** Tells the end of a batch to the address that it names. */
 
-import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
+import { deliverEventOnce } from '../../kit/delivery/deliver-event.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
-import type { BatchRecord } from './batch-record.ts';
+import type { BatchJournalStore } from './batch-record.ts';
 import type { Journal } from './journal.ts';
 
 /** @returns the first time of the delivery of an end; an empty object if nothing is delivered */
-export function firstDelivery(record: BatchRecord): Pick<Journal, 'delivery'> {
-  const { deliverUrl = record.settings.BATCH_DELIVER_URL ?? null } = record.journal ?? {};
+export function scheduleFirstDelivery(record: BatchJournalStore): Pick<Journal, 'delivery'> {
+  const { deliverUrl = record.settings.BATCH_DELIVER_URL ?? null } = record.currentJournal ?? {};
   return deliverUrl === null ? {} : { delivery: { failures: 0, nextAt: record.now } };
 }
 
 /** Delivers the event of an end if that is due, and notes when to try again. @param what the members of its own */
-export async function deliverEnd<Event extends { type: string; event_id: string; created_at: string }>(
-  record: BatchRecord,
+export async function deliverBatchEndEvent<Event extends { type: string; event_id: string; created_at: string }>(
+  record: BatchJournalStore,
   type: Event['type'],
   what: () => Omit<Event, 'type' | 'event_id' | 'created_at'>,
 ): Promise<void> {
-  const { journal, now } = record;
+  const { currentJournal: journal, now } = record;
   if (!journal?.delivery || now < journal.delivery.nextAt) return;
   const { id, endedAt = now, deliverUrl, delivery } = journal;
   const { settings, env } = record;
   const event = { type, event_id: `evt_${id}`, created_at: toIsoTime(endedAt), ...what() };
   const to = { url: deliverUrl ?? undefined, usual: settings.BATCH_DELIVER_URL, failures: delivery.failures };
-  record.change({ delivery: await deliverEvent(event, to, { settings, env, now }) });
+  record.updateJournal({ delivery: await deliverEventOnce(event, to, { settings, env, now }) });
 }

@@ -1,40 +1,44 @@
 /** Checks each item of a new batch like a message, bounds its cost, and puts its prefix before it. */
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { defaultedRequest, validateMessages } from '../../claude/messages.schema.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { NO_FEATURES } from '../../claude/pricing/prompt-features.ts';
-import { createOpenToTest, fieldNamesOf } from '../../claude/request/all-fields.ts';
-import { findIds, findReferencedIds, mayCreateResources } from '../../claude/request/referenced-ids.ts';
-import { withUserId } from '../../claude/request/user-id.ts';
-import type { PinnedResource } from '../../claude/upstreams/pool.ts';
+import { createFieldOpenToTest, listFieldNames } from '../../claude/request/all-fields.ts';
+import {
+  canAnswerCreateResources,
+  findReferencedIds,
+  findResourceIdsInRequest,
+} from '../../claude/request/referenced-ids.ts';
+import { applyUserIdSetting } from '../../claude/request/user-id.ts';
+import type { UpstreamBoundResourceKind } from '../../claude/upstreams/pool.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
-import { bodyWithoutEdgeBlocks } from '../../conversations/views/edge-blocks.ts';
+import { restoreEdgeCallsInBody } from '../../conversations/views/edge-blocks.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { piecesOf } from '../../kit/http/body-pieces.ts';
+import { replacePlaceholdersByPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
-import { ApiError, finalError, invalidRequest } from '../../kit/http/errors.ts';
+import { ApiError, createInvalidRequestError, createNonRetryableError } from '../../kit/http/errors.ts';
 import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
-import { LongBody } from '../../kit/http/long-body.ts';
-import { bodySizeOf, parseLongInSteps, removeAmbiguity } from '../../kit/http/read-json.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { LongStringBody } from '../../kit/http/long-body.ts';
+import { getBodySize, parseLongJsonInSteps, removeRepeatedKeysFromBody } from '../../kit/http/read-json.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
-import { checkOwned, createdNotFoundError } from '../../money/admission/check-owned.ts';
-import { parseInSteps } from '../../money/admission/read-body.ts';
-import { expandPrefix, type Prefix, rejectRunTools } from '../../registry/prefixes/prefix.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
+import { createResourceNotFoundError, requireResourcesOwnedByAccount } from '../../money/admission/check-owned.ts';
+import { parseBodyWithPause } from '../../money/admission/read-body.ts';
+import { expandPrefix, type ParsedPrefix, rejectPrefixWithRunTools } from '../../registry/prefixes/prefix.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
-import { rejectEdgeServerName } from '../../registry/tools/edge-tools.ts';
-import { requireStored } from '../../registry/versions/find-stored.ts';
-import { createReader } from '../../registry/versions/versioned-routes.ts';
+import { rejectReservedServerName } from '../../registry/tools/edge-tools.ts';
+import { requireStoredVersion } from '../../registry/versions/find-stored.ts';
+import { createVersionReader } from '../../registry/versions/versioned-routes.ts';
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 
 /** An item that may go up. */
-export interface BoundedItem {
+export interface CostBoundedItem {
   customId: string;
   /** Its bytes as they go up, in pieces. */
   pieces: readonly Uint8Array[];
@@ -55,7 +59,7 @@ const QUOTED_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
 /** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
 /** Members that are for the edge alone, and not for items. */
-const notInItems = memoizeByPlugins(() => fieldNamesOf((member) => !createOpenToTest('item')(member)));
+const notInItems = memoizeFromPlugins(() => listFieldNames((member) => !createFieldOpenToTest('item')(member)));
 /** The most prefixes of a batch. Each is read once, so that all items have the same version. */
 const MOST_PREFIXES = 100;
 
@@ -65,7 +69,7 @@ const LONGEST_ID = 256;
 const MOST_NAMED_IDS = 5_000;
 
 /** What a batch needs from the request that makes it. */
-export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
+export type BatchRequestContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
 
 /**
  * Chooses where a batch goes.
@@ -74,35 +78,39 @@ export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
  * @param model the model of that item
  * @param owned what its prefix names, if it is not known which upstream has it
  */
-type ChooseTarget = (only: string | undefined, model: string, owned: PinnedResource | undefined) => BatchTarget;
+type ChooseBatchTarget = (
+  only: string | undefined,
+  model: string,
+  owned: UpstreamBoundResourceKind | undefined,
+) => BatchTarget;
 
 /** A prefix, with what it names: ids of its own account, or a file of the deployment. */
-interface NamedPrefix {
-  prefix: Prefix;
+interface PrefixWithReferencedIds {
+  prefix: ParsedPrefix;
   ids: readonly CreatedId[];
-  owned: PinnedResource | undefined;
+  owned: UpstreamBoundResourceKind | undefined;
 }
 
 const NO_PREFIX = { ids: [], owned: undefined } as const;
 
 /** Checks and bounds the items of one batch. */
-export class ItemReader {
-  readonly #c: BatchContext;
-  readonly #targetFor: ChooseTarget;
+export class BatchItemReader {
+  readonly #c: BatchRequestContext;
+  readonly #targetFor: ChooseBatchTarget;
   #target: BatchTarget | undefined;
   readonly #named = new Map<string, CreatedId>();
   readonly #betas: readonly string[];
-  readonly #prefixes = new Map<string, NamedPrefix>();
+  readonly #prefixes = new Map<string, PrefixWithReferencedIds>();
 
   /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: BatchContext, targetFor: ChooseTarget) {
+  constructor(c: BatchRequestContext, targetFor: ChooseBatchTarget) {
     this.#c = c;
     this.#targetFor = targetFor;
     this.#betas = parseCommaList(c.req.header('anthropic-beta') ?? '');
   }
 
   /** @returns where the batch goes; undefined until an item has been read. */
-  get target(): BatchTarget | undefined {
+  get chosenTarget(): BatchTarget | undefined {
     return this.#target;
   }
 
@@ -111,10 +119,10 @@ export class ItemReader {
    *
    * @throws ApiError 404 for a thing that does not belong to the account, 400 for a thing at another upstream
    */
-  async checkNamed(): Promise<void> {
-    const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
+  async requireOwnedResources(): Promise<void> {
+    const only = await requireResourcesOwnedByAccount(getRequestContext(this.#c), [...this.#named.values()]);
     const name = this.#target?.name;
-    if (only !== undefined && name !== undefined && only !== name) throw wrongUpstreamError(name, only);
+    if (only !== undefined && name !== undefined && only !== name) throw createWrongUpstreamError(name, only);
   }
 
   /**
@@ -122,50 +130,56 @@ export class ItemReader {
    * @param index its place in the list
    * @throws ApiError that names the item by its place and, where it can be read, its `custom_id`
    */
-  async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
+  async parseAndBoundItem(bytes: Uint8Array, index: number): Promise<CostBoundedItem> {
     let customId: string | undefined;
     try {
-      const parsed = await parseInSteps(parseLongInSteps(bytes));
-      const item = removeAmbiguity(parsed, 'outermost');
-      const { custom_id } = validate(batchItem, item.json);
+      const parsed = await parseBodyWithPause(parseLongJsonInSteps(bytes));
+      const item = removeRepeatedKeysFromBody(parsed, 'outermost');
+      const { custom_id } = validateBySchema(batchItem, item.json);
       customId = custom_id;
-      return await this.#bounded(item, custom_id, item === parsed ? bytes : undefined);
+      return await this.#boundItemCost(item, custom_id, item === parsed ? bytes : undefined);
     } catch (thrown) {
-      throw thrown instanceof ApiError ? withItemPath(thrown, index, customId ?? readCustomId(bytes)) : thrown;
+      throw thrown instanceof ApiError
+        ? addItemPathToError(thrown, index, customId ?? findCustomIdInBytes(bytes))
+        : thrown;
     }
   }
 
-  async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: sent } = findReferencedIds(await bodyWithoutEdgeBlocks(paramsOf(item)));
+  async #boundItemCost(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<CostBoundedItem> {
+    const { ids, body: sent } = findReferencedIds(await restoreEdgeCallsInBody(extractItemParams(item)));
     // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     rejectStatefulFeatures(sent.json);
-    const { settings, identity } = contextOf(this.#c);
-    const named = sent.json.prefix === undefined ? undefined : await this.#prefixOf(sent);
+    const { settings, identity } = getRequestContext(this.#c);
+    const named = sent.json.prefix === undefined ? undefined : await this.#resolveItemPrefix(sent);
     const { ids: before, owned } = named ?? NO_PREFIX;
     const prefixed = named ? applyPrefixToItem(sent, named.prefix) : sent;
-    const params = await withUserId(prefixed, settings, identity.account);
+    const params = await applyUserIdSetting(prefixed, settings, identity.account);
     const request = validateMessages(params.json);
-    const model = settings.models.resolve(request.model);
+    const model = settings.models.resolveAlias(request.model);
     const all = before.length === 0 ? ids : [...before, ...ids];
-    this.#note(all);
+    this.#collectReferencedIds(all);
     // Its upstream is chosen before the first byte goes up, so the first item decides.
-    this.#target ??= this.#targetFor(await checkOwned(contextOf(this.#c), all), model, owned);
+    this.#target ??= this.#targetFor(
+      await requireResourcesOwnedByAccount(getRequestContext(this.#c), all),
+      model,
+      owned,
+    );
     const { models, name = '' } = this.#target;
     const { name: there = '' } = owned === undefined ? this.#target : this.#targetFor(undefined, model, owned);
-    if (there !== name) throw wrongUpstreamError(name, there);
-    const idThere = this.#target.idOf(model);
+    if (there !== name) throw createWrongUpstreamError(name, there);
+    const idThere = this.#target.getUpstreamModelId(model);
     if (idThere === undefined) {
-      throw invalidRequest(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
+      throw createInvalidRequestError(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
     }
     const { row, isListed } = models.findPriceRow(model);
     const { readings = params } = params;
     const { maximumCost: worstCase, terms } = computeMaximumCost(
       { ...params.json, model },
       {
-        bytes: params === sent && isAscii ? params.text.length : bodySizeOf(params),
+        bytes: params === sent && isAscii ? params.text.length : getBodySize(params),
         readings: readings ?? undefined,
-        lengthOf: params instanceof LongBody ? params.lengthOf.bind(params) : undefined,
+        lengthOf: params instanceof LongStringBody ? params.getStringByteLength.bind(params) : undefined,
         models,
         betas: this.#betas,
         asked: request.model,
@@ -175,40 +189,41 @@ export class ItemReader {
     );
     return {
       customId,
-      pieces: itemPieces(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
+      pieces: serializeItemPieces(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
       model: isListed ? row.id : undefined,
       models: worstCase.models,
       known: worstCase.known,
       cost: worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice,
       cachesLong: terms.cache === '1h',
-      makesThings: mayCreateResources(params.json),
+      makesThings: canAnswerCreateResources(params.json),
     };
   }
 
   /** Notes what an item names. All of it is checked at once, when the body has come. */
-  #note(ids: readonly CreatedId[]): void {
+  #collectReferencedIds(ids: readonly CreatedId[]): void {
     for (const one of ids) {
-      if (one.id.length > LONGEST_ID) throw createdNotFoundError(one);
+      if (one.id.length > LONGEST_ID) throw createResourceNotFoundError(one);
       this.#named.set(`${one.kind} ${one.id}`, one);
     }
     if (this.#named.size > MOST_NAMED_IDS) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `A batch may name ${MOST_NAMED_IDS} files, containers and threads. Send it as several batches.`,
       );
     }
   }
 
-  async #prefixOf(params: JsonBody): Promise<NamedPrefix> {
-    const ref = validate(PREFIX_MEMBER.schema, params.json.prefix, 'prefix') ?? '';
-    validate(defaultedRequest, params.json);
+  async #resolveItemPrefix(params: JsonBody): Promise<PrefixWithReferencedIds> {
+    const ref = validateBySchema(PREFIX_MEMBER.schema, params.json.prefix, 'prefix') ?? '';
+    validateBySchema(defaultedRequest, params.json);
     let named = this.#prefixes.get(ref);
     if (!named) {
-      const { value: prefix, owner } = await requireStored(PREFIXES, createReader(this.#c), ref);
-      rejectRunTools(prefix);
-      if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
-      const ids = findIds({ ...prefix.content });
+      const { value: prefix, owner } = await requireStoredVersion(PREFIXES, createVersionReader(this.#c), ref);
+      rejectPrefixWithRunTools(prefix);
+      if (this.#prefixes.size >= MOST_PREFIXES)
+        throw createInvalidRequestError(`prefix: a batch may name ${MOST_PREFIXES}.`);
+      const ids = findResourceIdsInRequest({ ...prefix.content });
       // What the deployment's prefixes name belongs to the deployment, and was checked when they were stored.
-      const isOwn = owner === contextOf(this.#c).identity.account;
+      const isOwn = owner === getRequestContext(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
       named = { prefix, ids: isOwn ? ids : [], owned };
       this.#prefixes.set(ref, named);
@@ -218,32 +233,32 @@ export class ItemReader {
 }
 
 /** @returns an item's `params` with its prefix before them. */
-function applyPrefixToItem(params: JsonBody, prefix: Prefix): JsonBody {
+function applyPrefixToItem(params: JsonBody, prefix: ParsedPrefix): JsonBody {
   const { model, max_tokens } = prefix.content;
   return expandPrefix(params, prefix, { model, max_tokens });
 }
 
 /** @returns the error for an item that names something at another upstream. */
-function wrongUpstreamError(name: string, only: string): ApiError {
-  return finalError(
+function createWrongUpstreamError(name: string, only: string): ApiError {
+  return createNonRetryableError(
     'invalid_request_error',
     `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
   );
 }
 
 /** @returns the `params` of an item as a body of its own, with each key once. */
-function paramsOf(item: JsonBody): JsonBody {
+function extractItemParams(item: JsonBody): JsonBody {
   const text = parseMemberTexts(item.text).get('params') ?? '{}';
   const json = item.json.params as Record<string, unknown>;
-  const body = item instanceof LongBody ? item.replaceText(text, json) : new LazyBody(text, json);
-  return removeAmbiguity(body, 'outermost');
+  const body = item instanceof LongStringBody ? item.replaceText(text, json) : new LazilyEncodedBody(text, json);
+  return removeRepeatedKeysFromBody(body, 'outermost');
 }
 
 /**
  * A body whose bytes are made only when they are read. It is a class, because the engine makes a shape for each object
  * literal with a getter, and the shape keeps the item in memory until a full garbage collection.
  */
-class LazyBody implements JsonBody {
+class LazilyEncodedBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
   #bytes: Uint8Array | undefined;
@@ -263,7 +278,7 @@ class LazyBody implements JsonBody {
  * @param bytes the item as it came; undefined if it repeated a key
  * @returns the bytes of an item as it goes up: unchanged if nothing changes
  */
-function itemPieces(
+function serializeItemPieces(
   item: JsonBody,
   bytes: Uint8Array | undefined,
   whole: JsonBody,
@@ -273,8 +288,8 @@ function itemPieces(
   const came = parseMemberTexts(item.text).get('params');
   if (bytes && params === whole && model === undefined && whole.text === came) return [bytes];
   const text = model === undefined ? params.text : editJson(params.text, { model: JSON.stringify(model) });
-  const sources = [item, params].flatMap((body) => (body instanceof LongBody ? body.sources : []));
-  return piecesOf(editJson(item.text, { params: text }), sources);
+  const sources = [item, params].flatMap((body) => (body instanceof LongStringBody ? body.sources : []));
+  return replacePlaceholdersByPieces(editJson(item.text, { params: text }), sources);
 }
 
 /** @throws ApiError 400 for features that an item of a batch cannot have, such as a conversation */
@@ -283,18 +298,18 @@ function rejectStatefulFeatures(params: Record<string, unknown>): void {
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
   const own = notInItems().find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
-  if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
-  rejectEdgeServerName(params);
+  if (name !== undefined) throw createInvalidRequestError(`${name}: a batch has none. Send this item to /v1/messages.`);
+  rejectReservedServerName(params);
 }
 
 /** @returns the same error, with words that say which item it is about. */
-function withItemPath(error: ApiError, index: number, customId: string | undefined): ApiError {
+function addItemPathToError(error: ApiError, index: number, customId: string | undefined): ApiError {
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
   const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];
   const path = field === undefined ? ': ' : /^(custom_id|params)$/.test(field) ? '.' : '.params.';
   return new ApiError(error.type, `requests.${index}${path}${error.message}${named}`, { ...error, cause: error });
 }
 
-function readCustomId(bytes: Uint8Array): string | undefined {
+function findCustomIdInBytes(bytes: Uint8Array): string | undefined {
   return QUOTED_ID.exec(decoder.decode(bytes.subarray(0, SEARCHED_BYTES)))?.[1];
 }

@@ -4,15 +4,15 @@ import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { PendingDelivery } from '../../kit/delivery/deliver-event.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
-import type { MessageBatch, OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
-import type { BatchOpening, BatchState, CreateAnswer } from './contracts/batch.ts';
+import type { BatchOutcomeCounts, MessageBatch } from '../../money/lists/batches-answers.schema.ts';
+import type { BatchCreateOutcome, BatchState, InitialBatchData } from './contracts/batch.ts';
 
 /**
  * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
  * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
  * (given up before its last byte).
  */
-export type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
+export type BatchPhase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
 
 /**
  * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
@@ -21,7 +21,7 @@ export type Phase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | '
 export type PendingTask = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
 
 /** What is owed when a phase begins, in place of what was before. */
-export const OWED: Readonly<Record<Phase, readonly PendingTask[]>> = {
+export const OWED: Readonly<Record<BatchPhase, readonly PendingTask[]>> = {
   prepared: [],
   closing: ['report'],
   unknown: ['alert', 'report'],
@@ -31,8 +31,8 @@ export const OWED: Readonly<Record<Phase, readonly PendingTask[]>> = {
   unsent: ['release'],
 };
 
-export interface Journal extends BatchOpening {
-  phase: Phase;
+export interface Journal extends InitialBatchData {
+  phase: BatchPhase;
   owes: readonly PendingTask[];
   /** Times in milliseconds since 1970. */
   createdAt: number;
@@ -47,16 +47,16 @@ export interface Journal extends BatchOpening {
   /** How often reading its results has failed, and when they are read again. */
   rereading?: { failures: number; nextAt: number };
   endedAt?: number;
-  outcomes?: OutcomeCounts;
+  outcomes?: BatchOutcomeCounts;
   cost?: Nanodollars;
-  refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
+  refusal?: Pick<Extract<BatchCreateOutcome, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
   /** The state of the delivery of its end; absent if nothing is delivered. */
   delivery?: PendingDelivery | undefined;
   isErased?: boolean;
 }
 
 /** The outcome counts of a batch in which no item has ended. */
-export const NO_OUTCOMES: Readonly<OutcomeCounts> = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+export const NO_OUTCOMES: Readonly<BatchOutcomeCounts> = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
 /** Milliseconds that the upstream works on a batch: a day. */
 const EXPIRES_MS = DAY_MS;
@@ -64,7 +64,7 @@ const EXPIRES_MS = DAY_MS;
 export const RESULTS_MS = 29 * DAY_MS;
 
 /** @returns a batch as the API shows it. */
-export function batchOf(journal: Journal, now: number): MessageBatch {
+export function toMessageBatch(journal: Journal, now: number): MessageBatch {
   const { id, createdAt, endedAt, cancelAt, outcomes, cost, base, upstreamId, expiresAt } = journal;
   const isEnded = journal.phase === 'ended';
   const archivedAt = createdAt + RESULTS_MS;
@@ -73,7 +73,7 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     id,
     type: 'message_batch',
     processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
-    request_counts: { processing: isEnded ? 0 : itemsOf(journal), ...(outcomes ?? NO_OUTCOMES) },
+    request_counts: { processing: isEnded ? 0 : countBatchItems(journal), ...(outcomes ?? NO_OUTCOMES) },
     created_at: toIsoTime(createdAt),
     expires_at: expiresAt || toIsoTime(createdAt + EXPIRES_MS),
     ended_at: toIsoTimeOrNull(endedAt),
@@ -82,17 +82,17 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     // A batch that was never made at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
-    ...(journal.phase === 'unknown' ? { unknown: describeUnknown(journal) } : {}),
+    ...(journal.phase === 'unknown' ? { unknown: describeUnknownBatch(journal) } : {}),
   };
 }
 
-function describeUnknown(journal: Journal): string {
+function describeUnknownBatch(journal: Journal): string {
   const { id, closingAt } = journal;
-  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${itemsOf(journal)} items made about ${toIsoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${countBatchItems(journal)} items made about ${toIsoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
 }
 
 /** @returns what other objects get to know about a batch. */
-export function stateOf(journal: Journal | undefined, now: number): BatchState {
+export function toBatchState(journal: Journal | undefined, now: number): BatchState {
   if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
   if (journal.phase === 'refused') {
     return journal.refusal ? { kind: 'refused', ...journal.refusal } : { kind: 'none' };
@@ -100,7 +100,7 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   const { upstreamId, upstream: name, headers, labels } = journal;
   return {
     kind: 'known',
-    batch: batchOf(journal, now),
+    batch: toMessageBatch(journal, now),
     isSent: journal.phase !== 'prepared',
     labels,
     upstream: upstreamId === undefined ? undefined : { id: upstreamId, name, headers },
@@ -108,7 +108,7 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
 }
 
 /** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
-export function tasksFor(
+export function filterOwedTasks(
   { isErased }: Pick<Journal, 'isErased'>,
   debts: readonly PendingTask[],
 ): readonly PendingTask[] {
@@ -116,11 +116,11 @@ export function tasksFor(
 }
 
 /** @returns how many items a batch has. */
-export function itemsOf({ rows }: Pick<Journal, 'rows'>): number {
+export function countBatchItems({ rows }: Pick<Journal, 'rows'>): number {
   return rows.reduce((sum, { items }) => sum + items, 0);
 }
 
 /** @returns whether the upstream may still work on a batch. */
-export function isOpen({ phase }: Pick<Journal, 'phase'>): boolean {
+export function isBatchOpen({ phase }: Pick<Journal, 'phase'>): boolean {
   return phase === 'closing' || phase === 'unknown' || phase === 'running';
 }

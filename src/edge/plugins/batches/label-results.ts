@@ -1,17 +1,17 @@
 /** Reads the results of a batch as labels. */
 
-import { resultOf } from '../../classify/classify.route.ts';
-import { electLabels } from '../../classify/task/classify.ts';
+import { toItemResult } from '../../classify/classify.route.ts';
+import { chooseMajorityLabels } from '../../classify/task/classify.ts';
 import { CostTotal } from '../../classify/task/cost-total.ts';
-import { type AnswerFault, readChoice } from '../../classify/task/prompt.ts';
-import type { AnsweredCall } from '../../claude/exchange.ts';
+import { type AnswerFault, readLabelsFromAnswer } from '../../classify/task/prompt.ts';
+import type { AnsweredExchange } from '../../claude/exchange.ts';
 import { createResponseReport } from '../../claude/usage/usage-report.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import type { LabelTask } from './contracts/batch.ts';
-import { messageOfResult, parseResultLine, readResultLines } from './read-results.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import type { BatchLabelTask } from './contracts/batch.ts';
+import { getResultMessage, parseResultLine, readResultLines } from './read-results.ts';
 
 /** Why an input has no label. */
-interface LabelFault {
+interface MissingLabelReason {
   type: string;
   message: string;
 }
@@ -22,8 +22,8 @@ interface LabelFault {
  * @throws Error if they break off, or if a line is not a result
  */
 export async function* writeLabelLines(
-  answered: AnsweredCall,
-  task: LabelTask,
+  answered: AnsweredExchange,
+  task: BatchLabelTask,
   cost_usd: number | null,
 ): AsyncGenerator<string, void> {
   const total = new CostTotal();
@@ -31,38 +31,44 @@ export async function* writeLabelLines(
     const line = parseResultLine(bytes);
     if (!line) continue;
     const { id, result } = line;
-    const message = messageOfResult(result);
-    total.add({ nanodollars: 0, usage: createResponseReport(message, 0).usage });
+    const message = getResultMessage(result);
+    total.addCost({ nanodollars: 0, usage: createResponseReport(message, 0).usage });
     yield `${JSON.stringify({ type: 'result', id, ...readLabel(result, message, task) })}\n`;
   }
   yield `${JSON.stringify({ type: 'summary', usage: total.usage, cost_usd, model: task.model })}\n`;
 }
 
-function readLabel(result: Json, message: Json | undefined, task: LabelTask) {
-  const choice = message && readChoice(message, task);
+function readLabel(result: JsonObject, message: JsonObject | undefined, task: BatchLabelTask) {
+  const choice = message && readLabelsFromAnswer(message, task);
   if (choice && 'labels' in choice) {
-    const answer = { ...electLabels({ ...task, votes: 1 }, [choice]), cached: false };
-    return resultOf(task, { outcome: 'classified', result: answer });
+    const answer = { ...chooseMajorityLabels({ ...task, votes: 1 }, [choice]), cached: false };
+    return toItemResult(task, { outcome: 'classified', result: answer });
   }
-  return resultOf(task, { outcome: 'unclassified', error: choice ? answerFaultOf(choice) : resultFault(result) });
+  return toItemResult(task, {
+    outcome: 'unclassified',
+    error: choice ? explainAnswerFault(choice) : toMissingLabelReason(result),
+  });
 }
 
 /** @returns why an item has no answer, in the upstream's words if it has any */
-function resultFault({ type: outcome, error }: Json): LabelFault {
+function toMissingLabelReason({ type: outcome, error }: JsonObject): MissingLabelReason {
   const { type, message: reason } = isObject(error) && isObject(error.error) ? error.error : {};
-  const { type: own, message: failed } = UNANSWERED.get(outcome) ?? sendAgain('The upstream has failed.');
+  const { type: own, message: failed } = UNANSWERED.get(outcome) ?? createRetryReason('The upstream has failed.');
   return { type: typeof type === 'string' ? type : own, message: typeof reason === 'string' ? reason : failed };
 }
 
-const sendAgain = (why: string): LabelFault => ({ type: 'api_error', message: `${why} Send this input again.` });
+const createRetryReason = (why: string): MissingLabelReason => ({
+  type: 'api_error',
+  message: `${why} Send this input again.`,
+});
 
 /** Why an item has no answer, by the type of its result. */
-const UNANSWERED: ReadonlyMap<unknown, LabelFault> = new Map([
-  ['canceled', sendAgain('It was canceled before a model had answered.')],
-  ['expired', sendAgain('No model had answered within a day.')],
+const UNANSWERED: ReadonlyMap<unknown, MissingLabelReason> = new Map([
+  ['canceled', createRetryReason('It was canceled before a model had answered.')],
+  ['expired', createRetryReason('No model had answered within a day.')],
 ]);
 
-function answerFaultOf({ fault, kind }: AnswerFault): LabelFault {
+function explainAnswerFault({ fault, kind }: AnswerFault): MissingLabelReason {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
   return {
     type: 'api_error',

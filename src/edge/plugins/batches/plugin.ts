@@ -1,20 +1,20 @@
-import { settingsOf } from '../../config/settings.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
 import { getBatchStub } from '../../durable/stubs.ts';
 import { type AccountPlugin, notifySumsChanged } from '../../money/account/hooks.ts';
 import type { Plugin } from '../plugin.ts';
 import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
-import { decideBatch } from './admit-batch.ts';
+import { admitBatch } from './admit-batch.ts';
 import { BatchList } from './batch-list.ts';
 import { BATCH_ROUTES, CLASSIFICATION_ROUTES } from './batches.route.ts';
 import { classifyByBatch } from './classify-by-batch.ts';
-import type { BatchOrder, BatchSettlement } from './contracts/batch.ts';
+import type { BatchAdmissionRequest, BatchSettlement } from './contracts/batch.ts';
 import { settleBatch } from './settle-batch.ts';
 
 /** What batches have in an account: they are admitted and settled there, and listed. */
 const batchesPart: AccountPlugin = {
   methods: {
     admitBatchJson: (state, order) => {
-      const decision = decideBatch(state, JSON.parse(order) as BatchOrder);
+      const decision = admitBatch(state, JSON.parse(order) as BatchAdmissionRequest);
       return decision instanceof Promise
         ? decision.then((decided) => JSON.stringify(decided))
         : JSON.stringify(decision);
@@ -24,15 +24,15 @@ const batchesPart: AccountPlugin = {
     },
     noteBatch: ({ ledger }, id, report) => {
       const batches = new BatchList(ledger);
-      if (report) batches.note(report);
-      else batches.forget(id);
+      if (report) batches.storeBatchReport(report);
+      else batches.deleteRow(id);
     },
-    batches: ({ ledger }, page) => new BatchList(ledger).page(page),
+    batches: ({ ledger }, page) => new BatchList(ledger).listBatches(page),
   },
   listKept: ({ ledger }) => new BatchList(ledger),
   // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   erase: ({ env }, place) =>
-    getBatchStub(env, settingsOf(env), place)
+    getBatchStub(env, parseSettingsOnce(env), place)
       .erase()
       .then(() => true),
 };

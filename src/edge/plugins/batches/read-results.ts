@@ -1,6 +1,6 @@
 /** Reads the results of a batch once, and computes what each item has cost. */
 
-import type { AnsweredCall } from '../../claude/exchange.ts';
+import type { AnsweredExchange } from '../../claude/exchange.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { computeCost, computeSavings, type Nanodollars } from '../../claude/pricing/cost.ts';
 import { type CreatedId, findCreatedIds } from '../../claude/usage/created-ids.ts';
@@ -8,11 +8,11 @@ import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { createResponseReport } from '../../claude/usage/usage-report.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
-import { isObject, type Json, parseObject } from '../../kit/json/object.ts';
-import { tokensByKind } from '../../money/admission/price-outcome.ts';
-import type { Tokens } from '../../money/contracts/settlement.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
+import { countTokensByKind } from '../../money/admission/price-outcome.ts';
+import type { TokenUsage } from '../../money/contracts/settlement.ts';
 import { NO_TOKENS } from '../../money/ledger/settlement.ts';
-import type { OutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
+import type { BatchOutcomeCounts } from '../../money/lists/batches-answers.schema.ts';
 import type { Journal } from './journal.ts';
 import { NO_OUTCOMES } from './journal.ts';
 
@@ -20,28 +20,28 @@ import { NO_OUTCOMES } from './journal.ts';
 const MOST_LINE_BYTES = 16 * 1024 * 1024;
 
 /** The sums of the items of one model. */
-interface ModelSum {
+interface ModelResultSums {
   requestId: string;
   model: string;
   cost: Nanodollars;
   saved: Nanodollars;
   /** Whether a result had no usage. */
   estimated: boolean;
-  tokens: Tokens;
-  outcomes: OutcomeCounts;
+  tokens: TokenUsage;
+  outcomes: BatchOutcomeCounts;
 }
 
 export interface ResultSums {
   items: number;
-  outcomes: OutcomeCounts;
+  outcomes: BatchOutcomeCounts;
   cost: Nanodollars;
-  rows: ModelSum[];
+  rows: ModelResultSums[];
 }
 
 /** What reading needs to know about a batch. */
-export type ReadBatch = Pick<Journal, 'rows' | 'cacheTtl'>;
+export type BatchToRead = Pick<Journal, 'rows' | 'cacheTtl'>;
 
-interface ResultsReading {
+interface ReadResultsOptions {
   /** The prices at the upstream that has answered. */
   models: ModelTable;
   /** Whether it bills as the Claude API does. */
@@ -58,26 +58,26 @@ const NOTED_AT_ONCE = 500;
  *
  * @throws Error if they break off, or if a line is not a result
  */
-export async function readResults(
-  answered: AnsweredCall,
-  batch: ReadBatch,
-  { note, ...place }: ResultsReading,
+export async function sumBatchResults(
+  answered: AnsweredExchange,
+  batch: BatchToRead,
+  { note, ...place }: ReadResultsOptions,
 ): Promise<ResultSums> {
-  const sums = new Sums(batch, place, note !== undefined);
+  const sums = new ResultSumsBuilder(batch, place, note !== undefined);
   for await (const line of readResultLines(answered)) {
-    sums.add(line);
+    sums.addResultLine(line);
     if (note && sums.ids.length >= NOTED_AT_ONCE) await note(sums.ids.splice(0));
   }
   if (note && sums.ids.length > 0) await note(sums.ids.splice(0));
-  return sums.end();
+  return sums.getResultSums();
 }
 
 /** Yields the lines of results as they come, and closes the call at their end. */
-export async function* readResultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
+export async function* readResultLines({ response, exchange }: AnsweredExchange): AsyncGenerator<Uint8Array, void> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   try {
-    for await (const piece of exchange.pieces(response)) {
+    for await (const piece of exchange.readPieces(response)) {
       let start = 0;
       for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
         const rest = piece.subarray(start, end);
@@ -93,37 +93,37 @@ export async function* readResultLines({ response, exchange }: AnsweredCall): As
     }
     if (heldBytes > 0) yield joinPieces(held);
   } finally {
-    exchange.close();
+    exchange.closeExchange();
   }
 }
 
 /** @returns what a line says of which item; undefined for an empty line. @throws Error if it is not a result */
-export function parseResultLine(bytes: Uint8Array): { id: string; result: Json } | undefined {
+export function parseResultLine(bytes: Uint8Array): { id: string; result: JsonObject } | undefined {
   if (bytes.every((byte) => byte <= 32)) return undefined;
-  const { custom_id: id, result } = parseObject(bytes) ?? {};
+  const { custom_id: id, result } = parseJsonObject(bytes) ?? {};
   if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
   return { id, result };
 }
 
 /** @returns the answer of a result; undefined if there is none */
-export function messageOfResult({ type, message }: Json): Json | undefined {
+export function getResultMessage({ type, message }: JsonObject): JsonObject | undefined {
   return type === 'succeeded' && isObject(message) ? message : undefined;
 }
 
-class Sums {
-  readonly #batch: ReadBatch;
+class ResultSumsBuilder {
+  readonly #batch: BatchToRead;
   readonly #models: ModelTable;
   readonly #isClaudeApi: boolean;
   readonly #ids = new Set<string>();
-  readonly #rows: ModelSum[];
+  readonly #rows: ModelResultSums[];
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
   /** Ids in answers that are not noted yet. */
   readonly ids: CreatedId[] = [];
 
   constructor(
-    batch: ReadBatch,
-    { models, isClaudeApi }: Pick<ResultsReading, 'models' | 'isClaudeApi'>,
+    batch: BatchToRead,
+    { models, isClaudeApi }: Pick<ReadResultsOptions, 'models' | 'isClaudeApi'>,
     readsIds: boolean,
   ) {
     this.#batch = batch;
@@ -142,22 +142,22 @@ class Sums {
   }
 
   /** Adds a line. @throws Error if it is not a result */
-  add(bytes: Uint8Array): void {
+  addResultLine(bytes: Uint8Array): void {
     const line = parseResultLine(bytes);
     // A repeated result counts once.
     if (!line || this.#ids.has(line.id)) return;
     const { id, result } = line;
     this.#ids.add(id);
-    const outcome = outcomeOf(result);
+    const outcome = classifyResultOutcome(result);
     this.#outcomes[outcome] += 1;
-    const message = messageOfResult(result);
-    const row = this.#rowOf(message);
+    const message = getResultMessage(result);
+    const row = this.#findModelRow(message);
     row.outcomes[outcome] += 1;
-    if (outcome === 'succeeded') this.#price(row, message ?? {});
+    if (outcome === 'succeeded') this.#addItemCost(row, message ?? {});
     if (message && this.#readsIds) this.ids.push(...findCreatedIds(message));
   }
 
-  end(): ResultSums {
+  getResultSums(): ResultSums {
     return {
       items: this.#ids.size,
       outcomes: this.#outcomes,
@@ -167,15 +167,15 @@ class Sums {
   }
 
   /** @returns the row in which an item is booked: that of its model; the first row if it does not name its model. */
-  #rowOf(message: Json | undefined): ModelSum {
+  #findModelRow(message: JsonObject | undefined): ModelResultSums {
     const name = typeof message?.model === 'string' ? message.model : undefined;
-    const row = name === undefined ? undefined : this.#models.find(name);
+    const row = name === undefined ? undefined : this.#models.findRow(name);
     const own = this.#rows.find(({ model }) => model === row?.id) ?? this.#rows[0];
     if (!own) throw new TypeError('no rows');
     return own;
   }
 
-  #price(row: ModelSum, message: Json): void {
+  #addItemCost(row: ModelResultSums, message: JsonObject): void {
     const report = createResponseReport(message, 0);
     const { usage, model = row.model } = report;
     const isFree = report.unbilled === true && this.#isClaudeApi;
@@ -186,16 +186,16 @@ class Sums {
       row.estimated = true;
       return;
     }
-    const priceOf = (name: string) => this.#models.findPriceRow(name).row;
+    const findModelPrices = (name: string) => this.#models.findPriceRow(name).row;
     const { cacheTtl } = this.#batch;
-    const options = { batch: true, priceOf, cacheTtl };
-    if (!isFree) row.cost += computeCost(usage, priceOf(model), options);
-    if (!isFree) row.saved += computeSavings(usage, priceOf(model), options);
-    const kinds = Object.entries(tokensByKind(usage, cacheTtl)) as [keyof Tokens, number][];
+    const options = { batch: true, priceOf: findModelPrices, cacheTtl };
+    if (!isFree) row.cost += computeCost(usage, findModelPrices(model), options);
+    if (!isFree) row.saved += computeSavings(usage, findModelPrices(model), options);
+    const kinds = Object.entries(countTokensByKind(usage, cacheTtl)) as [keyof TokenUsage, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }
 }
 
-function outcomeOf({ type }: Json): keyof OutcomeCounts {
+function classifyResultOutcome({ type }: JsonObject): keyof BatchOutcomeCounts {
   return type === 'succeeded' || type === 'canceled' || type === 'expired' ? type : 'errored';
 }

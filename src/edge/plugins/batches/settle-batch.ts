@@ -1,7 +1,7 @@
 import type { AccountState } from '../../money/account/account-state.ts';
 import { settleHold } from '../../money/account/settle-hold.ts';
 import { BATCH_STAGE } from '../../money/budget/state.ts';
-import { dimensionValue } from '../../money/contracts/dimensions.ts';
+import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import type { BatchSettlement } from './contracts/batch.ts';
 
@@ -13,11 +13,11 @@ import type { BatchSettlement } from './contracts/batch.ts';
 export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
   let isNew = false;
   for (const { outcomes, model, ...row } of rows) {
-    const opening = { route: 'batches', model, about: dimensionValue(OF_BATCH, batch) };
+    const opening = { route: 'batches', model, about: createDimensionValue(OF_BATCH, batch) };
     const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
     if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
     isNew = true;
-    if (outcomes) state.ledger.addAbout(row.requestId, dimensionValue(OF_OUTCOMES, outcomes));
+    if (outcomes) state.ledger.addDimensionsToRow(row.requestId, createDimensionValue(OF_OUTCOMES, outcomes));
   }
   return isNew;
 }

@@ -1,6 +1,6 @@
-import { PieceReader } from '../../kit/http/body/piece-reader.ts';
-import { ApiError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { discardBody, PaceGuard } from '../../kit/http/read-json.ts';
+import { StreamPieceReader } from '../../kit/http/body/piece-reader.ts';
+import { ApiError, createInvalidRequestError, createTooLargeError } from '../../kit/http/errors.ts';
+import { BodyPaceGuard, discardRestOfBody } from '../../kit/http/read-json.ts';
 
 /** How often to check whether a body still comes, in milliseconds. */
 const LOOK_MS = 15_000;
@@ -13,26 +13,26 @@ const LOOK_MS = 15_000;
  *
  * @throws ApiError 413 above the limit, 400 for a body that breaks off or comes too slowly
  */
-export async function* streamBody(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
-  if (Number(request.headers.get('content-length')) > limitBytes) throw tooLarge(limitBytes);
+export async function* streamLimitedBody(request: Request, limitBytes: number): AsyncGenerator<Uint8Array, void> {
+  if (Number(request.headers.get('content-length')) > limitBytes) throw createTooLargeError(limitBytes);
   if (!request.body) return;
-  const reader = new PieceReader(request.body);
+  const reader = new StreamPieceReader(request.body);
   let length = 0;
   let count = 0;
   let isEnded = false;
   // The time in which the upstream takes a piece does not count as slowness of the caller.
-  const pace = new PaceGuard(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
+  const pace = new BodyPaceGuard(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
     stretchMs: LOOK_MS,
     longFrom: 0,
   });
   try {
     for (;;) {
       const piece = await reader.read();
-      pace.check();
+      pace.throwIfTooSlow();
       isEnded = piece === undefined;
       if (!piece) return;
       length += piece.length;
-      if (length > limitBytes) throw tooLarge(limitBytes);
+      if (length > limitBytes) throw createTooLargeError(limitBytes);
       yield piece;
       count = length;
     }
@@ -40,10 +40,13 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
     if (thrown instanceof ApiError) throw thrown;
     isEnded = true;
     // The fault is the caller's, not the edge's.
-    throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
+    throw createInvalidRequestError('The request body broke off. Send it again.', {
+      logged: 'client_gone',
+      cause: thrown,
+    });
   } finally {
-    pace.stop();
+    pace.stopTimers();
     reader.releaseLock();
-    if (!isEnded) await discardBody(request);
+    if (!isEnded) await discardRestOfBody(request);
   }
 }

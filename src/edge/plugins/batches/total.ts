@@ -1,25 +1,25 @@
 /** Adds up the items of a new batch while they are read. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import type { BatchOrderRow } from './contracts/batch.ts';
-import type { BoundedItem } from './item.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import type { BatchModelCost } from './contracts/batch.ts';
+import type { CostBoundedItem } from './item.ts';
 
 /** The model under which items with unknown models are booked. */
 const MODELS_UNKNOWN = '(unknown)';
 /** The most models of a batch. More names cannot be real models. */
 const MOST_MODELS = 200;
 
-interface ModelTotal {
+interface ModelCostTotal {
   items: number;
   cost: Nanodollars;
 }
 
 /** Adds up items: their worst cases by model, and their custom ids, of which none may come twice. */
-export class BatchTotal {
+export class BatchCostTotal {
   /** A hundred thousand take some six megabytes. */
   readonly #ids = new Set<string>();
-  readonly #rows = new Map<string, ModelTotal>();
+  readonly #rows = new Map<string, ModelCostTotal>();
   readonly #models = new Map<string, readonly string[]>();
   /** The most that each item can cost. A list of numbers takes eight bytes for each. */
   readonly #costs: Nanodollars[] = [];
@@ -30,19 +30,19 @@ export class BatchTotal {
   /** Whether an answer may contain ids of things that it makes. */
   makesThings = false;
 
-  get items(): number {
+  get itemCount(): number {
     return this.#costs.length;
   }
 
   /** @returns every model that may be billed, each with all of its names. */
-  get models(): string[][] {
+  get billableModels(): string[][] {
     return [...this.#models.values()].map((names) => [...names]);
   }
 
   /** Adds an item. @throws ApiError 400 for a `custom_id` that came before */
-  add(item: BoundedItem, index: number): void {
+  addItem(item: CostBoundedItem, index: number): void {
     if (this.#ids.has(item.customId)) {
-      throw invalidRequest(`requests.${index}.custom_id: ${item.customId} is not unique.`);
+      throw createInvalidRequestError(`requests.${index}.custom_id: ${item.customId} is not unique.`);
     }
     this.#ids.add(item.customId);
     const { model = MODELS_UNKNOWN, cost } = item;
@@ -51,7 +51,8 @@ export class BatchTotal {
     row.cost += cost;
     this.#rows.set(model, row);
     for (const names of item.models) this.#models.set(names.join('\n'), names);
-    if (this.#models.size > MOST_MODELS) throw invalidRequest(`requests: a batch may name ${MOST_MODELS} models.`);
+    if (this.#models.size > MOST_MODELS)
+      throw createInvalidRequestError(`requests: a batch may name ${MOST_MODELS} models.`);
     this.known &&= item.known;
     this.cachesLong ||= item.cachesLong;
     this.makesThings ||= item.makesThings;
@@ -59,7 +60,7 @@ export class BatchTotal {
   }
 
   /** @returns the order for the account, by model. @param requestId the id of the first row */
-  rows(requestId: string): BatchOrderRow[] {
+  createModelCostRows(requestId: string): BatchModelCost[] {
     return [...this.#rows].map(([model, row], index) => ({
       requestId: index === 0 ? requestId : `${requestId}.${index + 1}`,
       model,
@@ -69,12 +70,12 @@ export class BatchTotal {
   }
 
   /** @returns how many items, from the first one on, an amount of money pays for. */
-  countAffordable(left: Nanodollars): number {
+  countAffordableItems(left: Nanodollars): number {
     let sum = 0;
     for (const [at, cost] of this.#costs.entries()) {
       sum += cost;
       if (sum > left) return at;
     }
-    return this.items;
+    return this.itemCount;
   }
 }

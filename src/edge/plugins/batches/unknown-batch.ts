@@ -1,9 +1,9 @@
 /** Decides what becomes of the hold of a batch of which nobody knows whether it was made. A create is never sent again. */
 
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
-import type { BatchRecord } from './batch-record.ts';
-import { itemsOf, type Journal, NO_OUTCOMES } from './journal.ts';
-import { endBatch, FORGOTTEN_MS, settleUnknown } from './poll-batch.ts';
+import type { BatchJournalStore } from './batch-record.ts';
+import { countBatchItems, type Journal, NO_OUTCOMES } from './journal.ts';
+import { FORGOTTEN_MS, markBatchEnded, settleAtWholeHold } from './poll-batch.ts';
 
 /** Milliseconds by which the upstream's clock may differ from this one, and that it may take to make a batch. */
 const CLOCK_MS = 2 * MINUTE_MS;
@@ -14,10 +14,13 @@ const LOST_MS = 25 * HOUR_MS;
 const LIST_PAUSE_MS = HOUR_MS;
 
 /** @returns whether the upstream's list has a batch that it could be; undefined if it has none, but was not read whole. */
-export async function isListedUpstream(record: BatchRecord, journal: Journal): Promise<boolean | undefined> {
+export async function isBatchListedAtUpstream(
+  record: BatchJournalStore,
+  journal: Journal,
+): Promise<boolean | undefined> {
   const { closingAt = journal.createdAt } = journal;
-  const items = itemsOf(journal);
-  const { rows, isWhole } = await record.calls.listSince(closingAt - CLOCK_MS);
+  const items = countBatchItems(journal);
+  const { rows, isWhole } = await record.upstreamClient.listBatchesSince(closingAt - CLOCK_MS);
   const isThere = rows.some((row) => row.items === items && row.createdAt <= closingAt + MAKING_MS);
   return isThere || (isWhole ? false : undefined);
 }
@@ -26,7 +29,7 @@ export async function isListedUpstream(record: BatchRecord, journal: Journal): P
  * Books the hold if the list has a batch that it could be, or was never read whole. Gives it back if after 25 hours no list
  * had one.
  */
-export async function decideUnknown(record: BatchRecord, journal: Journal): Promise<void> {
+export async function resolveUnknownBatch(record: BatchJournalStore, journal: Journal): Promise<void> {
   const { createdAt, closingAt = createdAt, isAbsent } = journal;
   const age = record.now - closingAt;
   const isLate = age > LOST_MS;
@@ -34,23 +37,23 @@ export async function decideUnknown(record: BatchRecord, journal: Journal): Prom
   let isThere = isAbsent ? false : undefined;
   if (!(isAbsent && isLate)) {
     try {
-      isThere = await isListedUpstream(record, journal);
+      isThere = await isBatchListedAtUpstream(record, journal);
     } catch (thrown) {
       if (age <= FORGOTTEN_MS) throw thrown;
     }
     // The answer to the create may have come meanwhile.
-    if (record.journal?.phase !== 'unknown') return;
-    if (isThere === false) record.change({ isAbsent: true });
+    if (record.currentJournal?.phase !== 'unknown') return;
+    if (isThere === false) record.updateJournal({ isAbsent: true });
   }
-  if (isThere || (isThere === undefined && isLate)) await settleUnknown(record);
+  if (isThere || (isThere === undefined && isLate)) await settleAtWholeHold(record);
   else if (isLate) {
-    const outcomes = { ...NO_OUTCOMES, expired: itemsOf(journal) };
-    endBatch(record, { outcomes, cost: 0 }, ['release', 'report']);
+    const outcomes = { ...NO_OUTCOMES, expired: countBatchItems(journal) };
+    markBatchEnded(record, { outcomes, cost: 0 }, ['release', 'report']);
   }
 }
 
 /** @returns when the list is read next; milliseconds since 1970 */
-export function nextListingAt({ createdAt, closingAt = createdAt }: Journal, now: number): number {
+export function computeNextListingTime({ createdAt, closingAt = createdAt }: Journal, now: number): number {
   const firstAt = closingAt + MAKING_MS + CLOCK_MS;
   const lostAt = closingAt + LOST_MS + 1;
   if (now < firstAt) return firstAt;

@@ -4,7 +4,7 @@
  */
 
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError, retryableError, tooLarge } from '../../kit/http/errors.ts';
+import { ApiError, createRetryableError, createTooLargeError } from '../../kit/http/errors.ts';
 import { LONG_ITEM } from './batch-body.ts';
 
 /** The most bytes that the API accepts, including prefixes. */
@@ -20,10 +20,10 @@ const BEFORE = encoder.encode('{"requests":[');
 const BETWEEN = encoder.encode(',');
 
 /** Sends a body. @param signal aborted if the upload is given up */
-type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
+type SendUploadBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
 
 /** Thrown if an answer comes before the end of the body: the upstream has refused it. */
-export class RejectedEarly extends Error {
+export class UploadRejectedEarlyError extends Error {
   readonly response: Response;
 
   constructor(response: Response) {
@@ -34,7 +34,7 @@ export class RejectedEarly extends Error {
 
 /** Writes the body of a create to the upstream. */
 export class Upload {
-  readonly #send: SendBody;
+  readonly #send: SendUploadBody;
   readonly #controller = new AbortController();
   #waiting: Uint8Array[] = [];
   #waitingBytes = 0;
@@ -45,7 +45,7 @@ export class Upload {
   #writer: WritableStreamDefaultWriter<Uint8Array> | undefined;
   #answer: Promise<Response> | undefined;
 
-  constructor(send: SendBody) {
+  constructor(send: SendUploadBody) {
     this.#send = send;
   }
 
@@ -55,15 +55,15 @@ export class Upload {
    * @throws ApiError 413 if all items together are more than the upstream accepts
    * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
-  async add(pieces: readonly Uint8Array[]): Promise<void> {
+  async addItem(pieces: readonly Uint8Array[]): Promise<void> {
     const between = this.#items === 0 ? BEFORE : BETWEEN;
     this.#items += 1;
     let length = between.length;
     for (const piece of pieces) length += piece.length;
     this.#bytes += length;
-    if (this.#bytes > MOST_UPLOADED) throw tooLarge(MOST_UPLOADED);
-    await this.#buffer(between);
-    for (const piece of pieces) await this.#buffer(piece);
+    if (this.#bytes > MOST_UPLOADED) throw createTooLargeError(MOST_UPLOADED);
+    await this.#bufferBytes(between);
+    for (const piece of pieces) await this.#bufferBytes(piece);
   }
 
   /**
@@ -71,9 +71,9 @@ export class Upload {
    *
    * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
-  async flush(): Promise<void> {
+  async sendAllButEnd(): Promise<void> {
     await this.#sendBuffered();
-    await this.#drain();
+    await this.#waitForDrain();
   }
 
   /**
@@ -83,15 +83,15 @@ export class Upload {
    * @param timeoutMs how many milliseconds the answer may take
    * @returns the upstream's answer
    */
-  async finish(others: ReadonlyMap<string, string>, timeoutMs: number): Promise<Response> {
+  async sendEnd(others: ReadonlyMap<string, string>, timeoutMs: number): Promise<Response> {
     const members = Array.from(others, ([key, text]) => `,${JSON.stringify(key)}:${text}`).join('');
-    const timer = setTimeout(() => this.abort(), timeoutMs);
+    const timer = setTimeout(() => this.abortUpload(), timeoutMs);
     try {
-      const answer = this.#start().answer;
-      await this.#write(encoder.encode(`]${members}}`));
-      const closed = this.#start().writer.close();
+      const answer = this.#startUpload().answer;
+      await this.#writeBytes(encoder.encode(`]${members}}`));
+      const closed = this.#startUpload().writer.close();
       // The upstream may answer before it has read the end of the body.
-      await Promise.race([closed, answer]).catch(ignoreFailure);
+      await Promise.race([closed, answer]).catch(ignoreUploadFailure);
       return await answer;
     } finally {
       clearTimeout(timer);
@@ -99,18 +99,18 @@ export class Upload {
   }
 
   /** Gives up the upload: closes the connection before the end of the body. */
-  abort(): void {
+  abortUpload(): void {
     this.#controller.abort();
-    this.#writer?.abort().catch(ignoreFailure);
-    this.#answer?.then((response) => response.body?.cancel()).catch(ignoreFailure);
+    this.#writer?.abort().catch(ignoreUploadFailure);
+    this.#answer?.then((response) => response.body?.cancel()).catch(ignoreUploadFailure);
     this.#waiting = [];
   }
 
-  async #buffer(bytes: Uint8Array): Promise<void> {
+  async #bufferBytes(bytes: Uint8Array): Promise<void> {
     if (bytes.length > TOGETHER_BYTES) {
-      await this.flush();
+      await this.sendAllButEnd();
       // Large bytes are sent without copying, because a copy would need the memory twice.
-      await this.#write(bytes);
+      await this.#writeBytes(bytes);
       return;
     }
     if (this.#filled + bytes.length > TOGETHER_BYTES) await this.#sendBuffered();
@@ -123,50 +123,50 @@ export class Upload {
     if (this.#filled === 0) return;
     const together = this.#piece.subarray(0, this.#filled);
     this.#filled = 0;
-    if (this.#writer) return await this.#write(together);
+    if (this.#writer) return await this.#writeBytes(together);
     this.#waiting.push(together.slice());
     this.#waitingBytes += together.length;
-    if (this.#waitingBytes >= FIRST_BYTES) await this.#drain();
+    if (this.#waitingBytes >= FIRST_BYTES) await this.#waitForDrain();
   }
 
-  async #drain(): Promise<void> {
+  async #waitForDrain(): Promise<void> {
     const all = this.#waiting;
     this.#waiting = [];
     this.#waitingBytes = 0;
-    for (const piece of all) await this.#write(piece);
+    for (const piece of all) await this.#writeBytes(piece);
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
-    const { writer, answer } = this.#start();
-    const timer = setTimeout(() => this.abort(), STALLED_MS);
+  async #writeBytes(bytes: Uint8Array): Promise<void> {
+    const { writer, answer } = this.#startUpload();
+    const timer = setTimeout(() => this.abortUpload(), STALLED_MS);
     try {
       // If the reader is gone, a write may never return. But the answer, or its failure, always comes.
       await Promise.race([writer.write(bytes), answer.then(throwRejectedEarly)]);
     } catch (thrown) {
-      if (thrown instanceof RejectedEarly || thrown instanceof ApiError) throw thrown;
+      if (thrown instanceof UploadRejectedEarlyError || thrown instanceof ApiError) throw thrown;
       const message = 'The upstream did not take the batch, so there is none. Send it again.';
-      throw retryableError(message, 'batch_upload', { cause: thrown });
+      throw createRetryableError(message, 'batch_upload', { cause: thrown });
     } finally {
       clearTimeout(timer);
     }
   }
 
-  #start(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
+  #startUpload(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
     if (!this.#writer || !this.#answer) {
       // A stream of the runtime: when a write returns, its bytes have been read, and their memory can be reused.
       const { readable, writable } = new IdentityTransformStream();
       this.#writer = writable.getWriter();
-      this.#writer.closed.catch(ignoreFailure);
+      this.#writer.closed.catch(ignoreUploadFailure);
       this.#answer = this.#send(readable, this.#controller.signal);
-      this.#answer.catch(ignoreFailure);
+      this.#answer.catch(ignoreUploadFailure);
     }
     return { writer: this.#writer, answer: this.#answer };
   }
 }
 
 function throwRejectedEarly(response: Response): never {
-  throw new RejectedEarly(response);
+  throw new UploadRejectedEarlyError(response);
 }
 
 /** Ignores the failure here: the code that waits for the answer gets it. */
-function ignoreFailure(): void {}
+function ignoreUploadFailure(): void {}

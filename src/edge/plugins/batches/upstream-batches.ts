@@ -2,18 +2,18 @@
 
 import { readBufferedResponse } from '../../claude/buffered-response.ts';
 import type { ClassifiedResponse } from '../../claude/classify-failure.ts';
-import { type AnsweredCall, Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
-import { endOf } from '../../claude/failure.ts';
+import { type AnsweredExchange, type ExchangeOptions, UpstreamExchange } from '../../claude/exchange.ts';
+import { getRequestEndOfError } from '../../claude/failure.ts';
 import { type PlainHeaders, toUpstreamHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
-import { toCount } from '../../claude/pricing/cost.ts';
+import { toValidCountOrZero } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { chooseUpstream } from '../../claude/upstreams/choose-upstream.ts';
-import { findUpstreams, type PinnedResource } from '../../claude/upstreams/pool.ts';
-import { getPrices } from '../../claude/upstreams/prices.ts';
+import { chooseUpstreamForNewResource } from '../../claude/upstreams/choose-upstream.ts';
+import { findUpstreams, type UpstreamBoundResourceKind } from '../../claude/upstreams/pool.ts';
+import { getModelTableOfUpstream } from '../../claude/upstreams/prices.ts';
 import type { Settings } from '../../config/settings.ts';
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
-import type { UpstreamBatch } from './contracts/batch.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import type { UpstreamBatchLocation } from './contracts/batch.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
 /** Where the results of a classification are read as labels. */
@@ -33,11 +33,11 @@ export interface BatchTarget {
   name: string | undefined;
   models: ModelTable;
   /** @returns the id by which a model is called there; undefined if it is not served there. */
-  idOf(model: string): string | undefined;
+  getUpstreamModelId(model: string): string | undefined;
   /** Sends a create, whose body is still being written. It is never sent again. */
-  create(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
+  sendCreateRequest(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
   /** Notes how it has answered a create. */
-  noteVerdict(judged: ClassifiedResponse): void;
+  recordCreateVerdict(judged: ClassifiedResponse): void;
 }
 
 /**
@@ -47,10 +47,10 @@ export interface BatchTarget {
  *   batches, serves the `model` of that item, and can have what its prefix names (`owned`)
  * @throws NoUpstream 400 if no upstream takes it; 404 for a model that none serves
  */
-export function batchTarget(
+export function chooseBatchTarget(
   upstream: Upstream,
   settings: Settings,
-  { only, model, owned }: { only: string | undefined; model: string; owned?: PinnedResource | undefined },
+  { only, model, owned }: { only: string | undefined; model: string; owned?: UpstreamBoundResourceKind | undefined },
 ): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
@@ -58,39 +58,39 @@ export function batchTarget(
     return {
       name: undefined,
       models: settings.models,
-      idOf: (model) => model,
-      create: (query, headers, body, signal) =>
+      getUpstreamModelId: (model) => model,
+      sendCreateRequest: (query, headers, body, signal) =>
         upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
-      noteVerdict: (judged) => upstream.key?.record(judged, Date.now()),
+      recordCreateVerdict: (judged) => upstream.key?.recordAnswerOrRejection(judged, Date.now()),
     };
   }
-  const place = only ?? (owned === undefined ? chooseUpstream(pool, 'batches', model) : undefined);
+  const place = only ?? (owned === undefined ? chooseUpstreamForNewResource(pool, 'batches', model) : undefined);
   const [one] = findUpstreams(pool, call, { streams: false, model, only: place, owned });
   if (!one) throw new TypeError('no upstream');
-  const breaker = pool.health.breaker(one.name, '');
-  let leave = breaker.force();
+  const breaker = pool.health.getBreaker(one.name, '');
+  let leave = breaker.forcePermit();
   return {
     name: one.name,
-    models: getPrices(settings, one.name),
-    idOf: (model) => one.idOf(model),
-    create: async (query, headers, body, signal) => {
+    models: getModelTableOfUpstream(settings, one.name),
+    getUpstreamModelId: (model) => one.idOf(model),
+    sendCreateRequest: async (query, headers, body, signal) => {
       const { 'x-api-key': _, ...plain } = headers;
       const request = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
       const adapted = await one.prepare(request, { signal, waitUntil: () => {} });
-      leave = breaker.enter(Date.now()) ?? leave;
+      leave = breaker.acquirePermit(Date.now()) ?? leave;
       return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
     },
-    noteVerdict: (judged) => {
-      pool.health.key(one.name).record(judged, Date.now());
+    recordCreateVerdict: (judged) => {
+      pool.health.getKeyHealth(one.name).recordAnswerOrRejection(judged, Date.now());
       // The next batch goes to another upstream, if there is one.
-      if (judged.kind === 'refused') breaker.fail(leave, Date.now(), judged.waitMs);
-      else breaker.succeed(leave, Date.now());
+      if (judged.kind === 'refused') breaker.recordFailure(leave, Date.now(), judged.waitMs);
+      else breaker.recordSuccess(leave, Date.now());
     },
   };
 }
 
 /** The needed parts of a batch, as the upstream describes it. */
-export interface UpstreamRow {
+export interface UpstreamBatchFields {
   id: string;
   status: string;
   createdAt: number;
@@ -99,7 +99,7 @@ export interface UpstreamRow {
 }
 
 /** Thrown if the upstream refuses a call, or something else has answered. */
-export class BatchCallFailed extends Error {
+export class BatchCallFailedError extends Error {
   readonly status: number;
 
   constructor(status: number) {
@@ -109,34 +109,34 @@ export class BatchCallFailed extends Error {
 }
 
 /** Calls the upstream about its batches. */
-export class UpstreamBatches {
+export class UpstreamBatchesClient {
   readonly #upstream: Upstream;
   readonly #settings: Settings;
-  readonly #where: Pick<UpstreamBatch, 'name' | 'headers'>;
+  readonly #where: Pick<UpstreamBatchLocation, 'name' | 'headers'>;
 
   /** @param where the upstream, and the headers */
-  constructor(upstream: Upstream, settings: Settings, where: Pick<UpstreamBatch, 'name' | 'headers'>) {
+  constructor(upstream: Upstream, settings: Settings, where: Pick<UpstreamBatchLocation, 'name' | 'headers'>) {
     this.#upstream = upstream;
     this.#settings = settings;
     this.#where = where;
   }
 
   /** @returns the state of a batch. @throws BatchCallFailed, UpstreamFailure */
-  async read(id: string): Promise<UpstreamRow> {
-    return parseRow(await this.#json('GET', `/${encodeURIComponent(id)}`));
+  async retrieveBatch(id: string): Promise<UpstreamBatchFields> {
+    return parseRow(await this.#callForJson('GET', `/${encodeURIComponent(id)}`));
   }
 
   /** Cancels a batch. @returns its state after that */
-  async cancel(id: string): Promise<UpstreamRow> {
-    return parseRow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
+  async cancelBatch(id: string): Promise<UpstreamBatchFields> {
+    return parseRow(await this.#callForJson('POST', `/${encodeURIComponent(id)}/cancel`));
   }
 
   /** Deletes an ended batch. If it is gone already, that is not an error. */
-  async remove(id: string): Promise<void> {
+  async deleteBatch(id: string): Promise<void> {
     try {
-      await this.#json('DELETE', `/${encodeURIComponent(id)}`);
+      await this.#callForJson('DELETE', `/${encodeURIComponent(id)}`);
     } catch (thrown) {
-      if (!isUnknownUpstream(thrown)) throw thrown;
+      if (!isBatchUnknownError(thrown)) throw thrown;
     }
   }
 
@@ -145,12 +145,12 @@ export class UpstreamBatches {
    *   more than were read
    * @throws BatchCallFailed, UpstreamFailure
    */
-  async listSince(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
-    const rows: UpstreamRow[] = [];
+  async listBatchesSince(time: number): Promise<{ rows: UpstreamBatchFields[]; isWhole: boolean }> {
+    const rows: UpstreamBatchFields[] = [];
     let after = '';
     for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
-      const list = await this.#json('GET', `?limit=${LIST_LIMIT}${after}`);
-      if (!Array.isArray(list.data)) throw new BatchCallFailed(200);
+      const list = await this.#callForJson('GET', `?limit=${LIST_LIMIT}${after}`);
+      if (!Array.isArray(list.data)) throw new BatchCallFailedError(200);
       const data = list.data.map(parseRow);
       rows.push(...data.filter(({ createdAt }) => createdAt >= time));
       const last = data.at(-1);
@@ -167,60 +167,68 @@ export class UpstreamBatches {
    * @param signal aborted when nobody waits for them any more
    * @throws BatchCallFailed, UpstreamFailure
    */
-  async results(id: string, signal?: AbortSignal): Promise<AnsweredCall> {
-    const exchange = this.#exchange({ signal });
+  async requestResults(id: string, signal?: AbortSignal): Promise<AnsweredExchange> {
+    const exchange = this.#createExchange({ signal });
     try {
-      const response = await this.#send(exchange, 'GET', `/${encodeURIComponent(id)}/results`);
+      const response = await this.#sendToUpstream(exchange, 'GET', `/${encodeURIComponent(id)}/results`);
       if (response.ok) return { response, exchange };
       await response.body?.cancel();
-      throw new BatchCallFailed(response.status);
+      throw new BatchCallFailedError(response.status);
     } catch (thrown) {
-      exchange.close(endOf(thrown));
+      exchange.closeExchange(getRequestEndOfError(thrown));
       throw thrown;
     }
   }
 
-  async #json(method: string, rest: string): Promise<Json> {
+  async #callForJson(method: string, rest: string): Promise<JsonObject> {
     // A body that stalls must not stall the batch.
-    const exchange = this.#exchange({ wholeMs: 2 * BATCH_CALL_MS });
+    const exchange = this.#createExchange({ wholeMs: 2 * BATCH_CALL_MS });
     try {
-      const response = await this.#send(exchange, method, rest);
+      const response = await this.#sendToUpstream(exchange, method, rest);
       const { json } = await readBufferedResponse(response, exchange, 'anything');
       if (response.ok && json) return json;
-      throw new BatchCallFailed(response.status);
+      throw new BatchCallFailedError(response.status);
     } finally {
-      exchange.close();
+      exchange.closeExchange();
     }
   }
 
-  #exchange(more: Pick<ExchangeOptions, 'signal' | 'wholeMs'>): Exchange {
-    return new Exchange({ upstream: this.#upstream, settings: this.#settings, timeoutMs: BATCH_CALL_MS, ...more });
+  #createExchange(more: Pick<ExchangeOptions, 'signal' | 'wholeMs'>): UpstreamExchange {
+    return new UpstreamExchange({
+      upstream: this.#upstream,
+      settings: this.#settings,
+      timeoutMs: BATCH_CALL_MS,
+      ...more,
+    });
   }
 
-  async #send(exchange: Exchange, method: string, rest: string): Promise<Response> {
+  async #sendToUpstream(exchange: UpstreamExchange, method: string, rest: string): Promise<Response> {
     const { name, headers } = this.#where;
     const up = toUpstreamHeaders(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
     const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) };
-    return await exchange.send({ method, path: BATCHES_PATH + rest, headers: up, routing }, { payment: 'free' });
+    return await exchange.sendToUpstream(
+      { method, path: BATCHES_PATH + rest, headers: up, routing },
+      { payment: 'free' },
+    );
   }
 }
 
 /** @returns a row of the upstream, parsed. @throws BatchCallFailed if it is none */
-function parseRow(value: unknown): UpstreamRow {
+function parseRow(value: unknown): UpstreamBatchFields {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') {
-    throw new BatchCallFailed(200);
+    throw new BatchCallFailedError(200);
   }
   const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
   return {
     id: value.id,
-    status: toText(value.processing_status),
+    status: toJsonText(value.processing_status),
     createdAt: Date.parse(value.created_at),
     expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
-    items: counts.reduce<number>((sum, count) => sum + toCount(count), 0),
+    items: counts.reduce<number>((sum, count) => sum + toValidCountOrZero(count), 0),
   };
 }
 
 /** @returns whether the upstream does not know a batch, or is no longer configured. */
-export function isUnknownUpstream(thrown: unknown): boolean {
+export function isBatchUnknownError(thrown: unknown): boolean {
   return (thrown as { status?: unknown }).status === 404;
 }

@@ -1,9 +1,9 @@
 /** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
-import { type AdaptedCall, type CallHeaders, InvalidKeyError, parseApiKey } from '../../claude/providers/provider.ts';
-import type { Sendable } from '../../kit/http/body/json-body.ts';
-import { sha256Hex, toHex, utf8 } from '../../kit/http/bytes.ts';
+import { type CallHeaders, InvalidKeyError, parseApiKey, type UpstreamCall } from '../../claude/providers/provider.ts';
+import type { SendableBody } from '../../kit/http/body/json-body.ts';
+import { encodeUtf8, sha256Hex, toHex } from '../../kit/http/bytes.ts';
 
 /** The service and region for which a signature is valid. */
 interface SigningScope {
@@ -14,10 +14,10 @@ interface SigningScope {
 const ACCESS_KEY = /^([A-Z0-9]{16,128}):([A-Za-z0-9/+=]{16,})(?::([A-Za-z0-9/+=]+))?$/;
 
 /** The secret of an entry, read. */
-export interface AwsKey {
+export interface AwsCredential {
   /** Whether requests are signed, including their whole body. */
   signs: boolean;
-  authorize(request: AdaptedCall): CallHeaders | Promise<CallHeaders>;
+  createAuthorizationHeaders(request: UpstreamCall): CallHeaders | Promise<CallHeaders>;
 }
 
 /**
@@ -25,17 +25,20 @@ export interface AwsKey {
  *
  * @throws KeyFault for anything else
  */
-export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
+export function parseAwsCredential(secret: string, scope: SigningScope): AwsCredential {
   const [, accessKeyId, secretAccessKey, sessionToken] = ACCESS_KEY.exec(secret) ?? [];
   if (accessKeyId !== undefined && secretAccessKey !== undefined) {
     const keys = new Map<string, ArrayBuffer>();
     const credentials = { accessKeyId, secretAccessKey, ...(sessionToken !== undefined && { sessionToken }) };
-    return { signs: true, authorize: (request) => signRequest(request, { ...scope, ...credentials }, keys) };
+    return {
+      signs: true,
+      createAuthorizationHeaders: (request) => signAwsRequest(request, { ...scope, ...credentials }, keys),
+    };
   }
   const must = 'must be an API key, or accessKeyId:secretAccessKey, or those two and :sessionToken';
   if (secret.includes(':')) throw new InvalidKeyError(must);
   const headers = { authorization: `Bearer ${parseApiKey(secret, must)}` };
-  return { signs: false, authorize: () => headers };
+  return { signs: false, createAuthorizationHeaders: () => headers };
 }
 
 /**
@@ -44,8 +47,8 @@ export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
  *
  * @param keys a cache of the keys that are derived from the credentials, by day
  */
-async function signRequest(
-  { method, url, headers, body }: AdaptedCall,
+async function signAwsRequest(
+  { method, url, headers, body }: UpstreamCall,
   credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
   keys: Map<string, ArrayBuffer>,
 ): Promise<CallHeaders> {
@@ -66,22 +69,22 @@ async function signRequest(
 }
 
 /** The part of the runtime's Web Crypto that hashes a stream; a browser's has none. */
-interface StreamHashing {
+interface StreamDigestSupport {
   DigestStream: new (algorithm: string) => WritableStream<Uint8Array> & { digest: Promise<ArrayBuffer> };
 }
 
 /**
  * @returns the SHA-256 of a body. A streamed body is made a second time for this, so that it is never in memory as a whole.
  */
-async function hashBody(body: Sendable | undefined): Promise<string> {
+async function hashBody(body: SendableBody | undefined): Promise<string> {
   if (body === undefined) return await sha256Hex(new Uint8Array());
-  if (typeof body === 'string') return await sha256Hex(utf8(body));
+  if (typeof body === 'string') return await sha256Hex(encodeUtf8(body));
   if (body instanceof Uint8Array) return await sha256Hex(body);
   const bytes = typeof body === 'function' ? body() : body;
   if (typeof body !== 'function' || !(bytes instanceof ReadableStream)) {
     throw new TypeError('Only a text, bytes, or a stream that can be made again is signed.');
   }
-  const hash = new (crypto as unknown as StreamHashing).DigestStream('SHA-256');
+  const hash = new (crypto as unknown as StreamDigestSupport).DigestStream('SHA-256');
   await bytes.pipeTo(hash);
   return toHex(new Uint8Array(await hash.digest));
 }

@@ -1,24 +1,28 @@
-import { baseUrl, hostLabelSchema, segmentSchema, stripVersion } from '../../claude/providers/fields.ts';
+import { baseUrl, createHostLabelSchema, createUrlSegmentSchema, stripVersion } from '../../claude/providers/fields.ts';
 import { defineProvider } from '../../claude/providers/provider.ts';
-import { toServiceHeaders, toSignedPath } from '../../claude/providers/service-headers.ts';
-import { readAwsKey } from './aws-key.ts';
-import { featureOf } from './features.ts';
+import { filterHeadersForCloudService, toSignedPath } from '../../claude/providers/service-headers.ts';
+import { parseAwsCredential } from './aws-key.ts';
+import { getApiFeatureName } from './features.ts';
 
 /** Claude Platform on AWS: the Claude API itself, with Amazon's access keys and bills. */
 export const awsKind = defineProvider({
-  fields: { base_url: baseUrl, region: hostLabelSchema('us-west-2'), workspace: segmentSchema('wrkspc_01ABC') },
-  open: ({ base_url, region, workspace }, secret) => {
+  fields: {
+    base_url: baseUrl,
+    region: createHostLabelSchema('us-west-2'),
+    workspace: createUrlSegmentSchema('wrkspc_01ABC'),
+  },
+  createAdapter: ({ base_url, region, workspace }, secret) => {
     const base = stripVersion(base_url ?? `https://aws-external-anthropic.${region}.api.aws`);
-    const key = readAwsKey(secret, { service: 'aws-external-anthropic', region });
+    const key = parseAwsCredential(secret, { service: 'aws-external-anthropic', region });
     return {
-      address: ({ path }) => base + (key.signs ? toSignedPath(path) : path),
+      buildUrl: ({ path }) => base + (key.signs ? toSignedPath(path) : path),
       adapt: ({ headers }) => ({
-        headers: { ...toServiceHeaders(headers), 'anthropic-workspace-id': workspace },
+        headers: { ...filterHeadersForCloudService(headers), 'anthropic-workspace-id': workspace },
         changes: {},
       }),
-      authorize: key.authorize,
+      createAuthorizationHeaders: key.createAuthorizationHeaders,
       lacks: ({ method, path }) => {
-        const feature = featureOf(path);
+        const feature = getApiFeatureName(path);
         // These go up as they come in, but a signature would need all bytes before the first one is sent.
         const isLong = feature === 'message batches' || feature === 'files';
         if (key.signs && isLong && method === 'POST') return `${feature} with an access key in place of an API key`;

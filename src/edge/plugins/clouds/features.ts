@@ -9,16 +9,18 @@ const FEATURES: readonly (readonly [prefix: string, name: string])[] = [
 ];
 
 /** @returns the feature of a path of the Claude API, in the plural; the path itself if it is not known. */
-export function featureOf(path: string): string {
+export function getApiFeatureName(path: string): string {
   const [pathname = ''] = path.split('?', 1);
   const feature = FEATURES.find(([prefix]) => pathname === prefix || pathname.startsWith(`${prefix}/`));
   return feature?.[1] ?? pathname;
 }
 
 /** @returns the `lacks` function of an upstream that has only these features. */
-export function lacksAllExcept(...features: readonly string[]): (call: { path: string }) => string | undefined {
+export function createMissingFeatureFinder(
+  ...features: readonly string[]
+): (call: { path: string }) => string | undefined {
   return ({ path }) => {
-    const feature = featureOf(path);
+    const feature = getApiFeatureName(path);
     return features.includes(feature) ? undefined : feature;
   };
 }

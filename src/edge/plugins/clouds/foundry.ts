@@ -1,29 +1,29 @@
-import { baseUrl, hostLabelSchema, stripVersion } from '../../claude/providers/fields.ts';
+import { baseUrl, createHostLabelSchema, stripVersion } from '../../claude/providers/fields.ts';
 import { isMissingModelError, parseErrorText } from '../../claude/providers/missing-model.ts';
 import { defineProvider, parseApiKey } from '../../claude/providers/provider.ts';
-import { toServiceHeaders } from '../../claude/providers/service-headers.ts';
+import { filterHeadersForCloudService } from '../../claude/providers/service-headers.ts';
 import * as z from '../../kit/http/zod.ts';
-import { lacksAllExcept } from './features.ts';
+import { createMissingFeatureFinder } from './features.ts';
 
 /** A token of Microsoft Entra is a JWT; an API key of a resource is not. */
 const JWT = /^eyJ[\w-]+\.[\w-]+\.[\w-]+$/;
 
 /** Claude in Microsoft Foundry. */
 export const foundryKind = defineProvider({
-  fields: { base_url: baseUrl, resource: z.optional(hostLabelSchema('my-resource')) },
+  fields: { base_url: baseUrl, resource: z.optional(createHostLabelSchema('my-resource')) },
   fault: ({ base_url, resource }) =>
     (base_url === undefined) === (resource === undefined) ? 'needs either resource or base_url' : undefined,
-  open: ({ base_url, resource }, secret) => {
+  createAdapter: ({ base_url, resource }, secret) => {
     const base = stripVersion(base_url ?? `https://${resource}.services.ai.azure.com/anthropic`);
     const key = parseApiKey(secret, 'must be an API key, or a token of Microsoft Entra');
     const credential = JWT.test(key) ? { authorization: `Bearer ${key}` } : { 'x-api-key': key };
     return {
-      address: ({ path }) => base + path,
-      adapt: ({ headers }) => ({ headers: toServiceHeaders(headers), changes: {} }),
-      authorize: () => credential,
+      buildUrl: ({ path }) => base + path,
+      adapt: ({ headers }) => ({ headers: filterHeadersForCloudService(headers), changes: {} }),
+      createAuthorizationHeaders: () => credential,
       missesModel: (text, idThere) =>
         parseErrorText(text).code === 'DeploymentNotFound' || isMissingModelError(text, idThere),
-      lacks: lacksAllExcept('messages', 'token counts', 'files'),
+      lacks: createMissingFeatureFinder('messages', 'token counts', 'files'),
     };
   },
 });

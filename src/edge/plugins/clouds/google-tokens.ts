@@ -4,11 +4,11 @@ import { SignJWT } from 'jose';
 import { type AuthorizationContext, InvalidKeyError } from '../../claude/providers/provider.ts';
 import { httpUrl } from '../../config/setting-schemas.ts';
 import { decodeBase64 } from '../../kit/http/bytes.ts';
-import { upstreamKeyRejectedError } from '../../kit/http/errors.ts';
+import { createUpstreamKeyRejectedError } from '../../kit/http/errors.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';
 import { registerSecrets } from '../../kit/http/secrets.ts';
 import * as z from '../../kit/http/zod.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
@@ -29,17 +29,17 @@ const serviceAccount = z.object({
 
 const tokenAnswer = z.object({ access_token: z.string().check(z.minLength(1)), expires_in: z.number() });
 
-interface Token {
+interface GoogleAccessToken {
   text: string;
   /** Milliseconds since 1970. */
   endsAt: number;
 }
 
 /** The access tokens of one service account. An isolate keeps only the newest one. */
-export class GoogleTokens {
+export class GoogleAccessTokenCache {
   readonly #account: z.output<typeof serviceAccount>;
   #key: CryptoKey | undefined;
-  #token: Token | undefined;
+  #token: GoogleAccessToken | undefined;
   /** When the running renewal began; milliseconds since 1970. */
   #renewingSince = 0;
 
@@ -48,7 +48,7 @@ export class GoogleTokens {
    * @throws KeyFault for anything else
    */
   constructor(secret: string) {
-    const { data } = serviceAccount.safeParse(parseOrUndefined(secret));
+    const { data } = serviceAccount.safeParse(parseJsonOrUndefined(secret));
     if (!data) {
       throw new InvalidKeyError(
         "must be the JSON of a service account's key, with client_email, private_key and token_uri",
@@ -65,24 +65,24 @@ export class GoogleTokens {
    * @throws ApiError if Google refuses the account
    * @throws Error if Google does not answer
    */
-  async token(by: AuthorizationContext): Promise<string> {
+  async getAccessToken(by: AuthorizationContext): Promise<string> {
     const now = Date.now();
     const token = this.#token;
-    if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#requestToken(by, by.signal);
+    if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#requestAccessToken(by, by.signal);
     if (token.endsAt - now < RENEW_BEFORE_MS && now - this.#renewingSince > RENEWAL_MS) {
       this.#renewingSince = now;
       // A failed renewal is tried again half a minute later. The old token is valid until then.
-      by.waitUntil(this.#requestToken(by).catch(() => undefined));
+      by.waitUntil(this.#requestAccessToken(by).catch(() => undefined));
     }
     return token.text;
   }
 
   /** Forgets the token: it was refused, and the next request asks for another one. */
-  forget(): void {
+  dropAccessToken(): void {
     this.#token = undefined;
   }
 
-  async #requestToken(
+  async #requestAccessToken(
     { fetch: ask = (url, init) => fetch(url, init) }: AuthorizationContext,
     signal?: AbortSignal,
   ): Promise<string> {
@@ -97,8 +97,9 @@ export class GoogleTokens {
       signal: signal ? AbortSignal.any([signal, time]) : time,
     });
     const text = await response.text();
-    if (response.status >= 400 && response.status < 500 && response.status !== 429) throw upstreamKeyRejectedError();
-    const { data } = tokenAnswer.safeParse(response.ok ? parseOrUndefined(text) : undefined);
+    if (response.status >= 400 && response.status < 500 && response.status !== 429)
+      throw createUpstreamKeyRejectedError();
+    const { data } = tokenAnswer.safeParse(response.ok ? parseJsonOrUndefined(text) : undefined);
     if (!data) throw new Error(`no access token: ${response.status}`);
     registerSecrets(`a token of ${this.#account.client_email}`, [data.access_token, this.#token?.text ?? '']);
     this.#token = { text: data.access_token, endsAt: askedAt + data.expires_in * 1_000 };
@@ -110,7 +111,7 @@ export class GoogleTokens {
     const { client_email, private_key, token_uri } = this.#account;
     this.#key ??= await importKey(private_key).catch(() => {
       // The error of the runtime might quote the key.
-      throw upstreamKeyRejectedError();
+      throw createUpstreamKeyRejectedError();
     });
     const iat = Math.floor(now / 1_000);
     return await new SignJWT({ scope: SCOPE })

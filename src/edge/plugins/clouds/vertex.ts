@@ -1,10 +1,10 @@
-import { baseUrl, hostLabelSchema, segmentSchema } from '../../claude/providers/fields.ts';
+import { baseUrl, createHostLabelSchema, createUrlSegmentSchema } from '../../claude/providers/fields.ts';
 import { parseErrorText } from '../../claude/providers/missing-model.ts';
-import { type AuthorizationContext, defineProvider, type Endpoint } from '../../claude/providers/provider.ts';
-import { toServiceHeaders } from '../../claude/providers/service-headers.ts';
-import { toText } from '../../kit/json/object.ts';
-import { lacksAllExcept } from './features.ts';
-import { GoogleTokens } from './google-tokens.ts';
+import { type AuthorizationContext, defineProvider, type ProviderAdapter } from '../../claude/providers/provider.ts';
+import { filterHeadersForCloudService } from '../../claude/providers/service-headers.ts';
+import { toJsonText } from '../../kit/json/object.ts';
+import { createMissingFeatureFinder } from './features.ts';
+import { GoogleAccessTokenCache } from './google-tokens.ts';
 
 /** The hosts of regions whose host does not have the usual name. */
 const HOSTS: ReadonlyMap<string, string> = new Map([
@@ -22,54 +22,54 @@ interface VertexOptions {
 
 /** Claude on Google Cloud's Vertex AI. */
 export const vertexKind = defineProvider({
-  fields: { base_url: baseUrl, project: segmentSchema('my-project'), region: hostLabelSchema('global') },
-  open: (options, secret) => {
-    const tokens = new GoogleTokens(secret);
-    const endpoint = vertexEndpoint(options, (by) => tokens.token(by));
-    return { ...endpoint, forgetCredential: () => tokens.forget() };
+  fields: { base_url: baseUrl, project: createUrlSegmentSchema('my-project'), region: createHostLabelSchema('global') },
+  createAdapter: (options, secret) => {
+    const tokens = new GoogleAccessTokenCache(secret);
+    const endpoint = createVertexProvider(options, (by) => tokens.getAccessToken(by));
+    return { ...endpoint, forgetCredential: () => tokens.dropAccessToken() };
   },
 });
 
 /** @returns an upstream of this kind. @param token gets an access token */
-function vertexEndpoint(
+function createVertexProvider(
   { base_url, project, region }: VertexOptions,
   tokenOf: (by: AuthorizationContext) => Promise<string>,
-): Endpoint {
+): ProviderAdapter {
   const base = base_url ?? `https://${HOSTS.get(region) ?? `${region}-aiplatform.googleapis.com`}/v1`;
   const models = `${base}/projects/${project}/locations/${region}/publishers/anthropic/models`;
   return {
-    address: ({ path, streams }, idThere = '') => {
-      const query = withoutBeta(path);
-      if (isTokenCount(path)) return `${models}/count-tokens:rawPredict${query}`;
+    buildUrl: ({ path, streams }, idThere = '') => {
+      const query = getQueryWithoutBeta(path);
+      if (isTokenCountPath(path)) return `${models}/count-tokens:rawPredict${query}`;
       return `${models}/${toPathSegment(idThere)}:${streams ? 'streamRawPredict' : 'rawPredict'}${query}`;
     },
     adapt: ({ path, headers }) => {
-      const { 'anthropic-version': version, ...others } = toServiceHeaders(headers);
+      const { 'anthropic-version': version, ...others } = filterHeadersForCloudService(headers);
       return {
         headers: others,
         changes: {
-          ...(isTokenCount(path) ? {} : { model: undefined }),
+          ...(isTokenCountPath(path) ? {} : { model: undefined }),
           ...(version !== undefined && { anthropic_version: { ifAbsent: JSON.stringify(version) } }),
         },
       };
     },
-    authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
+    createAuthorizationHeaders: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
     missesModel: (text) => {
       const { status, message } = parseErrorText(text);
-      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(toText(message));
+      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(toJsonText(message));
     },
     // There a snapshot's date comes after an @.
     idOf: (model, id) => (model.includes('@') ? model : id.replace(/-(\d{8})$/, '@$1')),
-    lacks: lacksAllExcept('messages', 'token counts'),
+    lacks: createMissingFeatureFinder('messages', 'token counts'),
   };
 }
 
-function isTokenCount(path: string): boolean {
+function isTokenCountPath(path: string): boolean {
   return path.startsWith('/v1/messages/count_tokens');
 }
 
 /** @returns the path without `beta=true`, which marks the API's beta routes and has no meaning here. */
-function withoutBeta(path: string): string {
+function getQueryWithoutBeta(path: string): string {
   const at = path.indexOf('?');
   const query = at < 0 ? [] : path.slice(at + 1).split('&');
   const rest = query.filter((part) => part !== '' && !/^beta(?:=|$)/.test(part));

@@ -1,14 +1,14 @@
 /** Evaluates a classifier on examples whose labels are known. */
 
 import type { ClassificationResult } from '../../classify/task/classify.ts';
-import { classifyAll } from '../../classify/task/classify-all.ts';
+import { classifyInputsInOrder } from '../../classify/task/classify-all.ts';
 import { CostTotal } from '../../classify/task/cost-total.ts';
 import type { FailureReason } from '../../classify/task/failure.ts';
-import { checkLabels, labelsOf } from '../../classify/task/labels.ts';
+import { toLabelList, validateExampleLabels } from '../../classify/task/labels.ts';
 import type { ClassifyContext } from '../../classify/task/take-vote.ts';
-import type { Task } from '../../classify/task/task.ts';
+import type { ClassificationTask } from '../../classify/task/task.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import type { EvaluateRequest } from './evaluation.schema.ts';
 import type { EvaluationReport } from './evaluation-answers.schema.ts';
 import { computeMetrics, hasSameLabels, type ScoredExample } from './metrics.ts';
@@ -37,42 +37,42 @@ const NOT_SCORED: ReadonlySet<FailureReason> = new Set(['limited', 'unavailable'
  */
 export function parseExamples(
   list: EvaluateRequest['examples'],
-  { classifier, version = '' }: Task,
+  { classifier, version = '' }: ClassificationTask,
 ): EvaluationExample[] {
   const examples = list.map((example, index) => {
     const path = `examples.${index}`;
     const { id, input } = example;
-    const expected = checkLabels(example, path, classifier, version);
-    if (input.trim() === '') throw invalidRequest(`${path}.input: it is empty.`);
+    const expected = validateExampleLabels(example, path, classifier, version);
+    if (input.trim() === '') throw createInvalidRequestError(`${path}.input: it is empty.`);
     return { id: id ?? String(index), input, expected };
   });
   if (new Set(examples.map(({ id }) => id)).size < examples.length) {
-    throw invalidRequest('examples: each needs an id of its own.');
+    throw createInvalidRequestError('examples: each needs an id of its own.');
   }
   return examples;
 }
 
 /** Evaluates a classifier on all examples. No answer comes from the cache. */
-export async function* evaluate(
-  task: Task,
+export async function* evaluateClassifier(
+  task: ClassificationTask,
   examples: readonly EvaluationExample[],
   by: ClassifyContext,
 ): AsyncGenerator<EvaluationEvent, void, undefined> {
   const outcomes: ClassificationResult[] = [];
   const fresh = { ...task, cacheSeconds: 0 };
   const inputs = examples.map(({ input }) => input);
-  for await (const outcome of classifyAll(fresh, inputs, by)) {
+  for await (const outcome of classifyInputsInOrder(fresh, inputs, by)) {
     outcomes.push(outcome);
     yield { type: 'progress', done: outcomes.length, of: examples.length };
   }
   const total = new CostTotal();
-  for (const outcome of outcomes) total.add(outcome);
+  for (const outcome of outcomes) total.addCost(outcome);
   yield { type: 'report', report: createReport(task, examples, outcomes, total), total };
 }
 
 /** @returns the report on a classifier, from its outcomes in the order of the examples */
 function createReport(
-  task: Task,
+  task: ClassificationTask,
   examples: readonly EvaluationExample[],
   outcomes: readonly ClassificationResult[],
   total: CostTotal,
@@ -90,7 +90,7 @@ function createReport(
       skipped.push({ id, error: { type, message } });
       continue;
     }
-    const { given, confidence } = readOutcome(outcome);
+    const { given, confidence } = toScoredOutcome(outcome);
     judged.push({ expected, given });
     const isRight = given !== null && hasSameLabels(expected, given);
     if (!isRight) mistakes.push({ id, input, expected: [...expected], given: given && [...given], confidence });
@@ -109,7 +109,10 @@ function createReport(
   };
 }
 
-function readOutcome(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
+function toScoredOutcome(outcome: ClassificationResult): {
+  given: readonly string[] | null;
+  confidence: number | null;
+} {
   if (outcome.outcome !== 'classified') return { given: null, confidence: null };
-  return { given: labelsOf(outcome.result), confidence: outcome.result.confidence };
+  return { given: toLabelList(outcome.result), confidence: outcome.result.confidence };
 }

@@ -8,7 +8,7 @@ const mistake = z.object({
   id: z.string(),
   input: z.string(),
   expected: z.array(z.string()),
-  given: z.withDescription(z.nullable(z.array(z.string())), 'null: no valid answer.'),
+  given: z.addDescription(z.nullable(z.array(z.string())), 'null: no valid answer.'),
   confidence: z.nullable(z.number()),
 });
 
@@ -18,8 +18,8 @@ export const evaluationReport = z.object({
   name: z.string(),
   version: z.string(),
   model: z.string(),
-  examples: z.withDescription(count, 'Examples that were judged: those that were not asked at all stand in `skipped`.'),
-  accuracy: z.withDescription(share, 'Exactly the labels expected; no valid answer is wrong.'),
+  examples: z.addDescription(count, 'Examples that were judged: those that were not asked at all stand in `skipped`.'),
+  accuracy: z.addDescription(share, 'Exactly the labels expected; no valid answer is wrong.'),
   macro_f1: share,
   labels: z.array(
     z.object({
@@ -28,12 +28,12 @@ export const evaluationReport = z.object({
       true_positives: count,
       false_positives: count,
       false_negatives: count,
-      precision: z.withDescription(share, 'null: never given.'),
-      recall: z.withDescription(share, 'null: no example has it.'),
+      precision: z.addDescription(share, 'null: never given.'),
+      recall: z.addDescription(share, 'null: no example has it.'),
       f1: share,
     }),
   ),
-  confusion: z.withDescription(
+  confusion: z.addDescription(
     z.nullable(
       z.array(
         z.object({
@@ -46,13 +46,13 @@ export const evaluationReport = z.object({
     'null with `multi`.',
   ),
   mistakes: z.array(mistake),
-  skipped: z.withDescription(
+  skipped: z.addDescription(
     z.array(z.object({ id: z.string(), error: z.object({ type: z.string(), message: z.string() }) })),
     'Not judged: a limit, or an upstream that could not answer, says nothing of the classifier.',
   ),
   usage: classifyUsage,
   cost_usd: usd,
-  cost_per_thousand_usd: z.withDescription(
+  cost_per_thousand_usd: z.addDescription(
     z.nullable(usd),
     'What a thousand such examples cost; null where none was judged.',
   ),

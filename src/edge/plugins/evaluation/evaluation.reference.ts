@@ -1,14 +1,14 @@
 import { severalLabels } from '../../classify/classification.reference.ts';
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { describeParameters } from '../../registry/versions/versions.reference.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createParameterDescriptions } from '../../registry/versions/versions.reference.ts';
 import { EVALUATION_ROUTES } from './evaluation.route.ts';
 import { evaluationReport } from './evaluation-answers.schema.ts';
 
 const { version, usage, headers } = severalLabels;
 
 /** The figures of a label that was given `support` times, each time rightly. */
-const figuresOf = (label: string, support: 0 | 1) => ({
+const createPerfectLabelMetrics = (label: string, support: 0 | 1) => ({
   label,
   support,
   true_positives: support,
@@ -19,9 +19,9 @@ const figuresOf = (label: string, support: 0 | 1) => ({
   f1: support || null,
 });
 
-export const evaluations: Resource = {
+export const evaluations: ApiResource = {
   tag: 'Classification',
-  parameters: describeParameters('tickets'),
+  parameters: createParameterDescriptions('tickets'),
   routes: describeRoutes(EVALUATION_ROUTES, {
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
@@ -35,7 +35,7 @@ export const evaluations: Resource = {
         description: 'The report.',
         content: [
           {
-            schema: z.withMeta(evaluationReport, { id: 'Evaluation' }),
+            schema: z.addReferenceMeta(evaluationReport, { id: 'Evaluation' }),
             example: {
               type: 'evaluation',
               name: 'tickets',
@@ -44,7 +44,11 @@ export const evaluations: Resource = {
               examples: 1,
               accuracy: 1,
               macro_f1: 1,
-              labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
+              labels: [
+                createPerfectLabelMetrics('billing', 1),
+                createPerfectLabelMetrics('bug', 0),
+                createPerfectLabelMetrics('other', 0),
+              ],
               confusion: null,
               mistakes: [],
               skipped: [],

@@ -7,10 +7,13 @@ const MOST_EXAMPLES = 256;
 const version = z.string({ error: 'Input should be a string' }).check(z.minLength(1), z.maxLength(256));
 
 const evaluationExample = z.strictObject({
-  id: z.optionalField(z.string().check(z.minLength(1), z.maxLength(256)), 'Default: its place in the list, from 0.'),
+  id: z.createOptionalField(
+    z.string().check(z.minLength(1), z.maxLength(256)),
+    'Default: its place in the list, from 0.',
+  ),
   input: z.string({ error: 'Input should be a valid string' }),
-  label: z.optionalField(z.nullable(z.string()), 'What it should be; null is none of the labels.'),
-  labels: z.optionalField(z.array(z.string()), 'In place of `label`, for a classifier with `multi`.'),
+  label: z.createOptionalField(z.nullable(z.string()), 'What it should be; null is none of the labels.'),
+  labels: z.createOptionalField(z.array(z.string()), 'In place of `label`, for a classifier with `multi`.'),
 });
 
 /** The body of `POST /classifiers/:name/evaluate`. */
@@ -21,8 +24,11 @@ export const evaluateRequest = z.strictObject({
       z.minLength(1, 'Input should have at least one example'),
       z.maxLength(MOST_EXAMPLES, `Input should have at most ${MOST_EXAMPLES} examples`),
     ),
-  model: z.optionalField(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the classifier’s.'),
-  version: z.optionalField(version, 'As name@version, or its part behind the @. Default: what the name points to.'),
+  model: z.createOptionalField(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the classifier’s.'),
+  version: z.createOptionalField(
+    version,
+    'As name@version, or its part behind the @. Default: what the name points to.',
+  ),
   votes: z.optional(z.int().check(z.gte(1), z.lte(MAX_VOTES))),
   stream: z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
 });

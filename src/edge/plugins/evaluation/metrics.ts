@@ -8,7 +8,7 @@ export interface ScoredExample {
   given: readonly string[] | null;
 }
 
-type Metrics = Pick<EvaluationReport, 'examples' | 'accuracy' | 'macro_f1' | 'labels' | 'confusion'>;
+type ClassifierMetrics = Pick<EvaluationReport, 'examples' | 'accuracy' | 'macro_f1' | 'labels' | 'confusion'>;
 
 /**
  * Computes the metrics of a classifier.
@@ -16,19 +16,23 @@ type Metrics = Pick<EvaluationReport, 'examples' | 'accuracy' | 'macro_f1' | 'la
  * @param labels all labels of the classifier, in its order
  * @param multi whether an example can have several labels
  */
-export function computeMetrics(judged: readonly ScoredExample[], labels: readonly string[], multi: boolean): Metrics {
+export function computeMetrics(
+  judged: readonly ScoredExample[],
+  labels: readonly string[],
+  multi: boolean,
+): ClassifierMetrics {
   const perLabel = labels.map((label) => computeLabelMetrics(label, judged));
   const right = judged.filter(({ expected, given }) => given !== null && hasSameLabels(expected, given)).length;
   return {
     examples: judged.length,
-    accuracy: ratio(right, judged.length),
-    macro_f1: mean(perLabel.flatMap(({ f1 }) => f1 ?? [])),
+    accuracy: computeRatio(right, judged.length),
+    macro_f1: computeMean(perLabel.flatMap(({ f1 }) => f1 ?? [])),
     labels: perLabel,
-    confusion: multi ? null : computeConfusion(judged, labels),
+    confusion: multi ? null : computeConfusionMatrix(judged, labels),
   };
 }
 
-function computeLabelMetrics(label: string, judged: readonly ScoredExample[]): Metrics['labels'][number] {
+function computeLabelMetrics(label: string, judged: readonly ScoredExample[]): ClassifierMetrics['labels'][number] {
   let [tp, fp, fn] = [0, 0, 0];
   for (const { expected, given } of judged) {
     const isGiven = given?.includes(label) ?? false;
@@ -43,22 +47,25 @@ function computeLabelMetrics(label: string, judged: readonly ScoredExample[]): M
     true_positives: tp,
     false_positives: fp,
     false_negatives: fn,
-    precision: ratio(tp, tp + fp),
-    recall: ratio(tp, tp + fn),
-    f1: ratio(2 * tp, 2 * tp + fp + fn),
+    precision: computeRatio(tp, tp + fp),
+    recall: computeRatio(tp, tp + fn),
+    f1: computeRatio(2 * tp, 2 * tp + fp + fn),
   };
 }
 
-function computeConfusion(judged: readonly ScoredExample[], labels: readonly string[]): Metrics['confusion'] {
+function computeConfusionMatrix(
+  judged: readonly ScoredExample[],
+  labels: readonly string[],
+): ClassifierMetrics['confusion'] {
   const isUsed = judged.some(({ expected, given }) => expected.length === 0 || given?.length === 0);
   const names = isUsed ? [...labels, null] : [...labels];
   return names.map((expected) => {
     const rows = judged.filter((one) => (one.expected[0] ?? null) === expected);
-    const countConfused = (label: string | null) =>
+    const countLabelConfusions = (label: string | null) =>
       rows.filter(({ given }) => given !== null && (given[0] ?? null) === label).length;
     return {
       expected,
-      given: names.map((label) => ({ label, count: countConfused(label) })),
+      given: names.map((label) => ({ label, count: countLabelConfusions(label) })),
       unanswered: rows.filter(({ given }) => given === null).length,
     };
   });
@@ -69,12 +76,12 @@ export function hasSameLabels(left: readonly string[], right: readonly string[])
   return left.length === right.length && left.every((label) => right.includes(label));
 }
 
-function ratio(part: number, total: number): number | null {
+function computeRatio(part: number, total: number): number | null {
   return total === 0 ? null : part / total;
 }
 
-function mean(values: readonly number[]): number | null {
-  return ratio(
+function computeMean(values: readonly number[]): number | null {
+  return computeRatio(
     values.reduce((sum, value) => sum + value, 0),
     values.length,
   );

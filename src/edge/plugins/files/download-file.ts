@@ -1,14 +1,14 @@
 /** The content of a file: it goes down as it comes, and nothing keeps it. */
 
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { readBufferedResponse, toCallerResponse } from '../../claude/buffered-response.ts';
 import { rejectEncoding } from '../../claude/content-type.ts';
-import { Exchange } from '../../claude/exchange.ts';
-import { endOf } from '../../claude/failure.ts';
+import { UpstreamExchange } from '../../claude/exchange.ts';
+import { getRequestEndOfError } from '../../claude/failure.ts';
 import { forwardResponse } from '../../claude/forward-response.ts';
 import { toCallerHeaders } from '../../claude/headers.ts';
-import { queryOf } from '../../claude/relay.ts';
+import { getQueryString } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 
 /**
@@ -22,13 +22,13 @@ export async function downloadFile(
   upstream: Upstream,
   { id, only }: { id: string; only: string | undefined },
 ): Promise<Response> {
-  const { settings, requestId, waitUntil } = contextOf(c);
+  const { settings, requestId, waitUntil } = getRequestContext(c);
   const caller = c.req.raw;
-  const exchange = new Exchange({ upstream, settings, signal: caller.signal });
-  const headers = exchange.headersOf(caller.headers);
-  const path = `/v1/files/${id}/content${queryOf(caller.url)}`;
+  const exchange = new UpstreamExchange({ upstream, settings, signal: caller.signal });
+  const headers = exchange.createForwardedHeaders(caller.headers);
+  const path = `/v1/files/${id}/content${getQueryString(caller.url)}`;
   try {
-    const response = await exchange.send(
+    const response = await exchange.sendToUpstream(
       { method: 'GET', path, headers, routing: { streams: false, only } },
       { caller: caller.headers, payment: 'free', waitUntil },
     );
@@ -40,10 +40,10 @@ export async function downloadFile(
     }
     const read = await readBufferedResponse(response, exchange, 'anything');
     c.get('entry').line.error_type = read.report.error_type;
-    exchange.close();
+    exchange.closeExchange();
     return toCallerResponse(response, read, { requestId });
   } catch (thrown) {
-    exchange.close(endOf(thrown));
+    exchange.closeExchange(getRequestEndOfError(thrown));
     throw thrown;
   }
 }

@@ -18,7 +18,7 @@ export const fileListAnswer = z.object({
   has_more: z.boolean(),
   first_id: z.nullable(z.string()),
   last_id: z.nullable(z.string()),
-  next_page: z.withDescription(z.nullable(z.string()), 'The query `page` of the page that follows; null at the end.'),
+  next_page: z.addDescription(z.nullable(z.string()), 'The query `page` of the page that follows; null at the end.'),
 });
 
 export const deletedFileAnswer = z.object({ type: z.literal('file_deleted'), id: z.string() });

@@ -1,11 +1,11 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
 import { FILE_ROUTES } from './files.route.ts';
 import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
 
 const ID = 'file_011CNha8iCJcU1wXNR6q4V8w';
-const schema = z.withMeta(fileAnswer, { id: 'File' });
+const schema = z.addReferenceMeta(fileAnswer, { id: 'File' });
 const example = {
   type: 'file',
   id: ID,
@@ -17,9 +17,9 @@ const example = {
   expires_at: null,
 };
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
-const form = z.withDescription(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
+const form = z.addDescription(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
 
-export const files: Resource = {
+export const files: ApiResource = {
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
   parameters: { id: { description: 'A file’s id.', example: ID } },
@@ -29,19 +29,23 @@ export const files: Resource = {
       operation: 'uploadFile',
       summary: 'Upload a file',
       body: { type: 'multipart/form-data', schema: form, example: { file: 'the bytes of the file' } },
-      answer: jsonResponse('The file.', schema, example),
+      answer: describeJsonResponse('The file.', schema, example),
       errors: [413, 429, 504, 529],
     },
     'GET /v1/files': {
       operation: 'listFiles',
       summary: 'List the account’s files',
-      answer: jsonResponse('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
+      answer: describeJsonResponse(
+        'A page, newest first.',
+        z.addReferenceMeta(fileListAnswer, { id: 'FileList' }),
+        page,
+      ),
       errors: [429],
     },
     'GET /v1/files/:id': {
       operation: 'getFile',
       summary: 'Describe a file',
-      answer: jsonResponse('The file.', schema, example),
+      answer: describeJsonResponse('The file.', schema, example),
     },
     'GET /v1/files/:id/content': {
       operation: 'downloadFile',
@@ -54,7 +58,7 @@ export const files: Resource = {
     'DELETE /v1/files/:id': {
       operation: 'deleteFile',
       summary: 'Delete a file',
-      answer: jsonResponse('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
+      answer: describeJsonResponse('It is gone.', z.addReferenceMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
         type: 'file_deleted',
         id: ID,
       }),

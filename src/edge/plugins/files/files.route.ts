@@ -1,18 +1,18 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { route } from '../../auth/route.ts';
-import { relay } from '../../claude/relay.ts';
-import { type Upstream, upstreamFor } from '../../claude/upstream.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { createList } from '../../kit/http/page.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
-import { admitFree } from '../../money/admission/admit-free.ts';
-import { checkOwned } from '../../money/admission/check-owned.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import { defineRoute } from '../../auth/route.ts';
+import { relayRequest } from '../../claude/relay.ts';
+import { getUpstreamOfContext, type Upstream } from '../../claude/upstream.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { createListResponse } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
+import { admitRequestWithoutCost } from '../../money/admission/admit-free.ts';
+import { requireResourcesOwnedByAccount } from '../../money/admission/check-owned.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { FileRow } from '../../money/contracts/ownership.ts';
 import { downloadFile } from './download-file.ts';
-import { describedFiles, filesQuery, readDescription } from './files.schema.ts';
+import { describedFiles, filesQuery, parseFileDescription } from './files.schema.ts';
 import { uploadFile } from './upload-file.ts';
 
 const MOST_FILE_IDS = 100;
@@ -21,27 +21,29 @@ const FILE_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /** The Files API: each file belongs to the account that made it, and is at the upstream where it was made. */
 export const FILE_ROUTES = [
-  route('POST /v1/files', { needs: 'messages' }, (c) => withQuotaHeaders(c, () => uploadFile(c, upstreamFor(c)))),
-  route('GET /v1/files', { needs: 'messages', query: filesQuery }, (c, { query }) =>
-    withQuotaHeaders(c, () => listFiles(c, upstreamFor(c), query)),
+  defineRoute('POST /v1/files', { needs: 'messages' }, (c) =>
+    admitAndAddQuotaHeaders(c, () => uploadFile(c, getUpstreamOfContext(c))),
   ),
-  route('GET /v1/files/:id', { needs: 'messages' }, (c) =>
-    withQuotaHeaders(c, () => retrieveOrDelete(c, upstreamFor(c))),
+  defineRoute('GET /v1/files', { needs: 'messages', query: filesQuery }, (c, { query }) =>
+    admitAndAddQuotaHeaders(c, () => listFiles(c, getUpstreamOfContext(c), query)),
   ),
-  route('GET /v1/files/:id/content', { needs: 'messages' }, (c) =>
-    withQuotaHeaders(c, async () => {
-      const { id, only } = await findOwnFile(c);
-      return await downloadFile(c, upstreamFor(c), { id, only });
+  defineRoute('GET /v1/files/:id', { needs: 'messages' }, (c) =>
+    admitAndAddQuotaHeaders(c, () => retrieveOrDeleteFile(c, getUpstreamOfContext(c))),
+  ),
+  defineRoute('GET /v1/files/:id/content', { needs: 'messages' }, (c) =>
+    admitAndAddQuotaHeaders(c, async () => {
+      const { id, only } = await requireOwnFile(c);
+      return await downloadFile(c, getUpstreamOfContext(c), { id, only });
     }),
   ),
-  route('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
-    withQuotaHeaders(c, () => retrieveOrDelete(c, upstreamFor(c))),
+  defineRoute('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
+    admitAndAddQuotaHeaders(c, () => retrieveOrDeleteFile(c, getUpstreamOfContext(c))),
   ),
 ];
 
 /** Has the account admit a request, and tells in its answer where the account stands. */
-async function withQuotaHeaders(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
-  const standing = await admitFree(c);
+async function admitAndAddQuotaHeaders(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
+  const standing = await admitRequestWithoutCost(c);
   const { body, status, headers } = await answer();
   const all = new Headers(headers);
   for (const [name, value] of Object.entries(standing)) all.set(name, value);
@@ -49,61 +51,68 @@ async function withQuotaHeaders(c: Context<AppEnv>, answer: () => Promise<Respon
 }
 
 /** @returns the file that a path names, and where it is. @throws ApiError 404 unless it is the account's own */
-async function findOwnFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
+async function requireOwnFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
   const id = c.req.param('id') ?? '';
-  return { id, only: await checkOwned(contextOf(c), [{ kind: 'file', id: FILE_ID.test(id) ? id : '' }]) };
+  return {
+    id,
+    only: await requireResourcesOwnedByAccount(getRequestContext(c), [
+      { kind: 'file', id: FILE_ID.test(id) ? id : '' },
+    ]),
+  };
 }
 
 /** Relays a call about one file, or some, to the upstream that has them. */
 async function relayFileCall(c: Context<AppEnv>, upstream: Upstream, path: string, only: string | undefined) {
-  const { settings, requestId, waitUntil } = contextOf(c);
+  const { settings, requestId, waitUntil } = getRequestContext(c);
   const routing = { streams: false, isQuick: true, only };
-  return await relay({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
+  return await relayRequest({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
 }
 
-async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
-  const { id, only } = await findOwnFile(c);
+async function retrieveOrDeleteFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+  const { id, only } = await requireOwnFile(c);
   const response = await relayFileCall(c, upstream, `/v1/files/${id}`, only);
   const isDeleted = response.ok && c.req.method === 'DELETE';
   // Another call may have deleted it: then it is gone as well.
-  if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.noteFileGone(id));
+  if (isDeleted || response.status === 404)
+    await callAccount(getRequestContext(c), (account) => account.recordFileDeletion(id));
   return response;
 }
 
 /** Lists the account's own files, newest first, as they were described when they were made. */
 async function listFiles(c: Context<AppEnv>, upstream: Upstream, schema: typeof filesQuery): Promise<Response> {
-  const context = contextOf(c);
+  const context = getRequestContext(c);
   const query = c.req.queries();
   const ids = [...new Set([...(query.ids ?? []), ...(query['ids[]'] ?? [])])];
-  if (ids.length > 0) return Response.json(await describeOwnFiles(c, upstream, ids));
-  const { page, after_id, before_id, limit } = validate(schema, c.req.query());
+  if (ids.length > 0) return Response.json(await listOwnFilesByIds(c, upstream, ids));
+  const { page, after_id, before_id, limit } = validateBySchema(schema, c.req.query());
   if ([page, after_id, before_id].filter((cursor) => cursor !== undefined).length > 1) {
-    throw invalidRequest('Send one of page, after_id and before_id.');
+    throw createInvalidRequestError('Send one of page, after_id and before_id.');
   }
   const rows = await callAccount(context, (account) => account.files({ limit, after_id: page ?? after_id, before_id }));
-  const data = await describeRows(c, upstream, rows.data);
+  const data = await getFileDescriptions(c, upstream, rows.data);
   const next = rows.has_more && before_id === undefined ? rows.last_id : null;
   return Response.json({ ...rows, data, next_page: next });
 }
 
 /** @returns the descriptions of those of some files that are the account's */
-async function describeOwnFiles(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
-  if (ids.length > MOST_FILE_IDS) throw invalidRequest(`ids: List should have at most ${MOST_FILE_IDS} items.`);
+async function listOwnFilesByIds(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
+  if (ids.length > MOST_FILE_IDS)
+    throw createInvalidRequestError(`ids: List should have at most ${MOST_FILE_IDS} items.`);
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
-    throw invalidRequest('ids: not allowed with page or limit.');
+    throw createInvalidRequestError('ids: not allowed with page or limit.');
   }
-  const own = await callAccount(contextOf(c), (account) => account.ownership(ids));
+  const own = await callAccount(getRequestContext(c), (account) => account.ownership(ids));
   const files = own.filter(({ kind }) => kind === 'file');
-  const data = await describeRows(
+  const data = await getFileDescriptions(
     c,
     upstream,
     files.map(({ id, upstream: name }) => ({ id, upstream: name, text: null })),
   );
-  return { ...createList(data, false, ({ id }) => id), next_page: null };
+  return { ...createListResponse(data, false, ({ id }) => id), next_page: null };
 }
 
 /** @returns the descriptions of files; those that nobody has asked for yet are fetched, by one call for each upstream */
-async function describeRows(
+async function getFileDescriptions(
   c: Context<AppEnv>,
   upstream: Upstream,
   rows: readonly FileRow[],
@@ -111,29 +120,32 @@ async function describeRows(
   const found = new Map<string, { id: string }>();
   const unknown = new Map<string, string[]>();
   for (const { id, upstream: name, text } of rows) {
-    if (text !== null) found.set(id, parseOrUndefined(text) as { id: string });
+    if (text !== null) found.set(id, parseJsonOrUndefined(text) as { id: string });
     else unknown.set(name, [...(unknown.get(name) ?? []), id]);
   }
   for (const [name, ids] of unknown) {
     for (let at = 0; at < ids.length; at += MOST_FILE_IDS) {
       const some = ids.slice(at, at + MOST_FILE_IDS);
-      for (const file of await fetchDescriptions(c, upstream, name, some)) found.set(file.id, file);
+      for (const file of await fetchAndStoreDescriptions(c, upstream, name, some)) found.set(file.id, file);
     }
   }
   return rows.flatMap(({ id }) => found.get(id) ?? []);
 }
 
-async function fetchDescriptions(c: Context<AppEnv>, upstream: Upstream, name: string, ids: readonly string[]) {
-  const { settings, requestId, waitUntil, ...context } = contextOf(c);
+async function fetchAndStoreDescriptions(c: Context<AppEnv>, upstream: Upstream, name: string, ids: readonly string[]) {
+  const { settings, requestId, waitUntil, ...context } = getRequestContext(c);
   const query = new URLSearchParams(ids.map((id) => ['ids[]', id]));
   const caller = new Request(`${c.req.url.split('?', 1)[0]}?${query}`, c.req.raw);
   const routing = { streams: false, isQuick: true, ...(name === '' ? {} : { only: name }) };
-  const response = await relay({ path: '/v1/files', caller, routing }, { upstream, settings, requestId, waitUntil });
+  const response = await relayRequest(
+    { path: '/v1/files', caller, routing },
+    { upstream, settings, requestId, waitUntil },
+  );
   const { data: files = [] } = describedFiles.safeParse(response.ok ? await response.json() : undefined).data ?? {};
   // Nothing but what was asked for: a gateway may not know this query, and list everybody's.
   const named = files.filter(({ id }) => ids.includes(id));
   for (const file of named) {
-    const description = readDescription(file);
+    const description = parseFileDescription(file);
     const request = { ...context, settings };
     if (description) await callAccount(request, (account) => account.describeFile(description));
   }

@@ -14,11 +14,11 @@ export const describedFiles = z.looseObject({ data: z.array(describedFile) });
 
 export const filesQuery = z.object({
   ...pageSchema.shape,
-  page: z.optionalField(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
+  page: z.createOptionalField(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
 });
 
 /** @returns a file as its account keeps it; undefined for what does not describe one */
-export function readDescription(answer: unknown): FileDescription | undefined {
+export function parseFileDescription(answer: unknown): FileDescription | undefined {
   const { data: file } = describedFile.safeParse(answer);
   if (!file) return undefined;
   const at = Date.parse(file.expires_at ?? '');

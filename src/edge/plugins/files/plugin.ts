@@ -8,21 +8,21 @@ import { FILE_ROUTES } from './files.route.ts';
 const filesPart: AccountPlugin = {
   methods: {
     beginUpload,
-    files: (state, page) => state.ownership.files(page, state.advance()),
-    describeFile: ({ ownership }, file) => ownership.describe(file),
+    files: (state, page) => state.ownership.listFiles(page, state.advanceBudgetToNow()),
+    describeFile: ({ ownership }, file) => ownership.storeFileDescription(file),
   },
 };
 
 /** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
 function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision {
-  const now = state.advance();
+  const now = state.advanceBudgetToNow();
   const { storage, limits, ownership, alarm } = state;
   const begun = ownership.findUpload(upload.id);
   if (begun) return { outcome: 'admitted', left: begun.bytes, at: begun.at };
-  const { left, most } = storage.leftForFile(limits.limits, now);
+  const { left, most } = storage.computeBytesLeftForFile(limits.effectiveLimits, now);
   const { bytes = Math.min(left, upload.most) } = upload;
   if (bytes > left || left === 0) return { outcome: 'full', limit: 'stored_bytes', most };
-  alarm.schedule(ownership.begin(upload, bytes, now));
+  alarm.scheduleAt(ownership.reserveUpload(upload, bytes, now));
   return { outcome: 'admitted', left: Math.min(bytes, upload.most), at: now };
 }
 

@@ -1,29 +1,34 @@
 /** The upload of a file: its bytes go up as they come, and nothing keeps them. */
 
 import type { Context } from 'hono';
-import { type AppEnv, contextOf, type RequestContext } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext, type RequestContext } from '../../auth/context.ts';
 import { UpstreamFailure } from '../../claude/failure.ts';
-import { relay } from '../../claude/relay.ts';
+import { relayRequest } from '../../claude/relay.ts';
 import type { Upstream } from '../../claude/upstream.ts';
-import { chooseUpstream } from '../../claude/upstreams/choose-upstream.ts';
-import { PieceReader } from '../../kit/http/body/piece-reader.ts';
-import { type ApiError, finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { discardBody, rejectCompressed } from '../../kit/http/read-json.ts';
-import { parseOrUndefined } from '../../kit/json/parse.ts';
+import { chooseUpstreamForNewResource } from '../../claude/upstreams/choose-upstream.ts';
+import { StreamPieceReader } from '../../kit/http/body/piece-reader.ts';
+import {
+  type ApiError,
+  createInvalidRequestError,
+  createNonRetryableError,
+  createTooLargeError,
+} from '../../kit/http/errors.ts';
+import { discardRestOfBody, rejectCompressedBody } from '../../kit/http/read-json.ts';
+import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { MAX_FORM_OVERHEAD_BYTES } from '../../money/account/maintain-files.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import type { UploadEnd, UploadReport } from '../../money/contracts/ownership.ts';
-import { readDescription } from './files.schema.ts';
+import type { FileUploadOutcome, UploadReport } from '../../money/contracts/ownership.ts';
+import { parseFileDescription } from './files.schema.ts';
 
 /** @throws ApiError 415 for what is no form. @returns how many bytes come; undefined where nobody has said */
-function formLength({ headers, body }: Request): number | undefined {
-  rejectCompressed(headers);
+function requireFormAndGetLength({ headers, body }: Request): number | undefined {
+  rejectCompressedBody(headers);
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
-    throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
+    throw createInvalidRequestError('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
       status: 415,
     });
   }
-  if (!body) throw invalidRequest('file: Field required');
+  if (!body) throw createInvalidRequestError('file: Field required');
   const length = headers.get('content-length');
   return length === null ? undefined : Number(length);
 }
@@ -34,15 +39,15 @@ function formLength({ headers, body }: Request): number | undefined {
  * @param length how many bytes come; undefined where nobody has said
  * @param maxBytes more bytes than these break it off
  */
-function forwardBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
+function createForwardedBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
   const body = request.body as ReadableStream<Uint8Array>;
   // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
   if (length !== undefined) {
-    return { body, isTooLong: () => false, bytes: () => length, dropRest: () => Promise.resolve() };
+    return { body, isOverMaxBytes: () => false, countBytes: () => length, discardRest: () => Promise.resolve() };
   }
   let come = 0;
   const { readable, writable } = new IdentityTransformStream();
-  const reader = new PieceReader(body);
+  const reader = new StreamPieceReader(body);
   const writer = writable.getWriter();
   const forwardPieces = async () => {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
@@ -57,18 +62,18 @@ function forwardBody(request: Request, length: number | undefined, maxBytes: num
     // The upload itself fails with it.
     writer.abort(thrown).catch(() => undefined);
     // A connection on which the rest of a body is left stands still for whatever the caller sends next.
-    await discardBody(request);
+    await discardRestOfBody(request);
   });
-  return { body: readable, isTooLong: () => come > maxBytes, bytes: () => come, dropRest: () => carrying };
+  return { body: readable, isOverMaxBytes: () => come > maxBytes, countBytes: () => come, discardRest: () => carrying };
 }
 
 interface ForwardedBody {
   body: ReadableStream<Uint8Array>;
-  isTooLong(): boolean;
+  isOverMaxBytes(): boolean;
   /** How many have come, or will. */
-  bytes(): number;
+  countBytes(): number;
   /** Reads what still comes of one that was broken off, for a while. */
-  dropRest(): Promise<void>;
+  discardRest(): Promise<void>;
 }
 
 /**
@@ -80,30 +85,35 @@ interface ForwardedBody {
  * @throws ApiError 413 and 415 for the form, 400 if the account may not store that many bytes, and what the upstream says
  */
 export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
-  const context = contextOf(c);
+  const context = getRequestContext(c);
   const { requestId, settings, waitUntil } = context;
   const most = settings.MAX_FILE_BYTES;
-  const bytes = formLength(c.req.raw);
+  const bytes = requireFormAndGetLength(c.req.raw);
   if ((bytes ?? 0) > most + MAX_FORM_OVERHEAD_BYTES) {
-    await discardBody(c.req.raw);
-    throw tooLarge(most);
+    await discardRestOfBody(c.req.raw);
+    throw createTooLargeError(most);
   }
-  const place = upstream.pool ? chooseUpstream(upstream.pool, 'files') : undefined;
+  const place = upstream.pool ? chooseUpstreamForNewResource(upstream.pool, 'files') : undefined;
   const upload = { id: requestId, upstream: place ?? '', bytes, most: most + MAX_FORM_OVERHEAD_BYTES };
   const begun = await callAccount(context, (account) => account.beginUpload(upload));
-  if (begun.outcome === 'full') throw storageFullError(begun.most);
-  const up = forwardBody(c.req.raw, bytes, begun.left);
-  const report = (end: UploadEnd): UploadReport => ({ id: requestId, upstream: upload.upstream, at: begun.at, end });
+  if (begun.outcome === 'full') throw createStorageFullError(begun.most);
+  const up = createForwardedBody(c.req.raw, bytes, begun.left);
+  const reportUploadOutcome = (end: FileUploadOutcome): UploadReport => ({
+    id: requestId,
+    upstream: upload.upstream,
+    at: begun.at,
+    end,
+  });
   /** Ends an upload that was broken off here: a part of a form is no file. @returns its error */
-  const interruptedUpload = async (): Promise<ApiError> => {
-    waitUntil(reportUpload(context, report({ outcome: 'failed' })));
-    await up.dropRest();
-    return bytes === undefined && begun.left < most ? storageFullError(begun.left) : tooLarge(most);
+  const failInterruptedUpload = async (): Promise<ApiError> => {
+    waitUntil(reportUploadToAccount(context, reportUploadOutcome({ outcome: 'failed' })));
+    await up.discardRest();
+    return bytes === undefined && begun.left < most ? createStorageFullError(begun.left) : createTooLargeError(most);
   };
   let wasSent = false;
   let response: Response;
   try {
-    response = await relay(
+    response = await relayRequest(
       { path: '/v1/files', caller: c.req.raw, body: () => up.body, routing: { streams: false, only: place } },
       {
         upstream,
@@ -117,33 +127,36 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
       },
     );
   } catch (thrown) {
-    if (up.isTooLong()) throw await interruptedUpload();
+    if (up.isOverMaxBytes()) throw await failInterruptedUpload();
     const isNoFile = !(wasSent || thrown instanceof UpstreamFailure);
     waitUntil(
-      reportUpload(context, report(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.bytes() })),
+      reportUploadToAccount(
+        context,
+        reportUploadOutcome(isNoFile ? { outcome: 'failed' } : { outcome: 'unknown', bytes: up.countBytes() }),
+      ),
     );
     throw thrown;
   }
   const text = await response.text();
   // The upstream may refuse the part of a form that has come.
-  if (up.isTooLong() && !response.ok) throw await interruptedUpload();
-  const file = response.ok ? readDescription(parseOrUndefined(text)) : undefined;
-  const end: UploadEnd = file
+  if (up.isOverMaxBytes() && !response.ok) throw await failInterruptedUpload();
+  const file = response.ok ? parseFileDescription(parseJsonOrUndefined(text)) : undefined;
+  const end: FileUploadOutcome = file
     ? { outcome: 'made', file }
     : response.ok || wasSent
-      ? { outcome: 'unknown', bytes: up.bytes() }
+      ? { outcome: 'unknown', bytes: up.countBytes() }
       : { outcome: 'failed' };
   // The caller has the id once it is the account's: whoever knows it earlier could not use it.
-  await reportUpload(context, report(end));
+  await reportUploadToAccount(context, reportUploadOutcome(end));
   return new Response(text, response);
 }
 
-async function reportUpload(context: RequestContext, report: UploadReport): Promise<void> {
+async function reportUploadToAccount(context: RequestContext, report: UploadReport): Promise<void> {
   await callAccount(context, (account) => account.endUpload(report), 'persistent');
 }
 
-function storageFullError(most: number): ApiError {
-  return finalError(
+function createStorageFullError(most: number): ApiError {
+  return createNonRetryableError(
     'invalid_request_error',
     `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,
     { details: { error_code: 'storage_quota_exceeded' } },

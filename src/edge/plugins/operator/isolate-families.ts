@@ -2,19 +2,19 @@
 
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
 import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';
-import { type IsolateCounts, isolateCounts, type LabelledCount } from '../../kit/http/isolate-counts.ts';
+import { type IsolateCounters, isolateCounts, type LabelledCounter } from '../../kit/http/isolate-counts.ts';
 
 const OF_ISOLATE = 'Of this isolate alone, since its start.';
 const STATES = { closed: 0, half_open: 1, open: 2 } as const;
 
 /** @param pool the upstreams, if there are several. Only of these is known which are left alone */
-export function isolateFamilies(
+export function createIsolateMetricFamilies(
   pool: Pick<UpstreamPool, 'all' | 'health' | 'models'> | undefined,
   now: number,
-  counts: IsolateCounts = isolateCounts,
+  counts: IsolateCounters = isolateCounts,
 ): MetricFamily[] {
   const {
-    instance: begun,
+    isolateInfo: begun,
     requests,
     errors,
     rejections: refusals,
@@ -23,7 +23,7 @@ export function isolateFamilies(
     admissions,
     admissionMs,
   } = counts;
-  const family = (
+  const createMetricFamily = (
     name: string,
     type: MetricFamily['type'],
     help: string,
@@ -34,8 +34,8 @@ export function isolateFamilies(
     help: `${help} ${OF_ISOLATE}`,
     samples: samples.map((sample) => ({ ...sample, labels: { isolate: begun.id, ...sample.labels } })),
   });
-  const counter = (name: string, help: string, label: string, { counts }: LabelledCount) =>
-    family(
+  const createCounterFamily = (name: string, help: string, label: string, { counts }: LabelledCounter) =>
+    createMetricFamily(
       name,
       'counter',
       help,
@@ -46,21 +46,38 @@ export function isolateFamilies(
     value: pool?.health.countRunning(name, now) ?? 0,
   }));
   // Callers invent names of models, so only those of the table are told.
-  const breakers = (pool?.health.report(now) ?? [])
-    .filter(({ model }) => pool?.models.find(model) !== undefined)
+  const breakers = (pool?.health.reportUpstreamHealth(now) ?? [])
+    .filter(({ model }) => pool?.models.findRow(model) !== undefined)
     .map(({ upstream, model, state }) => ({ labels: { upstream, model }, value: STATES[state] }));
   return [
-    family('start_time_seconds', 'gauge', 'When its first request came.', [{ value: begun.at / 1_000 }]),
-    counter('requests', 'Requests by the status of their answer, this one not yet.', 'status', requests),
-    counter('errors', 'Answers with an error, by the error_type of the log.', 'type', errors),
-    counter('refusals', 'Requests that a limit has refused, by whose limit it was.', 'limited_by', refusals),
-    family('retries', 'counter', 'Tries beyond the first of a request.', [{ suffix: '_total', value: retries }]),
-    family('waiting_requests', 'gauge', 'Requests that wait for their admission.', [{ value: waiting }]),
-    family('admission_seconds', 'summary', 'Waits for admission that are over.', [
+    createMetricFamily('start_time_seconds', 'gauge', 'When its first request came.', [{ value: begun.at / 1_000 }]),
+    createCounterFamily('requests', 'Requests by the status of their answer, this one not yet.', 'status', requests),
+    createCounterFamily('errors', 'Answers with an error, by the error_type of the log.', 'type', errors),
+    createCounterFamily(
+      'refusals',
+      'Requests that a limit has refused, by whose limit it was.',
+      'limited_by',
+      refusals,
+    ),
+    createMetricFamily('retries', 'counter', 'Tries beyond the first of a request.', [
+      { suffix: '_total', value: retries },
+    ]),
+    createMetricFamily('waiting_requests', 'gauge', 'Requests that wait for their admission.', [{ value: waiting }]),
+    createMetricFamily('admission_seconds', 'summary', 'Waits for admission that are over.', [
       { suffix: '_count', value: admissions },
       { suffix: '_sum', value: admissionMs / 1_000 },
     ]),
-    family('upstream_running_requests', 'gauge', 'Requests that run at each of several upstreams.', ofUpstreams),
-    family('breaker_state', 'gauge', 'Of each of several upstreams: 0 called, 1 tried again, 2 left alone.', breakers),
+    createMetricFamily(
+      'upstream_running_requests',
+      'gauge',
+      'Requests that run at each of several upstreams.',
+      ofUpstreams,
+    ),
+    createMetricFamily(
+      'breaker_state',
+      'gauge',
+      'Of each of several upstreams: 0 called, 1 tried again, 2 left alone.',
+      breakers,
+    ),
   ];
 }

@@ -1,5 +1,5 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
 const example = `# TYPE sluice_requests counter
@@ -7,7 +7,7 @@ sluice_requests_total{model="claude-haiku-5-5"} 12
 # EOF
 `;
 
-export const metrics: Resource = {
+export const metrics: ApiResource = {
   tag: 'Metrics',
   description: 'What Prometheus reads: of all accounts, and of the isolate that answers.',
   routes: describeRoutes(METRICS_ROUTES, {

@@ -1,15 +1,15 @@
-import { route } from '../../auth/route.ts';
-import { upstreamFor } from '../../claude/upstream.ts';
+import { defineRoute } from '../../auth/route.ts';
+import { getUpstreamOfContext } from '../../claude/upstream.ts';
 import type { MetricFamily } from '../../health/plugin-hooks.ts';
-import { contributions } from '../../kit/plugins/plugins.ts';
-import { isolateFamilies } from './isolate-families.ts';
+import { getPluginMembers } from '../../kit/plugins/plugins.ts';
+import { createIsolateMetricFamilies } from './isolate-families.ts';
 
 /** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool, and the counts of this isolate. */
 export const METRICS_ROUTES = [
-  route('GET /metrics', { needs: 'admin' }, async (c) => {
-    const { pool } = upstreamFor(c);
-    const families = await Promise.all(contributions('metrics').map((tell) => tell(c, pool)));
-    return c.text(formatMetrics([...families.flat(), ...isolateFamilies(pool, Date.now())]), 200, {
+  defineRoute('GET /metrics', { needs: 'admin' }, async (c) => {
+    const { pool } = getUpstreamOfContext(c);
+    const families = await Promise.all(getPluginMembers('metrics').map((tell) => tell(c, pool)));
+    return c.text(formatMetrics([...families.flat(), ...createIsolateMetricFamilies(pool, Date.now())]), 200, {
       'content-type': OPEN_METRICS,
     });
   }),

@@ -1,7 +1,7 @@
 import { overviewAnswer } from '../../health/overview-answers.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 const example = {
@@ -15,7 +15,7 @@ const example = {
   ],
 };
 
-export const overview: Resource = {
+export const overview: ApiResource = {
   tag: 'Overview',
   description: 'What is broken, in one answer.',
   errors: [503],
@@ -25,7 +25,7 @@ export const overview: Resource = {
       summary: 'See what is broken',
       description:
         'What was refused and what has failed are listed by `GET /usage/requests?outcome=…`, accounts by `GET /accounts?sort=used`, the rest by `GET /webhooks/:source/events` and `GET /alerts`.',
-      answer: jsonResponse('What went wrong.', z.withMeta(overviewAnswer, { id: 'Overview' }), example),
+      answer: describeJsonResponse('What went wrong.', z.addReferenceMeta(overviewAnswer, { id: 'Overview' }), example),
     },
   }),
 };

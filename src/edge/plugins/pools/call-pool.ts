@@ -1,10 +1,10 @@
-import { settingsOf } from '../../config/settings.ts';
-import { callObject, type Remote } from '../../durable/call-object.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
+import { callObjectWithRetry, type RemoteMethods } from '../../durable/call-object.ts';
 import type { FailingTask } from '../../durable/retries.ts';
-import { getStub, type Jurisdiction, type PoolBinding } from '../../durable/stubs.ts';
-import { withTimeout } from '../../kit/async/timeout.ts';
+import { getDurableObjectStub, type JurisdictionSetting, type PoolBinding } from '../../durable/stubs.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import type { AccountRequest } from '../../money/contracts/call-account.ts';
+import type { AccountTarget } from '../../money/contracts/call-account.ts';
 import type { PoolObject } from './contracts/pool.ts';
 import { DEPLOYMENT_POOL } from './pool-name.ts';
 
@@ -12,26 +12,32 @@ import { DEPLOYMENT_POOL } from './pool-name.ts';
 const POOL_CALL_MS = 10_000;
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it */
-export function poolStub({ POOL }: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
-  return getStub(POOL, settings, name) as DurableObjectStub<PoolObject>;
+export function getPoolStub(
+  { POOL }: PoolBinding,
+  settings: JurisdictionSetting,
+  name: string,
+): DurableObjectStub<PoolObject> {
+  return getDurableObjectStub(POOL, settings, name) as DurableObjectStub<PoolObject>;
 }
 
 /** Tells the deployment's pool, which alerts the operator. */
-export async function reportKeyState(
-  { accounts: { POOL }, settings }: Pick<AccountRequest, 'accounts' | 'settings'>,
+export async function reportKeyStateToPool(
+  { accounts: { POOL }, settings }: Pick<AccountTarget, 'accounts' | 'settings'>,
   news: string | null,
   upstream: string,
 ): Promise<void> {
   if (POOL)
-    await callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) => pool.noteKey(news, upstream));
+    await callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) =>
+      pool.recordUpstreamKeyState(news, upstream),
+    );
 }
 
 /** Reports a failing task to the deployment's pool, where one is bound. */
 export async function reportFailingTask(env: Bindings, failing: FailingTask): Promise<void> {
   const { POOL } = env as Partial<Bindings>;
   if (!POOL) return;
-  const place = { pools: { POOL }, settings: settingsOf(env), name: DEPLOYMENT_POOL };
-  await callPool(place, (pool) => pool.noteFailing(failing));
+  const place = { pools: { POOL }, settings: parseSettingsOnce(env), name: DEPLOYMENT_POOL };
+  await callPool(place, (pool) => pool.recordFailingTask(failing));
 }
 
 /**
@@ -41,9 +47,9 @@ export async function reportFailingTask(env: Bindings, failing: FailingTask): Pr
  * @throws ObjectUnreachable 503 while the object cannot be reached
  */
 export async function callPool<T>(
-  place: { pools: PoolBinding; settings: Jurisdiction; name: string },
-  call: (pool: Remote<PoolObject>) => Promise<T>,
+  place: { pools: PoolBinding; settings: JurisdictionSetting; name: string },
+  call: (pool: RemoteMethods<PoolObject>) => Promise<T>,
 ): Promise<T> {
-  const stub = () => poolStub(place.pools, place.settings, place.name) as unknown as Remote<PoolObject>;
-  return await callObject('pool', () => withTimeout(call(stub()), POOL_CALL_MS));
+  const createStub = () => getPoolStub(place.pools, place.settings, place.name) as unknown as RemoteMethods<PoolObject>;
+  return await callObjectWithRetry('pool', () => waitWithTimeout(call(createStub()), POOL_CALL_MS));
 }

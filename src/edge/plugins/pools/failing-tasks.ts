@@ -1,5 +1,5 @@
-import { type FailingTask, RETRIED_TASKS, type RetriedTask } from '../../durable/retries.ts';
-import type { Tables } from '../../durable/tables.ts';
+import { type FailingTask, RETRIED_TASKS, type RetriedTaskName } from '../../durable/retries.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import type { PoolOverview } from './contracts/pool.ts';
@@ -17,19 +17,19 @@ interface StoredTask {
   failures: number;
 }
 
-type StoredTasks = Partial<Record<RetriedTask, StoredTask>>;
+type FailingTasksByName = Partial<Record<RetriedTaskName, StoredTask>>;
 
 /** Keeps which tasks of all objects have failed for some time. */
-export class FailingTasks {
-  readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
+export class FailingTaskStore {
+  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>) {
+  constructor(tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>) {
     this.#tables = tables;
   }
 
   /** Adds the report of one object. */
-  note({ task, since, failures }: FailingTask, now: number): void {
-    const stored = this.#stored;
+  recordFailingTask({ task, since, failures }: FailingTask, now: number): void {
+    const stored = this.#readStoredTasks;
     const before = stored[task];
     const isCurrent = before !== undefined && now - before.reportedAt < STILL_FAILING_MS;
     const added: StoredTask = {
@@ -37,12 +37,12 @@ export class FailingTasks {
       reportedAt: now,
       failures: (before?.failures ?? 0) + failures,
     };
-    this.#tables.setMeta(FAILING, JSON.stringify({ ...stored, [task]: added }));
+    this.#tables.writeMetaValue(FAILING, JSON.stringify({ ...stored, [task]: added }));
   }
 
   /** @returns the tasks that fail now */
-  current(now: number): PoolOverview['failing_tasks'] {
-    return Object.entries(this.#stored)
+  listFailingTasks(now: number): PoolOverview['failing_tasks'] {
+    return Object.entries(this.#readStoredTasks)
       .filter(([, { reportedAt }]) => now - reportedAt < STILL_FAILING_MS)
       .map(([task, { since, reportedAt }]) => ({
         task,
@@ -52,12 +52,12 @@ export class FailingTasks {
   }
 
   /** @returns how often each task has failed, as far as it was reported */
-  totals(): { task: RetriedTask; failures: number }[] {
-    const stored = this.#stored;
+  listTaskFailures(): { task: RetriedTaskName; failures: number }[] {
+    const stored = this.#readStoredTasks;
     return RETRIED_TASKS.flatMap((task) => (stored[task] ? [{ task, failures: stored[task].failures }] : []));
   }
 
-  get #stored(): StoredTasks {
-    return JSON.parse(this.#tables.meta(FAILING) ?? '{}') as StoredTasks;
+  get #readStoredTasks(): FailingTasksByName {
+    return JSON.parse(this.#tables.readMetaValue(FAILING) ?? '{}') as FailingTasksByName;
   }
 }

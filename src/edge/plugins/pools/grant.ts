@@ -7,9 +7,15 @@
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
-import type { HeldByBatches } from '../../money/budget/budget-windows.ts';
-import { byPeriod, CALENDAR_PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
-import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from './contracts/pool.ts';
+import type { BatchHoldsTotal } from '../../money/budget/budget-windows.ts';
+import {
+  CALENDAR_PERIODS,
+  findCalendarWindowAt,
+  formatCalendarWindowId,
+  mapPeriods,
+  type Period,
+} from '../../money/budget/windows.ts';
+import type { LeaseRequest, LeaseRequestWindow, LeaseResponse, LeaseResponseWindow } from './contracts/pool.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
@@ -28,7 +34,7 @@ export interface LeasedWindow {
 }
 
 /** What a pool knows about one account. */
-export interface KnownLease {
+export interface AccountLease {
   id: string;
   incarnation: number;
   seq: number;
@@ -38,41 +44,44 @@ export interface KnownLease {
   open: boolean;
   windows: Record<string, LeasedWindow>;
   /** What the account's batches hold. */
-  batched?: HeldByBatches | undefined;
+  batched?: BatchHoldsTotal | undefined;
 }
 
 /** A pool's open leases, and the sums of all leases in each window. A closed lease is only a row. */
-export interface LeaseBooks<Known extends KnownLease = KnownLease> {
+export interface OpenLeasesAndTotals<Known extends AccountLease = AccountLease> {
   open: Map<string, Known>;
   counts: Map<string, LeasedWindow>;
   active: { count: number; at: number };
 }
 
 /** The limits of a pool, by the period of the window. */
-export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
+export type PoolLimitByPeriod = Partial<Record<LeaseRequestWindow['period'], Nanodollars | undefined>>;
 
-export function createBooks<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
-  const books: LeaseBooks<Known> = {
+export function createOpenLeasesAndTotals<Known extends AccountLease>(
+  leases: Iterable<Known>,
+  now: number,
+): OpenLeasesAndTotals<Known> {
+  const books: OpenLeasesAndTotals<Known> = {
     open: new Map(),
     counts: new Map(),
     active: { count: 0, at: Number.NEGATIVE_INFINITY },
   };
   for (const lease of leases) {
     if (lease.open) books.open.set(lease.id, lease);
-    addToCounts(books, lease, 1, now);
+    addLeaseToTotals(books, lease, 1, now);
   }
   return books;
 }
 
 /** @returns what is spent and leased in every window, in the form of answers. */
-export function reportWindows(
-  { counts }: LeaseBooks<KnownLease>,
-  rules: PoolRules,
+export function createPoolWindowsReport(
+  { counts }: OpenLeasesAndTotals<AccountLease>,
+  rules: PoolLimitByPeriod,
   now: number,
 ): Omit<PoolQuotaReport, 'limits'> {
-  const spend = (period: Period): PoolQuotaReport['day'] => {
-    const { start, end } = spanAt(period, now);
-    const window = spanId(period, start);
+  const reportPeriodSpending = (period: Period): PoolQuotaReport['day'] => {
+    const { start, end } = findCalendarWindowAt(period, now);
+    const window = formatCalendarWindowId(period, start);
     const { spent, granted } = counts.get(window) ?? { spent: 0, granted: 0 };
     const limit = rules[period];
     return {
@@ -83,18 +92,24 @@ export function reportWindows(
       resets_at: new Date(end).toISOString(),
     };
   };
-  const { resets_at: _, ...total } = spend('total');
-  return { ...byPeriod(CALENDAR_PERIODS, spend), total };
+  const { resets_at: _, ...total } = reportPeriodSpending('total');
+  return { ...mapPeriods(CALENDAR_PERIODS, reportPeriodSpending), total };
 }
 
 /** @returns whether a call is newer than the last known call of its lease. */
-export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, lease: KnownLease | undefined): boolean {
+export function isNewerLeaseRequest(
+  call: Pick<LeaseRequest, 'incarnation' | 'seq'>,
+  lease: AccountLease | undefined,
+): boolean {
   if (!lease) return true;
   return call.incarnation > lease.incarnation || (call.incarnation === lease.incarnation && call.seq > lease.seq);
 }
 
 /** @returns whether a lease has other figures than before. */
-export function isChanged(before: Pick<KnownLease, 'windows'>, { windows }: Pick<KnownLease, 'windows'>): boolean {
+export function hasLeaseChanged(
+  before: Pick<AccountLease, 'windows'>,
+  { windows }: Pick<AccountLease, 'windows'>,
+): boolean {
   return Object.entries(windows).some(([id, { spent, granted }]) => {
     const present = before.windows[id];
     return present === undefined || present.spent !== spent || present.granted !== granted;
@@ -109,16 +124,17 @@ export function isChanged(before: Pick<KnownLease, 'windows'>, { windows }: Pick
  * @returns the lease as it is now
  */
 export function grantLease(
-  books: LeaseBooks,
-  rules: PoolRules,
-  call: LeaseCall,
-  before: KnownLease | undefined,
+  books: OpenLeasesAndTotals,
+  rules: PoolLimitByPeriod,
+  call: LeaseRequest,
+  before: AccountLease | undefined,
   now: number,
-): KnownLease {
-  for (const [id, window] of books.counts) if (isExpired(window, now)) books.counts.delete(id);
-  if (before) addToCounts(books, before, -1, now);
+): AccountLease {
+  for (const [id, window] of books.counts) if (isWindowExpired(window, now)) books.counts.delete(id);
+  if (before) addLeaseToTotals(books, before, -1, now);
   const windows: Record<string, LeasedWindow> = {};
-  for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isExpired(window, now)) windows[id] = window;
+  for (const [id, window] of Object.entries(before?.windows ?? {}))
+    if (!isWindowExpired(window, now)) windows[id] = window;
   const grants = computeGrants(books, rules, call, now);
   for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
     windows[id] = { end, spent, granted: spent + kept + (grants[at] ?? 0) };
@@ -126,7 +142,7 @@ export function grantLease(
   const { lease: id, incarnation, seq, batched } = call;
   const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
   const lease = { id, incarnation, seq, toldAt: now, open, windows, batched };
-  addToCounts(books, lease, 1, now);
+  addLeaseToTotals(books, lease, 1, now);
   return lease;
 }
 
@@ -135,21 +151,21 @@ export function grantLease(
  *
  * @returns the windows of the lease of those who have ended as they are now
  */
-export function joinLease(
-  books: LeaseBooks,
-  lease: KnownLease,
-  ended: KnownLease | undefined,
+export function mergeIntoEndedLease(
+  books: OpenLeasesAndTotals,
+  lease: AccountLease,
+  ended: AccountLease | undefined,
   now: number,
 ): Record<string, LeasedWindow> {
-  addToCounts(books, lease, -1, now);
-  if (ended) addToCounts(books, ended, -1, now);
+  addLeaseToTotals(books, lease, -1, now);
+  if (ended) addLeaseToTotals(books, ended, -1, now);
   const windows: Record<string, LeasedWindow> = {};
   for (const [id, window] of [...Object.entries(ended?.windows ?? {}), ...Object.entries(lease.windows)]) {
-    if (isExpired(window, now)) continue;
+    if (isWindowExpired(window, now)) continue;
     const spent = (windows[id]?.spent ?? 0) + window.spent;
     windows[id] = { end: window.end, spent, granted: spent };
   }
-  addToCounts(books, { ...lease, windows }, 1, now);
+  addLeaseToTotals(books, { ...lease, windows }, 1, now);
   return windows;
 }
 
@@ -158,29 +174,29 @@ export function joinLease(
  *
  * @returns all of its windows that are remembered
  */
-export function replaceWindows(
-  books: LeaseBooks,
-  before: KnownLease | undefined,
+export function replaceLeaseWindows(
+  books: OpenLeasesAndTotals,
+  before: AccountLease | undefined,
   changed: Readonly<Record<string, LeasedWindow>>,
   now: number,
 ): Record<string, LeasedWindow> {
   const all = Object.entries({ ...before?.windows, ...changed });
-  const windows = Object.fromEntries(all.filter(([, window]) => !isExpired(window, now)));
-  if (before) addToCounts(books, before, -1, now);
-  addToCounts(books, { windows }, 1, now);
+  const windows = Object.fromEntries(all.filter(([, window]) => !isWindowExpired(window, now)));
+  if (before) addLeaseToTotals(books, before, -1, now);
+  addLeaseToTotals(books, { windows }, 1, now);
   return windows;
 }
 
 /** @returns what a lease has in the requested windows, by their ids. */
-export function createAnswer(
-  books: LeaseBooks,
-  rules: PoolRules,
-  lease: KnownLease,
-  figures: readonly LeaseFigures[],
-): Omit<LeaseAnswer, 'told'> {
+export function createLeaseResponse(
+  books: OpenLeasesAndTotals,
+  rules: PoolLimitByPeriod,
+  lease: AccountLease,
+  figures: readonly LeaseRequestWindow[],
+): Omit<LeaseResponse, 'told'> {
   let slice = Number.POSITIVE_INFINITY;
-  let batched: HeldByBatches | undefined;
-  const windows = figures.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
+  let batched: BatchHoldsTotal | undefined;
+  const windows = figures.flatMap(({ id, period, spent, kept, least }): LeaseResponseWindow[] => {
     const present = lease.windows[id];
     if (!present) return [];
     const limit = rules[period];
@@ -188,8 +204,8 @@ export function createAnswer(
     const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
     const free = limit - total.granted;
     const isRefused = least > 0 && present.granted < spent + kept + least;
-    if (isRefused) batched ??= sumBatchHolds(books.open.values());
-    slice = Math.min(slice, isRefused ? 0 : shareOfFree(free, books.active.count));
+    if (isRefused) batched ??= sumBatchHoldsOfLeases(books.open.values());
+    slice = Math.min(slice, isRefused ? 0 : computeShareOfFree(free, books.active.count));
     return [{ id, granted: present.granted, limit, free, left: Math.max(0, limit - total.spent) }];
   });
   const { incarnation, seq } = lease;
@@ -197,7 +213,7 @@ export function createAnswer(
 }
 
 /** @returns what the batches of all leases hold, and when the last of them must have ended. */
-function sumBatchHolds(leases: Iterable<KnownLease>): HeldByBatches {
+function sumBatchHoldsOfLeases(leases: Iterable<AccountLease>): BatchHoldsTotal {
   const sum = { nanodollars: 0, until: 0 };
   for (const { batched } of leases) {
     if (!batched) continue;
@@ -211,21 +227,26 @@ function sumBatchHolds(leases: Iterable<KnownLease>): HeldByBatches {
  * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
  *   the request could not use it, and other accounts would lack it
  */
-function computeGrants(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
+function computeGrants(
+  books: OpenLeasesAndTotals,
+  rules: PoolLimitByPeriod,
+  call: LeaseRequest,
+  now: number,
+): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {
     const limit = rules[period];
     // The counts no longer include this lease itself.
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
   });
-  const isEnough = (part: 'want' | 'least') => call.windows.every((window, at) => (free[at] ?? 0) >= window[part]);
+  const isEnoughFree = (part: 'want' | 'least') => call.windows.every((window, at) => (free[at] ?? 0) >= window[part]);
   const limited = call.windows.map(({ period }) => rules[period] !== undefined);
-  if (isEnough('want')) {
+  if (isEnoughFree('want')) {
     const spare = Math.min(...call.windows.map(({ want }, at) => (free[at] ?? 0) - want));
-    const more = Math.min(call.wish, shareOfFree(spare, countActive(books, call.lease, now)));
+    const more = Math.min(call.wish, computeShareOfFree(spare, countActiveLeases(books, call.lease, now)));
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
-  if (!isEnough('least')) return call.windows.map(() => 0);
+  if (!isEnoughFree('least')) return call.windows.map(() => 0);
   // Half of what is free, as in an account's own budget, so that some budget is left for the next request.
   return call.windows.map(({ want, least }, at) =>
     limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
@@ -233,11 +254,11 @@ function computeGrants(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now
 }
 
 /** @returns the part of the free amount that each of `active` leases may keep for later. Together they keep half of it. */
-function shareOfFree(free: Nanodollars, active: number): Nanodollars {
+function computeShareOfFree(free: Nanodollars, active: number): Nanodollars {
   return Math.max(0, Math.floor(free / (2 * Math.max(1, active))));
 }
 
-function countActive(books: LeaseBooks, asking: string, now: number): number {
+function countActiveLeases(books: OpenLeasesAndTotals, asking: string, now: number): number {
   const { active } = books;
   if (now - active.at >= COUNT_AGAIN_MS || now < active.at) {
     let count = 1;
@@ -247,9 +268,14 @@ function countActive(books: LeaseBooks, asking: string, now: number): number {
   return books.active.count;
 }
 
-function addToCounts(books: LeaseBooks, { windows }: Pick<KnownLease, 'windows'>, sign: 1 | -1, now: number): void {
+function addLeaseToTotals(
+  books: OpenLeasesAndTotals,
+  { windows }: Pick<AccountLease, 'windows'>,
+  sign: 1 | -1,
+  now: number,
+): void {
   for (const [id, window] of Object.entries(windows)) {
-    if (isExpired(window, now)) continue;
+    if (isWindowExpired(window, now)) continue;
     const total = books.counts.get(id) ?? { end: window.end, spent: 0, granted: 0 };
     total.spent += sign * window.spent;
     total.granted += sign * window.granted;
@@ -258,6 +284,6 @@ function addToCounts(books: LeaseBooks, { windows }: Pick<KnownLease, 'windows'>
 }
 
 /** @returns whether a window is not remembered any more. */
-function isExpired({ end }: LeasedWindow, now: number): boolean {
+function isWindowExpired({ end }: LeasedWindow, now: number): boolean {
   return end + REMEMBERED_MS <= now;
 }

@@ -1,17 +1,17 @@
 import type { Plugin } from '../plugin.ts';
 import { reportFailingTask } from './call-pool.ts';
-import { Leases } from './leases/leases.ts';
+import { AccountLeases } from './leases/leases.ts';
 import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES, readOverview, toldByAll } from './pools.route.ts';
-import { sharedFamilies } from './spent-families.ts';
+import { readDeploymentMetricFamilies } from './spent-families.ts';
 
 /** Budgets that accounts share. */
 export const pools: Plugin = {
   name: 'pools',
   routes: [...ACCOUNT_LIST_ROUTES, ...GROUP_ROUTES, ...DEPLOYMENT_ROUTES],
   bindings: { POOL: 'Pool' },
-  metrics: sharedFamilies,
+  metrics: readDeploymentMetricFamilies,
   overview: readOverview,
-  sharedBudgets: (state, around) => new Leases(state, around),
+  sharedBudgets: (state, around) => new AccountLeases(state, around),
   allAccounts: toldByAll,
   failingTasks: reportFailingTask,
 };

@@ -1,15 +1,15 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
-import { createTablesOnWrite } from '../../durable/schema.ts';
-import { Tables } from '../../durable/tables.ts';
-import { byPeriod, PERIODS, type Period } from '../../money/budget/windows.ts';
-import type { DailyRefusals } from '../../money/contracts/account.ts';
-import type { LastRequest, LastRequestsQuery } from '../../money/contracts/all-accounts.ts';
-import type { ReportedLimits } from './contracts/pool.ts';
-import type { KnownLease } from './grant.ts';
+import { type SqliteRow, toColumns, toMembers } from '../../durable/columns.ts';
+import { createDeferredTableCreator } from '../../durable/schema.ts';
+import { SqlTables } from '../../durable/tables.ts';
+import { mapPeriods, PERIODS, type Period } from '../../money/budget/windows.ts';
+import type { DailyRejectionCount } from '../../money/contracts/account.ts';
+import type { AccountLastFailure, AccountLastFailuresQuery } from '../../money/contracts/all-accounts.ts';
+import type { ReportedAccountLimits } from './contracts/pool.ts';
+import type { AccountLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';
 
-export interface PoolLease extends KnownLease {
+export interface StoredPoolLease extends AccountLease {
   /** The account's name; null after it was erased and has nothing leased any more. */
   account: string | null;
   /** Whether it was erased and not used since. Then its name is not shown to anybody. */
@@ -20,8 +20,8 @@ export interface PoolLease extends KnownLease {
   /** When a request of it was last refused, and when its newest that failed began; milliseconds since 1970. */
   refusedAt: number | null;
   failedAt: number | null;
-  refused: DailyRefusals | null;
-  limits: ReportedLimits | null;
+  refused: DailyRejectionCount | null;
+  limits: ReportedAccountLimits | null;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
   /** When its visitor has ended; milliseconds since 1970. Then its sums are in the row of all such visitors. */
@@ -29,21 +29,21 @@ export interface PoolLease extends KnownLease {
 }
 
 /** What lists show of a lease. */
-export interface ListedLease
-  extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits' | 'refused'> {
+export interface LeaseListRow
+  extends Pick<StoredPoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits' | 'refused'> {
   /** What was spent in each of the windows that were asked for. */
   spent: Record<Period, Nanodollars>;
 }
 
-export class PoolStore extends Tables {
-  /** @param abort resets the object after a failed write; see `Tables` */
+export class PoolStore extends SqlTables {
+  /** @param abort resets the object after a failed write; see `SqlTables` */
   constructor(storage: DurableObjectStorage, abort?: (thrown: unknown) => void) {
-    super(storage, createTablesOnWrite(storage, POOL_TABLES), abort);
+    super(storage, createDeferredTableCreator(storage, POOL_TABLES), abort);
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
-  *leases(): Generator<PoolLease> {
-    for (const row of this.select<RawRow>('select * from leases')) yield rowToLease(row);
+  *iterateLeases(): Generator<StoredPoolLease> {
+    for (const row of this.iterateRows<SqliteRow>('select * from leases')) yield toPoolLease(row);
   }
 
   /**
@@ -53,8 +53,8 @@ export class PoolStore extends Tables {
    * @param windows the ids of the windows whose sums are read
    * @param names only those of these accounts
    */
-  *listLeases(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<ListedLease> {
-    const rows = this.select<RawRow>(
+  *iterateLeaseListRows(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<LeaseListRow> {
+    const rows = this.iterateRows<SqliteRow>(
       `select id, account, pool_group, seen_at, limits, refused, erased,
          ${PERIODS.map((period, at) => `coalesce(windows ->> ?${at + 2}, 0) as ${period}`).join(', ')}
        from leases where ?1 is null or account in (select value from json_each(?1))`,
@@ -68,17 +68,17 @@ export class PoolStore extends Tables {
         isErased: erased === 1,
         group: pool_group as string | null,
         seenAt: seen_at as number | null,
-        limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
-        refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
-        spent: byPeriod(PERIODS, (period) => Number(spent[period])),
+        limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedAccountLimits),
+        refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRejectionCount),
+        spent: mapPeriods(PERIODS, (period) => Number(spent[period])),
       };
     }
   }
 
   /** @returns the accounts that have a name of which a request was refused, or failed, since a time; the newest first. */
-  lastRequests({ outcome, from, after, limit }: LastRequestsQuery): LastRequest[] {
+  findAccountsByLastFailure({ outcome, from, after, limit }: AccountLastFailuresQuery): AccountLastFailure[] {
     const column = `${outcome}_at`;
-    return this.read<{ account: string; at: number }>(
+    return this.readAllRows<{ account: string; at: number }>(
       `select account, ${column} as at from leases
        where ${column} >= ?1 and account is not null and erased = 0
        and (?2 is null or ${column} < ?2 or (${column} = ?2 and account > ?3))
@@ -91,9 +91,9 @@ export class PoolStore extends Tables {
   }
 
   /** @returns a lease by its id; undefined if there is none. */
-  lease(id: string): PoolLease | undefined {
-    const [row] = this.read('select * from leases where id = ?', id);
-    return row && rowToLease(row);
+  findLease(id: string): StoredPoolLease | undefined {
+    const [row] = this.readAllRows('select * from leases where id = ?', id);
+    return row && toPoolLease(row);
   }
 
   /**
@@ -101,33 +101,33 @@ export class PoolStore extends Tables {
    *
    * @returns when the first of the others has joined it; milliseconds since 1970
    */
-  forgetJoined(until: number): number | undefined {
-    this.write('delete from leases where joined_at <= ?', until);
+  deleteMergedLeases(until: number): number | undefined {
+    this.runWriteStatement('delete from leases where joined_at <= ?', until);
     return this.queryNumber('select min(joined_at) from leases where joined_at is not null');
   }
 
   /** Writes a lease as it is now. */
-  put({ isErased, group, windows, batched, limits, refused, ...same }: PoolLease): void {
-    const row: RawRow = {
-      ...columnsOf(same),
+  writeLease({ isErased, group, windows, batched, limits, refused, ...same }: StoredPoolLease): void {
+    const row: SqliteRow = {
+      ...toColumns(same),
       erased: Number(isErased),
       pool_group: group,
       windows: JSON.stringify({ windows, batched }),
       limits: limits && JSON.stringify(limits),
       refused: refused && JSON.stringify(refused),
     };
-    this.insert('leases', row, 'insert or replace');
+    this.insertRow('leases', row, 'insert or replace');
   }
 }
 
-function rowToLease({ erased, pool_group, windows, limits, refused, ...same }: RawRow): PoolLease {
+function toPoolLease({ erased, pool_group, windows, limits, refused, ...same }: SqliteRow): StoredPoolLease {
   return {
-    ...(membersOf(same) as unknown as PoolLease),
+    ...(toMembers(same) as unknown as StoredPoolLease),
     isErased: erased === 1,
     group: pool_group as string | null,
     open: same.open === 1,
-    ...(JSON.parse(String(windows)) as Pick<PoolLease, 'windows' | 'batched'>),
-    limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedLimits),
-    refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRefusals),
+    ...(JSON.parse(String(windows)) as Pick<StoredPoolLease, 'windows' | 'batched'>),
+    limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedAccountLimits),
+    refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRejectionCount),
   };
 }

@@ -1,11 +1,11 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { ACCOUNT_LIST_ROUTES, DEPLOYMENT_ROUTES, GROUP_ROUTES } from './pools.route.ts';
 import { deploymentBackup, groupBackup } from './pools.schema.ts';
 import { accountSpendRow, deploymentAnswer, groupAnswer, membershipAnswer } from './pools-answers.schema.ts';
 
-const sharedWindow = (name: string, limit: number | null, resets: string) => ({
+const createExampleWindow = (name: string, limit: number | null, resets: string) => ({
   window: name,
   limit_usd: limit,
   spent_usd: 12.5,
@@ -15,13 +15,13 @@ const sharedWindow = (name: string, limit: number | null, resets: string) => ({
 const limits = { usd_per_day: 50 };
 const poolQuotaExample = {
   limits,
-  hour: sharedWindow('2026-11-20T12', null, '2026-11-20T13:00:00.000Z'),
-  day: sharedWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
-  week: sharedWindow('2026-W47', null, '2026-11-23T00:00:00.000Z'),
-  month: sharedWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
+  hour: createExampleWindow('2026-11-20T12', null, '2026-11-20T13:00:00.000Z'),
+  day: createExampleWindow('2026-11-20', 50, '2026-11-21T00:00:00.000Z'),
+  week: createExampleWindow('2026-W47', null, '2026-11-23T00:00:00.000Z'),
+  month: createExampleWindow('2026-11', null, '2026-12-01T00:00:00.000Z'),
   total: { window: 'total', limit_usd: null, spent_usd: 120.5, leased_usd: 0.75 },
 };
-const bindsOf = (by: string, id: string | null) => [
+const createExampleBindingLimits = (by: string, id: string | null) => [
   {
     by,
     id,
@@ -32,29 +32,34 @@ const bindsOf = (by: string, id: string | null) => [
     refuses: false,
   },
 ];
-const groupSchema = z.withMeta(groupAnswer, { id: 'Group' });
-const deploymentSchema = z.withMeta(deploymentAnswer, { id: 'DeploymentPool' });
+const groupSchema = z.addReferenceMeta(groupAnswer, { id: 'Group' });
+const deploymentSchema = z.addReferenceMeta(deploymentAnswer, { id: 'DeploymentPool' });
 const limitsBody = { id: 'PoolLimits', example: limits };
-const groupExample = { type: 'group', id: 'research', ...poolQuotaExample, binds: bindsOf('group', 'research') };
-const group = (description: string) => jsonResponse(description, groupSchema, groupExample);
-const deployment = (description: string) =>
-  jsonResponse(description, deploymentSchema, {
+const groupExample = {
+  type: 'group',
+  id: 'research',
+  ...poolQuotaExample,
+  binds: createExampleBindingLimits('group', 'research'),
+};
+const describeGroupResponse = (description: string) => describeJsonResponse(description, groupSchema, groupExample);
+const describeDeploymentResponse = (description: string) =>
+  describeJsonResponse(description, deploymentSchema, {
     type: 'pool',
     id: 'deployment',
     ...poolQuotaExample,
-    binds: bindsOf('deployment', null),
+    binds: createExampleBindingLimits('deployment', null),
   });
 const RESTORED_POOL = 'Of each window the larger sum counts, so the same backup may be sent again.';
 const backedUp = { limits, spent: { '2026-11': { end: 1_796_083_200_000, spent: 12_500_000_000 } } };
 const groupBackupExample = { type: 'group_backup', id: 'research', ...backedUp };
-const groupBackupSchema = z.withMeta(groupBackup, { id: 'GroupBackup' });
+const groupBackupSchema = z.addReferenceMeta(groupBackup, { id: 'GroupBackup' });
 const deploymentBackupExample = { type: 'deployment_backup', ...backedUp };
-const deploymentBackupSchema = z.withMeta(deploymentBackup, { id: 'DeploymentBackup' });
+const deploymentBackupSchema = z.addReferenceMeta(deploymentBackup, { id: 'DeploymentBackup' });
 const restoredGroup = z.object({ type: z.literal('group'), id: z.string(), restored: z.literal(true) });
 const restoredPool = z.object({ type: z.literal('pool'), id: z.literal('deployment'), restored: z.literal(true) });
-const membership = (description: string, name: string | null) =>
-  jsonResponse(description, membershipSchema, { account: 'alice', group: name });
-const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
+const describeMembershipResponse = (description: string, name: string | null) =>
+  describeJsonResponse(description, membershipSchema, { account: 'alice', group: name });
+const membershipSchema = z.addReferenceMeta(membershipAnswer, { id: 'Membership' });
 const spendRow = {
   type: 'account',
   id: 'alice',
@@ -75,7 +80,7 @@ const spendRow = {
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
 
-export const spenders: Resource = {
+export const spenders: ApiResource = {
   tag: 'Accounts',
   routes: describeRoutes(ACCOUNT_LIST_ROUTES, {
     'GET /accounts': {
@@ -83,12 +88,17 @@ export const spenders: Resource = {
       summary: 'List the accounts',
       description:
         'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
-      answer: pageResponse(nameListSchema('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
+      answer: describePageResponse(
+        createNamedListSchema('AccountList', accountSpendRow),
+        spendRow,
+        'alice',
+        'A page of them.',
+      ),
     },
   }),
 };
 
-export const groups: Resource = {
+export const groups: ApiResource = {
   tag: 'Groups',
   description:
     'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
@@ -101,8 +111,8 @@ export const groups: Resource = {
     'GET /groups': {
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
-      answer: pageResponse(
-        nameListSchema('GroupList', groupAnswer),
+      answer: describePageResponse(
+        createNamedListSchema('GroupList', groupAnswer),
         groupExample,
         'research',
         'A page of them, in the order of their names, with where each stands.',
@@ -111,51 +121,55 @@ export const groups: Resource = {
     'GET /groups/:id': {
       operation: 'getGroup',
       summary: 'See where a group stands',
-      answer: group('Its limits, and what its accounts have spent and leased.'),
+      answer: describeGroupResponse('Its limits, and what its accounts have spent and leased.'),
     },
     'PUT /groups/:id/limits': {
       operation: 'setGroupLimits',
       summary: 'Replace the limits of a group',
       description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
       body: limitsBody,
-      answer: group('Where it stands under the new limits.'),
+      answer: describeGroupResponse('Where it stands under the new limits.'),
     },
     'PATCH /groups/:id/limits': {
       operation: 'changeGroupLimits',
       summary: 'Change some limits of a group',
       description: 'What is null is removed, what is absent stays.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80, usd_per_week: null } },
-      answer: group('Where it stands under the new limits.'),
+      answer: describeGroupResponse('Where it stands under the new limits.'),
     },
     'GET /groups/:id/backup': {
       operation: 'backUpGroup',
       summary: 'Read what a backup keeps of a group',
       description: 'Its limits, with their alerts, and what its accounts have spent in each window.',
-      answer: jsonResponse('The backup.', groupBackupSchema, groupBackupExample),
+      answer: describeJsonResponse('The backup.', groupBackupSchema, groupBackupExample),
     },
     'PUT /groups/:id/backup': {
       operation: 'restoreGroup',
       summary: 'Restore the limits of a group, and what was spent of them',
       description: `${RESTORED_POOL} A group that has other limits here is a 409.`,
       body: { schema: groupBackupSchema, example: groupBackupExample },
-      answer: jsonResponse('The group is restored.', z.withMeta(restoredGroup, { id: 'RestoredGroup' }), {
-        type: 'group',
-        id: 'research',
-        restored: true,
-      }),
+      answer: describeJsonResponse(
+        'The group is restored.',
+        z.addReferenceMeta(restoredGroup, { id: 'RestoredGroup' }),
+        {
+          type: 'group',
+          id: 'research',
+          restored: true,
+        },
+      ),
       errors: [409],
     },
     'DELETE /groups/:id': {
       operation: 'deleteGroup',
       summary: 'Take the limits of a group away',
       description: 'Its accounts stay in it until they are moved.',
-      answer: group('Where it stands without limits.'),
+      answer: describeGroupResponse('Where it stands without limits.'),
     },
     'GET /groups/:id/accounts': {
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
-      answer: pageResponse(
-        nameListSchema('AccountSpendList', accountSpendRow),
+      answer: describePageResponse(
+        createNamedListSchema('AccountSpendList', accountSpendRow),
         spendRow,
         'alice',
         'A page of those that have asked for something, the dearest first.',
@@ -165,18 +179,18 @@ export const groups: Resource = {
       operation: 'putGroupAccount',
       summary: 'Put an account into a group',
       description: 'Whatever its credentials say. Requests that run stay with the group before.',
-      answer: membership('It is in this group.', 'research'),
+      answer: describeMembershipResponse('It is in this group.', 'research'),
     },
     'DELETE /groups/:id/accounts/:account': {
       operation: 'deleteGroupAccount',
       summary: 'Take an account out of a group',
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
-      answer: membership('No group is chosen for it.', null),
+      answer: describeMembershipResponse('No group is chosen for it.', null),
     },
   }),
 };
 
-export const deploymentPools: Resource = {
+export const deploymentPools: ApiResource = {
   tag: 'Deployment',
   description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
   errors: [503],
@@ -185,39 +199,43 @@ export const deploymentPools: Resource = {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
-      answer: deployment('Its limits, and what all accounts have spent and leased.'),
+      answer: describeDeploymentResponse('Its limits, and what all accounts have spent and leased.'),
     },
     'PUT /pools/deployment/limits': {
       operation: 'setDeploymentLimits',
       summary: 'Replace the limits of the deployment',
       description: 'They win over the setting. A lowered limit is felt within a minute.',
       body: limitsBody,
-      answer: deployment('Where it stands under the new limits.'),
+      answer: describeDeploymentResponse('Where it stands under the new limits.'),
     },
     'PATCH /pools/deployment/limits': {
       operation: 'changeDeploymentLimits',
       summary: 'Change some limits of the deployment',
       description: 'A limit of `null` is removed. Limits that the request does not name stay, and so do the alerts.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80 } },
-      answer: deployment('Where it stands under the new limits.'),
+      answer: describeDeploymentResponse('Where it stands under the new limits.'),
     },
     'GET /pools/deployment/backup': {
       operation: 'backUpDeploymentPool',
       summary: 'Read what a backup keeps of the deployment’s budget',
       description:
         'Its limits, with their alerts, and what erased accounts and visitors have spent in each window. Accounts have backups of what they spent.',
-      answer: jsonResponse('The backup.', deploymentBackupSchema, deploymentBackupExample),
+      answer: describeJsonResponse('The backup.', deploymentBackupSchema, deploymentBackupExample),
     },
     'PUT /pools/deployment/backup': {
       operation: 'restoreDeploymentPool',
       summary: 'Restore the limits of the deployment, and what was spent of them',
       description: `${RESTORED_POOL} If the limits were set to others here, it is a 409. It needs the setting DEPLOYMENT_LIMITS.`,
       body: { schema: deploymentBackupSchema, example: deploymentBackupExample },
-      answer: jsonResponse('The deployment’s budget is restored.', z.withMeta(restoredPool, { id: 'RestoredPool' }), {
-        type: 'pool',
-        id: 'deployment',
-        restored: true,
-      }),
+      answer: describeJsonResponse(
+        'The deployment’s budget is restored.',
+        z.addReferenceMeta(restoredPool, { id: 'RestoredPool' }),
+        {
+          type: 'pool',
+          id: 'deployment',
+          restored: true,
+        },
+      ),
       errors: [409],
     },
   }),

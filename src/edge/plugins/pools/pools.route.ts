@@ -1,28 +1,33 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { isGroup } from '../../auth/identity/identity.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import { isGroupName } from '../../auth/identity/identity.ts';
 import { readShortBody } from '../../auth/read-short-body.ts';
-import { route } from '../../auth/route.ts';
+import { defineRoute } from '../../auth/route.ts';
 import type { Settings } from '../../config/settings.ts';
-import type { Remote } from '../../durable/call-object.ts';
-import { type ApiError, finalError, invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { createList, readPage } from '../../kit/http/page.ts';
-import { validate } from '../../kit/http/validate.ts';
+import type { RemoteMethods } from '../../durable/call-object.ts';
+import {
+  type ApiError,
+  createInvalidRequestError,
+  createNonRetryableError,
+  createNotFoundError,
+} from '../../kit/http/errors.ts';
+import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
 import { poolLimitsPatch, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
-import { unpaidSearches } from '../../money/budget/unpaid-searches.ts';
-import type { AllAccounts } from '../../money/contracts/all-accounts.ts';
-import { accountOf } from '../../money/contracts/call-account.ts';
-import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { callPool, reportKeyState } from './call-pool.ts';
-import type { GroupLimits, PoolObject, PoolOverview } from './contracts/pool.ts';
-import { DEPLOYMENT_POOL, poolNameOfGroup } from './pool-name.ts';
+import { findUnaffordableSearches } from '../../money/budget/unpaid-searches.ts';
+import type { AllAccountsPlugin } from '../../money/contracts/all-accounts.ts';
+import { createAccountCaller } from '../../money/contracts/call-account.ts';
+import { addNamedAccountToList } from '../../money/lists/list-account.ts';
+import { callPool, reportKeyStateToPool } from './call-pool.ts';
+import type { PoolObject, PoolOverview, TightestLimitByGroup } from './contracts/pool.ts';
+import { DEPLOYMENT_POOL, toGroupPoolName } from './pool-name.ts';
 import { deploymentBackup, groupBackup, membersQuery } from './pools.schema.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
-import { poolLimitsInUse, unusedAccount, withGroupLimit } from './spenders.ts';
-import { rejectWhileSpent } from './spent-pools.ts';
+import { applyGroupLimitIfTighter, createUnknownAccountRow, listUsedPoolLimits } from './spenders.ts';
+import { rejectVisitorsWhilePoolSpent } from './spent-pools.ts';
 
 /** For how long it is known how much of their budgets all groups have used; milliseconds. */
 const GROUPS_KNOWN_MS = 60_000;
@@ -31,103 +36,114 @@ const GROUPS_AT_ONCE = 20;
 
 /** The list of accounts, with what they have told the deployment's pool. */
 export const ACCOUNT_LIST_ROUTES = [
-  route('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
-    const page = readPage(c.req.query());
-    const { sort, period } = validate(query, c.req.query());
+  defineRoute('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
+    const page = parsePageQuery(c.req.query());
+    const { sort, period } = validateBySchema(query, c.req.query());
     if (sort !== 'name') {
       // How much of a group's budget is used decides where its members stand.
-      const groups = sort === 'used' ? await allGroupLimits(c) : undefined;
-      const list = await deploymentPool(c)((pool) =>
-        pool.accounts({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
+      const groups = sort === 'used' ? await getCachedTightestLimitOfAllGroups(c) : undefined;
+      const list = await createDeploymentPoolCaller(c)((pool) =>
+        pool.listAccountSpending({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
       );
-      return c.json(groups ? list : { ...list, data: await addGroupLimits(c, list.data) });
+      return c.json(groups ? list : { ...list, data: await addGroupLimitsToRows(c, list.data) });
     }
     const { limit, after_id: after, before_id: before } = page;
-    const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
-    const spent = await readSpending(c, names);
-    const rows = names.map((id) => spent.get(id) ?? unusedAccount(id));
-    return c.json(createList(await addGroupLimits(c, rows), hasMore, ({ id }) => id));
+    const { names, hasMore } = await accountList.readNamePage(c.env.STORE, { limit, after, before });
+    const spent = await readAccountSpending(c, names);
+    const rows = names.map((id) => spent.get(id) ?? createUnknownAccountRow(id));
+    return c.json(createListResponse(await addGroupLimitsToRows(c, rows), hasMore, ({ id }) => id));
   }),
 ];
 
 /** The routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
 export const GROUP_ROUTES = [
-  route('GET /groups', { needs: 'admin', pages: true }, async (c) => {
-    const { limit, after_id, before_id } = readPage(c.req.query());
-    const page = await groupList.page(c.env.STORE, { limit, after: after_id, before: before_id });
-    return c.json(createList(await readGroups(c, page.names), page.hasMore, ({ id }) => id));
+  defineRoute('GET /groups', { needs: 'admin', pages: true }, async (c) => {
+    const { limit, after_id, before_id } = parsePageQuery(c.req.query());
+    const page = await groupList.readNamePage(c.env.STORE, { limit, after: after_id, before: before_id });
+    return c.json(createListResponse(await readGroups(c, page.names), page.hasMore, ({ id }) => id));
   }),
-  route('GET /groups/:id', { needs: 'admin' }, async (c) => {
-    return c.json(await readGroup(c, groupOfPath(c)));
+  defineRoute('GET /groups/:id', { needs: 'admin' }, async (c) => {
+    return c.json(await readGroup(c, requireGroupFromPath(c)));
   }),
-  route('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
-    const id = groupOfPath(c);
-    const limits = validate(body, await readShortBody(c));
-    await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.setLimits(limits));
+  defineRoute('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
+    const id = requireGroupFromPath(c);
+    const limits = validateBySchema(body, await readShortBody(c));
+    await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.setLimits(limits));
     groupLooks.delete(c.get('settings'));
-    await groupList.add(c.env.STORE, id);
-    return c.json({ ...(await readGroup(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+    await groupList.addName(c.env.STORE, id);
+    return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  route('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
-    const id = groupOfPath(c);
-    const patch = validate(body, await readShortBody(c));
-    const limits = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.patchLimits(patch));
+  defineRoute('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
+    const id = requireGroupFromPath(c);
+    const patch = validateBySchema(body, await readShortBody(c));
+    const limits = await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.patchLimits(patch));
     groupLooks.delete(c.get('settings'));
-    await groupList.add(c.env.STORE, id);
-    return c.json({ ...(await readGroup(c, id)), ...unpaidSearches(limits, c.get('settings')) });
+    await groupList.addName(c.env.STORE, id);
+    return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  route('GET /groups/:id/backup', { needs: 'admin' }, async (c) => {
-    const id = groupOfPath(c);
+  defineRoute('GET /groups/:id/backup', { needs: 'admin' }, async (c) => {
+    const id = requireGroupFromPath(c);
     return c.json({
       type: 'group_backup',
       id,
-      ...(await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.backup())),
+      ...(await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.createPoolBackup())),
     });
   }),
-  route('PUT /groups/:id/backup', { needs: 'admin', body: groupBackup }, async (c, { body }) => {
-    const id = groupOfPath(c);
-    const { id: of, limits, spent } = validate(body, await readShortBody(c));
-    if (of !== id) throw invalidRequest(`id: this is the backup of the group ${of}. Send it to its own path.`);
-    const isRestored = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.restore({ limits, spent }));
-    if (!isRestored) throw hasLimits('This group');
+  defineRoute('PUT /groups/:id/backup', { needs: 'admin', body: groupBackup }, async (c, { body }) => {
+    const id = requireGroupFromPath(c);
+    const { id: of, limits, spent } = validateBySchema(body, await readShortBody(c));
+    if (of !== id)
+      throw createInvalidRequestError(`id: this is the backup of the group ${of}. Send it to its own path.`);
+    const isRestored = await createPoolCaller(
+      c,
+      toGroupPoolName(id),
+    )((pool) => pool.restorePoolBackup({ limits, spent }));
+    if (!isRestored) throw createLimitsAlreadySetError('This group');
     groupLooks.delete(c.get('settings'));
-    if (limits !== null) await groupList.add(c.env.STORE, id);
+    if (limits !== null) await groupList.addName(c.env.STORE, id);
     return c.json({ type: 'group', id, restored: true });
   }),
-  route('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
-    const id = groupOfPath(c);
-    await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.setLimits(null));
+  defineRoute('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
+    const id = requireGroupFromPath(c);
+    await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.setLimits(null));
     groupLooks.delete(c.get('settings'));
-    await groupList.remove(c.env.STORE, id);
+    await groupList.removeName(c.env.STORE, id);
     return c.json(await readGroup(c, id));
   }),
-  route('GET /groups/:id/accounts', { needs: 'admin', pages: true, query: membersQuery }, async (c, { query }) => {
-    const { limit, after_id, before_id } = readPage(c.req.query());
-    const { period } = validate(query, c.req.query());
-    const wanted = { limit, after_id, before_id, period, sort: 'spent' as const };
-    const page = await callerOfPool(c, poolNameOfGroup(groupOfPath(c)))((pool) => pool.accounts(wanted));
-    // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
-    const spent = await readSpending(
-      c,
-      page.data.map(({ id }) => id),
-    );
-    const data = page.data.map((row) => {
-      const { tightest, blocked_by, refused_today } = spent.get(row.id) ?? unusedAccount(row.id);
-      return { ...row, tightest, blocked_by, refused_today };
-    });
-    return c.json({ ...page, data });
-  }),
-  route('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
-    const group = groupOfPath(c);
+  defineRoute(
+    'GET /groups/:id/accounts',
+    { needs: 'admin', pages: true, query: membersQuery },
+    async (c, { query }) => {
+      const { limit, after_id, before_id } = parsePageQuery(c.req.query());
+      const { period } = validateBySchema(query, c.req.query());
+      const wanted = { limit, after_id, before_id, period, sort: 'spent' as const };
+      const page = await createPoolCaller(
+        c,
+        toGroupPoolName(requireGroupFromPath(c)),
+      )((pool) => pool.listAccountSpending(wanted));
+      // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
+      const spent = await readAccountSpending(
+        c,
+        page.data.map(({ id }) => id),
+      );
+      const data = page.data.map((row) => {
+        const { tightest, blocked_by, refused_today } = spent.get(row.id) ?? createUnknownAccountRow(row.id);
+        return { ...row, tightest, blocked_by, refused_today };
+      });
+      return c.json({ ...page, data });
+    },
+  ),
+  defineRoute('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
+    const group = requireGroupFromPath(c);
     const account = c.req.param('account');
-    await accountOf(c, account)((object) => object.setGroup(group));
-    listNamedAccount(contextOf(c), account);
+    await createAccountCaller(c, account)((object) => object.setGroup(group));
+    addNamedAccountToList(getRequestContext(c), account);
     return c.json({ account, group });
   }),
-  route('DELETE /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
-    const group = groupOfPath(c);
+  defineRoute('DELETE /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
+    const group = requireGroupFromPath(c);
     const account = c.req.param('account');
-    const call = accountOf(c, account);
+    const call = createAccountCaller(c, account);
     const own = await call((object) => object.getGroup());
     // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
     if (own !== group) return c.json({ account, group: own });
@@ -138,30 +154,31 @@ export const GROUP_ROUTES = [
 
 /** Those of the deployment's pool. */
 export const DEPLOYMENT_ROUTES = [
-  route('GET /pools/deployment', { needs: 'admin' }, async (c) => {
-    return c.json(await readDeployment(c));
+  defineRoute('GET /pools/deployment', { needs: 'admin' }, async (c) => {
+    return c.json(await readDeploymentPoolAnswer(c));
   }),
-  route('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
+  defineRoute('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     requireDeploymentLimits(c);
-    const limits = validate(body, await readShortBody(c));
-    await deploymentPool(c)((pool) => pool.setLimits(limits));
-    return c.json({ ...(await readDeployment(c)), ...unpaidSearches(limits, c.get('settings')) });
+    const limits = validateBySchema(body, await readShortBody(c));
+    await createDeploymentPoolCaller(c)((pool) => pool.setLimits(limits));
+    return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  route('PATCH /pools/deployment/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
+  defineRoute('PATCH /pools/deployment/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     requireDeploymentLimits(c);
-    const patch = validate(body, await readShortBody(c));
-    const limits = await deploymentPool(c)((pool) => pool.patchLimits(patch));
-    return c.json({ ...(await readDeployment(c)), ...unpaidSearches(limits, c.get('settings')) });
+    const patch = validateBySchema(body, await readShortBody(c));
+    const limits = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch));
+    return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  route('GET /pools/deployment/backup', { needs: 'admin' }, async (c) => {
-    const backup = await deploymentPool(c)((pool) => pool.backup());
+  defineRoute('GET /pools/deployment/backup', { needs: 'admin' }, async (c) => {
+    const backup = await createDeploymentPoolCaller(c)((pool) => pool.createPoolBackup());
     const limits = hasDeploymentLimits(c) ? backup.limits : null;
     return c.json({ type: 'deployment_backup', ...backup, limits });
   }),
-  route('PUT /pools/deployment/backup', { needs: 'admin', body: deploymentBackup }, async (c, { body }) => {
-    const { limits, spent } = validate(body, await readShortBody(c));
+  defineRoute('PUT /pools/deployment/backup', { needs: 'admin', body: deploymentBackup }, async (c, { body }) => {
+    const { limits, spent } = validateBySchema(body, await readShortBody(c));
     if (limits !== null) requireDeploymentLimits(c);
-    if (!(await deploymentPool(c)((pool) => pool.restore({ limits, spent })))) throw hasLimits('This deployment');
+    if (!(await createDeploymentPoolCaller(c)((pool) => pool.restorePoolBackup({ limits, spent }))))
+      throw createLimitsAlreadySetError('This deployment');
     return c.json({ type: 'pool', id: DEPLOYMENT_POOL, restored: true });
   }),
 ];
@@ -169,13 +186,13 @@ export const DEPLOYMENT_ROUTES = [
 /** @throws ApiError 400 if accounts share no budget: limits that are stored then apply to no account */
 function requireDeploymentLimits(c: Context<AppEnv>): void {
   if (hasDeploymentLimits(c)) return;
-  throw invalidRequest(
+  throw createInvalidRequestError(
     'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
   );
 }
 
-function hasLimits(what: string): ApiError {
-  return finalError(
+function createLimitsAlreadySetError(what: string): ApiError {
+  return createNonRetryableError(
     'conflict_error',
     `${what} already has other limits, which stay. To replace them, an admin sends the limits of the backup (PUT …/limits).`,
   );
@@ -183,12 +200,12 @@ function hasLimits(what: string): ApiError {
 
 /** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
 export async function readOverview(c: Context<AppEnv>): Promise<PoolOverview> {
-  const groups = await allGroupLimits(c);
-  return await deploymentPool(c)((pool) => pool.overview(groups, hasDeploymentLimits(c)));
+  const groups = await getCachedTightestLimitOfAllGroups(c);
+  return await createDeploymentPoolCaller(c)((pool) => pool.getPoolOverview(groups, hasDeploymentLimits(c)));
 }
 
 /** @returns the tightest limit in USD of each of these groups that has one */
-async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promise<GroupLimits> {
+async function readTightestLimitOfGroups(c: Context<AppEnv>, names: readonly string[]): Promise<TightestLimitByGroup> {
   const all = (await readGroups(c, names)).flatMap((group) => {
     const [tightest] = group.binds;
     return tightest ? [[group.id, tightest] as const] : [];
@@ -197,60 +214,66 @@ async function groupLimits(c: Context<AppEnv>, names: readonly string[]): Promis
 }
 
 /** What an isolate knows of the groups of a deployment, and when it has looked. */
-const groupLooks = new WeakMap<Settings, { at: number; limits: GroupLimits }>();
+const groupLooks = new WeakMap<Settings, { at: number; limits: TightestLimitByGroup }>();
 
 /**
  * @returns the tightest limit of each group, as it was a minute ago at most: what accounts tell is as old, and a list that is open
  *   asks every few seconds
  */
-async function allGroupLimits(c: Context<AppEnv>): Promise<GroupLimits> {
+async function getCachedTightestLimitOfAllGroups(c: Context<AppEnv>): Promise<TightestLimitByGroup> {
   const settings = c.get('settings');
   const now = Date.now();
   const look = groupLooks.get(settings);
   if (look && now >= look.at && now < look.at + GROUPS_KNOWN_MS) return look.limits;
-  const limits = await groupLimits(c, await Array.fromAsync(groupList.all(c.env.STORE)));
+  const limits = await readTightestLimitOfGroups(c, await Array.fromAsync(groupList.iterateNames(c.env.STORE)));
   groupLooks.set(settings, { at: now, limits });
   return limits;
 }
 
 /** @returns rows of accounts, each with the limit of its group where that is tighter than its own */
-async function addGroupLimits(c: Context<AppEnv>, rows: readonly AccountSpendRow[]): Promise<AccountSpendRow[]> {
-  const groups = await groupLimits(c, [...new Set(rows.flatMap(({ group }) => group ?? []))]);
-  return rows.map((row) => withGroupLimit(row, groups));
+async function addGroupLimitsToRows(c: Context<AppEnv>, rows: readonly AccountSpendRow[]): Promise<AccountSpendRow[]> {
+  const groups = await readTightestLimitOfGroups(c, [...new Set(rows.flatMap(({ group }) => group ?? []))]);
+  return rows.map((row) => applyGroupLimitIfTighter(row, groups));
 }
 
 /** What the deployment's pool is told by all accounts, and tells of them. */
-export const toldByAll: AllAccounts = {
-  usage: (c, query) => deploymentPool(c)((pool) => pool.usage(query)),
-  findLastRequests: (c, query) => deploymentPool(c)((pool) => pool.lastRequests(query)),
-  sharedLimits: async (c, group) => {
+export const toldByAll: AllAccountsPlugin = {
+  getSharedUsage: (c, query) => createDeploymentPoolCaller(c)((pool) => pool.getSharedUsage(query)),
+  findAccountsByLastFailure: (c, query) =>
+    createDeploymentPoolCaller(c)((pool) => pool.findAccountsByLastFailure(query)),
+  readSharedLimits: async (c, group) => {
     const [ofGroup, ofAll] = await Promise.all([
       group === null ? undefined : readGroup(c, group),
-      hasDeploymentLimits(c) ? readDeployment(c) : undefined,
+      hasDeploymentLimits(c) ? readDeploymentPoolAnswer(c) : undefined,
     ]);
     return [...(ofGroup?.binds ?? []), ...(ofAll?.binds ?? [])];
   },
-  isKnown: async (c, account) => {
-    const rows = await deploymentPool(c)((pool) => pool.findAccounts([account], false));
+  isAccountKnown: async (c, account) => {
+    const rows = await createDeploymentPoolCaller(c)((pool) => pool.getAccountSpending([account], false));
     // A visitor's may be told of by the row of all visitors.
     return rows.some(({ id }) => id === account);
   },
-  reportKeyChange: reportKeyState,
-  beforeSpending: rejectWhileSpent,
+  alertOnKeyChange: reportKeyStateToPool,
+  beforeSpending: rejectVisitorsWhilePoolSpent,
 };
 
 /** @returns what the deployment's pool knows of these accounts, by their names */
-async function readSpending(c: Context<AppEnv>, names: readonly string[]): Promise<Map<string, AccountSpendRow>> {
+async function readAccountSpending(
+  c: Context<AppEnv>,
+  names: readonly string[],
+): Promise<Map<string, AccountSpendRow>> {
   const rows =
-    names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.findAccounts(names, hasDeploymentLimits(c)));
+    names.length === 0
+      ? []
+      : await createDeploymentPoolCaller(c)((pool) => pool.getAccountSpending(names, hasDeploymentLimits(c)));
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
+type PoolCaller = <T>(call: (pool: RemoteMethods<PoolObject>) => Promise<T>) => Promise<T>;
 
 /** @returns the function that calls the deployment's pool, to which all accounts report what they spend. */
-export function deploymentPool(c: Context<AppEnv>): CallPool {
-  return callerOfPool(c, DEPLOYMENT_POOL);
+export function createDeploymentPoolCaller(c: Context<AppEnv>): PoolCaller {
+  return createPoolCaller(c, DEPLOYMENT_POOL);
 }
 
 /** @returns whether accounts share a budget of the deployment. */
@@ -258,7 +281,7 @@ function hasDeploymentLimits(c: Context<AppEnv>): boolean {
   return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 
-function callerOfPool(c: Context<AppEnv>, name: string): CallPool {
+function createPoolCaller(c: Context<AppEnv>, name: string): PoolCaller {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
@@ -273,20 +296,20 @@ async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
 }
 
 async function readGroup(c: Context<AppEnv>, id: string) {
-  const standing = await callerOfPool(c, poolNameOfGroup(id))((pool) => pool.quota());
-  return { type: 'group', id, ...standing, binds: sortByTightness(poolLimitsInUse('group', id, standing)) };
+  const standing = await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.getPoolQuotaReport());
+  return { type: 'group', id, ...standing, binds: sortByTightness(listUsedPoolLimits('group', id, standing)) };
 }
 
-async function readDeployment(c: Context<AppEnv>) {
-  const standing = await deploymentPool(c)((pool) => pool.quota());
+async function readDeploymentPoolAnswer(c: Context<AppEnv>) {
+  const standing = await createDeploymentPoolCaller(c)((pool) => pool.getPoolQuotaReport());
   const limits = hasDeploymentLimits(c) ? standing.limits : null;
-  const binds = limits === null ? [] : sortByTightness(poolLimitsInUse('deployment', null, standing));
+  const binds = limits === null ? [] : sortByTightness(listUsedPoolLimits('deployment', null, standing));
   return { type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits, binds };
 }
 
 /** @throws ApiError 404 if it cannot be a name */
-function groupOfPath(c: Context<AppEnv>): string {
+function requireGroupFromPath(c: Context<AppEnv>): string {
   const id = c.req.param('id');
-  if (!isGroup(id)) throw notFound('There is no such group.');
+  if (!isGroupName(id)) throw createNotFoundError('There is no such group.');
   return id;
 }

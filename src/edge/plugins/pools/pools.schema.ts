@@ -4,7 +4,7 @@ import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 
 const LONGEST_WINDOW_ID = 16;
 
-const sumsByWindow = z.withDescription(
+const sumsByWindow = z.addDescription(
   z.record(z.string().check(z.maxLength(LONGEST_WINDOW_ID)), z.strictObject({ end: instant, spent: count })),
   'Nanodollars by window: what was spent that the backups of accounts do not contain.',
 );
@@ -13,7 +13,7 @@ const sharedLimits = z.nullable(poolLimitsSchema);
 /** The backup of the budget that all accounts share. Times are milliseconds since 1970. */
 export const deploymentBackup = z.strictObject({
   type: z.literal('deployment_backup'),
-  limits: z.withDescription(sharedLimits, 'The limits in force; null if accounts share no budget.'),
+  limits: z.addDescription(sharedLimits, 'The limits in force; null if accounts share no budget.'),
   spent: sumsByWindow,
 });
 
@@ -27,7 +27,7 @@ export const groupBackup = z.strictObject({
 
 /** The accounts of a group, by what they have spent in a window. */
 export const membersQuery = z.object({
-  period: z.withDescription(
+  period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
     'The window that they are sorted by.',
   ),

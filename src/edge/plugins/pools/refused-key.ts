@@ -1,13 +1,13 @@
 import { countTokens } from '../../claude/count-tokens.ts';
 import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
-import { rejectionCauseOf } from '../../claude/upstreams/key-health.ts';
-import type { Tables } from '../../durable/tables.ts';
+import { parseRejectionCause } from '../../claude/upstreams/key-health.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { editJson } from '../../kit/json/edit.ts';
-import { toText } from '../../kit/json/object.ts';
+import { toJsonText } from '../../kit/json/object.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
-import { keyAlert } from '../../money/budget/thresholds.ts';
+import { createUpstreamKeyAlert } from '../../money/budget/thresholds.ts';
 
 /** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
 const KEY_REFUSED = 'key_refused';
@@ -16,7 +16,7 @@ const TRY_KEY_MS = MINUTE_MS;
 const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_reached):)/;
 
 /** A refusal that was reported. */
-interface ReportedRefusal {
+interface ReportedKeyRejection {
   /** What the upstream said. */
   words: string;
   /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
@@ -24,12 +24,16 @@ interface ReportedRefusal {
 }
 
 /** Knows for the whole deployment whether upstreams refuse its key. */
-export class RefusedKey {
-  readonly #tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>;
+export class UpstreamKeyMonitor {
+  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'readAllRows'>;
   readonly #alerts: AlertOutbox;
   readonly #around: UpstreamObjectServices;
 
-  constructor(tables: Pick<Tables, 'meta' | 'setMeta' | 'read'>, alerts: AlertOutbox, around: UpstreamObjectServices) {
+  constructor(
+    tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'readAllRows'>,
+    alerts: AlertOutbox,
+    around: UpstreamObjectServices,
+  ) {
     this.#tables = tables;
     this.#alerts = alerts;
     this.#around = around;
@@ -42,42 +46,44 @@ export class RefusedKey {
    * @param news what the upstream said; null if it answers again
    * @param upstream its name; empty for the only one
    */
-  note(news: string | null, upstream = ''): void {
-    const before = this.#reportedRefusal(upstream);
-    if (news === null ? before === undefined : before && rejectionCauseOf(before.words) === rejectionCauseOf(news))
+  recordUpstreamKeyState(news: string | null, upstream = ''): void {
+    const before = this.#readReportedRejection(upstream);
+    if (
+      news === null ? before === undefined : before && parseRejectionCause(before.words) === parseRejectionCause(news)
+    )
       return;
     const now = this.#around.now();
-    const refusal = news === null ? undefined : { words: news, entry: this.#configuredEntry(upstream) ?? '' };
-    this.#tables.setMeta(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
-    this.#alerts.raise([keyAlert(news, upstream, now)], UNOWNED);
-    if (news !== null) this.#around.alarm.schedule(now + TRY_KEY_MS);
+    const refusal = news === null ? undefined : { words: news, entry: this.#findUpstreamEntryJson(upstream) ?? '' };
+    this.#tables.writeMetaValue(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
+    this.#alerts.storeAndSendAlerts([createUpstreamKeyAlert(news, upstream, now)], UNOWNED);
+    if (news !== null) this.#around.alarm.scheduleAt(now + TRY_KEY_MS);
   }
 
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
-  async tryAll(): Promise<void> {
-    const keys = this.#tables.read<{ key: string }>(
+  async retryRejectedKeys(): Promise<void> {
+    const keys = this.#tables.readAllRows<{ key: string }>(
       'select key from meta where substr(key, 1, ?) = ? order by key',
       KEY_REFUSED.length,
       KEY_REFUSED,
     );
     for (const { key } of keys) {
       const name = key.slice(KEY_REFUSED.length);
-      const refusal = this.#reportedRefusal(name);
-      if (refusal && this.#configuredEntry(name) !== refusal.entry) this.note(null, name);
-      else if (refusal) await this.#tryKey(name, refusal.words);
+      const refusal = this.#readReportedRejection(name);
+      if (refusal && this.#findUpstreamEntryJson(name) !== refusal.entry) this.recordUpstreamKeyState(null, name);
+      else if (refusal) await this.#retryKey(name, refusal.words);
     }
   }
 
-  #reportedRefusal(upstream: string): ReportedRefusal | undefined {
-    const text = this.#tables.meta(KEY_REFUSED + upstream);
-    return text === undefined ? undefined : (JSON.parse(text) as ReportedRefusal);
+  #readReportedRejection(upstream: string): ReportedKeyRejection | undefined {
+    const text = this.#tables.readMetaValue(KEY_REFUSED + upstream);
+    return text === undefined ? undefined : (JSON.parse(text) as ReportedKeyRejection);
   }
 
   /** @returns the entry of UPSTREAMS with a name, as JSON, empty for the only upstream; undefined if there is none */
-  #configuredEntry(upstream: string): string | undefined {
+  #findUpstreamEntryJson(upstream: string): string | undefined {
     const { UPSTREAMS } = this.#around.settings();
     if (upstream === '') return UPSTREAMS.length === 0 ? '' : undefined;
-    const entry = UPSTREAMS.find((one) => toText(one.name) === upstream);
+    const entry = UPSTREAMS.find((one) => toJsonText(one.name) === upstream);
     return entry && JSON.stringify(entry);
   }
 
@@ -87,12 +93,12 @@ export class RefusedKey {
    *
    * @param name of the upstream; empty for the only one
    */
-  async #tryKey(name: string, words: string): Promise<void> {
-    this.#around.alarm.schedule(this.#around.now() + TRY_KEY_MS);
+  async #retryKey(name: string, words: string): Promise<void> {
+    this.#around.alarm.scheduleAt(this.#around.now() + TRY_KEY_MS);
     if (!TRIED.test(words)) return;
     const settings = this.#around.settings();
     try {
-      const upstream = this.#around.upstream();
+      const upstream = this.#around.getUpstream();
       const one = upstream.pool?.all.find((any) => any.name === name);
       const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
       const model = (served ?? findDefaultModel(settings.models))?.id ?? '';
@@ -100,7 +106,7 @@ export class RefusedKey {
       const request = { upstream, settings, model, headers: {}, only: one?.name };
       await countTokens((changes) => editJson(body, changes), request);
       this.#around.retries.recordSuccess('key_check');
-      this.note(null, name);
+      this.recordUpstreamKeyState(null, name);
     } catch (thrown) {
       // Refused as before, or not reached: the next alarm tries again.
       this.#around.retries.recordFailure('key_check', thrown, this.#around.now() + TRY_KEY_MS);

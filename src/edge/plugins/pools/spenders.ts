@@ -2,18 +2,25 @@
 
 import { isVisitor } from '../../auth/identity/identity.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import type { Page } from '../../durable/page.ts';
+import type { ListPage } from '../../durable/page.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { createList } from '../../kit/http/page.ts';
+import { createListResponse } from '../../kit/http/page.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
-import type { UsageReport, UsedLimit } from '../../money/account/usage-answers.schema.ts';
-import { limitOfToken, sortByTightness } from '../../money/budget/binding-limits.ts';
-import { usedShare } from '../../money/budget/budget-windows.ts';
-import { byPeriod, limitName, PERIODS, type Period, spanAt, spanId } from '../../money/budget/windows.ts';
-import type { DailyRefusals } from '../../money/contracts/account.ts';
-import type { PoolKind } from '../../money/contracts/admission.ts';
-import type { GroupLimits, PoolOverview, SpendQuery } from './contracts/pool.ts';
-import type { ListedLease, PoolStore } from './pool-store.ts';
+import type { SpendLimitUsageBeforeRejection, UsageReport } from '../../money/account/usage-answers.schema.ts';
+import { sortByTightness, toUsedTokenLimit } from '../../money/budget/binding-limits.ts';
+import { computeUsedShare } from '../../money/budget/budget-windows.ts';
+import {
+  findCalendarWindowAt,
+  formatCalendarWindowId,
+  getUsdLimitName,
+  mapPeriods,
+  PERIODS,
+  type Period,
+} from '../../money/budget/windows.ts';
+import type { DailyRejectionCount } from '../../money/contracts/account.ts';
+import type { SharedBudgetKind } from '../../money/contracts/admission.ts';
+import type { AccountSpendingQuery, PoolOverview, TightestLimitByGroup } from './contracts/pool.ts';
+import type { LeaseListRow, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport } from './pools-answers.schema.ts';
 import { VISITORS, VISITORS_LEASE } from './tables.ts';
 
@@ -21,21 +28,21 @@ import { VISITORS, VISITORS_LEASE } from './tables.ts';
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 
 /** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
-export function listSpenders(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
-  const spans = byPeriod(PERIODS, (period) => spanAt(period, now));
-  const ids = byPeriod(PERIODS, (period) => spanId(period, spans[period].start));
-  const resetsAt = byPeriod(PERIODS, (period) =>
+export function listAccountSpendingRows(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
+  const spans = mapPeriods(PERIODS, (period) => findCalendarWindowAt(period, now));
+  const ids = mapPeriods(PERIODS, (period) => formatCalendarWindowId(period, spans[period].start));
+  const resetsAt = mapPeriods(PERIODS, (period) =>
     period === 'total' ? null : new Date(spans[period].end).toISOString(),
   );
-  const usd = (spent: ListedLease['spent']) => byPeriod(LISTED_PERIODS, (period) => toUsd(spent[period]));
+  const toUsdByPeriod = (spent: LeaseListRow['spent']) => mapPeriods(LISTED_PERIODS, (period) => toUsd(spent[period]));
   const rows: AccountSpendRow[] = [];
-  let visitors: { spent: ListedLease['spent']; seenAt: number; refused: number } | undefined;
-  for (const lease of store.listLeases(ids, names)) {
+  let visitors: { spent: LeaseListRow['spent']; seenAt: number; refused: number } | undefined;
+  for (const lease of store.iterateLeaseListRows(ids, names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
       const group = visitors;
       visitors = {
-        refused: (group?.refused ?? 0) + refusedToday(now, lease),
-        spent: byPeriod(PERIODS, (period) => (group?.spent[period] ?? 0) + lease.spent[period]),
+        refused: (group?.refused ?? 0) + countRejectedToday(now, lease),
+        spent: mapPeriods(PERIODS, (period) => (group?.spent[period] ?? 0) + lease.spent[period]),
         seenAt: Math.max(group?.seenAt ?? 0, lease.seenAt ?? 0),
       };
     } else if (lease.account !== null && !lease.isErased) {
@@ -43,11 +50,11 @@ export function listSpenders(store: PoolStore, now: number, names?: readonly str
         type: 'account',
         id: lease.account,
         group: lease.group,
-        spent_usd: usd(lease.spent),
-        limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        tightest: tightestLimit(lease, resetsAt, now),
+        spent_usd: toUsdByPeriod(lease.spent),
+        limit_usd: mapPeriods(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
+        tightest: findTightestAccountLimit(lease, resetsAt, now),
         blocked_by: lease.limits?.blockedBy ?? null,
-        refused_today: refusedToday(now, lease),
+        refused_today: countRejectedToday(now, lease),
         last_seen_at: toIsoTimeOrNull(lease.seenAt),
       });
     }
@@ -55,19 +62,19 @@ export function listSpenders(store: PoolStore, now: number, names?: readonly str
   if (visitors) {
     const last_seen_at = toIsoTimeOrNull(visitors.seenAt || null);
     const { spent, refused: refused_today } = visitors;
-    rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(spent), refused_today, last_seen_at });
+    rows.push({ ...createUnknownAccountRow(VISITORS), spent_usd: toUsdByPeriod(spent), refused_today, last_seen_at });
   }
   return rows;
 }
 
 /** @returns the limit in USD that is used up most, of those that an account has told; null if there is none */
-function tightestLimit(
-  { limits, spent }: ListedLease,
+function findTightestAccountLimit(
+  { limits, spent }: LeaseListRow,
   resetsAt: Readonly<Record<Period, string | null>>,
   now: number,
 ): AccountSpendRow['tightest'] {
-  const all = PERIODS.flatMap((period): UsedLimit[] => {
-    const limit = limitName(period);
+  const all = PERIODS.flatMap((period): SpendLimitUsageBeforeRejection[] => {
+    const limit = getUsdLimitName(period);
     const limit_usd = limits?.[limit];
     if (limit_usd === undefined) return [];
     const figures = { limit_usd, used_usd: toUsd(spent[period]) };
@@ -75,26 +82,33 @@ function tightestLimit(
     return [{ by: 'account', id: null, limit, ...figures, ...prepaid, resets_at: resetsAt[period] }];
   });
   const { token } = limits ?? {};
-  if (token && (token.until === null || now < token.until)) all.push(limitOfToken(token));
+  if (token && (token.until === null || now < token.until)) all.push(toUsedTokenLimit(token));
   return sortByTightness(all)[0] ?? null;
 }
 
 /** @returns the limits in USD of a pool, with what is used of them */
-export function poolLimitsInUse(by: PoolKind, id: string | null, standing: PoolQuotaReport): UsedLimit[] {
-  return PERIODS.flatMap((period): UsedLimit[] => {
+export function listUsedPoolLimits(
+  by: SharedBudgetKind,
+  id: string | null,
+  standing: PoolQuotaReport,
+): SpendLimitUsageBeforeRejection[] {
+  return PERIODS.flatMap((period): SpendLimitUsageBeforeRejection[] => {
     const { limit_usd, spent_usd: used_usd } = standing[period];
     const resets_at = period === 'total' ? null : standing[period].resets_at;
-    return limit_usd === null ? [] : [{ by, id, limit: limitName(period), limit_usd, used_usd, resets_at }];
+    return limit_usd === null ? [] : [{ by, id, limit: getUsdLimitName(period), limit_usd, used_usd, resets_at }];
   });
 }
 
 /** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
-export function withGroupLimit(row: AccountSpendRow, groups: GroupLimits): AccountSpendRow {
-  return withSharedLimit(row, row.group === null ? undefined : groups[row.group]);
+export function applyGroupLimitIfTighter(row: AccountSpendRow, groups: TightestLimitByGroup): AccountSpendRow {
+  return applySharedLimitIfTighter(row, row.group === null ? undefined : groups[row.group]);
 }
 
 /** @returns a row with the limit of a shared budget, where it is tighter than its own */
-export function withSharedLimit(row: AccountSpendRow, shared: UsedLimit | undefined): AccountSpendRow {
+export function applySharedLimitIfTighter(
+  row: AccountSpendRow,
+  shared: SpendLimitUsageBeforeRejection | undefined,
+): AccountSpendRow {
   return shared
     ? { ...row, tightest: sortByTightness(row.tightest ? [shared, row.tightest] : [shared])[0] ?? null }
     : row;
@@ -112,23 +126,23 @@ export function createOverview(
 }
 
 /** @returns how many requests of two accounts were refused on the later of their days */
-export function joinRefused(
-  one: DailyRefusals | null | undefined,
-  other: DailyRefusals | null | undefined,
-): DailyRefusals | null {
+export function mergeDailyRejectionCounts(
+  one: DailyRejectionCount | null | undefined,
+  other: DailyRejectionCount | null | undefined,
+): DailyRejectionCount | null {
   if (!one || !other) return one ?? other ?? null;
   if (one.day !== other.day) return one.day > other.day ? one : other;
   return { day: one.day, count: one.count + other.count };
 }
 
 /** @returns how many requests an account has told that were refused on this day in UTC */
-function refusedToday(now: number, { refused }: ListedLease): number {
+function countRejectedToday(now: number, { refused }: LeaseListRow): number {
   return refused?.day === Math.floor(now / DAY_MS) ? refused.count : 0;
 }
 
 /** @returns the row of an account of which the pool knows nothing */
-export function unusedAccount(id: string): AccountSpendRow {
-  const nothing = { spent_usd: byPeriod(LISTED_PERIODS, () => 0), limit_usd: byPeriod(LISTED_PERIODS, () => null) };
+export function createUnknownAccountRow(id: string): AccountSpendRow {
+  const nothing = { spent_usd: mapPeriods(LISTED_PERIODS, () => 0), limit_usd: mapPeriods(LISTED_PERIODS, () => null) };
   return {
     type: 'account',
     id,
@@ -142,34 +156,34 @@ export function unusedAccount(id: string): AccountSpendRow {
 }
 
 /** Where a row stands in the list: by its value, then by its id. */
-type SortPosition = readonly [value: number | string, id: string];
+type SpendingSortPosition = readonly [value: number | string, id: string];
 
 /**
  * Sorts rows, and makes a page of them. The ids of a page's edges have the value by which the list was sorted, too: so the next
  * page goes on at the same place, even if that account has spent more, or was erased, since.
  */
-export function sortAndPage(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
+export function sortAndPaginateRows(rows: AccountSpendRow[], query: AccountSpendingQuery): ListPage<AccountSpendRow> {
   const { limit = 20, after_id, before_id, sort } = query;
   const sign = sort === 'group' ? 1 : -1;
-  const placed = rows.map((row) => ({ row, place: [sortValue(row, query), row.id] as SortPosition }));
-  const compare = ([value, id]: SortPosition, [other, otherId]: SortPosition) =>
-    sign * compareValues(value, other) || compareValues(id, otherId);
-  placed.sort((left, right) => compare(left.place, right.place));
+  const placed = rows.map((row) => ({ row, place: [getSortValue(row, query), row.id] as SpendingSortPosition }));
+  const compareSortPositions = ([value, id]: SpendingSortPosition, [other, otherId]: SpendingSortPosition) =>
+    sign * compareSortValues(value, other) || compareSortValues(id, otherId);
+  placed.sort((left, right) => compareSortPositions(left.place, right.place));
   /** @returns how many rows stand before a place, or at it too. */
-  const countTo = (cursor: string, isInclusive: boolean) => {
-    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? parseCursor(cursor);
-    return edge ? placed.filter(({ place }) => compare(place, edge) < (isInclusive ? 1 : 0)).length : 0;
+  const countRowsBefore = (cursor: string, isInclusive: boolean) => {
+    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? parseSortPosition(cursor);
+    return edge ? placed.filter(({ place }) => compareSortPositions(place, edge) < (isInclusive ? 1 : 0)).length : 0;
   };
-  const end = before_id === undefined ? rows.length : countTo(before_id, false);
-  const after = after_id === undefined ? 0 : countTo(after_id, true);
+  const end = before_id === undefined ? rows.length : countRowsBefore(before_id, false);
+  const after = after_id === undefined ? 0 : countRowsBefore(after_id, true);
   const start = before_id === undefined ? after : Math.max(0, end - limit);
   const page = placed.slice(start, Math.min(end, start + limit));
   const hasMore = before_id === undefined ? start + limit < rows.length : start > 0;
-  const list = createList(page, hasMore, ({ place }) => JSON.stringify(place));
+  const list = createListResponse(page, hasMore, ({ place }) => JSON.stringify(place));
   return { ...list, data: list.data.map(({ row }) => row) };
 }
 
-function sortValue(row: AccountSpendRow, { sort, period }: SpendQuery): SortPosition[0] {
+function getSortValue(row: AccountSpendRow, { sort, period }: AccountSpendingQuery): SpendingSortPosition[0] {
   const { [period]: limit } = row.limit_usd;
   const { [period]: spent } = row.spent_usd;
   switch (sort) {
@@ -181,7 +195,7 @@ function sortValue(row: AccountSpendRow, { sort, period }: SpendQuery): SortPosi
       if (row.blocked_by !== null) return Number.MAX_VALUE;
       if (!row.tightest) return -1;
       // A shared budget refuses before all of it is used: what refuses stands first all the same.
-      return row.tightest.refuses ? Math.max(1, usedShare(row.tightest)) : usedShare(row.tightest);
+      return row.tightest.refuses ? Math.max(1, computeUsedShare(row.tightest)) : computeUsedShare(row.tightest);
     case 'refused':
       return row.refused_today;
     case 'last_seen':
@@ -191,15 +205,15 @@ function sortValue(row: AccountSpendRow, { sort, period }: SpendQuery): SortPosi
   }
 }
 
-function compareValues(left: number | string, right: number | string): number {
+function compareSortValues(left: number | string, right: number | string): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
 /** @returns the place that the edge of a page names; undefined if it names none */
-function parseCursor(cursor: string): SortPosition | undefined {
+function parseSortPosition(cursor: string): SpendingSortPosition | undefined {
   try {
     const place: unknown = JSON.parse(cursor);
-    return Array.isArray(place) && place.length === 2 ? (place as unknown as SortPosition) : undefined;
+    return Array.isArray(place) && place.length === 2 ? (place as unknown as SpendingSortPosition) : undefined;
   } catch {
     return undefined;
   }

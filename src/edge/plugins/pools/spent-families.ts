@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
-import { fromUsd } from '../../claude/pricing/cost.ts';
+import { usdToNanodollars } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
@@ -10,16 +10,16 @@ import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
-import { spanAt, spanId } from '../../money/budget/windows.ts';
-import { deploymentPool } from './pools.route.ts';
+import { findCalendarWindowAt, formatCalendarWindowId } from '../../money/budget/windows.ts';
+import { createDeploymentPoolCaller } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
-type ReportedSpending = UsageReport['total'];
+type UsageReportTotals = UsageReport['total'];
 
 const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
-const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ReportedSpending['usage']])[] = [
+const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof UsageReportTotals['usage']])[] = [
   ['input', 'input_tokens'],
   ['output', 'output_tokens'],
   ['cache_read', 'cache_read_input_tokens'],
@@ -31,16 +31,16 @@ const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof ReportedSpending[
 const COUNTERS: readonly (readonly [
   name: string,
   help: string,
-  of: (sums: ReportedSpending) => number,
+  of: (sums: UsageReportTotals) => number,
   write?: (number: number) => number | string,
 ])[] = [
   ['requests', 'Requests in the ledgers: each try that was admitted and has ended.', ({ requests }) => requests],
   ['failed_requests', 'Those of them with an error_type in the ledgers.', ({ failed }) => failed],
-  ['cost_usd', 'What they have cost, to the nanodollar.', ({ cost_usd }) => fromUsd(cost_usd), formatUsd],
+  ['cost_usd', 'What they have cost, to the nanodollar.', ({ cost_usd }) => usdToNanodollars(cost_usd), formatUsd],
   ['thinking_tokens', 'Output tokens that were thinking.', ({ usage }) => usage.thinking_tokens],
   ['web_searches', 'Web searches that the API has made.', ({ usage }) => usage.web_search_requests],
   ['streamed_tokens', 'Output tokens of streams that ended.', ({ speed }) => speed.streamed_tokens],
-  ['streamed_seconds', 'From their first event to their end.', ({ speed }) => speed.streamed_ms, toSeconds],
+  ['streamed_seconds', 'From their first event to their end.', ({ speed }) => speed.streamed_ms, msToSeconds],
 ];
 
 /**
@@ -49,18 +49,18 @@ const COUNTERS: readonly (readonly [
  * @param labelOf the values that keep their names. All others share one, so that nobody can make more of them
  * @returns counters, and the histogram of the times to the first event
  */
-function spendingFamilies(
+function createSpendingMetricFamilies(
   prefix: string,
   label: string,
   { data }: UsageReport,
   labelOf: (key: string) => string | undefined,
 ): MetricFamily[] {
   const rows = Map.groupBy(data, ({ key }) => (key === null ? '(none)' : (labelOf(key) ?? OTHER_LABEL)));
-  const family = (
+  const createLabelledFamily = (
     name: string,
     type: MetricFamily['type'],
     help: string,
-    samplesOf: (sum: (of: (sums: ReportedSpending) => number) => number) => readonly MetricSample[],
+    samplesOf: (sum: (of: (sums: UsageReportTotals) => number) => number) => readonly MetricSample[],
   ): MetricFamily => ({
     name: prefix + name,
     type,
@@ -74,58 +74,66 @@ function spendingFamilies(
   });
   return [
     ...COUNTERS.map(([name, help, of, write = Number]) =>
-      family(name, 'counter', help, (sum) => [{ suffix: '_total', value: write(sum(of)) }]),
+      createLabelledFamily(name, 'counter', help, (sum) => [{ suffix: '_total', value: write(sum(of)) }]),
     ),
-    family('tokens', 'counter', 'Tokens by kind.', (sum) =>
+    createLabelledFamily('tokens', 'counter', 'Tokens by kind.', (sum) =>
       TOKEN_KINDS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
     ),
-    family('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
-      const bucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
+    createLabelledFamily('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
+      const createHistogramBucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
       const timed = sum(({ speed }) => speed.timed_requests);
       return [
         ...FIRST_EVENT_BOUNDS_MS.map((ms) =>
-          bucket(
-            ms % 1_000 === 0 ? toSeconds(ms).toFixed(1) : String(toSeconds(ms)),
+          createHistogramBucket(
+            ms % 1_000 === 0 ? msToSeconds(ms).toFixed(1) : String(msToSeconds(ms)),
             sum(({ speed }) => speed.ttft_within_ms[ms] ?? 0),
           ),
         ),
-        bucket('+Inf', timed),
+        createHistogramBucket('+Inf', timed),
         { suffix: '_count', value: timed },
-        { suffix: '_sum', value: toSeconds(sum(({ speed }) => speed.ttft_ms)) },
+        { suffix: '_sum', value: msToSeconds(sum(({ speed }) => speed.ttft_ms)) },
       ];
     }),
   ];
 }
 
-function toSeconds(ms: number): number {
+function msToSeconds(ms: number): number {
   return ms / 1_000;
 }
 
 /** @returns what is set aside, spent and allowed of the deployment's budget. */
-function budgetFamilies(standing: PoolQuotaReport): MetricFamily[] {
+function createBudgetMetricFamilies(standing: PoolQuotaReport): MetricFamily[] {
   const windows = (['hour', 'day', 'week', 'month', 'total'] as const).map((name) => ({ name, ...standing[name] }));
-  const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): MetricFamily => ({
+  const createBudgetGauge = (
+    name: string,
+    help: string,
+    of: (one: (typeof windows)[number]) => number | null,
+  ): MetricFamily => ({
     name,
     type: 'gauge',
     help: `${help} Of all accounts, as told until a minute ago.`,
     samples: windows.flatMap((one) => {
       const value = of(one);
-      return value === null ? [] : { labels: { window: one.name }, value: formatUsd(fromUsd(value)) };
+      return value === null ? [] : { labels: { window: one.name }, value: formatUsd(usdToNanodollars(value)) };
     }),
   });
   return [
-    gauge('sluice_budget_spent_usd', 'Settled in the window.', ({ spent_usd }) => spent_usd),
-    gauge(
+    createBudgetGauge('sluice_budget_spent_usd', 'Settled in the window.', ({ spent_usd }) => spent_usd),
+    createBudgetGauge(
       'sluice_budget_held_usd',
       'Held for requests that run, or leased for the next.',
       ({ leased_usd }) => leased_usd,
     ),
-    gauge('sluice_budget_limit_usd', 'The limit of the window, if there is one.', ({ limit_usd }) => limit_usd),
+    createBudgetGauge(
+      'sluice_budget_limit_usd',
+      'The limit of the window, if there is one.',
+      ({ limit_usd }) => limit_usd,
+    ),
   ];
 }
 
 /** @returns how often background work has failed */
-function failureFamily(failures: readonly { task: string; failures: number }[]): MetricFamily {
+function createTaskFailureMetricFamily(failures: readonly { task: string; failures: number }[]): MetricFamily {
   return {
     name: 'sluice_task_failures',
     type: 'counter',
@@ -135,29 +143,34 @@ function failureFamily(failures: readonly { task: string; failures: number }[]):
 }
 
 /** Tells the sums of the deployment's pool, in four calls of it at most. */
-export async function sharedFamilies(c: Context<AppEnv>, upstreams: UpstreamPool | undefined): Promise<MetricFamily[]> {
+export async function readDeploymentMetricFamilies(
+  c: Context<AppEnv>,
+  upstreams: UpstreamPool | undefined,
+): Promise<MetricFamily[]> {
   const { models } = c.get('settings');
-  const from = spanId('day', spanAt('day', Date.now()).start);
-  const call = deploymentPool(c);
-  const createAll = async (): Promise<MetricFamily[]> => {
+  const from = formatCalendarWindowId('day', findCalendarWindowAt('day', Date.now()).start);
+  const call = createDeploymentPoolCaller(c);
+  const createAllFamilies = async (): Promise<MetricFamily[]> => {
     const [byModel, byUpstream, standing, failures] = await Promise.all([
-      call((object) => object.usage({ from, group_by: 'model' })),
-      upstreams && call((object) => object.usage({ from, group_by: 'upstream' })),
-      call((object) => object.quota()),
-      call((object) => object.taskFailures()),
+      call((object) => object.getSharedUsage({ from, group_by: 'model' })),
+      upstreams && call((object) => object.getSharedUsage({ from, group_by: 'upstream' })),
+      call((object) => object.getPoolQuotaReport()),
+      call((object) => object.listTaskFailures()),
     ]);
     const names = new Set(upstreams?.all.map(({ name }) => name));
     return [
-      ...spendingFamilies('sluice_', 'model', byModel, (name) => models.find(name)?.id),
+      ...createSpendingMetricFamilies('sluice_', 'model', byModel, (name) => models.findRow(name)?.id),
       ...(byUpstream
-        ? spendingFamilies('sluice_upstream_', 'upstream', byUpstream, (name) => (names.has(name) ? name : undefined))
+        ? createSpendingMetricFamilies('sluice_upstream_', 'upstream', byUpstream, (name) =>
+            names.has(name) ? name : undefined,
+          )
         : []),
-      ...budgetFamilies(standing),
-      failureFamily(failures),
+      ...createBudgetMetricFamilies(standing),
+      createTaskFailureMetricFamily(failures),
     ];
   };
   // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.
-  const families = await createAll().catch((thrown: unknown) => {
+  const families = await createAllFamilies().catch((thrown: unknown) => {
     if (!(thrown instanceof ObjectUnreachableError)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;
     return [];

@@ -3,27 +3,27 @@
 import type { Context, MiddlewareHandler, Next } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { isVisitor } from '../../auth/identity/identity.ts';
-import { fromUsd } from '../../claude/pricing/cost.ts';
+import { usdToNanodollars } from '../../claude/pricing/cost.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import { refusalError } from '../../money/admission/limit-headers.ts';
-import { limitationOf } from '../../money/admission/limitation.ts';
-import { type BudgetWindow, isShared } from '../../money/budget/budget-windows.ts';
-import { refusalOfEmpty } from '../../money/budget/refusals.ts';
-import { limitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
+import { createLimitRejectionError } from '../../money/admission/limit-headers.ts';
+import { parseLimitingCause } from '../../money/admission/limitation.ts';
+import { type BudgetWindow, isSharedBudget } from '../../money/budget/budget-windows.ts';
+import { findEmptySharedBudgetRejection } from '../../money/budget/refusals.ts';
+import { getUsdLimitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
-import { DEPLOYMENT_POOL, parsePoolName, poolNameOfGroup } from './pool-name.ts';
+import { DEPLOYMENT_POOL, parsePoolName, toGroupPoolName } from './pool-name.ts';
 
 /** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
 const KNOWN_MS = 60_000;
 
 /** What an isolate knows of the pools of a deployment's visitors: when it has looked, and what is spent. */
-interface SpentPoolCheck {
+interface SpentPoolsSnapshot {
   at: number;
   empty: readonly BudgetWindow[];
 }
 
-const looks = new WeakMap<Settings, SpentPoolCheck>();
+const looks = new WeakMap<Settings, SpentPoolsSnapshot>();
 
 /**
  * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
@@ -31,44 +31,44 @@ const looks = new WeakMap<Settings, SpentPoolCheck>();
  *
  * @throws ApiError 429 that says when it resets
  */
-export const rejectWhileSpent: MiddlewareHandler<AppEnv> = (c, next) =>
-  isVisitor(c.get('identity').account) ? continueUnlessSpent(c, next) : next();
+export const rejectVisitorsWhilePoolSpent: MiddlewareHandler<AppEnv> = (c, next) =>
+  isVisitor(c.get('identity').account) ? rejectOrContinueVisitor(c, next) : next();
 
-async function continueUnlessSpent(c: Context<AppEnv>, next: Next): Promise<void> {
+async function rejectOrContinueVisitor(c: Context<AppEnv>, next: Next): Promise<void> {
   const settings = c.get('settings');
   const now = Date.now();
   let look = looks.get(settings);
   if (!look || now < look.at || now >= look.at + KNOWN_MS || look.empty.some(({ end }) => end <= now)) {
     // Until this one has looked, the others go by what was known.
     if (look) looks.set(settings, { at: now, empty: look.empty.filter(({ end }) => end > now) });
-    look = { at: now, empty: await findSpentLimits(c, settings) };
+    look = { at: now, empty: await findSpentVisitorPoolLimits(c, settings) };
     looks.set(settings, look);
   }
-  const refusal = refusalOfEmpty(look.empty, now);
-  if (refusal) throw refusalError(refusal, {});
+  const refusal = findEmptySharedBudgetRejection(look.empty, now);
+  if (refusal) throw createLimitRejectionError(refusal, {});
   await next();
   // It was refused by a pool all the same, so the next one looks again.
   const { error } = c;
-  const { by, passes } = error instanceof ApiError ? limitationOf(error) : {};
-  if (isShared(by) && passes !== 'soon') looks.delete(settings);
+  const { by, passes } = error instanceof ApiError ? parseLimitingCause(error) : {};
+  if (isSharedBudget(by) && passes !== 'soon') looks.delete(settings);
 }
 
 /** @returns the limits of the visitors' pools in which next to nothing is left */
-async function findSpentLimits({ env }: Context<AppEnv>, settings: Settings): Promise<BudgetWindow[]> {
+async function findSpentVisitorPoolLimits({ env }: Context<AppEnv>, settings: Settings): Promise<BudgetWindow[]> {
   const { VISITORS, DEPLOYMENT_LIMITS } = settings;
   const names = [
-    ...(VISITORS ? [poolNameOfGroup(VISITORS.group)] : []),
+    ...(VISITORS ? [toGroupPoolName(VISITORS.group)] : []),
     ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : []),
   ];
   const purses = names.map(async (name) => {
-    const standing = await callPool({ pools: env, settings, name }, (pool) => pool.quota());
+    const standing = await callPool({ pools: env, settings, name }, (pool) => pool.getPoolQuotaReport());
     return PERIODS.flatMap((period) => {
       const { limit_usd: limit, spent_usd: spent, ...window } = standing[period];
       if (limit === null) return [];
       const end = 'resets_at' in window ? Date.parse(String(window.resets_at)) : NEVER;
-      const sums = { limit: fromUsd(limit), settled: fromUsd(spent), held: 0 };
-      return [{ by: parsePoolName(name).kind, name: limitName(period), ...sums, end }];
+      const sums = { limit: usdToNanodollars(limit), settled: usdToNanodollars(spent), held: 0 };
+      return [{ by: parsePoolName(name).kind, name: getUsdLimitName(period), ...sums, end }];
     });
   });
-  return (await Promise.all(purses)).flat().filter((purse) => refusalOfEmpty([purse], 0));
+  return (await Promise.all(purses)).flat().filter((purse) => findEmptySharedBudgetRejection([purse], 0));
 }

@@ -1,4 +1,4 @@
-import { visitorAccount } from '../../auth/identity/identity.ts';
+import { buildVisitorAccount } from '../../auth/identity/identity.ts';
 import {
   ADD_SUMS_SQL,
   addSums,
@@ -10,16 +10,16 @@ import {
   type UsageSums,
   unpackSums,
 } from '../../claude/pricing/usage-sums.ts';
-import { Rows } from '../../durable/rows.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
-import { spanId } from '../../money/budget/windows.ts';
-import type { SharedUsageQuery } from '../../money/contracts/all-accounts.ts';
-import { type Grouping, groupings } from '../../money/contracts/dimensions.ts';
-import type { SumRow, SumsReport } from './contracts/sums.ts';
+import { formatCalendarWindowId } from '../../money/budget/windows.ts';
+import type { AllAccountsUsageQuery } from '../../money/contracts/all-accounts.ts';
+import { groupings, type UsageGrouping } from '../../money/contracts/dimensions.ts';
+import type { UsageSumsReport, UsageSumsReportRow } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';
 
-type UsedRow = Record<string, SqlStorageValue> & UsageSums;
+type UsageSumsTableRow = Record<string, SqlStorageValue> & UsageSums;
 
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 
@@ -27,34 +27,36 @@ const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 const KEYS = {
   day: 'used.day',
   model: 'used.value',
-  account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
+  account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${buildVisitorAccount('*')}' then '${VISITORS}'
     when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
   group: "nullif(used.pool_group, '')",
 };
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
-export class UsedSums extends Rows {
+export class ReportedUsageTable extends TableRowsBase {
   /** Takes an account's report. Writes only what differs. */
-  put(lease: string, { since, rows, whole }: SumsReport): void {
-    if (since < 0) this.#forget(lease);
+  storeReport(lease: string, { since, rows, whole }: UsageSumsReport): void {
+    if (since < 0) this.#deleteSumsOfLease(lease);
     for (const { day, dimension } of whole) {
-      const keys = new Set(rows.filter((row) => row.day === day && row.dimension === dimension).map(keyOf));
-      for (const { value, group } of this.#valuesOf(lease, day, dimension)) {
-        if (!keys.has(keyOf({ value, group }))) this.#delete(lease, { day, dimension, value, group });
+      const keys = new Set(
+        rows.filter((row) => row.day === day && row.dimension === dimension).map(createValueGroupKey),
+      );
+      for (const { value, group } of this.#readValuesOfDay(lease, day, dimension)) {
+        if (!keys.has(createValueGroupKey({ value, group }))) this.#deleteRow(lease, { day, dimension, value, group });
       }
     }
-    for (const row of rows) this.#put(lease, row);
+    for (const row of rows) this.#writeRow(lease, row);
   }
 
   /** Deletes by which tokens, users and tags an erased account has spent. Its sums by model stay. */
-  keepModels(lease: string): void {
-    this.#forget(lease, (dimension) => dimension !== 'model');
+  deleteAllButModelSums(lease: string): void {
+    this.#deleteSumsOfLease(lease, (dimension) => dimension !== 'model');
   }
 
   /** Moves what a visitor has spent to the sums of all visitors. Only the models are still named there. */
-  joinVisitors(lease: string): void {
-    for (const day of this.#days('model')) {
-      this.tables.write(
+  mergeIntoEndedVisitors(lease: string): void {
+    for (const day of this.#listDaysWithSums('model')) {
+      this.tables.runWriteStatement(
         `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
          select dimension, day, '${VISITORS_LEASE}', value, pool_group, ${USED_COLUMN_NAMES} from used
          where dimension = 'model' and day = ? and lease = ?
@@ -63,48 +65,52 @@ export class UsedSums extends Rows {
         lease,
       );
     }
-    this.#forget(lease);
+    this.#deleteSumsOfLease(lease);
   }
 
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
-  usage(query: SharedUsageQuery): SharedUsageReport {
+  computeSharedUsage(query: AllAccountsUsageQuery): SharedUsageReport {
     const { from, to, group_by, limit } = query;
     const dimension = groupings().find(({ group }) => group === group_by);
-    const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
+    const groups = this.#querySums(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
     const all = addSums(groups);
     const data = dimension
-      ? this.#sumByValue(query, dimension, all)
+      ? this.#sumUsageByValue(query, dimension, all)
       : groups.slice(0, limit).map((row) => ({
-          key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
+          key: typeof row.key === 'number' ? formatCalendarWindowId('day', row.key * DAY_MS) : row.key,
           ...toUsageTotal(row),
         }));
     return { from: from ?? null, to: to ?? null, group_by, data, total: toUsageTotal(all) };
   }
 
-  #sumByValue(query: SharedUsageQuery, { group, hasSeveral }: Grouping, all: UsageSums): SharedUsageReport['data'] {
-    const groups = this.#read('used.value', query, group, query.key).map((row) => ({
+  #sumUsageByValue(
+    query: AllAccountsUsageQuery,
+    { group, hasSeveral }: UsageGrouping,
+    all: UsageSums,
+  ): SharedUsageReport['data'] {
+    const groups = this.#querySums('used.value', query, group, query.key).map((row) => ({
       ...row,
       value: String(row.key),
     }));
     const used = groups.filter(({ requests, cost, failed }) => requests !== 0 || cost !== 0 || failed !== 0);
-    const lasts = new Map(used.map(({ value, last }) => [value, spanId('day', last * DAY_MS)]));
+    const lasts = new Map(used.map(({ value, last }) => [value, formatCalendarWindowId('day', last * DAY_MS)]));
     return groupUsageByValue(used, all, hasSeveral).map((row) => {
       const last_day = row.key === null ? undefined : lasts.get(row.key);
       return last_day === undefined ? row : { ...row, last_day };
     });
   }
 
-  #read(
+  #querySums(
     key: string,
-    { from, to, group_by, group }: SharedUsageQuery,
-    dimension: SumRow['dimension'],
+    { from, to, group_by, group }: AllAccountsUsageQuery,
+    dimension: UsageSumsReportRow['dimension'],
     only: string | null = null,
   ) {
     const used = `used
        where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
     // A lease is looked up once, not for each of its rows.
     const ofLeases = `(select lease, ${SUMS_TOTALS_SQL}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
-    return this.tables.read<UsedRow & { key: string | number | null; last: number }>(
+    return this.tables.readAllRows<UsageSumsTableRow & { key: string | number | null; last: number }>(
       `select ${key} as key, ${SUMS_TOTALS_SQL}, max(day) as last from ${group_by === 'account' ? ofLeases : used}
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
@@ -115,27 +121,33 @@ export class UsedSums extends Rows {
     );
   }
 
-  #forget(lease: string, isDeleted: (dimension: string) => boolean = () => true): void {
-    for (const dimension of this.#dimensions().filter(isDeleted)) {
-      for (const day of this.#days(dimension)) {
-        if (this.#valuesOf(lease, day, dimension).length === 0) continue;
-        this.tables.write('delete from used where dimension = ? and day = ? and lease = ?', dimension, day, lease);
+  #deleteSumsOfLease(lease: string, isDeleted: (dimension: string) => boolean = () => true): void {
+    for (const dimension of this.#listStoredDimensions().filter(isDeleted)) {
+      for (const day of this.#listDaysWithSums(dimension)) {
+        if (this.#readValuesOfDay(lease, day, dimension).length === 0) continue;
+        this.tables.runWriteStatement(
+          'delete from used where dimension = ? and day = ? and lease = ?',
+          dimension,
+          day,
+          lease,
+        );
       }
     }
   }
 
   /** @returns what sums were told by. Looking up each costs less than reading all rows. */
-  #dimensions(): string[] {
+  #listStoredDimensions(): string[] {
     const next = 'select dimension from used where dimension > ? order by dimension limit 1';
     const all: string[] = [];
-    const after = (last: string) => this.tables.read<{ dimension: string }>(next, last)[0]?.dimension;
-    for (let one = after(''); one !== undefined; one = after(one)) all.push(one);
+    const findDimensionAfter = (last: string) =>
+      this.tables.readAllRows<{ dimension: string }>(next, last)[0]?.dimension;
+    for (let one = findDimensionAfter(''); one !== undefined; one = findDimensionAfter(one)) all.push(one);
     return all;
   }
 
   /** @returns the days from the first to the last with sums. Looking up each day costs less than reading all rows. */
-  #days(dimension: SumRow['dimension']): number[] {
-    const [edge] = this.tables.read<{ first: number | null; last: number | null }>(
+  #listDaysWithSums(dimension: UsageSumsReportRow['dimension']): number[] {
+    const [edge] = this.tables.readAllRows<{ first: number | null; last: number | null }>(
       `select (select min(day) from used where dimension = ?1) as first, (select max(day) from used where dimension = ?1) as last`,
       dimension,
     );
@@ -144,8 +156,8 @@ export class UsedSums extends Rows {
     return Array.from({ length: last - first + 1 }, (_, at) => first + at);
   }
 
-  #valuesOf(lease: string, day: number, dimension: SumRow['dimension']) {
-    return this.tables.read<{ value: string; group: string }>(
+  #readValuesOfDay(lease: string, day: number, dimension: UsageSumsReportRow['dimension']) {
+    return this.tables.readAllRows<{ value: string; group: string }>(
       'select value, pool_group as "group" from used where dimension = ? and day = ? and lease = ?',
       dimension,
       day,
@@ -153,10 +165,10 @@ export class UsedSums extends Rows {
     );
   }
 
-  #put(lease: string, row: SumRow): void {
+  #writeRow(lease: string, row: UsageSumsReportRow): void {
     const sums = unpackSums(row.sums);
     const { dimension, day, value, group } = row;
-    const [before] = this.tables.read<UsedRow>(
+    const [before] = this.tables.readAllRows<UsageSumsTableRow>(
       `select ${USED_COLUMN_NAMES} from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?`,
       dimension,
       day,
@@ -165,19 +177,19 @@ export class UsedSums extends Rows {
       group,
     );
     if (packSums(sums).every((number) => number === 0)) {
-      if (before) this.#delete(lease, row);
+      if (before) this.#deleteRow(lease, row);
       return;
     }
     if (before && SUM_COLUMNS.every((column) => before[column] === sums[column])) return;
-    this.tables.write(
+    this.tables.runWriteStatement(
       `insert or replace into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
        values (?, ?, ?, ?, ?, ${SUM_COLUMNS.map(() => '?').join(', ')})`,
       ...[dimension, day, lease, value, group, ...packSums(sums)],
     );
   }
 
-  #delete(lease: string, { dimension, day, value, group }: Omit<SumRow, 'sums'>): void {
-    this.tables.write(
+  #deleteRow(lease: string, { dimension, day, value, group }: Omit<UsageSumsReportRow, 'sums'>): void {
+    this.tables.runWriteStatement(
       'delete from used where dimension = ? and day = ? and lease = ? and value = ? and pool_group = ?',
       dimension,
       day,
@@ -188,6 +200,6 @@ export class UsedSums extends Rows {
   }
 }
 
-function keyOf({ value, group }: Pick<SumRow, 'value' | 'group'>): string {
+function createValueGroupKey({ value, group }: Pick<UsageSumsReportRow, 'value' | 'group'>): string {
   return JSON.stringify([value, group]);
 }

@@ -1,47 +1,53 @@
 /** Begins a run, and goes on with one after a crash. */
 
 import type { PlainHeaders } from '../../claude/headers.ts';
-import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
+import type { NextRequestPlan, PlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { visibleNotes } from '../../conversations/history/storage/turn-notes.ts';
-import { createRunner, newTurnRow, replan, storeTurn, WATCH_MS } from '../../conversations/object/begin-turn.ts';
-import type { StartedRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { selectVisibleNotes } from '../../conversations/history/storage/turn-notes.ts';
+import {
+  createTurnExecutor,
+  createTurnRow,
+  replanStoredRequest,
+  storeTurnAndMessages,
+  WATCH_MS,
+} from '../../conversations/object/begin-turn.ts';
+import type { StartedTurnRequest, TurnRequest } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
-import { ownerOfTool, retainedAgent } from '../../conversations/object/initial-context.ts';
-import { accountRequestOf } from '../../conversations/object/object-context.ts';
-import { isRefused } from '../../conversations/turn/turn-handle.ts';
-import { isRevokedCaller } from '../../money/admission/refuse-revoked.ts';
+import { findToolOwnerOfConversation, readRetainedAgent } from '../../conversations/object/initial-context.ts';
+import { createAccountRequest } from '../../conversations/object/object-context.ts';
+import { isUnreportedRefusal } from '../../conversations/turn/turn-handle.ts';
+import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
 import type { CrashedRun } from './crashed-run.ts';
-import { createTurnEvents } from './create-turn-events.ts';
+import { getTurnEventSender } from './create-turn-events.ts';
 import { createResumedRun } from './retry-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { RunExecutor } from './run-executor.ts';
-import { callRowsOf } from './run-rows.ts';
-import { type CarriedLimits, readStoredRun, storableTurnRequest } from './stored-run.ts';
+import { getCallRows } from './run-rows.ts';
+import { type EarlierRunsLimitsUsage, readStoredRun, toStorableTurnRequest } from './stored-run.ts';
 
 /** Stores a run, and begins its first step. @returns undefined for a turn that is none */
 export function beginRun(
   conversation: ConversationContext,
   request: TurnRequest,
-  planned: NextRequest,
+  planned: NextRequestPlan,
   row: TurnRow,
 ): RunExecutor | undefined {
   const { transcript } = conversation;
   const { run: common } = planned;
   if (!common) return undefined;
-  const kept = storableTurnRequest(request);
+  const kept = toStorableTurnRequest(request);
   const run = { ...row, run: row.seq };
-  transcript.beginTurn(run, []);
-  callRowsOf(transcript).saveRequest(run.seq, JSON.stringify({ request: kept, rest: common.bodyWithoutMessages }));
+  transcript.storeNewTurn(run, []);
+  getCallRows(transcript).storeRunRequest(run.seq, JSON.stringify({ request: kept, rest: common.bodyWithoutMessages }));
   return new RunExecutor(run, common, createRunContext(conversation, kept, run)).begin(planned);
 }
 
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 function createRunContext(
   conversation: ConversationContext,
-  request: StartedRequest,
+  request: StartedTurnRequest,
   run: TurnRow,
-  carried?: CarriedLimits,
+  carried?: EarlierRunsLimitsUsage,
 ): RunContext {
   const { transcript, maintenance, now } = conversation;
   const { place, call, headers } = request;
@@ -60,30 +66,30 @@ function createRunContext(
       route: request.call.route,
       depth: request.parent?.depth ?? 1,
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
-      ownerOf: (tool) => ownerOfTool(conversation, tool),
+      findToolOwner: (tool) => findToolOwnerOfConversation(conversation, tool),
     },
     isStreaming: call.stream,
-    approvers: retainedAgent(conversation)?.definition.approvers ?? 'owner',
+    approvers: readRetainedAgent(conversation)?.definition.approvers ?? 'owner',
     carried,
     now,
-    isRevoked: () => isRevokedCaller(accountRequestOf(conversation, request.caller)),
-    plan: (body) => replan(conversation, request, body, { isStep: true }),
-    begin: (plan, step) => {
+    isCallerRevoked: () => isCredentialRevoked(createAccountRequest(conversation, request.caller)),
+    planNextStep: (body) => replanStoredRequest(conversation, request, body, { isStep: true }),
+    storeAndCreateStep: (plan, step) => {
       const own = {
         requestId: step.requestId,
         key: null,
         id: `${run.id}_${step.number}`,
         run: run.seq,
-        notes: visibleNotes(run),
+        notes: selectVisibleNotes(run),
         events: step.logged,
         background: null,
       };
-      const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
-      const turn = storeTurn(conversation, row, plan, {
-        logOf: step.logOf,
+      const row = { ...createTurnRow(transcript, request, plan, now()), ...own };
+      const turn = storeTurnAndMessages(conversation, row, plan, {
+        logOf: step.createStepLog,
         callsIn: (content) => {
-          const calls = step.callsIn(content);
-          return calls.length === 0 ? undefined : () => callRowsOf(transcript).plan(row.seq, calls);
+          const calls = step.findEdgeCalls(content);
+          return calls.length === 0 ? undefined : () => getCallRows(transcript).storePlannedCalls(row.seq, calls);
         },
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
@@ -91,84 +97,88 @@ function createRunContext(
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
       const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
-      return createRunner(
+      return createTurnExecutor(
         conversation,
         { ...request, call: { ...call, id: step.requestId }, asked: members },
         turn,
         plan,
         {
-          headers: stepHeaders(headers, step.number),
+          headers: createStepHeaders(headers, step.number),
           most: step.most,
           isLater: step.isLater,
-          onEnd: step.onEnd,
-          onBroken: conversation.abortObject,
+          onEnd: step.onStepEnd,
+          onEndNotStored: conversation.abortObject,
         },
       );
     },
-    settle: (step, settled) => maintenance.settlements.track(step, settled),
-    storeEvent: (event, members) => createTurnEvents(conversation).storeEvent(run, event, members),
-    noteWait(reason, until) {
-      conversation.alarm.schedule(until);
-      callRowsOf(transcript).noteWait(run.seq, reason, until);
+    trackStepSettlement: (step, settled) => maintenance.settlements.storeConfirmationLater(step, settled),
+    storeEvent: (event, members) => getTurnEventSender(conversation).storeAndSendEvent(run, event, members),
+    recordWait(reason, until) {
+      conversation.alarm.scheduleAt(until);
+      getCallRows(transcript).storeWait(run.seq, reason, until);
     },
-    onEnd: (ended) => {
+    onRunEnd: (ended) => {
       conversation.releaseLock();
-      maintenance.noteEnd(ended);
-      if (!isRefused(transcript, ended)) createTurnEvents(conversation).noteEnd(ended);
-      maintenance.settlements.endRun(run);
-      maintenance.notePaused();
-      maintenance.reportSoon();
+      maintenance.scheduleFailedTurnDeletion(ended);
+      if (!isUnreportedRefusal(transcript, ended)) getTurnEventSender(conversation).storeTurnEndedEvent(ended);
+      maintenance.settlements.markRunEnded(run);
+      maintenance.reportPausedState();
+      maintenance.reportChangesInBackground();
     },
-    onBroken: conversation.abortObject,
+    onUnexpectedError: conversation.abortObject,
   };
 }
 
 /** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
-function stepHeaders(headers: PlainHeaders, number: number): PlainHeaders {
+function createStepHeaders(headers: PlainHeaders, number: number): PlainHeaders {
   const { 'idempotency-key': key, ...others } = headers;
   if (key === undefined) return others;
   return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
 }
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(conversation: ConversationContext, crashed: CrashedRun): RunExecutor | undefined {
+export function resumeRunAfterCrash(conversation: ConversationContext, crashed: CrashedRun): RunExecutor | undefined {
   const { transcript, now } = conversation;
   const { row } = crashed.turn;
   const stored = readStoredRun(conversation, row);
   if (!stored) return undefined;
   const { request, planned, carried } = stored;
-  conversation.alarm.watch(now() + WATCH_MS);
-  conversation.maintenance.settlements.resumeRun(row);
+  conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
+  conversation.maintenance.settlements.markRunResumed(row);
   const resumed = createResumedRun(crashed, transcript);
   const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried), resumed);
-  return beginInTime(conversation, run, () => run.resumeAfterCrash(resumed));
+  return beginRunInNextMicrotask(conversation, run, () => run.resumeAfterCrash(resumed));
 }
 
 /** A run that goes on with the decided calls of a step, and what the runs before it have used. */
-interface ContinuedRun {
-  request: StartedRequest;
+interface ContinuedRunOptions {
+  request: StartedTurnRequest;
   planned: PlannedRun;
-  carried: CarriedLimits;
+  carried: EarlierRunsLimitsUsage;
   step: number;
-  take: Parameters<RunExecutor['takeUpCalls']>[1];
+  take: Parameters<RunExecutor['takeOverDecidedCalls']>[1];
 }
 
 /** Begins a stored run with the decided calls of a step. It runs without a listener. */
 export function continueRunAfterApproval(
   conversation: ConversationContext,
   row: TurnRow,
-  { request, planned, carried, step, take }: ContinuedRun,
+  { request, planned, carried, step, take }: ContinuedRunOptions,
 ): RunExecutor {
-  conversation.alarm.watch(conversation.now() + WATCH_MS);
-  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried)).takeUpCalls(
+  conversation.alarm.scheduleWatchAt(conversation.now() + WATCH_MS);
+  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried)).takeOverDecidedCalls(
     step,
     take,
   );
-  return beginInTime(conversation, run, () => run.continue());
+  return beginRunInNextMicrotask(conversation, run, () => run.continueWithDecidedCalls());
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */
-function beginInTime({ waitUntil }: ConversationContext, run: RunExecutor, begin: () => Promise<void>): RunExecutor {
+function beginRunInNextMicrotask(
+  { waitUntil }: ConversationContext,
+  run: RunExecutor,
+  begin: () => Promise<void>,
+): RunExecutor {
   waitUntil(Promise.resolve().then(begin));
   return run;
 }

@@ -1,10 +1,11 @@
 /** Calls a tool that the Worker's own code defines, and turns what it returns into a result that the API accepts. */
 
-import { base64ByteLength, encoder, isBase64 } from '../../kit/http/bytes.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { computeBase64ByteLength, encoder, isBase64 } from '../../kit/http/bytes.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import {
-  failedResult,
+  createFailedResult,
+  createTooLongResult,
   IMAGES,
   MOST_IMAGE_BYTES,
   MOST_STEP_BYTES,
@@ -12,11 +13,10 @@ import {
   NO_CONTENT,
   type ToolCall,
   type ToolResult,
-  tooLongResult,
 } from './tool-result.ts';
-import { type Checked, findWorkerTool } from './tools/worker-tools.ts';
+import { findWorkerTool, type SchemaCheckResult } from './tools/worker-tools.ts';
 
-export interface CallContext {
+export interface WorkerToolCallContext {
   /** The Worker's bindings. */
   env: Bindings;
   /** Aborted when the call must end. */
@@ -30,55 +30,58 @@ const LONGEST_MESSAGE = 4_000;
  *
  * @returns its result; an error with its message if it throws
  */
-export async function callWorkerTool({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
+export async function callWorkerTool(
+  { name, input, ...place }: ToolCall,
+  context: WorkerToolCallContext,
+): Promise<ToolResult> {
   const tool = findWorkerTool(name);
-  if (!tool) return failedResult('This edge does not have this tool any more.');
+  if (!tool) return createFailedResult('This edge does not have this tool any more.');
   try {
     const checked = await tool.schema['~standard'].validate(input);
-    if (checked.issues) return failedResult(`The input does not fit the tool. ${formatIssues(checked)}`);
+    if (checked.issues) return createFailedResult(`The input does not fit the tool. ${formatSchemaIssues(checked)}`);
     return toToolResult(await tool.run(checked.value, { ...place, ...context }));
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : thrown;
     const reason = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
-    return failedResult(reason || 'The tool has failed.');
+    return createFailedResult(reason || 'The tool has failed.');
   }
 }
 
-function formatIssues({ issues = [] }: Checked<unknown>): string {
-  const keyOf = (step: unknown) => String(isObject(step) ? step.key : step);
+function formatSchemaIssues({ issues = [] }: SchemaCheckResult<unknown>): string {
+  const getPathKey = (step: unknown) => String(isObject(step) ? step.key : step);
   return issues
-    .map(({ path = [], message }) => (path.length > 0 ? `${path.map(keyOf).join('.')}: ${message}` : message))
+    .map(({ path = [], message }) => (path.length > 0 ? `${path.map(getPathKey).join('.')}: ${message}` : message))
     .join('; ')
     .slice(0, LONGEST_MESSAGE);
 }
 
 function toToolResult(value: unknown): ToolResult {
   if (value === undefined || value === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
-  if (Array.isArray(value) && value.length > 0 && value.every(isBlock)) return blocksResult(value);
-  const text = typeof value === 'string' ? value : toJson(value);
+  if (Array.isArray(value) && value.length > 0 && value.every(isResultBlock)) return createBlocksResult(value);
+  const text = typeof value === 'string' ? value : stringifyNonEmpty(value);
   if (text === undefined) {
-    return failedResult('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
+    return createFailedResult('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
   }
   const bytes = encoder.encode(text).length;
-  if (bytes > MOST_TEXT_BYTES) return tooLongResult(MOST_TEXT_BYTES);
+  if (bytes > MOST_TEXT_BYTES) return createTooLongResult(MOST_TEXT_BYTES);
   return { content: text.trim() === '' ? NO_CONTENT : text.toWellFormed(), isError: false, bytes };
 }
 
 /** @returns whether a value is meant as a block of a result. */
-function isBlock(value: unknown): value is Json {
+function isResultBlock(value: unknown): value is JsonObject {
   return isObject(value) && (value.type === 'text' || value.type === 'image');
 }
 
 /** @returns the JSON text of a value; undefined if it has none, or only `{}`, as a Response or a Map has. */
-function toJson(value: unknown): string | undefined {
+function stringifyNonEmpty(value: unknown): string | undefined {
   const text = JSON.stringify(value) as string | undefined;
   if (text !== '{}') return text;
   const prototype: unknown = Object.getPrototypeOf(value);
   return prototype === null || prototype === Object.prototype ? text : undefined;
 }
 
-function blocksResult(blocks: readonly Json[]): ToolResult {
-  const content: Json[] = [];
+function createBlocksResult(blocks: readonly JsonObject[]): ToolResult {
+  const content: JsonObject[] = [];
   let bytes = 0;
   for (const [index, { type, text, source }] of blocks.entries()) {
     if (type === 'text' && typeof text === 'string') {
@@ -89,13 +92,13 @@ function blocksResult(blocks: readonly Json[]): ToolResult {
     const { type: kind, media_type, data } = isObject(source) ? source : {};
     const isImage = kind === 'base64' && IMAGES.has(String(media_type)) && typeof data === 'string' && isBase64(data);
     if (type !== 'image' || !isImage) {
-      return failedResult(
+      return createFailedResult(
         `Block ${index + 1} of the tool’s result is malformed. It must be {"type":"text","text":…} or {"type":"image","source":{"type":"base64","media_type":"image/png","data":…}}.`,
       );
     }
-    if (base64ByteLength(data) > MOST_IMAGE_BYTES) return tooLongResult(MOST_IMAGE_BYTES);
+    if (computeBase64ByteLength(data) > MOST_IMAGE_BYTES) return createTooLongResult(MOST_IMAGE_BYTES);
     content.push({ type, source: { type: kind, media_type, data } });
-    bytes += base64ByteLength(data);
+    bytes += computeBase64ByteLength(data);
   }
-  return bytes > MOST_STEP_BYTES ? tooLongResult(MOST_STEP_BYTES) : { content, isError: false, bytes };
+  return bytes > MOST_STEP_BYTES ? createTooLongResult(MOST_STEP_BYTES) : { content, isError: false, bytes };
 }

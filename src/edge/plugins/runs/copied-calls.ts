@@ -1,32 +1,36 @@
 /** What copies and rewinds of a conversation know of the calls of its runs. */
 
 import type { CopyableRows } from '../../conversations/history/storage/copyable-rows.ts';
-import type { CallRow } from './call-rows.ts';
-import { approvalRowsOf, callRowsOf } from './run-rows.ts';
+import type { ToolCallRow } from './call-rows.ts';
+import { getApprovalRows, getCallRows } from './run-rows.ts';
 
 /** Approvals wait for the original alone. */
 export const COPIED_CALLS: CopyableRows = {
   kinds: ['call'],
   *linesOf(transcript, { seq, run }) {
-    const calls = run === null ? [] : callRowsOf(transcript).callsOfTurn(seq);
+    const calls = run === null ? [] : getCallRows(transcript).listCallsOfStep(seq);
     if (calls.length === 0) return;
-    const results = callRowsOf(transcript).results(seq);
+    const results = getCallRows(transcript).readResultsByCallId(seq);
     const waiting = new Set(
-      approvalRowsOf(transcript)
-        .listOfStep(seq)
+      getApprovalRows(transcript)
+        .listApprovalsOfStep(seq)
         .map(({ toolUseId }) => toolUseId),
     );
     for (const call of calls) {
       const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-      yield ['call', JSON.stringify(copied), results.get(call.id) ?? interruptedResult(call, waiting.has(call.id))];
+      yield [
+        'call',
+        JSON.stringify(copied),
+        results.get(call.id) ?? createInterruptedCallResult(call, waiting.has(call.id)),
+      ];
     }
   },
   storing: (transcript, shift) => ({
-    add(_, row, result) {
-      const call = JSON.parse(row) as CallRow;
+    addLine(_, row, result) {
+      const call = JSON.parse(row) as ToolCallRow;
       // It may not have ended when it was copied.
       const beganAt = call.beganAt ?? call.endedAt ?? 0;
-      callRowsOf(transcript).end({
+      getCallRows(transcript).storeEndedCall({
         ...call,
         turn: shift + call.turn,
         beganAt,
@@ -35,11 +39,11 @@ export const COPIED_CALLS: CopyableRows = {
       });
     },
   }),
-  rewind: (transcript, _, turn) => approvalRowsOf(transcript).rewind(turn),
+  rewind: (transcript, _, turn) => getApprovalRows(transcript).deleteApprovalsFromTurn(turn),
 };
 
 /** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
-function interruptedResult({ id }: CallRow, isWaiting: boolean): string {
+function createInterruptedCallResult({ id }: ToolCallRow, isWaiting: boolean): string {
   const why = isWaiting ? 'while the call waited for approval. It was not made here.' : 'while the call was made.';
   const content = `This conversation was copied ${why}`;
   return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });

@@ -3,26 +3,26 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { TurnStatus } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { toolCallsOfStep } from '../../conversations/history/storage/turn-queries.ts';
+import { listToolCallsOfStep } from '../../conversations/history/storage/turn-queries.ts';
 import { parseErrorEvent, type TurnResult } from '../../conversations/turn/turn-ending.ts';
-import { errorBody, toApiError } from '../../kit/http/errors.ts';
+import { createErrorBody, toApiError } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
-import { endRemarks } from '../../money/admission/answer-end.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import { formatEndComments } from '../../money/admission/answer-end.ts';
 import type { PauseReason } from './limits.ts';
-import { isPartOfHistory, type RunHandle, storeRunEnd } from './run-handle.ts';
+import { isRunPartOfHistory, type RunHandle, storeRunEnd } from './run-handle.ts';
 import type { RunStream } from './run-stream.ts';
-import { sumUsage } from './sum-usage.ts';
-import { failedResult } from './tool-result.ts';
+import { sumUsageOfSteps } from './sum-usage.ts';
+import { createFailedResult } from './tool-result.ts';
 
 /** How a run ends. */
-export type RunEnd =
+export type RunEndReason =
   | { kind: 'complete' | 'stopped' }
   | { kind: 'paused'; reason: PauseReason }
   /** `data` is the `error` event as a step has shown it. */
   | { kind: 'error'; error: unknown; data?: string | undefined; isStopped?: boolean | undefined };
 
-interface Ending {
+interface EndRunContext {
   transcript: Transcript;
   shown: RunStream;
   spent: Nanodollars;
@@ -31,16 +31,20 @@ interface Ending {
 }
 
 /** Ends a run: shows its end and stores it, without waiting in between. */
-export function endRun(turn: RunHandle, end: RunEnd, { transcript, shown, spent, now, requestId }: Ending): void {
+export function showAndStoreRunEnd(
+  turn: RunHandle,
+  end: RunEndReason,
+  { transcript, shown, spent, now, requestId }: EndRunContext,
+): void {
   const { log, last, usages } = turn;
   let error: TurnResult['error'];
   if (end.kind === 'error') {
-    const data = end.data ?? JSON.stringify(errorBody(reportedError(end.error), requestId));
+    const data = end.data ?? JSON.stringify(createErrorBody(toReportedError(end.error), requestId));
     log.add({ event: 'error', data });
     error = parseErrorEvent(data);
   } else {
     const waits = end.kind === 'paused' && end.reason === 'approval';
-    for (const id of waits ? [] : shown.unanswered) shown.showResult(id, failedResult('stopped'));
+    for (const id of waits ? [] : shown.callIdsWithoutResult) shown.showToolResult(id, createFailedResult('stopped'));
     const { delta = {}, ...others } = last?.delta ?? {};
     const reason =
       end.kind === 'complete'
@@ -50,38 +54,38 @@ export function endRun(turn: RunHandle, end: RunEnd, { transcript, shown, spent,
     // A run that ends without a step of its own leaves the calls of the step before it to the client.
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
-    shown.add('message_delta', { ...others, delta: stopReason, usage: sumUsage(usages) }, remark);
-    shown.add('message_stop', {}, endRemarks(spent, last?.budget, end.kind === 'stopped'));
+    shown.addEvent('message_delta', { ...others, delta: stopReason, usage: sumUsageOfSteps(usages) }, remark);
+    shown.addEvent('message_stop', {}, formatEndComments(spent, last?.budget, end.kind === 'stopped'));
   }
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
   const isStopped = end.kind === 'error' && end.isStopped === true;
-  storeRunEnd(turn, { status: statusOfRun(turn, end), error, isStopped, ...paused }, { transcript, spent, now });
+  storeRunEnd(turn, { status: getEndedRunStatus(turn, end), error, isStopped, ...paused }, { transcript, spent, now });
 }
 
 /**
  * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer
  * them.
  */
-export function showClientCalls(turn: RunHandle, transcript: Transcript, shown: RunStream): void {
+export function showPausedClientCalls(turn: RunHandle, transcript: Transcript, shown: RunStream): void {
   if (turn.continues === undefined || turn.isCommitted) return;
-  for (const block of toolCallsOfStep(transcript, turn.continues)) {
-    if (shown.isOfEdge(block)) continue;
-    const index = shown.takeIndex();
-    shown.add('content_block_start', { index, content_block: { ...block, input: {} } });
-    const delta = { type: 'input_json_delta', partial_json: writeJson(block.input) };
-    shown.add('content_block_delta', { index, delta });
-    shown.add('content_block_stop', { index });
+  for (const block of listToolCallsOfStep(transcript, turn.continues)) {
+    if (shown.isEdgeToolCall(block)) continue;
+    const index = shown.takeNextBlockIndex();
+    shown.addEvent('content_block_start', { index, content_block: { ...block, input: {} } });
+    const delta = { type: 'input_json_delta', partial_json: stringifyWithRememberedTexts(block.input) };
+    shown.addEvent('content_block_delta', { index, delta });
+    shown.addEvent('content_block_stop', { index });
   }
 }
 
-function statusOfRun(turn: RunHandle, { kind }: RunEnd): TurnStatus {
-  if (!isPartOfHistory(turn)) return 'failed';
+function getEndedRunStatus(turn: RunHandle, { kind }: RunEndReason): TurnStatus {
+  if (!isRunPartOfHistory(turn)) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';
   return kind === 'complete' && turn.last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';
 }
 
-function reportedError(error: unknown): { type: string; message: string } {
+function toReportedError(error: unknown): { type: string; message: string } {
   if (isObject(error) && typeof error.type === 'string' && typeof error.message === 'string') {
     return { type: error.type, message: error.message };
   }

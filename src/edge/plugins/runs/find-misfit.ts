@@ -1,14 +1,14 @@
 import { createValueChecker } from '../../kit/json/json-schema.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { resolveReferences } from '../../kit/json/schema-references.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { resolveSchemaReferences } from '../../kit/json/schema-references.ts';
 
 /**
  * Checks the input of a call against the schema of its tool. An input whose schema is recursive or too large is not checked.
  *
  * @returns the error for the model; undefined for an input that fits
  */
-export function findMisfit(input: unknown, schema: Json | undefined): string | undefined {
-  const { schema: resolved } = schema ? resolveReferences(schema) : {};
+export function findInputMismatch(input: unknown, schema: JsonObject | undefined): string | undefined {
+  const { schema: resolved } = schema ? resolveSchemaReferences(schema) : {};
   const fault = resolved && createValueChecker(resolved, { root: 'input' })(input);
   return fault && `The input does not fit the tool, which was not called. ${fault.path}: ${fault.problem}`;
 }

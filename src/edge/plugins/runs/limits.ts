@@ -1,10 +1,10 @@
 /** Keeps the limits of a run. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { RunLimits } from '../../registry/tools/run-limits.schema.ts';
-import type { CarriedLimits, UsedLimits } from './stored-run.ts';
+import type { EarlierRunsLimitsUsage, RunLimitsUsage } from './stored-run.ts';
 
 /** Why a run has paused: one of its own limits, a refusal of its account, or an upstream that is too busy. */
 export type PauseReason =
@@ -40,7 +40,7 @@ export class RunBudget {
   constructor(
     limits: RunLimits,
     beganAt: number,
-    run: { isStreaming: boolean; spent?: UsedLimits | undefined; carried?: CarriedLimits | undefined },
+    run: { isStreaming: boolean; spent?: RunLimitsUsage | undefined; carried?: EarlierRunsLimitsUsage | undefined },
   ) {
     const { isStreaming, spent, carried } = run;
     this.#limits = limits;
@@ -53,12 +53,12 @@ export class RunBudget {
     this.#carried = carried?.cost ?? 0;
   }
 
-  get parallel(): number {
+  get maxParallelTools(): number {
     return this.#limits.parallel_tools;
   }
 
   /** What this run itself has cost so far, in nanodollars. */
-  get spent(): Nanodollars {
+  get spentNanodollars(): Nanodollars {
     return this.#spent;
   }
 
@@ -69,23 +69,23 @@ export class RunBudget {
   }
 
   /** @returns the milliseconds that are left of the run. */
-  remainingMs(now: number): number {
+  computeRemainingMs(now: number): number {
     return Math.max(0, this.#beganAt + this.#mostMs - now);
   }
 
   /** Counts a step. @param isAnswer false if it failed before it had any output: then only its cost counts */
-  addStep(cost: Nanodollars, isAnswer: boolean): void {
+  countStep(cost: Nanodollars, isAnswer: boolean): void {
     this.#spent += cost;
     if (isAnswer) this.#steps += 1;
   }
 
-  addSubagent(cost: Nanodollars): void {
+  addSubagentCost(cost: Nanodollars): void {
     this.#spent += cost;
   }
 
   /** Counts a call. @returns whether it may be made */
-  addCall({ name, input }: Json): boolean {
-    const call = writeJson([name, input]);
+  countToolCallIfAllowed({ name, input }: JsonObject): boolean {
+    const call = stringifyWithRememberedTexts([name, input]);
     this.#repeats = call === this.#last ? this.#repeats + 1 : 1;
     this.#last = call;
     if (this.#calls >= this.#limits.max_tool_calls) {
@@ -97,11 +97,11 @@ export class RunBudget {
   }
 
   /** @returns why no further step may begin; undefined if one may */
-  pauseReason(now: number): PauseReason | undefined {
+  findPauseReason(now: number): PauseReason | undefined {
     if (this.#refusedCalls > 0) return 'max_tool_calls';
     if (this.#repeats >= MOST_REPEATS) return 'repeated_call';
     if (this.#steps >= this.#limits.max_turns) return 'max_turns';
-    if (this.remainingMs(now) <= 0) return 'max_seconds';
+    if (this.computeRemainingMs(now) <= 0) return 'max_seconds';
     return this.maxStepCost === 0 ? 'max_usd' : undefined;
   }
 }

@@ -3,21 +3,21 @@
 import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { addJitter } from '../../kit/async/pause.ts';
-import { isBusyType, limitationOf } from '../../money/admission/limitation.ts';
-import type { RunEnd } from './end-run.ts';
+import { isBusyErrorType, parseLimitingCause } from '../../money/admission/limitation.ts';
+import type { RunEndReason } from './end-run.ts';
 import type { PauseReason } from './limits.ts';
-import { MAX_PAUSES, pauseReasonOf } from './next-step.ts';
-import type { ContinuedCalls } from './pauses.ts';
-import type { RunCalls } from './run-calls.ts';
-import { callRowsOf } from './run-rows.ts';
+import { getPauseReasonOfError, MAX_PAUSES } from './next-step.ts';
+import type { CallsToMake } from './pauses.ts';
+import type { RunToolCaller } from './run-calls.ts';
+import { getCallRows } from './run-rows.ts';
 import type { LiveStepLog } from './run-stream.ts';
-import { failedResult } from './tool-result.ts';
+import { createFailedResult } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again, at once or at a time. */
-export type NextAction = ({ kind: 'calls' } & ContinuedCalls) | { kind: 'step' | 'again' } | Wait;
+export type NextAction = ({ kind: 'calls' } & CallsToMake) | { kind: 'step' | 'again' } | BackgroundWait;
 
 /** A run in the background waits before it tries the same step again. */
-interface Wait {
+interface BackgroundWait {
   kind: 'wait';
   reason: PauseReason;
   /** Milliseconds since 1970. */
@@ -25,14 +25,14 @@ interface Wait {
 }
 
 /** A step that has ended, and its run. */
-interface EndedStep {
+interface EndedRunStep {
   runner: Pick<TurnExecutor, 'turn' | 'failure'>;
   log: LiveStepLog;
-  calls: RunCalls;
+  calls: RunToolCaller;
   /** Whether a step of the run is part of the history. */
   isPart: boolean;
   /** How the run ends now, if it was stopped or may not go on. */
-  ending: RunEnd | undefined;
+  ending: RunEndReason | undefined;
   /** How often a step was tried again. */
   pauses: number;
   /** When the last answer of the run ended, for a run in the background; undefined for others, which do not wait. */
@@ -50,21 +50,21 @@ const NOT_CALLED =
 export const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
 
 /** Decides what follows a step, and answers its calls that are not made. @returns `end` for a run that ends with it */
-export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
+export function decideNextRunAction(step: EndedRunStep): NextAction | { end: RunEndReason } {
   const { runner, log, ending, isPart } = step;
   const { result: ended, builder } = runner.turn;
   switch (ended?.status) {
     case 'complete': {
-      const following = callsToMake(step);
+      const following = selectCallsToMake(step);
       if (following) return following;
       return builder.stopReason === 'pause_turn' && !ending ? { kind: 'step' } : { end: { kind: 'complete' } };
     }
     case 'failed': {
       if (ending || !isPart) break;
-      const reason = pauseReasonOf(runner.failure, ended.error?.type);
-      const isBusy = isBusyType(ended.error?.type);
+      const reason = getPauseReasonOfError(runner.failure, ended.error?.type);
+      const isBusy = isBusyErrorType(ended.error?.type);
       if (!reason && isBusy && step.pauses < MAX_PAUSES) return { kind: 'again' };
-      const wait = waitFor(step, reason ?? (isBusy ? 'budget' : undefined));
+      const wait = computeBackgroundWait(step, reason ?? (isBusy ? 'budget' : undefined));
       if (wait) return wait;
       if (reason) return { end: { kind: 'paused', reason } };
       break;
@@ -82,41 +82,45 @@ export function decideNext(step: EndedStep): NextAction | { end: RunEnd } {
 }
 
 /** @returns how long a run in the background waits for an upstream or a budget; undefined if it must not, or if that is too long */
-function waitFor({ runner, calls, answeredAt }: EndedStep, reason: PauseReason | undefined): Wait | undefined {
+function computeBackgroundWait(
+  { runner, calls, answeredAt }: EndedRunStep,
+  reason: PauseReason | undefined,
+): BackgroundWait | undefined {
   if (answeredAt === undefined || (reason !== 'upstream' && reason !== 'budget')) return undefined;
   const { meter, now } = calls.run;
   const { passes, retryAt } = runner.failure
-    ? limitationOf(runner.failure, now())
+    ? parseLimitingCause(runner.failure, now())
     : { passes: 'soon' as const, retryAt: null };
   if (passes === 'never') return undefined;
   const waited = now() - answeredAt;
   // The longer it has waited, the less often it asks. That survives a crash, since it counts nothing.
   const usual = addJitter(Math.min(Math.max(waited / 2, MIN_RETRY_MS), MAX_RETRY_MS));
   const pause = Math.max(usual, (retryAt ?? 0) - now() + Math.random() * SPREAD_MS);
-  if (waited + pause > MAX_WAIT_MS || pause >= meter.remainingMs(now())) return undefined;
+  if (waited + pause > MAX_WAIT_MS || pause >= meter.computeRemainingMs(now())) return undefined;
   return { kind: 'wait', reason, until: now() + Math.ceil(pause) };
 }
 
 /** @returns the calls of a step that are to be made; undefined if there are none */
-function callsToMake({ runner, calls }: EndedStep): NextAction | undefined {
+function selectCallsToMake({ runner, calls }: EndedRunStep): NextAction | undefined {
   const { transcript, shown, meter, signal } = calls.run;
   const { row, builder } = runner.turn;
   const toolCalls = builder.blocks
     .filter(({ value, isBroken: broken }) => value.type === 'tool_use' && !broken)
     .map(({ value }) => value);
-  const own = toolCalls.filter((block) => shown.isOfEdge(block));
+  const own = toolCalls.filter((block) => shown.isEdgeToolCall(block));
   // Only the calls that its row names are in the history.
-  const named = callRowsOf(transcript)
-    .callsOfTurn(row.seq)
+  const named = getCallRows(transcript)
+    .listCallsOfStep(row.seq)
     .flatMap(({ turn, n, id, tries }) => {
       const block = own.find((one) => one.id === id);
       return block ? [{ turn, n, block, tries }] : [];
     });
   if (builder.stopReason === 'tool_use' && named.length > 0 && !signal.aborted) {
-    const allowed = named.filter((call) => meter.addCall(call.block));
-    for (const call of named) if (!allowed.includes(call)) calls.answer(call, failedResult(NOT_CALLED));
+    const allowed = named.filter((call) => meter.countToolCallIfAllowed(call.block));
+    for (const call of named)
+      if (!allowed.includes(call)) calls.storeAndShowResult(call, createFailedResult(NOT_CALLED));
     return { kind: 'calls', calls: allowed, asksClient: own.length < toolCalls.length };
   }
-  for (const call of named) calls.answer(call, failedResult(CUT_SHORT));
+  for (const call of named) calls.storeAndShowResult(call, createFailedResult(CUT_SHORT));
   return undefined;
 }

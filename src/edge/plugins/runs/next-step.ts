@@ -5,11 +5,11 @@ import type { Transcript } from '../../conversations/history/storage/transcript.
 import { addJitter, pause } from '../../kit/async/pause.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { editJson } from '../../kit/json/edit.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { isBusyType, limitationOf } from '../../money/admission/limitation.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import { isBusyErrorType, parseLimitingCause } from '../../money/admission/limitation.ts';
+import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import type { PauseReason } from './limits.ts';
-import { callRowsOf } from './run-rows.ts';
+import { getCallRows } from './run-rows.ts';
 
 /** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
 const GO_ON = JSON.stringify([
@@ -28,7 +28,7 @@ export function createStepBody(
 ): string {
   const rest = model === undefined ? body : editJson(body, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
-  const { tool_choice: choice } = JSON.parse(rest) as Json;
+  const { tool_choice: choice } = JSON.parse(rest) as JsonObject;
   // If the caller forces a tool's call, that is only for the first step.
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return editJson(rest, { messages });
   const { name: _, ...kept } = choice;
@@ -40,11 +40,11 @@ export function createStepBody(
  * @param type the type of the refusal
  * @returns why a run pauses after its next step was refused; undefined if it is tried again, or fails
  */
-export function pauseReasonOf(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
+export function getPauseReasonOfError(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
-  const { by, isOwn, passes } = error ? limitationOf(error) : {};
+  const { by, isOwn, passes } = error ? parseLimitingCause(error) : {};
   // It was asked as often as any request is.
-  if (isBusyType(type) && !isOwn) return 'upstream';
+  if (isBusyErrorType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
   // A full storage is told by its own words.
   if (error?.type === 'invalid_request_error') return undefined;
@@ -52,7 +52,10 @@ export function pauseReasonOf(error: ApiError | undefined, type: string | undefi
 }
 
 /** @returns what steps have cost, as the account says; `most` if the account cannot be asked */
-export async function sumCosts(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
+export async function sumSettledCosts(
+  settlements: readonly Promise<SettlementResult>[],
+  most: Nanodollars,
+): Promise<Nanodollars> {
   try {
     return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
   } catch {
@@ -63,8 +66,8 @@ export async function sumCosts(settlements: readonly Promise<Settled>[], most: N
 
 /** About how many bytes a step sends up: the history, and results, images in base64. @param called the step that has called */
 export function estimateStepBytes(transcript: Transcript, called: number | undefined): number {
-  const results = called === undefined ? [] : callRowsOf(transcript).callsOfTurn(called);
-  const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+  const results = called === undefined ? [] : getCallRows(transcript).listCallsOfStep(called);
+  const history = transcript.cachedHistory?.history.joinedBytes.length ?? transcript.bytes;
   return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
 }
 
@@ -74,7 +77,7 @@ const LONGEST_PAUSE_MS = 30_000;
 export const MAX_PAUSES = 8;
 
 /** Waits longer each time. A stop ends the pause early: the caller checks for it. */
-export async function waitBeforeRetry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {
+export async function waitBeforeStepRetry(pauses: number, leftMs: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** pauses);
   await pause(Math.min(addJitter(longest), leftMs), signal).catch(() => {});
 }

@@ -1,49 +1,50 @@
 /** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
 
-import { damageOf } from '../../conversations/history/storage/damaged-row.ts';
+import { findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { ConversationContext, ConversationPlugin } from '../../conversations/object/hooks.ts';
-import { turnInterrupted } from '../../conversations/object/rpc-response.ts';
-import type { Runner } from '../../conversations/turn/turn-handle.ts';
+import { createTurnInterruptedError } from '../../conversations/object/rpc-response.ts';
+import type { TurnRunner } from '../../conversations/turn/turn-handle.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
-import { beginRun, resumeRun } from './begin-run.ts';
-import { closeCrashedRun, endCrashedRun } from './crashed-run.ts';
-import { createTurnEvents } from './create-turn-events.ts';
+import type { SettlementResult } from '../../money/contracts/settlement.ts';
+import { beginRun, resumeRunAfterCrash } from './begin-run.ts';
+import { endInterruptedStep, endUnresumableRun } from './crashed-run.ts';
+import { getTurnEventSender } from './create-turn-events.ts';
 import { RunExecutor } from './run-executor.ts';
 
 export const runsPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     run: ({ request }, planned, row) => beginRun(conversation, request, planned, row),
-    tell: (turn) => createTurnEvents(conversation).noteEnd(turn),
+    tell: (turn) => getTurnEventSender(conversation).storeTurnEndedEvent(turn),
     alarm() {
-      conversation.waitUntil(createTurnEvents(conversation).send());
-      if (conversation.runner instanceof RunExecutor) conversation.runner.wake(conversation.now());
+      conversation.waitUntil(getTurnEventSender(conversation).sendDueEvents());
+      if (conversation.runner instanceof RunExecutor) conversation.runner.endWaitIfDue(conversation.now());
     },
-    isOpen: () => createTurnEvents(conversation).isOpen,
-    resume: (row) => (row.run === row.seq ? endOrResumeRun(conversation, row) : undefined),
+    isOpen: () => getTurnEventSender(conversation).canHaveUnsentEvents,
+    resume: (row) => (row.run === row.seq ? endOrResumeCrashedRun(conversation, row) : undefined),
   }),
 };
 
 /** Ends the step of a run that was interrupted, and the run unless it goes on. */
-function endOrResumeRun(conversation: ConversationContext, row: TurnRow): Runner | undefined {
+function endOrResumeCrashedRun(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
   const { transcript, now, maintenance } = conversation;
   const { settlements } = maintenance;
-  const meterOf = (step: TurnRow) => settlements.meterOf(step);
-  const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) => settlements.track(step, settled);
-  const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
-  const crashed = transcript.transact(() => closeCrashedRun(row, closing));
+  const meterOf = (step: TurnRow) => settlements.createTurnMeter(step);
+  const onSettled = (step: TurnRow, settled: Promise<SettlementResult> | undefined) =>
+    settlements.storeConfirmationLater(step, settled);
+  const closing = { transcript, now: now(), error: createTurnInterruptedError(), meterOf, onSettled };
+  const crashed = transcript.runInTransaction(() => endInterruptedStep(row, closing));
   try {
-    const resumed = crashed.mayGoOn ? resumeRun(conversation, crashed) : undefined;
+    const resumed = crashed.mayGoOn ? resumeRunAfterCrash(conversation, crashed) : undefined;
     if (resumed) return resumed;
   } catch (thrown) {
     // What cannot be read ends all that runs; what cannot begin ends alone.
-    if (damageOf(thrown)) throw thrown;
+    if (findDamageInError(thrown)) throw thrown;
     closing.error = toApiError(thrown);
   }
-  transcript.transact(() => {
-    endCrashedRun(crashed, closing);
-    createTurnEvents(conversation).noteEnd(crashed.turn);
+  transcript.runInTransaction(() => {
+    endUnresumableRun(crashed, closing);
+    getTurnEventSender(conversation).storeTurnEndedEvent(crashed.turn);
   });
   return undefined;
 }

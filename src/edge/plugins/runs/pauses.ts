@@ -2,19 +2,19 @@
 
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import type { Json } from '../../kit/json/object.ts';
-import type { Approvers } from '../../registry/tools/tool-kind.ts';
-import type { SubagentShare } from './call-rows.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import type { ApproverRole } from '../../registry/tools/tool-kind.ts';
+import type { SubagentBudgetShare } from './call-rows.ts';
 import type { RunStream } from './run-stream.ts';
 import type { ToolResult } from './tool-result.ts';
 import type { TurnEvent } from './turn-events.ts';
 
 /** A run that pauses before calls. */
-export interface PausingRun {
+export interface RunPausingForApproval {
   transcript: Transcript;
   row: TurnRow;
   /** Who decides on calls that need an approval. */
-  approvers: Approvers;
+  approvers: ApproverRole;
   now(): number;
   /** Stores an event of the run, and begins to send it. */
   storeEvent<Members extends object>(event: TurnEvent<Members>, members: Members): void;
@@ -25,10 +25,10 @@ export interface PlannedCall {
   /** The number of the step whose answer called it, and which of its calls this is. */
   turn: number;
   n: number;
-  block: Json;
+  block: JsonObject;
   tries: number;
   /** The share of a subagent that was begun before a crash. */
-  subagent?: SubagentShare | undefined;
+  subagent?: SubagentBudgetShare | undefined;
   /** If it was begun before a crash: how long ago, in milliseconds. */
   idleMs?: number;
   /** Whether a person has approved it. */
@@ -38,14 +38,14 @@ export interface PlannedCall {
 }
 
 /** The calls of a step that are to be made, and whether the step also called tools of the client. */
-export interface ContinuedCalls {
+export interface CallsToMake {
   calls: PlannedCall[];
   asksClient: boolean;
 }
 
 /** A run that goes on with the calls of a paused one. */
-export interface ContinuingRun extends Pick<PausingRun, 'transcript' | 'row' | 'now'> {
+export interface RunContinuingAfterPause extends Pick<RunPausingForApproval, 'transcript' | 'row' | 'now'> {
   shown: RunStream;
   /** Stores and shows a result for a call that is not made. */
-  answer(call: PlannedCall, result: ToolResult): void;
+  storeAndShowResult(call: PlannedCall, result: ToolResult): void;
 }

@@ -10,7 +10,7 @@ import { runsPart } from './part.ts';
 import { RUN_ROWS } from './run-rows.ts';
 import { RUN_MEMBERS } from './runs.schema.ts';
 import { subagentsPart } from './subagents/part.ts';
-import { registerWorkerTools, workerToolNames } from './tools/worker-tools.ts';
+import { listWorkerToolNames, registerWorkerTools } from './tools/worker-tools.ts';
 
 /** For the reference alone: no Worker has them in it. */
 export const RUN_HEADER_WORDS = {
@@ -33,5 +33,5 @@ export const runs: Plugin = {
   tools: CALLED_KINDS,
   options: registerWorkerTools,
   settings: { check: toolSecretsOf },
-  health: ({ development }) => (development ? { tools: workerToolNames() } : {}),
+  health: ({ development }) => (development ? { tools: listWorkerToolNames() } : {}),
 };

@@ -1,19 +1,21 @@
 /** Calls a tool by a signed POST to a host that the operator has allowed. */
 
-import { signStandard } from '../../kit/delivery/standard-webhooks.ts';
-import { PieceReader } from '../../kit/http/body/piece-reader.ts';
-import { releaseAndMeasure, releaseBytes } from '../../kit/http/body/release-bytes.ts';
+import { createStandardWebhookHeaders } from '../../kit/delivery/standard-webhooks.ts';
+import { StreamPieceReader } from '../../kit/http/body/piece-reader.ts';
+import { freeBytes, freeBytesAndReturnLength } from '../../kit/http/body/release-bytes.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, toBase64 } from '../../kit/http/bytes.ts';
-import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
-import type { Json } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import { parseMediaType } from '../../kit/http/headers/media-type.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import { detectImageType } from './image-type.ts';
-import { type HttpRun, runSchema, runTool } from './runs.schema.ts';
-import type { CalledKind, CallOptions } from './tool-kind.ts';
+import { type HttpToolRun, runSchema, runTool } from './runs.schema.ts';
+import type { CallableToolKind, ToolCallOptions } from './tool-kind.ts';
 import {
-  failedResult,
-  growingMemory,
+  createFailedResult,
+  createGrowingMemoryHold,
+  createTooLongResult,
+  createTooLongTogetherResult,
   IMAGES,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
@@ -21,19 +23,17 @@ import {
   SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
-  tooLongResult,
-  tooLongTogetherResult,
 } from './tool-result.ts';
-import { findAddressFault, guardedCall, resolveHeaders } from './tools/addresses.ts';
+import { findAddressedToolFault, resolveToolHeaders, withAddressCheck } from './tools/addresses.ts';
 
 /** Tools at addresses that the operator has allowed. */
-export const httpKind: CalledKind<HttpRun> = {
+export const httpKind: CallableToolKind<HttpToolRun> = {
   member: 'url',
-  names: () => Object.keys(runSchema.shape),
+  listRunFieldNames: () => Object.keys(runSchema.shape),
   schemas: [runSchema],
   checksInput: true,
-  findFault: (tool, sender) => findAddressFault(tool, sender, runTool),
-  callsOf: () => ({ call: guardedCall(postCall) }),
+  findFault: (tool, sender) => findAddressedToolFault(tool, sender, runTool),
+  createToolCaller: () => ({ callTool: withAddressCheck(callToolBySignedPost) }),
 };
 
 /**
@@ -42,52 +42,52 @@ export const httpKind: CalledKind<HttpRun> = {
  * @returns its result
  * @throws what `fetch` throws, and the reason of the signal
  */
-export async function postCall(
+export async function callToolBySignedPost(
   call: ToolCall,
-  run: HttpRun,
-  { settings, fetch, now, resultBytes, hold }: CallOptions,
+  run: HttpToolRun,
+  { settings, fetch, now, resultBytes, hold }: ToolCallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
-  const body = writeJson(call);
+  const body = stringifyWithRememberedTexts(call);
   const id = `${call.turn}_${call.tool_use_id}`;
-  const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
-  for (const [name, value] of resolveHeaders(run, settings)) sent.set(name, value);
+  const sent = await createStandardWebhookHeaders(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
+  for (const [name, value] of resolveToolHeaders(run, settings)) sent.set(name, value);
   sent.set('content-type', 'application/json');
   sent.set('user-agent', 'sluice');
   const response = await fetch(run.url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
-    return failedResult('The tool answered with a redirect, which is not followed.');
+    return createFailedResult('The tool answered with a redirect, which is not followed.');
   }
   const isError = status >= 400;
-  const type = mediaTypeOf(response);
+  const type = parseMediaType(response);
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
-  const bytes = await readAtMost(response, most, { resultBytes, hold });
-  if (bytes === 'too much') return tooLongResult(most);
-  if (bytes === 'none left') return tooLongTogetherResult();
+  const bytes = await readLimitedBody(response, most, { resultBytes, hold });
+  if (bytes === 'too much') return createTooLongResult(most);
+  if (bytes === 'none left') return createTooLongTogetherResult();
   if (isImage && bytes.length > 0) {
     // The API refuses the whole request if an image has the wrong type, and the run could not go on.
     const found = detectImageType(bytes);
-    if (found === undefined) return failedResult(`The tool said ${type}, but what it sent is no such image.`);
-    const content = [imageOf(found, bytes)];
-    return { content, isError, bytes: releaseAndMeasure(bytes) };
+    if (found === undefined) return createFailedResult(`The tool said ${type}, but what it sent is no such image.`);
+    const content = [createImageBlock(found, bytes)];
+    return { content, isError, bytes: freeBytesAndReturnLength(bytes) };
   }
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
-  return { content, isError, bytes: releaseAndMeasure(bytes) };
+  return { content, isError, bytes: freeBytesAndReturnLength(bytes) };
 }
 
 /** @returns the bytes of an answer; `too much` or `none left` if it is too long: then the rest is not read */
-async function readAtMost(
+async function readLimitedBody(
   { body }: Response,
   most: number,
-  { resultBytes, hold }: Pick<CallOptions, 'resultBytes' | 'hold'>,
+  { resultBytes, hold }: Pick<ToolCallOptions, 'resultBytes' | 'hold'>,
 ): Promise<Uint8Array | 'too much' | 'none left'> {
   if (!body) return new Uint8Array(0);
-  const grow = growingMemory(hold, [SHORT_ANSWER_BYTES, most]);
-  const reader = new PieceReader(body);
+  const grow = createGrowingMemoryHold(hold, [SHORT_ANSWER_BYTES, most]);
+  const reader = new StreamPieceReader(body);
   const pieces: Uint8Array[] = [];
   let length = 0;
   let isWhole = false;
@@ -110,11 +110,11 @@ async function readAtMost(
     }
   }
   const whole = joinPieces(pieces);
-  for (const piece of pieces) releaseBytes(piece);
+  for (const piece of pieces) freeBytes(piece);
   return whole;
 }
 
-function imageOf(media_type: string, bytes: Uint8Array): Json {
+function createImageBlock(media_type: string, bytes: Uint8Array): JsonObject {
   let data = '';
   // Three bytes are four characters, so parts whose length is a multiple of three can be joined.
   for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));

@@ -2,19 +2,19 @@
 
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { isAnswered, toolCallsOfStep, turnAt } from '../../conversations/history/storage/turn-queries.ts';
-import { isObject, type Json, toText } from '../../kit/json/object.ts';
-import { attemptNumberOf } from '../../money/admission/admission.ts';
+import { findTurnByNumber, isAnswered, listToolCallsOfStep } from '../../conversations/history/storage/turn-queries.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import { parseAttemptNumber } from '../../money/admission/admission.ts';
 import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
-import { needsApproval, toApprovedCall } from './approvals/pending-calls.ts';
+import { doesCallNeedApproval, toApprovedCall } from './approvals/pending-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
-import { calledKindOf } from './kinds.ts';
+import { getCallableToolKind } from './kinds.ts';
 import { CUT_SHORT, type NextAction } from './next-action.ts';
-import type { ContinuedCalls, PlannedCall } from './pauses.ts';
-import type { RunCalls } from './run-calls.ts';
-import { approvalRowsOf, callRowsOf } from './run-rows.ts';
-import type { UsedLimits } from './stored-run.ts';
-import { failedResult } from './tool-result.ts';
+import type { CallsToMake, PlannedCall } from './pauses.ts';
+import type { RunToolCaller } from './run-calls.ts';
+import { getApprovalRows, getCallRows } from './run-rows.ts';
+import type { RunLimitsUsage } from './stored-run.ts';
+import { createFailedResult } from './tool-result.ts';
 
 /** A run that goes on after a crash. */
 export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown' | 'waitsUntil'> {
@@ -23,7 +23,7 @@ export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown' | 'waits
   open: number[];
   /** The ids of calls that were shown but never made, because their step was not stored. */
   unmade: string[];
-  spent: UsedLimits;
+  spent: RunLimitsUsage;
   /** The number of its last step, and the highest known number of a try. */
   number: number;
   tries: number;
@@ -37,12 +37,16 @@ export function createResumedRun(
   { turn, events, owed, steps, calls, spent: cost, unknown, waitsUntil }: CrashedRun,
   transcript: Transcript,
 ): ResumedRun {
-  const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
-  const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
+  const listBlockIndices = (type: string) =>
+    events.filter((event) => event.type === type).map(({ index }) => Number(index));
+  const [started, ended] = [listBlockIndices('content_block_start'), listBlockIndices('content_block_stop')];
   const unmade = new Set(
-    shownIds(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE_SERVER_NAME && id),
+    collectBlockIds(
+      events,
+      ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE_SERVER_NAME && id,
+    ),
   );
-  for (const id of shownIds(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
+  for (const id of collectBlockIds(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
     unmade.delete(id);
   for (const { toolUseId } of owed) unmade.delete(toolUseId);
   for (const { id } of calls) unmade.delete(id);
@@ -60,14 +64,14 @@ export function createResumedRun(
     open: started.filter((index) => !ended.includes(index)),
     spent: { steps: answers.length, calls: calls.length, cost },
     number: Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1)))),
-    tries: Math.max(0, ...steps.map(({ grant, requestId }) => attemptNumberOf(grant?.requestId ?? requestId))),
-    last: answers.at(-1) ?? (continues === undefined ? undefined : turnAt(transcript, continues)),
+    tries: Math.max(0, ...steps.map(({ grant, requestId }) => parseAttemptNumber(grant?.requestId ?? requestId))),
+    last: answers.at(-1) ?? (continues === undefined ? undefined : findTurnByNumber(transcript, continues)),
     hasBegun: events.some(({ type }) => type === 'message_start'),
   };
 }
 
 /** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
-function shownIds(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
+function collectBlockIds(events: readonly JsonObject[], idOf: (block: JsonObject) => unknown): string[] {
   return events.flatMap(({ content_block: block }) => {
     const id = isObject(block) && idOf(block);
     return typeof id === 'string' ? [id] : [];
@@ -75,17 +79,17 @@ function shownIds(events: readonly Json[], idOf: (block: Json) => unknown): stri
 }
 
 /** Shows that a run goes on after a crash. @returns what is left to do */
-export function decideNextAfterCrash({ open, unmade, last }: ResumedRun, runCalls: RunCalls): NextAction {
+export function resumeLogAndDecideNext({ open, unmade, last }: ResumedRun, runCalls: RunToolCaller): NextAction {
   const { shown, now } = runCalls.run;
-  for (const index of open) shown.add('content_block_stop', { index });
+  for (const index of open) shown.addEvent('content_block_stop', { index });
   // The first event after the gap. A listener that resumes inside the gap begins here.
-  shown.add('ping', {});
+  shown.addEvent('ping', {});
   for (const id of unmade) {
-    shown.expect(id);
-    shown.showResult(id, failedResult(CUT_SHORT));
+    shown.expectResult(id);
+    shown.showToolResult(id, createFailedResult(CUT_SHORT));
   }
   shown.log.store({ at: now(), unseenMs: 0 });
-  const again = last && retryCalls(last.seq, runCalls);
+  const again = last && selectCallsToRetry(last.seq, runCalls);
   return again ? { kind: 'calls', ...again } : { kind: 'step' };
 }
 
@@ -95,30 +99,30 @@ export function decideNextAfterCrash({ open, unmade, last }: ResumedRun, runCall
  * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
  * make
  */
-function retryCalls(step: number, runCalls: RunCalls): ContinuedCalls | undefined {
+function selectCallsToRetry(step: number, runCalls: RunToolCaller): CallsToMake | undefined {
   const { transcript, shown, tools, now } = runCalls.run;
-  const rows = callRowsOf(transcript).callsOfTurn(step);
+  const rows = getCallRows(transcript).listCallsOfStep(step);
   if (rows.length === 0) return undefined;
-  const toolCalls = toolCallsOfStep(transcript, step);
-  const approvals = approvalRowsOf(transcript).listOfStep(step);
+  const toolCalls = listToolCallsOfStep(transcript, step);
+  const approvals = getApprovalRows(transcript).listApprovalsOfStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = toolCalls.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
-    if (shown.isOfEdge(block)) shown.expect(id);
+    if (shown.isEdgeToolCall(block)) shown.expectResult(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
-    const run = tools.get(toText(block.name));
+    const run = tools.get(toJsonText(block.name));
     // It still waits for a person, so it was not made.
-    if (!decided && needsApproval(run, block.input)) return [planned];
+    if (!decided && doesCallNeedApproval(run, block.input)) return [planned];
     const again = { ...planned, tries: tries + 1 };
     const call = decided ? toApprovedCall(again, decided) : again;
     // A call of what works apart attaches to what was begun.
-    if (calledKindOf(run)?.apart || !run?.once) {
-      callRowsOf(transcript).beginRetry(row, now());
+    if (getCallableToolKind(run)?.apart || !run?.once) {
+      getCallRows(transcript).storeCallRetry(row, now());
       return [call];
     }
-    runCalls.answer(planned, failedResult(HIDDEN_BY_CRASH));
+    runCalls.storeAndShowResult(planned, createFailedResult(HIDDEN_BY_CRASH));
     return [];
   });
   return { calls, asksClient: toolCalls.length > rows.length };

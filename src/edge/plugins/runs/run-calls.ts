@@ -1,47 +1,47 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
 import { GRACE_MS } from '../../conversations/history/storage/rows.ts';
-import { newShare, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
+import { createMemoryShare, waitForMemory } from '../../conversations/turn/reserve-memory.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import type { MemoryShare } from '../../kit/http/body-memory.ts';
-import { type Json, toText } from '../../kit/json/object.ts';
-import type { ToolRun } from '../../registry/tools/tool-kind.ts';
-import { needsApproval } from './approvals/pending-calls.ts';
-import type { BegunCall } from './call-rows.ts';
+import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
+import { type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import type { ToolRunConfig } from '../../registry/tools/tool-kind.ts';
+import { doesCallNeedApproval } from './approvals/pending-calls.ts';
+import type { StartedToolCall } from './call-rows.ts';
 import { callTool } from './call-tool.ts';
-import { findMisfit } from './find-misfit.ts';
-import { calledKindOf } from './kinds.ts';
+import { findInputMismatch } from './find-misfit.ts';
+import { getCallableToolKind } from './kinds.ts';
 import type { RunBudget } from './limits.ts';
 import type { PlannedCall } from './pauses.ts';
 import type { RunContext } from './run-context.ts';
-import { callRowsOf } from './run-rows.ts';
+import { getCallRows } from './run-rows.ts';
 import type { RunStream } from './run-stream.ts';
-import type { CalledKind, CallName, KindCalls } from './tool-kind.ts';
+import type { CallableToolKind, ToolCallKey, ToolKindCaller } from './tool-kind.ts';
 import {
-  failedResult,
+  createFailedResult,
   MOST_STEP_BYTES,
-  type ResultBytes,
+  prependNoteToResult,
+  type RemainingResultBytes,
   type ToolResult,
   toAcceptableResult,
-  withNote,
 } from './tool-result.ts';
 
 /** What a run gives to those who make its calls. */
-export interface CallingRun
+export interface RunCallsContext
   extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'caller' | 'now'> {
   /** The id of the run's turn. */
   turn: string;
-  tools: ReadonlyMap<string, ToolRun>;
+  tools: ReadonlyMap<string, ToolRunConfig>;
   /** The schemas of their inputs, by name. */
-  schemas: ReadonlyMap<string, Json>;
+  schemas: ReadonlyMap<string, JsonObject>;
   shown: RunStream;
   meter: RunBudget;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
   /** @returns whether it makes no further call, and only waits for those that it has made. */
-  isOver(): boolean;
+  shouldMakeNoMoreCalls(): boolean;
   /** Asks whether its credential still holds, where nobody would tell it. Never rejects. */
-  checkCredential(): Promise<void>;
+  endRunIfCredentialRevoked(): Promise<void>;
 }
 
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
@@ -50,52 +50,56 @@ const MOST_UNSTORED = 16_384;
 const NOT_HOLDING = 'This tool was not called: the credential that began the run does not hold any more.';
 
 /** Makes the calls of a run, step by step. */
-export class RunCalls {
-  readonly run: CallingRun;
-  readonly #calls = new Map<CalledKind, KindCalls>();
+export class RunToolCaller {
+  readonly run: RunCallsContext;
+  readonly #calls = new Map<CallableToolKind, ToolKindCaller>();
 
-  constructor(run: CallingRun) {
+  constructor(run: RunCallsContext) {
     this.run = run;
   }
 
   /** Makes the calls of a step. Never rejects. */
-  async makeAll(calls: readonly PlannedCall[]): Promise<void> {
+  async callToolsOfStep(calls: readonly PlannedCall[]): Promise<void> {
     const waiting = [...calls];
     const [first] = calls;
     // Some may already have a result from before a crash.
     const before = first
-      ? callRowsOf(this.run.transcript)
-          .callsOfTurn(first.turn)
+      ? getCallRows(this.run.transcript)
+          .listCallsOfStep(first.turn)
           .reduce((sum, { bytes }) => sum + bytes, 0)
       : 0;
     const resultBytes = { left: MOST_STEP_BYTES - before };
-    this.#reserveShares(calls);
-    const work = async () => {
+    this.#reserveSubagentShares(calls);
+    const runNextCalls = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
-        await this.run.checkCredential();
+        await this.run.endRunIfCredentialRevoked();
         const beganAt = this.run.now();
         if (call.subagent) {
-          call.subagent.conversation ??= await this.#kindOf(call)?.apart?.(this.#callName(call));
-          callRowsOf(this.run.transcript).begin(toCallRow(call), beganAt);
+          call.subagent.conversation ??= await this.#getToolKind(call)?.apart?.(this.#createCallKey(call));
+          getCallRows(this.run.transcript).storeStartedCall(toStartedToolCall(call), beganAt);
         }
-        const share = newShare();
+        const share = createMemoryShare();
         try {
-          this.answer(call, withNote(await this.#make(call, resultBytes, share), call.note), beganAt);
+          this.storeAndShowResult(
+            call,
+            prependNoteToResult(await this.#callTool(call, resultBytes, share), call.note),
+            beganAt,
+          );
         } finally {
-          share.release();
+          share.releaseMemory();
         }
       }
     };
-    await Promise.all(Array.from({ length: Math.min(this.run.meter.parallel, calls.length) }, work));
+    await Promise.all(Array.from({ length: Math.min(this.run.meter.maxParallelTools, calls.length) }, runNextCalls));
   }
 
   /**
    * Reserves a share of the run's money for each subagent of a step. What is left is divided by the number of subagents plus
    * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
    */
-  #reserveShares(calls: readonly PlannedCall[]): void {
+  #reserveSubagentShares(calls: readonly PlannedCall[]): void {
     const { meter } = this.run;
-    const subagents = calls.filter((call) => this.#kindOf(call)?.apart);
+    const subagents = calls.filter((call) => this.#getToolKind(call)?.apart);
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
     const shares = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
     const left = meter.maxStepCost === undefined ? undefined : Math.max(0, meter.maxStepCost - shares);
@@ -103,35 +107,50 @@ export class RunCalls {
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
 
-  #kindOf({ block }: PlannedCall): CalledKind | undefined {
-    return calledKindOf(this.run.tools.get(toText(block.name)));
+  #getToolKind({ block }: PlannedCall): CallableToolKind | undefined {
+    return getCallableToolKind(this.run.tools.get(toJsonText(block.name)));
   }
 
-  #callName({ block }: PlannedCall): CallName {
+  #createCallKey({ block }: PlannedCall): ToolCallKey {
     const { conversation, turn } = this.run;
-    return { conversation, turn, tool_use_id: toText(block.id) };
+    return { conversation, turn, tool_use_id: toJsonText(block.id) };
   }
 
   /** @returns whether a call waits until somebody has decided. */
-  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && needsApproval(this.run.tools.get(toText(block.name)), block.input);
+  isWaitingForApproval({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && doesCallNeedApproval(this.run.tools.get(toJsonText(block.name)), block.input);
   }
 
-  async #make(planned: PlannedCall, resultBytes: ResultBytes, share: MemoryShare): Promise<ToolResult> {
-    const { settings, account, conversation, turn, tools, meter, transcript, signal, now, isOver } = this.run;
+  async #callTool(
+    planned: PlannedCall,
+    resultBytes: RemainingResultBytes,
+    share: BodyMemoryShare,
+  ): Promise<ToolResult> {
+    const {
+      settings,
+      account,
+      conversation,
+      turn,
+      tools,
+      meter,
+      transcript,
+      signal,
+      now,
+      shouldMakeNoMoreCalls: isOver,
+    } = this.run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
-    const run = tools.get(toText(name));
-    const kind = calledKindOf(run);
+    const run = tools.get(toJsonText(name));
+    const kind = getCallableToolKind(run);
     // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
-    if (!run || !kind || (signal.aborted && !kind.apart)) return failedResult('stopped');
-    const call = { tool_use_id: toText(id), name: toText(name), input, account, conversation, turn };
+    if (!run || !kind || (signal.aborted && !kind.apart)) return createFailedResult('stopped');
+    const call = { tool_use_id: toJsonText(id), name: toJsonText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
-    const leftMs = meter.remainingMs(now());
-    const noteShare = () => callRowsOf(transcript).begin(toCallRow(planned), now());
+    const leftMs = meter.computeRemainingMs(now());
+    const noteShare = () => getCallRows(transcript).storeStartedCall(toStartedToolCall(planned), now());
     const isAgain = planned.tries > 1;
     // A subagent that was begun before ends by itself, and what it has cost counts.
-    if (isOver() && !(kind.apart && isAgain)) return failedResult(NOT_HOLDING);
+    if (isOver() && !(kind.apart && isAgain)) return createFailedResult(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
       settings,
@@ -140,30 +159,30 @@ export class RunCalls {
       leftMs,
       signal,
       resultBytes,
-      hold: (bytes: number) => reserveMemory(share, bytes, meter.remainingMs(now()), this.run),
+      hold: (bytes: number) => waitForMemory(share, bytes, meter.computeRemainingMs(now()), this.run),
       apart: subagent && { share: subagent, noteShare, isAgain, isLate },
     };
-    const fault = kind.checksInput ? findMisfit(input, this.run.schemas.get(toText(name))) : undefined;
-    if (fault !== undefined) return failedResult(fault);
-    const calls = getOrCreate(this.#calls, kind, () => kind.callsOf(this.run));
+    const fault = kind.checksInput ? findInputMismatch(input, this.run.schemas.get(toJsonText(name))) : undefined;
+    if (fault !== undefined) return createFailedResult(fault);
+    const calls = getOrCreate(this.#calls, kind, () => kind.createToolCaller(this.run));
     return await callTool(call, run, options, calls);
   }
 
   /** Closes what was opened for the calls. */
-  close(): void {
+  closeToolConnections(): void {
     for (const calls of this.#calls.values()) calls.close?.();
   }
 
   /** Stores a call's result, and shows it. */
-  answer(call: PlannedCall, outcome: ToolResult, beganAt = this.run.now()): void {
+  storeAndShowResult(call: PlannedCall, outcome: ToolResult, beganAt = this.run.now()): void {
     const { transcript, shown, meter, now } = this.run;
     const result = toAcceptableResult(outcome);
     const { content, isError, bytes, cost = 0 } = result;
-    const { id, subagent, ...row } = toCallRow(call);
-    meter.addSubagent(cost);
+    const { id, subagent, ...row } = toStartedToolCall(call);
+    meter.addSubagentCost(cost);
     const block = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
-    const event = shown.isExpected(id) ? shown.log.events + 1 : null;
-    callRowsOf(transcript).end({
+    const event = shown.isAwaitingResult(id) ? shown.log.events + 1 : null;
+    getCallRows(transcript).storeEndedCall({
       ...row,
       id,
       beganAt,
@@ -174,13 +193,13 @@ export class RunCalls {
       ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(block),
     });
-    shown.showResult(id, result);
+    shown.showToolResult(id, result);
     // The call's row already has what is shown here, so the log can be written later.
     if (shown.log.unstoredCharacters > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
     else shown.log.show();
   }
 }
 
-function toCallRow({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
-  return { turn, n, id: toText(block.id), name: toText(block.name), tries, subagent };
+function toStartedToolCall({ turn, n, block, tries, subagent }: PlannedCall): StartedToolCall {
+  return { turn, n, id: toJsonText(block.id), name: toJsonText(block.name), tries, subagent };
 }

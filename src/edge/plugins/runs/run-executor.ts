@@ -8,38 +8,38 @@
  */
 
 import type { Identity } from '../../auth/identity/caller.ts';
-import type { NextRequest, PlannedRun } from '../../conversations/history/next-request.ts';
+import type { NextRequestPlan, PlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { EventLog } from '../../conversations/turn/event-log.ts';
-import type { StartResult } from '../../conversations/turn/read-buffered-answer.ts';
-import { newShare, RESUMING_BYTES, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
+import { TurnEventLog } from '../../conversations/turn/event-log.ts';
+import type { UpstreamStartResult } from '../../conversations/turn/read-buffered-answer.ts';
+import { createMemoryShare, RESUMING_BYTES, waitForMemory } from '../../conversations/turn/reserve-memory.ts';
 import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
-import type { Runner } from '../../conversations/turn/turn-handle.ts';
-import type { MemoryShare } from '../../kit/http/body-memory.ts';
+import type { TurnRunner } from '../../conversations/turn/turn-handle.ts';
+import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { attemptId, attemptNumberOf } from '../../money/admission/admission.ts';
-import type { Settled } from '../../money/contracts/settlement.ts';
-import { requestApprovals } from './approvals/pending-calls.ts';
-import { endRun, type RunEnd, showClientCalls } from './end-run.ts';
+import { createAttemptId, parseAttemptNumber } from '../../money/admission/admission.ts';
+import type { SettlementResult } from '../../money/contracts/settlement.ts';
+import { storePendingApprovals } from './approvals/pending-calls.ts';
+import { type RunEndReason, showAndStoreRunEnd, showPausedClientCalls } from './end-run.ts';
 import { RunBudget } from './limits.ts';
-import { decideNext, type NextAction } from './next-action.ts';
-import { createStepBody, estimateStepBytes, sumCosts, waitBeforeRetry } from './next-step.ts';
-import type { ContinuedCalls, ContinuingRun, PlannedCall } from './pauses.ts';
-import { decideNextAfterCrash, type ResumedRun } from './retry-calls.ts';
-import { RunCalls } from './run-calls.ts';
+import { decideNextRunAction, type NextAction } from './next-action.ts';
+import { createStepBody, estimateStepBytes, sumSettledCosts, waitBeforeStepRetry } from './next-step.ts';
+import type { CallsToMake, PlannedCall, RunContinuingAfterPause } from './pauses.ts';
+import { type ResumedRun, resumeLogAndDecideNext } from './retry-calls.ts';
+import { RunToolCaller } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
-import { isPartOfHistory, type RunHandle } from './run-handle.ts';
-import { callRowsOf } from './run-rows.ts';
+import { isRunPartOfHistory, type RunHandle } from './run-handle.ts';
+import { getCallRows } from './run-rows.ts';
 import { LiveStepLog, RunStream } from './run-stream.ts';
-import { failedResult, type ToolResult } from './tool-result.ts';
+import { createFailedResult, type ToolResult } from './tool-result.ts';
 
 const PING_EVERY_MS = 15_000;
 /** How many numbers of tries are skipped after a crash. */
 const SKIPPED_TRIES = 20;
 
-export class RunExecutor implements Runner {
+export class RunExecutor implements TurnRunner {
   readonly turn: RunHandle;
-  readonly #started = Promise.withResolvers<StartResult>();
+  readonly #started = Promise.withResolvers<UpstreamStartResult>();
   readonly started = this.#started.promise;
   /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
   admitted: Promise<void> = Promise.resolve();
@@ -49,7 +49,7 @@ export class RunExecutor implements Runner {
   readonly #planned: PlannedRun;
   readonly #shown: RunStream;
   readonly #meter: RunBudget;
-  readonly #calls: RunCalls;
+  readonly #calls: RunToolCaller;
   readonly #abort = new AbortController();
   /** Aborted when its credential has ended. */
   readonly #revoked = new AbortController();
@@ -70,7 +70,7 @@ export class RunExecutor implements Runner {
   #endWait: (() => void) | undefined;
   #pings: ReturnType<typeof setInterval> | undefined;
   /** How it ends as soon as its calls have come back, because it may not go on. */
-  #over: RunEnd | undefined;
+  #over: RunEndReason | undefined;
   /** The number of the step whose calls were made last. */
   #called: number | undefined;
 
@@ -78,15 +78,15 @@ export class RunExecutor implements Runner {
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: ResumedRun) {
     this.#context = context;
     this.#planned = planned;
-    const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
+    const log = crashed?.turn.log ?? new TurnEventLog(context.transcript, row);
     this.turn = crashed?.turn ?? { row, log, result: undefined, usages: [] };
     this.#waitsUntil = crashed?.waitsUntil;
     this.#answeredAt = crashed?.last?.endedAt ?? row.beganAt;
-    log.onFollow = () => this.#ping();
+    log.onFollow = () => this.#startPinging();
     this.#shown = new RunStream(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     const { isStreaming, carried } = context;
     this.#meter = new RunBudget(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
-    this.#calls = new RunCalls({
+    this.#calls = new RunToolCaller({
       ...context,
       turn: row.id,
       tools: planned.tools.runs,
@@ -94,36 +94,36 @@ export class RunExecutor implements Runner {
       shown: this.#shown,
       meter: this.#meter,
       signal: this.#abort.signal,
-      isOver: () => this.#over !== undefined,
+      shouldMakeNoMoreCalls: () => this.#over !== undefined,
       // The account tells who has had a step lately. The one before an approval may be weeks ago.
-      checkCredential: async () => {
-        if (!this.#step) await this.#checkCredential();
+      endRunIfCredentialRevoked: async () => {
+        if (!this.#step) await this.#endIfCredentialRevoked();
       },
     });
   }
 
   /** Begins the first step without waiting: the caller takes the lock with it. */
-  begin(plan: NextRequest): this {
-    this.#step = this.#begin(plan, this.#context.requestId);
+  begin(plan: NextRequestPlan): this {
+    this.#step = this.#beginStep(plan, this.#context.requestId);
     this.#started.resolve(this.#step.runner.started);
     this.admitted = this.#step.runner.admitted;
     return this;
   }
 
   /** Takes up the decided calls of a step. `continue` makes them. @param take shows them, and says which are to be made */
-  takeUpCalls(step: number, take: (step: number, run: ContinuingRun) => ContinuedCalls): this {
+  takeOverDecidedCalls(step: number, take: (step: number, run: RunContinuingAfterPause) => CallsToMake): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
-    const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
-    const first = take(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row });
+    const storeAndShowResult = (call: PlannedCall, result: ToolResult) => this.#calls.storeAndShowResult(call, result);
+    const first = take(step, { transcript, now, storeAndShowResult, shown: this.#shown, row: this.turn.row });
     this.#following = { kind: 'calls', ...first };
     this.#started.resolve({ kind: 'stream', headers: {} });
     return this;
   }
 
   /** Goes on with the calls that were taken up. Never rejects. */
-  async continue(): Promise<void> {
-    await this.#checkCredential();
+  async continueWithDecidedCalls(): Promise<void> {
+    await this.#endIfCredentialRevoked();
     await this.runSteps(undefined);
   }
 
@@ -132,7 +132,7 @@ export class RunExecutor implements Runner {
   }
 
   /** Ends the wait of a run in the background if its time has come. Called by each alarm. */
-  wake(now: number): void {
+  endWaitIfDue(now: number): void {
     if (this.#waitsUntil === undefined || now < this.#waitsUntil) return;
     this.#waitsUntil = undefined;
     this.#endWait?.();
@@ -146,90 +146,94 @@ export class RunExecutor implements Runner {
   async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     // After the death of an isolate all of its runs wake at once, and each reads its history again.
-    const share = newShare();
+    const share = createMemoryShare();
     try {
-      if (crashed.waitsUntil !== undefined) await this.#wait();
+      if (crashed.waitsUntil !== undefined) await this.#waitForAlarm();
       await this.#reserveMemory(share, RESUMING_BYTES);
-      this.#restore(crashed);
-      this.#meter.addStep(await sumCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
+      this.#restoreAfterCrash(crashed);
+      this.#meter.countStep(await sumSettledCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
     } catch (thrown) {
       // What it has stored is damaged.
-      this.#context.onBroken(thrown);
+      this.#context.onUnexpectedError(thrown);
       return this.#done.resolve();
     } finally {
-      share.release();
+      share.releaseMemory();
     }
-    await this.#checkCredential();
+    await this.#endIfCredentialRevoked();
     await this.runSteps(undefined);
   }
 
   /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
-  async #checkCredential(): Promise<void> {
+  async #endIfCredentialRevoked(): Promise<void> {
     try {
-      if (await this.#context.isRevoked()) this.revoke();
+      if (await this.#context.isCallerRevoked()) this.stopForRevokedCredential();
     } catch (thrown) {
       this.#over = { kind: 'error', error: thrown };
     }
   }
 
   /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
-  async runSteps(first: NextRequest | undefined): Promise<void> {
-    this.#ping();
+  async runSteps(first: NextRequestPlan | undefined): Promise<void> {
+    this.#startPinging();
     try {
-      for (let plan = first ?? (await this.#nextPlan()); plan; plan = await this.#nextPlan()) {
+      for (
+        let plan = first ?? (await this.#makeCallsAndPlanNextStep());
+        plan;
+        plan = await this.#makeCallsAndPlanNextStep()
+      ) {
         await this.#step?.runner.runSteps(plan);
       }
     } catch (thrown) {
-      this.#context.onBroken(thrown);
+      this.#context.onUnexpectedError(thrown);
     } finally {
       clearInterval(this.#pings);
-      this.#calls.close();
+      this.#calls.closeToolConnections();
       this.#done.resolve();
     }
   }
 
-  stop(): void {
+  stopTurn(): void {
     this.#abort.abort();
-    this.#step?.runner.stop();
+    this.#step?.runner.stopTurn();
   }
 
-  revoke(): void {
+  stopForRevokedCredential(): void {
     this.#over = { kind: 'paused', reason: 'revoked' };
     this.#revoked.abort();
-    this.#step?.runner.stop();
+    this.#step?.runner.stopTurn();
   }
 
-  async renew(): Promise<void> {
+  async renewHold(): Promise<void> {
     // What waits holds no money.
-    if (this.#waitsUntil === undefined) await this.#step?.runner.renew();
+    if (this.#waitsUntil === undefined) await this.#step?.runner.renewHold();
   }
 
   /** Pings listeners while nothing is shown. A run that waits without any has no timer, so that its object may leave the memory. */
-  #ping(): void {
+  #startPinging(): void {
     clearInterval(this.#pings);
     if (this.turn.result) return;
     this.#pings = setInterval(() => {
-      if (this.#waitsUntil !== undefined && !this.#shown.log.isFollowed) clearInterval(this.#pings);
+      if (this.#waitsUntil !== undefined && !this.#shown.log.hasListeners) clearInterval(this.#pings);
       else if (this.#isWaiting) this.#shown.log.ping();
     }, PING_EVERY_MS);
   }
 
-  #begin(plan: NextRequest, requestId: string): { runner: TurnExecutor; log: LiveStepLog } {
+  #beginStep(plan: NextRequestPlan, requestId: string): { runner: TurnExecutor; log: LiveStepLog } {
     let log: LiveStepLog | undefined;
-    const runner = this.#context.begin(plan, {
+    const runner = this.#context.storeAndCreateStep(plan, {
       run: this.turn,
       requestId,
       number: this.#number,
       isLater: this.turn.isCommitted === true,
-      isOfEdge: isPartOfHistory(this.turn),
+      isOfEdge: isRunPartOfHistory(this.turn),
       most: this.#meter.maxStepCost,
       logged: this.#shown.log.events,
-      logOf: (builder) => {
+      createStepLog: (builder) => {
         log = new LiveStepLog(this.#shown, builder);
         return log;
       },
-      callsIn: (content) => this.#shown.edgeCallsIn(content),
-      onEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
+      findEdgeCalls: (content) => this.#shown.findEdgeCalls(content),
+      onStepEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
     if (!log) throw new TypeError('A step without a log.');
     this.#number += 1;
@@ -237,104 +241,111 @@ export class RunExecutor implements Runner {
   }
 
   /** Decides what follows a step. The decision is stored together with the step's end. */
-  #endStep({ runner, log }: { runner: TurnExecutor; log: LiveStepLog }, settled: Promise<Settled> | undefined): void {
+  #endStep(
+    { runner, log }: { runner: TurnExecutor; log: LiveStepLog },
+    settled: Promise<SettlementResult> | undefined,
+  ): void {
     const { row, result: ended, builder } = runner.turn;
-    this.#context.settle(row, settled);
+    this.#context.trackStepSettlement(row, settled);
     if (!ended) throw new TypeError('A step that has not ended.');
     const isAnswer = ended.status !== 'failed';
     this.turn.isUnanswered = ended.isUnanswered;
-    this.#meter.addStep(row.cost, isAnswer);
-    if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
+    this.#meter.countStep(row.cost, isAnswer);
+    if (isObject(builder.reportedUsage)) this.turn.usages.push(builder.reportedUsage);
     const { outcome, budget } = ended.summary;
     this.turn.last = { outcome, delta: log.delta, budget };
-    if (isAnswer && !this.turn.isCommitted) this.#model = this.#modelIfChanged(runner.model);
+    if (isAnswer && !this.turn.isCommitted) this.#model = this.#getModelIfChanged(runner.model);
     this.turn.isCommitted ||= isAnswer;
     // A step that was not admitted settles nothing, and so it reports nothing of those before it.
-    if (settled !== undefined) this.turn.isUnreported = callRowsOf(this.#context.transcript).isPlanned(row.seq);
-    this.#nextTry = attemptNumberOf(row.grant?.requestId ?? row.requestId) + 1;
+    if (settled !== undefined) this.turn.isUnreported = getCallRows(this.#context.transcript).isPlanned(row.seq);
+    this.#nextTry = parseAttemptNumber(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) {
       this.#isInterrupted = false;
       this.#answeredAt = this.#context.now();
     }
-    const following = decideNext({
+    const following = decideNextRunAction({
       runner,
       log,
       calls: this.#calls,
       pauses: this.#pauses,
       answeredAt: this.turn.row.background ? this.#answeredAt : undefined,
-      isPart: isPartOfHistory(this.turn),
-      ending: this.#endingNow,
+      isPart: isRunPartOfHistory(this.turn),
+      ending: this.#immediateEnd,
     });
     this.#following = 'end' in following ? undefined : following;
-    if ('end' in following) this.#finish(following.end);
+    if ('end' in following) this.#finishRun(following.end);
     else this.#shown.log.store({ at: this.#context.now(), unseenMs: 0 });
   }
 
   /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */
-  async #nextPlan(): Promise<NextRequest | undefined> {
+  async #makeCallsAndPlanNextStep(): Promise<NextRequestPlan | undefined> {
     const following = this.#following;
     if (!following) return undefined;
     this.#isWaiting = true;
     let asksClient = false;
     if (following.kind === 'calls') {
-      const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
-      await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
+      const owed = following.calls.filter((call) => this.#calls.isWaitingForApproval(call));
+      await this.#calls.callToolsOfStep(following.calls.filter((call) => !owed.includes(call)));
       this.#called = following.calls[0]?.turn;
       this.#isWaiting = false;
-      if (owed.length > 0) return this.#waitForApproval(owed);
+      if (owed.length > 0) return this.#pauseForApproval(owed);
       asksClient = following.asksClient;
     } else if (following.kind === 'again') {
-      await waitBeforeRetry(this.#pauses++, this.#meter.remainingMs(this.#context.now()), this.#abort.signal);
+      await waitBeforeStepRetry(
+        this.#pauses++,
+        this.#meter.computeRemainingMs(this.#context.now()),
+        this.#abort.signal,
+      );
     } else if (following.kind === 'wait') {
       this.#waitsUntil = following.until;
-      this.#context.noteWait(following.reason, following.until);
-      await this.#wait();
-      await this.#checkCredential();
+      this.#context.recordWait(following.reason, following.until);
+      await this.#waitForAlarm();
+      await this.#endIfCredentialRevoked();
     }
-    const share = newShare();
-    const mayGoOn = !asksClient && this.#meter.pauseReason(this.#context.now()) === undefined;
+    const share = createMemoryShare();
+    const mayGoOn = !asksClient && this.#meter.findPauseReason(this.#context.now()) === undefined;
     this.#isWaiting = true;
     const lacking = mayGoOn
       ? await this.#reserveMemory(share, estimateStepBytes(this.#context.transcript, this.#called))
       : undefined;
     this.#isWaiting = false;
-    let plan: NextRequest | undefined;
+    let plan: NextRequestPlan | undefined;
     try {
-      plan = this.#planNextStep(share, { asksClient, lacking });
+      plan = this.#beginNextStepOrFinish(share, { asksClient, lacking });
     } finally {
-      if (!plan) share.release();
+      if (!plan) share.releaseMemory();
     }
     return plan;
   }
 
-  #planNextStep(share: MemoryShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
-    const reason = this.#meter.pauseReason(this.#context.now());
-    if (this.#endingNow) this.#finish(this.#endingNow);
+  #beginNextStepOrFinish(share: BodyMemoryShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
+    const reason = this.#meter.findPauseReason(this.#context.now());
+    if (this.#immediateEnd) this.#finishRun(this.#immediateEnd);
     else if (asksClient) {
-      showClientCalls(this.turn, this.#context.transcript, this.#shown);
-      this.#finish({ kind: 'complete' });
-    } else if (reason) this.#finish({ kind: 'paused', reason });
+      showPausedClientCalls(this.turn, this.#context.transcript, this.#shown);
+      this.#finishRun({ kind: 'complete' });
+    } else if (reason) this.#finishRun({ kind: 'paused', reason });
     // The results are in their rows, and go up with the next message.
-    else if (lacking) this.#finish({ kind: 'error', error: lacking });
+    else if (lacking) this.#finishRun({ kind: 'error', error: lacking });
     else {
       try {
-        const plan = this.#beginNext();
-        share.retain(plan.body.bytes);
+        const plan = this.#beginNextStep();
+        share.freeBytesOnRelease(plan.body.bytes);
         return { ...plan, share };
       } catch (thrown) {
-        this.#finish({ kind: 'error', error: thrown });
+        this.#finishRun({ kind: 'error', error: thrown });
       }
     }
     return undefined;
   }
 
   /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
-  get #endingNow(): RunEnd | undefined {
+  get #immediateEnd(): RunEndReason | undefined {
     return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
   }
 
   /** Waits until an alarm wakes it, or it is ended. A crash meanwhile loses nothing: the wait is stored. */
-  async #wait(): Promise<void> {
+  async #waitForAlarm(): Promise<void> {
     this.#isWaiting = true;
     const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
     await new Promise<void>((resolve) => {
@@ -343,16 +354,16 @@ export class RunExecutor implements Runner {
       else signal.addEventListener('abort', () => resolve(), { once: true });
     });
     this.#waitsUntil = undefined;
-    callRowsOf(this.#context.transcript).endPause(this.turn.row.seq);
+    getCallRows(this.#context.transcript).deletePause(this.turn.row.seq);
     this.#isWaiting = false;
   }
 
   /** Waits for room. @returns why there is none; undefined if there is */
-  async #reserveMemory(share: MemoryShare, bytes: number): Promise<unknown> {
+  async #reserveMemory(share: BodyMemoryShare, bytes: number): Promise<unknown> {
     const { account, conversation, now } = this.#context;
     const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
     try {
-      await reserveMemory(share, bytes, this.#meter.remainingMs(now()), { account, conversation, signal });
+      await waitForMemory(share, bytes, this.#meter.computeRemainingMs(now()), { account, conversation, signal });
       return undefined;
     } catch (thrown) {
       return thrown;
@@ -360,46 +371,52 @@ export class RunExecutor implements Runner {
   }
 
   /** Pauses the run until a person has decided on calls. */
-  #waitForApproval(owed: readonly PlannedCall[]): undefined {
-    const ending = this.#endingNow;
-    if (ending) for (const call of owed) this.#calls.answer(call, failedResult('stopped'));
-    else requestApprovals(owed, { ...this.#context, row: this.turn.row });
-    this.#finish(ending ?? { kind: 'paused', reason: 'approval' });
+  #pauseForApproval(owed: readonly PlannedCall[]): undefined {
+    const ending = this.#immediateEnd;
+    if (ending) for (const call of owed) this.#calls.storeAndShowResult(call, createFailedResult('stopped'));
+    else storePendingApprovals(owed, { ...this.#context, row: this.turn.row });
+    this.#finishRun(ending ?? { kind: 'paused', reason: 'approval' });
   }
 
-  #beginNext(): NextRequest {
+  #beginNextStep(): NextRequestPlan {
     const body = createStepBody(this.#planned.bodyWithoutMessages, {
       isInterrupted: this.#isInterrupted,
       model: this.#model,
     });
-    const plan = this.#context.plan(body);
-    this.#step = this.#begin(plan, attemptId(this.#context.requestId, this.#nextTry));
+    const plan = this.#context.planNextStep(body);
+    this.#step = this.#beginStep(plan, createAttemptId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
     return plan;
   }
 
   /** Goes on where a crash has left the run. */
-  #restore(crashed: ResumedRun): void {
+  #restoreAfterCrash(crashed: ResumedRun): void {
     const { last, number, tries } = crashed;
     this.#number = number + 1;
-    this.#model = this.#modelIfChanged(last?.model);
+    this.#model = this.#getModelIfChanged(last?.model);
     // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#isInterrupted = last?.status === 'interrupted';
     this.#called = last?.seq;
-    this.#following = decideNextAfterCrash(crashed, this.#calls);
+    this.#following = resumeLogAndDecideNext(crashed, this.#calls);
   }
 
   /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
-  #modelIfChanged(model: string | undefined): string | undefined {
+  #getModelIfChanged(model: string | undefined): string | undefined {
     const { models } = this.#context.settings;
-    if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
+    if (model === undefined || models.findRow(model)?.id === models.findRow(this.turn.row.model)?.id) return undefined;
     return model;
   }
 
-  #finish(end: RunEnd): void {
-    const { transcript, now, requestId, onEnd } = this.#context;
-    endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
+  #finishRun(end: RunEndReason): void {
+    const { transcript, now, requestId, onRunEnd: onEnd } = this.#context;
+    showAndStoreRunEnd(this.turn, end, {
+      transcript,
+      shown: this.#shown,
+      spent: this.#meter.spentNanodollars,
+      now: now(),
+      requestId,
+    });
     onEnd(this.turn);
   }
 }

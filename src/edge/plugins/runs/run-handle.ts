@@ -6,27 +6,27 @@ import { ReportedUsage } from '../../claude/usage/reported-usage.ts';
 import type { StoredOutcome, TurnRow } from '../../conversations/history/storage/rows.ts';
 import { NO_ANSWER } from '../../conversations/history/storage/tables.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { turnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
-import type { EventLog } from '../../conversations/turn/event-log.ts';
+import { listTurnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
+import type { TurnEventLog } from '../../conversations/turn/event-log.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import type { TurnResult } from '../../conversations/turn/turn-ending.ts';
 import type { TurnHandle } from '../../conversations/turn/turn-handle.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { parseEventText } from '../../kit/json/input-texts.ts';
-import { type Json, removeUndefined } from '../../kit/json/object.ts';
-import { FrameReader } from '../../kit/sse/frames.ts';
-import type { BudgetLeft } from '../../money/admission/budget-left.ts';
-import { callRowsOf } from './run-rows.ts';
-import { sumUsage } from './sum-usage.ts';
+import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
+import { type JsonObject, removeUndefined } from '../../kit/json/object.ts';
+import { SseEventReader } from '../../kit/sse/frames.ts';
+import type { RemainingBudget } from '../../money/admission/budget-left.ts';
+import { getCallRows } from './run-rows.ts';
+import { sumUsageOfSteps } from './sum-usage.ts';
 
 /** A run, as far as its steps have come. */
 export interface RunHandle extends TurnHandle {
-  readonly log: EventLog;
+  readonly log: TurnEventLog;
   result: TurnResult | undefined;
   /** The usage of each step, as the API has reported it. */
-  usages: Json[];
+  usages: JsonObject[];
   /** The last step: its outcome, its `message_delta`, and what it leaves of the budget. */
-  last?: { outcome: StoredOutcome; delta: Json | undefined; budget?: BudgetLeft | undefined };
+  last?: { outcome: StoredOutcome; delta: JsonObject | undefined; budget?: RemainingBudget | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
   /** Whether only its question is kept. */
@@ -38,7 +38,7 @@ export interface RunHandle extends TurnHandle {
 }
 
 /** @returns whether a run, or the one that it goes on with, is part of the history */
-export function isPartOfHistory({ isCommitted, continues }: RunHandle): boolean {
+export function isRunPartOfHistory({ isCommitted, continues }: RunHandle): boolean {
   return isCommitted === true || continues !== undefined;
 }
 
@@ -51,7 +51,7 @@ export function storeRunEnd(
   const { log, row, last, usages } = turn;
   const { status, error, isStopped, paused } = end;
   const lastOutcome = last?.outcome ?? createUnansweredOutcome({ sentAt: undefined }, now);
-  const usage = new ReportedUsage().add(sumUsage(usages));
+  const usage = new ReportedUsage().addReport(sumUsageOfSteps(usages));
   const outcome: StoredOutcome = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
@@ -59,20 +59,20 @@ export function storeRunEnd(
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
-  transcript.changeTurn(row, ended);
-  if (paused !== undefined) callRowsOf(transcript).notePause(row.seq, paused);
+  transcript.updateTurn(row, ended);
+  if (paused !== undefined) getCallRows(transcript).storePauseReason(row.seq, paused);
   if (status === 'refused') transcript.markTurnsRefused('run = ? and seq > ?', row.seq, row.seq);
   // A run that waits for approval will go on with its stored request.
-  if (paused !== 'approval') callRowsOf(transcript).deleteRequest(row.seq);
-  if (status === 'interrupted') noteUnansweredCalls(transcript, row, now);
+  if (paused !== 'approval') getCallRows(transcript).deleteRunRequest(row.seq);
+  if (status === 'interrupted') storeEmptyRowForUnansweredCalls(transcript, row, now);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
-    transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
-  } else transcript.saveUnsaved();
+    transcript.saveProfile({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
+  } else transcript.saveUnsavedProfile();
   // This is last because it shows the end. Everything before it has succeeded by then.
   log.store();
   Object.assign(row, ended);
-  transcript.log.noteEnd(row);
+  transcript.log.recordTurnEndTime(row);
   turn.result = {
     status,
     summary,
@@ -82,29 +82,30 @@ export function storeRunEnd(
     ...removeUndefined({ paused }),
     // Built only on demand: most callers have received it as a stream.
     get message() {
-      return error ? undefined : messageFromEvents(log.text);
+      return error ? undefined : buildMessageFromEvents(log.text);
     },
   };
   log.end();
 }
 
 /** Adds the row without content to a question that a crash has left, if the step that went on said nothing either. */
-function noteUnansweredCalls(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
-  const last = turnsOfRun(transcript, run.seq)
+function storeEmptyRowForUnansweredCalls(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
+  const last = listTurnsOfRun(transcript, run.seq)
     .slice(1)
     .findLast(({ status }) => status !== 'failed');
   const { profile } = transcript;
-  if (!profile || !last || transcript.has("messages where turn = ? and role = 'assistant'", last.seq)) return;
+  if (!profile || !last || transcript.hasRows("messages where turn = ? and role = 'assistant'", last.seq)) return;
   const { version, messages, nextMessage } = profile;
   const answer = { seq: nextMessage, turn: last.seq, id: `msg_${last.id}_answer` };
   transcript.addMessage({ ...answer, role: 'assistant', createdAt: now, text: NO_ANSWER });
   const added = { messages: messages + 1, nextMessage: nextMessage + 1 };
-  transcript.save({ ...profile, ...added, version: Math.max(version + 1, now), unreported: true });
+  transcript.saveProfile({ ...profile, ...added, version: Math.max(version + 1, now), unreported: true });
 }
 
 /** @returns the message that these events describe, for a caller who does not stream. */
-function messageFromEvents(events: string): Json {
+function buildMessageFromEvents(events: string): JsonObject {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(parseEventText(data) ?? {});
+  for (const { data } of new SseEventReader().readCompletedEvents(encoder.encode(events)))
+    builder.addEventData(parseEventRememberingInput(data) ?? {});
   return { ...builder.message, content: builder.blocks.map(({ value }) => value) };
 }

@@ -1,13 +1,13 @@
 /** What runs store in a conversation: what they know of their turns, their calls, those that wait for approval, and events. */
 
-import type { EdgeCalls, PluginRows, RowsKind } from '../../conversations/history/storage/plugin-rows.ts';
+import type { EdgeCalls, PluginRows, PluginRowsDefinition } from '../../conversations/history/storage/plugin-rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import type { Tables } from '../../durable/tables.ts';
+import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
 import { ApprovalRows } from './approvals/approval-rows.ts';
-import { describeDecision } from './approvals/describe-decision.ts';
-import { type CallRow, CallRows } from './call-rows.ts';
+import { toDecisionFields } from './approvals/describe-decision.ts';
+import { CallRows, type ToolCallRow } from './call-rows.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 
 /** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
@@ -64,7 +64,7 @@ class RunRows implements PluginRows {
   readonly deliveries: DeliveryRows;
   readonly calls: EdgeCalls;
 
-  constructor(tables: Tables, all: Tables) {
+  constructor(tables: SqlTables, all: SqlTables) {
     const rows = new CallRows(tables, all);
     const approvals = new ApprovalRows(tables);
     this.callRows = rows;
@@ -72,50 +72,53 @@ class RunRows implements PluginRows {
     this.deliveries = new DeliveryRows(tables);
     this.calls = {
       get ids() {
-        return rows.ids;
+        return rows.allCallIds;
       },
-      of: (turn) => rows.callsOfTurn(turn),
-      results: (turn) => rows.results(turn),
-      changeResult: (turn, id, result) => rows.changeResult(turn, id, result),
-      toolsOf: (turn) => rows.countTools(turn),
-      shown: (turn, inputsIn) => describeCalls(rows.callsOfTurn(turn), approvals, turn, inputsIn),
+      listCallsOfTurn: (turn) => rows.listCallsOfStep(turn),
+      readResultsOfTurn: (turn) => rows.readResultsByCallId(turn),
+      replaceResult: (turn, id, result) => rows.replaceCallResult(turn, id, result),
+      countCalledTools: (turn) => rows.countCallsByTool(turn),
+      describeCallsOfTurn: (turn, inputsIn) =>
+        describeCallsForClient(rows.listCallsOfStep(turn), approvals, turn, inputsIn),
     };
   }
 
   get paused(): 'approval' | null {
-    return this.approvals.paused;
+    return this.approvals.pausedStatus;
   }
 
   get keptUntil(): number | undefined {
-    const approval = this.approvals.newestOpenAt();
+    const approval = this.approvals.findNewestOpenTime();
     return approval === undefined ? undefined : approval + APPROVAL_MS;
   }
 
   get nextAt(): number | undefined {
-    return this.deliveries.next();
+    return this.deliveries.findNextDueTime();
   }
 
   pauseOf(turn: number): string | null {
-    return this.callRows.pauseOf(turn);
+    return this.callRows.findPauseReason(turn);
   }
 
   before(turn: number): number | undefined {
-    return this.approvals.continuedBy(turn)[0]?.run;
+    return this.approvals.listApprovalsContinuedByRun(turn)[0]?.run;
   }
 
   after(turn: number): number | undefined {
-    return this.approvals.listOfRun(turn).find(({ continuedBy }) => continuedBy !== null)?.continuedBy ?? undefined;
+    return (
+      this.approvals.listApprovalsOfRun(turn).find(({ continuedBy }) => continuedBy !== null)?.continuedBy ?? undefined
+    );
   }
 
   deleteOf(turns: string, ...bindings: SqlStorageValue[]): void {
-    this.callRows.deleteOf(turns, ...bindings);
+    this.callRows.deleteCallsOfTurns(turns, ...bindings);
   }
 
   dropDamaged(turn: number): void {
-    this.callRows.dropPlan(turn);
+    this.callRows.deletePlannedCalls(turn);
   }
 
-  clear(): void {
+  deleteHistoryRows(): void {
     this.callRows.clear();
     this.approvals.clear();
   }
@@ -125,46 +128,46 @@ class RunRows implements PluginRows {
   }
 }
 
-export const RUN_ROWS: RowsKind<RunRows> = {
+export const RUN_ROWS: PluginRowsDefinition<RunRows> = {
   name: 'runs',
   tables: RUN_TABLES,
-  open: (tables, all) => new RunRows(tables, all),
+  openRows: (tables, all) => new RunRows(tables, all),
 };
 
 /** @returns the calls of the runs of a conversation */
-export function callRowsOf(transcript: Transcript): CallRows {
-  return transcript.rowsOf(RUN_ROWS).callRows;
+export function getCallRows(transcript: Transcript): CallRows {
+  return transcript.getPluginRows(RUN_ROWS).callRows;
 }
 
 /** @returns the calls of a conversation that wait for approval, or have waited */
-export function approvalRowsOf(transcript: Transcript): ApprovalRows {
-  return transcript.rowsOf(RUN_ROWS).approvals;
+export function getApprovalRows(transcript: Transcript): ApprovalRows {
+  return transcript.getPluginRows(RUN_ROWS).approvals;
 }
 
 /** @returns the events that a conversation must send */
-export function deliveryRowsOf(transcript: Transcript): DeliveryRows {
-  return transcript.rowsOf(RUN_ROWS).deliveries;
+export function getDeliveryRows(transcript: Transcript): DeliveryRows {
+  return transcript.getPluginRows(RUN_ROWS).deliveries;
 }
 
 /** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
-export function continuedCallsOf(transcript: Transcript, run: number): CallRow[] {
-  return approvalRowsOf(transcript)
-    .continuedBy(run)
+export function listContinuedCalls(transcript: Transcript, run: number): ToolCallRow[] {
+  return getApprovalRows(transcript)
+    .listApprovalsContinuedByRun(run)
     .flatMap(({ turn, n }) =>
-      callRowsOf(transcript)
-        .callsOfTurn(turn)
+      getCallRows(transcript)
+        .listCallsOfStep(turn)
         .filter((call) => call.n === n),
     );
 }
 
-function describeCalls(
-  calls: readonly CallRow[],
+function describeCallsForClient(
+  calls: readonly ToolCallRow[],
   approvals: ApprovalRows,
   turn: number,
-  inputsIn: Parameters<EdgeCalls['shown']>[1],
-): ReturnType<EdgeCalls['shown']> {
+  inputsIn: Parameters<EdgeCalls['describeCallsOfTurn']>[1],
+): ReturnType<EdgeCalls['describeCallsOfTurn']> {
   const inputs = calls.length === 0 ? undefined : inputsIn(turn);
-  const waited = new Map(approvals.listOfStep(turn).map((row) => [row.toolUseId, row]));
+  const waited = new Map(approvals.listApprovalsOfStep(turn).map((row) => [row.toolUseId, row]));
   return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries, subagent }) => {
     const row = waited.get(id);
     return {
@@ -172,7 +175,7 @@ function describeCalls(
       name,
       ...removeUndefined({ conversation: subagent?.conversation }),
       input: inputs?.get(id),
-      approval: row ? { id: row.id, ...describeDecision(row) } : null,
+      approval: row ? { id: row.id, ...toDecisionFields(row) } : null,
       ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
       is_error: endedAt === null ? null : isError,
       bytes: endedAt === null ? null : bytes,

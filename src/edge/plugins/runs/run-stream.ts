@@ -3,20 +3,20 @@
  * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
-import type { EventLog, TurnLog } from '../../conversations/turn/event-log.ts';
+import type { TurnEventLog, TurnEventLogAccess } from '../../conversations/turn/event-log.ts';
 import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
-import { addBlock, eventsOfUnfinished } from '../../conversations/turn/message-events.ts';
-import { shownCall, shownResult } from '../../conversations/views/edge-blocks.ts';
-import type { LogBlocks } from '../../conversations/views/log-blocks.ts';
+import { addBlockToLog, createUnfinishedMessageEventStream } from '../../conversations/turn/message-events.ts';
+import { toShownCall, toShownResult } from '../../conversations/views/edge-blocks.ts';
+import type { BlockVisibilityTracker } from '../../conversations/views/log-blocks.ts';
 import { editJson } from '../../kit/json/edit.ts';
-import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
-import type { Frame } from '../../kit/sse/frames.ts';
-import type { CallRow } from './call-rows.ts';
+import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import type { SseEvent } from '../../kit/sse/frames.ts';
+import type { ToolCallRow } from './call-rows.ts';
 import type { ToolResult } from './tool-result.ts';
 
 export class RunStream {
-  readonly log: EventLog;
+  readonly log: TurnEventLog;
   readonly #isOfEdge: (name: string) => boolean;
   #next: number;
   #hasBegun: boolean;
@@ -24,7 +24,7 @@ export class RunStream {
   readonly #open = new Set<string>();
 
   /** @param blocks how many blocks were shown before a crash */
-  constructor(log: EventLog, isEdgeTool: (name: string) => boolean, blocks = 0, hasBegun = false) {
+  constructor(log: TurnEventLog, isEdgeTool: (name: string) => boolean, blocks = 0, hasBegun = false) {
     this.log = log;
     this.#isOfEdge = isEdgeTool;
     this.#next = blocks;
@@ -32,70 +32,70 @@ export class RunStream {
   }
 
   /** @returns true for the first step that begins a message: only its `message_start` is shown. */
-  isMessageStart(): boolean {
+  markMessageStarted(): boolean {
     const isFirst = !this.#hasBegun;
     this.#hasBegun = true;
     return isFirst;
   }
 
   /** @returns the number of the next block that is shown. */
-  takeIndex(): number {
+  takeNextBlockIndex(): number {
     this.#next += 1;
     return this.#next - 1;
   }
 
-  isOfEdge({ type, name }: Json): boolean {
-    return type === 'tool_use' && this.#isOfEdge(toText(name));
+  isEdgeToolCall({ type, name }: JsonObject): boolean {
+    return type === 'tool_use' && this.#isOfEdge(toJsonText(name));
   }
 
   /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
-  edgeCallsIn(content: readonly Json[]): Pick<CallRow, 'id' | 'name'>[] {
+  findEdgeCalls(content: readonly JsonObject[]): Pick<ToolCallRow, 'id' | 'name'>[] {
     return content
-      .filter((block) => this.isOfEdge(block))
-      .map(({ id, name }) => ({ id: toText(id), name: toText(name) }));
+      .filter((block) => this.isEdgeToolCall(block))
+      .map(({ id, name }) => ({ id: toJsonText(id), name: toJsonText(name) }));
   }
 
-  add(type: string, fields: object, remark?: string): void {
-    this.log.add({ event: type, data: writeJson({ type, ...fields }) }, remark);
+  addEvent(type: string, fields: object, remark?: string): void {
+    this.log.add({ event: type, data: stringifyWithRememberedTexts({ type, ...fields }) }, remark);
   }
 
-  showCall(block: Json): void {
-    this.#open.add(toText(block.id));
-    this.#showBlock(shownCall(block));
+  showToolCall(block: JsonObject): void {
+    this.#open.add(toJsonText(block.id));
+    this.#showContentBlock(toShownCall(block));
   }
 
-  showResult(id: string, { content, isError }: ToolResult): void {
-    if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
+  showToolResult(id: string, { content, isError }: ToolResult): void {
+    if (this.#open.delete(id)) this.#showContentBlock(toShownResult(id, content, isError));
   }
 
   /** @returns whether a call was shown but its result was not. */
-  isExpected(id: string): boolean {
+  isAwaitingResult(id: string): boolean {
     return this.#open.has(id);
   }
 
   /** Notes a call that was shown before a crash. */
-  expect(id: string): void {
+  expectResult(id: string): void {
     this.#open.add(id);
   }
 
   /** The calls that were shown without a result. */
-  get unanswered(): string[] {
+  get callIdsWithoutResult(): string[] {
     return [...this.#open];
   }
 
-  #showBlock(content_block: Json): void {
-    addBlock(this.log, this.takeIndex(), content_block);
+  #showContentBlock(content_block: JsonObject): void {
+    addBlockToLog(this.log, this.takeNextBlockIndex(), content_block);
   }
 }
 
 /** The log of a run as one of its steps writes it. */
-export class LiveStepLog implements TurnLog {
+export class LiveStepLog implements TurnEventLogAccess {
   readonly #run: RunStream;
   readonly #builder: MessageBuilder;
   /** The shown numbers of blocks, by the step's own numbers; undefined for a block that is not shown while it streams. */
   readonly #indices = new Map<number, number | undefined>();
   /** The data of the last `message_delta`, and of an `error`. */
-  delta: Json | undefined;
+  delta: JsonObject | undefined;
   error: string | undefined;
 
   constructor(run: RunStream, builder: MessageBuilder) {
@@ -103,7 +103,7 @@ export class LiveStepLog implements TurnLog {
     this.#builder = builder;
   }
 
-  get #log(): EventLog {
+  get #log(): TurnEventLog {
     return this.#run.log;
   }
 
@@ -125,7 +125,7 @@ export class LiveStepLog implements TurnLog {
 
   /** The step's own events, by which it is settled. */
   get text(): string {
-    return eventsOfUnfinished(this.#builder);
+    return createUnfinishedMessageEventStream(this.#builder);
   }
 
   takeComplete(): string | undefined {
@@ -136,15 +136,15 @@ export class LiveStepLog implements TurnLog {
     return this.#log.opening;
   }
 
-  add(frame: Frame, remark?: string): void {
+  add(frame: SseEvent, remark?: string): void {
     const { event, data: text } = frame;
-    const data = parseObject(text) ?? {};
+    const data = parseJsonObject(text) ?? {};
     switch (event) {
       case 'message_start':
-        if (this.#run.isMessageStart()) this.#log.add(frame, remark);
+        if (this.#run.markMessageStarted()) this.#log.add(frame, remark);
         return;
       case 'content_block_start':
-        this.#start(data, text);
+        this.#startBlock(data, text);
         return;
       case 'content_block_delta':
       case 'content_block_stop':
@@ -164,27 +164,27 @@ export class LiveStepLog implements TurnLog {
     }
   }
 
-  #start({ index, content_block }: Json, text: string): void {
-    const isHidden = isObject(content_block) && this.#run.isOfEdge(content_block);
-    const shown = isHidden ? undefined : this.#run.takeIndex();
+  #startBlock({ index, content_block }: JsonObject, text: string): void {
+    const isHidden = isObject(content_block) && this.#run.isEdgeToolCall(content_block);
+    const shown = isHidden ? undefined : this.#run.takeNextBlockIndex();
     this.#indices.set(Number(index), shown);
-    if (shown !== undefined) this.#addReindexed(shown, 'content_block_start', text);
+    if (shown !== undefined) this.#addReindexedEvent(shown, 'content_block_start', text);
   }
 
-  #continueBlock({ index, type }: Json, text: string): void {
+  #continueBlock({ index, type }: JsonObject, text: string): void {
     const shown = this.#indices.get(Number(index));
-    if (shown !== undefined) this.#addReindexed(shown, toText(type), text);
-    else if (type === 'content_block_stop') this.#showCall(Number(index));
+    if (shown !== undefined) this.#addReindexedEvent(shown, toJsonText(type), text);
+    else if (type === 'content_block_stop') this.#showCompleteCall(Number(index));
   }
 
   /** Adds an event as it came, but for the number of its block. */
-  #addReindexed(index: number, event: string, text: string): void {
+  #addReindexedEvent(index: number, event: string, text: string): void {
     this.#log.add({ event, data: editJson(text, { index: String(index) }).replaceAll('\n', ' ') });
   }
 
-  #showCall(index: number): void {
-    const block = this.#builder.blockAt(index);
-    if (block && !block.isBroken && !block.isOpen) this.#run.showCall(block.value);
+  #showCompleteCall(index: number): void {
+    const block = this.#builder.getBlockAt(index);
+    if (block && !block.isBroken && !block.isOpen) this.#run.showToolCall(block.value);
   }
 
   /**
@@ -211,7 +211,7 @@ export class LiveStepLog implements TurnLog {
     return this.#log.follow(after, isOwn);
   }
 
-  get blocks(): LogBlocks {
+  get blocks(): BlockVisibilityTracker {
     return this.#log.blocks;
   }
 

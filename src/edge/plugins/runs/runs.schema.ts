@@ -1,8 +1,8 @@
-import type { RequestFields } from '../../claude/request/field-definition.ts';
+import type { RequestFieldDefinitions } from '../../claude/request/field-definition.ts';
 import { secretNameShape } from '../../config/tool-secrets.ts';
 import * as z from '../../kit/http/zod.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
-import { forwardedToolShape, rejectRunFieldsOutside, withSchema } from '../../registry/tools/tools.schema.ts';
+import { forwardedToolShape, rejectRunFieldsBesideRun, withSchema } from '../../registry/tools/tools.schema.ts';
 
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =
@@ -16,7 +16,7 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
-export const approval = z.optionalField(
+export const approval = z.createOptionalField(
   z.union(
     [
       z.literal('always'),
@@ -31,7 +31,7 @@ export const approval = z.optionalField(
 
 /** Members that all tools called over HTTP may have. */
 export const overHttp = {
-  headers: z.optionalField(
+  headers: z.createOptionalField(
     z.catchall(z.object({}), headerValue).check(
       z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
       z.refine(
@@ -42,11 +42,11 @@ export const overHttp = {
     ),
     'Further headers of the call; {"secret": "NAME"} is the value of the setting TOOL_SECRET_NAME.',
   ),
-  timeout_seconds: z.optionalField(
+  timeout_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(600)),
     'How long a call may take, in seconds; default 30.',
   ),
-  once: z.optionalField(
+  once: z.createOptionalField(
     z.boolean(),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
@@ -56,10 +56,10 @@ export const address = z.string().check(z.maxLength(2_048));
 
 /** How the edge calls a tool. */
 export const runSchema = z.strictObject({
-  url: z.withDescription(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  url: z.addDescription(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
   ...overHttp,
 });
-export type HttpRun = z.output<typeof runSchema>;
+export type HttpToolRun = z.output<typeof runSchema>;
 
 /** How the edge calls a tool that the Worker's own code defines. Absent members are as the code says. */
 export const workerRunSchema = z.strictObject({
@@ -72,18 +72,20 @@ export const workerRunSchema = z.strictObject({
 /** A tool that the edge calls over HTTP. */
 export const runTool = z
   .looseObject({ ...forwardedToolShape, ...withSchema, run: runSchema })
-  .check(rejectRunFieldsOutside);
+  .check(rejectRunFieldsBesideRun);
 /** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
-export const ownTool = z.looseObject({ ...forwardedToolShape, run: z.literal('worker') }).check(rejectRunFieldsOutside);
+export const ownTool = z
+  .looseObject({ ...forwardedToolShape, run: z.literal('worker') })
+  .check(rejectRunFieldsBesideRun);
 export const workerToolEntry = z
   .looseObject({ ...forwardedToolShape, run: workerRunSchema })
-  .check(rejectRunFieldsOutside);
+  .check(rejectRunFieldsBesideRun);
 const limit = { open: ['bound'], isLimit: true } as const;
 /** What a request says of its run. */
-export const RUN_MEMBERS: RequestFields = {
+export const RUN_MEMBERS: RequestFieldDefinitions = {
   ...Object.fromEntries(Object.entries(runLimits.shape).map(([name, schema]) => [name, { ...limit, schema }])),
   on_pending_tools: {
-    schema: z.optionalField(
+    schema: z.createOptionalField(
       z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
       '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
     ),

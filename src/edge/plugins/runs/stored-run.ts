@@ -3,27 +3,27 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { type PlannedRun, restorePlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { isRun } from '../../conversations/object/begin-turn.ts';
-import type { StartedRequest, TurnRequest } from '../../conversations/object/contract.ts';
-import { retainedAgent } from '../../conversations/object/initial-context.ts';
+import { isRunRequest } from '../../conversations/object/begin-turn.ts';
+import type { StartedTurnRequest, TurnRequest } from '../../conversations/object/contract.ts';
+import { readRetainedAgent } from '../../conversations/object/initial-context.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
-import { parseObject } from '../../kit/json/object.ts';
-import { callRowsOf } from './run-rows.ts';
+import { parseJsonObject } from '../../kit/json/object.ts';
+import { getCallRows } from './run-rows.ts';
 
 /** What a run has used of its limits before a crash. */
-export interface UsedLimits {
+export interface RunLimitsUsage {
   steps: number;
   calls: number;
   cost: Nanodollars;
 }
 
 /** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
-export interface CarriedLimits extends UsedLimits {
+export interface EarlierRunsLimitsUsage extends RunLimitsUsage {
   ms: number;
 }
 
 /** @returns what is stored of a turn's request: how it came no longer matters, and its body is stored by itself */
-export function storableTurnRequest({ body: _, call, ...request }: TurnRequest): StartedRequest {
+export function toStorableTurnRequest({ body: _, call, ...request }: TurnRequest): StartedTurnRequest {
   const { again: __, retried: ___, ...stored } = call;
   return { ...request, call: stored };
 }
@@ -32,15 +32,15 @@ export function storableTurnRequest({ body: _, call, ...request }: TurnRequest):
 export function readStoredRun(
   conversation: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
-): { request: StartedRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
-  const stored = parseObject(callRowsOf(conversation.transcript).requestOf(seq));
+): { request: StartedTurnRequest; planned: PlannedRun; carried: EarlierRunsLimitsUsage | undefined } | undefined {
+  const stored = parseJsonObject(getCallRows(conversation.transcript).readRunRequest(seq));
   if (!stored) return undefined;
-  const request = stored.request as StartedRequest;
+  const request = stored.request as StartedTurnRequest;
   const planned = restorePlannedRun(
     String(stored.rest ?? '{}'),
     conversation.transcript,
-    retainedAgent(conversation),
-    isRun(request),
+    readRetainedAgent(conversation),
+    isRunRequest(request),
   );
-  return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
+  return planned && { request, planned, carried: stored.carried as EarlierRunsLimitsUsage | undefined };
 }

@@ -1,4 +1,4 @@
-import { isObject, type Json } from '../../kit/json/object.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 
 /**
  * Sums up what the steps of a run have used.
@@ -7,14 +7,14 @@ import { isObject, type Json } from '../../kit/json/object.ts';
  * @returns one usage. If there are several steps, `iterations` has an entry for each. Members that are not numbers are taken
  *   from the last step
  */
-export function sumUsage(usages: readonly Json[]): Json {
+export function sumUsageOfSteps(usages: readonly JsonObject[]): JsonObject {
   const [only] = usages;
   if (usages.length <= 1) return only ?? {};
   const iterations = usages.flatMap((usage) => {
     const { iterations: own, ...rest } = usage;
-    return Array.isArray(own) && own.length > 0 ? own : [{ type: 'message', ...countsOf(rest) }];
+    return Array.isArray(own) && own.length > 0 ? own : [{ type: 'message', ...pickUsageCounts(rest) }];
   });
-  return { ...usages.map(({ iterations: _, ...usage }) => usage).reduce(addUsage), iterations };
+  return { ...usages.map(({ iterations: _, ...usage }) => usage).reduce(addUsageCounts), iterations };
 }
 
 /** The counts in an entry of `iterations`, the same as in the API's own. */
@@ -26,16 +26,16 @@ const TOKENS = [
   'cache_creation',
 ];
 
-function countsOf(usage: Json): Json {
+function pickUsageCounts(usage: JsonObject): JsonObject {
   return Object.fromEntries(TOKENS.filter((name) => usage[name] !== undefined).map((name) => [name, usage[name]]));
 }
 
-function addUsage(one: Json, other: Json): Json {
+function addUsageCounts(one: JsonObject, other: JsonObject): JsonObject {
   const sum = { ...one };
   for (const [name, value] of Object.entries(other)) {
     const before = sum[name];
     if (typeof value === 'number' && typeof before === 'number') sum[name] = before + value;
-    else if (isObject(value) && isObject(before)) sum[name] = addUsage(before, value);
+    else if (isObject(value) && isObject(before)) sum[name] = addUsageCounts(before, value);
     else if (value !== null && value !== undefined) sum[name] = value;
   }
   return sum;

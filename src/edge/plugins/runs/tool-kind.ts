@@ -2,36 +2,36 @@
 
 import type { Settings } from '../../config/settings.ts';
 import type { SecretSettings } from '../../config/tool-secrets.ts';
-import type { TurnCall, TurnRequest } from '../../conversations/object/contract.ts';
+import type { TurnRequest, TurnRequestMetadata } from '../../conversations/object/contract.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import type { ToolKind, ToolRun } from '../../registry/tools/tool-kind.ts';
-import type { SubagentShare } from './call-rows.ts';
-import type { HoldMemory, ResultBytes, ToolCall, ToolResult } from './tool-result.ts';
+import type { EdgeToolKind, ToolRunConfig } from '../../registry/tools/tool-kind.ts';
+import type { SubagentBudgetShare } from './call-rows.ts';
+import type { RemainingResultBytes, ToolCall, ToolResult, WaitForMemory } from './tool-result.ts';
 
 /** The settings that decide how tools are called. */
-export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
+export type ToolCallSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
 
 /** What a call needs. */
-export interface CallOptions {
-  settings: ToolSettings;
+export interface ToolCallOptions {
+  settings: ToolCallSettings;
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
   /** The bytes that are left for the answer. The call subtracts the bytes that it has received. */
-  resultBytes: ResultBytes;
-  hold: HoldMemory;
+  resultBytes: RemainingResultBytes;
+  hold: WaitForMemory;
   /** Milliseconds that are left of the run. The call ends by then. */
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
   /** Present only if the tool works apart. */
-  apart?: SubagentCall | undefined;
+  apart?: SubagentCallState | undefined;
 }
 
 /** What a call of a tool that works apart needs in addition to what every call needs. */
-export interface SubagentCall {
+export interface SubagentCallState {
   /** What it may spend, and has spent. It changes with each attempt. */
-  share: SubagentShare;
+  share: SubagentBudgetShare;
   /** Stores the share after a change. */
   noteShare(): void;
   /** Whether it may have been begun before a crash. */
@@ -41,7 +41,9 @@ export interface SubagentCall {
 }
 
 /** What subagents take over from the request of the run that calls them. */
-export interface RunCaller extends Pick<TurnRequest, 'caller' | 'headers' | 'query'>, Pick<TurnCall, 'route'> {
+export interface RequestInheritedBySubagents
+  extends Pick<TurnRequest, 'caller' | 'headers' | 'query'>,
+    Pick<TurnRequestMetadata, 'route'> {
   /** How deep the run is. A run that a client has begun is at 1. */
   depth: number;
   /** How long its conversation is kept, in seconds; null means the deployment's retention. */
@@ -49,34 +51,34 @@ export interface RunCaller extends Pick<TurnRequest, 'caller' | 'headers' | 'que
   /**
    * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
    */
-  ownerOf(tool: string): string | undefined;
+  findToolOwner(tool: string): string | undefined;
 }
 
 /** A run whose calls are made. */
-export interface CalledRun {
+export interface ToolKindRunContext {
   settings: Settings;
   env: Bindings;
   account: string;
   /** What subagents take over from the run's request. */
-  caller: RunCaller;
+  caller: RequestInheritedBySubagents;
 }
 
 /** Makes the calls of a run to the tools of a kind. `Run` is their member `run`. */
-export interface KindCalls<Run extends ToolRun = ToolRun> {
+export interface ToolKindCaller<Run extends ToolRunConfig = ToolRunConfig> {
   /**
    * Makes a call, and takes memory for its result.
    *
    * @param signal aborted when the run is stopped or the time of the tool is over
    * @throws if the tool could not be reached
    */
-  call(call: ToolCall, run: Run, options: CallOptions, signal: AbortSignal): Promise<ToolResult>;
+  callTool(call: ToolCall, run: Run, options: ToolCallOptions, signal: AbortSignal): Promise<ToolResult>;
   close?(): void;
 }
 
 /** The name of a call, by which it is known after a crash, too. */
-export type CallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
+export type ToolCallKey = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
 
-export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
+export interface CallableToolKind<Run extends ToolRunConfig = ToolRunConfig> extends EdgeToolKind {
   /** Whether inputs are checked against the tool's `input_schema` before a call; absent where what is called checks them. */
   readonly checksInput?: boolean;
   /**
@@ -85,7 +87,7 @@ export interface CalledKind<Run extends ToolRun = ToolRun> extends ToolKind {
    *
    * @returns the id of the conversation
    */
-  apart?(call: CallName): Promise<string>;
+  apart?(call: ToolCallKey): Promise<string>;
   /** Made at the first call of a run. */
-  callsOf(run: CalledRun): KindCalls<Run>;
+  createToolCaller(run: ToolKindRunContext): ToolKindCaller<Run>;
 }

@@ -1,5 +1,5 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { type Json, toText } from '../../kit/json/object.ts';
+import { type JsonObject, toJsonText } from '../../kit/json/object.ts';
 
 export interface ToolCall {
   tool_use_id: string;
@@ -12,7 +12,7 @@ export interface ToolCall {
 
 export interface ToolResult {
   /** As it goes up in a `tool_result`: a text, or blocks. */
-  content: string | Json[];
+  content: string | JsonObject[];
   isError: boolean;
   /** Bytes of the tool's answer. */
   bytes: number;
@@ -31,28 +31,28 @@ export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', '
 export const NO_CONTENT = '(no content)';
 
 /** @returns a result that tells the model how a call has failed */
-export function failedResult(content: string): ToolResult {
+export function createFailedResult(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
 }
 
 /** @returns the result of a call whose answer is too long. @param most the most bytes allowed */
-export function tooLongResult(most: number): ToolResult {
-  return failedResult(`The tool answered with more than ${most} bytes.`);
+export function createTooLongResult(most: number): ToolResult {
+  return createFailedResult(`The tool answered with more than ${most} bytes.`);
 }
 
 /** @returns a result that the API takes: one that is an error has text alone, so that other blocks are named in their place */
 export function toAcceptableResult(result: ToolResult): ToolResult {
   const { content, isError } = result;
   if (!isError || typeof content === 'string') return result;
-  const named = ({ type }: Json) => ({
+  const toPlaceholderBlock = ({ type }: JsonObject) => ({
     type: 'text',
-    text: `[Here the tool has answered with ${toText(type)}, which cannot be shown in an error.]`,
+    text: `[Here the tool has answered with ${toJsonText(type)}, which cannot be shown in an error.]`,
   });
-  return { ...result, content: content.map((block) => (block.type === 'text' ? block : named(block))) };
+  return { ...result, content: content.map((block) => (block.type === 'text' ? block : toPlaceholderBlock(block))) };
 }
 
 /** @returns a result with a note in front, which the model reads first */
-export function withNote(result: ToolResult, note: string | undefined): ToolResult {
+export function prependNoteToResult(result: ToolResult, note: string | undefined): ToolResult {
   if (note === undefined) return result;
   const { content } = result;
   if (typeof content === 'string') return { ...result, content: `${note}\n${content}` };
@@ -60,12 +60,12 @@ export function withNote(result: ToolResult, note: string | undefined): ToolResu
 }
 
 /** The bytes that the results of a step may still have. Calls that run at the same time share it. */
-export interface ResultBytes {
+export interface RemainingResultBytes {
   left: number;
 }
 
 /** Waits for memory of the isolate for so many bytes of an answer. @throws ApiError 503 if there is none in time */
-export type HoldMemory = (bytes: number) => Promise<void>;
+export type WaitForMemory = (bytes: number) => Promise<void>;
 
 /**
  * Waits for memory for an answer while it comes. A call that waits holds no memory, so it waits seldom: once for a short answer,
@@ -74,7 +74,10 @@ export type HoldMemory = (bytes: number) => Promise<void>;
  * @param sizes the sizes for which memory is taken, in ascending order
  * @returns a function to call with the length so far, before more is read
  */
-export function growingMemory(hold: HoldMemory, sizes: readonly number[]): (length: number) => Promise<void> {
+export function createGrowingMemoryHold(
+  hold: WaitForMemory,
+  sizes: readonly number[],
+): (length: number) => Promise<void> {
   let held = 0;
   return async (length) => {
     if (length <= held) return;
@@ -87,25 +90,27 @@ export function growingMemory(hold: HoldMemory, sizes: readonly number[]): (leng
 export const SHORT_ANSWER_BYTES = 65_536;
 
 /** @returns the result of a call whose answer does not fit beside the other answers of its step. */
-export function tooLongTogetherResult(): ToolResult {
-  return failedResult('The tools that were called together have answered too much. Call this one again by itself.');
+export function createTooLongTogetherResult(): ToolResult {
+  return createFailedResult(
+    'The tools that were called together have answered too much. Call this one again by itself.',
+  );
 }
 
 export const NO_ROOM =
   'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
 
 /** Reserves memory for a result. @returns the result, or an error with the same cost if there is none */
-export async function limitToMemory(
+export async function reserveMemoryForResult(
   result: ToolResult,
-  { resultBytes, hold }: { resultBytes: ResultBytes; hold: HoldMemory },
+  { resultBytes, hold }: { resultBytes: RemainingResultBytes; hold: WaitForMemory },
 ): Promise<ToolResult> {
-  if (result.bytes > resultBytes.left) return { ...result, ...tooLongTogetherResult() };
+  if (result.bytes > resultBytes.left) return { ...result, ...createTooLongTogetherResult() };
   resultBytes.left -= result.bytes;
   try {
     await hold(result.bytes);
     return result;
   } catch {
     // Whether no memory came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
-    return { ...result, ...failedResult(NO_ROOM) };
+    return { ...result, ...createFailedResult(NO_ROOM) };
   }
 }

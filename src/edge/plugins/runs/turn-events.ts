@@ -5,20 +5,20 @@
  * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
  */
 
-import { DamagedRow, damageOf } from '../../conversations/history/storage/damaged-row.ts';
+import { DamagedRow, findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import { addNotes } from '../../conversations/history/storage/turn-notes.ts';
-import type { StartedRequest } from '../../conversations/object/contract.ts';
+import type { StartedTurnRequest } from '../../conversations/object/contract.ts';
 import type { turnEnded } from '../../conversations/object/conversations-answers.schema.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
 import { describeTurn } from '../../conversations/object/turn-report.ts';
 import type { TurnHandle } from '../../conversations/turn/turn-handle.ts';
-import { deliverEvent } from '../../kit/delivery/deliver-event.ts';
+import { deliverEventOnce } from '../../kit/delivery/deliver-event.ts';
 import { SCHEDULE } from '../../kit/delivery/schedule.ts';
-import { logFailure } from '../../kit/http/log.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { parseObject } from '../../kit/json/object.ts';
-import { rememberText, writeJson } from '../../kit/json/remembered-text.ts';
+import { parseJsonObject } from '../../kit/json/object.ts';
+import { rememberJsonText, stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { DeliveryRows } from './delivery-rows.ts';
 
 /**
@@ -32,13 +32,13 @@ const MOST_EVENT_CHARACTERS = 262_144;
 const ADDRESS = 'deliver_url';
 
 /** Notes where the events of a turn go. */
-export function noteAddress(row: TurnRow, { asked }: Pick<StartedRequest, 'asked'>): void {
+export function addDeliverUrlNote(row: TurnRow, { asked }: Pick<StartedTurnRequest, 'asked'>): void {
   if (asked.deliver_url !== undefined) addNotes(row, { [ADDRESS]: asked.deliver_url });
 }
 
-type TurnEnded = z.output<typeof turnEnded>;
+type TurnEndedEvent = z.output<typeof turnEnded>;
 
-export class TurnEvents {
+export class TurnEventSender {
   readonly #object: ObjectContext;
   readonly #deliveries: DeliveryRows;
   readonly #onSent: () => void;
@@ -53,16 +53,16 @@ export class TurnEvents {
   }
 
   /** Whether there may be an event for which only a watch wakes the object. */
-  get isOpen(): boolean {
+  get canHaveUnsentEvents(): boolean {
     return this.#isOpen;
   }
 
   /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
-  noteEnd({ row, result: ended }: TurnHandle): void {
+  storeTurnEndedEvent({ row, result: ended }: TurnHandle): void {
     if (!row.background || !ended) return;
     const turn = describeTurn(this.#object.transcript, row);
-    const message = (ended.message as TurnEnded['message'] | undefined) ?? null;
-    const event: TurnEvent<Pick<TurnEnded, 'turn' | 'message'>> = {
+    const message = (ended.message as TurnEndedEvent['message'] | undefined) ?? null;
+    const event: TurnEvent<Pick<TurnEndedEvent, 'turn' | 'message'>> = {
       type: 'turn.ended',
       shorter: [
         (members) => {
@@ -73,11 +73,11 @@ export class TurnEvents {
         },
       ],
     };
-    this.storeEvent(row, event, { turn, message });
+    this.storeAndSendEvent(row, event, { turn, message });
   }
 
   /** Stores an event of a turn, and begins to send it. Call it in the step that stores what it reports. */
-  storeEvent<Members extends object>(
+  storeAndSendEvent<Members extends object>(
     { requestId, notes }: TurnRow,
     { type, mark = '', shorter }: TurnEvent<Members>,
     members: Members,
@@ -88,28 +88,28 @@ export class TurnEvents {
     const { account = '', id: conversation = '' } = transcript.profile ?? {};
     const id = `evt_${requestId.replace(/^req_/, '')}${mark}`;
     const about = { type, event_id: id, created_at: new Date(now()).toISOString(), account, conversation };
-    let body = writeJson({ ...about, ...members });
+    let body = stringifyWithRememberedTexts({ ...about, ...members });
     for (const shorten of shorter) {
       if (body.length <= MOST_EVENT_CHARACTERS) break;
       shorten(members);
-      body = writeJson({ ...about, ...members });
+      body = stringifyWithRememberedTexts({ ...about, ...members });
     }
-    alarm.watch(now() + LEASE_MS);
-    this.#deliveries.add({ id, url, body, failures: 0, nextAt: now() });
+    alarm.scheduleWatchAt(now() + LEASE_MS);
+    this.#deliveries.insertDelivery({ id, url, body, failures: 0, nextAt: now() });
     this.#isOpen = true;
     // It is sent a moment later, because the event and what it reports are stored in one step first.
-    waitUntil(Promise.resolve().then(() => this.send()));
+    waitUntil(Promise.resolve().then(() => this.sendDueEvents()));
   }
 
   /** Sends the events that are due. Never rejects. */
-  async send(): Promise<void> {
-    this.#sending ??= this.#sendDue()
+  async sendDueEvents(): Promise<void> {
+    this.#sending ??= this.#sendEachDueEvent()
       .catch((thrown: unknown) => {
         const { transcript, alarm, now, retries } = this.#object;
-        const damage = damageOf(thrown);
+        const damage = findDamageInError(thrown);
         // What is damaged would fail again each time. An event that was read has a later time, for which maintenance sets the alarm.
-        if (damage) return logFailure({ conversation: transcript.readable?.id ?? '' }, damage);
-        alarm.schedule(now() + LEASE_MS);
+        if (damage) return logBackgroundFailure({ conversation: transcript.readable?.id ?? '' }, damage);
+        alarm.scheduleAt(now() + LEASE_MS);
         retries.recordFailure('turn_event', thrown, now() + LEASE_MS);
       })
       .finally(() => {
@@ -118,23 +118,23 @@ export class TurnEvents {
     await this.#sending;
   }
 
-  async #sendDue(): Promise<void> {
+  async #sendEachDueEvent(): Promise<void> {
     const { transcript, alarm, now, settings, env } = this.#object;
-    for (let row = this.#nextDue(); row; row = this.#nextDue()) {
+    for (let row = this.#findDueDelivery(); row; row = this.#findDueDelivery()) {
       const { id, url, failures } = row;
       this.#isOpen = true;
-      alarm.watch(now() + LEASE_MS);
-      this.#deliveries.postpone(id, failures, now() + LEASE_MS);
+      alarm.scheduleWatchAt(now() + LEASE_MS);
+      this.#deliveries.postponeDelivery(id, failures, now() + LEASE_MS);
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
-      const event = parseObject(row.body);
-      if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
+      const event = parseJsonObject(row.body);
+      if (!event) logBackgroundFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
-      const whole = event && rememberText({ ...event, event_id: id }, row.body);
-      const again = whole && (await deliverEvent(whole, to, { settings: settings(), env, now: now() }));
+      const whole = event && rememberJsonText({ ...event, event_id: id }, row.body);
+      const again = whole && (await deliverEventOnce(whole, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
-        alarm.schedule(again.nextAt);
-        this.#deliveries.postpone(id, again.failures, again.nextAt);
+        alarm.scheduleAt(again.nextAt);
+        this.#deliveries.postponeDelivery(id, again.failures, again.nextAt);
       } else this.#deliveries.delete(id);
     }
     if (!this.#isOpen) return;
@@ -142,9 +142,9 @@ export class TurnEvents {
     this.#onSent();
   }
 
-  #nextDue() {
+  #findDueDelivery() {
     const { transcript, now } = this.#object;
-    return transcript.profile && this.#deliveries.due(now());
+    return transcript.profile && this.#deliveries.findDueDelivery(now());
   }
 }
 

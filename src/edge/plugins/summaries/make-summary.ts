@@ -2,56 +2,56 @@
 import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outcome.ts';
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../conversations/history/storage/message-text.ts';
-import { refOf } from '../../conversations/history/storage/rows.ts';
-import { isRun } from '../../conversations/object/begin-turn.ts';
-import type { StartedRequest } from '../../conversations/object/contract.ts';
+import { formatVersionReference } from '../../conversations/history/storage/rows.ts';
+import { isRunRequest } from '../../conversations/object/begin-turn.ts';
+import type { StartedTurnRequest } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
-import { createPrefixApplier, retainedAgent } from '../../conversations/object/initial-context.ts';
-import { newShare, reserveMemory } from '../../conversations/turn/reserve-memory.ts';
-import { stoppedError, type TurnAbort } from '../../conversations/turn/turn-abort.ts';
+import { createPrefixApplier, readRetainedAgent } from '../../conversations/object/initial-context.ts';
+import { createMemoryShare, waitForMemory } from '../../conversations/turn/reserve-memory.ts';
+import { createTurnStoppedError, type TurnAborter } from '../../conversations/turn/turn-abort.ts';
 import { ADMIT_MS } from '../../conversations/turn/turn-executor.ts';
-import { withTimeout } from '../../kit/async/timeout.ts';
-import { ApiError, finalError } from '../../kit/http/errors.ts';
-import { logFailure } from '../../kit/http/log.ts';
-import { limitationOf } from '../../money/admission/limitation.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
+import { ApiError, createNonRetryableError } from '../../kit/http/errors.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { parseLimitingCause } from '../../money/admission/limitation.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import { dimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
-import { OF_SUMMARIES, type PaidSummaries, type SummaryMeter } from './paid-summaries.ts';
-import { requestSummary, summaryHeaders } from './request-summary.ts';
-import type { PlannedSummary } from './summarize.ts';
+import { createDimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
+import { OF_SUMMARIES, type SummaryMeter, type SummarySettler } from './paid-summaries.ts';
+import { createSummaryHeaders, requestSummary } from './request-summary.ts';
+import type { SummaryPlan } from './summarize.ts';
 import { createSummaryRequest } from './summary-request.ts';
-import { type SummaryRow, summaryRowsOf } from './summary-rows.ts';
+import { getSummaryRows, type SummaryRow } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
-export interface SummaryCause {
-  request: StartedRequest;
+export interface SummarizedTurnRequest {
+  request: StartedTurnRequest;
   rest: string;
 }
 
 /** A summary that is made: its plan, and its row, which is stored. */
 interface PendingSummary {
-  planned: PlannedSummary;
+  planned: SummaryPlan;
   row: SummaryRow;
-  paid: PaidSummaries;
+  paid: SummarySettler;
   /** Ends it. */
-  abort: TurnAbort;
+  abort: TurnAborter;
 }
 
 /** Makes a summary, and stores how it has ended. */
 export async function makeSummary(
   conversation: ConversationContext,
-  { request, rest }: SummaryCause,
+  { request, rest }: SummarizedTurnRequest,
   { planned, row, paid: summaries, abort }: PendingSummary,
 ): Promise<void> {
   const { transcript, env, waitUntil, now, maintenance } = conversation;
   const { profile } = transcript;
   const settings = conversation.settings();
-  const upstream = conversation.upstream();
-  const agent = retainedAgent(conversation);
-  const headers = summaryHeaders(request.headers, upstream, agent?.definition.betas ?? []);
+  const upstream = conversation.getUpstream();
+  const agent = readRetainedAgent(conversation);
+  const headers = createSummaryHeaders(request.headers, upstream, agent?.definition.betas ?? []);
   const { signal } = abort.controller;
   const { account, id } = request.place;
-  const share = newShare();
+  const share = createMemoryShare();
   let paid: MeteredExchange | undefined;
   /** While the account is asked for another try: settles that. */
   let expected: SummaryMeter;
@@ -59,20 +59,20 @@ export async function makeSummary(
   let change: Partial<SummaryRow> = { status: 'failed' };
   let outcome: RequestOutcome = createUnansweredOutcome({ sentAt: undefined }, now());
   /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
-  const withinTime = <T>(work: Promise<T>): Promise<T> =>
-    withTimeout(abort.race(work), ADMIT_MS + settings.HOLD_WAIT_MS);
+  const waitWithinTime = <T>(work: Promise<T>): Promise<T> =>
+    waitWithTimeout(abort.raceWithAbort(work), ADMIT_MS + settings.HOLD_WAIT_MS);
   try {
     const lay = createPrefixApplier(conversation, profile);
-    const build = async () => {
+    const buildSummaryRequest = async () => {
       // Meanwhile the history may have been rewound to before its end.
-      if (summaryRowsOf(transcript).get(row.id)?.status !== 'running') throw stoppedError();
-      const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
+      if (getSummaryRows(transcript).get(row.id)?.status !== 'running') throw createTurnStoppedError();
+      const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRunRequest(request) };
       const { body, model } = createSummaryRequest(rest, planned, options);
-      return { body: lay ? (await withinTime(lay(body))).body : body, model };
+      return { body: lay ? (await waitWithinTime(lay(body))).body : body, model };
     };
-    const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
-    await reserveMemory(share, bytes, ADMIT_MS, { account, conversation: id, signal });
-    const { body, model } = await build();
+    const bytes = transcript.cachedHistory?.history.joinedBytes.length ?? transcript.bytes;
+    await waitForMemory(share, bytes, ADMIT_MS, { account, conversation: id, signal });
+    const { body, model } = await buildSummaryRequest();
     row.model = model;
     const exchange = new MeteredExchange(
       {
@@ -91,26 +91,28 @@ export async function makeSummary(
         headers,
         streams: true,
         about: {
-          ...dimensionValue(OF_PREFIX, profile?.prefix ? refOf(profile.prefix) : undefined),
-          ...dimensionValue(OF_AGENT, profile?.agent ? refOf(profile.agent) : undefined),
+          ...createDimensionValue(OF_PREFIX, profile?.prefix ? formatVersionReference(profile.prefix) : undefined),
+          ...createDimensionValue(OF_AGENT, profile?.agent ? formatVersionReference(profile.agent) : undefined),
         },
         signal,
       },
       {
         modelInBody: model,
         onAsking: () => {
-          summaries.expect(row);
-          expected = maintenance.settlements.meterOf(row);
+          summaries.recordAdmissionAttempt(row);
+          expected = maintenance.settlements.createTurnMeter(row);
         },
       },
     );
     paid = exchange;
-    await withinTime(exchange.open());
+    await waitWithinTime(exchange.checkAndAdmit());
     expected = undefined;
     // A shorter one might not come to its end, and would be paid for nothing.
-    if (exchange.admission.maxTokens !== undefined)
-      throw finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
-    summaries.send(row, exchange.admission);
+    if (exchange.latestAdmission.maxTokens !== undefined)
+      throw createNonRetryableError('billing_error', 'What is left of the budget does not cover a summary.', {
+        status: 429,
+      });
+    summaries.recordSent(row, exchange.latestAdmission);
     const asking = { query: request.query, headers, upstream, settings, signal };
     const { text, tokens, ...asked } = await requestSummary(exchange, asking);
     outcome = asked.outcome;
@@ -120,15 +122,15 @@ export async function makeSummary(
   } catch (thrown) {
     // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
     const error = thrown instanceof ApiError ? thrown : undefined;
-    if (!error) logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+    if (!error) logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
     // What others hold costs nothing, and says nothing of the next one: it is begun with the next answer.
-    const { isOwn, passes } = error ? limitationOf(error) : {};
+    const { isOwn, passes } = error ? parseLimitingCause(error) : {};
     if (isOwn && passes === 'soon') change = { status: 'void' };
     isRefused = error !== undefined && error.status < 500 && !abort.isStopped;
   } finally {
-    share.release();
+    share.releaseMemory();
   }
   // The account may have placed a hold although its answer was lost.
   const meter = expected ? (isRefused ? undefined : expected) : paid?.meter;
-  await summaries.end(row, outcome, change, meter);
+  await summaries.storeAndSettleSummary(row, outcome, change, meter);
 }

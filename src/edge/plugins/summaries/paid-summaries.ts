@@ -2,13 +2,17 @@
 
 import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outcome.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
-import { CONFIRM_MS, type TurnSettlements } from '../../conversations/object/turn-settlements.ts';
-import { addCost, conversationReportOf, nextVersion } from '../../conversations/turn/turn-ending.ts';
-import { createNextGrant } from '../../conversations/turn/turn-grants.ts';
-import { withTimeout } from '../../kit/async/timeout.ts';
-import { logFailure } from '../../kit/http/log.ts';
-import type { Admission, RequestMeter } from '../../money/admission/metered-request.ts';
-import { type SummaryRow, summaryRowsOf } from './summary-rows.ts';
+import { CONFIRM_MS, type TurnSettlementTracker } from '../../conversations/object/turn-settlements.ts';
+import {
+  addConversationCost,
+  computeNextProfileVersion,
+  createConversationReport,
+} from '../../conversations/turn/turn-ending.ts';
+import { createNextAttemptGrant } from '../../conversations/turn/turn-grants.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import type { RequestAdmission, RequestMeter } from '../../money/admission/metered-request.ts';
+import { getSummaryRows, type SummaryRow } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
 export const OF_SUMMARIES = 'summary';
@@ -18,112 +22,118 @@ const SUMMARY_WATCH_MS = 15_000;
 const LATE_CUT_MS = 1_000;
 
 /** Settles one; undefined where no hold was placed, so that nothing has to be settled. */
-export type SummaryMeter = Pick<RequestMeter, 'settle'> | undefined;
+export type SummaryMeter = Pick<RequestMeter, 'settleRequest'> | undefined;
 
 /** Settles the summaries of a conversation, also those that were being made before a crash. */
-export class PaidSummaries {
+export class SummarySettler {
   readonly #object: ObjectContext;
-  readonly #settlements: Pick<TurnSettlements, 'meterOf'>;
+  readonly #settlements: Pick<TurnSettlementTracker, 'createTurnMeter'>;
   #isMaking = false;
 
-  constructor(object: ObjectContext, settlements: Pick<TurnSettlements, 'meterOf'>) {
+  constructor(object: ObjectContext, settlements: Pick<TurnSettlementTracker, 'createTurnMeter'>) {
     this.#object = object;
     this.#settlements = settlements;
   }
 
   /** Stores the row of a summary, and has it made. Never rejects: without it the turn is sent without its oldest messages. */
-  async make(row: SummaryRow, work: () => Promise<void>): Promise<void> {
+  async storeAndMakeSummary(row: SummaryRow, work: () => Promise<void>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
     const { profile } = transcript;
     this.#isMaking = true;
     try {
       if (!profile) return;
-      alarm.watch(now() + SUMMARY_WATCH_MS);
-      transcript.transact(() => summaryRowsOf(transcript).add(row));
+      alarm.scheduleWatchAt(now() + SUMMARY_WATCH_MS);
+      transcript.runInTransaction(() => getSummaryRows(transcript).insertSummary(row));
       await work();
     } catch (thrown) {
-      logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+      logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
       // What could not be stored is settled by the alarm.
-      alarm.schedule(now() + SUMMARY_WATCH_MS);
+      alarm.scheduleAt(now() + SUMMARY_WATCH_MS);
     } finally {
       this.#isMaking = false;
     }
   }
 
   /** Notes that its account is asked for another try. */
-  expect(row: SummaryRow): void {
-    this.#change(row, { grant: createNextGrant(row, { startedAt: this.#object.now() }), sentAt: null });
+  recordAdmissionAttempt(row: SummaryRow): void {
+    this.#updateRow(row, { grant: createNextAttemptGrant(row, { startedAt: this.#object.now() }), sentAt: null });
   }
 
   /** Notes that a try goes up, before it does: a crash would cost something now. */
-  send(row: SummaryRow, { grant, requestId }: Admission): void {
-    this.#change(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
+  recordSent(row: SummaryRow, { grant, requestId }: RequestAdmission): void {
+    this.#updateRow(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }
 
   /** Stores how one has ended, and settles it. @param change what has come of it */
-  async end(row: SummaryRow, outcome: RequestOutcome, change: Partial<SummaryRow>, meter: SummaryMeter): Promise<void> {
+  async storeAndSettleSummary(
+    row: SummaryRow,
+    outcome: RequestOutcome,
+    change: Partial<SummaryRow>,
+    meter: SummaryMeter,
+  ): Promise<void> {
     const { transcript } = this.#object;
     if (!transcript.profile) return;
-    const summaries = summaryRowsOf(transcript);
+    const summaries = getSummaryRows(transcript);
     // Meanwhile the history may have been rewound to before its end.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
-    this.#change(row, { ...status, outcome, settled: meter === undefined });
-    if (meter) await this.#settle(row, outcome, meter, 0);
+    this.#updateRow(row, { ...status, outcome, settled: meter === undefined });
+    if (meter) await this.#settleSummary(row, outcome, meter, 0);
   }
 
   /** Settles what a crash has interrupted, and what was not confirmed. */
-  settle(): void {
+  settleInterrupted(): void {
     if (this.#isMaking) return;
     const { transcript, now, waitUntil } = this.#object;
-    for (const row of summaryRowsOf(transcript).unsettled()) {
+    for (const row of getSummaryRows(transcript).listUnsettledSummaries()) {
       const outcome = row.outcome ?? createUnansweredOutcome({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
-      const meter = this.#settlements.meterOf(row);
-      if (row.status === 'running') waitUntil(this.end(row, outcome, { status: 'failed' }, meter));
-      else waitUntil(this.#settle(row, outcome, meter, row.cost));
+      const meter = this.#settlements.createTurnMeter(row);
+      if (row.status === 'running') waitUntil(this.storeAndSettleSummary(row, outcome, { status: 'failed' }, meter));
+      else waitUntil(this.#settleSummary(row, outcome, meter, row.cost));
     }
   }
 
-  #change(row: SummaryRow, change: Partial<SummaryRow>): void {
-    summaryRowsOf(this.#object.transcript).change(row.id, change);
+  #updateRow(row: SummaryRow, change: Partial<SummaryRow>): void {
+    getSummaryRows(this.#object.transcript).updateSummary(row.id, change);
     Object.assign(row, change);
   }
 
   /** @param cost the part of its cost that the profile has already */
-  async #settle(
+  async #settleSummary(
     row: SummaryRow,
     outcome: RequestOutcome,
-    meter: Pick<RequestMeter, 'settle'>,
+    meter: Pick<RequestMeter, 'settleRequest'>,
     cost: number,
   ): Promise<void> {
     const { transcript, alarm, now, retries } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
-    const summaries = summaryRowsOf(transcript);
-    const { nanodollars, done } = meter.settle(outcome, {
+    const summaries = getSummaryRows(transcript);
+    const { nanodollars, done } = meter.settleRequest(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       startedAt: row.beganAt,
       ms: now() - row.beganAt,
       // A report of a turn that is on its way must not replace this one.
-      conversation: conversationReportOf({ ...profile, version: nextVersion(profile, now()) }, cost),
+      conversation: createConversationReport({ ...profile, version: computeNextProfileVersion(profile, now()) }, cost),
     });
-    this.#noteCost(row.id, cost, nanodollars);
+    this.#addCostToConversation(row.id, cost, nanodollars);
     try {
-      const settled = await withTimeout(done, CONFIRM_MS);
+      const settled = await waitWithTimeout(done, CONFIRM_MS);
       if (!transcript.profile) return;
-      if (settled.outcome !== 'erased') this.#noteCost(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
-      summaries.change(row.id, { settled: true });
+      if (settled.outcome !== 'erased')
+        this.#addCostToConversation(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
+      summaries.updateSummary(row.id, { settled: true });
     } catch (thrown) {
       const nextAt = now() + SUMMARY_WATCH_MS;
-      alarm.schedule(nextAt);
+      alarm.scheduleAt(nextAt);
       retries.recordFailure('settlement', thrown, nextAt);
     }
   }
 
   /** Adds its cost to the conversation's. */
-  #noteCost(id: number, before: number, cost: number): void {
+  #addCostToConversation(id: number, before: number, cost: number): void {
     const { transcript, now } = this.#object;
     if (!transcript.profile || !Number.isFinite(cost) || cost === before) return;
-    summaryRowsOf(transcript).change(id, { cost });
-    addCost(transcript, cost - before, now());
+    getSummaryRows(transcript).updateSummary(id, { cost });
+    addConversationCost(transcript, cost - before, now());
   }
 }

@@ -2,30 +2,30 @@
 
 import { readBufferedResponse } from '../../claude/buffered-response.ts';
 import { isEventStream } from '../../claude/content-type.ts';
-import { Exchange, type ExchangeOptions } from '../../claude/exchange.ts';
-import { createSizeGuard, endOf } from '../../claude/failure.ts';
+import { type ExchangeOptions, UpstreamExchange } from '../../claude/exchange.ts';
+import { createSizeGuard, getRequestEndOfError } from '../../claude/failure.ts';
 import { joinBetas, type PlainHeaders } from '../../claude/headers.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
-import { summaryMessage, summaryWords } from '../../conversations/history/storage/summary-message.ts';
+import { createSummaryMessageJson, extractSummaryText } from '../../conversations/history/storage/summary-message.ts';
 import { CHARACTERS_PER_TOKEN } from '../../conversations/history/truncate.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import { parseObject } from '../../kit/json/object.ts';
-import { FrameReader } from '../../kit/sse/frames.ts';
+import { parseJsonObject } from '../../kit/json/object.ts';
+import { SseEventReader } from '../../kit/sse/frames.ts';
 import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
 const LONGEST_MS = 840_000;
 
-interface SummaryCall extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'> {
+interface SummaryRequestOptions extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'> {
   /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
   query: string;
   headers: PlainHeaders;
 }
 
-interface SummaryAnswer {
+interface SummaryResult {
   outcome: RequestOutcome;
   /** The message with the summary as JSON text; undefined if none has come. */
   text?: string | undefined;
@@ -33,44 +33,44 @@ interface SummaryAnswer {
 }
 
 /** Asks for a summary. It streams. Never rejects. */
-export async function requestSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
+export async function requestSummary(paid: MeteredExchange, asking: SummaryRequestOptions): Promise<SummaryResult> {
   const { query, headers, upstream, settings, signal } = asking;
-  const exchange = new Exchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
+  const exchange = new UpstreamExchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
   const usage = new UsageReader({ readsBlocks: true });
   try {
-    const { body, routing } = paid;
+    const { createBody: body, routing } = paid;
     const path = `/v1/messages${query}`;
     const sent = { ...headers, 'x-api-key': upstream.apiKey };
-    const response = await exchange.send({ method: 'POST', path, headers: sent, body, routing });
-    paid.release();
-    if (!response.ok || !isEventStream(response)) return await rejectedSummary(response, exchange);
+    const response = await exchange.sendToUpstream({ method: 'POST', path, headers: sent, body, routing });
+    paid.releaseBody();
+    if (!response.ok || !isEventStream(response)) return await createRejectedSummaryResult(response, exchange);
     const builder = new MessageBuilder();
-    const frames = new FrameReader();
-    exchange.reportSoFar = () => usage.report;
+    const frames = new SseEventReader();
+    exchange.reportSoFar = () => usage.currentReport;
     const takeSize = createSizeGuard();
-    const take = (piece: Uint8Array) => {
+    const processChunk = (piece: Uint8Array) => {
       takeSize(piece);
-      usage.push(piece);
-      for (const { data } of frames.push(piece)) builder.take(parseObject(data) ?? {});
+      usage.addPiece(piece);
+      for (const { data } of frames.readCompletedEvents(piece)) builder.addEventData(parseJsonObject(data) ?? {});
     };
-    if (exchange.progress.opening) take(exchange.progress.opening);
+    if (exchange.progress.opening) processChunk(exchange.progress.opening);
     if (!builder.hasStopped)
-      for await (const piece of exchange.pieces(response)) {
-        take(piece);
+      for await (const piece of exchange.readPieces(response)) {
+        processChunk(piece);
         if (builder.hasStopped) break;
       }
-    const { completed, error_type } = usage.report;
-    const outcome = exchange.createOutcome(usage.report, completed ? 'complete' : error_type ? 'error' : 'cut');
-    const text = outcome.completed ? readSummary(builder) : undefined;
+    const { completed, error_type } = usage.currentReport;
+    const outcome = exchange.createOutcome(usage.currentReport, completed ? 'complete' : error_type ? 'error' : 'cut');
+    const text = outcome.completed ? extractSummaryMessage(builder) : undefined;
     // What it has thought counts as written.
     const written = outcome.usage?.output_tokens ?? Number.POSITIVE_INFINITY;
-    const tokens = text === undefined ? 0 : Math.min(estimateTokens(summaryWords({ text })), written);
+    const tokens = text === undefined ? 0 : Math.min(estimateTokens(extractSummaryText({ text })), written);
     return { outcome, text, tokens };
   } catch (thrown) {
     const error = toApiError(thrown);
-    return { outcome: exchange.createFailedOutcome(error.logged, endOf(error)), tokens: 0 };
+    return { outcome: exchange.createFailedOutcome(error.logged, getRequestEndOfError(error)), tokens: 0 };
   } finally {
-    exchange.close();
+    exchange.closeExchange();
   }
 }
 
@@ -78,7 +78,7 @@ export async function requestSummary(paid: MeteredExchange, asking: SummaryCall)
  * @param needed the betas that the agent needs
  * @returns the headers of a summary, from those of the turn
  */
-export function summaryHeaders(
+export function createSummaryHeaders(
   { 'idempotency-key': _, ...headers }: PlainHeaders,
   { isSimulated: simulated }: Upstream,
   needed: readonly string[],
@@ -89,17 +89,19 @@ export function summaryHeaders(
   return headers;
 }
 
-async function rejectedSummary(response: Response, exchange: Exchange): Promise<SummaryAnswer> {
+async function createRejectedSummaryResult(response: Response, exchange: UpstreamExchange): Promise<SummaryResult> {
   const { report, refusal } = await readBufferedResponse(response, exchange, 'message');
   return { outcome: exchange.createFailedOutcome(refusal?.forOperator, 'error', report), tokens: 0 };
 }
 
 /** @returns the message that stands for what was summarized; undefined where the answer is no summary */
-function readSummary({ blocks, stopReason }: MessageBuilder): string | undefined {
+function extractSummaryMessage({ blocks, stopReason }: MessageBuilder): string | undefined {
   const values = blocks.map(({ value }) => value);
   const texts = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
   const text = texts.join('').trim();
-  return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+  return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens')
+    ? createSummaryMessageJson(text)
+    : undefined;
 }
 
 /** @returns about how many tokens a text has. What is not ASCII has about one for each character */

@@ -2,9 +2,9 @@
 
 import { SUMMARY_KEEP_RATIO } from '../../conversations/history/history-ratios.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { lastCommitted } from '../../conversations/history/storage/turn-queries.ts';
-import { sizesOf, sumTokens } from '../../conversations/history/truncate.ts';
-import { summaryRowsOf } from './summary-rows.ts';
+import { findLastCommittedTurnNumber } from '../../conversations/history/storage/turn-queries.ts';
+import { computeTurnTokenSizes, sumTokens } from '../../conversations/history/truncate.ts';
+import { getSummaryRows } from './summary-rows.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
@@ -13,7 +13,7 @@ const MOST_SHARE = 0.25;
 const MOST_DOUBLINGS = 6;
 
 /** What is summarized next. */
-export interface PlannedSummary {
+export interface SummaryPlan {
   /** What its prompt begins with: a message's number, or a summary's id below zero. */
   base: number;
   /** The number of the last message that it summarizes. */
@@ -30,16 +30,16 @@ export interface PlannedSummary {
  * @param filled the part of `max_tokens` that must be exceeded
  * @returns undefined if there is nothing to summarize now
  */
-export function planNextSummary(transcript: Transcript, filled: number): PlannedSummary | undefined {
+export function planNextSummary(transcript: Transcript, filled: number): SummaryPlan | undefined {
   const { profile } = transcript;
   const { history } = profile ?? {};
-  if (!profile?.exists || history?.strategy !== 'summarize' || !canBeginSummary(transcript)) return undefined;
+  if (!profile?.exists || history?.strategy !== 'summarize' || !canStartSummary(transcript)) return undefined;
   const { max_tokens: limit, instructions } = history;
-  const latest = summaryRowsOf(transcript).latest();
-  const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
+  const latest = getSummaryRows(transcript).findMostCovering();
+  const turns = computeTurnTokenSizes(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (sumTokens(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
   const base = latest ? -latest.id : 0;
-  const first = firstKeptTurn(turns, limit * SUMMARY_KEEP_RATIO, base);
+  const first = findFirstUnsummarizedMessage(turns, limit * SUMMARY_KEEP_RATIO, base);
   if (first === undefined) return undefined;
   const room = limit - sumTokens(turns, first);
   // Behind turns that fill the limit themselves no summary is ever sent.
@@ -52,7 +52,11 @@ export function planNextSummary(transcript: Transcript, filled: number): Planned
  * @param base what the summary's prompt begins with
  * @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run
  */
-function firstKeptTurn(turns: ReturnType<typeof sizesOf>, most: number, base: number): number | undefined {
+function findFirstUnsummarizedMessage(
+  turns: ReturnType<typeof computeTurnTokenSizes>,
+  most: number,
+  base: number,
+): number | undefined {
   // The cache has whole prompts: a summary of less than the first one with this beginning would read nothing from it.
   const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
@@ -69,10 +73,10 @@ function firstKeptTurn(turns: ReturnType<typeof sizesOf>, most: number, base: nu
  * @returns whether a summary may be begun. After one that came to nothing, which may have cost as much as another, not before
  *   the next answer; after several in a row not before twice as many answers each time
  */
-function canBeginSummary(transcript: Transcript): boolean {
-  const summaries = summaryRowsOf(transcript);
-  const newest = summaries.newest();
+function canStartSummary(transcript: Transcript): boolean {
+  const summaries = getSummaryRows(transcript);
+  const newest = summaries.findNewestSummary();
   if (!newest) return true;
   const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.countRecentFailures() - 1));
-  return newest.status !== 'running' && newest.turn + pause <= lastCommitted(transcript);
+  return newest.status !== 'running' && newest.turn + pause <= findLastCommittedTurnNumber(transcript);
 }

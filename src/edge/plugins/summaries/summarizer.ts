@@ -3,26 +3,26 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import { resolveWithin } from '../../claude/stream.ts';
 import { SUMMARY_KEEP_RATIO, SUMMARY_START_RATIO } from '../../conversations/history/history-ratios.ts';
-import type { NextRequest } from '../../conversations/history/next-request.ts';
-import { lastCommitted, latestTurn } from '../../conversations/history/storage/turn-queries.ts';
+import type { NextRequestPlan } from '../../conversations/history/next-request.ts';
+import { findLastCommittedTurnNumber, findNewestTurn } from '../../conversations/history/storage/turn-queries.ts';
 import type {
   ConversationContext,
   ConversationHooks,
   PendingTurn,
-  Prerequisite,
+  TurnPrerequisite,
 } from '../../conversations/object/hooks.ts';
-import { TurnAbort } from '../../conversations/turn/turn-abort.ts';
-import { createSiblingRequestId } from '../../kit/http/headers/request-id.ts';
-import { logFailure } from '../../kit/http/log.ts';
+import { TurnAborter } from '../../conversations/turn/turn-abort.ts';
+import { createRequestIdWithSameMark } from '../../kit/http/headers/request-id.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { editJson } from '../../kit/json/edit.ts';
-import { contextKey } from '../../kit/plugins/context-values.ts';
-import { makeSummary, type SummaryCause } from './make-summary.ts';
-import { PaidSummaries } from './paid-summaries.ts';
-import { type PlannedSummary, planNextSummary } from './summarize.ts';
-import { NEW_SUMMARY, type SummaryRow, summaryRowsOf } from './summary-rows.ts';
+import { createContextKey } from '../../kit/plugins/context-values.ts';
+import { makeSummary, type SummarizedTurnRequest } from './make-summary.ts';
+import { SummarySettler } from './paid-summaries.ts';
+import { planNextSummary, type SummaryPlan } from './summarize.ts';
+import { getSummaryRows, NEW_SUMMARY, type SummaryRow } from './summary-rows.ts';
 
 /** Whether a summary was tried before this turn. */
-const TRIED_BEFORE = contextKey<boolean>('summary');
+const TRIED_BEFORE = createContextKey<boolean>('summary');
 /** How long a turn waits for one; milliseconds. */
 const SUMMARY_WAIT_MS = 20_000;
 /** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
@@ -31,14 +31,14 @@ const LONGEST_REST = 262_144;
 /** Has summaries made. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
 export class Summarizer implements ConversationHooks {
   readonly #conversation: ConversationContext;
-  readonly #paid: PaidSummaries;
+  readonly #paid: SummarySettler;
   /** The request of the newest turn, whose prompt is in the cache. */
-  #cause: SummaryCause | undefined;
-  #running: { by: Identity; abort: TurnAbort; done: Promise<void> } | undefined;
+  #cause: SummarizedTurnRequest | undefined;
+  #running: { by: Identity; abort: TurnAborter; done: Promise<void> } | undefined;
 
   constructor(conversation: ConversationContext) {
     this.#conversation = conversation;
-    this.#paid = new PaidSummaries(conversation, conversation.maintenance.settlements);
+    this.#paid = new SummarySettler(conversation, conversation.maintenance.settlements);
   }
 
   /** Who has asked for the turn to which a summary belongs that is being made. */
@@ -47,7 +47,7 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
-  begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequest): undefined {
+  begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequestPlan): undefined {
     const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.bodyWithoutMessages ?? editJson(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
@@ -58,68 +58,68 @@ export class Summarizer implements ConversationHooks {
     const cause = this.#cause;
     if (!cause) return;
     try {
-      const last = latestTurn(this.#conversation.transcript);
+      const last = findNewestTurn(this.#conversation.transcript);
       if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens)
-        this.#makeNext(cause, SUMMARY_START_RATIO);
+        this.#startNextSummary(cause, SUMMARY_START_RATIO);
     } catch (thrown) {
       // The turn has ended well. What is damaged fails the next one, and says so.
-      logFailure({ conversation: cause.request.place.id }, thrown);
+      logBackgroundFailure({ conversation: cause.request.place.id }, thrown);
     }
   }
 
   /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
   before(
     { request: { body, ...request }, pluginContext: memory }: PendingTurn,
-    planned: NextRequest,
-  ): Prerequisite | undefined {
+    planned: NextRequestPlan,
+  ): TurnPrerequisite | undefined {
     if (!planned.isTruncated || planned.follows || memory.get(TRIED_BEFORE)) return undefined;
     memory.set(TRIED_BEFORE, true);
-    return { work: this.#makeBefore({ request, rest: editJson(body, { messages: '[]' }) }), pings: true };
+    return { work: this.#summarizeBeforeTurn({ request, rest: editJson(body, { messages: '[]' }) }), pings: true };
   }
 
   /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
-  async #makeBefore(cause: SummaryCause): Promise<void> {
+  async #summarizeBeforeTurn(cause: SummarizedTurnRequest): Promise<void> {
     // With its new messages the turn is longer than what is stored.
-    this.#makeNext(cause, SUMMARY_KEEP_RATIO);
+    this.#startNextSummary(cause, SUMMARY_KEEP_RATIO);
     if (this.#running) await resolveWithin(this.#running.done, SUMMARY_WAIT_MS);
   }
 
   settle(): void {
-    this.#paid.settle();
+    this.#paid.settleInterrupted();
   }
 
   /** Ends what is being made. What it has cost is settled. */
   async stop(): Promise<void> {
-    this.#running?.abort.stop();
+    this.#running?.abort.stopByClient();
     await this.#running?.done;
   }
 
-  #makeNext(cause: SummaryCause, filled: number): void {
+  #startNextSummary(cause: SummarizedTurnRequest, filled: number): void {
     const planned = this.#running ? undefined : planNextSummary(this.#conversation.transcript, filled);
-    if (planned) this.#conversation.waitUntil(this.#make(cause, planned));
+    if (planned) this.#conversation.waitUntil(this.#executeSummary(cause, planned));
   }
 
-  async #make(cause: SummaryCause, planned: PlannedSummary): Promise<void> {
+  async #executeSummary(cause: SummarizedTurnRequest, planned: SummaryPlan): Promise<void> {
     const { transcript, now, maintenance } = this.#conversation;
     const row: SummaryRow = {
       ...NEW_SUMMARY,
-      id: summaryRowsOf(transcript).highestId + 1,
+      id: getSummaryRows(transcript).highestId + 1,
       until: planned.until,
-      turn: lastCommitted(transcript),
-      requestId: createSiblingRequestId(cause.request.call.id),
+      turn: findLastCommittedTurnNumber(transcript),
+      requestId: createRequestIdWithSameMark(cause.request.call.id),
       beganAt: now(),
     };
     const done = Promise.withResolvers<void>();
-    const abort = new TurnAbort();
+    const abort = new TurnAborter();
     this.#running = { by: cause.request.caller, abort, done: done.promise };
     // Whatever fails: who waits for it must go on.
     try {
       const making = { planned, row, paid: this.#paid, abort };
-      await this.#paid.make(row, () => makeSummary(this.#conversation, cause, making));
+      await this.#paid.storeAndMakeSummary(row, () => makeSummary(this.#conversation, cause, making));
     } finally {
       this.#running = undefined;
       done.resolve();
-      maintenance.resetAlarm();
+      maintenance.resetAlarmToNextDue();
     }
   }
 }

@@ -1,15 +1,15 @@
 /** Builds the request for a summary. */
 
-import { minTokensForText, TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
+import { computeMinTokensForText, TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { Settings } from '../../config/settings.ts';
 import { buildSentHistory, buildTurnBody, planRun } from '../../conversations/history/next-request.ts';
 import { type RequestOptions, resolveRequest } from '../../conversations/history/resolved-request.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { unboundTurns } from '../../conversations/history/thinking.ts';
+import { findTurnsWithoutThinking } from '../../conversations/history/thinking.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { editJson } from '../../kit/json/edit.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import type { PlannedSummary } from './summarize.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import type { SummaryPlan } from './summarize.ts';
 
 /** The instructions of a summary, where the setting has none. */
 const INSTRUCTIONS =
@@ -35,20 +35,25 @@ const NOT_IN_SUMMARY = {
  */
 export function createSummaryRequest(
   rest: string,
-  { base, until, most, instructions }: PlannedSummary,
+  { base, until, most, instructions }: SummaryPlan,
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
   const asked = resolveRequest(editJson(rest, { messages: '[]' }), transcript, settings, options);
   const { models, MAX_BODY_BYTES: limit } = settings;
-  const model = models.resolve(asked.name);
+  const model = models.resolveAlias(asked.name);
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
   // What it thinks counts, too.
-  const maxTokens = most + minTokensForText(models.find(model), asked.json) - TEXT_TOKENS;
+  const maxTokens = most + computeMinTokensForText(models.findRow(model), asked.json) - TEXT_TOKENS;
   const plain = { ...asked, text: editJson(asked.text, changes), maxTokens };
-  const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
-  const { history } = buildSentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
+  const listUnboundTurns = () => findTurnsWithoutThinking(transcript, { from: base, model, follows: false }, models);
+  const { history } = buildSentHistory(transcript, listUnboundTurns, {
+    sentFrom: base,
+    limit,
+    stored: undefined,
+    to: until,
+  });
   const run = planRun(
     asked.members,
     asked.json,
@@ -56,20 +61,23 @@ export function createSummaryRequest(
     options.isRun === true,
   );
   const news = [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
-  const bodyWith = (text: string) =>
+  const createSummaryBody = (text: string) =>
     buildTurnBody({ ...plain, text }, { fresh: [], freshTexts: news, model }, history, run, options).body;
-  const body = bodyWith(plain.text);
+  const body = createSummaryBody(plain.text);
   // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
   return {
-    body: hasServerTools(body.ownJson) ? bodyWith(editJson(plain.text, { tool_choice: '{"type":"none"}' })) : body,
+    body: hasServerTools(body.ownJson)
+      ? createSummaryBody(editJson(plain.text, { tool_choice: '{"type":"none"}' }))
+      : body,
     model,
   };
 }
 
 /** @returns whether the API may make calls of its own in an answer to a request */
-function hasServerTools({ tools, mcp_servers: servers }: Json): boolean {
-  const isServed = ({ type }: Json) => type !== undefined && type !== 'custom';
+function hasServerTools({ tools, mcp_servers: servers }: JsonObject): boolean {
+  const isServerTool = ({ type }: JsonObject) => type !== undefined && type !== 'custom';
   return (
-    (Array.isArray(servers) && servers.length > 0) || (Array.isArray(tools) && tools.filter(isObject).some(isServed))
+    (Array.isArray(servers) && servers.length > 0) ||
+    (Array.isArray(tools) && tools.filter(isObject).some(isServerTool))
   );
 }

@@ -1,11 +1,15 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
 import { parseStored } from '../../conversations/history/storage/damaged-row.ts';
-import type { PluginRows, RowsKind, StandIns } from '../../conversations/history/storage/plugin-rows.ts';
-import { summaryWords } from '../../conversations/history/storage/summary-message.ts';
+import type {
+  HistorySubstituteReader,
+  PluginRows,
+  PluginRowsDefinition,
+} from '../../conversations/history/storage/plugin-rows.ts';
+import { extractSummaryText } from '../../conversations/history/storage/summary-message.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
-import { Rows } from '../../durable/rows.ts';
+import { type SqliteRow, toColumns, toMembers } from '../../durable/columns.ts';
+import { TableRowsBase } from '../../durable/rows.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import type { StoredGrant } from '../../money/admission/price-outcome.ts';
 
@@ -65,40 +69,40 @@ const TABLE = `
 const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
 
 /** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
-export class SummaryRows extends Rows implements PluginRows, StandIns {
+export class SummaryRows extends TableRowsBase implements PluginRows, HistorySubstituteReader {
   /** The highest id that was given; 0 where there is none. */
   get highestId(): number {
     return this.tables.queryNumberOrZero('select max(id) from summaries');
   }
 
-  get standIns(): StandIns | undefined {
-    return this.tables.areMissing ? undefined : this;
+  get standIns(): HistorySubstituteReader | undefined {
+    return this.tables.areTablesMissing ? undefined : this;
   }
 
   get isBusy(): boolean {
-    return this.tables.has('summaries where settled = 0');
+    return this.tables.hasRows('summaries where settled = 0');
   }
 
-  add(row: SummaryRow): void {
+  insertSummary(row: SummaryRow): void {
     // What a copy has left that was not stored whole is nobody's.
-    this.tables.insert('summaries', columnsOf(row), 'insert or replace');
+    this.tables.insertRow('summaries', toColumns(row), 'insert or replace');
   }
 
-  change(id: number, change: Partial<SummaryRow>): void {
-    this.tables.update('summaries', columnsOf(change), 'id = ?', id);
+  updateSummary(id: number, change: Partial<SummaryRow>): void {
+    this.tables.updateRows('summaries', toColumns(change), 'id = ?', id);
   }
 
   get(id: number): SummaryRow | undefined {
-    return this.#rows('id = ?', id)[0];
+    return this.#selectSummaries('id = ?', id)[0];
   }
 
   /** @returns the summary that covers most */
-  latest(): SummaryRow | undefined {
-    return this.#rows(`${COMPLETE} order by until desc, id desc limit 1`)[0];
+  findMostCovering(): SummaryRow | undefined {
+    return this.#selectSummaries(`${COMPLETE} order by until desc, id desc limit 1`)[0];
   }
 
   /** @returns the summary that was begun last, whatever its status is */
-  newest(): SummaryRow | undefined {
+  findNewestSummary(): SummaryRow | undefined {
     return this.get(this.highestId);
   }
 
@@ -109,70 +113,72 @@ export class SummaryRows extends Rows implements PluginRows, StandIns {
   }
 
   /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
-  complete(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
-    return this.#rows(`${COMPLETE} and until <= ? order by id`, last);
+  listCompleteSummaries(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
+    return this.#selectSummaries(`${COMPLETE} and until <= ? order by id`, last);
   }
 
-  find(id: number): SummaryRow | undefined {
-    return this.#rows("id = ? and status = 'complete'", id)[0];
+  findUsableById(id: number): SummaryRow | undefined {
+    return this.#selectSummaries("id = ? and status = 'complete'", id)[0];
   }
 
-  describe(endsAt: Parameters<StandIns['describe']>[0]): ReturnType<StandIns['describe']> {
+  describeSummaries(
+    endsAt: Parameters<HistorySubstituteReader['describeSummaries']>[0],
+  ): ReturnType<HistorySubstituteReader['describeSummaries']> {
     if (this.highestId === 0) return undefined;
     // One that is said in words now is still one.
     const byEnd = new Map<number, SummaryRow>();
-    for (const row of this.complete())
+    for (const row of this.listCompleteSummaries())
       byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
     return [...byEnd.values()].map((row) => ({
       ...endsAt(row.until),
-      content: summaryWords(row),
+      content: extractSummaryText(row),
       model: row.model,
       created_at: toIsoTime(row.beganAt),
       cost_usd: toUsd(row.cost),
     }));
   }
 
-  unsettled(): SummaryRow[] {
-    return this.#rows('settled = 0 order by id');
+  listUnsettledSummaries(): SummaryRow[] {
+    return this.#selectSummaries('settled = 0 order by id');
   }
 
   /** Voids what summarizes messages that are deleted. @param cut the number of the first of them */
-  rewind(cut: number): void {
-    this.tables.update('summaries', { status: 'void', text: null }, 'until >= ?', cut);
+  voidSummariesFrom(cut: number): void {
+    this.tables.updateRows('summaries', { status: 'void', text: null }, 'until >= ?', cut);
   }
 
   /** Deletes those that are settled. */
-  clear(): void {
-    this.tables.write('delete from summaries where settled = 1');
+  deleteHistoryRows(): void {
+    this.tables.runWriteStatement('delete from summaries where settled = 1');
   }
 
-  #rows(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
-    return this.tables.read(`select * from summaries where ${where}`, ...bindings).map(rowToSummary);
+  #selectSummaries(where: string, ...bindings: SqlStorageValue[]): SummaryRow[] {
+    return this.tables.readAllRows(`select * from summaries where ${where}`, ...bindings).map(parseSummaryRow);
   }
 }
 
 /** @throws DamagedRow if it cannot be read */
-function rowToSummary(row: RawRow): SummaryRow {
-  const members = membersOf(row) as unknown as SummaryRow;
+function parseSummaryRow(row: SqliteRow): SummaryRow {
+  const members = toMembers(row) as unknown as SummaryRow;
   const { text, grant, outcome } = row;
-  const json = <T>(name: string, stored: SqlStorageValue | undefined) =>
+  const parseJsonColumn = <T>(name: string, stored: SqlStorageValue | undefined) =>
     typeof stored === 'string' ? parseStored<T>(`the ${name} of a summary`, stored) : null;
   return {
     ...members,
     text: typeof text === 'string' ? text : null,
-    grant: json<StoredGrant>('grant', grant),
-    outcome: json<RequestOutcome>('outcome', outcome),
+    grant: parseJsonColumn<StoredGrant>('grant', grant),
+    outcome: parseJsonColumn<RequestOutcome>('outcome', outcome),
     settled: row.settled === 1,
   };
 }
 
-export const SUMMARY_ROWS: RowsKind<SummaryRows> = {
+export const SUMMARY_ROWS: PluginRowsDefinition<SummaryRows> = {
   name: 'summaries',
   tables: TABLE,
-  open: (tables) => new SummaryRows(tables),
+  openRows: (tables) => new SummaryRows(tables),
 };
 
 /** @returns the summaries of a conversation */
-export function summaryRowsOf(transcript: Transcript): SummaryRows {
-  return transcript.rowsOf(SUMMARY_ROWS);
+export function getSummaryRows(transcript: Transcript): SummaryRows {
+  return transcript.getPluginRows(SUMMARY_ROWS);
 }

@@ -1,13 +1,13 @@
-import { contextOf } from '../../auth/context.ts';
-import { route } from '../../auth/route.ts';
+import { getRequestContext } from '../../auth/context.ts';
+import { defineRoute } from '../../auth/route.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
-import { finalError, invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { readJson } from '../../money/admission/read-body.ts';
+import { createInvalidRequestError, createNonRetryableError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { readJsonBody } from '../../money/admission/read-body.ts';
 import type { RestoreOutcome } from '../../money/contracts/account.ts';
-import { accountOf } from '../../money/contracts/call-account.ts';
-import { listNamedAccount } from '../../money/lists/list-account.ts';
+import { createAccountCaller } from '../../money/contracts/call-account.ts';
+import { addNamedAccountToList } from '../../money/lists/list-account.ts';
 import { accountBackup, restoreQuery } from './account-backup.schema.ts';
 
 /** Why a backup is not restored. */
@@ -19,29 +19,30 @@ const CONFLICTS: Partial<Record<RestoreOutcome, string>> = {
 
 /** The routes by which an admin moves accounts to another deployment. */
 export const ACCOUNT_BACKUP_ROUTES = [
-  route('GET /accounts/:id/backup', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /accounts/:id/backup', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const text = await accountOf(c, id)((object) => object.backupJson(id));
+    const text = await createAccountCaller(c, id)((object) => object.backupJson(id));
     return c.body(text, 200, { 'content-type': 'application/json' });
   }),
-  route(
+  defineRoute(
     'PUT /accounts/:id/backup',
     { needs: 'admin', body: accountBackup, query: restoreQuery },
     async (c, { body, query }) => {
       const id = c.req.param('id');
-      const { mode } = validate(query, c.req.query());
-      const { json, bytes } = await readJson(c);
-      const backup = validate(body, json);
-      if (backup.id !== id) throw invalidRequest(`id: this is a backup of ${backup.id}. Send it to its own account.`);
+      const { mode } = validateBySchema(query, c.req.query());
+      const { json, bytes } = await readJsonBody(c);
+      const backup = validateBySchema(body, json);
+      if (backup.id !== id)
+        throw createInvalidRequestError(`id: this is a backup of ${backup.id}. Send it to its own account.`);
       const today = Math.floor(Date.now() / DAY_MS);
       const future = backup.days.findIndex(({ day }) => day > today);
-      if (future >= 0) throw invalidRequest(`days.${future}.day: lies in the future`);
+      if (future >= 0) throw createInvalidRequestError(`days.${future}.day: lies in the future`);
       const digest = await sha256Hex(bytes);
       const text = JSON.stringify(backup);
-      const outcome = await accountOf(c, id)((object) => object.restoreJson(text, digest, mode === 'merge'));
+      const outcome = await createAccountCaller(c, id)((object) => object.restoreJson(text, digest, mode === 'merge'));
       const conflict = CONFLICTS[outcome];
-      if (conflict !== undefined) throw finalError('conflict_error', conflict);
-      listNamedAccount(contextOf(c), id);
+      if (conflict !== undefined) throw createNonRetryableError('conflict_error', conflict);
+      addNamedAccountToList(getRequestContext(c), id);
       return c.json({ type: 'account', id, restored: true });
     },
   ),

@@ -1,9 +1,9 @@
-import { isGroup } from '../../auth/identity/identity.ts';
+import { isGroupName } from '../../auth/identity/identity.ts';
 import { count, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, tokenLimits } from '../../money/budget/limits.schema.ts';
 
-const textUpTo = (most: number) => z.string().check(z.maxLength(most));
+const createTextSchema = (most: number) => z.string().check(z.maxLength(most));
 const nanodollars = count;
 
 /**
@@ -13,27 +13,27 @@ const nanodollars = count;
 export const accountBackup = z.strictObject({
   type: z.literal('account_backup'),
   id: z.string(),
-  taken_at: z.withDescription(instant, 'When the backup was made.'),
+  taken_at: z.addDescription(instant, 'When the backup was made.'),
   limits: z.nullable(limitsSchema),
-  group: z.nullable(textUpTo(128).check(z.refine(isGroup, 'must be 1 to 128 characters'))),
-  revoked_before: z.withDescription(instant, 'Tokens that were issued until then are revoked.'),
+  group: z.nullable(createTextSchema(128).check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
+  revoked_before: z.addDescription(instant, 'Tokens that were issued until then are revoked.'),
   credits: z.array(
     z.strictObject({
-      id: textUpTo(128),
-      key: z.nullable(textUpTo(256)),
+      id: createTextSchema(128),
+      key: z.nullable(createTextSchema(256)),
       amount: nanodollars,
       spent: nanodollars,
-      note: z.nullable(textUpTo(512)),
+      note: z.nullable(createTextSchema(512)),
       created_at: instant,
       expires_at: z.nullable(instant),
     }),
   ),
-  tokens: z.withDescription(
+  tokens: z.addDescription(
     z.array(
       z.strictObject({
-        jti: textUpTo(256),
-        label: z.nullable(textUpTo(1_000)),
-        scopes: z.nullable(textUpTo(1_000)),
+        jti: createTextSchema(256),
+        label: z.nullable(createTextSchema(1_000)),
+        scopes: z.nullable(createTextSchema(1_000)),
         minted_at: z.nullable(instant),
         first_seen_at: z.nullable(instant),
         expires_at: z.nullable(instant),
@@ -44,7 +44,7 @@ export const accountBackup = z.strictObject({
     ),
     'What is known of them, never they themselves.',
   ),
-  days: z.withDescription(
+  days: z.addDescription(
     z.array(
       z.strictObject({
         day: count,
@@ -65,7 +65,7 @@ export const accountBackup = z.strictObject({
 });
 
 export const restoreQuery = z.object({
-  mode: z.withDescription(
+  mode: z.addDescription(
     z.optional(z.literal('merge')),
     'Restores an account that has been used: its limits and group are those of the backup, revocations of both sides hold, and of each day and credit the larger sum counts.',
   ),

@@ -5,7 +5,7 @@ import type { AccountState } from '../../money/account/account-state.ts';
 import type { AccountPlugin } from '../../money/account/hooks.ts';
 import type { TokenLimits } from '../../money/budget/limits.schema.ts';
 import type { RestoreOutcome } from '../../money/contracts/account.ts';
-import { TokensWithLimits } from '../../money/credentials/token-limits.ts';
+import { LimitedTokensTracker } from '../../money/credentials/token-limits.ts';
 import type { Ledger } from '../../money/ledger/ledger.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 
@@ -18,7 +18,7 @@ type BackupToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: s
 export const accountBackupPart: AccountPlugin = {
   methods: {
     backupJson: (state, id) => {
-      state.advance();
+      state.advanceBudgetToNow();
       return JSON.stringify(createBackup(state, id));
     },
     restoreJson: (state, backup, digest, merges) => {
@@ -31,31 +31,31 @@ export const accountBackupPart: AccountPlugin = {
 function createBackup(state: AccountState, id: string): AccountBackup {
   const { ledger, limits } = state;
   // After the ledger is folded, the rows of tokens and days say what they have spent.
-  ledger.fold(true);
-  const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
+  ledger.foldSettledRowsIntoRollups(true);
+  const tokens = ledger.readAllRows<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
   );
   return {
     type: 'account_backup',
     id,
     taken_at: state.now(),
-    limits: limits.own,
-    group: state.group ?? null,
-    revoked_before: Number(ledger.meta('revoked_before') ?? 0),
-    credits: ledger.read<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
+    limits: limits.ownLimits,
+    group: state.chosenGroup ?? null,
+    revoked_before: Number(ledger.readMetaValue('revoked_before') ?? 0),
+    credits: ledger.readAllRows<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
       'select id, key, amount, spent, note, created_at, expires_at from credits order by created_at, id',
     ),
     tokens: tokens.map((row) => ({
       ...row,
       limits: row.limits === null ? null : (JSON.parse(row.limits) as TokenLimits),
     })),
-    days: backUpDays(ledger),
+    days: createDailySpendBackup(ledger),
   };
 }
 
 /** @returns what was spent on each day, the first day first */
-function backUpDays(ledger: Ledger): AccountBackup['days'] {
-  return ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
+function createDailySpendBackup(ledger: Ledger): AccountBackup['days'] {
+  return ledger.readAllRows<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
     `select day, ${SPENT_TOTALS_SQL} from rollups group by day order by day`,
   );
 }
@@ -75,39 +75,39 @@ function restoreAccount(
   const { ledger, limits, budget } = state;
   // What was erased since must not come back.
   if (backup.taken_at <= state.erasedUntil) return 'erased';
-  if (ledger.meta(RESTORED) === digest && !merges) return 'unchanged';
+  if (ledger.readMetaValue(RESTORED) === digest && !merges) return 'unchanged';
   if (budget.holds.size > 0) return merges ? 'held' : 'used';
-  const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
-  if (!merges && (isUsed || limits.own !== null || state.group !== undefined)) return 'used';
-  ledger.transact(() => {
+  const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.hasRows(`${table} where true`));
+  if (!merges && (isUsed || limits.ownLimits !== null || state.chosenGroup !== undefined)) return 'used';
+  ledger.runInTransaction(() => {
     // Its rows of today must be in the sums, too.
-    ledger.fold(true);
+    ledger.foldSettledRowsIntoRollups(true);
     // A backup without limits or group takes away none that the account has here.
-    limits.setOwn(backup.limits ?? limits.own);
-    state.setGroup(backup.group ?? state.group);
-    state.noteConfigured(backup.taken_at);
+    limits.setOwnLimits(backup.limits ?? limits.ownLimits);
+    state.storeChosenGroup(backup.group ?? state.chosenGroup);
+    state.recordConfigurationTime(backup.taken_at);
     // A credential that was revoked here stays revoked, even if the backup does not know it.
-    const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
-    if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));
+    const revokedBefore = Math.max(backup.revoked_before, Number(ledger.readMetaValue('revoked_before') ?? 0));
+    if (revokedBefore > 0) ledger.writeMetaValue('revoked_before', String(revokedBefore));
     restoreCredits(ledger, backup.credits);
     restoreTokens(ledger, backup.tokens);
-    restoreDays(ledger, backup.days);
-    ledger.setMeta(RESTORED, digest);
+    restoreDailySpend(ledger, backup.days);
+    ledger.writeMetaValue(RESTORED, digest);
   });
   state.isReplaced = true;
   return 'restored';
 }
 
 function restoreCredits(ledger: Ledger, credits: AccountBackup['credits']): void {
-  ledger.insertAll('credits', credits, 'insert or ignore');
+  ledger.insertRows('credits', credits, 'insert or ignore');
   for (const { id, spent } of credits) {
-    ledger.write('update credits set spent = ? where id = ? and spent < ?', spent, id, spent);
+    ledger.runWriteStatement('update credits set spent = ? where id = ? and spent < ?', spent, id, spent);
   }
 }
 
 /** Restores tokens. What either side has revoked stays revoked, and of what was spent the larger sum counts. */
 function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
-  const here = ledger.read<{ jti: string; revoked_at: number | null; spent: number }>(
+  const here = ledger.readAllRows<{ jti: string; revoked_at: number | null; spent: number }>(
     'select jti, revoked_at, spent from tokens',
   );
   const known = new Map(here.map((token) => [token.jti, token]));
@@ -115,22 +115,22 @@ function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
     const own = known.get(token.jti);
     const revoked_at = token.revoked_at ?? own?.revoked_at ?? null;
     const spent = Math.max(token.spent, own?.spent ?? 0);
-    return { ...token, revoked_at, spent, limits: TokensWithLimits.serialize(limits ?? undefined) };
+    return { ...token, revoked_at, spent, limits: LimitedTokensTracker.serializeTokenLimits(limits ?? undefined) };
   });
-  ledger.insertAll('tokens', rows, 'insert or replace');
+  ledger.insertRows('tokens', rows, 'insert or replace');
 }
 
 /** Adds to each day what the backup has spent more than the account here. */
-function restoreDays(ledger: Ledger, days: AccountBackup['days']): void {
-  const here = new Map(backUpDays(ledger).map((sums) => [sums.day, sums]));
+function restoreDailySpend(ledger: Ledger, days: AccountBackup['days']): void {
+  const here = new Map(createDailySpendBackup(ledger).map((sums) => [sums.day, sums]));
   for (const { day, ...sums } of days) {
     const own = here.get(day);
-    const more = own ? mapValues(sums, (sum, column) => Math.max(0, sum - own[column])) : sums;
-    if (Object.values(more).some((sum) => sum !== 0)) ledger.rollups.addImported(day, more);
+    const more = own ? mapObjectValues(sums, (sum, column) => Math.max(0, sum - own[column])) : sums;
+    if (Object.values(more).some((sum) => sum !== 0)) ledger.rollups.addImportedUsage(day, more);
   }
 }
 
-function mapValues<T extends Record<string, number>>(
+function mapObjectValues<T extends Record<string, number>>(
   values: T,
   change: (value: number, key: keyof T & string) => number,
 ): T {

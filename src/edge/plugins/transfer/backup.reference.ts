@@ -1,14 +1,19 @@
 import {
-  conversationAnswer,
   conversationExample,
   conversationId,
   conversationList,
+  createConversationResponseReference,
 } from '../../conversations/object/conversations.reference.ts';
 import * as z from '../../kit/http/zod.ts';
 import { accountId } from '../../money/account/accounts.reference.ts';
 import { accountRow } from '../../money/account/usage-answers.schema.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonLinesContent, jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import {
+  createNamedListSchema,
+  describeJsonLinesContent,
+  describeJsonResponse,
+  describePageResponse,
+} from '../../openapi/responses.ts';
 import { ACCOUNT_BACKUP_ROUTES } from './account-backup.route.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { CONVERSATION_BACKUP_ROUTES } from './conversation-backup.route.ts';
@@ -26,9 +31,11 @@ const backup = {
   tokens: [],
   days: [],
 };
-const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
-const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
-const backupContent = jsonLinesContent([
+const backupSchema = z.addReferenceMeta(accountBackup, { id: 'AccountBackup' });
+const restoredAnswer = z.addReferenceMeta(z.extend(accountRow, { restored: z.literal(true) }), {
+  id: 'RestoredAccount',
+});
+const backupContent = describeJsonLinesContent([
   [
     'profile',
     {
@@ -50,7 +57,7 @@ const backupContent = jsonLinesContent([
   ['end', null],
 ]);
 
-export const accountBackups: Resource = {
+export const accountBackups: ApiResource = {
   tag: 'Accounts',
   parameters: { id: accountId },
   routes: describeRoutes(ACCOUNT_BACKUP_ROUTES, {
@@ -59,7 +66,7 @@ export const accountBackups: Resource = {
       summary: 'Read what a backup keeps of an account',
       description:
         'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
-      answer: jsonResponse('The backup.', backupSchema, backup),
+      answer: describeJsonResponse('The backup.', backupSchema, backup),
     },
     'PUT /accounts/:id/backup': {
       operation: 'restoreAccount',
@@ -67,13 +74,13 @@ export const accountBackups: Resource = {
       description:
         'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here or was given something is a 409 without `mode=merge`, one with a running request a 409 with it, and one that was erased here after the backup was made is always a 409.',
       body: { schema: backupSchema, example: backup },
-      answer: jsonResponse('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
+      answer: describeJsonResponse('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
       errors: [409],
     },
   }),
 };
 
-export const conversationBackups: Resource = {
+export const conversationBackups: ApiResource = {
   tag: 'Conversations',
   parameters: {
     id: conversationId,
@@ -85,7 +92,7 @@ export const conversationBackups: Resource = {
       operation: 'listConversationsOf',
       summary: 'List the conversations of an account, newest first',
       description: 'As `GET /conversations` lists one’s own.',
-      answer: pageResponse(conversationList, conversationExample, conversationExample.id),
+      answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
     'GET /accounts/:id/conversations/:conversation/backup': {
@@ -101,7 +108,7 @@ export const conversationBackups: Resource = {
       description:
         'All of it, or nothing. The version of the prefix that it holds must be there first. Its retention begins now. One that is there already, or was erased with its account after it began, is a 409.',
       body: backupContent,
-      answers: { 201: conversationAnswer('The conversation, whose next message is answered.') },
+      answers: { 201: createConversationResponseReference('The conversation, whose next message is answered.') },
       errors: [409, 503],
     },
   }),
@@ -117,9 +124,9 @@ const versionExample = {
   stored_at: 1_795_082_400_000,
   content: { tools: [], system: [{ type: 'text', text: 'Be kind.' }], messages: [], cache_ttl: '5m' },
 };
-const versionSchema = z.withMeta(versionBackup, { id: 'VersionBackup' });
+const versionSchema = z.addReferenceMeta(versionBackup, { id: 'VersionBackup' });
 
-export const versionBackups: Resource = {
+export const versionBackups: ApiResource = {
   tag: 'Prefixes',
   parameters: {
     kind: { description: '`prefix`, `classifier` or `agent`.', example: 'prefix' },
@@ -130,8 +137,8 @@ export const versionBackups: Resource = {
     'GET /versions/:kind': {
       operation: 'listStoredNames',
       summary: 'List the names that an account, or the deployment, has stored',
-      answer: pageResponse(
-        nameListSchema('StoredNameList', storedName),
+      answer: describePageResponse(
+        createNamedListSchema('StoredNameList', storedName),
         { type: 'prefix', id: 'support', version },
         'support',
         'A page of them, each with its current version.',
@@ -141,7 +148,7 @@ export const versionBackups: Resource = {
       operation: 'backUpVersion',
       summary: 'Read a version of anybody’s prefix, classifier or agent',
       description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
-      answer: jsonResponse('The backup.', versionSchema, versionExample),
+      answer: describeJsonResponse('The backup.', versionSchema, versionExample),
       errors: [409],
     },
     'PUT /versions/:kind/:version/backup': {
@@ -150,7 +157,7 @@ export const versionBackups: Resource = {
       description:
         'A name that is here stays where it points. May be repeated. What was withdrawn here, or erased with its account, is a 409, and content of another hash a 400.',
       body: { schema: versionSchema, example: versionExample },
-      answer: jsonResponse('It is here.', z.withMeta(restoredVersion, { id: 'RestoredVersion' }), {
+      answer: describeJsonResponse('It is here.', z.addReferenceMeta(restoredVersion, { id: 'RestoredVersion' }), {
         type: 'version_restored',
         kind: 'prefix',
         version,

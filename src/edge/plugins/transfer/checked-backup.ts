@@ -1,22 +1,28 @@
 /** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
-import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { type ApiError, finalError, invalidRequest, toApiError, tooLarge } from '../../kit/http/errors.ts';
+import {
+  type ApiError,
+  createInvalidRequestError,
+  createNonRetryableError,
+  createTooLargeError,
+  toApiError,
+} from '../../kit/http/errors.ts';
 import { TEXT_PIECE_CHARACTERS } from '../../kit/http/text-stream.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { iterateItems } from '../../kit/json/edit.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { iterateArrayItems } from '../../kit/json/edit.ts';
 import { BACKUP_LINES } from './conversation-backup.schema.ts';
 
-type LineKind = keyof typeof BACKUP_LINES;
+type BackupLineKind = keyof typeof BACKUP_LINES;
 
-const OF_TURNS: ReadonlySet<LineKind> = new Set(['turn', 'call', 'message']);
+const OF_TURNS: ReadonlySet<BackupLineKind> = new Set(['turn', 'call', 'message']);
 
 /** A body that is being checked. */
-interface CheckedLines {
+interface BackupValidation {
   /** The lines as they came. The stream fails before the first wrong line. */
   lines: ReadableStream<Uint8Array>;
   /** @returns what is wrong with the lines; undefined while nothing is wrong. */
-  fault(): ApiError | undefined;
+  getFault(): ApiError | undefined;
 }
 
 /**
@@ -25,79 +31,83 @@ interface CheckedLines {
  * @param most the most characters of a line
  * @param erasedUntil what began up to then was erased with its account; milliseconds since 1970
  */
-export function checkLines(body: ReadableStream<Uint8Array>, most: number, erasedUntil = 0): CheckedLines {
+export function validateBackupStream(
+  body: ReadableStream<Uint8Array>,
+  most: number,
+  erasedUntil = 0,
+): BackupValidation {
   const { readable, writable } = new IdentityTransformStream();
   let fault: ApiError | undefined;
-  copyChecked(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
+  copyValidatedLines(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
     fault = toApiError(thrown);
     // A part of a backup must not look complete. (If the object has refused it, the stream is aborted already.)
     writable.abort(thrown).catch(() => {});
   });
-  return { lines: readable, fault: () => fault };
+  return { lines: readable, getFault: () => fault };
 }
 
-async function copyChecked(
+async function copyValidatedLines(
   body: ReadableStream<Uint8Array>,
   to: WritableStream,
   { most, erasedUntil }: { most: number; erasedUntil: number },
 ): Promise<void> {
   const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-  const order = new LineOrder(erasedUntil);
+  const order = new BackupLineValidator(erasedUntil);
   const writer = to.getWriter();
   let number = 0;
   // The pieces of a line so far. They are joined only once, because a long line comes in thousands of pieces.
   let parts: string[] = [];
   let characters = 0;
-  const pacer = new Pacer();
+  const pacer = new WorkPacer();
   let checked = '';
-  const check = async (line: string) => {
+  const validateLine = async (line: string) => {
     number += 1;
-    await pacer.pace(line.length);
-    order.add(line, number);
+    await pacer.waitForTurn(line.length);
+    order.validateLine(line, number);
     checked += `${line}\n`;
-    if (checked.length >= TEXT_PIECE_CHARACTERS) await write();
+    if (checked.length >= TEXT_PIECE_CHARACTERS) await flushValidatedLines();
   };
   // A line by itself would be stored by itself.
-  const write = async () => {
+  const flushValidatedLines = async () => {
     if (checked !== '') await writer.write(encoder.encode(checked));
     checked = '';
   };
   try {
     for await (const piece of body) {
-      const pieces = decode(decoder, piece).split('\n');
+      const pieces = decodeUtf8(decoder, piece).split('\n');
       const rest = pieces.pop() ?? '';
       for (const end of pieces) {
-        await check([...parts, end].join(''));
+        await validateLine([...parts, end].join(''));
         parts = [];
         characters = 0;
       }
-      await write();
+      await flushValidatedLines();
       parts.push(rest);
       characters += rest.length;
-      if (characters > most) throw tooLarge(most);
+      if (characters > most) throw createTooLargeError(most);
     }
-    const last = [...parts, decode(decoder)].join('');
-    if (last !== '') await check(last);
-    if (!order.isEnded)
-      throw invalidRequest('The backup broke off before its last line, ["end",null]. Send all of it.');
-    await write();
+    const last = [...parts, decodeUtf8(decoder)].join('');
+    if (last !== '') await validateLine(last);
+    if (!order.hasEndLine)
+      throw createInvalidRequestError('The backup broke off before its last line, ["end",null]. Send all of it.');
+    await flushValidatedLines();
     await writer.close();
   } finally {
     writer.releaseLock();
   }
 }
 
-function decode(decoder: TextDecoder, piece?: Uint8Array): string {
+function decodeUtf8(decoder: TextDecoder, piece?: Uint8Array): string {
   try {
     return piece ? decoder.decode(piece, { stream: true }) : decoder.decode();
   } catch {
-    throw invalidRequest('The backup is not valid UTF-8.');
+    throw createInvalidRequestError('The backup is not valid UTF-8.');
   }
 }
 
 /** The order in which lines may come: the profile, its parts, each turn with what belongs to it, and the end. */
-class LineOrder {
-  readonly #seen = new Set<LineKind>();
+class BackupLineValidator {
+  readonly #seen = new Set<BackupLineKind>();
   #turn = 0;
   #summary = 0;
   #call = -1;
@@ -108,53 +118,54 @@ class LineOrder {
     this.#erasedUntil = erasedUntil;
   }
 
-  get isEnded(): boolean {
+  get hasEndLine(): boolean {
     return this.#seen.has('end');
   }
 
   /** @throws ApiError 400 for a line that is malformed, or has no place here */
-  add(line: string, number: number): void {
-    const [kind, ...values] = parseLine(line, number);
+  validateLine(line: string, number: number): void {
+    const [kind, ...values] = parseBackupLine(line, number);
     const at = `line ${number}`;
     const schemas = BACKUP_LINES[kind];
-    if (values.length !== schemas.length) throw invalidRequest(`${at}: a line of ${kind} has ${schemas.length} parts`);
-    for (const [index, schema] of schemas.entries()) assertValid(schema, values[index], `${at}: ${kind}`);
-    if (!this.#fits(kind)) throw invalidRequest(`${at}: ${kind} has no place here`);
+    if (values.length !== schemas.length)
+      throw createInvalidRequestError(`${at}: a line of ${kind} has ${schemas.length} parts`);
+    for (const [index, schema] of schemas.entries()) validateLinePart(schema, values[index], `${at}: ${kind}`);
+    if (!this.#isKindAllowedNext(kind)) throw createInvalidRequestError(`${at}: ${kind} has no place here`);
     this.#seen.add(kind);
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id' | 'createdAt', number>];
     if (kind === 'profile' && first.createdAt <= this.#erasedUntil)
-      throw finalError(
+      throw createNonRetryableError(
         'conflict_error',
         'This conversation was erased here with its account after it began. It stays erased.',
       );
     if (kind === 'summary') {
-      this.#summary = addWithinLimit(this.#summary, first.id, at);
+      this.#summary = requireIncreasingNumber(this.#summary, first.id, at);
     }
     if (kind === 'turn') {
-      this.#turn = addWithinLimit(this.#turn, first.seq, at);
+      this.#turn = requireIncreasingNumber(this.#turn, first.seq, at);
       this.#call = -1;
     } else if (kind === 'call') {
-      if (first.turn !== this.#turn) throw invalidRequest(`${at}: this call is of another turn`);
-      this.#call = addWithinLimit(this.#call, first.n, at);
+      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this call is of another turn`);
+      this.#call = requireIncreasingNumber(this.#call, first.n, at);
     } else if (kind === 'message') {
-      if (first.turn !== this.#turn) throw invalidRequest(`${at}: this message is of another turn`);
-      this.#message = addWithinLimit(this.#message, first.seq, at);
+      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this message is of another turn`);
+      this.#message = requireIncreasingNumber(this.#message, first.seq, at);
     }
   }
 
-  #fits(kind: LineKind): boolean {
-    if (this.isEnded || this.#seen.has('profile') === (kind === 'profile')) return false;
+  #isKindAllowedNext(kind: BackupLineKind): boolean {
+    if (this.hasEndLine || this.#seen.has('profile') === (kind === 'profile')) return false;
     // Lines about the whole conversation come once each, before the first turn.
     return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && (kind === 'summary' || !this.#seen.has(kind)));
   }
 }
 
-function addWithinLimit(before: number, now: number, at: string): number {
-  if (now <= before) throw invalidRequest(`${at}: its number does not follow ${before}`);
+function requireIncreasingNumber(before: number, now: number, at: string): number {
+  if (now <= before) throw createInvalidRequestError(`${at}: its number does not follow ${before}`);
   return now;
 }
 
-function parseLine(line: string, number: number): [LineKind, ...unknown[]] {
+function parseBackupLine(line: string, number: number): [BackupLineKind, ...unknown[]] {
   let parts: unknown;
   try {
     parts = JSON.parse(line);
@@ -164,18 +175,18 @@ function parseLine(line: string, number: number): [LineKind, ...unknown[]] {
   const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
   const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
   // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
-  if (!isKnown || iterateItems(line).next().value !== `"${kind}"`) {
-    throw invalidRequest(
+  if (!isKnown || iterateArrayItems(line).next().value !== `"${kind}"`) {
+    throw createInvalidRequestError(
       `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
     );
   }
-  return parts as [LineKind, ...unknown[]];
+  return parts as [BackupLineKind, ...unknown[]];
 }
 
-function assertValid(schema: Parameters<typeof validate>[0], value: unknown, at: string): void {
+function validateLinePart(schema: Parameters<typeof validateBySchema>[0], value: unknown, at: string): void {
   try {
-    validate(schema, value);
+    validateBySchema(schema, value);
   } catch (thrown) {
-    throw invalidRequest(`${at}: ${thrown instanceof Error ? thrown.message : 'malformed'}`);
+    throw createInvalidRequestError(`${at}: ${thrown instanceof Error ? thrown.message : 'malformed'}`);
   }
 }

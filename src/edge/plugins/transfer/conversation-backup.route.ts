@@ -1,51 +1,51 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { isAccount } from '../../auth/identity/identity.ts';
-import { route } from '../../auth/route.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import { isAccountName } from '../../auth/identity/identity.ts';
+import { defineRoute } from '../../auth/route.ts';
 import { conversationsQuery, isConversationId } from '../../conversations/object/conversations.schema.ts';
-import { noConversation } from '../../conversations/object/rpc-response.ts';
-import { type ConversationCall, callConversation } from '../../conversations/object/turn-proxy.ts';
-import { type ApiError, invalidRequest, notFound } from '../../kit/http/errors.ts';
-import { mediaTypeOf } from '../../kit/http/headers/media-type.ts';
-import { readPage } from '../../kit/http/page.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { accountOf } from '../../money/contracts/call-account.ts';
-import { listNamedAccount } from '../../money/lists/list-account.ts';
-import { checkLines } from './checked-backup.ts';
+import { createConversationNotFoundError } from '../../conversations/object/rpc-response.ts';
+import { type ConversationMethodCall, callConversationMethod } from '../../conversations/object/turn-proxy.ts';
+import { type ApiError, createInvalidRequestError, createNotFoundError } from '../../kit/http/errors.ts';
+import { parseMediaType } from '../../kit/http/headers/media-type.ts';
+import { parsePageQuery } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { createAccountCaller } from '../../money/contracts/call-account.ts';
+import { addNamedAccountToList } from '../../money/lists/list-account.ts';
+import { validateBackupStream } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 
 /** The routes by which an admin moves a conversation of any account to another deployment. */
 export const CONVERSATION_BACKUP_ROUTES = [
-  route(
+  defineRoute(
     'GET /accounts/:id/conversations',
     { needs: 'admin', pages: true, query: conversationsQuery },
     async (c, { query }) => {
-      const page = { ...readPage(c.req.query()), ...validate(query, c.req.query()) };
-      return c.json(await accountOf(c, c.req.param('id'))((account) => account.conversations(page)));
+      const page = { ...parsePageQuery(c.req.query()), ...validateBySchema(query, c.req.query()) };
+      return c.json(await createAccountCaller(c, c.req.param('id'))((account) => account.listConversations(page)));
     },
   ),
-  route('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
-    const { account, id } = conversationOfPath(c);
-    const lines = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.backup(), account);
+  defineRoute('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
+    const { account, id } = requireConversationParams(c);
+    const lines = await callConversationMethod<ReadableStream<Uint8Array>>(c, id, (object) => object.backup(), account);
     return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
   }),
-  route('PUT /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
-    const { account, id } = conversationOfPath(c);
-    if (!LINES.test(mediaTypeOf(c.req.raw))) {
-      throw invalidRequest('Send the lines of a backup, with the header content-type: application/jsonl.', {
+  defineRoute('PUT /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
+    const { account, id } = requireConversationParams(c);
+    if (!LINES.test(parseMediaType(c.req.raw))) {
+      throw createInvalidRequestError('Send the lines of a backup, with the header content-type: application/jsonl.', {
         status: 415,
       });
     }
     const { body } = c.req.raw;
-    if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
-    const erasedUntil = await accountOf(c, account)((object) => object.erasedUntil());
-    const { lines, fault } = checkLines(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
-    const adopt: ConversationCall = (object) => object.adopt({ account, id }, lines);
-    const adopted = await callConversation(c, id, adopt, account).catch((thrown: unknown) => {
-      throw callerFault(fault()) ?? thrown;
+    if (!body) throw createInvalidRequestError('The backup is missing. Send the lines that GET …/backup has given.');
+    const erasedUntil = await createAccountCaller(c, account)((object) => object.getErasedUntil());
+    const { lines, getFault: fault } = validateBackupStream(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
+    const adoptBackup: ConversationMethodCall = (object) => object.storeCopiedHistory({ account, id }, lines);
+    const adopted = await callConversationMethod(c, id, adoptBackup, account).catch((thrown: unknown) => {
+      throw getCallerFault(fault()) ?? thrown;
     });
-    listNamedAccount(contextOf(c), account);
+    addNamedAccountToList(getRequestContext(c), account);
     return new Response(adopted, { status: 201, headers: { 'content-type': 'application/json' } });
   }),
 ];
@@ -53,16 +53,16 @@ export const CONVERSATION_BACKUP_ROUTES = [
 /**
  * @returns the fault if the caller has caused it. A line that could not be written is only the consequence of another fault.
  */
-function callerFault(fault: ApiError | undefined): ApiError | undefined {
+function getCallerFault(fault: ApiError | undefined): ApiError | undefined {
   return fault && fault.status < 500 ? fault : undefined;
 }
 
 /** @throws ApiError 404 for names that no account or conversation can have */
-function conversationOfPath(c: Context<AppEnv>): { account: string; id: string } {
+function requireConversationParams(c: Context<AppEnv>): { account: string; id: string } {
   const account = c.req.param('id') ?? '';
   const id = c.req.param('conversation') ?? '';
-  if (!isAccount(account)) throw notFound('There is no such account.');
-  if (!isConversationId(id)) throw noConversation();
+  if (!isAccountName(account)) throw createNotFoundError('There is no such account.');
+  if (!isConversationId(id)) throw createConversationNotFoundError();
   c.get('entry').line.conversation = id;
   return { account, id };
 }

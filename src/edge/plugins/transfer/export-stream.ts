@@ -1,24 +1,24 @@
 /** Carries an export to the caller. An interrupted body would look complete, so its last line says that it is not. */
 
 import { decoder, encoder } from '../../kit/http/bytes.ts';
-import { ApiError, errorBody } from '../../kit/http/errors.ts';
+import { ApiError, createErrorBody } from '../../kit/http/errors.ts';
 import { LINE_FEED } from '../../kit/json/characters.ts';
 
 /** The last line of a complete export. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 
 /** Copies the lines, and adds an `error` line if the object died. @param waitUntil keeps the request alive until the end */
-export function withErrorLine(
+export function appendErrorLineIfCut(
   lines: ReadableStream<Uint8Array>,
   requestId: string,
   waitUntil: (work: Promise<unknown>) => void,
 ): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(copyLinesTo(lines, writable, requestId).catch(() => {}));
+  waitUntil(copyExportWithErrorLine(lines, writable, requestId).catch(() => {}));
   return readable;
 }
 
-async function copyLinesTo(
+async function copyExportWithErrorLine(
   lines: ReadableStream<Uint8Array>,
   writable: WritableStream,
   requestId: string,
@@ -30,7 +30,7 @@ async function copyLinesTo(
     for (;;) {
       const { value } = await reader.read().catch(() => ({ value: undefined }));
       if (!value) break;
-      last = lastCharacters(last, value);
+      last = getLastLineEnd(last, value);
       await writer.write(value);
     }
     if (!EXPORT_END.test(last)) {
@@ -39,7 +39,7 @@ async function copyLinesTo(
         'The export broke off here. Ask for it again. If it ends here again, what follows is damaged.',
       );
       const cut = last === '' || last.endsWith('\n') ? '' : '\n';
-      await writer.write(encoder.encode(`${cut}${JSON.stringify(errorBody(error, requestId))}\n`));
+      await writer.write(encoder.encode(`${cut}${JSON.stringify(createErrorBody(error, requestId))}\n`));
     }
     await writer.close();
   } catch (thrown) {
@@ -51,7 +51,7 @@ async function copyLinesTo(
 const LONGEST_END = 100;
 
 /** @returns at most the last 100 characters of the last line, finished or not. */
-function lastCharacters(before: string, piece: Uint8Array): string {
+function getLastLineEnd(before: string, piece: Uint8Array): string {
   const start = piece.length > 1 ? piece.lastIndexOf(LINE_FEED, piece.length - 2) + 1 : 0;
   const tail = decoder.decode(piece.subarray(Math.max(start, piece.length - LONGEST_END)));
   const line = start === 0 && !before.endsWith('\n') ? before + tail : tail;

@@ -1,41 +1,41 @@
 /** Writes a conversation as lines, and stores the lines of another one. */
 
 import {
-  type CopiedLine,
+  type ConversationCopyLine,
   copiedRows,
   selectProfileMembers,
 } from '../../conversations/history/storage/copyable-rows.ts';
-import { DamagedRow, damageOf } from '../../conversations/history/storage/damaged-row.ts';
+import { DamagedRow, findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
 import {
+  type ConversationProfile,
   GRACE_MS,
   type NewMessage,
-  type Profile,
   type RetainedPrefix,
   type TurnRow,
 } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import { visibleNotes } from '../../conversations/history/storage/turn-notes.ts';
+import { selectVisibleNotes } from '../../conversations/history/storage/turn-notes.ts';
 import {
-  committedTurns,
-  countHistory,
-  lastCommitted,
-  turnAt,
-  turnsOfRun,
+  countTurnsAndMessages,
+  findLastCommittedTurnNumber,
+  findTurnByNumber,
+  listTurnsOfRun,
+  readCommittedTurns,
 } from '../../conversations/history/storage/turn-queries.ts';
 import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import type { ConversationKey } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import {
-  discardConversation,
-  incompleteImportError,
+  createIncompleteImportError,
+  discardConversationAndThrow,
   startConversation,
 } from '../../conversations/object/profile-changes.ts';
 import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
-import { readRows } from '../../conversations/views/message-json.ts';
-import { Pacer } from '../../kit/async/run-in-steps.ts';
+import { readMessageRows } from '../../conversations/views/message-json.ts';
+import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { withoutLineEnds } from './export-lines.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { removeLineBreaks } from './export-lines.ts';
 
 /** What a backup has and a fork begins anew. */
 const BACKED_UP = [
@@ -44,7 +44,7 @@ const BACKED_UP = [
   'inputTokens',
   'outputTokens',
   'parent',
-] as const satisfies readonly (keyof Profile)[];
+] as const satisfies readonly (keyof ConversationProfile)[];
 
 /**
  * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their
@@ -54,55 +54,66 @@ const BACKED_UP = [
  * @param more members of the profile to copy too: a fork begins without the cost of the original
  * @returns undefined if there is no such message
  */
-export function copyLines(
+export function createCopyStream(
   transcript: Transcript,
-  profile: Profile,
+  profile: ConversationProfile,
   at: string | undefined,
-  more: Partial<Profile> = {},
+  more: Partial<ConversationProfile> = {},
 ): ReadableStream<Uint8Array> | undefined {
   const found = at === undefined ? undefined : transcript.messages.findMessage(at);
   if (at !== undefined && !found) return undefined;
-  const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
-  const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
-  const until = last ?? lastCommitted(transcript);
+  const { run = null } = found ? (findTurnByNumber(transcript, found.turn) ?? {}) : {};
+  const last = run === null ? found?.turn : listTurnsOfRun(transcript, run).at(-1)?.seq;
+  const until = last ?? findLastCommittedTurnNumber(transcript);
   const lastMessage = transcript.queryNumberOrZero('select max(seq) from messages where turn <= ?', until);
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
-  function* lines(): Generator<string> {
+  function* generateCopyLines(): Generator<string> {
     const members = selectProfileMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
-    yield formatLine('profile', JSON.stringify(copyProfile(profile, { ...members, ...more })));
+    yield formatCopyLine('profile', JSON.stringify(selectCopiedProfileFields(profile, { ...members, ...more })));
     for (const { linesBefore } of copiedRows()) {
-      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield formatLine(...extra);
+      for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield formatCopyLine(...extra);
     }
     // Looking for the messages of each turn would read all numbers for each.
-    const messages = readRows(transcript, 0, lastMessage);
+    const messages = readMessageRows(transcript, 0, lastMessage);
     let message = messages.next().value;
-    for (const turn of committedTurns(transcript, until)) {
+    for (const turn of readCommittedTurns(transcript, until)) {
       // A container belongs to the original, which goes on in it.
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
-      yield formatLine('turn', JSON.stringify({ ...turn, outcome, notes: visibleNotes(turn), ...OWN_OF_TURN }));
+      yield formatCopyLine(
+        'turn',
+        JSON.stringify({ ...turn, outcome, notes: selectVisibleNotes(turn), ...OWN_OF_TURN }),
+      );
       for (const { linesOf } of copiedRows()) {
-        for (const extra of linesOf?.(transcript, turn) ?? []) yield formatLine(...extra);
+        for (const extra of linesOf?.(transcript, turn) ?? []) yield formatCopyLine(...extra);
       }
       for (; message && message.turn <= turn.seq; message = messages.next().value) {
         const { seq, turn, id, role, createdAt, text, shown, origin } = message;
         const head = JSON.stringify({ seq, turn, id, role, createdAt, origin });
-        yield formatLine('message', shown === null ? head : editJson(head, { shown }), text);
+        yield formatCopyLine('message', shown === null ? head : editJson(head, { shown }), text);
       }
     }
-    const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
-    yield formatLine(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
+    const isSame = transcript.profile?.version === version || findTurnByNumber(transcript, until) !== undefined;
+    yield formatCopyLine(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
   }
-  return createTextStream(readUntilDamage(lines()));
+  return createTextStream(yieldLinesUntilDamage(generateCopyLines()));
 }
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
-export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
-  return copyLines(transcript, profile, undefined, Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])));
+export function createBackupStream(
+  transcript: Transcript,
+  profile: ConversationProfile,
+): ReadableStream<Uint8Array> | undefined {
+  return createCopyStream(
+    transcript,
+    profile,
+    undefined,
+    Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])),
+  );
 }
 
 /** @returns the members of a profile that a copy has. @param more those of plugins, and of a backup */
-function copyProfile(profile: Profile, more: Partial<Profile>): object {
+function selectCopiedProfileFields(profile: ConversationProfile, more: Partial<ConversationProfile>): object {
   const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
   const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
   return {
@@ -125,28 +136,38 @@ function copyProfile(profile: Profile, more: Partial<Profile>): object {
 }
 
 /** Yields lines up to damage, and then the line that tells of it. */
-function* readUntilDamage(lines: Iterable<string>): Generator<string> {
+function* yieldLinesUntilDamage(lines: Iterable<string>): Generator<string> {
   try {
     yield* lines;
   } catch (thrown) {
-    const damage = damageOf(thrown);
+    const damage = findDamageInError(thrown);
     if (!damage) throw thrown;
-    yield formatLine('damaged', JSON.stringify(damage.subject));
+    yield formatCopyLine('damaged', JSON.stringify(damage.subject));
   }
 }
 
 /** What a turn has for the original alone. */
 const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
 
-function formatLine(...[kind, ...texts]: CopiedLine): string {
-  return `[${JSON.stringify(kind)},${withoutLineEnds(texts.join(','))}]\n`;
+function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {
+  return `[${JSON.stringify(kind)},${removeLineBreaks(texts.join(','))}]\n`;
 }
 
 /** @returns the row of a copied turn */
-function copyTurnRow(copied: TurnRow, shift: number) {
+function createCopiedTurnRow(copied: TurnRow, shift: number) {
   const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
   const { sentFrom, follows, events, run } = copied;
-  const ended = { status, endedAt, outcome, cost, tokens, frame, events, settled: true, notes: visibleNotes(copied) };
+  const ended = {
+    status,
+    endedAt,
+    outcome,
+    cost,
+    tokens,
+    frame,
+    events,
+    settled: true,
+    notes: selectVisibleNotes(copied),
+  };
   const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
   return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
 }
@@ -159,8 +180,8 @@ function copyTurnRow(copied: TurnRow, shift: number) {
 async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
-): Promise<Partial<Profile> | undefined> {
-  let copied: Partial<Profile> = {};
+): Promise<Partial<ConversationProfile> | undefined> {
+  let copied: Partial<ConversationProfile> = {};
   let isOfOther = false;
   // The numbers of turns that failed here are not used again.
   let nextTurn = transcript.profile?.nextTurn ?? 1;
@@ -173,11 +194,11 @@ async function storeCopiedLines(
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
-  const pacer = new Pacer();
+  const pacer = new WorkPacer();
   let turns: Partial<TurnRow>[] = [];
   let messages: NewMessage[] = [];
-  const write = () => {
-    transcript.addTurns(turns);
+  const flushRows = () => {
+    transcript.insertEndedTurns(turns);
     transcript.addMessages(messages);
     [turns, messages] = [[], []];
   };
@@ -187,18 +208,18 @@ async function storeCopiedLines(
     for (const end of pieces) {
       const text = [...parts, end].join('');
       parts = [];
-      const next = pacer.pace(text.length);
+      const next = pacer.waitForTurn(text.length);
       if (next !== undefined) {
-        write();
+        flushRows();
         await next;
       }
-      const [kind, first = 'null', second = ''] = splitItems(text);
+      const [kind, first = 'null', second = ''] = splitArrayItems(text);
       if (kind === '"profile"') {
-        const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
+        const { account, ...rest } = JSON.parse(first) as Partial<ConversationProfile>;
         copied = rest;
         isOfOther = account !== transcript.profile?.account;
       } else if (kind === '"turn"') {
-        const turn = copyTurnRow(JSON.parse(first) as TurnRow, shift);
+        const turn = createCopiedTurnRow(JSON.parse(first) as TurnRow, shift);
         turns.push(isOfOther ? { ...turn, route: IMPORT_ROUTE } : turn);
         nextTurn = turn.seq + 1;
       } else if (kind === '"message"') {
@@ -210,13 +231,13 @@ async function storeCopiedLines(
       else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
       else if (kind !== undefined) {
         const rows = ofKind.get(kind);
-        if (!rows) throw incompleteImportError();
-        rows.add(kind.slice(1, -1), first, second);
+        if (!rows) throw createIncompleteImportError();
+        rows.addLine(kind.slice(1, -1), first, second);
       }
     }
     parts.push(rest);
   }
-  write();
+  flushRows();
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
   const members = selectProfileMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
@@ -224,7 +245,7 @@ async function storeCopiedLines(
   return {
     ...copied,
     ...members,
-    ...countHistory(transcript),
+    ...countTurnsAndMessages(transcript),
     nextTurn,
     nextMessage,
     sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
@@ -234,10 +255,10 @@ async function storeCopiedLines(
 /**
  * Stores the copy of another conversation: all of it, or nothing.
  *
- * @param lines what `copyLines` of the other conversation wrote
+ * @param lines what `createCopyStream` of the other conversation wrote
  * @throws ApiError 500 for a copy that is not complete
  */
-export async function storeCopy(
+export async function storeConversationCopy(
   conversation: ConversationContext,
   place: ConversationKey,
   lines: ReadableStream<Uint8Array>,
@@ -252,9 +273,9 @@ export async function storeCopy(
       retained = await retainPrefix(conversation, place, copied.prefix);
       copied.prefix = retained;
     }
-    if (!copied || transcript.profile?.deleted) throw incompleteImportError();
-    maintenance.change({ ...copied, exists: true });
+    if (!copied || transcript.profile?.deleted) throw createIncompleteImportError();
+    maintenance.changeProfile({ ...copied, exists: true });
   } catch (thrown) {
-    discardConversation(conversation, retained, thrown);
+    discardConversationAndThrow(conversation, retained, thrown);
   }
 }

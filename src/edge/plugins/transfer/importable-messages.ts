@@ -1,20 +1,24 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
-import { callsOfCode, isOfCode } from '../../conversations/history/container.ts';
-import { resultsAsText } from '../../conversations/history/omitted-calls.ts';
-import { answeredCallIdsOf, isBlank, withoutPendingCalls } from '../../conversations/history/replayable-blocks.ts';
-import { hasThinking, separateThinking } from '../../conversations/history/storage/message-text.ts';
+import { findPendingCallsMadeByCode, isCallMadeByCode } from '../../conversations/history/container.ts';
+import { convertResultsToText } from '../../conversations/history/omitted-calls.ts';
+import {
+  isBlank,
+  listAnsweredCallIds,
+  removePendingServerCalls,
+} from '../../conversations/history/replayable-blocks.ts';
+import { hasThinking, splitBlocksAndCountThinking } from '../../conversations/history/storage/message-text.ts';
 import type { ImportOmissions } from '../../conversations/object/conversations-answers.schema.ts';
-import { objectText } from '../../conversations/views/message-json.ts';
-import { forEachInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { editJson, parseMemberTexts, splitItems } from '../../kit/json/edit.ts';
-import { parseMessageText } from '../../kit/json/input-texts.ts';
-import { isObject, type Json, parseObject, toText } from '../../kit/json/object.ts';
-import { writeJson } from '../../kit/json/remembered-text.ts';
+import { formatObjectFromTexts } from '../../conversations/views/message-json.ts';
+import { forEachInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { parseMessageRememberingInputs } from '../../kit/json/input-texts.ts';
+import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 
 /** A message as it was sent: its members as JSON texts. */
-interface SentRow {
+interface ImportedMessageRow {
   role: string;
   content: string;
   /** What only a system message has. */
@@ -39,13 +43,13 @@ const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
  * @returns messages as JSON texts, too
  * @throws ApiError 400 for a message that has nothing but blank texts
  */
-export function* keepImportable(texts: Iterable<string>, left: ImportOmissions): Steps<string[]> {
-  const messages = new ImportableMessages(left);
-  yield* forEachInSteps(texts, (text, index) => messages.add(parseSentRow(text, index)));
-  return messages.end();
+export function* cleanImportedMessages(texts: Iterable<string>, left: ImportOmissions): SteppedWork<string[]> {
+  const messages = new ImportedMessageCleaner(left);
+  yield* forEachInSteps(texts, (text, index) => messages.addMessage(parseImportedMessageRow(text, index)));
+  return messages.finishMessages();
 }
 
-function parseSentRow(text: string, index: number): SentRow {
+function parseImportedMessageRow(text: string, index: number): ImportedMessageRow {
   const members = parseMemberTexts(text);
   const role = members.get('role') ?? '';
   return {
@@ -58,22 +62,22 @@ function parseSentRow(text: string, index: number): SentRow {
   };
 }
 
-class ImportableMessages {
+class ImportedMessageCleaner {
   readonly #left: ImportOmissions;
   readonly #all: string[] = [];
   /** The last message. What follows it may be joined to it. */
-  #last: { row: SentRow; contents: string[] } | undefined;
+  #last: { row: ImportedMessageRow; contents: string[] } | undefined;
 
   constructor(left: ImportOmissions) {
     this.#left = left;
   }
 
-  add(row: SentRow): void {
+  addMessage(row: ImportedMessageRow): void {
     if (row.isRefused) this.#left.messages += 1;
-    else this.#keep(row);
+    else this.#addCleanedMessage(row);
   }
 
-  #keep(row: SentRow): void {
+  #addCleanedMessage(row: ImportedMessageRow): void {
     const { content: unbound, thinking } = removeSignedThinking(row.content);
     const { content, blank } = removeBlankText(unbound);
     this.#left.thinking += thinking;
@@ -81,7 +85,7 @@ class ImportableMessages {
     if (EMPTY.test(content) && !row.config?.startsWith('{')) {
       if (thinking > 0) return;
       if (blank > 0 || (content !== '""' && content.startsWith('"')))
-        throw invalidRequest(
+        throw createInvalidRequestError(
           `messages.${row.index}: this message has only blank text. Leave it out, or write what it said.`,
         );
       this.#left.messages += 1;
@@ -91,24 +95,24 @@ class ImportableMessages {
     const isPart = row.isRow && row.role === ASSISTANT && this.#last?.row.role === ASSISTANT;
     if (isPart) this.#last?.contents.push(content);
     else {
-      if (row.isRow) this.#dropUnanswered(content);
+      if (row.isRow) this.#removeUnansweredCalls(content);
       this.#finishMessage();
       this.#last = { row, contents: [content] };
     }
   }
 
   /** Takes the calls out of the last answer that have no result: those did not go up. @param next the content behind it */
-  #dropUnanswered(next: string): void {
+  #removeUnansweredCalls(next: string): void {
     if (!this.#last?.row.isRow) return;
-    const answered = new Set(answeredCallIdsOf(JSON.parse(next)));
-    const isOpen = (text: string) => {
-      const { type, id } = (text.includes('"tool_use"') && parseObject(text)) || {};
-      return type === 'tool_use' && !answered.has(toText(id));
+    const answered = new Set(listAnsweredCallIds(JSON.parse(next)));
+    const isUnansweredCall = (text: string) => {
+      const { type, id } = (text.includes('"tool_use"') && parseJsonObject(text)) || {};
+      return type === 'tool_use' && !answered.has(toJsonText(id));
     };
     this.#last.contents = this.#last.contents.flatMap((content) => {
       if (!content.startsWith('[') || !content.includes('"tool_use"')) return content;
-      const blocks = splitItems(content);
-      const closed = blocks.filter((text) => !isOpen(text));
+      const blocks = splitArrayItems(content);
+      const closed = blocks.filter((text) => !isUnansweredCall(text));
       this.#left.calls += blocks.length - closed.length;
       return closed.length > 0 ? `[${closed.join(',')}]` : [];
     });
@@ -118,11 +122,13 @@ class ImportableMessages {
     if (!this.#last || this.#last.contents.length === 0) return;
     const { row, contents } = this.#last;
     const { role, config } = row;
-    this.#all.push(objectText({ role, content: joinContents(contents), ...(config && { output_config: config }) }));
+    this.#all.push(
+      formatObjectFromTexts({ role, content: joinMessageContents(contents), ...(config && { output_config: config }) }),
+    );
   }
 
   /** @returns the messages, as JSON texts */
-  end(): string[] {
+  finishMessages(): string[] {
     this.#finishMessage();
     return this.#all;
   }
@@ -130,7 +136,7 @@ class ImportableMessages {
 
 function removeSignedThinking(content: string): { content: string; thinking: number } {
   if (!content.startsWith('[') || !hasThinking(content)) return { content, thinking: 0 };
-  const { blocks, thinking } = separateThinking(content);
+  const { blocks, thinking } = splitBlocksAndCountThinking(content);
   return { content: `[${blocks.join(',')}]`, thinking };
 }
 
@@ -138,11 +144,11 @@ function removeSignedThinking(content: string): { content: string; thinking: num
 function removeBlankText(content: string): { content: string; blank: number } {
   let blank = 0;
   if (!content.startsWith('[') || !MAYBE_BLANK.test(content)) return { content, blank };
-  const blocks = splitItems(content).flatMap((text) => {
-    const { type, text: words, content: result } = (MAYBE_BLANK.test(text) && parseObject(text)) || {};
+  const blocks = splitArrayItems(content).flatMap((text) => {
+    const { type, text: words, content: result } = (MAYBE_BLANK.test(text) && parseJsonObject(text)) || {};
     const isLeftOut = type === 'text' && isBlank(words);
     if (isLeftOut) blank += 1;
-    if (isLeftOut || !toText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
+    if (isLeftOut || !toJsonText(type).endsWith('tool_result') || !Array.isArray(result)) return isLeftOut ? [] : text;
     const within = removeBlankText(parseMemberTexts(text).get('content') ?? '');
     blank += within.blank;
     return editJson(text, { content: within.content });
@@ -151,7 +157,7 @@ function removeBlankText(content: string): { content: string; blank: number } {
 }
 
 /** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */
-function joinContents([first = '', ...more]: readonly string[]): string {
+function joinMessageContents([first = '', ...more]: readonly string[]): string {
   if (more.length === 0) return first;
   const blocks = [first, ...more].map((one) =>
     one.startsWith('[') ? one.slice(1, -1) : `{"type":"text","text":${one}}`,
@@ -166,28 +172,28 @@ function joinContents([first = '', ...more]: readonly string[]): string {
  * @param texts messages as JSON texts
  * @returns the messages that are left
  */
-export function* removeOpenCalls(texts: readonly string[], left: ImportOmissions): Steps<string[]> {
+export function* removeUnansweredServerCalls(texts: readonly string[], left: ImportOmissions): SteppedWork<string[]> {
   const ended = new Set<string>();
   const answered = new Set<string>();
-  const ofCode: Json[] = [];
+  const ofCode: JsonObject[] = [];
   yield* forEachInSteps(texts, (text) => {
-    const { role, blocks } = blocksOf(text);
-    for (const { tool_use_id } of blocks) (role === 'assistant' ? ended : answered).add(toText(tool_use_id));
-    if (role === 'assistant') ofCode.push(...blocks.filter(isOfCode));
+    const { role, blocks } = parseToolMessageBlocks(text);
+    for (const { tool_use_id } of blocks) (role === 'assistant' ? ended : answered).add(toJsonText(tool_use_id));
+    if (role === 'assistant') ofCode.push(...blocks.filter(isCallMadeByCode));
   });
-  const calls = callsOfCode(ofCode, ended).filter((id) => answered.has(id));
+  const calls = findPendingCallsMadeByCode(ofCode, ended).filter((id) => answered.has(id));
   const lost = new Set(calls);
   const pieces: string[] = [];
   yield* forEachInSteps(texts, (text) => {
-    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? blocksOf(text) : NO_BLOCKS;
+    const { role, blocks } = lost.size > 0 || MAY_BE_OPEN.test(text) ? parseToolMessageBlocks(text) : NO_BLOCKS;
     const isAnswer = role === 'assistant';
-    const isLost = ({ type, id }: Json) => type === 'tool_use' && lost.has(toText(id));
+    const isRemovedCall = ({ type, id }: JsonObject) => type === 'tool_use' && lost.has(toJsonText(id));
     const rest = isAnswer
-      ? withoutPendingCalls(blocks, ended).filter((block) => !isLost(block))
-      : resultsAsText(blocks, lost);
+      ? removePendingServerCalls(blocks, ended).filter((block) => !isRemovedCall(block))
+      : convertResultsToText(blocks, lost);
     if (isAnswer) left.calls += blocks.length - rest.length;
     if (rest.length === blocks.length && rest.every((block, at) => block === blocks[at])) pieces.push(text);
-    else if (rest.length > 0) pieces.push(editJson(text, { content: writeJson(rest) }));
+    else if (rest.length > 0) pieces.push(editJson(text, { content: stringifyWithRememberedTexts(rest) }));
   });
   return pieces;
 }
@@ -195,10 +201,10 @@ export function* removeOpenCalls(texts: readonly string[], left: ImportOmissions
 /** Names of types may be escaped. */
 const MAY_HAVE_CALLS = /tool_|\\u00/;
 const MAY_BE_OPEN = /(?:server|mcp)_tool_use|\\u00/;
-const NO_BLOCKS: { role?: unknown; blocks: Json[] } = { blocks: [] };
+const NO_BLOCKS: { role?: unknown; blocks: JsonObject[] } = { blocks: [] };
 
 /** @returns the blocks of a message; none of one without calls and results */
-function blocksOf(text: string): typeof NO_BLOCKS {
-  const { role, content } = (MAY_HAVE_CALLS.test(text) && parseMessageText(text)) || {};
+function parseToolMessageBlocks(text: string): typeof NO_BLOCKS {
+  const { role, content } = (MAY_HAVE_CALLS.test(text) && parseMessageRememberingInputs(text)) || {};
   return Array.isArray(content) ? { role, blocks: content.filter(isObject) } : NO_BLOCKS;
 }

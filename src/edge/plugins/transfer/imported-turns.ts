@@ -1,20 +1,20 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
-import { checkMessage, checkMessages, emptyHistoryState } from '../../conversations/history/continuation.ts';
-import { withRepairedCalls } from '../../conversations/history/repaired-calls.ts';
-import { answeredCallIdsOf } from '../../conversations/history/replayable-blocks.ts';
-import { withoutBreakpoints } from '../../conversations/history/storage/message-text.ts';
+import { checkMessage, checkMessages, createEmptyHistoryState } from '../../conversations/history/continuation.ts';
+import { repairCallsInMessages } from '../../conversations/history/repaired-calls.ts';
+import { listAnsweredCallIds } from '../../conversations/history/replayable-blocks.ts';
+import { removeBreakpointsFromMessage } from '../../conversations/history/storage/message-text.ts';
 import type { BLANK_TURN, NewMessage, TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import type { ImportOmissions } from '../../conversations/object/conversations-answers.schema.ts';
-import { replayMessages } from '../../conversations/views/edge-blocks.ts';
-import { forEachInSteps, type Steps } from '../../kit/async/run-in-steps.ts';
+import { restoreEdgeCallsInMessages } from '../../conversations/views/edge-blocks.ts';
+import { forEachInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
-import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
-import { iterateItems } from '../../kit/json/edit.ts';
-import { parseObject } from '../../kit/json/object.ts';
-import { keepImportable, removeOpenCalls } from './importable-messages.ts';
+import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts';
+import { iterateArrayItems } from '../../kit/json/edit.ts';
+import { parseJsonObject } from '../../kit/json/object.ts';
+import { cleanImportedMessages, removeUnansweredServerCalls } from './importable-messages.ts';
 
 /** So many short messages are stored together. A statement takes no more. */
 const STORED_TOGETHER = 11;
@@ -28,7 +28,7 @@ interface ImportedMessage {
 }
 
 /** The turns of an import, and how much of what was sent is not in them. */
-interface ImportedTurns {
+interface ParsedImport {
   turns: ImportedMessage[][];
   left: ImportOmissions;
 }
@@ -41,19 +41,23 @@ interface ImportedTurns {
  * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
-export function* prepareImport(list: string): Steps<ImportedTurns> {
+export function* parseImportedTurns(list: string): SteppedWork<ParsedImport> {
   const left: ImportOmissions = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const messages = yield* replayMessages(yield* keepImportable(iterateItems(list), left), true);
-  const texts = yield* removeOpenCalls(withRepairedCalls(messages), left);
+  const messages = yield* restoreEdgeCallsInMessages(yield* cleanImportedMessages(iterateArrayItems(list), left), true);
+  const texts = yield* removeUnansweredServerCalls(repairCallsInMessages(messages), left);
   const turns: ImportedMessage[][] = [];
-  const at = emptyHistoryState();
+  const at = createEmptyHistoryState();
   let before: string | undefined;
   yield* forEachInSteps(texts, (text, index) => {
-    const { role: sent, content } = parseObject(text) ?? {};
+    const { role: sent, content } = parseJsonObject(text) ?? {};
     const role = String(sent);
-    requireWellFormed(content, `messages.${index}.content`);
+    requireWellFormedStrings(content, `messages.${index}.content`);
     checkMessage(at, { role, content }, `messages.${index}`, true);
-    const message = { role, text: withoutBreakpoints(text), follows: answeredCallIdsOf(content).length > 0 };
+    const message = {
+      role,
+      text: removeBreakpointsFromMessage(text),
+      follows: listAnsweredCallIds(content).length > 0,
+    };
     if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);
     turns.at(-1)?.push(message);
     before = role;
@@ -63,36 +67,36 @@ export function* prepareImport(list: string): Steps<ImportedTurns> {
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
-export function* storeImported(
+export function* storeImportedTurns(
   transcript: Transcript,
   turns: readonly ImportedMessage[][],
   { model, now }: { model: string | null; now: number },
-): Steps<{ nextTurn: number; nextMessage: number }> {
-  let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1);
+): SteppedWork<{ nextTurn: number; nextMessage: number }> {
+  let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurnNumber + 1);
   let nextMessage = 1;
   const rows: Omit<TurnRow, keyof typeof BLANK_TURN | 'key' | 'frame'>[] = [];
   const messageRows: NewMessage[] = [];
-  const store = () => {
-    transcript.addTurns(rows.splice(0));
+  const flushRows = () => {
+    transcript.insertEndedTurns(rows.splice(0));
     transcript.addMessages(messageRows.splice(0));
   };
   for (const messages of turns) {
-    const row = createImportedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
+    const row = createImportedTurnRow(seq, model ?? '', now, messages[0]?.follows ?? false);
     rows.push(row);
     for (const [index, { role, text }] of messages.entries()) {
       yield text.length;
       const id = `msg_${row.id}_${index + 1}`;
       messageRows.push({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
       nextMessage += 1;
-      if (messageRows.length === STORED_TOGETHER || text.length > LONG_TEXT) store();
+      if (messageRows.length === STORED_TOGETHER || text.length > LONG_TEXT) flushRows();
     }
     seq += 1;
   }
-  store();
+  flushRows();
   return { nextTurn: seq, nextMessage };
 }
 
-function createImportedRow(seq: number, model: string, now: number, follows: boolean) {
+function createImportedTurnRow(seq: number, model: string, now: number, follows: boolean) {
   const requestId = createRequestId();
   return {
     seq,

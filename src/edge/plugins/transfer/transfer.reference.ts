@@ -1,15 +1,15 @@
 import {
-  conversationAnswer,
   conversationId,
+  createConversationResponseReference,
   messageExample,
   reportExample,
 } from '../../conversations/object/conversations.reference.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonLinesContent } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonLinesContent } from '../../openapi/responses.ts';
 import { TRANSFER_ROUTES } from './transfer.route.ts';
 import { forkRequest } from './transfer.schema.ts';
 
-export const transfers: Resource = {
+export const transfers: ApiResource = {
   tag: 'Conversations',
   parameters: { id: conversationId },
   errors: [503],
@@ -19,14 +19,14 @@ export const transfers: Resource = {
       summary: 'Export a conversation',
       answer: {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-        content: [jsonLinesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
+        content: [describeJsonLinesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
       },
     },
     'POST /conversations/:id/fork': {
       operation: 'forkConversation',
       summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
-      answers: { 201: conversationAnswer('The copy.') },
+      answers: { 201: createConversationResponseReference('The copy.') },
       errors: [409, 429, 503],
     },
   }),

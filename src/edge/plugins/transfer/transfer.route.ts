@@ -1,40 +1,46 @@
-import { route } from '../../auth/route.ts';
-import { checkConversationAllowed, restrictedCaller, restrictedView } from '../../conversations/history/guard.ts';
+import { defineRoute } from '../../auth/route.ts';
 import {
-  bodyOf,
-  callReservingStorage,
-  idOf,
-  json,
-  newConversationId,
-  restrictedIdOf,
+  checkConversationAllowed,
+  createRestrictedConversationJson,
+  getCallerIfRestricted,
+} from '../../conversations/history/guard.ts';
+import {
+  callWithReservedStorage,
+  createConversationId,
+  createJsonResponse,
+  readBodyToStore,
+  requireConversationId,
+  requireConversationIdForRestrictedToken,
 } from '../../conversations/object/conversations.route.ts';
-import { callConversation } from '../../conversations/object/turn-proxy.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { admitFree } from '../../money/admission/admit-free.ts';
-import { withErrorLine } from './export-stream.ts';
+import { callConversationMethod } from '../../conversations/object/turn-proxy.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { admitRequestWithoutCost } from '../../money/admission/admit-free.ts';
+import { appendErrorLineIfCut } from './export-stream.ts';
 import { exportQuery, forkRequest } from './transfer.schema.ts';
 
 export const TRANSFER_ROUTES = [
-  route('GET /conversations/:id/export', { needs: 'messages', query: exportQuery }, async (c, { query }) => {
-    const { view } = validate(query, c.req.query());
-    const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
-    const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').trackWork(work));
+  defineRoute('GET /conversations/:id/export', { needs: 'messages', query: exportQuery }, async (c, { query }) => {
+    const { view } = validateBySchema(query, c.req.query());
+    const body = await callConversationMethod<ReadableStream<Uint8Array>>(c, requireConversationId(c), (object) =>
+      object.exportConversation(view),
+    );
+    const lines = appendErrorLineIfCut(body, c.get('requestId'), (work) => c.get('entry').keepAliveFor(work));
     return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
   }),
-  route(
+  defineRoute(
     'POST /conversations/:id/fork',
     { needs: 'messages', restrictedClassifier: true, body: forkRequest },
     async (c, { body }) => {
-      const { at, id = newConversationId() } = validate(body, (await bodyOf(c)).json);
+      const { at, id = createConversationId() } = validateBySchema(body, (await readBodyToStore(c)).json);
       if (id === c.req.param('id'))
-        throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-      const from = restrictedIdOf(c);
+        throw createInvalidRequestError('id: a conversation cannot be its own copy. Choose another id.');
+      const from = requireConversationIdForRestrictedToken(c);
       checkConversationAllowed(c.get('identity'), id);
-      const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
-      const by = restrictedCaller(c.get('identity'));
-      const copied = await callReservingStorage(c, id, (object) => object.fork(id, at, by), from);
-      return json(by ? restrictedView({ id }) : copied, 201, quotaStatus);
+      const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: 0, copyOf: from });
+      const by = getCallerIfRestricted(c.get('identity'));
+      const copied = await callWithReservedStorage(c, id, (object) => object.forkConversation(id, at, by), from);
+      return createJsonResponse(by ? createRestrictedConversationJson({ id }) : copied, 201, quotaStatus);
     },
   ),
 ];

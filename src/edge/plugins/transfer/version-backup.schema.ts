@@ -1,9 +1,9 @@
 import { instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { parseRef } from '../../kit/kv/version-ref.ts';
+import { parseVersionRef } from '../../kit/kv/version-ref.ts';
 
 export const versionOwner = z.object({
-  account: z.withDescription(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
+  account: z.addDescription(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
 });
 
 const items = z.array(z.looseObject({}));
@@ -28,13 +28,15 @@ export const storedShapes = {
 export const versionBackup = z.strictObject({
   type: z.literal('version_backup'),
   kind: z.enum(['prefix', 'classifier', 'agent']),
-  account: z.withDescription(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
-  version: z.string().check(z.refine((ref) => parseRef(ref)?.hash !== undefined, 'Input should be name@version')),
-  current: z.withDescription(
+  account: z.addDescription(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
+  version: z
+    .string()
+    .check(z.refine((ref) => parseVersionRef(ref)?.hash !== undefined, 'Input should be name@version')),
+  current: z.addDescription(
     z.boolean(),
     'Whether its name points to it. A name that is not here yet points to it too.',
   ),
-  stored_at: z.withDescription(instant, 'When it was stored; milliseconds since 1970.'),
+  stored_at: z.addDescription(instant, 'When it was stored; milliseconds since 1970.'),
   content: z.looseObject({}),
 });
 

@@ -1,6 +1,6 @@
 /** Slows down whoever makes many visitors: counts them by address, at the place where they ask. Nothing is stored. */
 
-import { misconfiguredError, retryableError } from '../../kit/http/errors.ts';
+import { createMisconfiguredError, createRetryableError } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 
 const BRAKED_S = 60;
@@ -13,26 +13,26 @@ const HOUSEHOLD_GROUPS = 4;
  * @param address as `cf-connecting-ip` has it; null where no such header came, as in development
  * @throws ApiError 429 for too many from one address, 500 for a Worker without the binding that counts them
  */
-export async function limitNewVisitors({ VISITOR_BRAKE }: Bindings, address: string | null): Promise<void> {
+export async function rateLimitNewVisitor({ VISITOR_BRAKE }: Bindings, address: string | null): Promise<void> {
   if (!VISITOR_BRAKE) {
-    throw misconfiguredError(
+    throw createMisconfiguredError(
       'VISITORS needs the binding VISITOR_BRAKE: see [[ratelimits]] in the wrangler.toml of Sluice.',
     );
   }
-  const { success } = await VISITOR_BRAKE.limit({ key: networkOf(address ?? '') });
+  const { success } = await VISITOR_BRAKE.limit({ key: toNetworkPrefix(address ?? '') });
   if (success) return;
   const message = 'Too many visitors have come from your address. Try again in a minute.';
-  throw retryableError(message, 'visitor_brake', { type: 'rate_limit_error', seconds: BRAKED_S });
+  throw createRetryableError(message, 'visitor_brake', { type: 'rate_limit_error', seconds: BRAKED_S });
 }
 
 /** @returns an IPv4 address as it is; of an IPv6 address the first 56 bits. */
-export function networkOf(address: string): string {
+export function toNetworkPrefix(address: string): string {
   const host = URL.parse(`http://[${address}]/`)?.hostname.slice(1, -1);
   if (host === undefined) return address;
   const [before = '', after] = host.split('::');
-  const splitGroups = (text: string | undefined) => (text ? text.split(':') : []);
-  const missing = after === undefined ? 0 : 8 - splitGroups(before).length - splitGroups(after).length;
-  const all = [...splitGroups(before), ...Array<string>(missing).fill('0'), ...splitGroups(after)];
+  const splitIpv6Groups = (text: string | undefined) => (text ? text.split(':') : []);
+  const missing = after === undefined ? 0 : 8 - splitIpv6Groups(before).length - splitIpv6Groups(after).length;
+  const all = [...splitIpv6Groups(before), ...Array<string>(missing).fill('0'), ...splitIpv6Groups(after)];
   const first = all
     .slice(0, HOUSEHOLD_GROUPS)
     .map((group) => group.padStart(4, '0'))

@@ -1,7 +1,7 @@
 import { agents } from '../agents/plugin.ts';
 import type { Plugin } from '../plugin.ts';
 import { pools } from '../pools/plugin.ts';
-import { checkVisitors } from './visitor-settings.ts';
+import { validateVisitorSettings } from './visitor-settings.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';
 
 /** People without a login: tokens of their own, and one pool that pays for all of them. */
@@ -11,5 +11,5 @@ export const visitors: Plugin = {
   needs: [agents, pools],
   routes: VISITOR_ROUTES,
   bindings: { VISITOR_BRAKE: null },
-  settings: { check: checkVisitors },
+  settings: { check: validateVisitorSettings },
 };

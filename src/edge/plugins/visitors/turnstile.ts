@@ -3,13 +3,13 @@
 import type { Settings } from '../../config/settings.ts';
 import {
   type ApiError,
-  finalError,
-  invalidRequest,
-  misconfiguredError,
-  retryableError,
+  createInvalidRequestError,
+  createMisconfiguredError,
+  createNonRetryableError,
+  createRetryableError,
 } from '../../kit/http/errors.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { isTurnstileTest } from './visitor-settings.ts';
+import { isTurnstileTestSecret } from './visitor-settings.ts';
 
 /** What the widgets of visitors are for, in their member `action`. */
 const ACTION = 'sluice';
@@ -17,7 +17,7 @@ const VERIFY_MS = 5_000;
 const VERIFY_AGAIN_S = 5;
 
 /** What Turnstile says of an answer. Every member may be missing. */
-interface TurnstileVerdict {
+interface TurnstileResponse {
   success?: unknown;
   hostname?: unknown;
   action?: unknown;
@@ -34,7 +34,7 @@ interface TurnstileVerdict {
  * @throws ApiError 400 for an answer that is not valid, or no longer, or of another page; 503 while Turnstile cannot be
  *   reached; 500 for a secret that Turnstile refuses
  */
-export async function verifyTurnstile(
+export async function verifyTurnstileToken(
   { response, id, address }: { response: string; id: string; address: string | null },
   { TURNSTILE_SECRET: secret = '', TURNSTILE_VERIFY_URL, VISITORS, development }: Settings,
 ): Promise<number> {
@@ -44,13 +44,13 @@ export async function verifyTurnstile(
     idempotency_key: id,
     remoteip: address ?? undefined,
   });
-  if (verdict.success !== true) throw rejectionError(verdict);
+  if (verdict.success !== true) throw createTurnstileRejectionError(verdict);
   const solvedAt = Date.parse(String(verdict.challenge_ts));
   // Answers to the secrets for tests name neither the page nor the action.
-  if (!development || !isTurnstileTest(secret)) {
+  if (!development || !isTurnstileTestSecret(secret)) {
     const hosts = (VISITORS?.only.origins ?? []).map((origin) => new URL(origin).hostname);
     if (!hosts.includes(String(verdict.hostname)) || verdict.action !== ACTION) {
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `turnstile: this answer was made on another page, or for another action. Its widget needs the action \`${ACTION}\`, on a page of ${hosts.join(', ')}.`,
       );
     }
@@ -58,7 +58,7 @@ export async function verifyTurnstile(
   return Number.isFinite(solvedAt) ? solvedAt : Date.now();
 }
 
-async function postToTurnstile(url: string, body: Record<string, string | undefined>): Promise<TurnstileVerdict> {
+async function postToTurnstile(url: string, body: Record<string, string | undefined>): Promise<TurnstileResponse> {
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
@@ -75,24 +75,24 @@ async function postToTurnstile(url: string, body: Record<string, string | undefi
     if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);
     return verdict;
   } catch (cause) {
-    throw unreachableError(cause);
+    throw createTurnstileUnreachableError(cause);
   }
 }
 
-function unreachableError(cause: unknown): ApiError {
+function createTurnstileUnreachableError(cause: unknown): ApiError {
   const message = 'Turnstile could not be asked whether you are a person. Send the same answer again in a moment.';
-  return retryableError(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
+  return createRetryableError(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
 }
 
-function rejectionError({ 'error-codes': codes = [] }: TurnstileVerdict): ApiError {
+function createTurnstileRejectionError({ 'error-codes': codes = [] }: TurnstileResponse): ApiError {
   const reasons = Array.isArray(codes) ? codes.map(String) : [];
-  if (reasons.includes('internal-error')) return unreachableError(reasons.join(', '));
+  if (reasons.includes('internal-error')) return createTurnstileUnreachableError(reasons.join(', '));
   if (reasons.some((code) => code.endsWith('-input-secret'))) {
-    return misconfiguredError(
+    return createMisconfiguredError(
       'Turnstile refuses TURNSTILE_SECRET: set the secret of the widget that the pages of visitors show.',
     );
   }
-  return finalError(
+  return createNonRetryableError(
     'invalid_request_error',
     'turnstile: this answer has expired, was used before, or is none. Reset the widget, and send its next answer.',
   );

@@ -1,11 +1,11 @@
 import * as z from '../../kit/http/zod.ts';
 import { tokenId } from '../../money/credentials/tokens.reference.ts';
 import { visitorToken } from '../../money/credentials/tokens-answers.schema.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
 import { VISITOR_ROUTES } from './visitors.route.ts';
 
-export const visitors: Resource = {
+export const visitors: ApiResource = {
   tag: 'Tokens',
   routes: describeRoutes(VISITOR_ROUTES, {
     'POST /tokens/visitor': {
@@ -17,7 +17,7 @@ export const visitors: Resource = {
         example: { turnstile: '0.zrSnRHO7h0HwSjSCU8oyzbjEtD8p' },
       },
       answers: {
-        201: jsonResponse('The token.', z.withMeta(visitorToken, { id: 'VisitorToken' }), {
+        201: describeJsonResponse('The token.', z.addReferenceMeta(visitorToken, { id: 'VisitorToken' }), {
           token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
           jti: tokenId,
           account: 'visitor:6a5b2b1e3a0e4c569d5b0d7a0e1f2c3d',

@@ -1,16 +1,16 @@
-import { visitorAccount } from '../../auth/identity/identity.ts';
+import { buildVisitorAccount } from '../../auth/identity/identity.ts';
 import { RESTRICTED_SCOPES } from '../../auth/identity/only.ts';
 import { mintToken } from '../../auth/mint.ts';
 import { readShortBody } from '../../auth/read-short-body.ts';
-import { route } from '../../auth/route.ts';
-import { computeHmac, toHex, utf8 } from '../../kit/http/bytes.ts';
-import { notFound } from '../../kit/http/errors.ts';
+import { defineRoute } from '../../auth/route.ts';
+import { computeHmac, encodeUtf8, toHex } from '../../kit/http/bytes.ts';
+import { createNotFoundError } from '../../kit/http/errors.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { visitorRequest, withTurnstile } from '../../money/credentials/tokens.schema.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { createVisitorRequestSchema, withTurnstile } from '../../money/credentials/tokens.schema.ts';
 import type { VisitorTokenAnswer } from '../../money/credentials/tokens-answers.schema.ts';
-import { limitNewVisitors } from './limit-new-visitors.ts';
-import { verifyTurnstile } from './turnstile.ts';
+import { rateLimitNewVisitor } from './limit-new-visitors.ts';
+import { verifyTurnstileToken } from './turnstile.ts';
 
 /** How long each token of a visitor is valid, in seconds. It is renewed until the visitor's own time is over. */
 const TOKEN_SECONDS = 3_600;
@@ -20,25 +20,28 @@ const TOKEN_SECONDS = 3_600;
  * the account is made by its first request.
  */
 export const VISITOR_ROUTES = [
-  route('POST /tokens/visitor', { needs: 'nothing', body: withTurnstile }, async (c) => {
+  defineRoute('POST /tokens/visitor', { needs: 'nothing', body: withTurnstile }, async (c) => {
     const settings = c.get('settings');
     const { VISITORS: visitors, SIGNING_SECRET: secret } = settings;
     if (!visitors || secret === undefined)
-      throw notFound('This deployment has no visitors. Get a token from the page’s own server.');
+      throw createNotFoundError('This deployment has no visitors. Get a token from the page’s own server.');
     const address = c.req.header('cf-connecting-ip') ?? null;
-    await limitNewVisitors(c.env, address);
-    const sent = validate(visitorRequest(visitors.turnstile), await readShortBody(c));
+    await rateLimitNewVisitor(c.env, address);
+    const sent = validateBySchema(createVisitorRequestSchema(visitors.turnstile), await readShortBody(c));
     const turnstile = visitors.turnstile ? sent.turnstile : undefined;
     // The same answer of the widget makes the same visitor, so an answer of ours that was lost can be asked for again.
     const seed = turnstile ?? crypto.randomUUID();
-    const mark = toHex(await computeHmac(utf8(`sluice visitor ${seed}`), utf8(secret), 'SHA-256')).slice(0, 32);
+    const mark = toHex(await computeHmac(encodeUtf8(`sluice visitor ${seed}`), encodeUtf8(secret), 'SHA-256')).slice(
+      0,
+      32,
+    );
     const id = mark.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
     const now = Date.now();
     const bornAt =
-      turnstile === undefined ? now : await verifyTurnstile({ response: turnstile, id, address }, settings);
+      turnstile === undefined ? now : await verifyTurnstileToken({ response: turnstile, id, address }, settings);
     const born = Math.floor(Math.min(bornAt, now) / 1_000);
     const session = { end: born + visitors.seconds, seconds: Math.min(TOKEN_SECONDS, visitors.seconds) };
-    const account = visitorAccount(mark);
+    const account = buildVisitorAccount(mark);
     c.get('entry').line.account = account;
     const minted = await mintToken(secret, {
       account,

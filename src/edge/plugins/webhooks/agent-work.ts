@@ -9,14 +9,14 @@ import type { Settings } from '../../config/settings.ts';
 import type { ConversationObject, TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
 import { HOOK_ID } from '../../conversations/object/conversations.schema.ts';
 import { parseErrorEvent } from '../../conversations/turn/turn-ending.ts';
-import type { PackedAnswer } from '../../conversations/views/turn-answer.ts';
-import { callObject } from '../../durable/call-object.ts';
+import type { PackedTurnAnswer } from '../../conversations/views/turn-answer.ts';
+import { callObjectWithRetry } from '../../durable/call-object.ts';
 import { getConversationStub } from '../../durable/stubs.ts';
-import { withTimeout } from '../../kit/async/timeout.ts';
-import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
+import { waitWithTimeout } from '../../kit/async/timeout.ts';
+import { encodeUtf8, sha256Hex } from '../../kit/http/bytes.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import type { AgentTurn } from './contracts/inbox.ts';
-import type { AgentAnswer } from './webhooks-answers.schema.ts';
+import type { AgentTurnRef } from './contracts/inbox.ts';
+import type { EventAgentAnswer } from './webhooks-answers.schema.ts';
 
 /** An event on which an agent must work. */
 export interface AgentTask {
@@ -29,24 +29,24 @@ export interface AgentTask {
   turn: string | null;
 }
 
-export interface AgentContext {
+export interface AgentWorkContext {
   env: Bindings;
   settings: Settings;
   requestId: string;
   /** How many milliseconds a job waits for the end. After that the agent goes on without the job. */
   waitMs: number;
   /** Called with where the agent works, as soon as that is known. */
-  onBegun(turn: AgentTurn): Promise<void>;
+  onTurnStarted(turn: AgentTurnRef): Promise<void>;
 }
 
 /** How far an agent has come. */
-export type AgentProgress =
-  | { kind: 'ended'; answer: AgentAnswer }
+export type AgentWorkProgress =
+  | { kind: 'ended'; answer: EventAgentAnswer }
   | { kind: 'running' }
-  | { kind: 'failed'; error: AgentError };
+  | { kind: 'failed'; error: AgentWorkError };
 
 /** Why an agent has not worked on an event. The conversation has nothing of it, and the agent may be asked again. */
-export interface AgentError {
+export interface AgentWorkError {
   type: string;
   message: string;
   status: number;
@@ -60,19 +60,19 @@ const MOST_TEXT = 100_000;
  *
  * @throws ApiError 503 while its conversation cannot be reached
  */
-export async function workOnEvent(task: AgentTask, context: AgentContext): Promise<AgentProgress> {
-  const { env, settings, waitMs, onBegun } = context;
+export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext): Promise<AgentWorkProgress> {
+  const { env, settings, waitMs, onTurnStarted: onBegun } = context;
   const until = Date.now() + waitMs;
   // A hash of the event's id follows.
-  const id = HOOK_ID + (await sha256Hex(utf8(task.event))).slice(0, 32);
+  const id = HOOK_ID + (await sha256Hex(encodeUtf8(task.event))).slice(0, 32);
   const place = { account: task.account, id };
-  const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
-    callObject('conversation', async () => (await method(getConversationStub(env, settings, place))) as T);
-  const readTurn = (key: string, isAwaited = false) =>
-    call<TurnOutcome | undefined>((object) => object.turnOutcome(key, isAwaited));
-  const latest = await findLatestTurn(task.event, readTurn);
+  const callEventConversation = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
+    callObjectWithRetry('conversation', async () => (await method(getConversationStub(env, settings, place))) as T);
+  const readTurnOutcome = (key: string, isAwaited = false) =>
+    callEventConversation<TurnOutcome | undefined>((object) => object.readTurnOutcome(key, isAwaited));
+  const latest = await findLatestTurnOfEvent(task.event, readTurnOutcome);
   const { key, earlierUsd } = latest;
-  const readLatest = (isAwaited: boolean) => readTurn(key, isAwaited);
+  const readLatestOutcome = (isAwaited: boolean) => readTurnOutcome(key, isAwaited);
   let { outcome } = latest;
   const isFirst = key === task.event;
   // The conversation was deleted meanwhile. The agent's work must not be done a second time.
@@ -80,15 +80,22 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   if (!outcome || outcome.status === 'failed') {
     // Without a new message a paused run is continued.
     const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
-    const request = await createTurnRequest({ key, asked: isFirst ? { agent: task.agent } : {} }, body, place, context);
-    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(readError);
+    const request = await createAgentTurnRequest(
+      { key, asked: isFirst ? { agent: task.agent } : {} },
+      body,
+      place,
+      context,
+    );
+    const error = await callEventConversation<PackedTurnAnswer>((object) =>
+      object.turn(JSON.stringify(request), body),
+    ).then(readTurnStartError);
     if (error) return { kind: 'failed', error };
-    outcome = await readLatest(false);
+    outcome = await readLatestOutcome(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
   // If it takes longer, or its object dies, a later job checks again.
   if (outcome?.status === 'running') {
-    outcome = await withTimeout(readLatest(true), Math.max(0, until - Date.now())).catch(() => outcome);
+    outcome = await waitWithTimeout(readLatestOutcome(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
   // A turn that waits for a person may wait for days.
@@ -104,7 +111,7 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: answer, answered_at } };
 }
 
-const DELETED: AgentError = {
+const DELETED: AgentWorkError = {
   type: 'not_found_error',
   message: 'The conversation in which the agent worked on this event was deleted. A replay begins a new one.',
   status: 410,
@@ -115,7 +122,7 @@ const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
 const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
 
 /** Why a run has paused that nobody follows, where that passes: the run is continued later. */
-const PASSING_PAUSES: Readonly<Record<string, AgentError>> = {
+const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
   upstream: {
     type: 'overloaded_error',
     message: 'The upstream was too busy for the next step of the agent’s run. The run is continued later.',
@@ -140,7 +147,7 @@ const MOST_CONTINUED = 100;
  *
  * @returns its key and what came of it, undefined for one that has not begun; and what the turns before it have cost
  */
-async function findLatestTurn(
+async function findLatestTurnOfEvent(
   event: string,
   lookAt: (key: string) => Promise<TurnOutcome | undefined>,
 ): Promise<{ key: string; outcome: TurnOutcome | undefined; earlierUsd: number }> {
@@ -155,11 +162,11 @@ async function findLatestTurn(
   }
 }
 
-async function createTurnRequest(
+async function createAgentTurnRequest(
   { key, asked }: { key: string; asked: TurnRequest['asked'] },
   body: string,
   place: TurnRequest['place'],
-  { settings, requestId }: AgentContext,
+  { settings, requestId }: AgentWorkContext,
 ): Promise<Omit<TurnRequest, 'body'>> {
   const headers = toUpstreamHeaders(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
   delete headers['x-api-key'];
@@ -168,7 +175,7 @@ async function createTurnRequest(
     call: {
       id: requestId,
       route: 'webhook',
-      hash: await sha256Hex(utf8(body)),
+      hash: await sha256Hex(encodeUtf8(body)),
       key,
       retried: false,
       again: false,
@@ -182,7 +189,7 @@ async function createTurnRequest(
 }
 
 /** @returns why a turn has not begun, or has failed at once; undefined if it has begun */
-async function readError(answer: PackedAnswer): Promise<AgentError | undefined> {
+async function readTurnStartError(answer: PackedTurnAnswer): Promise<AgentWorkError | undefined> {
   if (typeof answer === 'string') return undefined;
   if (answer.kind === 'error') return answer.error;
   if (answer.kind === 'stream') await answer.body.cancel();

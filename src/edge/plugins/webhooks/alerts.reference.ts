@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describePageResponse } from '../../openapi/responses.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 
 const row = {
@@ -22,7 +22,7 @@ const row = {
   error: null,
 };
 
-export const alerts: Resource = {
+export const alerts: ApiResource = {
   tag: 'Alerts',
   description:
     'Told once for each limit, window and share in `alerts` of the limits, by what was billed, and for what goes wrong: to ALERT_URL, signed after Standard Webhooks, under one id however often it is tried.',
@@ -31,7 +31,11 @@ export const alerts: Resource = {
     'GET /alerts': {
       operation: 'listAlerts',
       summary: 'List the alerts, newest first',
-      answer: pageResponse(nameListSchema('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
+      answer: describePageResponse(
+        createNamedListSchema('AlertList', z.addReferenceMeta(alertRow, { id: 'Alert' })),
+        row,
+        row.event_id,
+      ),
     },
   }),
 };

@@ -1,13 +1,13 @@
-import { route } from '../../auth/route.ts';
-import { readPage } from '../../kit/http/page.ts';
+import { defineRoute } from '../../auth/route.ts';
+import { parsePageQuery } from '../../kit/http/page.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 
 /** Alerts: what was spent beyond a share of a limit, and what went wrong; for admins. */
 export const ALERT_ROUTES = [
-  route('GET /alerts', { needs: 'admin', pages: true }, async (c) => {
-    const page = readPage(c.req.query());
+  defineRoute('GET /alerts', { needs: 'admin', pages: true }, async (c) => {
+    const page = parsePageQuery(c.req.query());
     const place = { inboxes: c.env, settings: c.get('settings'), source: ALERT_SOURCE };
-    return c.json(await callInbox(place, (inbox) => inbox.alerts(page)));
+    return c.json(await callInbox(place, (inbox) => inbox.listAlerts(page)));
   }),
 ];

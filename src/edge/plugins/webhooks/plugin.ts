@@ -1,33 +1,33 @@
-import { settingsOf } from '../../config/settings.ts';
+import { parseSettingsOnce } from '../../config/settings.ts';
 import { getInboxStub } from '../../durable/stubs.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { Plugin } from '../plugin.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { InboxList } from './inbox-list.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
-import { createUndeliveredFamilies, readUndelivered } from './undelivered.ts';
+import { createUndeliveredMetrics, readUndeliveredCounts } from './undelivered.ts';
 import { createConsumer } from './webhook-job.ts';
-import { createSourceReader, WEBHOOK_ROUTES } from './webhooks.route.ts';
+import { getWebhookSourceReader, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
 /** Webhooks: events that are classified or answered; and alerts, which are kept and delivered as they are. */
 export const webhooks: Plugin = {
   name: 'webhooks',
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
-  options: createSourceReader,
+  options: getWebhookSourceReader,
   queue: createConsumer(),
-  overview: readUndelivered,
-  metrics: createUndeliveredFamilies,
-  alertInbox: (env, alert) => getInboxStub(env, settingsOf(env), ALERT_SOURCE).acceptAlert(alert),
+  overview: readUndeliveredCounts,
+  metrics: createUndeliveredMetrics,
+  alertInbox: (env, alert) => getInboxStub(env, parseSettingsOnce(env), ALERT_SOURCE).acceptAlert(alert),
   account: {
     methods: {
       noteInbox(state, source) {
-        new InboxList(state.ledger).note(source, state.advance());
+        new InboxList(state.ledger).recordInbox(source, state.advanceBudgetToNow());
         return { erasedUntil: state.erasedUntil };
       },
     },
     listKept: ({ ledger }) => new InboxList(ledger),
     erase: async ({ env }, { account, id: source }, until) =>
-      (await getInboxStub(env, settingsOf(env), source).erase(account, until)).remaining === 0,
+      (await getInboxStub(env, parseSettingsOnce(env), source).eraseAccountEvents(account, until)).remaining === 0,
   },
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {

@@ -1,18 +1,18 @@
 /** Receives a webhook: nothing in it is trusted before its signature is verified. */
 
 import { runInSteps } from '../../kit/async/run-in-steps.ts';
-import type { VerificationResult } from '../../kit/delivery/signature.ts';
-import { bodyMemory, MemoryShare } from '../../kit/http/body-memory.ts';
-import { sha256Hex, utf8 } from '../../kit/http/bytes.ts';
-import { type ApiError, finalError } from '../../kit/http/errors.ts';
-import { parseJsonInSteps, readBytes, requireJson } from '../../kit/http/read-json.ts';
+import type { SignatureVerificationResult } from '../../kit/delivery/signature.ts';
+import { BodyMemoryShare, bodyMemory } from '../../kit/http/body-memory.ts';
+import { encodeUtf8, sha256Hex } from '../../kit/http/bytes.ts';
+import { type ApiError, createNonRetryableError } from '../../kit/http/errors.ts';
+import { parseJsonInSteps, readBodyBytes, requireJsonContentType } from '../../kit/http/read-json.ts';
 import type { NewEvent } from './contracts/inbox.ts';
-import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
+import type { VerifiedWebhookRequest, Webhook } from './sources/define-webhook.ts';
 
 /**
  * The result of reading a request. `unreadable` is the name of the error that the definition threw, if it could not read it.
  */
-export type ReceiveResult =
+export type WebhookReceiveResult =
   | { kind: 'event'; event: NewEvent }
   | { kind: 'answer'; response: Response }
   | { kind: 'ignored'; unreadable?: string };
@@ -31,41 +31,45 @@ const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
  * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or wrong, 413 above
  * the limit, 400 for a signed body that is not a JSON object, 503 if there is no memory for a large body
  */
-export async function receiveWebhook(
+export async function verifyAndReadWebhook(
   request: Request,
   webhook: Webhook,
   secrets: readonly string[],
   { limitBytes, now }: { limitBytes: number; now: number },
-): Promise<ReceiveResult> {
-  requireJson(request);
+): Promise<WebhookReceiveResult> {
+  requireJsonContentType(request);
   const { headers } = request;
   const { signature, maxBodyBytes } = webhook;
-  const lacking = signature.precheck?.(headers, now);
-  if (lacking) throw rejectionError(lacking);
+  const lacking = signature.precheckHeaders?.(headers, now);
+  if (lacking) throw createSignatureError(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
-  const share = new MemoryShare(bodyMemory, true);
+  const share = new BodyMemoryShare(bodyMemory, true);
   try {
-    const bytes = await readBytes(request, limit, (length) => share.grow(length), {
+    const bytes = await readBodyBytes(request, limit, (length) => share.reserveBytes(length), {
       isDoubted: true,
       mostMs: MOST_MS,
       onComing: (body) => share.setIncomingBody(body),
     });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
-    if (verdict !== 'valid') throw rejectionError(verdict);
+    if (verdict !== 'valid') throw createSignatureError(verdict);
     const { json } = await runInSteps(parseJsonInSteps(bytes));
     const digest = `sha256:${await sha256Hex(bytes)}`;
     try {
-      return await readEvent(webhook, { headers, body: json }, digest);
+      return await extractEvent(webhook, { headers, body: json }, digest);
     } catch (thrown) {
       // A definition may throw on a payload that it does not know: then the event has no text and is ignored.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {
-    share.release();
+    share.releaseMemory();
   }
 }
 
-async function readEvent(webhook: Webhook, event: IncomingEvent, digest: string): Promise<ReceiveResult> {
+async function extractEvent(
+  webhook: Webhook,
+  event: VerifiedWebhookRequest,
+  digest: string,
+): Promise<WebhookReceiveResult> {
   const response = webhook.respond(event);
   if (response) return { kind: 'answer', response };
   const text = webhook.text(event);
@@ -75,7 +79,7 @@ async function readEvent(webhook: Webhook, event: IncomingEvent, digest: string)
   return {
     kind: 'event',
     event: {
-      id: await eventId(source, webhook.id(event) ?? digest),
+      id: await createEventId(source, webhook.id(event) ?? digest),
       account,
       text,
       subject,
@@ -89,24 +93,24 @@ async function readEvent(webhook: Webhook, event: IncomingEvent, digest: string)
  * Makes the id of an event, for this edge and for the receiver of its result: the source's name, then the sender's id,
  * so that two sources never share one. A sender's id that is not plain, or looks like a hash, is replaced by its hash.
  */
-async function eventId(source: string, id: string): Promise<string> {
+async function createEventId(source: string, id: string): Promise<string> {
   const plain = PLAIN_ID.test(id) && !id.startsWith('sha256');
-  return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(utf8(id))}`;
+  return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(encodeUtf8(id))}`;
 }
 
 /** @returns the name of the source at the beginning of an event's id; empty if there is none */
-export function sourceOf(eventId: string): string {
+export function parseSourceOfEventId(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
 }
 
 /** Why a request is refused. */
-const REFUSALS: Record<Exclude<VerificationResult, 'valid'>, string> = {
+const REFUSALS: Record<Exclude<SignatureVerificationResult, 'valid'>, string> = {
   missing: 'This request has no signature that its source would send.',
   forged: 'The signature does not hold: the secret is another one, or the body was changed on its way.',
   stale: 'The signature is too old, or of the future. Send it anew.',
 };
 
-function rejectionError(verdict: keyof typeof REFUSALS): ApiError {
+function createSignatureError(verdict: keyof typeof REFUSALS): ApiError {
   const logged = `webhook_signature_${verdict}`;
-  return finalError('authentication_error', REFUSALS[verdict], { logged });
+  return createNonRetryableError('authentication_error', REFUSALS[verdict], { logged });
 }

@@ -1,23 +1,23 @@
 import { memoizeBySettings } from '../../config/memoize-by-settings.ts';
-import { checkDelivery, faultsOf, malformedSettingsError } from '../../config/setting-faults.ts';
+import { checkDelivery, createMalformedSettingsError, describeSchemaFaults } from '../../config/setting-faults.ts';
 import {
   agentName,
   classifierName,
+  createJsonSettingSchema,
   httpUrl,
-  jsonSetting,
   senderSecrets,
   standardSecrets,
 } from '../../config/setting-schemas.ts';
 import type { Settings } from '../../config/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
-import { isSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';
+import { isCustomSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';
 import { jsonPointer } from './sources/json-pointer.ts';
 
-const isShipped = (source: string): boolean => SHIPPED_SOURCES.some((name) => name === source);
+const isShippedSource = (source: string): boolean => SHIPPED_SOURCES.some((name) => name === source);
 
 /** @returns whether this can be the name of the secret of an entry of WEBHOOKS. */
-export const isWebhookSecret = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
+export const isWebhookSecretName = (name: string): boolean => /^[A-Z0-9_]+_WEBHOOK_SECRET$/.test(name);
 
 /** The parts of an entry that define a source which no code defines. */
 const DEFINING = ['id', 'text', 'subject'] as const;
@@ -35,7 +35,7 @@ const hmacOptions = z.strictObject({
 const sourceEntry = z
   .strictObject({
     source: z.string(),
-    secret: z.string().check(z.refine(isWebhookSecret, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
+    secret: z.string().check(z.refine(isWebhookSecretName, 'must be a name such as GITHUB_WEBHOOK_SECRET')),
     deliver_url: z.optional(httpUrl),
     agent: z.optional(agentName),
     classifier: z.optional(classifierName),
@@ -53,26 +53,27 @@ const sourceEntry = z
   })
   .check((context) => {
     const { value, issues } = context;
-    const fault = (member: string, message: string) =>
+    const addEntryIssue = (member: string, message: string) =>
       issues.push({ code: 'custom', input: value, path: [member], message, continue: true });
     const { source, agent, classifier, verify, text } = value;
     if (agent !== undefined && classifier !== undefined)
-      fault('classifier', 'cannot be set beside an agent: remove one of them');
+      addEntryIssue('classifier', 'cannot be set beside an agent: remove one of them');
     if (verify === undefined) {
       for (const member of DEFINING)
-        if (value[member] !== undefined) fault(member, 'is for a source that has `verify`: set both');
+        if (value[member] !== undefined) addEntryIssue(member, 'is for a source that has `verify`: set both');
       return;
     }
-    if (isShipped(source)) fault('verify', `cannot be set for ${source}, which Sluice verifies itself: remove it`);
-    else if (!isSourceName(source)) fault('source', SOURCE_NAME_FAULT);
-    if (text === undefined) fault('text', 'must list the JSON Pointers of the text to label');
+    if (isShippedSource(source))
+      addEntryIssue('verify', `cannot be set for ${source}, which Sluice verifies itself: remove it`);
+    else if (!isCustomSourceName(source)) addEntryIssue('source', SOURCE_NAME_FAULT);
+    if (text === undefined) addEntryIssue('text', 'must list the JSON Pointers of the text to label');
   });
 export type SourceEntry = z.output<typeof sourceEntry>;
 
 export const webhookSettings = z.object({
-  WEBHOOKS: z.withDescription(
+  WEBHOOKS: z.addDescription(
     z._default(
-      jsonSetting(
+      createJsonSettingSchema(
         z
           .array(sourceEntry)
           .check(
@@ -98,21 +99,24 @@ export const webhookSettings = z.object({
 export const sourcesOf = memoizeBySettings((settings: Settings) => {
   const { vars, development } = settings;
   const { data: named, error: fault } = webhookSettings.safeParse(vars);
-  if (fault) throw malformedSettingsError(faultsOf(fault));
+  if (fault) throw createMalformedSettingsError(describeSchemaFaults(fault));
   const sources = new Map<string, SourceEntry & { secrets: readonly string[] }>();
-  for (const entry of [...named.WEBHOOKS, ...findUnnamedSources(vars, named.WEBHOOKS)]) {
+  for (const entry of [...named.WEBHOOKS, ...createEntriesForUnnamedSources(vars, named.WEBHOOKS)]) {
     const { source, secret } = entry;
     checkDelivery(`WEBHOOKS.${source}.deliver_url`, entry.deliver_url, settings, development);
     const form = source === 'standard' ? standardSecrets : senderSecrets;
     const { data: secrets, error } = form.safeParse(vars[secret] ?? '');
-    if (error) throw malformedSettingsError(`${secret}.${faultsOf(error)}`);
+    if (error) throw createMalformedSettingsError(`${secret}.${describeSchemaFaults(error)}`);
     sources.set(source, { ...entry, secrets });
   }
   return sources;
 });
 
 /** @returns entries for the shipped sources that no entry names, and whose own secret is set and belongs to no entry */
-function findUnnamedSources(vars: Readonly<Record<string, unknown>>, named: readonly SourceEntry[]): SourceEntry[] {
+function createEntriesForUnnamedSources(
+  vars: Readonly<Record<string, unknown>>,
+  named: readonly SourceEntry[],
+): SourceEntry[] {
   return SHIPPED_SOURCES.map((source) => ({ source, secret: `${source.toUpperCase()}_WEBHOOK_SECRET` })).filter(
     ({ source, secret }) =>
       vars[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),

@@ -1,14 +1,14 @@
 /** The sources of webhooks of a deployment: those that its code defines, as its settings change them, and those of settings. */
 import { memoizeBySettings } from '../../config/memoize-by-settings.ts';
-import { malformedSettingsError } from '../../config/setting-faults.ts';
+import { createMalformedSettingsError } from '../../config/setting-faults.ts';
 import type { Settings } from '../../config/settings.ts';
-import { type HmacOptions, hmac } from '../../kit/delivery/hmac.ts';
+import { createHmacScheme, type HmacOptions } from '../../kit/delivery/hmac.ts';
 import { type SourceEntry, sourcesOf } from './source-settings.ts';
-import { defineWebhook, MESSAGE_LABELS, type Webhook, webhooksBySource } from './sources/define-webhook.ts';
-import { readAtPointer } from './sources/json-pointer.ts';
+import { defineWebhook, indexWebhooksBySource, MESSAGE_LABELS, type Webhook } from './sources/define-webhook.ts';
+import { readTextAtPointer } from './sources/json-pointer.ts';
 
 /** @returns the sources by their names. @throws ApiError 500 that names a malformed member of WEBHOOKS */
-export type SourcesInUse = (settings: Settings) => ReadonlyMap<string, Webhook>;
+export type WebhookSourceReader = (settings: Settings) => ReadonlyMap<string, Webhook>;
 
 /**
  * Makes the function that adds a deployment's settings to the sources of a Worker's code. Receiving and working on an event
@@ -16,49 +16,51 @@ export type SourcesInUse = (settings: Settings) => ReadonlyMap<string, Webhook>;
  *
  * @throws TypeError for two sources of one name
  */
-export function withConfiguredSources(webhooks: readonly Webhook[]): SourcesInUse {
-  const ofCode = webhooksBySource(webhooks);
+export function createWebhookSourceReader(webhooks: readonly Webhook[]): WebhookSourceReader {
+  const ofCode = indexWebhooksBySource(webhooks);
   return memoizeBySettings((settings: Settings) => {
     const all = new Map(ofCode);
     for (const entry of sourcesOf(settings).values()) {
       const { source, verify } = entry;
       if (verify && ofCode.has(source)) {
-        throw malformedSettingsError(
+        throw createMalformedSettingsError(
           `WEBHOOKS.${source}.verify (cannot be set for a source that this Worker’s code defines: remove it)`,
         );
       }
-      const webhook = verify ? createWebhook(entry, verify.hmac) : ofCode.get(source);
+      const webhook = verify ? createWebhookFromSettings(entry, verify.hmac) : ofCode.get(source);
       // An entry may name a source that another version of the Worker defines.
-      if (webhook) all.set(source, applyEntry(webhook, entry));
+      if (webhook) all.set(source, applySourceSettings(webhook, entry));
     }
     return all;
   });
 }
 
 /** Makes the source that an entry defines. */
-function createWebhook({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
-  const read = (pointer: string | undefined, body: unknown) =>
+function createWebhookFromSettings({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
+  const readPointerOrUndefined = (pointer: string | undefined, body: unknown) =>
     // An empty id would make one event of all.
-    (pointer !== undefined && readAtPointer(body, pointer)) || undefined;
+    (pointer !== undefined && readTextAtPointer(body, pointer)) || undefined;
   return defineWebhook({
     source,
-    verify: hmac(options),
-    id: ({ body }) => read(id, body),
+    verify: createHmacScheme(options),
+    id: ({ body }) => readPointerOrUndefined(id, body),
     text: ({ body }) =>
       text
-        .map((pointer) => readAtPointer(body, pointer) ?? '')
+        .map((pointer) => readTextAtPointer(body, pointer) ?? '')
         .filter((part) => part.trim() !== '')
         .join('\n\n'),
-    subject: ({ body }) => read(subject, body),
+    subject: ({ body }) => readPointerOrUndefined(subject, body),
     labels: MESSAGE_LABELS,
   });
 }
 
 /** @returns a source with the classifier or the agent of its entry */
-function applyEntry(webhook: Webhook, { source, agent, classifier }: SourceEntry): Webhook {
+function applySourceSettings(webhook: Webhook, { source, agent, classifier }: SourceEntry): Webhook {
   if (classifier === undefined) return { ...webhook, agent: webhook.agent ?? agent };
   if (webhook.agent !== undefined) {
-    throw malformedSettingsError(`WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`);
+    throw createMalformedSettingsError(
+      `WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`,
+    );
   }
   return { ...webhook, task: { classifier } };
 }

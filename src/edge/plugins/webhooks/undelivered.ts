@@ -3,33 +3,34 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
-import type { Overview } from '../../health/overview-answers.schema.ts';
+import type { OverviewResponse } from '../../health/overview-answers.schema.ts';
 import type { MetricFamily } from '../../health/plugin-hooks.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourcesOf } from './source-settings.ts';
 
 interface UndeliveredCounts {
-  undelivered_events: NonNullable<Overview['undelivered_events']>;
+  undelivered_events: NonNullable<OverviewResponse['undelivered_events']>;
   undelivered_alerts: number;
 }
 
 /** Asks the inbox of each source that is open, and that of alerts. */
-export async function readUndelivered(c: Context<AppEnv>): Promise<UndeliveredCounts> {
+export async function readUndeliveredCounts(c: Context<AppEnv>): Promise<UndeliveredCounts> {
   const settings = c.get('settings');
-  const countOf = (source: string) => callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.undelivered());
+  const countUndeliveredOfSource = (source: string) =>
+    callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.countUndelivered());
   const open = [...sourcesOf(settings).values()].filter(({ secrets }) => secrets.length > 0);
   const [undelivered_alerts, ...events] = await Promise.all([
-    countOf(ALERT_SOURCE),
-    ...open.map(async ({ source }) => ({ source, events: await countOf(source) })),
+    countUndeliveredOfSource(ALERT_SOURCE),
+    ...open.map(async ({ source }) => ({ source, events: await countUndeliveredOfSource(source) })),
   ]);
   return { undelivered_events: events.filter((one) => one.events > 0), undelivered_alerts };
 }
 
 /** Tells the same as metrics; nothing while an inbox cannot be reached. */
-export async function createUndeliveredFamilies(c: Context<AppEnv>): Promise<MetricFamily[]> {
+export async function createUndeliveredMetrics(c: Context<AppEnv>): Promise<MetricFamily[]> {
   try {
-    const { undelivered_events, undelivered_alerts } = await readUndelivered(c);
+    const { undelivered_events, undelivered_alerts } = await readUndeliveredCounts(c);
     return [
       {
         name: 'sluice_undelivered_events',

@@ -1,30 +1,41 @@
 /** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
 import { createMarkedRequestId } from '../../auth/account-mark.ts';
-import { type ClassificationResult, classify } from '../../classify/task/classify.ts';
+import { type ClassificationResult, classifyText } from '../../classify/task/classify.ts';
 import { resolveTask } from '../../classify/task/task.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { type Fetch, upstreamOf } from '../../claude/upstream.ts';
-import { type Settings, settingsOf } from '../../config/settings.ts';
-import type { Remote } from '../../durable/call-object.ts';
-import { type DeliveryFailure, type DeliveryTarget, deliver } from '../../kit/delivery/deliver.ts';
-import { ALERT_SCHEDULE, leaseMsOf, pauseMsAfter, SCHEDULE, type Schedule } from '../../kit/delivery/schedule.ts';
+import { type Fetch, getUpstreamBySettings } from '../../claude/upstream.ts';
+import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
+import type { RemoteMethods } from '../../durable/call-object.ts';
+import { type DeliveryFailure, type DeliveryTarget, deliverResultOnce } from '../../kit/delivery/deliver.ts';
+import {
+  ALERT_SCHEDULE,
+  computeEventLeaseMs,
+  type EventRetrySchedule,
+  findRetryPauseMs,
+  SCHEDULE,
+} from '../../kit/delivery/schedule.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import { logWork, type WorkLine } from '../../kit/http/log.ts';
+import { type EventWorkLogLine, logEventWork } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { limitationOf } from '../../money/admission/limitation.ts';
-import { alertTarget } from '../../money/alerts/alert-outbox.ts';
+import { parseLimitingCause } from '../../money/admission/limitation.ts';
+import { getAlertTarget } from '../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import type { AlertBody } from '../../money/alerts/alerts-answers.schema.ts';
-import { type AgentError, workOnEvent } from './agent-work.ts';
-import type { Conclusion, InboxObject, InboxWork } from './contracts/inbox.ts';
+import { type AgentWorkError, runAgentOnEvent } from './agent-work.ts';
+import type { InboxObject, JobConclusion, LeasedEventWork } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
-import { sourceOf } from './receive.ts';
+import { parseSourceOfEventId } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
 import type { Webhook } from './sources/define-webhook.ts';
-import { type SourcesInUse, withConfiguredSources } from './sources-in-use.ts';
-import { createTarget } from './target.ts';
-import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
+import { createWebhookSourceReader, type WebhookSourceReader } from './sources-in-use.ts';
+import { createDeliveryTarget } from './target.ts';
+import type {
+  AgentAnswerDelivery,
+  ClassificationDelivery,
+  EventAttempt,
+  EventResult,
+} from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
   /** The sources, the same as for `createApp`. Default: the sources that Sluice comes with. */
@@ -49,14 +60,15 @@ const SPREAD_MS = 1_000;
  * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
  */
 export function createConsumer(options: ConsumerOptions = {}) {
-  const webhooks = withConfiguredSources(options.webhooks ?? shippedWebhooks);
+  const webhooks = createWebhookSourceReader(options.webhooks ?? shippedWebhooks);
   return async (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext): Promise<void> => {
     const handled = batch.messages.map(async (message) => {
       try {
-        if (typeof message.body === 'string') await new WebhookJob(message.body, { webhooks, options, env, ctx }).run();
+        if (typeof message.body === 'string')
+          await new WebhookJob(message.body, { webhooks, options, env, ctx }).processEvent();
         message.ack();
       } catch (thrown) {
-        logWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
+        logEventWork({ event_id: String(message.body), error_type: toApiError(thrown).logged });
         message.retry({ delaySeconds: MESSAGE_PAUSES[message.attempts - 1] ?? MESSAGE_PAUSES.at(-1) ?? 0 });
       }
     });
@@ -64,12 +76,12 @@ export function createConsumer(options: ConsumerOptions = {}) {
   };
 }
 
-type LeasedWork = Exclude<InboxWork, { kind: 'none' }>;
-type NextState = Conclusion['to'];
-type AttemptError = NonNullable<Attempt['error']>;
+type ActiveEventWork = Exclude<LeasedEventWork, { kind: 'none' }>;
+type NextEventState = JobConclusion['to'];
+type AttemptError = NonNullable<EventAttempt['error']>;
 
-interface JobWorker {
-  webhooks: SourcesInUse;
+interface WebhookJobContext {
+  webhooks: WebhookSourceReader;
   options: ConsumerOptions;
   env: Bindings;
   ctx: ExecutionContext;
@@ -79,77 +91,77 @@ interface JobWorker {
 class WebhookJob {
   readonly #id: string;
   readonly #source: string;
-  readonly #worker: JobWorker;
+  readonly #worker: WebhookJobContext;
   readonly #settings: Settings;
   readonly #began = Date.now();
-  readonly #line: WorkLine;
+  readonly #line: EventWorkLogLine;
 
-  constructor(id: string, worker: JobWorker) {
+  constructor(id: string, worker: WebhookJobContext) {
     this.#id = id;
-    this.#source = sourceOf(id);
+    this.#source = parseSourceOfEventId(id);
     this.#worker = worker;
-    this.#settings = settingsOf(worker.env);
+    this.#settings = parseSettingsOnce(worker.env);
     this.#line = { event_id: id, source: this.#source, version: worker.env.CF_VERSION_METADATA?.id };
   }
 
   /** Takes the event, works on it, and delivers the result. @throws ApiError while the inbox cannot be reached */
-  async run(): Promise<void> {
+  async processEvent(): Promise<void> {
     if (this.#source === '') return;
     const webhook = this.#worker.webhooks(this.#settings).get(this.#source);
-    const lease = leaseMsOf(webhook?.schedule ?? SCHEDULE);
-    const work = await this.#inbox((inbox) => inbox.begin(this.#id, lease));
+    const lease = computeEventLeaseMs(webhook?.schedule ?? SCHEDULE);
+    const work = await this.#callInbox((inbox) => inbox.leaseEvent(this.#id, lease));
     if (work.kind === 'none') return;
     this.#line.account = work.account;
     try {
-      await this.#work(work, webhook);
+      await this.#processLeasedEvent(work, webhook);
     } finally {
       this.#line.ms = Date.now() - this.#began;
-      logWork(this.#line);
+      logEventWork(this.#line);
     }
   }
 
-  async #work(work: LeasedWork, webhook: Webhook | undefined): Promise<void> {
+  async #processLeasedEvent(work: ActiveEventWork, webhook: Webhook | undefined): Promise<void> {
     if (this.#source === ALERT_SOURCE) return await this.#deliverAlert(work);
     if (!webhook) {
       const message = `This deployment has no webhook ${this.#source} any more.`;
-      return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
+      return await this.#recordJobEnd(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
-    const target = createTarget(webhook, this.#settings);
+    const target = createDeliveryTarget(webhook, this.#settings);
     const { agent } = webhook;
     const done = agent === undefined ? 'classified' : 'answered';
     let { result, failures } = work;
     if (result === null) {
       const outcome =
-        agent === undefined ? await this.#classify(webhook, work) : await this.#askAgent(agent, webhook, work);
-      if ('to' in outcome) return await this.#conclude(work, outcome.to, outcome.error);
-      const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
+        agent === undefined ? await this.#classifyText(webhook, work) : await this.#runAgent(agent, webhook, work);
+      if ('to' in outcome) return await this.#recordJobEnd(work, outcome.to, outcome.error);
+      const last = target === undefined ? { lease: work.lease, attempt: this.#createAttempt(null) } : undefined;
       // Two jobs may both have a result. The first one is recorded, and only that one is delivered.
-      result = await this.#inbox((inbox) => inbox.record(this.#id, outcome.result, last));
+      result = await this.#callInbox((inbox) => inbox.recordResult(this.#id, outcome.result, last));
       failures = 0;
       this.#line.state = done;
       // Null: the event was erased meanwhile.
       if (result === null || last) return;
     }
-    if (target === undefined) return await this.#conclude(work, { state: done }, null);
-    await this.#deliver(webhook, target, { ...work, failures }, result);
+    if (target === undefined) return await this.#recordJobEnd(work, { state: done }, null);
+    await this.#deliverResult(webhook, target, { ...work, failures }, result);
   }
 
-  async #askAgent(agent: string, { schedule }: Webhook, work: LeasedWork): Promise<WorkOutcome> {
+  async #runAgent(agent: string, { schedule }: Webhook, work: ActiveEventWork): Promise<EventWorkOutcome> {
     const { text, account, turn, failures, receivedAt } = work;
     if (text === null) return TOO_LONG;
-    const retry = (notBefore: number | null): NextState =>
-      this.#retryLater(schedule.classification, failures, notBefore);
+    const scheduleRetry = (notBefore: number | null): NextEventState =>
+      this.#decideRetryState(schedule.classification, failures, notBefore);
     try {
       const requestId = await createMarkedRequestId(account, this.#settings);
       this.#line.request_id = requestId;
-      const progress = await workOnEvent(
+      const progress = await runAgentOnEvent(
         { agent, event: this.#id, account, text, turn },
         {
           env: this.#worker.env,
           settings: this.#settings,
           requestId,
           waitMs: Math.min(AGENT_WAIT_MS, schedule.classificationTimeout),
-          onBegun: (place) => this.#inbox((inbox) => inbox.noteTurn(this.#id, place)),
+          onTurnStarted: (place) => this.#callInbox((inbox) => inbox.recordAgentTurn(this.#id, place)),
         },
       );
       switch (progress.kind) {
@@ -162,14 +174,18 @@ class WebhookJob {
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
         case 'failed':
-          return failedWork(progress.error, retry, progress.error.status === 410 ? { state: 'parked' } : undefined);
+          return createFailedWorkOutcome(
+            progress.error,
+            scheduleRetry,
+            progress.error.status === 410 ? { state: 'parked' } : undefined,
+          );
       }
     } catch (thrown) {
-      return failedWork(toApiError(thrown), retry);
+      return createFailedWorkOutcome(toApiError(thrown), scheduleRetry);
     }
   }
 
-  async #classify(webhook: Webhook, { text, account, failures }: LeasedWork): Promise<WorkOutcome> {
+  async #classifyText(webhook: Webhook, { text, account, failures }: ActiveEventWork): Promise<EventWorkOutcome> {
     const { task: labelling, schedule } = webhook;
     if (text === null) return TOO_LONG;
     const place = {
@@ -178,8 +194,8 @@ class WebhookJob {
       store: this.#worker.env.STORE,
       settings: this.#settings,
     };
-    const retry = (notBefore: number | null): NextState =>
-      this.#retryLater(schedule.classification, failures, notBefore);
+    const scheduleRetry = (notBefore: number | null): NextEventState =>
+      this.#decideRetryState(schedule.classification, failures, notBefore);
     let outcome: ClassificationResult;
     let version: string | undefined;
     try {
@@ -187,9 +203,9 @@ class WebhookJob {
       version = task.version;
       const requestId = await createMarkedRequestId(account, this.#settings);
       this.#line.request_id = requestId;
-      outcome = await classify(task, text, {
+      outcome = await classifyText(task, text, {
         ...place,
-        upstream: upstreamOf(this.#settings, this.#worker.options.fetch),
+        upstream: getUpstreamBySettings(this.#settings, this.#worker.options.fetch),
         requestId,
         route: 'webhook',
         signal: AbortSignal.timeout(schedule.classificationTimeout),
@@ -197,7 +213,7 @@ class WebhookJob {
       });
     } catch (thrown) {
       // There is no such classifier, or no key. An operator may correct that before the last attempt.
-      return failedWork(toApiError(thrown), retry);
+      return createFailedWorkOutcome(toApiError(thrown), scheduleRetry);
     }
     this.#line.model = outcome.model;
     this.#line.cost_usd = toUsd(outcome.nanodollars);
@@ -208,20 +224,21 @@ class WebhookJob {
     }
     const { reason, error } = outcome;
     const isFinal = reason === 'input' || (reason === 'answer' && failures > 0);
-    return failedWork(error, retry, isFinal ? { state: 'failed' } : undefined);
+    return createFailedWorkOutcome(error, scheduleRetry, isFinal ? { state: 'failed' } : undefined);
   }
 
   /** Delivers an alert. It needs no label: its text itself is delivered. */
-  async #deliverAlert(work: LeasedWork): Promise<void> {
-    const target = alertTarget(this.#settings);
-    if (target === undefined || work.text === null) return await this.#conclude(work, { state: 'classified' }, null);
-    await this.#send(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
+  async #deliverAlert(work: ActiveEventWork): Promise<void> {
+    const target = getAlertTarget(this.#settings);
+    if (target === undefined || work.text === null)
+      return await this.#recordJobEnd(work, { state: 'classified' }, null);
+    await this.#sendDelivery(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
   }
 
-  async #deliver(
+  async #deliverResult(
     webhook: Webhook,
-    target: DeliveryTarget<Delivered | DeliveredAnswer>,
-    work: LeasedWork,
+    target: DeliveryTarget<ClassificationDelivery | AgentAnswerDelivery>,
+    work: ActiveEventWork,
     result: EventResult,
   ): Promise<void> {
     const { subject, receivedAt } = work;
@@ -231,32 +248,34 @@ class WebhookJob {
       subject,
       received_at: new Date(receivedAt).toISOString(),
     };
-    const delivered: Delivered | DeliveredAnswer =
+    const delivered: ClassificationDelivery | AgentAnswerDelivery =
       'agent' in result
         ? { type: 'webhook_event.answered', ...event, ...result }
         : { type: 'webhook_event.classified', ...event, ...result };
-    await this.#send(delivered, target, webhook.schedule, work);
+    await this.#sendDelivery(delivered, target, webhook.schedule, work);
   }
 
-  async #send<Result extends { event_id: string }>(
+  async #sendDelivery<Result extends { event_id: string }>(
     result: Result,
     target: DeliveryTarget<Result>,
-    schedule: Schedule,
-    work: LeasedWork,
+    schedule: EventRetrySchedule,
+    work: ActiveEventWork,
   ): Promise<void> {
     const { failures } = work;
-    const failure: DeliveryFailure | undefined = await deliver(result, target, {
+    const failure: DeliveryFailure | undefined = await deliverResultOnce(result, target, {
       env: this.#worker.env,
       settings: this.#settings,
       fetch: this.#worker.options.deliveryFetch ?? ((url, init) => fetch(url, init)),
       now: Date.now(),
       timeoutMs: schedule.deliveryTimeout,
     });
-    if (!failure) return await this.#conclude(work, { state: 'delivered' }, null);
+    if (!failure) return await this.#recordJobEnd(work, { state: 'delivered' }, null);
     const { type, message, status, retryAfter, final } = failure;
     const notBefore = retryAfter === undefined ? null : Date.now() + retryAfter;
-    const to: NextState = final ? { state: 'parked' } : this.#retryLater(schedule.delivery, failures, notBefore);
-    await this.#conclude(work, to, { type, message, ...(status === undefined ? {} : { status }) });
+    const to: NextEventState = final
+      ? { state: 'parked' }
+      : this.#decideRetryState(schedule.delivery, failures, notBefore);
+    await this.#recordJobEnd(work, to, { type, message, ...(status === undefined ? {} : { status }) });
   }
 
   /**
@@ -264,31 +283,31 @@ class WebhookJob {
    *
    * @returns when it is tried again; `parked` after the last try
    */
-  #retryLater(pauses: readonly number[], failures: number, notBefore: number | null): NextState {
-    const pause = pauseMsAfter(pauses, failures + 1);
+  #decideRetryState(pauses: readonly number[], failures: number, notBefore: number | null): NextEventState {
+    const pause = findRetryPauseMs(pauses, failures + 1);
     if (pause === undefined) return { state: 'parked' };
     return { state: 'again', pause, notBefore };
   }
 
-  async #conclude({ lease }: LeasedWork, to: NextState, error: AttemptError | null): Promise<void> {
+  async #recordJobEnd({ lease }: ActiveEventWork, to: NextEventState, error: AttemptError | null): Promise<void> {
     this.#line.state = to.state;
     this.#line.error_type = error?.type;
-    await this.#inbox((inbox) => inbox.conclude(this.#id, { lease, to, attempt: this.#attempt(error) }));
+    await this.#callInbox((inbox) => inbox.recordJobEnd(this.#id, { lease, to, attempt: this.#createAttempt(error) }));
   }
 
-  #attempt(error: AttemptError | null): Attempt {
+  #createAttempt(error: AttemptError | null): EventAttempt {
     return { at: new Date(this.#began).toISOString(), ms: Date.now() - this.#began, error };
   }
 
-  #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
+  #callInbox<T>(call: (inbox: RemoteMethods<InboxObject>) => Promise<T>): Promise<T> {
     return callInbox({ inboxes: this.#worker.env, settings: this.#settings, source: this.#source }, call);
   }
 }
 
 /** The result of one attempt to work on an event. */
-type WorkOutcome = { result: EventResult } | { to: NextState; error: AttemptError | null };
+type EventWorkOutcome = { result: EventResult } | { to: NextEventState; error: AttemptError | null };
 
-const TOO_LONG: WorkOutcome = {
+const TOO_LONG: EventWorkOutcome = {
   to: { state: 'failed' },
   error: { type: 'invalid_request_error', message: 'The text is longer than what can be worked on.' },
 };
@@ -298,12 +317,12 @@ const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
 /** @returns what becomes of an event that was not worked on, by the error that says why. @param to if that is decided already */
-function failedWork(
-  { type, message, headers }: Pick<AgentError, 'type' | 'message' | 'headers'>,
-  retry: (notBefore: number | null) => NextState,
-  to?: NextState,
-): WorkOutcome {
-  const { isOwn, passes, retryAt } = limitationOf({ type, headers });
+function createFailedWorkOutcome(
+  { type, message, headers }: Pick<AgentWorkError, 'type' | 'message' | 'headers'>,
+  retry: (notBefore: number | null) => NextEventState,
+  to?: NextEventState,
+): EventWorkOutcome {
+  const { isOwn, passes, retryAt } = parseLimitingCause({ type, headers });
   // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
   const waits = isOwn && passes !== 'never';
   const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());

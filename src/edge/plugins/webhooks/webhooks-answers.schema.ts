@@ -8,23 +8,23 @@ import { eventState } from './webhooks.schema.ts';
 const classification = z.object({
   ...classifiedFields,
   model: z.string(),
-  classifier: z.withDescription(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
+  classifier: z.addDescription(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
   usage: z.record(z.string(), z.number()),
   cost_usd: z.number(),
   classified_at: z.iso.datetime(),
 });
 
 const agentAnswer = z.object({
-  agent: z.withDescription(z.string(), 'As the source names it.'),
+  agent: z.addDescription(z.string(), 'As the source names it.'),
   conversation: z.string(),
   turn: z.string(),
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused']),
-  paused: z.withDescription(
+  paused: z.addDescription(
     z.nullable(z.string()),
     'Why its run has paused before its end, as the turn itself says it.',
   ),
   stop_reason: z.nullable(z.string()),
-  text: z.withDescription(z.string(), 'What it said last: the first 100,000 characters.'),
+  text: z.addDescription(z.string(), 'What it said last: the first 100,000 characters.'),
   error: z.nullable(z.object({ type: z.string(), message: z.string() })),
   cost_usd: z.number(),
   answered_at: z.iso.datetime(),
@@ -40,7 +40,7 @@ export const eventRow = z.object({
   source: z.string(),
   state: eventState,
   label: z.nullable(z.union([z.string(), z.array(z.string())])),
-  conversation: z.withDescription(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
+  conversation: z.addDescription(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
   turn: z.nullable(z.string()),
   received_at: z.iso.datetime(),
   ...triesSchema,
@@ -48,21 +48,21 @@ export const eventRow = z.object({
 
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
   account: z.string(),
-  subject: z.withDescription(z.nullable(z.string()), 'What the text is found by at its sender.'),
-  digest: z.withDescription(z.string(), 'Of the body as it came: sha256:…'),
-  text: z.withDescription(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
+  subject: z.addDescription(z.nullable(z.string()), 'What the text is found by at its sender.'),
+  digest: z.addDescription(z.string(), 'Of the body as it came: sha256:…'),
+  text: z.addDescription(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
   result: z.nullable(z.union([classification, agentAnswer])),
-  attempts: z.withDescription(z.array(attempt), 'Oldest first; the last fifty.'),
+  attempts: z.addDescription(z.array(attempt), 'Oldest first; the last fifty.'),
 });
 
 /** A source of webhooks in the list. */
 export const sourceRow = z.object({
   type: z.literal('webhook_source'),
   source: z.string(),
-  open: z.withDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
-  agent: z.withDescription(z.nullable(z.string()), 'The agent that answers its events.'),
-  classifier: z.withDescription(z.nullable(z.string()), 'The stored classifier that labels its events.'),
-  undelivered_events: z.withDescription(
+  open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
+  agent: z.addDescription(z.nullable(z.string()), 'The agent that answers its events.'),
+  classifier: z.addDescription(z.nullable(z.string()), 'The stored classifier that labels its events.'),
+  undelivered_events: z.addDescription(
     count,
     'Events that were tried without success: they are tried again, or `parked`.',
   ),
@@ -71,7 +71,7 @@ export const sourceRow = z.object({
 export const replayed = z.object({
   type: z.literal('webhook_replay'),
   source: z.string(),
-  scheduled: z.withDescription(count, 'How many events are tried again.'),
+  scheduled: z.addDescription(count, 'How many events are tried again.'),
 });
 
 const deliveredEvent = {
@@ -91,17 +91,17 @@ const deliveredAnswer = z.object({
 });
 
 export const received = z.object({
-  event_id: z.optionalField(z.string(), 'The event’s id here, and at whoever gets its result.'),
+  event_id: z.createOptionalField(z.string(), 'The event’s id here, and at whoever gets its result.'),
   status: z.enum(['accepted', 'duplicate', 'ignored']),
 });
 
-export type Classification = z.output<typeof classification>;
-export type AgentAnswer = z.output<typeof agentAnswer>;
-export type EventResult = Classification | AgentAnswer;
-export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
-export type Attempt = z.output<typeof attempt>;
+export type EventClassification = z.output<typeof classification>;
+export type EventAgentAnswer = z.output<typeof agentAnswer>;
+export type EventResult = EventClassification | EventAgentAnswer;
+export type AgentAnswerDelivery = z.output<typeof deliveredAnswer>;
+export type EventAttempt = z.output<typeof attempt>;
 export type EventRow = z.output<typeof eventRow>;
 export type EventReport = z.output<typeof eventReport>;
-export type SourceRow = z.output<typeof sourceRow>;
-export type Replayed = z.output<typeof replayed>;
-export type Delivered = z.output<typeof delivered>;
+export type WebhookSourceRow = z.output<typeof sourceRow>;
+export type EventReplayReport = z.output<typeof replayed>;
+export type ClassificationDelivery = z.output<typeof delivered>;

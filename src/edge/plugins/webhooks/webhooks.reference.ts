@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { WEBHOOK_ROUTES } from './webhooks.route.ts';
 import { eventReport, eventRow, received, replayed, sourceRow } from './webhooks-answers.schema.ts';
@@ -47,10 +47,10 @@ const source = {
   classifier: null,
   undelivered_events: 2,
 };
-const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
-const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
+const receivedSchema = z.addReferenceMeta(received, { id: 'WebhookReceived' });
+const eventSchema = z.addReferenceMeta(eventReport, { id: 'WebhookEvent' });
 
-export const webhooks: Resource = {
+export const webhooks: ApiResource = {
   tag: 'Webhooks',
   description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
   parameters: {
@@ -66,21 +66,24 @@ export const webhooks: Resource = {
       summary: 'Take an event',
       description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
       answers: {
-        200: jsonResponse(
+        200: describeJsonResponse(
           'It was there already, or has no text; or what the sender’s protocol wants to hear.',
           receivedSchema,
           { status: 'ignored' },
         ),
-        202: jsonResponse('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
+        202: describeJsonResponse('It is kept, and will be worked on.', receivedSchema, {
+          event_id: id,
+          status: 'accepted',
+        }),
       },
       errors: [400, 413, 415, 503],
     },
     'GET /webhooks': {
       operation: 'listWebhookSources',
       summary: 'List the sources',
-      answer: jsonResponse(
+      answer: describeJsonResponse(
         'The sources of the Worker’s code and of `WEBHOOKS`, each with its undelivered events.',
-        nameListSchema('WebhookSourceList', sourceRow),
+        createNamedListSchema('WebhookSourceList', sourceRow),
         { data: [source], has_more: false, first_id: 'github', last_id: 'github' },
       ),
     },
@@ -90,7 +93,7 @@ export const webhooks: Resource = {
       description:
         'Schedules each event that was tried without success: an event without a result is worked on, any other is delivered again under the same id. Events that are being tried now do not change.',
       answers: {
-        202: jsonResponse('How many are tried again.', z.withMeta(replayed, { id: 'WebhookReplay' }), {
+        202: describeJsonResponse('How many are tried again.', z.addReferenceMeta(replayed, { id: 'WebhookReplay' }), {
           type: 'webhook_replay',
           source: 'github',
           scheduled: 2,
@@ -100,18 +103,23 @@ export const webhooks: Resource = {
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',
       summary: 'List the events of a source',
-      answer: pageResponse(nameListSchema('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
+      answer: describePageResponse(
+        createNamedListSchema('WebhookEventList', eventRow),
+        row,
+        id,
+        'A page of them, newest first.',
+      ),
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'See what became of an event',
-      answer: jsonResponse('Its result, and every attempt.', eventSchema, report),
+      answer: describeJsonResponse('Its result, and every attempt.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Have an event worked on again',
       description: 'It is worked on if it has no result, and else delivered again under the same id.',
-      answers: { 202: jsonResponse('As it stands now.', eventSchema, report) },
+      answers: { 202: describeJsonResponse('As it stands now.', eventSchema, report) },
     },
   }),
 };

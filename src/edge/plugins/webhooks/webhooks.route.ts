@@ -1,20 +1,20 @@
 import type { Context } from 'hono';
 import type { AppConfig, AppEnv } from '../../auth/context.ts';
-import { route } from '../../auth/route.ts';
-import type { Remote } from '../../durable/call-object.ts';
+import { defineRoute } from '../../auth/route.ts';
+import type { RemoteMethods } from '../../durable/call-object.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { notFound } from '../../kit/http/errors.ts';
-import { createList, readPage } from '../../kit/http/page.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { createNotFoundError } from '../../kit/http/errors.ts';
+import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
-import { receiveWebhook } from './receive.ts';
+import { verifyAndReadWebhook } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
 import { sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
-import { type SourcesInUse, withConfiguredSources } from './sources-in-use.ts';
+import { createWebhookSourceReader, type WebhookSourceReader } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
-import type { Replayed, SourceRow } from './webhooks-answers.schema.ts';
+import type { EventReplayReport, WebhookSourceRow } from './webhooks-answers.schema.ts';
 
 export interface WebhooksOptions {
   /**
@@ -25,39 +25,47 @@ export interface WebhooksOptions {
 }
 
 /** The sources of each app by their names. */
-const sourcesOfApps = new WeakMap<AppConfig, SourcesInUse>();
+const sourcesOfApps = new WeakMap<AppConfig, WebhookSourceReader>();
 
 /** The routes of webhooks. Senders need only their signature; the events are for admins. */
 export const WEBHOOK_ROUTES = [
-  route('POST /webhooks/:source', { needs: 'signature' }, (c) => receiveEvent(c, webhookOfPath(c))),
-  route('GET /webhooks', { needs: 'admin' }, async (c) => {
+  defineRoute('POST /webhooks/:source', { needs: 'signature' }, (c) =>
+    handleIncomingWebhook(c, requireWebhookParam(c)),
+  ),
+  defineRoute('GET /webhooks', { needs: 'admin' }, async (c) => {
     const { settings, app } = c.var;
-    const rows = [...createSourceReader(app)(settings).values()].map((webhook) => createSourceRow(c, webhook));
-    return c.json(createList(await Promise.all(rows), false, ({ source }) => source));
+    const rows = [...getWebhookSourceReader(app)(settings).values()].map((webhook) =>
+      createWebhookSourceRow(c, webhook),
+    );
+    return c.json(createListResponse(await Promise.all(rows), false, ({ source }) => source));
   }),
-  route('GET /webhooks/:source/events', { needs: 'admin', pages: true, query: eventsQuery }, async (c, { query }) => {
-    const { state, undelivered } = validate(query, c.req.query());
-    const filter = { ...readPage(c.req.query()), state, undelivered: undelivered !== undefined };
-    return c.json(await inboxOf(c, webhookOfPath(c))((inbox) => inbox.list(filter)));
-  }),
-  route('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
-    const report = await inboxOf(c, webhookOfPath(c))((inbox) => inbox.read(c.req.param('id')));
-    if (!report) throw eventNotFound();
+  defineRoute(
+    'GET /webhooks/:source/events',
+    { needs: 'admin', pages: true, query: eventsQuery },
+    async (c, { query }) => {
+      const { state, undelivered } = validateBySchema(query, c.req.query());
+      const filter = { ...parsePageQuery(c.req.query()), state, undelivered: undelivered !== undefined };
+      return c.json(await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.listEvents(filter)));
+    },
+  ),
+  defineRoute('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
+    const report = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.readEvent(c.req.param('id')));
+    if (!report) throw createEventNotFoundError();
     return c.json(report);
   }),
-  route('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
+  defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const report = await inboxOf(c, webhookOfPath(c))((inbox) => inbox.replay(id));
-    if (!report) throw eventNotFound();
-    enqueue(c, id);
+    const report = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.replayEvent(id));
+    if (!report) throw createEventNotFoundError();
+    enqueueEventInBackground(c, id);
     return c.json(report, 202);
   }),
-  route('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
-    const webhook = webhookOfPath(c);
-    const answer: Replayed = { type: 'webhook_replay', source: webhook.source, scheduled: 0 };
+  defineRoute('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
+    const webhook = requireWebhookParam(c);
+    const answer: EventReplayReport = { type: 'webhook_replay', source: webhook.source, scheduled: 0 };
     for (let after: number | undefined = 0; after !== undefined; ) {
       const from: number = after;
-      const { scheduled, last } = await inboxOf(c, webhook)((inbox) => inbox.replayUndelivered(from));
+      const { scheduled, last } = await createInboxCaller(c, webhook)((inbox) => inbox.replayUndelivered(from));
       answer.scheduled += scheduled;
       after = last;
     }
@@ -66,20 +74,20 @@ export const WEBHOOK_ROUTES = [
 ];
 
 /** @returns the function that reads the sources of an app, with their settings. @throws Error for two of one name */
-export function createSourceReader(app: AppConfig): SourcesInUse {
+export function getWebhookSourceReader(app: AppConfig): WebhookSourceReader {
   return getOrCreate(sourcesOfApps, app, () =>
-    withConfiguredSources((app as AppConfig & WebhooksOptions).webhooks ?? shippedWebhooks),
+    createWebhookSourceReader((app as AppConfig & WebhooksOptions).webhooks ?? shippedWebhooks),
   );
 }
 
 /** @throws ApiError 404 for a source that this deployment does not have */
-function webhookOfPath(c: Context<AppEnv>): Webhook {
-  const webhook = createSourceReader(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
-  if (!webhook) throw notFound('There is no such source of webhooks.');
+function requireWebhookParam(c: Context<AppEnv>): Webhook {
+  const webhook = getWebhookSourceReader(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
+  if (!webhook) throw createNotFoundError('There is no such source of webhooks.');
   return webhook;
 }
 
-async function createSourceRow(c: Context<AppEnv>, webhook: Webhook): Promise<SourceRow> {
+async function createWebhookSourceRow(c: Context<AppEnv>, webhook: Webhook): Promise<WebhookSourceRow> {
   const { source, agent = null, task } = webhook;
   return {
     type: 'webhook_source',
@@ -87,22 +95,22 @@ async function createSourceRow(c: Context<AppEnv>, webhook: Webhook): Promise<So
     open: (sourcesOf(c.get('settings')).get(source)?.secrets ?? []).length > 0,
     agent,
     classifier: agent === null ? (task.classifier ?? null) : null,
-    undelivered_events: await inboxOf(c, webhook)((inbox) => inbox.undelivered()),
+    undelivered_events: await createInboxCaller(c, webhook)((inbox) => inbox.countUndelivered()),
   };
 }
 
-async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
+async function handleIncomingWebhook(c: Context<AppEnv>, webhook: Webhook): Promise<Response> {
   const { settings, entry } = c.var;
   const { source } = webhook;
   const { secret, secrets = [] } = sourcesOf(settings).get(source) ?? {};
   if (secrets.length === 0) {
-    throw notFound(
+    throw createNotFoundError(
       `Webhooks of ${source} are not open here: ${secret ?? `${source.toUpperCase()}_WEBHOOK_SECRET, or the secret of an entry in WEBHOOKS,`} is not set.`,
     );
   }
   entry.line.account = webhook.account;
   const limits = { limitBytes: settings.MAX_BODY_BYTES, now: Date.now() };
-  const received = await receiveWebhook(c.req.raw, webhook, secrets, limits);
+  const received = await verifyAndReadWebhook(c.req.raw, webhook, secrets, limits);
   if (received.kind === 'answer') return received.response;
   if (received.kind === 'ignored') {
     if (received.unreadable !== undefined) entry.line.error_type = `webhook_unreadable: ${received.unreadable}`;
@@ -110,21 +118,25 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   }
   const { event } = received;
   entry.line.event_id = event.id;
-  const { status, queue, firstId = event.id } = await inboxOf(c, webhook)((inbox) => inbox.accept(event));
-  if (queue) enqueue(c, event.id);
+  const {
+    status,
+    queue,
+    firstId = event.id,
+  } = await createInboxCaller(c, webhook)((inbox) => inbox.acceptEvent(event));
+  if (queue) enqueueEventInBackground(c, event.id);
   return c.json({ event_id: firstId, status }, status === 'accepted' ? 202 : 200);
 }
 
 /** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */
-function enqueue(c: Context<AppEnv>, id: string): void {
-  c.get('entry').trackWork(c.env.QUEUE.send(id, { contentType: 'json' }));
+function enqueueEventInBackground(c: Context<AppEnv>, id: string): void {
+  c.get('entry').keepAliveFor(c.env.QUEUE.send(id, { contentType: 'json' }));
 }
 
-function inboxOf(c: Context<AppEnv>, { source }: Webhook) {
+function createInboxCaller(c: Context<AppEnv>, { source }: Webhook) {
   const place = { inboxes: c.env, settings: c.get('settings'), source };
-  return <T>(call: (inbox: Remote<InboxObject>) => Promise<T>) => callInbox(place, call);
+  return <T>(call: (inbox: RemoteMethods<InboxObject>) => Promise<T>) => callInbox(place, call);
 }
 
-function eventNotFound() {
-  return notFound('This source has no such event. Those that it has are at GET /webhooks/:source/events.');
+function createEventNotFoundError() {
+  return createNotFoundError('This source has no such event. Those that it has are at GET /webhooks/:source/events.');
 }

@@ -1,6 +1,6 @@
 import * as z from '../../kit/http/zod.ts';
 
-export const eventState = z.withDescription(
+export const eventState = z.addDescription(
   z.enum(['accepted', 'waiting', 'running', 'delivering', 'classified', 'answered', 'delivered', 'parked', 'failed']),
   '`accepted`: to be classified, or answered by an agent; `waiting`: for the budget’s next window; `running`: an agent is ' +
     'at work; `delivering`: its result is on its way; `classified`, `answered`: there is nowhere to deliver it to; ' +
@@ -11,10 +11,10 @@ export const eventState = z.withDescription(
 /** The query of a list of events, beside the page. */
 export const eventsQuery = z.object({
   state: z.optional(eventState),
-  undelivered: z.optionalField(
+  undelivered: z.createOptionalField(
     z.literal('true'),
     'Only events that were tried without success: they are tried again, or `parked`.',
   ),
 });
 
-export type EventState = z.output<typeof eventState>;
+export type WebhookEventState = z.output<typeof eventState>;

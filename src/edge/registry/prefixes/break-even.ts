@@ -1,10 +1,10 @@
 /** Computes the break-even of caching: the number of requests from which it costs less than sending the prompt each time. */
 
 import type { Model } from '../../claude/models/models.ts';
-import { computeInputCosts, fromUsd } from '../../claude/pricing/cost.ts';
+import { computeInputCosts, usdToNanodollars } from '../../claude/pricing/cost.ts';
 
 /** What a prefix costs a request, in US dollars. */
-export interface CachedCosts {
+export interface PrefixCachingCosts {
   /** For each request without caching. */
   cold: number;
   /** For the request that writes it to the cache. */
@@ -14,7 +14,7 @@ export interface CachedCosts {
 }
 
 /** @returns what a number of tokens costs a request without the cache, written to it, and read from it */
-export function computeCachedCosts(tokens: number, model: Model, ttl: '5m' | '1h'): CachedCosts {
+export function computePrefixCachingCosts(tokens: number, model: Model, ttl: '5m' | '1h'): PrefixCachingCosts {
   const costs = computeInputCosts(tokens, model);
   return {
     cold: costs.input,
@@ -29,9 +29,13 @@ export function computeCachedCosts(tokens: number, model: Model, ttl: '5m' | '1h
  * @returns the smallest number of requests, within one lifetime of the cache, for which caching costs less; null if there
  * is none
  */
-export function findBreakEven(costs: CachedCosts): number | null {
+export function computeBreakEvenRequests(costs: PrefixCachingCosts): number | null {
   // Integers of nanodollars: with fractions a rounding error could decide where the costs are equal.
-  const [cold, write, read] = [fromUsd(costs.cold), fromUsd(costs.write), fromUsd(costs.read)];
+  const [cold, write, read] = [
+    usdToNanodollars(costs.cold),
+    usdToNanodollars(costs.write),
+    usdToNanodollars(costs.read),
+  ];
   if (read >= cold) return write < cold ? 1 : null;
   // write + (n − 1) · read < n · cold, solved for n. It must be greater, so an integer solution is not enough: hence + 1.
   return Math.max(1, Math.floor((write - read) / (cold - read)) + 1);

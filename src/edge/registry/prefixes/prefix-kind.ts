@@ -1,11 +1,11 @@
-import { parseLongInSteps } from '../../kit/http/read-json.ts';
-import { parseInSteps } from '../../money/admission/read-body.ts';
-import type { StoredKind } from '../versions/find-stored.ts';
-import { type Prefix, parsePrefix } from './prefix.ts';
+import { parseLongJsonInSteps } from '../../kit/http/read-json.ts';
+import { parseBodyWithPause } from '../../money/admission/read-body.ts';
+import type { StoredResourceKind } from '../versions/find-stored.ts';
+import { type ParsedPrefix, parsePrefix } from './prefix.ts';
 
-export const PREFIXES: StoredKind<Prefix, '/prefixes'> = {
+export const PREFIXES: StoredResourceKind<ParsedPrefix, '/prefixes'> = {
   kind: 'prefix',
   path: '/prefixes',
-  read: async (bytes) => parsePrefix(await parseInSteps(parseLongInSteps(bytes))),
+  read: async (bytes) => parsePrefix(await parseBodyWithPause(parseLongJsonInSteps(bytes))),
   memorySize: ({ memorySize }) => memorySize,
 };

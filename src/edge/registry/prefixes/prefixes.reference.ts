@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
-import type { Resource } from '../../openapi/resource.ts';
-import { jsonResponse } from '../../openapi/responses.ts';
-import { describeParameters, describeVersionedRoutes } from '../versions/versions.reference.ts';
+import type { ApiResource } from '../../openapi/resource.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
+import { createParameterDescriptions, createVersionedRoutesReference } from '../versions/versions.reference.ts';
 import { PREFIX_ROUTES } from './prefixes.route.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted } from './prefixes-answers.schema.ts';
@@ -15,12 +15,12 @@ const fields = {
   description: 'How Acme answers',
 };
 
-export const prefixes: Resource = {
+export const prefixes: ApiResource = {
   tag: 'Prefixes',
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
-  parameters: describeParameters('support'),
+  parameters: createParameterDescriptions('support'),
   routes: {
-    ...describeVersionedRoutes(PREFIX_ROUTES, {
+    ...createVersionedRoutesReference(PREFIX_ROUTES, {
       kind: 'prefix',
       title: 'Prefix',
       plural: 'prefixes',
@@ -28,9 +28,9 @@ export const prefixes: Resource = {
       put: {
         schemas: putPrefix,
         example: fields,
-        answer: jsonResponse(
+        answer: describeJsonResponse(
           'What the version comes to, and whether caching it pays.',
-          z.withMeta(prefixAnswer, { id: 'PrefixReport' }),
+          z.addReferenceMeta(prefixAnswer, { id: 'PrefixReport' }),
           {
             type: 'prefix',
             name: 'support',
@@ -49,7 +49,7 @@ export const prefixes: Resource = {
         errors: [429, 503, 504, 529],
       },
       content: {
-        schema: z.withMeta(prefixContent, { id: 'Prefix' }),
+        schema: z.addReferenceMeta(prefixContent, { id: 'Prefix' }),
         example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
       },
       deleted: prefixDeleted,

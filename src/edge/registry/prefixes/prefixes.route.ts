@@ -1,22 +1,22 @@
 import type { Context } from 'hono';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { countTokens } from '../../claude/count-tokens.ts';
 import { rejectUnsupportedParameters } from '../../claude/pricing/adapt-for-model.ts';
 import { findDefaultModel } from '../../claude/pricing/default-model.ts';
-import { upstreamFor } from '../../claude/upstream.ts';
-import { createPieceStream, piecesOf } from '../../kit/http/body-pieces.ts';
+import { getUpstreamOfContext } from '../../claude/upstream.ts';
+import { createPieceStream, replacePlaceholdersByPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
-import { admitVersionStorage } from '../../money/admission/admit-free.ts';
+import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
-import { findSchemaWarnings } from '../versions/schema-warnings.ts';
-import { readBodyWithTools, redactTools } from '../versions/stored-tools.ts';
-import { createVersionedRoutes, toOwner } from '../versions/versioned-routes.ts';
-import { computeCachedCosts, findBreakEven } from './break-even.ts';
-import { createCountBodies, type Prefix, toCanonicalText } from './prefix.ts';
+import { listSchemaWarnings } from '../versions/schema-warnings.ts';
+import { readBodyWithStoredTools, redactToolAddresses } from '../versions/stored-tools.ts';
+import { createVersionedRoutes, toOwnerField } from '../versions/versioned-routes.ts';
+import { computeBreakEvenRequests, computePrefixCachingCosts } from './break-even.ts';
+import { createCanonicalPrefixText, createTokenCountBodies, type ParsedPrefix } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
-import type { PrefixAnswer } from './prefixes-answers.schema.ts';
+import type { PrefixResponse } from './prefixes-answers.schema.ts';
 
 const TOOLS_NOTE =
   'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
@@ -27,46 +27,46 @@ export const PREFIX_ROUTES = createVersionedRoutes({
   scope: 'messages',
   schemas: putPrefix,
   maxBytes: MAX_PREFIX_BYTES,
-  readBody: (c, warn) => readBodyWithTools(c, 'count', warn),
-  write: (fields) => encoder.encode(toCanonicalText(fields)),
-  respond: respondWithPrefix,
+  readPutBody: (c, warn) => readBodyWithStoredTools(c, 'count', warn),
+  serializeVersion: (fields) => encoder.encode(createCanonicalPrefixText(fields)),
+  createGetResponse: respondWithPrefix,
   // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
   createPutResponse: createPrefixResponse,
-  admit: admitVersionStorage,
+  admitPut: admitVersionStorageRequest,
 });
 
-function respondWithPrefix(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Prefix>): Response {
+function respondWithPrefix(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<ParsedPrefix>): Response {
   const { content } = value;
-  const tools = redactTools(c, owner, content.tools);
-  const shown = { type: 'prefix', name, version: `${name}@${hash}`, owner: toOwner(owner), ...content, tools };
-  const body = createPieceStream(piecesOf(JSON.stringify(shown), value.sources));
+  const tools = redactToolAddresses(c, owner, content.tools);
+  const shown = { type: 'prefix', name, version: `${name}@${hash}`, owner: toOwnerField(owner), ...content, tools };
+  const body = createPieceStream(replacePlaceholdersByPieces(JSON.stringify(shown), value.sources));
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
 /** Describes a version: the upstream counts its tokens, and the price table gives its costs. */
 async function createPrefixResponse(
   c: Context<AppEnv>,
-  { name, hash, value: prefix }: FoundVersion<Prefix>,
+  { name, hash, value: prefix }: FoundVersion<ParsedPrefix>,
   leftOut: readonly string[],
-): Promise<PrefixAnswer> {
+): Promise<PrefixResponse> {
   const settings = c.get('settings');
   const { model: own, fallback_models = [], max_tokens, cache_ttl } = prefix.content;
   rejectUnsupportedParameters(settings.models, [own, ...fallback_models], { max_tokens });
-  const upstream = upstreamFor(c);
-  const model = settings.models.resolve(own ?? findDefaultModel(settings.models)?.id ?? '');
-  await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
+  const upstream = getUpstreamOfContext(c);
+  const model = settings.models.resolveAlias(own ?? findDefaultModel(settings.models)?.id ?? '');
+  await admitTokenCount({ ...getRequestContext(c), route: 'prefixes', model });
   const { headers, signal } = c.req.raw;
   const counting = { upstream, settings, model, headers, signal };
-  const { complete, added } = createCountBodies(prefix, model);
+  const { createCompleteBody: complete, added } = createTokenCountBodies(prefix, model);
   const [all, rest] = await Promise.all([
     countTokens(complete, counting),
     added === undefined ? 0 : countTokens(added, counting),
   ]);
   const input_tokens = Math.max(0, all - rest);
-  const row = settings.models.find(model);
-  const costs = row && computeCachedCosts(input_tokens, row, cache_ttl);
+  const row = settings.models.findRow(model);
+  const costs = row && computePrefixCachingCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
-  const warnings = [...leftOut, ...findSchemaWarnings(prefix.content)];
+  const warnings = [...leftOut, ...listSchemaWarnings(prefix.content)];
   if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
   if (row && short) {
     warnings.push(
@@ -86,6 +86,6 @@ async function createPrefixResponse(
     warnings,
     notes: [TOOLS_NOTE],
     cost_usd: costs ?? null,
-    pays_from_requests: costs && !short ? findBreakEven(costs) : null,
+    pays_from_requests: costs && !short ? computeBreakEvenRequests(costs) : null,
   };
 }

@@ -4,18 +4,18 @@ import type { AppEnv } from '../../auth/context.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';
 import { parseRequestField } from '../../claude/request/field-definition.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
-import { tooLarge } from '../../kit/http/errors.ts';
-import { bodySizeOf } from '../../kit/http/read-json.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { createTooLargeError } from '../../kit/http/errors.ts';
+import { getBodySize } from '../../kit/http/read-json.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
-import { requireStored } from '../versions/find-stored.ts';
-import { createReader } from '../versions/versioned-routes.ts';
-import { expandPrefix, rejectRunTools } from './prefix.ts';
+import { requireStoredVersion } from '../versions/find-stored.ts';
+import { createVersionReader } from '../versions/versioned-routes.ts';
+import { expandPrefix, rejectPrefixWithRunTools } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { PREFIX_MEMBER } from './prefixes.schema.ts';
 
 /** A body with its prefix expanded. */
-export interface PrefixedBody {
+export interface PrefixExpandedBody {
   /** The body for the upstream: with the parts of the prefix, and without the field `prefix`. */
   body: JsonBody;
   /** name@version, for the ledger. */
@@ -31,33 +31,33 @@ export interface PrefixedBody {
  * @param counts whether the request only counts tokens, and so takes no `max_tokens`
  * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */
-export function expandNamedPrefix(
+export function expandPrefixOfRequest(
   c: Context<AppEnv>,
   body: JsonBody,
-  options: ExpandOptions = {},
-): PrefixedBody | Promise<PrefixedBody> {
+  options: PrefixExpansionOptions = {},
+): PrefixExpandedBody | Promise<PrefixExpandedBody> {
   const ref = parseRequestField('prefix', PREFIX_MEMBER, c.req.raw.headers, body.json);
-  return ref === undefined ? { body, prefix: undefined } : expandPrefixRef(c, body, ref, options);
+  return ref === undefined ? { body, prefix: undefined } : expandReferencedPrefix(c, body, ref, options);
 }
 
-interface ExpandOptions {
+interface PrefixExpansionOptions {
   defaults?: Record<string, unknown>;
   counts?: boolean;
 }
 
-async function expandPrefixRef(
+async function expandReferencedPrefix(
   c: Context<AppEnv>,
   body: JsonBody,
   ref: string,
-  { defaults = {}, counts = false }: ExpandOptions,
-): Promise<PrefixedBody> {
-  validate(defaultedRequest, body.json);
-  const { name, hash, value } = await requireStored(PREFIXES, createReader(c), ref);
-  if (!counts) rejectRunTools(value);
+  { defaults = {}, counts = false }: PrefixExpansionOptions,
+): Promise<PrefixExpandedBody> {
+  validateBySchema(defaultedRequest, body.json);
+  const { name, hash, value } = await requireStoredVersion(PREFIXES, createVersionReader(c), ref);
+  if (!counts) rejectPrefixWithRunTools(value);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const own = removeUndefined({ model, ...(counts ? {} : { max_tokens }) });
   const expanded = expandPrefix(body, value, { ...defaults, ...own });
   const { MAX_BODY_BYTES } = c.get('settings');
-  if (bodySizeOf(expanded) > MAX_BODY_BYTES) throw tooLarge(MAX_BODY_BYTES);
+  if (getBodySize(expanded) > MAX_BODY_BYTES) throw createTooLargeError(MAX_BODY_BYTES);
   return { body: expanded, prefix: `${name}@${hash}`, fallbacks };
 }

@@ -1,31 +1,35 @@
 /** Checks tools and limits of a run, before anything is stored or goes up. */
 import type { Identity } from '../../auth/identity/caller.ts';
 import type { Settings } from '../../config/settings.ts';
-import { invalidRequest } from '../../kit/http/errors.ts';
-import { validate } from '../../kit/http/validate.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { hasRunTools, rejectEdgeServerName } from './edge-tools.ts';
+import { createInvalidRequestError } from '../../kit/http/errors.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import { hasEdgeTools, rejectReservedServerName } from './edge-tools.ts';
 import { runLimits } from './run-limits.schema.ts';
-import { type ToolSender, toolKindOf, toolKinds } from './tool-kind.ts';
-import { clientTool, firstIssueOf } from './tools.schema.ts';
+import { findToolKind, type ToolListSender, toolKinds } from './tool-kind.ts';
+import { clientTool, formatFirstIssue } from './tools.schema.ts';
 
 /**
  * Checks the tools and limits of a run in a request to a conversation.
  *
  * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may not send such tools
  */
-export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
+export function validateRunTools(
+  body: Readonly<Record<string, unknown>>,
+  identity: Identity,
+  settings: Settings,
+): void {
   const { tools } = body;
-  rejectEdgeServerName(body);
-  if (hasRunTools(tools)) validate(runLimits, body);
-  checkTools(tools, { identity, settings, isStored: false });
+  rejectReservedServerName(body);
+  if (hasEdgeTools(tools)) validateBySchema(runLimits, body);
+  validateEdgeTools(tools, { identity, settings, isStored: false });
 }
 
 /** @throws ApiError 400 if a request without a conversation has tools with `run` */
-export function rejectRun(body: Readonly<Record<string, unknown>>): void {
-  rejectEdgeServerName(body);
-  if (!hasRunTools(body.tools)) return;
-  throw invalidRequest(
+export function rejectRunToolsWithoutConversation(body: Readonly<Record<string, unknown>>): void {
+  rejectReservedServerName(body);
+  if (!hasEdgeTools(body.tools)) return;
+  throw createInvalidRequestError(
     'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );
 }
@@ -35,38 +39,38 @@ export function rejectRun(body: Readonly<Record<string, unknown>>): void {
  *
  * @throws ApiError 400 for a malformed tool, 403 for a caller who may not send tools with an address
  */
-export function checkTools(tools: unknown, sender: ToolSender): void {
+export function validateEdgeTools(tools: unknown, sender: ToolListSender): void {
   // What is stored is asked again and again: one that the API refuses each time is refused here, once.
-  if (!Array.isArray(tools) || (!sender.isStored && !hasRunTools(tools))) return;
+  if (!Array.isArray(tools) || (!sender.isStored && !hasEdgeTools(tools))) return;
   const names = new Set<unknown>();
   for (const [index, tool] of tools.entries()) {
     if (!isObject(tool)) continue;
     // A toolset of an MCP server has no name.
     if (tool.name !== undefined && names.has(tool.name)) {
-      throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+      throw createInvalidRequestError(`tools.${index}.name: Tool names must be unique.`);
     }
     names.add(tool.name);
     const hasOwnRun = Object.hasOwn(tool, 'run');
     if (!hasOwnRun && !sender.isStored) continue;
-    const fault = hasOwnRun ? findRunFault(tool, sender) : findClientToolFault(tool);
-    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
+    const fault = hasOwnRun ? findEdgeToolFault(tool, sender) : findClientToolFault(tool);
+    if (fault !== undefined) throw createInvalidRequestError(`tools.${index}.${fault}`);
   }
 }
 
 /** @throws ApiError 403 for a caller who may not send such tools */
-function findRunFault(tool: Json, sender: ToolSender): string | undefined {
-  const kind = toolKindOf(tool.run);
+function findEdgeToolFault(tool: JsonObject, sender: ToolListSender): string | undefined {
+  const kind = findToolKind(tool.run);
   return kind
     ? kind.findFault(tool, sender)
     : 'run: tools that the edge calls need the plugin `runs`, which this deployment does not include.';
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */
-function findClientToolFault(tool: Json): string | undefined {
+function findClientToolFault(tool: JsonObject): string | undefined {
   const { name, type, input_schema: schema } = tool;
   if (type !== undefined && type !== null && type !== 'custom')
     return typeof type === 'string' && type !== '' ? undefined : 'type: Input should be a valid string';
-  if (schema !== undefined) return firstIssueOf(clientTool.safeParse(tool));
+  if (schema !== undefined) return formatFirstIssue(clientTool.safeParse(tool));
   const own = typeof name === 'string' && toolKinds().find((kind) => kind.knows?.(name));
   const meant = own ? ` Did you mean \`"run": "${own.member}"\`?` : '';
   return `input_schema: Field required, where the tool has no \`run\`.${meant}`;

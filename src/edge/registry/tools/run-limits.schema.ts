@@ -2,23 +2,20 @@ import * as z from '../../kit/http/zod.ts';
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({
-  max_turns: z.withDescription(
-    z._default(z.int().check(z.gte(1), z.lte(100)), 10),
-    'How often the model may be asked.',
-  ),
-  max_usd: z.optionalField(
+  max_turns: z.addDescription(z._default(z.int().check(z.gte(1), z.lte(100)), 10), 'How often the model may be asked.'),
+  max_usd: z.createOptionalField(
     z.number().check(z.gt(0), z.lte(1_000)),
     'What the run may cost, in US dollars; `max_tokens` is lowered to it.',
   ),
-  max_seconds: z.optionalField(
+  max_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(86_400)),
     'After so many seconds no further step begins; 540 where the answer does not stream.',
   ),
-  max_tool_calls: z.withDescription(
+  max_tool_calls: z.addDescription(
     z._default(z.int().check(z.gte(0), z.lte(1_000)), 100),
     'How many calls the edge makes.',
   ),
-  parallel_tools: z.withDescription(
+  parallel_tools: z.addDescription(
     z._default(z.int().check(z.gte(1), z.lte(32)), 6),
     'How many calls run at the same time.',
   ),

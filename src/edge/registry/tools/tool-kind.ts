@@ -3,28 +3,28 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import type { Settings } from '../../config/settings.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { isObject, type Json } from '../../kit/json/object.ts';
-import { contributions, memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 
 /** How a tool is called: its member `run`, as far as all kinds have the same in it. */
-export interface ToolRun {
+export interface ToolRunConfig {
   approval?: 'always' | { over: { field: string; above: number } } | undefined;
   once?: boolean | undefined;
   timeout_seconds?: number | undefined;
 }
 
 /** Who decides on a call that waits: the account whose conversation it is, or an admin alone. */
-export type Approvers = 'owner' | 'admin';
+export type ApproverRole = 'owner' | 'admin';
 
 /** Who sends a list of tools, and whether it will be stored: an MCP server, for one, is allowed only there. */
-export interface ToolSender {
+export interface ToolListSender {
   identity: Identity;
   settings: Settings;
   isStored: boolean;
 }
 
 /** What the storing of tools tells while it goes on. */
-export interface StoreToolsContext {
+export interface StoreToolsHooks {
   /** Called before a server is asked. If it throws, nothing is stored. */
   onServerRequest(): Promise<unknown>;
   /** Called with a sentence about what is stored otherwise than it was sent. */
@@ -33,19 +33,19 @@ export interface StoreToolsContext {
   waitUntil(work: Promise<unknown>): void;
 }
 
-export interface ToolKind {
+export interface EdgeToolKind {
   /** The member of `run` that names it. */
   readonly member: string;
   /** Whether its `run` has no address, so that its owner may read it without the scope `tools`. */
   readonly hasNoAddress?: true;
   /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
-  names(): readonly string[];
+  listRunFieldNames(): readonly string[];
   /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
   readonly schemas?: readonly z.ZodMiniType[];
   /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */
-  findFault(tool: Json, sender: ToolSender): string | undefined;
+  findFault(tool: JsonObject, sender: ToolListSender): string | undefined;
   /** @returns how its calls are made; absent: as `run` says */
-  runOf?(name: string, run: unknown): ToolRun;
+  runOf?(name: string, run: unknown): ToolRunConfig;
   /** Fills in what the model is told. @param text a tool without `run` @returns undefined for a tool that is there no more */
   show?(name: string, text: string): string | undefined;
   /** @returns what changes when what is told of tools changes */
@@ -53,30 +53,30 @@ export interface ToolKind {
   /** @returns whether the edge has a tool of this name by itself */
   knows?(name: string): boolean;
   /** Brings its tools into their stored form. */
-  stored?(tools: unknown[], settings: Settings, storing: StoreToolsContext): Promise<unknown[]>;
+  stored?(tools: unknown[], settings: Settings, storing: StoreToolsHooks): Promise<unknown[]>;
 }
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Kinds of tools that requests and agents can name. */
-    readonly tools?: readonly ToolKind[];
+    readonly tools?: readonly EdgeToolKind[];
   }
 }
 
-export const toolKinds = memoizeByPlugins(() => contributions('tools').flat());
+export const toolKinds = memoizeFromPlugins(() => getPluginMembers('tools').flat());
 
 /** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
 const ADDRESS_FIELD = 'url';
 
 /** @returns the kind that a tool names; undefined where no plugin in use calls such tools. @param run its own */
-export function findKind<Kind extends { readonly member: string }>(
+export function findKindByRun<Kind extends { readonly member: string }>(
   kinds: readonly Kind[],
   run: unknown,
 ): Kind | undefined {
-  const isNamed = ({ member }: Kind) => (isObject(run) ? Object.hasOwn(run, member) : run === member);
+  const isNamedByRun = ({ member }: Kind) => (isObject(run) ? Object.hasOwn(run, member) : run === member);
   const others = kinds.filter(({ member }) => member !== ADDRESS_FIELD);
-  return others.find(isNamed) ?? kinds.find(({ member }) => member === ADDRESS_FIELD);
+  return others.find(isNamedByRun) ?? kinds.find(({ member }) => member === ADDRESS_FIELD);
 }
 
-export function toolKindOf(run: unknown): ToolKind | undefined {
-  return findKind(toolKinds(), run);
+export function findToolKind(run: unknown): EdgeToolKind | undefined {
+  return findKindByRun(toolKinds(), run);
 }

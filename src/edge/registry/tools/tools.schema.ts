@@ -1,11 +1,11 @@
 import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
-import { memoizeByPlugins } from '../../kit/plugins/plugins.ts';
+import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { toolKinds } from './tool-kind.ts';
 
-const namesInRun = memoizeByPlugins(() => new Set(toolKinds().flatMap((kind) => kind.names())));
+const namesInRun = memoizeFromPlugins(() => new Set(toolKinds().flatMap((kind) => kind.listRunFieldNames())));
 /** Refuses in the tool around a `run` what belongs into it: it goes up, where the API refuses these in each request. */
-export function rejectRunFieldsOutside({
+export function rejectRunFieldsBesideRun({
   value,
   issues,
 }: z.core.ParsePayload<{ run: unknown; [name: string]: unknown }>): void {
@@ -30,7 +30,7 @@ export const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 export const clientTool = z.looseObject({ ...forwardedToolShape, ...withSchema });
 
 /** @returns where a schema does not hold, and what it says there */
-export function firstIssueOf({
+export function formatFirstIssue({
   error,
 }: {
   error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined;

@@ -2,16 +2,16 @@
 
 import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../../auth/context.ts';
+import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { findIds } from '../../claude/request/referenced-ids.ts';
+import { findResourceIdsInRequest } from '../../claude/request/referenced-ids.ts';
 import type { Settings } from '../../config/settings.ts';
-import { type Json, removeUndefined } from '../../kit/json/object.ts';
-import { admitFree } from '../../money/admission/admit-free.ts';
-import { checkOwned } from '../../money/admission/check-owned.ts';
-import { readJsonToStore } from '../../money/admission/read-body.ts';
-import { checkTools } from '../tools/check-tools.ts';
-import { type StoreToolsContext, toolKindOf, toolKinds } from '../tools/tool-kind.ts';
+import { type JsonObject, removeUndefined } from '../../kit/json/object.ts';
+import { admitRequestWithoutCost } from '../../money/admission/admit-free.ts';
+import { requireResourcesOwnedByAccount } from '../../money/admission/check-owned.ts';
+import { readJsonBodyToStore } from '../../money/admission/read-body.ts';
+import { validateEdgeTools } from '../tools/check-tools.ts';
+import { findToolKind, type StoreToolsHooks, toolKinds } from '../tools/tool-kind.ts';
 
 /**
  * Reads a body that will be stored, and turns its tools into their stored form.
@@ -21,19 +21,19 @@ import { type StoreToolsContext, toolKindOf, toolKinds } from '../tools/tool-kin
  * @param complete adds tools that the body only names
  * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
  */
-export async function readBodyWithTools(
+export async function readBodyWithStoredTools(
   c: Context<AppEnv>,
-  price: Parameters<typeof readJsonToStore>[1],
-  warn: StoreToolsContext['warn'],
-  complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
-): Promise<Json> {
-  const { json: sent } = await readJsonToStore(c, price);
-  const context = contextOf(c);
+  price: Parameters<typeof readJsonBodyToStore>[1],
+  warn: StoreToolsHooks['warn'],
+  complete: (sent: JsonObject) => JsonObject | Promise<JsonObject> = (sent) => sent,
+): Promise<JsonObject> {
+  const { json: sent } = await readJsonBodyToStore(c, price);
+  const context = getRequestContext(c);
   // Nothing that is stored may name a container, whoever has it.
-  await checkOwned(context, findIds({ ...sent, container: undefined }));
+  await requireResourcesOwnedByAccount(context, findResourceIdsInRequest({ ...sent, container: undefined }));
   const json = await complete(sent);
   const tools = await toStoredTools(json.tools, context.identity, context.settings, {
-    onServerRequest: () => admitFree(c),
+    onServerRequest: () => admitRequestWithoutCost(c),
     warn,
     waitUntil: context.waitUntil,
   });
@@ -51,9 +51,9 @@ export async function toStoredTools(
   tools: unknown,
   identity: Identity,
   settings: Settings,
-  storing: StoreToolsContext,
+  storing: StoreToolsHooks,
 ): Promise<unknown> {
-  checkTools(tools, { identity, settings, isStored: true });
+  validateEdgeTools(tools, { identity, settings, isStored: true });
   if (!Array.isArray(tools)) return tools;
   let list: unknown[] = tools;
   for (const { stored } of toolKinds()) if (stored) list = await stored(list, settings, storing);
@@ -66,17 +66,17 @@ export async function toStoredTools(
  *
  * @returns whether the caller may see how what this owner has stored is called
  */
-export function canSeeAddresses(c: Context<AppEnv>, owner: string): boolean {
+export function canSeeToolAddresses(c: Context<AppEnv>, owner: string): boolean {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
 }
 
 /** @returns stored tools, without their `run` where the caller may not see it */
-export function redactTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
-  if (canSeeAddresses(c, owner)) return tools;
+export function redactToolAddresses(c: Context<AppEnv>, owner: string, tools: JsonObject[]): JsonObject[] {
+  if (canSeeToolAddresses(c, owner)) return tools;
   const isOwn = owner === c.get('identity').account;
   return tools.map((tool) => {
     const { run, ...shown } = tool;
-    return isOwn && run !== undefined && toolKindOf(run)?.hasNoAddress ? tool : shown;
+    return isOwn && run !== undefined && findToolKind(run)?.hasNoAddress ? tool : shown;
   });
 }

@@ -3,50 +3,54 @@ import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
-import { route } from '../../auth/route.ts';
-import type { Remote } from '../../durable/call-object.ts';
-import type { Page } from '../../durable/page.ts';
-import { finalError, invalidRequest, tooLarge } from '../../kit/http/errors.ts';
-import { createList, readPage } from '../../kit/http/page.ts';
-import { requireWellFormed } from '../../kit/http/require-well-formed.ts';
-import { validate } from '../../kit/http/validate.ts';
+import { defineRoute } from '../../auth/route.ts';
+import type { RemoteMethods } from '../../durable/call-object.ts';
+import type { ListPage } from '../../durable/page.ts';
+import { createInvalidRequestError, createNonRetryableError, createTooLargeError } from '../../kit/http/errors.ts';
+import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
+import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
-import { isVersionedName, NAME_RULE, parseRef } from '../../kit/kv/version-ref.ts';
-import type { AccountObject, NameRow, PutAnswer } from '../../money/contracts/account.ts';
-import { objectOf } from '../../money/contracts/call-account.ts';
+import { isValidVersionedName, NAME_RULE, parseVersionRef } from '../../kit/kv/version-ref.ts';
+import type { AccountObject, VersionChangeOutcome, VersionedNameRow } from '../../money/contracts/account.ts';
+import { createOwnerCaller } from '../../money/contracts/call-account.ts';
 import {
+  computeVersionHash,
+  createKvUnavailableError,
+  createWithdrawnVersionError,
   type FoundVersion,
-  kvUnavailable,
-  type VersionPlace,
-  versionHashOf,
-  withdrawnError,
+  type OwnedName,
 } from '../../money/versions/kv-copies.ts';
 import {
-  findExactVersion,
-  findStored,
-  getMemory,
-  requireStored,
-  type StoredKind,
-  type StoredReader,
-  unknownVersionError,
+  createUnknownVersionError,
+  findStoredVersion,
+  findVersionByHash,
+  getVersionMemory,
+  requireStoredVersion,
+  type StoredResourceKind,
+  type VersionReader,
 } from './find-stored.ts';
 import { pinnedField } from './versions.schema.ts';
-import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
+import type { NamedResourceRow, VersionOwner, VersionRow } from './versions-answers.schema.ts';
 
 /** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
-export interface VersionedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>, Path extends string> {
-  stored: StoredKind<T, Path>;
+export interface VersionedRouteDefinition<
+  T,
+  F extends z.ZodMiniType<{ description?: string | undefined }>,
+  Path extends string,
+> {
+  stored: StoredResourceKind<T, Path>;
   /** The scope for reading. The scope for writing is `prefixes`. */
   scope: Scope;
   /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
   schemas: { fields: F; pointer: z.ZodMiniType<{ version: string }> };
   maxBytes: number;
   /** Reads the body of a `PUT`, which must be a JSON object. @param warn called for what is stored otherwise than it was sent */
-  readBody(c: Context<AppEnv>, warn: (sentence: string) => void): Promise<object>;
+  readPutBody(c: Context<AppEnv>, warn: (sentence: string) => void): Promise<object>;
   /** Writes a new version in its stored form. */
-  write(fields: z.output<F>): Uint8Array;
+  serializeVersion(fields: z.output<F>): Uint8Array;
   /** Answers a `GET` of one version. */
-  respond(c: Context<AppEnv>, version: FoundVersion<T>): Response;
+  createGetResponse(c: Context<AppEnv>, version: FoundVersion<T>): Response;
   /** Answers a `PUT`. If it throws, the version is not stored. @param warnings those of `readBody` */
   createPutResponse(
     c: Context<AppEnv>,
@@ -54,7 +58,7 @@ export interface VersionedKind<T, F extends z.ZodMiniType<{ description?: string
     warnings: readonly string[],
   ): object | Promise<object>;
   /** Asks the account to admit the request before anything is stored. */
-  admit(c: Context<AppEnv>, owner: string): Promise<void>;
+  admitPut(c: Context<AppEnv>, owner: string): Promise<void>;
 }
 
 /** Makes the routes that every kind of named things has: list, put, get, list versions, delete, withdraw. */
@@ -62,35 +66,39 @@ export function createVersionedRoutes<
   T,
   F extends z.ZodMiniType<{ description?: string | undefined }>,
   Path extends `/${string}`,
->(definition: VersionedKind<T, F, Path>) {
+>(definition: VersionedRouteDefinition<T, F, Path>) {
   const { stored, scope } = definition;
   const { kind, path } = stored;
   return [
-    route(`GET ${path}`, { needs: scope, pages: true }, async (c) => c.json(await listNames(c, kind))),
-    route(`PUT ${path}/:name`, { needs: 'prefixes' }, async (c) => c.json(await storeVersion(c, definition))),
-    route(`GET ${path}/:name/versions`, { needs: scope, pages: true }, async (c) =>
-      c.json(await listVersions(c, stored, nameParameterOf(c))),
+    defineRoute(`GET ${path}`, { needs: scope, pages: true }, async (c) => c.json(await listVisibleNames(c, kind))),
+    defineRoute(`PUT ${path}/:name`, { needs: 'prefixes' }, async (c) => c.json(await handlePutVersion(c, definition))),
+    defineRoute(`GET ${path}/:name/versions`, { needs: scope, pages: true }, async (c) =>
+      c.json(await listVersionsOfName(c, stored, getNameParameter(c))),
     ),
-    route(`GET ${path}/:name`, { needs: scope }, async (c) =>
-      definition.respond(c, await findRequested(c, stored, nameParameterOf(c))),
+    defineRoute(`GET ${path}/:name`, { needs: scope }, async (c) =>
+      definition.createGetResponse(c, await requireRequestedVersion(c, stored, getNameParameter(c))),
     ),
-    route(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
-      const name = nameParameterOf(c);
-      await updateName(c, stored, versionPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
+    defineRoute(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
+      const name = getNameParameter(c);
+      await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), name, (object) =>
+        object.removeName(kind, name),
+      );
       return c.json({ type: `${kind}_deleted`, name });
     }),
-    route(`DELETE ${path}/:name/versions/:hash`, { needs: 'prefixes' }, async (c: Context<AppEnv>) => {
+    defineRoute(`DELETE ${path}/:name/versions/:hash`, { needs: 'prefixes' }, async (c: Context<AppEnv>) => {
       const { name = '', hash = '' } = c.req.param();
       const version = `${name}@${hash}`;
-      if (!parseRef(version)) throw unknownVersionError(stored, version);
+      if (!parseVersionRef(version)) throw createUnknownVersionError(stored, version);
       const id = { kind, name, hash };
-      await updateName(c, stored, versionPlaceFor(c, kind, name), version, (object) => object.withdrawVersion(id));
+      await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), version, (object) =>
+        object.withdrawVersion(id),
+      );
       return c.json({ type: `${kind}_version_withdrawn`, version });
     }),
   ];
 }
 
-function nameParameterOf(c: Context<AppEnv>): string {
+function getNameParameter(c: Context<AppEnv>): string {
   return c.req.param('name') ?? '';
 }
 
@@ -101,38 +109,51 @@ function nameParameterOf(c: Context<AppEnv>): string {
 const READ_ONLY_FIELDS = ['type', 'name', 'owner', 'created_at', 'updated_at'];
 
 /** Stores a version under a name, or points the name to a version that is stored already. */
-async function storeVersion<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
+async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(
   c: Context<AppEnv>,
-  { stored, schemas, maxBytes, readBody, write, createPutResponse: answerPut, admit }: VersionedKind<T, F, string>,
+  {
+    stored,
+    schemas,
+    maxBytes,
+    readPutBody: readBody,
+    serializeVersion: write,
+    createPutResponse: answerPut,
+    admitPut: admit,
+  }: VersionedRouteDefinition<T, F, string>,
 ): Promise<object> {
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
-  if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
-  const place = versionPlaceFor(c, kind, name);
+  if (!isValidVersionedName(name)) throw createInvalidRequestError(`The name of the ${kind} is ${NAME_RULE}.`);
+  const place = getWritableVersionPlace(c, kind, name);
   const { owner } = place;
   const warnings: string[] = [];
   const { pinned: wanted, ...sent }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
-  requireWellFormed(sent);
-  const { pinned } = validate(pinnedField, { pinned: wanted });
+  requireWellFormedStrings(sent);
+  const { pinned } = validateBySchema(pinnedField, { pinned: wanted });
   const { version: pointed, ...json } = removeReadOnlyFields(sent);
   if (pointed !== undefined && Object.keys(json).length === 0) {
-    const found = await findPinnedVersion(c, stored, place, validate(schemas.pointer, { version: pointed }).version);
+    const found = await requirePointableVersion(
+      c,
+      stored,
+      place,
+      validateBySchema(schemas.pointer, { version: pointed }).version,
+    );
     const { hash } = found;
     const answer = await answerPut(c, found, warnings);
     await admit(c, owner);
     const id = { kind, name, hash, pinned };
-    await updateName(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
+    await updateStoredName(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
     return answer;
   }
-  const fields = validate(schemas.fields, json);
+  const fields = validateBySchema(schemas.fields, json);
   const bytes = write(fields);
-  if (bytes.length > maxBytes) throw tooLarge(maxBytes);
-  const hash = await versionHashOf(bytes);
+  if (bytes.length > maxBytes) throw createTooLargeError(maxBytes);
+  const hash = await computeVersionHash(bytes);
   const answer = await answerPut(c, { name, hash, owner, value: await stored.read(bytes) }, warnings);
   await admit(c, owner);
   const { description = null } = fields;
   const version = { kind, name, hash, bytes, description, pinned };
-  await updateName(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
+  await updateStoredName(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
   return answer;
 }
 
@@ -141,44 +162,46 @@ function removeReadOnlyFields(sent: object): { version?: unknown } {
 }
 
 /** @returns the owners of the names that the caller sees, in the order in which they are looked up. */
-function visibleOwnersOf(c: Context<AppEnv>): string[] {
+function listVisibleOwners(c: Context<AppEnv>): string[] {
   return [c.get('identity').account, DEPLOYMENT];
 }
 
 /** @returns a name among those that the caller stores. What an admin stores belongs to the deployment. */
-function versionPlaceFor(c: Context<AppEnv>, kind: string, name: string): VersionPlace {
+function getWritableVersionPlace(c: Context<AppEnv>, kind: string, name: string): OwnedName {
   const identity = c.get('identity');
   return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
 }
 
 /** @returns the name of an owner in answers. */
-export function toOwner(owner: string): Owner {
+export function toOwnerField(owner: string): VersionOwner {
   return owner === DEPLOYMENT ? 'deployment' : 'account';
 }
 
 /** @returns what a name means to the caller, and who owns it. Asks the objects, which are never behind. */
-async function findName(
+async function findVisibleName(
   c: Context<AppEnv>,
   kind: string,
   name: string,
   owners: readonly string[],
-): Promise<{ owner: string; row: NameRow } | undefined> {
+): Promise<{ owner: string; row: VersionedNameRow } | undefined> {
   for (const owner of owners) {
-    const row = await objectOf(c, owner)((object) => object.storedName(kind, name));
+    const row = await createOwnerCaller(c, owner)((object) => object.findVersionedName(kind, name));
     if (row) return { owner, row };
   }
   return undefined;
 }
 
 /** @returns a page of the names that the caller sees, in their order. */
-async function listNames(c: Context<AppEnv>, kind: string) {
-  const page = readPage(c.req.query());
-  const owners = visibleOwnersOf(c);
-  const lists = await Promise.all(owners.map((owner) => objectOf(c, owner)((o) => o.storedNames(kind, page))));
-  const rows = new Map<string, NamedRow>();
+async function listVisibleNames(c: Context<AppEnv>, kind: string) {
+  const page = parsePageQuery(c.req.query());
+  const owners = listVisibleOwners(c);
+  const lists = await Promise.all(
+    owners.map((owner) => createOwnerCaller(c, owner)((o) => o.listVersionedNames(kind, page))),
+  );
+  const rows = new Map<string, NamedResourceRow>();
   // The account's own names come last, so that they replace the deployment's.
   for (const [index, names] of [...lists.entries()].reverse()) {
-    const owner = toOwner(owners[index] ?? DEPLOYMENT);
+    const owner = toOwnerField(owners[index] ?? DEPLOYMENT);
     for (const { name, hash, ...row } of names) {
       rows.set(name, { type: kind, name, version: `${name}@${hash}`, owner, ...row });
     }
@@ -186,20 +209,24 @@ async function listNames(c: Context<AppEnv>, kind: string) {
   const all = [...rows.values()].sort((left, right) => (left.name < right.name ? -1 : 1));
   const { limit, before_id } = page;
   const data = before_id === undefined ? all.slice(0, limit) : all.slice(-limit);
-  return createList(data, all.length > limit, ({ name }) => name);
+  return createListResponse(data, all.length > limit, ({ name }) => name);
 }
 
 /**
  * @returns a page of the versions of a name, newest first
  * @throws ApiError 404 if the caller sees no such name
  */
-async function listVersions<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<Page<VersionRow>> {
-  const page = readPage(c.req.query());
-  for (const owner of visibleOwnersOf(c)) {
-    const history = await objectOf(c, owner)((object) => object.versionHistory(stored.kind, name, page));
+async function listVersionsOfName<T>(
+  c: Context<AppEnv>,
+  stored: StoredResourceKind<T>,
+  name: string,
+): Promise<ListPage<VersionRow>> {
+  const page = parsePageQuery(c.req.query());
+  for (const owner of listVisibleOwners(c)) {
+    const history = await createOwnerCaller(c, owner)((object) => object.listVersions(stored.kind, name, page));
     if (history) return history;
   }
-  throw unknownVersionError(stored, name);
+  throw createUnknownVersionError(stored, name);
 }
 
 /**
@@ -208,23 +235,24 @@ async function listVersions<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: 
  * @returns what it means to the caller
  * @throws ApiError 404 if the caller sees no such name or version
  */
-export async function findRequested<T>(
+export async function requireRequestedVersion<T>(
   c: Context<AppEnv>,
-  stored: StoredKind<T>,
+  stored: StoredResourceKind<T>,
   ref: string,
-  owners: readonly string[] = visibleOwnersOf(c),
+  owners: readonly string[] = listVisibleOwners(c),
 ): Promise<FoundVersion<T>> {
-  const wanted = parseRef(ref);
-  const named = wanted && wanted.hash === undefined ? await findName(c, stored.kind, wanted.name, owners) : undefined;
+  const wanted = parseVersionRef(ref);
+  const named =
+    wanted && wanted.hash === undefined ? await findVisibleName(c, stored.kind, wanted.name, owners) : undefined;
   const found = named
-    ? await findExactVersion(stored, createReader(c), { ...named.row, owner: named.owner })
-    : wanted?.hash !== undefined && (await findStored(stored, createReader(c), wanted, owners));
-  if (!found) throw unknownVersionError(stored, ref);
+    ? await findVersionByHash(stored, createVersionReader(c), { ...named.row, owner: named.owner })
+    : wanted?.hash !== undefined && (await findStoredVersion(stored, createVersionReader(c), wanted, owners));
+  if (!found) throw createUnknownVersionError(stored, ref);
   return found;
 }
 
 /** @returns the reader of stored versions for a request. */
-export function createReader(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredReader {
+export function createVersionReader(c: Pick<Context<AppEnv>, 'get' | 'env'>): VersionReader {
   const { account, scopes } = c.get('identity');
   return { account, scopes, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
 }
@@ -234,17 +262,17 @@ export function createReader(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredRea
  *
  * @throws ApiError 400 for a version of another name, 404 for an unknown one
  */
-async function findPinnedVersion<T>(
+async function requirePointableVersion<T>(
   c: Context<AppEnv>,
-  stored: StoredKind<T>,
-  { owner, name }: VersionPlace,
+  stored: StoredResourceKind<T>,
+  { owner, name }: OwnedName,
   version: string,
 ): Promise<FoundVersion<T>> {
-  const ref = parseRef(version);
+  const ref = parseVersionRef(version);
   if (ref?.name !== name || ref.hash === undefined) {
-    throw invalidRequest(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
+    throw createInvalidRequestError(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
   }
-  return await requireStored(stored, createReader(c), version, [owner]);
+  return await requireStoredVersion(stored, createVersionReader(c), version, [owner]);
 }
 
 /**
@@ -253,34 +281,34 @@ async function findPinnedVersion<T>(
  * @param ref the name or the version, for the 404
  * @throws ApiError 400 if a limit is reached, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
  */
-export async function updateName<T>(
+export async function updateStoredName<T>(
   c: Context<AppEnv>,
-  stored: StoredKind<T>,
-  place: VersionPlace,
+  stored: StoredResourceKind<T>,
+  place: OwnedName,
   ref: string,
-  change: (object: Remote<AccountObject>) => Promise<PutAnswer>,
+  change: (object: RemoteMethods<AccountObject>) => Promise<VersionChangeOutcome>,
 ): Promise<void> {
-  const memory = getMemory(stored, c.get('settings'));
-  const answer = await objectOf(c, place.owner)(change).finally(() => memory.forget(place));
+  const memory = getVersionMemory(stored, c.get('settings'));
+  const answer = await createOwnerCaller(c, place.owner)(change).finally(() => memory.dropCachedPointer(place));
   switch (answer.outcome) {
     case 'stored':
-      if (!answer.published) throw kvUnavailable();
-      return memory.rememberPointer(place, answer.pointer);
+      if (!answer.published) throw createKvUnavailableError();
+      return memory.cachePointer(place, answer.pointer);
     case 'withdrawn':
-      throw withdrawnError(stored.kind, ref);
+      throw createWithdrawnVersionError(stored.kind, ref);
     case 'erased':
-      throw finalError(
+      throw createNonRetryableError(
         'conflict_error',
         `${ref} was erased here with its account after it was stored. It stays erased.`,
       );
     case 'unknown':
-      throw unknownVersionError(stored, ref);
+      throw createUnknownVersionError(stored, ref);
     case 'current':
-      throw invalidRequest(
+      throw createInvalidRequestError(
         `${ref} is the current version. Put another one first, or point the name to an older one: PUT ${stored.path}/${place.name}.`,
       );
     case 'full':
-      throw invalidRequest(
+      throw createInvalidRequestError(
         'There is no room for more: 1,000 names, 1,000 withdrawn versions of a name, and what the limit stored_bytes allows. Delete some first.',
       );
   }

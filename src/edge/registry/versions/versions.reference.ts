@@ -1,20 +1,20 @@
 import type { AnyRoute } from '../../auth/route.ts';
 import * as z from '../../kit/http/zod.ts';
 import type { ErrorStatus } from '../../openapi/errors.ts';
-import { type DescribedResponse, describeRoutesByName, type Resource } from '../../openapi/resource.ts';
-import { jsonResponse, nameListSchema, pageResponse } from '../../openapi/responses.ts';
+import { type ApiResource, type DescribedResponse, describeDynamicRoutes } from '../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
 import { pinnedField } from './versions.schema.ts';
 import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 
 /** The lists of stored things, the same for every kind. */
-const nameList = nameListSchema('NameList', z.withMeta(nameRow, { id: 'Name' }));
-const versionList = nameListSchema('VersionList', z.withMeta(versionRow, { id: 'Version' }));
-const withdrawnVersion = z.withMeta(versionWithdrawn, { id: 'VersionWithdrawn' });
+const nameList = createNamedListSchema('NameList', z.addReferenceMeta(nameRow, { id: 'Name' }));
+const versionList = createNamedListSchema('VersionList', z.addReferenceMeta(versionRow, { id: 'Version' }));
+const withdrawnVersion = z.addReferenceMeta(versionWithdrawn, { id: 'VersionWithdrawn' });
 const storedAt = '2026-11-20T10:06:16.310Z';
 
-interface StoredReference {
+interface VersionedResourceReference {
   kind: 'prefix' | 'classifier' | 'agent';
-  /** The kind's name in operations and schemas: `Prefix`. */
+  /** The kind's name in operations and schemas: `ParsedPrefix`. */
   title: string;
   plural: 'prefixes' | 'classifiers' | 'agents';
   /** A stored version, as lists show it. */
@@ -32,25 +32,28 @@ interface StoredReference {
 }
 
 /** Describes what stands in the paths of these routes. */
-export const describeParameters = (example: string) => ({
+export const createParameterDescriptions = (example: string) => ({
   name: { description: 'Its name; where it is read, `name@version` too.', example },
   hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
 });
 
 /** Describes the routes that every kind stored in versions has. */
-export function describeVersionedRoutes(routes: readonly AnyRoute[], stored: StoredReference): Resource['routes'] {
+export function createVersionedRoutesReference(
+  routes: readonly AnyRoute[],
+  stored: VersionedResourceReference,
+): ApiResource['routes'] {
   const { kind, title, plural, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
   const versionExample = { type: `${kind}_version`, current: true, pinned: false, ...shared };
-  const fields = z.withMeta(z.extend(put.schemas.fields, pinnedField.shape), { id: `${title}Fields` });
-  const pointer = z.withMeta(z.extend(put.schemas.pointer, pinnedField.shape), { id: `${title}Pointer` });
-  return describeRoutesByName(routes, {
+  const fields = z.addReferenceMeta(z.extend(put.schemas.fields, pinnedField.shape), { id: `${title}Fields` });
+  const pointer = z.addReferenceMeta(z.extend(put.schemas.pointer, pinnedField.shape), { id: `${title}Pointer` });
+  return describeDynamicRoutes(routes, {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List the ${plural} that one can use`,
-      answer: pageResponse(nameList, row, name, 'A page of them, in the order of their names.'),
+      answer: describePageResponse(nameList, row, name, 'A page of them, in the order of their names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
@@ -64,25 +67,25 @@ export function describeVersionedRoutes(routes: readonly AnyRoute[], stored: Sto
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Read a version',
-      answer: jsonResponse('All that it is made of.', content.schema, content.example),
+      answer: describeJsonResponse('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
       summary: 'Page through its versions, newest first',
-      answer: pageResponse(versionList, versionExample, version),
+      answer: describePageResponse(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
-      answer: jsonResponse('It is gone.', deleted, { type: `${kind}_deleted`, name }),
+      answer: describeJsonResponse('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
     [`DELETE /${plural}/:name/versions/:hash`]: {
       operation: `withdraw${title}Version`,
       summary: 'Take a version back from everybody',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
-      answer: jsonResponse('Nobody can use it any more.', withdrawnVersion, {
+      answer: describeJsonResponse('Nobody can use it any more.', withdrawnVersion, {
         type: `${kind}_version_withdrawn`,
         version,
       }),

@@ -7,6 +7,6 @@ export const accountsOrder = signal('spent');
 export const isOrderChosen = signal(false);
 
 /** Lists first who can ask for nothing, then who is near a limit. */
-export function orderByNeed(): void {
+export function sortAccountsByLimitUse(): void {
   [accountsOrder.value, isOrderChosen.value] = ['used', true];
 }

@@ -15,36 +15,36 @@ export const RANGE_NAMES = [
   ...Object.entries(RANGES).map(([key, { name }]) => [key, name] as const),
   ['own', 'Choose days…'] as const,
 ];
-export type RangeName = keyof typeof RANGES | 'own';
+export type DayRangeName = keyof typeof RANGES | 'own';
 
-export const listedRange = signal<RangeName>('week');
+export const listedRange = signal<DayRangeName>('week');
 /** The days of who spent what. It stands beside what was spent today, so it begins with that. */
-export const spendersRange = signal<RangeName>('today');
+export const spendersRange = signal<DayRangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
-export const customDays = signal({ first: formatDayAgo(6), last: formatDayAgo(0) });
+export const customDays = signal({ first: formatDateDaysAgo(6), last: formatDateDaysAgo(0) });
 
 /** The minute around which requests are looked at, `YYYY-MM-DDTHH:MM` where the user is; empty for the chosen days. */
 export const listedMinute = signal('');
 
 /** @returns the days that are looked at now: from the first, to before the second */
-export function getChosenDays(rangeSignal = listedRange): { from: string; to: string } {
-  if (rangeSignal.value === 'own') return { from: customDays.value.first, to: formatDayAfter(customDays.value.last) };
-  const { count = Number(formatDayAgo(0).slice(8)), ago } = RANGES[rangeSignal.value];
-  return { from: formatDayAgo(ago + count - 1), to: formatDayAgo(ago - 1) };
+export function getSelectedDayRange(rangeSignal = listedRange): { from: string; to: string } {
+  if (rangeSignal.value === 'own') return { from: customDays.value.first, to: formatNextDay(customDays.value.last) };
+  const { count = Number(formatDateDaysAgo(0).slice(8)), ago } = RANGES[rangeSignal.value];
+  return { from: formatDateDaysAgo(ago + count - 1), to: formatDateDaysAgo(ago - 1) };
 }
 
 /** @returns the days as they are named in a sentence */
-export function describeDays(rangeSignal = listedRange): string {
+export function describeSelectedDays(rangeSignal = listedRange): string {
   if (rangeSignal.value !== 'own') return RANGES[rangeSignal.value].said;
   const { first, last } = customDays.value;
   return first === last ? `on ${first}` : `from ${first} to ${last}`;
 }
 
 /** @returns the day so many days ago */
-export function formatDayAgo(days: number): string {
+export function formatDateDaysAgo(days: number): string {
   return new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10);
 }
 
-function formatDayAfter(day: string): string {
+function formatNextDay(day: string): string {
   return new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
 }

@@ -1,6 +1,6 @@
 /** Says how limits are called on the page: everywhere as the form names them. */
-import type { BindingLimit, Limits } from '../../../edge/answers.ts';
-import { formatExactUsd, formatShare } from '../../ui/format.ts';
+import type { Limits, SpendLimitUsage } from '../../../edge/answers.ts';
+import { formatExactUsd, formatPercentage } from '../../ui/format.ts';
 
 /** How a limit is typed: a number, names or shares with commas between them, or one of some words. */
 type LimitInputKind = 'number' | 'names' | 'shares' | readonly (readonly [value: string, text: string])[];
@@ -49,7 +49,7 @@ export const SHARED_LIMIT_NAMES = [
 ] as const satisfies readonly (keyof Limits)[];
 
 /** @returns how a limit is called; one that is not known keeps its name */
-export function limitTitleOf(limit: string): string {
+export function getLimitTitle(limit: string): string {
   return Object.hasOwn(LIMIT_FORMS, limit) ? LIMIT_FORMS[limit as keyof Limits].title : limit;
 }
 
@@ -57,12 +57,12 @@ export function limitTitleOf(limit: string): string {
 export const NEARLY_USED_SHARE = 0.8;
 
 /** @returns how much of a limit is used, from 0 upwards; all of one that is 0 or less */
-export function usedShareOf({ limit_usd, used_usd }: Pick<BindingLimit, 'limit_usd' | 'used_usd'>): number {
+export function computeUsedShare({ limit_usd, used_usd }: Pick<SpendLimitUsage, 'limit_usd' | 'used_usd'>): number {
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
 /** @returns whose limit it is, where it is not the account's own: `of group blue` */
-export function describeLimitOwner({ by, id }: Pick<BindingLimit, 'by' | 'id'>): string {
+export function describeLimitOwner({ by, id }: Pick<SpendLimitUsage, 'by' | 'id'>): string {
   switch (by) {
     case 'account':
       return '';
@@ -76,13 +76,13 @@ export function describeLimitOwner({ by, id }: Pick<BindingLimit, 'by' | 'id'>):
 }
 
 /** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
-export function describeBindingLimit(limit: BindingLimit): string {
+export function describeBindingLimit(limit: SpendLimitUsage): string {
   if (limit.prepaid && limit.refuses) return 'no budget left: no credit';
-  const title = limitTitleOf(limit.limit).toLowerCase();
+  const title = getLimitTitle(limit.limit).toLowerCase();
   const whose = describeLimitOwner(limit);
   if (limit.limit_usd === 0 && !limit.prepaid) return `no budget left: ${title}${whose && ` ${whose}`} is 0`;
   const none = limit.refuses ? 'no budget left: ' : '';
-  const used = `${none}${formatShare(usedShareOf(limit))} of ${formatExactUsd(limit.limit_usd)}`;
+  const used = `${none}${formatPercentage(computeUsedShare(limit))} of ${formatExactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
   return `${used}, ${title}${whose && ` ${whose}`}`;
 }

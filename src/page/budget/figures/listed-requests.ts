@@ -1,20 +1,20 @@
 /** Keeps which requests of an account are listed. */
 import { signal } from '@preact/signals';
 import type { ListedRequest, Page } from '../../../client/index.ts';
-import { toAccountQuery } from '../../edge/account.ts';
+import { createAccountQuery } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
 
 /** Which requests of an account are listed. */
-export type RequestKind = 'sent' | 'refused' | 'failed';
+export type ListedRequestKind = 'sent' | 'refused' | 'failed';
 
-export const listedRequestKind = signal<RequestKind>('sent');
+export const listedRequestKind = signal<ListedRequestKind>('sent');
 
 /** Lists an account's refused requests where one is newer than all that it has sent: nobody overlooks them. */
-export async function chooseNewestKind(account: string): Promise<void> {
+export async function listRefusedRequestsIfNewest(account: string): Promise<void> {
   listedRequestKind.value = 'sent';
   const readNewestTime = async (query: { outcome?: 'refused' }) => {
     const { data } = await readJson<Page<ListedRequest>>('/usage/requests', {
-      query: { ...toAccountQuery(account), ...query, limit: 1 },
+      query: { ...createAccountQuery(account), ...query, limit: 1 },
     });
     return data[0]?.created_at ?? '';
   };

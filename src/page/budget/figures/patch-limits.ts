@@ -1,12 +1,12 @@
 /** Changes some of somebody's limits: those of an account, of a group, or of the whole deployment. */
 import { encodePathSegment } from '../../../client/transport.ts';
-import type { Limits, PoolQuotaReport, Segment } from '../../../edge/answers.ts';
+import type { EscapedPathSegment, Limits, PoolQuotaReport } from '../../../edge/answers.ts';
 import type { AccountQuota } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
-import { pollNow } from '../../edge/poll.ts';
+import { refreshAllPolls } from '../../edge/poll.ts';
 
 /** Whose limits: the deployment has no name. */
-export interface LimitTarget {
+export interface LimitOwner {
   kind: 'account' | 'group' | 'deployment';
   id: string;
 }
@@ -17,20 +17,23 @@ export interface LimitTarget {
  * @param changes by name; null removes a limit
  * @throws SluiceError in the words of the edge
  */
-export async function patchLimits(target: LimitTarget, changes: Readonly<Record<string, unknown>>): Promise<void> {
-  const path = limitTargetPath(target);
+export async function patchLimits(target: LimitOwner, changes: Readonly<Record<string, unknown>>): Promise<void> {
+  const path = getLimitOwnerPath(target);
   if (path !== '/pools/deployment') await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: changes });
   else {
     const all = Object.entries({ ...(await readJson<PoolQuotaReport>(path)).limits, ...changes });
     const body = Object.fromEntries(all.filter(([, value]) => value !== null));
     await readJson<PoolQuotaReport>(`${path}/limits`, { method: 'PUT', body });
   }
-  pollNow();
+  refreshAllPolls();
 }
 
-function limitTargetPath({ kind, id }: LimitTarget): '/pools/deployment' | `/${'account' | 'group'}s/${Segment}` {
+function getLimitOwnerPath({
+  kind,
+  id,
+}: LimitOwner): '/pools/deployment' | `/${'account' | 'group'}s/${EscapedPathSegment}` {
   return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${encodePathSegment(id)}`;
 }
 
 /** Limits that somebody has of their own. */
-export type PartialLimits = Partial<Limits>;
+export type OwnLimits = Partial<Limits>;

@@ -2,12 +2,12 @@
 
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, readQuota, setSpentToday, toAccountQuery } from '../../edge/account.ts';
+import { type AccountQuota, createAccountQuery, readAccountQuota, setSpentToday } from '../../edge/account.ts';
 import { getClient } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
-import { poll } from '../../edge/poll.ts';
+import { pollWhileVisible } from '../../edge/poll.ts';
 import { budgetName, budgetView } from '../../ui/route.ts';
-import { formatDayAgo } from './days.ts';
+import { formatDateDaysAgo } from './days.ts';
 
 /** The account that is shown: the one that the URL names to an admin, or one's own. */
 export const shownAccount = computed(() => {
@@ -36,45 +36,45 @@ export interface DaySpend {
 const SPEND_DAYS = 14;
 
 /** Keeps everything up to date while the page is visible. */
-export function pollShownAccount(): () => void {
+export function pollShownAccountReport(): () => void {
   return effect(() => {
     const name = shownAccount.value;
-    return untracked(() => pollReport(name));
+    return untracked(() => pollAccountReport(name));
   });
 }
 
-function pollReport(name: string): () => void {
+function pollAccountReport(name: string): () => void {
   // What is known of another account is not shown as this one's.
   reportedQuota.value = undefined;
   dailySpend.value = [];
   usageByModel.value = undefined;
   let drawn: string | undefined;
-  const readReport = async (isCurrent: () => boolean) => {
-    const stands = await readQuota(name);
+  const readAccountReport = async (isCurrent: () => boolean) => {
+    const stands = await readAccountQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
     const { account: own, admin } = identity.value;
     if (name === own && !admin) setSpentToday(stands);
     // The sums change only when a request is settled, and at midnight.
-    const standing = `${formatDayAgo(0)} ${stands.month.settled_usd}`;
+    const standing = `${formatDateDaysAgo(0)} ${stands.month.settled_usd}`;
     if (standing === drawn) return;
     const [days, models] = await Promise.all([
-      readSpendPerDay(name),
-      getClient().usage({ group_by: 'model', ...toAccountQuery(name) }),
+      readDailySpend(name),
+      getClient().usage({ group_by: 'model', ...createAccountQuery(name) }),
     ]);
     if (!isCurrent()) return;
     drawn = standing;
     dailySpend.value = days;
     usageByModel.value = models;
   };
-  return poll(readReport, REPORT_POLL_MS, reportFault);
+  return pollWhileVisible(readAccountReport, REPORT_POLL_MS, reportFault);
 }
 
 /** @returns what an account, or everybody, has spent on each day of the last two weeks, today last */
-export async function readSpendPerDay(account?: string): Promise<DaySpend[]> {
-  const days = Array.from({ length: SPEND_DAYS }, (_, index) => formatDayAgo(SPEND_DAYS - 1 - index));
-  const tomorrow = formatDayAgo(-1);
-  const of = account === undefined ? {} : toAccountQuery(account);
+export async function readDailySpend(account?: string): Promise<DaySpend[]> {
+  const days = Array.from({ length: SPEND_DAYS }, (_, index) => formatDateDaysAgo(SPEND_DAYS - 1 - index));
+  const tomorrow = formatDateDaysAgo(-1);
+  const of = account === undefined ? {} : createAccountQuery(account);
   const report = await getClient().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...of });
   const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
   return await Promise.all(

@@ -27,21 +27,21 @@ const BYTES_PER_MB = 1024 * 1024;
 const CONTROL_CHARACTERS = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
 
 /** Reads a file. @throws Error for one that the API would refuse; the message says what to do */
-export async function readAttachment(file: File): Promise<Attachment> {
+export async function readFileAsAttachment(file: File): Promise<Attachment> {
   const { name } = file;
   if (IMAGE_MEDIA_TYPES.includes(file.type)) {
-    const source = await readBytes(file, MAX_IMAGE_MB, 'Make it smaller first.');
+    const source = await readFileAsBase64Source(file, MAX_IMAGE_MB, 'Make it smaller first.');
     return { name, block: { type: 'image', source } };
   }
   const source =
     file.type === PDF_TYPE
-      ? await readBytes(file, MAX_PDF_MB, 'Attach only the pages that matter.')
-      : { type: 'text' as const, media_type: 'text/plain', data: await readText(file) };
+      ? await readFileAsBase64Source(file, MAX_PDF_MB, 'Attach only the pages that matter.')
+      : { type: 'text' as const, media_type: 'text/plain', data: await readTextFile(file) };
   return { name, block: { type: 'document', source, title: name } };
 }
 
-async function readBytes(file: File, mostMb: number, advice: string): Promise<AttachmentBlock['source']> {
-  rejectLarger(file, mostMb, advice);
+async function readFileAsBase64Source(file: File, mostMb: number, advice: string): Promise<AttachmentBlock['source']> {
+  rejectLargerFile(file, mostMb, advice);
   const bytes = new Uint8Array(await file.arrayBuffer());
   let binary = '';
   for (let at = 0; at < bytes.length; at += 8_192) binary += String.fromCharCode(...bytes.subarray(at, at + 8_192));
@@ -49,20 +49,20 @@ async function readBytes(file: File, mostMb: number, advice: string): Promise<At
 }
 
 /** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. What a file is called tells nothing. */
-async function readText(file: File): Promise<string> {
+async function readTextFile(file: File): Promise<string> {
   if (file.size === 0) throw new Error(`${file.name} is empty. Attach a file that has something in it.`);
   const bytes = new Uint8Array(await file.slice(0, MAX_TEXT_MB * BYTES_PER_MB).arrayBuffer());
   const [first = 0, second = 0] = bytes;
   const encoding = { 65534: 'utf-16le', 65279: 'utf-16be' }[first * 256 + second] ?? 'utf-8';
-  const text = decodeText(bytes, encoding, file.size > bytes.length);
+  const text = decodeTextIfValid(bytes, encoding, file.size > bytes.length);
   if (text === undefined || CONTROL_CHARACTERS.test(text))
     throw new Error(`Claude cannot read ${file.name}. Attach a PNG, JPEG, GIF, WebP or PDF file, or a text in UTF-8.`);
-  rejectLarger(file, MAX_TEXT_MB, 'Attach only the part that matters.');
+  rejectLargerFile(file, MAX_TEXT_MB, 'Attach only the part that matters.');
   return text;
 }
 
 /** @param isPart whether the last character may be cut @returns undefined for bytes that are no text */
-function decodeText(bytes: Uint8Array, encoding: string, isPart: boolean): string | undefined {
+function decodeTextIfValid(bytes: Uint8Array, encoding: string, isPart: boolean): string | undefined {
   try {
     return new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: isPart });
   } catch {
@@ -70,19 +70,19 @@ function decodeText(bytes: Uint8Array, encoding: string, isPart: boolean): strin
   }
 }
 
-function rejectLarger(file: File, mostMb: number, advice: string): void {
+function rejectLargerFile(file: File, mostMb: number, advice: string): void {
   if (file.size > mostMb * BYTES_PER_MB) throw new Error(`${file.name} is larger than ${mostMb} MB. ${advice}`);
 }
 
 /** @returns a URL that shows an image; undefined for an image on another server, which this page does not load */
-export function toImageUrl(block: object): string | undefined {
+export function createImageUrl(block: object): string | undefined {
   const { type, source } = block as Partial<AttachmentBlock>;
   if (type !== 'image' || source?.type !== 'base64') return undefined;
   return `data:${source.media_type};base64,${source.data}`;
 }
 
 /** @returns the files of a message that was sent, to send them again */
-export function toAttachments(parts: readonly object[]): Attachment[] {
+export function createAttachmentsFromBlocks(parts: readonly object[]): Attachment[] {
   const blocks = parts as readonly Partial<AttachmentBlock>[];
   return blocks.flatMap((block) =>
     block.type === 'image' || block.type === 'document'

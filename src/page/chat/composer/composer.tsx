@@ -2,29 +2,29 @@ import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
 import { agents } from '../../edge/agents.ts';
-import { formatFault, listModels, modelsFault } from '../../edge/client.ts';
-import { isWaitingForDecision } from '../../edge/error-messages.ts';
-import { availableModels, chooseModel, currentModel } from '../../edge/models.ts';
-import { announce } from '../../ui/announcer.tsx';
+import { formatErrorForUser, modelsFault, refreshModelList } from '../../edge/client.ts';
+import { isApprovalRequiredError } from '../../edge/error-messages.ts';
+import { availableModels, currentModel, selectModel } from '../../edge/models.ts';
+import { announceToScreenReader } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
-import { Fault } from '../../ui/fault.tsx';
+import { FaultMessage } from '../../ui/fault.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
 import { Usd } from '../../ui/usd.tsx';
-import { canDecide } from '../session/approvals.ts';
-import { askInCopy, sendQuestion, session } from '../session/conversations.ts';
+import { canUserDecideApproval } from '../session/approvals.ts';
+import { askInConversationCopy, sendInShownConversation, session } from '../session/conversations.ts';
 import { chosenAgent } from '../session/options.ts';
-import { readAttachment, toImageUrl } from './attachments.ts';
+import { createImageUrl, readFileAsAttachment } from './attachments.ts';
 import {
   attachments,
   clearDraft,
+  createMessageContentFromDraft,
   draftText,
   draftTokenCount,
   editedMessageId,
   isDraftEmpty,
-  startEditing,
-  toDraftContent,
+  loadMessageIntoDraft,
 } from './draft.ts';
 import { QuestionOptions } from './question-options.tsx';
 
@@ -41,51 +41,56 @@ export function Composer() {
     if (matchMedia('(hover: hover)').matches) draft.current?.focus();
   });
   useEffect(() => {
-    document.addEventListener('keydown', stopOnEscape);
-    return () => document.removeEventListener('keydown', stopOnEscape);
+    document.addEventListener('keydown', stopAnswerOnEscape);
+    return () => document.removeEventListener('keydown', stopAnswerOnEscape);
   }, []);
   const current = session.value;
   const running = current?.liveAnswer.value !== undefined;
   // What is asked again is asked in a copy, where nothing waits.
   const waits = current?.isWaitingForApproval.value === true && editedMessageId.value === undefined;
   // A conversation with an agent needs no model of the list, and one with an answer has its own.
-  const hasModel = current ? (current.report.value?.agent ?? current.model) : chosenAgent.value || currentModel.value;
+  const hasModel = current
+    ? (current.report.value?.agent ?? current.modelToAsk)
+    : chosenAgent.value || currentModel.value;
   const lacksModel = modelsFault.value !== undefined && !hasModel;
   const ready = !isDraftEmpty.value && !current?.isBusy.value && !waits && !lacksModel;
   const attachFiles = async (files: Iterable<File>) => {
     fault.value = undefined;
-    const read = await Promise.allSettled([...files].map(readAttachment));
+    const read = await Promise.allSettled([...files].map(readFileAsAttachment));
     for (const result of read) {
       if (result.status === 'fulfilled') attachments.value = [...attachments.value, result.value];
-      else fault.value = formatFault(result.reason);
+      else fault.value = formatErrorForUser(result.reason);
     }
   };
-  const submit = () => {
+  const sendDraft = () => {
     if (!ready) return;
-    const content = toDraftContent();
+    const content = createMessageContentFromDraft();
     const before = editedMessageId.value;
     const draft = { text: draftText.value, attachments: attachments.value };
     clearDraft();
     fault.value = undefined;
-    const sending = before !== undefined && current ? askInCopy(current, before, content) : sendQuestion(content);
-    sending.then(restoreDraft).catch((thrown: unknown) => {
-      fault.value = formatFault(thrown);
-      announce(fault.value);
+    const sending =
+      before !== undefined && current
+        ? askInConversationCopy(current, before, content)
+        : sendInShownConversation(content);
+    sending.then(restoreRejectedDraft).catch((thrown: unknown) => {
+      fault.value = formatErrorForUser(thrown);
+      announceToScreenReader(fault.value);
       draftText.value = [draft.text, draftText.value].filter(Boolean).join('\n\n');
       attachments.value = draft.attachments;
       editedMessageId.value = before;
     });
   };
-  const onKeyDown = (event: KeyboardEvent) => {
+  const handleKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      submit();
+      sendDraft();
     } else if (event.key === 'Escape' && editedMessageId.value !== undefined) {
       event.preventDefault();
       clearDraft();
     }
   };
-  const onPaste = (event: ClipboardEvent) => {
+  const handlePaste = (event: ClipboardEvent) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length === 0) return;
     event.preventDefault();
@@ -97,7 +102,7 @@ export function Composer() {
       {...useFileDrop((files) => void attachFiles(files))}
       onSubmit={(event) => {
         event.preventDefault();
-        submit();
+        sendDraft();
       }}
     >
       <div class="column">
@@ -107,11 +112,11 @@ export function Composer() {
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
-        {fault.value && <Fault text={fault.value} />}
+        {fault.value && <FaultMessage text={fault.value} />}
         {modelsFault.value && (
-          <Fault text={`The models cannot be listed now.\n${modelsFault.value}`}>
-            <SmallButton name="Try again" onClick={() => void listModels()} />
-          </Fault>
+          <FaultMessage text={`The models cannot be listed now.\n${modelsFault.value}`}>
+            <SmallButton name="Try again" onClick={() => void refreshModelList()} />
+          </FaultMessage>
         )}
         {attachments.value.length > 0 && <AttachmentList />}
         <div class="field">
@@ -123,8 +128,8 @@ export function Composer() {
             rows={1}
             value={draftText.value}
             onInput={(event) => (draftText.value = event.currentTarget.value)}
-            onKeyDown={onKeyDown}
-            onPaste={onPaste}
+            onKeyDown={handleKeyDown}
+            onPaste={handlePaste}
           />
           <input
             ref={picker}
@@ -139,10 +144,16 @@ export function Composer() {
           />
           <div class="field-foot">
             <IconButton icon="attach" label="Attach files" onClick={() => picker.current?.click()} />
-            <ModelPicker />
+            <ModelOrAgentPicker />
             <QuestionOptions />
             {running ? (
-              <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
+              <button
+                type="button"
+                class="send"
+                aria-label="Stop"
+                title="Stop"
+                onClick={() => void current?.stopRunningTurn()}
+              >
                 <Icon name="stop" />
               </button>
             ) : (
@@ -152,35 +163,35 @@ export function Composer() {
             )}
           </div>
         </div>
-        {waits ? <DecisionNote approvals={current.approvals.value} /> : <DraftCount />}
+        {waits ? <DecisionNote approvals={current.approvals.value} /> : <DraftTokenCount />}
       </div>
     </form>
   );
 }
 
 /** Takes a question back that the edge refused because a person must decide first: that is said below it then. */
-function restoreDraft(): void {
+function restoreRejectedDraft(): void {
   const failed = session.value?.failure;
   if (
     !failed?.value?.question ||
-    !isWaitingForDecision(failed.value.error) ||
+    !isApprovalRequiredError(failed.value.error) ||
     !session.value?.isWaitingForApproval.value
   )
     return;
-  startEditing(failed.value.question);
+  loadMessageIntoDraft(failed.value.question);
   failed.value = undefined;
 }
 
 /** Stops a running answer, where Escape has nothing to close and nothing to leave. */
-function stopOnEscape(event: KeyboardEvent): void {
+function stopAnswerOnEscape(event: KeyboardEvent): void {
   const isUsed = event.defaultPrevented || event.isComposing || (event.target as Element).matches('input, select');
   if (event.key !== 'Escape' || isUsed || document.querySelector('dialog:is([open], :popover-open)')) return;
-  void session.value?.stop();
+  void session.value?.stopRunningTurn();
 }
 
 /** Says why nothing can be sent while calls wait. It stands where else the draft is counted, so that nothing moves. */
 function DecisionNote({ approvals }: { approvals: readonly Approval[] }) {
-  const isOthers = approvals.length > 0 && approvals.every((approval) => !canDecide(approval));
+  const isOthers = approvals.length > 0 && approvals.every((approval) => !canUserDecideApproval(approval));
   return (
     <p class="draft-count quiet waits" role="status">
       {isOthers
@@ -195,7 +206,7 @@ function AttachmentList() {
     <ul class="row attached">
       {attachments.value.map((attachment) => {
         const { name, block } = attachment;
-        const address = toImageUrl(block);
+        const address = createImageUrl(block);
         return (
           <li key={attachment}>
             {address ? (
@@ -219,7 +230,7 @@ function AttachmentList() {
 }
 
 /** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
-function DraftCount() {
+function DraftTokenCount() {
   const count = draftTokenCount.value;
   if (!count) {
     const hint = draftText.value === '' ? 'Enter to send, Shift + Enter for a new line' : '';
@@ -241,16 +252,16 @@ function DraftCount() {
 }
 
 /** Lets the user choose who answers: a model, or for a new conversation an agent, which has a model of its own. */
-function ModelPicker() {
+function ModelOrAgentPicker() {
   const current = session.value;
   const retained = current?.report.value?.agent?.name;
   const named = current ? retained : chosenAgent.value || undefined;
   const names = current ? [retained ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
-  const choose = (value: string) => {
+  const chooseModelOrAgent = (value: string) => {
     chosenAgent.value = value.startsWith(AGENT_OPTION_PREFIX) ? value.slice(AGENT_OPTION_PREFIX.length) : '';
-    if (chosenAgent.value === '') chooseModel(value);
+    if (chosenAgent.value === '') selectModel(value);
   };
-  const chosen = current ? current.model : currentModel.value?.id;
+  const chosen = current ? current.modelToAsk : currentModel.value?.id;
   const choices =
     availableModels.value.length > 0 || chosen === undefined
       ? availableModels.value
@@ -266,7 +277,7 @@ function ModelPicker() {
       title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
       disabled={retained !== undefined}
       value={named === undefined ? chosen : AGENT_OPTION_PREFIX + named}
-      onChange={(event) => choose(event.currentTarget.value)}
+      onChange={(event) => chooseModelOrAgent(event.currentTarget.value)}
     >
       {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}
       {names.length > 0 && (

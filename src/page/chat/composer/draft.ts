@@ -1,28 +1,28 @@
 /** Keeps the draft of a question, and counts what it would cost. */
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, effect, signal } from '@preact/signals';
-import type { CountAnswer, CountRequest } from '../../../client/index.ts';
+import type { CountRequest, TokenCountResponse } from '../../../client/index.ts';
 import { connectionState, getClient } from '../../edge/client.ts';
 import { currentModel } from '../../edge/models.ts';
-import { type Content, textOf, toParts } from '../session/content.ts';
+import { joinTextParts, type MessageContent, toContentParts } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
 import { chosenAgent, chosenPrefix, thinkingChoice } from '../session/options.ts';
-import { createThinkingFields } from '../session/thinking.ts';
-import { getOfferedTools } from '../session/tools.ts';
-import { type Attachment, toAttachments } from './attachments.ts';
+import { createThinkingRequestFields } from '../session/thinking.ts';
+import { listToolsForNextQuestion } from '../session/tools.ts';
+import { type Attachment, createAttachmentsFromBlocks } from './attachments.ts';
 
 export const draftText = signal('');
 export const attachments = signal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
 export const editedMessageId = signal<string | undefined>(undefined);
-export const draftTokenCount = signal<CountAnswer | undefined>(undefined);
+export const draftTokenCount = signal<TokenCountResponse | undefined>(undefined);
 
 const TYPING_PAUSE_MS = 400;
 
 export const isDraftEmpty = computed(() => draftText.value.trim() === '' && attachments.value.length === 0);
 
 /** @returns the draft as the content of a message */
-export function toDraftContent(): Content {
+export function createMessageContentFromDraft(): MessageContent {
   const blocks = attachments.value.map(({ block }) => block);
   const words = draftText.value.trim();
   if (blocks.length === 0) return words;
@@ -30,18 +30,18 @@ export function toDraftContent(): Content {
 }
 
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
-export function startEditing(content: Content, before?: string): void {
-  const parts = toParts(content);
+export function loadMessageIntoDraft(content: MessageContent, before?: string): void {
+  const parts = toContentParts(content);
   // What comes back unsent stands before what was typed since.
   const since = before === undefined ? draftText.value : '';
-  draftText.value = [textOf(parts), since].filter(Boolean).join('\n\n');
-  attachments.value = toAttachments(parts);
+  draftText.value = [joinTextParts(parts), since].filter(Boolean).join('\n\n');
+  attachments.value = createAttachmentsFromBlocks(parts);
   editedMessageId.value = before;
   document.getElementById('draft')?.focus();
 }
 
 /** Lets a question go that was to be asked again, where another conversation is opened: it belongs to the one before. */
-export function discardOtherEdit(next: string | undefined): void {
+export function discardEditOfOtherConversation(next: string | undefined): void {
   if (editedMessageId.value !== undefined && session.value?.id !== next) clearDraft();
 }
 
@@ -52,11 +52,11 @@ export function clearDraft(): void {
 }
 
 /** Counts the prompt whenever the user stops typing for a moment. */
-export function startCounting(): () => void {
+export function countDraftTokensWhileTyping(): () => void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   let question = 0;
   const dispose = effect(() => {
-    const request = createCountRequest();
+    const request = createDraftCountRequest();
     clearTimeout(timer);
     question += 1;
     const number = question;
@@ -88,36 +88,37 @@ export function startCounting(): () => void {
 const UNUSED_CONVERSATION_ID = `draft-${crypto.randomUUID()}`;
 
 /** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
-function createAgentCountRequest(name: string): CountRequest | undefined {
+function createDraftCountRequestForAgent(name: string): CountRequest | undefined {
   const current = session.value;
   // While a call waits or runs, the history ends with it, and nothing can be added to that.
   if (editedMessageId.value !== undefined || current?.isWaitingForApproval.value || current?.isBusy.value)
     return undefined;
   return {
     ...(current ? { conversation: current.id } : { conversation: UNUSED_CONVERSATION_ID, agent: name }),
-    messages: [{ role: 'user', content: toDraftContent() } as MessageParam],
+    messages: [{ role: 'user', content: createMessageContentFromDraft() } as MessageParam],
   };
 }
 
-function createCountRequest(): CountRequest | undefined {
+function createDraftCountRequest(): CountRequest | undefined {
   const id = currentModel.value?.id;
   if (connectionState.value !== 'ready' || isDraftEmpty.value || id === undefined) return undefined;
   const current = session.value;
   const answering = current ? current.report.value?.agent?.name : chosenAgent.value || undefined;
-  if (answering !== undefined) return createAgentCountRequest(answering);
-  const offered = getOfferedTools(false);
+  if (answering !== undefined) return createDraftCountRequestForAgent(answering);
+  const offered = listToolsForNextQuestion(false);
   const retained = current ? (current.report.value?.prefix ?? undefined) : chosenPrefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editedMessageId.value);
   const earlier = until < 0 ? rows : rows.slice(0, until);
   // A question that was refused, and its answer, are not sent again; nor is an answer of which nothing is left.
-  const isSentAgain = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
-  const sent = earlier.filter((row) => isSentAgain(row) && row.content.length > 0);
-  const messages = [...sent, { role: 'user', content: toDraftContent() }].map(({ role, content }) => ({
+  const isSentWithNextRequest = ({ status }: { status: string }) =>
+    ['complete', 'stopped', 'interrupted'].includes(status);
+  const sent = earlier.filter((row) => isSentWithNextRequest(row) && row.content.length > 0);
+  const messages = [...sent, { role: 'user', content: createMessageContentFromDraft() }].map(({ role, content }) => ({
     role,
     content,
   }));
-  const { thinking: budget } = createThinkingFields(thinkingChoice.value, currentModel.value, 0);
+  const { thinking: budget } = createThinkingRequestFields(thinkingChoice.value, currentModel.value, 0);
   return {
     model: id,
     messages: messages as MessageParam[],

@@ -1,10 +1,10 @@
 import { useSignal } from '@preact/signals';
-import { prefixes, refreshPrefixes } from '../../edge/account.ts';
-import { useAction } from '../../edge/async-action.ts';
+import { prefixes, refreshPrefixList } from '../../edge/account.ts';
+import { useAsyncAction } from '../../edge/async-action.ts';
 import { edgeToolNames, getClient } from '../../edge/client.ts';
-import { currentModel, describeModelFacts } from '../../edge/models.ts';
+import { currentModel, describeModelPricesAndLimits } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
-import { Fault } from '../../ui/fault.tsx';
+import { FaultMessage } from '../../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton } from '../../ui/form.tsx';
 import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
@@ -17,7 +17,7 @@ import {
   maxTokens,
   thinkingChoice,
 } from '../session/options.ts';
-import { canSkipThinking, type ThinkingChoice } from '../session/thinking.ts';
+import { canDisableThinking, type ThinkingMode } from '../session/thinking.ts';
 
 const NEW_PREFIX_OPTION = '+';
 const MAX_TOKENS_OPTIONS = [256, 1_024, 4_096, 16_384];
@@ -30,7 +30,7 @@ export function QuestionOptions() {
   const stored = prefixes.value.map(({ name }) => name);
   const names = retained === undefined || stored.includes(retained) ? stored : [retained, ...stored];
   const hasAgent = current ? !!current.report.value?.agent : chosenAgent.value !== '';
-  const skips = canSkipThinking(currentModel.value);
+  const skips = canDisableThinking(currentModel.value);
   const ownTools = 'An agent has its own tools.';
   const choosePrefix = (value: string) => {
     if (value === NEW_PREFIX_OPTION) asks.value = true;
@@ -71,7 +71,7 @@ export function QuestionOptions() {
           )}
         </Field>
         {currentModel.value && chosenAgent.value === '' && (
-          <p class="quiet">{describeModelFacts(currentModel.value)}</p>
+          <p class="quiet">{describeModelPricesAndLimits(currentModel.value)}</p>
         )}
         <Field
           label="Thinking"
@@ -82,7 +82,7 @@ export function QuestionOptions() {
               {...ids}
               value={thinkingChoice.value === 'off' && !skips ? 'model' : thinkingChoice.value}
               options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
-              onChoose={(choice) => (thinkingChoice.value = choice as ThinkingChoice)}
+              onChoose={(choice) => (thinkingChoice.value = choice as ThinkingMode)}
             />
           )}
         </Field>
@@ -121,20 +121,20 @@ interface PrefixDialogProps {
 }
 
 function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
-  const { isBusy: busy, fault, run } = useAction();
-  const store = async (form: FormData) => {
+  const { isBusy: busy, fault, run } = useAsyncAction();
+  const storePrefix = async (form: FormData) => {
     const name = String(form.get('name')).trim();
     await getClient().prefixes.put(name, {
       system: String(form.get('system')),
       cache_ttl: form.get('hour') ? '1h' : '5m',
       ...(currentModel.value ? { model: currentModel.value.id } : {}),
     });
-    await refreshPrefixes();
+    await refreshPrefixList();
     onStored(name);
   };
   return (
     <Dialog title="New prefix" onClose={onClose}>
-      <Form onSubmit={(data) => void run(() => store(data))}>
+      <Form onSubmit={(data) => void run(() => storePrefix(data))}>
         <p class="quiet">
           The start of a prompt that many requests share. It is stored once, put before each request, and read from
           Claude’s cache for a tenth of the price.
@@ -148,7 +148,7 @@ function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
         <label class="chip">
           <input type="checkbox" name="hour" /> Cache it for an hour instead of five minutes
         </label>
-        {fault.value && <Fault text={fault.value} />}
+        {fault.value && <FaultMessage text={fault.value} />}
         <SubmitButton name="Store prefix" disabled={busy.value} />
       </Form>
     </Dialog>

@@ -2,9 +2,9 @@
 import type { ConversationMessage } from '../../../client/index.ts';
 import { formatFutureTime } from '../../ui/format.ts';
 
-type LoweredBy = NonNullable<ConversationMessage['lowered_by']>;
+type MaxTokensLimiter = NonNullable<ConversationMessage['lowered_by']>;
 
-const OWNER_POSSESSIVES: Record<LoweredBy['by'], string> = {
+const OWNER_POSSESSIVES: Record<MaxTokensLimiter['by'], string> = {
   account: 'your',
   token: 'your token’s',
   group: 'your group’s',
@@ -22,7 +22,7 @@ const LIMIT_DESCRIPTIONS: Record<string, string> = {
 };
 
 /** @returns what an answer says that came to the end of its max_tokens: who has set those, and what helps */
-export function describeCutOff(lowered: LoweredBy | undefined, isOfAgent: boolean): string {
+export function describeMaxTokensCutOff(lowered: MaxTokensLimiter | undefined, isOfAgent: boolean): string {
   if (lowered) {
     const { by, limit, resets_at } = lowered;
     const free = resets_at === null ? '' : ` It is free again ${formatFutureTime(resets_at)}.`;

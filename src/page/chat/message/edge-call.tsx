@@ -1,20 +1,20 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { ConversationMessage, ConversationRow, ConversationTurn } from '../../../client/index.ts';
-import { useAction } from '../../edge/async-action.ts';
+import { useAsyncAction } from '../../edge/async-action.ts';
 import { getClient } from '../../edge/client.ts';
-import { Fault } from '../../ui/fault.tsx';
-import { formatBytes, formatMs } from '../../ui/format.ts';
+import { FaultMessage } from '../../ui/fault.tsx';
+import { formatBytes, formatMilliseconds } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { Usd } from '../../ui/usd.tsx';
-import { type Part, toParts } from '../session/content.ts';
-import { formatResult } from '../session/steps.ts';
-import { MessagePart } from './message-part.tsx';
+import { type ContentPart, toContentParts } from '../session/content.ts';
+import { formatToolResult } from '../session/steps.ts';
+import { MessageBlock } from './message-part.tsx';
 
-interface EdgeCallProps {
+interface EdgeToolCallProps {
   conversation: string;
-  part: Part;
-  result: Part | undefined;
+  part: ContentPart;
+  result: ContentPart | undefined;
   /** What the edge tells of it; not before its step has ended. */
   report: ConversationTurn['steps'][number]['calls'][number] | undefined;
   /** Whether the run goes on: what has no result is on its way. */
@@ -26,7 +26,7 @@ interface EdgeCallProps {
 const MAX_SUBAGENTS = 1_000;
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ conversation, part, result, report, isLive, isWaiting: waits }: EdgeCallProps) {
+export function EdgeToolCall({ conversation, part, result, report, isLive, isWaiting: waits }: EdgeToolCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
@@ -45,7 +45,7 @@ export function EdgeCall({ conversation, part, result, report, isLive, isWaiting
         <span class="edge-call-state">{state}</span>
         <span class="edge-call-figures">
           {figures && figures.tries > 1 && <span>{figures.tries} tries</span>}
-          {figures?.ms != null && <span>{formatMs(figures.ms)}</span>}
+          {figures?.ms != null && <span>{formatMilliseconds(figures.ms)}</span>}
           {figures?.bytes ? <span>{formatBytes(figures.bytes)}</span> : null}
         </span>
       </summary>
@@ -58,25 +58,25 @@ export function EdgeCall({ conversation, part, result, report, isLive, isWaiting
           <>
             <dt class="quiet">{failed ? 'Error' : 'Result'}</dt>
             <dd>
-              <pre class="raw">{formatResult(result)}</pre>
+              <pre class="raw">{formatToolResult(result)}</pre>
             </dd>
           </>
         )}
       </dl>
-      {isOpen.value && <Subagent parent={conversation} call={String(part.id)} />}
+      {isOpen.value && <SubagentConversation parent={conversation} call={String(part.id)} />}
     </details>
   );
 }
 
-interface SubagentProps {
+interface SubagentConversationProps {
   /** The id of the conversation whose run has made the call. */
   parent: string;
   call: string;
 }
 
 /** Shows what a subagent has said, and what it cost. For the call of another tool it shows nothing. */
-function Subagent({ parent, call }: SubagentProps) {
-  const { fault, run } = useAction();
+function SubagentConversation({ parent, call }: SubagentConversationProps) {
+  const { fault, run } = useAsyncAction();
   const read = useSignal<{ row: ConversationRow; messages: ConversationMessage[] } | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
@@ -87,10 +87,12 @@ function Subagent({ parent, call }: SubagentProps) {
       read.value = { row, messages: messages.data.filter(({ role }) => role === 'assistant') };
     });
   }, [parent, call, run, read]);
-  if (fault.value) return <Fault text={fault.value} />;
+  if (fault.value) return <FaultMessage text={fault.value} />;
   if (!read.value) return null;
   const { row, messages } = read.value;
-  const parts = messages.flatMap(({ content }) => toParts(content)).filter(({ type }) => type !== 'mcp_tool_result');
+  const parts = messages
+    .flatMap(({ content }) => toContentParts(content))
+    .filter(({ type }) => type !== 'mcp_tool_result');
   return (
     <section class="stack subagent" aria-label="Subagent">
       <p class="figures run-figures">
@@ -103,7 +105,7 @@ function Subagent({ parent, call }: SubagentProps) {
       </p>
       {parts.map((part, index) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.
-        <MessagePart key={index} part={part} />
+        <MessageBlock key={index} part={part} />
       ))}
     </section>
   );

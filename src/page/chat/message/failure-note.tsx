@@ -1,11 +1,11 @@
 import type { SluiceError } from '../../../client/index.ts';
-import { describeError, formatErrorDetails } from '../../edge/error-messages.ts';
+import { describeErrorForUser, formatErrorDetails } from '../../edge/error-messages.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { useEverySecond } from '../../ui/every-second.ts';
-import { Fault } from '../../ui/fault.tsx';
-import { navigate } from '../../ui/route.ts';
-import { startEditing } from '../composer/draft.ts';
-import type { Failure } from '../session/outcomes.ts';
+import { FaultMessage } from '../../ui/fault.tsx';
+import { navigateToSection } from '../../ui/route.ts';
+import { loadMessageIntoDraft } from '../composer/draft.ts';
+import type { QuestionFailure } from '../session/outcomes.ts';
 import type { Session } from '../session/session.ts';
 
 const UNSENT_MESSAGE =
@@ -15,30 +15,32 @@ const SPENT_MESSAGE = ['billing_error', 'rate_limit_error'];
 const MAX_WAIT_SECONDS = 300;
 
 /** Says what went wrong, and offers what can help against it. */
-export function FailureNote({ failure, session }: { failure: Failure; session: Session }) {
+export function FailureNote({ failure, session }: { failure: QuestionFailure; session: Session }) {
   const { question, error, failedAt: at, isCut } = failure;
   const unsent = question !== undefined && error.type === 'connection_error' && !failure.hasArrived;
-  const sentence = `${unsent ? UNSENT_MESSAGE : describeError(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
-  const edit = () => {
+  const sentence = `${unsent ? UNSENT_MESSAGE : describeErrorForUser(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
+  const editFailedQuestion = () => {
     if (question === undefined) return;
-    startEditing(question);
+    loadMessageIntoDraft(question);
     session.failure.value = undefined;
   };
   return (
-    <Fault text={`${sentence}\n${formatErrorDetails(error)}`}>
+    <FaultMessage text={`${sentence}\n${formatErrorDetails(error)}`}>
       <p class="row">
-        {isTransientError(error) && (
+        {isRetryableError(error) && (
           <RetryButton
             name={unsent ? 'Send again' : 'Try again'}
             notBefore={at + (error.retryAfter ?? 0) * 1_000}
-            onClick={() => session.retry()}
+            onClick={() => session.retryFailedQuestion()}
           />
         )}
-        {question !== undefined && <SmallButton name="Edit" onClick={edit} />}
-        {SPENT_MESSAGE.includes(error.type) && <SmallButton name="Open Budget" onClick={() => navigate('budget')} />}
-        <SmallButton name="Open Wire" onClick={() => navigate('wire')} />
+        {question !== undefined && <SmallButton name="Edit" onClick={editFailedQuestion} />}
+        {SPENT_MESSAGE.includes(error.type) && (
+          <SmallButton name="Open Budget" onClick={() => navigateToSection('budget')} />
+        )}
+        <SmallButton name="Open Wire" onClick={() => navigateToSection('wire')} />
       </p>
-    </Fault>
+    </FaultMessage>
   );
 }
 
@@ -56,7 +58,7 @@ function RetryButton({ name, notBefore, onClick }: { name: string; notBefore: nu
 }
 
 /** @returns whether the same request may succeed soon: not one that is wrong, nor one for which there is no money */
-function isTransientError({ type, status, retryAfter = 0, headers }: SluiceError): boolean {
+function isRetryableError({ type, status, retryAfter = 0, headers }: SluiceError): boolean {
   if (type === 'billing_error' || type === 'closed' || retryAfter > MAX_WAIT_SECONDS) return false;
   if (headers?.get('x-should-retry') === 'false' && status !== undefined && status < 500) return false;
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500;

@@ -2,12 +2,12 @@ import type { ConversationMessage } from '../../../client/index.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
-import { navigate } from '../../ui/route.ts';
+import { navigateToSection } from '../../ui/route.ts';
 import { Toolbar } from '../../ui/toolbar.tsx';
 import { Usd } from '../../ui/usd.tsx';
-import { startEditing } from '../composer/draft.ts';
-import type { BranchChoice } from '../session/branches.ts';
-import { askInCopy, forkConversation, session as shownSession } from '../session/conversations.ts';
+import { loadMessageIntoDraft } from '../composer/draft.ts';
+import type { MessageBranches } from '../session/branches.ts';
+import { askInConversationCopy, forkAndShowConversation, session as shownSession } from '../session/conversations.ts';
 import type { Session } from '../session/session.ts';
 
 interface MessageActionsProps {
@@ -21,7 +21,7 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
   const busy = session.isBusy.value;
   const rows = session.rows.value;
   const choice = session.choices.value.get(rows.indexOf(row));
-  const showFault = (thrown: unknown) => shownSession.value?.fail(thrown);
+  const showActionFault = (thrown: unknown) => shownSession.value?.showFailure(thrown);
   // To ask again is to ask in a copy.
   const canFork = hasPlugin('transfer');
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
@@ -35,7 +35,7 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
           word="Edit"
           label="Edit and ask again"
           disabled={busy}
-          onClick={() => startEditing(row.content, row.id)}
+          onClick={() => loadMessageIntoDraft(row.content, row.id)}
         />
       )}
       {canFork && row.role === 'assistant' && question && (
@@ -44,7 +44,7 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
           word="Regenerate"
           label="Regenerate"
           disabled={busy}
-          onClick={() => void askInCopy(session, question.id, question.content).catch(showFault)}
+          onClick={() => void askInConversationCopy(session, question.id, question.content).catch(showActionFault)}
         />
       )}
       {canFork && row.role === 'assistant' && (
@@ -53,7 +53,7 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
           word="Fork"
           label="Fork from here"
           disabled={busy}
-          onClick={() => void forkConversation(session.id, row.id).catch(showFault)}
+          onClick={() => void forkAndShowConversation(session.id, row.id).catch(showActionFault)}
         />
       )}
       {row.cost_usd != null && (
@@ -66,18 +66,18 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
 }
 
 /** Moves between the answers to a question that was asked again, or edited. */
-function BranchSwitcher({ choice: { ids, shownIndex: shown } }: { choice: BranchChoice }) {
-  const showNeighbour = (offset: number) => {
+function BranchSwitcher({ choice: { ids, shownIndex: shown } }: { choice: MessageBranches }) {
+  const showNeighbourBranch = (offset: number) => {
     const id = ids[shown + offset];
-    return { disabled: id === undefined, onClick: () => id !== undefined && navigate('chat', id, true) };
+    return { disabled: id === undefined, onClick: () => id !== undefined && navigateToSection('chat', id, true) };
   };
   return (
     <span class="branches">
-      <IconButton icon="previous" label="Previous branch" {...showNeighbour(-1)} />
+      <IconButton icon="previous" label="Previous branch" {...showNeighbourBranch(-1)} />
       <span title={`Branch ${shown + 1} of ${ids.length}`}>
         {shown + 1}/{ids.length}
       </span>
-      <IconButton icon="next" label="Next branch" {...showNeighbour(1)} />
+      <IconButton icon="next" label="Next branch" {...showNeighbourBranch(1)} />
     </span>
   );
 }

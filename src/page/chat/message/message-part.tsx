@@ -1,14 +1,14 @@
 import { useEverySecond } from '../../ui/every-second.ts';
-import { formatMs } from '../../ui/format.ts';
+import { formatMilliseconds } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { Markdown } from '../../ui/markdown.tsx';
-import { toImageUrl } from '../composer/attachments.ts';
-import type { Part } from '../session/content.ts';
+import { createImageUrl } from '../composer/attachments.ts';
+import type { ContentPart } from '../session/content.ts';
 import type { ThinkingSpan } from '../session/thinking-times.ts';
 
-interface MessagePartProps {
-  part: Part;
-  result?: Part | undefined;
+interface MessageBlockProps {
+  part: ContentPart;
+  result?: ContentPart | undefined;
   /** When Claude thought it; undefined where this page has not seen that. */
   thought?: ThinkingSpan | undefined;
   /** Whether the text is shown as it was typed, without Markdown. */
@@ -16,14 +16,16 @@ interface MessagePartProps {
   growing?: boolean;
 }
 
-function ThinkingTimer({ from: startedAt }: { from: number | undefined }) {
+function RunningThinkingTimer({ from: startedAt }: { from: number | undefined }) {
   useEverySecond();
   if (startedAt === undefined) return <>Thinking…</>;
   return <>Thinking… {Math.floor((performance.now() - startedAt) / 1_000)} s</>;
 }
 
-function describeThought(thought: ThinkingSpan | undefined): string {
-  return thought?.endedAt === undefined ? 'Thought' : `Thought for ${formatMs(thought.endedAt - thought.startedAt)}`;
+function describeThinkingTime(thought: ThinkingSpan | undefined): string {
+  return thought?.endedAt === undefined
+    ? 'Thought'
+    : `Thought for ${formatMilliseconds(thought.endedAt - thought.startedAt)}`;
 }
 
 interface Citation {
@@ -42,18 +44,18 @@ function Citations({ of: citations }: { of: unknown }) {
       {(citations as Citation[]).map((citation) => (
         <blockquote key={JSON.stringify(citation)} class="quiet">
           {String(citation.cited_text ?? '')}
-          <footer>{describeSource(citation)}</footer>
+          <footer>{describeCitationSource(citation)}</footer>
         </blockquote>
       ))}
     </>
   );
 }
 
-function describeSource({ document_title, title, source, url }: Citation): string {
+function describeCitationSource({ document_title, title, source, url }: Citation): string {
   return String(document_title ?? title ?? source ?? url ?? 'A document without a title');
 }
 
-export function MessagePart({ part, result, thought, plain = false, growing = false }: MessagePartProps) {
+export function MessageBlock({ part, result, thought, plain = false, growing = false }: MessageBlockProps) {
   switch (part.type) {
     case 'text':
       return (
@@ -65,14 +67,16 @@ export function MessagePart({ part, result, thought, plain = false, growing = fa
     case 'thinking':
       return (
         <details class="aside">
-          <summary>{growing ? <ThinkingTimer from={thought?.startedAt} /> : describeThought(thought)}</summary>
+          <summary>
+            {growing ? <RunningThinkingTimer from={thought?.startedAt} /> : describeThinkingTime(thought)}
+          </summary>
           <p class="typed">{String(part.thinking) || 'Claude did not share this thinking.'}</p>
         </details>
       );
     case 'redacted_thinking':
       return <p class="quiet aside-note">This thinking is encrypted. Only Claude can read it.</p>;
     case 'image': {
-      const address = toImageUrl(part);
+      const address = createImageUrl(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (

@@ -2,18 +2,18 @@ import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { type Signal, useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
 import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
-import { modelNameOf } from '../../edge/models.ts';
+import { getModelDisplayName } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
-import { formatCount, formatStamp } from '../../ui/format.ts';
+import { formatCount, formatPastTime } from '../../ui/format.ts';
 import { Markdown } from '../../ui/markdown.tsx';
 import { Usd } from '../../ui/usd.tsx';
-import { type Part, textOf } from '../session/content.ts';
-import { type Entry, findToolResults, getToolResults } from '../session/entries.ts';
+import { type ContentPart, joinTextParts } from '../session/content.ts';
+import { findToolResults, getToolResults, type TranscriptEntry } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
-import { splitIntoSteps } from '../session/steps.ts';
-import { describeCutOff } from './cut-off.ts';
+import { splitIntoRunSteps } from '../session/steps.ts';
+import { describeMaxTokensCutOff } from './cut-off.ts';
 import { MessageActions } from './message-actions.tsx';
-import { MessagePart } from './message-part.tsx';
+import { MessageBlock } from './message-part.tsx';
 import { NoTextNote, PauseNote } from './pause-note.tsx';
 import { RunTimeline } from './run-timeline.tsx';
 
@@ -25,7 +25,7 @@ const ENDING_NOTES: Record<string, string> = {
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
-type ModelReason = Pick<NonNullable<ConversationMessage['chosen_by']>, 'label' | 'classifier'> & { why: string };
+type ModelChoiceReason = Pick<NonNullable<ConversationMessage['chosen_by']>, 'label' | 'classifier'> & { why: string };
 
 /** Shows a message. One of the history is rendered again only if its row, or a signal that it reads, has changed. */
 export const Message = memo(MessageView, (before, next) => {
@@ -33,12 +33,14 @@ export const Message = memo(MessageView, (before, next) => {
   return entry.row !== undefined && entry.row === old.row && entry.key === old.key && next.session === before.session;
 });
 
-function MessageView({ entry, session }: { entry: Entry; session: Session }) {
+function MessageView({ entry, session }: { entry: TranscriptEntry; session: Session }) {
   const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.
   if (stream) void session.growthCount.value;
-  const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
+  const parts: readonly ContentPart[] = stream
+    ? ((stream.message?.content ?? []) as unknown as ContentPart[])
+    : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
   const shownResults = getToolResults(session);
   const results = stream ? new Map([...shownResults, ...findToolResults([{ parts }])]) : shownResults;
@@ -46,7 +48,7 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const why = isUnanswered ? 'unanswered' : (row?.status ?? '');
   const isCut = row?.stop_reason === 'max_tokens' && ENDING_NOTES[why] === undefined;
   const byItself = isCut
-    ? describeCutOff(row.lowered_by, !!session.report.value?.agent)
+    ? describeMaxTokensCutOff(row.lowered_by, !!session.report.value?.agent)
     : ENDING_NOTES[row?.stop_reason ?? ''];
   const ending = row && role === 'assistant' ? (ENDING_NOTES[why] ?? byItself) : undefined;
   const { stepsAbove = 0 } = entry;
@@ -54,12 +56,12 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
   const isNextStep = stepsAbove > 0 && shown.length > 0;
   const steps =
     role === 'assistant'
-      ? (splitIntoSteps(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined))
+      ? (splitIntoRunSteps(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined))
       : undefined;
   const turn = row?.turn ?? stream?.turn;
   const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
   const model = answerer ?? session.report.value?.model ?? undefined;
-  const thoughtOf = (part: Part) => session.thoughts.find(turn, parts.indexOf(part));
+  const getThinkingSpan = (part: ContentPart) => session.thoughts.findThinkingSpan(turn, parts.indexOf(part));
   if (!stream && shown.length === 0 && !isUnanswered && !silence) return null;
   return (
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
@@ -67,9 +69,9 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
         <header class="message-head">
           {/* Said once above answers that belong together. Who cannot see that they do hears it again. */}
           <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
-            {modelNameOf(model ?? 'Answer')}
+            {getModelDisplayName(model ?? 'Answer')}
           </span>
-          <MessageFigures row={row} stream={stream} />
+          <MessageTokenCounts row={row} stream={stream} />
         </header>
       )}
       <div class="message-body">
@@ -81,17 +83,17 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
             turn={turn}
             session={session}
             results={results}
-            thoughtOf={thoughtOf}
+            getThinkingSpan={getThinkingSpan}
             isLive={stream !== undefined}
           />
         )}
         {(steps ? [] : shown).map((part, index) => (
-          <MessagePart
+          <MessageBlock
             // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
             key={index}
             part={part}
             result={results.get(String(part.id))}
-            thought={thoughtOf(part)}
+            thought={getThinkingSpan(part)}
             plain={role === 'user'}
             growing={stream !== undefined && index === shown.length - 1}
           />
@@ -113,7 +115,7 @@ function MessageView({ entry, session }: { entry: Entry; session: Session }) {
         {role === 'assistant' && turn !== undefined && session.truncatedTurns.has(turn) && (
           <p class="quiet clipped">Sent without its oldest turns</p>
         )}
-        {row && <MessageActions row={row} session={session} getText={() => textOf(shown)} />}
+        {row && <MessageActions row={row} session={session} getText={() => joinTextParts(shown)} />}
         {row && <SummaryLine id={row.id} session={session} isOpen={isSummaryOpen} />}
       </footer>
       {row && <SummaryText id={row.id} session={session} isOpen={isSummaryOpen} />}
@@ -166,7 +168,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
   return (
     <section class="summary-text" id={`summary-${id}`} aria-label="Summary of the messages above">
       <p class="quiet">
-        {`By ${modelNameOf(model)}, ${formatStamp(created_at)}. `}
+        {`By ${getModelDisplayName(model)}, ${formatPastTime(created_at)}. `}
         {isReplaced
           ? 'A newer summary goes up in its place now.'
           : 'It goes up in the place of the messages above, which stay here.'}
@@ -177,7 +179,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
 }
 
 /** @returns how the model was chosen, as the header of an answer says it */
-function parseModelReason(header: string): ModelReason {
+function parseModelChoiceReason(header: string): ModelChoiceReason {
   const parsePart = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
   const label = parsePart('label');
   const [why = '', classifier = null] = [parsePart('why'), parsePart('classifier')];
@@ -185,17 +187,23 @@ function parseModelReason(header: string): ModelReason {
 }
 
 /** Says in few words why the agent has chosen this model. */
-function ModelReasonNote({ reason: { why, label, classifier } }: { reason: ModelReason }) {
+function ModelChoiceNote({ reason: { why, label, classifier } }: { reason: ModelChoiceReason }) {
   const noLabel = why === 'failed' ? 'no label' : 'as asked';
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;
 }
 
 /** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
-function MessageFigures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
+function MessageTokenCounts({
+  row,
+  stream,
+}: {
+  row: ConversationMessage | undefined;
+  stream: MessageStream | undefined;
+}) {
   const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   const header = stream?.headers?.get('sluice-model-chosen');
-  const reason = row?.chosen_by ?? (header ? parseModelReason(header) : undefined);
+  const reason = row?.chosen_by ?? (header ? parseModelChoiceReason(header) : undefined);
   if (!usage) return <span class="figures" />;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
@@ -205,7 +213,7 @@ function MessageFigures({ row, stream }: { row: ConversationMessage | undefined;
       {row && read ? <span class="hit">{formatCount(read)} from cache</span> : null}
       {row && written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
-      {reason && <ModelReasonNote reason={reason} />}
+      {reason && <ModelChoiceNote reason={reason} />}
       {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
     </span>
   );

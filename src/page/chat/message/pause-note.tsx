@@ -1,19 +1,19 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
-import { useAction } from '../../edge/async-action.ts';
+import { useAsyncAction } from '../../edge/async-action.ts';
 import { currentModel } from '../../edge/models.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { SmallButton } from '../../ui/button.tsx';
-import { Fault } from '../../ui/fault.tsx';
+import { FaultMessage } from '../../ui/fault.tsx';
 import { Field } from '../../ui/form.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
-import { navigate } from '../../ui/route.ts';
+import { navigateToSection } from '../../ui/route.ts';
 import { indentJson } from '../../wire/indented-json.ts';
-import { canDecide } from '../session/approvals.ts';
-import { askInCopy, session as shownSession } from '../session/conversations.ts';
-import type { SilentAnswer } from '../session/entries.ts';
+import { canUserDecideApproval } from '../session/approvals.ts';
+import { askInConversationCopy, session as shownSession } from '../session/conversations.ts';
+import type { AnswerWithoutText } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 
 const PAUSE_REASONS: Record<string, string> = {
@@ -50,9 +50,9 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
             kind="first"
             name="Continue"
             disabled={session.isBusy.value}
-            onClick={() => void session.continuePaused()}
+            onClick={() => void session.continuePausedTurn()}
           />
-          {reason === 'budget' && <SmallButton name="Open Budget" onClick={() => navigate('budget')} />}
+          {reason === 'budget' && <SmallButton name="Open Budget" onClick={() => navigateToSection('budget')} />}
         </p>
       )}
     </div>
@@ -60,15 +60,15 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
 }
 
 /** Says why an answer has no text, and asks again: as before, or with more tokens. */
-export function NoTextNote({ silence: { question, step }, session }: { silence: SilentAnswer; session: Session }) {
+export function NoTextNote({ silence: { question, step }, session }: { silence: AnswerWithoutText; session: Session }) {
   const used = step.stop_reason === 'max_tokens' ? Number(step.usage?.output_tokens ?? 0) : 0;
   const room = Math.min(used * RETRY_TOKENS_FACTOR, currentModel.value?.max_tokens ?? Number.POSITIVE_INFINITY);
   const isOfAgent = !!session.report.value?.agent;
   const askAgain = (maxAnswerTokens?: number) => ({
     disabled: session.isBusy.value,
     onClick: () =>
-      void askInCopy(session, question.id, question.content, maxAnswerTokens).catch((thrown) =>
-        shownSession.value?.fail(thrown),
+      void askInConversationCopy(session, question.id, question.content, maxAnswerTokens).catch((thrown) =>
+        shownSession.value?.showFailure(thrown),
       ),
   });
   return (
@@ -93,13 +93,13 @@ export function NoTextNote({ silence: { question, step }, session }: { silence: 
 
 /** Shows the calls that wait for approval, each with what can be decided. */
 function ApprovalCards({ session }: { session: Session }) {
-  const { fault, run } = useAction();
+  const { fault, run } = useAsyncAction();
   useEffect(() => {
     void run(() => session.readApprovals());
   }, [session, run]);
   return (
     <div class="stack">
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {session.approvals.value.map((approval) => (
         <ApprovalCard key={approval.id} approval={approval} session={session} />
       ))}
@@ -108,19 +108,23 @@ function ApprovalCards({ session }: { session: Session }) {
 }
 
 function ApprovalCard({ approval, session }: { approval: Approval; session: Session }) {
-  const { isBusy: busy, fault, run } = useAction();
+  const { isBusy: busy, fault, run } = useAsyncAction();
   const indented = indentJson(approval.input_text ?? 'null');
   const input = useSignal(indented);
   const reason = useSignal('');
-  const isMine = canDecide(approval);
-  const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
-  const approve = () =>
-    decide(() => ({
+  const isMine = canUserDecideApproval(approval);
+  const submitDecision = (decision: () => ApprovalDecision) =>
+    void run(async () => session.decideApproval(approval.id, decision()));
+  const approveCall = () =>
+    submitDecision(() => ({
       decision: 'approve',
-      ...(input.value === indented ? {} : { input_text: validateText(input.value) }),
+      ...(input.value === indented ? {} : { input_text: requireJsonObjectText(input.value) }),
     }));
-  const deny = () =>
-    decide(() => ({ decision: 'deny', ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }) }));
+  const denyCall = () =>
+    submitDecision(() => ({
+      decision: 'deny',
+      ...(reason.value.trim() === '' ? {} : { reason: reason.value.trim() }),
+    }));
   return (
     <section class="panel stack approval" aria-label={`Approval of ${approval.name}`}>
       <p class="inline">
@@ -141,16 +145,16 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           />
         )}
       </Field>
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && <FaultMessage text={fault.value} />}
       {isMine && (
         <div class="row">
           <SmallButton
             kind="first"
             name={input.value === indented ? 'Approve' : 'Approve with this input'}
             disabled={busy.value}
-            onClick={approve}
+            onClick={approveCall}
           />
-          <SmallButton name="Deny" disabled={busy.value} onClick={deny} />
+          <SmallButton name="Deny" disabled={busy.value} onClick={denyCall} />
           <input
             class="approval-reason"
             aria-label="Reason for denying"
@@ -166,7 +170,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
 }
 
 /** @throws Error with a sentence for the user */
-function validateText(text: string): string {
+function requireJsonObjectText(text: string): string {
   let value: unknown;
   try {
     value = JSON.parse(text);

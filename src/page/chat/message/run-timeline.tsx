@@ -1,19 +1,19 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
-import { modelNameOf } from '../../edge/models.ts';
-import { formatCount, formatMs } from '../../ui/format.ts';
-import { observeScrollBox } from '../../ui/scroll-box.ts';
+import { getModelDisplayName } from '../../edge/models.ts';
+import { formatCount, formatMilliseconds } from '../../ui/format.ts';
+import { keepScrollBoxFocusable } from '../../ui/scroll-box.ts';
 import { Usd } from '../../ui/usd.tsx';
-import type { Part } from '../session/content.ts';
+import type { ContentPart } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
-import { isEdgeCall, type Step } from '../session/steps.ts';
+import { isEdgeToolCall, type RunStep } from '../session/steps.ts';
 import type { ThinkingSpan } from '../session/thinking-times.ts';
-import { EdgeCall } from './edge-call.tsx';
-import { MessagePart } from './message-part.tsx';
+import { EdgeToolCall } from './edge-call.tsx';
+import { MessageBlock } from './message-part.tsx';
 
 interface RunTimelineProps {
-  steps: readonly Step[];
+  steps: readonly RunStep[];
   /** How many steps it had before it paused. */
   stepsAbove: number;
   /** The model that stands above the answer. A step names its own only where it is another. */
@@ -21,9 +21,9 @@ interface RunTimelineProps {
   /** The id of the run's turn, once it is known. */
   turn: string | undefined;
   session: Session;
-  results: ReadonlyMap<string, Part>;
+  results: ReadonlyMap<string, ContentPart>;
   /** Says when Claude thought a block. */
-  thoughtOf(part: Part): ThinkingSpan | undefined;
+  getThinkingSpan(part: ContentPart): ThinkingSpan | undefined;
   isLive: boolean;
 }
 
@@ -35,7 +35,7 @@ export function RunTimeline({
   turn,
   session,
   results,
-  thoughtOf,
+  getThinkingSpan: thoughtOf,
   isLive,
 }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
@@ -43,7 +43,7 @@ export function RunTimeline({
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
   useEffect(() => {
     if (stage === '' || turn === undefined) return;
-    session.readRun(turn).catch((thrown: unknown) => session.fail(thrown));
+    session.readRunReport(turn).catch((thrown: unknown) => session.showFailure(thrown));
   }, [stage, turn, session]);
   const account = turn === undefined ? undefined : session.runReports.value.get(turn);
   // A step that was asked again, since the API was busy, has said nothing.
@@ -57,8 +57,8 @@ export function RunTimeline({
           <li key={index} class="stack run-step" data-live={isLast}>
             <StepFigures number={above + index + 1} report={ended[index]} model={model} />
             {parts.map((part, at) =>
-              isEdgeCall(part) ? (
-                <EdgeCall
+              isEdgeToolCall(part) ? (
+                <EdgeToolCall
                   key={String(part.id)}
                   conversation={session.id}
                   part={part}
@@ -68,7 +68,7 @@ export function RunTimeline({
                   isWaiting={session.approvals.value.some(({ tool_use_id }) => tool_use_id === part.id)}
                 />
               ) : (
-                <MessagePart
+                <MessageBlock
                   // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
                   key={at}
                   part={part}
@@ -95,16 +95,16 @@ interface StepFiguresProps {
 function StepFigures({ number, report, model }: StepFiguresProps) {
   const ref = useRef<HTMLParagraphElement>(null);
   // After each rendering: figures that have come are watched as well.
-  useEffect(() => (ref.current ? observeScrollBox(ref.current) : undefined));
+  useEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined));
   const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = report !== undefined && report.status !== 'running';
-  const name = report && modelNameOf(report.model);
+  const name = report && getModelDisplayName(report.model);
   return (
     // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
     <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
       <span class="run-number">Step {number}</span>
-      {name !== undefined && (model === undefined || name !== modelNameOf(model)) && <span>{name}</span>}
+      {name !== undefined && (model === undefined || name !== getModelDisplayName(model)) && <span>{name}</span>}
       {isOver && (
         <>
           <span>{formatCount(input_tokens ?? 0)} in</span>
@@ -112,7 +112,7 @@ function StepFigures({ number, report, model }: StepFiguresProps) {
           {written ? <span>{formatCount(written)} to cache</span> : null}
           <span>{formatCount(output_tokens ?? 0)} out</span>
           {report.ttft_ms !== null && (
-            <span title="Time to the first byte">first byte after {formatMs(report.ttft_ms)}</span>
+            <span title="Time to the first byte">first byte after {formatMilliseconds(report.ttft_ms)}</span>
           )}
           <span class="cost">
             <Usd value={report.cost_usd} />

@@ -13,7 +13,7 @@ const BRANCH_OF_KEY = 'branch_of';
 const BRANCH_AT_KEY = 'branch_at';
 
 /** One conversation of a family. */
-export interface Branch {
+export interface ConversationBranch {
   id: string;
   /** The conversation it was copied from; undefined for the first one. */
   copiedFrom: string | undefined;
@@ -21,44 +21,44 @@ export interface Branch {
   lastSharedId: string;
 }
 
-export type Origin = Pick<Branch, 'copiedFrom' | 'lastSharedId'>;
+export type BranchOrigin = Pick<ConversationBranch, 'copiedFrom' | 'lastSharedId'>;
 
 /** The branches between which one can choose at a message. */
-export interface BranchChoice {
+export interface MessageBranches {
   ids: readonly string[];
   shownIndex: number;
 }
 
 /** @returns the id of a family's first conversation */
-export function branchFamilyOf(id: string): string {
+export function getBranchFamilyId(id: string): string {
   return BRANCH_ID_PATTERN.exec(id)?.[1] ?? id;
 }
 
-function branchNumberOf(id: string): number {
+function parseBranchNumber(id: string): number {
   return Number(BRANCH_ID_PATTERN.exec(id)?.[2] ?? 1);
 }
 
 /** @returns the ids that the conversations of a family can have, as far as the list and the shown conversation tell */
-export function possibleBranchIdsOf(id: string, rows: readonly { id: string }[]): string[] {
-  const family = branchFamilyOf(id);
+export function listPossibleBranchIds(id: string, rows: readonly { id: string }[]): string[] {
+  const family = getBranchFamilyId(id);
   const numbers = [id, ...rows.map((row) => row.id)]
-    .filter((each) => branchFamilyOf(each) === family)
-    .map(branchNumberOf);
+    .filter((each) => getBranchFamilyId(each) === family)
+    .map(parseBranchNumber);
   const most = Math.max(...numbers);
   return Array.from({ length: most }, (_, index) => (index === 0 ? family : family + BRANCH_MARK + (index + 1)));
 }
 
 /** @returns an id for the next copy; undefined where it would be too long */
 export function createNextBranchId(id: string, rows: readonly { id: string }[]): string | undefined {
-  const next = branchFamilyOf(id) + BRANCH_MARK + (possibleBranchIdsOf(id, rows).length + 1);
+  const next = getBranchFamilyId(id) + BRANCH_MARK + (listPossibleBranchIds(id, rows).length + 1);
   return next.length > MAX_ID_CHARACTERS ? undefined : next;
 }
 
 /** @returns a row for each family, where its first one stands: that of the member which changed last */
-export function pickLatestOfFamilies(rows: readonly ConversationRow[]): ConversationRow[] {
+export function pickLatestConversationPerFamily(rows: readonly ConversationRow[]): ConversationRow[] {
   const latest = new Map<string, ConversationRow>();
   for (const row of rows) {
-    const family = branchFamilyOf(row.id);
+    const family = getBranchFamilyId(row.id);
     const other = latest.get(family);
     if (!other || row.updated_at > other.updated_at) latest.set(family, row);
   }
@@ -72,12 +72,12 @@ export function pickLatestOfFamilies(rows: readonly ConversationRow[]): Conversa
  * @param rows the messages of the conversation that is copied
  * @param shared how many of them the copy has
  */
-export function findOrigin(
+export function findBranchOrigin(
   id: string,
-  branches: readonly Branch[],
+  branches: readonly ConversationBranch[],
   rows: readonly { id: string }[],
   shared: number,
-): Origin {
+): BranchOrigin {
   const at = rows[shared - 1]?.id ?? '';
   let from = branches.find((branch) => branch.id === id);
   while (from?.copiedFrom !== undefined && shared <= rows.findIndex((row) => row.id === from?.lastSharedId) + 1) {
@@ -90,31 +90,32 @@ export function findOrigin(
 /** @returns the metadata of a copy, with what it is a branch of */
 export function createBranchMetadata(
   metadata: Conversation['metadata'],
-  { copiedFrom: of, lastSharedId: at }: Origin,
+  { copiedFrom: of, lastSharedId: at }: BranchOrigin,
 ): Record<string, unknown> {
   return { ...metadata, [BRANCH_OF_KEY]: of, [BRANCH_AT_KEY]: at };
 }
 
 /** @returns what a conversation is a branch of */
-export function parseBranch({ id, metadata }: Pick<Conversation, 'id' | 'metadata'>): Branch {
-  const isCopy = branchFamilyOf(id) !== id;
-  const readMetadata = (name: string) => (isCopy && typeof metadata?.[name] === 'string' ? metadata[name] : undefined);
-  return { id, copiedFrom: readMetadata(BRANCH_OF_KEY), lastSharedId: readMetadata(BRANCH_AT_KEY) ?? '' };
+export function parseConversationBranch({ id, metadata }: Pick<Conversation, 'id' | 'metadata'>): ConversationBranch {
+  const isCopy = getBranchFamilyId(id) !== id;
+  const readMetadataField = (name: string) =>
+    isCopy && typeof metadata?.[name] === 'string' ? metadata[name] : undefined;
+  return { id, copiedFrom: readMetadataField(BRANCH_OF_KEY), lastSharedId: readMetadataField(BRANCH_AT_KEY) ?? '' };
 }
 
 /** @returns what one can choose between, by the index of the message at which the branches part */
-export function findChoices(
-  branches: readonly Branch[],
+export function mapBranchesByMessageIndex(
+  branches: readonly ConversationBranch[],
   shownId: string,
   rows: readonly { id: string }[],
-): Map<number, BranchChoice> {
+): Map<number, MessageBranches> {
   const lineage = new Set<string>();
   for (let id: string | undefined = shownId; id !== undefined && !lineage.has(id); ) {
     lineage.add(id);
     const current: string = id;
     id = branches.find((branch) => branch.id === current)?.copiedFrom;
   }
-  const choices = new Map<number, BranchChoice>();
+  const choices = new Map<number, MessageBranches>();
   for (const { copiedFrom: of, lastSharedId: at } of branches) {
     if (of === undefined || !lineage.has(of)) continue;
     const index = at === '' ? 0 : rows.findIndex((row) => row.id === at) + 1;
@@ -122,7 +123,7 @@ export function findChoices(
     const copies = branches
       .filter((branch) => branch.copiedFrom === of && branch.lastSharedId === at)
       .map(({ id }) => id);
-    const ids = [of, ...copies.sort((a, b) => branchNumberOf(a) - branchNumberOf(b))];
+    const ids = [of, ...copies.sort((a, b) => parseBranchNumber(a) - parseBranchNumber(b))];
     // The nearest ancestor of what is shown.
     const nearest = [...lineage].find((id) => ids.includes(id)) ?? of;
     choices.set(index, { ids, shownIndex: ids.indexOf(nearest) });

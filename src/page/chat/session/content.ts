@@ -1,16 +1,16 @@
-import type { Client, ConversationMessage, HistoryRequest } from '../../../client/index.ts';
+import type { Client, ConversationMessage, ListMessagesOptions } from '../../../client/index.ts';
 
-export type Content = ConversationMessage['content'];
+export type MessageContent = ConversationMessage['content'];
 
 const MESSAGES_PER_PAGE = 1_000;
 
-export interface Part {
+export interface ContentPart {
   type: string;
   [field: string]: unknown;
 }
 
 /** @returns the text of a message, without its other blocks */
-export function textOf(parts: readonly Part[]): string {
+export function joinTextParts(parts: readonly ContentPart[]): string {
   return parts
     .map((part) => (part.type === 'text' ? String(part.text) : ''))
     .join('\n\n')
@@ -23,10 +23,10 @@ export function textOf(parts: readonly Part[]): string {
  * @param goesOn whether more of them are wanted
  * @throws SluiceError in the words of the edge
  */
-export async function readHistory(
+export async function readAllMessages(
   { conversations }: Client,
   id: string,
-  query: HistoryRequest = {},
+  query: ListMessagesOptions = {},
   goesOn = () => true,
 ): Promise<ConversationMessage[]> {
   const rows: ConversationMessage[] = [];
@@ -40,6 +40,6 @@ export async function readHistory(
   return rows;
 }
 
-export function toParts(content: Content): Part[] {
+export function toContentParts(content: MessageContent): ContentPart[] {
   return typeof content === 'string' ? [{ type: 'text', text: content }] : content;
 }

@@ -3,21 +3,26 @@ import { batch, computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
 import { getClient, modelsFault, token } from '../../edge/client.ts';
 import { currentModel } from '../../edge/models.ts';
-import { poll } from '../../edge/poll.ts';
-import { Removals } from '../../edge/removals.ts';
-import { navigate } from '../../ui/route.ts';
-import { branchFamilyOf, createNextBranchId, pickLatestOfFamilies, possibleBranchIdsOf } from './branches.ts';
-import type { Content } from './content.ts';
+import { pollWhileVisible } from '../../edge/poll.ts';
+import { UndoableRemovals } from '../../edge/removals.ts';
+import { navigateToSection } from '../../ui/route.ts';
+import {
+  createNextBranchId,
+  getBranchFamilyId,
+  listPossibleBranchIds,
+  pickLatestConversationPerFamily,
+} from './branches.ts';
+import type { MessageContent } from './content.ts';
 import { chosenAgent, chosenPrefix } from './options.ts';
-import { ignoreDeleted } from './outcomes.ts';
+import { ignoreNotFoundError } from './outcomes.ts';
 import { Session } from './session.ts';
-import { createTitle } from './titles.ts';
+import { createTitleFromContent } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
 /** What was deleted a moment ago, and can still be brought back, by family. */
-export const conversationRemovals = new Removals();
+export const conversationRemovals = new UndoableRemovals();
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
-export const listedConversations = computed(() => pickLatestOfFamilies(conversations.value));
+export const listedConversations = computed(() => pickLatestConversationPerFamily(conversations.value));
 export const hasMoreConversations = signal(false);
 /** The conversation that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
@@ -29,12 +34,12 @@ const otherWindows = new BroadcastChannel('sluice');
 
 // Another account has other conversations.
 token.subscribe(() => {
-  session.peek()?.leave();
+  session.peek()?.stopListening();
   session.value = undefined;
   conversations.value = [];
 });
 
-export async function refreshConversations(): Promise<void> {
+export async function refreshConversationList(): Promise<void> {
   const page = await getClient().conversations.list({
     limit: Math.min(1_000, Math.max(CONVERSATIONS_PER_PAGE, conversations.value.length)),
   });
@@ -42,17 +47,17 @@ export async function refreshConversations(): Promise<void> {
   hasMoreConversations.value = page.has_more;
   const shown = session.peek();
   const row = shown && page.data.find(({ id }) => id === shown.id);
-  if (row) await shown.syncWithList(row);
+  if (row) await shown.syncWithListRow(row);
 }
 
 /** Keeps the list, and what is shown, up to date while the page is visible: another window may have changed it. */
-export function pollConversations(): () => void {
-  const refresh = () =>
-    refreshConversations()
+export function pollConversationList(): () => void {
+  const refreshListAndSession = () =>
+    refreshConversationList()
       // The list stays as it was; the next refresh may succeed.
       .catch(() => {});
-  otherWindows.onmessage = () => void refresh();
-  const stop = poll(refresh, CONVERSATIONS_POLL_MS);
+  otherWindows.onmessage = () => void refreshListAndSession();
+  const stop = pollWhileVisible(refreshListAndSession, CONVERSATIONS_POLL_MS);
   return () => {
     otherWindows.onmessage = null;
     stop();
@@ -60,9 +65,9 @@ export function pollConversations(): () => void {
 }
 
 /** Refreshes the list after a change, here and in other windows of this browser. */
-async function publishChange(): Promise<void> {
+async function refreshConversationsInAllWindows(): Promise<void> {
   otherWindows.postMessage('changed');
-  await refreshConversations();
+  await refreshConversationList();
 }
 
 /** Loads the whole list, to search in it. */
@@ -80,15 +85,15 @@ export async function loadMoreConversations(limit = CONVERSATIONS_PER_PAGE): Pro
 /** Shows a conversation, or an empty page for a new one. */
 export function showConversation(id: string | undefined): void {
   if (session.value?.id === id) return;
-  session.value?.leave();
-  session.value = id === undefined ? undefined : new Session(id, publishChange);
+  session.value?.stopListening();
+  session.value = id === undefined ? undefined : new Session(id, refreshConversationsInAllWindows);
   const opened = session.value;
-  void opened?.open();
-  refreshConversations()
+  void opened?.loadAndFollow();
+  refreshConversationList()
     // If the list cannot be read, it stays as it was.
     .catch(() => {})
-    .then(() => opened?.readBranches(possibleBranchIdsOf(opened.id, conversations.value)))
-    .catch((thrown: unknown) => opened?.fail(thrown));
+    .then(() => opened?.readBranchOrigins(listPossibleBranchIds(opened.id, conversations.value)))
+    .catch((thrown: unknown) => opened?.showFailure(thrown));
 }
 
 /**
@@ -96,15 +101,15 @@ export function showConversation(id: string | undefined): void {
  *
  * @throws SluiceError if a new one cannot be created
  */
-export async function sendQuestion(content: Content): Promise<void> {
+export async function sendInShownConversation(content: MessageContent): Promise<void> {
   if (!session.value && !currentModel.value && chosenAgent.value === '' && modelsFault.value)
     throw new Error(modelsFault.value);
-  const current = session.value ?? (await createSession(createTitle(content)));
-  await current.send(content);
+  const current = session.value ?? (await createConversationSession(createTitleFromContent(content)));
+  await current.sendQuestion(content);
 }
 
 /** Creates a conversation and shows it. From now on it keeps its agent, or its prefix. */
-export async function createSession(title: string, agentName = chosenAgent.value): Promise<Session> {
+export async function createConversationSession(title: string, agentName = chosenAgent.value): Promise<Session> {
   const report = await getClient().conversations.create({
     title,
     // An agent has a model and a prompt of its own.
@@ -115,20 +120,20 @@ export async function createSession(title: string, agentName = chosenAgent.value
         }
       : { agent: agentName }),
   });
-  const created = new Session(report.id, publishChange);
+  const created = new Session(report.id, refreshConversationsInAllWindows);
   created.report.value = report;
   created.isLoaded.value = true;
   showCreatedSession(created);
-  await refreshConversations();
+  await refreshConversationList();
   return created;
 }
 
 function showCreatedSession(created: Session): void {
-  session.value?.leave();
+  session.value?.stopListening();
   // At once: what is between them would be a conversation that is not shown, or one without an address.
   batch(() => {
     session.value = created;
-    navigate('chat', created.id, true);
+    navigateToSection('chat', created.id, true);
   });
 }
 
@@ -139,16 +144,16 @@ function showCreatedSession(created: Session): void {
  * @param maxAnswerTokens the longest answer in tokens, in place of the option
  * @throws SluiceError if it is refused; then the conversation is shown as it was
  */
-export async function askInCopy(
+export async function askInConversationCopy(
   from: Session,
   before: string,
-  content: Content,
+  content: MessageContent,
   maxAnswerTokens?: number,
 ): Promise<void> {
-  const created = await from.branch(before, createNextBranchId(from.id, conversations.value));
+  const created = await from.createBranch(before, createNextBranchId(from.id, conversations.value));
   const shared = created.rows.value.length;
   showCreatedSession(created);
-  await created.send(content, maxAnswerTokens);
+  await created.sendQuestion(content, maxAnswerTokens);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
   // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.
@@ -157,43 +162,43 @@ export async function askInCopy(
   await getClient().conversations.delete(created.id);
   if (session.value === created) {
     showConversation(from.id);
-    navigate('chat', from.id, true);
+    navigateToSection('chat', from.id, true);
   }
   throw failure.error;
 }
 
 export async function renameConversation(id: string, title: string): Promise<void> {
-  const family = conversations.value.filter((row) => branchFamilyOf(row.id) === branchFamilyOf(id));
+  const family = conversations.value.filter((row) => getBranchFamilyId(row.id) === getBranchFamilyId(id));
   await Promise.all(family.map((row) => getClient().conversations.update(row.id, { title })));
-  await refreshConversations();
+  await refreshConversationList();
 }
 
 /** Deletes a conversation with its copies, after a moment in which that can be undone. Until then it stays in its place. */
-export function removeConversation(id: string): void {
-  const family = branchFamilyOf(id);
+export function removeConversationWithUndo(id: string): void {
+  const family = getBranchFamilyId(id);
   const current = session.value?.id;
-  const isOpen = current !== undefined && branchFamilyOf(current) === family;
-  const ids = possibleBranchIdsOf(id, conversations.value);
-  const finish = async () => {
+  const isOpen = current !== undefined && getBranchFamilyId(current) === family;
+  const ids = listPossibleBranchIds(id, conversations.value);
+  const deleteConversationFamily = async () => {
     // Sent even if the page is closed now.
     const deletions = ids.map((id) =>
       getClient()
         .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
-        .catch(ignoreDeleted),
+        .catch(ignoreNotFoundError),
     );
     await Promise.all(deletions);
-    await refreshConversations();
+    await refreshConversationList();
   };
-  conversationRemovals.remove(family, {
-    finish,
-    ...(isOpen ? { leave: () => navigate('chat', undefined, true) } : {}),
+  conversationRemovals.startRemoval(family, {
+    deletePermanently: deleteConversationFamily,
+    ...(isOpen ? { leave: () => navigateToSection('chat', undefined, true) } : {}),
   });
 }
 
 /** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
-export async function forkConversation(id: string, at?: string): Promise<void> {
+export async function forkAndShowConversation(id: string, at?: string): Promise<void> {
   const copy = await getClient().conversations.fork(id, at === undefined ? {} : { at });
   await getClient().conversations.update(copy.id, { title: `${copy.title ?? 'Conversation'} (fork)` });
-  await refreshConversations();
-  navigate('chat', copy.id);
+  await refreshConversationList();
+  navigateToSection('chat', copy.id);
 }

@@ -1,25 +1,25 @@
 import { computed, type ReadonlySignal } from '@preact/signals';
 import type { ConversationMessage, ConversationTurn, MessageStream } from '../../../client/index.ts';
-import { type Part, toParts } from './content.ts';
-import { addModelsAbove } from './models-above.ts';
-import { type Failure, isSilentTurn } from './outcomes.ts';
+import { type ContentPart, toContentParts } from './content.ts';
+import { markContinuedAnswers } from './models-above.ts';
+import { isTurnWithoutText, type QuestionFailure } from './outcomes.ts';
 import type { Session } from './session.ts';
 
 /** An answer without text: the history has only what was asked, and the report of its turn tells the rest. */
-export interface SilentAnswer {
+export interface AnswerWithoutText {
   question: ConversationMessage;
   step: ConversationTurn['steps'][number];
 }
 
-export interface Entry {
+export interface TranscriptEntry {
   /** Its place, the same while the answer comes and when it has become a row of the history. */
   key: number;
   role: ConversationMessage['role'];
-  parts: readonly Part[];
+  parts: readonly ContentPart[];
   row: ConversationMessage | undefined;
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
-  silence?: SilentAnswer;
+  silence?: AnswerWithoutText;
   /** What is said of a question that got no answer. */
   unsent?: string;
   /** The model of the answer right above, where no question stands between the two. */
@@ -29,42 +29,45 @@ export interface Entry {
 }
 
 /** @returns the history, then the running question and its answer */
-export function createEntries(session: Session): Entry[] {
-  const entries: Entry[] = [];
-  const addEntry = (role: Entry['role'], parts: readonly Part[], more: Partial<Entry> = {}) =>
-    entries.push({ key: entries.length, role, parts, row: undefined, stream: undefined, ...more });
+export function createTranscriptEntries(session: Session): TranscriptEntry[] {
+  const entries: TranscriptEntry[] = [];
+  const addEntry = (
+    role: TranscriptEntry['role'],
+    parts: readonly ContentPart[],
+    more: Partial<TranscriptEntry> = {},
+  ) => entries.push({ key: entries.length, role, parts, row: undefined, stream: undefined, ...more });
   const rows = session.rows.value;
   for (const [index, row] of rows.entries()) {
-    addEntry(row.role, toParts(row.content), { row });
-    const step = isSilentTurn(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
+    addEntry(row.role, toContentParts(row.content), { row });
+    const step = isTurnWithoutText(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
     // Of what was imported nobody knows why it has no answer.
     if (step?.stop_reason) addEntry('assistant', [], { silence: { question: row, step } });
   }
   const live = session.liveAnswer.value;
   const question = live ? live.question : session.failure.value?.question;
-  if (question !== undefined) addEntry('user', toParts(question));
+  if (question !== undefined) addEntry('user', toContentParts(question));
   if (live) addEntry('assistant', [], { stream: live.stream });
   else if (question !== undefined)
-    Object.assign(entries.at(-1) ?? {}, { unsent: describeUnsent(session.failure.value) });
-  return addModelsAbove(entries);
+    Object.assign(entries.at(-1) ?? {}, { unsent: describeUnansweredQuestion(session.failure.value) });
+  return markContinuedAnswers(entries);
 }
 
 /** Only what the edge never had was not sent. */
-function describeUnsent(failure: Failure | undefined): string {
+function describeUnansweredQuestion(failure: QuestionFailure | undefined): string {
   return failure?.hasArrived || failure?.error.status !== undefined ? 'Not answered' : 'Not sent';
 }
 
-const resultsBySession = new WeakMap<Session, ReadonlySignal<Map<string, Part>>>();
+const resultsBySession = new WeakMap<Session, ReadonlySignal<Map<string, ContentPart>>>();
 
 /** @returns the results of tools in a conversation, which are found once for all its messages */
-export function getToolResults(session: Session): ReadonlyMap<string, Part> {
-  const results = resultsBySession.get(session) ?? computed(() => findToolResults(createEntries(session)));
+export function getToolResults(session: Session): ReadonlyMap<string, ContentPart> {
+  const results = resultsBySession.get(session) ?? computed(() => findToolResults(createTranscriptEntries(session)));
   resultsBySession.set(session, results);
   return results.value;
 }
 
 /** @returns the results of tools, by the ids of their calls */
-export function findToolResults(entries: readonly Pick<Entry, 'parts'>[]): Map<string, Part> {
+export function findToolResults(entries: readonly Pick<TranscriptEntry, 'parts'>[]): Map<string, ContentPart> {
   const results = entries.flatMap(({ parts }) => parts.filter(({ tool_use_id }) => typeof tool_use_id === 'string'));
   return new Map(results.map((result) => [String(result.tool_use_id), result]));
 }

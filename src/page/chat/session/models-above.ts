@@ -1,17 +1,17 @@
-import type { Part } from './content.ts';
-import { splitIntoSteps } from './steps.ts';
+import type { ContentPart } from './content.ts';
+import { splitIntoRunSteps } from './steps.ts';
 
 /** What is read and noted of an entry. */
-interface PlacedEntry {
+interface EntryWithModelAbove {
   role: string;
-  parts: readonly Part[];
+  parts: readonly ContentPart[];
   row: { model: string | null; stop_reason?: string | null | undefined } | undefined;
   modelAbove?: string;
   stepsAbove?: number;
 }
 
 /** Notes which answers go on from the one above: after the results of tools of this page, or after a pause. */
-export function addModelsAbove<E extends PlacedEntry>(entries: E[]): E[] {
+export function markContinuedAnswers<E extends EntryWithModelAbove>(entries: E[]): E[] {
   let above: string | undefined;
   let steps = 0;
   for (const entry of entries) {
@@ -20,7 +20,7 @@ export function addModelsAbove<E extends PlacedEntry>(entries: E[]): E[] {
       if (steps > 0) entry.stepsAbove = steps;
       above = entry.row?.model ?? undefined;
       // A run that has paused goes on below: its steps are counted on.
-      steps = entry.row?.stop_reason === 'pause_turn' ? steps + (splitIntoSteps(entry.parts)?.length ?? 0) : 0;
+      steps = entry.row?.stop_reason === 'pause_turn' ? steps + (splitIntoRunSteps(entry.parts)?.length ?? 0) : 0;
     } else if (!entry.parts.every(({ type }) => type === 'tool_result')) [above, steps] = [undefined, 0];
   }
   return entries;

@@ -1,10 +1,10 @@
 /** Keeps the options of the next question. */
 import { computed, signal } from '@preact/signals';
-import type { ThinkingChoice } from './thinking.ts';
+import type { ThinkingMode } from './thinking.ts';
 
 const DEFAULT_MAX_TOKENS = 4_096;
 
-export const thinkingChoice = signal<ThinkingChoice>('model');
+export const thinkingChoice = signal<ThinkingMode>('model');
 export const hasPageTools = signal(false);
 /** Whether the edge calls its own tools. */
 export const hasEdgeTools = signal(false);

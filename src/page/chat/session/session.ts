@@ -9,24 +9,30 @@ import {
   type ConversationRow,
   type ConversationTurn,
   type MessageStream,
+  type MessageStreamOptions,
   SluiceError,
-  type StreamOptions,
 } from '../../../client/index.ts';
 import { encodePathSegment } from '../../../client/transport.ts';
-import type { ServedPath } from '../../../edge/answers.ts';
-import { refreshSpent } from '../../edge/account.ts';
+import type { ServedRoutePath } from '../../../edge/answers.ts';
+import { refreshSpentToday } from '../../edge/account.ts';
 import { getClient } from '../../edge/client.ts';
 import { currentModel } from '../../edge/models.ts';
-import { announce } from '../../ui/announcer.tsx';
-import { type Branch, createBranchMetadata, findChoices, findOrigin, parseBranch } from './branches.ts';
-import { type Content, type Part, readHistory, toParts } from './content.ts';
-import { parseExactJson } from './exact-json.ts';
+import { announceToScreenReader } from '../../ui/announcer.tsx';
+import {
+  type ConversationBranch,
+  createBranchMetadata,
+  findBranchOrigin,
+  mapBranchesByMessageIndex,
+  parseConversationBranch,
+} from './branches.ts';
+import { type ContentPart, type MessageContent, readAllMessages, toContentParts } from './content.ts';
+import { parseJsonPreservingNumbers } from './exact-json.ts';
 import { maxTokens, thinkingChoice } from './options.ts';
-import { type Failure, ignoreDeleted, isSilentTurn, type LiveAnswer } from './outcomes.ts';
+import { ignoreNotFoundError, isTurnWithoutText, type QuestionFailure, type StreamingAnswer } from './outcomes.ts';
 import { mapSummariesByMessage } from './summaries.ts';
-import { createThinkingFields } from './thinking.ts';
-import { ThinkingTimes } from './thinking-times.ts';
-import { getOfferedTools, isCallingPageTools, runPageTools } from './tools.ts';
+import { createThinkingRequestFields } from './thinking.ts';
+import { ThinkingTimeRecorder } from './thinking-times.ts';
+import { hasOnlyPageToolCalls, listToolsForNextQuestion, runPageTools } from './tools.ts';
 
 /** So often a question is tried to be sent, within half a second; then it counts as not sent. */
 const MAX_SEND_ATTEMPTS = 3;
@@ -38,15 +44,15 @@ export class Session {
   readonly id: string;
   readonly report = signal<Conversation | undefined>(undefined);
   readonly rows = signal<ConversationMessage[]>([]);
-  readonly liveAnswer = signal<LiveAnswer | undefined>(undefined);
+  readonly liveAnswer = signal<StreamingAnswer | undefined>(undefined);
   /** Counts up when the answer has grown, at most once a frame. */
   readonly growthCount = signal(0);
-  readonly failure = signal<Failure | undefined>(undefined);
+  readonly failure = signal<QuestionFailure | undefined>(undefined);
   /** What the edge tells of the runs that are shown, by the ids of their turns. */
   readonly runReports = signal<ReadonlyMap<string, ConversationTurn>>(new Map());
   /** When a lost connection is tried again, in milliseconds since 1970; undefined while there is one. */
   readonly reconnectsAt = signal<number | undefined>(undefined);
-  readonly thoughts = new ThinkingTimes();
+  readonly thoughts = new ThinkingTimeRecorder();
   /** The calls that wait for a decision. */
   readonly approvals = signal<readonly Approval[]>([]);
   /** Whether the edge has begun to answer the last question. Until then nobody knows whether it has it. */
@@ -58,8 +64,8 @@ export class Session {
   /** Whether the history is loaded, and the running turn is known. */
   readonly isLoaded = signal(false);
   /** This conversation and its copies, where there are any. */
-  readonly branches = signal<readonly Branch[]>([]);
-  readonly choices = computed(() => findChoices(this.branches.value, this.id, this.rows.value));
+  readonly branches = signal<readonly ConversationBranch[]>([]);
+  readonly choices = computed(() => mapBranchesByMessageIndex(this.branches.value, this.id, this.rows.value));
   /** The summaries of the history, by the ids of the messages behind which they stand. */
   readonly summaries = computed(() => mapSummariesByMessage(this.report.value));
   /** The turns that this page saw go up without the oldest ones, and without a summary of them: the history does not tell. */
@@ -71,7 +77,7 @@ export class Session {
   readonly isBusy = computed(
     () => !this.isLoaded.value || this.#isBranching.value || this.liveAnswer.value !== undefined,
   );
-  readonly #streamOptions: StreamOptions = {
+  readonly #streamOptions: MessageStreamOptions = {
     onConnection: (state, retryAt) => {
       this.reconnectsAt.value = retryAt?.getTime();
       if (state === 'open') this.hasArrived.value = true;
@@ -96,60 +102,60 @@ export class Session {
   }
 
   /** Reads the history, and follows the running turn, if there is one. */
-  async open(): Promise<void> {
+  async loadAndFollow(): Promise<void> {
     try {
-      const { state } = await this.#readReport();
-      const running = await this.#readRows();
-      if (state === 'running') await this.#resume(running);
+      const { state } = await this.#readConversationReport();
+      const running = await this.#readMessageRows();
+      if (state === 'running') await this.#resumeRunningTurn(running);
     } catch (thrown) {
       this.isMissing.value = thrown instanceof SluiceError && thrown.type === 'not_found_error';
-      this.fail(thrown);
+      this.showFailure(thrown);
     } finally {
       this.isLoaded.value = true;
     }
   }
 
   /** Reads again what another window has changed. @param row the conversation in the list */
-  async syncWithList(row: ConversationRow): Promise<void> {
+  async syncWithListRow(row: ConversationRow): Promise<void> {
     if (this.isBusy.value || this.failure.value) return;
     const listed = this.#lastListedRow;
     this.#lastListedRow = row;
-    if (row.state === 'running' || (listed && listed.updated_at !== row.updated_at)) await this.open();
+    if (row.state === 'running' || (listed && listed.updated_at !== row.updated_at)) await this.loadAndFollow();
     // A summary is made behind an answer, and changes only what the conversation has cost.
     else if (listed?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
-      await this.#readReport();
+      await this.#readConversationReport();
   }
 
   /** Tries again what has failed. A question that has arrived all the same is not asked twice. */
-  async retry(): Promise<void> {
+  async retryFailedQuestion(): Promise<void> {
     const failed = this.failure.value;
     const before = this.rows.value.length;
-    await this.open();
+    await this.loadAndFollow();
     // It was followed, or has failed again.
     if (this.failure.value !== failed) return;
     this.failure.value = undefined;
     const rows = this.rows.value;
     const unanswered = rows.at(-1)?.content.length === 0 ? rows.findLast(({ role }) => role === 'user') : undefined;
     const question = failed?.question ?? unanswered?.content;
-    if (question !== undefined && rows.length === before) await this.send(question);
+    if (question !== undefined && rows.length === before) await this.sendQuestion(question);
   }
 
   /** Asks a question, and shows the answer while it comes: of `most` tokens. Tools of the page run in between. */
-  async send(content: Content, maxAnswerTokens?: number): Promise<void> {
-    for (let next: Content | undefined = content; next !== undefined && !this.#hasLeft; ) {
+  async sendQuestion(content: MessageContent, maxAnswerTokens?: number): Promise<void> {
+    for (let next: MessageContent | undefined = content; next !== undefined && !this.#hasLeft; ) {
       this.failure.value = undefined;
       next = await this.#sendTurn(next, maxAnswerTokens);
     }
   }
 
   /** Lets a paused answer go on. */
-  async continuePaused(): Promise<void> {
+  async continuePausedTurn(): Promise<void> {
     const last = this.rows.value.at(-1);
     if (last?.role !== 'assistant') return;
     this.failure.value = undefined;
-    const stream = this.#startStream([{ role: 'assistant', content: last.content } as MessageParam]);
-    const next = await this.#follow({ question: undefined, stream, isResumed: false });
-    if (next !== undefined) await this.send(next);
+    const stream = this.#startMessageStream([{ role: 'assistant', content: last.content } as MessageParam]);
+    const next = await this.#followStream({ question: undefined, stream, isResumed: false });
+    if (next !== undefined) await this.sendQuestion(next);
   }
 
   async readApprovals(): Promise<void> {
@@ -158,17 +164,17 @@ export class Session {
   }
 
   /** Decides on a call. Once all are decided the run goes on, and is followed. @throws SluiceError in the edge's words */
-  async decide(approval: string, decision: ApprovalDecision): Promise<void> {
+  async decideApproval(approval: string, decision: ApprovalDecision): Promise<void> {
     const { type } = await getClient().conversations.approve(this.id, approval, decision);
-    if (type === 'turn') void this.open();
+    if (type === 'turn') void this.loadAndFollow();
     else await this.readApprovals();
   }
 
   /** Reads what a run did so far, where it is not known, or may have changed. */
-  async readRun(turn: string): Promise<void> {
-    const path: ServedPath = `/conversations/${encodePathSegment(this.id)}/turns/${encodePathSegment(turn)}`;
-    const response = await getClient().fetch(path).catch(ignoreDeleted);
-    const run = response && parseExactJson(await response.text());
+  async readRunReport(turn: string): Promise<void> {
+    const path: ServedRoutePath = `/conversations/${encodePathSegment(this.id)}/turns/${encodePathSegment(turn)}`;
+    const response = await getClient().fetch(path).catch(ignoreNotFoundError);
+    const run = response && parseJsonPreservingNumbers(await response.text());
     if (run && !this.#hasLeft)
       this.runReports.value = new Map(this.runReports.peek()).set(turn, run as ConversationTurn);
   }
@@ -179,7 +185,7 @@ export class Session {
    * @param id the id of the copy; without one the edge makes one
    * @returns the copy, which is not shown yet
    */
-  async branch(before: string, id: string | undefined): Promise<Session> {
+  async createBranch(before: string, id: string | undefined): Promise<Session> {
     this.#isBranching.value = true;
     const { conversations } = getClient();
     const rows = this.rows.value.slice(
@@ -189,8 +195,11 @@ export class Session {
     try {
       const copy = await conversations.fork(this.id, { at: before, ...(id === undefined ? {} : { id }) });
       await conversations.rewind(copy.id, before);
-      const all = this.branches.value.length > 0 ? this.branches.value : [parseBranch({ id: this.id, metadata: null })];
-      const origin = findOrigin(this.id, all, this.rows.value, rows.length);
+      const all =
+        this.branches.value.length > 0
+          ? this.branches.value
+          : [parseConversationBranch({ id: this.id, metadata: null })];
+      const origin = findBranchOrigin(this.id, all, this.rows.value, rows.length);
       const metadata = createBranchMetadata(copy.metadata, origin) as ConversationPatch['metadata'];
       const created = new Session(copy.id, this.#onChange);
       created.report.value = await conversations.update(copy.id, { metadata });
@@ -204,43 +213,43 @@ export class Session {
   }
 
   /** Reads from which conversations this one, and the others of its family, were copied. @param ids of the family */
-  async readBranches(ids: readonly string[]): Promise<void> {
+  async readBranchOrigins(ids: readonly string[]): Promise<void> {
     if (ids.length < 2) return;
-    const reports = await Promise.all(ids.map((id) => getClient().conversations.get(id).catch(ignoreDeleted)));
-    this.branches.value = reports.flatMap((report) => report ?? []).map(parseBranch);
+    const reports = await Promise.all(ids.map((id) => getClient().conversations.get(id).catch(ignoreNotFoundError)));
+    this.branches.value = reports.flatMap((report) => report ?? []).map(parseConversationBranch);
   }
 
-  async stop(): Promise<void> {
-    await this.liveAnswer.value?.stream.stop().catch((thrown: unknown) => this.fail(thrown));
+  async stopRunningTurn(): Promise<void> {
+    await this.liveAnswer.value?.stream.stop().catch((thrown: unknown) => this.showFailure(thrown));
   }
 
   /** Stops listening. A running turn goes on. */
-  leave(): void {
+  stopListening(): void {
     this.#hasLeft = true;
     cancelAnimationFrame(this.#frame);
     this.liveAnswer.value?.stream.close();
   }
 
-  async #sendTurn(content: Content, maxAnswerTokens?: number): Promise<Content | undefined> {
-    const question = this.#addMissingResults(content);
-    const stream = this.#startStream([{ role: 'user', content: question } as MessageParam], maxAnswerTokens);
-    return await this.#follow({ question, stream, isResumed: false });
+  async #sendTurn(content: MessageContent, maxAnswerTokens?: number): Promise<MessageContent | undefined> {
+    const question = this.#addMissingToolResults(content);
+    const stream = this.#startMessageStream([{ role: 'user', content: question } as MessageParam], maxAnswerTokens);
+    return await this.#followStream({ question, stream, isResumed: false });
   }
 
   /** The model to ask: without a list of models that of the last answer, else the conversation's own. */
-  get model(): string | undefined {
+  get modelToAsk(): string | undefined {
     return currentModel.value?.id ?? this.rows.value.findLast((row) => row.model)?.model ?? undefined;
   }
 
-  #startStream(messages: MessageParam[], maxAnswerTokens = maxTokens.value): MessageStream {
-    const offered = getOfferedTools(!!this.report.value?.agent);
+  #startMessageStream(messages: MessageParam[], maxAnswerTokens = maxTokens.value): MessageStream {
+    const offered = listToolsForNextQuestion(!!this.report.value?.agent);
     this.hasArrived.value = false;
     this.#sendAttempts = 0;
     return getClient().messages.stream(
       {
         conversation: this.id,
-        ...(this.model === undefined ? {} : { model: this.model }),
-        ...createThinkingFields(thinkingChoice.value, currentModel.value, maxAnswerTokens),
+        ...(this.modelToAsk === undefined ? {} : { model: this.modelToAsk }),
+        ...createThinkingRequestFields(thinkingChoice.value, currentModel.value, maxAnswerTokens),
         messages,
         ...(offered.length > 0 ? { tools: offered } : {}),
       },
@@ -249,35 +258,36 @@ export class Session {
   }
 
   /** Finds calls without results, because the page was closed in between. Their results go with the next question. */
-  #addMissingResults(content: Content): Content {
+  #addMissingToolResults(content: MessageContent): MessageContent {
     const last = this.rows.value.at(-1);
-    if (last?.role !== 'assistant' || toParts(content).some(({ type }) => type === 'tool_result')) return content;
-    const results = runPageTools(toParts(last.content)) as object[] as Part[];
-    return results.length === 0 ? content : [...results, ...toParts(content)];
+    if (last?.role !== 'assistant' || toContentParts(content).some(({ type }) => type === 'tool_result'))
+      return content;
+    const results = runPageTools(toContentParts(last.content)) as object[] as ContentPart[];
+    return results.length === 0 ? content : [...results, ...toContentParts(content)];
   }
 
-  async #resume(question: Content | undefined): Promise<void> {
+  async #resumeRunningTurn(question: MessageContent | undefined): Promise<void> {
     const stream = await getClient().conversations.resume(this.id, this.#streamOptions);
     // It has ended meanwhile.
     if (!stream) {
-      await this.#readRows();
+      await this.#readMessageRows();
       return;
     }
     this.failure.value = undefined;
     this.hasArrived.value = true;
-    const next = await this.#follow({ question, stream, isResumed: true });
-    if (next !== undefined) await this.send(next);
+    const next = await this.#followStream({ question, stream, isResumed: true });
+    if (next !== undefined) await this.sendQuestion(next);
   }
 
   /** @returns the results of the tools that were called, which are sent next */
-  async #follow(live: LiveAnswer): Promise<Content | undefined> {
+  async #followStream(live: StreamingAnswer): Promise<MessageContent | undefined> {
     this.liveAnswer.value = live;
     this.isLoaded.value = true;
     let error: unknown;
     try {
       for await (const event of live.stream) {
-        if (event.type === 'message_start') this.#handleStart(live.stream);
-        if (!live.isResumed) this.thoughts.recordEvent(live.stream.turn, event);
+        if (event.type === 'message_start') this.#handleStreamStart(live.stream);
+        if (!live.isResumed) this.thoughts.recordStreamEvent(live.stream.turn, event);
         this.#scheduleRender();
       }
     } catch (thrown) {
@@ -288,7 +298,7 @@ export class Session {
       error ??= new SluiceError('connection_error', 'There was no connection to the edge.');
     const { message } = live.stream;
     const before = this.rows.value.length;
-    await this.#readRows().catch((thrown: unknown) => {
+    await this.#readMessageRows().catch((thrown: unknown) => {
       error ??= thrown;
     });
     this.liveAnswer.value = undefined;
@@ -296,23 +306,26 @@ export class Session {
     // What was asked is in the history if anything came of it. What was refused is not, whatever another window has added.
     const refused = error instanceof SluiceError && (error.status ?? 500) < 500 && !this.hasArrived.value;
     const isKept = !refused && this.rows.value.length > before;
-    if (error !== undefined) this.fail(error, isKept ? undefined : live.question, live.stream.lost !== undefined);
-    else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
+    if (error !== undefined)
+      this.showFailure(error, isKept ? undefined : live.question, live.stream.lost !== undefined);
+    else announceToScreenReader(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
     this.#notifyChange();
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
-    return isCallingPageTools(message.content) ? (runPageTools(message.content) as object[] as Content) : undefined;
+    return hasOnlyPageToolCalls(message.content)
+      ? (runPageTools(message.content) as object[] as MessageContent)
+      : undefined;
   }
 
-  #handleStart({ headers, turn }: MessageStream): void {
+  #handleStreamStart({ headers, turn }: MessageStream): void {
     if (turn !== undefined && headers?.get('sluice-history') === 'truncated') this.truncatedTurns.add(turn);
     this.#notifyChange();
   }
 
   #notifyChange(): void {
     this.#lastListedRow = undefined;
-    void Promise.all([this.#onChange(), refreshSpent()]).catch((thrown: unknown) => {
+    void Promise.all([this.#onChange(), refreshSpentToday()]).catch((thrown: unknown) => {
       // What has failed before it says more.
-      if (!this.failure.value) this.fail(thrown);
+      if (!this.failure.value) this.showFailure(thrown);
     });
   }
 
@@ -323,21 +336,21 @@ export class Session {
     });
   }
 
-  async #readReport(): Promise<Conversation> {
+  async #readConversationReport(): Promise<Conversation> {
     const report = await getClient().conversations.get(this.id);
     this.report.value = report;
     return report;
   }
 
   /** @returns the question of the running turn, which is shown after the history, with its answer */
-  async #readRows(): Promise<Content | undefined> {
-    const rows = await readHistory(getClient(), this.id, { pending: true, view: 'shown' }, () => !this.#hasLeft);
+  async #readMessageRows(): Promise<MessageContent | undefined> {
+    const rows = await readAllMessages(getClient(), this.id, { pending: true, view: 'shown' }, () => !this.#hasLeft);
     const running = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
     // Before the rows are shown, so that an answer without text comes with them. Where a report fails they come without it.
-    const silent = rows.filter(({ turn }, index) => isSilentTurn(rows, index) && !this.#reportedTurns.has(turn));
+    const silent = rows.filter(({ turn }, index) => isTurnWithoutText(rows, index) && !this.#reportedTurns.has(turn));
     await Promise.allSettled(
       silent.slice(-MAX_SILENT_REPORTS).map(async ({ turn }) => {
-        await this.readRun(turn);
+        await this.readRunReport(turn);
         this.#reportedTurns.add(turn);
       }),
     );
@@ -346,7 +359,7 @@ export class Session {
   }
 
   /** Shows an error. @param question the question that got no answer; one that is shown as such stays */
-  fail(thrown: unknown, question = this.failure.value?.question, isCut = false): void {
+  showFailure(thrown: unknown, question = this.failure.value?.question, isCut = false): void {
     if (this.#hasLeft) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });

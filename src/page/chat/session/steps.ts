@@ -1,14 +1,14 @@
-import type { Part } from './content.ts';
+import type { ContentPart } from './content.ts';
 
 /** One step of a run: what the model said, and the calls of tools that the edge made then. */
-export interface Step {
-  parts: readonly Part[];
+export interface RunStep {
+  parts: readonly ContentPart[];
   /** Whether all of its calls have come back. */
   isOver: boolean;
 }
 
 /** @returns whether a block is a call that the edge makes */
-export function isEdgeCall({ type, server_name }: Part): boolean {
+export function isEdgeToolCall({ type, server_name }: ContentPart): boolean {
   return type === 'mcp_tool_use' && server_name === 'edge';
 }
 
@@ -17,12 +17,12 @@ export function isEdgeCall({ type, server_name }: Part): boolean {
  *
  * @returns undefined for an answer in which the edge has called nothing
  */
-export function splitIntoSteps(parts: readonly Part[]): Step[] | undefined {
-  const calls = new Set(parts.filter(isEdgeCall).map(({ id }) => id));
+export function splitIntoRunSteps(parts: readonly ContentPart[]): RunStep[] | undefined {
+  const calls = new Set(parts.filter(isEdgeToolCall).map(({ id }) => id));
   if (calls.size === 0) return undefined;
-  const steps: { parts: Part[]; isOver: boolean }[] = [];
+  const steps: { parts: ContentPart[]; isOver: boolean }[] = [];
   let open = new Set<unknown>();
-  let step: { parts: Part[]; isOver: boolean } | undefined;
+  let step: { parts: ContentPart[]; isOver: boolean } | undefined;
   for (const part of parts) {
     if (part.type === 'mcp_tool_result' && calls.has(part.tool_use_id)) {
       open.delete(part.tool_use_id);
@@ -35,14 +35,16 @@ export function splitIntoSteps(parts: readonly Part[]): Step[] | undefined {
       open = new Set();
     }
     step.parts.push(part);
-    if (isEdgeCall(part)) open.add(part.id);
+    if (isEdgeToolCall(part)) open.add(part.id);
   }
   return steps;
 }
 
 /** @returns a result as text, as the model got it */
-export function formatResult({ content }: Part): string {
+export function formatToolResult({ content }: ContentPart): string {
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) return JSON.stringify(content);
-  return content.map((block: Part) => (block.type === 'text' ? String(block.text) : JSON.stringify(block))).join('\n');
+  return content
+    .map((block: ContentPart) => (block.type === 'text' ? String(block.text) : JSON.stringify(block)))
+    .join('\n');
 }

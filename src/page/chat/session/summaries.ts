@@ -1,7 +1,7 @@
 import type { Conversation, ConversationSummary } from '../../../client/index.ts';
 
 /** A summary of the messages above it. */
-export interface PlacedSummary extends ConversationSummary {
+export interface HistorySummary extends ConversationSummary {
   /** Whether a newer one goes up in its place. */
   isReplaced: boolean;
 }
@@ -10,8 +10,8 @@ export interface PlacedSummary extends ConversationSummary {
  * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. Where several stand
  *   behind one, the newest has the cost of all
  */
-export function mapSummariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, PlacedSummary> {
-  const placed = new Map<string, PlacedSummary>();
+export function mapSummariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, HistorySummary> {
+  const placed = new Map<string, HistorySummary>();
   const newest = summaries.at(-1)?.until_shown;
   for (const summary of summaries) {
     const { until_shown: id } = summary;

@@ -7,10 +7,10 @@ export interface ThinkingSpan {
 }
 
 /** Keeps how long Claude thought, as this page saw it: the history does not tell. */
-export class ThinkingTimes {
+export class ThinkingTimeRecorder {
   readonly #spans = new Map<string, ThinkingSpan>();
 
-  recordEvent(turn: string | undefined, event: RawMessageStreamEvent): void {
+  recordStreamEvent(turn: string | undefined, event: RawMessageStreamEvent): void {
     if (turn === undefined) return;
     if (event.type === 'content_block_start' && event.content_block.type === 'thinking') {
       this.#spans.set(`${turn} ${event.index}`, { startedAt: performance.now(), endedAt: undefined });
@@ -21,7 +21,7 @@ export class ThinkingTimes {
   }
 
   /** @returns undefined where it was not seen. @param index of the block in its message */
-  find(turn: string | undefined, index: number): ThinkingSpan | undefined {
+  findThinkingSpan(turn: string | undefined, index: number): ThinkingSpan | undefined {
     return this.#spans.get(`${turn} ${index}`);
   }
 }

@@ -1,15 +1,15 @@
 /** Asks a model to think, or not to, in the form that it takes. */
 import type { ThinkingConfigParam } from '@anthropic-ai/sdk/resources/messages';
-import type { Model } from '../../edge/models.ts';
+import type { ListedModel } from '../../edge/models.ts';
 
 /** Who decides whether the next answer begins with thinking: the model, or a person. */
-export type ThinkingChoice = 'model' | 'on' | 'off';
+export type ThinkingMode = 'model' | 'on' | 'off';
 
 /** Tokens for thinking, where a model takes nothing but a number of them. The API takes no fewer. */
 const MIN_BUDGET_TOKENS = 1_024;
 
 /** @returns whether a model answers without thinking where it is told to; true for one that the edge does not know */
-export function canSkipThinking(model: Model | undefined): boolean {
+export function canDisableThinking(model: ListedModel | undefined): boolean {
   return model?.thinking?.default !== 'always';
 }
 
@@ -17,9 +17,9 @@ export function canSkipThinking(model: Model | undefined): boolean {
  * @param maxAnswerTokens the longest answer, in tokens, without its thinking where a model has a number of its own for that
  * @returns the members of a request that say it; `thinking` is missing where the model decides
  */
-export function createThinkingFields(
-  choice: ThinkingChoice,
-  model: Model | undefined,
+export function createThinkingRequestFields(
+  choice: ThinkingMode,
+  model: ListedModel | undefined,
   maxAnswerTokens: number,
 ): { max_tokens: number; thinking?: ThinkingConfigParam } {
   const types: readonly string[] = model?.thinking?.types ?? ['adaptive', 'disabled'];
@@ -31,6 +31,6 @@ export function createThinkingFields(
           thinking: { type: 'enabled', budget_tokens: MIN_BUDGET_TOKENS },
         };
   }
-  if (choice === 'model' || !canSkipThinking(model)) return { max_tokens: maxAnswerTokens };
+  if (choice === 'model' || !canDisableThinking(model)) return { max_tokens: maxAnswerTokens };
   return { max_tokens: maxAnswerTokens, thinking: { type: types.includes('disabled') ? 'disabled' : 'between_tools' } };
 }

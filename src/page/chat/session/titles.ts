@@ -1,7 +1,7 @@
 /** Makes titles from first messages, also for conversations that have none: those that SDKs began. */
 import { signal } from '@preact/signals';
 import { getClient } from '../../edge/client.ts';
-import type { Content } from './content.ts';
+import type { MessageContent } from './content.ts';
 
 /** More than any window shows: where a title ends is decided by the width it has. */
 const MAX_TITLE_CHARACTERS = 200;
@@ -10,18 +10,18 @@ const generatedTitles = signal<ReadonlyMap<string, string>>(new Map());
 const titledIds = new Set<string>();
 
 /** @returns the title of a conversation: its own, or the one that its first message gives */
-export function getTitle(id: string, title: string | null | undefined): string {
+export function getConversationTitle(id: string, title: string | null | undefined): string {
   return title ?? generatedTitles.value.get(id) ?? 'Untitled';
 }
 
 /** Makes the title of a conversation that has none. If that fails, it is tried again when it is shown again. */
-export async function generateTitle(id: string): Promise<void> {
+export async function generateMissingTitle(id: string): Promise<void> {
   if (titledIds.has(id)) return;
   titledIds.add(id);
   try {
     const { data } = await getClient().conversations.messages(id, { limit: 1 });
     const first = data[0];
-    if (first) generatedTitles.value = new Map(generatedTitles.peek()).set(id, createTitle(first.content));
+    if (first) generatedTitles.value = new Map(generatedTitles.peek()).set(id, createTitleFromContent(first.content));
   } catch {
     // What is wrong with it is told where it is opened.
     titledIds.delete(id);
@@ -29,7 +29,7 @@ export async function generateTitle(id: string): Promise<void> {
 }
 
 /** @returns the first words of a message */
-export function createTitle(content: Content): string {
+export function createTitleFromContent(content: MessageContent): string {
   const texts =
     typeof content === 'string' ? [content] : content.map((block) => ('text' in block ? String(block.text) : ''));
   const line = texts.join(' ').replace(/\s+/g, ' ').trim();

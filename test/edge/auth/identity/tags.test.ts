@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseStoredTags, parseTagsHeader, tagsOfClaim } from '#edge/auth/identity/tags.ts';
+import { parseStoredTags, parseTagsClaim, parseTagsHeader } from '#edge/auth/identity/tags.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((text) => text !== '__proto__');
@@ -13,8 +13,8 @@ test('a header, and a claim as text or as an object, are read to the same tags, 
     const stored = parseTagsHeader(header(pairs));
     expect(parseStoredTags(stored ?? null)).toEqual(Object.fromEntries(pairs));
     expect(parseTagsHeader(header([...pairs].reverse()))).toBe(stored);
-    expect(tagsOfClaim(header(pairs))).toBe(stored);
-    expect(tagsOfClaim(Object.fromEntries(pairs))).toBe(stored);
+    expect(parseTagsClaim(header(pairs))).toBe(stored);
+    expect(parseTagsClaim(Object.fromEntries(pairs))).toBe(stored);
   });
 });
 
@@ -40,7 +40,7 @@ test('a hundred thousand pairs are no tags, of one name, of as many, or of none'
   for (const pairOf of [() => 'a=1', (nth: number) => `a${nth}=1`, () => '=', () => 'a']) {
     const pairs = Array.from({ length: 100_000 }, (_, nth) => pairOf(nth));
     expect(parseTagsHeader(pairs.join(','))).toBeUndefined();
-    expect(tagsOfClaim(pairs.join(','))).toBeUndefined();
+    expect(parseTagsClaim(pairs.join(','))).toBeUndefined();
   }
 });
 
@@ -53,5 +53,5 @@ test.each([
   [{ a: '1,b=2' }],
   [JSON.parse('{"a":"1","__proto__":"2"}')],
 ])('the claim %j has no tags', (claim) => {
-  expect(tagsOfClaim(claim)).toBeUndefined();
+  expect(parseTagsClaim(claim)).toBeUndefined();
 });

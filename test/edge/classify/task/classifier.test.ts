@@ -1,29 +1,29 @@
 import { describe, expect, test } from 'vitest';
 import {
-  classifierIn,
   normalizeClassifier,
-  parseClassifier,
-  storedClassifier,
+  normalizeStoredClassifier,
+  parseStoredClassifierJson,
+  toStoredClassifier,
 } from '#edge/classify/task/classifier.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
 
 test('what says the same is stored as the same text, with each label as it was sent', () => {
-  const stored = storedClassifier({ labels: ['a', { name: 'b', description: 'B' }], instructions: 'x', votes: 3 });
+  const stored = toStoredClassifier({ labels: ['a', { name: 'b', description: 'B' }], instructions: 'x', votes: 3 });
   const text = JSON.stringify(stored);
   const again = { votes: 3, instructions: 'x', multi: false, labels: ['a', { description: 'B', name: 'b' }] };
-  expect(JSON.stringify(storedClassifier(again))).toBe(text);
+  expect(JSON.stringify(toStoredClassifier(again))).toBe(text);
   expect(stored.labels).toEqual(['a', { name: 'b', description: 'B' }]);
-  expect(classifierIn(parseClassifier(text))).toEqual(normalizeClassifier(again));
+  expect(normalizeStoredClassifier(parseStoredClassifierJson(text))).toEqual(normalizeClassifier(again));
 });
 
 test.each([{ enum: ['a', 'b'] }, { properties: { mood: { enum: ['a', 'b'] } } }, PYDANTIC])(
   'a schema is stored as it was sent, and used as it is without being stored: %j',
   (schema) => {
-    const stored = storedClassifier({ schema });
+    const stored = toStoredClassifier({ schema });
     expect(stored.schema).toBe(schema);
-    expect(classifierIn(stored)).toEqual(normalizeClassifier({ schema }));
+    expect(normalizeStoredClassifier(stored)).toEqual(normalizeClassifier({ schema }));
   },
 );
 

@@ -1,13 +1,13 @@
 import { waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { classify } from '#edge/classify/task/classify.ts';
+import { classifyText } from '#edge/classify/task/classify.ts';
 import type { ClassifyContext } from '#edge/classify/task/take-vote.ts';
 import { resolveTask } from '#edge/classify/task/task.ts';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import { limitationOf } from '#edge/money/admission/limitation.ts';
+import { parseLimitingCause } from '#edge/money/admission/limitation.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { advanceClock } from '#test/support/calendar.ts';
 import { bindings, COST_NANODOLLARS, HAIKU, labelMessage, textMessage } from '#test/support/classification.ts';
@@ -38,7 +38,7 @@ function worker(answer: (nth: number) => object | Response | Promise<Response>, 
   };
   const by = (): ClassifyContext => ({
     ...where,
-    upstream: upstreamOf(settings, fetchUpstream),
+    upstream: getUpstreamBySettings(settings, fetchUpstream),
     requestId: createRequestId(),
     route: 'webhooks',
     waitUntil: (work) => context.waitUntil(work),
@@ -58,17 +58,17 @@ test('a text is labelled and paid for by an account’s name alone', async () =>
   const { where, by, object, settled } = worker(() => labelMessage('bug'));
   const task = await resolveTask(ASKED, where);
   const asking = by();
-  expect(await classify(task, 'It crashes', asking)).toMatchObject({
+  expect(await classifyText(task, 'It crashes', asking)).toMatchObject({
     outcome: 'classified',
     result: { label: 'bug', cached: false },
     model: HAIKU,
     nanodollars: COST_NANODOLLARS,
   });
   await settled();
-  const row = await object().request(asking.requestId);
+  const row = await object().findRequest(asking.requestId);
   expect(row).toMatchObject({ route: 'webhooks', status: 'complete', cost_usd: COST_NANODOLLARS / 1e9 });
   // A delivery that comes again costs nothing.
-  expect(await classify(task, 'It crashes', by())).toMatchObject({
+  expect(await classifyText(task, 'It crashes', by())).toMatchObject({
     result: { label: 'bug', cached: true },
     nanodollars: 0,
   });
@@ -86,13 +86,13 @@ test('a budget that is spent is told apart by its reason, and by when it resets'
   const { where, by, calls } = worker(() => labelMessage('bug'), { usd_per_day: (3 * COST_NANODOLLARS) / 1e9 });
   const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, where);
   const outcomes = [];
-  for (let n = 0; n < 4; n += 1) outcomes.push(await classify(task, `text ${n}`, by()));
+  for (let n = 0; n < 4; n += 1) outcomes.push(await classifyText(task, `text ${n}`, by()));
   const last = outcomes.at(-1);
   if (last?.outcome !== 'unclassified') throw new Error('the budget was not spent');
   expect(last).toMatchObject({ reason: 'limited', error: { type: 'billing_error' }, nanodollars: 0 });
   const midnight = new Date();
   midnight.setUTCHours(24, 0, 0, 0);
-  const { passes, retryAt } = limitationOf(last.error);
+  const { passes, retryAt } = parseLimitingCause(last.error);
   expect(passes).toBe('later');
   expect(Math.abs((retryAt ?? 0) - midnight.getTime())).toBeLessThan(2_000);
   expect(calls()).toBe(outcomes.filter(({ outcome }) => outcome === 'classified').length);
@@ -100,7 +100,7 @@ test('a budget that is spent is told apart by its reason, and by when it resets'
 
 test('a limit that not even an empty budget would meet is for somebody to raise', async () => {
   const { where, by } = worker(() => labelMessage('bug'), { usd_per_day: 0.000001 });
-  expect(await classify(await resolveTask(ASKED, where), 'x', by())).toMatchObject({ reason: 'operator' });
+  expect(await classifyText(await resolveTask(ASKED, where), 'x', by())).toMatchObject({ reason: 'operator' });
 });
 
 test.each([
@@ -115,10 +115,10 @@ test.each([
 ])('a failed classification is %s when the upstream answers %i', async (reason, status, headers) => {
   const { where, by } = worker(() => Response.json({ type: 'error', error: { message: 'No.' } }, { status, headers }));
   const before = Date.now();
-  const outcome = await classify(await resolveTask(ASKED, where), 'x', by());
+  const outcome = await classifyText(await resolveTask(ASKED, where), 'x', by());
   expect(outcome).toMatchObject({ outcome: 'unclassified', reason, nanodollars: 0 });
   if (outcome.outcome === 'unclassified' && reason === 'limited') {
-    expect(limitationOf(outcome.error).retryAt).toBeGreaterThanOrEqual(before + 60_000);
+    expect(parseLimitingCause(outcome.error).retryAt).toBeGreaterThanOrEqual(before + 60_000);
   }
 });
 
@@ -128,10 +128,10 @@ test('a classification is unavailable, and paid for, where what stands before th
     return new Response('<html>', { status: 504 });
   });
   const asking = by();
-  const outcome = await classify(await resolveTask(ASKED, where), 'x', asking);
+  const outcome = await classifyText(await resolveTask(ASKED, where), 'x', asking);
   await settled();
   // Whether it stops where nobody waits any more is not known of what does not stream.
-  const row = await object().request(asking.requestId);
+  const row = await object().findRequest(asking.requestId);
   expect(row?.hold_usd).toBeGreaterThan(0);
   expect(row).toMatchObject({ status: 'refused_upstream', estimated: true, cost_usd: row?.hold_usd });
   expect(outcome).toMatchObject({
@@ -144,7 +144,7 @@ test('a classification is unavailable, and paid for, where what stands before th
 test('a failed classification is the input’s, the answer’s, or nobody’s fault', async () => {
   const of = async (answer: object, input: unknown = 'x', more: Partial<ClassifyContext> = {}) => {
     const { where, by } = worker(() => answer);
-    return await classify(await resolveTask(ASKED, where), input, { ...by(), ...more });
+    return await classifyText(await resolveTask(ASKED, where), input, { ...by(), ...more });
   };
   expect(await of(labelMessage('bug'), '')).toMatchObject({ reason: 'input', nanodollars: 0 });
   expect(await of(labelMessage('bug'), 7)).toMatchObject({ reason: 'input' });
@@ -162,13 +162,13 @@ test('a failed classification is the input’s, the answer’s, or nobody’s fa
 test('an account’s rates are waited for, and what no rate will ever admit is not', async () => {
   const limited = worker(() => labelMessage('bug'), { requests_per_minute: 1 });
   const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, limited.where);
-  await classify(task, 'x', limited.by());
-  expect(await classify(task, 'x', limited.by())).toMatchObject({
+  await classifyText(task, 'x', limited.by());
+  expect(await classifyText(task, 'x', limited.by())).toMatchObject({
     reason: 'limited',
     error: { type: 'rate_limit_error' },
   });
   const small = worker(() => labelMessage('bug'), { input_tokens_per_minute: 10 });
-  expect(await classify(await resolveTask(ASKED, small.where), 'x', small.by())).toMatchObject({
+  expect(await classifyText(await resolveTask(ASKED, small.where), 'x', small.by())).toMatchObject({
     reason: 'operator',
   });
 });

@@ -13,7 +13,7 @@ test('never more than so many run, each gets its turn, and a failure gives its p
       let running = 0;
       const outcomes = await Promise.allSettled(
         calls.map(([turns, fails]) =>
-          gate.run(
+          gate.runWithLimit(
             async () => {
               running += 1;
               expect(running).toBeLessThanOrEqual(most);
@@ -42,7 +42,7 @@ test('what is crowded out waits for its own to end, and gives up only when none 
       let running = 0;
       const results = await Promise.all(
         calls.map((turns) =>
-          gate.run(
+          gate.runWithLimit(
             async () => {
               // The refusal takes its time on the way.
               await Promise.resolve();

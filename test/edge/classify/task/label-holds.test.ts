@@ -14,7 +14,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
     return 0;
   }) as never);
   let renewed = 0;
-  wrapMethod(Account, 'renew', (whole) => {
+  wrapMethod(Account, 'renewHold', (whole) => {
     renewed += 1;
     return whole();
   });
@@ -34,7 +34,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
   const afterSeconds = async (seconds: number) => {
     passed += seconds * 1_000;
     await runDurableObjectAlarm(object());
-    return (await object().quota({})).running_requests;
+    return (await object().getQuotaReport({})).running_requests;
   };
   for (let nth = 1; nth <= 4; nth += 1) {
     expect(await afterSeconds(20)).toBe(1);
@@ -42,7 +42,7 @@ test('a label whose edge has died is settled within a minute, and one that takes
     await eventually(() => expect(renewed).toBe(nth));
   }
   expect(await afterSeconds(60)).toBe(0);
-  expect((await object().requests({})).data).toMatchObject([{ status: 'orphaned' }]);
+  expect((await object().listRequests({})).data).toMatchObject([{ status: 'orphaned' }]);
   answered.resolve();
   expect(((await (await asking).json()) as { label: string }).label).toBe('bug');
   expect(await rows()).toMatchObject([{ status: 'complete', late: true, cost_usd: COST_NANODOLLARS / 1e9 }]);

@@ -9,17 +9,17 @@ import {
   createClassificationPrompt,
   createClassificationRequest,
   getModelPromptOptions,
-  readChoice,
+  readLabelsFromAnswer,
 } from '#edge/classify/task/prompt.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
-import { parseLongInSteps } from '#edge/kit/http/read-json.ts';
-import { parsePrefix, toCanonicalText } from '#edge/registry/prefixes/prefix.ts';
+import { adaptRequestForModel } from '#edge/claude/pricing/adapt-for-model.ts';
+import { parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
+import { createCanonicalPrefixText, parsePrefix } from '#edge/registry/prefixes/prefix.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const stored = (fields: Parameters<typeof toCanonicalText>[0]) =>
-  runWithoutBreaks(parseLongInSteps(new TextEncoder().encode(toCanonicalText(fields))));
+const stored = (fields: Parameters<typeof createCanonicalPrefixText>[0]) =>
+  runWithoutBreaks(parseLongJsonInSteps(new TextEncoder().encode(createCanonicalPrefixText(fields))));
 const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
@@ -147,7 +147,7 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
     content,
     fc.constantFrom<unknown>('end_turn', 'max_tokens', 'refusal', 'pause_turn', null),
     (p, given, stop_reason) => {
-      const read = readChoice({ content: given, stop_reason }, p);
+      const read = readLabelsFromAnswer({ content: given, stop_reason }, p);
       if ('fault' in read) {
         expect(read.fault).not.toBe('');
         return;
@@ -204,6 +204,6 @@ test.each(MODELS)('$id takes the request as it is asked for a label, by a schema
   for (const structured_output of [true, false]) {
     const asked = { ...row, structured_output };
     const { json } = createClassificationRequest(prompt({}, { model: row.id, ...getModelPromptOptions(asked) }), 'x');
-    expect(adaptForModel(asked, json, asked, true)).toEqual({ changes: {} });
+    expect(adaptRequestForModel(asked, json, asked, true)).toEqual({ changes: {} });
   }
 });

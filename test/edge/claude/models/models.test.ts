@@ -3,11 +3,11 @@ import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
+  createSimulatorColumns,
+  getUpcomingRetirement,
   MODELS,
   type ModelOverride,
   ModelTable,
-  nearRetirementOf,
-  simulatedColumns,
 } from '#edge/claude/models/models.ts';
 import { computeCost } from '#edge/claude/pricing/cost.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
@@ -38,7 +38,7 @@ test.each([
   ['claude-haiku-5-5', M, 128 * K, 512],
   ['claude-haiku-4-5', 200 * K, 64 * K, 4_096],
 ])('%s has the limits that are published', (name, context, output, cacheable) => {
-  const model = table.find(name);
+  const model = table.findRow(name);
   expect(model).toMatchObject({ max_input_tokens: context, max_tokens: output });
   if (cacheable !== undefined) expect(model?.minimum_cacheable_tokens).toBe(cacheable);
 });
@@ -69,7 +69,7 @@ test.each([
   ['claude-haiku-4-5', 'off', 'enabled disabled', '', '', null, true],
 ] as const)('%s takes what is published of it', (name, byDefault, types, off, efforts, effort, forced) => {
   const listed = (text: string) => text.split(' ').filter(Boolean);
-  expect(table.find(name)).toMatchObject({
+  expect(table.findRow(name)).toMatchObject({
     line: name.split('-')[1],
     thinking: { default: byDefault, types: listed(types), off_efforts: listed(off) },
     efforts: listed(efforts),
@@ -90,14 +90,14 @@ test('the table has the models that the installed SDK names', async () => {
   const [, union = ''] = /^export type Model = (.*);$/m.exec(types) ?? [];
   const named = [...union.matchAll(/'([^']+)'/g)].map(([, id = '']) => id);
   expect(named.length).toBeGreaterThan(15);
-  expect(named.filter((id) => !LEFT_OUT.includes(id) && table.find(id) === undefined)).toEqual([]);
-  expect(LEFT_OUT.filter((id) => !named.includes(id) || table.find(id) !== undefined)).toEqual([]);
+  expect(named.filter((id) => !LEFT_OUT.includes(id) && table.findRow(id) === undefined)).toEqual([]);
+  expect(LEFT_OUT.filter((id) => !named.includes(id) || table.findRow(id) !== undefined)).toEqual([]);
   const unnamed = MODELS.filter(({ id, aliases }) => ![id, ...aliases].some((name) => named.includes(name)));
   expect(unnamed.map(({ id }) => id)).toEqual([]);
 });
 
 test('of a model without a row nothing is known, and PRICES can say it', () => {
-  const bare = new ModelTable({ 'own-model': { prices: { input: 1 } } }).find('own-model');
+  const bare = new ModelTable({ 'own-model': { prices: { input: 1 } } }).findRow('own-model');
   expect(bare).toMatchObject({
     line: null,
     thinking: null,
@@ -106,9 +106,9 @@ test('of a model without a row nothing is known, and PRICES can say it', () => {
     structured_output: false,
   });
   const thinking = { default: 'always', types: ['adaptive'], off_efforts: [] } as const;
-  expect(new ModelTable({ 'own-model': { thinking } }).find('own-model')?.thinking).toEqual(thinking);
+  expect(new ModelTable({ 'own-model': { thinking } }).findRow('own-model')?.thinking).toEqual(thinking);
   // A snapshot of a known model is what that is.
-  const dated = new ModelTable({ 'claude-opus-5-5-20270101': { prices: { input: 1 } } }).find(
+  const dated = new ModelTable({ 'claude-opus-5-5-20270101': { prices: { input: 1 } } }).findRow(
     'claude-opus-5-5-20270101',
   );
   expect(dated).toMatchObject({ line: 'opus', thinking: { default: 'always' } });
@@ -120,10 +120,10 @@ test('a dated id and its alias are one model, and no name stands for two', () =>
     ['claude-sonnet-4-5', 'claude-sonnet-4-5-20250929'],
     ['claude-haiku-4-5', 'claude-haiku-4-5-20251001'],
   ] as const) {
-    expect(table.find(alias)?.id).toBe(id);
-    expect(table.find(id)?.id).toBe(id);
+    expect(table.findRow(alias)?.id).toBe(id);
+    expect(table.findRow(id)?.id).toBe(id);
     // The upstream knows its own aliases.
-    expect(table.resolve(alias)).toBe(alias);
+    expect(table.resolveAlias(alias)).toBe(alias);
   }
   const names = MODELS.flatMap(({ id, aliases }) => [id, ...aliases]);
   expect(new Set(names).size).toBe(names.length);
@@ -131,7 +131,7 @@ test('a dated id and its alias are one model, and no name stands for two', () =>
 
 test('a replacement is itself in the table and does not retire', () => {
   for (const { replacement } of MODELS) {
-    if (replacement !== null) expect(table.find(replacement)).toMatchObject({ retires_at: null });
+    if (replacement !== null) expect(table.findRow(replacement)).toMatchObject({ retires_at: null });
   }
 });
 
@@ -141,13 +141,13 @@ test.each([
 ])('%s is announced from 60 days before its retirement, and for ever after', (name, retires, replacement) => {
   const retirement = Date.parse(retires);
   const day = 86_400_000;
-  const model = table.find(name);
-  expect(nearRetirementOf(model, retirement - 60 * day - 1)).toBeUndefined();
-  expect(nearRetirementOf(model, retirement - 60 * day)).toBe(retires);
-  expect(nearRetirementOf(model, retirement + 900 * day)).toBe(retires);
+  const model = table.findRow(name);
+  expect(getUpcomingRetirement(model, retirement - 60 * day - 1)).toBeUndefined();
+  expect(getUpcomingRetirement(model, retirement - 60 * day)).toBe(retires);
+  expect(getUpcomingRetirement(model, retirement + 900 * day)).toBe(retires);
   expect(model?.replacement).toBe(replacement);
-  expect(nearRetirementOf(table.find(replacement), retirement)).toBeUndefined();
-  expect(nearRetirementOf(undefined)).toBeUndefined();
+  expect(getUpcomingRetirement(table.findRow(replacement), retirement)).toBeUndefined();
+  expect(getUpcomingRetirement(undefined)).toBeUndefined();
 });
 
 const usage = fc.record(
@@ -187,8 +187,8 @@ test('PRICES changes what it names of a row and leaves everything else', () => {
   const override: ModelOverride = { max_tokens: 5, prices: { output: 7 } };
   for (const name of ['claude-opus-4-5', 'claude-opus-4-5-20251101']) {
     const changed = new ModelTable({ [name]: override });
-    const before = table.find('claude-opus-4-5');
-    expect(changed.find('claude-opus-4-5')).toEqual({
+    const before = table.findRow('claude-opus-4-5');
+    expect(changed.findRow('claude-opus-4-5')).toEqual({
       ...before,
       max_tokens: 5,
       prices: { ...before?.prices, output: 7 },
@@ -202,28 +202,28 @@ test('PRICES changes what it names of a row and leaves everything else', () => {
 test('PRICES adds a row, whose unsaid prices are the dearest', () => {
   const added = new ModelTable({ 'claude-new': { display_name: 'New', aliases: ['newest'], prices: { input: 1 } } });
   expect(added.rows).toHaveLength(MODELS.length + 1);
-  expect(added.find('newest')).toMatchObject({ id: 'claude-new', display_name: 'New', retires_at: null });
+  expect(added.findRow('newest')).toMatchObject({ id: 'claude-new', display_name: 'New', retires_at: null });
   expect(added.findPriceRow('claude-new')).toMatchObject({
     isListed: true,
     row: { prices: { input: 1, output: 50, cache_read: 1 } },
   });
-  expect(table.find('claude-new')).toBeUndefined();
+  expect(table.findRow('claude-new')).toBeUndefined();
 });
 
 test('MODEL_ALIASES stand for model ids, in prices as well, and only by their exact name', () => {
   const aliased = new ModelTable({}, { fast: 'claude-haiku-4-5', odd: 'claude-of-the-future' });
-  expect(aliased.resolve('fast')).toBe('claude-haiku-4-5');
-  expect(aliased.find('fast')?.id).toBe('claude-haiku-4-5-20251001');
+  expect(aliased.resolveAlias('fast')).toBe('claude-haiku-4-5');
+  expect(aliased.findRow('fast')?.id).toBe('claude-haiku-4-5-20251001');
   expect(aliased.findPriceRow('odd').isListed).toBe(false);
   for (const name of ['Fast', 'toString', '__proto__', 'constructor', '']) {
-    expect(aliased.resolve(name)).toBe(name);
-    expect(aliased.find(name)).toBeUndefined();
+    expect(aliased.resolveAlias(name)).toBe(name);
+    expect(aliased.findRow(name)).toBeUndefined();
   }
 });
 
 test('what the simulator reads of a model is there for each, and names no other', () => {
   const ids = MODELS.map(({ id }) => id).sort();
-  const columns: Record<string, object> = simulatedColumns();
+  const columns: Record<string, object> = createSimulatorColumns();
   expect(Object.keys(columns).sort()).toEqual(ids);
   const lists = Object.values(columns).flatMap((one) => Object.entries(one));
   const named = lists.flatMap(([name, value]) => (/^(reads|refused_advisors)$/.test(name) ? (value as string[]) : []));

@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MODELS, ModelTable } from '#edge/claude/models/models.ts';
-import { adaptForModel } from '#edge/claude/pricing/adapt-for-model.ts';
-import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { adaptRequestForModel } from '#edge/claude/pricing/adapt-for-model.ts';
+import { computeMinTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const table = new ModelTable();
-const HAIKU_4_5 = table.find('claude-haiku-4-5');
-const ASK: Json = { model: 'asked', max_tokens: 32_000, messages: [{ role: 'user', content: 'Hi' }] };
+const HAIKU_4_5 = table.findRow('claude-haiku-4-5');
+const ASK: JsonObject = { model: 'asked', max_tokens: 32_000, messages: [{ role: 'user', content: 'Hi' }] };
 
 const KINDS = {
   adaptive: { type: 'adaptive', display: 'summarized' },
@@ -18,7 +18,7 @@ const KINDS = {
 };
 
 /** What may be refused, each in a request to which nothing else can be said. */
-const REFUSABLE: Record<string, Json> = {
+const REFUSABLE: Record<string, JsonObject> = {
   tool: { tool_choice: { type: 'tool', name: 'a' } },
   any: { tool_choice: { type: 'any' } },
   prefill: { messages: [{ role: 'assistant', content: 'So' }] },
@@ -64,19 +64,19 @@ const TAKEN = [
 ] as const;
 
 test('each model of the table has a row here', () => {
-  expect(TAKEN.map(([name]) => table.find(name)?.id).toSorted()).toEqual(MODELS.map(({ id }) => id).toSorted());
+  expect(TAKEN.map(([name]) => table.findRow(name)?.id).toSorted()).toEqual(MODELS.map(({ id }) => id).toSorted());
 });
 
 const DAY = Date.parse('2026-11-26T12:00:00Z');
 
 describe.each(TAKEN)('%s', (name, kinds, effort, effortOff, refused) => {
-  const row = table.find(name);
-  const taken = (more: Json) => ({
+  const row = table.findRow(name);
+  const taken = (more: JsonObject) => ({
     ...ASK,
     ...more,
-    ...adaptForModel(row, { ...ASK, ...more }, HAIKU_4_5, false, DAY).changes,
+    ...adaptRequestForModel(row, { ...ASK, ...more }, HAIKU_4_5, false, DAY).changes,
   });
-  const effortOf = ({ output_config }: Json) => (output_config as Json).effort;
+  const effortOf = ({ output_config }: JsonObject) => (output_config as JsonObject).effort;
 
   test('takes the nearest kind of thinking that it has, and what stands in it', () => {
     const near = kinds.split(' ');
@@ -103,47 +103,48 @@ describe.each(TAKEN)('%s', (name, kinds, effort, effortOff, refused) => {
   test.each(Object.keys(REFUSABLE))('takes or refuses: %s', (what) => {
     const body = { ...ASK, ...REFUSABLE[what] };
     const isRefused = refused.split(' ').includes(what);
-    expect(adaptForModel(row, body, HAIKU_4_5, false, DAY).refused !== undefined).toBe(isRefused);
+    expect(adaptRequestForModel(row, body, HAIKU_4_5, false, DAY).refused !== undefined).toBe(isRefused);
   });
 
   test('takes a request that says nothing of all this as it is', () => {
     const usual = { ...ASK, tool_choice: { type: 'auto' }, temperature: 1, speed: 'standard', tools: [] };
-    expect(adaptForModel(row, usual, HAIKU_4_5)).toEqual({ changes: {} });
+    expect(adaptRequestForModel(row, usual, HAIKU_4_5)).toEqual({ changes: {} });
   });
 });
 
 test('a model of which nothing is known gets everything as it came', () => {
-  const bare = new ModelTable({ bare: { prices: { input: 1 } } }).find('bare');
+  const bare = new ModelTable({ bare: { prices: { input: 1 } } }).findRow('bare');
   const much = Object.assign({}, ASK, KINDS.enabled, ...Object.values(REFUSABLE));
-  for (const row of [undefined, bare]) expect(adaptForModel(row, much)).toEqual({ changes: {} });
+  for (const row of [undefined, bare]) expect(adaptRequestForModel(row, much)).toEqual({ changes: {} });
 });
 
 test('results of the API’s own tools are gone on from by any model', () => {
   const found = { role: 'assistant', content: [{ type: 'web_search_tool_result', tool_use_id: 'a', content: [] }] };
-  for (const row of MODELS) expect(adaptForModel(row, { ...ASK, messages: [found] }).refused).toBeUndefined();
+  for (const row of MODELS) expect(adaptRequestForModel(row, { ...ASK, messages: [found] }).refused).toBeUndefined();
 });
 
 test('fast mode ends with the day on which the API ends it', () => {
-  const row = table.find('claude-opus-4-8');
-  const refusedOn = (day: string) => adaptForModel(row, { ...ASK, speed: 'fast' }, row, false, Date.parse(day)).refused;
+  const row = table.findRow('claude-opus-4-8');
+  const refusedOn = (day: string) =>
+    adaptRequestForModel(row, { ...ASK, speed: 'fast' }, row, false, Date.parse(day)).refused;
   expect(refusedOn('2026-11-29T23:59:59Z')).toBeUndefined();
   expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', reason: 'standard' });
 });
 
 test('a request that thinks already needs no more tokens than it had', () => {
-  const { refused } = adaptForModel(
-    table.find('claude-opus-5-5'),
+  const { refused } = adaptRequestForModel(
+    table.findRow('claude-opus-5-5'),
     { ...ASK, max_tokens: 64 },
-    table.find('claude-haiku-5-5'),
+    table.findRow('claude-haiku-5-5'),
   );
   expect(refused).toBeUndefined();
 });
 
 test('structured output is refused by a model that has none', () => {
-  const bare = new ModelTable({ 'claude-opus-5': { structured_output: false } }).find('claude-opus-5');
+  const bare = new ModelTable({ 'claude-opus-5': { structured_output: false } }).findRow('claude-opus-5');
   const member = { member: 'output_config.format', reason: 'none' };
-  expect(adaptForModel(bare, { ...ASK, output_config: { format: {} } }).refused).toEqual(member);
-  expect(adaptForModel(bare, { ...ASK, output_format: {} }).refused).toEqual(member);
+  expect(adaptRequestForModel(bare, { ...ASK, output_config: { format: {} } }).refused).toEqual(member);
+  expect(adaptRequestForModel(bare, { ...ASK, output_format: {} }).refused).toEqual(member);
 });
 
 const thinking = fc.oneof(
@@ -169,20 +170,20 @@ const bodies = fc.record(
 const rows = fc.constantFrom(...MODELS);
 
 test('what goes up is taken by the model, and nothing but thinking and the effort was changed', () => {
-  tryCases(caseCount(3_000), rows, rows, bodies, (row, from, body: Json) => {
-    const { changes, refused } = adaptForModel(row, body, from);
-    const sent: Json = { ...body, ...changes };
+  tryCases(caseCount(3_000), rows, rows, bodies, (row, from, body: JsonObject) => {
+    const { changes, refused } = adaptRequestForModel(row, body, from);
+    const sent: JsonObject = { ...body, ...changes };
     expect(Object.keys(changes).filter((name) => name !== 'thinking' && name !== 'output_config')).toEqual([]);
-    const { effort: _, ...config } = (body.output_config ?? {}) as Json;
-    expect({ ...(sent.output_config as Json), effort: undefined }).toEqual({ ...config, effort: undefined });
+    const { effort: _, ...config } = (body.output_config ?? {}) as JsonObject;
+    expect({ ...(sent.output_config as JsonObject), effort: undefined }).toEqual({ ...config, effort: undefined });
     if (refused) return undefined;
-    expect(adaptForModel(row, sent, row, true)).toEqual({ changes: {} });
+    expect(adaptRequestForModel(row, sent, row, true)).toEqual({ changes: {} });
     const { type, budget_tokens = 0 } = (sent.thinking ?? {}) as { type?: string; budget_tokens?: number };
     if (type !== 'of tomorrow') expect([undefined, ...(row.thinking?.types ?? [])]).toContain(type);
-    const level = (sent.output_config as Json | undefined)?.effort;
+    const level = (sent.output_config as JsonObject | undefined)?.effort;
     expect([undefined, ...row.efforts]).toContain(level);
     // Thinking that the caller asked for with too few tokens is the caller's own.
-    if (changes.thinking && type === 'enabled') expect(minTokensForText(row, sent)).toBe(budget_tokens + 256);
+    if (changes.thinking && type === 'enabled') expect(computeMinTokensForText(row, sent)).toBe(budget_tokens + 256);
     if (changes.thinking && type === 'enabled') expect(sent.max_tokens).toBeGreaterThanOrEqual(budget_tokens + 256);
     return undefined;
   });

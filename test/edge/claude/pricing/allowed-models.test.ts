@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { canUseModel, describeAllowedModels, filterUsableModels } from '#edge/claude/pricing/allowed-models.ts';
+import { canUseModel, describeAllowedModels, filterAllowedModels } from '#edge/claude/pricing/allowed-models.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const ALIASES = { fast: 'claude-haiku-5-5', 'fast-too': 'claude-haiku-5-5', best: 'claude-opus-5-5' };
@@ -10,10 +10,10 @@ const names = [...Object.keys(ALIASES), ...models.rows.flatMap(({ id, aliases })
 
 test('every listed model may be used by the name that the list gives it, and each that is allowed is in the list', () => {
   tryCases(100, fc.subarray(names), (allowed) => {
-    const listed = filterUsableModels(models.rows, allowed, models);
+    const listed = filterAllowedModels(models.rows, allowed, models);
     for (const { id } of listed) expect(canUseModel(id, allowed, models)).toBe(true);
-    const rows = new Set(listed.map(({ id }) => models.find(id)?.id));
-    expect(rows).toEqual(new Set(allowed.map((name) => models.find(name)?.id)));
+    const rows = new Set(listed.map(({ id }) => models.findRow(id)?.id));
+    expect(rows).toEqual(new Set(allowed.map((name) => models.findRow(name)?.id)));
   });
 });
 

@@ -1,22 +1,22 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { fastPricesOf, isFastCapable, MODELS, type Model, ModelTable } from '#edge/claude/models/models.ts';
+import { getFastModePrices, MODELS, type Model, ModelTable, supportsFastMode } from '#edge/claude/models/models.ts';
 import {
   computeCost,
   computeInputCosts,
   computeSavings,
-  fromUsd,
-  nanodollarsPerToken,
-  promptTokensOf,
+  countPromptTokens,
+  toNanodollarsPerToken,
   toUsd,
   type Usage,
+  usdToNanodollars,
 } from '#edge/claude/pricing/cost.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const table = new ModelTable();
 
 function row(name: string): Model {
-  const found = table.find(name);
+  const found = table.findRow(name);
   if (!found) throw new Error(`no row for ${name}`);
   return found;
 }
@@ -88,9 +88,9 @@ test.each([
 
 test('Opus 4.6 takes fast speed, and has no price of its own for it', () => {
   const opus = row('claude-opus-4-6');
-  expect(fastPricesOf(opus)).toBeUndefined();
-  expect(isFastCapable(opus)).toBe(true);
-  expect(isFastCapable(row('claude-opus-4-7'))).toBe(false);
+  expect(getFastModePrices(opus)).toBeUndefined();
+  expect(supportsFastMode(opus)).toBe(true);
+  expect(supportsFastMode(row('claude-opus-4-7'))).toBe(false);
 });
 
 test('Haiku 5.5 has another price for the whole request as soon as its prompt is longer than 100,000 tokens', () => {
@@ -128,7 +128,7 @@ test('cache writes are split by lifetime as the split says, and the rest is of t
   expect(written({ cache_creation_input_tokens: 12, cache_creation: split }, '1h')).toBe(10_000 + 32_000);
   expect(written({ cache_creation_input_tokens: 10 }, '1h')).toBe(40_000);
   expect(written({ cache_creation: split })).toBe(10_000 + 24_000);
-  expect(promptTokensOf({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
+  expect(countPromptTokens({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
 });
 
 test('geography, batch and web searches count as published', () => {
@@ -259,11 +259,11 @@ test('up to a million dollars, dollars and nanodollars turn into one another wit
     100,
     fc.nat(1_000_000).chain((usd) => fc.nat(999_999_999).map((rest) => usd * 1_000_000_000 + rest)),
     (nanodollars) => {
-      expect(fromUsd(toUsd(nanodollars))).toBe(nanodollars);
+      expect(usdToNanodollars(toUsd(nanodollars))).toBe(nanodollars);
     },
   );
-  expect(nanodollarsPerToken(0.625)).toBe(625);
-  expect(nanodollarsPerToken(0.01)).toBe(10);
+  expect(toNanodollarsPerToken(0.625)).toBe(625);
+  expect(toNanodollarsPerToken(0.01)).toBe(10);
 });
 
 test('a count says what the prompt costs as input of each kind, in the tier of its length', () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { featuresOfJoined } from '#edge/claude/pricing/joined-messages.ts';
-import { featuresOf, NO_FEATURES } from '#edge/claude/pricing/prompt-features.ts';
+import { findFeaturesOfJoinedMessages } from '#edge/claude/pricing/joined-messages.ts';
+import { findFeaturesOfMessages, NO_FEATURES } from '#edge/claude/pricing/prompt-features.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const text = fc.string({ unit: 'grapheme' });
@@ -36,11 +36,11 @@ test('what joined messages add to a prompt is what they add one by one, if one o
   tryCases(2_000, fc.array(plain, { maxLength: 6 }), fc.option(odd), fc.nat(6), (texts, other, at) => {
     const all = other === null ? texts : texts.toSpliced(at, 0, other);
     const before = { ...NO_FEATURES, extra: 7 };
-    const each = featuresOf(
+    const each = findFeaturesOfMessages(
       all.map((one) => JSON.parse(one) as unknown),
       before,
     );
-    expect(featuresOfJoined(all.join(','), all.length, before)).toEqual(each);
+    expect(findFeaturesOfJoinedMessages(all.join(','), all.length, before)).toEqual(each);
   });
 });
 
@@ -55,7 +55,10 @@ test('messages that are texts alone are not parsed', () => {
       ]);
       // It would throw if it were.
       const cut = texts.join(',').slice(0, -1);
-      expect(featuresOfJoined(cut, texts.length, NO_FEATURES)).toEqual({ ...NO_FEATURES, extra: texts.length * 16 });
+      expect(findFeaturesOfJoinedMessages(cut, texts.length, NO_FEATURES)).toEqual({
+        ...NO_FEATURES,
+        extra: texts.length * 16,
+      });
     },
   );
 });

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { tokenUpperBound, tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { computeTextTokenUpperBound, computeTokenUpperBound } from '#edge/claude/pricing/token-upper-bound.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { TEXTS, TOKEN_COUNTERS } from '#test/support/tokenizers.ts';
 
 describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) => {
   test.each(Object.entries(TEXTS))('%s has no more tokens than its bound', (_, text) => {
     const long = text.repeat(Math.ceil(2_000 / text.length));
-    expect(count(long)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(long)));
+    expect(count(long)).toBeLessThanOrEqual(Math.ceil(computeTextTokenUpperBound(long)));
   });
 
   test('neither has any part of these texts that is longer than a few words', () => {
@@ -20,7 +20,7 @@ describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) 
         .slice(from, from + length)
         .toWellFormed();
       // A text that is cut in a character, or a word, has a token more at each end.
-      expect(count(slice)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(slice)) + 2);
+      expect(count(slice)).toBeLessThanOrEqual(Math.ceil(computeTextTokenUpperBound(slice)) + 2);
     });
   });
 
@@ -37,7 +37,7 @@ describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) 
       .constantFrom(...alphabets)
       .chain((alphabet) => fc.string({ unit: fc.constantFrom(...alphabet), minLength: 100, maxLength: 400 }));
     tryCases(caseCount(500), noise, (text) => {
-      expect(count(text)).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(text)));
+      expect(count(text)).toBeLessThanOrEqual(Math.ceil(computeTextTokenUpperBound(text)));
     });
   });
 });
@@ -46,12 +46,12 @@ test('the bound of prose, code and Chinese is at most two and three quarters tim
   for (const kind of ['prose', 'code', 'json', 'chinese', 'table'] as const) {
     const text = TEXTS[kind] ?? '';
     const most = Math.max(...Object.values(TOKEN_COUNTERS).map((count) => count(text)));
-    expect(tokenUpperBoundOfText(text) / most, kind).toBeLessThanOrEqual(2.75);
+    expect(computeTextTokenUpperBound(text) / most, kind).toBeLessThanOrEqual(2.75);
   }
 });
 
 test('a part of bytes has the bound of that part alone', () => {
   const bytes = new TextEncoder().encode('one two three');
-  expect(tokenUpperBound(bytes, 4, 7)).toBe(tokenUpperBoundOfText('two'));
-  expect(tokenUpperBound(bytes, 3, 3)).toBe(0);
+  expect(computeTokenUpperBound(bytes, 4, 7)).toBe(computeTextTokenUpperBound('two'));
+  expect(computeTokenUpperBound(bytes, 3, 3)).toBe(0);
 });

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { type OpenUpstream, openUpstreams } from '#edge/claude/providers/entry.ts';
+import { type ConfiguredUpstream, createConfiguredUpstreams } from '#edge/claude/providers/entry.ts';
 import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
@@ -18,9 +18,9 @@ const ACCOUNT = JSON.stringify({
   token_uri: 'https://oauth2.googleapis.com/token',
 });
 
-function open(fields: Record<string, unknown>, secret = 'key'): OpenUpstream {
+function open(fields: Record<string, unknown>, secret = 'key'): ConfiguredUpstream {
   const UPSTREAMS = JSON.stringify([{ name: 'one', ...fields }]);
-  const [upstream] = openUpstreams(parseSettings({ UPSTREAMS, UPSTREAM_ONE_KEY: secret }, true));
+  const [upstream] = createConfiguredUpstreams(parseSettings({ UPSTREAMS, UPSTREAM_ONE_KEY: secret }, true));
   if (!upstream) throw new Error('no upstream');
   return upstream;
 }
@@ -48,7 +48,7 @@ describe('each kind says what it does not have', () => {
       ['GET', '/v1/files/file_1'],
       ['GET', '/v1/models'],
     ] as const;
-    return calls.flatMap(([method, path]) => upstream.lacks({ method, path, headers: {} }) ?? []);
+    return calls.flatMap(([method, path]) => upstream.findUnsupportedFeature({ method, path, headers: {} }) ?? []);
   };
 
   test('what each one lacks', () => {
@@ -84,7 +84,7 @@ describe('each kind says that a model is not there', () => {
     ['foundry', error(deployment)],
     ['foundry', ofTheApi(`model: ${model}`)],
   ] as const)('%s: %s', (kind, text) => {
-    expect(KINDS[kind]().missesModel(text, model)).toBe(true);
+    expect(KINDS[kind]().isMissingModelBody(text, model)).toBe(true);
   });
 
   test.each([
@@ -97,7 +97,7 @@ describe('each kind says that a model is not there', () => {
     ['vertex', error({ ...google, message: 'The method predict was not found.' })],
     ['foundry', error({ code: '404', message: 'Resource not found' })],
   ] as const)('%s says something else by %s', (kind, text) => {
-    expect(KINDS[kind]().missesModel(text, model)).toBe(false);
+    expect(KINDS[kind]().isMissingModelBody(text, model)).toBe(false);
   });
 });
 
@@ -107,7 +107,7 @@ describe('the ids of models', () => {
       const upstream = make();
       for (const { id, aliases } of MODELS) {
         const there = upstream.idOf(id);
-        expect(upstream.modelOf(there ?? '')).toBe(id);
+        expect(upstream.getClaudeModelName(there ?? '')).toBe(id);
         if (!/bedrock|vertex/.test(upstream.entry.kind)) continue;
         for (const alias of aliases) expect(upstream.idOf(alias)).toBe(there);
       }

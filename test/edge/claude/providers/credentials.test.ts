@@ -4,7 +4,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { toUpstreamHeaders } from '#edge/claude/headers.ts';
-import { type OpenUpstream, openUpstreams } from '#edge/claude/providers/entry.ts';
+import { type ConfiguredUpstream, createConfiguredUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -70,7 +70,7 @@ const forwarded = fc.subarray([
   'anthropic-workspace-id',
 ]);
 
-async function sent(one: OpenUpstream, headers: Record<string, string>, tokens: string[]): Promise<string> {
+async function sent(one: ConfiguredUpstream, headers: Record<string, string>, tokens: string[]): Promise<string> {
   let asked = '';
   const request = await one.prepare(
     {
@@ -109,7 +109,7 @@ test('no credential of one upstream reaches another, and no secret key any', asy
     const headers = toUpstreamHeaders(new Headers(given), settings.ANTHROPIC_API_KEY ?? '', settings.FORWARD_HEADERS);
     const tokens: string[] = [];
     const all: string[] = [];
-    for (const one of openUpstreams(settings)) all.push(await sent(one, { ...headers }, tokens));
+    for (const one of createConfiguredUpstreams(settings)) all.push(await sent(one, { ...headers }, tokens));
     for (const [index, text] of all.entries()) {
       for (const secret of set.flatMap(({ neverSent }) => neverSent)) expect(text).not.toContain(secret);
       for (const [other, { parts }] of set.entries()) {
@@ -142,7 +142,7 @@ test.each([
   for (const secret of ['two words of a secret', 'two\nlines of a secret', 'sécret', ...(takesAny ? [] : malformed)]) {
     let told = '';
     try {
-      openUpstreams(
+      createConfiguredUpstreams(
         parseSettings({ UPSTREAMS: JSON.stringify([{ name: 'one', kind, ...fields }]), UPSTREAM_ONE_KEY: secret }),
       );
     } catch (thrown) {

@@ -1,5 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { keyNamesOf, openUpstreams, parseUpstreams } from '#edge/claude/providers/entry.ts';
+import {
+  createConfiguredUpstreams,
+  listUpstreamKeySettingNames,
+  parseUpstreams,
+} from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 
@@ -7,14 +11,14 @@ const BY = { signal: new AbortController().signal, waitUntil: () => undefined };
 
 /** The upstreams of a deployment; each has a secret unless it is given. */
 function opened(entries: readonly Record<string, unknown>[], env: Record<string, string> = {}) {
-  return openUpstreams(parseSettings({ UPSTREAMS: JSON.stringify(entries), ...env }));
+  return createConfiguredUpstreams(parseSettings({ UPSTREAMS: JSON.stringify(entries), ...env }));
 }
 
 /** The sentence by which these settings are refused. */
 function refusal(upstreams: unknown, env: Record<string, string> = {}, development?: boolean): string {
   try {
     const text = typeof upstreams === 'string' ? upstreams : JSON.stringify(upstreams);
-    openUpstreams(parseSettings({ UPSTREAMS: text, ...env }, development));
+    createConfiguredUpstreams(parseSettings({ UPSTREAMS: text, ...env }, development));
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     expect(thrown).toMatchObject({ type: 'api_error', status: 500, headers: { 'x-should-retry': 'false' } });
@@ -27,7 +31,7 @@ const main = { name: 'main', kind: 'anthropic' };
 const UPSTREAM_MAIN_KEY = 'sk-ant-main';
 
 test('without the setting there are no upstreams of it', () => {
-  expect(openUpstreams(parseSettings({}))).toEqual([]);
+  expect(createConfiguredUpstreams(parseSettings({}))).toEqual([]);
 });
 
 test('entries stand in their order, each with what it does not say', () => {
@@ -102,7 +106,7 @@ test('the secrets that entries need are known without the secrets', () => {
       true,
     ),
   );
-  expect(keyNamesOf(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
+  expect(listUpstreamKeySettingNames(entries)).toEqual(['UPSTREAM_MAIN_KEY', 'UPSTREAM_EAST_2_KEY']);
 });
 
 describe('the models of an entry', () => {
@@ -128,9 +132,9 @@ describe('the models of an entry', () => {
     expect(upstream.idOf('claude-opus-4-5-20251101')).toBe('old');
     expect(upstream.idOf('claude-opus-4-5')).toBe('old');
     expect(upstream.idOf('claude-sonnet-5-5')).toBeUndefined();
-    expect(upstream.modelOf('big')).toBe('claude-opus-5-5');
-    expect(upstream.modelOf('old')).toBe('claude-opus-4-5-20251101');
-    expect(upstream.modelOf('else')).toBe('else');
+    expect(upstream.getClaudeModelName('big')).toBe('claude-opus-5-5');
+    expect(upstream.getClaudeModelName('old')).toBe('claude-opus-4-5-20251101');
+    expect(upstream.getClaudeModelName('else')).toBe('else');
   });
 
   test('with a list of names those are served by the ids that the kind gives them', () => {

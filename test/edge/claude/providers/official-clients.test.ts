@@ -10,7 +10,7 @@ import Old from 'anthropic-sdk-0';
 import { GoogleAuth } from 'google-auth-library';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { toUpstreamHeaders } from '#edge/claude/headers.ts';
-import { type OpenUpstream, openUpstreams } from '#edge/claude/providers/entry.ts';
+import { type ConfiguredUpstream, createConfiguredUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { editJson } from '#edge/kit/json/edit.ts';
 import { expectedSignature, type SignedRequest, signatureParts } from './sigv4.ts';
@@ -183,8 +183,8 @@ const CASES: Record<string, Case> = {
 const MODEL = 'claude-opus-4-5-20251101';
 
 /** The one upstream of a deployment. */
-function openedOf({ entry, secret }: Pick<Case, 'entry' | 'secret'>): OpenUpstream {
-  const [upstream] = openUpstreams(
+function openedOf({ entry, secret }: Pick<Case, 'entry' | 'secret'>): ConfiguredUpstream {
+  const [upstream] = createConfiguredUpstreams(
     parseSettings({ UPSTREAMS: JSON.stringify([{ name: 'one', ...entry }]), UPSTREAM_ONE_KEY: secret }),
   );
   if (!upstream) throw new Error('no upstream');
@@ -192,7 +192,7 @@ function openedOf({ entry, secret }: Pick<Case, 'entry' | 'secret'>): OpenUpstre
 }
 
 /** Puts a request, as a client of the Claude API has sent it to this edge, into the form of an upstream. */
-async function sentUp(upstream: OpenUpstream, asked: SignedRequest): Promise<SignedRequest> {
+async function sentUp(upstream: ConfiguredUpstream, asked: SignedRequest): Promise<SignedRequest> {
   const { pathname, search } = new URL(asked.url);
   const text = new TextDecoder().decode(asked.body);
   const json = JSON.parse(text);
@@ -283,7 +283,7 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
       return;
     }
     expect(meaning(sent)).toEqual(meaning(official.only));
-    expect(upstream.modelOf(one.model)).toBe(MODEL);
+    expect(upstream.getClaudeModelName(one.model)).toBe(MODEL);
     if (!one.secret.startsWith(SIGNING)) return;
     expect(sent.body).toEqual(official.only.body);
     expectSameSigned(sent, official.only);

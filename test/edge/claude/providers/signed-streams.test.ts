@@ -3,20 +3,20 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { openUpstreams } from '#edge/claude/providers/entry.ts';
+import { createConfiguredUpstreams } from '#edge/claude/providers/entry.ts';
 import { parseSettings } from '#edge/config/settings.ts';
-import type { Sendable } from '#edge/kit/http/body/json-body.ts';
-import { createPieceStream, lengthOf } from '#edge/kit/http/body-pieces.ts';
+import type { SendableBody } from '#edge/kit/http/body/json-body.ts';
+import { createPieceStream, sumPieceLengths } from '#edge/kit/http/body-pieces.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
-const [upstream] = openUpstreams(
+const [upstream] = createConfiguredUpstreams(
   parseSettings({
     UPSTREAMS: JSON.stringify([{ name: 'one', kind: 'bedrock', region: 'us-east-1' }]),
     UPSTREAM_ONE_KEY: 'AKIAIOSFODNN7EXAMPLE:wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY',
   }),
 );
 
-async function signed(body: Sendable) {
+async function signed(body: SendableBody) {
   const by = { signal: new AbortController().signal, waitUntil: () => undefined };
   const call = { method: 'POST', path: '/v1/messages', headers: {}, body: () => body };
   return await upstream?.prepare(call, by);
@@ -26,7 +26,7 @@ test('a body that goes up as a stream is signed as its bytes would be, and made 
   const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 50_000 }), { maxLength: 8 });
   await tryAsyncCases(caseCount(100), pieces, async (list) => {
     const bytes = new Uint8Array(await new Blob(list).arrayBuffer());
-    expect(bytes.length).toBe(lengthOf(list));
+    expect(bytes.length).toBe(sumPieceLengths(list));
     let made = 0;
     const stream = await signed(() => {
       made += 1;

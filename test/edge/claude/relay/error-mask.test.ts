@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
-import { ErrorMask } from '#edge/claude/relay/error-mask.ts';
+import { StreamErrorMasker } from '#edge/claude/relay/error-mask.ts';
 import { registerSecrets } from '#edge/kit/http/secrets.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { sseEvent as eventOf, PING } from '#test/support/wire.ts';
@@ -16,19 +16,19 @@ const DELTA = `event: content_block_delta\ndata: {"type":"content_block_delta","
 const UNNAMED = (message: string) => `data: ${JSON.stringify({ error: { message } })}\n\n`;
 
 function passed(text: string, lengths: readonly number[]): { down: string; rest: string; latest: number } {
-  const mask = new ErrorMask();
+  const mask = new StreamErrorMasker();
   const bytes = Buffer.from(text);
   const down: Uint8Array[] = [];
   let latest = 0;
   for (let at = 0, n = 0; at < bytes.length; n += 1) {
     const piece = Uint8Array.from(bytes.subarray(at, at + (lengths[n % lengths.length] ?? 1)));
-    down.push(mask.push(piece).slice());
+    down.push(mask.maskPiece(piece).slice());
     at += piece.length;
     latest = Math.max(latest, at - Buffer.concat(down).length);
     // Its buffer is used for the next one.
     piece.fill(0);
   }
-  return { down: Buffer.concat(down).toString(), rest: Buffer.from(mask.rest()).toString(), latest };
+  return { down: Buffer.concat(down).toString(), rest: Buffer.from(mask.takeUnsentBytes()).toString(), latest };
 }
 
 const event = fc.constantFrom(

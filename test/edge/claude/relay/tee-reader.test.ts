@@ -3,8 +3,13 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { drain, pumpStream, readTee, TEE_PIECE_BYTES } from '#edge/claude/relay/tee-reader.ts';
-import { Pacer } from '#edge/kit/async/run-in-steps.ts';
+import {
+  drainReader,
+  pipeStreamToLateReader,
+  readTeeCopyToEnd,
+  TEE_PIECE_BYTES,
+} from '#edge/claude/relay/tee-reader.ts';
+import { WorkPacer } from '#edge/kit/async/run-in-steps.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
@@ -35,9 +40,9 @@ function streamOf(parts: readonly Uint8Array[]): ReadableStream<Uint8Array> {
 test('a copy that is read late has all that came, in its order', async () => {
   await tryAsyncCases(60, pieces, fc.nat(4), async (parts, pauseMs) => {
     const [stream, copy] = streamOf(parts).tee();
-    const { whole } = pumpStream(stream);
+    const { whole } = pipeStreamToLateReader(stream);
     const taken: number[] = [];
-    await readTee(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
+    await readTeeCopyToEnd(copy.getReader({ mode: 'byob' }), whole, pauseMs, (piece) => {
       taken.push(...piece);
       return false;
     });
@@ -65,7 +70,7 @@ test('each piece says when the first of it may have come, and a silence is none 
   const whole = new Promise<boolean>((resolve) => {
     end = () => resolve(true);
   });
-  const reading = readTee(stream.getReader({ mode: 'byob' }), whole, PAUSE_MS, (piece, _isAll, since) => {
+  const reading = readTeeCopyToEnd(stream.getReader({ mode: 'byob' }), whole, PAUSE_MS, (piece, _isAll, since) => {
     taken.push({ byte: piece[0] ?? 0, since, at: Date.now() });
     return false;
   });
@@ -87,12 +92,12 @@ test('each piece says when the first of it may have come, and a silence is none 
 });
 
 test('others come first behind each piece of a long copy', async () => {
-  const before = vi.spyOn(Pacer.prototype, 'pace');
+  const before = vi.spyOn(WorkPacer.prototype, 'waitForTurn');
   const [stream, copy] = streamOf([new Uint8Array(5 * TEE_PIECE_BYTES)]).tee();
-  const { whole } = pumpStream(stream);
+  const { whole } = pipeStreamToLateReader(stream);
   await whole;
   let taken = 0;
-  await readTee(copy.getReader({ mode: 'byob' }), whole, 0, (piece) => {
+  await readTeeCopyToEnd(copy.getReader({ mode: 'byob' }), whole, 0, (piece) => {
     taken += piece.length;
     return false;
   });
@@ -102,10 +107,10 @@ test('others come first behind each piece of a long copy', async () => {
 
 test('who has enough reads no more, and the stream still comes to its end', async () => {
   const [stream, copy] = streamOf([new Uint8Array(3), new Uint8Array(200_000)]).tee();
-  const { whole } = pumpStream(stream);
+  const { whole } = pipeStreamToLateReader(stream);
   const reader = copy.getReader({ mode: 'byob' });
   let pieces = 0;
-  await readTee(reader, whole, 0, () => {
+  await readTeeCopyToEnd(reader, whole, 0, () => {
     pieces += 1;
     return true;
   });
@@ -117,7 +122,7 @@ test('who has enough reads no more, and the stream still comes to its end', asyn
 test('a stream that is only to end says whether it did', async () => {
   for (const breaks of [false, true]) {
     const { readable, writable } = new IdentityTransformStream();
-    const drained = drain(readable.getReader({ mode: 'byob' }));
+    const drained = drainReader(readable.getReader({ mode: 'byob' }));
     const writer = writable.getWriter();
     await writer.write(new Uint8Array(100_000));
     await (breaks ? writer.abort(new Error('broken')) : writer.close());

@@ -36,9 +36,9 @@ test('a member of a new plugin is everywhere by its declaration alone', () => {
   } as const;
   use([...plugins, { name: 'moods', members: { mood } }]);
   members.rejectUnknownHeaders(new Headers({ 'sluice-mood': 'good' }));
-  expect(members.fieldNamesOf(members.createOpenToTest('bound'))).toContain('mood');
-  expect(members.fieldHeadersOf(members.createOpenToTest('bound'))).toContain('sluice-mood');
-  expect(members.fieldNamesOf(members.createOpenToTest('item'))).toEqual(['prefix']);
+  expect(members.listFieldNames(members.createFieldOpenToTest('bound'))).toContain('mood');
+  expect(members.listFieldHeaders(members.createFieldOpenToTest('bound'))).toContain('sluice-mood');
+  expect(members.listFieldNames(members.createFieldOpenToTest('item'))).toEqual(['prefix']);
   expect(members.fieldRemovals().ofTurn).toHaveProperty('mood', undefined);
   expect(members.fieldRemovals().ofTurn).not.toHaveProperty('max_turns');
   const json = { mood: 'good', max_turns: 3, model: 'claude-haiku-5-5' };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { findIds } from '#edge/claude/request/referenced-ids.ts';
+import { findResourceIdsInRequest } from '#edge/claude/request/referenced-ids.ts';
 
 test.each([
   ['a string', 'c_1', ['c_1']],
@@ -8,10 +8,10 @@ test.each([
   ['an object with a list', { id: ['c_1', 'c_2', 'c_1'] }, ['c_1', 'c_2']],
   ['no id', { skills: [] }, []],
 ])('finds the ids in a container that is %s', (_, container, ids) => {
-  expect(findIds({ container })).toEqual(ids.map((id) => ({ kind: 'container', id })));
+  expect(findResourceIdsInRequest({ container })).toEqual(ids.map((id) => ({ kind: 'container', id })));
 });
 
 test('finds the ids of a thread in a list too', () => {
   const thread = { previous_message_id: ['msg_1', 'msg_2'] };
-  expect(findIds({ thread }).map(({ id }) => id)).toEqual(['msg_1', 'msg_2']);
+  expect(findResourceIdsInRequest({ thread }).map(({ id }) => id)).toEqual(['msg_1', 'msg_2']);
 });

@@ -28,7 +28,7 @@ const { models } = parseSettings({});
 test('a prompt is the body with the history before what is new, in bytes, in text, and for what it can cost', () => {
   tryCases(100, fc.array(messages, { maxLength: 4 }), messages, fc.nat(2), (turns, news, indent) => {
     const history = turns.reduce(
-      (sent, turn) => sent.append(turn.map((one) => JSON.stringify(one))),
+      (sent, turn) => sent.appendMessages(turn.map((one) => JSON.stringify(one))),
       SentHistory.EMPTY,
     );
     const rest = { model: 'claude-haiku-5-5', max_tokens: 100, system: 'é "messages":[]' };
@@ -37,7 +37,7 @@ test('a prompt is the body with the history before what is new, in bytes, in tex
     expect(prompt.json).toEqual(whole);
     expect(new TextEncoder().encode(prompt.text)).toEqual(prompt.bytes);
     expect(prompt.ownJson.messages).toEqual(news);
-    expect(prompt.with({ max_tokens: '7' }).json).toEqual({ ...whole, max_tokens: 7 });
+    expect(prompt.withChanges({ max_tokens: '7' }).json).toEqual({ ...whole, max_tokens: 7 });
     const options = { bytes: prompt.bytes.length, models };
     expect(computeMaximumCost(prompt.ownJson, { ...options, before: prompt.before })).toEqual(
       computeMaximumCost(whole, options),
@@ -52,11 +52,11 @@ test('a history that grows leaves the one before as it was, though they lie in t
       const before = histories[from % histories.length];
       if (!before) continue;
       const added = JSON.stringify({ content: text });
-      histories.push({ sent: before.sent.append([added]), texts: [...before.texts, added] });
+      histories.push({ sent: before.sent.appendMessages([added]), texts: [...before.texts, added] });
     }
     for (const { sent, texts } of histories) {
-      expect(new TextDecoder().decode(sent.bytes)).toBe(texts.join(','));
-      expect(sent.size).toBeGreaterThanOrEqual(sent.bytes.length);
+      expect(new TextDecoder().decode(sent.joinedBytes)).toBe(texts.join(','));
+      expect(sent.bufferSizeBytes).toBeGreaterThanOrEqual(sent.joinedBytes.length);
     }
   });
 });

@@ -1,13 +1,15 @@
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { countOptionalProperties, findSchemaFaults } from '#edge/claude/request/schema-faults.ts';
+import { countOptionalProperties, findRejectedSchemaParts } from '#edge/claude/request/schema-faults.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 type Schema = Record<string, unknown>;
 
-const asFormat = (schema: Schema) => findSchemaFaults({ output_config: { format: { type: 'json_schema', schema } } });
-const asTool = (schema: Schema) => findSchemaFaults({ tools: [{ name: 't', strict: true, input_schema: schema }] });
+const asFormat = (schema: Schema) =>
+  findRejectedSchemaParts({ output_config: { format: { type: 'json_schema', schema } } });
+const asTool = (schema: Schema) =>
+  findRejectedSchemaParts({ tools: [{ name: 't', strict: true, input_schema: schema }] });
 
 const name = fc.constantFrom('a', 'b', 'type', 'properties', 'minimum', '$ref');
 const literal = fc.oneof(fc.string({ maxLength: 3 }), fc.integer(), fc.boolean(), fc.constant(null));
@@ -106,7 +108,7 @@ test('all that is refused is told, in the order of the request, with its tool an
   ];
   const format = { type: 'json_schema', schema: { type: 'array', items: {} } };
   const path = 'tools.2.custom.input_schema';
-  expect(findSchemaFaults({ tools, output_config: { format } })).toEqual([
+  expect(findRejectedSchemaParts({ tools, output_config: { format } })).toEqual([
     {
       problem: 'tools.3.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level',
       path: '',
@@ -136,7 +138,7 @@ test('all that is refused is told, in the order of the request, with its tool an
 
 test('anything in place of a schema is left to the API, and nothing takes long', async () => {
   await tryCases(caseCount(500), fc.jsonValue(), fc.jsonValue(), (tools, output_config) => {
-    expect(Array.isArray(findSchemaFaults({ tools, output_config }))).toBe(true);
+    expect(Array.isArray(findRejectedSchemaParts({ tools, output_config }))).toBe(true);
   });
   // Each refers twice to the next: a walk along references would take 2^40 steps.
   const twice = (at: number) => ({ anyOf: [{ $ref: `#/$defs/d${at + 1}` }, { $ref: `#/$defs/d${at + 1}` }] });

@@ -3,15 +3,15 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createUpstreamKey, endUserOf } from '#edge/claude/request/user-id.ts';
+import { computeEndUserHash, createUpstreamKey } from '#edge/claude/request/user-id.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
-import { LongBody } from '#edge/kit/http/long-body.ts';
-import { parseJsonInSteps, parseLongInSteps } from '#edge/kit/http/read-json.ts';
+import { LongStringBody } from '#edge/kit/http/long-body.ts';
+import { parseJsonInSteps, parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
-const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongJsonInSteps(bytes));
 const LONGEST = 512;
 const padding = 'x'.repeat(300_000);
 
@@ -25,9 +25,9 @@ test('a long body names the same end user as a short one, and none whose id is t
     const metadata = { user_id };
     const short = parseJson(encoder.encode(JSON.stringify({ metadata })));
     const long = parseLong(encoder.encode(JSON.stringify({ metadata, messages: [padding] })));
-    expect(long).toBeInstanceOf(LongBody);
-    expect(await endUserOf(long)).toBe(await endUserOf(short));
-    expect((await endUserOf(long)) === undefined).toBe(user_id.length > LONGEST);
+    expect(long).toBeInstanceOf(LongStringBody);
+    expect(await computeEndUserHash(long)).toBe(await computeEndUserHash(short));
+    expect((await computeEndUserHash(long)) === undefined).toBe(user_id.length > LONGEST);
   });
 });
 

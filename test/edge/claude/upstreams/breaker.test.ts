@@ -1,6 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { BREAKER_OPTIONS, Breaker, type BreakerOptions, type BreakerPermit } from '#edge/claude/upstreams/breaker.ts';
+import {
+  BREAKER_OPTIONS,
+  type BreakerOptions,
+  type BreakerPermit,
+  CircuitBreaker,
+} from '#edge/claude/upstreams/breaker.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const OPTIONS = { ...BREAKER_OPTIONS, random: () => 0 };
@@ -12,30 +17,30 @@ const happening = fc.record({
   which: fc.nat(5),
 });
 
-function enter(breaker: Breaker, now: number): BreakerPermit {
-  const leave = breaker.enter(now);
+function enter(breaker: CircuitBreaker, now: number): BreakerPermit {
+  const leave = breaker.acquirePermit(now);
   if (!leave) throw new Error('No leave.');
   return leave;
 }
 
 /** Fails until the breaker is open. */
-function opened(now: number, options: Partial<BreakerOptions> = {}): Breaker {
-  const breaker = new Breaker({ ...OPTIONS, ...options });
-  for (let nth = 0; nth < OPTIONS.failures; nth += 1) breaker.fail(enter(breaker, now), now);
+function opened(now: number, options: Partial<BreakerOptions> = {}): CircuitBreaker {
+  const breaker = new CircuitBreaker({ ...OPTIONS, ...options });
+  for (let nth = 0; nth < OPTIONS.failures; nth += 1) breaker.recordFailure(enter(breaker, now), now);
   return breaker;
 }
 
 test('whatever happens in whatever order, at most one probe is out, and nobody else goes up while it is', () => {
   tryCases(100, fc.array(happening, { maxLength: 200 }), (happenings) => {
-    const breaker = new Breaker({ ...OPTIONS, random: () => 0.5 });
+    const breaker = new CircuitBreaker({ ...OPTIONS, random: () => 0.5 });
     let running: { leave: BreakerPermit; at: number }[] = [];
     let now = 1_000_000;
     for (const { wait, what, which } of happenings) {
       now += wait;
       if (what === 'enter') {
-        const before = breaker.state(now);
-        const lets = breaker.canEnter(now);
-        const leave = breaker.enter(now);
+        const before = breaker.getState(now);
+        const lets = breaker.canAcquirePermit(now);
+        const leave = breaker.acquirePermit(now);
         if (before === 'open') expect(leave).toBeUndefined();
         expect(leave !== undefined).toBe(lets);
         if (before === 'closed') expect(leave?.isProbe).toBe(false);
@@ -51,28 +56,28 @@ test('whatever happens in whatever order, at most one probe is out, and nobody e
       const one = running[which % Math.max(1, running.length)];
       if (!one) continue;
       running = running.filter((other) => other !== one);
-      const before = breaker.state(now);
-      if (what === 'succeed') breaker.succeed(one.leave, now);
-      else if (what === 'leave') breaker.leave(one.leave);
-      else breaker.fail(one.leave, now, what === 'limited' ? 20_000 : undefined);
-      const after = breaker.state(now);
+      const before = breaker.getState(now);
+      if (what === 'succeed') breaker.recordSuccess(one.leave, now);
+      else if (what === 'leave') breaker.releasePermitWithoutResult(one.leave);
+      else breaker.recordFailure(one.leave, now, what === 'limited' ? 20_000 : undefined);
+      const after = breaker.getState(now);
       // It closes by a probe that was answered, and opens by a failure: by nothing else.
       if (before !== 'closed' && after === 'closed') expect([what, one.leave.isProbe]).toEqual(['succeed', true]);
       if (before === 'closed' && after !== 'closed') expect(['fail', 'limited']).toContain(what);
     }
     // It is never open for good: after the longest wait somebody may try.
-    expect(breaker.enter(now + OPTIONS.maxWaitMs + OPTIONS.probeMs)).toBeDefined();
+    expect(breaker.acquirePermit(now + OPTIONS.maxWaitMs + OPTIONS.probeMs)).toBeDefined();
   });
 });
 
 test('a breaker opens with the last of so many failures in a row, and not before', () => {
   tryCases(100, fc.integer({ min: 1, max: 8 }), (failures) => {
-    const breaker = new Breaker({ ...OPTIONS, failures, minTries: 1_000 });
+    const breaker = new CircuitBreaker({ ...OPTIONS, failures, minTries: 1_000 });
     for (let nth = 1; nth <= failures; nth += 1) {
-      expect(breaker.state(0)).toBe('closed');
-      breaker.fail(enter(breaker, 0), 0);
+      expect(breaker.getState(0)).toBe('closed');
+      breaker.recordFailure(enter(breaker, 0), 0);
     }
-    expect(breaker.state(0)).toBe('open');
+    expect(breaker.getState(0)).toBe('open');
   });
 });
 
@@ -82,19 +87,19 @@ test('refusals that may be about one account open it by the second account, or b
     100,
     fc.array(fc.constantFrom('alice', 'bob', undefined, 'answer'), { minLength: 1, maxLength: 40 }),
     (happenings) => {
-      const breaker = new Breaker(OPTIONS);
+      const breaker = new CircuitBreaker(OPTIONS);
       let row: (string | undefined)[] = [];
       for (const by of happenings) {
-        if (by === 'answer') breaker.succeed(enter(breaker, 0), 0);
-        else breaker.suspect(enter(breaker, 0), 0, by, REFUSED_MS);
+        if (by === 'answer') breaker.recordSuccess(enter(breaker, 0), 0);
+        else breaker.recordPossibleCallerFault(enter(breaker, 0), 0, by, REFUSED_MS);
         row = by === 'answer' ? [] : [...row, by];
         const accounts = new Set(row.filter((one) => one !== undefined));
-        expect(breaker.state(0)).toBe(accounts.size > 1 || row.length >= 10 ? 'open' : 'closed');
-        if (breaker.state(0) === 'closed') continue;
-        expect(breaker.probeDueAt).toBe(REFUSED_MS);
+        expect(breaker.getState(0)).toBe(accounts.size > 1 || row.length >= 10 ? 'open' : 'closed');
+        if (breaker.getState(0) === 'closed') continue;
+        expect(breaker.nextProbeAt).toBe(REFUSED_MS);
         // What still refuses when it is tried again stays alone.
-        breaker.suspect(enter(breaker, REFUSED_MS), REFUSED_MS, 'alice', REFUSED_MS);
-        expect(breaker.probeDueAt).toBe(2 * REFUSED_MS);
+        breaker.recordPossibleCallerFault(enter(breaker, REFUSED_MS), REFUSED_MS, 'alice', REFUSED_MS);
+        expect(breaker.nextProbeAt).toBe(2 * REFUSED_MS);
         return;
       }
     },
@@ -103,15 +108,15 @@ test('refusals that may be about one account open it by the second account, or b
 
 test('a breaker opens where half of the tries of the last 30 s failed, however they are mixed', () => {
   tryCases(100, fc.array(fc.tuple(fc.boolean(), fc.nat(4_000)), { maxLength: 80 }), (tries) => {
-    const breaker = new Breaker({ ...OPTIONS, failures: 1_000 });
+    const breaker = new CircuitBreaker({ ...OPTIONS, failures: 1_000 });
     const noted: { failed: boolean; at: number }[] = [];
     let now = 1_000_000_000;
     for (const [failed, wait] of tries) {
       now += wait;
-      const leave = breaker.enter(now);
+      const leave = breaker.acquirePermit(now);
       if (!leave || leave.isProbe) return;
-      if (failed) breaker.fail(leave, now);
-      else breaker.succeed(leave, now);
+      if (failed) breaker.recordFailure(leave, now);
+      else breaker.recordSuccess(leave, now);
       noted.push({ failed, at: now });
       const share = (ms: number) => {
         const since = noted.filter(({ at }) => now - at < ms);
@@ -120,7 +125,7 @@ test('a breaker opens where half of the tries of the last 30 s failed, however t
       // The window is counted in ten parts, so that its oldest part may be in or out.
       const [longer, shorter] = [share(30_000), share(27_000)];
       const isMet = ({ all, bad }: { all: number; bad: number }) => all >= OPTIONS.minTries && bad * 2 >= all;
-      const state = breaker.state(now);
+      const state = breaker.getState(now);
       if (failed && isMet(longer) && isMet(shorter) && longer.all === shorter.all) expect(state).toBe('open');
       if (state === 'open') {
         expect(failed).toBe(true);
@@ -136,60 +141,60 @@ test('each probe that fails doubles the wait to a minute, less a quarter at most
     let now = 5_000_000;
     const breaker = opened(now, { random: () => random });
     for (let nth = 0; nth <= probes; nth += 1) {
-      const wait = breaker.probeDueAt - now;
+      const wait = breaker.nextProbeAt - now;
       expect(wait).toBeCloseTo(Math.min(1_000 * 2 ** nth, 60_000) * (1 - random / 4), 6);
-      expect(breaker.state(breaker.probeDueAt - 1)).toBe('open');
-      now = Math.ceil(breaker.probeDueAt);
-      expect(breaker.state(now)).toBe('half_open');
-      if (nth < probes) breaker.fail(enter(breaker, now), now);
+      expect(breaker.getState(breaker.nextProbeAt - 1)).toBe('open');
+      now = Math.ceil(breaker.nextProbeAt);
+      expect(breaker.getState(now)).toBe('half_open');
+      if (nth < probes) breaker.recordFailure(enter(breaker, now), now);
     }
-    breaker.succeed(enter(breaker, now), now);
-    expect(breaker.state(now)).toBe('closed');
+    breaker.recordSuccess(enter(breaker, now), now);
+    expect(breaker.getState(now)).toBe('closed');
     // It has forgotten what was: one failure does not open it again.
-    breaker.fail(enter(breaker, now), now);
-    expect(breaker.state(now)).toBe('closed');
+    breaker.recordFailure(enter(breaker, now), now);
+    expect(breaker.getState(now)).toBe('closed');
   });
 });
 
 test('an upstream that names a time is left alone for that time, but for no more than a minute', () => {
   tryCases(100, fc.nat(300_000), (asked) => {
-    const breaker = new Breaker(OPTIONS);
-    breaker.fail(enter(breaker, 0), 0, asked);
-    expect(breaker.probeDueAt).toBe(Math.max(1_000, Math.min(asked, 60_000)));
+    const breaker = new CircuitBreaker(OPTIONS);
+    breaker.recordFailure(enter(breaker, 0), 0, asked);
+    expect(breaker.nextProbeAt).toBe(Math.max(1_000, Math.min(asked, 60_000)));
   });
 });
 
 test('what tries say that began before it opened neither closes it nor keeps it open for longer', () => {
-  const breaker = new Breaker(OPTIONS);
+  const breaker = new CircuitBreaker(OPTIONS);
   const early = Array.from({ length: 20 }, () => enter(breaker, 0));
-  for (const leave of early.slice(0, 5)) breaker.fail(leave, 0);
-  const { probeDueAt: dueAt } = breaker;
-  for (const leave of early.slice(5, 12)) breaker.fail(leave, 500);
-  for (const leave of early.slice(12)) breaker.succeed(leave, 600);
-  expect([breaker.state(999), breaker.probeDueAt]).toEqual(['open', dueAt]);
+  for (const leave of early.slice(0, 5)) breaker.recordFailure(leave, 0);
+  const { nextProbeAt: dueAt } = breaker;
+  for (const leave of early.slice(5, 12)) breaker.recordFailure(leave, 500);
+  for (const leave of early.slice(12)) breaker.recordSuccess(leave, 600);
+  expect([breaker.getState(999), breaker.nextProbeAt]).toEqual(['open', dueAt]);
 });
 
 test('a probe whose caller left leaves its place at once, and one that was forgotten after a minute', () => {
   const breaker = opened(0);
   const gone = enter(breaker, 1_000);
-  expect(breaker.enter(1_000)).toBeUndefined();
-  breaker.leave(gone);
+  expect(breaker.acquirePermit(1_000)).toBeUndefined();
+  breaker.releasePermitWithoutResult(gone);
   const silent = enter(breaker, 1_001);
-  expect(breaker.enter(61_000)).toBeUndefined();
+  expect(breaker.acquirePermit(61_000)).toBeUndefined();
   const last = enter(breaker, 61_001);
   // The forgotten one comes back after all: the other decides.
-  breaker.succeed(silent, 61_002);
-  expect(breaker.state(61_002)).toBe('half_open');
-  breaker.succeed(last, 61_003);
-  expect(breaker.state(61_003)).toBe('closed');
+  breaker.recordSuccess(silent, 61_002);
+  expect(breaker.getState(61_002)).toBe('half_open');
+  breaker.recordSuccess(last, 61_003);
+  expect(breaker.getState(61_003)).toBe('closed');
 });
 
 test('a try that is made all the same says nothing about the breaker', () => {
   const breaker = opened(0);
-  const { probeDueAt: dueAt } = breaker;
-  breaker.fail(breaker.force(), 10);
-  breaker.succeed(breaker.force(), 20);
-  expect([breaker.state(20), breaker.probeDueAt]).toEqual(['open', dueAt]);
+  const { nextProbeAt: dueAt } = breaker;
+  breaker.recordFailure(breaker.forcePermit(), 10);
+  breaker.recordSuccess(breaker.forcePermit(), 20);
+  expect([breaker.getState(20), breaker.nextProbeAt]).toEqual(['open', dueAt]);
 });
 
 const START_MS = 1_800_000_000_000;
@@ -201,17 +206,17 @@ test('after an outage of whatever length an upstream is back within a minute, as
     fc.integer({ min: 10, max: 5_000 }),
     fc.double({ min: 0, max: 1, noNaN: true }),
     (outageMs, everyMs, random) => {
-      const breaker = new Breaker({ random: () => random });
+      const breaker = new CircuitBreaker({ random: () => random });
       let now = START_MS;
       const ask = (isWell: boolean) => {
-        const leave = breaker.enter(now);
+        const leave = breaker.acquirePermit(now);
         if (!leave) return;
-        if (isWell) breaker.succeed(leave, now);
-        else breaker.fail(leave, now);
+        if (isWell) breaker.recordSuccess(leave, now);
+        else breaker.recordFailure(leave, now);
       };
       for (; now < START_MS + outageMs; now += Math.max(everyMs, outageMs / 5_000)) ask(false);
       const backAt = now;
-      while (breaker.state(now) !== 'closed') {
+      while (breaker.getState(now) !== 'closed') {
         now += everyMs;
         ask(true);
       }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { send } from '#edge/claude/send.ts';
-import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
-import { chooseUpstream } from '#edge/claude/upstreams/choose-upstream.ts';
+import { sendToUpstream } from '#edge/claude/send.ts';
+import { getUpstreamBySettings, type Upstream } from '#edge/claude/upstream.ts';
+import { chooseUpstreamForNewResource } from '#edge/claude/upstreams/choose-upstream.ts';
 import { NoUpstreamError } from '#edge/claude/upstreams/pool.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 
@@ -21,7 +21,7 @@ function deployment(entries: readonly Record<string, unknown>[], fetch: Upstream
   const UPSTREAMS = JSON.stringify(entries.map((one) => ({ ...one, first_byte_ms: 10_000 + lists })));
   const keys = entries.map(({ name }) => [`UPSTREAM_${String(name).toUpperCase()}_KEY`, 'key']);
   const vars = { ...Object.fromEntries(keys), UPSTREAM_SIGNED_KEY: SIGNING };
-  const upstream = upstreamOf(parseSettings({ UPSTREAMS, ...vars }), fetch);
+  const upstream = getUpstreamBySettings(parseSettings({ UPSTREAMS, ...vars }), fetch);
   if (!upstream.pool) throw new Error('no pool');
   return { upstream, pool: upstream.pool };
 }
@@ -39,41 +39,41 @@ function refusal(make: () => unknown): { status: number; message: string } {
 describe('a batch and a file are made', () => {
   test('at the first upstream that takes them', () => {
     const { pool } = deployment([bedrock, signed, foundry, main]);
-    expect(chooseUpstream(pool, 'files')).toBe('blue');
-    expect(chooseUpstream(pool, 'batches')).toBe('main');
-    expect(chooseUpstream(pool, 'batches', MODEL)).toBe('main');
+    expect(chooseUpstreamForNewResource(pool, 'files')).toBe('blue');
+    expect(chooseUpstreamForNewResource(pool, 'batches')).toBe('main');
+    expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('main');
   });
 
   test('at one that serves the model', () => {
     const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, second]);
-    expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
-    expect(chooseUpstream(pool, 'batches', 'claude-haiku-5-5')).toBe('main');
+    expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('second');
+    expect(chooseUpstreamForNewResource(pool, 'batches', 'claude-haiku-5-5')).toBe('main');
   });
 
   test('at one that is well, for this model and altogether', () => {
     for (const model of [undefined, MODEL]) {
       const { pool } = deployment([main, second]);
-      const breaker = pool.health.breaker('main', model ?? '');
-      breaker.fail({ isProbe: false, generation: 0 }, Date.now(), 60_000);
-      expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
-      pool.health.breaker('second', '').fail({ isProbe: false, generation: 0 }, Date.now(), 1_000);
+      const breaker = pool.health.getBreaker('main', model ?? '');
+      breaker.recordFailure({ isProbe: false, generation: 0 }, Date.now(), 60_000);
+      expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('second');
+      pool.health.getBreaker('second', '').recordFailure({ isProbe: false, generation: 0 }, Date.now(), 1_000);
       // Both are down: the one that is due first.
-      expect(chooseUpstream(pool, 'batches', MODEL)).toBe('second');
+      expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('second');
     }
   });
 
   test('nowhere if none takes them: a 400 says which could', () => {
     const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, bedrock]);
-    const { status, message } = refusal(() => chooseUpstream(pool, 'batches', MODEL));
+    const { status, message } = refusal(() => chooseUpstreamForNewResource(pool, 'batches', MODEL));
     expect([status, message]).toEqual([
       400,
       `The upstreams of ${MODEL} do not have message batches. main could take it, with another model.`,
     ]);
     const { pool: none } = deployment([bedrock, signed]);
-    const sentence = refusal(() => chooseUpstream(none, 'files')).message;
+    const sentence = refusal(() => chooseUpstreamForNewResource(none, 'files')).message;
     expect(sentence).toBe('The upstreams of this edge do not have files. None of them could.');
     const { pool: narrow } = deployment([{ ...main, models: ['claude-haiku-5-5'] }]);
-    expect(refusal(() => chooseUpstream(narrow, 'batches', MODEL)).status).toBe(404);
+    expect(refusal(() => chooseUpstreamForNewResource(narrow, 'batches', MODEL)).status).toBe(404);
   });
 });
 
@@ -89,7 +89,7 @@ describe('what was made at one upstream', () => {
     const course = { sentAt: undefined };
     const routing = { streams: false, only, model };
     const request = { method: 'GET', path, headers: {}, routing };
-    return await send(upstream, request, {
+    return await sendToUpstream(upstream, request, {
       maxRetries: 0,
       timeoutMs: 1_000,
       controller,
@@ -109,7 +109,7 @@ describe('what was made at one upstream', () => {
     const gone = ask([main, second], 'third', '/v1/files/file_1');
     await expect(gone).rejects.toMatchObject({ status: 404, type: 'not_found_error' });
     await expect(gone).rejects.toThrow('was made at the upstream third, which this edge no longer has');
-    const alone = upstreamOf(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
+    const alone = getUpstreamBySettings(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
     const request = { method: 'GET', path: '/v1/files/f', headers: {}, routing: { streams: false, only: 'third' } };
     const options = {
       maxRetries: 0,
@@ -117,7 +117,7 @@ describe('what was made at one upstream', () => {
       controller: new AbortController(),
       progress: { sentAt: undefined },
     };
-    await expect(send(alone, request, options)).rejects.toMatchObject({ status: 404 });
+    await expect(sendToUpstream(alone, request, options)).rejects.toMatchObject({ status: 404 });
     expect(asked).toEqual([]);
   });
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { orderUpstreams, type TryCandidate } from '#edge/claude/upstreams/order.ts';
+import { orderUpstreams, type UpstreamCandidate } from '#edge/claude/upstreams/order.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
@@ -15,7 +15,7 @@ const candidates = fc
     }),
     { selector: ({ name }) => name },
   )
-  .map((given): TryCandidate[] => given);
+  .map((given): UpstreamCandidate[] => given);
 const cached = fc.uniqueArray(fc.constantFrom(...NAMES), { maxLength: 2 });
 
 test('each upstream with capacity stands in the order once, the open ones behind the others', () => {
@@ -44,7 +44,7 @@ test('where no other try can follow, those whose last try failed stand behind th
   tryCases(100, candidates, cached, (given, names) => {
     const { available: well } = orderUpstreams(given, names);
     const { available: once, open } = orderUpstreams(given, names, true);
-    const sound = (one: TryCandidate) => !one.isDoubtful;
+    const sound = (one: UpstreamCandidate) => !one.isDoubtful;
     expect(once).toEqual([...well.filter(sound), ...well.filter((one) => one.isDoubtful)]);
     expect(open).toEqual(orderUpstreams(given, names).open);
   });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import type { ObservedPart } from '#edge/claude/usage/usage-report.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { blockEnd, blockDelta as deltaOf, sseEvent as eventOf } from '#test/support/wire.ts';
 
@@ -50,8 +50,8 @@ const answers = fc.array(block, { minLength: 1, maxLength: 6 }).chain((blocks) =
 /** @returns what was seen of an answer that was broken off then. */
 function seenOf(pieces: readonly (TimedEvent & { since: number })[], leftAt: number): ObservedPart {
   const reader = new UsageReader({ sentAt: 0 });
-  for (const { text, at, since } of pieces) reader.push(utf8(text), false, at, since);
-  const { seen } = reader.reportAt(leftAt);
+  for (const { text, at, since } of pieces) reader.addPiece(encodeUtf8(text), false, at, since);
+  const { seen } = reader.createReportAsOf(leftAt);
   if (!seen) throw new Error('nothing was seen');
   return seen;
 }

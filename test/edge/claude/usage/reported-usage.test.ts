@@ -1,19 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import type { AnsweredCall } from '#edge/claude/exchange.ts';
+import type { AnsweredExchange } from '#edge/claude/exchange.ts';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeCost, type Usage } from '#edge/claude/pricing/cost.ts';
 import { hasFinalUsage, ReportedUsage } from '#edge/claude/usage/reported-usage.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { createResponseReport, type ResponseReport } from '#edge/claude/usage/usage-report.ts';
-import { WholeMessage } from '#edge/claude/whole-message.ts';
-import { completeReport } from '#edge/conversations/turn/answer-report.ts';
+import { StreamedMessageJson } from '#edge/claude/whole-message.ts';
+import { createCompleteReport } from '#edge/conversations/turn/answer-report.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import { utf8 } from '#edge/kit/http/bytes.ts';
-import { type Json, memberOf, parseObject } from '#edge/kit/json/object.ts';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
+import { getMember, type JsonObject, parseJsonObject } from '#edge/kit/json/object.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { writeLabelLines } from '#edge/plugins/batches/label-results.ts';
-import { readResults } from '#edge/plugins/batches/read-results.ts';
+import { sumBatchResults } from '#edge/plugins/batches/read-results.ts';
 import {
   ACTUAL_USAGE,
   API_FORM,
@@ -36,32 +36,33 @@ const readingOf = (report: Omit<ResponseReport, 'bytes'>): Reading => ({
 
 function builderOf(stream: string): MessageBuilder {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(utf8(stream))) builder.take(parseObject(data) ?? {});
+  for (const { data } of new SseEventReader().readCompletedEvents(encodeUtf8(stream)))
+    builder.addEventData(parseJsonObject(data) ?? {});
   return builder;
 }
 
 function turnOf(stream: string): Reading {
   const builder = builderOf(stream);
-  const report = completeReport(builder, 0);
+  const report = createCompleteReport(builder, 0);
   return { usage: report.usage, final: builder.hasReportedOutput && hasFinalUsage(report) };
 }
 
 function byLines(stream: string, pieces = [stream]): Reading {
   const reader = new UsageReader();
-  for (const piece of pieces) reader.push(utf8(piece));
-  return readingOf(reader.report);
+  for (const piece of pieces) reader.addPiece(encodeUtf8(piece));
+  return readingOf(reader.currentReport);
 }
 
 function byEnds(pieces: readonly string[], isAll: boolean): Reading {
   const reader = new UsageReader();
-  for (const piece of pieces) reader.push(utf8(piece), isAll);
-  return readingOf(reader.wholeReport ?? reader.report);
+  for (const piece of pieces) reader.addPiece(encodeUtf8(piece), isAll);
+  return readingOf(reader.completeStreamReport ?? reader.currentReport);
 }
 
 function ridden(stream: string): Reading {
-  const message = new WholeMessage();
-  message.push(utf8(stream));
-  const whole = JSON.parse([...message.parts()].join('')) as Json;
+  const message = new StreamedMessageJson();
+  message.addPiece(encodeUtf8(stream));
+  const whole = JSON.parse([...message.writeJsonParts()].join('')) as JsonObject;
   // What the caller is told is read as a whole answer is.
   const report = createResponseReport(whole, 0);
   return { usage: report.usage, final: byLines(stream).final };
@@ -78,9 +79,9 @@ const STREAMS: Record<string, (stream: string) => Reading> = {
 };
 
 /** Ways of a whole answer. */
-const WHOLES: Record<string, (message: Json) => Reading> = {
+const WHOLES: Record<string, (message: JsonObject) => Reading> = {
   relayed: (message) => readingOf(createResponseReport(message, 0)),
-  'by a turn': (message) => turnOf(eventsOf(message)),
+  'by a turn': (message) => turnOf(createMessageEventStream(message)),
 };
 
 const PROMPT = ({ input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 }: Usage) => ({
@@ -112,13 +113,13 @@ describe.each(Object.entries(WHOLES))('a whole answer, %s,', (_, read) => {
 });
 
 /** Lines of results as the upstream has answered them. */
-function answered(lines: readonly object[]): AnsweredCall {
-  const bytes = utf8(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+function answered(lines: readonly object[]): AnsweredExchange {
+  const bytes = encodeUtf8(lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
   const exchange = {
-    async *pieces() {
+    async *readPieces() {
       yield bytes;
     },
-    close: () => undefined,
+    closeExchange: () => undefined,
   };
   return { response: new Response(), exchange: exchange as never };
 }
@@ -134,7 +135,7 @@ test.each(FORMS)(
     const models = new ModelTable();
     const rows = [{ requestId: 'r', model: MODEL, items: 4, hold: 4_000_000_001 }];
     const batch = { rows, seed: 'seed', cacheTtl: '5m', items: 4 } as never;
-    const { cost, rows: [row] = [] } = await readResults(answered([succeeded('a', form)]), batch, {
+    const { cost, rows: [row] = [] } = await sumBatchResults(answered([succeeded('a', form)]), batch, {
       models,
       isClaudeApi: true,
     });
@@ -156,7 +157,7 @@ test.each([
   const line = { custom_id: 'a', result: { type: 'succeeded', message: refused } };
   const rows = [{ requestId: 'r', model: MODEL, items: 1, hold: 4_000_000_000 }];
   const batch = { rows, cacheTtl: '5m', items: 1 } as never;
-  const sums = await readResults(answered([line]), batch, { models: new ModelTable(), isClaudeApi });
+  const sums = await sumBatchResults(answered([line]), batch, { models: new ModelTable(), isClaudeApi });
   expect(sums).toMatchObject({ cost: bill, rows: [{ estimated: false, tokens: { input: 100_000 } }] });
 });
 
@@ -174,7 +175,7 @@ test.each(FORMS)('a label that came in a batch tells what can be counted: %s', a
 /** What several reports tell together. */
 function told(...reports: readonly object[]): Usage | undefined {
   const usage = new ReportedUsage();
-  for (const [at, report] of reports.entries()) usage.add(report, at > 0);
+  for (const [at, report] of reports.entries()) usage.addReport(report, at > 0);
   return usage.usage;
 }
 
@@ -213,7 +214,7 @@ describe('the reports of one answer', () => {
     const nested = (value: number) =>
       JSON.parse(`${'{"server_tool_use":'.repeat(20_000)}${value}${'}'.repeat(20_000)}`);
     const later = nested(2);
-    expect(memberOf(told(nested(1), later)?.server_tool_use, 'server_tool_use')).toBe(
+    expect(getMember(told(nested(1), later)?.server_tool_use, 'server_tool_use')).toBe(
       later.server_tool_use.server_tool_use,
     );
   });

@@ -5,22 +5,22 @@ import { ResponseStatistics } from '#edge/claude/usage/response-statistics.ts';
 
 test('a model is taken to hand over once a minute until more is known, and never not at all', () => {
   const answers = new ResponseStatistics();
-  expect(answers.handoversPerSecond('a')).toBe(1 / 60);
+  expect(answers.getModelHandoversPerSecond('a')).toBe(1 / 60);
   answers.recordHandovers('a', 540, 0);
-  expect(answers.handoversPerSecond('a')).toBe(1 / 600);
+  expect(answers.getModelHandoversPerSecond('a')).toBe(1 / 600);
   answers.recordHandovers('a', 0, 5);
-  expect(answers.handoversPerSecond('a')).toBe(6 / 600);
+  expect(answers.getModelHandoversPerSecond('a')).toBe(6 / 600);
   answers.recordHandovers('a', 1e9, 0);
-  expect(answers.handoversPerSecond('a')).toBeGreaterThan(0);
-  expect(answers.handoversPerSecond('b')).toBe(1 / 60);
+  expect(answers.getModelHandoversPerSecond('a')).toBeGreaterThan(0);
+  expect(answers.getModelHandoversPerSecond('b')).toBe(1 / 60);
 });
 
 test('the longest result of each tool is known', () => {
   const answers = new ResponseStatistics();
-  expect(answers.longestResultOf('web_fetch')).toBe(0);
+  expect(answers.getLongestToolResultTokens('web_fetch')).toBe(0);
   for (const web_fetch of [100, 90_000, 7]) answers.recordResults({ web_fetch });
-  expect(answers.longestResultOf('web_fetch')).toBe(90_000);
-  expect(answers.longestResultOf('ask')).toBe(0);
+  expect(answers.getLongestToolResultTokens('web_fetch')).toBe(90_000);
+  expect(answers.getLongestToolResultTokens('ask')).toBe(0);
 });
 
 describe('kept thinking', () => {
@@ -42,13 +42,13 @@ describe('kept thinking', () => {
 
   test('is held as the bytes of its signature, which is base64, and by what sixteen answers have shown', () => {
     const answers = new ResponseStatistics();
-    expect(heldFor(4_000, answers.thinkingShare('a'))).toBe(3_000);
+    expect(heldFor(4_000, answers.getThinkingTokensPerSignatureCharacter('a'))).toBe(3_000);
     for (let tokens = 500; tokens < 515; tokens += 1) answers.recordThinking('a', tokens, 2_650);
-    expect(answers.thinkingShare('a')).toBeUndefined();
+    expect(answers.getThinkingTokensPerSignatureCharacter('a')).toBeUndefined();
     answers.recordThinking('a', 530, 2_650);
-    expect(answers.thinkingShare('a')).toBe(0.2);
-    expect(heldFor(4_000, answers.thinkingShare('a'))).toBe(800);
-    expect(answers.thinkingShare('b')).toBeUndefined();
+    expect(answers.getThinkingTokensPerSignatureCharacter('a')).toBe(0.2);
+    expect(heldFor(4_000, answers.getThinkingTokensPerSignatureCharacter('a'))).toBe(800);
+    expect(answers.getThinkingTokensPerSignatureCharacter('b')).toBeUndefined();
   });
 
   test('is never held for more than the bytes of its signature', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { computeTextTokenUpperBound } from '#edge/claude/pricing/token-upper-bound.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from '#edge/claude/usage/usage-report.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
@@ -11,8 +11,8 @@ const encoder = new TextEncoder();
 /** Everything comes at the time at which it was sent. */
 function read(pieces: readonly Uint8Array[]): ResponseReport {
   const reader = new UsageReader({ sentAt: 0 });
-  for (const piece of pieces) reader.push(piece, false, 0);
-  return reader.reportAt(0);
+  for (const piece of pieces) reader.addPiece(piece, false, 0);
+  return reader.createReportAsOf(0);
 }
 
 const readText = (text: string) => read([encoder.encode(text)]);
@@ -98,7 +98,7 @@ test('the streams of the documents tell their model, usage, stop reason and size
     stop_reason: 'end_turn',
     bytes: encoder.encode(TEXT_STREAM).length,
     seen: seen({
-      said: Math.ceil(PER_BLOCK + tokenUpperBoundOfText('Héllo') + tokenUpperBoundOfText(', "wörld" 🌍\n')),
+      said: Math.ceil(PER_BLOCK + computeTextTokenUpperBound('Héllo') + computeTextTokenUpperBound(', "wörld" 🌍\n')),
       is_between: true,
       final: true,
     }),
@@ -110,9 +110,10 @@ test('the streams of the documents tell their model, usage, stop reason and size
     stop_reason: 'tool_use',
     seen: seen({
       said: Math.ceil(
-        PER_CALL + ['get_weather', '{"city":', '"Bern"}'].reduce((sum, part) => sum + tokenUpperBoundOfText(part), 0),
+        PER_CALL +
+          ['get_weather', '{"city":', '"Bern"}'].reduce((sum, part) => sum + computeTextTokenUpperBound(part), 0),
       ),
-      thinking: Math.ceil(PER_BLOCK + tokenUpperBoundOfText('Which city?')),
+      thinking: Math.ceil(PER_BLOCK + computeTextTokenUpperBound('Which city?')),
       final: true,
     }),
     completed: true,
@@ -204,8 +205,8 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
     const bytes = encoder.encode(crlf ? api.replaceAll('\n', '\r\n') : api);
     const place = at % (bytes.length + 1);
     const reader = new UsageReader();
-    for (const piece of [bytes.slice(0, place), bytes.slice(place)]) if (piece.length > 0) reader.push(piece);
-    const report = reader.wholeReport;
+    for (const piece of [bytes.slice(0, place), bytes.slice(place)]) if (piece.length > 0) reader.addPiece(piece);
+    const report = reader.completeStreamReport;
     if (report === undefined) return;
     quick += 1;
     const { seen: _, ...byLine } = read([bytes]);
@@ -218,9 +219,9 @@ test('a stream that did not end as the API ends it is never taken for whole', ()
   const bytes = encoder.encode(TEXT_STREAM);
   for (let length = 0; length < bytes.length; length += 1) {
     const reader = new UsageReader({ sentAt: 0 });
-    reader.push(bytes.slice(0, length), false, 0);
-    expect(reader.wholeReport, `cut at ${length}`).toBeUndefined();
-    expect(reader.reportAt(0)).toEqual(read([bytes.slice(0, length)]));
+    reader.addPiece(bytes.slice(0, length), false, 0);
+    expect(reader.completeStreamReport, `cut at ${length}`).toBeUndefined();
+    expect(reader.createReportAsOf(0)).toEqual(read([bytes.slice(0, length)]));
   }
 });
 
@@ -242,7 +243,7 @@ test('what the deltas said is measured by its characters, whatever its escapes a
     });
     const isThinking = ([kind]: [string, ...unknown[]]) => kind.startsWith('thinking');
     const measured = (those: typeof list) =>
-      Math.ceil(those.reduce((sum, [, words]) => sum + tokenUpperBoundOfText(words), 0));
+      Math.ceil(those.reduce((sum, [, words]) => sum + computeTextTokenUpperBound(words), 0));
     expect(readText(source.join('')).seen).toMatchObject({
       said: measured(list.filter((one) => !isThinking(one))),
       thinking: measured(list.filter(isThinking)),
@@ -327,8 +328,8 @@ test('what is not seen is measured by the clock: all before the first block, thi
   const ping = sse('ping', { type: 'ping' });
   const unseen = (...events: [seconds: number, event: string][]) => {
     const reader = new UsageReader({ sentAt: 1_000_000 });
-    for (const [seconds, event] of events) reader.push(encoder.encode(event), false, 1_000_000 + seconds * 1_000);
-    const { unseen_ms = -1, silent_ms = -1 } = reader.reportAt(1_000_000 + 20_000).seen ?? {};
+    for (const [seconds, event] of events) reader.addPiece(encoder.encode(event), false, 1_000_000 + seconds * 1_000);
+    const { unseen_ms = -1, silent_ms = -1 } = reader.createReportAsOf(1_000_000 + 20_000).seen ?? {};
     return silent_ms > 0 ? { unseen_ms, silent_ms } : unseen_ms;
   };
   const begun = sse('message_start', started({}));
@@ -377,8 +378,8 @@ test('a result that has not come to its end is read by the next step', () => {
     sse('content_block_stop', { type: 'content_block_stop', index: 0 });
   const carried = (bytes: number) => {
     const reader = new UsageReader();
-    reader.push(encoder.encode(before + startOf(result).slice(0, bytes)));
-    const { later_prompts: [later] = [], said = 0 } = reader.report.seen ?? {};
+    reader.addPiece(encoder.encode(before + startOf(result).slice(0, bytes)));
+    const { later_prompts: [later] = [], said = 0 } = reader.currentReport.seen ?? {};
     return { later: later?.tokens ?? 0, said };
   };
   const { length } = startOf(result);
@@ -477,8 +478,8 @@ test('an event that is too long to keep changes nothing of what is booked', () =
   });
   for (const whole of [long, many]) {
     const reader = new UsageReader({ sentAt: 0 });
-    for (const piece of piecesOf(opening + whole.slice(0, -2))) reader.push(piece);
-    const { isAtBoundary: atBoundary, data, unfinishedLine } = reader.end;
+    for (const piece of piecesOf(opening + whole.slice(0, -2))) reader.addPiece(piece);
+    const { isAtBoundary: atBoundary, data, unfinishedLine } = reader.positionInEventFormat;
     expect(atBoundary).toBe(false);
     expect((data ?? '').length + unfinishedLine.length).toBeLessThan(2_000_000);
   }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HiddenOutputClock } from '#edge/claude/usage/hidden-output.ts';
-import { visibleOutputOf, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
+import { measureVisibleOutput, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const TABLE = 500;
@@ -13,56 +13,58 @@ const NOON = Date.UTC(2027, 0, 1, 12);
 function taught(answers: number, accounts: number, perSecond = 80, now = NOON): WritingSpeeds {
   const speeds = new WritingSpeeds();
   for (let index = 0; index < answers; index += 1) {
-    speeds.record(KEY, `account-${index % accounts}`, { tokens: perSecond * 10, ms: 10_000 }, now);
+    speeds.recordVisibleOutput(KEY, `account-${index % accounts}`, { tokens: perSecond * 10, ms: 10_000 }, now);
   }
   return speeds;
 }
 
 test('fifty answers of three accounts teach a speed, twice of which is the most; fewer teach nothing', () => {
-  expect(taught(50, 3).most(KEY, TABLE, NOON)).toBe(160);
-  expect(taught(49, 3).most(KEY, TABLE, NOON)).toBe(TABLE);
-  expect(taught(500, 2).most(KEY, TABLE, NOON)).toBe(TABLE);
-  expect(taught(50, 3).most('another', TABLE, NOON)).toBe(TABLE);
+  expect(taught(50, 3).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
+  expect(taught(49, 3).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(taught(500, 2).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(taught(50, 3).getMaxTokensPerSecond('another', TABLE, NOON)).toBe(TABLE);
 });
 
 test('an answer with fewer than 300 tokens teaches nothing', () => {
   const speeds = taught(49, 3);
-  speeds.record(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
-  speeds.record(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
+  speeds.recordVisibleOutput(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  speeds.recordVisibleOutput(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
 });
 
 test('the most is at least 100 tokens a second, and at most what the price table says', () => {
-  expect(taught(50, 3, 30).most(KEY, TABLE, NOON)).toBe(100);
-  expect(taught(50, 3, 30).most(KEY, 60, NOON)).toBe(60);
-  expect(taught(50, 3, 400).most(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(100);
+  expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, 60, NOON)).toBe(60);
+  expect(taught(50, 3, 400).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
 });
 
 test('one faster answer raises it at once, and one that came all together makes the table count', () => {
   const speeds = taught(50, 3);
-  speeds.record(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(400);
-  speeds.record(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
+  speeds.recordVisibleOutput(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(400);
+  speeds.recordVisibleOutput(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
 });
 
 test('what is six hours old is forgotten', () => {
   const speeds = taught(50, 3);
-  expect(speeds.most(KEY, TABLE, NOON + 5 * HOUR_MS)).toBe(160);
-  expect(speeds.most(KEY, TABLE, NOON + 6 * HOUR_MS)).toBe(TABLE);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON + 5 * HOUR_MS)).toBe(160);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON + 6 * HOUR_MS)).toBe(TABLE);
 });
 
 test('what it keeps does not grow with answers, hours and accounts, and the least used models go first', () => {
   const speeds = new WritingSpeeds();
   for (let index = 0; index < 20_000; index += 1) {
     const now = NOON + index * 60_000;
-    speeds.record(`model-${index % 400}`, `account-${index}`, { tokens: 1_000, ms: 10_000 }, now);
+    speeds.recordVisibleOutput(`model-${index % 400}`, `account-${index}`, { tokens: 1_000, ms: 10_000 }, now);
   }
-  for (let index = 0; index < 60; index += 1) speeds.record(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(160);
-  for (let index = 0; index < 200; index += 1) speeds.record(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
-  expect(speeds.most(KEY, TABLE, NOON)).toBe(TABLE);
+  for (let index = 0; index < 60; index += 1)
+    speeds.recordVisibleOutput(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
+  for (let index = 0; index < 200; index += 1)
+    speeds.recordVisibleOutput(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
+  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
 });
 
 /** What the API sends, and how much later it is read, at the most. */
@@ -77,7 +79,7 @@ const deltas = fc.array(
 test('no answer seems slower than it was written, however late it is read', () => {
   tryCases(100, deltas, fc.integer({ min: 20, max: 400 }), (parts, perSecond) => {
     const clock = new HiddenOutputClock(0);
-    clock.start('text', 500);
+    clock.recordBlockStart('text', 500);
     let at = 500;
     let readAt = 500;
     let output = 0;
@@ -85,9 +87,9 @@ test('no answer seems slower than it was written, however late it is read', () =
       at += (tokens / perSecond) * 1_000;
       output += tokens;
       readAt = Math.max(readAt, at + late);
-      clock.touch(readAt, at);
+      clock.recordVisibleOutput(readAt, at);
     }
-    const written = visibleOutputOf({ output_tokens: output }, clock);
+    const written = measureVisibleOutput({ output_tokens: output }, clock);
     expect(((written?.tokens ?? 0) * 1_000) / (written?.ms ?? Number.NaN)).toBeGreaterThanOrEqual(perSecond * 0.999);
   });
 });
@@ -97,11 +99,11 @@ function clockOf(...types: string[]): HiddenOutputClock {
   const clock = new HiddenOutputClock(0);
   let at = 1_000;
   for (const type of types) {
-    clock.start(type, at);
-    clock.touch(at);
+    clock.recordBlockStart(type, at);
+    clock.recordVisibleOutput(at);
     at += 1_000;
-    clock.touch(at);
-    clock.stop(at);
+    clock.recordVisibleOutput(at);
+    clock.recordBlockEnd(at);
   }
   return clock;
 }
@@ -122,5 +124,5 @@ test.each([
   [['compaction', 'text'], {}, undefined],
   [[], {}, undefined],
 ])('of the blocks %j is taken what was written in the open', (types, details, expected) => {
-  expect(visibleOutputOf({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
+  expect(measureVisibleOutput({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
 });

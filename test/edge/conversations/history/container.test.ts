@@ -1,8 +1,8 @@
 /** Code that waits for the results of tools goes on in its container, or leaves the history. */
 import { describe, expect, test } from 'vitest';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { bindings, createTimeAdvancer, listMessages, stubOf } from '#test/support/conversations.ts';
 import { importMessages, READ_ROUTES, readRowsBy } from '#test/support/read-rows-by-route.ts';
@@ -39,13 +39,13 @@ const RAN = {
   content: { type: 'code_execution_result', stdout: 'sun', stderr: '', return_code: 0, content: [] },
 };
 /** The answer of code that has gone on. */
-const ran = () => ({ content: [RAN, { type: 'text', text: 'Sun.' }] as Json[] });
+const ran = () => ({ content: [RAN, { type: 'text', text: 'Sun.' }] as JsonObject[] });
 const CONTAINER = { id: 'container_1', expires_at: '2126-11-28T00:00:00Z' };
 const { run: _, ...own } = weatherTool();
 /** Asks with a tool that the edge calls, or that the caller calls. */
 const asked = (tool: object, more: object = {}) => createBody('How is the weather?', { tools: [CODE, tool], ...more });
-const waits = (more: object = {}) => ({ content: [USE, CALL] as Json[], stop_reason: 'tool_use', ...more });
-const answers = (bodies: readonly AskedBody[]) => bodies.at(-1)?.messages.at(-1)?.content as Json[];
+const waits = (more: object = {}) => ({ content: [USE, CALL] as JsonObject[], stop_reason: 'tool_use', ...more });
+const answers = (bodies: readonly AskedBody[]) => bodies.at(-1)?.messages.at(-1)?.content as JsonObject[];
 const containers = (bodies: readonly AskedBody[]) => bodies.map(({ container }) => container);
 
 describe('the next step of a run', () => {
@@ -142,7 +142,7 @@ describe('a container that the API refuses', () => {
       { type: 'text', text: 'How is the weather?' },
       { type: 'container_upload', file_id: 'file_1' },
     ];
-    await getAccountStub(bindings, {}, 'alice').noteCreated([{ id: 'file_1', kind: 'file', upstream: '' }]);
+    await getAccountStub(bindings, {}, 'alice').recordCreatedResources([{ id: 'file_1', kind: 'file', upstream: '' }]);
     await runTurn(createBody([text, upload], { tools: [CODE, own] }));
     expect(await sendTurn(createBody([RESULT]))).toMatchObject({ kind: 'stream' });
     expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
@@ -239,7 +239,7 @@ describe('the next request', () => {
 
   test('never names the container in a fork, where the calls are told in words', async () => {
     const bodies = await callAndAnswer();
-    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
     await runTurn(createBody([RESULT]), { id: 'c2' });
     expect(containers(bodies)).toEqual([undefined, undefined]);
     expect(answers(bodies)[1]).toEqual({ type: 'text', text: 'sun' });
@@ -299,7 +299,12 @@ test('only the upstream that has the container gets what waits in it, and anothe
     const { content, ...more } = isFirst ? waits({ container: CONTAINER }) : container ? ran() : textAnswer('Sun.');
     const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model, content };
     return sseResponse(
-      eventsOf({ ...message, stop_reason: 'end_turn', usage: { input_tokens: 9, output_tokens: 9 }, ...more }),
+      createMessageEventStream({
+        ...message,
+        stop_reason: 'end_turn',
+        usage: { input_tokens: 9, output_tokens: 9 },
+        ...more,
+      }),
     );
   });
   const calls = answerTools(() => new Response('sun'));

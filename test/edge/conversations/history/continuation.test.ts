@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
-  addToState,
+  advanceHistoryState,
   checkContinuation,
   countResent,
-  emptyHistoryState,
+  createEmptyHistoryState,
   type SentMessage,
 } from '#edge/conversations/history/continuation.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
@@ -18,8 +18,8 @@ const known = (messages: readonly SentMessage[], isPartial = false) =>
   messages.map((message) => ({ ...message, isPartial }));
 
 function refusal(history: readonly SentMessage[], messages: readonly SentMessage[]): string | undefined {
-  const at = emptyHistoryState();
-  for (const message of history) addToState(at, message);
+  const at = createEmptyHistoryState();
+  for (const message of history) advanceHistoryState(at, message);
   try {
     checkContinuation(at, messages, history.length === 0);
     return undefined;
@@ -59,9 +59,9 @@ test('answers in a row are known one by one, joined, and with something more beh
 test('each result of many is checked once, however many messages they come in', () => {
   const ids = Array.from({ length: 30_000 }, (_, nth) => `call_${nth}`);
   let reads = 0;
-  const at = emptyHistoryState();
-  addToState(at, user('Go'));
-  addToState(at, assistant(ids.map(call)));
+  const at = createEmptyHistoryState();
+  advanceHistoryState(at, user('Go'));
+  advanceHistoryState(at, assistant(ids.map(call)));
   const { has } = at.resultIds;
   at.resultIds.has = (id) => {
     reads += 1;

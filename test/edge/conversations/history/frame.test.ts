@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { frameOf } from '#edge/conversations/history/frame.ts';
+import { createPromptFrameKey } from '#edge/conversations/history/frame.ts';
 
 const asked = {
   background: 'true',
@@ -12,11 +12,11 @@ const asked = {
 
 test('a turn finds the last count of its conversation, whatever else it asks of the edge', () => {
   const prompt: [string, string][] = [['thinking', '{"type":"disabled"}']];
-  const frame = frameOf(new Map(prompt), undefined, 'claude-opus-5-5', undefined);
+  const frame = createPromptFrameKey(new Map(prompt), undefined, 'claude-opus-5-5', undefined);
   for (const member of Object.entries(asked))
-    expect([member[0], frameOf(new Map([...prompt, member]), undefined, 'claude-opus-5-5', undefined)]).toEqual([
+    expect([
       member[0],
-      frame,
-    ]);
-  expect(frameOf(new Map(), undefined, 'claude-opus-5-5', undefined)).not.toBe(frame);
+      createPromptFrameKey(new Map([...prompt, member]), undefined, 'claude-opus-5-5', undefined),
+    ]).toEqual([member[0], frame]);
+  expect(createPromptFrameKey(new Map(), undefined, 'claude-opus-5-5', undefined)).not.toBe(frame);
 });

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { importMessages, READ_ROUTES, readRowsBy } from '#test/support/read-rows-by-route.ts';
@@ -29,7 +29,7 @@ const tools = [CODE, weatherTool(), own];
 const name = fc.constantFrom('get_weather', 'ask_user', 'get weather', '', 'n'.repeat(300), 'ü');
 const id = fc.constantFrom('toolu_1', 'toolu_2', 'call:1', '', 'x'.repeat(80));
 const input = fc.constantFrom<unknown>({}, { city: 'Bern' }, 'Bern', ['Bern'], null, 7);
-const caller = fc.constantFrom<Json | undefined>(
+const caller = fc.constantFrom<JsonObject | undefined>(
   undefined,
   { type: 'direct' },
   { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' },
@@ -41,9 +41,9 @@ const found = { type: 'web_search_tool_result', tool_use_id: 'srvtoolu_2', conte
 const find = { type: 'mcp_tool_use', id: 'mcptoolu_3', name: 'find', server_name: 'wiki', input: {} };
 const wiki = { type: 'mcp_tool_result', tool_use_id: 'mcptoolu_3', is_error: false, content: [] };
 const SERVED = [use, search, find].map((one) => one.id);
-const blocks: fc.Arbitrary<Json[]> = fc.oneof(
+const blocks: fc.Arbitrary<JsonObject[]> = fc.oneof(
   fc.record({ type: fc.constant('tool_use'), id, name, input, caller }).map((block) => [block]),
-  fc.constantFrom<Json[]>(
+  fc.constantFrom<JsonObject[]>(
     [{ type: 'text', text: 'So.' }],
     [{ type: 'text', text: ' ' }],
     [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }],
@@ -53,7 +53,7 @@ const blocks: fc.Arbitrary<Json[]> = fc.oneof(
 );
 /** An answer has a server tool's id once. */
 const content = fc.array(blocks, { maxLength: 5 }).map((all) => {
-  const isFirst = ([block]: Json[], at: number) => all.findIndex(([one]) => one?.id === block?.id) === at;
+  const isFirst = ([block]: JsonObject[], at: number) => all.findIndex(([one]) => one?.id === block?.id) === at;
   return all.filter((some, at) => !SERVED.includes(String(some[0]?.id)) || isFirst(some, at)).flat();
 });
 const answer: fc.Arbitrary<ScriptedAnswer> = fc
@@ -78,7 +78,7 @@ const answer: fc.Arbitrary<ScriptedAnswer> = fc
 /** The API gives an id to one use of its tools alone. */
 const withOwnIds = ({ content, ...more }: ScriptedAnswer, n: number): ScriptedAnswer => {
   const text = JSON.stringify(content).replaceAll(/(?:srv|mcp)toolu_\d/g, (id) => `${id}_${n}`);
-  return { ...more, content: JSON.parse(text) as Json[] };
+  return { ...more, content: JSON.parse(text) as JsonObject[] };
 };
 const result = fc.constantFrom(
   () => new Response('sun'),
@@ -116,8 +116,10 @@ class Client {
   async say(words: string, how: { whole?: boolean; answers?: boolean; resends?: boolean } = {}): Promise<string> {
     const last = this.seen.at(-1)?.content;
     const calls =
-      how.answers && this.#isAsked && Array.isArray(last) ? last.filter(({ type }: Json) => type === 'tool_use') : [];
-    const results = calls.map(({ id }: Json) => ({ type: 'tool_result', tool_use_id: id, content: 'yes' }));
+      how.answers && this.#isAsked && Array.isArray(last)
+        ? last.filter(({ type }: JsonObject) => type === 'tool_use')
+        : [];
+    const results = calls.map(({ id }: JsonObject) => ({ type: 'tool_result', tool_use_id: id, content: 'yes' }));
     const message = { role: 'user', content: [...results, { type: 'text', text: words }] };
     const response = await app.post('/messages', {
       conversation: this.#conversation,
@@ -132,16 +134,16 @@ class Client {
     const text = await response.text();
     this.#isAsked = text.includes('"stop_reason":"tool_use"');
     this.seen.push(message);
-    const content = text.startsWith('{') ? (JSON.parse(text) as Json).content : blocksIn(text);
+    const content = text.startsWith('{') ? (JSON.parse(text) as JsonObject).content : blocksIn(text);
     if (Array.isArray(content) && content.length > 0) this.seen.push({ role: 'assistant', content });
     return text;
   }
 }
 
 /** The blocks of a stream, as an SDK collects them. */
-function blocksIn(text: string): Json[] {
+function blocksIn(text: string): JsonObject[] {
   const builder = new MessageBuilder();
-  for (const { data } of parseEvents(text)) builder.take(data);
+  for (const { data } of parseEvents(text)) builder.addEventData(data);
   return builder.blocks.map(({ value }) => value);
 }
 
@@ -263,7 +265,7 @@ test.each<[string, ScriptedAnswer[]]>([
 });
 
 test('an answer that is cut between any two events is matched as it was seen, and what goes up is accepted', async () => {
-  const whole = eventsOf({
+  const whole = createMessageEventStream({
     id: 'msg_1',
     type: 'message',
     role: 'assistant',

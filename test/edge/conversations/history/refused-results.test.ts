@@ -1,7 +1,7 @@
 /** Results of the edge's calls that the API refuses: they are told in words, and the conversation goes on. */
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { listMessages, readConversation, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { followRun, Killer } from '#test/support/killed-runs.ts';
@@ -84,7 +84,7 @@ function refusing(
     const words = refuse(body, number);
     return words === undefined ? textAnswer('Sun.') : WAYS[way](words);
   }, before && { before });
-  const called = answerTools(({ body }) => ((body.input as Json).city === 'Oslo' ? oslo() : text('sun')));
+  const called = answerTools(({ body }) => ((body.input as JsonObject).city === 'Oslo' ? oslo() : text('sun')));
   return { bodies, called };
 }
 
@@ -161,9 +161,9 @@ test('a result that one of several upstreams refuses in a stream is told in word
       hosts.length === 1
         ? callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'))
         : textAnswer('Sun.');
-    return sseResponse(eventsOf({ ...messageWith(answer), model: body.model }));
+    return sseResponse(createMessageEventStream({ ...messageWith(answer), model: body.model }));
   });
-  answerTools(({ body }) => ((body.input as Json).city === 'Oslo' ? picture() : text('sun')));
+  answerTools(({ body }) => ((body.input as JsonObject).city === 'Oslo' ? picture() : text('sun')));
   expect(textOfDeltas((await runTurn(asked())).events)).toBe('Sun.');
   expect(hosts).toEqual(Array(3).fill(hosts[0]));
 });
@@ -248,7 +248,7 @@ describe('between the refusal of a result and the next try', () => {
       let admissions = 0;
       onAdmitted(async () => {
         admissions += 1;
-        if (admissions === 3) await stubOf().stop();
+        if (admissions === 3) await stubOf().stopRunningTurn();
       });
       const { text } = await runTurn(once);
       expect(text).toContain(': sluice-stopped');

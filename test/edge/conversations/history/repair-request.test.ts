@@ -1,8 +1,8 @@
 /** Whatever the API rejects of what it has accepted before, in whatever words: the next question is answered. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { listMessages, readConversation, waitUntilAtRest } from '#test/support/conversations.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
@@ -155,7 +155,7 @@ describe('blocks of the history that the API rejects', () => {
           // Where nothing is named, text can not be what the API no longer reads.
           if (how.naming === 'none' && made.kind === 'text') made.isBad = false;
           all.push(made);
-          return (table[made.kind]?.(made.mark) ?? []) as Json[];
+          return (table[made.kind]?.(made.mark) ?? []) as JsonObject[];
         };
         const planned = rounds.map(({ question, answer }) => ({
           question: question.flatMap((one) => make(one, OF_QUESTIONS)),
@@ -252,7 +252,7 @@ describe('blocks of the history that the API rejects', () => {
       if (isDown && signed)
         return createErrorResponse(400, TYPE[400], 'messages.1.content.0: Invalid `signature` in `thinking` block');
       const content = [{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }, ...textAnswer('Sun.').content];
-      return sseResponse(eventsOf({ ...messageWith({ content }), model: body.model }));
+      return sseResponse(createMessageEventStream({ ...messageWith({ content }), model: body.model }));
     });
     await runTurn(createBody('How is the weather?'));
     isDown = true;
@@ -356,7 +356,7 @@ describe('fresh results that the API rejects', () => {
           return textAnswer('Sun.');
         });
         const called = answerTools(({ body }) => {
-          const at = Number((body.input as Json).city);
+          const at = Number((body.input as JsonObject).city);
           return new Response(`${markOf(at)} ${results[at]?.text}`);
         });
         const { events } = await runTurn(

@@ -1,7 +1,7 @@
 /** Calls that the API would not take back are mended, or left out of what goes up. The checker of the API refuses the others. */
 import { describe, expect, test } from 'vitest';
-import { repairedName, withRepairedCalls } from '#edge/conversations/history/repaired-calls.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { repairCallsInMessages, repairToolName } from '#edge/conversations/history/repaired-calls.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { listMessages, stubOf } from '#test/support/conversations.ts';
 import {
   answerByScript,
@@ -14,20 +14,26 @@ import {
 import { createBody, runTurn, type StreamEvent, sendTurn } from '#test/support/turns.ts';
 
 const { run: _, ...own } = weatherTool();
-const use = (more: object = {}): Json => ({ type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: {}, ...more });
+const use = (more: object = {}): JsonObject => ({
+  type: 'tool_use',
+  id: 'toolu_1',
+  name: 'get_weather',
+  input: {},
+  ...more,
+});
 const result = (id: unknown, content = 'sun') => ({ type: 'tool_result', tool_use_id: id, content });
 const shown = (events: readonly StreamEvent[]) =>
-  events.flatMap(({ event, data }) => (event === 'content_block_start' ? [data.content_block as Json] : []));
+  events.flatMap(({ event, data }) => (event === 'content_block_start' ? [data.content_block as JsonObject] : []));
 const question = { role: 'user', content: 'How is the weather?' };
 
 /** Has a call answered by its client, who has seen it whole or as a stream. @returns what was shown, and what went up */
 async function answered(script: ScriptedAnswer, isWhole: boolean) {
   const bodies = answerByScript((_, number) => (number === 1 ? script : textAnswer('Sun.')));
-  let blocks: Json[];
+  let blocks: JsonObject[];
   if (isWhole) {
     const answer = await sendTurn(createBody(question.content, { tools: [own] }), { stream: false });
     if (answer.kind !== 'whole') throw new Error(answer.kind);
-    blocks = (JSON.parse(answer.body as string) as { content: Json[] }).content;
+    blocks = (JSON.parse(answer.body as string) as { content: JsonObject[] }).content;
   } else blocks = shown((await runTurn(createBody(question.content, { tools: [own] }))).events);
   const uses = blocks.filter(({ type }) => type === 'tool_use');
   const results = uses.map(({ id }) => result(id));
@@ -124,15 +130,15 @@ test('an import and a first turn from elsewhere are mended, and matched when the
   const more = [...twice, { role: 'assistant', content: 'Sun.' }, { role: 'user', content: 'Thanks' }];
   await runTurn({ ...createBody(''), messages: more });
   expect(bodies.map(({ messages }) => messages.length)).toEqual([5, 7]);
-  expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+  expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
   await runTurn(createBody('And?'), { id: 'c2' });
   expect(bodies).toHaveLength(3);
 });
 
 test('what the API takes back stays as it is, byte for byte', () => {
   const texts = [`{"role": "assistant", "content": [${JSON.stringify(use())}]}`, '{"role":"user","content":"tool_"}'];
-  expect(withRepairedCalls(texts)).toEqual(texts);
-  expect(repairedName('get_weather-2')).toBe('get_weather-2');
+  expect(repairCallsInMessages(texts)).toEqual(texts);
+  expect(repairToolName('get_weather-2')).toBe('get_weather-2');
 });
 
 describe('results behind text', () => {
@@ -164,7 +170,7 @@ describe('results behind text', () => {
       { role: 'assistant', content: uses },
       { role: 'user', content: mixed },
     ].map((one) => JSON.stringify(one));
-    const [answer, message = ''] = withRepairedCalls(texts);
+    const [answer, message = ''] = repairCallsInMessages(texts);
     expect(answer).toBe(texts[0]);
     expect(JSON.parse(message)).toEqual({ role: 'user', content: inOrder });
   });

@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { replayableBlocks } from '#edge/conversations/history/replayable-blocks.ts';
+import { selectReplayableBlocks } from '#edge/conversations/history/replayable-blocks.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
-type Event = Json & { type: string };
+type Event = JsonObject & { type: string };
 
 /** The events of a message with these blocks, each with its deltas. */
-function eventsOf(blocks: readonly { start: Json; deltas: Json[] }[], stopReason = 'end_turn'): Event[] {
+function eventsOf(blocks: readonly { start: JsonObject; deltas: JsonObject[] }[], stopReason = 'end_turn'): Event[] {
   return [
     { type: 'message_start', message: { id: 'msg_1', role: 'assistant', content: [], usage: { input_tokens: 3 } } },
     ...blocks.flatMap(({ start, deltas }, index) => [
@@ -24,7 +24,7 @@ function eventsOf(blocks: readonly { start: Json; deltas: Json[] }[], stopReason
 
 function builderOf(events: readonly Event[]): MessageBuilder {
   const builder = new MessageBuilder();
-  for (const event of events) builder.take(event);
+  for (const event of events) builder.addEventData(event);
   return builder;
 }
 
@@ -82,7 +82,7 @@ describe('assembling', () => {
     expect(builder).toMatchObject({
       stopReason: 'end_turn',
       hasStopped: true,
-      usage: { input_tokens: 3, output_tokens: 5 },
+      reportedUsage: { input_tokens: 3, output_tokens: 5 },
     });
   });
 
@@ -123,16 +123,16 @@ describe('assembling', () => {
     );
     tryCases(100, fc.array(event), fc.boolean(), (events, complete) => {
       const builder = builderOf(events as Event[]);
-      replayableBlocks(builder.blocks, complete ? { complete, stopReason: builder.stopReason } : { complete });
+      selectReplayableBlocks(builder.blocks, complete ? { complete, stopReason: builder.stopReason } : { complete });
     });
   });
 });
 
 describe('what is kept', () => {
   const whole = (blocks: Parameters<typeof eventsOf>[0], stopReason = 'end_turn') =>
-    replayableBlocks(builderOf(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
+    selectReplayableBlocks(builderOf(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
   const cut = (blocks: Parameters<typeof eventsOf>[0], events: number) =>
-    replayableBlocks(builderOf(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
+    selectReplayableBlocks(builderOf(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
 
   test('of a whole answer all but what the API does not take back', () => {
     expect(
@@ -168,7 +168,7 @@ describe('what is kept', () => {
     tryCases(caseCount(500), blocks, fc.nat(40), (said, at) => {
       // A server's result comes behind its own use, once.
       const uses = new Set<unknown>();
-      const sane = said.filter(({ start }: { start: Json }) => {
+      const sane = said.filter(({ start }: { start: JsonObject }) => {
         if (start.type === 'server_tool_use') return !uses.has(start.id) && uses.add(start.id);
         return start.type !== 'web_search_tool_result' || uses.delete(start.tool_use_id);
       });

@@ -100,18 +100,18 @@ test('thinking goes up only where it was made, whatever a conversation has been 
       const { id: message = '' } = rows[at % Math.max(1, rows.length)] ?? {};
       if (model) await next(model, does);
       else if (does === 'limit') {
-        await stub.patch({ history: most ? { max_tokens: most, strategy: 'truncate' } : null });
-      } else if (does === 'rewind' && rows.length > 0) expect((await stub.rewind(message)).ok).toBe(true);
+        await stub.patchConversation({ history: most ? { max_tokens: most, strategy: 'truncate' } : null });
+      } else if (does === 'rewind' && rows.length > 0) expect((await stub.rewindConversation(message)).ok).toBe(true);
       else if (does === 'forget')
         await runInDurableObject(stub, (_, state) => state.abort('killed by the test')).catch(() => {});
       else if (rows.length > 0) {
         const id = `${place.id}x`;
         const account = does === 'move' ? `${place.account}x` : place.account;
-        if (does === 'fork') await parseResult((await stub.fork(id, message)) as never);
+        if (does === 'fork') await parseResult((await stub.forkConversation(id, message)) as never);
         else {
           const backup = await stub.backup();
           if (!backup.ok) throw new Error('no backup');
-          const adopted = await stubOf(id, account).adopt({ id, account }, backup.value as ReadableStream);
+          const adopted = await stubOf(id, account).storeCopiedHistory({ id, account }, backup.value as ReadableStream);
           await parseResult(adopted as never);
           isForeign = (await openCalls(place)).length > 0;
         }
@@ -146,7 +146,7 @@ test('in a tool loop with thinking neither the model changes nor the beginning o
   const place = { id: 'c1', account: 'alice' };
   await turn(place, 'Why?', MODELS[0]);
   const first = await turn(place, 'Tell me the weather in Bern', MODELS[0]);
-  await stubOf().patch({ history: { max_tokens: 30, strategy: 'truncate' } });
+  await stubOf().patchConversation({ history: { max_tokens: 30, strategy: 'truncate' } });
   const result = (await openCalls(place)).map((tool_use_id) => ({
     type: 'tool_result',
     tool_use_id,

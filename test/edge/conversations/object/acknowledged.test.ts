@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { checkLines } from '#edge/plugins/transfer/checked-backup.ts';
+import { validateBackupStream } from '#edge/plugins/transfer/checked-backup.ts';
 import { bindings, fetchTurn, listMessages, readConversation, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
@@ -46,7 +46,7 @@ function only(events: number, then: Then = 'is cut'): ScriptedAnswer {
 const asked = ({ messages }: AskedBody) => messages.map(({ role, content }) => [role, content]);
 const shown = (rows: readonly { role: string; content: unknown; status: string }[]) =>
   rows.map(({ role, content, status }) => [role, content, status]);
-const held = async () => (await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd;
+const held = async () => (await getAccountStub(bindings, {}, 'alice').getQuotaReport()).day.held_usd;
 
 describe('a stream that has shown only thinking', () => {
   const KEPT = [
@@ -79,7 +79,7 @@ describe('a stream that has shown only thinking', () => {
     ] as const) {
       answerByScript(() => only(4, 'hangs'));
       const answer = await sendTurn(createBody('Why?', more), { id });
-      await stubOf(id).stop();
+      await stubOf(id).stopRunningTurn();
       expect(shown(await listMessages(id))).toEqual(KEPT);
       expect(await fetchTurn(answer.kind === 'error' ? '' : answer.turn, id)).toMatchObject({
         status: 'interrupted',
@@ -136,9 +136,9 @@ describe('a stream that has shown only thinking', () => {
     await runTurn(createBody('Why?'));
     const rows = await listMessages();
     const views = await Promise.all([
-      stubOf().messages({ limit: 10, view: 'shown' }),
-      stubOf().export(),
-      stubOf().export('shown'),
+      stubOf().readMessagePage({ limit: 10, view: 'shown' }),
+      stubOf().exportConversation(),
+      stubOf().exportConversation('shown'),
     ]);
     for (const view of views) {
       const text = view.ok ? await new Response(view.value as ReadableStream).text() : '';
@@ -146,18 +146,18 @@ describe('a stream that has shown only thinking', () => {
     }
     const backup = await stubOf().backup();
     if (!backup.ok) throw new Error('no backup');
-    const { lines } = checkLines(backup.value as ReadableStream<Uint8Array>, 100_000);
+    const { lines } = validateBackupStream(backup.value as ReadableStream<Uint8Array>, 100_000);
     const place = { account: 'alice', id: 'c3' };
-    expect(await stubOf('c3').adopt(place, lines)).toMatchObject({ ok: true });
+    expect(await stubOf('c3').storeCopiedHistory(place, lines)).toMatchObject({ ok: true });
     expect(await listMessages('c3')).toEqual(rows);
-    expect(await stubOf().fork('c2', rows[1]?.id)).toMatchObject({ ok: true });
+    expect(await stubOf().forkConversation('c2', rows[1]?.id)).toMatchObject({ ok: true });
     expect(await listMessages('c2')).toEqual(rows);
     await runTurn({ messages: [{ role: 'user', content: 'And how?' }] }, { id: 'c2' });
     expect(bodies.map(asked).at(-1)).toHaveLength(2);
     const [, , next] = await listMessages('c2');
-    await stubOf('c2').rewind(next?.id ?? '');
+    await stubOf('c2').rewindConversation(next?.id ?? '');
     expect(await listMessages('c2')).toEqual(rows);
-    await stubOf('c2').rewind(rows[1]?.id ?? '');
+    await stubOf('c2').rewindConversation(rows[1]?.id ?? '');
     expect(await listMessages('c2')).toEqual([]);
   });
 });
@@ -199,7 +199,7 @@ test(`${KILLED} turns that die or break off anywhere: each acknowledged question
       // An answer without any event is not heard of before it ends.
       if (!hangs || events > 0 || how.startsWith('background')) await sent;
       if (then === 'dies') await abortAllDurableObjects();
-      else if (then === 'is stopped') await stubOf(id).stop();
+      else if (then === 'is stopped') await stubOf(id).stopRunningTurn();
       await sent;
       await eventually(async () => {
         await runDurableObjectAlarm(stubOf(id));

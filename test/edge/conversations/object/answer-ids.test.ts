@@ -39,7 +39,7 @@ interface Listed {
 }
 
 async function page(query: object, id = 'c1'): Promise<Listed> {
-  const result = await stubOf(id).messages({ limit: 1, ...query });
+  const result = await stubOf(id).readMessagePage({ limit: 1, ...query });
   if (!result.ok) throw new Error(result.error.message);
   return (await new Response(result.value as ReadableStream).json()) as Listed;
 }
@@ -79,7 +79,7 @@ describe('an id that an upstream gives twice', () => {
     // Nothing else of the stream is changed, byte for byte.
     const told = (text: string) => text.replaceAll(/^id: .*\n/gm, '').replace(/: sluice-cost.*\n\n$/, '');
     expect(told(second.text)).toBe(replaceId(told(first.text), own));
-    const resumed = await stubOf().resume(`${second.turn}-0`);
+    const resumed = await stubOf().resumeTurnStream(`${second.turn}-0`);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     expect((await readStream(resumed.body as ReadableStream)).text).toContain(`"id":"${own}"`);
   });
@@ -124,7 +124,7 @@ describe('an id that an upstream gives twice', () => {
   });
 
   test('costs no read of rows while ids are new', async () => {
-    await stubOf().adopt(place('c1'), new Blob([createLongBackup(300)]).stream());
+    await stubOf().storeCopiedHistory(place('c1'), new Blob([createLongBackup(300)]).stream());
     answerByScript((_, number) => createStreamWithId(number < 5 ? `msg_new_${number}` : 'msg_2', textAnswer('Yes.')));
     const queries: { query: string; rows: number }[] = [];
     // What a copy has is read once.
@@ -188,7 +188,7 @@ test('whatever ids a gateway gives, each row has its own, and none is lost: by t
       const before = chosen ? rows.slice(0, rows.indexOf(chosen)) : [];
       if (of.what === 'fork' && rows.length > 0) {
         const to = newId();
-        await stubOf(id).fork(to, chosen?.id);
+        await stubOf(id).forkConversation(to, chosen?.id);
         id = to;
         if (chosen) expected = wordsIn([...before, chosen]);
         continue;
@@ -196,10 +196,10 @@ test('whatever ids a gateway gives, each row has its own, and none is lost: by t
       if (of.what === 'import' && rows.length > 0) {
         id = newId();
         const messages = JSON.stringify(rows.map(({ role, content }) => ({ role, content })));
-        await stubOf(id).create(place(id), {}, { messages });
+        await stubOf(id).createConversation(place(id), {}, { messages });
       }
       if (of.what === 'again' && chosen) {
-        await stubOf(id).rewind(chosen.id);
+        await stubOf(id).rewindConversation(chosen.id);
         expected = wordsIn(before);
       }
       said += 1;
@@ -221,7 +221,7 @@ test('whatever ids a gateway gives, each row has its own, and none is lost: by t
       expect(idsOf(there)).toEqual(idsOf(all));
       expect(idsOf(back)).toEqual(idsOf(all));
     }
-    const exported = await stubOf(id).export();
+    const exported = await stubOf(id).exportConversation();
     if (!exported.ok) throw new Error(exported.error.message);
     const lines = (await new Response(exported.value as ReadableStream).text()).trim().split('\n');
     expect(lines.slice(1, -1).map((line) => JSON.parse(line).id)).toEqual(idsOf(stored));

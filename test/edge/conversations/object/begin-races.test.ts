@@ -53,7 +53,7 @@ test('of hundreds of turns at once, while a model is chosen, one begins, and its
 });
 
 const ENDS: readonly [what: string, end: (edge: Edge) => Promise<unknown>][] = [
-  ['a stop', async () => await stubOf('c1', 'bob').stop()],
+  ['a stop', async () => await stubOf('c1', 'bob').stopRunningTurn()],
   ['a deletion', async ({ app, bob }) => await requestEdge(app, 'DELETE', '/conversations/c1', bob)],
 ];
 

@@ -155,5 +155,5 @@ test('a label whose object died is settled by the account within a minute, so th
   expect(await heldRows()).toMatchObject([{ route: 'choice', conversation: 'c1' }]);
   expect(await aMinutePasses()).toBe(true);
   expect(await readLedger()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
-  expect((await getAccountStub(bindings, {}, 'bob').quota()).running_requests).toBe(0);
+  expect((await getAccountStub(bindings, {}, 'bob').getQuotaReport()).running_requests).toBe(0);
 });

@@ -1,9 +1,9 @@
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { DEPLOYMENT } from '#edge/auth/identity/identity.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { isObject, type Json } from '#edge/kit/json/object.ts';
+import { isObject, type JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
+import { computeVersionHash } from '#edge/money/versions/kv-copies.ts';
 import { requestEdge } from '#test/support/agents.ts';
 import {
   askWhole,
@@ -54,7 +54,7 @@ test('the first question of a conversation chooses the model, and everything say
 /** @returns how the model of each message's answer was chosen, as a reader is told */
 async function reasonsIn(app: SimulatedEdge, reader: Record<string, string>, conversation: string, view = 'stored') {
   const { body } = await requestEdge(app, 'GET', `/conversations/${conversation}/messages?view=${view}`, reader);
-  return (body.data as Json[]).map(({ chosen_by }) => chosen_by);
+  return (body.data as JsonObject[]).map(({ chosen_by }) => chosen_by);
 }
 
 test('each model that is chosen gets the thinking and the effort that it takes', async () => {
@@ -148,7 +148,7 @@ test('a budget that does not pay for the label still pays for the answer, and no
   const easy = await askWhole(app, bob, 'easy', { conversation: 'c3' });
   expect([easy.status, up.at(-1)?.model]).toEqual([200, SMALL]);
   const list = await requestEdge(app, 'GET', '/conversations', bob);
-  expect((list.body.data as Json[]).map(({ id }) => id).toSorted()).toEqual(['c1', 'c3']);
+  expect((list.body.data as JsonObject[]).map(({ id }) => id).toSorted()).toEqual(['c1', 'c3']);
   expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('may not use claude-haiku-5-5'));
 });
 
@@ -157,7 +157,7 @@ test('what a request is for its conversation is told: its first, a question that
   await askWhole(app, bob, 'easy');
   await askWhole(app, bob, 'A worse easy one.');
   const { body } = await requestEdge(app, 'GET', '/conversations/c1/messages', bob);
-  const ids = (body.data as Json[]).map(({ id }) => id);
+  const ids = (body.data as JsonObject[]).map(({ id }) => id);
   await requestEdge(app, 'POST', '/conversations/c1/rewind', bob, { before: ids[2] });
   await askWhole(app, bob, 'A better easy one.');
   await askWhole(app, bob, 'And another easy one.');
@@ -172,7 +172,7 @@ test('a fork and a rewind go on with the model of the turns that they have', asy
   for (const text of ['easy', 'hard', 'hard']) await askWhole(app, bob, text);
   expect(up.at(-1)?.model).toBe(LARGE);
   const page = await requestEdge(app, 'GET', '/conversations/c1/messages', bob);
-  const [, first, second, , third] = (page.body.data as Json[]).map(({ id }) => String(id));
+  const [, first, second, , third] = (page.body.data as JsonObject[]).map(({ id }) => String(id));
   await requestEdge(app, 'POST', '/conversations/c1/fork', bob, { id: 'early', at: first });
   await askWhole(app, bob, 'hard', { conversation: 'early' });
   expect(up.at(-1)?.model).toBe(SMALL);
@@ -358,7 +358,7 @@ test('a model’s name that is no whole text is told as far as it is one, and no
   expect(refused).toBe(400);
   // A version that was stored before the edge refused such names.
   const bytes = new TextEncoder().encode(JSON.stringify({ ...agent, system: [], tools: [], limits: {} }));
-  const version = { kind: 'agent', name: 'older', hash: await versionHashOf(bytes), bytes, description: null };
+  const version = { kind: 'agent', name: 'older', hash: await computeVersionHash(bytes), bytes, description: null };
   await (getAccountStub(bindings, {}, DEPLOYMENT) as unknown as Account).putVersion(version);
   const { status, chosen } = await askWhole(app, bob, 'easy', { agent: 'older', conversation: undefined });
   expect([status, chosen]).toEqual([expect.any(Number), expect.stringContaining('%EF%BF%BD')]);

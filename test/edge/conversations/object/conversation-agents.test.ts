@@ -1,6 +1,6 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createSkyEdge, requestEdge, runWholeTurn, SKY, toolsAndSystemOf } from '#test/support/agents.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { authorizationFor } from '#test/support/prefixes.ts';
@@ -9,9 +9,10 @@ import { answerTools, TOOL_URL, weatherTool } from '#test/support/scripted-runs.
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 const { run: _, ...TOLD } = weatherTool();
 const YOU = { type: 'text', text: SKY.system };
-const typesOf = ({ body }: { body: Json }) => (body.content as Json[] | undefined)?.map(({ type }) => type) ?? body;
-const errorIn = ({ status, body }: { status: number; body: Json }) =>
-  `${status} ${(body.error as Json | undefined)?.type}: ${(body.error as Json | undefined)?.message}`;
+const typesOf = ({ body }: { body: JsonObject }) =>
+  (body.content as JsonObject[] | undefined)?.map(({ type }) => type) ?? body;
+const errorIn = ({ status, body }: { status: number; body: JsonObject }) =>
+  `${status} ${(body.error as JsonObject | undefined)?.type}: ${(body.error as JsonObject | undefined)?.message}`;
 
 test('a message names an agent, and its tools are called for a caller who may bring none and sees no address', async () => {
   const { app, bob, bodies, version } = await createSkyEdge();
@@ -44,8 +45,10 @@ test('an agent says what happens to the histories of its conversations, unless t
 test('the answer, the log and the ledger name its version, and usage can be grouped by it', async () => {
   const { app, bob, version } = await createSkyEdge();
   answerTools(() => new Response('sun'));
-  const lines: Json[] = [];
-  const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void lines.push(JSON.parse(line) as Json));
+  const lines: JsonObject[] = [];
+  const log = vi
+    .spyOn(console, 'log')
+    .mockImplementation((line: string) => void lines.push(JSON.parse(line) as JsonObject));
   const asked = { conversation: 'c1', agent: 'sky', messages: [{ role: 'user', content: 'Is it sunny?' }] };
   const first = await app.post('/v1/messages', asked, bob);
   expect(first.headers.get('sluice-agent')).toBe(version);
@@ -126,7 +129,8 @@ test('model, max_tokens and what else shapes an answer give way; system and tool
 test('an agent’s part goes up in the same bytes in each turn and step, and ends with a breakpoint', async () => {
   const { app, bob, bodies } = await createSkyEdge();
   answerTools(() => new Response('sun'));
-  const beginnings = (body: Json) => JSON.stringify([(body.tools as Json[])[0], (body.system as Json[])[0]]);
+  const beginnings = (body: JsonObject) =>
+    JSON.stringify([(body.tools as JsonObject[])[0], (body.system as JsonObject[])[0]]);
   await runWholeTurn(app, bob, { agent: 'sky' });
   await runWholeTurn(app, bob, { system: 'Speak French.' });
   await runWholeTurn(app, bob, { conversation: 'c2', agent: 'sky', tools: [{ name: 'note', input_schema: {} }] });
@@ -249,7 +253,7 @@ test('a request has calls of its tools wait for an approval, and takes none away
   expect(waiting.body.stop_reason).toBe('pause_turn');
   expect(called).toHaveLength(0);
   const { body } = await requestEdge(other.app, 'GET', '/conversations/c2/approvals', other.bob);
-  const [row] = body.data as Json[];
+  const [row] = body.data as JsonObject[];
   expect(row).toMatchObject({ name: 'get_weather', input: { city: 'Bern' }, decision: null });
   const path = `/conversations/c2/approvals/${row?.id}`;
   expect((await requestEdge(other.app, 'POST', path, other.bob, { decision: 'approve' })).status).toBe(202);
@@ -276,7 +280,7 @@ test.each([
   const said = await runWholeTurn(app, bob, { agent: 'sky', ...limits });
   expect(said.body.stop_reason).toBe('pause_turn');
   const { body } = await requestEdge(app, 'GET', '/conversations/c1/messages?view=shown', bob);
-  expect((body.data as Json[]).at(-1)?.paused).toBe(reason);
+  expect((body.data as JsonObject[]).at(-1)?.paused).toBe(reason);
   expect(errorIn(await runWholeTurn(app, bob, { max_turns: 'many' }))).toMatch(/^400 .*max_turns/);
 });
 

@@ -136,9 +136,9 @@ test('a turn that is not settled is watched: its settlement is repeated within h
 });
 
 test('nothing wakes a conversation for what its account has confirmed', async () => {
-  await stubOf().create({ account: 'alice', id: 'c1' }, {}, {});
+  await stubOf().createConversation({ account: 'alice', id: 'c1' }, {}, {});
   await eventually(async () => expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS));
-  await stubOf().patch({ title: 'A title' });
+  await stubOf().patchConversation({ title: 'A title' });
   await eventually(async () => {
     const unreported = await runInDurableObject(
       stubOf(),

@@ -184,7 +184,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
           const answer = await turn(next.subject, {}, { simulate: 'tps=400;flush' });
           if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
           const heard = await readSome(answer.body, next.after);
-          if (next.do === 'stop') await stub().stop();
+          if (next.do === 'stop') await stub().stopRunningTurn();
           else await abortAllDurableObjects();
           const log = await resumed(account, id, `${answer.turn}-0`);
           const rest = await resumed(account, id, heard.at(-1)?.id ?? `${answer.turn}-0`);
@@ -195,14 +195,14 @@ test('whatever happens, the history is accepted by the API, and every listener h
           expect(rest).toEqual(isWhole ? [] : log.slice(Math.min(heard.length, log.length - 1)));
         } else if (next.do === 'rewind') {
           const target = before[next.to % Math.max(1, before.length)];
-          if (target) expect(await stub().rewind(target.id)).toMatchObject({ ok: true });
+          if (target) expect(await stub().rewindConversation(target.id)).toMatchObject({ ok: true });
           const after = await listMessages(id, account);
           expect(after).toEqual(before.slice(0, after.length));
         } else if (next.do === 'fork') {
           const target = before[next.at % Math.max(1, before.length)];
           if (target) {
             const to = `f${index}`;
-            expect(await stub().fork(to, target.id)).toMatchObject({ ok: true });
+            expect(await stub().forkConversation(to, target.id)).toMatchObject({ ok: true });
             expect(await listMessages(id, account)).toEqual(before);
             id = to;
             const copy = await listMessages(id, account);
@@ -216,7 +216,7 @@ test('whatever happens, the history is accepted by the API, and every listener h
         else expect(rows).toEqual([]);
       }
       await eventually(async () => {
-        const { day, running_requests } = await getAccountStub(bindings, {}, account).quota();
+        const { day, running_requests } = await getAccountStub(bindings, {}, account).getQuotaReport();
         expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
       });
     },
@@ -224,6 +224,6 @@ test('whatever happens, the history is accepted by the API, and every listener h
 });
 
 async function resumed(account: string, id: string, after: string): Promise<StreamEvent[]> {
-  const answer = await stubOf(id, account).resume(after);
+  const answer = await stubOf(id, account).resumeTurnStream(after);
   return answer.kind === 'stream' ? (await readStream(answer.body as ReadableStream)).events : [];
 }

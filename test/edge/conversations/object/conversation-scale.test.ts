@@ -3,7 +3,7 @@ import { beforeEach, expect, test, vi } from 'vitest';
 import type { UpstreamObjectServices } from '#edge/claude/upstream-object.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { Maintenance } from '#edge/conversations/object/maintenance.ts';
+import { ConversationMaintainer } from '#edge/conversations/object/maintenance.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import {
@@ -83,7 +83,7 @@ test('the bytes that the account is told of are those of the database, but for t
   for (let turn = 1; turn <= 25; turn += 1) await runTurn(question('What is said is stored. '.repeat(turn * 30)));
   await waitUntilAtRest();
   const stored = await runInDurableObject(stubOf(), (_, { storage }) => storage.sql.databaseSize);
-  const { used: told } = (await account().quota()).stored_bytes;
+  const { used: told } = (await account().getQuotaReport()).stored_bytes;
   expect(stored).toBeGreaterThan(200_000);
   expect(Math.abs(told - stored)).toBeLessThanOrEqual(40_960);
 });
@@ -92,14 +92,14 @@ test('a turn holds the tokens that the last one told of and a bound of what is n
   await runTurn(createBody('word '.repeat(8_000), { max_tokens: 10 }));
   await runTurn(question('And?'));
   await waitUntilAtRest();
-  const [second, first] = (await account().requests({})).data;
+  const [second, first] = (await account().listRequests({})).data;
   expect(first?.hold_usd).toBeGreaterThan(0.2);
   expect(second?.hold_usd).toBeLessThan((first?.hold_usd ?? 0) / 3);
   expect(second).toMatchObject({ over_hold: false });
   // Another prompt is bounded anew.
   await runTurn({ ...question('And?'), system: 'Be brief.' });
   await waitUntilAtRest();
-  expect((await account().requests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
+  expect((await account().listRequests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
 });
 
 test('events and messages above the row limit are kept without loss, and can be resumed at any of them', async () => {
@@ -125,7 +125,7 @@ test('events and messages above the row limit are kept without loss, and can be 
   const [, kept, text] = (rows[1]?.content ?? []) as [unknown, { content: { page: string }[] }, { text: string }];
   expect(kept.content[0]?.page === long && text.text === long).toBe(true);
   for (let at = 0; at < events.length; at += 1) {
-    const resumed = await stubOf().resume(`${turn}-${at}`);
+    const resumed = await stubOf().resumeTurnStream(`${turn}-${at}`);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     const { text: rest } = await readStream(resumed.body as ReadableStream);
     expect(rest.startsWith(`id: ${turn}-${at + 1}\n`)).toBe(true);
@@ -171,18 +171,18 @@ test('a turn that cannot be stored whole leaves nothing of itself', async () => 
   await runTurn(createBody('Hello'));
   await runInDurableObject(stubOf(), (_, { storage }) => {
     const transcript = new Transcript(storage);
-    const [before] = transcript.turns();
+    const [before] = transcript.listTurns();
     if (!before) throw new TypeError('no turn');
     const row = { ...before, seq: 9, id: 'turn_9' };
     const message = { seq: 9, turn: 9, id: 'msg_9', role: 'user', createdAt: 0, text: 'x'.repeat(700_000) };
-    const messages = (where: string) => transcript.read(`select seq from messages where ${where}`);
-    expect(() => transcript.beginTurn(row, [message, { ...message, id: 'msg_10' }])).toThrow(/UNIQUE/);
-    expect(() => transcript.beginTurn({ ...row, seq: before.seq }, [{ ...message, turn: before.seq }])).toThrow(
+    const messages = (where: string) => transcript.readAllRows(`select seq from messages where ${where}`);
+    expect(() => transcript.storeNewTurn(row, [message, { ...message, id: 'msg_10' }])).toThrow(/UNIQUE/);
+    expect(() => transcript.storeNewTurn({ ...row, seq: before.seq }, [{ ...message, turn: before.seq }])).toThrow(
       /UNIQUE/,
     );
     expect(messages('turn = 9')).toEqual([]);
-    expect(transcript.read('select owner from pieces where owner = 9')).toEqual([]);
-    expect(transcript.turns()).toEqual([before]);
+    expect(transcript.readAllRows('select owner from pieces where owner = 9')).toEqual([]);
+    expect(transcript.listTurns()).toEqual([before]);
     expect(messages('1')).toHaveLength(2);
   });
 });
@@ -202,19 +202,22 @@ test('what the account says of a turn’s cost is taken once, however often it s
   await waitUntilAtRest();
   const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
     const transcript = new Transcript(storage);
-    const [row] = transcript.turns();
+    const [row] = transcript.listTurns();
     if (!row) throw new TypeError('no turn');
-    const maintenance = new Maintenance({
+    const maintenance = new ConversationMaintainer({
       ...(inside as unknown as { services: UpstreamObjectServices }).services,
       transcript,
       waitUntil: () => {},
-      isBusy: () => true,
-      isOpen: () => false,
+      hasRunningWork: () => true,
+      hasPendingPluginWork: () => false,
       erase: async () => {},
     });
     const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
     const before = transcript.profile?.cost ?? 0;
-    await Promise.all([maintenance.settlements.confirm(row, settled), maintenance.settlements.confirm(row, settled)]);
+    await Promise.all([
+      maintenance.settlements.waitForConfirmation(row, settled),
+      maintenance.settlements.waitForConfirmation(row, settled),
+    ]);
     return { total: transcript.profile?.cost, once: before + 1_000 };
   });
   expect(total).toBe(once);
@@ -222,7 +225,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
 
 test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
   await runTurn(createBody('Hello'));
-  const save = vi.spyOn(Transcript.prototype, 'save').mockImplementationOnce(() => {
+  const save = vi.spyOn(Transcript.prototype, 'saveProfile').mockImplementationOnce(() => {
     throw new Error('the disk is full');
   });
   const answer = runTurn(question('And then?'), { simulate: 'tps=200;flush;answer=one%20two%20three%20four' });
@@ -233,7 +236,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await runTurn(question('Go on'));
   expect((await listMessages()).map(({ role }) => role)).toEqual(createAlternatingRoles(6));
-  await eventually(async () => expect((await account().quota()).running_requests).toBe(0));
+  await eventually(async () => expect((await account().getQuotaReport()).running_requests).toBe(0));
   const totals = (await readConversation()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });
 });
@@ -273,7 +276,7 @@ async function statementsOf(
   work: (object: Conversation, sql: SqlStorage) => Promise<unknown>,
 ): Promise<{ statements: number; rowsRead: number }> {
   const id = `of-${turns}`;
-  await stubOf(id).adopt({ account: 'alice', id }, new Blob([createLongBackup(turns)]).stream());
+  await stubOf(id).storeCopiedHistory({ account: 'alice', id }, new Blob([createLongBackup(turns)]).stream());
   await waitForObject(stubOf(id));
   return await runInDurableObject(
     stubOf(id) as unknown as DurableObjectStub<Conversation>,
@@ -293,10 +296,15 @@ async function statementsOf(
   );
 }
 
-test.each(['fork', 'backup', 'export'] as const)('a %s reads rows in proportion to the turns', async (what) => {
+test.each([
+  ['fork', 'forkConversation'],
+  ['backup', 'backup'],
+  ['export', 'exportConversation'],
+] as const)('a %s reads rows in proportion to the turns', async (what, method) => {
   const rowsRead = async (turns: number) => {
     const read = await statementsOf(turns, async (object) => {
-      const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : await object[what]();
+      const given =
+        method === 'forkConversation' ? await object[method](`fork-${turns}`, undefined) : await object[method]();
       if (!given.ok) throw new Error(JSON.stringify(given.error));
       if (what !== 'fork') await new Response(given.value as ReadableStream).text();
     });
@@ -312,7 +320,7 @@ test.each([
 ])('a rewind to %s takes as many statements for many turns as for few, and reads rows in proportion', async (_, to) => {
   const rewind = async (turns: number) => {
     const taken = await statementsOf(turns, async (object) => {
-      expect(object.rewind(`msg_${to(turns)}`)).toMatchObject({ ok: true });
+      expect(object.rewindConversation(`msg_${to(turns)}`)).toMatchObject({ ok: true });
     });
     expect(await readConversation(`of-${turns}`)).toMatchObject({
       turns: (to(turns) - 1) / 2,
@@ -327,15 +335,15 @@ test.each([
 
 test.each([
   ['rewind', 'removeTurnsFromHistory'],
-  ['deletion', 'save'],
+  ['deletion', 'saveProfile'],
 ] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
-  await stubOf().adopt({ account: 'alice', id: 'c1' }, new Blob([createLongBackup(3)]).stream());
+  await stubOf().storeCopiedHistory({ account: 'alice', id: 'c1' }, new Blob([createLongBackup(3)]).stream());
   await waitUntilAtRest();
   const before = [await readConversation(), await listMessages()];
   const dies = vi.spyOn(Transcript.prototype, at).mockImplementationOnce(() => {
     throw new Error('the object dies');
   });
-  const failed = what === 'rewind' ? stubOf().rewind('msg_3') : stubOf().erase();
+  const failed = what === 'rewind' ? stubOf().rewindConversation('msg_3') : stubOf().erase();
   await expect(Promise.resolve(failed)).rejects.toThrow('the object dies');
   expect(dies).toHaveBeenCalled();
   await abortAllDurableObjects();

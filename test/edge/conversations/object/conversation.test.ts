@@ -5,7 +5,7 @@ import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { copyLines } from '#edge/plugins/transfer/forks.ts';
+import { createCopyStream } from '#edge/plugins/transfer/forks.ts';
 import {
   bindings,
   countWrittenRows,
@@ -35,9 +35,9 @@ beforeEach(() => {
   installSimulator();
 });
 const account = (name = 'alice') => getAccountStub(bindings, {}, name);
-const standing = async () => (await account().quota()).day;
+const standing = async () => (await account().getQuotaReport()).day;
 const follow = async (after?: string, id = 'c1') => {
-  const resumed = await stubOf(id).resume(after);
+  const resumed = await stubOf(id).resumeTurnStream(after);
   return resumed.kind === 'stream' ? { ...resumed, ...(await readStream(resumed.body as ReadableStream)) } : resumed;
 };
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
@@ -101,10 +101,10 @@ describe('a turn', () => {
     expect(own).toMatchObject({ turns: 1, messages: 2, model: 'claude-opus-5-5', state: 'idle', turn: null });
     await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: own?.cost_usd });
-      const list = await account().conversations({});
+      const list = await account().listConversations({});
       expect(list.data).toMatchObject([{ id: 'c1', turns: 1, messages: 2, cost_usd: own?.cost_usd, state: 'idle' }]);
     });
-    const [row] = (await account().requests({})).data;
+    const [row] = (await account().listRequests({})).data;
     expect(row).toMatchObject({ conversation: 'c1', status: 'complete', cost_usd: rows[1]?.cost_usd });
   });
 
@@ -158,7 +158,7 @@ describe('a turn that does not end well', () => {
     expect(await readConversation()).toBeUndefined();
     await eventually(async () => {
       expect(await standing()).toMatchObject({ held_usd: 0, settled_usd: 0 });
-      expect((await account().conversations({})).data).toEqual([]);
+      expect((await account().listConversations({})).data).toEqual([]);
     });
     await runTurn(createBody('Hello'));
     expect(await sendTurn(question('again'), { simulate: 'status=500' })).toMatchObject({ kind: 'whole', status: 500 });
@@ -205,7 +205,7 @@ describe('a turn that does not end well', () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(answer.body, 8);
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     await reader.cancel();
     const { text, events } = (await follow(`${answer.turn}-0`)) as {
       text: string;
@@ -216,9 +216,9 @@ describe('a turn that does not end well', () => {
     const told = await listMessages();
     expect(told[1]).toMatchObject({ status: 'stopped', content: [{ type: 'text', text: textOfDeltas(events) }] });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    const request = (await account().requests({})).data[0];
+    const request = (await account().listRequests({})).data[0];
     expect(request).toMatchObject({ status: 'stopped', estimated: true });
-    expect(await stubOf().stop()).toMatchObject({ ok: true });
+    expect(await stubOf().stopRunningTurn()).toMatchObject({ ok: true });
     // The history says the same as the ledger, and not what the answer's beginning said.
     const output = request?.usage.output_tokens ?? 0;
     expect(output).toBeGreaterThan(5);
@@ -240,15 +240,15 @@ describe('a turn that does not end well', () => {
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(answer.body, 5);
     for (const only of [{ turn: 'turn_other' }, { key: 'theirs' }, { turn: answer.turn, key: 'theirs' }]) {
-      await stubOf().stop(only);
+      await stubOf().stopRunningTurn(only);
       expect(await readConversation()).toMatchObject({ state: 'running' });
     }
-    await stubOf().stop({ turn: answer.turn });
+    await stubOf().stopRunningTurn({ turn: answer.turn });
     await reader.cancel();
     const again = await sendTurn(question('And now?'), { simulate: 'tps=20;flush', key: 'again' });
     if (again.kind !== 'stream') throw new Error('no stream');
     const { reader: other } = await readEvents(again.body, 5);
-    await stubOf().stop({ key: 'again' });
+    await stubOf().stopRunningTurn({ key: 'again' });
     await other.cancel();
     expect((await listMessages()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
   });
@@ -260,7 +260,7 @@ describe('a turn that does not end well', () => {
     });
     expect(events.at(-1)?.event).toBe('error');
     await eventually(async () =>
-      expect((await account().requests({})).data[0]).toMatchObject({ status: 'interrupted' }),
+      expect((await account().listRequests({})).data[0]).toMatchObject({ status: 'interrupted' }),
     );
   });
 });
@@ -284,7 +284,7 @@ describe('an object that dies', () => {
     const rows = await listMessages();
     expect(rows[1]).toMatchObject({ role: 'assistant', status: 'interrupted' });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    expect((await account().requests({})).data[0]).toMatchObject({
+    expect((await account().listRequests({})).data[0]).toMatchObject({
       status: 'interrupted',
       estimated: true,
       conversation: 'c1',
@@ -301,7 +301,7 @@ describe('an object that dies', () => {
     await abortAllDurableObjects();
     await runDurableObjectAlarm(stubOf());
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    expect((await account().conversations({})).data).toMatchObject([{ id: 'c1', messages: 2 }]);
+    expect((await account().listConversations({})).data).toMatchObject([{ id: 'c1', messages: 2 }]);
   });
 });
 
@@ -309,7 +309,7 @@ describe('retries', () => {
   test('attach to the turn that they began, running or just ended', async () => {
     const body = createBody('Hello', { max_tokens: 500 });
     const first = runTurn(body, { simulate: 'tps=200', hash: 'h' });
-    await eventually(async () => expect(await stubOf().resume(undefined)).toMatchObject({ kind: 'stream' }));
+    await eventually(async () => expect(await stubOf().resumeTurnStream(undefined)).toMatchObject({ kind: 'stream' }));
     const second = runTurn(body, { retried: true, hash: 'h' });
     const [one, two] = await Promise.all([first, second]);
     expect(two.text).toBe(one.text);
@@ -318,7 +318,7 @@ describe('retries', () => {
     if (whole.kind !== 'whole') throw new Error('not whole');
     expect(JSON.parse(whole.body).content[0].text).toBe(textOfDeltas(one.events));
     expect(await listMessages()).toHaveLength(2);
-    expect((await account().requests({})).data).toHaveLength(1);
+    expect((await account().listRequests({})).data).toHaveLength(1);
   });
 
   test('by key; the same key with another body is refused', async () => {
@@ -337,7 +337,7 @@ describe('retries', () => {
     let failed = false;
     const until = async (holds: () => boolean) => await eventually(() => expect(holds()).toBe(true));
     // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
-    vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async () => {
+    vi.spyOn(Account.prototype, 'isTokenRevoked').mockImplementation((async () => {
       asking = true;
       await until(() => failed);
       return false;
@@ -382,8 +382,8 @@ describe('retries', () => {
     const headers = { 'x-should-retry': 'false', 'sluice-turn': answer.turn, location: '/conversations/c1/stream' };
     const conflict = { status: 409, type: 'conflict_error', headers };
     expect(await sendTurn(question('Other'))).toMatchObject({ kind: 'error', error: conflict });
-    expect(await stubOf().rewind('x')).toMatchObject({ ok: false, error: conflict });
-    await stubOf().stop();
+    expect(await stubOf().rewindConversation('x')).toMatchObject({ ok: false, error: conflict });
+    await stubOf().stopRunningTurn();
   });
 });
 
@@ -409,7 +409,7 @@ describe('resuming', () => {
     const late = eventually(async () => expect(await readStoredLog()).toContain('content_block_delta')).then(() =>
       follow(),
     );
-    const slow = await stubOf().resume(undefined);
+    const slow = await stubOf().resumeTurnStream(undefined);
     const [one, two] = await Promise.all([readStream(answer.body), late]);
     const three = slow.kind === 'stream' ? await readStream(slow.body as ReadableStream) : undefined;
     expect('events' in two && two.text === one.text).toBe(true);
@@ -423,10 +423,10 @@ describe('resuming', () => {
       simulate: `answer=${words}`,
     });
     const rows = await listMessages();
-    const resumed = await stubOf().resume(`${turn}-0`);
+    const resumed = await stubOf().resumeTurnStream(`${turn}-0`);
     if (resumed.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(resumed.body as ReadableStream, 1);
-    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    expect(await stubOf().rewindConversation(rows[0]?.id ?? '')).toMatchObject({ ok: true });
     const rest = async () => {
       for (;;) if ((await reader.read()).done) return 'an end';
     };
@@ -442,12 +442,12 @@ describe('resuming', () => {
       simulate: `tps=20000;flush;answer=${words}`,
     });
     if (answer.kind !== 'stream') throw new Error('no stream');
-    const live = await stubOf().resume(undefined);
+    const live = await stubOf().resumeTurnStream(undefined);
     if (live.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(live.body as ReadableStream, 5);
     await readStream(answer.body);
     const rows = await listMessages();
-    expect(await stubOf().rewind(rows[0]?.id ?? '')).toMatchObject({ ok: true });
+    expect(await stubOf().rewindConversation(rows[0]?.id ?? '')).toMatchObject({ ok: true });
     const rest = async () => {
       for (;;) if ((await reader.read()).done) return 'an end';
     };
@@ -508,7 +508,7 @@ describe('what continues a history', () => {
     ];
     for (const body of bad) expect(await sendTurn(body)).toMatchObject({ kind: 'error', error: { status: 400 } });
     expect(await listMessages()).toEqual(before);
-    expect((await account().requests({})).data).toHaveLength(1);
+    expect((await account().listRequests({})).data).toHaveLength(1);
   });
 
   test('a first turn may bring a history', async () => {
@@ -569,29 +569,31 @@ describe('working with history', () => {
     await runTurn(question('Two'));
     await runTurn(question('Three'));
     const rows = await listMessages();
-    expect(await stubOf().rewind(rows[3]?.id ?? '')).toMatchObject({ ok: true });
+    expect(await stubOf().rewindConversation(rows[3]?.id ?? '')).toMatchObject({ ok: true });
     expect(await listMessages()).toEqual(rows.slice(0, 2));
     expect(await readConversation()).toMatchObject({ turns: 1, messages: 2 });
     await runTurn(question('Zwei'));
     expect(await listMessages()).toHaveLength(4);
-    expect(await stubOf().rewind('msg_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
-    await eventually(async () => expect((await account().conversations({})).data[0]).toMatchObject({ messages: 4 }));
+    expect(await stubOf().rewindConversation('msg_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
+    await eventually(async () =>
+      expect((await account().listConversations({})).data[0]).toMatchObject({ messages: 4 }),
+    );
   });
 
   test('fork, whole or up to a message', async () => {
     await runTurn(createBody('One', { system: 'Be brief.' }));
     await runTurn(question('Two'));
     const rows = await listMessages();
-    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
     expect(await listMessages('c2')).toEqual(rows);
-    expect(await stubOf().fork('c3', rows[1]?.id)).toMatchObject({ ok: true });
+    expect(await stubOf().forkConversation('c3', rows[1]?.id)).toMatchObject({ ok: true });
     expect(await listMessages('c3')).toEqual(rows.slice(0, 2));
     expect(await readConversation('c3')).toMatchObject({ system: 'Be brief.', turns: 1, messages: 2, cost_usd: 0 });
     await runTurn(question('Zwei'), { id: 'c3' });
     expect(await listMessages('c3')).toHaveLength(4);
     expect(await listMessages()).toEqual(rows);
-    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: false, error: { status: 409 } });
-    await eventually(async () => expect((await account().conversations({})).data).toHaveLength(3));
+    expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: false, error: { status: 409 } });
+    await eventually(async () => expect((await account().listConversations({})).data).toHaveLength(3));
   });
 
   test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
@@ -602,7 +604,7 @@ describe('working with history', () => {
     const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
       const transcript = new Transcript(storage);
       const profile = transcript.profile;
-      const lines = profile && copyLines(transcript, profile, undefined);
+      const lines = profile && createCopyStream(transcript, profile, undefined);
       return await new Response(lines).text();
     });
     // What has come of it when the object dies: all but the end.
@@ -612,15 +614,18 @@ describe('working with history', () => {
         start: (controller) => controller.enqueue(new TextEncoder().encode(part)),
       });
       const adopting = stubOf(id)
-        .adopt({ account: 'alice', id }, body)
+        .storeCopiedHistory({ account: 'alice', id }, body)
         .catch(() => undefined);
       await eventually(async () => {
-        const copied = await runInDurableObject(stubOf(id), (_, { storage }) => new Transcript(storage).turns().length);
+        const copied = await runInDurableObject(
+          stubOf(id),
+          (_, { storage }) => new Transcript(storage).listTurns().length,
+        );
         expect(copied).toBe(2);
       });
       // Nothing of it is seen meanwhile.
       expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
-      expect(await stubOf(id).messages({ limit: 20 })).toMatchObject({ ok: false, error: { status: 404 } });
+      expect(await stubOf(id).readMessagePage({ limit: 20 })).toMatchObject({ ok: false, error: { status: 404 } });
       await abortAllDurableObjects();
       await adopting;
     };
@@ -636,9 +641,10 @@ describe('working with history', () => {
     for (const again of ['created', 'copied', 'begun']) {
       await cut(again);
       const place = { account: 'alice', id: again };
-      if (again === 'created') await stubOf(again).create(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
+      if (again === 'created')
+        await stubOf(again).createConversation(place, { model: 'claude-opus-5-5', max_tokens: 50 }, {});
       const body = again === 'begun' ? createBody('Hello') : question('Hello');
-      if (again === 'copied') expect(await stubOf().fork(again, undefined)).toMatchObject({ ok: true });
+      if (again === 'copied') expect(await stubOf().forkConversation(again, undefined)).toMatchObject({ ok: true });
       // The simulator says how many turns were sent up, where there was more than one.
       const { events } = await runTurn(body, { id: again });
       expect(/has come to (\d) turns/.exec(textOfDeltas(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
@@ -650,14 +656,14 @@ describe('working with history', () => {
   test('a copy takes the place of a first turn that has failed', async () => {
     await runTurn(createBody('One'));
     await sendTurn(createBody('Hello'), { id: 'c2', simulate: 'status=529' });
-    expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
+    expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
     await runTurn(question('Two'), { id: 'c2' });
     expect(await listMessages('c2')).toHaveLength(4);
   });
 
   test('export is lines of JSON with an end', async () => {
     await runTurn(createBody('One'));
-    const result = await stubOf().export();
+    const result = await stubOf().exportConversation();
     if (!result.ok) throw new Error('no export');
     const text = await new Response(result.value as ReadableStream).text();
     const lines = text
@@ -670,11 +676,11 @@ describe('working with history', () => {
   test('created first, changed, deleted', async () => {
     const place = { account: 'alice', id: 'c1' };
     const fields = { title: 'A title', model: 'claude-opus-5-5', max_tokens: 100 };
-    expect(await stubOf().create(place, fields, { system: '"Be brief."' })).toMatchObject({ ok: true });
-    expect(await stubOf().create(place, fields, {})).toMatchObject({ ok: false, error: { status: 409 } });
+    expect(await stubOf().createConversation(place, fields, { system: '"Be brief."' })).toMatchObject({ ok: true });
+    expect(await stubOf().createConversation(place, fields, {})).toMatchObject({ ok: false, error: { status: 409 } });
     await runTurn(question('Hello'));
     expect(await listMessages()).toHaveLength(2);
-    await stubOf().patch({ title: 'Another', metadata: { a: 1 } });
+    await stubOf().patchConversation({ title: 'Another', metadata: { a: 1 } });
     expect(await readConversation()).toMatchObject({
       title: 'Another',
       metadata: { a: 1 },
@@ -683,11 +689,11 @@ describe('working with history', () => {
     });
     // What is not settled yet is deleted a little later.
     await waitUntilAtRest();
-    await eventually(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
+    await eventually(async () => expect((await account().listConversations({})).data[0]?.title).toBe('Another'));
     expect(await stubOf().erase()).toBe(true);
     expect(await readConversation()).toBeUndefined();
     expect(await stubOf().erase()).toBe(false);
-    expect((await account().conversations({})).data).toEqual([]);
+    expect((await account().listConversations({})).data).toEqual([]);
     await runInDurableObject(stubOf(), async (_, state) => {
       expect(state.storage.sql.databaseSize).toBeLessThan(20_000);
       expect(await state.storage.getAlarm()).toBeNull();
@@ -702,7 +708,7 @@ describe('working with history', () => {
     await readEvents(answer.body, 5);
     expect(await stubOf().erase()).toBe(true);
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
-    expect((await account().conversations({})).data).toEqual([]);
+    expect((await account().listConversations({})).data).toEqual([]);
     expect(await readConversation()).toBeUndefined();
   });
 
@@ -722,7 +728,7 @@ describe('working with history', () => {
       max_tokens: 60,
       history: { max_tokens: 300, strategy: 'truncate' as const },
     };
-    await stubOf().create(place, fields, {});
+    await stubOf().createConversation(place, fields, {});
     for (let i = 0; i < 12; i += 1) await runTurn(question(`Question number ${i}, which is not a short one`));
     const rows = await listMessages();
     expect(rows).toHaveLength(24);
@@ -730,7 +736,7 @@ describe('working with history', () => {
     for (const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } of usages) {
       expect(input_tokens + cache_read_input_tokens + cache_creation_input_tokens).toBeLessThan(350);
     }
-    await stubOf().patch({ history: { max_tokens: 100, strategy: 'error' } });
+    await stubOf().patchConversation({ history: { max_tokens: 100, strategy: 'error' } });
     expect(await sendTurn(question('More'))).toMatchObject({ kind: 'error', error: { status: 400 } });
   });
 });
@@ -754,7 +760,7 @@ test('an answer that comes whole where a stream was asked for is a turn like any
     usage: message.usage,
   });
   await eventually(async () => expect((await standing()).held_usd).toBe(0));
-  expect((await account().requests({})).data[0]).toMatchObject({
+  expect((await account().listRequests({})).data[0]).toMatchObject({
     status: 'complete',
     estimated: false,
     usage: { input_tokens: 12, output_tokens: 7 },

@@ -230,7 +230,7 @@ describe('what is turned away', () => {
     }
     expect((await json(await app.fetch('/conversations/c1/messages'))).data).toHaveLength(2);
     await eventually(async () => {
-      const { running_requests, day } = await getAccountStub(bindings, {}, 'dev').quota();
+      const { running_requests, day } = await getAccountStub(bindings, {}, 'dev').getQuotaReport();
       expect({ running_requests, held: day.held_usd }).toEqual({ running_requests: 0, held: 0 });
     });
   });
@@ -311,7 +311,7 @@ describe('an object that dies in the middle of an answer', () => {
     while (!(await reader.read()).done);
     const account = getAccountStub(bindings, {}, 'dev');
     await eventually(async () => {
-      const { data } = await account.requests({});
+      const { data } = await account.listRequests({});
       expect(data.map(({ status, estimated }) => ({ status, estimated }))).toEqual([
         { status: 'interrupted', estimated: true },
       ]);
@@ -505,7 +505,7 @@ describe('credentials', () => {
     const token = await createToken('alice');
     await app.post('/messages', ask('Hi', { conversation: 'c1' }), bearerHeader(token)).then((r) => r.text());
     expect((await app.fetch('/conversations/c1', { headers: bearerHeader(token) })).status).toBe(200);
-    await getAccountStub(bindings, {}, 'alice').revokeAll();
+    await getAccountStub(bindings, {}, 'alice').revokeAllTokens();
     const paths = ['', '/messages', '/stream', '/export'];
     for (const path of paths) {
       expect((await app.fetch(`/conversations/c1${path}`, { headers: bearerHeader(token) })).status).toBe(401);

@@ -3,7 +3,7 @@ import { runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import { pause } from '#edge/kit/async/pause.ts';
-import { Pacer } from '#edge/kit/async/run-in-steps.ts';
+import { WorkPacer } from '#edge/kit/async/run-in-steps.ts';
 import { countWrittenRows, installSimulator, listMessages, stubOf } from '#test/support/conversations.ts';
 import { createLongBackup } from '#test/support/long-backup.ts';
 
@@ -14,23 +14,24 @@ const STRETCHES = LINES / 100;
 
 const streamOf = (text: string) => new Blob([text]).stream();
 const adopt = (id: string, text = createLongBackup(TURNS)) =>
-  stubOf(id).adopt({ account: 'alice', id }, streamOf(text));
+  stubOf(id).storeCopiedHistory({ account: 'alice', id }, streamOf(text));
 
 async function textOf(result: Promise<{ ok: boolean; value?: unknown }>): Promise<string> {
   const { ok, value } = (await result) as { ok: true; value: ReadableStream };
   expect(ok).toBe(true);
   return await new Response(value).text();
 }
-const exported = (id: string, view?: 'shown') => textOf(stubOf(id).export(view) as ReturnType<typeof adopt>);
+const exported = (id: string, view?: 'shown') =>
+  textOf(stubOf(id).exportConversation(view) as ReturnType<typeof adopt>);
 const backedUp = (id: string) => textOf(stubOf(id).backup() as ReturnType<typeof adopt>);
 /** The lines but the first one, which has the id and the times. */
 const rest = (text: string) => text.slice(text.indexOf('\n'));
 
 /** Counts the turns that paced work has waited for. */
 function countTurns(): () => number {
-  const { pace: before } = Pacer.prototype;
+  const { waitForTurn: before } = WorkPacer.prototype;
   let turns = 0;
-  vi.spyOn(Pacer.prototype, 'pace').mockImplementation(function (this: Pacer, bytes) {
+  vi.spyOn(WorkPacer.prototype, 'waitForTurn').mockImplementation(function (this: WorkPacer, bytes) {
     const turn = before.call(this, bytes);
     if (turn) turns += 1;
     return turn;
@@ -61,7 +62,7 @@ test('a long fork is as the original; others are answered behind each stretch, a
   const rows = await countWrittenRows(stubOf('c2'));
   let isDone = false;
   let answered = 0;
-  const forking = Promise.resolve(stubOf('c1').fork('c2', undefined)).finally(() => {
+  const forking = Promise.resolve(stubOf('c1').forkConversation('c2', undefined)).finally(() => {
     isDone = true;
   });
   while (!isDone) {
@@ -102,7 +103,7 @@ test('texts of any length come whole, however many stand together', async () => 
     line.replace('"word"', `"${'w'.repeat(lengths[nth % lengths.length] ?? 0)}"`),
   );
   await adopt('c1', changed.join('\n'));
-  expect(await stubOf('c1').fork('c2', undefined)).toMatchObject({ ok: true });
+  expect(await stubOf('c1').forkConversation('c2', undefined)).toMatchObject({ ok: true });
   const messages = (text: string) => text.split('\n').filter((line) => line.startsWith('["message"'));
   expect(messages(await backedUp('c2'))).toEqual(messages(changed.join('\n')));
   expect(rest(await exported('c2'))).toBe(rest(await exported('c1')));

@@ -1,9 +1,9 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { DamagedRow, damageOf } from '#edge/conversations/history/storage/damaged-row.ts';
+import { DamagedRow, findDamageInError } from '#edge/conversations/history/storage/damaged-row.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { memoryOwner } from '#edge/conversations/turn/reserve-memory.ts';
+import { createMemoryOwnerName } from '#edge/conversations/turn/reserve-memory.ts';
 import { bodyMemory } from '#edge/kit/http/body-memory.ts';
 import { createTimeAdvancer, listMessages, stubOf } from '#test/support/conversations.ts';
 import { type Cell, insertRows, listTextCells, type Rows, readStoredRows } from '#test/support/damage.ts';
@@ -25,7 +25,8 @@ import { readStream, sendTurn } from '#test/support/turns.ts';
 afterEach(async () => {
   await resetAll();
   // An object that died in a run, and whose profile was damaged then, does not know whose memory it had.
-  for (const conversation of KINDS) bodyMemory.releaseObject(memoryOwner({ account: 'alice', conversation }));
+  for (const conversation of KINDS)
+    bodyMemory.releaseMemoryOfObject(createMemoryOwnerName({ account: 'alice', conversation }));
 });
 
 const MINUTE_MS = 60_000;
@@ -107,7 +108,7 @@ async function stateOf(kind: Kind, release: () => void, first: object = FIRST): 
     const isLogged = (word: string) =>
       eventually(() =>
         runInDurableObject(stubOf(kind), (_, { storage }) => {
-          expect(new Transcript(storage).has('log where instr(text, ?)', word)).toBe(true);
+          expect(new Transcript(storage).hasRows('log where instr(text, ?)', word)).toBe(true);
         }),
       );
     await isLogged('w699z');
@@ -177,15 +178,16 @@ test('a damaged text or table concerns its own conversation alone, and can be de
     }
     for (const read of [
       () => stubOf(id).read(),
-      () => stubOf(id).messages({ limit: 100 }),
-      () => stubOf(id).export(),
+      () => stubOf(id).readMessagePage({ limit: 100 }),
+      () => stubOf(id).exportConversation(),
     ]) {
       try {
         const result = await read();
         if (result.ok) await new Response(result.value as ReadableStream).text();
       } catch (thrown) {
         // A long page has begun before it comes to what is damaged: it breaks off.
-        if (!/prematurely/.test(String(thrown))) expect(damageOf(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
+        if (!/prematurely/.test(String(thrown)))
+          expect(findDamageInError(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
       }
     }
     const others = await sendTurn({ messages: [{ role: 'user', content: words(950, 2) }], ...FIRST }, { id: 'sound' });

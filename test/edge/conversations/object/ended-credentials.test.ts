@@ -4,9 +4,9 @@ import type { VerifiedToken } from '#edge/auth/identity/caller.ts';
 import { mintToken } from '#edge/auth/mint.ts';
 import { verifyToken } from '#edge/auth/verify.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { BodyMemoryShare, bodyMemory } from '#edge/kit/http/body-memory.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { createTestApp, createBody as streamOf } from '#test/support/app.ts';
@@ -64,7 +64,7 @@ async function told(): Promise<void> {
 
 /** An upstream that says a word, and then nothing until somebody leaves. */
 function speaking(): void {
-  const text = eventsOf({
+  const text = createMessageEventStream({
     id: 'msg_1',
     type: 'message',
     role: 'assistant',
@@ -80,7 +80,7 @@ function speaking(): void {
 /** What ends the token `lost`, and leaves that of others as it is. */
 const ENDS: [string, () => Promise<unknown>][] = [
   ['it is revoked', async () => await account().revokeToken('lost')],
-  ['all tokens of its account are revoked', async () => await account().revokeAll()],
+  ['all tokens of its account are revoked', async () => await account().revokeAllTokens()],
 ];
 
 const pay = () => ({ ...weatherTool({ approval: 'always' }, 'pay') });
@@ -120,10 +120,10 @@ describe('a running turn', () => {
     const none = await sendTurnRequest(buildTurnRequest(createBody('Tell me.'), { id: 'c2' }));
     if (none.kind !== 'stream') throw new Error(JSON.stringify(none));
     await account().revokeToken('lost');
-    for (const id of ['c1', 'c2']) await stubOf(id).checkCredential();
+    for (const id of ['c1', 'c2']) await stubOf(id).stopIfCredentialEnded();
     expect(await fetchTurn(other.turn)).toMatchObject({ status: 'running' });
     expect(await fetchTurn(none.turn, 'c2')).toMatchObject({ status: 'running' });
-    for (const id of ['c1', 'c2']) await stubOf(id).stop();
+    for (const id of ['c1', 'c2']) await stubOf(id).stopRunningTurn();
     await Promise.all([other.listening, readStream(none.body)]);
     await waitUntilAtRest();
   });
@@ -132,7 +132,7 @@ describe('a running turn', () => {
     speaking();
     const { listening } = await runWith(verified('lost'), createBody('Tell me.'));
     let tries = 0;
-    const spy = vi.spyOn(Conversation.prototype, 'checkCredential');
+    const spy = vi.spyOn(Conversation.prototype, 'stopIfCredentialEnded');
     spy.mockImplementationOnce(async () => {
       tries += 1;
       throw new Error('lost on the way');
@@ -150,7 +150,7 @@ describe('a running turn', () => {
     const { listening, turn } = await runWith(verified('lost'), createBody('Tell me.'));
     await runInDurableObject(account(), (object: Account) => object.erase());
     expect((await listening).text).toContain(': sluice-stopped\n');
-    await eventually(async () => expect((await stubOf().turnReport(turn)).ok).toBe(false));
+    await eventually(async () => expect((await stubOf().readTurnReport(turn)).ok).toBe(false));
   });
 });
 
@@ -182,9 +182,9 @@ describe('a run', () => {
 
   test.each(ENDS)('that waits for memory waits no more once %s', async (_, end) => {
     answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
-    const others = [36, 4].map((megabytes) => ({ megabytes, share: new MemoryShare(bodyMemory) }));
+    const others = [36, 4].map((megabytes) => ({ megabytes, share: new BodyMemoryShare(bodyMemory) }));
     answerTools(() => {
-      for (const { megabytes, share } of others) share.grow(megabytes * 1024 * 1024);
+      for (const { megabytes, share } of others) share.reserveBytes(megabytes * 1024 * 1024);
       return new Response('sun');
     });
     const asked = { ...createBody('How is it?', { tools: [weatherTool()] }), system: 'x'.repeat(100_000) };
@@ -193,7 +193,7 @@ describe('a run', () => {
     await end();
     await told();
     await eventually(() => expect(bodyMemory.waitingShares.size).toBe(0)).finally(() => {
-      for (const { share } of others) share.release();
+      for (const { share } of others) share.releaseMemory();
     });
     expect(reasonOf((await listening).text)).toBe('revoked');
     expect(await fetchTurn(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
@@ -266,7 +266,9 @@ describe('a run', () => {
     const { turn, listening } = await runWith(verified('lost'), createBody('How is it?', { tools: [weatherTool()] }));
     await called.promise;
     // Nobody is told: the account dies with it, and its alarm comes later.
-    const spy = vi.spyOn(Conversation.prototype, 'checkCredential').mockRejectedValue(new Error('lost on the way'));
+    const spy = vi
+      .spyOn(Conversation.prototype, 'stopIfCredentialEnded')
+      .mockRejectedValue(new Error('lost on the way'));
     await account().revokeToken('lost');
     await abortAllDurableObjects();
     await listening;
@@ -305,7 +307,7 @@ describe('a run', () => {
 
 test('an answer without a conversation runs to its end', async () => {
   const spoken = Promise.withResolvers<void>();
-  const text = eventsOf({
+  const text = createMessageEventStream({
     id: 'msg_1',
     type: 'message',
     role: 'assistant',
@@ -320,7 +322,7 @@ test('an answer without a conversation runs to its end', async () => {
   }, DEPLOYED_VARS);
   const answering = app.post('/messages', createBody('Tell me.'), bearerHeader(await createToken('alice')));
   await eventually(() => expect(app.sent).toHaveLength(1));
-  await account().revokeAll();
+  await account().revokeAllTokens();
   spoken.resolve();
   expect(await (await answering).text()).toContain('message_stop');
   await app.waitUntilSettled();

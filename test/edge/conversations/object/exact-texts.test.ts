@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { redactAnswer } from '#edge/conversations/views/redact-answer.ts';
-import { parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
-import { toWellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
+import { parseMemberTexts, splitArrayItems } from '#edge/kit/json/edit.ts';
+import { replaceLoneSurrogates } from '#edge/kit/json/lone-surrogates.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -41,7 +41,7 @@ const cases = fc.array(fc.record({ input: arbitraryObjectTexts, result: arbitrar
 
 const member = (json: string, ...path: (string | number)[]) =>
   path.reduce<string>(
-    (text, step) => (typeof step === 'number' ? splitItems(text)[step] : parseMemberTexts(text).get(step)) ?? '',
+    (text, step) => (typeof step === 'number' ? splitArrayItems(text)[step] : parseMemberTexts(text).get(step)) ?? '',
     json,
   );
 
@@ -50,7 +50,7 @@ function inputsIn(messages: readonly string[]): Map<string, string> {
   const found = new Map<string, string>();
   for (const message of messages) {
     const content = member(message, 'content');
-    for (const one of content.startsWith('[') ? splitItems(content) : []) {
+    for (const one of content.startsWith('[') ? splitArrayItems(content) : []) {
       const block = parseMemberTexts(one);
       if (/tool_use"$/.test(block.get('type') ?? ''))
         found.set(JSON.parse(block.get('id') ?? ''), block.get('input') ?? '');
@@ -63,7 +63,7 @@ const idOf = (index: number) => `toolu_${index}`;
 const inputsOf = (all: readonly Case[]) => new Map(all.map(({ input }, index) => [idOf(index), toOneLine(input)]));
 /** The same inputs as they are sent to the API, which rejects half of a character. */
 const asSent = (inputs: ReadonlyMap<string, string>) =>
-  new Map([...inputs].map(([id, input]) => [id, toWellFormedJson(input)]));
+  new Map([...inputs].map(([id, input]) => [id, replaceLoneSurrogates(input)]));
 
 /** The stream of an answer that makes all calls. */
 const callingAll = (all: readonly Case[], nameOf: (index: number) => string) =>
@@ -127,7 +127,7 @@ async function world() {
 
 /** @returns the inputs of the calls in all messages of a conversation */
 const storedInputs = async (text: (path: string) => Promise<string>, id: string, query = '') =>
-  inputsIn(splitItems(member(await text(`/conversations/${id}/messages?limit=1000${query}`), 'data')));
+  inputsIn(splitArrayItems(member(await text(`/conversations/${id}/messages?limit=1000${query}`), 'data')));
 
 test('inputs and results of calls are the text that came: streamed, in calls, approvals and events, stored, sent again, copied', async () => {
   const { app, now, begin, text } = await world();
@@ -145,9 +145,9 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     expect(inputsIn([`{"content":[${blocks.filter(Boolean)}]}`])).toEqual(wanted);
     expect(now.made).toEqual(new Map([...of('look'), ...of('far_find')]));
 
-    const listed = splitItems(member(await text(`/conversations/${id}/approvals`), 'data'));
+    const listed = splitArrayItems(member(await text(`/conversations/${id}/approvals`), 'data'));
     await eventually(() => expect(now.events).toHaveLength(1));
-    for (const approvals of [listed, splitItems(member(now.events[0] ?? '', 'approvals'))]) {
+    for (const approvals of [listed, splitArrayItems(member(now.events[0] ?? '', 'approvals'))]) {
       const told = approvals.map((one) => [JSON.parse(member(one, 'tool_use_id')), member(one, 'input')]);
       expect(told).toEqual(of('pay'));
       expect(approvals.map((one) => JSON.parse(member(one, 'input_text')))).toEqual(told.map(([, input]) => input));
@@ -172,16 +172,16 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     await eventually(async () => expect(await turnText(turn)).toContain('"status":"complete","paused":null'));
     expect(now.made).toEqual(calledWith);
     const report = await turnText(JSON.parse(member(listed[0] ?? '', 'turn')));
-    const reported = splitItems(member(report, 'steps', 0, 'calls'));
+    const reported = splitArrayItems(member(report, 'steps', 0, 'calls'));
     expect(new Map(reported.map((one) => [JSON.parse(member(one, 'id')), member(one, 'input')]))).toEqual(wanted);
     expect(reported.map((one) => member(one, 'approval', 'changed_input')).filter((one) => /^[^n]/.test(one))).toEqual(
       [...calledWith].filter(([name, input]) => input !== wanted.get(name)).map(([, input]) => input),
     );
 
     // What goes up: the calls, and their results.
-    const sent = splitItems(member(now.up[1] ?? '', 'messages'));
+    const sent = splitArrayItems(member(now.up[1] ?? '', 'messages'));
     expect(inputsIn(sent)).toEqual(asSent(wanted));
-    for (const told of splitItems(member(sent.at(-1) ?? '', 'content'))) {
+    for (const told of splitArrayItems(member(sent.at(-1) ?? '', 'content'))) {
       const { tool_use_id, content } = JSON.parse(told) as {
         tool_use_id: string;
         content: string | { text: string }[];
@@ -196,8 +196,8 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     const shown = member(await text(`/conversations/${id}/messages?limit=1000&view=shown`), 'data');
     const exported = (await text(`/conversations/${id}/export`)).split('\n');
     for (const messages of [
-      splitItems(rows),
-      splitItems(shown),
+      splitArrayItems(rows),
+      splitArrayItems(shown),
       exported.filter((line) => line.includes('"content"')),
     ]) {
       expect(inputsIn(messages)).toEqual(wanted);
@@ -205,7 +205,7 @@ test('inputs and results of calls are the text that came: streamed, in calls, ap
     const importing = (name: string, messages: string) =>
       app.post('/conversations', `{"id":"${name}","model":"${ENTRY.model}","max_tokens":500,"messages":${messages}}`);
     for (const [name, messages] of Object.entries({ rows, shown })) {
-      const sendable = toWellFormedJson(messages);
+      const sendable = replaceLoneSurrogates(messages);
       if (sendable !== messages) {
         const rejected = await importing(`${id}-${name}`, messages);
         expect([rejected.status, await rejected.text()]).toEqual([400, expect.stringContaining('half of a character')]);
@@ -306,7 +306,7 @@ test.each(Object.keys(WAYS))(
         expect(await storedInputs(text, id)).toEqual(wanted);
         const content = all.map((_, index) => ({ type: 'tool_result', tool_use_id: idOf(index), content: 'ok' }));
         await (await app.post('/messages', { conversation: id, messages: [user(content)], stream: true })).text();
-        expect(inputsIn(splitItems(member(now.up[1] ?? '', 'messages')))).toEqual(asSent(wanted));
+        expect(inputsIn(splitArrayItems(member(now.up[1] ?? '', 'messages')))).toEqual(asSent(wanted));
         await app.waitUntilSettled();
       }
     });

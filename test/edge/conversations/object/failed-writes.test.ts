@@ -3,7 +3,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
-import { Alarm } from '#edge/durable/alarm.ts';
+import { DurableObjectAlarm } from '#edge/durable/alarm.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { bindings, installSimulator, listMessages, readStoredLog, stubOf } from '#test/support/conversations.ts';
@@ -22,12 +22,12 @@ test('ends the turn of a crash with the second wake when a write of the first on
   await reader.read();
   await eventually(async () => expect(await readStoredLog()).toContain('event: content_block_delta'));
   await abortAllDurableObjects();
-  const write = vi.spyOn(Transcript.prototype, 'endTurn').mockImplementationOnce(failing);
+  const write = vi.spyOn(Transcript.prototype, 'storeTurnEnd').mockImplementationOnce(failing);
   await runInDurableObject(stubOf(), (conversation: Conversation) => {
-    expect(() => conversation.wake()).toThrow('the write failed');
+    expect(() => conversation.endInterruptedTurns()).toThrow('the write failed');
   });
   expect(write).toHaveBeenCalledTimes(1);
-  await stubOf().wake();
+  await stubOf().endInterruptedTurns();
   expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await runTurn(createBody('Go on'));
   expect(await listMessages()).toHaveLength(4);
@@ -35,7 +35,7 @@ test('ends the turn of a crash with the second wake when a write of the first on
 
 test('arms the alarm before it stores a conversation', async () => {
   installSimulator();
-  vi.spyOn(Transcript.prototype, 'freeze').mockImplementationOnce(failing);
+  vi.spyOn(Transcript.prototype, 'storeFrozenText').mockImplementationOnce(failing);
   expect(await sendTurn({ ...createBody('Hello'), system: 'Be brief.' })).toMatchObject({ kind: 'error' });
   await runInDurableObject(stubOf(), async (_, { storage }) => {
     expect(new Transcript(storage).profile).toMatchObject({ exists: false });
@@ -46,13 +46,13 @@ test('arms the alarm before it stores a conversation', async () => {
 test('leaves no hold without an alarm', async () => {
   installSimulator();
   const stub = getAccountStub(bindings, {}, 'alice');
-  const armed = vi.spyOn(Alarm.prototype, 'schedule').mockImplementationOnce(failing);
+  const armed = vi.spyOn(DurableObjectAlarm.prototype, 'scheduleAt').mockImplementationOnce(failing);
   await runInDurableObject(stub, (account: Account) => {
     const bound = { inputTokens: 10, inputCost: 100, outputTokens: 10, outputPrice: 10, leastOutput: 1 };
     const request = { requestId: 'req_1', route: 'messages', model: 'claude-haiku-5-5', bound, defaults: {} };
     expect(() => account.admitJson(JSON.stringify(request))).toThrow('the write failed');
     expect(armed).toHaveBeenCalledTimes(1);
-    expect(account.request('req_1')).toBeUndefined();
+    expect(account.findRequest('req_1')).toBeUndefined();
   });
 });
 
@@ -66,8 +66,8 @@ test('resets an account whose rows cannot be written, so that its memory is read
     expect(account).toBeInstanceOf(Account);
   });
   expect(await sendTurn(createBody('Hello'))).toMatchObject({ kind: 'error', error: { status: 503 } });
-  expect((await stub().quota()).day.held_usd).toBe(0);
+  expect((await stub().getQuotaReport()).day.held_usd).toBe(0);
   await runInDurableObject(stub(), (_, { storage }) => void storage.sql.exec('drop trigger refused'));
   await runTurn(createBody('Hello'));
-  await eventually(async () => expect((await stub().quota()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await stub().getQuotaReport()).day.held_usd).toBe(0));
 });

@@ -1,7 +1,7 @@
 import Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge, SKY } from '#test/support/agents.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -22,7 +22,7 @@ const ONLY = { agents: ['sky'], conversations: ['web-*'] };
 /** A tool that the page itself calls. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 const question = (content: unknown = 'Is it sunny?') => ({ role: 'user', content });
-const text = (words: string): Json => ({ type: 'text', text: words });
+const text = (words: string): JsonObject => ({ type: 'text', text: words });
 
 async function bound(only: object = ONLY) {
   return bearerHeader(await createToken('bob', ['messages'], { only: only as typeof ONLY }));
@@ -60,7 +60,7 @@ function isQuestion(content: unknown): boolean {
 }
 
 /** What the model may say in a step, by kind. The ids of its calls have the number of the step. */
-const KINDS: Record<string, (id: string) => Json[]> = {
+const KINDS: Record<string, (id: string) => JsonObject[]> = {
   text: () => [text('Let me see.')],
   edge: (id) => [weatherCall(`toolu_e${id}`, SECRET)],
   agent: (id) => [createTask(`toolu_a${id}`, 'helper', `${SECRET} task`)],
@@ -157,9 +157,9 @@ test('a restricted token reads nothing that a tool was given or gave back, on no
       expect((await requestEdge(app, 'POST', `/conversations/${name}/fork`, page, copy)).status).toBe(201);
       await read(`/conversations/${copy.id}/messages`);
       // What was read is sent again, as many clients do: nothing of it is new, and nothing hidden is lost.
-      const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: Json[] };
+      const { data } = JSON.parse(await read(`/conversations/${name}/messages`)) as { data: JsonObject[] };
       const history = data.map(({ role, content }) => ({ role, content }));
-      const calls = ((history.at(-1)?.content ?? []) as Json[]).filter(({ type }) => type === 'tool_use');
+      const calls = ((history.at(-1)?.content ?? []) as JsonObject[]).filter(({ type }) => type === 'tool_use');
       const results = calls.map(({ id }) => ({ type: 'tool_result', tool_use_id: id, content: 'Yes.' }));
       script.steps = [];
       const before = bodies.length;
@@ -223,7 +223,7 @@ test('who approves sees the input of the call that waits, and nothing of it afte
   const paused = await requestEdge(app, 'POST', '/v1/messages', page, asked);
   expect(JSON.stringify(paused.body)).not.toContain(SECRET);
   const waiting = await requestEdge(app, 'GET', '/conversations/web-1/approvals', deciding);
-  const [approval] = waiting.body.data as [{ id: string; input: Json }];
+  const [approval] = waiting.body.data as [{ id: string; input: JsonObject }];
   expect(approval.input).toEqual({ city: SECRET });
   const decided = await requestEdge(app, 'POST', `/conversations/web-1/approvals/${approval.id}`, deciding, {
     decision: 'approve',

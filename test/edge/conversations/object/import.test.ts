@@ -42,7 +42,7 @@ function stopAtStep(step: number) {
   });
 }
 
-const real = Transcript.prototype.insertAll;
+const real = Transcript.prototype.insertRows;
 
 /** The text of a history that is stored in steps. */
 const LONG_HISTORY = JSON.stringify(Array.from({ length: 1_200 }, (_, n) => (n % 2 ? assistant('y') : user(`x ${n}`))));
@@ -54,10 +54,10 @@ const c1 = () => stubOf('c1', 'dev');
 async function importHalf() {
   const add = vi.spyOn(Transcript.prototype, 'addMessages');
   const gate = holdStep(() => add.mock.calls.length > 0);
-  const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+  const creating = c1().createConversation({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
   await eventually(() => expect(gate.isReached).toBe(true));
   await runInDurableObject(c1(), (_, { storage }) => {
-    expect(new Transcript(storage).turns().length).toBeGreaterThan(1);
+    expect(new Transcript(storage).listTurns().length).toBeGreaterThan(1);
   });
   return { gate, creating };
 }
@@ -274,7 +274,7 @@ describe('a conversation that is created with messages', () => {
     const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
     const begin = (id: string) =>
       stubOf(id)
-        .create({ account: 'alice', id }, { model: MODEL, max_tokens: 50 }, { messages: history })
+        .createConversation({ account: 'alice', id }, { model: MODEL, max_tokens: 50 }, { messages: history })
         .catch(() => undefined);
     let [hasEnded, stops] = [false, 0];
     for (let step = 0; !hasEnded; step += 1) {
@@ -288,7 +288,7 @@ describe('a conversation that is created with messages', () => {
         if (hasEnded) break;
         const hasStored = await runInDurableObject(
           stubOf(id),
-          (_, { storage }) => new Transcript(storage).turns().length > 0,
+          (_, { storage }) => new Transcript(storage).listTurns().length > 0,
         );
         stops += Number(hasStored);
         if (!hasStored) {
@@ -318,7 +318,7 @@ describe('a conversation that is created with messages', () => {
         });
         await runDurableObjectAlarm(stubOf(id));
         await runInDurableObject(stubOf(id), async (_, { storage }) => {
-          expect(new Transcript(storage).turns()).toEqual([]);
+          expect(new Transcript(storage).listTurns()).toEqual([]);
           expect(await storage.getAlarm()).toBeNull();
         });
         expect(await begin(id)).toMatchObject({ ok: true });
@@ -329,12 +329,16 @@ describe('a conversation that is created with messages', () => {
 
   test('is stored by few statements, of which none has many rows, in stretches of a hundred messages', async () => {
     const stored: number[] = [];
-    vi.spyOn(Transcript.prototype, 'insertAll').mockImplementation(function counting(this: Transcript, ...of) {
+    vi.spyOn(Transcript.prototype, 'insertRows').mockImplementation(function counting(this: Transcript, ...of) {
       if (of[0] === 'messages') stored.push(of[1].length);
       return real.apply(this, of);
     });
     const breaks = vi.spyOn(globalThis, 'setTimeout');
-    const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+    const creating = c1().createConversation(
+      { account: 'dev', id: 'c1' },
+      { model: MODEL },
+      { messages: LONG_HISTORY },
+    );
     expect(await creating).toMatchObject({ ok: true });
     expect(stored.reduce((sum, rows) => sum + rows, 0)).toBe(1_200);
     expect(stored.length).toBe(Math.ceil(1_200 / 11));
@@ -351,7 +355,7 @@ describe('a conversation that is created with messages', () => {
       ]),
       assistant('I have.'),
     ];
-    await getAccountStub(bindings, {}, 'alice').noteCreated(file);
+    await getAccountStub(bindings, {}, 'alice').recordCreatedResources(file);
     const refused = await create(history);
     expect(refused.status).toBe(400);
     expect(await readError(refused)).toMatchObject({
@@ -364,7 +368,7 @@ describe('a conversation that is created with messages', () => {
     // A row that does not go up names nothing.
     const refusedRows = history.map((message) => ({ ...message, status: 'refused' }));
     expect((await create([...refusedRows, user('Hi')], { id: 'c3' })).status).toBe(201);
-    await getAccountStub(bindings, {}, 'dev').noteCreated(file);
+    await getAccountStub(bindings, {}, 'dev').recordCreatedResources(file);
     expect((await create(history)).status).toBe(201);
   });
 

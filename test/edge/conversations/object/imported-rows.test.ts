@@ -1,8 +1,8 @@
 /** A conversation goes on elsewhere from the rows that it has written here. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
-import { prepareImport } from '#edge/plugins/transfer/imported-turns.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { parseImportedTurns } from '#edge/plugins/transfer/imported-turns.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { installSimulator } from '#test/support/conversations.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -66,7 +66,7 @@ const question = fc.constantFrom<unknown>(
 );
 
 /** Makes the blocks of a part of an answer, whose ids nothing else has. */
-function blocksOf(part: Part, id: string): Json[] {
+function blocksOf(part: Part, id: string): JsonObject[] {
   const use = (type: string, name: string) => ({ type, id: `srvtoolu_${id}`, name, input: {} });
   const answers = { tool_use_id: `srvtoolu_${id}`, content: [] };
   return {
@@ -93,7 +93,7 @@ function scriptOf({ parts, refused }: Planned, number: number): ScriptedAnswer {
 }
 
 /** The results of searches in which an answer has paused: the one that goes on with it begins with them. */
-function foundFor(last: AskedBody['messages'][number] | undefined): Json[] {
+function foundFor(last: AskedBody['messages'][number] | undefined): JsonObject[] {
   if (last?.role !== 'assistant' || typeof last.content === 'string') return [];
   const found = new Set(last.content.map(({ tool_use_id }) => tool_use_id));
   return last.content.flatMap(({ type, id }) =>
@@ -226,7 +226,7 @@ describe('rows that are brought in again', () => {
         ? { role: 'assistant', content: JSON.parse(JSON.stringify(shown).replaceAll('_1', `_${n}`)) }
         : { role: 'user', content: 'x' },
     );
-    const work = prepareImport(JSON.stringify(list));
+    const work = parseImportedTurns(JSON.stringify(list));
     let steps = 0;
     for (let step = work.next(); ; step = work.next()) {
       if (step.done) {

@@ -2,7 +2,7 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { readStoredLog } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
@@ -10,10 +10,15 @@ import { type AskedBody, answerByScript, type ScriptedAnswer, textAnswer } from 
 import { createErrorResponse } from '#test/support/wire.ts';
 
 const ASKED = { model: 'claude-opus-5-5', max_tokens: 64, conversation: 'c1' };
-const search = (id: string): Json => ({ type: 'server_tool_use', id, name: 'web_search', input: { query: 'rain' } });
-const found = (id: string): Json => ({ type: 'web_search_tool_result', tool_use_id: id, content: [] });
-const text = (words: string): Json => ({ type: 'text', text: words });
-const pauses = (...content: Json[]): ScriptedAnswer => ({ content, stop_reason: 'pause_turn' });
+const search = (id: string): JsonObject => ({
+  type: 'server_tool_use',
+  id,
+  name: 'web_search',
+  input: { query: 'rain' },
+});
+const found = (id: string): JsonObject => ({ type: 'web_search_tool_result', tool_use_id: id, content: [] });
+const text = (words: string): JsonObject => ({ type: 'text', text: words });
+const pauses = (...content: JsonObject[]): ScriptedAnswer => ({ content, stop_reason: 'pause_turn' });
 
 /** A Claude API that refuses a call without a result, unless it stands at the end: then it goes on with it. */
 function strictApi(script: (body: AskedBody, number: number) => ScriptedAnswer | Response): AskedBody[] {
@@ -23,7 +28,7 @@ function strictApi(script: (body: AskedBody, number: number) => ScriptedAnswer |
       Array.isArray(content)
         ? content.map((block) => ({ ...block, isLast: role === 'assistant' && at === messages.length - 1 }))
         : [],
-    ) as (Json & { isLast: boolean })[];
+    ) as (JsonObject & { isLast: boolean })[];
     const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
     const open = blocks.find(({ type, id, isLast }) => type === 'server_tool_use' && !isLast && !results.has(id));
     if (open) {
@@ -39,7 +44,7 @@ async function edge() {
   const headers = await authorizationFor('alice', 'messages');
   const ask = async (...messages: object[]) => {
     const response = await app.post('/v1/messages', { ...ASKED, messages }, headers);
-    const body = (await response.json()) as Json;
+    const body = (await response.json()) as JsonObject;
     await app.waitUntilSettled();
     return { status: response.status, body };
   };

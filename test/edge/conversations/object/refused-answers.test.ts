@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { STATUS_BY_TYPE } from '#edge/kit/http/errors.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createSkyEdge, SKY } from '#test/support/agents.ts';
 import { answerByScript } from '#test/support/scripted-runs.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
@@ -58,7 +58,7 @@ test.each([
           caller,
         );
         const { status: got, headers } = response;
-        const body = (await response.json()) as Json;
+        const body = (await response.json()) as JsonObject;
         await app.waitUntilSettled();
         expect(got, name).toBeGreaterThanOrEqual(400);
         if (form !== 'stream') expect([got, headers.get('retry-after')], name).toEqual([status, '7']);

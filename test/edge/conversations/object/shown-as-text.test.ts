@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
@@ -17,13 +17,13 @@ import {
 
 /** What no answer may have that is shown as text. */
 const SECRET = 'told-to-nobody';
-const text = (words: string): Json => ({ type: 'text', text: words });
+const text = (words: string): JsonObject => ({ type: 'text', text: words });
 
 /** A tool of the client's own. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };
 
 /** What the model may say in a step, by kind. */
-const KINDS: Record<string, (id: string) => Json[]> = {
+const KINDS: Record<string, (id: string) => JsonObject[]> = {
   text: (id) => [text(`Words of ${id}. `)],
   edge: (id) => [weatherCall(`toolu_e${id}`, SECRET)],
   search: (id) => [
@@ -78,14 +78,17 @@ async function edgeSaying(steps: (turn: number, step: number) => ScriptedAnswer 
 }
 
 /** @returns the message as a client builds it of its events, whose blocks must have all numbers from 0 */
-function built(events: string): { content: Json[]; stop_reason: unknown; usage: unknown } {
+function built(events: string): { content: JsonObject[]; stop_reason: unknown; usage: unknown } {
   const builder = new MessageBuilder();
-  const frames = new FrameReader().push(new TextEncoder().encode(events));
-  const all = frames.map(({ data }) => JSON.parse(data) as Json);
-  for (const data of all) builder.take(data);
+  const frames = new SseEventReader().readCompletedEvents(new TextEncoder().encode(events));
+  const all = frames.map(({ data }) => JSON.parse(data) as JsonObject);
+  for (const data of all) builder.addEventData(data);
   const begun = all.filter(({ type }) => type === 'content_block_start').map(({ index }) => index);
   expect(begun).toEqual(begun.map((_, at) => at));
-  const { delta, usage } = all.findLast(({ type }) => type === 'message_delta') as { delta: Json; usage: Json };
+  const { delta, usage } = all.findLast(({ type }) => type === 'message_delta') as {
+    delta: JsonObject;
+    usage: JsonObject;
+  };
   return { content: builder.blocks.map(({ value }) => value), stop_reason: delta.stop_reason, usage };
 }
 
@@ -95,11 +98,11 @@ const turns = fc.array(fc.array(step, { minLength: 1, maxLength: 3 }), { minLeng
 const habit = fc.constantFrom('keeps', 'drops', 'joins');
 
 function resent(
-  history: readonly { role: string; content: Json[] }[],
+  history: readonly { role: string; content: JsonObject[] }[],
   how: string,
-): { role: string; content: Json[] }[] {
+): { role: string; content: JsonObject[] }[] {
   const kept = how === 'keeps' ? history : history.filter(({ content }) => content.length > 0);
-  const all: { role: string; content: Json[] }[] = [];
+  const all: { role: string; content: JsonObject[] }[] = [];
   for (const { role, content } of kept) {
     const last = all.at(-1);
     if (how === 'joins' && last?.role === role) last.content = [...last.content, ...content];
@@ -133,7 +136,7 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
     async (all, how, stream) => {
       cases += 1;
       script = all;
-      const history: { role: string; content: Json[] }[] = [];
+      const history: { role: string; content: JsonObject[] }[] = [];
       const id = `c${cases}`;
       for (const nth of all.keys()) {
         const calls = history.at(-1)?.content.filter(({ type }) => type === 'tool_use') ?? [];
@@ -150,7 +153,9 @@ test('who resends all that was shown as text takes the next turn: nothing is ask
         history.push({ role: 'assistant', content });
       }
       offset += all.length;
-      const { data } = JSON.parse(await read(`/conversations/${id}/messages?view=shown&limit=100`)) as { data: Json[] };
+      const { data } = JSON.parse(await read(`/conversations/${id}/messages?view=shown&limit=100`)) as {
+        data: JsonObject[];
+      };
       const asked = data.filter(({ role }) => role === 'user').map(({ content }) => content);
       expect(asked).toEqual(history.filter(({ role }) => role === 'user').map(({ content }) => content));
       const up = JSON.stringify(bodies.at(-1)?.messages);
@@ -171,11 +176,11 @@ const SHOW = { 'sluice-show': 'text' };
 test('a stream shown as text is the whole answer shown as text, with the same end and usage, wherever it is resumed', async () => {
   const { say, read } = await edgeSaying((turn, at) => (at === 0 ? MIXED(`${turn}`) : undefined));
   const { body, turn } = await say('c1', QUESTION, { stream: true }, SHOW);
-  const whole = JSON.parse((await say('c2', QUESTION, {}, SHOW)).body) as Json;
+  const whole = JSON.parse((await say('c2', QUESTION, {}, SHOW)).body) as JsonObject;
   const { content, usage } = built(body);
   expect(content).toEqual([text('Words of 1. '), text('Done.')]);
   expect([text('Words of 1. '), whole.usage]).toEqual([content[0], usage]);
-  expect((whole.content as Json[]).map(({ type }) => type)).toEqual(['text', 'text']);
+  expect((whole.content as JsonObject[]).map(({ type }) => type)).toEqual(['text', 'text']);
   // Whoever resumes it need not say how it is shown.
   const ids = [...body.matchAll(/^id: (\S+)$/gm)].map(([, id = '']) => id);
   for (const [at, id] of [`${turn}-0`, ...ids.slice(0, -1)].entries()) {

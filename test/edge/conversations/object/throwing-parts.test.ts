@@ -83,7 +83,7 @@ test.each(TURNS)(
       expect(answer).toMatchObject({ kind: 'error', error: { status: 500 } });
     }
     expect([await readConversation(), await listMessages(), await countsOf()]).toEqual(before);
-    expect(await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 })).toMatchObject({ data: [{}] });
+    expect(await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 })).toMatchObject({ data: [{}] });
     mend();
     expect(textOfDeltas((await runTurn(createBody('And now?'), asked)).events)).toBe('So.');
     expect(await listMessages()).toHaveLength(more.tools ? 6 : 4);
@@ -110,7 +110,7 @@ function hooksInLog(): () => (string | undefined)[] {
   return () => logging.mock.calls.map(([line]) => (JSON.parse(String(line)) as { hook?: string }).hook);
 }
 
-const heldUsd = async () => (await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd;
+const heldUsd = async () => (await getAccountStub(bindings, {}, 'alice').getQuotaReport()).day.held_usd;
 
 test.each(
   LOGGED.flatMap((phase) =>
@@ -125,7 +125,7 @@ test.each(
   await throwingIn(phase);
   const { events } = await runTurn(createBody('Hello.', isRun ? { tools: [weatherTool()] } : {}));
   expect(textOfDeltas(events)).toContain('So.');
-  await stubOf().checkCredential();
+  await stubOf().stopIfCredentialEnded();
   await runDurableObjectAlarm(stubOf());
   await waitUntilAtRest();
   expect(await heldUsd()).toBe(0);
@@ -151,11 +151,11 @@ async function breaking(part: ConversationPlugin, phase: Phase): Promise<void> {
 async function wakeTwice(): Promise<void> {
   await runInDurableObject(stubOf(), (conversation: Conversation) => {
     try {
-      conversation.wake();
+      conversation.endInterruptedTurns();
     } catch (thrown) {
       expect(String(thrown)).toContain('broken in');
     }
-    conversation.wake();
+    conversation.endInterruptedTurns();
   });
 }
 

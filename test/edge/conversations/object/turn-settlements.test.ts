@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, env, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { UpstreamObject } from '#edge/claude/upstream-object.ts';
+import { UpstreamDurableObject } from '#edge/claude/upstream-object.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { turnAt } from '#edge/conversations/history/storage/turn-queries.ts';
-import { TurnSettlements } from '#edge/conversations/object/turn-settlements.ts';
+import { findTurnByNumber } from '#edge/conversations/history/storage/turn-queries.ts';
+import { TurnSettlementTracker } from '#edge/conversations/object/turn-settlements.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { createBody as streamOf } from '#test/support/app.ts';
@@ -25,7 +25,7 @@ beforeEach(() => {
   installSimulator();
 });
 /** Shows what an object passes to the modules that do its work. */
-class Shown extends UpstreamObject {
+class Shown extends UpstreamDurableObject {
   get surroundings() {
     return this.services;
   }
@@ -36,23 +36,23 @@ test('a conversation has cost what the account says of its turn, however often t
   await waitUntilAtRest();
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
-    const [ended] = transcript.turns();
+    const [ended] = transcript.listTurns();
     const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
     const { surroundings } = new Shown(state, env as unknown as Bindings);
     const object = { ...surroundings, transcript, erase: async () => {} };
-    const settlements = new TurnSettlements(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
+    const settlements = new TurnSettlementTracker(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
     // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
     const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
     await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {
       for (const { cost, stale, fresh } of figures) {
-        const known = turnAt(transcript, ended?.seq ?? 0);
+        const known = findTurnByNumber(transcript, ended?.seq ?? 0);
         if (!known) throw new TypeError('no turn');
         const settled = async () => ({ outcome: 'settled' as const, cost, overHold: false });
-        for (let times = 0; times <= stale; times += 1) await settlements.confirm({ ...known }, settled());
+        for (let times = 0; times <= stale; times += 1) await settlements.waitForConfirmation({ ...known }, settled());
         for (let times = 0; times < fresh; times += 1) {
-          await settlements.confirm(turnAt(transcript, known.seq) ?? known, settled());
+          await settlements.waitForConfirmation(findTurnByNumber(transcript, known.seq) ?? known, settled());
         }
-        expect(turnAt(transcript, known.seq)?.cost).toBe(cost);
+        expect(findTurnByNumber(transcript, known.seq)?.cost).toBe(cost);
         expect(transcript.profile?.cost).toBe(others + cost);
       }
     });
@@ -80,9 +80,9 @@ test.each([
     const asked = sendTurn(createBody('Hello')).catch(() => undefined);
     await eventually(async () => expect(calls).toBe(1));
     if (when === 'behind') await asked;
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     await abortAllDurableObjects();
-    const rows = async () => (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+    const rows = async () => (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
     let booked: unknown;
     for (const _ of [1, 2]) {
       pass(2 * 60_000);
@@ -101,10 +101,10 @@ test.each([
 /** @returns what the account has booked, and what the conversation and the list of conversations say it has cost; US dollars */
 async function totals(): Promise<{ booked: number; own: number | undefined; listed: number | undefined }> {
   const account = getAccountStub(bindings, {}, 'alice');
-  const { data } = await account.requests({});
+  const { data } = await account.listRequests({});
   const booked = data.reduce((sum, { cost_usd }) => sum + Math.round((cost_usd ?? 0) * 1e9), 0);
   const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).profile?.cost);
-  const [listed] = (await account.conversations({ limit: 20 })).data;
+  const [listed] = (await account.listConversations({ limit: 20 })).data;
   return { booked, own, listed: listed && Math.round(listed.cost_usd * 1e9) };
 }
 
@@ -123,7 +123,7 @@ test.each(['before', 'behind'])(
     const asked = sendTurn(createBody('Hello')).catch(() => undefined);
     await eventually(async () => expect(calls).toBe(1));
     if (when === 'behind') await asked;
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     await runTurn(createBody('And now?'));
     held.resolve();
     await waitUntilAtRest();
@@ -151,11 +151,11 @@ describe('a turn whose object dies before its first event', () => {
     void sendTurn(createBody(LONG), { id, account }).catch(() => undefined);
     await eventually(async () => expect(sent.messages).toBe(1));
     if (stops) {
-      await stubOf(id, account).stop();
+      await stubOf(id, account).stopRunningTurn();
       await eventually(async () => expect(sent.counts).toBe(1));
       const counted = () =>
         runInDurableObject(stubOf(id, account), (_, state) => {
-          const [turn] = new Transcript(state.storage).turns();
+          const [turn] = new Transcript(state.storage).listTurns();
           return turn?.outcome?.prompt_tokens;
         });
       if (count().ok) await eventually(async () => expect(await counted()).toBeGreaterThanOrEqual(20_000));
@@ -163,7 +163,7 @@ describe('a turn whose object dies before its first event', () => {
     await abortAllDurableObjects();
     pass(2 * 60_000);
     await runDurableObjectAlarm(stubOf(id, account));
-    const rows = async () => (await getAccountStub(bindings, {}, account).requests({})).data;
+    const rows = async () => (await getAccountStub(bindings, {}, account).listRequests({})).data;
     await eventually(async () => expect((await rows()).at(0)?.settled_at).toEqual(expect.any(String)));
     const [row, ...others] = await rows();
     expect(others).toEqual([]);
@@ -193,7 +193,7 @@ test('a turn that is stopped before its cost is known ends without a cost, and i
   const answer = await sendTurn(createBody('Hello'));
   if (answer.kind !== 'stream') throw new TypeError('no stream');
   const text = new Response(answer.body).text();
-  await stubOf().stop();
+  await stubOf().stopRunningTurn();
   const told = await text;
   expect(told).toContain(': sluice-stopped\n');
   expect(told).not.toContain('sluice-cost-usd');

@@ -2,7 +2,7 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { storeAfterMs } from '#edge/conversations/turn/store-schedule.ts';
+import { computeStoreDelayMs } from '#edge/conversations/turn/store-schedule.ts';
 import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import {
@@ -67,8 +67,8 @@ beforeEach(() => {
       return upstreamOf(turnIn(this));
     }),
   ];
-  const { take } = TurnRecorder.prototype;
-  const taking = vi.spyOn(TurnRecorder.prototype, 'take').mockImplementation(function (
+  const { takePiece: take } = TurnRecorder.prototype;
+  const taking = vi.spyOn(TurnRecorder.prototype, 'takePiece').mockImplementation(function (
     this: TurnRecorder,
     piece,
     now,
@@ -82,7 +82,7 @@ beforeEach(() => {
   // What is shown is stored by the turn's own clock, and the turn looks at once at what has come.
   const { setTimeout: wait } = globalThis;
   const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0) => {
-    if (!working || ms <= TOGETHER_MS || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
+    if (!working || ms <= TOGETHER_MS || ms > computeStoreDelayMs(Number.POSITIVE_INFINITY)) {
       return wait(run, ms === CHECK_INTERVAL_MS ? 0 : ms);
     }
     working.timers.push({ due: working.now + ms, run });

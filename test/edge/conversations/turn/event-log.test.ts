@@ -3,11 +3,11 @@ import 'cloudflare:workers';
 
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { resumeTurn } from '#edge/conversations/object/resume-turn.ts';
-import { EventLog } from '#edge/conversations/turn/event-log.ts';
-import type { Runner } from '#edge/conversations/turn/turn-handle.ts';
-import { followRedacted } from '#edge/conversations/views/redact-answer.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { resumeTurnEvents } from '#edge/conversations/object/resume-turn.ts';
+import { TurnEventLog } from '#edge/conversations/turn/event-log.ts';
+import type { TurnRunner } from '#edge/conversations/turn/turn-handle.ts';
+import { streamRedactedEvents } from '#edge/conversations/views/redact-answer.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 afterEach(() => void vi.useRealTimers());
@@ -19,9 +19,9 @@ const PING = { event: 'ping', data: '{"type":"ping"}' };
 /** @returns a conversation with a turn that runs, and how one more follows it. */
 function running(transcript = {} as Transcript, id = 'turn_x') {
   const row = { seq: 1, id, beganAt: 0 };
-  const log = new EventLog(transcript, row);
-  const runner = { turn: { row, log } } as unknown as Runner;
-  const resume = () => resumeTurn({ transcript, now: Date.now }, runner, undefined);
+  const log = new TurnEventLog(transcript, row);
+  const runner = { turn: { row, log } } as unknown as TurnRunner;
+  const resume = () => resumeTurnEvents({ transcript, now: Date.now }, runner, undefined);
   const follow = () => {
     const answer = resume();
     if (answer.kind !== 'stream') throw new Error(answer.kind);
@@ -96,7 +96,7 @@ test('who reads nothing for a minute though there is more gives up its place, an
 });
 
 const DELTAS = 4_000;
-const start = (index: number, content_block: Json) => ({
+const start = (index: number, content_block: JsonObject) => ({
   event: 'content_block_start',
   data: JSON.stringify({ type: 'content_block_start', index, content_block }),
 });
@@ -136,7 +136,7 @@ test.each([
   for (let at = 0; at < MOST; at += 1) {
     const before = parse.mock.calls.length;
     // The last ten deltas, and what came behind them.
-    texts.add(await readEvents(followRedacted(log, DELTAS - 7, seen), seen.shouldHideTools ? 13 : 12));
+    texts.add(await readEvents(streamRedactedEvents(log, DELTAS - 7, seen), seen.shouldHideTools ? 13 : 12));
     costs.push(parse.mock.calls.length - before);
   }
   expect(texts.size).toBe(1);
@@ -148,19 +148,19 @@ test.each([
   expect(costs.at(-1)).toBe(1);
   // From its beginning it costs no more than its own blocks.
   const before = parse.mock.calls.length;
-  await readEvents(followRedacted(log, 0, seen), DELTAS);
+  await readEvents(streamRedactedEvents(log, 0, seen), DELTAS);
   expect(parse.mock.calls.length - before).toBeLessThan(6);
 });
 
 test('the rows of a log are read in turns, one at a time: others work between two followers', async () => {
   vi.useFakeTimers();
   let reads = 0;
-  const textOf = (_: unknown, n: number) => {
+  const readRowText = (_: unknown, n: number) => {
     reads += 1;
     return n < 2 ? `id: turn_z-${n + 1}\nevent: ping\ndata: {}\n\n` : undefined;
   };
-  const log = new EventLog(
-    { log: { textOf } } as unknown as Transcript,
+  const log = new TurnEventLog(
+    { log: { readRowText } } as unknown as Transcript,
     { seq: 1, id: 'turn_z', beganAt: 0 },
     { events: 2, rows: 2 },
     '{}',
@@ -182,7 +182,7 @@ test('the rows of a log are read in turns, one at a time: others work between tw
 test('a block that begins while somebody follows is known to who comes later, also where it has another form', async () => {
   const { log } = running();
   const seen = { shouldHideTools: true, textOnly: false };
-  const first = followRedacted(log, 0, seen).getReader();
+  const first = streamRedactedEvents(log, 0, seen).getReader();
   const read = first.read();
   log.add({
     event: 'content_block_start',
@@ -195,7 +195,7 @@ test('a block that begins while somebody follows is known to who comes later, al
   log.add(delta(0, 'secret'));
   log.add(delta(1, 'shown'));
   log.show();
-  const later = await readEvents(followRedacted(log, 3, seen), 1);
+  const later = await readEvents(streamRedactedEvents(log, 3, seen), 1);
   expect(later).toContain('shown');
   expect(later).not.toContain('secret');
   await first.cancel();

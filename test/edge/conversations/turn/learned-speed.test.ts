@@ -56,7 +56,7 @@ async function bookedThinking(body: object): Promise<number> {
   const stream = await startTurnStream('c1', body);
   await readUntilText(stream.getReader(), 'thinking');
   testTime.now += 10_000;
-  await stubOf('c1').stop();
+  await stubOf('c1').stopRunningTurn();
   const [row] = await readLedger();
   return Math.round((row?.cost_usd ?? 0) * 1e9);
 }

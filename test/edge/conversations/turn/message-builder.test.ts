@@ -3,10 +3,10 @@ import { expect, test } from 'vitest';
 import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
 import { TurnRecorder } from '#edge/conversations/turn/turn-recorder.ts';
-import { isObject, type Json } from '#edge/kit/json/object.ts';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { isObject, type JsonObject } from '#edge/kit/json/object.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
@@ -18,7 +18,7 @@ const said = fc.oneof(
   fc.constantFrom('"}}', '\\', '"', '\u0000', '\ud800', '\n', '}', ' ', '"},"x":{"y":"'),
 );
 const index = fc.constantFrom(0, 1);
-const delta: fc.Arbitrary<Json> = fc.oneof(
+const delta: fc.Arbitrary<JsonObject> = fc.oneof(
   { weight: 4, arbitrary: said.map((text) => ({ type: 'text_delta', text })) },
   said.map((thinking) => ({ type: 'thinking_delta', thinking })),
   said.map((signature) => ({ type: 'signature_delta', signature })),
@@ -28,20 +28,20 @@ const delta: fc.Arbitrary<Json> = fc.oneof(
   fc.record({ type: fc.constant('of_the_future'), text: said, more: said }),
   fc.record({ type: fc.constant('of_the_future'), ['__proto__']: said, text: fc.oneof(said, fc.nat()) }),
 );
-const block = fc.constantFrom<Json>(
+const block = fc.constantFrom<JsonObject>(
   { type: 'text', text: '' },
   { type: 'thinking', thinking: '', signature: '' },
   { type: 'tool_use', id: 't', name: 'n', input: {} },
   { type: 'of_the_future', text: 'a' },
 );
-const event: fc.Arbitrary<Json> = fc.oneof(
+const event: fc.Arbitrary<JsonObject> = fc.oneof(
   { weight: 8, arbitrary: fc.record({ type: fc.constant('content_block_delta'), index, delta }) },
   fc.record({ type: fc.constant('content_block_start'), index, content_block: block }),
   fc.record({ type: fc.constant('content_block_stop'), index }),
   fc.constant({ type: 'ping' }),
 );
 /** A block and what it says, as the API sends them. */
-const saying: fc.Arbitrary<Json[]> = fc
+const saying: fc.Arbitrary<JsonObject[]> = fc
   .tuple(
     fc.constantFrom(
       [{ type: 'text', text: '' }, 'text_delta', 'text'] as const,
@@ -56,19 +56,19 @@ const saying: fc.Arbitrary<Json[]> = fc
     ...strings.map((text) => ({ type: 'content_block_delta', index: at, delta: { type, [name]: text } })),
   ]);
 /** How one event is written: as JSON writes it, with the API's padding, with spaces, or with a member repeated. */
-const written = (data: Json) => {
+const written = (data: JsonObject) => {
   const plain = JSON.stringify(data);
   const others = [plain.replace(/}$/, '   }'), plain.replace(/:/, ' : '), plain.replace(/}}$/, ',"text":"again"}}')];
   return fc.oneof({ weight: 8, arbitrary: fc.constant(plain) }, fc.constantFrom(...others));
 };
 /** Gives a call an id of its own: one that comes a second time is mended. */
-const ofOwnId = (data: Json, n: number): Json => {
+const ofOwnId = (data: JsonObject, n: number): JsonObject => {
   const { content_block: block } = data;
   return isObject(block) && block.type === 'tool_use' ? { ...data, content_block: { ...block, id: `t${n}` } } : data;
 };
-const parsed = (text: string): Json => {
+const parsed = (text: string): JsonObject => {
   try {
-    return JSON.parse(text) as Json;
+    return JSON.parse(text) as JsonObject;
   } catch {
     return {};
   }
@@ -77,13 +77,13 @@ const parsed = (text: string): Json => {
 /** A turn whose log goes into a list. */
 function aTurn(): { turn: TurnRecorder; stored: string[] } {
   const stored: string[] = [];
-  const write: Transcript['log']['write'] = (_, row, __, ___, text) => {
+  const writeEvents: Transcript['log']['writeEvents'] = (_, row, __, ___, text) => {
     stored.push(text);
     return { next: row + 1 };
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
   return {
-    turn: new TurnRecorder({ log: { write }, has: () => false } as unknown as Transcript, row as TurnRow, 1, {
+    turn: new TurnRecorder({ log: { writeEvents }, hasRows: () => false } as unknown as Transcript, row as TurnRow, 1, {
       newMessages: 1,
     }),
     stored,
@@ -101,14 +101,14 @@ test('an answer is the same message, and its log the same events, wherever its s
     fc.array(fc.nat(4_000), { maxLength: 20 }),
     (events, places) => {
       const builder = new MessageBuilder();
-      for (const { text } of events) builder.take(parsed(text));
+      for (const { text } of events) builder.addEventData(parsed(text));
       const frames = events.map(({ data, text }) => `event: ${data.type}\ndata: ${text}\n\n`);
       const bytes = encoder.encode(frames.join(''));
       const cuts = [0, ...places.filter((place) => place < bytes.length).sort((a, b) => a - b), bytes.length];
       const { turn, stored } = aTurn();
-      for (const [at, to] of cuts.slice(1).entries()) turn.take(bytes.slice(cuts[at], to), 0);
+      for (const [at, to] of cuts.slice(1).entries()) turn.takePiece(bytes.slice(cuts[at], to), 0);
       expect(turn.builder.blocks).toEqual(builder.blocks);
-      expect(turn.builder.openIndices).toEqual(builder.openIndices);
+      expect(turn.builder.openBlockIndices).toEqual(builder.openBlockIndices);
       turn.log.store();
       const told = frames.map(
         (frame, number) => `id: turn_x-${number + 1}\n${new TextDecoder().decode(encoder.encode(frame))}`,
@@ -140,8 +140,8 @@ test('a message that came whole is the same when it is told as events', () => {
   });
   tryCases(100, message, (whole) => {
     const builder = new MessageBuilder();
-    const frames = new FrameReader().push(encoder.encode(eventsOf(whole)));
-    for (const { data } of frames) builder.take(JSON.parse(data) as Json);
+    const frames = new SseEventReader().readCompletedEvents(encoder.encode(createMessageEventStream(whole)));
+    for (const { data } of frames) builder.addEventData(JSON.parse(data) as JsonObject);
     expect(builder.hasStopped).toBe(true);
     // What bytes cannot say, the halves of a character, becomes the sign for that.
     const told = { ...builder.message, content: builder.blocks.map(({ value }) => value) };

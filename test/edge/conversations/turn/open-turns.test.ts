@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { takeBuffer } from '#edge/claude/relay/tee-reader.ts';
+import { takePooledBuffer } from '#edge/claude/relay/tee-reader.ts';
 import { stubOf } from '#test/support/conversations.ts';
 import { countLargeBuffers } from '#test/support/large-buffers.ts';
 import {
@@ -22,9 +22,9 @@ test.each([
   const reader = (await startTurnStream('c1')).getReader();
   await readUntilText(reader, last);
   // The one for its first piece can be used again.
-  takeBuffer();
+  takePooledBuffer();
   expect(large()).toBe(1);
-  await stubOf('c1').stop();
+  await stubOf('c1').stopRunningTurn();
   await reader.cancel();
   await readLedger();
 });

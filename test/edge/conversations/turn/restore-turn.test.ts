@@ -2,9 +2,9 @@ import { describe, expect, test } from 'vitest';
 import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { restoreCrashed, unseenAtCrash } from '#edge/conversations/turn/restore-turn.ts';
-import { writeJson } from '#edge/kit/json/remembered-text.ts';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { measureUnseenTimeAtCrash, restoreCrashedTurn } from '#edge/conversations/turn/restore-turn.ts';
+import { stringifyWithRememberedTexts } from '#edge/kit/json/remembered-text.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { contentBlock, messageStart } from '#test/support/wire.ts';
 
@@ -15,8 +15,8 @@ const ROW = { seq: 1, id: 'turn_x', beganAt: 0, sentAt: 500, coversUntil: null, 
 
 /** A turn that a crash has interrupted when so much of its log was stored. */
 const restored = (text: string) => {
-  const log = { readLog: () => ({ text, rows: 1 }), last: () => ({ at: 1_000, unseenMs: 0 }) };
-  return restoreCrashed({ log } as unknown as Transcript, ROW as TurnRow, 60_000);
+  const log = { readLog: () => ({ text, rows: 1 }), findLastRowTime: () => ({ at: 1_000, unseenMs: 0 }) };
+  return restoreCrashedTurn({ log } as unknown as Transcript, ROW as TurnRow, 60_000);
 };
 
 test('a turn that a crash has interrupted goes on behind all numbers that may have been shown', () => {
@@ -38,16 +38,16 @@ test('a call that had come whole is restored with its input as it was written', 
       contentBlock(call('tool_use', 'a'), deltas) +
       contentBlock(call('server_tool_use', 'b'), [], 1).replace('"input":{}', `"input":${two}`),
   ).builder;
-  expect(blocks.map(({ value }) => writeJson(value.input))).toEqual([one, two]);
+  expect(blocks.map(({ value }) => stringifyWithRememberedTexts(value.input))).toEqual([one, two]);
 });
 
 describe('a turn whose object woke a minute after its newest row', () => {
   const use = (name: string) => ({ type: 'server_tool_use', id: 's', name, input: {} });
   const lostOf = (text: string, coversUntil: number | null = null) => {
     const builder = new MessageBuilder();
-    for (const { data } of new FrameReader().push(new TextEncoder().encode(messageStart() + text)))
-      builder.take(JSON.parse(data));
-    return unseenAtCrash({ at: 1_000, unseenMs: 0 }, { ...ROW, coversUntil }, builder, 61_000).lostMs;
+    for (const { data } of new SseEventReader().readCompletedEvents(new TextEncoder().encode(messageStart() + text)))
+      builder.addEventData(JSON.parse(data));
+    return measureUnseenTimeAtCrash({ at: 1_000, unseenMs: 0 }, { ...ROW, coversUntil }, builder, 61_000).lostMs;
   };
 
   test('died at most five seconds behind it where a tool of the API ran, which touches it every four', () => {

@@ -45,7 +45,7 @@ describe('a turn that is stopped', () => {
     answerWithPieces(() => [{ text: HIDDEN }]);
     const stream = await startTurnStream('c1');
     testTime.now += 10_000;
-    await stubOf('c1').stop();
+    await stubOf('c1').stopRunningTurn();
     await stream.cancel();
     const [row] = await readLedger();
     expect(row).toMatchObject({ estimated: true });
@@ -68,7 +68,7 @@ describe('a turn that is stopped', () => {
     ]);
     const reader = (await startTurnStream('c1')).getReader();
     await readUntilText(reader, 'Bye');
-    await stubOf('c1').stop();
+    await stubOf('c1').stopRunningTurn();
     const ending = await readUntilText(reader, 'message_stop');
     const [row] = await readLedger();
     const most = 100 * OPUS.input + (4 * 500 + 80) * OPUS.output;
@@ -88,7 +88,7 @@ describe('a turn that is stopped in a silence of its text', () => {
     const reader = (await startTurnStream('c1')).getReader();
     await readUntilText(reader, last === '' ? 'Hello' : 'ping');
     if (last === '') testTime.now += 10_000;
-    await stubOf('c1').stop();
+    await stubOf('c1').stopRunningTurn();
     await reader.cancel();
     const [row] = await readLedger();
     const least = 100 * OPUS.input + hidden * OPUS.output;
@@ -121,13 +121,13 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
   }
 
   test('pays for its result and one more search, if it was stopped', async () => {
-    const cost = await booked(8_000, async () => await stubOf('c1').stop());
+    const cost = await booked(8_000, async () => await stubOf('c1').stopRunningTurn());
     expect(cost).toBeGreaterThan(2 * 0.01);
     expect(cost).toBeLessThanOrEqual(ITS_RESULT);
   });
 
   test('pays for the silence, if it was longer', async () => {
-    expect(await booked(8_001, async () => await stubOf('c1').stop())).toBeGreaterThan(ITS_RESULT + SILENCE);
+    expect(await booked(8_001, async () => await stubOf('c1').stopRunningTurn())).toBeGreaterThan(ITS_RESULT + SILENCE);
   });
 
   test('pays for the silence, if its connection broke', async () => {
@@ -165,7 +165,7 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
       await runInDurableObject(stubOf('c1'), () => ticks.splice(0).at(-1)?.());
       expect(await logOf()).toEqual([{ at: (before?.at ?? 0) + silence, text: before?.text }]);
     }
-    await stubOf('c1').stop();
+    await stubOf('c1').stopRunningTurn();
     await reader.cancel();
     await readLedger();
   });
@@ -281,11 +281,11 @@ test('a turn that is stopped while its second try is admitted leaves nothing set
   await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.5 });
   const answering = sendTurn(createBody('word '.repeat(16_000), { max_tokens: 128_000 }), { id: 'c1' });
   await eventually(async () => expect(asked).toHaveBeenCalledTimes(2));
-  await stubOf('c1').stop();
+  await stubOf('c1').stopRunningTurn();
   counted.resolve();
   await answering;
   await eventually(async () => {
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({});
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({});
     expect(data.map(({ status }) => status)).toHaveLength(2);
   });
   const [second, first] = await readLedger();

@@ -36,8 +36,8 @@ test.each(['touch', 'onSilence', 'onFirstTick'] as const)(
       },
       onFailure: ({ message }: Error) => void heard.push(message),
     });
-    timer.start();
-    timer.expect(SETTINGS.STREAM_IDLE_MS, timedOut);
+    timer.startTimer();
+    timer.setTimeLimit(SETTINGS.STREAM_IDLE_MS, timedOut);
     vi.advanceTimersByTime(2 * PING_MS);
     expect(heard).toContain('the write failed');
     expect(heard).toContain('ping');

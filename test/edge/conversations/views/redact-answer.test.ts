@@ -1,20 +1,20 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import { LogBlocks } from '#edge/conversations/views/log-blocks.ts';
-import { followRedacted, redactAnswer } from '#edge/conversations/views/redact-answer.ts';
-import { hiddenBlock, redactFor } from '#edge/conversations/views/redact-for.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import { BlockVisibilityTracker } from '#edge/conversations/views/log-blocks.ts';
+import { redactAnswer, streamRedactedEvents } from '#edge/conversations/views/redact-answer.ts';
+import { redactBlock, redactBlocks } from '#edge/conversations/views/redact-for.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 const SECRET = 'told-to-nobody';
 const HIDES = { shouldHideTools: true, textOnly: false };
 
 /** Blocks as the API and the edge show them, each with the form that is left of it. */
-const HIDDEN: [Json, Json][] = [
+const HIDDEN: [JsonObject, JsonObject][] = [
   [
     { type: 'server_tool_use', id: 'a', name: 'web_search', input: { query: SECRET } },
     { type: 'server_tool_use', id: 'a', name: 'web_search', input: {} },
@@ -122,7 +122,7 @@ const HIDDEN: [Json, Json][] = [
   ],
 ];
 /** What stays as it is. */
-const SHOWN: Json[] = [
+const SHOWN: JsonObject[] = [
   { type: 'text', text: 'Hello — 你好' },
   { type: 'thinking', thinking: 'Hm.', signature: 'c2ln' },
   { type: 'redacted_thinking', data: 'c2ln' },
@@ -131,19 +131,19 @@ const SHOWN: Json[] = [
 ];
 
 test.each(HIDDEN)('a hidden block keeps its form and says nothing more: %j', (block, shown) => {
-  expect(hiddenBlock(block)).toEqual(shown);
+  expect(redactBlock(block)).toEqual(shown);
   // What was hidden stays as it is.
-  expect(hiddenBlock(shown)).toEqual(shown);
+  expect(redactBlock(shown)).toEqual(shown);
 });
 
 test.each(SHOWN)('what the model says to the page, and asks of it, stays whole: %j', (block) => {
-  expect(hiddenBlock(block)).toEqual(block);
+  expect(redactBlock(block)).toEqual(block);
 });
 
 /** The events of a message as a log shows them, each behind its id. */
-function logOf(content: readonly Json[]): string[] {
+function logOf(content: readonly JsonObject[]): string[] {
   const message = { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', content, stop_reason: 'end_turn' };
-  const events = eventsOf(message).split(/(?<=\n\n)/);
+  const events = createMessageEventStream(message).split(/(?<=\n\n)/);
   const cited = content.flatMap((block, index) =>
     block.type === 'text' && block.citations
       ? [
@@ -160,7 +160,7 @@ function logOf(content: readonly Json[]): string[] {
 /** @returns a log of a turn whose bytes come in pieces that end at these places. */
 function logFollowed(events: readonly string[], cuts: readonly number[]) {
   return {
-    blocks: new LogBlocks(events.join('')),
+    blocks: new BlockVisibilityTracker(events.join('')),
     follow(after: number) {
       const bytes = encoder.encode(`${events.slice(after).join('')}\0{"summary":1}`);
       const ends = [...new Set([...cuts.map((cut) => cut % bytes.length), bytes.length])].sort((a, b) => a - b);
@@ -179,9 +179,10 @@ function logFollowed(events: readonly string[], cuts: readonly number[]) {
 }
 
 /** @returns the message as a client builds it of events. */
-function built(text: string): Json[] {
+function built(text: string): JsonObject[] {
   const builder = new MessageBuilder();
-  for (const { data } of new FrameReader().push(encoder.encode(text))) builder.take(JSON.parse(data) as Json);
+  for (const { data } of new SseEventReader().readCompletedEvents(encoder.encode(text)))
+    builder.addEventData(JSON.parse(data) as JsonObject);
   expect(builder.blocks.every(({ isOpen: open, isBroken: broken }) => !open && !broken)).toBe(true);
   expect(builder.hasStopped).toBe(true);
   return builder.blocks.map(({ value }) => value);
@@ -193,17 +194,17 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
   await tryAsyncCases(caseCount(200), blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
     const events = logOf(content);
     const log = logFollowed(events, cuts);
-    const whole = await new Response(followRedacted(log, 0, HIDES)).text();
+    const whole = await new Response(streamRedactedEvents(log, 0, HIDES)).text();
     expect(whole).not.toContain(SECRET);
     expect(whole.endsWith('\0{"summary":1}')).toBe(true);
-    expect(built(whole)).toEqual(content.map(hiddenBlock));
+    expect(built(whole)).toEqual(content.map(redactBlock));
     const after = seed % events.length;
-    const rest = await new Response(followRedacted(log, after, HIDES)).text();
+    const rest = await new Response(streamRedactedEvents(log, after, HIDES)).text();
     const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
     const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
     expect(rest).toBe(whole.slice(from));
     expect(
-      await new Response(followRedacted(log, after, { shouldHideTools: false, textOnly: false })).text(),
+      await new Response(streamRedactedEvents(log, after, { shouldHideTools: false, textOnly: false })).text(),
     ).toContain(events.slice(after).join(''));
     const opening = events.slice(0, after).join('');
     const answer = redactAnswer(
@@ -262,7 +263,7 @@ const odd = fc
     fc.dictionary(fc.constantFrom(...known, SECRET, 'caller'), anything, { minKeys: 2 }),
     fc.constantFrom<unknown>(...TYPES.filter((type) => type !== 'text'), ['text'], { type: 'text' }, null),
   )
-  .map(([members, type]): Json => ({ ...members, type }));
+  .map(([members, type]): JsonObject => ({ ...members, type }));
 
 test('of a hidden block with any members nothing but its type, its names and its form is in a stream, a resumed one, and a whole answer', async () => {
   const isClean = (text: string) => expect(text).not.toMatch(`${SECRET}|${NUMBER}`);
@@ -271,9 +272,9 @@ test('of a hidden block with any members nothing but its type, its names and its
     fc.array(odd, { minLength: 1, maxLength: 4 }),
     fc.nat(),
     async (content, seed) => {
-      const shown = content.map(hiddenBlock);
+      const shown = content.map(redactBlock);
       isClean(JSON.stringify(shown));
-      expect(shown.map(hiddenBlock)).toEqual(shown);
+      expect(shown.map(redactBlock)).toEqual(shown);
       // No member has come that no form has.
       for (const name of namesIn(shown))
         expect([...known, 'stop_reason', 'is_file_update', 'tool_references']).toContain(name);
@@ -290,9 +291,9 @@ test('of a hidden block with any members nothing but its type, its names and its
       );
       const log = logFollowed(events, [seed]);
       for (const after of [0, seed % events.length]) {
-        const text = (await new Response(followRedacted(log, after, HIDES)).text()).split('\0')[0] ?? '';
+        const text = (await new Response(streamRedactedEvents(log, after, HIDES)).text()).split('\0')[0] ?? '';
         isClean(text);
-        const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data = '']) => JSON.parse(data) as Json);
+        const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data = '']) => JSON.parse(data) as JsonObject);
         const expected = shown.slice(after).map((block, at) => ({ index: after + at, content_block: block }));
         expect(told).toEqual(expected.map((one) => ({ type: 'content_block_start', ...one })));
       }
@@ -319,7 +320,7 @@ test('a whole answer is hidden as its stream is, and of an error what it says', 
   expect(JSON.parse(String((answer as { body?: string }).body))).toEqual({
     id: 'msg_1',
     usage: {},
-    content: content.map(hiddenBlock),
+    content: content.map(redactBlock),
   });
   const error = { type: 'invalid_request_error', message: 'You sent this: …', quoted: '…' };
   const refused = redactAnswer(
@@ -333,9 +334,9 @@ test('a whole answer is hidden as its stream is, and of an error what it says', 
 });
 
 /** Blocks with what a reader of text sees of each; undefined for nothing. */
-const AS_TEXT: [Json, Json | undefined][] = [
-  ...HIDDEN.filter(([{ type }]) => type !== 'text').map(([block]): [Json, undefined] => [block, undefined]),
-  ...SHOWN.map((block): [Json, Json | undefined] => [block, block.type === 'fallback' ? undefined : block]),
+const AS_TEXT: [JsonObject, JsonObject | undefined][] = [
+  ...HIDDEN.filter(([{ type }]) => type !== 'text').map(([block]): [JsonObject, undefined] => [block, undefined]),
+  ...SHOWN.map((block): [JsonObject, JsonObject | undefined] => [block, block.type === 'fallback' ? undefined : block]),
   [
     { type: 'text', text: 'It rains.', citations: null },
     { type: 'text', text: 'It rains.' },
@@ -355,23 +356,23 @@ test('shown as text, a stream has only blocks that every client reads, numbered 
   const some = fc.array(fc.constantFrom(...AS_TEXT), { maxLength: 8 });
   await tryAsyncCases(caseCount(200), some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
     const content = chosen.map(([block]) => block);
-    const shown = chosen.flatMap(([, block]): Json[] => (block ? [block] : []));
+    const shown = chosen.flatMap(([, block]): JsonObject[] => (block ? [block] : []));
     const events = logOf(content);
     const log = logFollowed(events, cuts);
-    const whole = await new Response(followRedacted(log, 0, seen)).text();
-    const plain = ({ citations: _, ...block }: Json) => block;
+    const whole = await new Response(streamRedactedEvents(log, 0, seen)).text();
+    const plain = ({ citations: _, ...block }: JsonObject) => block;
     expect(built(whole).map(plain)).toEqual(shown.map(plain));
-    expect(redactFor(content, seen)).toEqual(shown);
+    expect(redactBlocks(content, seen)).toEqual(shown);
     const numbers = [...whole.matchAll(/"content_block_start","index":(\d+)/g)].map(([, number]) => Number(number));
     expect(numbers).toEqual(shown.map((_, at) => at));
     // What is left out leaves the other events as they were.
     expect(whole.match(/sluice-cost-usd/g)).toHaveLength(3);
     const after = seed % events.length;
-    const rest = await new Response(followRedacted(log, after, seen)).text();
+    const rest = await new Response(streamRedactedEvents(log, after, seen)).text();
     const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
     const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
     expect(rest).toBe(whole.slice(from));
-    const both = await new Response(followRedacted(log, 0, { shouldHideTools: true, textOnly: true })).text();
+    const both = await new Response(streamRedactedEvents(log, 0, { shouldHideTools: true, textOnly: true })).text();
     expect(built(both).map(plain)).toEqual(shown.map(plain));
     expect(both).not.toContain(SECRET);
   });
@@ -381,11 +382,11 @@ test('a log whose blocks cannot be read is not followed: that would take a place
   const follow = vi.fn<() => ReadableStream<Uint8Array>>();
   const damaged = {
     follow,
-    get blocks(): LogBlocks {
+    get blocks(): BlockVisibilityTracker {
       throw new Error('damaged');
     },
   };
-  expect(() => followRedacted(damaged, 0, HIDES)).toThrow('damaged');
+  expect(() => streamRedactedEvents(damaged, 0, HIDES)).toThrow('damaged');
   expect(follow).not.toHaveBeenCalled();
 });
 
@@ -397,7 +398,7 @@ test('a hidden block that begins with the number of one that is shown stays hidd
     { type: 'content_block_delta', delta: { type: 'input_json_delta', partial_json: SECRET }, index: 0 },
   ].map((data, at) => `id: turn_1-${at + 1}\nevent: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`);
   for (const textOnly of [false, true]) {
-    const body = followRedacted(logFollowed(events, []), 0, { shouldHideTools: true, textOnly });
+    const body = streamRedactedEvents(logFollowed(events, []), 0, { shouldHideTools: true, textOnly });
     expect(await new Response(body).text()).not.toContain(SECRET);
   }
 });

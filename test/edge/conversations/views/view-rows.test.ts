@@ -1,13 +1,13 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
 import type { ConversationSummary } from '#client/requests.ts';
-import { summaryMessage } from '#edge/conversations/history/storage/summary-message.ts';
+import { createSummaryMessageJson } from '#edge/conversations/history/storage/summary-message.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import type { HistoryQuery } from '#edge/conversations/object/conversations.schema.ts';
+import type { HistoryPageQuery } from '#edge/conversations/object/conversations.schema.ts';
 import { MessageBuilder } from '#edge/conversations/turn/message-builder.ts';
-import { describe as describeOne } from '#edge/conversations/views/views.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { BLANK_SUMMARY, summaryRowsOf } from '#edge/plugins/summaries/summary-rows.ts';
+import { formatConversationJson as describeOne } from '#edge/conversations/views/views.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { BLANK_SUMMARY, getSummaryRows } from '#edge/plugins/summaries/summary-rows.ts';
 import { listMessages, type Row, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
@@ -33,8 +33,8 @@ interface Listed {
   last_id: string | null;
 }
 
-async function list(page: Partial<HistoryQuery> = {}, id = 'c1'): Promise<Listed> {
-  const result = await stubOf(id).messages({ limit: 1_000, view: 'shown', ...page });
+async function list(page: Partial<HistoryPageQuery> = {}, id = 'c1'): Promise<Listed> {
+  const result = await stubOf(id).readMessagePage({ limit: 1_000, view: 'shown', ...page });
   if (!result.ok) throw new Error(result.error.message);
   return (await new Response(result.value as ReadableStream).json()) as Listed;
 }
@@ -45,7 +45,7 @@ const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 /** The content of the message that a listener has got. */
 function contentIn(events: readonly StreamEvent[]): unknown[] {
   const builder = new MessageBuilder();
-  for (const { data } of events) builder.take(data as Json);
+  for (const { data } of events) builder.addEventData(data as JsonObject);
   return builder.blocks.map(({ value }) => value);
 }
 
@@ -166,13 +166,13 @@ describe('the history as clients see it', () => {
         ...BLANK_SUMMARY,
         turn: 1,
         model: 'm',
-        text: summaryMessage('Sun.'),
+        text: createSummaryMessageJson('Sun.'),
         tokens: 1,
         cost: 0,
       };
-      transcript.transact(() => {
+      transcript.runInTransaction(() => {
         for (const [index, { id }] of ends.entries())
-          summaryRowsOf(transcript).add({
+          getSummaryRows(transcript).insertSummary({
             ...own,
             id: index + 1,
             beganAt: 0,
@@ -216,16 +216,16 @@ describe('the history as clients see it', () => {
     );
     const running = runTurn(createBody(question, { tools }));
     await eventually(() => expect(called).toHaveLength(1));
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     const { events } = await running;
     const { data } = await list();
     expect(data[1]).toMatchObject({ status: 'stopped', content: contentIn(events) });
-    await stubOf().fork('c2', undefined);
+    await stubOf().forkConversation('c2', undefined);
     expect((await list({}, 'c2')).data).toEqual(data);
-    const exported = await stubOf().export('shown');
+    const exported = await stubOf().exportConversation('shown');
     if (!exported.ok) throw new Error(exported.error.message);
     const lines = (await new Response(exported.value as ReadableStream).text()).trim().split('\n');
-    const [profile, ...rest] = lines.map((line) => JSON.parse(line) as Json);
+    const [profile, ...rest] = lines.map((line) => JSON.parse(line) as JsonObject);
     expect(profile).toMatchObject({ type: 'conversation' });
     expect(rest).toEqual([...data, { type: 'end', messages: 2 }]);
     const next = await runTurn(createBody('Never mind.', { tools }));

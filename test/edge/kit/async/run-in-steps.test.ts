@@ -1,10 +1,10 @@
 import { setImmediate as nextLoop } from 'node:timers/promises';
 import { afterEach, expect, test, vi } from 'vitest';
-import { forEachInSteps, Pacer, runInSteps, type Steps } from '#edge/kit/async/run-in-steps.ts';
+import { forEachInSteps, runInSteps, type SteppedWork, WorkPacer } from '#edge/kit/async/run-in-steps.ts';
 
 const MB = 1_048_576;
 
-function* work(steps: readonly number[], done: string[], name = ''): Steps<string> {
+function* work(steps: readonly number[], done: string[], name = ''): SteppedWork<string> {
   for (const step of steps) {
     yield step;
     done.push(name);
@@ -129,15 +129,15 @@ test('a clock that was set back keeps nobody out', async () => {
 });
 
 test('one pacer counts all that is done with it', async () => {
-  const pacer = new Pacer();
-  for (let unit = 0; unit < 100; unit += 1) expect(pacer.pace(1)).toBeUndefined();
-  await pacer.pace(1);
-  expect(pacer.pace(65_535)).toBeUndefined();
-  await pacer.pace(1);
+  const pacer = new WorkPacer();
+  for (let unit = 0; unit < 100; unit += 1) expect(pacer.waitForTurn(1)).toBeUndefined();
+  await pacer.waitForTurn(1);
+  expect(pacer.waitForTurn(65_535)).toBeUndefined();
+  await pacer.waitForTurn(1);
 });
 
 test('what a step throws is thrown', async () => {
-  function* broken(): Steps<string> {
+  function* broken(): SteppedWork<string> {
     yield 1;
     throw new Error('broken');
   }

@@ -13,7 +13,11 @@ describe('LruCache', () => {
       how: fc.constantFrom('get', 'set', 'delete', 'has'),
     });
     tryCases(caseCount(500), fc.array(step, { maxLength: 60 }), (steps) => {
-      const cache = new LruCache<string, number>({ maxSize: 100, largest: 60, sizeOf: (size) => size });
+      const cache = new LruCache<string, number>({
+        maxSize: 100,
+        largest: 60,
+        computeCachedHistorySize: (size) => size,
+      });
       // The model: what was used last stands last.
       let model: { key: string; size: number }[] = [];
       for (const { key, size, how } of steps) {

@@ -1,18 +1,18 @@
 import { Webhook as Receiver } from 'standardwebhooks';
 import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '#edge/config/settings.ts';
-import { deliver } from '#edge/kit/delivery/deliver.ts';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { deliverResultOnce } from '#edge/kit/delivery/deliver.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
-import { createTarget } from '#edge/plugins/webhooks/target.ts';
-import type { Delivered } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import { createDeliveryTarget } from '#edge/plugins/webhooks/target.ts';
+import type { ClassificationDelivery } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import { createClassification, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 
 const URL = 'https://hooks.example.com/labels';
-const RESULT: Delivered = {
+const RESULT: ClassificationDelivery = {
   type: 'webhook_event.classified',
   event_id: 'github_1',
   source: 'github',
@@ -33,9 +33,9 @@ async function delivering(
   } = {},
 ) {
   const settings = parseSettings(vars);
-  const target = createTarget(webhook, settings);
+  const target = createDeliveryTarget(webhook, settings);
   if (!target) throw new Error('no target');
-  return await deliver(RESULT, target, { env: {} as Bindings, settings, fetch, now, timeoutMs });
+  return await deliverResultOnce(RESULT, target, { env: {} as Bindings, settings, fetch, now, timeoutMs });
 }
 
 const answering = (status: number, headers: Record<string, string> = {}) =>
@@ -110,7 +110,7 @@ describe('a receiver', () => {
 describe('nothing goes out', () => {
   const mine = defineWebhook({
     source: 'mine',
-    verify: hmac({ header: 'x' }),
+    verify: createHmacScheme({ header: 'x' }),
     text: () => 'x',
     labels: ['a'],
     deliver: 'https://other.example.com/x',

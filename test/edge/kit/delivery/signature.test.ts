@@ -2,9 +2,13 @@
 import 'cloudflare:workers';
 
 import { describe, expect, test, vi } from 'vitest';
-import { type HmacOptions, hmac } from '#edge/kit/delivery/hmac.ts';
+import { createHmacScheme, type HmacOptions } from '#edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
-import { readStandardHeaders, signStandard, verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import {
+  createStandardWebhookHeaders,
+  readStandardWebhookHeaders,
+  verifyStandard,
+} from '#edge/kit/delivery/standard-webhooks.ts';
 import { verifyGithub, verifySlack, verifyStripe } from '#edge/plugins/webhooks/sources/signatures.ts';
 import { signGithub, signHmac, signSlack, signStripe } from '../../../../scripts/sign-webhook.ts';
 
@@ -104,7 +108,7 @@ async function judge(vector: Vector, change: Partial<Vector & { bytes: Uint8Arra
   const verdict = await verify.verify(request, secrets ?? [secret]);
   // The headers alone tell as much, before there is a body.
   const told = verdict === 'missing' || verdict === 'stale' ? verdict : undefined;
-  expect(verify.precheck(request.headers, request.now)).toBe(told);
+  expect(verify.precheckHeaders(request.headers, request.now)).toBe(told);
   return verdict;
 }
 
@@ -179,8 +183,8 @@ test('Svix: its names count only where none of the specification is there', asyn
   const vector = PUBLISHED.Svix as Vector;
   const headers = { ...vector.headers, 'webhook-id': 'another' };
   expect(await judge(vector, { headers })).toBe('missing');
-  expect(readStandardHeaders(new Headers(headers))[0]).toBe('another');
-  expect(readStandardHeaders(new Headers(vector.headers))[0]).toBe(vector.headers['svix-id']);
+  expect(readStandardWebhookHeaders(new Headers(headers))[0]).toBe('another');
+  expect(readStandardWebhookHeaders(new Headers(vector.headers))[0]).toBe(vector.headers['svix-id']);
 });
 
 test('Standard Webhooks: one of several signatures is enough, in the version that is known', async () => {
@@ -239,7 +243,7 @@ const OPTIONS: HmacOptions[] = [
 test.each(OPTIONS)('an HMAC by its options: %o', async (options) => {
   const body = '{"text":"Grüezi 🌍"}';
   const headers = Object.fromEntries(await signHmac(encode(body), 'a secret', options));
-  const vector = { verify: hmac(options), secret: 'a secret', body, headers };
+  const vector = { verify: createHmacScheme(options), secret: 'a secret', body, headers };
   expect(await judge(vector)).toBe('valid');
   expect(await judge(vector, { body: body.replace('G', 'g') })).toBe('forged');
   for (const other of altered(headers[options.header] ?? '')) {
@@ -259,7 +263,7 @@ test('what is signed here for the local server is what is verified', async () =>
     [verifyGithub, await signGithub(body, secret, 'issues', 'one')],
     [verifyStripe, await signStripe(encode(body), secret, now)],
     [verifySlack, await signSlack(encode(body), secret, now)],
-    [verifyStandard, await signStandard(body, secret, 'one', now)],
+    [verifyStandard, await createStandardWebhookHeaders(body, secret, 'one', now)],
   ];
   for (const [verify, headers] of signed) {
     const vector = { verify, secret, body, headers: Object.fromEntries(headers) };

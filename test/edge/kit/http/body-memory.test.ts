@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { BodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { BodyMemoryShare, IsolateBodyMemory } from '#edge/kit/http/body-memory.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
@@ -15,18 +15,18 @@ test('whatever comes and goes, all memory is given back, and there is never more
     ),
   });
   tryCases(100, fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
-    const memory = new BodyMemory();
-    const shares = strange.map((isStrange) => new MemoryShare(memory, isStrange));
+    const memory = new IsolateBodyMemory();
+    const shares = strange.map((isStrange) => new BodyMemoryShare(memory, isStrange));
     for (const [index, share] of shares.entries())
       if (index % 2 === 0)
         share.setSender({ account: `caller ${index % 3}`, token: index % 4 === 0 ? 'a' : undefined });
     for (const { who, does } of steps) {
       const share = shares[who];
-      if (does === 'leaves') share?.release();
+      if (does === 'leaves') share?.releaseMemory();
       else {
         const before = memory.takenBytes;
         try {
-          share?.grow(does.bytes);
+          share?.reserveBytes(does.bytes);
         } catch (thrown) {
           expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
           expect(memory.takenBytes).toBe(before);
@@ -35,112 +35,112 @@ test('whatever comes and goes, all memory is given back, and there is never more
       expect(memory.takenBytes).toBeLessThanOrEqual(48 * MB);
       expect(memory.unknownSenderBytes).toBeLessThanOrEqual(Math.min(memory.takenBytes, 26 * MB));
     }
-    for (const share of shares) share.release();
-    expect(memory).toEqual(new BodyMemory());
+    for (const share of shares) share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 });
 
 test('the largest body finds memory beside short ones, and short ones beside it', () => {
-  const memory = new BodyMemory();
-  for (let count = 0; count < 20; count += 1) new MemoryShare(memory).grow(100_000);
-  new MemoryShare(memory).grow(1_000 * MB);
-  expect(() => new MemoryShare(memory).grow(8 * MB)).toThrow('Too many large requests');
-  expect(() => new MemoryShare(memory).grow(200_000)).not.toThrow();
+  const memory = new IsolateBodyMemory();
+  for (let count = 0; count < 20; count += 1) new BodyMemoryShare(memory).reserveBytes(100_000);
+  new BodyMemoryShare(memory).reserveBytes(1_000 * MB);
+  expect(() => new BodyMemoryShare(memory).reserveBytes(8 * MB)).toThrow('Too many large requests');
+  expect(() => new BodyMemoryShare(memory).reserveBytes(200_000)).not.toThrow();
 });
 
 test('visitors take the memory of one together, and each of them half of it at most beside a body of his own', () => {
-  const memory = new BodyMemory();
+  const memory = new IsolateBodyMemory();
   const of = (visitor: string) => {
-    const share = new MemoryShare(memory);
+    const share = new BodyMemoryShare(memory);
     share.setSender({ account: `visitor:${visitor}`, group: 'visitor:' });
     return share;
   };
   const first = of('a');
-  first.grow(12 * MB);
-  expect(() => of('a').grow(4 * MB)).toThrow('Too many large requests');
-  expect(() => of('b').grow(12 * MB)).not.toThrow();
-  expect(() => of('c').grow(8 * MB)).toThrow('Too many large requests');
-  first.release();
-  expect(() => of('c').grow(8 * MB)).not.toThrow();
+  first.reserveBytes(12 * MB);
+  expect(() => of('a').reserveBytes(4 * MB)).toThrow('Too many large requests');
+  expect(() => of('b').reserveBytes(12 * MB)).not.toThrow();
+  expect(() => of('c').reserveBytes(8 * MB)).toThrow('Too many large requests');
+  first.releaseMemory();
+  expect(() => of('c').reserveBytes(8 * MB)).not.toThrow();
 });
 
 test('one caller leaves memory for the others, whatever they send at a time', () => {
-  const memory = new BodyMemory();
+  const memory = new IsolateBodyMemory();
   const of = (caller: string) => {
-    const share = new MemoryShare(memory);
+    const share = new BodyMemoryShare(memory);
     share.setSender({ account: caller });
     return share;
   };
-  for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
-  expect(() => of('alice').grow(6 * MB)).toThrow('Too many large requests');
-  expect(() => of('alice').grow(200_000)).not.toThrow();
-  expect(() => of('bob').grow(9 * MB)).not.toThrow();
+  for (const _ of [1, 2, 3, 4, 5]) of('alice').reserveBytes(6 * MB);
+  expect(() => of('alice').reserveBytes(6 * MB)).toThrow('Too many large requests');
+  expect(() => of('alice').reserveBytes(200_000)).not.toThrow();
+  expect(() => of('bob').reserveBytes(9 * MB)).not.toThrow();
 });
 
 test('one caller leaves memory for the others, whatever number of short bodies it sends at a time', () => {
-  const memory = new BodyMemory();
+  const memory = new IsolateBodyMemory();
   const of = (caller: string) => {
-    const share = new MemoryShare(memory);
+    const share = new BodyMemoryShare(memory);
     share.setSender({ account: caller });
     return share;
   };
   const alices = Array.from({ length: 200 }, () => of('alice'));
   for (const share of alices) {
     try {
-      share.grow(262_144);
+      share.reserveBytes(262_144);
     } catch {
       // She has too much already.
     }
   }
   const bob = of('bob');
-  expect(() => bob.grow(1_000)).not.toThrow();
-  for (const share of [bob, ...alices]) share.release();
-  expect(memory).toEqual(new BodyMemory());
+  expect(() => bob.reserveBytes(1_000)).not.toThrow();
+  for (const share of [bob, ...alices]) share.releaseMemory();
+  expect(memory).toEqual(new IsolateBodyMemory());
 });
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
-  const memory = new BodyMemory();
-  const share = new MemoryShare(memory);
+  const memory = new IsolateBodyMemory();
+  const share = new BodyMemoryShare(memory);
   share.setSender({ account: 'alice' });
-  for (const size of [1, 8, 21, 31]) share.grow(size * MB);
-  share.release();
-  expect(() => share.grow(31 * MB)).not.toThrow();
+  for (const size of [1, 8, 21, 31]) share.reserveBytes(size * MB);
+  share.releaseMemory();
+  expect(() => share.reserveBytes(31 * MB)).not.toThrow();
 });
 
 test('strangers leave memory for callers', () => {
-  const memory = new BodyMemory();
-  new MemoryShare(memory, true).grow(25 * MB);
-  expect(() => new MemoryShare(memory, true).grow(2 * MB)).toThrow('Too many large requests');
-  expect(() => new MemoryShare(memory).grow(12 * MB)).not.toThrow();
+  const memory = new IsolateBodyMemory();
+  new BodyMemoryShare(memory, true).reserveBytes(25 * MB);
+  expect(() => new BodyMemoryShare(memory, true).reserveBytes(2 * MB)).toThrow('Too many large requests');
+  expect(() => new BodyMemoryShare(memory).reserveBytes(12 * MB)).not.toThrow();
 });
 
 test('strangers hold 8 MB together, beside one longer body at a time', () => {
-  const memory = new BodyMemory();
+  const memory = new IsolateBodyMemory();
   const stranger = (bytes: number) => {
-    const share = new MemoryShare(memory, true);
-    share.grow(bytes);
+    const share = new BodyMemoryShare(memory, true);
+    share.reserveBytes(bytes);
     return share;
   };
   for (let count = 0; count < 8; count += 1) stranger(MB);
   const long = stranger(9 * MB);
-  long.grow(18 * MB);
+  long.reserveBytes(18 * MB);
   expect(() => stranger(MB)).toThrow('Too many large requests');
   expect(() => stranger(9 * MB)).toThrow('Too many large requests');
-  long.release();
+  long.releaseMemory();
   expect(() => stranger(18 * MB)).not.toThrow();
 });
 
 describe('tokens of one account', () => {
-  const of = (memory: BodyMemory, token: string | undefined, account = 'alice') => {
-    const share = new MemoryShare(memory);
+  const of = (memory: IsolateBodyMemory, token: string | undefined, account = 'alice') => {
+    const share = new BodyMemoryShare(memory);
     share.setSender({ account, token });
     return share;
   };
   /** Announces a body of which so many bytes come each second. */
-  const announce = (share: MemoryShare, bytes: number, pace = 0) => {
+  const announce = (share: BodyMemoryShare, bytes: number, pace = 0) => {
     const body = { gaveWay: false };
     const begun = Date.now();
-    share.grow(bytes);
+    share.reserveBytes(bytes);
     share.setIncomingBody({
       length: bytes,
       getReceivedBytes: () => (Date.now() - begun) * (pace / 1_000),
@@ -155,59 +155,60 @@ describe('tokens of one account', () => {
   afterEach(() => void vi.useRealTimers());
 
   test('find memory beside one that holds all that one may', () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const page = announce(of(memory, 'page'), 30 * MB, MB);
-    for (const _ of [1, 2]) expect(() => of(memory, 'server').grow(2.5 * MB)).not.toThrow();
-    expect(() => of(memory, 'page').grow(2.5 * MB)).toThrow('Too many large requests');
+    for (const _ of [1, 2]) expect(() => of(memory, 'server').reserveBytes(2.5 * MB)).not.toThrow();
+    expect(() => of(memory, 'page').reserveBytes(2.5 * MB)).toThrow('Too many large requests');
     expect(page.gaveWay).toBe(false);
     const short = Array.from({ length: 200 }, () => of(memory, 'many'));
     expect(() => {
-      for (const share of short) share.grow(200_000);
+      for (const share of short) share.reserveBytes(200_000);
     }).toThrow('Too many large requests');
-    expect(() => of(memory, undefined, 'bob').grow(200_000)).not.toThrow();
+    expect(() => of(memory, undefined, 'bob').reserveBytes(200_000)).not.toThrow();
   });
 
   test('are not kept out when one of them had to give way', () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const silent = announce(of(memory, 'page'), 30 * MB);
     vi.advanceTimersByTime(1_000);
     // What one token takes beyond its own share is its own trouble, and does not make others wait.
-    of(memory, 'page').grow(2.5 * MB);
+    of(memory, 'page').reserveBytes(2.5 * MB);
     expect(silent.gaveWay).toBe(true);
-    expect(() => of(memory, 'page').grow(MB)).toThrow('Too many large requests');
-    expect(memory.isContended(Date.now())).toBe(false);
-    for (const token of ['server', 'phone', undefined]) expect(() => of(memory, token).grow(2.5 * MB)).not.toThrow();
+    expect(() => of(memory, 'page').reserveBytes(MB)).toThrow('Too many large requests');
+    expect(memory.hasRecentContention(Date.now())).toBe(false);
+    for (const token of ['server', 'phone', undefined])
+      expect(() => of(memory, token).reserveBytes(2.5 * MB)).not.toThrow();
   });
 
   test('are kept out together when several of them had to give way to others', () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const fill = of(memory, undefined, 'fill');
     for (const [token, isOut] of [
       ['one', false],
       ['two', false],
       ['three', true],
     ] as const) {
-      fill.release();
+      fill.releaseMemory();
       const silent = announce(of(memory, token), 20 * MB);
       vi.advanceTimersByTime(1_000);
-      fill.grow(30 * MB);
+      fill.reserveBytes(30 * MB);
       expect(silent.gaveWay).toBe(true);
-      fill.release();
+      fill.releaseMemory();
       const other = of(memory, 'server');
-      if (isOut) expect(() => other.grow(MB)).toThrow('Too many large requests');
-      else expect(() => other.grow(MB)).not.toThrow();
-      other.release();
+      if (isOut) expect(() => other.reserveBytes(MB)).toThrow('Too many large requests');
+      else expect(() => other.reserveBytes(MB)).not.toThrow();
+      other.releaseMemory();
     }
     vi.advanceTimersByTime(60_000);
-    expect(() => of(memory, 'server').grow(MB)).not.toThrow();
+    expect(() => of(memory, 'server').reserveBytes(MB)).not.toThrow();
   });
 });
 
 test('the memory of what was kept is given back with the share', () => {
-  const share = new MemoryShare(new BodyMemory());
+  const share = new BodyMemoryShare(new IsolateBodyMemory());
   const bytes = new Uint8Array(1_000);
-  share.retain(bytes);
-  share.release();
+  share.freeBytesOnRelease(bytes);
+  share.releaseMemory();
   expect(bytes.length).toBe(0);
 });
 
@@ -215,18 +216,18 @@ describe('who waits', () => {
   const { signal } = new AbortController();
   /** Long enough that no test sees its end. */
   const LONG_MS = 3_600_000;
-  const waiting = (memory: BodyMemory, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
-    const share = new MemoryShare(memory);
+  const waiting = (memory: IsolateBodyMemory, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
+    const share = new BodyMemoryShare(memory);
     share.setSender({ account: of });
     const state = { has: false };
-    const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
+    const done = share.waitForBytes(bytes, object, LONG_MS, stops).then(() => {
       state.has = true;
     });
     return { share, state, done };
   };
 
   test('gets memory as soon as there is some, in the order of the waiting', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const first = waiting(memory, 24 * MB, { of: 'alice' });
     const second = waiting(memory, 24 * MB, { of: 'bob' });
     const third = waiting(memory, 9 * MB, { of: 'carol' });
@@ -234,56 +235,56 @@ describe('who waits', () => {
     // There would be memory for the third. But then the second might wait for ever.
     expect([second.state.has, third.state.has]).toEqual([false, false]);
     expect(memory.takenBytes).toBe(24 * MB);
-    first.share.release();
+    first.share.releaseMemory();
     await Promise.all([second.done, third.done]);
     expect(memory.takenBytes).toBe(33 * MB);
-    for (const { share } of [second, third]) share.release();
-    expect(memory).toEqual(new BodyMemory());
+    for (const { share } of [second, third]) share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('lets others pass where only its own caller has too much', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const first = waiting(memory, 20 * MB);
     const second = waiting(memory, 20 * MB);
     const other = waiting(memory, 15 * MB, { of: 'bob' });
     await Promise.all([first.done, other.done]);
     expect(second.state.has).toBe(false);
-    for (const { share } of [first, other]) share.release();
+    for (const { share } of [first, other]) share.releaseMemory();
     await second.done;
-    second.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    second.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('lets others pass where its own caller holds what it waits for', async () => {
-    const memory = new BodyMemory();
-    const own = new MemoryShare(memory);
+    const memory = new IsolateBodyMemory();
+    const own = new BodyMemoryShare(memory);
     own.setSender({ account: 'alice' });
-    own.grow(12 * MB);
+    own.reserveBytes(12 * MB);
     const waits = waiting(memory, 36 * MB, { of: 'alice' });
     const other = waiting(memory, MB, { of: 'bob', object: 'other' });
     await eventually(() => expect(other.state.has).toBe(true));
     expect(waits.state.has).toBe(false);
-    other.share.release();
-    own.release();
+    other.share.releaseMemory();
+    own.releaseMemory();
     await waits.done;
-    waits.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    waits.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('is not starved by bodies that come as soon as others have gone', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const sends = (of: string) => {
-      const share = new MemoryShare(memory);
+      const share = new BodyMemoryShare(memory);
       share.setSender({ account: of });
-      share.grow(MB);
+      share.reserveBytes(MB);
       return share;
     };
     const bodies = Array.from({ length: 40 }, (_, n) => sends(`caller ${n % 4}`));
     const waits = waiting(memory, 2 * MB);
     for (let n = 0; n < 1_000 && !waits.state.has; n += 1) {
-      bodies.shift()?.release();
+      bodies.shift()?.releaseMemory();
       await vi.advanceTimersByTimeAsync(500);
       try {
         bodies.push(sends(`caller ${n % 4}`));
@@ -292,28 +293,28 @@ describe('who waits', () => {
       }
     }
     expect(waits.state.has).toBe(true);
-    for (const share of [waits.share, ...bodies]) share.release();
-    expect(memory).toEqual(new BodyMemory());
+    for (const share of [waits.share, ...bodies]) share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('for little does not wait behind one who wants much: short ones always find memory', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const much = waiting(memory, 30 * MB);
     await much.done;
     const more = waiting(memory, 20 * MB, { of: 'bob' });
     const little = waiting(memory, 262_144, { of: 'carol' });
     await eventually(() => expect(little.state.has).toBe(true));
     expect(more.state.has).toBe(false);
-    for (const { share } of [little, much]) share.release();
+    for (const { share } of [little, much]) share.releaseMemory();
     await more.done;
-    more.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    more.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('looks the more seldom the more wait', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const first = waiting(memory, 30 * MB);
     await vi.advanceTimersByTimeAsync(100);
     const stop = new AbortController();
@@ -327,49 +328,49 @@ describe('who waits', () => {
     expect(length).toBeLessThan(3_000);
     stop.abort(new Error('stopped'));
     await ends;
-    first.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    first.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const both = [waiting(memory, 4 * MB), waiting(memory, 4 * MB)];
     await Promise.all(both.map(({ done }) => done));
     const ends = both.map(async ({ share }) => {
-      await share.wait(28 * MB, 'alice', LONG_MS, signal);
-      share.release();
+      await share.waitForBytes(28 * MB, 'alice', LONG_MS, signal);
+      share.releaseMemory();
     });
     await Promise.all(ends);
-    expect(memory).toEqual(new BodyMemory());
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('leaves the line when it is stopped, and when its time is over', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const first = waiting(memory, 28 * MB);
     await first.done;
     const stop = new AbortController();
     const stopped = waiting(memory, 28 * MB, { stops: stop.signal });
-    const late = new MemoryShare(memory);
+    const late = new BodyMemoryShare(memory);
     late.setSender({ account: 'alice' });
     stop.abort(new Error('stopped'));
     await expect(stopped.done).rejects.toThrow('stopped');
-    await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
-    await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
-    first.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    await expect(late.waitForBytes(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
+    await expect(late.waitForBytes(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
+    first.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 
   test('is forgotten with all that its object had when that has died', async () => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const dead = waiting(memory, 28 * MB, { object: 'dead' });
     const waits = waiting(memory, 28 * MB, { object: 'dead' });
     const lives = waiting(memory, 28 * MB, { object: 'lives' });
     await dead.done;
-    memory.releaseObject('dead');
+    memory.releaseMemoryOfObject('dead');
     await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
     expect(memory.takenBytes).toBe(28 * MB);
-    lives.share.release();
-    expect(memory).toEqual(new BodyMemory());
+    lives.share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 });
 
@@ -395,9 +396,9 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
   afterEach(() => void vi.useRealTimers());
 
   test.each([50, 300, 700, 900])('keeps its memory among trickles of all callers, in bursts of %i ms', (burst) => {
-    const memory = new BodyMemory();
+    const memory = new IsolateBodyMemory();
     const shareOf = (from: string) => {
-      const share = new MemoryShare(memory, from === 'stranger');
+      const share = new BodyMemoryShare(memory, from === 'stranger');
       const [account = '', token] = from.split('/');
       if (from.startsWith('visitor:')) share.setSender({ account, group: 'visitor:' });
       else if (from !== 'stranger') share.setSender({ account, token });
@@ -407,7 +408,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     const passed = (since: number) => Date.now() - since;
     let hasGivenWay = false;
     const phone = shareOf('phone/1');
-    phone.grow(LENGTH);
+    phone.reserveBytes(LENGTH);
     phone.setIncomingBody({
       length: LENGTH,
       getReceivedBytes: () => Math.floor(passed(begun) / burst) * burst * 70,
@@ -415,7 +416,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
         hasGivenWay = true;
       },
     });
-    const held = new Map<number, MemoryShare>();
+    const held = new Map<number, BodyMemoryShare>();
     const announce = (nth: number, { from, length, rate }: (typeof ATTACKERS)[number]) => {
       const share = shareOf(from);
       const since = Date.now();
@@ -424,20 +425,20 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
       try {
         if (from === 'stranger') {
           share.setIncomingBody(body);
-          for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.grow(bytes);
+          for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.reserveBytes(bytes);
         } else {
-          share.grow(length);
+          share.reserveBytes(length);
           share.setIncomingBody(body);
         }
         held.set(nth, share);
       } catch {
-        share.release();
+        share.releaseMemory();
       }
     };
     const begin = (from: string, bytes: number) => {
       const share = shareOf(from);
-      share.grow(bytes);
-      share.release();
+      share.reserveBytes(bytes);
+      share.releaseMemory();
     };
     for (let times = 1; passed(begun) < LENGTH / 70; times += 1) {
       vi.advanceTimersByTime(100);
@@ -448,7 +449,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
       for (const [nth, attacker] of ATTACKERS.entries()) if (!held.has(nth)) announce(nth, attacker);
       expect(hasGivenWay).toBe(false);
     }
-    for (const share of [phone, ...held.values()]) share.release();
-    expect(memory).toEqual(new BodyMemory());
+    for (const share of [phone, ...held.values()]) share.releaseMemory();
+    expect(memory).toEqual(new IsolateBodyMemory());
   });
 });

@@ -1,7 +1,7 @@
 import { Hono } from 'hono';
 import { describe, expect, test } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
-import { genAiAttributesOf } from '#edge/kit/http/gen-ai.ts';
+import { createGenAiAttributes } from '#edge/kit/http/gen-ai.ts';
 import { RESOURCES } from '#edge/openapi.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
@@ -66,11 +66,11 @@ describe('the log has the route of a request', () => {
 
   test('and for other systems an error type without its reason, from a closed list', () => {
     const typeOf = (error_type: string) =>
-      (genAiAttributesOf({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
+      (createGenAiAttributes({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
     expect(typeOf('overloaded_error')).toBe('overloaded_error');
     expect(typeOf('internal: no such table of carol@example.com')).toBe('internal');
     expect(typeOf('upstream_599')).toBe('upstream_error');
     expect(typeOf('carol@example.com')).toBe('_OTHER');
-    expect(genAiAttributesOf({ ttft_ms: 1 })).toMatchObject({ 'error.type': undefined });
+    expect(createGenAiAttributes({ ttft_ms: 1 })).toMatchObject({ 'error.type': undefined });
   });
 });

@@ -4,14 +4,14 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
-import { joinPieces, piecesOf } from '#edge/kit/http/body-pieces.ts';
-import { LongBody } from '#edge/kit/http/long-body.ts';
-import { bodySizeOf, parseJsonInSteps, parseLongInSteps, replaceText } from '#edge/kit/http/read-json.ts';
+import { joinPieces, replacePlaceholdersByPieces } from '#edge/kit/http/body-pieces.ts';
+import { LongStringBody } from '#edge/kit/http/long-body.ts';
+import { getBodySize, parseJsonInSteps, parseLongJsonInSteps, replaceBodyText } from '#edge/kit/http/read-json.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
-const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongJsonInSteps(bytes));
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */
@@ -19,8 +19,8 @@ const FILLER = 'The gate keeper wrote it down. '.repeat(20_000);
 
 /** A body with its long strings put back. */
 function whole(body: JsonBody): unknown {
-  const { sources } = body as LongBody;
-  return JSON.parse(decode(joinPieces(piecesOf(JSON.stringify(body.json), sources))));
+  const { sources } = body as LongStringBody;
+  return JSON.parse(decode(joinPieces(replacePlaceholdersByPieces(JSON.stringify(body.json), sources))));
 }
 
 const character = fc.oneof(
@@ -36,11 +36,11 @@ test('a long body is read as any other, and its text has the very bytes', () => 
   tryCases(60, fc.array(longText, { maxLength: 4 }), fc.jsonValue(), (texts, value) => {
     const text = JSON.stringify({ filler: FILLER, texts, value, last: 1 });
     const body = parseLong(encode(text));
-    expect(body).toBeInstanceOf(LongBody);
-    expect(decode(joinPieces(piecesOf(body.text, (body as LongBody).sources)))).toBe(text);
+    expect(body).toBeInstanceOf(LongStringBody);
+    expect(decode(joinPieces(replacePlaceholdersByPieces(body.text, (body as LongStringBody).sources)))).toBe(text);
     expect(whole(body)).toEqual(JSON.parse(text));
     expect(body.text.length).toBeLessThan(text.length / 2);
-    expect(bodySizeOf(body)).toBe(encode(text).length);
+    expect(getBodySize(body)).toBe(encode(text).length);
   });
 });
 
@@ -78,15 +78,15 @@ test('a caller who writes a stand-in means its letters', () => {
     forged: '~string:0000000000000000:0~',
     part: '~part:0000000000000000:0~',
   });
-  const body = parseLong(encode(text)) as LongBody;
-  expect(decode(joinPieces(piecesOf(body.text, body.sources)))).toBe(text);
-  expect(body.lengthOf('~string:0000000000000000:0~')).toBe(27);
+  const body = parseLong(encode(text)) as LongStringBody;
+  expect(decode(joinPieces(replacePlaceholdersByPieces(body.text, body.sources)))).toBe(text);
+  expect(body.getStringByteLength('~string:0000000000000000:0~')).toBe(27);
 });
 
 test('how long a string is, is known without it', () => {
   const { json, lengthOf } = (() => {
-    const body = parseLong(encode(JSON.stringify({ filler: FILLER, short: 'abc' }))) as LongBody;
-    return { json: body.json, lengthOf: body.lengthOf.bind(body) };
+    const body = parseLong(encode(JSON.stringify({ filler: FILLER, short: 'abc' }))) as LongStringBody;
+    return { json: body.json, lengthOf: body.getStringByteLength.bind(body) };
   })();
   expect(lengthOf(String(json.filler))).toBe(FILLER.length);
   expect(lengthOf(String(json.short))).toBe(3);
@@ -94,14 +94,14 @@ test('how long a string is, is known without it', () => {
 
 test('a body that was changed goes up as a stream, anew for each try', async () => {
   const huge = JSON.stringify({ a: FILLER.repeat(5), b: '🌊' });
-  const body = parseLong(encode(huge)) as LongBody;
-  expect(body.toSendable(body.text)).toBe(body.bytes);
-  const changed = replaceText(body, body.text.replace('"b"', '"c"'), body.json) as LongBody;
-  const up = changed.toSendable(changed.text);
+  const body = parseLong(encode(huge)) as LongStringBody;
+  expect(body.createSendableBody(body.text)).toBe(body.bytes);
+  const changed = replaceBodyText(body, body.text.replace('"b"', '"c"'), body.json) as LongStringBody;
+  const up = changed.createSendableBody(changed.text);
   for (let attempt = 0; attempt < 2; attempt += 1) {
     const made = typeof up === 'function' ? up() : up;
     expect(made).toBeInstanceOf(ReadableStream);
     expect(await new Response(made).text()).toBe(huge.replace('"b"', '"c"'));
   }
-  expect(bodySizeOf(changed)).toBe(encode(huge).length);
+  expect(getBodySize(changed)).toBe(encode(huge).length);
 });

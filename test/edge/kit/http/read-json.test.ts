@@ -2,8 +2,8 @@
 import 'cloudflare:workers';
 
 import { expect, test, vi } from 'vitest';
-import { tooLarge } from '#edge/kit/http/errors.ts';
-import { readBytes } from '#edge/kit/http/read-json.ts';
+import { createTooLargeError } from '#edge/kit/http/errors.ts';
+import { readBodyBytes } from '#edge/kit/http/read-json.ts';
 import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
 test('a body that does not come to its end is not waited for without end', async () => {
@@ -19,7 +19,7 @@ test('a body that does not come to its end is not waited for without end', async
     heard.push(length);
   };
   const request = new Request('http://edge/webhooks/github', { method: 'POST', body });
-  const reading = readBytes(request, 1_000, onLength, { isDoubted: true, mostMs: 50 });
+  const reading = readBodyBytes(request, 1_000, onLength, { isDoubted: true, mostMs: 50 });
   await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
   expect([heard, cancelled]).toEqual([[10], true]);
 });
@@ -32,7 +32,7 @@ test('a body is heard of before it is held, at once where its length is believed
     };
     const headers = { 'content-length': '4' };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: 'abcd' });
-    expect(await readBytes(request, 1_000, onLength, { isDoubted })).toEqual(new TextEncoder().encode('abcd'));
+    expect(await readBodyBytes(request, 1_000, onLength, { isDoubted })).toEqual(new TextEncoder().encode('abcd'));
     expect(heard).toEqual([4]);
   }
 });
@@ -50,7 +50,7 @@ test('a body that comes byte by byte takes no more memory than its bytes', async
     heard.push(length);
   };
   const request = new Request('http://edge/webhooks/github', { method: 'POST', body: readable });
-  expect(await readBytes(request, 10_000, onLength, { isDoubted: true })).toEqual(whole);
+  expect(await readBodyBytes(request, 10_000, onLength, { isDoubted: true })).toEqual(whole);
   // Each piece has a buffer of thousands of bytes.
   expect(heard).toEqual([4_096, 8_192, 9_000]);
   await writing;
@@ -63,7 +63,7 @@ test('a long body that stops to come is given up, as one piece and in many', asy
     const written = writer.write(new Uint8Array(300_000)).catch(() => 'cancelled');
     const headers = { 'content-length': '1000000' };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
-    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 50 });
+    const reading = readBodyBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 50 });
     await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
     await written;
   }
@@ -76,7 +76,7 @@ test('a short body that stops to come is given up, as one piece and in many', as
     const written = writer.write(new Uint8Array(10)).catch(() => 'cancelled');
     const headers = { 'content-length': '1000' };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
-    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, shortMs: 50 });
+    const reading = readBodyBytes(request, 2_000_000, () => {}, { isDoubted, shortMs: 50 });
     await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
     await written;
   }
@@ -87,9 +87,9 @@ test('a refused body whose rest does not come is not waited for', async () => {
   const headers = { 'content-length': '1000000' };
   const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
   const refuse = () => {
-    throw tooLarge(1);
+    throw createTooLargeError(1);
   };
-  await expect(readBytes(request, 2_000_000, refuse, { discardMs: 50 })).rejects.toMatchObject({ status: 413 });
+  await expect(readBodyBytes(request, 2_000_000, refuse, { discardMs: 50 })).rejects.toMatchObject({ status: 413 });
 });
 
 test('a long body that comes slowly, and goes on to come, is read whole', async () => {
@@ -112,7 +112,7 @@ test('a long body that comes slowly, and goes on to come, is read whole', async 
     })();
     const headers = { 'content-length': String(whole.length) };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
-    const bytes = await readBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 2_000 });
+    const bytes = await readBodyBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 2_000 });
     expect([bytes.length, bytes.every((byte, at) => byte === whole[at])]).toEqual([whole.length, true]);
     await writing;
   }

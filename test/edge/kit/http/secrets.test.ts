@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
-import { ErrorMask } from '#edge/claude/relay/error-mask.ts';
-import { maskSecrets, maskValue, registerSecrets, trimPartialSecret } from '#edge/kit/http/secrets.ts';
+import { StreamErrorMasker } from '#edge/claude/relay/error-mask.ts';
+import { maskSecrets, maskSecretsInJson, registerSecrets, trimPartialSecretAtEnd } from '#edge/kit/http/secrets.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const OWNER = 'test';
@@ -53,7 +53,7 @@ describe('a remembered secret of 16 characters or more', () => {
     tryCases(10, spelled, ([of, written]) => {
       registerSecrets(OWNER, [of]);
       for (let end = 0; end < written.length; end += 1) {
-        const rest = trimPartialSecret(maskSecrets(`x${written.slice(0, end)}`));
+        const rest = trimPartialSecretAtEnd(maskSecrets(`x${written.slice(0, end)}`));
         expect(rest.length).toBeLessThanOrEqual(1 + 8 * 9);
         expect(rest).not.toContain(of.slice(0, 8));
       }
@@ -84,8 +84,8 @@ describe('a remembered secret of 16 characters or more', () => {
     tryCases(100, spelled, fc.json(), ([of, written], other) => {
       registerSecrets(OWNER, [of]);
       const value = { list: [`a${of}b`, written, 7, null], [of]: { deep: of }, other: JSON.parse(other) };
-      expect(JSON.stringify(maskValue(value))).not.toContain(JSON.stringify(of).slice(1, -1));
-      expect(maskValue(JSON.parse(other))).toEqual(JSON.parse(other));
+      expect(JSON.stringify(maskSecretsInJson(value))).not.toContain(JSON.stringify(of).slice(1, -1));
+      expect(maskSecretsInJson(JSON.parse(other))).toEqual(JSON.parse(other));
     });
   });
 
@@ -96,8 +96,12 @@ describe('a remembered secret of 16 characters or more', () => {
     );
     const bytes = new TextEncoder().encode(`event: error\ndata: {"error":{"message":"key ${written.join('')}!"}}\n\n`);
     for (let at = 0; at <= bytes.length; at += 1) {
-      const mask = new ErrorMask();
-      const pieces = [mask.push(bytes.slice(0, at)).slice(), mask.push(bytes.slice(at)).slice(), mask.rest()];
+      const mask = new StreamErrorMasker();
+      const pieces = [
+        mask.maskPiece(bytes.slice(0, at)).slice(),
+        mask.maskPiece(bytes.slice(at)).slice(),
+        mask.takeUnsentBytes(),
+      ];
       const text = pieces.map((piece) => new TextDecoder().decode(piece)).join('');
       expect(text).toBe('event: error\ndata: {"error":{"message":"key [secret]!"}}\n\n');
     }

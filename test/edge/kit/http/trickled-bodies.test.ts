@@ -1,7 +1,7 @@
 // In workerd: a body whose rest does not come is the runtime's.
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { visitorAccount } from '#edge/auth/identity/identity.ts';
+import { buildVisitorAccount } from '#edge/auth/identity/identity.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { advanceClock, stopClock } from '#test/support/calendar.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -296,7 +296,10 @@ async function headersOfAttacker(from: string, nth: number): Promise<Record<stri
     return { ...bearerHeader(await made), 'content-type': 'application/json' };
   }
   const mark = `${token}${nth}`.padStart(32, '0');
-  return { ...bearerHeader(await createToken(visitorAccount(mark), ['messages'])), 'content-type': 'application/json' };
+  return {
+    ...bearerHeader(await createToken(buildVisitorAccount(mark), ['messages'])),
+    'content-type': 'application/json',
+  };
 }
 
 /** Ignores that a body which was refused cannot be written to. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { editJson, type JsonChanges, removeRepeatedKeys } from '#edge/kit/json/edit.ts';
+import { editJson, type JsonMemberChanges, removeRepeatedKeys } from '#edge/kit/json/edit.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const key = fc.constantFrom('model', 'stream', 'max_tokens', 'prefix', 'a"b', '\\', '', '__proto__', 'é');
@@ -22,7 +22,7 @@ const changes = fc.dictionary(key, fc.option(fc.oneof(value, fallback), { nil: u
 });
 
 /** What a change means, said by parsing and writing the whole object anew. */
-function changed(text: string, wanted: JsonChanges): unknown {
+function changed(text: string, wanted: JsonMemberChanges): unknown {
   const members = new Map(Object.entries(JSON.parse(text) as object));
   for (const [name, json] of Object.entries(wanted)) {
     if (json === undefined) members.delete(name);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { findLoneSurrogate, toWellFormedJson } from '#edge/kit/json/lone-surrogates.ts';
+import { findLoneSurrogatePath, replaceLoneSurrogates } from '#edge/kit/json/lone-surrogates.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const half = fc.constantFrom('\ud83d', '\udc4b', '\\ud83d', '\\\\ud83d', '👋', '"', '\\', 'a', '\\ud83d\\udc4b');
@@ -13,7 +13,7 @@ describe('a JSON text', () => {
   test('parses to the same value with U+FFFD for each half of a character, however it is escaped', () => {
     tryCases(caseCount(2_000), fc.array(text), fc.boolean(), (strings, isEscaped) => {
       const json = JSON.stringify(strings);
-      const sent = toWellFormedJson(isEscaped ? escaped(json) : json);
+      const sent = replaceLoneSurrogates(isEscaped ? escaped(json) : json);
       expect(JSON.parse(sent)).toEqual(strings.map((one) => one.toWellFormed()));
       return undefined;
     });
@@ -21,7 +21,7 @@ describe('a JSON text', () => {
 
   test('is the same text where nothing is wrong', () => {
     const json = JSON.stringify({ a: '👋 \\ud83d' });
-    expect(toWellFormedJson(json)).toBe(json);
+    expect(replaceLoneSurrogates(json)).toBe(json);
   });
 });
 
@@ -31,5 +31,5 @@ test.each<[unknown, string | undefined]>([
   ['\ud83d', ''],
   [{ a: '👋' }, undefined],
 ])('the path of half a character is found in %j', (value, path) => {
-  expect(findLoneSurrogate(value)).toBe(path);
+  expect(findLoneSurrogatePath(value)).toBe(path);
 });

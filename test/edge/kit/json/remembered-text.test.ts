@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseBlockText, parseEventText, parseMessageText } from '#edge/kit/json/input-texts.ts';
-import { parseWithText, rememberText, writeJson } from '#edge/kit/json/remembered-text.ts';
+import {
+  parseBlockRememberingInput,
+  parseEventRememberingInput,
+  parseMessageRememberingInputs,
+} from '#edge/kit/json/input-texts.ts';
+import {
+  parseJsonRememberingText,
+  rememberJsonText,
+  stringifyWithRememberedTexts,
+} from '#edge/kit/json/remembered-text.ts';
 import { indentJson } from '#page/wire/indented-json.ts';
 import { arbitraryObjectTexts, arbitraryValueTexts, toOneLine } from '#test/support/json-texts.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
@@ -11,20 +19,24 @@ const tokensIn = (json: string) => json.match(/"(?:[^"\\]|\\.)*"|[^\s"{}[\],:]+|
 
 test('what was kept is written as it came wherever it stands, and all else as by JSON.stringify', () => {
   tryCases(caseCount(1_000), fc.array(arbitraryObjectTexts, { maxLength: 4 }), fc.jsonValue(), (texts, beside) => {
-    const kept = texts.map(parseWithText);
+    const kept = texts.map(parseJsonRememberingText);
     const value = { beside, kept, again: { ...kept }, last: kept.at(-1) };
     const plain = { beside, kept: texts.map((_, index) => index), again: { ...texts }, last: 0 };
-    expect(writeJson(plain)).toBe(JSON.stringify(plain));
+    expect(stringifyWithRememberedTexts(plain)).toBe(JSON.stringify(plain));
     const own = texts.map(toOneLine);
     const again = own.map((text, index) => `"${index}":${text}`);
     const last = own.length > 0 ? `,"last":${own.at(-1)}` : '';
-    expect(writeJson(value)).toBe(`{"beside":${JSON.stringify(beside)},"kept":[${own}],"again":{${again}}${last}}`);
+    expect(stringifyWithRememberedTexts(value)).toBe(
+      `{"beside":${JSON.stringify(beside)},"kept":[${own}],"again":{${again}}${last}}`,
+    );
   });
 });
 
 test('a line end between tokens and a half of a pair in a string do not break the stream they stand in', () => {
-  expect(writeJson({ input: parseWithText('{\r\n"a":"\ud800"\n}') })).toBe('{"input":{  "a":"\\ud800" }}');
-  expect(writeJson(rememberText('text', '"other"'))).toBe('"text"');
+  expect(stringifyWithRememberedTexts({ input: parseJsonRememberingText('{\r\n"a":"\ud800"\n}') })).toBe(
+    '{"input":{  "a":"\\ud800" }}',
+  );
+  expect(stringifyWithRememberedTexts(rememberJsonText('text', '"other"'))).toBe('"text"');
 });
 
 test('the inputs of calls are kept, whatever stands around them and however often', () => {
@@ -35,13 +47,17 @@ test('the inputs of calls are kept, whatever stands around them and however ofte
     (input, type) => {
       const block = `{ "input" : {"x":1.0}, "type":"${type}", "n":1.0, "input": ${input}}`;
       const written = `{"input":${toOneLine(input)},"type":"${type}","n":1}`;
-      expect(writeJson(parseBlockText(block))).toBe(written);
-      expect(writeJson(parseEventText(`{"content_block":${block}}`))).toBe(`{"content_block":${written}}`);
+      expect(stringifyWithRememberedTexts(parseBlockRememberingInput(block))).toBe(written);
+      expect(stringifyWithRememberedTexts(parseEventRememberingInput(`{"content_block":${block}}`))).toBe(
+        `{"content_block":${written}}`,
+      );
       const content = `[{"type":"text","text":"]"},1,${block}]`;
-      expect(writeJson(parseMessageText(`{"content":[], "content":${content}}`))).toBe(
+      expect(stringifyWithRememberedTexts(parseMessageRememberingInputs(`{"content":[], "content":${content}}`))).toBe(
         `{"content":[{"type":"text","text":"]"},1,${written}]}`,
       );
-      expect(parseMessageText('[]') ?? parseEventText('"') ?? parseBlockText('1')).toBeUndefined();
+      expect(
+        parseMessageRememberingInputs('[]') ?? parseEventRememberingInput('"') ?? parseBlockRememberingInput('1'),
+      ).toBeUndefined();
     },
   );
 });

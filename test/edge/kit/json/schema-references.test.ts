@@ -2,7 +2,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { createValueChecker } from '#edge/kit/json/json-schema.ts';
-import { resolveReferences } from '#edge/kit/json/schema-references.ts';
+import { resolveSchemaReferences } from '#edge/kit/json/schema-references.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const text = { type: 'string' };
@@ -24,7 +24,7 @@ describe('resolveReferences', () => {
     };
     const priority = { type: 'string', enum: ['low', 'high'] };
     const either = { anyOf: [text, { type: 'null' }] };
-    expect(resolveReferences(given).schema).toEqual({
+    expect(resolveSchemaReferences(given).schema).toEqual({
       type: 'object',
       properties: {
         first: priority,
@@ -39,7 +39,7 @@ describe('resolveReferences', () => {
 
   test('keeps what stands beside a reference', () => {
     const $defs = { Name: { type: 'string', description: 'A name.' } };
-    const of = (schema: object) => resolveReferences({ $defs, properties: { a: schema } }).schema?.properties;
+    const of = (schema: object) => resolveSchemaReferences({ $defs, properties: { a: schema } }).schema?.properties;
     expect(of({ $ref: '#/$defs/Name', description: 'Whose.' })).toEqual({
       a: { type: 'string', description: 'Whose.' },
     });
@@ -59,7 +59,7 @@ describe('resolveReferences', () => {
     [{ $ref: '#/%E0%A4%A' }, 'does not'],
     [{ properties: { '\ud800': {} } }, 'half a surrogate pair'],
   ])('%j has a fault', (given, words) => {
-    expect(resolveReferences(given).fault).toContain(words);
+    expect(resolveSchemaReferences(given).fault).toContain(words);
   });
 
   test('rejects a schema whose references multiply, and one that nests without end', () => {
@@ -67,11 +67,11 @@ describe('resolveReferences', () => {
     for (let n = 1; n < 14; n += 1) {
       $defs[`n${n}`] = { properties: { a: { $ref: `#/$defs/n${n - 1}` }, b: { $ref: `#/$defs/n${n - 1}` } } };
     }
-    expect(resolveReferences({ $defs, $ref: '#/$defs/n6' }).fault).toBeUndefined();
-    expect(resolveReferences({ $defs, $ref: '#/$defs/n13' }).fault).toMatch(/nested too deep|more than 2000/);
+    expect(resolveSchemaReferences({ $defs, $ref: '#/$defs/n6' }).fault).toBeUndefined();
+    expect(resolveSchemaReferences({ $defs, $ref: '#/$defs/n13' }).fault).toMatch(/nested too deep|more than 2000/);
     let deep: Record<string, unknown> = text;
     for (let depth = 0; depth < 50_000; depth += 1) deep = { type: 'array', items: deep };
-    expect(resolveReferences(deep).fault).toContain('nested too deep');
+    expect(resolveSchemaReferences(deep).fault).toContain('nested too deep');
   });
 
   test('changes no verdict on a value', () => {
@@ -96,7 +96,7 @@ describe('resolveReferences', () => {
       fc.record({ a: fc.constantFrom<unknown>('a', 0, [1]) }),
     );
     tryCases(200, schema, value, (given, tried) => {
-      const { schema: resolved } = resolveReferences(given);
+      const { schema: resolved } = resolveSchemaReferences(given);
       const isRight = resolved && createValueChecker(resolved, { root: 'it' })(tried) === undefined;
       expect(isRight).toBe(new Ajv2020({ strict: false }).compile(given)(tried));
     });

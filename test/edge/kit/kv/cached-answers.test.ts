@@ -1,6 +1,11 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { cacheAnswer, deleteCachedAnswers, hashAnswer, readCachedAnswer } from '#edge/kit/kv/cached-answers.ts';
+import {
+  cacheAnswer,
+  computeCachedAnswerId,
+  deleteCachedAnswersPage,
+  readCachedAnswer,
+} from '#edge/kit/kv/cached-answers.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 
 const { STORE } = env as unknown as Bindings;
@@ -10,7 +15,7 @@ test('all answers of an account are forgotten, page by page, and none of an acco
   // As long as a hash, and before every hash in the order of the keys.
   const others = ['alice:0', 'alice:'];
   // A page and a little more.
-  const hashes = await Promise.all(Array.from({ length: 520 }, (_, n) => hashAnswer([n])));
+  const hashes = await Promise.all(Array.from({ length: 520 }, (_, n) => computeCachedAnswerId([n])));
   const keepAll = async (account: string, kept: readonly string[]) =>
     await Promise.all(kept.map((hash) => cacheAnswer(STORE, account, hash, ANSWER, 3_600)));
   for (const account of [...others, 'alice']) await keepAll(account, hashes);
@@ -19,7 +24,7 @@ test('all answers of an account are forgotten, page by page, and none of an acco
   let cursor: string | undefined;
   let pages = 0;
   do {
-    cursor = await deleteCachedAnswers(STORE, 'alice', cursor);
+    cursor = await deleteCachedAnswersPage(STORE, 'alice', cursor);
     pages += 1;
   } while (cursor !== undefined && pages < 20);
   expect(pages).toBeLessThan(20);

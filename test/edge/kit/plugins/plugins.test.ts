@@ -15,17 +15,17 @@ const B: Plugin = { name: 'b', headers: ['sluice-b'] };
 const consume = async () => undefined;
 
 test('contributions are read in the order of the list', () => {
-  expect(kit.contributions('headers')).toEqual([]);
+  expect(kit.getPluginMembers('headers')).toEqual([]);
   const list = [A, { name: 'silent' }, B];
   kit.registerPlugins(list);
   kit.registerPlugins([...list]);
-  expect(kit.contributions('headers')).toEqual([['sluice-a'], ['sluice-b']]);
-  expect(['a', 'silent', 'none'].map((plugin) => kit.contributions('headers', plugin))).toEqual([
+  expect(kit.getPluginMembers('headers')).toEqual([['sluice-a'], ['sluice-b']]);
+  expect(['a', 'silent', 'none'].map((plugin) => kit.getPluginMembers('headers', plugin))).toEqual([
     [['sluice-a']],
     [],
     [],
   ]);
-  expect(kit.contributionsByPlugin('headers')).toEqual([
+  expect(kit.getPluginMembersWithNames('headers')).toEqual([
     ['a', ['sluice-a']],
     ['b', ['sluice-b']],
   ]);
@@ -44,14 +44,14 @@ test('a single member is read, and rejected where a second plugin has it', () =>
   expect(() => kit.registerPlugins([tower, { name: 'clock' }, { name: 'church', queue: consume }])).toThrow(
     'tower and church both have `queue`. Remove one of them.',
   );
-  expect(kit.contribution('queue')).toBeUndefined();
+  expect(kit.getSinglePluginMember('queue')).toBeUndefined();
   kit.registerPlugins([tower, { name: 'clock' }]);
-  expect(kit.contribution('queue')).toBe(consume);
+  expect(kit.getSinglePluginMember('queue')).toBe(consume);
 });
 
 test('a memoized value is computed once for each list', () => {
-  const compute = vi.fn(() => kit.contributions('headers').flat().join());
-  const headers = kit.memoizeByPlugins(compute);
+  const compute = vi.fn(() => kit.getPluginMembers('headers').flat().join());
+  const headers = kit.memoizeFromPlugins(compute);
   expect(headers()).toBe('');
   kit.registerPlugins([A]);
   expect([headers(), headers()]).toEqual(['sluice-a', 'sluice-a']);
@@ -62,7 +62,7 @@ test('mutating the registered list has no effect, and the next call throws', () 
   const list = [A];
   kit.registerPlugins(list);
   list.push(B);
-  expect(kit.contributions('headers')).toEqual([['sluice-a']]);
+  expect(kit.getPluginMembers('headers')).toEqual([['sluice-a']]);
   expect(() => kit.registerPlugins(list)).toThrow('different plugins');
 });
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { errorEvent } from '#edge/kit/http/errors.ts';
-import { createCompletion, createInterruption } from '#edge/kit/sse/endings.ts';
+import { createSseErrorEvent } from '#edge/kit/http/errors.ts';
+import { createEventCompletion, createInterruptionEnding } from '#edge/kit/sse/endings.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
@@ -32,7 +32,7 @@ function parse(text: string): Event[] {
   return events;
 }
 
-const ERROR = errorEvent({ type: 'api_error', message: 'cut' }, 'req_1');
+const ERROR = createSseErrorEvent({ type: 'api_error', message: 'cut' }, 'req_1');
 const ERROR_DATA = parse(ERROR)[0]?.data ?? '';
 
 const encoder = new TextEncoder();
@@ -41,8 +41,8 @@ const decoder = new TextDecoder();
 /** What the relay writes behind the bytes of a stream that was cut. */
 function endingOf(bytes: Uint8Array): string {
   const reader = new UsageReader();
-  reader.push(bytes);
-  return createInterruption(reader.end, ERROR);
+  reader.addPiece(bytes);
+  return createInterruptionEnding(reader.positionInEventFormat, ERROR);
 }
 
 function expectToldCut(whole: Uint8Array, place: number, events: readonly Event[]): void {
@@ -112,23 +112,23 @@ test('an event that lacks nothing but its end is completed, and only such an eve
     for (let place = 0; place <= bytes.length; place += 1) {
       const shown = bytes.subarray(0, place);
       const reader = new UsageReader();
-      reader.push(shown);
-      const completed = createCompletion(reader.end);
+      reader.addPiece(shown);
+      const completed = createEventCompletion(reader.positionInEventFormat);
       // A carriage return alone ends a line too, by the format; here its line feed has only not arrived yet.
       const before = parse(decoder.decode(shown).replace(/\r$/, ''));
       const next = events[before.length];
       // By the definition: the unfinished event has its whole data, and not yet its empty line.
       const unfinished = decoder.decode(shown).slice(decoder.decode(shown).lastIndexOf(end + end) + 1);
       const lacksOnlyItsEnd =
-        next !== undefined && !reader.end.isAtBoundary && unfinished.includes(`data: ${next.data}`);
+        next !== undefined && !reader.positionInEventFormat.isAtBoundary && unfinished.includes(`data: ${next.data}`);
       expect(completed !== undefined, `cut at ${place}`).toBe(lacksOnlyItsEnd);
       if (completed === undefined) continue;
       expect(parse(decoder.decode(shown) + completed)).toEqual(events.slice(0, before.length + 1));
-      const cut = parse(decoder.decode(shown) + createInterruption(reader.end, ERROR));
+      const cut = parse(decoder.decode(shown) + createInterruptionEnding(reader.positionInEventFormat, ERROR));
       expect(cut).toEqual([...events.slice(0, before.length + 1), ...parse(ERROR)]);
-      reader.completeEvent(completed);
-      expect(reader.end.isAtBoundary).toBe(true);
-      expect(reader.hasEnded).toBe(next?.name === 'message_stop');
+      reader.completeUnfinishedEvent(completed);
+      expect(reader.positionInEventFormat.isAtBoundary).toBe(true);
+      expect(reader.hasApiEndedStream).toBe(next?.name === 'message_stop');
     }
   }
 });

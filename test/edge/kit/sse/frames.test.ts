@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '#test/fixtures/streams.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
@@ -23,11 +23,11 @@ test.each([
 ])('events are the same however the bytes are split (%s)', (_, stream) => {
   const bytes = encoder.encode(stream);
   tryCases(100, fc.array(fc.nat(bytes.length), { maxLength: 20 }), (places) => {
-    const reader = new FrameReader();
+    const reader = new SseEventReader();
     const cuts = [0, ...places.sort((a, b) => a - b), bytes.length];
-    const frames = cuts.slice(1).flatMap((to, index) => reader.push(bytes.slice(cuts[index], to)));
+    const frames = cuts.slice(1).flatMap((to, index) => reader.readCompletedEvents(bytes.slice(cuts[index], to)));
     // A carriage return at the very end may be half of a line end: then the last event is told by `last`.
-    const { unfinishedFrame: last } = reader;
+    const { unterminatedLastEvent: last } = reader;
     expect(last === undefined || stream.endsWith('\r\r')).toBe(true);
     const all = last === undefined ? frames : [...frames, last];
     expect(all).toEqual(framesOf(stream.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n')));
@@ -37,15 +37,15 @@ test.each([
 test('comments, other fields and events without a name or data are left out; data of several lines is joined', () => {
   const text =
     ': hi\n\nid: 1\nevent: a\ndata: {"x":\ndata: 1}\nretry: 5\n\ndata: {}\n\nevent: b\n\nevent:c\ndata:{}\n\n';
-  expect(new FrameReader().push(encoder.encode(text))).toEqual([
+  expect(new SseEventReader().readCompletedEvents(encoder.encode(text))).toEqual([
     { event: 'a', data: '{"x":\n1}' },
     { event: 'c', data: '{}' },
   ]);
 });
 
 test('an event that lacks only its empty line can be had at the end', () => {
-  const reader = new FrameReader();
-  reader.push(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
+  const reader = new SseEventReader();
+  reader.readCompletedEvents(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
   const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
-  expect(reader.unfinishedFrame).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
+  expect(reader.unterminatedLastEvent).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
 });

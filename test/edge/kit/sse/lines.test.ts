@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { LineReader } from '#edge/kit/sse/lines.ts';
+import { StreamLineReader } from '#edge/kit/sse/lines.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const decoder = new TextDecoder('latin1');
@@ -8,9 +8,9 @@ const decoder = new TextDecoder('latin1');
 /** Every line and the rest, each byte one character. */
 function read(pieces: readonly Uint8Array[]): { lines: string[]; rest: string } {
   const lines: string[] = [];
-  const reader = new LineReader((bytes, start, end) => lines.push(decoder.decode(bytes.subarray(start, end))));
-  for (const piece of pieces) reader.push(piece);
-  return { lines, rest: decoder.decode(reader.pending) };
+  const reader = new StreamLineReader((bytes, start, end) => lines.push(decoder.decode(bytes.subarray(start, end))));
+  for (const piece of pieces) reader.pushPiece(piece);
+  return { lines, rest: decoder.decode(reader.unfinishedLineBytes) };
 }
 
 /** Bytes in which line ends are frequent, and every other byte may stand. */
@@ -44,30 +44,30 @@ test('a byte order mark at the beginning is no part of the first line, and stays
 test('a piece that its owner reuses after the call does not change what is kept of it', () => {
   const buffer = new Uint8Array(4);
   const lines: string[] = [];
-  const reader = new LineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
+  const reader = new StreamLineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
   for (const text of ['data', ': ab', 'cd\nx']) {
     buffer.set(new TextEncoder().encode(text));
-    reader.push(buffer);
+    reader.pushPiece(buffer);
   }
   expect(lines).toEqual(['data: abcd']);
-  expect(decoder.decode(reader.pending)).toBe('x');
+  expect(decoder.decode(reader.unfinishedLineBytes)).toBe('x');
 });
 
 test('a line above a megabyte is not kept, and what follows it is read', () => {
   const lines: string[] = [];
-  const reader = new LineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
-  const push = (text: string) => reader.push(new TextEncoder().encode(text));
+  const reader = new StreamLineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
+  const push = (text: string) => reader.pushPiece(new TextEncoder().encode(text));
   for (const end of ['\n', '\r\n', '\r']) {
     push(`event: a${end}data: `);
     let most = 0;
     for (let pieces = 0; pieces < 80; pieces += 1) {
       push('x'.repeat(65_536));
-      most = Math.max(most, reader.pending.length);
+      most = Math.max(most, reader.unfinishedLineBytes.length);
     }
     expect(most).toBeLessThan(1_200_000);
     // Where it is cut here, all see that it has not come to its end.
-    expect(reader.pending.length).toBeLessThan(2_000);
-    expect(decoder.decode(reader.pending)).toMatch(/^data: x+$/);
+    expect(reader.unfinishedLineBytes.length).toBeLessThan(2_000);
+    expect(decoder.decode(reader.unfinishedLineBytes)).toMatch(/^data: x+$/);
     push(`y${end}event: b${end}`);
     push('data: z\n');
     expect(lines.splice(0)).toEqual(['event: a', expect.stringMatching(/^data: x{900,1100}$/), 'event: b', 'data: z']);

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { FrameReader } from '#edge/kit/sse/frames.ts';
-import { LineReader } from '#edge/kit/sse/lines.ts';
+import { SseEventReader } from '#edge/kit/sse/frames.ts';
+import { StreamLineReader } from '#edge/kit/sse/lines.ts';
 import { measureLeastCpu } from '#test/support/measure-least-cpu.ts';
 
 /** What is shorter is too near to what a process does besides, such as to compile this. Quadratic, the long ones take seconds. */
@@ -12,10 +12,10 @@ test('many lines in one piece take linear time, whatever ends them', () => {
     const piece = encoder.encode(`data: x${end}`.repeat(count));
     return measureLeastCpu(() => {
       let lines = 0;
-      const reader = new LineReader(() => {
+      const reader = new StreamLineReader(() => {
         lines += 1;
       });
-      reader.push(piece);
+      reader.pushPiece(piece);
       expect(lines).toBeGreaterThanOrEqual(count - 1);
     });
   };
@@ -30,11 +30,11 @@ test('a line of 1 MB in small pieces takes linear time, and so does a longer one
   const timeFor = (length: number) =>
     measureLeastCpu(() => {
       let longest = 0;
-      const reader = new LineReader((_, start, end) => {
+      const reader = new StreamLineReader((_, start, end) => {
         longest = Math.max(longest, end - start);
       });
-      for (let at = 0; at < length; at += piece.length) reader.push(piece);
-      reader.push(Uint8Array.of(13, 10));
+      for (let at = 0; at < length; at += piece.length) reader.pushPiece(piece);
+      reader.pushPiece(Uint8Array.of(13, 10));
       expect(longest).toBe(length > 1_048_576 ? 1_024 : length);
     });
   // A hundred times as much: quadratic, it would take ten thousand times as long.
@@ -49,10 +49,10 @@ test.each([
   const piece = encoder.encode(text);
   const timeFor = (count: number) =>
     measureLeastCpu(() => {
-      const reader = new FrameReader();
-      reader.push(encoder.encode('event: a\ndata: '));
-      for (let i = 0; i < count; i += 1) reader.push(piece);
-      expect(reader.push(encoder.encode('\n\n'))[0]?.data.length).toBeGreaterThan(count * 65_000);
+      const reader = new SseEventReader();
+      reader.readCompletedEvents(encoder.encode('event: a\ndata: '));
+      for (let i = 0; i < count; i += 1) reader.readCompletedEvents(piece);
+      expect(reader.readCompletedEvents(encoder.encode('\n\n'))[0]?.data.length).toBeGreaterThan(count * 65_000);
     });
   // Ten times as much: quadratic, it would take a hundred times as long, more than half a second. The garbage of 20 MB can cost
   // some ten milliseconds by itself, and none is collected of 2 MB.

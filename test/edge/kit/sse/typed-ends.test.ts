@@ -2,24 +2,26 @@
 import { ChatAnthropic } from '@langchain/anthropic';
 import { expect, test } from 'vitest';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { errorEvent } from '#edge/kit/http/errors.ts';
-import { createCompletion, createInterruption } from '#edge/kit/sse/endings.ts';
+import { createSseErrorEvent } from '#edge/kit/http/errors.ts';
+import { createEventCompletion, createInterruptionEnding } from '#edge/kit/sse/endings.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { SDKS } from '#test/support/sdks.ts';
 
 const SAID = 'The connection broke.';
 const whole = new TextEncoder().encode(TEXT_STREAM);
-const ERROR = errorEvent({ type: 'api_error', message: SAID }, 'req_1');
+const ERROR = createSseErrorEvent({ type: 'api_error', message: SAID }, 'req_1');
 
 /** @returns what a caller gets of a stream that was cut there; undefined if its last event lacks its end alone */
 function cutAt(place: number): Uint8Array<ArrayBuffer> | undefined {
   const shown = whole.subarray(0, place);
   const reader = new UsageReader();
-  reader.push(shown);
-  const completed = createCompletion(reader.end);
-  if (completed !== undefined) reader.completeEvent(completed);
-  if (reader.hasEnded) return undefined;
-  const ending = new TextEncoder().encode((completed ?? '') + createInterruption(reader.end, ERROR));
+  reader.addPiece(shown);
+  const completed = createEventCompletion(reader.positionInEventFormat);
+  if (completed !== undefined) reader.completeUnfinishedEvent(completed);
+  if (reader.hasApiEndedStream) return undefined;
+  const ending = new TextEncoder().encode(
+    (completed ?? '') + createInterruptionEnding(reader.positionInEventFormat, ERROR),
+  );
   const all = new Uint8Array(shown.length + ending.length);
   all.set(shown);
   all.set(ending, shown.length);

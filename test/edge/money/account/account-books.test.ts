@@ -4,11 +4,11 @@ import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { type StoredGrant, settlementOf } from '#edge/money/admission/price-outcome.ts';
-import { decide } from '#edge/money/budget/budget.ts';
-import { rulesOf } from '#edge/money/budget/rules.ts';
-import { emptyBudget } from '#edge/money/budget/state.ts';
-import { closingOf } from '#edge/money/ledger/settlement.ts';
+import { createPricedSettlement, type StoredGrant } from '#edge/money/admission/price-outcome.ts';
+import { decideHold } from '#edge/money/budget/budget.ts';
+import { toLimitRules } from '#edge/money/budget/rules.ts';
+import { createEmptyBudget } from '#edge/money/budget/state.ts';
+import { createSettledRequestFields } from '#edge/money/ledger/settlement.ts';
 import { arbitraryPlan, type BilledAnswer, createBilledAnswer, KINDS } from '#test/support/billed-answer.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { NOON } from './admission-requests.ts';
@@ -27,9 +27,9 @@ function grantOf({ body, count }: BilledAnswer): StoredGrant {
     models,
     ...(count === undefined ? {} : { count }),
   });
-  const decision = decide(
-    emptyBudget(NOON),
-    rulesOf({ usd_per_month: 100_000 }),
+  const decision = decideHold(
+    createEmptyBudget(NOON),
+    toLimitRules({ usd_per_month: 100_000 }),
     { ...worstCase, countable: false },
     NOON,
   );
@@ -63,11 +63,11 @@ function booked(
       ? encoder.encode(next.writeText).subarray(0, Math.min(bytes, next.writeText.length - 1))
       : undefined;
   const reader = new UsageReader({ sentAt: 0, readsBlocks: answer.kind === 'fallback' });
-  for (const { at, writeText: text } of whole) reader.push(encoder.encode(text), false, at);
-  if (part && next) reader.push(part, false, next.at);
+  for (const { at, writeText: text } of whole) reader.addPiece(encoder.encode(text), false, at);
+  if (part && next) reader.addPiece(part, false, next.at);
   const first = answer.events[0]?.at ?? 0;
   const at = part && next ? next.at : (whole.at(-1)?.at ?? first / 2);
-  const report = reader.reportAt(at);
+  const report = reader.createReportAsOf(at);
   const outcome: RequestOutcome = {
     ...report,
     end: report.completed ? 'complete' : end,
@@ -77,12 +77,12 @@ function booked(
     ttft_ms: 0,
   };
   const grant = grantOf(answer);
-  const settlement = settlementOf(
+  const settlement = createPricedSettlement(
     { requestId: 'req_1', model: answer.model, models, isClaudeApi: true, learned: NOTHING_LEARNED },
     outcome,
     grant,
   );
-  const { cost, overHold } = closingOf(settlement, grant.hold, at, false);
+  const { cost, overHold } = createSettledRequestFields(settlement, grant.hold, at, false);
   return { booked: cost, billed: answer.computeBillAt(at), hold: grant.hold, overHold };
 }
 

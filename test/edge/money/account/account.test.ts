@@ -84,16 +84,20 @@ describe('admit and settle', () => {
       unlisted: true,
       quota: { day: { limit: 22_000, settled: 0, held: 11_000 } },
     });
-    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held', hold_usd: usd(11_000), cost_usd: 0 });
+    expect(await stub().findRequest(ask.requestId)).toMatchObject({
+      status: 'held',
+      hold_usd: usd(11_000),
+      cost_usd: 0,
+    });
     expect(await settleAt(stub(), ended(ask.requestId, { stopReason: 'end_turn', ms: 12.5 }))).toEqual({
       outcome: 'settled',
       cost: 500,
       overHold: false,
     });
-    const standing = await stub().quota();
+    const standing = await stub().getQuotaReport();
     expect(standing.day).toMatchObject({ settled_usd: usd(500), held_usd: 0, limit_usd: usd(22_000) });
     expect(quotaReportSchema.parse(standing)).toEqual(standing);
-    const row = await stub().request(ask.requestId);
+    const row = await stub().findRequest(ask.requestId);
     expect(row).toMatchObject({ status: 'complete', stop_reason: 'end_turn', ms: 12.5, estimated: false });
     expect(ledgerRequestSchema.parse(row)).toEqual(row);
   });
@@ -107,14 +111,14 @@ describe('admit and settle', () => {
       await settleAt(stub(), ended(id, n < 2 ? { status: 'retried' } : {}));
     }
     await settleAt(stub(), ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
-    const row = await stub().request(first);
+    const row = await stub().findRequest(first);
     expect(row).toMatchObject({ request_id: first, status: 'retried' });
     expect(row?.tries.map(({ request_id, status }) => [request_id, status])).toEqual([
       [first, 'retried'],
       [`${first}.2`, 'retried'],
       [`${first}.3`, 'complete'],
     ]);
-    const second = await stub().request(`${first}.2`);
+    const second = await stub().findRequest(`${first}.2`);
     expect(second?.tries.map(({ request_id }) => request_id)).toEqual([`${first}.2`, first, `${first}.3`]);
   });
 
@@ -128,18 +132,18 @@ describe('admit and settle', () => {
     });
     await abortAllDurableObjects();
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
-    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
+    expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(500));
   });
 
   test('asking again by the same id is the same hold', async () => {
     const ask = limited({ concurrent_requests: 1 })();
     await admitAt(stub(), ask);
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
-    expect((await stub().quota()).day.held_usd).toBe(usd(11_000));
+    expect((await stub().getQuotaReport()).day.held_usd).toBe(usd(11_000));
     await settleAt(stub(), ended(ask.requestId));
     await inAccount((account) => {
       expect(() => admitInside(account, ask)).toThrow(/was used before/);
-      expect(account.quota().day.held_usd).toBe(0);
+      expect(account.getQuotaReport().day.held_usd).toBe(0);
     });
   });
 
@@ -147,8 +151,12 @@ describe('admit and settle', () => {
     const lost = ended('req_lost', { opening: { route: 'messages', model: 'claude-haiku-5-5' } });
     expect(await settleAt(stub(), lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
     expect(await settleAt(stub(), lost)).toMatchObject({ outcome: 'duplicate' });
-    expect(await stub().request('req_lost')).toMatchObject({ model: 'claude-haiku-5-5', hold_usd: 0, over_hold: true });
-    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
+    expect(await stub().findRequest('req_lost')).toMatchObject({
+      model: 'claude-haiku-5-5',
+      hold_usd: 0,
+      over_hold: true,
+    });
+    expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(500));
   });
 
   test('numbers that are none corrupt nothing', async () => {
@@ -160,9 +168,9 @@ describe('admit and settle', () => {
       admitInside(account, ask);
       const odd = ended(ask.requestId, { cost: Number.NaN, tokens: { input: Number.NaN, output: -5 }, ms: Number.NaN });
       expect(settleInside(account, odd)).toMatchObject({ cost: 11_000 });
-      expect(account.request(ask.requestId)).toMatchObject({ estimated: true, ms: null });
+      expect(account.findRequest(ask.requestId)).toMatchObject({ estimated: true, ms: null });
       expect(settleInside(account, ended('req_x', { cost: -4 }))).toMatchObject({ cost: 0 });
-      expect(account.quota().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
+      expect(account.getQuotaReport().day).toMatchObject({ settled_usd: usd(11_000), held_usd: 0 });
     });
   });
 
@@ -170,7 +178,7 @@ describe('admit and settle', () => {
     const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', bound: undefined };
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
-    expect((await stub().requests({})).data).toEqual([]);
+    expect((await stub().listRequests({})).data).toEqual([]);
   });
 
   test('a lowered max_tokens is told; what does not fit asks for a count', async () => {
@@ -198,23 +206,23 @@ describe('admit and settle', () => {
     const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
     expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);
-    expect((await stub().quota()).day.held_usd).toBe(usd(11_000 * 137));
+    expect((await stub().getQuotaReport()).day.held_usd).toBe(usd(11_000 * 137));
     await abortAllDurableObjects();
     expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused' });
-    expect((await stub().quota()).running_requests).toBe(137);
+    expect((await stub().getQuotaReport()).running_requests).toBe(137);
   });
 });
 
 describe('limits', () => {
   test('the account’s own stand over the deployment’s, also after a crash', async () => {
     await stub().setLimits({ usd_per_day: 2 });
-    await stub().quota({ usd_per_day: 1, concurrent_requests: 3 });
+    await stub().getQuotaReport({ usd_per_day: 1, concurrent_requests: 3 });
     await abortAllDurableObjects();
-    const standing = await stub().quota();
+    const standing = await stub().getQuotaReport();
     expect(standing.limits).toEqual({ usd_per_day: 2, concurrent_requests: 3 });
     expect(standing.own_limits).toEqual({ usd_per_day: 2 });
     await stub().setLimits(null);
-    expect(await stub().quota()).toMatchObject({
+    expect(await stub().getQuotaReport()).toMatchObject({
       own_limits: null,
       limits: { usd_per_day: 1, concurrent_requests: 3 },
     });
@@ -228,7 +236,7 @@ describe('limits', () => {
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.quota()).toMatchObject({ requests: { remaining: 0 }, output_tokens: { remaining: 0 } });
+      expect(account.getQuotaReport()).toMatchObject({ requests: { remaining: 0 }, output_tokens: { remaining: 0 } });
     });
   });
 });
@@ -238,20 +246,20 @@ describe('orphans', () => {
     const ask = askOf();
     await inAccount((account) => {
       admitInside(account, ask);
-      account.renew(ask.requestId, 'streaming');
+      account.renewHold(ask.requestId, 'streaming');
     });
     clock += 14 * MINUTE;
     await wake();
-    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'held' });
+    expect(await stub().findRequest(ask.requestId)).toMatchObject({ status: 'held' });
     clock += 2 * MINUTE;
     await wake();
-    expect(await stub().request(ask.requestId)).toMatchObject({
+    expect(await stub().findRequest(ask.requestId)).toMatchObject({
       status: 'orphaned',
       stage: 'streaming',
       cost_usd: usd(11_000),
       estimated: true,
     });
-    expect((await stub().quota()).running_requests).toBe(0);
+    expect((await stub().getQuotaReport()).running_requests).toBe(0);
   });
 
   test('a late settlement replaces the estimate, once', async () => {
@@ -262,9 +270,9 @@ describe('orphans', () => {
     await wake();
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'late', cost: 500 });
     expect(await settleAt(stub(), ended(ask.requestId))).toMatchObject({ outcome: 'duplicate' });
-    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'complete', late: true, estimated: false });
-    expect((await stub().quota()).day.settled_usd).toBe(usd(500));
-    expect((await stub().usage({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
+    expect(await stub().findRequest(ask.requestId)).toMatchObject({ status: 'complete', late: true, estimated: false });
+    expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(500));
+    expect((await stub().getUsageReport({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
   });
 
   test('a running turn renews its deadline, with a row every five minutes at most', async () => {
@@ -272,18 +280,18 @@ describe('orphans', () => {
     await inAccount((account) => admitInside(account, ask));
     for (let minute = 1; minute <= 40; minute++) {
       clock += MINUTE;
-      await inAccount((account) => expect(account.renew(ask.requestId, 'streaming')).toBe(true));
+      await inAccount((account) => expect(account.renewHold(ask.requestId, 'streaming')).toBe(true));
     }
     expect(await written(() => undefined)).toBe(0);
-    expect(await written((account) => account.renew(ask.requestId))).toBe(0);
+    expect(await written((account) => account.renewHold(ask.requestId))).toBe(0);
     await abortAllDurableObjects();
     clock += 9 * MINUTE;
     await wake();
-    expect((await stub().quota()).running_requests).toBe(1);
+    expect((await stub().getQuotaReport()).running_requests).toBe(1);
     clock += 7 * MINUTE;
     await wake();
-    expect(await stub().request(ask.requestId)).toMatchObject({ status: 'orphaned', stage: 'streaming' });
-    await inAccount((account) => expect(account.renew(ask.requestId)).toBe(false));
+    expect(await stub().findRequest(ask.requestId)).toMatchObject({ status: 'orphaned', stage: 'streaming' });
+    await inAccount((account) => expect(account.renewHold(ask.requestId)).toBe(false));
   });
 });
 
@@ -374,7 +382,7 @@ describe('rollups', () => {
       }
     });
     await abortAllDurableObjects();
-    expect((await stub().quota()).running_requests).toBe(25);
+    expect((await stub().getQuotaReport()).running_requests).toBe(25);
     await inAccount((account) => {
       for (const id of open.slice(5)) settleInside(account, ended(id, { cost: 1_000_000 }));
     });
@@ -393,7 +401,7 @@ describe('rollups', () => {
     expect(model.data.map(({ key }) => key).sort()).toEqual(['claude-haiku-5-5', 'claude-opus-5-5']);
     expect(usageReportSchema.parse(day)).toEqual(day);
     const [from, to] = [day.data[1]?.key ?? '', day.data[2]?.key ?? ''];
-    expect((await stub().usage({ group_by: 'day', from, to })).data).toEqual([day.data[1]]);
+    expect((await stub().getUsageReport({ group_by: 'day', from, to })).data).toEqual([day.data[1]]);
   });
 
   test('an id that sorts before the last fold is neither lost nor counted twice', async () => {
@@ -408,22 +416,25 @@ describe('rollups', () => {
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.quota()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
+      expect(account.getQuotaReport()).toMatchObject({ running_requests: 2, day: { settled_usd: usd(1_100) } });
       settleInside(account, ended('req_00', { cost: 50 }));
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
-      expect(account.quota()).toMatchObject({ running_requests: 1, day: { settled_usd: usd(1_150) } });
-      expect(account.usage({ group_by: 'model' }).total).toMatchObject({ requests: 1_101, cost_usd: usd(1_150) });
+      expect(account.getQuotaReport()).toMatchObject({ running_requests: 1, day: { settled_usd: usd(1_150) } });
+      expect(account.getUsageReport({ group_by: 'model' }).total).toMatchObject({
+        requests: 1_101,
+        cost_usd: usd(1_150),
+      });
     });
   });
 
   async function reports() {
     const account = stub();
     return [
-      await account.usage({ group_by: 'day' }),
-      await account.usage({ group_by: 'model' }),
-      await account.usage({ group_by: 'conversation' }),
+      await account.getUsageReport({ group_by: 'day' }),
+      await account.getUsageReport({ group_by: 'model' }),
+      await account.getUsageReport({ group_by: 'conversation' }),
     ] as const;
   }
 
@@ -433,7 +444,7 @@ describe('rollups', () => {
       await admitAt(stub(), ask);
       await settleAt(stub(), ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
     }
-    const { data } = await stub().usage({ group_by: 'model' });
+    const { data } = await stub().getUsageReport({ group_by: 'model' });
     expect(data).toMatchObject([{ key: '(unknown)', requests: 3, cost_usd: 0 }]);
   });
 });
@@ -449,8 +460,8 @@ describe('retention', () => {
       }
     });
     await wake();
-    expect((await stub().requests({ limit: 100 })).data).toHaveLength(30);
-    expect((await stub().usage({ group_by: 'day' })).data).toHaveLength(40);
+    expect((await stub().listRequests({ limit: 100 })).data).toHaveLength(30);
+    expect((await stub().getUsageReport({ group_by: 'day' })).data).toHaveLength(40);
     await inAccount(async (_, state) => expect(await state.storage.getAlarm()).not.toBeNull());
   });
 });
@@ -463,20 +474,20 @@ describe('lists', () => {
       all.unshift(ask.requestId);
       await admitAt(stub(), ask);
     }
-    const first = await stub().requests({ limit: 3 });
+    const first = await stub().listRequests({ limit: 3 });
     expect(first).toMatchObject({ has_more: true, first_id: all[0], last_id: all[2] });
-    const second = await stub().requests({ limit: 3, after_id: all[2] });
+    const second = await stub().listRequests({ limit: 3, after_id: all[2] });
     expect(second.data.map((row) => row.request_id)).toEqual(all.slice(3, 6));
-    const back = await stub().requests({ limit: 2, before_id: all[3] });
+    const back = await stub().listRequests({ limit: 2, before_id: all[3] });
     expect(back).toMatchObject({ has_more: true, first_id: all[1], last_id: all[2] });
-    expect(await stub().requests({ limit: 3, after_id: all[5] })).toMatchObject({ has_more: false });
+    expect(await stub().listRequests({ limit: 3, after_id: all[5] })).toMatchObject({ has_more: false });
   });
 
   test('an export is all rows, in pieces', async () => {
     for (let i = 0; i < 5; i++) await admitAt(stub(), askOf());
-    const first = await stub().exportRows('', 3);
+    const first = await stub().exportLedgerRows('', 3);
     expect(first.rows).toHaveLength(3);
-    const second = await stub().exportRows(first.next ?? '', 3);
+    const second = await stub().exportLedgerRows(first.next ?? '', 3);
     expect(second).toMatchObject({ next: null });
     expect(second.rows).toHaveLength(2);
   });
@@ -486,11 +497,11 @@ describe('credentials', () => {
   test('one that is seen is listed, and refused once it is revoked', async () => {
     const token = { jti: 'jti_a', iat: Math.floor(clock / 1_000), exp: Math.floor(clock / 1_000) + 60 };
     await admitAt(stub(), askOf({ token }));
-    expect((await stub().tokens()).data).toMatchObject([{ jti: 'jti_a', minted_at: null, revoked_at: null }]);
+    expect((await stub().listTokens()).data).toMatchObject([{ jti: 'jti_a', minted_at: null, revoked_at: null }]);
     await stub().revokeToken('jti_a');
     expect(await admitAt(stub(), askOf({ token }))).toEqual({ outcome: 'revoked' });
-    expect(await stub().isRevoked(token)).toBe(true);
-    const [row] = (await stub().tokens()).data;
+    expect(await stub().isTokenRevoked(token)).toBe(true);
+    const [row] = (await stub().listTokens()).data;
     expect(tokenRowSchema.parse(row)).toEqual(row);
     expect(row?.revoked_at).not.toBeNull();
   });
@@ -498,37 +509,37 @@ describe('credentials', () => {
   test('one that was never seen can be revoked', async () => {
     await stub().revokeToken('jti_unknown');
     await abortAllDurableObjects();
-    expect(await stub().isRevoked({ jti: 'jti_unknown' })).toBe(true);
+    expect(await stub().isTokenRevoked({ jti: 'jti_unknown' })).toBe(true);
   });
 
   test('all until now can be revoked, also those of a clock that is ahead; what is minted in the same second holds', async () => {
     await inAccount((account) => {
       const iat = Math.floor(clock / 1_000);
-      account.rememberToken({ jti: 'old', iat, scopes: ['messages'], label: 'laptop' });
+      account.recordMintedToken({ jti: 'old', iat, scopes: ['messages'], label: 'laptop' });
       clock += 100;
-      account.revokeAll();
+      account.revokeAllTokens();
       clock += 100;
-      account.rememberToken({ jti: 'new', iat, scopes: ['messages', 'classify'] });
-      expect(account.isRevoked({ jti: 'old', iat })).toBe(true);
-      expect(account.isRevoked({ jti: 'elsewhere', iat })).toBe(true);
-      expect(account.isRevoked({ iat: iat - 5 })).toBe(true);
-      expect(account.isRevoked({})).toBe(true);
-      expect(account.isRevoked({ jti: 'new', iat })).toBe(false);
+      account.recordMintedToken({ jti: 'new', iat, scopes: ['messages', 'classify'] });
+      expect(account.isTokenRevoked({ jti: 'old', iat })).toBe(true);
+      expect(account.isTokenRevoked({ jti: 'elsewhere', iat })).toBe(true);
+      expect(account.isTokenRevoked({ iat: iat - 5 })).toBe(true);
+      expect(account.isTokenRevoked({})).toBe(true);
+      expect(account.isTokenRevoked({ jti: 'new', iat })).toBe(false);
       // The clock of its issuer may be ten seconds ahead, and that of this object has parts of a second.
-      expect(account.isRevoked({ jti: 'ahead', iat: iat + 10 })).toBe(true);
-      expect(account.isRevoked({ jti: 'later', iat: iat + 11 })).toBe(false);
-      expect(account.tokens().data.find(({ jti }) => jti === 'new')?.scopes).toEqual(['messages', 'classify']);
+      expect(account.isTokenRevoked({ jti: 'ahead', iat: iat + 10 })).toBe(true);
+      expect(account.isTokenRevoked({ jti: 'later', iat: iat + 11 })).toBe(false);
+      expect(account.listTokens().data.find(({ jti }) => jti === 'new')?.scopes).toEqual(['messages', 'classify']);
     });
   });
 
   test('an expired one is let go', async () => {
     await inAccount((account) => {
       admitInside(account, askOf({ token: { jti: 'short', exp: clock / 1_000 + 60 } }));
-      account.isRevoked({ jti: 'endless' });
+      account.isTokenRevoked({ jti: 'endless' });
     });
     clock += 2 * DAY;
     await wake();
-    expect((await stub().tokens()).data.map(({ jti }) => jti)).toEqual(['endless']);
+    expect((await stub().listTokens()).data.map(({ jti }) => jti)).toEqual(['endless']);
   });
 });
 
@@ -537,8 +548,8 @@ describe('erasure', () => {
     const running = askOf({ token: { jti: 'jti_a', iat: 5 } });
     await inAccount(async (account) => {
       account.setLimits({ usd_per_day: 1 });
-      account.rememberToken({ jti: 'jti_a', scopes: ['messages'], label: 'Alice’s phone' });
-      account.markListed();
+      account.recordMintedToken({ jti: 'jti_a', scopes: ['messages'], label: 'Alice’s phone' });
+      account.markInAccountList();
       for (let i = 0; i < 20; i++) {
         const ask = askOf();
         admitInside(account, ask);
@@ -550,23 +561,23 @@ describe('erasure', () => {
       admitInside(account, later);
       settleInside(account, ended(later.requestId));
       expect(settleInside(account, ended(running.requestId))).toMatchObject({ outcome: 'erased' });
-      expect(account.requests({}).data.map((row) => row.request_id)).toEqual([later.requestId]);
+      expect(account.listRequests({}).data.map((row) => row.request_id)).toEqual([later.requestId]);
     });
     await abortAllDurableObjects();
     clock += 16 * MINUTE;
     await wake();
     await inAccount((account) => {
       // What was spent stays as a sum without names: to be erased is no new budget.
-      expect(account.quota().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
-      expect(account.usage({ group_by: 'model' }).data).toMatchObject([
+      expect(account.getQuotaReport().day).toMatchObject({ settled_usd: usd(22 * 500), held_usd: 0 });
+      expect(account.getUsageReport({ group_by: 'model' }).data).toMatchObject([
         { key: '(erased)', requests: 21, cost_usd: usd(21 * 500), usage: { input_tokens: 21 * 40 } },
         { key: 'claude-opus-5-5', requests: 1, cost_usd: usd(500) },
       ]);
-      expect(account.requests({}).data).toHaveLength(1);
-      expect(account.quota().own_limits).toBeNull();
-      expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
-      expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
-      expect(account.tokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
+      expect(account.listRequests({}).data).toHaveLength(1);
+      expect(account.getQuotaReport().own_limits).toBeNull();
+      expect(account.isTokenRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
+      expect(account.isTokenRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
+      expect(account.listTokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
       expect(settleInside(account, ended('req_000', { startedAt: clock - 17 * MINUTE }))).toMatchObject({
         outcome: 'erased',
       });
@@ -586,12 +597,14 @@ describe('erasure', () => {
     await abortAllDurableObjects();
     clock += MINUTE;
     await wake();
-    expect((await stub().requests({})).data).toEqual([]);
-    expect((await stub().quota()).day.settled_usd).toBe(usd(6_000 * 500));
-    expect((await stub().usage({ group_by: 'model' })).data).toMatchObject([{ key: '(erased)', requests: 6_000 }]);
+    expect((await stub().listRequests({})).data).toEqual([]);
+    expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(6_000 * 500));
+    expect((await stub().getUsageReport({ group_by: 'model' })).data).toMatchObject([
+      { key: '(erased)', requests: 6_000 },
+    ]);
     // Each window keeps its own sum.
     clock += DAY;
-    const { day, month } = await inAccount((account) => account.quota());
+    const { day, month } = await inAccount((account) => account.getQuotaReport());
     expect([day.settled_usd, month.settled_usd]).toEqual([0, usd(6_000 * 500)]);
   });
 });
@@ -654,7 +667,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
     const ids: string[] = [];
     const costs = new Map<string, number>();
     const settleOne = (account: Account, id: string, share: number) => {
-      const hold = Math.round((account.request(id)?.hold_usd ?? 0) * 1e9);
+      const hold = Math.round((account.findRequest(id)?.hold_usd ?? 0) * 1e9);
       const result = settleInside(account, ended(id, { cost: Math.floor(hold * share) }));
       if (result.outcome !== 'duplicate') costs.set(id, result.cost);
       return result.outcome;
@@ -678,26 +691,26 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
         });
       }
       await inAccount((account) => {
-        const { day, month } = account.quota(limits);
+        const { day, month } = account.getQuotaReport(limits);
         expect(Math.round((day.settled_usd + day.held_usd) * 1e9)).toBeLessThanOrEqual(60_000);
         expect(Math.round((month.settled_usd + month.held_usd) * 1e9)).toBeLessThanOrEqual(200_000);
       });
     }
     // Until now the clock may have gone back; it stands still until it is where it was.
     clock += 100 * DAY;
-    await inAccount((account) => account.quota());
+    await inAccount((account) => account.getQuotaReport());
     await wake();
     await inAccount((account) => {
-      expect(account.quota().running_requests).toBe(0);
+      expect(account.getQuotaReport().running_requests).toBe(0);
       let sum = 0;
       for (const id of ids) {
-        const row = account.request(id);
+        const row = account.findRequest(id);
         const cost = Math.round((row?.cost_usd ?? Number.NaN) * 1e9);
         expect(cost).toBe(costs.get(id) ?? Math.round((row?.hold_usd ?? Number.NaN) * 1e9));
         expect(row?.status).toBe(costs.has(id) ? 'complete' : 'orphaned');
         sum += cost;
       }
-      const report = account.usage({ group_by: 'day' });
+      const report = account.getUsageReport({ group_by: 'day' });
       for (const { cost_usd } of report.data) expect(Math.round(cost_usd * 1e9)).toBeLessThanOrEqual(60_000);
       expect(report.total.requests).toBe(ids.length);
       expect(Math.round(report.total.cost_usd * 1e9)).toBe(sum);

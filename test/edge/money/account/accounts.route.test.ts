@@ -117,7 +117,7 @@ describe('the list of accounts', () => {
     });
     await tryAsyncCases(20, names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
       await resetAll();
-      for (const name of wanted) await accountList.add(bindings.STORE, name);
+      for (const name of wanted) await accountList.addName(bindings.STORE, name);
       const walk = async (how: 'after_id' | 'before_id') => {
         const found: string[] = [];
         let cursor = '';
@@ -348,7 +348,7 @@ describe('erasure', () => {
     await spend('alice', 6_000);
     await app.fetch('/accounts/alice', { method: 'DELETE', headers: await admin() });
     await runDurableObjectAlarm(object('alice'));
-    expect(await object('alice').requests({})).toMatchObject({ data: [], has_more: false });
+    expect(await object('alice').listRequests({})).toMatchObject({ data: [], has_more: false });
   });
 
   test('lets a conversation go that is gone already: the answer of the call that has erased it was lost', async () => {

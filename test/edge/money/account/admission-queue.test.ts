@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { AdmissionQueue, type QueuedRequest, type RequestsAhead } from '#edge/money/account/admission-queue.ts';
-import { refusalBy } from '#edge/money/budget/refusals.ts';
+import { AdmissionQueue, type QueuedRequest, type QueuedRequestsAhead } from '#edge/money/account/admission-queue.ts';
+import { createLimitRejection } from '#edge/money/budget/refusals.ts';
 
 afterEach(() => {
   vi.useRealTimers();
@@ -11,43 +11,43 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
   const line = new AdmissionQueue(() => 10);
   const refused: QueuedRequest['refused'] = {
     outcome: 'refused',
-    refusal: refusalBy('held', 'usd_per_day', 0, 2_000, 9, 0, false),
+    refusal: createLimitRejection('held', 'usd_per_day', 0, 2_000, 9, 0, false),
     quota: {},
     unlisted: false,
   };
   const purse = { by: 'account', name: 'usd_per_day', limit: 3_200, settled: 0, held: 0, end: 1e9 } as const;
-  const join = (id: string, until: number, decide: QueuedRequest['decide']) =>
-    line.join({
+  const join = (id: string, until: number, decide: QueuedRequest['decideAgain']) =>
+    line.waitInQueue({
       id,
       until,
-      decide,
+      decideAgain: decide,
       refused,
       payers: ['account'],
       by: 'account',
       least: 1,
       needed: 9,
       budgetWindows: () => [purse],
-      askPools: () => Promise.resolve(),
+      extendPoolLeases: () => Promise.resolve(),
     });
   const held = { outcome: 'held', by: 'account', needed: 9 } as const;
   const pool = Promise.withResolvers<void>();
-  const seen: (RequestsAhead | undefined)[] = [];
+  const seen: (QueuedRequestsAhead | undefined)[] = [];
   void join('first', 20, () => held);
   const second = join('second', 10, async (_isLast, ahead) => {
     seen.push(ahead());
-    ahead()?.notePassed('small', 150);
+    ahead()?.recordPassed('small', 150);
     await pool.promise;
     seen.push(ahead());
-    ahead()?.notePassed('other', 20);
+    ahead()?.recordPassed('other', 20);
     seen.push(ahead());
     return refused;
   });
   void join('third', 20, () => ({ ...held, needed: 3_170 }));
-  line.admitReady();
+  line.admitReadyRequests();
   pool.resolve();
   expect(await second).toEqual(refused);
   // A sixteenth, less what others have taken meanwhile; and not the 30 that the third leaves.
   expect(seen.map((one) => one?.maxPassingHold)).toEqual([200, 50, 30]);
-  line.leave('first');
-  line.leave('third');
+  line.removeFromQueue('first');
+  line.removeFromQueue('third');
 });

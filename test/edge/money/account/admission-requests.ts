@@ -1,7 +1,7 @@
 import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
-import type { Settled, Settlement } from '#edge/money/contracts/settlement.ts';
+import type { Settlement, SettlementResult } from '#edge/money/contracts/settlement.ts';
 
 /** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
 export function worstCaseWith(more: Partial<MaximumCost> = {}): MaximumCost {
@@ -33,13 +33,13 @@ export async function admitAt(
 export async function settleAt(
   stub: { settleJson(settlement: string): Promise<string> },
   settlement: Settlement,
-): Promise<Settled> {
-  return JSON.parse(await stub.settleJson(JSON.stringify(settlement))) as Settled;
+): Promise<SettlementResult> {
+  return JSON.parse(await stub.settleJson(JSON.stringify(settlement))) as SettlementResult;
 }
 
 /** Settles inside of an account's object, in one step. */
-export function settleInside(account: Pick<Account, 'settleJson'>, settlement: Settlement): Settled {
-  return JSON.parse(account.settleJson(JSON.stringify(settlement))) as Settled;
+export function settleInside(account: Pick<Account, 'settleJson'>, settlement: Settlement): SettlementResult {
+  return JSON.parse(account.settleJson(JSON.stringify(settlement))) as SettlementResult;
 }
 
 /** Asks an account inside of its object, in one step, where no pool pays. */

@@ -115,7 +115,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
       } else {
         for (const group of ['token', 'user', 'tag', 'model', 'day'] as const) {
           for (const days of [{}, { from: dayOf(1) }, { from: dayOf(1), to: dayOf(3) }]) {
-            const { data, total } = await inAccount((account) => account.usage({ group_by: group, ...days }));
+            const { data, total } = await inAccount((account) => account.getUsageReport({ group_by: group, ...days }));
             const within = settled().filter(
               ({ day }) => day >= ('from' in days ? 1 : 0) && day < ('to' in days ? 3 : 1e9),
             );
@@ -148,14 +148,14 @@ test('a day has 200 values, and one for all others; no sum is lost', async () =>
       settleInside(account, { requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
     }
   });
-  const { data, total } = await inAccount((account) => account.usage({ group_by: 'tag' }));
+  const { data, total } = await inAccount((account) => account.getUsageReport({ group_by: 'tag' }));
   expect(data).toHaveLength(201);
   expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
   expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
 });
 
 test('the row that values share is written once by a fold, however many these are', async () => {
-  const written = vi.spyOn(Ledger.prototype, 'write');
+  const written = vi.spyOn(Ledger.prototype, 'runWriteStatement');
   await inAccount((account) => {
     for (let nth = 0; nth < 300; nth += 1) {
       ids += 1;
@@ -169,7 +169,7 @@ test('the row that values share is written once by a fold, however many these ar
   await inAccount(() => undefined);
   await runDurableObjectAlarm(stub());
   expect(written.mock.calls.filter(([sql]) => sql.startsWith('insert into dimensions'))).toHaveLength(201);
-  const { data } = await inAccount((account) => account.usage({ group_by: 'user' }));
+  const { data } = await inAccount((account) => account.getUsageReport({ group_by: 'user' }));
   expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
 });
 

@@ -4,7 +4,11 @@ import { expect, test, vi } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import type { BatchDecision, BatchOrder, BatchSettlementRow } from '#edge/plugins/batches/contracts/batch.ts';
+import type {
+  BatchAdmissionRequest,
+  BatchDecision,
+  BatchSettlementRow,
+} from '#edge/plugins/batches/contracts/batch.ts';
 import { batches } from '#edge/plugins/batches/plugin.ts';
 import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { MODEL } from '#test/support/small-message.ts';
@@ -23,7 +27,7 @@ async function fill(): Promise<(milliseconds: number) => number> {
   disableAutomaticAlarms();
   vi.spyOn(Date, 'now').mockImplementation(() => clock);
   const rows = [{ requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 20_000 }];
-  const order: BatchOrder = {
+  const order: BatchAdmissionRequest = {
     batch: 'msgbatch_1',
     requestId: 'req_batch',
     items: 1,
@@ -55,7 +59,7 @@ test('objects of plugins are asked to erase what they keep, and what is not done
     asked.push(of);
     return { remaining: left-- };
   };
-  vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ erase } as never);
+  vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ eraseAccountEvents: erase } as never);
   const until = pass(1_000);
   await stub().erase();
   for (let round = 0; round < 4; round += 1) {
@@ -88,7 +92,7 @@ test.each([
     inboxes.push(account);
     return { remaining: 0 };
   };
-  vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ erase: ofInbox } as never);
+  vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ eraseAccountEvents: ofInbox } as never);
   const erase = vi.spyOn(batchesInAccounts(), 'erase').mockImplementation(fail);
   const listed = async () => (await inside((account) => account.batches({ limit: 10 }))).data.length;
   pass(1_000);
@@ -118,14 +122,14 @@ test('rejects the call of a method in which a plugin throws, and the account goe
   const admit = vi.spyOn(methods, 'admitBatchJson').mockImplementation(() => {
     throw new RangeError('broken');
   });
-  const held = async () => (await stub().quota()).day.held_usd;
+  const held = async () => (await stub().getQuotaReport()).day.held_usd;
   const before = await held();
   const order = JSON.stringify({ batch: 'msgbatch_2' });
   await expect(inside((account) => account.admitBatchJson(order))).rejects.toThrow('broken');
-  expect([await held(), (await stub().requests({ limit: 10 })).data.length]).toEqual([before, 1]);
+  expect([await held(), (await stub().listRequests({ limit: 10 })).data.length]).toEqual([before, 1]);
   const settlement = { batch: 'msgbatch_1', startedAt: NOON, rows: [settledRow(7_000)] };
   await inside((account) => account.settleBatchJson(JSON.stringify(settlement)));
-  expect((await stub().quota()).day).toMatchObject({ held_usd: 0, settled_usd: usd(7_000) });
+  expect((await stub().getQuotaReport()).day).toMatchObject({ held_usd: 0, settled_usd: usd(7_000) });
   admit.mockRestore();
 });
 
@@ -143,8 +147,8 @@ test('what a batch holds and nobody settles is settled at its hold after 35 days
   const pass = await fill();
   pass(35 * DAY - 1);
   await ring();
-  expect((await stub().quota({})).total.held_usd).toBe(usd(20_000));
+  expect((await stub().getQuotaReport({})).total.held_usd).toBe(usd(20_000));
   pass(1);
   await ring();
-  expect((await stub().quota({})).total).toMatchObject({ held_usd: 0, settled_usd: usd(20_000) });
+  expect((await stub().getQuotaReport({})).total).toMatchObject({ held_usd: 0, settled_usd: usd(20_000) });
 });

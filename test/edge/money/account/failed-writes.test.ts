@@ -2,10 +2,10 @@
 import { expect, test } from 'vitest';
 import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { TurnGrants } from '#edge/conversations/turn/turn-grants.ts';
-import type { Alarm } from '#edge/durable/alarm.ts';
-import type { Tables } from '#edge/durable/tables.ts';
-import { EffectiveLimits } from '#edge/money/account/effective-limits.ts';
+import { TurnGrantStore } from '#edge/conversations/turn/turn-grants.ts';
+import type { DurableObjectAlarm } from '#edge/durable/alarm.ts';
+import type { SqlTables } from '#edge/durable/tables.ts';
+import { EffectiveAccountLimits } from '#edge/money/account/effective-limits.ts';
 import { VisitorSession } from '#edge/money/account/visitor-session.ts';
 import { LeaseIdentity } from '#edge/plugins/pools/leases/lease-identity.ts';
 
@@ -14,9 +14,9 @@ function metaTables(stored: Record<string, string> = {}) {
   const meta = new Map(Object.entries(stored));
   const held = { meta, failures: 0, writes: 0 };
   const tables = {
-    areMissing: false,
-    meta: (key: string) => meta.get(key),
-    setMeta: (key: string, value: string | undefined) => {
+    areTablesMissing: false,
+    readMetaValue: (key: string) => meta.get(key),
+    writeMetaValue: (key: string, value: string | undefined) => {
       held.writes += 1;
       if (held.failures > 0) {
         held.failures -= 1;
@@ -26,28 +26,28 @@ function metaTables(stored: Record<string, string> = {}) {
       else meta.set(key, value);
     },
   };
-  return { held, tables: tables as unknown as Tables };
+  return { held, tables: tables as unknown as SqlTables };
 }
 
 test("stores the deployment's limits after a failed write", () => {
   const { held, tables } = metaTables();
-  const limits = new EffectiveLimits(tables);
+  const limits = new EffectiveAccountLimits(tables);
   held.failures = 1;
-  expect(() => limits.noteDefaults({ usd_per_day: 1 })).toThrow('failed');
-  limits.store();
+  expect(() => limits.updateDefaultLimits({ usd_per_day: 1 })).toThrow('failed');
+  limits.storeDefaultLimits();
   expect(held.meta.get('defaults')).toBe('{"usd_per_day":1}');
 });
 
 test("stores the end of a visitor's session after a failed write, and arms the alarm before the write", () => {
   const { held, tables } = metaTables();
   const armed: number[] = [];
-  const alarm = { schedule: (time: number) => void armed.push(time) } as unknown as Alarm;
+  const alarm = { scheduleAt: (time: number) => void armed.push(time) } as unknown as DurableObjectAlarm;
   const visit = new VisitorSession(tables, { account: `visitor:${'a'.repeat(32)}`, alarm });
   expect(visit.isVisitor).toBe(true);
   held.failures = 1;
-  expect(() => visit.note({ exp: 100, jti: 'j', iat: 1 })).toThrow('failed');
+  expect(() => visit.recordCredential({ exp: 100, jti: 'j', iat: 1 })).toThrow('failed');
   expect(armed).toEqual([100_000]);
-  visit.begin(0);
+  visit.storeSessionEndOnFirstRow(0);
   expect(held.meta.get('visit_until')).toBe('100000');
 });
 
@@ -55,9 +55,9 @@ test('stores that an erased account is used again after a failed write', () => {
   const { held, tables } = metaTables({ erased_at: '5' });
   const identity = new LeaseIdentity(tables);
   held.failures = 1;
-  expect(() => identity.assignName()).toThrow('failed');
-  expect(identity.isNamed).toBe(false);
-  identity.assignName();
+  expect(() => identity.restoreAccountName()).toThrow('failed');
+  expect(identity.hasAccountName).toBe(false);
+  identity.restoreAccountName();
   expect(held.meta.get('used_since_erasure')).toBe('1');
 });
 
@@ -67,8 +67,8 @@ test('takes a higher incarnation after a failed write', () => {
   });
   const identity = new LeaseIdentity(tables);
   held.failures = 1;
-  expect(() => identity.raiseIncarnation('deployment')).toThrow('failed');
-  expect(identity.raiseIncarnation('deployment').incarnation).toBe(4);
+  expect(() => identity.raiseIncarnationForPool('deployment')).toThrow('failed');
+  expect(identity.raiseIncarnationForPool('deployment').incarnation).toBe(4);
   expect(held.meta.get('lease')).toContain('"incarnation":4');
 });
 
@@ -76,14 +76,18 @@ test('stores the grant of a turn after a failed write', () => {
   const stored: object[] = [];
   let failures = 1;
   const transcript = {
-    changeTurn: (_: unknown, change: object) => {
+    updateTurn: (_: unknown, change: object) => {
       if (failures-- > 0) throw new Error('the write failed');
       stored.push(change);
     },
   } as unknown as Transcript;
-  const grants = new TurnGrants(transcript, { requestId: 'req_1', grant: null, beganAt: 0 } as TurnRow);
-  grants.take({ requestId: 'req_1', isKept: false } as Parameters<TurnGrants['take']>[0], undefined, 0);
-  expect(() => grants.store()).toThrow('failed');
-  grants.store();
+  const grants = new TurnGrantStore(transcript, { requestId: 'req_1', grant: null, beganAt: 0 } as TurnRow);
+  grants.setAdmittedGrant(
+    { requestId: 'req_1', isKept: false } as Parameters<TurnGrantStore['setAdmittedGrant']>[0],
+    undefined,
+    0,
+  );
+  expect(() => grants.storeSentGrant()).toThrow('failed');
+  grants.storeSentGrant();
   expect(stored).toMatchObject([{ sentAt: 0 }]);
 });

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { markOfRequestId } from '#edge/kit/http/headers/request-id.ts';
+import { extractAccountMark } from '#edge/kit/http/headers/request-id.ts';
 import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
@@ -86,7 +86,7 @@ describe('an admin finds a request by its id alone', () => {
       upstreamRequestId: failed,
     });
     await settleAt(object('alice'), { ...row, requestId: second, upstreamRequestId: complete });
-    await object('alice').reportTo('deployment');
+    await object('alice').reportSpendingToPool('deployment');
     expect(await found(app, failed)).toMatchObject({ request_id: first, account: 'alice' });
     expect(await found(app, failed, '?account=alice')).toMatchObject({ request_id: first });
     expect(await found(app, complete)).toBeUndefined();
@@ -97,7 +97,7 @@ describe('an admin finds a request by its id alone', () => {
 
   test('of an id from before only with the account’s name', async () => {
     const app = smallEdge();
-    await accountList.add(bindings.STORE, 'alice');
+    await accountList.addName(bindings.STORE, 'alice');
     const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
     await settleAt(object('alice'), { requestId: id, status: 'complete', cost: 1 });
     expect(await found(app, id)).toBeUndefined();
@@ -111,7 +111,7 @@ describe('an admin finds a request by its id alone', () => {
 describe('a mark', () => {
   test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
     const app = smallEdge();
-    const marks = async (account: string, by = app) => markOfRequestId((await asked(by, account)).id);
+    const marks = async (account: string, by = app) => extractAccountMark((await asked(by, account)).id);
     const alice = await marks('alice');
     expect(alice).toHaveLength(8);
     expect(await marks('alice')).toBe(alice);
@@ -120,7 +120,7 @@ describe('a mark', () => {
     const response = await other.fetch('/usage', { headers: await admin() });
     // A credential that does not hold has no account: its ids tell nothing, not even that they are of one caller.
     const strange = await other.fetch('/usage', { headers: await admin() });
-    const ids = [response, strange].map(({ headers }) => markOfRequestId(headers.get('sluice-request-id') ?? ''));
+    const ids = [response, strange].map(({ headers }) => extractAccountMark(headers.get('sluice-request-id') ?? ''));
     expect(ids[0]).not.toBe(ids[1]);
   });
 
@@ -132,7 +132,7 @@ describe('a mark', () => {
     expect(new Set(ids).size).toBe(ids.length);
     for (const id of ids) expect(id).toMatch(/^req_[0-9a-hjkmnp-tv-z]{26}$/);
     const { request_id } = await readError(await app.post('/messages', {}, bearerHeader(await createToken('alice'))));
-    expect(markOfRequestId(request_id)).toBe(markOfRequestId(ids[0] ?? ''));
+    expect(extractAccountMark(request_id)).toBe(extractAccountMark(ids[0] ?? ''));
   });
 });
 
@@ -247,7 +247,7 @@ describe('a refused request', () => {
     const refuse = (requestId: string) => inAccount((account) => refuseIn(account, requestId));
     expect((await refuse('first')).outcome).toBe('refused');
     await abortAllDurableObjects();
-    expect(await inAccount((account) => account.request('first'))).toMatchObject({ refusal: { limit: 'models' } });
+    expect(await inAccount((account) => account.findRequest('first'))).toMatchObject({ refusal: { limit: 'models' } });
     const rows = await countWrittenRows(object('alice'));
     clock += 1;
     const began = Date.now();
@@ -261,13 +261,13 @@ describe('a refused request', () => {
     }
     // A row for each of the ten seconds of the test's clock, and one for each second that this takes.
     expect(rows()).toBeLessThanOrEqual(12 + (Date.now() - began) / 1_000);
-    expect(await inAccount((account) => account.request('flood 999'))).toMatchObject({ status: 'refused' });
+    expect(await inAccount((account) => account.findRequest('flood 999'))).toMatchObject({ status: 'refused' });
     clock += 2 * DAY;
     await inAccount((account) => account.alarm());
-    expect(await inAccount((account) => account.request('flood 500'))).toBeUndefined();
+    expect(await inAccount((account) => account.findRequest('flood 500'))).toBeUndefined();
     await refuse('last');
     await inAccount((account) => account.erase());
-    expect(await inAccount((account) => account.request('last'))).toBeUndefined();
+    expect(await inAccount((account) => account.findRequest('last'))).toBeUndefined();
     await runDurableObjectAlarm(object('alice'));
   });
 });

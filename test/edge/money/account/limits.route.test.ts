@@ -207,9 +207,9 @@ describe('credit', () => {
       Object.assign(account, { now: () => ahead });
       account.setLimits({ usd_total: 1 });
       account.giveCredit({ id: 'c1', usd: 5, expiresAt: ahead + 1_000 });
-      expect(account.quota().total).toMatchObject({ limit_usd: 6 });
+      expect(account.getQuotaReport().total).toMatchObject({ limit_usd: 6 });
       Object.assign(account, { now: () => ahead + 1_000 });
-      expect(account.quota().total).toMatchObject({ limit_usd: 1, credit_usd: 0 });
+      expect(account.getQuotaReport().total).toMatchObject({ limit_usd: 1, credit_usd: 0 });
     });
     expect(app.sent).toHaveLength(0);
   });

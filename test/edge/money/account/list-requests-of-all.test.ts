@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { ListedRequest } from '#edge/money/account/usage-answers.schema.ts';
-import { poolStub } from '#edge/plugins/pools/call-pool.ts';
+import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
 import { DEPLOYMENT_POOL } from '#edge/plugins/pools/pool-name.ts';
 import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
@@ -126,7 +126,7 @@ test('a page asks 200 accounts at most, and its cursor continues with the others
   const first = await asked(app, 'account-0', 403);
   await runDurableObjectAlarm(account('account-0'));
   // Others that the deployment's pool knows: they have nothing to list.
-  await runInDurableObject(poolStub(bindings, {}, DEPLOYMENT_POOL), (_, { storage }) => {
+  await runInDurableObject(getPoolStub(bindings, {}, DEPLOYMENT_POOL), (_, { storage }) => {
     const columns = storage.sql.exec<{ name: string }>("select name from pragma_table_info('leases')").toArray();
     const names = columns.map(({ name }) => name).filter((name) => name !== 'id' && name !== 'account');
     for (let n = 1; n <= 450; n += 1) {

@@ -1,6 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import type { AccountState } from '#edge/money/account/account-state.ts';
-import { type AccountPlugin, listPluginObjects, notifySumsChanged, runDueWork } from '#edge/money/account/hooks.ts';
+import {
+  type AccountPlugin,
+  listPluginErasables,
+  notifySumsChanged,
+  runDuePluginWork,
+} from '#edge/money/account/hooks.ts';
 import { operator } from '#edge/plugins/operator/plugin.ts';
 import { webhooks } from '#edge/plugins/webhooks/plugin.ts';
 
@@ -26,7 +31,7 @@ function accountState() {
   const state = {
     accountId: 'alice',
     now: () => 1_000,
-    alarm: { schedule: (time: number) => void heard.push(['alarm', time]) },
+    alarm: { scheduleAt: (time: number) => void heard.push(['alarm', time]) },
     retries: { recordFailure: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]) },
   } as unknown as AccountState;
   return { heard, state };
@@ -41,7 +46,7 @@ test.each([
   const { heard, state } = accountState();
   replace(broken.account, 'due', fail);
   replace(other.account, 'due', isCalled('other', heard));
-  await runDueWork(state);
+  await runDuePluginWork(state);
   expect(heard).toContain('other');
   expect(heard).toContainEqual(['alarm', 61_000]);
   expect(heard).toContainEqual(['plugin', 61_000]);
@@ -62,7 +67,7 @@ test.each([
 
 test('keeps an erasure open while a plugin cannot list what it keeps', () => {
   const { heard, state } = accountState();
-  expect(listPluginObjects(state, { listKept: fail })?.count(0)).toBe(1);
+  expect(listPluginErasables(state, { listKept: fail })?.countCreatedUntil(0)).toBe(1);
   expect(heard).toContainEqual(['alarm', 61_000]);
   expect(heard).toContainEqual(['plugin', 61_000]);
 });

@@ -81,7 +81,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
     const asked: Asked[] = [];
     const given: Given[] = [];
     const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };
-    await inAccount((account) => account.rememberToken(minted));
+    await inAccount((account) => account.recordMintedToken(minted));
     const sum = (some: Asked[]) => some.reduce((before, { cost = 0 }) => before + cost, 0);
     const held = (some: Asked[]) => some.reduce((all, { cost, hold }) => all + (cost === undefined ? hold : 0), 0);
     const credit = () => given.reduce((all, { amount, spent, until }) => all + (until <= clock ? spent : amount), 0);
@@ -133,7 +133,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
         else if (outcome === 'unheld') return;
         else expect(outcome).toBe('duplicate');
       }
-      const { hour, total, token } = await inAccount((account) => account.quota(LIMITS, 'limited'));
+      const { hour, total, token } = await inAccount((account) => account.getQuotaReport(LIMITS, 'limited'));
       expect({
         hour: [nano(hour.settled_usd), nano(hour.held_usd)],
         total: [nano(total.settled_usd), nano(total.held_usd), nano(total.credit_usd)],
@@ -193,9 +193,9 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
   clock += 1_000;
   await inAccount((account) => settleInside(account, { requestId: 'req_3', status: 'complete', cost: 500 }));
   await abortAllDurableObjects();
-  const { hour, total } = await inAccount((account) => account.quota(LIMITS));
+  const { hour, total } = await inAccount((account) => account.getQuotaReport(LIMITS));
   expect([nano(hour.settled_usd), nano(total.settled_usd), nano(total.credit_usd)]).toEqual([7_500, 16_500, 5_000]);
-  const { data } = await inAccount((account) => account.credits({}, LIMITS));
+  const { data } = await inAccount((account) => account.listCredits({}, LIMITS));
   expect(data).toMatchObject([{ id: 'c1', note: null, usd: usd(5_000) }]);
 });
 
@@ -204,15 +204,15 @@ test('a conversation that was erased with its account is counted and listed when
   const told = { ...report, bytes: 700, cost: 0, paused: null };
   await inAccount(async (account) => {
     account.noteConversation({ ...told, gone: false });
-    expect(account.quota(LIMITS).stored_bytes.used).toBe(700);
+    expect(account.getQuotaReport(LIMITS).stored_bytes.used).toBe(700);
     await account.erase();
     account.noteConversation({ ...told, version: 2, gone: true });
-    expect(account.quota(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
+    expect(account.getQuotaReport(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
     clock += HOUR;
     const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', conversation: 'c1', adds: 1 };
     admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
-    expect(account.quota(LIMITS).conversations.used).toBe(1);
-    expect(account.conversations({}).data.map(({ id }) => id)).toEqual(['c1']);
+    expect(account.getQuotaReport(LIMITS).conversations.used).toBe(1);
+    expect(account.listConversations({}).data.map(({ id }) => id)).toEqual(['c1']);
   });
 });
 
@@ -221,7 +221,7 @@ test('a settlement that comes after its hold has ended counts once in all sums, 
   const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
   await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
   const spent = async () => {
-    const { data } = await inAccount((account) => account.credits({}, LIMITS));
+    const { data } = await inAccount((account) => account.listCredits({}, LIMITS));
     return nano(data[0]?.spent_usd ?? 0);
   };
   clock += HOUR;
@@ -231,14 +231,16 @@ test('a settlement that comes after its hold has ended counts once in all sums, 
   await inAccount((account) => account.backupJson('alice'));
   await inAccount((account) => settleInside(account, { requestId: 'req_1', status: 'complete', cost: 500 }));
   expect([lost > 500, await spent()]).toEqual([true, 500]);
-  const { total } = await inAccount((account) => account.usage({ group_by: 'model' }));
+  const { total } = await inAccount((account) => account.getUsageReport({ group_by: 'model' }));
   expect([total.requests, nano(total.cost_usd)]).toEqual([1, 500]);
 });
 
 test('credit costs a row only where it expires, and a token’s limit none', async () => {
   const credit = (id: string, expiresAt: number | null) =>
     inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));
-  await inAccount((account) => account.rememberToken({ jti: 't1', scopes: ['messages'], limits: { usd_total: 1 } }));
+  await inAccount((account) =>
+    account.recordMintedToken({ jti: 't1', scopes: ['messages'], limits: { usd_total: 1 } }),
+  );
   const rows = await countWrittenRows(stub());
   const request = async (id: string) => {
     const before = rows();

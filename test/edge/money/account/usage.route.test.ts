@@ -43,7 +43,7 @@ let requests = 0;
 /** Puts an account on the list, with rows that no request has made. */
 async function spend(account: string, rows: readonly Spent[]): Promise<void> {
   disableAutomaticAlarms();
-  await accountList.add(bindings.STORE, account);
+  await accountList.addName(bindings.STORE, account);
   await runInDurableObject(getAccountStub(bindings, {}, account), (ledger: Account) => {
     // The alarm of a ledger this old would let go of its rows.
     Object.assign(ledger, { now: () => NOON + 100 * DAY });
@@ -60,7 +60,9 @@ async function spend(account: string, rows: readonly Spent[]): Promise<void> {
     }
   });
   // Its alarm would do this, and let go of rows.
-  await runInDurableObject(getAccountStub(bindings, {}, account), (ledger: Account) => ledger.reportTo('deployment'));
+  await runInDurableObject(getAccountStub(bindings, {}, account), (ledger: Account) =>
+    ledger.reportSpendingToPool('deployment'),
+  );
 }
 
 const row = fc.record({
@@ -125,7 +127,7 @@ describe('the sum of all accounts', () => {
       { day: 1, model: 'claude-haiku-5-5', conversation: 'c2', cost: 2 },
       { day: 1, model: 'claude-opus-5-5', conversation: 'c3', cost: 9 },
     ]);
-    await accountList.add(bindings.STORE, 'carol');
+    await accountList.addName(bindings.STORE, 'carol');
     const day = 'from=2026-11-21&to=2026-11-22';
     const who = await report(`?group_by=account&${day}`);
     expect(who).toMatchObject({ from: '2026-11-21', to: '2026-11-22', group_by: 'account' });
@@ -203,7 +205,7 @@ describe('a time of day', () => {
           }
         });
         await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (ledger: Account) =>
-          ledger.reportTo('deployment'),
+          ledger.reportSpendingToPool('deployment'),
         );
         const [from, to] = [Math.min(one, two), Math.max(one, two)];
         const iso = (minute: number) => new Date(start + minute * 60_000).toISOString();

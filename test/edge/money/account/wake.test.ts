@@ -67,10 +67,10 @@ async function live(requests: number, token = 'seen'): Promise<void> {
 /** What an account tells of itself, and of each token. */
 async function told(): Promise<unknown> {
   return await inAccount((account) => ({
-    standing: TOKENS.map((token) => account.quota(LIMITS, token)),
-    revoked: TOKENS.map((jti) => account.isRevoked({ jti, iat: clock / 1_000 + 1 })),
-    tokens: account.tokens(),
-    credits: account.credits({}, LIMITS),
+    standing: TOKENS.map((token) => account.getQuotaReport(LIMITS, token)),
+    revoked: TOKENS.map((jti) => account.isTokenRevoked({ jti, iat: clock / 1_000 + 1 })),
+    tokens: account.listTokens(),
+    credits: account.listCredits({}, LIMITS),
   }));
 }
 
@@ -139,8 +139,8 @@ test('an account that wakes knows what it knew awake', async () => {
     async (lives) => {
       await resetAll();
       await inAccount((account) => {
-        account.rememberToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
-        account.rememberToken({ jti: 'minted', scopes: ['messages'] });
+        account.recordMintedToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
+        account.recordMintedToken({ jti: 'minted', scopes: ['messages'] });
       });
       const asked: { id: string; conversation: string | undefined }[] = [];
       for (const life of lives) {
@@ -164,7 +164,7 @@ test('an account that wakes knows what it knew awake', async () => {
             const gone = { ...reportOf(next.conversation), version: clock, gone: true };
             await inAccount((account) => account.noteConversation(gone));
           } else if (next.kind === 'upload') await inAccount((account) => upload(account, next.file, next.bytes));
-          else if (next.kind === 'remove') await inAccount((account) => account.noteFileGone(next.file));
+          else if (next.kind === 'remove') await inAccount((account) => account.recordFileDeletion(next.file));
           else await inAccount((account) => account.revokeToken(next.token));
           // Figures that nobody has asked for are not kept, and cannot be wrong.
           await told();
@@ -283,7 +283,7 @@ describe('what it reads for that', () => {
 
   test('one token of many', async () => {
     await inAccount((account) => {
-      for (let n = 0; n < 200; n += 1) account.rememberToken({ jti: `minted-${n}`, scopes: ['messages'] });
+      for (let n = 0; n < 200; n += 1) account.recordMintedToken({ jti: `minted-${n}`, scopes: ['messages'] });
     });
     await live(1, 'minted-7');
     const { rowsRead } = await readBy(async () => await admitAt(stub(), askOf(nextId(), 'minted-7', 'c1')));
@@ -309,7 +309,7 @@ test('the alarm of an account deletes the rows of each day, and folds once for t
     clock += DAY;
     await inAccount(() => undefined);
     await runDurableObjectAlarm(stub());
-    expect((await stub().requests({ limit: 100 })).data.length).toBeLessThanOrEqual(3);
+    expect((await stub().listRequests({ limit: 100 })).data.length).toBeLessThanOrEqual(3);
     const meta = await runInDurableObject(stub(), (_, { storage }) =>
       storage.sql.exec("select json_extract(value, '$.marker') as marker from meta where key = 'fold'").toArray(),
     );
@@ -318,5 +318,5 @@ test('the alarm of an account deletes the rows of each day, and folds once for t
   folds.delete(undefined);
   expect(folds.size).toBeLessThanOrEqual(days / 3);
   await abortAllDurableObjects();
-  expect((await stub().quota()).total.settled_usd).toBe(usd(days * 500));
+  expect((await stub().getQuotaReport()).total.settled_usd).toBe(usd(days * 500));
 });

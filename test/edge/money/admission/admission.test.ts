@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
-import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { computeTextTokenUpperBound } from '#edge/claude/pricing/token-upper-bound.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
@@ -101,10 +101,10 @@ function caller(answer: (sent: SentRequest) => Response | Promise<Response>, lim
   /** The only row, at rest. */
   const row = async (): Promise<LedgerRow> => {
     await app.waitUntilSettled();
-    const { data } = await object().requests({});
+    const { data } = await object().listRequests({});
     const [only] = data;
     if (!only || data.length !== 1) throw new Error(`${data.length} rows`);
-    const { day, running_requests } = await object().quota();
+    const { day, running_requests } = await object().getQuotaReport();
     expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
     expect(day.settled_usd).toBe(only.cost_usd);
     return only;
@@ -127,7 +127,7 @@ function holdOf(body: object): number {
 
 /** @returns the most tokens of a text block that broke off: its frame, its characters, what was on its way. */
 function tokensOf(said: string): number {
-  return Math.ceil(4 + tokenUpperBoundOfText(said)) + IN_FLIGHT;
+  return Math.ceil(4 + computeTextTokenUpperBound(said)) + IN_FLIGHT;
 }
 
 describe('a whole answer', () => {
@@ -445,7 +445,7 @@ test('the price that is told is that of all tries together, each of which is boo
   const response = await ask({ ...ASK, max_tokens: 16_000, stream: true });
   const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await response.text()) ?? [];
   await app.waitUntilSettled();
-  const { data } = await object().requests({});
+  const { data } = await object().listRequests({});
   expect(data.map(({ status }) => status)).toEqual(['complete', 'retried', 'retried']);
   const costs = data.map(({ cost_usd }) => cost_usd);
   expect(Math.min(...costs)).toBeGreaterThan(0);
@@ -524,7 +524,7 @@ describe('a caller that leaves', () => {
       };
       expect((await ask(body)).ok).toBe(false);
       await app.waitUntilSettled();
-      const { data } = await object().requests({});
+      const { data } = await object().listRequests({});
       expect(data).toHaveLength(retries + 1);
       expect(counts).toBe(1);
       for (const { cost_usd } of data) {
@@ -649,7 +649,7 @@ describe('a request that does not fit by its bytes', () => {
     );
     expect((await ask(long)).status).toBe(429);
     expect(app.sent).toHaveLength(1);
-    expect((await object().requests({})).data).toEqual([]);
+    expect((await object().listRequests({})).data).toEqual([]);
   });
 
   test.each([
@@ -669,12 +669,12 @@ describe('a request that does not fit by its bytes', () => {
     const own = { kind: 'file', id: 'file_1', upstream: '' } as const;
     const window = 200_000 * 1_100 + 256 * 5_500;
     const rich = caller(counting(count), { usd_per_day: usd(window) });
-    await rich.object().noteCreated([own]);
+    await rich.object().recordCreatedResources([own]);
     const { headers } = await rich.ask({ ...file, max_tokens: 64_000 });
     expect(rich.app.sent).toHaveLength(2);
     expect(headers.get('sluice-max-tokens')).toBe('256');
     const short = caller(counting(count), { usd_per_day: usd(window - 1) });
-    await short.object().noteCreated([own]);
+    await short.object().recordCreatedResources([own]);
     expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 
@@ -687,7 +687,7 @@ describe('a request that does not fit by its bytes', () => {
     expect(response.status).toBe(429);
     expect(response.headers.get('sluice-limited-by')).toBe('upstream');
     expect(response.headers.has('x-should-retry')).toBe(false);
-    expect((await object().requests({})).data).toEqual([]);
+    expect((await object().listRequests({})).data).toEqual([]);
   });
 
   test.each([400, 413, 422])(
@@ -732,7 +732,7 @@ describe('a request that does not fit by its bytes', () => {
         expect(counts()).toBe(counted);
         await app.waitUntilSettled();
       }
-      const [row] = (await object().requests({})).data;
+      const [row] = (await object().listRequests({})).data;
       expect(row?.hold_usd).toBeGreaterThan(usd(17_000 * 1_100));
     });
 
@@ -951,7 +951,7 @@ describe('counting tokens', () => {
     expect(refused.headers.get('sluice-limited-by')).toBe('account');
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
     expect(app.sent).toHaveLength(2);
-    expect((await object().requests({})).data).toEqual([]);
+    expect((await object().listRequests({})).data).toEqual([]);
   });
 });
 
@@ -990,7 +990,7 @@ describe('a call to the account that is lost', () => {
     expect((await ask()).status).toBe(503);
     expect(app.sent).toEqual([]);
     await app.waitUntilSettled();
-    const { day, running_requests } = await object().quota();
+    const { day, running_requests } = await object().getQuotaReport();
     expect({ day, running_requests }).toMatchObject({ day: { held_usd: 0, settled_usd: 0 }, running_requests: 0 });
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
   });
@@ -1014,10 +1014,10 @@ describe('a call to the account that is lost', () => {
     expect((await ask()).status).toBe(500);
     await app.waitUntilSettled();
     expect(calls).toBeGreaterThan(1);
-    expect((await object().requests({})).data).toEqual([]);
-    const { total } = await object().usage({ group_by: 'day' });
+    expect((await object().listRequests({})).data).toEqual([]);
+    const { total } = await object().getUsageReport({ group_by: 'day' });
     expect(total.requests).toBe(1);
-    expect((await object().quota()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
+    expect((await object().getQuotaReport()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
   });
 
   test('for good is a 503 that may be tried again, and nothing goes up', async () => {
@@ -1051,14 +1051,14 @@ describe('a request whose Worker dies', () => {
     if (whole) await (await asked).text();
     await expect.poll(() => app.sent.length).toBe(1);
     const hold = holdOf({ ...ASK, stream: true });
-    expect((await object().quota()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    expect((await object().getQuotaReport()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
     await wakeLater(object(), 2 * MINUTE);
-    expect((await object().quota()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
+    expect((await object().getQuotaReport()).day).toMatchObject({ held_usd: hold, settled_usd: 0 });
     await wakeLater(object(), 4 * MINUTE);
-    const standing = await object().quota();
+    const standing = await object().getQuotaReport();
     expect(standing.day).toMatchObject({ held_usd: 0, settled_usd: hold });
     expect(standing.running_requests).toBe(0);
-    const [row] = (await object().requests({})).data;
+    const [row] = (await object().listRequests({})).data;
     expect(row).toMatchObject({ status: 'orphaned', stage: 'admitted', estimated: true, cost_usd: hold });
     expect(row?.settled_at).not.toBeNull();
     // The isolate of the tests has not died: its request ends, and gives back what it has.

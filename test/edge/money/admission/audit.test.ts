@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { HiddenOutputClock, USUAL_PAUSE_MS } from '#edge/claude/usage/hidden-output.ts';
 import { UsageReader } from '#edge/claude/usage/usage-reader.ts';
-import { visibleOutputOf } from '#edge/claude/usage/writing-speeds.ts';
+import { measureVisibleOutput } from '#edge/claude/usage/writing-speeds.ts';
 import type { Settings } from '#edge/config/settings.ts';
 import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
 import {
@@ -39,14 +39,14 @@ function teach(settings: Settings): void {
     const reader = new UsageReader({ sentAt: 0 });
     for (const { at, event } of answer.actions) {
       if (event === undefined) continue;
-      reader.push(new TextEncoder().encode(event), false, at);
+      reader.addPiece(new TextEncoder().encode(event), false, at);
       const { type, content_block } = JSON.parse(event.slice(event.indexOf('data: ') + 6));
-      if (type === 'content_block_start') clock.start(content_block.type, at);
-      else if (type === 'content_block_stop') clock.stop(at);
-      else if (type === 'content_block_delta') clock.touch(at, at - draw(0, 16));
+      if (type === 'content_block_start') clock.recordBlockStart(content_block.type, at);
+      else if (type === 'content_block_stop') clock.recordBlockEnd(at);
+      else if (type === 'content_block_delta') clock.recordVisibleOutput(at, at - draw(0, 16));
     }
-    const { report } = reader;
-    const outcome = { ...report, end: 'complete', written: visibleOutputOf(report.usage, clock) } as const;
+    const { currentReport: report } = reader;
+    const outcome = { ...report, end: 'complete', written: measureVisibleOutput(report.usage, clock) } as const;
     const bill = computeBill(answer, Number.POSITIVE_INFINITY);
     expect(computeBooked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
   }

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { tokenUpperBoundOfText } from '#edge/claude/pricing/token-upper-bound.ts';
+import { computeTextTokenUpperBound } from '#edge/claude/pricing/token-upper-bound.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
@@ -62,8 +62,8 @@ function account(answer: (sent: SentRequest) => Response | Promise<Response>, li
     /** The ledger, at rest. */
     rows: async () => {
       await app.waitUntilSettled();
-      const { data } = await object().requests({ limit: 1_000 });
-      const { day, running_requests } = await object().quota();
+      const { data } = await object().listRequests({ limit: 1_000 });
+      const { day, running_requests } = await object().getQuotaReport();
       expect({ held: day.held_usd, running_requests }).toEqual({ held: 0, running_requests: 0 });
       return data;
     },
@@ -218,9 +218,9 @@ describe('what an answer costs that did not end by itself', () => {
       expect(row.cost_usd).toBeGreaterThan(0.003);
       expect(row.cost_usd).toBeLessThan(0.03);
     }
-    const request = await broken.object().request(id);
+    const request = await broken.object().findRequest(id);
     expect(request?.tries.map(({ request_id }) => request_id)).toEqual([id, `${id}.2`, `${id}.3`]);
-    expect((await broken.object().quota()).requests?.remaining).toBe(9);
+    expect((await broken.object().getQuotaReport()).requests?.remaining).toBe(9);
   });
 
   test('a connection that was refused at once costs nothing, however often it is tried', async () => {
@@ -297,7 +297,7 @@ describe('what an answer costs that did not end by itself', () => {
     await (await cut.ask()).text();
     const [row] = await cut.rows();
     expect(row?.usage.output_tokens).toBeGreaterThanOrEqual(least);
-    expect(row?.usage.output_tokens).toBeLessThanOrEqual(Math.ceil(tokenUpperBoundOfText(text)) + 24 + IN_FLIGHT);
+    expect(row?.usage.output_tokens).toBeLessThanOrEqual(Math.ceil(computeTextTokenUpperBound(text)) + 24 + IN_FLIGHT);
   });
 
   test.each([
@@ -449,7 +449,7 @@ describe('a budget for more than one', () => {
       const rows = await fresh.rows();
       expect(rows).toHaveLength((round + 1) * 6);
     }
-    expect((await fresh.object().quota()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
+    expect((await fresh.object().getQuotaReport()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
   });
 
   test('Claude Code’s first prompt and its title request, at once, are answered under $2 a day', async () => {
@@ -488,7 +488,7 @@ describe('a budget for more than one', () => {
     };
     await Promise.all(Array.from({ length: 300 }, one));
     await greedy.rows();
-    const { settled_usd } = (await greedy.object().quota()).day;
+    const { settled_usd } = (await greedy.object().getQuotaReport()).day;
     expect(settled_usd).toBeLessThanOrEqual(LIMIT);
     expect(settled_usd).toBeGreaterThanOrEqual(0.95 * LIMIT);
     expect([...statuses.keys()].sort()).toEqual([200, 429]);
@@ -704,16 +704,16 @@ test('to be erased is not to be given a new budget', async () => {
   });
   await spender.ask({ ...ASK, stream: false });
   await spender.rows();
-  const before = await spender.object().quota();
+  const before = await spender.object().getQuotaReport();
   await spender.object().erase();
-  const after = await spender.object().quota();
+  const after = await spender.object().getQuotaReport();
   for (const window of ['day', 'week', 'month'] as const) {
     expect(after[window].settled_usd).toBe(before[window].settled_usd);
   }
-  const { data, total } = await spender.object().usage({ group_by: 'model' });
+  const { data, total } = await spender.object().getUsageReport({ group_by: 'model' });
   expect(data.map(({ key }) => key)).toEqual(['(erased)']);
   expect(total.cost_usd).toBe(before.month.settled_usd);
-  expect((await spender.object().requests({})).data).toEqual([]);
+  expect((await spender.object().listRequests({})).data).toEqual([]);
 });
 
 describe('what an earlier answer has thought, and the API bills again', () => {

@@ -61,7 +61,7 @@ describe.each([
     let before: Heard | undefined;
     for (let asked = 0; asked < 99; asked += 1) {
       const heard = await ask(path, more);
-      const { day } = await object().quota();
+      const { day } = await object().getQuotaReport();
       expect(heard.used).toBe(share(day.settled_usd, 0.02));
       if (heard.status === 429) {
         expect(heard.fits).toBeUndefined();
@@ -86,7 +86,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   const credit = { expiresAt: null, note: undefined, key: undefined };
   await object().giveCredit({ ...credit, id: 'credit_1', usd: 0.05 });
   const heard = await ask('/v1/messages');
-  const { total } = await object().quota();
+  const { total } = await object().getQuotaReport();
   expect(heard).toMatchObject({ used: share(total.settled_usd, 0.05), fits: true });
   await object().giveCredit({ ...credit, id: 'credit_2', usd: 0.05 });
   const limits = { usd_total: 0.02 };
@@ -97,7 +97,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   );
   const { token } = (await minted.json()) as { token: string };
   const by = await ask('/v1/messages', {}, token);
-  const all = (await object().quota()).total.settled_usd;
+  const all = (await object().getQuotaReport()).total.settled_usd;
   expect(by.used).toBe(share(all - total.settled_usd, 0.02));
   expect(by.used).toBeGreaterThan(share(all, 0.1));
 });
@@ -109,7 +109,7 @@ test('what other requests hold does not fit, and is not used', async () => {
   const held = { route: 'messages', model: MODEL, bound: await boundOf(0.0145) };
   await object().admitJson(JSON.stringify({ requestId: 'req_held', ...held }));
   const beside = await ask('/v1/messages');
-  const { day } = await object().quota();
+  const { day } = await object().getQuotaReport();
   expect([beside.status, beside.fits, beside.used]).toEqual([200, false, share(day.settled_usd, 0.0201)]);
 });
 
@@ -124,7 +124,7 @@ test('a run says it of all its steps', async () => {
   answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
   answerTools(() => new Response('sun'));
   const { text } = await runTurn(createBody('How is the weather?', { tools: [weatherTool()] }));
-  const { day } = await object().quota();
+  const { day } = await object().getQuotaReport();
   expect(text).toContain(
     `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n\n: sluice-budget-fits=true\n\n: sluice-cost`,
   );

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import type { ObservedPart } from '#edge/claude/usage/usage-report.ts';
-import { interruptedCost } from '#edge/money/admission/interrupted-cost.ts';
+import { computeInterruptedCost } from '#edge/money/admission/interrupted-cost.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';
@@ -46,7 +46,8 @@ function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object 
     learned,
     ...granted,
   };
-  return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
+  return computeInterruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant)
+    .cost;
 }
 
 test('what was seen counts, with what may be on its way behind it, and the searches once', () => {

@@ -85,7 +85,7 @@ test.each(CASES)('a stream of %i tokens (cached: %s) that is left before its fir
   expect(await (await ask()).text()).toContain('message_stop');
   upstream.begin();
   await app.waitUntilSettled();
-  const { data } = await object(id).requests({ limit: 10 });
+  const { data } = await object(id).listRequests({ limit: 10 });
   const row = data.find(({ status }) => status === 'client_gone');
   const bill = billOf(tokens, isCached);
   expect(row?.cost_usd).toBeGreaterThanOrEqual(bill);

@@ -1,13 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatUsd, quotaHeaders, refusalError } from '#edge/money/admission/limit-headers.ts';
-import { decide } from '#edge/money/budget/budget.ts';
+import { createLimitRejectionError, createQuotaHeaders, formatUsd } from '#edge/money/admission/limit-headers.ts';
+import { decideHold } from '#edge/money/budget/budget.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { quotaStatusOf } from '#edge/money/budget/quota-status.ts';
-import { refusalBy } from '#edge/money/budget/refusals.ts';
-import { rulesOf } from '#edge/money/budget/rules.ts';
-import { addHold, BATCH_STAGE, emptyBudget } from '#edge/money/budget/state.ts';
-import type { QuotaStatus, Refusal } from '#edge/money/contracts/admission.ts';
+import { computeQuotaStatus } from '#edge/money/budget/quota-status.ts';
+import { createLimitRejection } from '#edge/money/budget/refusals.ts';
+import { toLimitRules } from '#edge/money/budget/rules.ts';
+import { addHold, BATCH_STAGE, createEmptyBudget } from '#edge/money/budget/state.ts';
+import type { LimitRejection, QuotaStatus } from '#edge/money/contracts/admission.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
@@ -35,13 +35,13 @@ function refused(
   more: Parameters<typeof worstCaseWith>[0] = {},
   { settled = 0, held = 0, credit = 0 } = {},
 ) {
-  const rules = rulesOf(limits);
-  const budget = emptyBudget(NOON);
+  const rules = toLimitRules(limits);
+  const budget = createEmptyBudget(NOON);
   for (const window of Object.values(budget.windows)) Object.assign(window, { settled, held });
   budget.credit = credit;
-  const decision = decide(budget, rules, worstCaseWith(more), NOON);
+  const decision = decideHold(budget, rules, worstCaseWith(more), NOON);
   if (decision.kind !== 'refused') throw new Error(decision.kind);
-  return refusalError(decision, quotaStatusOf(budget, rules, NOON));
+  return createLimitRejectionError(decision, computeQuotaStatus(budget, rules, NOON));
 }
 
 test.each([
@@ -63,7 +63,7 @@ test.each([
 
 describe('an admitted request', () => {
   test('of an account without limits has no such headers', () => {
-    expect(quotaHeaders({})).toEqual({});
+    expect(createQuotaHeaders({})).toEqual({});
   });
 
   test.each([
@@ -78,7 +78,7 @@ describe('an admitted request', () => {
     [999, 0, 'allowed_warning', '0.99', '0.95'],
     [1_200, 0, 'allowed_warning', '0.99', '0.95'],
   ] as const)('with %d settled and %d held of 1,000 is %s at %s', (settled, held, status, utilization, threshold) => {
-    expect(quotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
+    expect(createQuotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
       allowed(status, utilization, DAY_END, threshold),
     );
   });
@@ -89,8 +89,8 @@ describe('an admitted request', () => {
       week: spend(2_000, 1_600, 0, WEEK_END),
       month: spend(100_000, 1_700, 0, MONTH_END),
     };
-    expect(quotaHeaders(standing)).toEqual(allowed('allowed_warning', '0.80', WEEK_END, '0.75'));
-    expect(quotaHeaders({ ...standing, day: spend(100, 99) })).toEqual(
+    expect(createQuotaHeaders(standing)).toEqual(allowed('allowed_warning', '0.80', WEEK_END, '0.75'));
+    expect(createQuotaHeaders({ ...standing, day: spend(100, 99) })).toEqual(
       allowed('allowed_warning', '0.99', DAY_END, '0.95'),
     );
   });
@@ -98,7 +98,7 @@ describe('an admitted request', () => {
   test('is never said to have used up all, and warned exactly once three quarters are settled, whatever is held', () => {
     const amount = fc.integer({ min: 0, max: 1e15 });
     tryCases(100, amount, amount, amount, (limit, settled, held) => {
-      const headers = quotaHeaders({ month: spend(limit, settled, held, MONTH_END) });
+      const headers = createQuotaHeaders({ month: spend(limit, settled, held, MONTH_END) });
       const told = headers['anthropic-ratelimit-unified-overage-utilization'] ?? '';
       expect(told).toMatch(/^0\.\d\d$/);
       const share = limit === 0 ? 1 : settled / limit;
@@ -110,13 +110,13 @@ describe('an admitted request', () => {
 
   test('hears of each bucket that limits it, of tokens together if both kinds are limited, and of no other', () => {
     const bucket = (limit: number, remaining: number, after: number) => ({ limit, remaining, resetsAt: NOON + after });
-    expect(quotaHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
+    expect(createQuotaHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
       'anthropic-ratelimit-requests-limit': '50',
       'anthropic-ratelimit-requests-remaining': '49',
       'anthropic-ratelimit-requests-reset': '2026-11-20T12:00:01.200Z',
     });
     expect(
-      quotaHeaders({
+      createQuotaHeaders({
         inputTokens: bucket(1_000, 10, 0),
         outputTokens: bucket(500, 0, 30_000),
         countRequests: bucket(1, 1, 0),
@@ -132,7 +132,9 @@ describe('an admitted request', () => {
       'anthropic-ratelimit-tokens-remaining': '10',
       'anthropic-ratelimit-tokens-reset': '2026-11-20T12:00:30.000Z',
     });
-    expect(quotaHeaders({ requests: bucket(0.001, 0, 1e300) })['anthropic-ratelimit-requests-reset']).toMatch(/Z$/);
+    expect(createQuotaHeaders({ requests: bucket(0.001, 0, 1e300) })['anthropic-ratelimit-requests-reset']).toMatch(
+      /Z$/,
+    );
   });
 });
 
@@ -164,8 +166,8 @@ describe('a refused request', () => {
   });
 
   test('by a budget that others share hears nothing of what they have spent', () => {
-    const shared = refusalBy('spend', 'usd_per_day', NOON, DAY_END, 2_000, 0, false);
-    const { headers, message } = refusalError({ ...shared, by: 'group' }, { day: spend(10_000, 2_000) });
+    const shared = createLimitRejection('spend', 'usd_per_day', NOON, DAY_END, 2_000, 0, false);
+    const { headers, message } = createLimitRejectionError({ ...shared, by: 'group' }, { day: spend(10_000, 2_000) });
     expect(headers).toMatchObject({ 'sluice-limited-by': 'group', 'sluice-budget-used': '1' });
     expect(message).toBe(
       'The daily spend limit of this account’s group is reached. It resets at 2026-11-21T00:00:00.000Z.',
@@ -210,13 +212,13 @@ describe('a refused request', () => {
   });
 
   test('by what a batch holds is told until when, and that asking again does not help', () => {
-    const budget = emptyBudget(NOON);
+    const budget = createEmptyBudget(NOON);
     const hold = { id: 'batch', at: NOON, deadline: NOON, nanodollars: 9_000, stage: BATCH_STAGE };
     addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
-    const rules = rulesOf({ usd_per_day: 0.00001 });
-    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    const rules = toLimitRules({ usd_per_day: 0.00001 });
+    const decision = decideHold(budget, rules, worstCaseWith(), NOON);
     if (decision.kind !== 'refused') throw new Error(decision.kind);
-    const error = refusalError(decision, quotaStatusOf(budget, rules, NOON));
+    const error = createLimitRejectionError(decision, computeQuotaStatus(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toMatchObject({ 'retry-after': '43200', 'x-should-retry': 'false' });
     expect(error.message).toBe(
@@ -234,11 +236,11 @@ describe('a refused request', () => {
 
   test('by a rate is a rate limit that official clients wait for', () => {
     const limits = { requests_per_minute: 6, usd_per_day: 1 };
-    const rules = rulesOf(limits);
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules(limits);
+    const budget = createEmptyBudget(NOON);
     budget.fullAt.requests = NOON + 60_000;
-    const decision = decide(budget, rules, worstCaseWith(), NOON);
-    const error = refusalError(decision as Refusal, quotaStatusOf(budget, rules, NOON));
+    const decision = decideHold(budget, rules, worstCaseWith(), NOON);
+    const error = createLimitRejectionError(decision as LimitRejection, computeQuotaStatus(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({
       'sluice-limited-by': 'account',
@@ -273,13 +275,13 @@ describe('a refused request', () => {
   });
 
   test('by what already runs may try again in a second', () => {
-    const budget = emptyBudget(NOON);
+    const budget = createEmptyBudget(NOON);
     const hold = { id: 'running', at: NOON, deadline: NOON + 1, nanodollars: 0, stage: '' };
     addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
-    const rules = rulesOf({ concurrent_requests: 1 });
-    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    const rules = toLimitRules({ concurrent_requests: 1 });
+    const decision = decideHold(budget, rules, worstCaseWith(), NOON);
     if (decision.kind !== 'refused') throw new Error(decision.kind);
-    const error = refusalError(decision, quotaStatusOf(budget, rules, NOON));
+    const error = createLimitRejectionError(decision, computeQuotaStatus(budget, rules, NOON));
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'retry-after': '1' });
     expect(error.message).toBe(

@@ -2,11 +2,11 @@
 
 import { expect, test } from 'vitest';
 import { Account } from '#edge/money/account/account.ts';
-import { refusalError } from '#edge/money/admission/limit-headers.ts';
-import { limitationOf } from '#edge/money/admission/limitation.ts';
-import { isShared } from '#edge/money/budget/budget-windows.ts';
-import { refusalBy } from '#edge/money/budget/refusals.ts';
-import type { LimitOwner, Refusal } from '#edge/money/contracts/admission.ts';
+import { createLimitRejectionError } from '#edge/money/admission/limit-headers.ts';
+import { parseLimitingCause } from '#edge/money/admission/limitation.ts';
+import { isSharedBudget } from '#edge/money/budget/budget-windows.ts';
+import { createLimitRejection } from '#edge/money/budget/refusals.ts';
+import type { LimitOwner, LimitRejection } from '#edge/money/contracts/admission.ts';
 import { createSkyEdge } from '#test/support/agents.ts';
 import { createClassifyCaller, LABELS } from '#test/support/classification.ts';
 import { createInputs, createJobEdge, wrapMethod } from '#test/support/classification-jobs.ts';
@@ -41,11 +41,15 @@ const DAY = 86_400 * SECOND;
 const WAITS: Record<Kind, number> = { held: 2 * SECOND, late: 2 * SECOND, rate: 10 * SECOND, spent: DAY, never: 0 };
 const PASSES = { held: 'soon', late: 'soon', rate: 'soon', spent: 'later', never: 'never' } as const;
 
-function refusalOf(by: LimitOwner, kind: Kind): Refusal {
+function refusalOf(by: LimitOwner, kind: Kind): LimitRejection {
   const now = Date.now();
   const reason = kind === 'spent' || kind === 'never' ? 'spend' : kind === 'late' ? 'held' : kind;
   const limit = kind === 'rate' ? 'requests_per_minute' : 'usd_per_day';
-  return { ...refusalBy(reason, limit, now, now + WAITS[kind], 10, 0, kind === 'never'), by, late: kind === 'late' };
+  return {
+    ...createLimitRejection(reason, limit, now, now + WAITS[kind], 10, 0, kind === 'never'),
+    by,
+    late: kind === 'late',
+  };
 }
 
 /** Has the account refuse what it admits otherwise. @param of by the number of the request, and its route */
@@ -80,7 +84,7 @@ function limiting(by: By, kind: Kind, { only, route }: { only?: number; route?: 
 /** What a caller hears. */
 const heard = (headers: Headers | Record<string, string>) => {
   const plain = Object.fromEntries(headers instanceof Headers ? headers : Object.entries(headers));
-  const { passes } = limitationOf({ headers: plain });
+  const { passes } = parseLimitingCause({ headers: plain });
   return `${plain['sluice-limited-by']} ${passes}`;
 };
 
@@ -147,7 +151,7 @@ const WAYS: Record<string, Way> = {
 /** @returns what becomes of an event, and when it is looked at again */
 async function stateOf(works: ReturnType<typeof createWebhookWorks>, kind: Kind): Promise<string> {
   const began = works.clock.now;
-  await getInbox('github').accept(createEvent('github_1'));
+  await getInbox('github').acceptEvent(createEvent('github_1'));
   await works.consume(['github_1']);
   const { state, next_attempt_at } = await works.report('github_1');
   const after = Date.parse(next_attempt_at ?? '') - began;
@@ -177,7 +181,7 @@ function expected(way: string, by: By, kind: Kind): string {
 /** Only a shared budget is asked elsewhere, and may be too late. Nobody holds anything of an upstream's limit, and it says of none that it is for ever. */
 const LIMITS = OWNERS.flatMap((by) =>
   KINDS.filter((kind) =>
-    kind === 'late' ? isShared(by) : by !== 'upstream' || kind === 'rate' || kind === 'spent',
+    kind === 'late' ? isSharedBudget(by) : by !== 'upstream' || kind === 'rate' || kind === 'spent',
   ).map((kind) => [kind, by] as const),
 );
 
@@ -191,29 +195,42 @@ test.each(Object.keys(WAYS).flatMap((way) => LIMITS.map(([kind, by]) => [way, ki
 
 test('what never resets is asked for again after an hour, and no limit at all has no owner', () => {
   const now = Date.now();
-  const spent = { ...refusalBy('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
-  expect(limitationOf(refusalError(spent, {}), now)).toEqual({
+  const spent = { ...createLimitRejection('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
+  expect(parseLimitingCause(createLimitRejectionError(spent, {}), now)).toEqual({
     by: 'group',
     isOwn: true,
     passes: 'later',
     retryAt: now + 3_600 * SECOND,
   });
-  expect(limitationOf({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
+  expect(parseLimitingCause({ headers: {} }, now)).toMatchObject({ by: undefined, isOwn: false, passes: 'soon' });
   // What batches hold is not free again in a moment.
-  const byBatch = { ...refusalBy('held', 'usd_per_day', now, now + 3_600 * SECOND, 10, 0, false), byBatch: true };
-  expect(limitationOf(refusalError(byBatch, {}), now)).toMatchObject({
+  const byBatch = {
+    ...createLimitRejection('held', 'usd_per_day', now, now + 3_600 * SECOND, 10, 0, false),
+    byBatch: true,
+  };
+  expect(parseLimitingCause(createLimitRejectionError(byBatch, {}), now)).toMatchObject({
     passes: 'later',
     retryAt: now + 3_600 * SECOND,
   });
   // A pool that covers it by its figures has limited nothing, so no payer is named.
-  const late = { ...refusalBy('held', '', now, now + 2 * SECOND, 10, 0, false), by: 'deployment' as const, late: true };
-  expect(limitationOf(refusalError(late, {}), now)).toEqual({
+  const late = {
+    ...createLimitRejection('held', '', now, now + 2 * SECOND, 10, 0, false),
+    by: 'deployment' as const,
+    late: true,
+  };
+  expect(parseLimitingCause(createLimitRejectionError(late, {}), now)).toEqual({
     by: undefined,
     isOwn: true,
     passes: 'soon',
     retryAt: now + 2 * SECOND,
   });
-  expect(refusalError(late, {})).toMatchObject({ status: 429, message: expect.not.stringMatching(/deployment|limit/) });
-  const tooLarge = refusalBy('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
-  expect(limitationOf(refusalError(tooLarge, {}), now)).toMatchObject({ passes: 'never', retryAt: null });
+  expect(createLimitRejectionError(late, {})).toMatchObject({
+    status: 429,
+    message: expect.not.stringMatching(/deployment|limit/),
+  });
+  const tooLarge = createLimitRejection('rate', 'input_tokens_per_minute', now, now + SECOND, 10, 0, true);
+  expect(parseLimitingCause(createLimitRejectionError(tooLarge, {}), now)).toMatchObject({
+    passes: 'never',
+    retryAt: null,
+  });
 });

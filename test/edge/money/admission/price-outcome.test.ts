@@ -3,8 +3,8 @@ import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { createResponseReport, createUnobserved } from '#edge/claude/usage/usage-report.ts';
-import { type SettledRequest, settlementOf } from '#edge/money/admission/price-outcome.ts';
-import { createGrant } from '#edge/money/admission/request-meter.ts';
+import { createPricedSettlement, type RequestToPrice } from '#edge/money/admission/price-outcome.ts';
+import { createStoredGrant } from '#edge/money/admission/request-meter.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';
@@ -17,14 +17,14 @@ const learned = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
 /** @returns what is booked beside its prompt for a request that ran for a minute without an event; nanodollars */
 function bookedFor(
   outcome: Partial<RequestOutcome>,
-  more: { body?: object; place?: Partial<SettledRequest> } = {},
+  more: { body?: object; place?: Partial<RequestToPrice> } = {},
 ): number {
   const body = { ...BODY, ...more.body };
   const { maximumCost: worstCase, terms } = computeMaximumCost(body, { bytes: 100, models });
-  const grant = createGrant(worstCase, terms, { hold: 1e12 });
+  const grant = createStoredGrant(worstCase, terms, { hold: 1e12 });
   const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: true, learned, ...more.place };
   const ended = { status: undefined, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  const { cost } = settlementOf(
+  const { cost } = createPricedSettlement(
     place,
     { ...createResponseReport(undefined, 0), ...ended, seen: createUnobserved(MINUTE), ...outcome },
     { ...grant, cancelStops: true },
@@ -53,11 +53,14 @@ describe('what a gateway says', () => {
   /** @returns what is booked for an answer that this model is said to have given, and whether it is estimated */
   function answeredBy(name: string): { cost: number; estimated?: boolean | undefined } {
     const { maximumCost: worstCase, terms } = computeMaximumCost(BODY, { bytes: 100, models });
-    const grant = { ...createGrant(worstCase, terms, { outcome: 'admitted', hold: 1e12 } as never), cancelStops: true };
+    const grant = {
+      ...createStoredGrant(worstCase, terms, { outcome: 'admitted', hold: 1e12 } as never),
+      cancelStops: true,
+    };
     const place = { requestId: 'req_1', model: MODEL, models, isClaudeApi: false, learned };
     const report = { ...createResponseReport(undefined, 0), completed: true, model: name, usage };
     const ended = { status: 200, end: 'complete', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-    const { cost, estimated } = settlementOf(place, { ...report, ...ended }, grant);
+    const { cost, estimated } = createPricedSettlement(place, { ...report, ...ended }, grant);
     return { cost, estimated };
   }
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { BodyMemory, bodyMemory } from '#edge/kit/http/body-memory.ts';
+import { bodyMemory, IsolateBodyMemory } from '#edge/kit/http/body-memory.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { bindings, installSimulator } from '#test/support/conversations.ts';
@@ -26,7 +26,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await app.waitUntilSettled();
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
   await resetAll();
 });
 
@@ -85,7 +85,7 @@ test.each([
 );
 
 test('a revoked credential is told so before its long body is read', async () => {
-  await getAccountStub(bindings, {}, 'alice').revokeAll();
+  await getAccountStub(bindings, {}, 'alice').revokeAllTokens();
   const { body, pulled } = unread();
   const refused = await app.fetch('/v1/messages', { method: 'POST', headers, body });
   expect(refused.status).toBe(401);
@@ -192,7 +192,7 @@ test('the memory of a body is given back, however its request ends', async () =>
       const sent = { ...headers, 'sluice-simulate': '', 'x-stainless-retry-count': '0' };
       const response = await app.fetch(path, { method: 'POST', headers: sent, body: bodies[body]() });
       await response.arrayBuffer();
-      expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+      expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
     },
   );
 }, 60_000);

@@ -1,65 +1,70 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ModelTable } from '#edge/claude/models/models.ts';
-import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { DAY_MS } from '#edge/kit/async/durations.ts';
 import { ESTIMATE_HELPS } from '#edge/money/budget/advice.ts';
-import { capacity, level } from '#edge/money/budget/bucket.ts';
-import { type Circumstances, type Decision, decide, takeCountRequest } from '#edge/money/budget/budget.ts';
-import { budgetWindows } from '#edge/money/budget/budget-windows.ts';
+import { computeBucketCapacity, computeUnitsInBucket } from '#edge/money/budget/bucket.ts';
+import {
+  admitCountRequest,
+  decideHold,
+  type HoldDecision,
+  type HoldDecisionOptions,
+} from '#edge/money/budget/budget.ts';
+import { createBudgetWindows } from '#edge/money/budget/budget-windows.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
-import { CEILING, type Rules, rulesOf } from '#edge/money/budget/rules.ts';
+import { CEILING, type LimitRules, toLimitRules } from '#edge/money/budget/rules.ts';
 import {
   ABANDONED_STAGE,
   addHold,
-  advance,
+  advanceBudgetTo,
   BATCH_STAGE,
   type Budget,
-  bucketsAfterAdmission,
-  bucketsAfterSettlement,
-  emptyBudget,
-  settle,
-  takeCount,
+  computeBucketsAfterAdmission,
+  computeBucketsAfterSettlement,
+  createEmptyBudget,
+  settleHoldInBudget,
+  takeTokenCountFromBucket,
 } from '#edge/money/budget/state.ts';
-import { limitName, NEVER, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
+import { findCalendarWindowAt, getUsdLimitName, NEVER, PERIODS } from '#edge/money/budget/windows.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { NOON, worstCaseWith } from '../account/admission-requests.ts';
 
 let ids = 0;
 
-function admit(budget: Budget, rules: Rules, bound: MaximumCost, now: number): Decision & { id: string } {
-  const decision = decide(budget, rules, bound, now);
+function admit(budget: Budget, rules: LimitRules, bound: MaximumCost, now: number): HoldDecision & { id: string } {
+  const decision = decideHold(budget, rules, bound, now);
   const id = `req_${++ids}`;
   if (decision.kind === 'admitted') {
     const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
     const at = budget.last;
     const hold = { id, at, deadline: at + 900_000, nanodollars, inputTokens, outputTokens, maxTokens, stage: '' };
-    addHold(budget, hold, bucketsAfterAdmission(budget, rules));
+    addHold(budget, hold, computeBucketsAfterAdmission(budget, rules));
   }
   return { ...decision, id };
 }
 
-function end(budget: Budget, rules: Rules, id: string, cost: number, inputTokens = 0, outputTokens = 0): void {
+function end(budget: Budget, rules: LimitRules, id: string, cost: number, inputTokens = 0, outputTokens = 0): void {
   const hold = budget.holds.get(id);
   if (!hold) throw new Error(`${id} has no hold`);
-  settle(budget, hold, cost, bucketsAfterSettlement(budget, rules, { inputTokens, outputTokens }));
+  settleHoldInBudget(budget, hold, cost, computeBucketsAfterSettlement(budget, rules, { inputTokens, outputTokens }));
 }
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
 describe('spend', () => {
   test('the holds of exactly so many', () => {
-    const rules = rulesOf({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
+    const budget = createEmptyBudget(NOON);
     const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, worstCaseWith(), NOON).kind);
     expect(answers.filter((kind) => kind === 'admitted')).toHaveLength(137);
   });
 
   test('what a request did not use comes back', () => {
-    const rules = rulesOf({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       kind: 'refused',
@@ -71,8 +76,8 @@ describe('spend', () => {
   });
 
   test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
-    const rules = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'held',
@@ -86,7 +91,7 @@ describe('spend', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
       reason: 'spend',
       limit: 'usd_per_day',
-      resetsAt: spanAt('day', NOON).end,
+      resetsAt: findCalendarWindowAt('day', NOON).end,
       never: false,
       left: 10_999,
     });
@@ -96,8 +101,8 @@ describe('spend', () => {
   });
 
   test('a refusal says when the window that is short for the longest ends', () => {
-    const rules = rulesOf({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
-    expect(decide(emptyBudget(NOON), rules, worstCaseWith(), NOON)).toEqual({
+    const rules = toLimitRules({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
+    expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith(), NOON)).toEqual({
       kind: 'refused',
       reason: 'spend',
       by: 'account',
@@ -113,21 +118,21 @@ describe('spend', () => {
   });
 
   test('what batches hold is free at the end of the window, or a day after they began; no sooner is worth a try', () => {
-    const rules = rulesOf({ usd_per_week: usd(20_000), on_shortfall: 'refuse' });
+    const rules = toLimitRules({ usd_per_week: usd(20_000), on_shortfall: 'refuse' });
     const batchAt = (budget: Budget, at: number, nanodollars: number) => {
       const hold = { id: `batch_${++ids}`, at, deadline: at + 35 * DAY_MS, nanodollars, stage: BATCH_STAGE };
       addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
     };
     // Friday noon: a day later the week goes on.
-    const budget = emptyBudget(NOON);
+    const budget = createEmptyBudget(NOON);
     batchAt(budget, NOON, 15_000);
     const refusal = admit(budget, rules, worstCaseWith(), NOON);
     expect(refusal).toMatchObject({ reason: 'held', byBatch: true, retryAfter: 86_400, resetsAt: NOON + DAY_MS });
-    const daily = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const daily = toLimitRules({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
     const midnight = Date.UTC(2026, 10, 21);
     expect(admit(budget, daily, worstCaseWith(), NOON)).toMatchObject({ byBatch: true, resetsAt: midnight });
     // Beside a small batch it is the running request that holds what is missing.
-    const running = emptyBudget(NOON);
+    const running = createEmptyBudget(NOON);
     batchAt(running, NOON, 5_000);
     expect(admit(running, rules, worstCaseWith(), NOON).kind).toBe('admitted');
     const soon = admit(running, rules, worstCaseWith(), NOON);
@@ -137,9 +142,9 @@ describe('spend', () => {
 
   test('length is blamed only where the input costs more than the answer, and a shorter question would fit', () => {
     const adviceOf = (more: Partial<MaximumCost>, limits: Limits = {}) => {
-      const decision = decide(
-        emptyBudget(NOON),
-        rulesOf({ usd_per_day: usd(5), ...limits }),
+      const decision = decideHold(
+        createEmptyBudget(NOON),
+        toLimitRules({ usd_per_day: usd(5), ...limits }),
         worstCaseWith(more),
         NOON,
       );
@@ -159,7 +164,7 @@ describe('spend', () => {
 
   test('a request that never fits is told what would', () => {
     const advice = (given: Limits, more: Partial<MaximumCost>) => {
-      const decision = decide(emptyBudget(NOON), rulesOf(given), worstCaseWith(more), NOON);
+      const decision = decideHold(createEmptyBudget(NOON), toLimitRules(given), worstCaseWith(more), NOON);
       return decision.kind === 'refused' && decision.never ? decision.advice : decision;
     };
     // Two uses at 10,000 and their output beside a first prompt of 1,000; estimated at 2,000 each.
@@ -176,15 +181,16 @@ describe('spend', () => {
     };
     const searching = { inputCost: 21_000, outputPrice: 30, served };
     const exact = { usd_per_day: usd(28_679) };
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON).kind).toBe(
-      'admitted',
-    );
+    expect(
+      decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON)
+        .kind,
+    ).toBe('admitted');
     expect(advice(exact, searching)).toBe(`because of web_search: max_uses 1 would fit, or ${ESTIMATE_HELPS}`);
     const two = { ...searching, served: { ...served, single: false } };
     expect(advice(exact, two)).toBe(`because of web_search: ${ESTIMATE_HELPS}`);
     const estimating = { served_tools: 'estimate' } as const;
     expect(
-      decide(emptyBudget(NOON), rulesOf({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
+      decideHold(createEmptyBudget(NOON), toLimitRules({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
     ).toMatchObject({
       kind: 'admitted',
       inputTokens: 500,
@@ -218,7 +224,7 @@ describe('spend', () => {
     };
     const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, served });
     const purse = { by: 'token', name: 'usd_total', limit: 160_000, settled: 100_000, held: 0, end: NEVER } as const;
-    const decision = decide(emptyBudget(NOON), rulesOf({}), searching, NOON, { purses: [purse] });
+    const decision = decideHold(createEmptyBudget(NOON), toLimitRules({}), searching, NOON, { purses: [purse] });
     // 1,000 and 2,560 for the first step, and 12,560 for each use.
     expect(decision).toMatchObject({
       kind: 'refused',
@@ -258,8 +264,8 @@ describe('spend', () => {
         ...(isUnknown && { because: 'a document by URL' }),
       });
       const limit = 12_000;
-      const rules = rulesOf({ usd_per_day: usd(limit), ...(estimates && { served_tools: 'estimate' }) });
-      const decision = decide(emptyBudget(NOON), rules, asked, NOON);
+      const rules = toLimitRules({ usd_per_day: usd(limit), ...(estimates && { served_tools: 'estimate' }) });
+      const decision = decideHold(createEmptyBudget(NOON), rules, asked, NOON);
       if (decision.kind !== 'refused' || decision.advice === undefined) return;
       const [, blamed = 'nothing'] =
         /^because of (web_search|a document by URL|its length|the shortest answer)/.exec(decision.advice) ?? [];
@@ -283,8 +289,8 @@ describe('spend', () => {
   });
 
   test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
-    const rules = rulesOf({ usd_per_day: usd(20_000) });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(20_000) });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
     end(budget, rules, id, 50_000);
     expect(budget.windows.day.settled).toBe(50_000);
@@ -293,8 +299,8 @@ describe('spend', () => {
   });
 
   test('a hold belongs to the window that it was admitted in', () => {
-    const rules = rulesOf({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
     const tomorrow = NOON + 86_400_000;
     expect(admit(budget, rules, worstCaseWith(), tomorrow).kind).toBe('admitted');
@@ -304,19 +310,19 @@ describe('spend', () => {
   });
 
   test('money without a limit stays exact', () => {
-    const budget = emptyBudget(NOON);
+    const budget = createEmptyBudget(NOON);
     const dear = worstCaseWith({ inputCost: 1e15, outputTokens: 0 });
-    const kinds = Array.from({ length: 12 }, () => admit(budget, rulesOf({}), dear, NOON).kind);
+    const kinds = Array.from({ length: 12 }, () => admit(budget, toLimitRules({}), dear, NOON).kind);
     expect(kinds.filter((kind) => kind === 'admitted')).toHaveLength(9);
   });
 });
 
 describe('clamp', () => {
-  const rules = rulesOf({ usd_per_day: usd(5_000) });
+  const rules = toLimitRules({ usd_per_day: usd(5_000) });
 
   test('max_tokens is lowered to what half of what is free pays for, so that budget is left for the next one', () => {
-    const budget = emptyBudget(NOON);
-    const wider = rulesOf({ usd_per_day: usd(16_000) });
+    const budget = createEmptyBudget(NOON);
+    const wider = toLimitRules({ usd_per_day: usd(16_000) });
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 300, nanodollars: 4_000 });
     // Half of what is free is less than it needs at the least.
@@ -327,7 +333,12 @@ describe('clamp', () => {
   test('not where that would save less than a tenth, while all that was asked for fits', () => {
     const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 350 });
     const of = (nanodollars: number, more: Partial<MaximumCost> = {}) =>
-      decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(nanodollars) }), { ...searching, ...more }, NOON);
+      decideHold(
+        createEmptyBudget(NOON),
+        toLimitRules({ usd_per_day: usd(nanodollars) }),
+        { ...searching, ...more },
+        NOON,
+      );
     const whole = { maxTokens: 350, nanodollars: 9_500 };
     // 256 tokens would save 940.
     for (const free of [9_500, 12_000, 19_000]) expect(of(free)).toMatchObject(whole);
@@ -340,16 +351,19 @@ describe('clamp', () => {
     expect(of(9_500, { countable: true }).kind).toBe('count_needed');
     // The tightest purse decides, whose ever it is, and what others hold is not free.
     const purse = { by: 'token', name: 'usd_total', limit: 9_499, settled: 0, held: 0, end: NEVER } as const;
-    const rules = rulesOf({ usd_per_day: usd(11_000) });
+    const rules = toLimitRules({ usd_per_day: usd(11_000) });
     const by = (more: object) => {
-      const purses = [...budgetWindows(emptyBudget(NOON), rules), { ...purse, ...more }];
-      return decide(emptyBudget(NOON), rules, searching, NOON, { purses });
+      const purses = [...createBudgetWindows(createEmptyBudget(NOON), rules), { ...purse, ...more }];
+      return decideHold(createEmptyBudget(NOON), rules, searching, NOON, { purses });
     };
     expect(by({})).toMatchObject({ maxTokens: 256 });
     expect(by({ limit: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
     expect(by({ limit: 11_500, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
-    const tokens = rulesOf({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
-    expect(decide(emptyBudget(NOON), tokens, searching, NOON)).toMatchObject({ maxTokens: 300, nanodollars: 9_000 });
+    const tokens = toLimitRules({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
+    expect(decideHold(createEmptyBudget(NOON), tokens, searching, NOON)).toMatchObject({
+      maxTokens: 300,
+      nanodollars: 9_000,
+    });
   });
 
   test('the more is free, the more is held', () => {
@@ -360,7 +374,7 @@ describe('clamp', () => {
       const of = (free: number) => {
         const purse = { by: 'token', name: 'usd_total', limit: free + held, settled: 0, held, end: NEVER } as const;
         const circumstances = { purses: [purse], ...(typical !== undefined && { typical: () => typical }) };
-        return decide(emptyBudget(NOON), rulesOf({}), worstCaseWith(more), NOON, circumstances);
+        return decideHold(createEmptyBudget(NOON), toLimitRules({}), worstCaseWith(more), NOON, circumstances);
       };
       const [less, most] = [of(Math.min(one, other)), of(Math.max(one, other))];
       // Who can wait may get even more later.
@@ -377,7 +391,7 @@ describe('clamp', () => {
       // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
       const circumstances = { purses: [purse], typical: () => 1_900 };
       const asked = worstCaseWith({ outputTokens: 2_000, usefulOutput: 100 });
-      return decide(emptyBudget(NOON), rulesOf({}), asked, NOON, circumstances);
+      return decideHold(createEmptyBudget(NOON), toLimitRules({}), asked, NOON, circumstances);
     };
     expect(decided(9_000)).toMatchObject({ reason: 'held', by: 'token', needed: 12_000 });
     expect(decided(0)).toMatchObject({ kind: 'admitted', maxTokens: 1_100 });
@@ -385,13 +399,13 @@ describe('clamp', () => {
 
   test('it is said whose limit has lowered it, and when that is free again', () => {
     const END = '2026-05-02T00:00:00.000Z';
-    const of = (limits: Limits, circumstances: Circumstances = {}, budget = emptyBudget(NOON)) => {
-      const rules = rulesOf(limits);
-      const purses = [...budgetWindows(budget, rules), ...(circumstances.purses ?? [])];
-      const decision = decide(budget, rules, worstCaseWith(), NOON, { ...circumstances, purses });
+    const of = (limits: Limits, circumstances: HoldDecisionOptions = {}, budget = createEmptyBudget(NOON)) => {
+      const rules = toLimitRules(limits);
+      const purses = [...createBudgetWindows(budget, rules), ...(circumstances.purses ?? [])];
+      const decision = decideHold(budget, rules, worstCaseWith(), NOON, { ...circumstances, purses });
       return decision.kind === 'admitted' ? decision.loweredBy : decision;
     };
-    const day = new Date(spanAt('day', NOON).end).toISOString();
+    const day = new Date(findCalendarWindowAt('day', NOON).end).toISOString();
     expect(of({ usd_per_day: usd(16_000) })).toEqual({ by: 'account', limit: 'usd_per_day', resets_at: day });
     expect(of({ usd_total: usd(16_000), usd_per_day: usd(16_001) })).toEqual({
       by: 'account',
@@ -402,7 +416,7 @@ describe('clamp', () => {
     const month = {
       by: 'account',
       limit: 'usd_per_month',
-      resets_at: new Date(spanAt('month', NOON).end).toISOString(),
+      resets_at: new Date(findCalendarWindowAt('month', NOON).end).toISOString(),
     };
     expect(of({ usd_per_day: usd(16_000), usd_per_month: usd(16_000) })).toEqual(month);
     // The least is left of it, not the least allowed.
@@ -425,7 +439,7 @@ describe('clamp', () => {
     expect(of({ usd_per_day: usd(16_000) }, { most: 8_001 })).toMatchObject({ by: 'account' });
     const rate = { by: 'account', limit: 'output_tokens_per_minute' };
     expect(of({ output_tokens_per_minute: 1_000 })).toEqual({ ...rate, resets_at: null });
-    const used = emptyBudget(NOON);
+    const used = createEmptyBudget(NOON);
     used.fullAt.output = NOON + 6_000;
     const full = new Date(NOON + 6_000).toISOString();
     expect(of({ output_tokens_per_minute: 1_000, usd_per_day: usd(16_000) }, {}, used)).toEqual({
@@ -448,8 +462,8 @@ describe('clamp', () => {
       fc.boolean(),
       (free, most, rate, refuses) => {
         const limits: Limits = { usd_per_day: usd(free), output_tokens_per_minute: rate };
-        const rules = rulesOf({ ...limits, ...(refuses && { on_shortfall: 'refuse' }) });
-        const decision = decide(emptyBudget(NOON), rules, worstCaseWith(), NOON, { most });
+        const rules = toLimitRules({ ...limits, ...(refuses && { on_shortfall: 'refuse' }) });
+        const decision = decideHold(createEmptyBudget(NOON), rules, worstCaseWith(), NOON, { most });
         if (decision.kind !== 'admitted') return;
         expect(decision.loweredBy !== undefined).toBe(decision.maxTokens < 1_000);
         const { limit } = decision.loweredBy ?? {};
@@ -471,14 +485,14 @@ describe('clamp', () => {
     });
     const { inputCost, outputTokens, outputPrice } = worstCase;
     const whole = inputCost + outputTokens * outputPrice;
-    const daily = rulesOf({ usd_per_day: 10 });
-    const budget = emptyBudget(NOON);
+    const daily = toLimitRules({ usd_per_day: 10 });
+    const budget = createEmptyBudget(NOON);
     let uncut = 0;
-    while (fromUsd(10) - budget.windows.day.settled >= whole) {
+    while (usdToNanodollars(10) - budget.windows.day.settled >= whole) {
       const decision = admit(budget, daily, worstCase, NOON);
       expect(decision).toMatchObject({ maxTokens: 8_192, nanodollars: whole });
       uncut += 1;
-      end(budget, daily, decision.id, fromUsd(0.05));
+      end(budget, daily, decision.id, usdToNanodollars(0.05));
     }
     expect(uncut).toBeGreaterThan(50);
     // Sonnet 5.5 thinks at effort high.
@@ -486,40 +500,43 @@ describe('clamp', () => {
   });
 
   test('not below the least that is worth an answer', () => {
-    const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
-    expect(decide(emptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
-    expect(decide(emptyBudget(NOON), low, worstCaseWith({ outputTokens: 255 }), NOON).kind).toBe('admitted');
-    const lower = rulesOf({ usd_per_day: usd(1_100), min_output_tokens: 10 });
-    expect(decide(emptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
+    const low = toLimitRules({ usd_per_day: usd(1_000 + 2_550) });
+    expect(decideHold(createEmptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'spend',
+      needed: 3_560,
+    });
+    expect(decideHold(createEmptyBudget(NOON), low, worstCaseWith({ outputTokens: 255 }), NOON).kind).toBe('admitted');
+    const lower = toLimitRules({ usd_per_day: usd(1_100), min_output_tokens: 10 });
+    expect(decideHold(createEmptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
   });
 
   test('not below what leaves tokens for text beside thinking, unless the limits say less; and the refusal says so', () => {
     const thinks = worstCaseWith({ outputTokens: 9_000, usefulOutput: 2_048 });
-    const enough = rulesOf({ usd_per_day: usd(1_000 + 20_480) });
-    expect(decide(emptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
+    const enough = toLimitRules({ usd_per_day: usd(1_000 + 20_480) });
+    expect(decideHold(createEmptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
     const less = { usd_per_day: usd(1_000 + 20_479) };
-    expect(decide(emptyBudget(NOON), rulesOf(less), thinks, NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules(less), thinks, NOON)).toMatchObject({
       reason: 'spend',
       advice: expect.stringContaining('room for text (2048 tokens), as the model may think'),
     });
-    const set = rulesOf({ ...less, min_output_tokens: 100 });
-    expect(decide(emptyBudget(NOON), set, thinks, NOON).kind).toBe('admitted');
+    const set = toLimitRules({ ...less, min_output_tokens: 100 });
+    expect(decideHold(createEmptyBudget(NOON), set, thinks, NOON).kind).toBe('admitted');
     // Never more than was asked.
     const asked = worstCaseWith({ outputTokens: 300, usefulOutput: 2_048 });
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(4_000) }), asked, NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(4_000) }), asked, NOON)).toMatchObject({
       maxTokens: 300,
     });
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(3_999) }), asked, NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(3_999) }), asked, NOON)).toMatchObject({
       advice: expect.stringContaining('max_tokens (300), which is not lowered'),
     });
   });
 
   test('not to the budget of thinking or below', () => {
-    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 401 }), NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ leastOutput: 401 }), NOON)).toMatchObject({
       reason: 'spend',
       never: true,
     });
-    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ leastOutput: 400 }), NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ leastOutput: 400 }), NOON)).toMatchObject({
       maxTokens: 400,
     });
   });
@@ -531,32 +548,37 @@ describe('clamp', () => {
       outputTokens: 128_000,
       outputPrice: 22_000,
     });
-    const decision = decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), bound, NOON);
+    const decision = decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: 1 }), bound, NOON);
     expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
   });
 
   test('a cache is warmed with no output at all', () => {
-    expect(decide(emptyBudget(NOON), rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({ maxTokens: 0 });
+    expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({
+      maxTokens: 0,
+    });
   });
 
   test('refuse does not clamp', () => {
-    const strict = rulesOf({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
-    expect(decide(emptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
+    const strict = toLimitRules({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
+    expect(decideHold(createEmptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'spend',
+      needed: 11_000,
+    });
   });
 });
 
 describe('a later try', () => {
   const worstCase = worstCaseWith({ outputTokens: 300 });
-  const again = (given: Limits, more: Circumstances) =>
-    decide(emptyBudget(NOON), rulesOf(given), worstCase, NOON, more);
+  const again = (given: Limits, more: HoldDecisionOptions) =>
+    decideHold(createEmptyBudget(NOON), toLimitRules(given), worstCase, NOON, more);
 
   test('is admitted whole, whoever limits the money and whatever the earlier ones have cost', () => {
     const purse = { by: 'token', name: 'usd_total', limit: 1e9, settled: 0, held: 0, end: NEVER } as const;
-    const limited: [Limits, Circumstances][] = [
+    const limited: [Limits, HoldDecisionOptions][] = [
       [{}, {}],
       [{ requests_per_minute: 9 }, {}],
       [{ concurrent_requests: 9, on_shortfall: 'refuse' }, {}],
-      ...PERIODS.map((period): [Limits, Circumstances] => [{ [limitName(period)]: 1 }, {}]),
+      ...PERIODS.map((period): [Limits, HoldDecisionOptions] => [{ [getUsdLimitName(period)]: 1 }, {}]),
       [{}, { purses: [purse] }],
       [{}, { purses: [{ ...purse, by: 'group' }] }],
       [{}, { most: 1e9 }],
@@ -577,8 +599,8 @@ describe('a later try', () => {
   test('by a model without a price is refused only where money is limited', () => {
     const unknown = { ...worstCase, known: false };
     const more = { earlier: 1 };
-    expect(decide(emptyBudget(NOON), rulesOf({}), unknown, NOON, more).kind).toBe('admitted');
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_total: 1 }), unknown, NOON, more)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({}), unknown, NOON, more).kind).toBe('admitted');
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_total: 1 }), unknown, NOON, more)).toMatchObject({
       reason: 'unpriced',
     });
   });
@@ -588,71 +610,83 @@ describe('a count is asked for', () => {
   const countable = (more: Partial<MaximumCost> = {}) => worstCaseWith({ countable: true, ...more });
 
   test('only if the bound does not fit', () => {
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: 1 }), countable(), NOON).kind).toBe('admitted');
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(5_000) }), countable(), NOON).kind).toBe(
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: 1 }), countable(), NOON).kind).toBe(
+      'admitted',
+    );
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(5_000) }), countable(), NOON).kind).toBe(
       'count_needed',
     );
-    const tokens = rulesOf({ input_tokens_per_minute: 99 });
-    expect(decide(emptyBudget(NOON), tokens, countable(), NOON).kind).toBe('count_needed');
-    expect(decide(emptyBudget(NOON), tokens, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', never: true });
+    const tokens = toLimitRules({ input_tokens_per_minute: 99 });
+    expect(decideHold(createEmptyBudget(NOON), tokens, countable(), NOON).kind).toBe('count_needed');
+    expect(decideHold(createEmptyBudget(NOON), tokens, worstCaseWith(), NOON)).toMatchObject({
+      reason: 'rate',
+      never: true,
+    });
   });
 
   test('not if it could not help', () => {
-    const broke = rulesOf({ usd_per_day: usd(2_000) });
-    expect(decide(emptyBudget(NOON), broke, countable(), NOON)).toMatchObject({ reason: 'spend' });
-    const none = rulesOf({ concurrent_requests: 0, input_tokens_per_minute: 1 });
-    expect(decide(emptyBudget(NOON), none, countable(), NOON)).toMatchObject({ reason: 'concurrency' });
+    const broke = toLimitRules({ usd_per_day: usd(2_000) });
+    expect(decideHold(createEmptyBudget(NOON), broke, countable(), NOON)).toMatchObject({ reason: 'spend' });
+    const none = toLimitRules({ concurrent_requests: 0, input_tokens_per_minute: 1 });
+    expect(decideHold(createEmptyBudget(NOON), none, countable(), NOON)).toMatchObject({ reason: 'concurrency' });
   });
 
   test('not for a clamp that leaves enough', () => {
     const plenty = countable({ outputTokens: 128_000 });
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(100_000) }), plenty, NOON)).toMatchObject({
+    expect(
+      decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(100_000) }), plenty, NOON),
+    ).toMatchObject({
       kind: 'admitted',
       maxTokens: 4_900,
     });
     // Sixteen times the least, in half of what is free.
     const dear = countable({ inputCost: 20_000, outputTokens: 128_000 });
     const enough = 2 * (20_000 + 16 * 256 * 10);
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough) }), dear, NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(enough) }), dear, NOON)).toMatchObject({
       kind: 'admitted',
       maxTokens: 16 * 256,
     });
-    expect(decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(enough - 1) }), dear, NOON).kind).toBe('count_needed');
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(enough - 1) }), dear, NOON).kind).toBe(
+      'count_needed',
+    );
   });
 
   test('not for an input that is a small part of what is to be paid', () => {
-    const rules = rulesOf({ usd_per_day: usd(80_000) });
+    const rules = toLimitRules({ usd_per_day: usd(80_000) });
     const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
-    expect(decide(emptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 3_000 });
-    expect(decide(emptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
+    expect(decideHold(createEmptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({
+      kind: 'admitted',
+      maxTokens: 3_000,
+    });
+    expect(decideHold(createEmptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
   });
 
   test('by the bucket for counts, out of which it is taken where the request is refused', () => {
-    const counting = rulesOf({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
-    const budget = emptyBudget(NOON);
-    expect(decide(budget, counting, countable(), NOON).kind).toBe('count_needed');
-    takeCount(budget, counting);
-    expect(decide(budget, counting, countable(), NOON)).toMatchObject({
+    const counting = toLimitRules({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
+    const budget = createEmptyBudget(NOON);
+    expect(decideHold(budget, counting, countable(), NOON).kind).toBe('count_needed');
+    takeTokenCountFromBucket(budget, counting);
+    expect(decideHold(budget, counting, countable(), NOON)).toMatchObject({
       reason: 'rate',
       limit: 'count_requests_per_minute',
       retryAfter: 60,
     });
-    expect(decide(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
-    expect(decide(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
+    expect(decideHold(budget, counting, countable(), NOON, { counted: true }).kind).toBe('count_needed');
+    expect(decideHold(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
   });
 
   test('before a hold that fits without its input only', () => {
-    const rules = rulesOf({ usd_per_day: usd(20_000) });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ usd_per_day: usd(20_000) });
+    const budget = createEmptyBudget(NOON);
     admit(budget, rules, worstCaseWith({ inputCost: 6_000, outputTokens: 0, leastOutput: 0 }), NOON);
     const bound = countable({ inputCost: 2_000, outputTokens: 50_000, outputPrice: 1 });
     // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
-    expect(decide(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
+    expect(decideHold(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
     // A request that passes others is short of limits that they do not have.
     const token = { by: 'token', name: 'usd_per_day', limit: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
-    const purses = [...budgetWindows(budget, rules), token];
-    expect(decide(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
+    const purses = [...createBudgetWindows(budget, rules), token];
+    expect(decideHold(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
       'count_needed',
     );
   });
@@ -660,8 +694,8 @@ describe('a count is asked for', () => {
 
 describe('rates', () => {
   test('a request beyond the rate is refused until the rate allows it', () => {
-    const rules = rulesOf({ requests_per_minute: 2 });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ requests_per_minute: 2 });
+    const budget = createEmptyBudget(NOON);
     admit(budget, rules, worstCaseWith(), NOON);
     admit(budget, rules, worstCaseWith(), NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({
@@ -670,14 +704,14 @@ describe('rates', () => {
       retryAfter: 30,
     });
     // Another try of a request is the same entry.
-    expect(decide(budget, rules, worstCaseWith(), NOON, { repeats: true }).kind).toBe('admitted');
-    expect(bucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
+    expect(decideHold(budget, rules, worstCaseWith(), NOON, { repeats: true }).kind).toBe('admitted');
+    expect(computeBucketsAfterAdmission(budget, rules, true)).toEqual(budget.fullAt);
     expect(admit(budget, rules, worstCaseWith(), NOON + 30_000).kind).toBe('admitted');
   });
 
   test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
-    const rules = rulesOf({ output_tokens_per_minute: 1_200 });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ output_tokens_per_minute: 1_200 });
+    const budget = createEmptyBudget(NOON);
     const running = [600, 300, 256].map((maxTokens) => {
       const decision = admit(budget, rules, worstCaseWith(), NOON);
       expect(decision).toMatchObject({ kind: 'admitted', maxTokens });
@@ -693,15 +727,15 @@ describe('rates', () => {
   });
 
   test('output that is not to be lowered takes what it asks for', () => {
-    const rules = rulesOf({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
+    const budget = createEmptyBudget(NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
   });
 
   test('what nothing bounds takes the whole bucket, and is made up for', () => {
-    const rules = rulesOf({ input_tokens_per_minute: 1_000 });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ input_tokens_per_minute: 1_000 });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith({ inputTokens: 1_000_000, bounded: false }), NOON);
     expect(budget.heldInput).toBe(1_000);
     end(budget, rules, id, 0, 3_000);
@@ -710,15 +744,18 @@ describe('rates', () => {
   });
 
   test('counts have a bucket of their own', () => {
-    const rules = rulesOf({ count_requests_per_minute: 1, requests_per_minute: 0 });
-    const budget = emptyBudget(NOON);
-    expect(takeCountRequest(budget, rules, NOON).kind).toBe('admitted');
-    expect(takeCountRequest(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
+    const rules = toLimitRules({ count_requests_per_minute: 1, requests_per_minute: 0 });
+    const budget = createEmptyBudget(NOON);
+    expect(admitCountRequest(budget, rules, NOON).kind).toBe('admitted');
+    expect(admitCountRequest(budget, rules, NOON)).toMatchObject({
+      limit: 'count_requests_per_minute',
+      retryAfter: 60,
+    });
   });
 
   test('a request beyond the concurrent ones is refused', () => {
-    const rules = rulesOf({ concurrent_requests: 1 });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ concurrent_requests: 1 });
+    const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'concurrency', retryAfter: 1 });
     end(budget, rules, id, 0);
@@ -726,8 +763,8 @@ describe('rates', () => {
   });
 
   test('as many requests that are read on as the limit do not count as running, and further ones do', () => {
-    const rules = rulesOf({ concurrent_requests: 2 });
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules({ concurrent_requests: 2 });
+    const budget = createEmptyBudget(NOON);
     const abandon = () => {
       const { kind, id } = admit(budget, rules, worstCaseWith(), NOON);
       const hold = budget.holds.get(id ?? '');
@@ -741,10 +778,12 @@ describe('rates', () => {
 });
 
 test('every model that may be billed must be allowed, by any of its names', () => {
-  const rules = rulesOf({ models: ['claude-haiku-4-5'] });
+  const rules = toLimitRules({ models: ['claude-haiku-4-5'] });
   const names = ['claude-haiku-4-5-20251001', 'claude-haiku-4-5'];
-  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names] }), NOON).kind).toBe('admitted');
-  expect(decide(emptyBudget(NOON), rules, worstCaseWith({ models: [names, ['default']] }), NOON)).toMatchObject({
+  expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ models: [names] }), NOON).kind).toBe('admitted');
+  expect(
+    decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ models: [names, ['default']] }), NOON),
+  ).toMatchObject({
     reason: 'model',
     model: 'default',
   });
@@ -752,7 +791,8 @@ test('every model that may be billed must be allowed, by any of its names', () =
 
 test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
   const allowed = (models: string[], names: string[]) =>
-    decide(emptyBudget(NOON), rulesOf({ models }), worstCaseWith({ models: [names] }), NOON).kind === 'admitted';
+    decideHold(createEmptyBudget(NOON), toLimitRules({ models }), worstCaseWith({ models: [names] }), NOON).kind ===
+    'admitted';
   const snapshot = ['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5'];
   expect(allowed(['claude-sonnet-5-5'], snapshot)).toBe(true);
   expect(allowed(['claude-sonnet-5-5-20261001'], snapshot)).toBe(true);
@@ -762,19 +802,21 @@ test('a dated or -latest name is allowed as its model is, and an allowed snapsho
 test('a model without a price is refused where a limit in USD holds, and only there', () => {
   const unknown = worstCaseWith({ known: false, models: [['claude-next']] });
   for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
-    expect(decide(emptyBudget(NOON), rulesOf(given), unknown, NOON)).toMatchObject({
+    expect(decideHold(createEmptyBudget(NOON), toLimitRules(given), unknown, NOON)).toMatchObject({
       reason: 'unpriced',
       model: 'claude-next',
       never: true,
     });
   }
-  expect(decide(emptyBudget(NOON), rulesOf({ requests_per_minute: 1 }), unknown, NOON).kind).toBe('admitted');
+  expect(decideHold(createEmptyBudget(NOON), toLimitRules({ requests_per_minute: 1 }), unknown, NOON).kind).toBe(
+    'admitted',
+  );
 });
 
 test('a clock that goes back stands still', () => {
-  const budget = emptyBudget(NOON);
-  expect(advance(budget, NOON - 1e9)).toBe(NOON);
-  expect(budget.windows.day).toMatchObject(spanAt('day', NOON));
+  const budget = createEmptyBudget(NOON);
+  expect(advanceBudgetTo(budget, NOON - 1e9)).toBe(NOON);
+  expect(budget.windows.day).toMatchObject(findCalendarWindowAt('day', NOON));
 });
 
 type Step =
@@ -830,8 +872,8 @@ const limits: fc.Arbitrary<Limits> = fc.record(
 
 test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
   tryCases(caseCount(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
-    const rules = rulesOf(given);
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules(given);
+    const budget = createEmptyBudget(NOON);
     let clock = NOON;
     // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
     const all = new Map<string, { at: number; open: boolean; amount: number }>();
@@ -850,7 +892,7 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
       for (const period of PERIODS) {
         const sums = new Map<number, number>();
         for (const { at, amount } of all.values()) {
-          const { start } = spanAt(period, at);
+          const { start } = findCalendarWindowAt(period, at);
           sums.set(start, (sums.get(start) ?? 0) + amount);
         }
         const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
@@ -861,9 +903,11 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
       const now = budget.last;
       // Within what a float loses.
       if (rules.input !== undefined)
-        expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
+        expect(budget.heldInput).toBeLessThanOrEqual(computeUnitsInBucket(budget.fullAt.input, rules.input, now) + 1);
       if (rules.output !== undefined)
-        expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
+        expect(budget.heldOutput).toBeLessThanOrEqual(
+          computeUnitsInBucket(budget.fullAt.output, rules.output, now) + 1,
+        );
       expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
     };
     for (const next of steps) {
@@ -892,7 +936,7 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
           for (const one of free) expect(half).toBeLessThanOrEqual(Math.max(one / 2, least));
         }
       } else {
-        advance(budget, clock);
+        advanceBudgetTo(budget, clock);
         const open = [...budget.holds.values()];
         if (next.do === 'settle') {
           const hold = open[next.which % open.length];
@@ -914,7 +958,7 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
         for (let to = from; to < uses.length; to++) {
           sum += uses[to]?.[kind] ?? 0;
           const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
-          expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
+          expect(sum).toBeLessThanOrEqual(computeBucketCapacity(limit) + (limit * ms) / 60_000 + 1e-2);
         }
       }
     }
@@ -935,22 +979,22 @@ test('no hold is more than what is left in any purse, and no more than its reque
       mostPassing: money(40_000),
     },
     { requiredKeys: [] },
-  ) as fc.Arbitrary<Circumstances>;
+  ) as fc.Arbitrary<HoldDecisionOptions>;
   const tokens = { outputTokens: money(2_000), leastOutput: money(500) };
   const asked = fc.record({ inputCost: money(20_000), ...tokens, countable: fc.boolean() });
   tryCases(caseCount(2_000), limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
-    const rules = rulesOf(given);
-    const budget = emptyBudget(NOON);
+    const rules = toLimitRules(given);
+    const budget = createEmptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
     const { purses = [], most, earlier = 0, mostPassing } = around;
-    const paid = { ...around, purses: [...budgetWindows(budget, rules), ...purses] };
-    const decision = decide(budget, rules, worstCase, NOON, paid);
+    const paid = { ...around, purses: [...createBudgetWindows(budget, rules), ...purses] };
+    const decision = decideHold(budget, rules, worstCase, NOON, paid);
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
     if (most === undefined) {
       const { earlier: _, ...first } = paid;
-      expect(decide(budget, rules, worstCase, NOON, first)).toEqual(decision);
+      expect(decideHold(budget, rules, worstCase, NOON, first)).toEqual(decision);
     }
     if (decision.kind !== 'admitted') {
       const isPassing = mostPassing !== undefined;

@@ -1,22 +1,22 @@
 import { expect, test } from 'vitest';
 import { limitsSchema } from '#edge/money/budget/limits.schema.ts';
-import { CEILING, rulesOf } from '#edge/money/budget/rules.ts';
+import { CEILING, toLimitRules } from '#edge/money/budget/rules.ts';
 
 test('what is absent is unlimited, and clamps', () => {
-  expect(rulesOf(limitsSchema.parse({}))).toEqual({
+  expect(toLimitRules(limitsSchema.parse({}))).toEqual({
     spend: {},
     concurrent: Number.POSITIVE_INFINITY,
     shouldClamp: true,
     minOutputTokens: undefined,
     shouldEstimateServed: false,
   });
-  expect(rulesOf(limitsSchema.parse({ served_tools: 'estimate' })).shouldEstimateServed).toBe(true);
-  expect(rulesOf(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServed).toBe(false);
+  expect(toLimitRules(limitsSchema.parse({ served_tools: 'estimate' })).shouldEstimateServed).toBe(true);
+  expect(toLimitRules(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServed).toBe(false);
 });
 
 test('money becomes whole nanodollars', () => {
   const limits = limitsSchema.parse({ usd_per_day: 0.1, usd_per_week: 0.000000001, usd_per_month: 9_000_000 });
-  expect(rulesOf(limits).spend).toEqual({
+  expect(toLimitRules(limits).spend).toEqual({
     hour: undefined,
     day: 100_000_000,
     week: 1,

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PERIODS, spanAt, spanId } from '#edge/money/budget/windows.ts';
+import { findCalendarWindowAt, formatCalendarWindowId, PERIODS } from '#edge/money/budget/windows.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 test.each([
@@ -13,7 +13,13 @@ test.each([
 ])('%s lies in %s, %s and %s', (time, day, week, month) => {
   const at = Date.parse(time);
   const hour = new Date(at).toISOString().slice(0, 13);
-  expect(PERIODS.map((period) => spanId(period, spanAt(period, at).start))).toEqual([hour, day, week, month, 'total']);
+  expect(PERIODS.map((period) => formatCalendarWindowId(period, findCalendarWindowAt(period, at).start))).toEqual([
+    hour,
+    day,
+    week,
+    month,
+    'total',
+  ]);
 });
 
 test('windows follow each other without a gap, and their ids differ', () => {
@@ -22,11 +28,11 @@ test('windows follow each other without a gap, and their ids differ', () => {
     fc.integer({ min: 0, max: 4e12 }),
     fc.constantFrom(...PERIODS.filter((period) => period !== 'total')),
     (time, period) => {
-      const { start, end } = spanAt(period, time);
+      const { start, end } = findCalendarWindowAt(period, time);
       expect(start <= time && time < end).toBe(true);
-      expect(spanAt(period, end - 1)).toEqual({ start, end });
-      expect(spanAt(period, end).start).toBe(end);
-      expect(spanId(period, end)).not.toBe(spanId(period, start));
+      expect(findCalendarWindowAt(period, end - 1)).toEqual({ start, end });
+      expect(findCalendarWindowAt(period, end).start).toBe(end);
+      expect(formatCalendarWindowId(period, end)).not.toBe(formatCalendarWindowId(period, start));
     },
   );
 });

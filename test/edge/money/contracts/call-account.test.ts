@@ -1,29 +1,29 @@
 import { env } from 'cloudflare:workers';
 import { expect, test, vi } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { requestAdmission } from '#edge/money/admission/request-admission.ts';
-import { type AccountRequest, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
+import { requestAdmissionOfAccount } from '#edge/money/admission/request-admission.ts';
+import { type AccountTarget, callAccount, sendSettlement } from '#edge/money/contracts/call-account.ts';
 import type { Settlement } from '#edge/money/contracts/settlement.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
 import { worstCaseWith } from '../account/admission-requests.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
-const settings = settingsOf({}, true);
+const settings = parseSettingsOnce({}, true);
 let requests = 0;
 
 setClockToNoon();
 
-const request = (): AccountRequest => ({ identity: { account: 'alice' }, accounts: { ACCOUNT }, settings });
-const standing = () => callAccount(request(), (account) => account.quota());
+const request = (): AccountTarget => ({ identity: { account: 'alice' }, accounts: { ACCOUNT }, settings });
+const standing = () => callAccount(request(), (account) => account.getQuotaReport());
 
 /** Has a request admitted. @returns its id */
 async function admit(): Promise<string> {
   requests += 1;
   const requestId = `req_${String(requests).padStart(9, '0')}`;
   const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
-  expect((await requestAdmission(request(), asked)).outcome).toBe('admitted');
+  expect((await requestAdmissionOfAccount(request(), asked)).outcome).toBe('admitted');
   return requestId;
 }
 
@@ -32,7 +32,7 @@ const endOf = (requestId: string, cost = 700): string =>
 
 test('a settlement is on its way as soon as it is made: no timer keeps it back, with which a request could die', async () => {
   const stub = { settleJson: vi.fn((text: string) => Promise.resolve(JSON.stringify({ outcome: 'settled', text }))) };
-  const place = { ...request(), stub: stub as unknown as NonNullable<AccountRequest['stub']> };
+  const place = { ...request(), stub: stub as unknown as NonNullable<AccountTarget['stub']> };
   const settled = sendSettlement(place, endOf('req_1'));
   expect(stub.settleJson).toHaveBeenCalledOnce();
   expect((await settled).outcome).toBe('settled');

@@ -2,12 +2,12 @@ import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
-  aboutColumn,
+  createDimensionGrouping,
   type Dimension,
   type DimensionValues,
-  groupingOf,
   OF_TAGS,
-  rowFieldsOf,
+  parseDimensionsColumn,
+  serializeDimensions,
 } from '#edge/money/contracts/dimensions.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
@@ -22,15 +22,20 @@ const about: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NA
 
 test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
   tryCases(caseCount(300), about, (said) => {
-    const shown = rowFieldsOf(aboutColumn(said));
+    const shown = parseDimensionsColumn(serializeDimensions(said));
     const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
     expect(shown).toEqual({ ...nothing, ...said });
   });
-  expect(rowFieldsOf(aboutColumn({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
+  expect(parseDimensionsColumn(serializeDimensions({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
 });
 
 test('the row of a request that is about nothing has nothing', () => {
-  expect([{}, { tags: undefined }, { agent: null }, { user: '' }].map(aboutColumn)).toEqual([null, null, null, null]);
+  expect([{}, { tags: undefined }, { agent: null }, { user: '' }].map(serializeDimensions)).toEqual([
+    null,
+    null,
+    null,
+    null,
+  ]);
 });
 
 test('a dimension is summed by what its row has in JSON', () => {
@@ -38,8 +43,8 @@ test('a dimension is summed by what its row has in JSON', () => {
   tables.exec('create table ledger (about text)');
   const valuesOf = (dimension: Dimension, said: DimensionValues) => {
     tables.prepare('delete from ledger').run();
-    tables.prepare('insert into ledger values (?)').run(aboutColumn(said));
-    const { sql, parseValues: valuesIn } = groupingOf(dimension, 'x');
+    tables.prepare('insert into ledger values (?)').run(serializeDimensions(said));
+    const { sql, parseGroupValues: valuesIn } = createDimensionGrouping(dimension, 'x');
     const [row] = tables.prepare(`select ${sql} as cell from ledger`).all();
     return typeof row?.cell === 'string' ? valuesIn(row.cell) : [];
   };

@@ -65,7 +65,7 @@ test('a classification counts once, whatever votes, inputs and second tries it t
   // Whoever was admitted got all of its answers, and whoever was not got none.
   expect(told.toSorted()).toEqual([0, 0, 2, 2, 2]);
   await app.waitUntilSettled();
-  const { data } = await object().requests({ limit: 1_000 });
+  const { data } = await object().listRequests({ limit: 1_000 });
   expect(new Set(data.map(({ request_id }) => request_id.split('.')[0])).size).toBe(most);
   expect(data.length).toBeGreaterThan(most * 10);
 });

@@ -243,7 +243,7 @@ describe('the list of an account’s tokens', () => {
       Object.assign(account, { now: () => clock });
       for (const jti of ['m', 'z', 'a', 'q', 'b', 'x', 'c']) {
         clock += 1_000;
-        account.rememberToken({ jti, scopes: ['messages'] });
+        account.recordMintedToken({ jti, scopes: ['messages'] });
         all.unshift(jti);
       }
     });
@@ -270,7 +270,7 @@ test('an account has so many valid tokens, and one more only when another has en
       // Half of them end, a quarter has ended.
       const exp = n % 4 === 0 ? now - 10 : n % 4 === 1 ? now + 3_600 : undefined;
       const token = { jti: `t${n}`, scopes: ['messages'], ...(exp === undefined ? {} : { exp }) };
-      expect(object.rememberToken(token)).toBe(true);
+      expect(object.recordMintedToken(token)).toBe(true);
     }
   });
   const app = smallEdge();

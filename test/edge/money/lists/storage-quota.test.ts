@@ -40,7 +40,7 @@ const send = async (method: string, path: string, body?: unknown) =>
   });
 const limit = async (limits: Limits) => await getAccountStub(bindings, {}, OWNER).setLimits(limits);
 const stored = async () => {
-  const { conversations, stored_bytes } = await getAccountStub(bindings, {}, OWNER).quota();
+  const { conversations, stored_bytes } = await getAccountStub(bindings, {}, OWNER).getQuotaReport();
   return { conversations: conversations.used, bytes: stored_bytes.used };
 };
 const listed = async () => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, SCOPES } from '#edge/auth/identity/identity.ts';
-import { mayUseVersion, pointerText, readPointer, VersionMemory } from '#edge/money/versions/kv-copies.ts';
+import { canUseVersion, parsePointer, serializePointer, VersionMemory } from '#edge/money/versions/kv-copies.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
@@ -20,15 +20,15 @@ test('an isolate remembers values up to its bytes, the most recently used ones',
     for (const { name, length, ask } of steps) {
       const known = model.find((entry) => entry.name === name);
       if (ask) {
-        expect(memory.value(placeOf(name), 'h')).toBe(known && name);
+        expect(memory.getCachedValue(placeOf(name), 'h')).toBe(known && name);
         if (known) model = [...model.filter((entry) => entry !== known), known];
       } else {
-        memory.remember(placeOf(name), 'h', name, length);
+        memory.cacheValue(placeOf(name), 'h', name, length);
         if (!known && length <= 100) model.push({ name, length });
         while (model.reduce((sum, entry) => sum + entry.length, 0) > 100) model.shift();
       }
     }
-    const kept = ['a', 'b', 'c', 'd', 'e'].filter((name) => memory.value(placeOf(name), 'h') !== undefined);
+    const kept = ['a', 'b', 'c', 'd', 'e'].filter((name) => memory.getCachedValue(placeOf(name), 'h') !== undefined);
     expect(kept).toEqual(model.map(({ name }) => name).sort());
   });
 });
@@ -37,32 +37,38 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
   const memory = new VersionMemory<string>();
   let now = 0;
   Object.assign(memory, { now: () => now });
-  memory.rememberPointer(placeOf('a'), known('h1'));
-  memory.rememberPointer(placeOf('b'), known());
+  memory.cachePointer(placeOf('a'), known('h1'));
+  memory.cachePointer(placeOf('b'), known());
   now = 59_999;
-  expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([known('h1'), known()]);
-  expect(memory.pointer(placeOf('a', 'bob'))).toBeUndefined();
+  expect([memory.getCachedPointer(placeOf('a')), memory.getCachedPointer(placeOf('b'))]).toEqual([
+    known('h1'),
+    known(),
+  ]);
+  expect(memory.getCachedPointer(placeOf('a', 'bob'))).toBeUndefined();
   now = 60_000;
-  expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([undefined, undefined]);
-  memory.rememberPointer(placeOf('a'), known('h2'));
-  memory.forget(placeOf('a'));
-  expect(memory.pointer(placeOf('a'))).toBeUndefined();
+  expect([memory.getCachedPointer(placeOf('a')), memory.getCachedPointer(placeOf('b'))]).toEqual([
+    undefined,
+    undefined,
+  ]);
+  memory.cachePointer(placeOf('a'), known('h2'));
+  memory.dropCachedPointer(placeOf('a'));
+  expect(memory.getCachedPointer(placeOf('a'))).toBeUndefined();
 });
 
 test('places whose parts run into each other are different places', () => {
   const memory = new VersionMemory<string>();
-  memory.remember(placeOf('a', 'b:c'), 'h', 'one', 1);
-  memory.rememberPointer(placeOf('a', 'b:c'), known('h'));
-  expect(memory.value(placeOf('a:b', 'c'), 'h')).toBe('one');
-  expect(memory.value(placeOf('a', 'b'), 'h')).toBeUndefined();
-  expect(memory.pointer(placeOf('a', 'c'))).toBeUndefined();
+  memory.cacheValue(placeOf('a', 'b:c'), 'h', 'one', 1);
+  memory.cachePointer(placeOf('a', 'b:c'), known('h'));
+  expect(memory.getCachedValue(placeOf('a:b', 'c'), 'h')).toBe('one');
+  expect(memory.getCachedValue(placeOf('a', 'b'), 'h')).toBeUndefined();
+  expect(memory.getCachedPointer(placeOf('a', 'c'))).toBeUndefined();
 });
 
 test('pointers do not pile up', () => {
   const memory = new VersionMemory<string>();
-  for (let i = 0; i < 10_001; i += 1) memory.rememberPointer(placeOf(`n${i}`), known());
-  expect(memory.pointer(placeOf('n0'))).toBeUndefined();
-  expect(memory.pointer(placeOf('n1'))).toEqual(known());
+  for (let i = 0; i < 10_001; i += 1) memory.cachePointer(placeOf(`n${i}`), known());
+  expect(memory.getCachedPointer(placeOf('n0'))).toBeUndefined();
+  expect(memory.getCachedPointer(placeOf('n1'))).toEqual(known());
 });
 
 const HASHES = ['1', '2', '3', '4'].map((digit) => digit.repeat(32));
@@ -71,8 +77,8 @@ const some = fc.uniqueArray(fc.constantFrom(...HASHES), { maxLength: 3 });
 test('what KV has of a name is read as it was written', () => {
   const row = fc.record({ hash: fc.constantFrom(null, ...HASHES), pinned: some, withdrawn: some });
   tryCases(caseCount(300), row, ({ hash, pinned, withdrawn }) => {
-    const text = pointerText({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
-    if (text !== null) expect(readPointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
+    const text = serializePointer({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
+    if (text !== null) expect(parsePointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
     else expect([hash, withdrawn]).toEqual([null, []]);
   });
 });
@@ -89,6 +95,6 @@ test('a withdrawn version is nobody’s; one that is not current is for those wh
     const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
     const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
     const isThere = known.hash !== '' && !known.withdrawn.includes(hash);
-    expect(mayUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
+    expect(canUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
   });
 });

@@ -1,9 +1,9 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { DEPLOYMENT, isAccount } from '#edge/auth/identity/identity.ts';
+import { DEPLOYMENT, isAccountName } from '#edge/auth/identity/identity.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import { versionHashOf } from '#edge/money/versions/kv-copies.ts';
+import { computeVersionHash } from '#edge/money/versions/kv-copies.ts';
 import { countWrittenRows } from '#test/support/conversations.ts';
 import { bindings } from '#test/support/prefixes.ts';
 
@@ -29,7 +29,7 @@ function failing(until: { fails: boolean }): void {
 }
 
 test('the deployment’s object has a name that no credential can have', () => {
-  expect(isAccount(DEPLOYMENT)).toBe(false);
+  expect(isAccountName(DEPLOYMENT)).toBe(false);
 });
 
 describe('what is put', () => {
@@ -42,9 +42,9 @@ describe('what is put', () => {
       published: true,
     });
     const stored = await bindings.STORE.get('prefix@h1:support:alice', 'arrayBuffer');
-    const same = await versionHashOf(large);
-    expect(await versionHashOf(new Uint8Array(stored ?? new ArrayBuffer(0)))).toBe(same);
-    expect(await versionHashOf((await stub().readVersion(id('h1'), true)) ?? new Uint8Array(0))).toBe(same);
+    const same = await computeVersionHash(large);
+    expect(await computeVersionHash(new Uint8Array(stored ?? new ArrayBuffer(0)))).toBe(same);
+    expect(await computeVersionHash((await stub().readVersion(id('h1'), true)) ?? new Uint8Array(0))).toBe(same);
     expect(await pointer()).toBe('h1');
     expect(await stub().readVersion(id('h2'), true)).toBeUndefined();
   });
@@ -65,10 +65,10 @@ describe('what is put', () => {
   test('is what KV says in the end, however many write at once', async () => {
     const hashes = Array.from({ length: 12 }, (_, index) => `h${index}`);
     await Promise.all(hashes.map((hash) => stub().putVersion(version(hash))));
-    const current = (await stub().storedName('prefix', 'support'))?.hash;
+    const current = (await stub().findVersionedName('prefix', 'support'))?.hash;
     expect(await pointer()).toBe(current);
     await Promise.all([stub().removeName('prefix', 'support'), stub().putVersion(version('last'))]);
-    expect(await pointer()).toBe((await stub().storedName('prefix', 'support'))?.hash ?? null);
+    expect(await pointer()).toBe((await stub().findVersionedName('prefix', 'support'))?.hash ?? null);
   });
 
   test('reaches KV by the alarm where KV has not taken it', async () => {
@@ -148,7 +148,7 @@ test('the history pages, newest first', async () => {
     await stub().putVersion(version(hash));
   }
   const page = async (of: object) => {
-    const history = await stub().versionHistory('prefix', 'support', of);
+    const history = await stub().listVersions('prefix', 'support', of);
     return { hashes: history?.data.map(({ version }) => version.slice(-2)), more: history?.has_more };
   };
   expect(await page({})).toEqual({ hashes: ['h4', 'h3', 'h2', 'h1'], more: false });
@@ -156,5 +156,5 @@ test('the history pages, newest first', async () => {
   expect(await page({ limit: 2, after_id: 'support@h3' })).toEqual({ hashes: ['h2', 'h1'], more: false });
   expect(await page({ limit: 2, before_id: 'support@h1' })).toEqual({ hashes: ['h3', 'h2'], more: true });
   expect(await page({ limit: 2, before_id: 'support@h3' })).toEqual({ hashes: ['h4'], more: false });
-  expect(await stub().versionHistory('prefix', 'other', {})).toBeUndefined();
+  expect(await stub().listVersions('prefix', 'other', {})).toBeUndefined();
 });

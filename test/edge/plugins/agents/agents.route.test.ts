@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import { refOf } from '#edge/conversations/history/storage/rows.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import { formatVersionReference } from '#edge/conversations/history/storage/rows.ts';
 import { findAgent } from '#edge/conversations/object/initial-context.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { agentContent, agentDeleted } from '#edge/plugins/agents/agents-answers.schema.ts';
@@ -208,11 +208,11 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   expect((await seen(alice)).owner).toBe('account');
   expect((await seen(bob)).owner).toBe('deployment');
   expect((await ask(app, 'GET', `/agents/${own.body.version}`, bob)).status).toBe(404);
-  const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...TOOL_VARS }) };
+  const context = { env: env as unknown as Bindings, settings: parseSettingsOnce({ ...env, ...TOOL_VARS }) };
   await app.waitUntilSettled();
   const asking = (account: string) => ({ account, scopes: [] });
   const { agent } = await findAgent(context, asking('alice'), 'support');
-  expect([agent.name, refOf(agent)]).toEqual(['support', own.body.version]);
+  expect([agent.name, formatVersionReference(agent)]).toEqual(['support', own.body.version]);
   const { stored } = await findAgent(context, asking('bob'), 'support');
   expect(JSON.parse(stored.text)).toMatchObject({ model: AGENT.model, limits: {} });
   await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow(

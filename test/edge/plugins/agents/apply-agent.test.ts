@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createSkyEdge, requestEdge, SKY, toolsAndSystemOf } from '#test/support/agents.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { waitForAllApps } from '#test/support/app.ts';
@@ -227,10 +227,10 @@ test('an agent that an admin stored cannot be widened by any request', async () 
         const copy = await sent(`/conversations/${id}/fork`, {}, JSON.stringify({ id: `${id}x` }));
         if (copy.status === 201) id = `${id}x`;
       }
-      let asked: readonly Json[] = own;
+      let asked: readonly JsonObject[] = own;
       if (isThere && resends) {
         const rows = await requestEdge(app, 'GET', `/conversations/${id}/messages?view=shown&limit=100`, bob);
-        const before = (rows.body.data as Json[]).map(({ role, content }) => ({ role, content }));
+        const before = (rows.body.data as JsonObject[]).map(({ role, content }) => ({ role, content }));
         asked = [...before, { role: 'user', content: 'And now?' }];
       }
       const agent = isThere ? [] : ['"agent":"sky"'];
@@ -295,7 +295,7 @@ test('nor by what is counted before it is sent: the count is that of the agent',
     const text = `{${[JSON.stringify({ ...own, ...question }).slice(1, -1), ...members].join(',')}}`;
     const headers = { ...bob, 'content-type': 'application/json' };
     const response = await app.fetch(path, { method: 'POST', headers, body: text });
-    return { status: response.status, body: (await response.json()) as Json };
+    return { status: response.status, body: (await response.json()) as JsonObject };
   };
   const paths = fc.constantFrom('/count-tokens', '/v1/messages/count_tokens');
   const begins = fc.constantFrom({ conversation: 'counted' }, { conversation: 'new', agent: 'sky' });
@@ -351,7 +351,7 @@ test('nor by a decision, which says of a call no more than its input', async () 
         messages: [{ role: 'user', content: 'How high is it?' }],
       });
       const { body } = await requestEdge(app, 'GET', '/conversations/c1/approvals', bob);
-      const [{ id, input } = {}] = body.data as Json[];
+      const [{ id, input } = {}] = body.data as JsonObject[];
       const before = called.length;
       const response = await app.fetch(`/conversations/c1/approvals/${String(id)}`, {
         method: 'POST',
@@ -368,7 +368,7 @@ test('nor by a decision, which says of a call no more than its input', async () 
         });
       }
       const changed = members.findLast((text) => text.startsWith('"input"'));
-      const given = changed === undefined ? input : (JSON.parse(`{${changed}}`) as Json).input;
+      const given = changed === undefined ? input : (JSON.parse(`{${changed}}`) as JsonObject).input;
       const made = called.slice(before);
       expect(made.length).toBeLessThanOrEqual(response.status === 202 ? 1 : 0);
       approved += made.length;

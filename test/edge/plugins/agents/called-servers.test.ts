@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createBody, createTestApp } from '#test/support/app.ts';
 import { installSimulator } from '#test/support/conversations.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
@@ -42,7 +42,7 @@ const SENT = { conversation: 'c1', agent: 'maps', messages: MESSAGES, max_tokens
 
 /** What goes up: the body, and the betas. */
 interface Up {
-  body: Json;
+  body: JsonObject;
   betas: string | null;
 }
 type Who = Record<string, string>;
@@ -78,8 +78,8 @@ const inAll = (masked: boolean) => ({
 const search = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: { query: 'Bern' } };
 const found = { type: 'web_search_result', url: 'https://a.example', title: SECRET, encrypted_content: 'x' };
 /** Where an answer may repeat the token, and where it is masked then: as `docs/agents.md` says it. */
-const PLACES: [string, Json[], Record<string, boolean>][] = [
-  ['in the result of a server', repeats.content as Json[], inAll(true)],
+const PLACES: [string, JsonObject[], Record<string, boolean>][] = [
+  ['in the result of a server', repeats.content as JsonObject[], inAll(true)],
   ['in what the model says', [{ type: 'text', text: `It is ${SECRET}.` }], inAll(false)],
   [
     'in what it thinks',
@@ -93,7 +93,7 @@ const PLACES: [string, Json[], Record<string, boolean>][] = [
     'in what it asks a server',
     [
       { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'maps', input: { of: SECRET } },
-      ...(repeats.content as Json[]).slice(1),
+      ...(repeats.content as JsonObject[]).slice(1),
     ],
     inAll(false),
   ],
@@ -116,7 +116,7 @@ async function edgeWith(
   const ups: Up[] = [];
   /** Everything that the edge has said. */
   const said: string[] = [];
-  const whole = (script: ScriptedAnswer, model: unknown): Json => ({
+  const whole = (script: ScriptedAnswer, model: unknown): JsonObject => ({
     id: 'msg_1',
     type: 'message',
     role: 'assistant',
@@ -128,13 +128,13 @@ async function edgeWith(
   });
   const app = createTestApp(
     ({ text, headers, url }) => {
-      const body = JSON.parse(text || '{}') as Json;
+      const body = JSON.parse(text || '{}') as JsonObject;
       ups.push({ body, betas: headers.get('anthropic-beta') });
       if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 100 });
       if (status !== 200) return Response.json(refusal(), { status });
       const message = whole(script, body.model);
       if (body.stream !== true) return Response.json(message);
-      return sseResponse(createBody([eventsOf(message)]));
+      return sseResponse(createBody([createMessageEventStream(message)]));
     },
     { ...DEPLOYED_VARS, ...vars },
   );
@@ -148,7 +148,7 @@ async function edgeWith(
       vars: vars as Record<string, string>,
       before: async ({ headers, body }) => {
         const text = await new Response(body as BodyInit).clone().text();
-        ups.push({ body: JSON.parse(text) as Json, betas: new Headers(headers).get('anthropic-beta') });
+        ups.push({ body: JSON.parse(text) as JsonObject, betas: new Headers(headers).get('anthropic-beta') });
       },
     },
   );
@@ -162,7 +162,7 @@ async function edgeWith(
     const text = await response.text();
     await app.waitUntilSettled();
     said.push(text, JSON.stringify([...response.headers]));
-    return { status: response.status, text, error: (readObject(text).error as Json | undefined)?.message };
+    return { status: response.status, text, error: (readObject(text).error as JsonObject | undefined)?.message };
   };
   const root = await authorizationFor('root', 'admin');
   const bob = await authorizationFor('bob', 'messages');
@@ -175,9 +175,9 @@ const refusal = () => ({
   error: { type: 'invalid_request_error', message: `mcp_servers.0: ${SECRET} was refused` },
 });
 
-function readObject(text: string): Json {
+function readObject(text: string): JsonObject {
   try {
-    return JSON.parse(text) as Json;
+    return JSON.parse(text) as JsonObject;
   } catch {
     return {};
   }
@@ -411,7 +411,7 @@ test('`agent_tools` offers a server by its name, and nobody puts a toolset of th
     ups.length = 0;
     expect((await tell('POST', '/v1/messages', bob, { ...sent, agent_tools })).status).toBe(200);
     const { mcp_servers: servers = [], tools = [] } = ups[0]?.body ?? {};
-    return [(servers as Json[]).map(({ name }) => name), (tools as Json[]).length];
+    return [(servers as JsonObject[]).map(({ name }) => name), (tools as JsonObject[]).length];
   };
   expect(await offered(['pick'])).toEqual([[], 1]);
   expect(await offered(['maps'])).toEqual([['maps'], 1]);

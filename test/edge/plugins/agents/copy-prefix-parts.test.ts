@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { MAX_AGENT_BYTES } from '#edge/plugins/agents/agents.schema.ts';
 import { agentContent } from '#edge/plugins/agents/agents-answers.schema.ts';
 import { requestEdge } from '#test/support/agents.ts';
@@ -9,8 +9,8 @@ import { TOOL_URL, TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts
 const LIMITS = { model: 'claude-opus-5-5', max_tokens: 64 };
 const PICK = { name: 'pick', description: 'Picks.', input_schema: { type: 'object' } };
 const PARTS = { system: [{ type: 'text', text: 'Be kind.' }], tools: [PICK] };
-const errorIn = ({ status, body }: { status: number; body: Json }) =>
-  `${status} ${(body.error as Json | undefined)?.message}`;
+const errorIn = ({ status, body }: { status: number; body: JsonObject }) =>
+  `${status} ${(body.error as JsonObject | undefined)?.message}`;
 
 /** Stores a prefix. @returns its version */
 async function store(app: SimulatedEdge, headers: Record<string, string>, parts: object = PARTS, name = 'support') {
@@ -49,7 +49,7 @@ test('what GET returns of such an agent makes no new version, whatever order its
   // The agent keeps the description that it was stored with.
   await requestEdge(app, 'PUT', '/agents/helper', alice, { ...LIMITS, description: 'Helps more.' });
   const { body: got } = await requestEdge(app, 'GET', '/agents/support', alice);
-  const [pick, helper] = got.tools as [Json, Json];
+  const [pick, helper] = got.tools as [JsonObject, JsonObject];
   expect(helper).toMatchObject({ description: 'Helps.', run: { agent: 'helper' } });
   const tools = [Object.fromEntries(Object.entries(pick).toReversed()), helper];
   for (const sent of [got, { ...got, tools }]) {
@@ -69,7 +69,7 @@ test('a long prefix is taken with every word, and one that is too long for an ag
   await store(app, alice, { system: long, tools: [{ ...PICK, description: long.slice(0, 600) }] });
   const { body } = await requestEdge(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' });
   expect(body.system).toBe(long);
-  expect((body.tools as Json[])[0]?.description).toBe(long.slice(0, 600));
+  expect((body.tools as JsonObject[])[0]?.description).toBe(long.slice(0, 600));
   await store(app, alice, { system: 'x'.repeat(MAX_AGENT_BYTES) });
   expect(errorIn(await requestEdge(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: 'support' }))).toMatch(
     /^413 /,

@@ -2,13 +2,13 @@ import { expect, test } from 'vitest';
 import type { Identity } from '#edge/auth/identity/caller.ts';
 import type { Settings } from '#edge/config/settings.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { validate } from '#edge/kit/http/validate.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { validateBySchema } from '#edge/kit/http/validate.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { parseAgent } from '#edge/plugins/agents/agent.ts';
-import { agentBytes } from '#edge/plugins/agents/agent-definition.ts';
+import { serializeAgent } from '#edge/plugins/agents/agent-definition.ts';
 import { putAgent } from '#edge/plugins/agents/agents.schema.ts';
-import { applyAgent } from '#edge/plugins/agents/apply-agent.ts';
-import { checkTools } from '#edge/registry/tools/check-tools.ts';
+import { buildRequestWithAgent } from '#edge/plugins/agents/apply-agent.ts';
+import { validateEdgeTools } from '#edge/registry/tools/check-tools.ts';
 import { findEdgeTools } from '#edge/registry/tools/edge-tools.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 
@@ -55,8 +55,9 @@ const OF_THE_API =
   /Extra inputs are not permitted|Input tag '[^']+' found|Input should be '(?!object')|greater than or equal|while providing tools/;
 
 type Path = readonly (string | number)[];
-const isHolder = (value: unknown): value is Json => typeof value === 'object' && value !== null;
-const at = (value: unknown, path: Path): Json => path.reduce((one, key) => (one as Json)[key] as Json, value as Json);
+const isHolder = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null;
+const at = (value: unknown, path: Path): JsonObject =>
+  path.reduce((one, key) => (one as JsonObject)[key] as JsonObject, value as JsonObject);
 
 function* pathsIn(value: unknown, path: Path = []): Generator<Path> {
   if (!isHolder(value)) return;
@@ -67,11 +68,11 @@ function* pathsIn(value: unknown, path: Path = []): Generator<Path> {
 }
 
 /** Yields the agent with one thing changed: a wrong value, a member that is gone, or one that stands a level too high. */
-function* mutants(): Generator<[string, Json]> {
+function* mutants(): Generator<[string, JsonObject]> {
   for (const path of pathsIn(AGENT)) {
     const name = String(path.at(-1));
-    const changed = (what: string, change: (holder: Json, agent: Json) => void): [string, Json] => {
-      const agent = structuredClone(AGENT) as Json;
+    const changed = (what: string, change: (holder: JsonObject, agent: JsonObject) => void): [string, JsonObject] => {
+      const agent = structuredClone(AGENT) as JsonObject;
       change(at(agent, path.slice(0, -1)), agent);
       return [`${path.join('.')} ${what}`, agent];
     };
@@ -88,13 +89,13 @@ function* mutants(): Generator<[string, Json]> {
 }
 
 /** @returns what goes up of an agent as it is stored; undefined if it is not stored */
-function upOf(given: Json): Json | undefined {
+function upOf(given: JsonObject): JsonObject | undefined {
   try {
-    checkTools(given.tools, STORING);
-    const agent = parseAgent(new TextDecoder().decode(agentBytes(validate(putAgent.fields, given))));
+    validateEdgeTools(given.tools, STORING);
+    const agent = parseAgent(new TextDecoder().decode(serializeAgent(validateBySchema(putAgent.fields, given))));
     const members = new Map([['messages', '[{"role":"user","content":"Hello"}]']]);
-    const laid = applyAgent(members, agent, { system: undefined, tools: undefined }, { maxBreakpoints: 0 });
-    const body = JSON.parse(laid) as Json;
+    const laid = buildRequestWithAgent(members, agent, { system: undefined, tools: undefined }, { maxBreakpoints: 0 });
+    const body = JSON.parse(laid) as JsonObject;
     const tools = findEdgeTools(JSON.stringify(body.tools ?? []))?.sent;
     for (const name of ['max_turns', 'max_tool_calls', 'parallel_tools']) delete body[name];
     return { ...body, ...(tools !== undefined && { tools: JSON.parse(tools) as unknown }) };
@@ -107,12 +108,12 @@ function upOf(given: Json): Json | undefined {
 test('what an agent is stored with, its requests go up with: the API refuses none for a form that is known here', async () => {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const headers = { 'content-type': 'application/json', 'x-api-key': 'key', 'anthropic-version': '2023-06-01' };
-  const refusalOf = async (up: Json) => {
+  const refusalOf = async (up: JsonObject) => {
     const init = { method: 'POST', headers, body: JSON.stringify(up) };
     const answer = await simulate('https://api.anthropic.com/v1/messages/count_tokens', init);
     return answer.ok ? undefined : ((await answer.json()) as { error: { message: string } }).error.message;
   };
-  const counted = ({ max_tokens: _, stop_sequences: __, temperature: ___, ...up }: Json) => up;
+  const counted = ({ max_tokens: _, stop_sequences: __, temperature: ___, ...up }: JsonObject) => up;
   const whole = upOf(AGENT);
   expect(whole && (await refusalOf(counted(whole)))).toBeUndefined();
   const refused: string[] = [];
@@ -132,12 +133,12 @@ test.each(['approval', 'timeout_seconds', 'once', 'headers'])(
   '%s beside `run` is a 400 that says where it belongs',
   (name) => {
     const [tool] = AGENT.tools;
-    const { [name]: moved, ...run } = (tool?.run ?? {}) as Json;
+    const { [name]: moved, ...run } = (tool?.run ?? {}) as JsonObject;
     const tools = [{ ...tool, [name]: moved, run }];
-    expect(() => checkTools(tools, STORING)).toThrow(
+    expect(() => validateEdgeTools(tools, STORING)).toThrow(
       `tools.0.${name}: it has no effect beside \`run\`. Put it into \`run\``,
     );
     // A request is told so as well.
-    expect(() => checkTools(tools, { ...STORING, isStored: false })).toThrow(/beside `run`/);
+    expect(() => validateEdgeTools(tools, { ...STORING, isStored: false })).toThrow(/beside `run`/);
   },
 );

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { BatchBody } from '#edge/plugins/batches/batch-body.ts';
+import { BatchBodyParser } from '#edge/plugins/batches/batch-body.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const encoder = new TextEncoder();
@@ -10,10 +10,10 @@ const MOST = 1_000_000;
 
 /** Reads a body that comes in these pieces. */
 function read(pieces: readonly Uint8Array[], most = MOST) {
-  const body = new BatchBody(most);
+  const body = new BatchBodyParser(most);
   const items: string[] = [];
-  for (const piece of pieces) for (const item of body.push(piece)) items.push(decoder.decode(item));
-  return { items, others: body.end() };
+  for (const piece of pieces) for (const item of body.pushBytes(piece)) items.push(decoder.decode(item));
+  return { items, others: body.finishParsing() };
 }
 
 const json = (body: unknown, indent: number) => encoder.encode(JSON.stringify(body, undefined, indent));

@@ -11,7 +11,7 @@ import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
-import { BatchRecord } from '#edge/plugins/batches/batch-record.ts';
+import { BatchJournalStore } from '#edge/plugins/batches/batch-record.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { createFakeBatchApi } from '#test/support/batch-api.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -186,7 +186,7 @@ function around<Of extends object>(
 /** Has each method die where the killer says so. */
 function arm(killer: Killer): void {
   const isTime = (point: Point, batch: string) => killer.at(point, killer.accounts.get(batch));
-  around(Batch.prototype, 'prepare', async (object, run, [opening]) => {
+  around(Batch.prototype, 'storeOpening', async (object, run, [opening]) => {
     const { id, account } = opening as { id: string; account: string };
     killer.accounts.set(id, account);
     run();
@@ -198,14 +198,14 @@ function arm(killer: Killer): void {
     if (isTime('hold: the account dies', batch)) return await killer.die(object);
     return decision;
   });
-  around(Batch.prototype, 'noteClosing', async (object, run) => {
+  around(Batch.prototype, 'recordLastByteSent', async (object, run) => {
     const batch = idOf(object);
     const may = await run();
     killer.closedAt.set(batch, (object as unknown as { now(): number }).now());
     if (isTime('last byte: the object dies', batch)) return await killer.die(object);
     return may;
   });
-  around(Batch.prototype, 'acceptAnswer', async (object, run) => {
+  around(Batch.prototype, 'acceptCreateResponse', async (object, run) => {
     if (isTime('lost answer: the object dies', idOf(object))) return await killer.die(object);
     return await run();
   });
@@ -215,8 +215,8 @@ function arm(killer: Killer): void {
     const isComplete = rows.every(({ status }) => status === 'complete');
     if (isComplete && isTime('mid-settlement: the account dies with its reply', batch)) return await killer.die(object);
   });
-  around(BatchRecord.prototype, 'account', async (record, run) => {
-    const before = record.journal;
+  around(BatchJournalStore.prototype, 'callOwnerAccount', async (record, run) => {
+    const before = record.currentJournal;
     const result = await run();
     const object = killer.objects.get(before?.id ?? '');
     const point = 'mid-settlement: the object dies once the account has settled';
@@ -229,9 +229,9 @@ function arm(killer: Killer): void {
 /** What the edge calls its objects by: it dies behind the answer to a call, where the killer says so. */
 function bindingsOf(killer: Killer): Pick<Bindings, 'ACCOUNT' | 'BATCH'> {
   const points: Record<string, Point> = {
-    prepare: 'journal: the edge dies',
+    storeOpening: 'journal: the edge dies',
     admitBatchJson: 'hold: the edge dies',
-    noteClosing: 'last byte: the edge dies',
+    recordLastByteSent: 'last byte: the edge dies',
   };
   const call = async (object: Record<string, Method>, name: string, args: never[]) => {
     const result = await object[name]?.(...args);
@@ -257,7 +257,7 @@ function bindingsOf(killer: Killer): Pick<Bindings, 'ACCOUNT' | 'BATCH'> {
 }
 
 function idOf(object: Batch): string {
-  const state = object.read();
+  const state = object.readBatchState();
   return state.kind === 'known' ? state.batch.id : '';
 }
 
@@ -391,7 +391,7 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
     const { account, batch = '', ids } = order;
     const standing = await standingOf(account);
     expect(standing.day, account).toMatchObject({ held_usd: 0 });
-    const rows = (await getAccountStub(bindings, {}, account).requests({})).data;
+    const rows = (await getAccountStub(bindings, {}, account).listRequests({})).data;
     const own = rows.filter((row) => row.batch === batch);
     expect(own, account).toHaveLength(1);
     // What was begun and not sent has cost nothing.
@@ -422,10 +422,10 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
   expect(items).toBe(ITEMS);
   expect(toUsd(Math.round(settled * 1e9))).toBe(toUsd(billed));
   // Each that is unknown is one alert, and what was begun and not sent is forgotten.
-  const alerts = (await getInboxStub(bindings, {}, 'alert').alerts({ limit: 100 })).data;
+  const alerts = (await getInboxStub(bindings, {}, 'alert').listAlerts({ limit: 100 })).data;
   expect(alerts.map(({ subject }) => subject).sort()).toEqual(unknown.map(({ batch = '' }) => batch).sort());
   for (const [batch, account] of killer.accounts) {
-    const state = await getBatchStub(bindings, {}, { account, id: batch }).read();
+    const state = await getBatchStub(bindings, {}, { account, id: batch }).readBatchState();
     expect(state.kind).toBe(orders.some((order) => order.batch === batch) ? 'known' : 'none');
   }
 });
@@ -471,7 +471,7 @@ async function wakeAll(killer: Killer): Promise<void> {
   for (const [batch, account] of killer.accounts) {
     if (killer.atRest.has(batch)) continue;
     const died = await wake(killer, batch, account);
-    const state = await getBatchStub(bindings, {}, { account, id: batch }).read();
+    const state = await getBatchStub(bindings, {}, { account, id: batch }).readBatchState();
     const hasEnded = state.kind === 'none' || (state.kind === 'known' && state.batch.processing_status === 'ended');
     // Its alarm has ended by itself after it had ended: all that it owed is done.
     if (hasEnded && !died) killer.atRest.add(batch);
@@ -503,4 +503,4 @@ async function readAs(app: TestApp, { account, batch }: Order): Promise<MessageB
   return await (await app.fetch(`${PATH}/${batch}`, { headers: bearerHeader(await createToken(account)) })).json();
 }
 
-const standingOf = (account: string) => getAccountStub(bindings, {}, account).quota({});
+const standingOf = (account: string) => getAccountStub(bindings, {}, account).getQuotaReport({});

@@ -59,8 +59,8 @@ async function finish(id: string): Promise<MessageBatch> {
   return await read(id);
 }
 
-const standing = () => getAccountStub(bindings, {}, 'dev').quota();
-const ledger = async () => (await getAccountStub(bindings, {}, 'dev').requests({})).data;
+const standing = () => getAccountStub(bindings, {}, 'dev').getQuotaReport();
+const ledger = async () => (await getAccountStub(bindings, {}, 'dev').listRequests({})).data;
 
 describe('a batch', () => {
   test('goes up as it came, and has an id of this edge', async () => {

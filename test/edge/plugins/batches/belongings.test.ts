@@ -141,7 +141,7 @@ test('a prefix is laid before an item, and one that is unknown is told with the 
 
 test('a batch goes where the files are that its first item’s prefix names', async () => {
   start(upstreams('main', 'second'));
-  await object('alice').noteCreated([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
+  await object('alice').recordCreatedResources([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
   await putPrefix('manual', { messages: [{ role: 'user', content: [document('file_there')] }] });
   const asks = { ...says('Hi'), prefix: 'manual' };
   await make('alice', item('a', asks), item('b', says('Hi')));
@@ -154,7 +154,7 @@ test('a batch goes where the files are that its first item’s prefix names', as
 
 test('what a prefix of the deployment names is not asked for in the caller’s own list', async () => {
   start(upstreams('main', 'second'));
-  await object('admin').noteCreated([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
+  await object('admin').recordCreatedResources([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
   await putPrefix('shared', { messages: [{ role: 'user', content: [document('file_shared')] }] }, 'admin', ['admin']);
   await make('bob', item('a', { ...says('Hi'), prefix: 'shared' }));
   expect(goneTo()).toBe('main.test');

@@ -71,7 +71,7 @@ async function expectPaid(edge: JobEdge, { id, cost_usd }: MessageBatch): Promis
   expect(listed).toEqual([{ id }]);
 }
 
-const CALLS = ['prepare', 'noteClosing', 'acceptAnswer'];
+const CALLS = ['storeOpening', 'recordLastByteSent', 'acceptCreateResponse'];
 const KILLS = CALLS.flatMap((method) =>
   ['call', 'answer'].flatMap((what) => ['lives', 'dies'].map((maker) => [what, method, maker] as const)),
 );
@@ -86,7 +86,7 @@ async function sendAndLose(edge: JobEdge, [what, method, maker]: (typeof KILLS)[
     if (what === 'answer') await whole();
     throw new Error('killed');
   });
-  wrapMethod(Batch, 'drop', (whole) => {
+  wrapMethod(Batch, 'giveUpUnsentBatch', (whole) => {
     if (maker === 'dies' && isFirst) throw new Error('killed');
     return whole();
   });
@@ -102,7 +102,7 @@ async function sendAndLose(edge: JobEdge, [what, method, maker]: (typeof KILLS)[
 
 /** Whether the last bytes have gone up nobody can say then. */
 const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
-  what === 'answer' && method === 'noteClosing' && maker === 'dies';
+  what === 'answer' && method === 'recordLastByteSent' && maker === 'dies';
 
 test.each(KILLS.filter((kill) => !isUnsure(kill)))(
   'a classification by batch asks once where the %s of %s is lost, and the edge %s',

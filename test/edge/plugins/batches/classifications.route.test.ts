@@ -19,7 +19,7 @@ const ROUTES = [
 ] as const;
 
 const credential = async (account: string) => bearerHeader(await createToken(account, ['classify']));
-const standing = async (account = 'ada') => await getAccountStub(bindings, {}, account).quota();
+const standing = async (account = 'ada') => await getAccountStub(bindings, {}, account).getQuotaReport();
 
 describe('a classification by batch', () => {
   test('is a batch with an item for each input, whose results are read as labels', async () => {
@@ -120,7 +120,7 @@ describe('a classification by batch', () => {
     // The account may be at its alarm just now.
     await eventually(async () => {
       await runDurableObjectAlarm(account);
-      expect(await object.read()).toEqual({ kind: 'none' });
+      expect(await object.readBatchState()).toEqual({ kind: 'none' });
     });
   });
 

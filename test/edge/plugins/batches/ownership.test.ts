@@ -62,7 +62,7 @@ test.each([
   ['thread', { custom_id: 't', params: says('Hi', { thread: { type: 'continue', previous_message_id: 'made' } }) }],
 ] as const)('the %s of another account is not found, in the first item and in any other', async (kind, named) => {
   start();
-  await object('alice').noteCreated([{ kind, id: 'made', upstream: '' }]);
+  await object('alice').recordCreatedResources([{ kind, id: 'made', upstream: '' }]);
   for (const requests of [[named], [plain, named]]) {
     const refused = await app.post(PATH, { requests }, await as('bob'));
     expect(refused.status).toBe(404);
@@ -77,8 +77,8 @@ test.each([
 
 test('of an id that is written twice in one place, the upstream gets the one that was checked', async () => {
   start();
-  await object('alice').noteCreated([{ kind: 'file', id: 'file_alice', upstream: '' }]);
-  await object('bob').noteCreated([{ kind: 'file', id: 'file_bob', upstream: '' }]);
+  await object('alice').recordCreatedResources([{ kind: 'file', id: 'file_alice', upstream: '' }]);
+  await object('bob').recordCreatedResources([{ kind: 'file', id: 'file_bob', upstream: '' }]);
   const twice = (first: string, last: string) =>
     JSON.stringify({ requests: [withFile(last)] }).replace('"file_id":', `"file_id":"${first}","file_id":`);
   await make('bob', twice('file_alice', 'file_bob'));
@@ -105,7 +105,7 @@ test('a batch goes to an upstream that takes batches, and to the one that has wh
   start(upstreams('bedrock', 'signed', 'main', 'second'));
   await make('alice', { requests: [plain] });
   expect(app.sent.at(-1)?.url.host).toBe('main.test');
-  await object('alice').noteCreated([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
+  await object('alice').recordCreatedResources([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
   await make('alice', { requests: [withFile('file_there'), plain] });
   expect(app.sent.at(-1)?.url.host).toBe('second.test');
   const late = await app.post(PATH, { requests: [plain, withFile('file_there')] }, await as('alice'));
@@ -189,7 +189,7 @@ test('the end of a batch that was erased is not told again', async () => {
 test('an erased account’s batch is cancelled upstream, settled, and deleted there', async () => {
   start();
   const id = await make('alice', { requests: [plain, { custom_id: 'fast1', params: says('Hi') }] });
-  expect((await object('alice').quota({})).day.held_usd).toBeGreaterThan(0);
+  expect((await object('alice').getQuotaReport({})).day.held_usd).toBeGreaterThan(0);
   await object('alice').erase();
   await eventually(async () => {
     await runDurableObjectAlarm(object('alice'));
@@ -198,7 +198,7 @@ test('an erased account’s batch is cancelled upstream, settled, and deleted th
   });
   await endBatch(api, id, 'alice');
   // What it has cost stays in the sums, without a name.
-  expect((await object('alice').quota({})).day.settled_usd).toBeGreaterThan(0);
+  expect((await object('alice').getQuotaReport({})).day.settled_usd).toBeGreaterThan(0);
   await eventually(async () => {
     await wakeBatch(id, 'alice');
     expect(api.batches.size).toBe(0);

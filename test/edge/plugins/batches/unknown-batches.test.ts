@@ -7,7 +7,7 @@ import { getAccountStub, getBatchStub, getInboxStub } from '#edge/durable/stubs.
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
-import type { BatchOpening } from '#edge/plugins/batches/contracts/batch.ts';
+import type { InitialBatchData } from '#edge/plugins/batches/contracts/batch.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
 import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
@@ -84,20 +84,20 @@ async function prepared(account: string, nth = 0) {
   );
   api.batches.clear();
   const id = `msgbatch_${String(nth).padStart(26, '0')}`;
-  const { rows, upstreamId: _, ...rest } = JSON.parse(journal) as BatchOpening & { upstreamId?: string };
+  const { rows, upstreamId: _, ...rest } = JSON.parse(journal) as InitialBatchData & { upstreamId?: string };
   const opening = { ...rest, id, rows: rows.map((row) => ({ ...row, requestId: `req_${id}` })) };
   const stub = getBatchStub(bindings, {}, { account, id });
-  await stub.prepare(opening);
+  await stub.storeOpening(opening);
   return { id, stub, opening };
 }
 
 async function alerts() {
-  const { data } = await getInboxStub(bindings, {}, 'alert').alerts({});
+  const { data } = await getInboxStub(bindings, {}, 'alert').listAlerts({});
   return data.map(({ kind, node, subject }) => [kind, node.id, subject]);
 }
 
 async function shown(account: string, id: string): Promise<MessageBatch> {
-  const state = await getBatchStub(bindings, {}, { account, id }).read();
+  const state = await getBatchStub(bindings, {}, { account, id }).readBatchState();
   if (state.kind !== 'known') throw new Error(state.kind);
   return state.batch;
 }
@@ -117,7 +117,7 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
   }
 }
 
-const day = async (account: string) => (await getAccountStub(bindings, {}, account).quota({})).day;
+const day = async (account: string) => (await getAccountStub(bindings, {}, account).getQuotaReport({})).day;
 
 test('a create without an answer is told as unknown at once, with what to do, and never sent again', async () => {
   const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
@@ -151,7 +151,7 @@ test('one that the upstream may have made is booked at its hold, and shows nobod
   const results = await app.fetch(`${PATH}/${id}/results`, { headers: bearerHeader(await createToken('alice')) });
   expect(results.status).toBe(404);
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
-  const rows = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+  const rows = (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
   expect(rows).toMatchObject([{ status: 'unknown', estimated: true, batch: id }]);
 });
 
@@ -174,7 +174,7 @@ test('one that was never made is held for 25 hours and costs nothing, whoever el
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ expired: 2, succeeded: 0 });
   await eventually(async () => expect(await day('alice')).toMatchObject({ settled_usd: 0, held_usd: 0 }));
-  const rows = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+  const rows = (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
   expect(rows).toMatchObject([{ status: 'unsent', cost_usd: 0 }]);
 });
 
@@ -241,7 +241,7 @@ test('an upstream that cannot be asked for a month is no proof either', async ()
 
 test('what comes late is taken: the batch runs, and costs what it costs', async () => {
   const { id, stub } = await prepared('alice');
-  expect(await stub.noteClosing()).toBe(true);
+  expect(await stub.recordLastByteSent()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
   late += 10 * MINUTE_MS;
   await wakeBatch(id, 'alice');
@@ -249,7 +249,7 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   late += MINUTE_MS;
   await wakeBatch(id, 'alice');
   expect((await shown('alice', id)).unknown).toContain(id);
-  const state = await stub.acceptAnswer({ kind: 'made', id: made, expiresAt: '' });
+  const state = await stub.acceptCreateResponse({ kind: 'made', id: made, expiresAt: '' });
   expect(state).toMatchObject({ kind: 'known', upstream: { id: made } });
   api.end();
   await ended(['alice', id]);
@@ -258,11 +258,11 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
 
 test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {
   const { id, stub } = await prepared('alice');
-  await stub.cancel();
-  expect(await stub.noteClosing()).toBe(true);
+  await stub.cancelBatch();
+  expect(await stub.recordLastByteSent()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
   instead = () => new Response(null, { status: 500 });
-  await stub.acceptAnswer({ kind: 'made', id: made, expiresAt: '' });
+  await stub.acceptCreateResponse({ kind: 'made', id: made, expiresAt: '' });
   expect(api.batches.get(made)).toMatchObject({ isCanceled: false });
   instead = () => undefined;
   await wakeBatch(id, 'alice');
@@ -280,7 +280,7 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   late += 31 * DAY_MS;
   await ended(['alice', id]);
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
-  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
@@ -325,7 +325,7 @@ test('a batch is held exactly where limits estimate what tools cost, and booked 
   late += 31 * DAY_MS;
   await ended(['alice', id]);
   expect((await day('alice')).settled_usd).toBeCloseTo(held, 8);
-  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
   expect(row).toMatchObject({ status: 'unknown', over_hold: false });
   expect((await shown('alice', id)).cost_usd).toBe(row?.cost_usd);
 });
@@ -346,7 +346,7 @@ test('an item that succeeded without saying what it has used costs its share of 
   const { settled_usd, held_usd } = await day('alice');
   expect(held_usd).toBe(0);
   expect(settled_usd).toBeCloseTo((held ?? 0) / 2, 8);
-  const [row] = (await getAccountStub(bindings, {}, 'alice').requests({})).data;
+  const [row] = (await getAccountStub(bindings, {}, 'alice').listRequests({})).data;
   expect(row).toMatchObject({ estimated: true, over_hold: false });
 });
 
@@ -384,14 +384,14 @@ test('results that are not all there are read again, ever later, and settled whe
 test('what is given up before its last byte is given back, wherever the object is by then', async () => {
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
     const { id, stub } = await prepared('alice', nth);
-    if (step !== 'prepared') expect(await stub.noteClosing()).toBe(true);
-    if (step === 'closing twice') expect(await stub.noteClosing()).toBe(true);
-    expect((await stub.read()).kind).toBe('known');
+    if (step !== 'prepared') expect(await stub.recordLastByteSent()).toBe(true);
+    if (step === 'closing twice') expect(await stub.recordLastByteSent()).toBe(true);
+    expect((await stub.readBatchState()).kind).toBe('known');
     // Both at once: neither brings back what the other has forgotten.
-    await Promise.all([stub.drop(true), stub.drop(true), wakeBatch(id, 'alice')]);
-    expect((await stub.read()).kind).toBe('none');
-    expect(await stub.noteClosing()).toBe(false);
-    expect(await getAccountStub(bindings, {}, 'alice').request(`req_${id}`)).toMatchObject({
+    await Promise.all([stub.giveUpUnsentBatch(true), stub.giveUpUnsentBatch(true), wakeBatch(id, 'alice')]);
+    expect((await stub.readBatchState()).kind).toBe('none');
+    expect(await stub.recordLastByteSent()).toBe(false);
+    expect(await getAccountStub(bindings, {}, 'alice').findRequest(`req_${id}`)).toMatchObject({
       status: 'unsent',
       cost_usd: 0,
     });
@@ -401,5 +401,5 @@ test('what is given up before its last byte is given back, wherever the object i
 test('an account that is erased while its batch is being sent sends nothing any more', async () => {
   const { stub } = await prepared('alice');
   await stub.erase();
-  expect(await stub.noteClosing()).toBe(false);
+  expect(await stub.recordLastByteSent()).toBe(false);
 });

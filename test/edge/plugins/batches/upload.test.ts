@@ -2,7 +2,7 @@ import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { createApp } from '#edge/app.ts';
 import type { Fetch } from '#edge/claude/upstream.ts';
-import { settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { readError } from '#test/support/app.ts';
@@ -27,7 +27,7 @@ async function send(upstream: Fetch): Promise<Response> {
   const app = createApp({ fetch: upstream });
   const own = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));
   const vars = { ...own, ANTHROPIC_API_KEY: 'key', UPSTREAM: 'anthropic' };
-  settingsOf(vars, true);
+  parseSettingsOnce(vars, true);
   const request = new Request('http://localhost:8787/v1/messages/batches', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
@@ -44,7 +44,10 @@ async function begin(body: BodyInit | null | undefined): Promise<ReadableStreamD
 }
 
 const nothingHeld = async () =>
-  expect((await getAccountStub(bindings, {}, 'dev').quota()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
+  expect((await getAccountStub(bindings, {}, 'dev').getQuotaReport()).day).toMatchObject({
+    held_usd: 0,
+    settled_usd: 0,
+  });
 
 test('an upstream that refuses before the body has ended is heard in its own words', async () => {
   const response = await send(async (_, { body, signal }) => {

@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { InvalidKeyError } from '#edge/claude/providers/provider.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { GoogleTokens } from '#edge/plugins/clouds/google-tokens.ts';
+import { GoogleAccessTokenCache } from '#edge/plugins/clouds/google-tokens.ts';
 
 const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
 const ACCOUNT = {
@@ -21,11 +21,11 @@ afterEach(() => {
 
 /** Google, which numbers its tokens. Each request asks by itself, as requests of an isolate do. */
 function google(answer: (number: number) => Response | Promise<Response> = good) {
-  const tokens = new GoogleTokens(JSON.stringify(ACCOUNT));
+  const tokens = new GoogleAccessTokenCache(JSON.stringify(ACCOUNT));
   let asked = 0;
   const behind: Promise<unknown>[] = [];
   const token = () =>
-    tokens.token({
+    tokens.getAccessToken({
       signal: new AbortController().signal,
       waitUntil: (work) => behind.push(work),
       fetch: async () => {
@@ -118,9 +118,9 @@ test('a refused account is the operator’s trouble; what does not answer is ano
 
 test('a key that cannot be read is named by none of its parts', async () => {
   const broken = { ...ACCOUNT, private_key: '-----BEGIN PRIVATE KEY-----\nsecretsecret\n-----END PRIVATE KEY-----\n' };
-  const tokens = new GoogleTokens(JSON.stringify(broken));
+  const tokens = new GoogleAccessTokenCache(JSON.stringify(broken));
   const by = { signal: new AbortController().signal, waitUntil: () => undefined };
-  const thrown = await tokens.token(by).catch((error: unknown) => error);
+  const thrown = await tokens.getAccessToken(by).catch((error: unknown) => error);
   expect(thrown).toMatchObject({ logged: 'upstream_auth' });
   expect(thrown).not.toHaveProperty('cause');
 });
@@ -133,12 +133,12 @@ test.each([
   JSON.stringify({ ...ACCOUNT, token_uri: 'http://example.com/token' }),
   JSON.stringify({ ...ACCOUNT, client_email: undefined }),
 ])('%j is no service account', (secret) => {
-  expect(() => new GoogleTokens(secret)).toThrow(InvalidKeyError);
+  expect(() => new GoogleAccessTokenCache(secret)).toThrow(InvalidKeyError);
 });
 
 test('a token that was refused is not used again', async () => {
   const { tokens, token, asked } = google();
   expect(await token()).toBe('token-1');
-  tokens.forget();
+  tokens.dropAccessToken();
   expect([await token(), asked()]).toEqual(['token-2', 2]);
 });

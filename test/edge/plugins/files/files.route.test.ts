@@ -6,7 +6,7 @@ import { expect, test, vi } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { toSimulatedModels } from '#edge/claude/simulated-models.ts';
 import { createSimulatorStore } from '#edge/claude/simulator-store.ts';
-import { type Settings, settingsOf } from '#edge/config/settings.ts';
+import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { createSimulator } from '#simulator/simulator.ts';
@@ -382,7 +382,7 @@ function withSettings(settings: () => Settings): void {
 }
 
 const simulatorSettings = (store: unknown = bindings.STORE) =>
-  settingsOf({ UPSTREAM: 'simulator', STORE: store }, true);
+  parseSettingsOnce({ UPSTREAM: 'simulator', STORE: store }, true);
 
 /** Moves the clock of an account on, and has its alarm do what is due. */
 async function later(account: string, ms: number): Promise<void> {
@@ -394,7 +394,7 @@ async function later(account: string, ms: number): Promise<void> {
 }
 
 async function filesUpstream(): Promise<string[]> {
-  return (await createSimulatorStore(bindings.STORE)?.keys('file:')) ?? [];
+  return (await createSimulatorStore(bindings.STORE)?.listKeys('file:')) ?? [];
 }
 
 test('an erased account’s files are deleted upstream, however often that fails', async () => {

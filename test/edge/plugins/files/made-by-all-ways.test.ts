@@ -117,11 +117,11 @@ describe('a container', () => {
 
   test('belongs to its account until it ends, later where it was used again, and its file stays', async () => {
     const stub = getAccountStub(bindings, {}, 'alice');
-    await stub.noteCreated([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
+    await stub.recordCreatedResources([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
     const alarmAt = async () => await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
     expect(await alarmAt()).toBeGreaterThan(END);
-    await stub.noteCreated([container(END + 600_000)]);
-    await stub.noteCreated([container(END)]);
+    await stub.recordCreatedResources([container(END + 600_000)]);
+    await stub.recordCreatedResources([container(END)]);
     await at(END + 590_000);
     expect(await owned()).toEqual(['container_made', 'file_made']);
     expect(await alarmAt()).toBeGreaterThanOrEqual(END + 600_000);
@@ -136,7 +136,7 @@ describe('a container', () => {
     [404, 'not_found_error', 'model: claude-none', ['container_made']],
     [400, 'invalid_request_error', 'container_made is busy', ['container_made']],
   ])('that the upstream answers %i about as %s “%s” leaves %j', async (status, type, message, left) => {
-    await getAccountStub(bindings, {}, 'alice').noteCreated([container(END)]);
+    await getAccountStub(bindings, {}, 'alice').recordCreatedResources([container(END)]);
     const refused = () => Response.json({ type: 'error', error: { type, message } }, { status });
     const app = createTestApp(refused, DEPLOYED_VARS);
     const body = { ...ASK, stream: false, container: 'container_made' };
@@ -144,7 +144,7 @@ describe('a container', () => {
     expect(answer.status).toBe(status);
     await app.waitUntilSettled();
     expect(await owned()).toEqual(left);
-    await getAccountStub(bindings, {}, 'alice').noteCreated([container(END)]);
+    await getAccountStub(bindings, {}, 'alice').recordCreatedResources([container(END)]);
     answering(refused);
     await sendTurn({ ...createBody('Plot it.'), ...CODE, container: 'container_made' });
     await eventually(async () => expect(await owned()).toEqual(left));

@@ -114,7 +114,7 @@ async function ledgers(accounts = ACCOUNTS): Promise<Map<string, Record<string, 
           Object.fromEntries(Object.entries(row).map(([name, n]) => [name, (before[name] ?? 0) + Number(n)])),
         );
       }
-      await object.reportTo('deployment');
+      await object.reportSpendingToPool('deployment');
     });
   }
   return sums;

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { LEEWAY_S } from '#edge/auth/identity/caller.ts';
 import { addSums, packSums } from '#edge/claude/pricing/usage-sums.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
-import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
@@ -58,13 +58,13 @@ const leasesOf = async (name: string) =>
   );
 
 const spentIn = async (name: string) => {
-  const { total } = await pool(name).quota();
+  const { total } = await pool(name).getPoolQuotaReport();
   return Math.round(total.spent_usd * 1e9);
 };
 
 /** @returns what each account has spent, as the deployment's pool tells it */
 const spentBy = async () => {
-  const { data } = await pool('deployment').usage({ group_by: 'account' });
+  const { data } = await pool('deployment').getSharedUsage({ group_by: 'account' });
   return Object.fromEntries(data.map(({ key, cost_usd }) => [key, Math.round(cost_usd * 1e9)]));
 };
 
@@ -106,7 +106,7 @@ test('a request that outlives the erasure of its account is counted all the time
     { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' },
   );
   const standing = async () => {
-    const { day } = await pool('deployment').quota();
+    const { day } = await pool('deployment').getPoolQuotaReport();
     return Math.round((day.spent_usd + day.leased_usd) * 1e9);
   };
   await pool('deployment').setLimits({ usd_per_day: 1 });
@@ -132,22 +132,22 @@ test('a repeat of the last report of a visitor changes nothing, nor one of an er
   const row = { day, group: '', value: MODEL, sums: packSums({ ...addSums([]), requests: 1, cost: 100 }) };
   const sums = { since: -1, seq: 1, rows: [{ ...row, dimension: 'model' as const }], whole: [] };
   const tagged = [{ ...row, dimension: 'tag' as const, value: 'customer=1' }];
-  const ofVisitor: LeaseCall = { ...told('~one', 1, 100, NOON), sums };
-  const ofAlice: LeaseCall = { ...told('alice', 1, 100, NOON), sums: { ...sums, rows: [...sums.rows, ...tagged] } };
+  const ofVisitor: LeaseRequest = { ...told('~one', 1, 100, NOON), sums };
+  const ofAlice: LeaseRequest = { ...told('alice', 1, 100, NOON), sums: { ...sums, rows: [...sums.rows, ...tagged] } };
   const { account: _, ...nameless } = ofAlice;
-  const last: LeaseCall = { ...nameless, incarnation: 2, nameless: true, isLast: true, sums: { ...sums, since: 7 } };
+  const last: LeaseRequest = { ...nameless, incarnation: 2, nameless: true, isLast: true, sums: { ...sums, since: 7 } };
   await runInDurableObject(pool('deployment'), async (object: Pool) => {
     let now = NOON;
     Object.assign(object, { now: () => now });
-    const tell = (call: LeaseCall) => object.leaseJson(JSON.stringify(call));
+    const tell = (call: LeaseRequest) => object.leaseJson(JSON.stringify(call));
     const seen = () => [
-      object.quota().day.spent_usd,
+      object.getPoolQuotaReport().day.spent_usd,
       ...(['account', 'model', 'tag'] as const).map((group_by) =>
-        object.usage({ group_by }).data.map(({ key, requests }) => [key, requests]),
+        object.getSharedUsage({ group_by }).data.map(({ key, requests }) => [key, requests]),
       ),
     ];
     for (const call of [ofVisitor, ofAlice, last]) tell(call);
-    object.joinVisitors(ofVisitor.lease);
+    object.mergeIntoEndedVisitors(ofVisitor.lease);
     const before = seen();
     expect(before).toEqual([
       2e-7,
@@ -159,12 +159,12 @@ test('a repeat of the last report of a visitor changes nothing, nor one of an er
       [[null, 2]],
     ]);
     for (const call of [ofVisitor, ofAlice, last]) tell(call);
-    object.joinVisitors(ofVisitor.lease);
+    object.mergeIntoEndedVisitors(ofVisitor.lease);
     expect(seen()).toEqual(before);
     // Its lease is forgotten once no call of it can be on its way; then it may be asked to join once more.
     now += 11 * MINUTE_MS;
     await object.alarm();
-    object.joinVisitors(ofVisitor.lease);
+    object.mergeIntoEndedVisitors(ofVisitor.lease);
     expect(seen()).toEqual(before);
   });
   expect(await leasesOf('deployment')).toHaveLength(2);

@@ -1,34 +1,36 @@
 import { expect, test } from 'vitest';
-import { FailingTasks } from '#edge/plugins/pools/failing-tasks.ts';
+import { FailingTaskStore } from '#edge/plugins/pools/failing-tasks.ts';
 
 const HOUR_MS = 3_600_000;
 
 function failingTasks() {
   const meta = new Map<string, string>();
-  return new FailingTasks({
-    meta: (key) => meta.get(key),
-    setMeta: (key, value) => void (value === undefined ? meta.delete(key) : meta.set(key, value)),
+  return new FailingTaskStore({
+    readMetaValue: (key) => meta.get(key),
+    writeMetaValue: (key, value) => void (value === undefined ? meta.delete(key) : meta.set(key, value)),
   });
 }
 
 test('lists a task since its first failure, while objects report it', () => {
   const tasks = failingTasks();
-  tasks.note({ task: 'alert', since: 5_000, failures: 40 }, HOUR_MS);
-  tasks.note({ task: 'alert', since: 2_000, failures: 2 }, 2 * HOUR_MS);
-  expect(tasks.current(2 * HOUR_MS)).toEqual([
+  tasks.recordFailingTask({ task: 'alert', since: 5_000, failures: 40 }, HOUR_MS);
+  tasks.recordFailingTask({ task: 'alert', since: 2_000, failures: 2 }, 2 * HOUR_MS);
+  expect(tasks.listFailingTasks(2 * HOUR_MS)).toEqual([
     { task: 'alert', failing_since: '1970-01-01T00:00:02.000Z', last_reported_at: '1970-01-01T02:00:00.000Z' },
   ]);
-  expect(tasks.current(4 * HOUR_MS)).toEqual([]);
+  expect(tasks.listFailingTasks(4 * HOUR_MS)).toEqual([]);
 });
 
 test('counts the failures of all reports, and begins a new period after a pause', () => {
   const tasks = failingTasks();
-  tasks.note({ task: 'alert', since: 0, failures: 40 }, HOUR_MS);
-  tasks.note({ task: 'file', since: 0, failures: 1 }, HOUR_MS);
-  tasks.note({ task: 'alert', since: 9 * HOUR_MS, failures: 3 }, 10 * HOUR_MS);
-  expect(tasks.totals()).toEqual([
+  tasks.recordFailingTask({ task: 'alert', since: 0, failures: 40 }, HOUR_MS);
+  tasks.recordFailingTask({ task: 'file', since: 0, failures: 1 }, HOUR_MS);
+  tasks.recordFailingTask({ task: 'alert', since: 9 * HOUR_MS, failures: 3 }, 10 * HOUR_MS);
+  expect(tasks.listTaskFailures()).toEqual([
     { task: 'alert', failures: 43 },
     { task: 'file', failures: 1 },
   ]);
-  expect(tasks.current(10 * HOUR_MS)).toMatchObject([{ task: 'alert', failing_since: '1970-01-01T09:00:00.000Z' }]);
+  expect(tasks.listFailingTasks(10 * HOUR_MS)).toMatchObject([
+    { task: 'alert', failing_since: '1970-01-01T09:00:00.000Z' },
+  ]);
 });

@@ -2,10 +2,10 @@ import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
-import { refusalError } from '#edge/money/admission/limit-headers.ts';
+import { createLimitRejectionError } from '#edge/money/admission/limit-headers.ts';
 import type { AdmissionDecision, AdmissionRequest } from '#edge/money/contracts/admission.ts';
-import type { BatchDecision, BatchOrder } from '#edge/plugins/batches/contracts/batch.ts';
-import { poolStub } from '#edge/plugins/pools/call-pool.ts';
+import type { BatchAdmissionRequest, BatchDecision } from '#edge/plugins/batches/contracts/batch.ts';
+import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
 import { worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
@@ -13,7 +13,7 @@ const SHARED = { defaults: { on_shortfall: 'refuse' }, pools: { deployment: true
 
 async function holdByBatch(account: string, cost: number): Promise<void> {
   const model = 'claude-opus-5-5';
-  const order: BatchOrder = {
+  const order: BatchAdmissionRequest = {
     batch: 'msgbatch_1',
     requestId: 'req_batch',
     items: 1,
@@ -45,7 +45,7 @@ async function ask(account: string, id: string, outputTokens: number): Promise<A
 }
 
 test('what another account’s batch holds of a shared budget is not waited for in line, and the refusal says until when', async () => {
-  await poolStub(bindings, {}, 'deployment').setLimits({ usd_total: 30_000 / 1e9 });
+  await getPoolStub(bindings, {}, 'deployment').setLimits({ usd_total: 30_000 / 1e9 });
   const before = Date.now();
   await holdByBatch('alice', 20_000);
   // Its next call tells the pool what the batch holds.
@@ -55,7 +55,7 @@ test('what another account’s batch holds of a shared budget is not waited for 
   if (decision.outcome !== 'refused') throw new Error('It was admitted.');
   const day = 24 * 60 * 60_000;
   expect(decision.refusal.resetsAt).toBeGreaterThanOrEqual(before + day);
-  const { message, headers } = refusalError(decision.refusal, decision.quota);
+  const { message, headers } = createLimitRejectionError(decision.refusal, decision.quota);
   expect(message).toMatch(/^What is left of this deployment's total spend limit is set aside for its batches/);
   expect(headers).toMatchObject({ 'x-should-retry': 'false', 'sluice-limited-by': 'deployment' });
   expect(Number(headers['retry-after'])).toBeGreaterThan(60);

@@ -41,6 +41,6 @@ test('a pool keeps its closed leases as rows: its alarm reads none of them, a ca
   expect(again.rowsRead).toBe(1);
   const late = await inPool((pool) => pool.leaseJson(JSON.stringify(told('a7', 1, 100, NOW))));
   expect(JSON.parse(late.result)).toMatchObject({ seq: 2 });
-  const { result } = await inPool((pool) => pool.quota());
+  const { result } = await inPool((pool) => pool.getPoolQuotaReport());
   expect(result.day.spent_usd).toBe((LEASES * 100 + 200) / 1e9);
 });

@@ -5,7 +5,7 @@ import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
-import { poolStub } from '#edge/plugins/pools/call-pool.ts';
+import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
 import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
@@ -32,7 +32,7 @@ function inAccount<T>(name: string, run: (account: Account) => Promise<T>): Prom
 }
 
 test('who has left or asked twice while a pool was asked does not stand in line', async () => {
-  await poolStub(bindings, {}, 'deployment').setLimits({ usd_total: 20_000 / 1e9 });
+  await getPoolStub(bindings, {}, 'deployment').setLimits({ usd_total: 20_000 / 1e9 });
   await inAccount('bob', (account) => ask(account, 'req_1', 1_000, 0));
   await inAccount('alice', async (account) => {
     for (const calls of [1, 2]) {

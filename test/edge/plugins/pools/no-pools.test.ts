@@ -1,15 +1,15 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, test } from 'vitest';
-import type { ObjectServices } from '#edge/durable/edge-object.ts';
+import type { DurableObjectServices } from '#edge/durable/edge-object.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { AccountState } from '#edge/money/account/account-state.ts';
 import { decideAdmission } from '#edge/money/account/decide-admission.ts';
 import { settleHold } from '#edge/money/account/settle-hold.ts';
-import { requireAdmitted } from '#edge/money/admission/request-admission.ts';
+import { requireAdmittedDecision } from '#edge/money/admission/request-admission.ts';
 import type { AdmissionDecision } from '#edge/money/contracts/admission.ts';
-import { decideBatch } from '#edge/plugins/batches/admit-batch.ts';
+import { admitBatch } from '#edge/plugins/batches/admit-batch.ts';
 import { settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { bindings, countWrittenRows } from '#test/support/conversations.ts';
@@ -129,7 +129,7 @@ test('a request costs as much where the deployment shares a budget, but for what
 
 test('in a Worker without a plugin for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
   await runInDurableObject(account(), (object, ctx) => {
-    const { services } = object as unknown as { services: ObjectServices };
+    const { services } = object as unknown as { services: DurableObjectServices };
     const state = new AccountState(ctx, services);
     const payers = state.payers.filter(({ leases }) => leases === undefined);
     expect(payers.flatMap(({ owners }) => owners)).toEqual(['account', 'token']);
@@ -146,17 +146,17 @@ test('in a Worker without a plugin for shared budgets the account pays, and what
     const unpayable = { outcome: 'unpayable' };
     expect(decide({ deployment: true })).toEqual(unpayable);
     expect(decide({ deployment: false, group: 'team' })).toEqual(unpayable);
-    expect(decideBatch(state, { ...order, ...more })).toEqual(unpayable);
-    state.setGroup('team');
+    expect(admitBatch(state, { ...order, ...more })).toEqual(unpayable);
+    state.storeChosenGroup('team');
     expect(decide()).toEqual(unpayable);
     expect(state.budget.holds.size).toBe(0);
-    state.setGroup(undefined);
+    state.storeChosenGroup(undefined);
     const admitted = decide() as Extract<AdmissionDecision, { outcome: 'admitted' }>;
     expect(state.budget.windows.day).toMatchObject({ settled: 0, held: admitted.hold });
     settleHold(state, { requestId: `req_${asked}`, status: 'complete', cost: 7 });
     expect(state.budget.windows.day).toMatchObject({ settled: 7, held: 0 });
   });
-  expect(() => requireAdmitted({ outcome: 'unpayable' })).toThrow(
+  expect(() => requireAdmittedDecision({ outcome: 'unpayable' })).toThrow(
     expect.objectContaining({ status: 500, message: expect.stringContaining('`pools`') }),
   );
 });

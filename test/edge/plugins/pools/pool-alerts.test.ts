@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { AlertBody } from '#edge/money/alerts/alerts-answers.schema.ts';
-import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -18,9 +18,9 @@ const ALERT_URL = 'https://ops.example.com/alerts';
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
 const pool = (name = 'group:red') => pools.POOL.get(pools.POOL.idFromName(name));
 const usd = (nanodollars: number) => nanodollars / 1e9;
-const listed = async () => (await getInbox('alert').alerts({ limit: 100 })).data;
+const listed = async () => (await getInbox('alert').listAlerts({ limit: 100 })).data;
 
-const tell = async (call: LeaseCall, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
+const tell = async (call: LeaseRequest, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
 
 describe('a share of a pool’s limit that is spent', () => {
   test('is told once, signed, under one id, by what all accounts have settled', async () => {
@@ -77,7 +77,7 @@ describe('a share of a pool’s limit that is spent', () => {
         for (const name of ['group:red', 'deployment']) await pool(name).setLimits(limits);
         const at = Date.now();
         const sums = { alice: 0, bob: 0 };
-        const calls: LeaseCall[] = [];
+        const calls: LeaseRequest[] = [];
         for (const { account, more, again, late, dies } of steps) {
           sums[account] += more;
           calls.push(told(account, calls.length + 1, sums[account], at));

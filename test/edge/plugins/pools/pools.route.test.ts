@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { UsageReport } from '#edge/money/account/usage-answers.schema.ts';
-import type { LeaseAnswer, LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
-import type { SumRow } from '#edge/plugins/pools/contracts/sums.ts';
+import type { LeaseRequest, LeaseResponse } from '#edge/plugins/pools/contracts/pool.ts';
+import type { UsageSumsReportRow } from '#edge/plugins/pools/contracts/sums.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { createTestApp, readError, type SentRequest, type TestApp } from '#test/support/app.ts';
@@ -314,7 +314,7 @@ describe('who spent what', () => {
       for (let at = 0; at < 5_000; at += 1) {
         const name = `account-${String(at).padStart(4, '0')}`;
         const group = at % 2 === 0 ? 'red' : '';
-        const row = (dimension: SumRow['dimension'], value: string): SumRow => ({
+        const row = (dimension: UsageSumsReportRow['dimension'], value: string): UsageSumsReportRow => ({
           day: day - (at % 3),
           group,
           dimension,
@@ -328,7 +328,7 @@ describe('who spent what', () => {
           row('tag', ''),
           row('tag', `customer=${at % 7}`),
         ];
-        const call: LeaseCall = {
+        const call: LeaseRequest = {
           lease: `lease-${at}`,
           account: name,
           incarnation: 1,
@@ -338,7 +338,7 @@ describe('who spent what', () => {
           seenAt: Date.now(),
           sums: { since: -1, seq: 0, rows, whole: [] },
         };
-        expect((JSON.parse(object.leaseJson(JSON.stringify(call))) as LeaseAnswer).told).toBe(0);
+        expect((JSON.parse(object.leaseJson(JSON.stringify(call))) as LeaseResponse).told).toBe(0);
       }
     });
     let calls: string[] = [];

@@ -6,12 +6,12 @@ import { createTables } from '#edge/durable/schema.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { Ledger } from '#edge/money/ledger/ledger.ts';
-import type { SumsReport } from '#edge/plugins/pools/contracts/sums.ts';
+import type { UsageSumsReport } from '#edge/plugins/pools/contracts/sums.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { PoolStore } from '#edge/plugins/pools/pool-store.ts';
-import { reportSums, sumWithoutNames } from '#edge/plugins/pools/report-sums.ts';
+import { createChangedSumsReport, createNamelessSumsReport } from '#edge/plugins/pools/report-sums.ts';
 import { POOL_TABLES } from '#edge/plugins/pools/tables.ts';
-import { UsedSums } from '#edge/plugins/pools/used-sums.ts';
+import { ReportedUsageTable } from '#edge/plugins/pools/used-sums.ts';
 import { settleInside } from '#test/edge/money/account/admission-requests.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
@@ -62,8 +62,10 @@ const makePool = async () => {
   await abortAllDurableObjects();
 };
 
-const put = async (report: SumsReport) =>
-  await runInDurableObject(pool(), (_, { storage }) => new UsedSums(new PoolStore(storage)).put('lease', report));
+const put = async (report: UsageSumsReport) =>
+  await runInDurableObject(pool(), (_, { storage }) =>
+    new ReportedUsageTable(new PoolStore(storage)).storeReport('lease', report),
+  );
 
 test('a pool knows what was spent, by day, model, token, user, tag and group, whatever was told late, twice or in parts', async () => {
   let base = Math.floor(Date.now() / DAY);
@@ -96,7 +98,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       });
     };
     const report = async (lost: 'call' | 'answer' | 'none') => {
-      const told = await inAccount((_, ledger) => reportSums(ledger, since));
+      const told = await inAccount((_, ledger) => createChangedSumsReport(ledger, since));
       if (lost !== 'call') await put(told);
       if (lost === 'none') since = told.seq;
       return told;
@@ -104,7 +106,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
     for (const next of steps) {
       if (next.kind === 'spend') await spend(next.rows);
       else if (next.kind === 'report') await report(next.lost);
-      else if (next.kind === 'fold') await inAccount((object) => object.usage({ group_by: 'tag' }));
+      else if (next.kind === 'fold') await inAccount((object) => object.getUsageReport({ group_by: 'tag' }));
       else if (next.kind === 'crash') await abortAllDurableObjects();
       else if (next.kind === 'afresh') since = -1;
       else {
@@ -114,11 +116,11 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       }
     }
     let told = await report('none');
-    while (told.seq < (await inAccount((_, ledger) => ledger.rollups.seq))) told = await report('none');
+    while (told.seq < (await inAccount((_, ledger) => ledger.rollups.lastChangeNumber))) told = await report('none');
 
-    const usage = async (query: Parameters<Pool['usage']>[0]) => await pool().usage(query);
+    const usage = async (query: Parameters<Pool['getSharedUsage']>[0]) => await pool().getSharedUsage(query);
     for (const group_by of DIMENSIONS) {
-      const own = await inAccount((object) => object.usage({ group_by }));
+      const own = await inAccount((object) => object.getUsageReport({ group_by }));
       // What was read has folded the rows: which values share a row may be another then.
       await report('none');
       const shared = await usage({ group_by });
@@ -142,11 +144,11 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
       if (tagged) expect([tagged.requests, nano(tagged.cost_usd)]).toEqual([expected.length, costOf(expected)]);
     }
     // What is left of it once the account is erased.
-    const left = await inAccount((_, ledger) => sumWithoutNames(ledger, since));
+    const left = await inAccount((_, ledger) => createNamelessSumsReport(ledger, since));
     await runInDurableObject(pool(), (_, { storage }) => {
-      const used = new UsedSums(new PoolStore(storage));
-      used.put('lease', left);
-      used.keepModels('lease');
+      const used = new ReportedUsageTable(new PoolStore(storage));
+      used.storeReport('lease', left);
+      used.deleteAllButModelSums('lease');
     });
     for (const group_by of ['day', 'model', 'tag', 'user'] as const) {
       const { data, total } = await usage({ group_by });
@@ -178,12 +180,12 @@ test('a report is small where little has changed, and a long history is told in 
           opening,
         });
       }
-      object.usage({ group_by: 'tag' });
+      object.getUsageReport({ group_by: 'tag' });
       // Here the test reports.
       await storage.deleteAlarm();
     });
   const told = async (since: number) =>
-    await runInDurableObject(account(), (_, { storage }) => reportSums(new Ledger(storage), since));
+    await runInDurableObject(account(), (_, { storage }) => createChangedSumsReport(new Ledger(storage), since));
   const today = Math.floor(Date.now() / DAY);
   for (let day = 0; day < 9; day += 1) await spend(day * 200, 200, today - 10 + day);
   const parts = [await told(-1)];
@@ -196,7 +198,7 @@ test('a report is small where little has changed, and a long history is told in 
     expect(part.rows.length).toBeLessThan(1_000);
     await put(part);
   }
-  expect((await pool().usage({ group_by: 'day' })).total.requests).toBe(1_800);
+  expect((await pool().getSharedUsage({ group_by: 'day' })).total.requests).toBe(1_800);
   await spend(2_000, 1, today);
   expect((await told(parts.at(-1)?.seq ?? 0)).rows).toHaveLength(4);
 });

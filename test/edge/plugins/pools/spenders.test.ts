@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { SpendQuery } from '#edge/plugins/pools/contracts/pool.ts';
+import type { AccountSpendingQuery } from '#edge/plugins/pools/contracts/pool.ts';
 import type { AccountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
-import { sortAndPage, unusedAccount } from '#edge/plugins/pools/spenders.ts';
+import { createUnknownAccountRow, sortAndPaginateRows } from '#edge/plugins/pools/spenders.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const SORTS = ['spent', 'limit', 'used', 'last_seen', 'group'] as const;
@@ -22,7 +22,7 @@ const values = fc.record({
   group: fc.option(fc.constantFrom('red', 'blue', 'with "quotes"')),
 });
 const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendRow => ({
-  ...unusedAccount(id),
+  ...createUnknownAccountRow(id),
   group,
   spent_usd: { day: 0, week: 0, month: spent },
   limit_usd: { day: null, week: null, month: limit },
@@ -52,7 +52,7 @@ test('who can ask for nothing stands first: a shared budget refuses before all o
     row('blocked', 0, { blocked_by: 'models' }),
     row('half', 500),
   ];
-  const order = sortAndPage(rows, { ...query, sort: 'used' }).data.map(({ id }) => id);
+  const order = sortAndPaginateRows(rows, { ...query, sort: 'used' }).data.map(({ id }) => id);
   expect(order).toEqual(['blocked', 'member', 'nearly', 'half']);
 });
 
@@ -62,7 +62,7 @@ test('who was refused most today stands first', () => {
     refused_today,
   });
   const rows = [row('seldom', 2), row('often', 80), row('never', 0)];
-  const order = sortAndPage(rows, { ...query, sort: 'refused' }).data.map(({ id }) => id);
+  const order = sortAndPaginateRows(rows, { ...query, sort: 'refused' }).data.map(({ id }) => id);
   expect(order).toEqual(['often', 'seldom', 'never']);
 });
 
@@ -72,20 +72,20 @@ const MOST_MOVES = 12;
 /** Walks through all pages. @param meanwhile changes the rows between two pages */
 function walk(
   first: AccountSpendRow[],
-  { limit, sort, back }: Pick<SpendQuery, 'sort'> & { limit: number; back: boolean },
+  { limit, sort, back }: Pick<AccountSpendingQuery, 'sort'> & { limit: number; back: boolean },
   meanwhile: (rows: AccountSpendRow[]) => AccountSpendRow[] = (rows) => rows,
 ): string[] {
   let rows = first;
   const found: string[] = [];
-  let cursor: Partial<SpendQuery> = {};
+  let cursor: Partial<AccountSpendingQuery> = {};
   if (back) {
-    const last = sortAndPage([...rows], { ...query, sort, limit: 1_000 });
+    const last = sortAndPaginateRows([...rows], { ...query, sort, limit: 1_000 });
     found.push(last.data.at(-1)?.id ?? '');
     cursor = { before_id: last.last_id ?? '' };
   }
   // An account that moves behind a page is found again.
   for (let pages = 0; pages <= first.length + MOST_MOVES; pages += 1) {
-    const page = sortAndPage([...rows], { ...query, ...cursor, sort, limit });
+    const page = sortAndPaginateRows([...rows], { ...query, ...cursor, sort, limit });
     found.splice(back ? 0 : found.length, 0, ...page.data.map(({ id }) => id));
     if (!page.has_more) return found;
     cursor = back ? { before_id: page.first_id ?? '' } : { after_id: page.last_id ?? '' };
@@ -99,7 +99,7 @@ const lists = fc.array(values, { minLength: 1, maxLength: 12 });
 test('pages have every account once, in one order, forwards and backwards, whatever they are sorted by', () => {
   tryCases(100, lists, fc.integer({ min: 1, max: 5 }), fc.constantFrom(...SORTS), (all, limit, sort) => {
     const rows = all.map((one, at) => rowOf(`a${at}`, one));
-    const whole = sortAndPage([...rows], { ...query, sort, limit: 1_000 }).data.map(({ id }) => id);
+    const whole = sortAndPaginateRows([...rows], { ...query, sort, limit: 1_000 }).data.map(({ id }) => id);
     expect([...whole].sort()).toEqual(rows.map(({ id }) => id).sort());
     expect(walk(rows, { limit, sort, back: false })).toEqual(whole);
     expect(walk(rows, { limit, sort, back: true })).toEqual(whole);
@@ -134,7 +134,8 @@ test('sorts by what is asked for: the largest first, and those without a limit l
     rowOf('near', { spent: 3, limit: 4, seen: 3, group: 'blue' }),
     rowOf('free', { spent: 9, limit: null, seen: 2, group: null }),
   ];
-  const sorted = (sort: SpendQuery['sort']) => sortAndPage([...rows], { ...query, sort }).data.map(({ id }) => id);
+  const sorted = (sort: AccountSpendingQuery['sort']) =>
+    sortAndPaginateRows([...rows], { ...query, sort }).data.map(({ id }) => id);
   expect(sorted('spent')).toEqual(['free', 'far', 'near']);
   expect(sorted('limit')).toEqual(['far', 'near', 'free']);
   expect(sorted('used')).toEqual(['near', 'far', 'free']);
@@ -144,5 +145,5 @@ test('sorts by what is asked for: the largest first, and those without a limit l
 
 test('goes on from the name of an account, too', () => {
   const rows = [1, 2, 3].map((spent) => rowOf(`a${spent}`, { spent, limit: null, seen: null, group: null }));
-  expect(sortAndPage(rows, { ...query, after_id: 'a3' }).data.map(({ id }) => id)).toEqual(['a2', 'a1']);
+  expect(sortAndPaginateRows(rows, { ...query, after_id: 'a3' }).data.map(({ id }) => id)).toEqual(['a2', 'a1']);
 });

@@ -4,8 +4,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HOUR_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
-import type { BlockingLimit } from '#edge/money/budget/limits.schema.ts';
-import type { LeaseCall } from '#edge/plugins/pools/contracts/pool.ts';
+import type { BlockingLimitName } from '#edge/money/budget/limits.schema.ts';
+import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import type { AccountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
 import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
@@ -157,7 +157,7 @@ test("a token's own limit may be the tightest, while the token is valid", async 
 
 test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {
   const app = shared();
-  const names: readonly BlockingLimit[] = [
+  const names: readonly BlockingLimitName[] = [
     'requests_per_minute',
     'concurrent_requests',
     'models',
@@ -213,7 +213,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
 
 test('of the limits that are told the tightest is shown: of some windows, of none, and of a token until it has expired', async () => {
   const app = shared();
-  const tell = async (account: string, limits: LeaseCall['limits']) => {
+  const tell = async (account: string, limits: LeaseRequest['limits']) => {
     const call = { ...told(account, 1, 520_000, Date.now()), limits };
     await runInDurableObject(pool(), (object: Pool) => object.leaseJson(JSON.stringify(call)));
   };
@@ -276,7 +276,9 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   const order = async () =>
     (await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=used')).data.map(({ id }) => id);
   await admin(app, 'PUT', '/accounts/closed/limits', { requests_per_minute: 0 });
-  await runInDurableObject(bindings.ACCOUNT.getByName('closed'), (account: Account) => account.reportTo('deployment'));
+  await runInDurableObject(bindings.ACCOUNT.getByName('closed'), (account: Account) =>
+    account.reportSpendingToPool('deployment'),
+  );
   // Who can ask for nothing stands first.
   await expect.poll(order).toEqual(['closed', 'alice', 'bob']);
   // A group is looked at once a minute.
@@ -321,7 +323,9 @@ test('of the requests of a day it is told how many were refused, also by an obje
   const refused = async () =>
     expect((await app.post('/v1/messages', ask, bearerHeader(await createToken('alice')))).ok).toBe(false);
   const tell = () =>
-    runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+    runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) =>
+      account.reportSpendingToPool('deployment'),
+    );
   await refused();
   // Those of one second share a row.
   advanceClock(2_000);
@@ -355,7 +359,9 @@ test('an account was last seen when it asked last, also where that was refused, 
   await abortAllDurableObjects();
   advanceClock(HOUR_MS);
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
-  await runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) => account.reportTo('deployment'));
+  await runInDurableObject(bindings.ACCOUNT.getByName('alice'), (account: Account) =>
+    account.reportSpendingToPool('deployment'),
+  );
   await expect.poll(seenIn).toBe('2026-11-20T13:00');
 });
 
@@ -372,7 +378,7 @@ test('a change that the list does not show calls no pool', async () => {
   await runInDurableObject(account, (object: Account) => {
     object.setLimits({ usd_per_day: 1, stored_bytes: 9 });
     // Nothing is spent of it, so it is not the tightest.
-    object.rememberToken({ jti: 'later', scopes: [], limits: { usd_total: 5 } });
+    object.recordMintedToken({ jti: 'later', scopes: [], limits: { usd_total: 5 } });
     object.revokeToken('unknown');
   });
   await runInDurableObject(pool(), () => {});
@@ -384,11 +390,11 @@ test('a change that the list does not show calls no pool', async () => {
   await runInDurableObject(account, (object: Account) => object.alarm());
   const revokes = {
     one: (object: Account) => object.revokeToken('one'),
-    all: (object: Account) => object.revokeAll(),
+    all: (object: Account) => object.revokeAllTokens(),
   };
   for (const [jti, revoke] of Object.entries(revokes)) {
     const empty = { jti, scopes: [], limits: { usd_total: 0 } };
-    await runInDurableObject(account, (object: Account) => object.rememberToken(empty));
+    await runInDurableObject(account, (object: Account) => object.recordMintedToken(empty));
     await expectRow(app, { tightest: expect.objectContaining({ id: jti }) });
     await runInDurableObject(account, revoke);
     await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));

@@ -1,16 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { callTool } from '#edge/plugins/runs/call-tool.ts';
-import { postCall } from '#edge/plugins/runs/post-call.ts';
-import type { HttpRun } from '#edge/plugins/runs/runs.schema.ts';
-import type { CallOptions } from '#edge/plugins/runs/tool-kind.ts';
+import { callToolBySignedPost } from '#edge/plugins/runs/post-call.ts';
+import type { HttpToolRun } from '#edge/plugins/runs/runs.schema.ts';
+import type { ToolCallOptions } from '#edge/plugins/runs/tool-kind.ts';
 import { MOST_STEP_BYTES } from '#edge/plugins/runs/tool-result.ts';
-import { guardedCall } from '#edge/plugins/runs/tools/addresses.ts';
+import { withAddressCheck } from '#edge/plugins/runs/tools/addresses.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { TOOL_SECRET, TOOL_URL } from '#test/support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
-const settings: CallOptions['settings'] = {
+const settings: ToolCallOptions['settings'] = {
   TOOL_HOSTS: ['tools.example.com', '127.0.0.1:3000', '10.0.0.1'],
   TOOL_SIGNING_SECRET: TOOL_SECRET,
   vars: {
@@ -21,7 +21,7 @@ const settings: CallOptions['settings'] = {
 };
 
 /** Calls the tool, which is answered by `answer`. */
-async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
+async function calling(run: object, answer: ToolCallOptions['fetch'], more: Partial<ToolCallOptions> = {}) {
   const { signal } = new AbortController();
   const resultBytes = { left: MOST_STEP_BYTES };
   const options = {
@@ -34,8 +34,8 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
     hold: async () => {},
     ...more,
   };
-  const tool: HttpRun = { url: TOOL_URL, ...run };
-  return await callTool(call, tool, options, { call: guardedCall(postCall) });
+  const tool: HttpToolRun = { url: TOOL_URL, ...run };
+  return await callTool(call, tool, options, { callTool: withAddressCheck(callToolBySignedPost) });
 }
 
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
@@ -138,7 +138,7 @@ describe('what a tool answers', () => {
   });
 
   test('is waited for no longer than it may take', async () => {
-    const hanging: CallOptions['fetch'] = (_, { signal }) =>
+    const hanging: ToolCallOptions['fetch'] = (_, { signal }) =>
       new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     expect(await calling({ timeout_seconds: 5 }, hanging, { leftMs: 30 })).toMatchObject({
       isError: true,
@@ -154,7 +154,7 @@ describe('a tool is called', () => {
 
   test('with its headers, and a secret only at the host that it is bound to', async () => {
     const headers: Headers[] = [];
-    const listening: CallOptions['fetch'] = async (_, init) => {
+    const listening: ToolCallOptions['fetch'] = async (_, init) => {
       headers.push(new Headers(init.headers));
       return new Response('sun');
     };
@@ -171,7 +171,7 @@ describe('a tool is called', () => {
   test('with a secret that no answer repeats, with or without its scheme, as text or within JSON', async () => {
     const value = 'Bearer t0p/"s3cret"-of-tools';
     const given = { TOOL_SECRET_ECHO: `tools.example.com=${value}` };
-    const echo: CallOptions['fetch'] = async (_, { headers }) => {
+    const echo: ToolCallOptions['fetch'] = async (_, { headers }) => {
       const sent = new Headers(headers).get('authorization') ?? '';
       return new Response(`${sent} ${sent.slice(7)} ${JSON.stringify({ sent })}`, { status: 403 });
     };

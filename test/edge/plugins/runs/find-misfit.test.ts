@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { findMisfit } from '#edge/plugins/runs/find-misfit.ts';
+import { findInputMismatch } from '#edge/plugins/runs/find-misfit.ts';
 
 const city = { $ref: '#/$defs/City' };
 const schema = {
@@ -10,7 +10,7 @@ const schema = {
 };
 
 test('accepts an input that fits, with properties that the schema does not list', () => {
-  expect(findMisfit({ city: 'Bern', days: 2, more: true }, schema)).toBeUndefined();
+  expect(findInputMismatch({ city: 'Bern', days: 2, more: true }, schema)).toBeUndefined();
 });
 
 test.each([
@@ -19,13 +19,13 @@ test.each([
   [{ city: 'Bern', days: 0 }, 'input.days: 0 is less than 1'],
   ['Bern', 'input:'],
 ])('names what is wrong in %j', (input, words) => {
-  expect(findMisfit(input, schema)).toContain(words);
+  expect(findInputMismatch(input, schema)).toContain(words);
 });
 
 test('checks nothing without a schema, and by a recursive or malformed one', () => {
   const tree = { type: 'object', properties: { child: { $ref: '#' } } };
-  expect(findMisfit({ child: 1 }, tree)).toBeUndefined();
-  expect(findMisfit({ child: 1 }, { $ref: '#' })).toBeUndefined();
-  expect(findMisfit(1, undefined)).toBeUndefined();
-  expect(findMisfit({ a: 'x' }, { properties: { a: { type: 'string', pattern: '(' } } })).toBeUndefined();
+  expect(findInputMismatch({ child: 1 }, tree)).toBeUndefined();
+  expect(findInputMismatch({ child: 1 }, { $ref: '#' })).toBeUndefined();
+  expect(findInputMismatch(1, undefined)).toBeUndefined();
+  expect(findInputMismatch({ a: 'x' }, { properties: { a: { type: 'string', pattern: '(' } } })).toBeUndefined();
 });

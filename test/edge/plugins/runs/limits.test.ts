@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseWithText } from '#edge/kit/json/remembered-text.ts';
-import { needsApproval } from '#edge/plugins/runs/approvals/pending-calls.ts';
+import { parseJsonRememberingText } from '#edge/kit/json/remembered-text.ts';
+import { doesCallNeedApproval } from '#edge/plugins/runs/approvals/pending-calls.ts';
 import { RunBudget } from '#edge/plugins/runs/limits.ts';
-import type { ToolRun } from '#edge/registry/tools/tool-kind.ts';
+import type { ToolRunConfig } from '#edge/registry/tools/tool-kind.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const NANO = 1e9;
@@ -21,41 +21,44 @@ test('what a run has used before a crash, and the runs before it, counts in each
     const meterOf = (limits: object) =>
       new RunBudget({ ...LIMITS, ...limits }, BEGAN, { isStreaming: true, spent: own, carried: before });
     expect(meterOf({}).maxStepCost).toBe(NANO - used.cost);
-    expect(meterOf({}).spent).toBe(own?.cost ?? 0);
-    expect(meterOf({}).remainingMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
-    expect(meterOf({ max_turns: used.steps + 1 }).pauseReason(BEGAN)).toBeUndefined();
-    expect(meterOf({ max_turns: used.steps }).pauseReason(BEGAN)).toBe('max_turns');
+    expect(meterOf({}).spentNanodollars).toBe(own?.cost ?? 0);
+    expect(meterOf({}).computeRemainingMs(BEGAN)).toBe(60_000 - (before?.ms ?? 0));
+    expect(meterOf({ max_turns: used.steps + 1 }).findPauseReason(BEGAN)).toBeUndefined();
+    expect(meterOf({ max_turns: used.steps }).findPauseReason(BEGAN)).toBe('max_turns');
     const counting = meterOf({ max_tool_calls: used.calls + 1 });
-    expect([1, 2].map((input) => counting.addCall({ name: 'x', input }))).toEqual([true, false]);
-    expect(counting.pauseReason(BEGAN)).toBe('max_tool_calls');
+    expect([1, 2].map((input) => counting.countToolCallIfAllowed({ name: 'x', input }))).toEqual([true, false]);
+    expect(counting.findPauseReason(BEGAN)).toBe('max_tool_calls');
     const paying = meterOf({});
-    paying.addStep(1_000, true);
-    paying.addSubagent(500);
+    paying.countStep(1_000, true);
+    paying.addSubagentCost(500);
     expect(paying.maxStepCost).toBe(NANO - used.cost - 1_500);
   });
 });
 
 test('a third call that is the same ends a run, and one that differs does not', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
-  for (const input of [1, 1, 2, 2]) meter.addCall({ name: 'x', input });
-  expect(meter.pauseReason(BEGAN)).toBeUndefined();
-  meter.addCall({ name: 'x', input: 2 });
-  expect(meter.pauseReason(BEGAN)).toBe('repeated_call');
+  for (const input of [1, 1, 2, 2]) meter.countToolCallIfAllowed({ name: 'x', input });
+  expect(meter.findPauseReason(BEGAN)).toBeUndefined();
+  meter.countToolCallIfAllowed({ name: 'x', input: 2 });
+  expect(meter.findPauseReason(BEGAN)).toBe('repeated_call');
 });
 
 test('a run that does not stream ends within nine minutes', () => {
   const { max_seconds: _, ...limits } = LIMITS;
   const meter = new RunBudget(limits, BEGAN, { isStreaming: false });
-  expect([meter.pauseReason(BEGAN + 539_999), meter.pauseReason(BEGAN + 540_000)]).toEqual([undefined, 'max_seconds']);
-  expect(new RunBudget(limits, BEGAN, { isStreaming: true }).pauseReason(BEGAN + 540_000)).toBeUndefined();
+  expect([meter.findPauseReason(BEGAN + 539_999), meter.findPauseReason(BEGAN + 540_000)]).toEqual([
+    undefined,
+    'max_seconds',
+  ]);
+  expect(new RunBudget(limits, BEGAN, { isStreaming: true }).findPauseReason(BEGAN + 540_000)).toBeUndefined();
 });
 
 test('a call needs an approval above its number, and where there is no number', () => {
-  const over: ToolRun = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
+  const over: ToolRunConfig = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRunConfig;
   const inputs = [{ amount: 100 }, { amount: 100.01 }, { amount: '5' }, {}, null, Object.create({ amount: 1 })];
-  expect(inputs.map((input) => needsApproval(over, input))).toEqual([false, true, true, true, true, true]);
-  expect(needsApproval({ worker: true } as ToolRun, { amount: 1_000 })).toBe(false);
-  expect(needsApproval(undefined, {})).toBe(false);
+  expect(inputs.map((input) => doesCallNeedApproval(over, input))).toEqual([false, true, true, true, true, true]);
+  expect(doesCallNeedApproval({ worker: true } as ToolRunConfig, { amount: 1_000 })).toBe(false);
+  expect(doesCallNeedApproval(undefined, {})).toBe(false);
 });
 
 test.each([
@@ -77,13 +80,13 @@ test.each([
     `{"amount":1.${'0'.repeat(99)}}`,
   ].map((input) => [input, true] as const),
 ])('an input of %s may be read in two ways, and so needs an approval: %s', (input, needs) => {
-  const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRun;
-  expect(needsApproval(over, parseWithText(input))).toBe(needs);
+  const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRunConfig;
+  expect(doesCallNeedApproval(over, parseJsonRememberingText(input))).toBe(needs);
 });
 
 test('two calls whose inputs differ in their last digit are not the same', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const digit of [1, 2, 3])
-    meter.addCall({ name: 'x', input: parseWithText(`{"id":251229204212100000${digit}}`) });
-  expect(meter.pauseReason(BEGAN)).toBeUndefined();
+    meter.countToolCallIfAllowed({ name: 'x', input: parseJsonRememberingText(`{"id":251229204212100000${digit}}`) });
+  expect(meter.findPauseReason(BEGAN)).toBeUndefined();
 });

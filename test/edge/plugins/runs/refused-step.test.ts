@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
 import {
@@ -30,7 +30,7 @@ async function refusedIn(app: SimulatedEdge, body: object, headers: Record<strin
   const text = await response.text();
   await app.waitUntilSettled();
   const data = text.startsWith('{') ? text : (/event: error\ndata: (.*)/.exec(text)?.[1] ?? '{}');
-  return { status: response.status, error: (JSON.parse(data) as Json).error, headers: response.headers };
+  return { status: response.status, error: (JSON.parse(data) as JsonObject).error, headers: response.headers };
 }
 
 describe('a step that the API refuses', () => {
@@ -46,7 +46,7 @@ describe('a step that the API refuses', () => {
     const tools = [weatherTool(), note];
     const whole = await refusedIn(app, { ...ASKED, tools }, alice);
     expect(whole).toMatchObject({ status: 400, error: { type: 'invalid_request_error' } });
-    expect((whole.error as Json).message).toBe(`${NAMED} (What was said is kept in the conversation.)`);
+    expect((whole.error as JsonObject).message).toBe(`${NAMED} (What was said is kept in the conversation.)`);
     // It would be asked a second time.
     expect(whole.headers.get('x-should-retry')).toBe('false');
     expect(whole.headers.get('sluice-turn')).toMatch(/^turn_/);
@@ -105,7 +105,7 @@ test('a message of an agent without a conversation is told the name of the tool,
 test('a tool of an agent that the API rejects by its path is left out from then on, and the agent answers', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
-  const toolsOf = (body: Json | undefined) => ((body?.tools ?? []) as Json[]).map(({ name }) => name);
+  const toolsOf = (body: JsonObject | undefined) => ((body?.tools ?? []) as JsonObject[]).map(({ name }) => name);
   const bodies = answerByScript((body) => {
     const at = toolsOf(body).findIndex((name) => String(name).startsWith('bad'));
     return at < 0

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { bindings, countWrittenRows, installSimulator, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { waitForCondition } from '#test/support/eventually.ts';
@@ -49,7 +49,7 @@ test('a step writes few rows, and a further call in it two', async () => {
 test.each([1, 6, 15])(
   'each step reads from the cache what the step before has had up, with %i tools',
   async (tools) => {
-    const simulator = upstreamOf(installSimulator());
+    const simulator = getUpstreamBySettings(installSimulator());
     const steps = 4;
     const bodies = answerByScript((_, step) => {
       const asked = Array.from({ length: tools }, (_, n) => weatherCall(`toolu_${step}_${n}`, `city ${step} ${n}`));

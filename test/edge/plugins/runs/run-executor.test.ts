@@ -4,7 +4,7 @@ import type { RpcText } from '#edge/conversations/object/contract.ts';
 import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { advanceClock } from '#test/support/calendar.ts';
@@ -117,7 +117,7 @@ describe('a run', () => {
         ],
       },
     ]);
-    const account = await stubOf().turnReport(turn);
+    const account = await stubOf().readTurnReport(turn);
     if (!account.ok) throw new Error(account.error.message);
     const told = await new Response(account.value as string).json();
     const own = { ms: expect.any(Number), is_error: false, name: 'get_weather' };
@@ -137,12 +137,12 @@ describe('a run', () => {
         { cost_usd: 0.0006, calls: [], stop_reason: 'end_turn' },
       ],
     });
-    expect(await stubOf().turnReport(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
+    expect(await stubOf().readTurnReport(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
     const rows = await listMessages();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
     expect(await readConversation()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
     await waitUntilAtRest();
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 });
     expect(data.map(({ cost_usd, status }) => [cost_usd, status])).toEqual([
       [0.0006, 'complete'],
       [0.0006, 'complete'],
@@ -250,7 +250,7 @@ describe('a run', () => {
     expect(bodies[2]).toEqual(bodies[1]);
     expect(await listMessages()).toHaveLength(4);
     await waitUntilAtRest();
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 });
     expect(data.map(({ cost_usd }) => cost_usd)).toEqual([0.0006, 0.0006]);
   });
 
@@ -289,13 +289,13 @@ describe('a run', () => {
     answerTools(() => new Response('sun'));
     await runTurn(asked({ max_turns: 2 }));
     const rows = await listMessages();
-    const copied = await stubOf().fork('c2', rows[1]?.id);
+    const copied = await stubOf().forkConversation('c2', rows[1]?.id);
     expect(copied.ok).toBe(true);
     expect((await listMessages('c2')).map(({ content }) => content)).toEqual(rows.map(({ content }) => content));
     await runTurn(createBody('Go on.', { tools: [weatherTool()], max_turns: 1 }), { id: 'c2' });
     expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
     expect(bodies.at(-1)?.messages).toHaveLength(5);
-    const rewound = await stubOf().rewind(rows[3]?.id ?? '');
+    const rewound = await stubOf().rewindConversation(rows[3]?.id ?? '');
     expect(rewound.ok).toBe(true);
     expect(await listMessages()).toHaveLength(0);
     expect(await readConversation()).toMatchObject({ turns: 0, messages: 0 });
@@ -310,7 +310,7 @@ describe('a run', () => {
     );
     const running = runTurn(asked());
     await eventually(() => expect(tools).toHaveLength(1));
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     const { text, events, isWhole: whole } = await running;
     expect(whole).toBe(true);
     expect(text).toContain(': sluice-stopped');
@@ -337,7 +337,7 @@ describe('a run', () => {
     });
     const answer = sendTurn(asked(), { stream: false });
     await eventually(() => expect(isBegun).toBe(true));
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     expect(await answer).toMatchObject({
       kind: 'error',
       error: { status: 410, type: 'not_found_error', headers: { 'x-should-retry': 'false' } },
@@ -369,9 +369,9 @@ describe('the limits of a run', () => {
     });
     await abortAllDurableObjects();
     for (const view of ['stored', 'shown'] as const) {
-      const page = await stubOf().messages({ limit: 10, view });
+      const page = await stubOf().readMessagePage({ limit: 10, view });
       if (!page.ok) throw new Error('no page');
-      const { data } = (await new Response(page.value as ReadableStream).json()) as { data: Json[] };
+      const { data } = (await new Response(page.value as ReadableStream).json()) as { data: JsonObject[] };
       const { stop_reason, ...row } = data.at(-1) ?? {};
       expect(stop_reason).toBe('max_tokens');
       expect(row.lowered_by).toEqual(lowered_by);
@@ -415,7 +415,7 @@ describe('the limits of a run', () => {
     answerTools(() => new Response('sun'));
     await runTurn(asked({ max_turns: 2 }));
     const shown = async () => {
-      const page = await stubOf().messages({ limit: 100, view: 'shown' });
+      const page = await stubOf().readMessagePage({ limit: 100, view: 'shown' });
       if (!page.ok) throw new Error(page.error.message);
       const { data } = await new Response(page.value as ReadableStream).json<{
         data: { role: string; content: unknown }[];
@@ -477,7 +477,7 @@ describe('a run whose object dies', () => {
       const told = await readStream(stream);
       events.push(...told.events);
       if (told.isWhole) break;
-      const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id ?? `${turn}-0`);
+      const resumed = await stubOf().resumeTurnStream(events.findLast(({ id }) => id)?.id ?? `${turn}-0`);
       stream = resumed.kind === 'stream' ? (resumed.body as ReadableStream<Uint8Array>) : undefined;
     }
     return events;
@@ -557,7 +557,7 @@ describe('a run whose object dies', () => {
       'user complete',
       'assistant complete',
     ]);
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 });
     expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
   });
 
@@ -585,11 +585,11 @@ describe('a run whose object dies', () => {
     await waitUntilAtRest();
     expect(
       (await listMessages()).map(
-        ({ role, content }) => `${role} ${typeof content === 'string' ? content : (content as Json[])[0]?.text}`,
+        ({ role, content }) => `${role} ${typeof content === 'string' ? content : (content as JsonObject[])[0]?.text}`,
       ),
     ).toEqual(['user How is the weather?', 'assistant Here.']);
     expect(await readConversation()).toMatchObject({ state: 'idle', turns: 1, messages: 2 });
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 });
     expect(data).toHaveLength(2);
     // What the lost answer can have cost at most is paid, and is part of what the run may cost.
     const costs = data.map(({ cost_usd }) => cost_usd ?? 0);
@@ -636,12 +636,12 @@ describe('a run whose object dies', () => {
     expect(bodies).toHaveLength(3);
     await waitUntilAtRest();
     const account = getAccountStub(bindings, {}, 'alice');
-    const { data } = await account.requests({ limit: 10 });
+    const { data } = await account.listRequests({ limit: 10 });
     expect(data).toHaveLength(4);
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
     expect(booked).toBeLessThanOrEqual(0.05);
     await eventually(async () => expect((await readConversation())?.cost_usd).toBeCloseTo(booked, 9));
-    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    const told = await stubOf().readTurnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
     const { cost_usd } = JSON.parse(await readRpcText(told.value as RpcText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);
@@ -670,10 +670,10 @@ describe('a run whose object dies', () => {
     expect(events.at(-1)?.event).toBe('message_stop');
     expect(bodies).toHaveLength(3);
     await waitUntilAtRest();
-    const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 10 });
     expect(new Set(data.map(({ request_id }) => request_id)).size).toBe(6);
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
-    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    const told = await stubOf().readTurnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
     const { cost_usd } = JSON.parse(await readRpcText(told.value as RpcText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { bindings, installSimulator, listMessages, readConversation } from '#test/support/conversations.ts';
@@ -59,7 +59,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   const killer = new Killer(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];
-  const simulator = upstreamOf(installSimulator());
+  const simulator = getUpstreamBySettings(installSimulator());
   /** Of the run that is looked at. */
   let conversation = '';
   answerByScript(
@@ -139,7 +139,9 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
     const starts = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
     expect(starts).toEqual(starts.map((_, index) => index));
-    const blocks = events.flatMap(({ data: { content_block } }) => (content_block ? [content_block as Json] : []));
+    const blocks = events.flatMap(({ data: { content_block } }) =>
+      content_block ? [content_block as JsonObject] : [],
+    );
     const idsOf = (type: string, name: string) =>
       blocks.filter((block) => block.type === type).map((block) => String(block[name]));
     // Each call that was shown has its result once, also one that was lost with its step.
@@ -167,7 +169,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     expect(await counted.json()).toHaveProperty('input_tokens');
 
     const own = tools.filter(({ body: sent }) => sent.conversation === conversation);
-    const byId = new Map<string, Json[]>();
+    const byId = new Map<string, JsonObject[]>();
     for (const { headers, body: sent } of own) {
       const id = String(headers.get('webhook-id'));
       expect(id.endsWith(String(sent.tool_use_id))).toBe(true);
@@ -178,7 +180,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     expect(await readConversation(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
     await eventually(async () => {
       // What it was booked at is never less than what was billed, and never more than was allowed.
-      const { data } = await getAccountStub(bindings, {}, 'alice').usage({ group_by: 'conversation' });
+      const { data } = await getAccountStub(bindings, {}, 'alice').getUsageReport({ group_by: 'conversation' });
       const booked = data.find(({ key }) => key === conversation)?.cost_usd ?? 0;
       expect(booked).toBeGreaterThanOrEqual((billed.get(conversation) ?? 0) - 1e-9);
       expect(booked).toBeLessThanOrEqual(most);
@@ -191,12 +193,12 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   expect(done).toBeGreaterThan(0.7 * RUNS);
   for (const times of killer.killCounts.values()) expect(times).toBeGreaterThanOrEqual(5);
   const account = getAccountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
+  await eventually(async () => expect((await account.getQuotaReport()).running_requests).toBe(0));
 }, 600_000);
 
 /** @returns results for the calls of a run that has paused: they go up with its next message */
-function resultsOf(last: { role: string; content: unknown } | undefined): Json[] {
-  const blocks = last?.role === 'assistant' ? (last.content as Json[]) : [];
+function resultsOf(last: { role: string; content: unknown } | undefined): JsonObject[] {
+  const blocks = last?.role === 'assistant' ? (last.content as JsonObject[]) : [];
   return blocks.flatMap(({ type, id }) =>
     type === 'tool_use' ? [{ type: 'tool_result', tool_use_id: id, content: 'sun' }] : [],
   );

@@ -1,9 +1,9 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { VerifiedToken } from '#edge/auth/identity/caller.ts';
-import { upstreamOf } from '#edge/claude/upstream.ts';
+import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import type { TurnRequest } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import { eventsOf } from '#edge/conversations/turn/message-events.ts';
+import { createMessageEventStream } from '#edge/conversations/turn/message-events.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import {
   bindings,
@@ -227,10 +227,10 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
       usage: { input_tokens: 9, output_tokens: 9 },
     };
     const message = { id: `msg_${asks.length}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5' };
-    return sseResponse(eventsOf({ ...message, content, ...ends }));
+    return sseResponse(createMessageEventStream({ ...message, content, ...ends }));
   });
   vi.spyOn(Conversation.prototype as unknown as { upstream(): unknown }, 'upstream').mockReturnValue(
-    upstreamOf(settings, (url, init) => fetch(url, init)),
+    getUpstreamBySettings(settings, (url, init) => fetch(url, init)),
   );
   const { events, isWhole: whole } = await runOf(buildTurnRequest(asked()));
   expect(whole).toBe(true);

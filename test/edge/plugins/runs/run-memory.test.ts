@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { BodyMemory, bodyMemory, MemoryShare } from '#edge/kit/http/body-memory.ts';
+import { BodyMemoryShare, bodyMemory, IsolateBodyMemory } from '#edge/kit/http/body-memory.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { readConversation, stubOf, waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -53,7 +53,7 @@ test('50 runs with two results of 1 MB at once wait for memory, all come to thei
   const all = Array.from({ length: 50 }, (_, n) => runTurn(asked(), { id: `c${n}`, account: n % 2 ? 'alice' : 'bob' }));
   const texts = (await Promise.all(all)).map(({ events }) => textOfDeltas(events));
   expect(texts).toEqual(Array(50).fill('2 whole.'));
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
   expect(most.waiting).toBeGreaterThan(20);
   expect(most.taken).toBeGreaterThan(8 * MB);
   expect(most.taken).toBeLessThanOrEqual(48 * MB);
@@ -62,12 +62,12 @@ test('50 runs with two results of 1 MB at once wait for memory, all come to thei
 /** Takes memory. @returns a function that gives it back */
 function fillRoom(sizes: readonly number[]): () => void {
   const shares = sizes.map((size) => {
-    const share = new MemoryShare(bodyMemory);
-    share.grow(size);
+    const share = new BodyMemoryShare(bodyMemory);
+    share.reserveBytes(size);
     return share;
   });
   const empty = () => {
-    for (const share of shares) share.release();
+    for (const share of shares) share.releaseMemory();
   };
   onTestFinished(empty);
   return empty;
@@ -91,7 +91,7 @@ test('a step waits for memory with its results in their rows, and is sent when t
   expect(bodies).toHaveLength(1);
   empty();
   expect(textOfDeltas((await running).events)).toBe('Sun.');
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
 test('a run that is stopped while it waits for memory ends, and leaves the queue', async () => {
@@ -100,12 +100,12 @@ test('a run that is stopped while it waits for memory ends, and leaves the queue
   answerTools(() => long());
   const running = runTurn(asked());
   await eventually(() => expect(bodyMemory.waitingShares.size).toBe(1));
-  await stubOf('c1').stop();
+  await stubOf('c1').stopRunningTurn();
   expect(bodyMemory.waitingShares.size).toBe(0);
   await running;
   expect(await readConversation()).toMatchObject({ state: 'idle' });
   empty();
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
 test('a run that is killed while it has memory, or waits for it, gives it back when it wakes, and goes on', async () => {
@@ -125,11 +125,11 @@ test('a run that is killed while it has memory, or waits for it, gives it back w
   await abortAllDurableObjects();
   empty();
   for (const id of ['c1', 'c2']) {
-    await stubOf(id).wake();
+    await stubOf(id).endInterruptedTurns();
     await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'idle' }));
   }
   await waitUntilAtRest();
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
 test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
@@ -169,7 +169,7 @@ test('of many runs that were killed together only a few begin at a time, and all
   await eventually(() => expect(admissions).toBe(2 * RUNS));
   isDead = true;
   await abortAllDurableObjects();
-  await Promise.all(ids.map((id) => stubOf(id).wake()));
+  await Promise.all(ids.map((id) => stubOf(id).endInterruptedTurns()));
   await eventually(() => expect(bodyMemory.sharesByObject.size).toBe(RUNS));
   expect(bodyMemory.waitingShares.size).toBeGreaterThanOrEqual(RUNS - 5);
   expect(bodyMemory.waitingShares.size).toBeLessThan(RUNS);
@@ -178,7 +178,7 @@ test('of many runs that were killed together only a few begin at a time, and all
     await eventually(async () => expect(await readConversation(id)).toMatchObject({ state: 'idle' }));
   expect(bodies).toHaveLength(2 * RUNS);
   await waitUntilAtRest();
-  expect({ ...bodyMemory }).toEqual({ ...new BodyMemory() });
+  expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
 test('a run that was killed, and of which something is damaged, gives its memory back, and ends', async () => {
@@ -194,7 +194,7 @@ test('a run that was killed, and of which something is damaged, gives its memory
     storage.sql.exec("update messages set text = '{' where role = 'assistant'");
   });
   await abortAllDurableObjects();
-  await stubOf('c1').wake();
+  await stubOf('c1').endInterruptedTurns();
   await eventually(async () => {
     const running = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
       storage.sql.exec("select id from turns where status = 'running'").toArray(),

@@ -43,7 +43,7 @@ async function calling() {
 describe('while a tool is called', () => {
   test('two stops end the run once, and both say how the conversation is', async () => {
     const { listening, bodies } = await calling();
-    const stops = await Promise.all([stubOf().stop(), stubOf().stop()]);
+    const stops = await Promise.all([stubOf().stopRunningTurn(), stubOf().stopRunningTurn()]);
     expect(stops.map(({ ok }) => ok)).toEqual([true, true]);
     const { events, text } = await listening;
     expect(events.filter(({ event }) => event === 'message_stop')).toHaveLength(1);
@@ -63,7 +63,7 @@ describe('while a tool is called', () => {
     if (again.kind !== 'stream') throw new Error(again.kind);
     expect(again.turn).toBe(turn);
     expect(await sendTurn(createBody('Hello?'))).toMatchObject({ kind: 'error', error: { status: 409 } });
-    expect(await stubOf().rewind(String(first?.id))).toMatchObject({ ok: false, error: { status: 409 } });
+    expect(await stubOf().rewindConversation(String(first?.id))).toMatchObject({ ok: false, error: { status: 409 } });
     const attached = readStream(again.body);
     answer();
     const all = await Promise.all([listening, attached]);
@@ -75,10 +75,10 @@ describe('while a tool is called', () => {
   test('a copy has what has come back, and is told that it has not got the rest', async () => {
     const { listening, answer, bodies, turn } = await calling();
     await eventually(async () => {
-      const told = await stubOf().turnReport(turn);
+      const told = await stubOf().readTurnReport(turn);
       expect(told.ok && (await readRpcText(told.value as RpcText))).toContain('"is_error":false');
     });
-    const copied = await stubOf().fork('c2', undefined);
+    const copied = await stubOf().forkConversation('c2', undefined);
     expect(copied.ok).toBe(true);
     answer();
     expect(textOfDeltas((await listening).events)).toBe('I look. Sun.');
@@ -96,11 +96,11 @@ describe('while a tool is called', () => {
     expect(await stubOf().erase()).toBe(true);
     await listening;
     const account = getAccountStub(bindings, {}, 'alice');
-    await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
-    const { data } = await account.requests({ limit: 10 });
+    await eventually(async () => expect((await account.getQuotaReport()).running_requests).toBe(0));
+    const { data } = await account.listRequests({ limit: 10 });
     expect(data.map(({ status }) => status)).toEqual(['complete']);
     expect(await readConversation()).toBeUndefined();
-    await eventually(async () => expect((await account.conversations({ limit: 10 })).data).toEqual([]));
+    await eventually(async () => expect((await account.listConversations({ limit: 10 })).data).toEqual([]));
   });
 });
 

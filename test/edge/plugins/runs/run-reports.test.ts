@@ -41,7 +41,7 @@ const ENDS: [
     'is stopped while it calls a tool',
     {
       tool: async () => {
-        await stubOf().stop();
+        await stubOf().stopRunningTurn();
         return sun();
       },
     },
@@ -60,12 +60,12 @@ test.each(ENDS)('a run that %s costs the same in the list, in its conversation a
   answerTools(tool);
   await runTurn(createBody('How is the weather?', { tools: [weatherTool()], ...more }));
   await waitUntilAtRest();
-  const { data: rows } = await account().requests({});
+  const { data: rows } = await account().listRequests({});
   const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
   expect(spent).toBeGreaterThan(0);
   expect((await readConversation())?.cost_usd).toBeCloseTo(spent, 9);
   await eventually(async () => {
-    const { data: listed } = await account().conversations({});
+    const { data: listed } = await account().listConversations({});
     expect(listed.map(({ cost_usd }) => cost_usd)).toEqual([expect.closeTo(spent, 9)]);
   });
 });

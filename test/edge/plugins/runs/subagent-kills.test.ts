@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import { bindings, listMessages, readConversation } from '#test/support/conversations.ts';
@@ -168,7 +168,7 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
   expect(told.subagents).toBeGreaterThan(6 * TREES);
   expect(ends.done).toBeGreaterThan(0.3 * TREES);
   const account = getAccountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.quota()).running_requests).toBe(0));
+  await eventually(async () => expect((await account.getQuotaReport()).running_requests).toBe(0));
 }, 600_000);
 
 /** Has objects killed in what they ask of each other. */
@@ -186,7 +186,7 @@ function killing(killer: Killer<Point>): void {
     return killer.reachPoint('in mid-settlement').then(() => answer) as never;
   });
   vi.spyOn(Conversation.prototype, 'turn').mockImplementation(async function (this: Conversation, call, body) {
-    const { parent, place } = JSON.parse(call) as Json & { place: { id: string } };
+    const { parent, place } = JSON.parse(call) as JsonObject & { place: { id: string } };
     if (!parent) return await turn.call(this, call, body);
     killer.victimIds.push(place.id);
     await killer.reachPoint('subagent not begun');
@@ -203,21 +203,21 @@ function killing(killer: Killer<Point>): void {
 }
 
 /** @returns all that were called below a conversation, each as it tells of itself */
-async function* subagentsBelow(id: string): AsyncGenerator<Json> {
-  const { data } = await getAccountStub(bindings, {}, 'alice').conversations({ parent: id, limit: 100 });
+async function* subagentsBelow(id: string): AsyncGenerator<JsonObject> {
+  const { data } = await getAccountStub(bindings, {}, 'alice').listConversations({ parent: id, limit: 100 });
   for (const row of data) {
     yield (await readConversation(row.id)) ?? { id: row.id };
     yield* subagentsBelow(row.id);
   }
 }
 
-async function subagentsOf(id: string): Promise<Json[]> {
+async function subagentsOf(id: string): Promise<JsonObject[]> {
   return await Array.fromAsync(subagentsBelow(id));
 }
 
 /** @returns what the account has booked for some conversations, also for what has failed in them; US dollars */
 async function bookedFor(conversations: ReadonlySet<string>): Promise<number> {
-  const { data } = await getAccountStub(bindings, {}, 'alice').requests({ limit: 1_000 });
+  const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({ limit: 1_000 });
   const own = data.filter(({ conversation }) => conversations.has(conversation ?? ''));
   expect(own.map(({ status }) => status)).not.toContain('held');
   return own.reduce((sum, { cost_usd }) => sum + cost_usd, 0);

@@ -1,12 +1,12 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import type { Result, RpcText } from '#edge/conversations/object/contract.ts';
+import type { RpcResult, RpcText } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
 import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { subagentId } from '#edge/plugins/runs/subagents/call-agent.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { computeSubagentConversationId } from '#edge/plugins/runs/subagents/call-agent.ts';
 import {
   listApprovals,
   listMessages,
@@ -39,11 +39,11 @@ import { createBody, readStream, runTurn, sendTurn, textOfDeltas } from '#test/s
 
 const asked = (more: object = {}) => createBody('Find out.', { tools: [createAgentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>
-  subagentId({ conversation, turn, tool_use_id });
+  computeSubagentConversationId({ conversation, turn, tool_use_id });
 
 /** A client's run that calls these tools once, and then says `Done.` */
 const calling =
-  (subagent: (body: AskedBody) => ScriptedAnswer | Response, ...tasks: Json[]) =>
+  (subagent: (body: AskedBody) => ScriptedAnswer | Response, ...tasks: JsonObject[]) =>
   (body: AskedBody): ScriptedAnswer | Response => {
     if (agentNameOf(body) !== undefined) return subagent(body);
     return toolResultsOf(body).size === 0 ? callsAnswer(...tasks) : textAnswer('Done.');
@@ -68,11 +68,11 @@ const unfinished = (until: Promise<unknown>, said = 'Slowly.'): ScriptedAnswer =
 });
 
 /** @returns what runs have told their subagents, each as the body of its turn */
-function toldToSubagents(): Json[] {
-  const told: Json[] = [];
+function toldToSubagents(): JsonObject[] {
+  const told: JsonObject[] = [];
   const { turn } = Conversation.prototype;
   vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, body) {
-    if ((JSON.parse(call) as Json).parent) told.push(JSON.parse(String(body)) as Json);
+    if ((JSON.parse(call) as JsonObject).parent) told.push(JSON.parse(String(body)) as JsonObject);
     return turn.call(this, call, body);
   });
   return told;
@@ -94,7 +94,7 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
   });
 }
 
-const text = (result: Result<RpcText>): string => {
+const text = (result: RpcResult<RpcText>): string => {
   if (!result.ok) throw new TypeError(result.error.message);
   return String(result.value);
 };
@@ -341,7 +341,7 @@ describe('a subagent', () => {
     const heard = readStream(answer.body);
     await eventually(() => expect(reached).toHaveLength(1));
     const id = await idOf(answer.turn, 'toolu_1');
-    await stubOf().stop();
+    await stubOf().stopRunningTurn();
     expect(await readConversation()).toMatchObject({ state: 'idle' });
     expect(await readConversation(id)).toMatchObject({ state: 'idle' });
     const { text, isWhole: whole } = await heard;
@@ -385,7 +385,7 @@ describe('a subagent', () => {
     await abortAllDurableObjects();
     resolve();
     const { events } = await first;
-    const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
+    const resumed = await stubOf().resumeTurnStream(events.findLast(({ id }) => id)?.id);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     const rest = await readStream(resumed.body as ReadableStream<Uint8Array>);
     expect(textOfDeltas(rest.events)).toBe('Done.');
@@ -416,12 +416,12 @@ describe('a subagent', () => {
     ) {
       return now.call(this) + 11 * 60_000;
     });
-    const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
+    const resumed = await stubOf().resumeTurnStream(events.findLast(({ id }) => id)?.id);
     if (resumed.kind !== 'stream') throw new Error(resumed.kind);
     await readStream(resumed.body as ReadableStream<Uint8Array>);
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('is not known') });
     expect(told).toHaveLength(1);
-    const account = turnReport.parse(JSON.parse(text(await stubOf().turnReport(answer.turn))));
+    const account = turnReport.parse(JSON.parse(text(await stubOf().readTurnReport(answer.turn))));
     expect(account.cost_usd).toBeGreaterThan(0.02);
     // Whoever reads the turn finds the conversation of its call.
     expect(account.steps[0]?.calls).toMatchObject([{ conversation: await idOf(answer.turn, 'toolu_1') }]);
@@ -451,9 +451,9 @@ describe('a subagent', () => {
       expect(await readConversation()).toMatchObject({ state: 'idle', turns: 2 });
     });
     expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
-    const told = JSON.parse(text(await stubOf().turnReport(decided.value.turn))) as {
+    const told = JSON.parse(text(await stubOf().readTurnReport(decided.value.turn))) as {
       cost_usd: number;
-      steps: Json[];
+      steps: JsonObject[];
     };
     const own = told.steps.reduce((sum, { cost_usd }) => sum + Number(cost_usd), 0);
     expect(told.cost_usd - own).toBeCloseTo(100 * 4e-6 + 10 * 20e-6, 9);

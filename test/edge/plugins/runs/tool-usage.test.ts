@@ -24,7 +24,7 @@ const asked = (more: object = {}) => createBody('How is the weather?', { ...TOOL
 /** The usage of alice by tool: calls, errors and requests of each; null for what took up none. */
 async function usage() {
   await waitUntilAtRest();
-  const { data, total } = await getAccountStub(bindings, {}, 'alice').usage({ group_by: 'tool' });
+  const { data, total } = await getAccountStub(bindings, {}, 'alice').getUsageReport({ group_by: 'tool' });
   const tools = Object.fromEntries(
     data.map(({ key, calls, errors, requests }) => [String(key), { calls, errors, requests }]),
   );

@@ -16,7 +16,7 @@ import {
 import { contentBlock, messageEnd, messageStart, messageWith, splitEvents } from '#test/support/wire.ts';
 
 const USAGE = { input_tokens: 1_800, output_tokens: 300 };
-const model = parseSettings({}, true).models.find('claude-opus-5-5');
+const model = parseSettings({}, true).models.findRow('claude-opus-5-5');
 if (!model) throw new Error('no such model');
 const BILL = computeCost(USAGE, model, { cacheTtl: '5m' }) / 1e9;
 

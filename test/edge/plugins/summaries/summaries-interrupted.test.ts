@@ -63,7 +63,7 @@ test('a turn that waits for a summary is stopped before anything goes up for it,
   });
   await eventually(async () => {
     // While none runs, only one that waits can be meant.
-    if ((await readConversation())?.state === 'idle') await stubOf().stop();
+    if ((await readConversation())?.state === 'idle') await stubOf().stopRunningTurn();
     expect(isOver).toBe(true);
   });
   expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before anything was said') });
@@ -104,14 +104,17 @@ test('the same request again, in the middle of the summary that it waits for, is
 });
 
 test.each([
-  { name: 'a rewind', act: async () => await stubOf().rewind(String((await listMessages())[0]?.id)) },
-  { name: 'a patch to no limit', act: () => stubOf().patch({ history: null }) },
-  { name: 'a patch to truncate', act: () => stubOf().patch({ history: { max_tokens: 1_000, strategy: 'truncate' } }) },
+  { name: 'a rewind', act: async () => await stubOf().rewindConversation(String((await listMessages())[0]?.id)) },
+  { name: 'a patch to no limit', act: () => stubOf().patchConversation({ history: null }) },
+  {
+    name: 'a patch to truncate',
+    act: () => stubOf().patchConversation({ history: { max_tokens: 1_000, strategy: 'truncate' } }),
+  },
   {
     name: 'a patch to a lower limit',
-    act: () => stubOf().patch({ history: { max_tokens: 900, strategy: 'summarize' } }),
+    act: () => stubOf().patchConversation({ history: { max_tokens: 900, strategy: 'summarize' } }),
   },
-  { name: 'a fork', act: () => stubOf().fork('c2', undefined) },
+  { name: 'a fork', act: () => stubOf().forkConversation('c2', undefined) },
 ])('$name in the middle of a summary leaves the books right, and the next turn is answered', async ({ act }) => {
   const up = held();
   const { talking } = await untilAsked(up);
@@ -131,9 +134,9 @@ test('a deletion in the middle of a summary ends it, books it, and leaves nothin
   expect(await readConversation()).toBeUndefined();
   const account = getAccountStub(bindings, {}, 'alice');
   await eventually(async () => {
-    expect(await account.quota()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
+    expect(await account.getQuotaReport()).toMatchObject({ running_requests: 0, day: { held_usd: 0 } });
   });
-  expect((await account.requests({ limit: 100 })).data.filter(({ route }) => route === 'summary')).toHaveLength(1);
+  expect((await account.listRequests({ limit: 100 })).data.filter(({ route }) => route === 'summary')).toHaveLength(1);
   await eventually(async () => {
     await runDurableObjectAlarm(stubOf());
     const tables = await runInDurableObject(stubOf(), (_, { storage }) =>

@@ -93,7 +93,7 @@ test.each([
   const { state } = await slow(() => (refuses ? createErrorResponse(400, 'No such thing.') : undefined));
   const { rest } = await untilItWaits();
   refuses = true;
-  if (why === 'a stop') await stubOf().stop();
+  if (why === 'a stop') await stubOf().stopRunningTurn();
   state.isLate = true;
   const told = new RegExp(`event: error\\ndata: {"type":"error".*${says}.*\\n\\n\\0{"outcome":`);
   expect(await rest()).toMatch(told);

@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import { checkLines } from '#edge/plugins/transfer/checked-backup.ts';
+import { validateBackupStream } from '#edge/plugins/transfer/checked-backup.ts';
 import { readConversation, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
@@ -79,7 +79,7 @@ test('a backup with its summaries comes back; one with a forged summary is refus
   const [kind, row, message] = JSON.parse(lines[at] ?? '') as [string, Record<string, unknown>, object];
   const faultOf = async (change: object, other: object = message) => {
     const text = lines.with(at, JSON.stringify([kind, { ...row, ...change }, other])).join('\n');
-    const { lines: checked, fault } = checkLines(streamOfText(text), 10_000_000);
+    const { lines: checked, getFault: fault } = validateBackupStream(streamOfText(text), 10_000_000);
     await new Response(checked).text().catch(() => undefined);
     return fault()?.status;
   };
@@ -93,7 +93,7 @@ test('a backup with its summaries comes back; one with a forged summary is refus
     .filter((line) => !line.startsWith('["summary"'))
     .toSpliced(at, 0, JSON.stringify([kind, { ...row, id: Number.MAX_SAFE_INTEGER, until: 9_999 }, message]));
   const place = { account: 'alice', id: 'c9' };
-  const stored = await stubOf('c9').adopt(place, streamOfText(`${forged.join('\n')}\n`));
+  const stored = await stubOf('c9').storeCopiedHistory(place, streamOfText(`${forged.join('\n')}\n`));
   expect(stored.ok).toBe(true);
   expect((await readConversation('c9'))?.summaries).toEqual([]);
   for (let turn = 0; turn < 3; turn += 1) {

@@ -81,7 +81,7 @@ test('a rewind to before its end voids a summary, and what goes up is as if it h
   const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
   expect(rows[end]?.role).toBe('assistant');
   const before = rows[end - 3];
-  await stubOf().rewind(String(before?.id));
+  await stubOf().rewindConversation(String(before?.id));
   expect((await readConversation())?.summaries).toEqual([]);
   await sendManyTurns(1, 20);
   const last = sent.filter((body) => !isSummaryRequest(body)).at(-1)?.messages ?? [];
@@ -98,8 +98,8 @@ test('a fork behind the range of a summary takes it, and one within does not', a
   const summaries = await summariesMade();
   const rows = await listMessages();
   const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
-  await stubOf().fork('behind', rows.at(-1)?.id);
-  await stubOf().fork('within', rows[end - 2]?.id);
+  await stubOf().forkConversation('behind', rows.at(-1)?.id);
+  await stubOf().forkConversation('within', rows[end - 2]?.id);
   const upFrom = async (id: string) => {
     const answer = await sendTurn(questionBody('And now?'), { id });
     if (answer.kind === 'stream') await new Response(answer.body).text();
@@ -120,7 +120,7 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect(sent.some(isSummaryRequest)).toBe(false);
   expect((await readConversation())?.summaries).toEqual([]);
   const account = getAccountStub(bindings, {}, 'alice');
-  await eventually(async () => expect((await account.quota()).day.held_usd).toBe(0));
+  await eventually(async () => expect((await account.getQuotaReport()).day.held_usd).toBe(0));
 });
 
 test('sent again, a turn without its oldest turns says so again', async () => {

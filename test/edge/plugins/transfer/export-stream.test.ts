@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { withErrorLine } from '#edge/plugins/transfer/export-stream.ts';
+import { appendErrorLineIfCut } from '#edge/plugins/transfer/export-stream.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const lines = ['{"type":"conversation","id":"c"}', '{"type":"message","content":"{\\"type\\":\\"end\\"}"}'];
@@ -24,7 +24,7 @@ async function carried(text: string, places: number[], breaks: boolean): Promise
     },
   });
   const work: Promise<unknown>[] = [];
-  const answer = withErrorLine(source, 'req_1', (each) => work.push(each));
+  const answer = appendErrorLineIfCut(source, 'req_1', (each) => work.push(each));
   const told = await new Response(answer).text();
   await Promise.all(work);
   return told;

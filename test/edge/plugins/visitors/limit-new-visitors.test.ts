@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { networkOf } from '#edge/plugins/visitors/limit-new-visitors.ts';
+import { toNetworkPrefix } from '#edge/plugins/visitors/limit-new-visitors.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const groups = fc.array(fc.integer({ min: 0, max: 0xffff }), { minLength: 8, maxLength: 8 });
@@ -16,17 +16,17 @@ test('the addresses of one household are one, however they are written, and thos
   tryCases(100, groups, groups, fc.integer({ min: 0, max: 55 }), (one, other, bit) => {
     const [first = 0, second = 0, third = 0, fourth = 0] = one;
     const sibling = [first, second, third, (fourth & 0xff00) | ((other[3] ?? 0) & 0xff), ...other.slice(4)];
-    const households = new Set([...spellings(one), ...spellings(sibling)].map(networkOf));
+    const households = new Set([...spellings(one), ...spellings(sibling)].map(toNetworkPrefix));
     expect([...households]).toEqual([expect.stringMatching(/^[0-9a-f]{14}\/56$/)]);
     const at = Math.floor(bit / 16);
     const stranger = one.map((group, index) => (index === at ? group ^ (0x8000 >> (bit % 16)) : group));
-    for (const spelling of spellings(stranger)) expect(households).not.toContain(networkOf(spelling));
+    for (const spelling of spellings(stranger)) expect(households).not.toContain(toNetworkPrefix(spelling));
   });
 });
 
 test('an IPv4 address is a household', () => {
   tryCases(100, fc.ipV4(), (address) => {
-    expect(networkOf(address)).toBe(address);
+    expect(toNetworkPrefix(address)).toBe(address);
   });
-  expect(networkOf('')).toBe('');
+  expect(toNetworkPrefix('')).toBe('');
 });

@@ -3,7 +3,7 @@ import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { beforeEach, expect, test, vi } from 'vitest';
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
@@ -97,7 +97,7 @@ test('a person on a page gets a restricted token, and the same one again for the
       { ...createAddressHeader(), 'cf-connecting-ip': '2001:db8::7' },
     );
     expect(response.status).toBe(201);
-    answers.push((await response.json()) as Json);
+    answers.push((await response.json()) as JsonObject);
   }
   expect(calls()).toBe(0);
   const [first, second] = answers;
@@ -196,7 +196,8 @@ test('a visitor asks what VISITORS says, pays by the pool of all, and is on no l
   expect((await app.post('/v1/messages', { model: MODEL, max_tokens: 5, messages: [] }, one.headers)).status).toBe(403);
   await app.waitUntilSettled();
   const root = bearerHeader(await createToken('root', ['admin']));
-  const told = async (path: string) => (await (await app.fetch(path, { headers: root })).json()) as { data: Json[] };
+  const told = async (path: string) =>
+    (await (await app.fetch(path, { headers: root })).json()) as { data: JsonObject[] };
   expect((await told('/accounts')).data.map(({ id }) => id)).not.toContain(one.account);
   await expect
     .poll(async () => (await told('/groups/visitors/accounts')).data)
@@ -221,7 +222,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   await app.waitUntilSettled();
   // What was leased and not spent is given back.
   await expect
-    .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: Json })
+    .poll(async () => (await (await app.fetch('/groups/visitors', { headers: root })).json()) as { day: JsonObject })
     .toMatchObject({ day: { spent_usd: 0.003, leased_usd: 0 } });
   await runDurableObjectAlarm(accountNamed(first.account));
   await limit(0.003);
@@ -292,7 +293,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
   expect(await leftOf(account)).toEqual(NOTHING_LEFT);
   const sums = async () => {
     const response = await app.fetch('/usage?group_by=account', { headers: root });
-    return ((await response.json()) as { data: Json[] }).data;
+    return ((await response.json()) as { data: JsonObject[] }).data;
   };
   await runDurableObjectAlarm(accountNamed(other.account));
   await expect.poll(sums).toMatchObject([{ key: '(visitors)', requests: 3 }]);

@@ -1,13 +1,13 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
-import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
-import type { DeliveredAnswer } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import type { AgentAnswerDelivery } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { settleAt } from '#test/edge/money/account/admission-requests.ts';
 import { createSkyEdge, SKY } from '#test/support/agents.ts';
 import { createRouterEdge, LARGE, readLedger, SMALL } from '#test/support/chosen-models.ts';
@@ -37,7 +37,7 @@ const ACCOUNT = 'webhook-github';
 
 interface Posted {
   id: string | null;
-  body: DeliveredAnswer;
+  body: AgentAnswerDelivery;
 }
 
 /** A receiver of answers, which is called by what `around` says. */
@@ -47,7 +47,7 @@ function receiver(around: () => Promise<void> = async () => {}) {
     posted,
     deliveryFetch: async (_: string, init: RequestInit) => {
       const id = new Headers(init.headers).get('webhook-id');
-      posted.push({ id, body: JSON.parse(String(init.body)) as DeliveredAnswer });
+      posted.push({ id, body: JSON.parse(String(init.body)) as AgentAnswerDelivery });
       await around();
       return new Response(null, { status: 204 });
     },
@@ -55,7 +55,7 @@ function receiver(around: () => Promise<void> = async () => {}) {
 }
 
 const accept = async (works: WebhookWorks, id: string, text = 'Is it sunny?') => {
-  await getInbox('github').accept(createEvent(id, text));
+  await getInbox('github').acceptEvent(createEvent(id, text));
   works.queue.ids.push(id);
 };
 
@@ -104,19 +104,19 @@ test('an event is worked on by the agent that its source names, and the answer i
   ]);
   expect(result).toMatchObject({ text: 'Sun.' });
   expect(tools).toHaveLength(1);
-  const [row] = (await getInbox('github').list({ limit: 1 })).data;
+  const [row] = (await getInbox('github').listEvents({ limit: 1 })).data;
   expect(row).toMatchObject({ event_id: 'github_1', conversation, turn });
   // Anybody finds it where conversations are, in the account of the source.
   const read = await stubOf(String(conversation), ACCOUNT).read();
   expect(JSON.parse(String(read.ok && read.value))).toMatchObject({ agent: { name: 'sky', version } });
-  const spent = await getTestAccount(ACCOUNT).requests({});
+  const spent = await getTestAccount(ACCOUNT).listRequests({});
   const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
   expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
   // Delivered again on demand, and never worked on again.
-  await getInbox('github').replay('github_1');
+  await getInbox('github').replayEvent('github_1');
   await works.consume(['github_1']);
   expect(posted.map(({ id }) => id)).toEqual(['github_1', 'github_1']);
-  expect((await getTestAccount(ACCOUNT).requests({})).data).toHaveLength(spent.data.length);
+  expect((await getTestAccount(ACCOUNT).listRequests({})).data).toHaveLength(spent.data.length);
 });
 
 test('an event whose agent chooses its model is answered by the model that its text means', async () => {
@@ -140,10 +140,10 @@ test('an event whose agent chooses its model is answered by the model that its t
 test('a source of one’s own names its agent in code, and takes the answer there', async () => {
   await createSkyEdge();
   answerTools(() => new Response('sun'));
-  const taken: DeliveredAnswer[] = [];
+  const taken: AgentAnswerDelivery[] = [];
   const github = defineWebhook<{ text: string }>({
     source: 'github',
-    verify: hmac({ header: 'x-signature' }),
+    verify: createHmacScheme({ header: 'x-signature' }),
     text: ({ body }) => body.text,
     agent: 'sky',
     deliver: async (answer) => void taken.push(answer),
@@ -172,7 +172,7 @@ async function longEvent() {
   });
   const github = defineWebhook({
     source: 'github',
-    verify: hmac({ header: 'x' }),
+    verify: createHmacScheme({ header: 'x' }),
     text: () => undefined,
     agent: 'sky',
     schedule: { classificationTimeout: 300 },
@@ -208,7 +208,12 @@ test('an agent that there is not is looked for again, and what its source may no
   const poor = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
   const account = getTestAccount(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
-  await settleAt(account, { requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: poor.clock.now });
+  await settleAt(account, {
+    requestId: 'req_spent',
+    status: 'complete',
+    cost: usdToNanodollars(1),
+    startedAt: poor.clock.now,
+  });
   await accept(poor, 'github_2');
   await poor.consume();
   expect(await poor.report('github_2')).toMatchObject({
@@ -248,7 +253,7 @@ test('an event whose conversation is deleted meanwhile is not worked on again, u
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   expect(tools).toHaveLength(1);
-  await getInbox('github').replay('github_1');
+  await getInbox('github').replayEvent('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
@@ -264,7 +269,7 @@ test('an upstream that is down is asked again, until the event is parked; a repl
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   const asked = bodies.length;
   isDown = false;
-  await getInbox('github').replay('github_1');
+  await getInbox('github').replayEvent('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
@@ -301,7 +306,7 @@ test('a run that pauses since the upstream is too busy is continued later, and i
   sky.isDown = false;
   await untilDone(works, 'github_1');
   expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
-  const spent = await getTestAccount(ACCOUNT).requests({});
+  const spent = await getTestAccount(ACCOUNT).listRequests({});
   const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
   expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
   expect(tools).toHaveLength(1);
@@ -312,7 +317,7 @@ test('a run that stays paused is parked in the end, and a replay continues it', 
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
   sky.isDown = false;
-  await getInbox('github').replay('github_1');
+  await getInbox('github').replayEvent('github_1');
   works.queue.ids.push('github_1');
   await untilDone(works, 'github_1');
   expect(posted).toMatchObject([{ id: 'github_1', body: CONTINUED }]);
@@ -325,7 +330,7 @@ test('a run that pauses for a spent budget waits for it, and is continued then',
   await account.setLimits({ usd_per_day: 1 });
   const { works, tools, release } = await longEvent();
   // Spent while the tool is called.
-  const spent = { requestId: 'req_spent', status: 'complete', cost: fromUsd(1), startedAt: works.clock.now };
+  const spent = { requestId: 'req_spent', status: 'complete', cost: usdToNanodollars(1), startedAt: works.clock.now };
   await settleAt(account, spent);
   release();
   for (let n = 0; n < 20 && (await works.report('github_1')).state === 'running'; n += 1) {
@@ -350,7 +355,7 @@ test('a turn of an earlier job that a limit has ended is a failure, whosever it 
   const error = { type: 'rate_limit_error', message: 'Try again.' };
   const turn = { turn: 'turn_1', paused: null, stop_reason: null, text: '', cost_usd: 0 };
   const spy = vi
-    .spyOn(Conversation.prototype, 'turnOutcome')
+    .spyOn(Conversation.prototype, 'readTurnOutcome')
     .mockImplementation(async (_, isAwaited) =>
       isAwaited ? { ...turn, status: 'failed', error } : { ...turn, status: 'running', error: null },
     );

@@ -53,7 +53,7 @@ async function spend(id: string, cost: number): Promise<void> {
   });
 }
 
-const listed = async () => (await getInbox('alert').alerts({ limit: 100 })).data;
+const listed = async () => (await getInbox('alert').listAlerts({ limit: 100 })).data;
 
 /** Waits until the inbox has as many alerts, and lets the queue work. */
 async function deliver(works: WebhookWorks, count: number): Promise<void> {

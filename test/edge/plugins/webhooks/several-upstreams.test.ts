@@ -33,10 +33,10 @@ const isEast = ({ url }: Request) => new URL(url).hostname.startsWith('east.');
 const busy = () => createErrorResponse(529, 'overloaded_error', 'Overloaded');
 
 const accept = async (works: WebhookWorks, id: string) => {
-  await getInbox('github').accept(createEvent(id));
+  await getInbox('github').acceptEvent(createEvent(id));
   works.queue.ids.push(id);
 };
-const rowsOf = async () => (await getTestAccount('webhook-github').requests({})).data;
+const rowsOf = async () => (await getTestAccount('webhook-github').listRequests({})).data;
 
 test('an event is classified by the second while the first is down, and booked once, there', async () => {
   const works = createWebhookWorks({}, several());

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
-import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { createStandardWebhookHeaders } from '#edge/kit/delivery/standard-webhooks.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
-import type { Replayed, SourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import type { EventReplayReport, WebhookSourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
@@ -108,7 +108,9 @@ describe('a source that only settings define', () => {
       const output = (result && 'output' in result && result.output) || {};
       expect([state, label]).toEqual(['delivered', output[property]]);
       expect(Object.keys(output)).toEqual(
-        expect.arrayContaining((schema.required as string[] | undefined) ?? Object.keys(schema.properties as Json)),
+        expect.arrayContaining(
+          (schema.required as string[] | undefined) ?? Object.keys(schema.properties as JsonObject),
+        ),
       );
       expect(await delivered[0]?.json()).toMatchObject({ label, classifier, output });
     },
@@ -124,7 +126,7 @@ describe('a source that only settings define', () => {
       [SECRET, { ...SIGNED, encoding: 'base64' }],
     ] as const)
       expect((await send(edge, TICKET, secret, options)).status, JSON.stringify(options)).toBe(401);
-    expect((await getInbox('shop').list({})).data).toEqual([]);
+    expect((await getInbox('shop').listEvents({})).data).toEqual([]);
   });
 
   test('counts one event by its id, and by its body where it has none', async () => {
@@ -138,7 +140,7 @@ describe('a source that only settings define', () => {
       expect([await statuses(payload), await statuses(payload)], String(id)).toEqual(['accepted', 'duplicate']);
     }
     expect(await statuses({ ...TICKET, id: 7 })).toBe('accepted');
-    expect((await getInbox('shop').list({})).data[0]?.event_id).toBe('shop_7');
+    expect((await getInbox('shop').listEvents({})).data[0]?.event_id).toBe('shop_7');
   });
 
   test.each([
@@ -172,7 +174,12 @@ describe('a source that only settings define', () => {
   });
 
   test('is rejected where the Worker’s code defines one of that name', async () => {
-    const own = defineWebhook({ source: 'shop', verify: hmac(SIGNED), text: () => 'Hi', labels: ['a', 'b'] });
+    const own = defineWebhook({
+      source: 'shop',
+      verify: createHmacScheme(SIGNED),
+      text: () => 'Hi',
+      labels: ['a', 'b'],
+    });
     const { message } = await readError(await send(edgeOf([SHOP], [own]), TICKET));
     expect(message).toContain('WEBHOOKS.shop.verify');
   });
@@ -182,7 +189,7 @@ test('a classifier in the entry of a shipped source replaces its labels', async 
   const edge = edgeOf([{ source: 'standard', secret: 'STANDARD_WEBHOOK_SECRET', classifier: 'tickets' }]);
   const version = await storeClassifier(edge);
   const body = JSON.stringify({ text: 'I was charged twice' });
-  const headers = await signStandard(body, WEBHOOK_SECRET, 'one', Date.now());
+  const headers = await createStandardWebhookHeaders(body, WEBHOOK_SECRET, 'one', Date.now());
   headers.set('content-type', 'application/json');
   const sent = { method: 'POST', headers: Object.fromEntries(headers), body };
   expect((await edge.fetch('/webhooks/standard', sent)).status).toBe(202);
@@ -195,7 +202,7 @@ describe('the list of sources', () => {
   test('has those of the code and of settings, with what labels or answers them', async () => {
     const desk = { source: 'slack', secret: 'SLACK_WEBHOOK_SECRET', agent: 'desk' };
     const edge = edgeOf([{ ...SHOP, classifier: 'tickets' }, desk]);
-    const { data } = (await (await asAdmin(edge, '/webhooks')).json()) as { data: SourceRow[] };
+    const { data } = (await (await asAdmin(edge, '/webhooks')).json()) as { data: WebhookSourceRow[] };
     const row = { type: 'webhook_source', open: false, agent: null, classifier: null, undelivered_events: 0 };
     expect(data).toEqual([
       { ...row, source: 'github' },
@@ -215,14 +222,18 @@ describe('the list of sources', () => {
     const error = { type: 'api_error', message: 'The receiver answered 503.' };
     const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error };
     for (const [at, id] of ids.entries()) {
-      const work = await getInbox('shop').begin(id, 1_000);
+      const work = await getInbox('shop').leaseEvent(id, 1_000);
       if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
       const again = { state: 'again' as const, pause: 3_600_000, notBefore: null };
-      await getInbox('shop').conclude(id, { lease: work.lease, attempt, to: at === 0 ? again : { state: 'parked' } });
+      await getInbox('shop').recordJobEnd(id, {
+        lease: work.lease,
+        attempt,
+        to: at === 0 ? again : { state: 'parked' },
+      });
     }
     // A job works on this one.
-    await getInbox('shop').replay('shop_three');
-    const leased = await getInbox('shop').begin('shop_three', 1_000);
+    await getInbox('shop').replayEvent('shop_three');
+    const leased = await getInbox('shop').leaseEvent('shop_three', 1_000);
     expect(leased.kind).toBe('work');
     const listed = async () => {
       const { data } = (await (await asAdmin(edge, '/webhooks/shop/events?undelivered=true')).json()) as {
@@ -230,13 +241,13 @@ describe('the list of sources', () => {
       };
       return data.map(({ event_id }) => event_id);
     };
-    const rows = (await (await asAdmin(edge, '/webhooks')).json()) as { data: SourceRow[] };
+    const rows = (await (await asAdmin(edge, '/webhooks')).json()) as { data: WebhookSourceRow[] };
     expect(rows.data.find(({ source }) => source === 'shop')?.undelivered_events).toBe(2);
     expect(await listed()).toEqual(['shop_two', 'shop_one']);
     edge.works.queue.ids.splice(0);
     const replay = async () => {
       const answer = await asAdmin(edge, '/webhooks/shop/events/replay', 'POST');
-      return [answer.status, ((await answer.json()) as Replayed).scheduled];
+      return [answer.status, ((await answer.json()) as EventReplayReport).scheduled];
     };
     expect(await replay()).toEqual([202, 2]);
     expect(await replay()).toEqual([202, 0]);
@@ -256,13 +267,13 @@ describe('the list of sources', () => {
     const attempt = { at: '2026-11-20T12:00:00.000Z', ms: 5, error: { type: 'api_error', message: 'No.' } };
     for (let at = 0; at < total; at += 1) {
       const id = `shop_${at}`;
-      await inbox.accept({ id, account: 'webhook-shop', text: 'Hi', subject: null, digest: `sha256:${at}` });
-      const work = await inbox.begin(id, 1_000);
+      await inbox.acceptEvent({ id, account: 'webhook-shop', text: 'Hi', subject: null, digest: `sha256:${at}` });
+      const work = await inbox.leaseEvent(id, 1_000);
       if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
-      await inbox.conclude(id, { lease: work.lease, attempt, to: { state: 'parked' } });
+      await inbox.recordJobEnd(id, { lease: work.lease, attempt, to: { state: 'parked' } });
     }
     const answer = await asAdmin(edge, '/webhooks/shop/events/replay', 'POST');
-    expect(((await answer.json()) as Replayed).scheduled).toBe(total);
-    expect(await inbox.undelivered()).toBe(0);
+    expect(((await answer.json()) as EventReplayReport).scheduled).toBe(total);
+    expect(await inbox.countUndelivered()).toBe(0);
   });
 });

@@ -1,10 +1,10 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { fromUsd } from '#edge/claude/pricing/cost.ts';
+import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
-import type { Schedule } from '#edge/kit/delivery/schedule.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import type { EventRetrySchedule } from '#edge/kit/delivery/schedule.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import type { Deliver } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
@@ -46,7 +46,7 @@ function receiver(statuses: number[] = []) {
 }
 
 const accept = async (works: WebhookWorks, id: string, text?: string | null, account?: string) => {
-  await getInbox(id.split('_')[0] ?? '').accept(createEvent(id, text, account ?? `webhook-${id.split('_')[0]}`));
+  await getInbox(id.split('_')[0] ?? '').acceptEvent(createEvent(id, text, account ?? `webhook-${id.split('_')[0]}`));
   works.queue.ids.push(id);
 };
 
@@ -76,7 +76,7 @@ describe('an event', () => {
       result: { label: 'bug', confidence: null, fields: null, cached: false, classifier: null },
       attempts: [{ error: null }],
     });
-    const ledger = await getTestAccount('webhook-github').requests({});
+    const ledger = await getTestAccount('webhook-github').listRequests({});
     expect(ledger.data).toMatchObject([{ route: 'webhook', status: 'complete', cost_usd: report.result?.cost_usd }]);
   });
 
@@ -86,7 +86,7 @@ describe('an event', () => {
       const { posted, deliveryFetch } = receiver();
       const tickets = defineWebhook({
         source: 'tickets',
-        verify: hmac({ header: 'x' }),
+        verify: createHmacScheme({ header: 'x' }),
         text: () => undefined,
         schema,
         deliver: URL,
@@ -98,7 +98,9 @@ describe('an event', () => {
       const output = (result && 'output' in result && result.output) || {};
       expect(label).toBe(output[property]);
       expect(Object.keys(output)).toEqual(
-        expect.arrayContaining((schema.required as string[] | undefined) ?? Object.keys(schema.properties as Json)),
+        expect.arrayContaining(
+          (schema.required as string[] | undefined) ?? Object.keys(schema.properties as JsonObject),
+        ),
       );
       expect(result).toMatchObject({ label, fields: null });
       expect(posted).toMatchObject([{ body: { ...result, event_id: 'tickets_1' } }]);
@@ -128,7 +130,7 @@ describe('an event', () => {
       state: 'waiting',
       attempts: [{ error: { type: 'billing_error' } }],
     });
-    expect((await account.quota()).limits).toEqual({ usd_per_day: 1 });
+    expect((await account.getQuotaReport()).limits).toEqual({ usd_per_day: 1 });
     await account.setLimits({ usd_per_day: 100 });
     const { next_attempt_at } = await works.report('github_2');
     expect(Date.parse(next_attempt_at ?? '')).toBeGreaterThan(works.clock.now);
@@ -165,7 +167,7 @@ describe('an event', () => {
     await accept(works, 'github_1');
     await works.consume(['github_1', 'github_1', 'github_1']);
     await works.consume(['github_1']);
-    await getInbox('github').replay('github_1');
+    await getInbox('github').replayEvent('github_1');
     await works.consume(['github_1', 'github_1']);
     expect(works.upstream.requests).toBe(1);
     expect(posted.map(({ id, body }) => [id, body.label])).toEqual([
@@ -181,11 +183,11 @@ describe('an event', () => {
     await works.consume();
     expect(await works.report('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
     // Its row says that it was tried, when it is tried next, and why.
-    const [row] = (await getInbox('github').list({})).data;
+    const [row] = (await getInbox('github').listEvents({})).data;
     expect(row).toMatchObject({ attempts: 1, next_attempt_at: expect.any(String), error: { status: 500 } });
-    expect(await getInbox('github').undelivered()).toBe(1);
+    expect(await getInbox('github').countUndelivered()).toBe(1);
     await untilDone(works, 'github_1', 1);
-    expect(await getInbox('github').undelivered()).toBe(0);
+    expect(await getInbox('github').countUndelivered()).toBe(0);
     const { state, attempts } = await works.report('github_1');
     expect(state).toBe('delivered');
     expect(attempts.map(({ error }) => error?.status ?? null)).toEqual([500, 503, 404, null]);
@@ -202,12 +204,12 @@ describe('an event', () => {
     await untilDone(works, 'github_1', 48);
     expect(works.clock.now - began).toBeGreaterThan(10 * HOUR);
     expect(await works.report('github_1')).toMatchObject({ state: 'parked', label: 'bug', next_attempt_at: null });
-    expect((await getInbox('github').list({ state: 'parked' })).data).toMatchObject([
+    expect((await getInbox('github').listEvents({ state: 'parked' })).data).toMatchObject([
       { event_id: 'github_1', attempts: 10, next_attempt_at: null, error: { status: 500 } },
     ]);
-    expect(await getInbox('github').undelivered()).toBe(1);
+    expect(await getInbox('github').countUndelivered()).toBe(1);
     expect(posted).toHaveLength(10);
-    expect(await getInbox('github').replay('github_1')).toMatchObject({ state: 'delivering' });
+    expect(await getInbox('github').replayEvent('github_1')).toMatchObject({ state: 'delivering' });
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'delivered' });
     expect(works.upstream.requests).toBe(1);
@@ -258,7 +260,7 @@ describe('a classification that does not come about', () => {
     const { state, attempts } = await works.report('github_1');
     expect([state, attempts.length]).toEqual(['parked', 7]);
     works.upstream.answer = undefined;
-    await getInbox('github').replay('github_1');
+    await getInbox('github').replayEvent('github_1');
     await works.consume(['github_1']);
     expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
   });
@@ -295,7 +297,7 @@ describe('a classification that does not come about', () => {
   test('waits for somebody to act where the key is refused or the classifier unknown', async () => {
     const unknown = defineWebhook({
       source: 'github',
-      verify: hmac({ header: 'x' }),
+      verify: createHmacScheme({ header: 'x' }),
       text: () => 'x',
       classifier: 'no',
     });
@@ -315,7 +317,7 @@ describe('a classification that does not come about', () => {
     await settleAt(account, {
       requestId: 'req_spent',
       status: 'complete',
-      cost: fromUsd(1),
+      cost: usdToNanodollars(1),
       startedAt: works.clock.now,
     });
     await accept(works, 'github_1');
@@ -335,7 +337,7 @@ describe('a classification that does not come about', () => {
     await works.consume();
     expect(works.upstream.requests).toBe(2);
     for (const id of ['github_1', 'github_2']) expect(await works.report(id)).toMatchObject({ state: 'classified' });
-    const { data } = await account.requests({});
+    const { data } = await account.listRequests({});
     expect(data.filter(({ route }) => route === 'webhook')).toHaveLength(2);
   });
 
@@ -345,19 +347,19 @@ describe('a classification that does not come about', () => {
     for (let n = 0; n < 10; n += 1) await accept(works, `github_${n}`, `Error number ${n}`);
     await works.consume();
     expect(works.upstream.requests).toBe(1);
-    const waiting = await getInbox('github').list({ state: 'waiting' });
+    const waiting = await getInbox('github').listEvents({ state: 'waiting' });
     expect(waiting.data).toHaveLength(9);
     for (let minute = 0; minute < 40 && works.upstream.requests < 10; minute += 1) {
       await works.wakeAt('github', works.clock.now + 61 * SECOND);
       await works.consume();
     }
-    expect((await getInbox('github').list({ state: 'classified' })).data).toHaveLength(10);
+    expect((await getInbox('github').listEvents({ state: 'classified' })).data).toHaveLength(10);
     expect(works.upstream.requests).toBe(10);
   });
 });
 
 /** Every call of the inbox in the order of a run that classifies and delivers, and what goes out in between. */
-const STEPS = ['begin', 'upstream', 'record', 'delivery', 'conclude'] as const;
+const STEPS = ['leaseEvent', 'upstream', 'recordResult', 'delivery', 'recordJobEnd'] as const;
 
 describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
   test.each(['before', 'after'])(
@@ -384,7 +386,7 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
         }
         return undefined;
       };
-      for (const method of ['begin', 'record', 'conclude'] as const) {
+      for (const method of ['leaseEvent', 'recordResult', 'recordJobEnd'] as const) {
         const real = Inbox.prototype[method] as (...of: never[]) => unknown;
         vi.spyOn(Inbox.prototype, method).mockImplementation(function (this: Inbox, ...of: never[]) {
           return die(method, () => real.apply(this, of)) as never;
@@ -400,12 +402,12 @@ describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
       expect(await alive.report('github_1')).toMatchObject({ state: 'delivered', label: 'bug' });
       expect(posted.length).toBeGreaterThanOrEqual(1);
       expect(new Set(posted.map(({ id, body }) => `${id} ${body.event_id} ${body.label}`)).size).toBe(1);
-      const recorded = ['delivery', 'conclude'].includes(step) || (step === 'record' && when === 'after');
+      const recorded = ['delivery', 'recordJobEnd'].includes(step) || (step === 'recordResult' && when === 'after');
       if (recorded) expect(alive.upstream.requests).toBe(0);
       // What was held and never heard of again is settled by the account's alarm.
       alive.clock.now += HOUR;
       await runDurableObjectAlarm(getAccountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
-      expect((await getTestAccount('webhook-github').quota({})).day.held_usd).toBe(0);
+      expect((await getTestAccount('webhook-github').getQuotaReport({})).day.held_usd).toBe(0);
     },
   );
 });
@@ -415,8 +417,11 @@ describe('the consumer', () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1');
     await accept(works, 'slack_1', 'A problem');
-    const begin = Inbox.prototype.begin;
-    vi.spyOn(Inbox.prototype, 'begin').mockImplementation(function (this: Inbox, ...of: Parameters<Inbox['begin']>) {
+    const begin = Inbox.prototype.leaseEvent;
+    vi.spyOn(Inbox.prototype, 'leaseEvent').mockImplementation(function (
+      this: Inbox,
+      ...of: Parameters<Inbox['leaseEvent']>
+    ) {
       if (of[0] === 'github_1') throw new Error('overloaded');
       return begin.apply(this, of);
     });
@@ -440,10 +445,10 @@ describe('the consumer', () => {
 });
 
 describe('a webhook of one’s own', () => {
-  const mine = (deliver: Deliver, schedule: Partial<Schedule> = {}) =>
+  const mine = (deliver: Deliver, schedule: Partial<EventRetrySchedule> = {}) =>
     defineWebhook<{ words: string }>({
       source: 'mine',
-      verify: hmac({ header: 'x-mine' }),
+      verify: createHmacScheme({ header: 'x-mine' }),
       text: ({ body }) => body.words,
       labels: ['praise', 'blame'],
       allow_none: true,
@@ -467,7 +472,7 @@ describe('a webhook of one’s own', () => {
     await works.consume();
     expect(calls).toEqual(['mine_1 praise false', 'mine_1 praise false']);
     expect(await works.report('mine_1')).toMatchObject({ state: 'delivered', account: 'marketing' });
-    expect((await getTestAccount('marketing').requests({})).data).toHaveLength(1);
+    expect((await getTestAccount('marketing').listRequests({})).data).toHaveLength(1);
   });
 
   test('does not wait for ever for a function that never ends', async () => {
@@ -490,7 +495,7 @@ describe('a webhook of one’s own', () => {
     ['maxBodyBytes', { maxBodyBytes: 0 }],
     ['maxBodyBytes', { maxBodyBytes: 1.5 }],
   ])('is refused when it is defined, where it could not work: %s', (_, change) => {
-    const whole = { source: 'mine', verify: hmac({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
+    const whole = { source: 'mine', verify: createHmacScheme({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
     expect(() => defineWebhook(whole)).not.toThrow();
     expect(() => defineWebhook({ ...whole, ...change })).toThrow(TypeError);
   });

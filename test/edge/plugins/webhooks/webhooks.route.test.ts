@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
-import { hmac } from '#edge/kit/delivery/hmac.ts';
-import { signStandard } from '#edge/kit/delivery/standard-webhooks.ts';
+import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { createStandardWebhookHeaders } from '#edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
@@ -59,7 +59,7 @@ async function signed(source: Source, body: string | Uint8Array, secret = WEBHOO
     github: () => signGithub(bytes, secret, 'issues', id),
     stripe: () => signStripe(bytes, secret, time),
     slack: () => signSlack(bytes, secret, time),
-    standard: () => signStandard(bytes, secret, id, time),
+    standard: () => createStandardWebhookHeaders(bytes, secret, id, time),
   }[source]();
   return { 'content-type': 'application/json', ...Object.fromEntries(headers) };
 }
@@ -70,7 +70,7 @@ async function send(edge: Edge, source: Source, payload: unknown, ...how: [secre
 }
 
 async function textOf(source: string, id: string): Promise<string | null> {
-  const work = await getInbox(source).begin(id, 1_000);
+  const work = await getInbox(source).leaseEvent(id, 1_000);
   return work.kind === 'none' ? null : work.text;
 }
 
@@ -144,7 +144,7 @@ describe('a signed event', () => {
     expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
     await edge.waitUntilSettled();
     expect(edge.queued).toEqual([]);
-    expect((await getInbox(source).list({})).data).toEqual([]);
+    expect((await getInbox(source).listEvents({})).data).toEqual([]);
   });
 
   test('by the names of Svix has the id that is signed', async () => {
@@ -272,12 +272,16 @@ describe('a signed event', () => {
   });
 
   test.each<[string, Pick<Parameters<typeof defineWebhook>[0], 'verify' | 'dedupe'>, number]>([
-    ['an HMAC of the body', { verify: hmac({ header: 'x-tickets-signature' }) }, 200],
-    ['the same, where the definition has ids count alone', { verify: hmac({ header: 'x' }), dedupe: 'id' }, 202],
+    ['an HMAC of the body', { verify: createHmacScheme({ header: 'x-tickets-signature' }) }, 200],
+    [
+      'the same, where the definition has ids count alone',
+      { verify: createHmacScheme({ header: 'x' }), dedupe: 'id' },
+      202,
+    ],
     ['a function of its own', { verify: async () => 'valid' }, 200],
     [
       'a scheme that covers the id',
-      { verify: { precheck: () => undefined, verify: async () => 'valid', covers: 'id' } },
+      { verify: { precheckHeaders: () => undefined, verify: async () => 'valid', covers: 'id' } },
       202,
     ],
   ])('under a second id is another one or not, by what is verified: %s', async (_, how, second) => {
@@ -310,7 +314,7 @@ describe('a signed event', () => {
     await edge.waitUntilSettled();
     expect(String(errors.mock.calls[0]?.[0])).toContain('queue overloaded');
     errors.mockRestore();
-    expect((await getInbox('github').list({ state: 'accepted' })).data).toHaveLength(1);
+    expect((await getInbox('github').listEvents({ state: 'accepted' })).data).toHaveLength(1);
   });
 });
 
@@ -352,7 +356,7 @@ describe('what is no event', () => {
     await edge.waitUntilSettled();
     expect(edge.queued).toEqual([]);
     expect(edge.sent).toEqual([]);
-    expect((await getInbox(source).list({})).data).toEqual([]);
+    expect((await getInbox(source).listEvents({})).data).toEqual([]);
     const log = JSON.stringify(edge.log);
     expect(log).toContain('webhook_signature_forged');
     expect(log).toContain('webhook_signature_missing');

@@ -1,6 +1,6 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { readError } from '#test/support/app.ts';
 import { waitUntilAtRest } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -42,13 +42,13 @@ async function edge() {
 async function turn(app: SimulatedEdge, body: object, headers: Record<string, string>): Promise<unknown[]> {
   const asked = { conversation: 'c1', messages: [{ role: 'user', content: 'Is it sunny?' }], ...body };
   const response = await app.post('/v1/messages', asked, headers);
-  const { content, error } = (await response.json()) as { content?: Json[]; error?: unknown };
+  const { content, error } = (await response.json()) as { content?: JsonObject[]; error?: unknown };
   if (!content) throw new Error(JSON.stringify(error));
   await app.waitUntilSettled();
   return content.map(({ type }) => type);
 }
 
-const toolsOf = ({ tools }: AskedBody) => (tools as Json[]).map(({ cache_control: _, ...tool }) => tool);
+const toolsOf = ({ tools }: AskedBody) => (tools as JsonObject[]).map(({ cache_control: _, ...tool }) => tool);
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 
 test('tools with `run` stand in a prefix: whoever uses it needs no scope for them, in this turn and later ones', async () => {
@@ -121,7 +121,7 @@ test('to store a prefix’s tools needs the scope `tools` and what every such to
   ]);
   await storePrefix(app, 'support', PREFIX, alice);
   const seenBy = async (headers: Record<string, string>) =>
-    ((await (await app.fetch('/prefixes/support', { headers })).json()) as { tools: Json[] }).tools;
+    ((await (await app.fetch('/prefixes/support', { headers })).json()) as { tools: JsonObject[] }).tools;
   expect(await seenBy(alice)).toEqual([weatherTool()]);
   expect(await seenBy(user)).toEqual([TOLD]);
 });

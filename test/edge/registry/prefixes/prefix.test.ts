@@ -5,13 +5,13 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { parseLongInSteps } from '#edge/kit/http/read-json.ts';
+import { parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
 import {
+  createCanonicalPrefixText,
   expandPrefix as expandedOf,
-  type Prefix,
-  type PrefixContent,
+  type ParsedPrefix,
   parsePrefix,
-  toCanonicalText,
+  type StoredPrefixContent,
 } from '#edge/registry/prefixes/prefix.ts';
 import type { PrefixFields } from '#edge/registry/prefixes/prefixes.schema.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
@@ -21,9 +21,11 @@ type Json = Record<string, unknown>;
 
 const tool = (name: string): Json => ({ name, input_schema: { type: 'object', properties: { cache_control: {} } } });
 const text = (value: string) => ({ type: 'text', text: value });
-const prefixOf = (fields: Partial<PrefixFields>): Prefix =>
+const prefixOf = (fields: Partial<PrefixFields>): ParsedPrefix =>
   parsePrefix(
-    runWithoutBreaks(parseLongInSteps(new TextEncoder().encode(toCanonicalText({ cache_ttl: '5m', ...fields })))),
+    runWithoutBreaks(
+      parseLongJsonInSteps(new TextEncoder().encode(createCanonicalPrefixText({ cache_ttl: '5m', ...fields }))),
+    ),
   );
 
 function bodyOf(json: unknown, space?: number): JsonBody {
@@ -230,14 +232,14 @@ describe('breakpoints', () => {
 
 describe('what is stored', () => {
   test('has one text, however it was ordered, spaced and escaped', () => {
-    const one = toCanonicalText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
-    const other = toCanonicalText(
+    const one = createCanonicalPrefixText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
+    const other = createCanonicalPrefixText(
       JSON.parse(
         '{"model":"m", "tools":[{"name":"a","input_schema":{"type":"object","properties":{"cache_control":{}}}}],"cache_ttl":"5m","system":[{"type":"text","text":"\\u00e9"}]}',
       ),
     );
     expect(one).toBe(other);
-    expect(JSON.parse(one) as PrefixContent).toEqual({
+    expect(JSON.parse(one) as StoredPrefixContent).toEqual({
       tools: [tool('a')],
       system: [text('é')],
       messages: [],
@@ -277,7 +279,7 @@ test('a long prefix lies in its bytes alone, and goes up as a short one does', (
   const up = expandedOf(bodyOf({ ...HI, tools: [tool('b')] }), prefix);
   expect(up.text.length).toBeLessThan(2_000);
   expect(prefix.memorySize).toBeLessThan(
-    new TextEncoder().encode(toCanonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
+    new TextEncoder().encode(createCanonicalPrefixText({ cache_ttl: '5m', ...fields })).length * 1.1,
   );
   expect(JSON.parse(new TextDecoder().decode(up.bytes))).toEqual({
     ...HI,

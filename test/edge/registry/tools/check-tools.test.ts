@@ -3,7 +3,7 @@ import type { Scope } from '#edge/auth/identity/identity.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { toolSecretsOf } from '#edge/config/tool-secrets.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { checkRun, rejectRun } from '#edge/registry/tools/check-tools.ts';
+import { rejectRunToolsWithoutConversation, validateRunTools } from '#edge/registry/tools/check-tools.ts';
 import { TOOL_URL, TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
 
 /** The error that a request raises. */
@@ -13,7 +13,7 @@ function refusal(
   vars: object = TOOL_VARS,
 ): ApiError | undefined {
   try {
-    checkRun({ ...body }, { account: 'alice', scopes, token: undefined }, parseSettings({ ...vars }));
+    validateRunTools({ ...body }, { account: 'alice', scopes, token: undefined }, parseSettings({ ...vars }));
     return undefined;
   } catch (thrown) {
     if (thrown instanceof ApiError) return thrown;
@@ -65,8 +65,8 @@ test.each([
 
 test('without a signing secret there are no tools with an address, and without a conversation neither', () => {
   expect(refusal({ tools: [weatherTool()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
-  expect(() => rejectRun({ tools: [weatherTool()] })).toThrow('conversation');
-  expect(() => rejectRun({ tools: 'run' })).not.toThrow();
+  expect(() => rejectRunToolsWithoutConversation({ tools: [weatherTool()] })).toThrow('conversation');
+  expect(() => rejectRunToolsWithoutConversation({ tools: 'run' })).not.toThrow();
 });
 
 test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge } from '#test/support/agents.ts';
 import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
@@ -11,7 +11,7 @@ const CATEGORY = { enum: ['billing', 'bug'] };
 const TICKET = { properties: { category: CATEGORY, note: { type: 'string' } }, required: ['category', 'note'] };
 const BLOCK_KINDS = [{ type: 'text', text: 'Be brief.' }];
 
-test.each<[string, Json, Json]>([
+test.each<[string, JsonObject, JsonObject]>([
   ['agents', { ...MODEL, system: 'Be brief.' }, { system: 'Be kind.' }],
   ['agents', { ...MODEL, system: BLOCK_KINDS }, { system: 'Be brief.' }],
   ['agents', { ...MODEL, system: '' }, { max_tokens: 17 }],
@@ -48,7 +48,7 @@ test.each<[string, Json, Json]>([
   expect([back.status, back.body.version]).toEqual([200, version]);
 });
 
-test.each<[Json, RegExp]>([
+test.each<[JsonObject, RegExp]>([
   [{ labels: ['billing'] }, /^labels: `schema` determines it/],
   [{ multi: true }, /^multi: `schema` determines it/],
   [{ allow_none: true }, /^allow_none: `schema` determines it/],
@@ -57,10 +57,10 @@ test.each<[Json, RegExp]>([
   const app = createSimulatedEdge();
   const bob = await authorizationFor('bob', 'classify', 'prefixes');
   const { status, body } = await requestEdge(app, 'PUT', '/classifiers/x', bob, { schema: TICKET, ...more });
-  expect([status, (body.error as Json).message]).toEqual([400, expect.stringMatching(words)]);
+  expect([status, (body.error as JsonObject).message]).toEqual([400, expect.stringMatching(words)]);
 });
 
-test.each<[string, Json]>([
+test.each<[string, JsonObject]>([
   ['agents', MODEL],
   ['prefixes', MODEL],
 ])(
@@ -79,7 +79,7 @@ test.each<[string, Json]>([
     }
     const sent = app.sent
       .filter(({ url }) => url.pathname === '/v1/messages')
-      .map(({ text }) => JSON.parse(text) as Json);
+      .map(({ text }) => JSON.parse(text) as JsonObject);
     const [one, other] = sent.map(({ system }) => system);
     expect(one).toMatchObject(BLOCK_KINDS);
     expect(other).toEqual(one);

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge, runWholeTurn, SKY } from '#test/support/agents.ts';
 import { installSimulator } from '#test/support/conversations.ts';
 import { authorizationFor, bindings, createSimulatedEdge, type SimulatedEdge } from '#test/support/prefixes.ts';
@@ -18,8 +18,8 @@ type Headers = Record<string, string>;
 const MESSAGES = [{ role: 'user', content: 'Hi' }];
 const MODEL = { model: 'claude-opus-5-5', max_tokens: 16 };
 const hashOf = (version: unknown) => String(version).split('@')[1] ?? '';
-const saidBy = ({ status, body }: { status: number; body: Json }) => {
-  const { type, message } = (body.error ?? {}) as Json;
+const saidBy = ({ status, body }: { status: number; body: JsonObject }) => {
+  const { type, message } = (body.error ?? {}) as JsonObject;
   return status < 300 ? String(status) : `${status} ${type}: ${message}`;
 };
 
@@ -88,7 +88,7 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
     await requestEdge(app, 'PUT', `${path}/x`, owns, body(3));
     expect(await used(app, old, asks)).toBe('200');
     expect(await used(app, current, asks)).toMatch(refused);
-    const { data } = (await requestEdge(app, 'GET', `${path}/x/versions`, asks)).body as { data: Json[] };
+    const { data } = (await requestEdge(app, 'GET', `${path}/x/versions`, asks)).body as { data: JsonObject[] };
     expect(data.filter(({ pinned }) => pinned).map(({ version }) => version)).toEqual([old]);
     await requestEdge(app, 'PUT', `${path}/x`, owns, { version: current, pinned: [] });
     expect(await used(app, old, asks)).toMatch(refused);
@@ -180,12 +180,12 @@ test.each([
     const asked = { conversation: 'c1', messages: MESSAGES };
     const answer = await app.post('/v1/messages', asked, bob);
     expect(answer.headers.get('x-should-retry')).toBe('false');
-    const { error } = (await answer.json()) as { error: Json };
+    const { error } = (await answer.json()) as { error: JsonObject };
     expect([answer.status, error.type]).toEqual([409, 'conflict_error']);
     expect(error.message).toContain(`The ${kind} ${version} was withdrawn`);
     if (scope === 'prefixes') vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 91_000);
     expect(saidBy(await requestEdge(app, 'POST', '/count-tokens', bob, asked))).toMatch(/^409 /);
-    const history = (await requestEdge(app, 'GET', '/conversations/c1/messages', bob)).body as { data: Json[] };
+    const history = (await requestEdge(app, 'GET', '/conversations/c1/messages', bob)).body as { data: JsonObject[] };
     expect(history.data).toHaveLength(4);
     await again();
     vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 122_000);
@@ -206,7 +206,7 @@ test('an approval does not go on with an agent that was withdrawn, and a denial 
   await requestEdge(app, 'PUT', '/agents/sky', root, { ...agent, system: 'Be brief.' });
   await requestEdge(app, 'DELETE', `/agents/sky/versions/${hashOf(old)}`, root);
   vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 61_000);
-  const { data } = (await requestEdge(app, 'GET', '/conversations/c1/approvals', bob)).body as { data: Json[] };
+  const { data } = (await requestEdge(app, 'GET', '/conversations/c1/approvals', bob)).body as { data: JsonObject[] };
   const decide = (decision: string) =>
     requestEdge(app, 'POST', `/conversations/c1/approvals/${data[0]?.id}`, bob, { decision });
   expect(saidBy(await decide('approve'))).toMatch(/^409 .*was withdrawn/);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { customDays, describeDays, getChosenDays, listedRange } from '#page/budget/figures/days.ts';
+import { customDays, describeSelectedDays, getSelectedDayRange, listedRange } from '#page/budget/figures/days.ts';
 
 beforeEach(() => {
   vi.useFakeTimers({ now: Date.UTC(2026, 2, 1, 0, 30), toFake: ['Date'] });
@@ -17,16 +17,16 @@ test.each([
   ['month', '2026-01-31', '2026-03-02'],
 ] as const)('%s begins with its first day in UTC, and ends before the day behind its last', (name, from, to) => {
   listedRange.value = name;
-  expect(getChosenDays()).toEqual({ from, to });
+  expect(getSelectedDayRange()).toEqual({ from, to });
 });
 
 test('of a span whose days were chosen one by one both ends are looked at', () => {
   listedRange.value = 'own';
   customDays.value = { first: '2026-02-27', last: '2026-02-28' };
-  expect([getChosenDays(), describeDays()]).toEqual([
+  expect([getSelectedDayRange(), describeSelectedDays()]).toEqual([
     { from: '2026-02-27', to: '2026-03-01' },
     'from 2026-02-27 to 2026-02-28',
   ]);
   customDays.value = { first: '2026-02-27', last: '2026-02-27' };
-  expect(describeDays()).toBe('on 2026-02-27');
+  expect(describeSelectedDays()).toBe('on 2026-02-27');
 });

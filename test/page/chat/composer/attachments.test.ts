@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { readAttachment, toAttachments } from '#page/chat/composer/attachments.ts';
+import { createAttachmentsFromBlocks, readFileAsAttachment } from '#page/chat/composer/attachments.ts';
 
 const textFile = (name: string, ...parts: BlobPart[]) => new File(parts, name);
 const refusal = (file: File) =>
-  readAttachment(file).then(
+  readFileAsAttachment(file).then(
     () => 'taken',
     ({ message }: Error) => message,
   );
@@ -13,16 +13,18 @@ test('a text of any characters and any name goes as a document with its name, an
   const printable = fc.string({ unit: 'binary', minLength: 1 }).filter((text) => !/[\p{Cc}\p{Cs}\ufeff]/u.test(text));
   await fc.assert(
     fc.asyncProperty(printable, fc.constantFrom('gates.csv', 'lock.ts', 'notes', 'a.svg'), async (text, name) => {
-      const attachment = await readAttachment(textFile(name, `${text}\r\n\t${text}`));
+      const attachment = await readFileAsAttachment(textFile(name, `${text}\r\n\t${text}`));
       const source = { type: 'text', media_type: 'text/plain', data: `${text}\r\n\t${text}` };
       expect(attachment).toEqual({ name, block: { type: 'document', source, title: name } });
-      expect(toAttachments([attachment.block])).toEqual([attachment]);
+      expect(createAttachmentsFromBlocks([attachment.block])).toEqual([attachment]);
     }),
   );
 });
 
 test('a text in UTF-16, as some spreadsheets write it, is read as well', async () => {
-  const { block } = await readAttachment(textFile('gates.csv', new Uint8Array([0xff, 0xfe, 0x31, 0x04, 0x2c, 0x00])));
+  const { block } = await readFileAsAttachment(
+    textFile('gates.csv', new Uint8Array([0xff, 0xfe, 0x31, 0x04, 0x2c, 0x00])),
+  );
   expect(block.source.data).toBe('б,');
 });
 

@@ -46,7 +46,7 @@ function answering() {
 
 async function composer() {
   session.value = new Session('c1', () => Promise.resolve());
-  await session.value.open();
+  await session.value.loadAndFollow();
   const root = renderForTest(h(Composer, {}));
   return { root, draft: getElementByName<HTMLTextAreaElement>(root, 'Message') };
 }

@@ -1,6 +1,12 @@
 import { expect, test, vi } from 'vitest';
 import type { Attachment } from '#page/chat/composer/attachments.ts';
-import { attachments, clearDraft, draftText, editedMessageId, toDraftContent } from '#page/chat/composer/draft.ts';
+import {
+  attachments,
+  clearDraft,
+  createMessageContentFromDraft,
+  draftText,
+  editedMessageId,
+} from '#page/chat/composer/draft.ts';
 
 // The page's client needs a browser, and a draft needs no edge.
 vi.mock('#page/edge/client.ts', () => ({}));
@@ -14,8 +20,8 @@ test('nothing of a draft that was sent goes with the next one', () => {
   draftText.value = ' What is this? ';
   attachments.value = [{ name: 'weir.png', block } as unknown as Attachment];
   editedMessageId.value = 'msg_1';
-  expect(toDraftContent()).toEqual([block, { type: 'text', text: 'What is this?' }]);
+  expect(createMessageContentFromDraft()).toEqual([block, { type: 'text', text: 'What is this?' }]);
   clearDraft();
   draftText.value = 'And now?';
-  expect([toDraftContent(), editedMessageId.value]).toEqual(['And now?', undefined]);
+  expect([createMessageContentFromDraft(), editedMessageId.value]).toEqual(['And now?', undefined]);
 });

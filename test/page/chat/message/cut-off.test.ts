@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { describeCutOff } from '#page/chat/message/cut-off.ts';
+import { describeMaxTokensCutOff } from '#page/chat/message/cut-off.ts';
 
 test.each([
   ['account', 'usd_per_day', 'your daily limit'],
@@ -11,7 +11,7 @@ test.each([
   // One without words of its own.
   ['account', 'usd_per_year', 'your usd_per_year'],
 ] as const)('an answer that %s’s %s has cut says so: %s', (by, limit, said) => {
-  expect(describeCutOff({ by, limit, resets_at: null }, false)).toBe(
+  expect(describeMaxTokensCutOff({ by, limit, resets_at: null }, false)).toBe(
     `Cut off by the budget: ${said} left no room for more.`,
   );
 });
@@ -19,11 +19,11 @@ test.each([
 test('says when the limit is free again, and blames nobody’s longest answer where the budget has cut it', () => {
   vi.useFakeTimers({ now: new Date(2026, 10, 27, 12) });
   const resets_at = new Date(2026, 10, 28, 1).toISOString();
-  const said = describeCutOff({ by: 'account', limit: 'usd_per_day', resets_at }, true);
+  const said = describeMaxTokensCutOff({ by: 'account', limit: 'usd_per_day', resets_at }, true);
   expect(said).toBe(
     'Cut off by the budget: your daily limit left no room for more. It is free again tomorrow at 01:00.',
   );
-  expect(describeCutOff(undefined, false)).toContain('your longest answer. Raise it under Options');
-  expect(describeCutOff(undefined, true)).toContain('the agent’s longest answer');
+  expect(describeMaxTokensCutOff(undefined, false)).toContain('your longest answer. Raise it under Options');
+  expect(describeMaxTokensCutOff(undefined, true)).toContain('the agent’s longest answer');
   vi.useRealTimers();
 });

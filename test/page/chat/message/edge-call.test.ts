@@ -2,7 +2,7 @@
 import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
-import { EdgeCall } from '#page/chat/message/edge-call.tsx';
+import { EdgeToolCall } from '#page/chat/message/edge-call.tsx';
 import { Session } from '#page/chat/session/session.ts';
 import { installFakeEdge, renderForTest } from '#test/support/dom.ts';
 
@@ -13,11 +13,11 @@ test('a call shows the number that its tool got, once the edge has told of it', 
     () => new Response(`{"id":"t 1","steps":[{"calls":[{"id":"toolu_1","input":${input}}]}]}`),
   );
   const session = new Session('c/1', () => Promise.resolve());
-  await session.readRun('t 1');
+  await session.readRunReport('t 1');
   expect(asked.map(({ path }) => path)).toEqual(['/conversations/c%2F1/turns/t%201']);
   const report = session.runReports.value.get('t 1')?.steps[0]?.calls[0];
   const root = renderForTest(
-    h(EdgeCall, { conversation: 'c/1', part, result: undefined, report, isLive: false, isWaiting: true }),
+    h(EdgeToolCall, { conversation: 'c/1', part, result: undefined, report, isLive: false, isWaiting: true }),
   );
   expect(root.querySelector('pre')?.textContent).toBe('{\n  "order": 2512292042121000001\n}');
 });

@@ -2,7 +2,7 @@
 import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { expect, test } from 'vitest';
-import { MessagePart } from '#page/chat/message/message-part.tsx';
+import { MessageBlock } from '#page/chat/message/message-part.tsx';
 import { renderForTest } from '#test/support/dom.ts';
 
 test('a text shows what it quotes, and from which source', () => {
@@ -11,10 +11,10 @@ test('a text shows what it quotes, and from which source', () => {
     { type: 'search_result_location', cited_text: 'Three.', title: null, source: 'https://a.example' },
     { type: 'page_location', cited_text: 'Four.', document_title: null },
   ];
-  const root = renderForTest(h(MessagePart, { part: { type: 'text', text: 'So it is.', citations } }));
+  const root = renderForTest(h(MessageBlock, { part: { type: 'text', text: 'So it is.', citations } }));
   const quotes = [...root.querySelectorAll('blockquote')].map(({ textContent }) => textContent);
   expect(quotes).toEqual(['Two years.Rules', 'Three.https://a.example', 'Four.A document without a title']);
   expect(
-    renderForTest(h(MessagePart, { part: { type: 'text', text: 'So.', citations: [] } })).querySelector('blockquote'),
+    renderForTest(h(MessageBlock, { part: { type: 'text', text: 'So.', citations: [] } })).querySelector('blockquote'),
   ).toBe(null);
 });

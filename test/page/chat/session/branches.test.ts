@@ -1,19 +1,19 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
-  type Branch,
+  type ConversationBranch,
   createBranchMetadata,
   createNextBranchId,
-  findChoices,
-  findOrigin,
-  parseBranch,
-  pickLatestOfFamilies,
-  possibleBranchIdsOf,
+  findBranchOrigin,
+  listPossibleBranchIds,
+  mapBranchesByMessageIndex,
+  parseConversationBranch,
+  pickLatestConversationPerFamily,
 } from '#page/chat/session/branches.ts';
 import { caseCount } from '#test/support/property-cases.ts';
 
 interface Kept {
-  branch: Branch;
+  branch: ConversationBranch;
   rows: { id: string }[];
 }
 
@@ -35,11 +35,14 @@ function familyAfter(done: { which: number; at: number; goesOn: boolean }[]): Ke
     }
     const shared = at % from.rows.length;
     const branches = family.map(({ branch }) => branch);
-    const origin = findOrigin(from.branch.id, branches, from.rows, shared);
+    const origin = findBranchOrigin(from.branch.id, branches, from.rows, shared);
     const id = createNextBranchId(from.branch.id, branches) ?? '';
     const metadata = createBranchMetadata({ theirs: 'stays' }, origin);
     expect(metadata).toMatchObject({ theirs: 'stays' });
-    family.push({ branch: parseBranch({ id, metadata }), rows: [...from.rows.slice(0, shared), row(), row()] });
+    family.push({
+      branch: parseConversationBranch({ id, metadata }),
+      rows: [...from.rows.slice(0, shared), row(), row()],
+    });
   }
   return family;
 }
@@ -51,7 +54,7 @@ test('whichever branch is shown, each other one is reached by choosing, and each
       const branches = family.map(({ branch }) => branch);
       const find = (id: string) => family.find(({ branch }) => branch.id === id) as Kept;
       for (const { branch, rows } of family) {
-        for (const [index, { ids, shownIndex: shown }] of findChoices(branches, branch.id, rows)) {
+        for (const [index, { ids, shownIndex: shown }] of mapBranchesByMessageIndex(branches, branch.id, rows)) {
           expect(ids.length).toBeGreaterThan(1);
           // All have what stands before, and the one that is marked has what is shown.
           for (const id of ids) expect(find(id).rows.slice(0, index)).toEqual(rows.slice(0, index));
@@ -61,7 +64,7 @@ test('whichever branch is shown, each other one is reached by choosing, and each
         }
         const reached = new Set([branch.id]);
         for (const id of reached) {
-          for (const { ids } of findChoices(branches, id, find(id).rows).values())
+          for (const { ids } of mapBranchesByMessageIndex(branches, id, find(id).rows).values())
             for (const each of ids) reached.add(each);
         }
         expect(reached.size).toBe(family.length);
@@ -91,8 +94,8 @@ test('a list has one row for each family: the member that changed last', () => {
     listed('a-sluice-branch-3', '2026-01-03T00:00:00Z'),
     listed('a', '2026-01-01T00:00:00Z'),
   ];
-  expect(pickLatestOfFamilies(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
-  expect(possibleBranchIdsOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
+  expect(pickLatestConversationPerFamily(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
+  expect(listPossibleBranchIds('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
   expect(createNextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
   expect(createNextBranchId('a'.repeat(125), rows)).toBeUndefined();
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { addModelsAbove } from '#page/chat/session/models-above.ts';
+import { markContinuedAnswers } from '#page/chat/session/models-above.ts';
 
 const entry = (role: 'user' | 'assistant', part: string, model: string | null = null) => ({
   role,
@@ -7,10 +7,10 @@ const entry = (role: 'user' | 'assistant', part: string, model: string | null = 
   row: { model },
 });
 
-type Placed = Parameters<typeof addModelsAbove>[0][number];
+type Placed = Parameters<typeof markContinuedAnswers>[0][number];
 
 test('an answer knows the model of the one above it, unless a question stands between them', () => {
-  const entries = addModelsAbove<Placed>([
+  const entries = markContinuedAnswers<Placed>([
     entry('user', 'text'),
     entry('assistant', 'tool_use', 'haiku'),
     entry('user', 'tool_result'),

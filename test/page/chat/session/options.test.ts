@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
-import { minTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
+import { computeMinTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';
 import { maxTokens } from '#page/chat/session/options.ts';
 
 test('the defaults leave every model tokens for a text', () => {
-  const short = MODELS.filter((row) => minTokensForText(row, {}) > maxTokens.value);
+  const short = MODELS.filter((row) => computeMinTokensForText(row, {}) > maxTokens.value);
   expect(short.map(({ id }) => id)).toEqual([]);
 });

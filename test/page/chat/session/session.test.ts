@@ -19,16 +19,16 @@ vi.mock('#page/edge/client.ts', () => ({
     },
   }),
 }));
-vi.mock('#page/edge/account.ts', () => ({ refreshSpent: () => Promise.resolve() }));
+vi.mock('#page/edge/account.ts', () => ({ refreshSpentToday: () => Promise.resolve() }));
 vi.mock('#page/edge/models.ts', () => ({ currentModel: { value: { id: 'm' } } }));
 vi.mock('#page/chat/session/options.ts', () => ({
   maxTokens: { value: 10 },
   thinkingChoice: { value: 'model' },
 }));
 vi.mock('#page/chat/session/tools.ts', () => ({
-  getOfferedTools: () => [],
+  listToolsForNextQuestion: () => [],
   runPageTools: () => [],
-  isCallingPageTools: () => false,
+  hasOnlyPageToolCalls: () => false,
 }));
 
 const row = (id: string, role: string, content: unknown) => ({ id, role, content, status: 'complete' });
@@ -40,14 +40,14 @@ beforeEach(() => {
 
 test('a question that has failed is asked again by Retry, unless it has arrived all the same', async () => {
   const session = new Session('c1', () => Promise.resolve());
-  await session.open();
-  session.fail(new Error('The connection is lost.'), 'What is a weir?');
-  await session.retry().catch(() => {});
+  await session.loadAndFollow();
+  session.showFailure(new Error('The connection is lost.'), 'What is a weir?');
+  await session.retryFailedQuestion().catch(() => {});
   expect(edge.asked).toEqual(['What is a weir?']);
 
-  session.fail(new Error('The connection is lost.'), 'And a dam?');
+  session.showFailure(new Error('The connection is lost.'), 'And a dam?');
   edge.rows = [row('msg_1', 'user', 'And a dam?'), row('msg_2', 'assistant', [{ type: 'text', text: 'A wall.' }])];
-  await session.retry();
+  await session.retryFailedQuestion();
   expect(edge.asked).toEqual(['What is a weir?']);
   expect([session.failure.value, session.rows.value.length]).toEqual([undefined, 2]);
 });
@@ -55,7 +55,7 @@ test('a question that has failed is asked again by Retry, unless it has arrived 
 test('the history is shown, too, where the report of an answer without text cannot be read', async () => {
   edge.rows = [{ id: 'm1', role: 'user', content: 'Why?', status: 'complete', turn: 't1' }];
   const session = new Session('c1', () => Promise.resolve());
-  await session.open();
+  await session.loadAndFollow();
   expect(session.rows.value).toHaveLength(1);
   expect(session.failure.value).toBeUndefined();
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { formatResult, splitIntoSteps } from '#page/chat/session/steps.ts';
+import { formatToolResult, splitIntoRunSteps } from '#page/chat/session/steps.ts';
 
 const text = (said: string) => ({ type: 'text', text: said });
 const call = (id: string) => ({ type: 'mcp_tool_use', id, name: 'get_weather', input: {}, server_name: 'edge' });
@@ -8,7 +8,7 @@ const result = (id: string) => ({ type: 'mcp_tool_result', tool_use_id: id, is_e
 
 test('an answer in which the edge has called nothing has no steps', () => {
   const others = [text('Hello'), { ...call('a'), server_name: 'other' }, result('a')];
-  expect(splitIntoSteps(others)).toBeUndefined();
+  expect(splitIntoRunSteps(others)).toBeUndefined();
 });
 
 test('steps are told apart by the results between them, in whatever order these come, and however far they have come', () => {
@@ -21,18 +21,18 @@ test('steps are told apart by the results between them, in whatever order these 
         ...(said[step] ?? []),
         ...(isReversed ? ids.toReversed() : ids).map(result),
       ]);
-      const whole = splitIntoSteps([...blocks, text('The end.')]);
+      const whole = splitIntoRunSteps([...blocks, text('The end.')]);
       expect(whole?.map(({ parts }) => parts)).toEqual([...said, [text('The end.')]]);
       expect(whole?.map(({ isOver }) => isOver)).toEqual([...said.map(() => true), false]);
       // While it comes, nothing goes to another step later.
-      const soFar = splitIntoSteps(blocks.slice(0, cut)) ?? [];
+      const soFar = splitIntoRunSteps(blocks.slice(0, cut)) ?? [];
       for (const [index, { parts }] of soFar.entries()) expect(parts).toEqual(said[index]?.slice(0, parts.length));
     }),
   );
 });
 
 test('a result is shown as the text that the model got', () => {
-  expect(formatResult({ ...result('a'), content: [text('sun'), text('[image/png, 2 kB]')] })).toBe(
+  expect(formatToolResult({ ...result('a'), content: [text('sun'), text('[image/png, 2 kB]')] })).toBe(
     'sun\n[image/png, 2 kB]',
   );
 });

@@ -1,16 +1,16 @@
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
-import { canSkipThinking, createThinkingFields, type ThinkingChoice } from '#page/chat/session/thinking.ts';
-import type { Model } from '#page/edge/models.ts';
+import { canDisableThinking, createThinkingRequestFields, type ThinkingMode } from '#page/chat/session/thinking.ts';
+import type { ListedModel } from '#page/edge/models.ts';
 
 /** No model of the table is retired yet. */
 const NOW = Date.parse('2026-11-20T12:00:00Z');
 const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 1e6, now: () => NOW });
 
 /** Asks a model as the page does. @returns the types of the blocks of its answer */
-async function typesOf(row: { id: string }, choice: ThinkingChoice): Promise<string[]> {
-  const members = createThinkingFields(choice, row as unknown as Model, 4_096);
+async function typesOf(row: { id: string }, choice: ThinkingMode): Promise<string[]> {
+  const members = createThinkingRequestFields(choice, row as unknown as ListedModel, 4_096);
   const messages = [{ role: 'user', content: 'What is a pond?' }];
   const response = await simulate(
     new Request('https://api.anthropic.com/v1/messages', {
@@ -29,11 +29,11 @@ test.each(MODELS)('$id thinks where it is asked to, and does not where it is tol
   const model = await typesOf(row, 'model');
   expect(model.includes('thinking')).toBe(row.thinking?.default !== 'off');
   const off = await typesOf(row, 'off');
-  expect(off.includes('thinking')).toBe(!canSkipThinking(row as unknown as Model));
+  expect(off.includes('thinking')).toBe(!canDisableThinking(row as unknown as ListedModel));
 });
 
 test('of a model that the edge does not know the usual form is sent', () => {
-  expect(createThinkingFields('model', undefined, 10)).toEqual({ max_tokens: 10 });
-  expect(createThinkingFields('on', undefined, 10).thinking?.type).toBe('adaptive');
-  expect(createThinkingFields('off', undefined, 10).thinking?.type).toBe('disabled');
+  expect(createThinkingRequestFields('model', undefined, 10)).toEqual({ max_tokens: 10 });
+  expect(createThinkingRequestFields('on', undefined, 10).thinking?.type).toBe('adaptive');
+  expect(createThinkingRequestFields('off', undefined, 10).thinking?.type).toBe('disabled');
 });

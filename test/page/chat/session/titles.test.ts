@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { createTitle } from '#page/chat/session/titles.ts';
+import { createTitleFromContent } from '#page/chat/session/titles.ts';
 
 // The page's client needs a browser.
 vi.mock('#page/edge/client.ts', () => ({ getClient: () => ({}) }));
@@ -7,7 +7,7 @@ vi.mock('#page/edge/client.ts', () => ({ getClient: () => ({}) }));
 test('a title is the first message in one line: its width cuts it, and not a count of characters', () => {
   const long =
     'Which of these two gates opens first when the water in the basin is higher than in the river beside it?';
-  expect(createTitle(`${long}\n\n`)).toBe(long);
-  expect(createTitle('a'.repeat(1_000)).length).toBeLessThan(300);
-  expect(createTitle([{ type: 'image' } as never])).toBe('Files');
+  expect(createTitleFromContent(`${long}\n\n`)).toBe(long);
+  expect(createTitleFromContent('a'.repeat(1_000)).length).toBeLessThan(300);
+  expect(createTitleFromContent([{ type: 'image' } as never])).toBe('Files');
 });

@@ -27,7 +27,7 @@ export class DamagedTable extends DamagedRow {}
 const SQLITE_DAMAGE = /SQLITE_(?:CORRUPT|NOTADB)|no such (?:table|column)|table \w+ already exists/;
 
 /** @returns the damage that an error tells of, from this isolate or from an object's call; undefined if it tells of none */
-export function damageOf(thrown: unknown): DamagedRow | undefined {
+export function findDamageInError(thrown: unknown): DamagedRow | undefined {
   if (thrown instanceof DamagedRow) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
   const at = message.indexOf(SENTENCE);
@@ -39,12 +39,12 @@ export function damageOf(thrown: unknown): DamagedRow | undefined {
 }
 
 /** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */
-export function catchDamage(act: () => unknown): DamagedRow | undefined {
+export function catchDamagedRow(act: () => unknown): DamagedRow | undefined {
   try {
     act();
     return undefined;
   } catch (thrown) {
-    const damage = damageOf(thrown);
+    const damage = findDamageInError(thrown);
     if (!damage) throw thrown;
     return damage;
   }

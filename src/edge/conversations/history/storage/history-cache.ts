@@ -34,11 +34,14 @@ export const historyCache = new LruCache<object, CachedHistory>({
   maxSize: 24_000_000,
   // A larger history would push too many others out. The longest context of a model is about half of that.
   largest: 8_000_000,
-  sizeOf({ history, tail, frozen, fresh }) {
+  computeCachedHistorySize({ history, tail, frozen, fresh }) {
     const messages = [...tail, ...(fresh?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
     // A character counts as two bytes.
-    return Math.max(history.size, fresh?.history?.size ?? 0) + texts.reduce((sum, text) => sum + 2 * text.length, 0);
+    return (
+      Math.max(history.bufferSizeBytes, fresh?.history?.bufferSizeBytes ?? 0) +
+      texts.reduce((sum, text) => sum + 2 * text.length, 0)
+    );
   },
 });
 
@@ -46,20 +49,25 @@ export const historyCache = new LruCache<object, CachedHistory>({
  * @param messages oldest first
  * @returns the last answer, of one or more messages, and what came after it
  */
-export function tailOf(messages: readonly MessageText[]): readonly MessageText[] {
+export function findLastAnswerAndAfter(messages: readonly MessageText[]): readonly MessageText[] {
   let start = messages.length;
   while (start > 0 && !(messages[start]?.role === 'assistant' && messages[start - 1]?.role !== 'assistant')) start -= 1;
   return start === 0 ? messages : messages.slice(start);
 }
 
-const textOf = ({ text }: MessageText) => text;
+const getMessageText = ({ text }: MessageText) => text;
 
 /** @returns the cached history with the running turn added, and with its answer if there is one. */
-export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
+export function addTurnToCachedHistory(
+  cached: CachedHistory,
+  last: TurnRow,
+  answer: string | undefined,
+): CachedHistory {
   const { fresh, ...rest } = cached;
   const { messages = [], history: before } = fresh ?? {};
   const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
   const added = [...messages, ...answers];
-  const history = before?.append(answers.map(textOf)) ?? cached.history.append(added.map(textOf));
-  return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
+  const history =
+    before?.appendMessages(answers.map(getMessageText)) ?? cached.history.appendMessages(added.map(getMessageText));
+  return { ...rest, history, tail: findLastAnswerAndAfter([...cached.tail, ...added]), last };
 }

@@ -1,6 +1,6 @@
-import type { RawRow } from '../../../durable/columns.ts';
-import { Rows } from '../../../durable/rows.ts';
-import { divideText, PIECE_CHARACTERS } from './message-text.ts';
+import type { SqliteRow } from '../../../durable/columns.ts';
+import { TableRowsBase } from '../../../durable/rows.ts';
+import { PIECE_CHARACTERS, splitTextIntoPieces } from './message-text.ts';
 import { GRACE_MS, type TurnRow } from './rows.ts';
 
 /** When a row was written, and for how long the model may have written unseen output by then; milliseconds. */
@@ -25,13 +25,13 @@ const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = tu
  * written over: to delete it and to insert another one would be two rows. (The table has no key, because a changed key would
  * be two as well. It has few rows.)
  */
-export class LogRows extends Rows {
+export class LogRows extends TableRowsBase {
   /** When turns have ended whose logs may still be there, oldest first; milliseconds since 1970. */
   #endTimes: number[] = [];
 
   /** @returns the times of the newest row of a turn's log; undefined if it has none. */
-  last(turn: number): RowTime | undefined {
-    const [row] = this.tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
+  findLastRowTime(turn: number): RowTime | undefined {
+    const [row] = this.tables.readAllRows('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
     return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
   }
 
@@ -45,7 +45,7 @@ export class LogRows extends Rows {
    * @param text all events joined
    * @returns the number of the next row, and the one that was written, if it can grow
    */
-  write(
+  writeEvents(
     { seq: turn, beganAt }: Pick<TurnRow, 'seq' | 'beganAt'>,
     start: number,
     first: number,
@@ -55,44 +55,46 @@ export class LogRows extends Rows {
   ): { next: number; growing?: GrowingRow } {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
-    const insert = (first: number, text: string): void => {
+    const insertRow = (first: number, text: string): void => {
       const row = { turn, n, first, text, at, unseen_ms };
-      if (!this.#overwriteExpired(row, beganAt)) this.tables.insert('log', row);
+      if (!this.#overwriteExpiredRow(row, beganAt)) this.tables.insertRow('log', row);
       n += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
-      insert(first, text);
+      insertRow(first, text);
       return { next: n, growing: { n: start, characters: text.length } };
     }
     let batch = '';
     let begins = first;
     // All rows or none: events that could not be stored are written again, from the same row on.
-    this.tables.transact(() => {
+    this.tables.runInTransaction(() => {
       for (const [index, frame] of frames().entries()) {
         if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
-          insert(begins, batch);
+          insertRow(begins, batch);
           batch = '';
         }
         if (batch === '') begins = first + index;
         if (frame.length <= PIECE_CHARACTERS) batch += frame;
-        else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
+        else
+          for (const [part, piece] of splitTextIntoPieces(frame).entries())
+            insertRow(part === 0 ? begins : begins + 1, piece);
       }
-      if (batch !== '') insert(begins, batch);
+      if (batch !== '') insertRow(begins, batch);
     });
     return { next: n };
   }
 
   /** Notes when a turn has ended, so that its log is deleted in time. */
-  noteEnd({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
+  recordTurnEndTime({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
     if (endedAt !== null) this.#endTimes.push(endedAt);
   }
 
   /** Writes a row over one that has expired. @returns whether there was one */
-  #overwriteExpired(row: RawRow, beganAt: number): boolean {
+  #overwriteExpiredRow(row: SqliteRow, beganAt: number): boolean {
     const endedBy = beganAt - GRACE_MS;
     // Without a turn that has ended so long ago there is nothing to look for.
     if (this.#endTimes[0] === undefined || this.#endTimes[0] > endedBy) return false;
-    if (this.tables.update('log', row, EXPIRED_ROW, endedBy) > 0) return true;
+    if (this.tables.updateRows('log', row, EXPIRED_ROW, endedBy) > 0) return true;
     this.#endTimes = this.#endTimes.filter((endedAt) => endedAt > endedBy);
     return false;
   }
@@ -102,11 +104,11 @@ export class LogRows extends Rows {
    *
    * @returns the row as it is now; undefined if they must be written to a new one
    */
-  grow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
+  appendEventsToRow(turn: number, row: GrowingRow, text: string, time: RowTime | undefined): GrowingRow | undefined {
     const characters = row.characters + text.length;
     if (characters > MAX_GROWING_CHARACTERS) return undefined;
     const { at = null, unseenMs = null } = time ?? {};
-    this.tables.write(
+    this.tables.runWriteStatement(
       'update log set text = text || ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
       ...[text, at, unseenMs, turn, row.n],
     );
@@ -114,14 +116,14 @@ export class LogRows extends Rows {
   }
 
   /** Notes in a row of a log that nothing has come up to a time. */
-  touch(turn: number, n: number, { at, unseenMs }: RowTime): void {
-    this.tables.update('log', { at, unseen_ms: unseenMs }, 'turn = ? and n = ?', turn, n);
+  updateRowTime(turn: number, n: number, { at, unseenMs }: RowTime): void {
+    this.tables.updateRows('log', { at, unseen_ms: unseenMs }, 'turn = ? and n = ?', turn, n);
   }
 
   /** @returns the row in which an event begins, or if it is lost, the one that comes next: its number and its first event */
-  rowOf(turn: number, event: number): { n: number; first: number } | undefined {
+  findRowOfEvent(turn: number, event: number): { n: number; first: number } | undefined {
     const query = 'select n, first from log where turn = ? and first <= ? order by n desc limit 1';
-    const [row] = this.tables.read(query, turn, event);
+    const [row] = this.tables.readAllRows(query, turn, event);
     return row && { n: Number(row.n), first: Number(row.first) };
   }
 
@@ -130,24 +132,24 @@ export class LogRows extends Rows {
    *
    * @returns its events, or undefined after the last row
    */
-  textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
+  readRowText({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
     const query = 'select l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
-    const [row] = this.tables.read(query, seq, n, id);
+    const [row] = this.tables.readAllRows(query, seq, n, id);
     return row && String(row.text);
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   readLog({ seq }: Pick<TurnRow, 'seq'>): { text: string; rows: number } {
-    const rows = this.tables.read('select text from log where turn = ? order by n', seq);
+    const rows = this.tables.readAllRows('select text from log where turn = ? order by n', seq);
     return { text: rows.map(({ text }) => String(text)).join(''), rows: rows.length };
   }
 
   /** @returns how many rows the log of a turn has. */
-  count(turn: number): number {
+  countRowsOfTurn(turn: number): number {
     return this.tables.queryNumberOrZero('select count(*) from log where turn = ?', turn);
   }
 
   delete(turn: number): void {
-    this.tables.write('delete from log where turn = ?', turn);
+    this.tables.runWriteStatement('delete from log where turn = ?', turn);
   }
 }

@@ -1,14 +1,14 @@
 /** The messages of the history, as they are read. They are written with the turn that they belong to. */
-import type { RawRow } from '../../../durable/columns.ts';
-import { Rows } from '../../../durable/rows.ts';
+import type { SqliteRow } from '../../../durable/columns.ts';
+import { TableRowsBase } from '../../../durable/rows.ts';
 import type { MessageText } from './history-cache.ts';
-import { readDivided, SHOWN_OWNER_OFFSET } from './pieces.ts';
+import { readTextPieces, SHOWN_OWNER_OFFSET } from './pieces.ts';
 import {
+  type ConversationProfile,
+  type ConversationTables,
   type MessageOutline,
   type MessageRow,
-  messageRowOf,
-  type Profile,
-  type ReadableTables,
+  parseMessageRow,
   type TurnStatus,
 } from './rows.ts';
 import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
@@ -35,34 +35,36 @@ const SHORT_MESSAGE = 1_300;
  * @returns the columns of a message and its turn
  * @param text what selects its text
  */
-const messageColumns = (text: string) =>
+const createMessageColumnsSql = (text: string) =>
   `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
    case when t.outcome is not null then t.notes end as notes,
    coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id`;
 
-export class MessageRows extends Rows<ReadableTables> {
+export class MessageRows extends TableRowsBase<ConversationTables> {
   /** Reads the history in order, one message at a time. */
-  *history(range: MessageRange = {}): Generator<MessageRow> {
-    for (const row of this.#select(messageColumns('m.text'), range) ?? [])
-      yield messageRowOf(row, (seq) => readDivided(this.tables, seq), this.#shownTextAt);
+  *readMessages(range: MessageRange = {}): Generator<MessageRow> {
+    for (const row of this.#selectMessages(createMessageColumnsSql('m.text'), range) ?? [])
+      yield parseMessageRow(row, (seq) => readTextPieces(this.tables, seq), this.#shownTextAt);
   }
 
   /** Reads as many messages at once, but each long text only when it is taken: no query stays open, and they need not fit into memory. */
   *readPage(range: MessageRange & { limit: number }): Generator<MessageRow> {
     const short = `case when m.characters <= ${SHORT_MESSAGE} then m.text end as text`;
-    for (const row of this.#select(messageColumns(short), range)?.toArray() ?? [])
-      yield messageRowOf(row, (seq) => this.#textAt(seq), this.#shownTextAt);
+    for (const row of this.#selectMessages(createMessageColumnsSql(short), range)?.toArray() ?? [])
+      yield parseMessageRow(row, (seq) => this.#readTextColumn(seq), this.#shownTextAt);
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
-  *texts(range: MessageRange = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+  *readMessageTexts(
+    range: MessageRange = {},
+  ): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
     const columns = `m.seq, m.turn, m.role, m.text, t.status, t.run${range.shown ? ', m.shown' : ''}`;
-    for (const [seq, turn, role, text, status, run, shown] of this.#select(columns, range)?.raw() ?? []) {
+    for (const [seq, turn, role, text, status, run, shown] of this.#selectMessages(columns, range)?.raw() ?? []) {
       yield {
         turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
-        text: this.#textOf(seq, text, shown),
+        text: this.#readMessageText(seq, text, shown),
         status: String(status) as TurnStatus,
       };
     }
@@ -71,36 +73,36 @@ export class MessageRows extends Rows<ReadableTables> {
   /**
    * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
    */
-  *outlines(range: MessageRange = {}): Generator<MessageOutline> {
+  *readMessageOutlines(range: MessageRange = {}): Generator<MessageOutline> {
     const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.shown";
-    for (const [seq, turn, id, role, run, text, shown] of this.#select(columns, range)?.raw() ?? []) {
+    for (const [seq, turn, id, role, run, text, shown] of this.#selectMessages(columns, range)?.raw() ?? []) {
       yield {
         seq: Number(seq),
         turn: Number(turn),
         id: String(id),
         role: String(role),
         run: typeof run === 'number' ? run : null,
-        text: () => this.#textOf(seq, text, shown),
+        readUserText: () => this.#readMessageText(seq, text, shown),
       };
     }
   }
 
   /** @returns the turn of the next message after a number, whatever its status is. */
-  turnAfter(seq: number): number | undefined {
+  findTurnOfNextMessage(seq: number): number | undefined {
     return this.tables.queryNumber('select turn from messages where seq > ? order by seq limit 1', seq);
   }
 
   /** @returns the numbers and ids of messages, without their texts. */
-  ids(range: MessageRange & { limit: number }): { seq: number; id: string }[] {
-    const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
+  readMessageIds(range: MessageRange & { limit: number }): { seq: number; id: string }[] {
+    const rows = this.#selectMessages('m.seq, m.id', range)?.toArray() ?? [];
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
   }
 
-  #select(columns: string, range: MessageRange & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
+  #selectMessages(columns: string, range: MessageRange & { limit?: number }): SqlStorageCursor<SqliteRow> | undefined {
     if (!this.tables.readable) return undefined;
     const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, isBackwards, pending } = range;
     const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
-    return this.tables.select<RawRow>(
+    return this.tables.iterateRows<SqliteRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
              ${sent ? `and t.status != 'refused' and ${hasText}` : ''}
@@ -114,7 +116,7 @@ export class MessageRows extends Rows<ReadableTables> {
   /** @returns where the message with an id is; undefined if nowhere. */
   findMessage(id: string): { seq: number; turn: number } | undefined {
     if (!this.tables.readable) return undefined;
-    const [row] = this.tables.read(
+    const [row] = this.tables.readAllRows(
       `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
        where m.id = ? and t.status in ${COMMITTED} order by m.seq desc limit 1`,
       id,
@@ -122,53 +124,57 @@ export class MessageRows extends Rows<ReadableTables> {
     return row && { seq: Number(row.seq), turn: Number(row.turn) };
   }
 
-  #textAt(seq: number): string {
-    const [row] = this.tables.read('select text from messages where seq = ?', seq);
-    return typeof row?.text === 'string' ? row.text : readDivided(this.tables, seq);
+  #readTextColumn(seq: number): string {
+    const [row] = this.tables.readAllRows('select text from messages where seq = ?', seq);
+    return typeof row?.text === 'string' ? row.text : readTextPieces(this.tables, seq);
   }
 
-  readonly #shownTextAt = (seq: number): string => readDivided(this.tables, SHOWN_OWNER_OFFSET + seq);
+  readonly #shownTextAt = (seq: number): string => readTextPieces(this.tables, SHOWN_OWNER_OFFSET + seq);
 
   /** @param shown 1 for a message that is read as it is shown, where that differs */
-  #textOf(seq: SqlStorageValue | undefined, ...[text, shown]: (SqlStorageValue | undefined)[]): string {
+  #readMessageText(seq: SqlStorageValue | undefined, ...[text, shown]: (SqlStorageValue | undefined)[]): string {
     if (shown === 1) return this.#shownTextAt(Number(seq));
-    return typeof text === 'string' ? text : readDivided(this.tables, Number(seq));
+    return typeof text === 'string' ? text : readTextPieces(this.tables, Number(seq));
   }
 }
 
 /** The ids that upstreams have given, so that one that comes again is found without reading the history. */
-type AnswerIds = NonNullable<Profile['answerIds']>;
+type AnswerIds = NonNullable<ConversationProfile['answerIds']>;
 
 /** @returns whether the edge has given an id. It has the turn's own in it, so no other message has it. */
-function isEdgeId(id: string): boolean {
+function isIdGivenByEdge(id: string): boolean {
   return id.startsWith('msg_turn_');
 }
 
 /** @returns whether an answer can have the id that its upstream gives it: no other message of the conversation has it. */
-export function isFreeId(transcript: ReadableTables, id: unknown): boolean {
-  if (typeof id !== 'string' || !/^[\w-]{1,128}$/.test(id) || isEdgeId(id)) return false;
-  return !readAnswerIds(transcript).marks.includes(marksOf([id])) || !transcript.has('messages where id = ?', id);
+export function isAnswerIdAvailable(transcript: ConversationTables, id: unknown): boolean {
+  if (typeof id !== 'string' || !/^[\w-]{1,128}$/.test(id) || isIdGivenByEdge(id)) return false;
+  return (
+    !readAnswerIds(transcript).marks.includes(computeIdFingerprints([id])) ||
+    !transcript.hasRows('messages where id = ?', id)
+  );
 }
 
 /** @returns the ids of all messages, the last of which is a new answer @param next the number of the message after it */
-export function withAnswerId(transcript: ReadableTables, id: string, next: number): AnswerIds {
-  return { from: next, marks: readAnswerIds(transcript).marks + marksOf([id]) };
+export function addAnswerId(transcript: ConversationTables, id: string, next: number): AnswerIds {
+  return { from: next, marks: readAnswerIds(transcript).marks + computeIdFingerprints([id]) };
 }
 
 /** Reads the ids that are not known yet: of a copy, and of a run that a crash has interrupted. */
-function readAnswerIds(transcript: ReadableTables): AnswerIds {
-  const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<Profile> = transcript.readable ?? {};
+function readAnswerIds(transcript: ConversationTables): AnswerIds {
+  const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<ConversationProfile> =
+    transcript.readable ?? {};
   if (answerIds.from >= nextMessage) return answerIds;
-  const rows = transcript.read<{ id: string }>('select id from messages where seq >= ?', answerIds.from);
-  return { from: nextMessage, marks: answerIds.marks + marksOf(rows.map(({ id }) => id)) };
+  const rows = transcript.readAllRows<{ id: string }>('select id from messages where seq >= ?', answerIds.from);
+  return { from: nextMessage, marks: answerIds.marks + computeIdFingerprints(rows.map(({ id }) => id)) };
 }
 
 /** @returns four characters for each id: two ids may have the same */
-function marksOf(ids: readonly string[]): string {
-  return ids.map((id) => (isEdgeId(id) ? '' : hashOf(id).toString(36).slice(-4))).join('');
+function computeIdFingerprints(ids: readonly string[]): string {
+  return ids.map((id) => (isIdGivenByEdge(id) ? '' : hashAnswerId(id).toString(36).slice(-4))).join('');
 }
 
-function hashOf(id: string): number {
+function hashAnswerId(id: string): number {
   let hash = 0;
   for (let at = 0; at < id.length; at += 1) hash = (Math.imul(hash, 31) + id.charCodeAt(at)) | 0;
   return hash >>> 0;

@@ -1,5 +1,5 @@
 /** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
-import { editJson, parseMemberTexts, splitItems } from '../../../kit/json/edit.ts';
+import { editJson, parseMemberTexts, splitArrayItems } from '../../../kit/json/edit.ts';
 
 /** The end of what is cached, as a member of a block, a tool, or a request. */
 export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
@@ -12,7 +12,7 @@ export const PIECE_CHARACTERS = 600_000;
  *
  * @returns the text, otherwise unchanged
  */
-export function withoutBreakpoints(message: string): string {
+export function removeBreakpointsFromMessage(message: string): string {
   return hasBreakpoint(message) ? removeBreakpoints(message) : message;
 }
 
@@ -24,9 +24,9 @@ const NO_BREAKPOINT_TYPES = /^"(?:thinking|redacted_thinking|connector_text)"$/;
  *
  * @returns undefined if that block can have none
  */
-export function withBreakpoint(message: string): string | undefined {
+export function addBreakpointToLastBlock(message: string): string | undefined {
   const content = parseMemberTexts(message).get('content') ?? '';
-  const blocks = content.startsWith('[') ? splitItems(content) : [`{"type":"text","text":${content}}`];
+  const blocks = content.startsWith('[') ? splitArrayItems(content) : [`{"type":"text","text":${content}}`];
   const last = blocks.pop();
   if (!last?.startsWith('{')) return undefined;
   const members = parseMemberTexts(last);
@@ -52,7 +52,7 @@ function removeBreakpoints(object: string): string {
   const changes: Record<string, string | undefined> = { cache_control: undefined };
   const members = parseMemberTexts(object);
   const content = members.get('content');
-  if (content?.startsWith('[')) changes.content = `[${splitItems(content).map(removeFromBlock).join(',')}]`;
+  if (content?.startsWith('[')) changes.content = `[${splitArrayItems(content).map(removeFromBlock).join(',')}]`;
   const source = members.get('source');
   if (source?.startsWith('{') && hasBreakpoint(source)) changes.source = removeBreakpoints(source);
   return editJson(object, changes);
@@ -73,17 +73,17 @@ export function hasThinking(message: string): boolean {
 }
 
 /** @returns a message as JSON without its thinking. One that has nothing else stays as it is: the API refuses it anyway. */
-export function withoutThinking(message: string): string {
+export function removeThinking(message: string): string {
   if (!hasThinking(message)) return message;
   const content = parseMemberTexts(message).get('content') ?? '';
   if (!content.startsWith('[')) return message;
-  const { blocks } = separateThinking(content);
+  const { blocks } = splitBlocksAndCountThinking(content);
   return blocks.length === 0 ? message : editJson(message, { content: `[${blocks.join(',')}]` });
 }
 
 /** @returns the blocks of a content that are no thinking, as JSON texts, and how many are thinking */
-export function separateThinking(content: string): { blocks: string[]; thinking: number } {
-  const all = splitItems(content);
+export function splitBlocksAndCountThinking(content: string): { blocks: string[]; thinking: number } {
+  const all = splitArrayItems(content);
   const blocks = all.filter((block) => !isThinkingJson(block));
   return { blocks, thinking: all.length - blocks.length };
 }
@@ -93,7 +93,7 @@ function isThinkingJson(block: string): boolean {
 }
 
 /** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
-export function divideText(text: string, maxCharacters = PIECE_CHARACTERS): string[] {
+export function splitTextIntoPieces(text: string, maxCharacters = PIECE_CHARACTERS): string[] {
   const pieces: string[] = [];
   for (let at = 0; at < text.length; ) {
     let end = Math.min(text.length, at + maxCharacters);

@@ -1,5 +1,5 @@
-import type { Tables } from '../../../durable/tables.ts';
-import { divideText } from './message-text.ts';
+import type { SqlTables } from '../../../durable/tables.ts';
+import { splitTextIntoPieces } from './message-text.ts';
 
 /** The most owners behind a turn: results of calls, of which an answer has far fewer. */
 const MAX_OWNERS_PER_TURN = 10_000;
@@ -10,23 +10,23 @@ const FIRST_TURN_OWNER = -1_000;
 export const SHOWN_OWNER_OFFSET = 2 ** 40;
 
 /** @returns the owner of the nth text behind a turn */
-export function pieceOwner(turn: number, n: number): number {
+export function getPieceOwnerNumber(turn: number, n: number): number {
   return FIRST_TURN_OWNER - turn * MAX_OWNERS_PER_TURN - n;
 }
 
 /** @returns the condition on owners for all that is behind turns. @param turns a query of their numbers */
-export function ownersCondition(turns: string): string {
+export function createOwnersConditionSql(turns: string): string {
   return `owner <= ${FIRST_TURN_OWNER} and (${FIRST_TURN_OWNER} - owner) / ${MAX_OWNERS_PER_TURN} in (${turns})`;
 }
 
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
-export function writeDivided(tables: Tables, owner: number, whole: string): void {
-  for (const [n, text] of divideText(whole).entries()) tables.insert('pieces', { owner, n, text });
+export function writeTextPieces(tables: SqlTables, owner: number, whole: string): void {
+  for (const [n, text] of splitTextIntoPieces(whole).entries()) tables.insertRow('pieces', { owner, n, text });
 }
 
 /** @returns the text of an owner; empty if there is none */
-export function readDivided(tables: Tables, owner: number): string {
-  const rows = tables.read('select text from pieces where owner = ? order by n', owner);
+export function readTextPieces(tables: SqlTables, owner: number): string {
+  const rows = tables.readAllRows('select text from pieces where owner = ? order by n', owner);
   // Concatenated, not joined: it is mostly put into another text, and only that is then written in one piece.
   return rows.reduce((text, row) => text + String(row.text), '');
 }

@@ -1,11 +1,11 @@
 /** What plugins store in the object of a conversation: rows in tables of their own, which are made with the first of them. */
 
-import type { Tables } from '../../../durable/tables.ts';
+import type { SqlTables } from '../../../durable/tables.ts';
 import type * as z from '../../../kit/http/zod.ts';
-import { contributions, memoizeByPlugins } from '../../../kit/plugins/plugins.ts';
-import type { CalledTool } from '../../../money/contracts/settlement.ts';
+import { getPluginMembers, memoizeFromPlugins } from '../../../kit/plugins/plugins.ts';
+import type { ToolCallCounts } from '../../../money/contracts/settlement.ts';
 import type { conversationReport, turnReport } from '../../object/conversations-answers.schema.ts';
-import type { ReadableTables } from './rows.ts';
+import type { ConversationTables } from './rows.ts';
 
 /** A call of a tool by the edge. */
 export interface EdgeCall {
@@ -22,30 +22,30 @@ export interface EdgeCalls {
   /** The ids of all of them. */
   readonly ids: ReadonlySet<string>;
   /** @returns the calls of a turn, in their order */
-  of(turn: number): readonly EdgeCall[];
+  listCallsOfTurn(turn: number): readonly EdgeCall[];
   /** @returns the `tool_result` blocks of a turn's calls as JSON texts, by the ids of the calls */
-  results(turn: number): Map<string, string>;
+  readResultsOfTurn(turn: number): Map<string, string>;
   /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
-  changeResult(turn: number, id: string, result: string): void;
+  replaceResult(turn: number, id: string, result: string): void;
   /** @returns how often the tools of a turn were called; undefined if none was */
-  toolsOf(turn: number): Record<string, CalledTool> | undefined;
+  countCalledTools(turn: number): Record<string, ToolCallCounts> | undefined;
   /** Describes the calls of a turn. @param inputsIn reads their inputs, by the ids of the calls */
-  shown(turn: number, inputsIn: (turn: number) => ReadonlyMap<string, unknown>): ShownCalls;
+  describeCallsOfTurn(turn: number, inputsIn: (turn: number) => ReadonlyMap<string, unknown>): VisibleEdgeCalls;
 }
-type ShownCalls = z.output<typeof turnReport>['steps'][number]['calls'];
+type VisibleEdgeCalls = z.output<typeof turnReport>['steps'][number]['calls'];
 
 /** The calls of an edge that makes none. */
 export const NO_EDGE_CALLS: EdgeCalls = {
   ids: new Set(),
-  of: () => [],
-  results: () => new Map(),
-  changeResult() {},
-  toolsOf: () => undefined,
-  shown: () => [],
+  listCallsOfTurn: () => [],
+  readResultsOfTurn: () => new Map(),
+  replaceResult() {},
+  countCalledTools: () => undefined,
+  describeCallsOfTurn: () => [],
 };
 
 /** What goes up in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
-export interface StandIn {
+export interface HistorySubstitute {
   readonly id: number;
   /** The number of the last message in whose place it stands. */
   readonly until: number;
@@ -55,20 +55,22 @@ export interface StandIn {
 }
 
 /** What can stand in the place of a history's beginning. */
-export interface StandIns {
+export interface HistorySubstituteReader {
   /** @returns the one that covers most */
-  latest(): StandIn | undefined;
+  findMostCovering(): HistorySubstitute | undefined;
   /** @returns the one with an id, if it can go up */
-  find(id: number): StandIn | undefined;
+  findUsableById(id: number): HistorySubstitute | undefined;
   /**
    * Describes them, as they are shown with their conversation.
    *
    * @param endsAt finds the ids of the last messages up to a number
    * @returns undefined if none was begun
    */
-  describe(endsAt: (until: number) => Pick<ShownSummary, 'until' | 'until_shown'>): ShownSummary[] | undefined;
+  describeSummaries(
+    endsAt: (until: number) => Pick<VisibleSummary, 'until' | 'until_shown'>,
+  ): VisibleSummary[] | undefined;
 }
-type ShownSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
+type VisibleSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
 
 /** What the rows of a plugin say of their conversation, and what becomes of them with it. */
 export interface PluginRows {
@@ -78,7 +80,7 @@ export interface PluginRows {
   readonly keptUntil?: number | undefined;
   readonly calls?: EdgeCalls;
   /** Absent while there are none. */
-  readonly standIns?: StandIns | undefined;
+  readonly standIns?: HistorySubstituteReader | undefined;
   /** Whether something of them is not settled, or under way. */
   readonly isBusy?: boolean;
   /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
@@ -93,25 +95,25 @@ export interface PluginRows {
   /** When the next of what they still have to tell is due; milliseconds since 1970. */
   readonly nextAt?: number | undefined;
   /** Deletes all that belong to the history. */
-  clear(): void;
+  deleteHistoryRows(): void;
   /** Deletes what they still have to tell, since the conversation is deleted. */
   drop?(): void;
 }
 
 /** The rows of one plugin. */
-export interface RowsKind<Of extends PluginRows = PluginRows> {
+export interface PluginRowsDefinition<Of extends PluginRows = PluginRows> {
   readonly name: string;
   /** The statements that make its tables. */
   readonly tables: string;
   /** @param tables its own @param all those of the conversation, for texts of any length */
-  open(tables: Tables, all: ReadableTables): Of;
+  openRows(tables: SqlTables, all: ConversationTables): Of;
 }
 declare module '../../../kit/plugins/plugins.ts' {
   interface Plugin {
     /** The rows that the plugin stores in the object of a conversation. */
-    readonly rows?: RowsKind;
+    readonly rows?: PluginRowsDefinition;
   }
 }
 
 /** @returns the rows of all plugins in use. Every turn asks */
-export const rowsInUse = memoizeByPlugins(() => contributions('rows'));
+export const rowsInUse = memoizeFromPlugins(() => getPluginMembers('rows'));

@@ -1,13 +1,13 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { RequestOutcome } from '../../../claude/outcome.ts';
-import { membersOf, type RawRow } from '../../../durable/columns.ts';
-import type { Tables } from '../../../durable/tables.ts';
+import { type SqliteRow, toMembers } from '../../../durable/columns.ts';
+import type { SqlTables } from '../../../durable/tables.ts';
 import type { StoredGrant } from '../../../money/admission/price-outcome.ts';
 import type { LoweredBy } from '../../../money/contracts/lowered-by.schema.ts';
-import type { ListedParent } from '../../../money/contracts/settlement.ts';
+import type { ParentToolCall } from '../../../money/contracts/settlement.ts';
 import type { HistorySetting } from '../history.schema.ts';
-import type { ChosenBy } from './chosen-by.schema.ts';
+import type { ModelSelectionReason } from './chosen-by.schema.ts';
 import { DamagedRow, parseStored } from './damaged-row.ts';
 import { parseNotes, type TurnNotes } from './turn-notes.ts';
 
@@ -30,25 +30,25 @@ export interface RetainedPrefix {
 export type RetainedAgent = Omit<RetainedPrefix, 'holder'>;
 
 /** @returns a version as requests and the ledger name it: `name@hash`. */
-export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
+export function formatVersionReference({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
 export interface ModelSelection {
   model: string;
-  by: ChosenBy;
+  by: ModelSelectionReason;
 }
 
 /** How the model of a turn was chosen. */
-export interface ChosenTurn extends ModelSelection {
+export interface TurnWithModelSelection extends ModelSelection {
   /** The number of the turn; in a run, that of the run. */
   turn: number;
   hash: string;
 }
 
 /** The call that a subagent's conversation answers. */
-export interface ParentCall extends ListedParent {
+export interface ParentCall extends ParentToolCall {
   /** How deep it is. A run that a client has begun is at 1, its subagents are at 2. */
   depth: number;
   /**
@@ -58,10 +58,10 @@ export interface ParentCall extends ListedParent {
 }
 
 /** The tables of a conversation, with its profile. Without one there may be no tables. */
-export type ReadableTables = Tables & { readonly readable: Profile | undefined };
+export type ConversationTables = SqlTables & { readonly readable: ConversationProfile | undefined };
 
 /** Everything about a conversation except its turns and messages. */
-export interface Profile {
+export interface ConversationProfile {
   account: string;
   id: string;
   /** Whether the conversation exists; false while its first turn runs, and after it failed. */
@@ -103,7 +103,7 @@ export interface Profile {
   /**
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
-  choices?: readonly ChosenTurn[];
+  choices?: readonly TurnWithModelSelection[];
   /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
   asksAgain?: true;
   /** The ids of calls that were shown but are not in the history, since the API would refuse them. */
@@ -127,7 +127,7 @@ export interface Profile {
 export const GRACE_MS = 10 * 60_000;
 
 /** Where the code of an answer runs. It ends with its time (RFC 3339), if that is told. */
-export interface Container {
+export interface CodeContainer {
   id: string;
   expires_at?: string;
 }
@@ -138,7 +138,7 @@ export interface StoredOutcome extends RequestOutcome {
   /** Until when its answer may have been read on behind its end; milliseconds since 1970. */
   read_until?: number;
   /** The container of its answer. Only the row of the turn has it. */
-  container?: Container;
+  container?: CodeContainer;
 }
 
 /** A turn. Its members are the columns of its table. */
@@ -218,7 +218,7 @@ export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' 
 
 /** What decides how a message is shown. `text` reads the text of a user's message; for an answer it reads nothing. */
 export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'run'> {
-  text(): string;
+  readUserText(): string;
 }
 
 /** A message as it is stored at the beginning of its turn. */
@@ -226,18 +226,18 @@ export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'crea
   Partial<Pick<MessageRow, 'origin' | 'shown'>>;
 
 /** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
-export function rareColumnsOf({ background, notes }: TurnRow): Partial<TurnRow> {
+export function selectRareTurnColumns({ background, notes }: TurnRow): Partial<TurnRow> {
   return { ...(background ? { background } : {}), ...(notes ? { notes } : {}) };
 }
 
 /** @returns a turn from its row. @throws DamagedRow if that cannot be read */
-export function turnOf(row: RawRow): TurnRow {
-  const turn = membersOf(row) as unknown as TurnRow;
+export function parseTurnRow(row: SqliteRow): TurnRow {
+  const turn = toMembers(row) as unknown as TurnRow;
   const { settled, follows, grant, outcome, notes } = row;
   if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
-    grant: storedJson<StoredGrant>('grant', grant),
-    outcome: storedJson<StoredOutcome>('outcome', outcome),
+    grant: parseStoredJsonColumn<StoredGrant>('grant', grant),
+    outcome: parseStoredJsonColumn<StoredOutcome>('outcome', outcome),
     notes: parseNotes(notes),
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
@@ -248,23 +248,23 @@ export function turnOf(row: RawRow): TurnRow {
  * @param shownOf reads the text that is shown, in the same way
  * @returns a message from its row
  */
-export function messageRowOf(
-  row: RawRow,
+export function parseMessageRow(
+  row: SqliteRow,
   divided: (seq: number) => string,
   shownOf: (seq: number) => string,
 ): MessageRow {
-  const message = membersOf(row) as unknown as MessageRow;
+  const message = toMembers(row) as unknown as MessageRow;
   const text = message.text ?? divided(message.seq);
   const shown = row.shown === 1 ? shownOf(message.seq) : null;
   return {
     ...message,
     text,
     shown,
-    outcome: storedJson<StoredOutcome>('outcome', row.outcome),
+    outcome: parseStoredJsonColumn<StoredOutcome>('outcome', row.outcome),
     notes: parseNotes(row.notes),
   };
 }
 
-function storedJson<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {
+function parseStoredJsonColumn<T>(name: 'grant' | 'outcome', value: SqlStorageValue | undefined): T | null {
   return typeof value === 'string' ? parseStored<T>(`the ${name} of a turn`, value) : null;
 }

@@ -6,33 +6,40 @@
  * long because it keeps together what must be written together.
  */
 
-import { columnsOf, type RawRow } from '../../../durable/columns.ts';
-import { PluginTables } from '../../../durable/plugin-tables.ts';
-import { createTables, readMeta } from '../../../durable/schema.ts';
-import { Tables } from '../../../durable/tables.ts';
+import { type SqliteRow, toColumns } from '../../../durable/columns.ts';
+import { PluginTablesRegistry } from '../../../durable/plugin-tables.ts';
+import { createTables, readMetaTable } from '../../../durable/schema.ts';
+import { SqlTables } from '../../../durable/tables.ts';
 import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { encoder } from '../../../kit/http/bytes.ts';
-import { catchDamage, type DamagedRow, DamagedTable, parseStored } from './damaged-row.ts';
+import { catchDamagedRow, type DamagedRow, DamagedTable, parseStored } from './damaged-row.ts';
 import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { ownersCondition, readDivided, SHOWN_OWNER_OFFSET, writeDivided } from './pieces.ts';
+import { createOwnersConditionSql, readTextPieces, SHOWN_OWNER_OFFSET, writeTextPieces } from './pieces.ts';
 import {
   type EdgeCalls,
+  type HistorySubstituteReader,
   NO_EDGE_CALLS,
   type PluginRows,
-  type RowsKind,
+  type PluginRowsDefinition,
   rowsInUse,
-  type StandIns,
 } from './plugin-rows.ts';
-import { type NewMessage, type Profile, rareColumnsOf, type TurnRow, type TurnStatus, turnOf } from './rows.ts';
+import {
+  type ConversationProfile,
+  type NewMessage,
+  parseTurnRow,
+  selectRareTurnColumns,
+  type TurnRow,
+  type TurnStatus,
+} from './rows.ts';
 import { COMMITTED, CONVERSATION_TABLES, OF_UNSETTLED_RUN } from './tables.ts';
-import { visibleNotes } from './turn-notes.ts';
+import { selectVisibleNotes } from './turn-notes.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
-type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
-const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
+type FrozenTextName = 'system' | 'tools' | 'runs' | 'agent';
+const OWNERS: Record<FrozenTextName, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
 /** The size of the database is read again after this many bytes were added. */
 const SIZE_CHECK_BYTES = 32_768;
@@ -40,20 +47,20 @@ const SIZE_CHECK_BYTES = 32_768;
 const ROW_BYTES = 400;
 
 /** What an object reads of its turns when it wakes. */
-interface WakingTurns {
+interface TurnsReadAtWake {
   /** The newest turn, of whatever status. */
   newest: TurnRow | undefined;
   unsettled: readonly TurnRow[];
 }
 
-export class Transcript extends Tables {
+export class Transcript extends SqlTables {
   readonly log: LogRows;
   readonly messages: MessageRows;
   readonly #key = {};
   /** The rows of plugins, by their kinds. */
-  readonly #rows = new Map<RowsKind, PluginRows>();
-  readonly #pluginTables: PluginTables;
-  #profile: Profile | undefined;
+  readonly #rows = new Map<PluginRowsDefinition, PluginRows>();
+  readonly #pluginTables: PluginTablesRegistry;
+  #profile: ConversationProfile | undefined;
   /** Why nothing of it can be used, not even its profile. */
   damage: DamagedRow | undefined;
   /** Whether the profile in memory is newer than the stored one. */
@@ -63,32 +70,32 @@ export class Transcript extends Tables {
   /** The number of the newest turn; undefined while it is not known. */
   #newest: number | undefined;
   /** The turns that were read when the object woke; only until something is written. */
-  #turnsAtWake: WakingTurns | undefined;
+  #turnsAtWake: TurnsReadAtWake | undefined;
   /** The size of the database when it was last read, and about how much was added since; bytes. */
   #size: { pages: number; added: number } | undefined;
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
-    this.#pluginTables = new PluginTables(storage, this);
+    this.#pluginTables = new PluginTablesRegistry(storage, this);
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
-    this.damage = catchDamage(() => {
+    this.damage = catchDamagedRow(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
-      const meta = readMeta(storage.sql);
-      this.#isEmpty = meta === undefined && !this.has("sqlite_master where name = 'turns'");
-      if (!this.#isEmpty) this.#open(meta);
+      const meta = readMetaTable(storage.sql);
+      this.#isEmpty = meta === undefined && !this.hasRows("sqlite_master where name = 'turns'");
+      if (!this.#isEmpty) this.#openTables(meta);
     });
   }
 
   /** @throws DamagedRow if it cannot be read */
-  get profile(): Profile | undefined {
+  get profile(): ConversationProfile | undefined {
     if (this.damage) throw this.damage;
     return this.#profile;
   }
 
-  get readable(): Profile | undefined {
+  get readable(): ConversationProfile | undefined {
     return this.#profile;
   }
 
@@ -96,24 +103,24 @@ export class Transcript extends Tables {
     return historyCache.get(this.#key);
   }
 
-  cacheHistory(history: CachedHistory): void {
+  storeCachedHistory(history: CachedHistory): void {
     historyCache.set(this.#key, history);
   }
 
   /** @returns the rows of a plugin */
-  rowsOf<Of extends PluginRows>(kind: RowsKind<Of>): Of {
+  getPluginRows<Of extends PluginRows>(kind: PluginRowsDefinition<Of>): Of {
     // The only cast: what is kept of a kind was made by it.
     return getOrCreate(this.#rows, kind, () =>
-      kind.open(this.#pluginTables.getTables(kind.name, kind.tables), this),
+      kind.openRows(this.#pluginTables.getPluginTables(kind.name, kind.tables), this),
     ) as Of;
   }
 
   get #pluginRows(): PluginRows[] {
-    return rowsInUse().map((kind) => this.rowsOf(kind));
+    return rowsInUse().map((kind) => this.getPluginRows(kind));
   }
 
   /** @returns what the first plugin tells that has something to tell; undefined if none has */
-  firstFromPlugins<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
+  findFirstFromPlugins<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
     for (const rows of this.#pluginRows) {
       const found = tell(rows);
       if (found !== undefined && found !== null) return found;
@@ -122,57 +129,57 @@ export class Transcript extends Tables {
   }
 
   /** The calls that the edge has made. */
-  get calls(): EdgeCalls {
-    return this.firstFromPlugins(({ calls }) => calls) ?? NO_EDGE_CALLS;
+  get edgeCalls(): EdgeCalls {
+    return this.findFirstFromPlugins(({ calls }) => calls) ?? NO_EDGE_CALLS;
   }
 
   /** What can stand in the place of the history's beginning; undefined if nothing can. */
-  get standIns(): StandIns | undefined {
-    return this.firstFromPlugins(({ standIns }) => standIns);
+  get historySubstitutes(): HistorySubstituteReader | undefined {
+    return this.findFirstFromPlugins(({ standIns }) => standIns);
   }
 
-  override transact<T>(change: () => T): T {
-    return this.#pluginTables.together(() => super.transact(change));
+  override runInTransaction<T>(change: () => T): T {
+    return this.#pluginTables.transactWithTableCreation(() => super.runInTransaction(change));
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */
-  get newestTurn(): number {
+  get newestTurnNumber(): number {
     this.#newest ??= this.queryNumberOrZero('select max(seq) from turns');
     return this.#newest;
   }
 
-  #forgetHistory(): void {
+  #clearCachedState(): void {
     historyCache.delete(this.#key);
     this.#turnsAtWake = undefined;
     this.#newest = undefined;
   }
 
   /** Makes the tables and writes a new conversation's profile. @returns whether the object was empty before */
-  create(profile: Profile): boolean {
+  createConversation(profile: ConversationProfile): boolean {
     const isNew = this.#isEmpty;
-    this.#forgetHistory();
+    this.#clearCachedState();
     if (isNew) createTables(this.storage, CONVERSATION_TABLES);
     this.#isEmpty = false;
     if (isNew) this.#newest = 0;
     this.#size = undefined;
-    this.save(profile);
+    this.saveProfile(profile);
     return isNew;
   }
 
   /** Forgets everything in memory, after the rows and tables were deleted. */
-  forget(): void {
-    this.#forgetHistory();
+  clearMemory(): void {
+    this.#clearCachedState();
     this.#profile = undefined;
     this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
-    this.#pluginTables.clear();
+    this.#pluginTables.forgetCreatedTables();
     this.#rows.clear();
   }
 
-  save(profile: Profile, bytes = this.bytes): void {
-    const saved = { ...profile, bytes: bytes + this.#growth(profile) };
-    this.setMeta('profile', JSON.stringify(saved));
+  saveProfile(profile: ConversationProfile, bytes = this.bytes): void {
+    const saved = { ...profile, bytes: bytes + this.#computeProfileGrowth(profile) };
+    this.writeMetaValue('profile', JSON.stringify(saved));
     this.#profile = saved;
     this.#hasUnsavedProfile = false;
   }
@@ -180,22 +187,22 @@ export class Transcript extends Tables {
   /**
    * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see `through`.
    */
-  keepUnsaved(profile: Profile): void {
+  keepUnsavedProfile(profile: ConversationProfile): void {
     this.#profile = profile;
     this.#hasUnsavedProfile = true;
   }
 
   /** Saves the profile if it is newer than the stored one. */
-  saveUnsaved(): void {
-    if (this.#hasUnsavedProfile && this.#profile) this.save(this.#profile);
+  saveUnsavedProfile(): void {
+    if (this.#hasUnsavedProfile && this.#profile) this.saveProfile(this.#profile);
   }
 
   /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
-  #growth(profile: Profile): number {
+  #computeProfileGrowth(profile: ConversationProfile): number {
     const before = this.#profile;
     // Most changes do not touch these two members.
     if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
-    return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
+    return Math.max(0, computeProfileSize(profile) - (before ? computeProfileSize(before) : 0));
   }
 
   /**
@@ -210,34 +217,34 @@ export class Transcript extends Tables {
   }
 
   /** The turns that were read when the object woke; undefined since something was written. */
-  get turnsAtWake(): WakingTurns | undefined {
+  get turnsAtWake(): TurnsReadAtWake | undefined {
     return this.#turnsAtWake;
   }
 
   /** Keeps the turns that were read when the object woke: an object that wakes has to prepare each query anew. */
-  noteWake(turns: WakingTurns): void {
+  storeTurnsAtWake(turns: TurnsReadAtWake): void {
     this.#turnsAtWake = turns;
     if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
-    if (turns.newest) this.log.noteEnd(turns.newest);
+    if (turns.newest) this.log.recordTurnEndTime(turns.newest);
   }
 
-  override write(statement: string, ...bindings: SqlStorageValue[]): number {
+  override runWriteStatement(statement: string, ...bindings: SqlStorageValue[]): number {
     this.#turnsAtWake = undefined;
-    return super.write(statement, ...bindings);
+    return super.runWriteStatement(statement, ...bindings);
   }
 
-  override insertAll(table: string, rows: readonly RawRow[], verb?: string): number {
-    const written = super.insertAll(table, rows, verb);
+  override insertRows(table: string, rows: readonly SqliteRow[], verb?: string): number {
+    const written = super.insertRows(table, rows, verb);
     if (this.#size)
       for (const { text } of rows) this.#size.added += ROW_BYTES + (typeof text === 'string' ? text.length : 0);
     return written;
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */
-  get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
+  get frozenTexts(): Record<Exclude<FrozenTextName, 'agent'>, string | undefined> {
     const texts = new Map<number, string>();
     const pieces = this.#profile
-      ? this.read('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      ? this.readAllRows('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
       : [];
     for (const piece of pieces) {
       const owner = Number(piece.owner);
@@ -253,20 +260,20 @@ export class Transcript extends Tables {
 
   /** The JSON text of its agent. */
   get frozenAgent(): string {
-    return this.#profile ? readDivided(this, OWNERS.agent) : '';
+    return this.#profile ? readTextPieces(this, OWNERS.agent) : '';
   }
 
-  freeze(owner: FrozenOwner, text: string | undefined): void {
-    this.#forgetHistory();
-    this.write('delete from pieces where owner = ?', OWNERS[owner]);
-    if (text !== undefined) writeDivided(this, OWNERS[owner], text);
+  storeFrozenText(owner: FrozenTextName, text: string | undefined): void {
+    this.#clearCachedState();
+    this.runWriteStatement('delete from pieces where owner = ?', OWNERS[owner]);
+    if (text !== undefined) writeTextPieces(this, OWNERS[owner], text);
   }
 
   /**
    * Stores a turn and its messages, all or nothing. (The platform stores all writes between two waits together. A transaction
    * that could only undo them would cost as much as two rows.)
    */
-  beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
+  storeNewTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = {
@@ -281,9 +288,9 @@ export class Transcript extends Tables {
       frame,
       sentFrom,
       follows,
-      ...rareColumnsOf(turn),
+      ...selectRareTurnColumns(turn),
     };
-    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    this.insertRow('turns', toColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       this.addMessages(messages);
     } catch (thrown) {
@@ -294,40 +301,40 @@ export class Transcript extends Tables {
   }
 
   /** Deletes what says how a turn goes on, since that cannot be read. */
-  dropDamaged(turn: number): void {
+  deleteDamagedContinuation(turn: number): void {
     for (const rows of this.#pluginRows) rows.dropDamaged?.(turn);
   }
 
   /** Stores turns that have ended elsewhere and have the same columns, without their messages. */
-  addTurns(turns: readonly Partial<TurnRow>[]): void {
-    this.#forgetHistory();
-    this.insertAll(
+  insertEndedTurns(turns: readonly Partial<TurnRow>[]): void {
+    this.#clearCachedState();
+    this.insertRows(
       'turns',
-      turns.map((turn) => columnsOf(turn)),
+      turns.map((turn) => toColumns(turn)),
     );
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
-  changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
-    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
+  updateTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
+    this.updateRows('turns', toColumns(change), 'seq = ? and id = ?', seq, id);
   }
 
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
-  endTurn(turn: TurnRow): void {
+  storeTurnEnd(turn: TurnRow): void {
     historyCache.delete(this.#key);
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
-    const notes = visibleNotes(turn);
-    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, notes });
-    this.log.noteEnd(turn);
+    const notes = selectVisibleNotes(turn);
+    this.updateTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, notes });
+    this.log.recordTurnEndTime(turn);
   }
 
   /** Deletes the turns that meet a condition on their columns, and what plugins and texts behind them belong to them. */
   deleteTurns(condition: string, ...bindings: SqlStorageValue[]): void {
-    this.#forgetHistory();
+    this.#clearCachedState();
     const turns = `select seq from turns where ${condition}`;
-    this.write(`delete from pieces where ${ownersCondition(turns)}`, ...bindings);
+    this.runWriteStatement(`delete from pieces where ${createOwnersConditionSql(turns)}`, ...bindings);
     for (const rows of this.#pluginRows) rows.deleteOf?.(turns, ...bindings);
-    this.write(`delete from turns where ${condition}`, ...bindings);
+    this.runWriteStatement(`delete from turns where ${condition}`, ...bindings);
   }
 
   /**
@@ -335,9 +342,9 @@ export class Transcript extends Tables {
    * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
    */
   removeTurnsFromHistory(from: number): void {
-    this.#forgetHistory();
-    this.write('delete from log where turn >= ?', from);
-    this.write(
+    this.#clearCachedState();
+    this.runWriteStatement('delete from log where turn >= ?', from);
+    this.runWriteStatement(
       `update turns set status = 'failed', key = null, settled = 0
        where seq >= ? and (settled = 0 or (status != 'failed' and ${OF_UNSETTLED_RUN}))`,
       from,
@@ -347,19 +354,19 @@ export class Transcript extends Tables {
 
   /** Takes turns out of what goes up. They are shown as refused ones. @param condition a condition on their columns */
   markTurnsRefused(condition: string, ...bindings: SqlStorageValue[]): void {
-    this.#forgetHistory();
+    this.#clearCachedState();
     const sent = `status in ${COMMITTED} and status != 'refused'`;
-    this.write(`update turns set status = 'refused' where ${sent} and ${condition}`, ...bindings);
+    this.runWriteStatement(`update turns set status = 'refused' where ${sent} and ${condition}`, ...bindings);
   }
 
   /** @returns the turns that meet a condition on their columns, oldest first. */
-  turns(condition = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
+  listTurns(condition = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
-    return this.read(`select * from turns where ${condition} order by seq`, ...bindings).map(turnOf);
+    return this.readAllRows(`select * from turns where ${condition} order by seq`, ...bindings).map(parseTurnRow);
   }
 
-  statusOf(seq: number): TurnStatus | undefined {
-    return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
+  getTurnStatus(seq: number): TurnStatus | undefined {
+    return this.readAllRows<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
 
   addMessage(message: NewMessage): void {
@@ -375,56 +382,56 @@ export class Transcript extends Tables {
       const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
       return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
     });
-    this.insertAll('messages', rows);
+    this.insertRows('messages', rows);
     for (const [at, { seq, text, shown }] of messages.entries()) {
-      if (rows[at]?.text === null) writeDivided(this, seq, text);
-      if (shown) writeDivided(this, SHOWN_OWNER_OFFSET + seq, shown);
+      if (rows[at]?.text === null) writeTextPieces(this, seq, text);
+      if (shown) writeTextPieces(this, SHOWN_OWNER_OFFSET + seq, shown);
     }
   }
 
   /** Deletes the messages that meet a condition on their columns. */
   deleteMessages(condition: string, ...bindings: SqlStorageValue[]): void {
-    this.#forgetHistory();
+    this.#clearCachedState();
     const owners = `(select 0 as more union all select ${SHOWN_OWNER_OFFSET})`;
     const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${condition}`;
-    this.write(`delete from pieces where owner in (${divided})`, ...bindings);
-    this.write(`delete from messages where ${condition}`, ...bindings);
+    this.runWriteStatement(`delete from pieces where owner in (${divided})`, ...bindings);
+    this.runWriteStatement(`delete from messages where ${condition}`, ...bindings);
   }
 
   /** Deletes everything except the profile and the turns that are not settled yet. */
-  empty(): void {
-    this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'log']) this.write(`delete from ${table}`);
-    for (const rows of this.#pluginRows) rows.clear();
-    this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
+  deleteHistory(): void {
+    this.#clearCachedState();
+    for (const table of ['messages', 'pieces', 'log']) this.runWriteStatement(`delete from ${table}`);
+    for (const rows of this.#pluginRows) rows.deleteHistoryRows();
+    this.runWriteStatement(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
   /** Deletes what plugins still have to tell of it, too: it is deleted. */
-  drop(): void {
-    this.empty();
+  deleteHistoryAndNotifications(): void {
+    this.deleteHistory();
     for (const rows of this.#pluginRows) rows.drop?.();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
   dropIncompleteCopy(): void {
-    this.#forgetHistory();
-    for (const table of ['messages', 'pieces']) this.write(`delete from ${table}`);
-    for (const rows of this.#pluginRows) rows.clear();
-    this.write(`delete from turns where status in ${COMMITTED}`);
+    this.#clearCachedState();
+    for (const table of ['messages', 'pieces']) this.runWriteStatement(`delete from ${table}`);
+    for (const rows of this.#pluginRows) rows.deleteHistoryRows();
+    this.runWriteStatement(`delete from turns where status in ${COMMITTED}`);
   }
 
   /** @param meta undefined if its table is lost @throws DamagedRow */
-  #open(meta: Map<string, string> | undefined): void {
+  #openTables(meta: Map<string, string> | undefined): void {
     if (!meta) throw new DamagedTable('its tables');
-    this.#pluginTables.restore(meta.keys());
+    this.#pluginTables.markTablesCreated(meta.keys());
     const profile = meta.get('profile');
     // Tables without a row are nobody's.
-    if (profile === undefined && !this.has('turns')) return;
-    this.#profile = parseStored<Profile>('its profile', profile ?? '');
+    if (profile === undefined && !this.hasRows('turns')) return;
+    this.#profile = parseStored<ConversationProfile>('its profile', profile ?? '');
   }
 }
 
 /** @returns the bytes of the members that a caller can make long. */
-function profileSizeOf({ title, metadata }: Profile): number {
+function computeProfileSize({ title, metadata }: ConversationProfile): number {
   return encoder.encode(JSON.stringify([title, metadata])).length;
 }

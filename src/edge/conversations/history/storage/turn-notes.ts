@@ -3,28 +3,28 @@
  * those are left that a dimension of the same name shows in messages.
  */
 
-import { parseObject } from '../../../kit/json/object.ts';
+import { parseJsonObject } from '../../../kit/json/object.ts';
 import { dimensions } from '../../../money/contracts/dimensions.ts';
 
 /** Plain values by name. A plugin checks what it reads, since a row may be damaged. */
 export type TurnNotes = Readonly<Record<string, unknown>>;
 
-interface NotedRow {
+interface RowWithNotes {
   notes: TurnNotes | null;
 }
 
 /** @returns the notes of a stored turn; null without any, and where they cannot be read */
 export function parseNotes(column: unknown): TurnNotes | null {
-  return typeof column === 'string' ? (parseObject(column) ?? null) : null;
+  return typeof column === 'string' ? (parseJsonObject(column) ?? null) : null;
 }
 
 /** Adds notes to the row of a turn before that is stored. */
-export function addNotes(row: NotedRow, notes: TurnNotes): void {
+export function addNotes(row: RowWithNotes, notes: TurnNotes): void {
   if (Object.keys(notes).length > 0) row.notes = { ...row.notes, ...notes };
 }
 
 /** @returns those notes of a turn that messages show; null without any */
-export function visibleNotes({ notes }: NotedRow): TurnNotes | null {
+export function selectVisibleNotes({ notes }: RowWithNotes): TurnNotes | null {
   if (notes === null) return null;
   const isShown = (name: string) => dimensions().some((one) => one.name === name && one.shownInMessage);
   const shown = Object.entries(notes).filter(([name]) => isShown(name));

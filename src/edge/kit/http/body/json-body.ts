@@ -1,4 +1,4 @@
-/** A request body that is a JSON object, in all of its forms. `text` decodes `bytes` exactly, except in a `LongBody`. */
+/** A request body that is a JSON object, in all of its forms. `text` decodes `bytes` exactly, except in a `LongStringBody`. */
 export interface JsonBody {
   readonly bytes: Uint8Array;
   readonly text: string;
@@ -13,4 +13,4 @@ export interface JsonBody {
 export const RELEASED_BODY: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
 
 /** A body that can be sent several times: a function makes a new stream for each try. */
-export type Sendable = BodyInit | (() => BodyInit);
+export type SendableBody = BodyInit | (() => BodyInit);

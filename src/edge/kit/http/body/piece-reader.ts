@@ -9,9 +9,9 @@ const MIN_PIECE_BYTES = 4_096;
 const TURN_BYTES = 131_072;
 const TURN_READS = 16;
 
-type ChunkReader = ReadableStreamDefaultReader<Uint8Array>;
+type ByteChunkReader = ReadableStreamDefaultReader<Uint8Array>;
 /** The result of a read. At the end the runtime may return the buffer, too, though the types do not say so. */
-type ByteRead = { value?: Uint8Array | undefined; done: boolean };
+type ByteReadResult = { value?: Uint8Array | undefined; done: boolean };
 
 /**
  * Reads a stream piece by piece into one buffer. A new buffer for each chunk would have thousands of bytes, even if the chunk
@@ -20,9 +20,9 @@ type ByteRead = { value?: Uint8Array | undefined; done: boolean };
  * Now and then it pauses, so that the isolate's other requests and its timers get their turn. While bytes are ready, the
  * runtime would look at nothing else.
  */
-export class PieceReader {
+export class StreamPieceReader {
   readonly #bytes: ReadableStreamBYOBReader | undefined;
-  readonly #chunks: ChunkReader | undefined;
+  readonly #chunks: ByteChunkReader | undefined;
   readonly #isLive: boolean;
   #buffer = new ArrayBuffer(FIRST_BUFFER_BYTES);
   #turnBytes = 0;
@@ -48,7 +48,9 @@ export class PieceReader {
       this.#turnReads = 0;
       await pause(0);
     }
-    const { value, done } = await (this.#bytes ? this.#readBytes(this.#bytes) : (this.#chunks as ChunkReader).read());
+    const { value, done } = await (this.#bytes
+      ? this.#readIntoBuffer(this.#bytes)
+      : (this.#chunks as ByteChunkReader).read());
     // The last piece may come together with the end of the stream.
     this.#hasEnded = done;
     if (!value || value.length === 0) return undefined;
@@ -57,11 +59,11 @@ export class PieceReader {
     return value;
   }
 
-  async #readBytes(reader: ReadableStreamBYOBReader): Promise<ByteRead> {
+  async #readIntoBuffer(reader: ReadableStreamBYOBReader): Promise<ByteReadResult> {
     const view = new Uint8Array(this.#buffer);
     // Node.js, where some tests run, cannot read like this.
     const joins = !this.#isLive && 'readAtLeast' in reader;
-    const read: ByteRead = await (joins ? reader.readAtLeast(MIN_PIECE_BYTES, view) : reader.read(view));
+    const read: ByteReadResult = await (joins ? reader.readAtLeast(MIN_PIECE_BYTES, view) : reader.read(view));
     const { buffer, length = 0 } = read.value ?? {};
     const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
     // A read that was cancelled keeps the buffer.

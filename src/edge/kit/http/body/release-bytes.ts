@@ -9,31 +9,31 @@ const buffersToRelease = new WeakSet<ArrayBufferLike>();
  *
  * @returns a function to call when they have been read
  */
-export function retainBytes(pieces: readonly Uint8Array[]): () => void {
+export function delayBytesRelease(pieces: readonly Uint8Array[]): () => void {
   const buffers = new Set(pieces.map(({ buffer }) => buffer));
   for (const buffer of buffers) readerCounts.set(buffer, (readerCounts.get(buffer) ?? 0) + 1);
   return () => {
     for (const buffer of buffers) {
       const others = (readerCounts.get(buffer) ?? 1) - 1;
       readerCounts.set(buffer, others);
-      if (others === 0 && buffersToRelease.has(buffer)) detach(buffer);
+      if (others === 0 && buffersToRelease.has(buffer)) detachBuffer(buffer);
     }
   };
 }
 
 /** Frees the memory of bytes, at once or when the last reader has ended. Afterwards they are empty. */
-export function releaseBytes({ buffer }: Uint8Array): void {
+export function freeBytes({ buffer }: Uint8Array): void {
   if (readerCounts.get(buffer)) buffersToRelease.add(buffer);
-  else detach(buffer);
+  else detachBuffer(buffer);
 }
 
 /** Frees the memory of bytes. @returns how many there were */
-export function releaseAndMeasure(bytes: Uint8Array): number {
+export function freeBytesAndReturnLength(bytes: Uint8Array): number {
   const { length } = bytes;
-  releaseBytes(bytes);
+  freeBytes(bytes);
   return length;
 }
 
-function detach(buffer: ArrayBufferLike): void {
+function detachBuffer(buffer: ArrayBufferLike): void {
   if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }

@@ -25,7 +25,7 @@ export function isOrigin(text: string): boolean {
 }
 
 /** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */
-export function isHost(host: string): boolean {
+export function isUrlHost(host: string): boolean {
   // A wildcard would be compared like any other name, and would allow nothing.
   return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
 }
@@ -55,15 +55,15 @@ export function findDeliverUrlFault(url: string, development: boolean): string |
 
 /** @param hostname in the form of URLs: in lower case, IPv4 addresses in their usual form, IPv6 in brackets */
 function isPrivateHost(hostname: string): boolean {
-  if (hostname.startsWith('[')) return isPrivateV6(hostname.slice(1, -1));
+  if (hostname.startsWith('[')) return isPrivateIpv6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
-  if (numbers) return isPrivateV4(numbers);
+  if (numbers) return isPrivateIpv4(numbers);
   // A name without a dot belongs to the local network.
   return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 
 /** @returns whether an IPv4 address is private, a carrier's, loopback, link-local, multicast, reserved, or for documentation. */
-function isPrivateV4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
+function isPrivateIpv4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
   if (a === 0 || a === 10 || a === 127 || a >= 224) return true;
   if (a === 100) return b >= 64 && b < 128;
   if (a === 169) return b === 254;
@@ -74,7 +74,7 @@ function isPrivateV4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
 }
 
 /** @returns whether an IPv6 address is not globally routed: public is 2000::/3 without 6to4, Teredo and documentation. */
-function isPrivateV6(address: string): boolean {
+function isPrivateIpv6(address: string): boolean {
   const [first = '', second = ''] = address.split(':');
   const group = Number.parseInt(first || '0', 16);
   if (group < 0x2000 || group > 0x3fff) return true;

@@ -55,7 +55,7 @@ const NOT_FORWARDED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 const MAX_MEMOIZED_NAMES = 500;
 
 /** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
-export function createMemoizedMatcher(
+export function createHeaderNameMatcher(
   names: ReadonlySet<string>,
   prefixes: readonly string[],
 ): (name: string) => boolean {
@@ -71,9 +71,9 @@ export function createMemoizedMatcher(
 }
 
 /** @returns whether a header never goes up. */
-export const isNeverForwarded = createMemoizedMatcher(NOT_FORWARDED, NOT_FORWARDED_PREFIXES);
+export const isNeverForwarded = createHeaderNameMatcher(NOT_FORWARDED, NOT_FORWARDED_PREFIXES);
 
 /** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some never go up. */
-export function mayBeForwarded(pattern: string): boolean {
+export function canHeaderBeForwarded(pattern: string): boolean {
   return !isNeverForwarded(pattern.replace('*', ''));
 }

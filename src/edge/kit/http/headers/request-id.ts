@@ -22,14 +22,14 @@ export function createRequestId(): string {
     crypto.getRandomValues(randomPool);
     usedPoolBytes = 0;
   }
-  if (now !== latest.time) latest = { time: now, start: timePrefixOf(now) };
+  if (now !== latest.time) latest = { time: now, start: encodeTimePrefix(now) };
   let random = '';
   for (const end = usedPoolBytes + RANDOM_CHARACTERS; usedPoolBytes < end; usedPoolBytes += 1)
     random += ALPHABET.charAt((randomPool[usedPoolBytes] ?? 0) % 32);
   return latest.start + random;
 }
 
-function timePrefixOf(now: number): string {
+function encodeTimePrefix(now: number): string {
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {
     time = ALPHABET.charAt(rest % 32) + time;
@@ -52,25 +52,25 @@ export function createCommonHeaders(requestId: string): Record<string, string> {
  *
  * @param mark eight characters; undefined leaves the id as it is
  */
-export function insertMark(id: string, mark: string | undefined): string {
+export function insertAccountMark(id: string, mark: string | undefined): string {
   if (mark === undefined) return id;
   const at = PREFIX.length + TIME_CHARACTERS;
   return id.slice(0, at) + mark + id.slice(at + MARK_CHARACTERS);
 }
 
 /** Makes another id with the same account's mark as an id has. */
-export function createSiblingRequestId(requestId: string): string {
-  return insertMark(createRequestId(), markOfRequestId(requestId));
+export function createRequestIdWithSameMark(requestId: string): string {
+  return insertAccountMark(createRequestId(), extractAccountMark(requestId));
 }
 
 /** @returns the characters of an id that may be the mark of an account; undefined if it is not an id of this edge. */
-export function markOfRequestId(id: string): string | undefined {
+export function extractAccountMark(id: string): string | undefined {
   const at = PREFIX.length + TIME_CHARACTERS;
   return isRequestId(id) ? id.slice(at, at + MARK_CHARACTERS) : undefined;
 }
 
 /** @returns when an id was made, in milliseconds since 1970; undefined if it is not an id of this edge. */
-export function timeOfRequestId(id: string): number | undefined {
+export function parseTimeOfRequestId(id: string): number | undefined {
   if (!isRequestId(id)) return undefined;
   let time = 0;
   for (const character of id.slice(PREFIX.length, PREFIX.length + TIME_CHARACTERS)) {
@@ -80,7 +80,7 @@ export function timeOfRequestId(id: string): number | undefined {
 }
 
 /** @returns bytes as characters of the same alphabet as ids, five bits of each byte. */
-export function markFromBytes(bytes: Uint8Array): string {
+export function encodeAccountMark(bytes: Uint8Array): string {
   return [...bytes.subarray(0, MARK_CHARACTERS)].map((byte) => ALPHABET.charAt(byte % 32)).join('');
 }
 

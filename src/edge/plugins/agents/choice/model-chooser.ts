@@ -1,49 +1,51 @@
 /** Chooses the models of a conversation's turns, where its agent chooses. */
 
 import type { ModelByLabel } from '../../../classify/model-by-label.schema.ts';
-import type { AgentInUse } from '../../../conversations/history/agent-in-use.ts';
-import type { NextRequest } from '../../../conversations/history/next-request.ts';
-import type { ChosenBy } from '../../../conversations/history/storage/chosen-by.schema.ts';
+import type { ResolvedAgent } from '../../../conversations/history/agent-in-use.ts';
+import type { NextRequestPlan } from '../../../conversations/history/next-request.ts';
+import type { ModelSelectionReason } from '../../../conversations/history/storage/chosen-by.schema.ts';
 import type {
-  ChosenTurn,
   ModelSelection,
   RetainedAgent,
   TurnRow,
   TurnStatus,
+  TurnWithModelSelection,
 } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
 import { addNotes } from '../../../conversations/history/storage/turn-notes.ts';
-import { turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
+import { findTurnById } from '../../../conversations/history/storage/turn-queries.ts';
 import type { TurnRequest } from '../../../conversations/object/contract.ts';
-import type { ConversationHooks, PendingTurn, Prerequisite } from '../../../conversations/object/hooks.ts';
+import type { ConversationHooks, PendingTurn, TurnPrerequisite } from '../../../conversations/object/hooks.ts';
 import type { ObjectContext } from '../../../conversations/object/object-context.ts';
-import { modelChoiceConflict } from '../../../conversations/object/rpc-response.ts';
+import { createModelChoiceRunningError } from '../../../conversations/object/rpc-response.ts';
 import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
-import { parseObject } from '../../../kit/json/object.ts';
-import { type ContextValues, contextKey } from '../../../kit/plugins/context-values.ts';
-import { type DimensionValues, dimensionValue } from '../../../money/contracts/dimensions.ts';
+import { parseJsonObject } from '../../../kit/json/object.ts';
+import { createContextKey, type PluginContextValues } from '../../../kit/plugins/context-values.ts';
+import { createDimensionValue, type DimensionValues } from '../../../money/contracts/dimensions.ts';
 import { Agent } from '../agent.ts';
 import {
-  canStepUp,
-  choiceDimensions,
-  choiceHeader,
-  chooseModel,
+  canChooseMoreExpensiveModel,
+  chooseModelByLabel,
+  createModelChoiceDimensions,
+  createModelChosenHeader,
+  findLastQuestionText,
   findRequestedModel,
-  isMoreExpensive,
-  lastQuestionOf,
-  modelChoiceOf,
+  getModelChoice,
+  isModelMoreExpensive,
 } from './choose-model.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
-const GIVEN = contextKey<ModelSelection>('given');
+const GIVEN = createContextKey<ModelSelection>('given');
 /** How the model is chosen with which a turn is planned, and what is still to be chosen. */
-const PLANNED = contextKey<{ chosen: ModelSelection | undefined; toChoose?: PendingChoice | undefined }>('planned');
+const PLANNED = createContextKey<{ chosen: ModelSelection | undefined; toChoose?: PendingModelChoice | undefined }>(
+  'planned',
+);
 /** What a turn is for its conversation. */
-const PART = contextKey<ChosenBy['part']>('part');
+const PART = createContextKey<ModelSelectionReason['part']>('part');
 
 /** What chooses a model, and how the present one was chosen. */
-interface PendingChoice {
+interface PendingModelChoice {
   choice: ModelByLabel;
   before: ModelSelection | undefined;
 }
@@ -61,18 +63,18 @@ export class ModelChooser implements ConversationHooks {
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
   plan(
     { pluginContext: memory, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
-    agent: AgentInUse | undefined,
-    plan: (model: string) => NextRequest,
-  ): NextRequest | undefined {
+    agent: ResolvedAgent | undefined,
+    plan: (model: string) => NextRequestPlan,
+  ): NextRequestPlan | undefined {
     const { transcript, settings } = this.#conversation;
     const { models } = settings();
-    const choice = agent instanceof Agent ? modelChoiceOf(agent, models) : undefined;
+    const choice = agent instanceof Agent ? getModelChoice(agent, models) : undefined;
     if (!choice) return undefined;
     const preset = memory.get(GIVEN);
-    const { chosen: before, isDecided } = currentChoice(transcript, request?.call.hash);
+    const { chosen: before, isDecided } = findCurrentModelChoice(transcript, request?.call.hash);
     const named = findRequestedModel(choice, request?.asked.model, models);
     // Meanwhile another turn may have made a step up.
-    const isBehind = preset && before && isMoreExpensive(before.model, preset.model, models);
+    const isBehind = preset && before && isModelMoreExpensive(before.model, preset.model, models);
     let chosen: ModelSelection | undefined = named ?? (isBehind ? before : (preset ?? before));
     const model = chosen?.model ?? choice.otherwise;
     let planned = plan(model);
@@ -83,7 +85,9 @@ export class ModelChooser implements ConversationHooks {
       if (maker !== model) planned = plan(maker);
     }
     const isChosen =
-      named ?? preset ?? (isDecided || planned.follows || (before && !canStepUp(choice, before, models)));
+      named ??
+      preset ??
+      (isDecided || planned.follows || (before && !canChooseMoreExpensiveModel(choice, before, models)));
     memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
     return planned;
   }
@@ -91,49 +95,49 @@ export class ModelChooser implements ConversationHooks {
   /** @throws ApiError while the model of another request is being chosen */
   before(
     { request, initialContext: beginning, pluginContext: memory }: PendingTurn,
-    { messages }: NextRequest,
-  ): Prerequisite | undefined {
+    { messages }: NextRequestPlan,
+  ): TurnPrerequisite | undefined {
     const { profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : beginning?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
-    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw modelChoiceConflict();
-    const work = this.#choose(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
+    if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw createModelChoiceRunningError();
+    const work = this.#chooseModelOnce(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
     return { work };
   }
 
-  begin({ pluginContext: memory }: PendingTurn, _: NextRequest, row: TurnRow): undefined {
+  begin({ pluginContext: memory }: PendingTurn, _: NextRequestPlan, row: TurnRow): undefined {
     const { chosen } = memory.get(PLANNED) ?? {};
     if (!chosen) return;
-    addNotes(row, dimensionValue(OF_CHOICE, chosen.by));
-    memory.set(PART, storeChoice(this.#conversation.transcript, row, chosen));
+    addNotes(row, createDimensionValue(OF_CHOICE, chosen.by));
+    memory.set(PART, storeModelChoice(this.#conversation.transcript, row, chosen));
   }
 
-  about(memory: ContextValues | undefined): DimensionValues {
+  about(memory: PluginContextValues | undefined): DimensionValues {
     const { agent, choices } = this.#conversation.transcript.profile ?? {};
-    return agent ? choiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
+    return agent ? createModelChoiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }
 
   headers(turn: string, hides: boolean): Record<string, string> {
-    const chosen = choiceOfTurn(this.#conversation.transcript, turn);
-    return chosen ? choiceHeader(chosen, hides) : {};
+    const chosen = findModelChoiceOfTurn(this.#conversation.transcript, turn);
+    return chosen ? createModelChosenHeader(chosen, hides) : {};
   }
 
   /** Chooses the model for a request. The same request again waits for the same choice. */
-  #choose(
+  #chooseModelOnce(
     { place, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
-    { choice, before }: PendingChoice,
-    messages: NextRequest['messages'],
+    { choice, before }: PendingModelChoice,
+    messages: NextRequestPlan['messages'],
   ): Promise<ModelSelection> {
-    const { env, settings, upstream, waitUntil } = this.#conversation;
+    const { env, settings, getUpstream: upstream, waitUntil } = this.#conversation;
     const question = messages.findLast(({ role }) => role === 'user');
     return getOrCreate(this.#running, hash, () =>
-      chooseModel(
+      chooseModelByLabel(
         choice,
         {
           agent,
-          text: question && lastQuestionOf([{ ...question, content: parseObject(question.text)?.content }]),
+          text: question && findLastQuestionText([{ ...question, content: parseJsonObject(question.text)?.content }]),
           before,
           conversation: place.id,
         },
@@ -155,19 +159,22 @@ export class ModelChooser implements ConversationHooks {
  * @param hash that of the next request; without it, for no request
  * @returns the choice in force, and whether it was made for this very request, whose turn did not come to its end
  */
-function currentChoice(transcript: Transcript, hash?: string): { chosen: ChosenTurn | undefined; isDecided: boolean } {
+function findCurrentModelChoice(
+  transcript: Transcript,
+  hash?: string,
+): { chosen: TurnWithModelSelection | undefined; isDecided: boolean } {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
-  if (last && last.hash === hash && last.by.arm !== 'asked' && isRetryable(transcript.statusOf(last.turn)))
+  if (last && last.hash === hash && last.by.arm !== 'asked' && isTurnRetryable(transcript.getTurnStatus(last.turn)))
     return { chosen: last, isDecided: true };
-  return { chosen: choices.findLast((one) => isLastingChoice(transcript, one)), isDecided: false };
+  return { chosen: choices.findLast((one) => isChoiceKeptForLaterTurns(transcript, one)), isDecided: false };
 }
 
 /** @returns how the model of a turn was chosen; undefined if it was not */
-function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefined {
+function findModelChoiceOfTurn(transcript: Transcript, id: string): TurnWithModelSelection | undefined {
   const { choices } = transcript.profile ?? {};
   if (!choices) return undefined;
-  const seq = turnWithId(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
+  const seq = findTurnById(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
   return choices.findLast(({ turn }) => turn <= seq);
 }
 
@@ -176,15 +183,15 @@ function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | undefine
  *
  * @returns what the turn is for its conversation
  */
-function storeChoice(
+function storeModelChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
   chosen: ModelSelection,
-): ChosenBy['part'] {
+): ModelSelectionReason['part'] {
   const { profile } = transcript;
   if (!profile) return undefined;
   const { choices: stored = [], asksAgain, ...others } = profile;
-  const choices = stored.filter((one) => one.turn < seq && isLastingChoice(transcript, one));
+  const choices = stored.filter((one) => one.turn < seq && isChoiceKeptForLaterTurns(transcript, one));
   const isFirst = choices.length === 0;
   const isNew = choices.at(-1) !== chosen;
   const part = asksAgain ? 'again' : isFirst ? 'first' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
@@ -193,21 +200,21 @@ function storeChoice(
     if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();
     choices.push({ model, by, turn: seq, hash });
   } else if (choices.length === stored.length && !asksAgain) return part;
-  transcript.save({ ...others, choices });
+  transcript.saveProfile({ ...others, choices });
   return part;
 }
 
 /** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
-function isLastingChoice(transcript: Transcript, choice: ChosenTurn): boolean {
-  return choice.by.arm !== 'asked' && !isNotInHistory(transcript.statusOf(choice.turn));
+function isChoiceKeptForLaterTurns(transcript: Transcript, choice: TurnWithModelSelection): boolean {
+  return choice.by.arm !== 'asked' && !isTurnNotInHistory(transcript.getTurnStatus(choice.turn));
 }
 
 /** @returns whether the same request again is another try, by the status of the turn that it began before */
-function isRetryable(status: TurnStatus | undefined): boolean {
-  return isNotInHistory(status) || status === 'interrupted';
+function isTurnRetryable(status: TurnStatus | undefined): boolean {
+  return isTurnNotInHistory(status) || status === 'interrupted';
 }
 
 /** @returns whether a turn is not in the history, by its status */
-function isNotInHistory(status: TurnStatus | undefined): boolean {
+function isTurnNotInHistory(status: TurnStatus | undefined): boolean {
   return status === undefined || status === 'failed';
 }

@@ -1,4 +1,4 @@
-import type { RequestFields } from '../../../claude/request/field-definition.ts';
+import type { RequestFieldDefinitions } from '../../../claude/request/field-definition.ts';
 import type { CopyableRows } from '../../../conversations/history/storage/copyable-rows.ts';
 import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import { parseCommaList } from '../../../kit/http/headers/comma-list.ts';
@@ -20,7 +20,7 @@ export const KEPT_CHOICES: CopyableRows = {
 };
 
 /** What a request says of the models of an agent. */
-export const MODEL_MEMBERS: RequestFields = {
+export const MODEL_MEMBERS: RequestFieldDefinitions = {
   model: {
     schema: z.string(),
     header: 'sluice-model',

@@ -1,12 +1,12 @@
 /** The contracts of a batch's object, and of an account's decisions about batches. */
 
-import type { Label } from '../../../classify/classifiers.schema.ts';
+import type { ClassifierLabel } from '../../../classify/classifiers.schema.ts';
 import type { classifierContent } from '../../../classify/classifiers-answers.schema.ts';
 import type { ModelPrices } from '../../../claude/models/models.ts';
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type * as z from '../../../kit/http/zod.ts';
-import type { AdmissionCaller, AdmissionDecision } from '../../../money/contracts/admission.ts';
-import type { Tokens } from '../../../money/contracts/settlement.ts';
+import type { AdmissionContext, AdmissionDecision } from '../../../money/contracts/admission.ts';
+import type { TokenUsage } from '../../../money/contracts/settlement.ts';
 import type { MessageBatch } from '../../../money/lists/batches-answers.schema.ts';
 
 declare module '../../../kit/plugins/bindings.ts' {
@@ -16,14 +16,14 @@ declare module '../../../kit/plugins/bindings.ts' {
 }
 
 /** Asks an account to set aside the cost of a batch. */
-export interface BatchOrder extends AdmissionCaller {
+export interface BatchAdmissionRequest extends AdmissionContext {
   /** The batch's id. */
   batch: string;
   /** The id of its first row in the ledger. The rows of other models have this id with a number after it. */
   requestId: string;
   items: number;
   /** One entry for each model: the most that its items can cost, at half price. */
-  rows: BatchOrderRow[];
+  rows: BatchModelCost[];
   /** Every model that may be billed, each with all of its names. */
   models: string[][];
   /** Whether every model is in the price table. */
@@ -39,7 +39,7 @@ export interface BatchOrder extends AdmissionCaller {
 }
 
 /** What the items of one model can cost. */
-export interface BatchOrderRow {
+export interface BatchModelCost {
   requestId: string;
   model: string;
   unpriced: boolean;
@@ -70,16 +70,16 @@ export interface BatchSettlementRow {
   cost: Nanodollars;
   saved?: Nanodollars | undefined;
   estimated: boolean;
-  tokens: Partial<Tokens>;
+  tokens: Partial<TokenUsage>;
   /** How many of its items have ended in which way. */
   outcomes: Readonly<Record<string, number>> | null;
   upstream?: string | undefined;
 }
 
 /** What the answers of a batch are read by if they are labels. */
-export interface LabelTask {
+export interface BatchLabelTask {
   classifier: Pick<z.output<typeof classifierContent>, 'multi' | 'allow_none'> & {
-    labels: Label[];
+    labels: ClassifierLabel[];
     fields?: Record<string, unknown>;
     schema?: Record<string, unknown>;
     label_property?: string;
@@ -90,7 +90,7 @@ export interface LabelTask {
 }
 
 /** A batch at its beginning. This is enough to bring it to its end after any crash. Plain JSON. */
-export interface BatchOpening {
+export interface InitialBatchData {
   id: string;
   account: string;
   /** The origin and path by which the caller reaches its results, for `results_url`. */
@@ -109,12 +109,12 @@ export interface BatchOpening {
   headers: Record<string, string>;
   /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
-  /** If it is a classification: a `LabelTask` as JSON. */
+  /** If it is a classification: a `BatchLabelTask` as JSON. */
   labels?: string | undefined;
 }
 
 /** The upstream's answer to a create. */
-export type CreateAnswer =
+export type BatchCreateOutcome =
   | { kind: 'made'; id: string; expiresAt: string }
   /** It was not made. The answer is kept for callers who send the same again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
@@ -129,16 +129,16 @@ export type BatchState =
   | {
       kind: 'known';
       batch: MessageBatch;
-      upstream: UpstreamBatch | undefined;
+      upstream: UpstreamBatchLocation | undefined;
       isSent: boolean;
-      /** If it is a classification: a `LabelTask` as JSON. */
+      /** If it is a classification: a `BatchLabelTask` as JSON. */
       labels: string | undefined;
     }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
 
 /** Where the results of a batch are: at which upstream, under which id. */
-export interface UpstreamBatch {
+export interface UpstreamBatchLocation {
   id: string;
   name: string | undefined;
   headers: Record<string, string>;
@@ -146,27 +146,27 @@ export interface UpstreamBatch {
 
 export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Stores the batch, before anything is set aside for it. */
-  prepare(opening: BatchOpening): void;
+  storeOpening(opening: InitialBatchData): void;
   /**
    * Notes that the last byte goes up now.
    *
    * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
-  noteClosing(): boolean;
+  recordLastByteSent(): boolean;
   /** Takes the upstream's answer. */
-  acceptAnswer(answer: CreateAnswer): Promise<BatchState>;
+  acceptCreateResponse(answer: BatchCreateOutcome): Promise<BatchState>;
   /**
    * Gives up a batch whose last byte was not sent. Only its sender may call this, because only the sender knows that.
    *
    * @param isHeld whether something may have been set aside for it
    * @returns false if the batch is not known, or was given up before: then its sender releases the hold
    */
-  drop(isHeld: boolean): Promise<boolean>;
-  read(): BatchState;
+  giveUpUnsentBatch(isHeld: boolean): Promise<boolean>;
+  readBatchState(): BatchState;
   /** Asks the upstream to cancel the items that no model has begun to answer. */
-  cancel(): Promise<BatchState>;
+  cancelBatch(): Promise<BatchState>;
   /** Deletes the batch, here and at the upstream. */
-  remove(): Promise<'removed' | 'running' | 'none'>;
+  deleteBatch(): Promise<'removed' | 'running' | 'none'>;
   /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
   erase(): Promise<void>;
 }

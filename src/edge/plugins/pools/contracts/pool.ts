@@ -1,34 +1,38 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Page, PageSelection } from '../../../durable/page.ts';
-import type { FailingTask, RetriedTask } from '../../../durable/retries.ts';
-import type { Overview } from '../../../health/overview-answers.schema.ts';
-import type { BindingLimit } from '../../../money/account/usage-answers.schema.ts';
-import type { HeldByBatches } from '../../../money/budget/budget-windows.ts';
-import type { BlockingLimit, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
-import type { DailyRefusals } from '../../../money/contracts/account.ts';
-import type { LiveToken } from '../../../money/contracts/admission.ts';
-import type { LastRequest, LastRequestsQuery, SharedUsageQuery } from '../../../money/contracts/all-accounts.ts';
+import type { ListPage, PageSelection } from '../../../durable/page.ts';
+import type { FailingTask, RetriedTaskName } from '../../../durable/retries.ts';
+import type { OverviewResponse } from '../../../health/overview-answers.schema.ts';
+import type { SpendLimitUsage } from '../../../money/account/usage-answers.schema.ts';
+import type { BatchHoldsTotal } from '../../../money/budget/budget-windows.ts';
+import type { BlockingLimitName, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
+import type { DailyRejectionCount } from '../../../money/contracts/account.ts';
+import type { SpendLimitedToken } from '../../../money/contracts/admission.ts';
+import type {
+  AccountLastFailure,
+  AccountLastFailuresQuery,
+  AllAccountsUsageQuery,
+} from '../../../money/contracts/all-accounts.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
-import type { SumsReport } from './sums.ts';
+import type { UsageSumsReport } from './sums.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
-  peekJson(call: string): string;
-  lastRequests(query: LastRequestsQuery): LastRequest[];
-  quota(): PoolQuotaReport;
+  previewLeaseJson(call: string): string;
+  findAccountsByLastFailure(query: AccountLastFailuresQuery): AccountLastFailure[];
+  getPoolQuotaReport(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   patchLimits(patch: PoolLimitsPatch): PoolLimits;
-  backup(): PoolBackup;
-  restore(backup: PoolBackup): boolean;
-  accounts(query: SpendQuery): Page<AccountSpendRow>;
-  overview(groups: GroupLimits, isShared: boolean): PoolOverview;
-  findAccounts(names: readonly string[], isShared: boolean): AccountSpendRow[];
-  usage(query: SharedUsageQuery): SharedUsageReport;
-  joinVisitors(id: string): void;
-  noteKey(news: string | null, upstream?: string): void;
-  noteFailing(failing: FailingTask): void;
-  taskFailures(): { task: RetriedTask; failures: number }[];
+  createPoolBackup(): PoolBackup;
+  restorePoolBackup(backup: PoolBackup): boolean;
+  listAccountSpending(query: AccountSpendingQuery): ListPage<AccountSpendRow>;
+  getPoolOverview(groups: TightestLimitByGroup, isShared: boolean): PoolOverview;
+  getAccountSpending(names: readonly string[], isShared: boolean): AccountSpendRow[];
+  getSharedUsage(query: AllAccountsUsageQuery): SharedUsageReport;
+  mergeIntoEndedVisitors(id: string): void;
+  recordUpstreamKeyState(news: string | null, upstream?: string): void;
+  recordFailingTask(failing: FailingTask): void;
+  listTaskFailures(): { task: RetriedTaskName; failures: number }[];
 }
 
 /** What a backup contains of a pool. */
@@ -40,7 +44,7 @@ export interface PoolBackup {
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */
-export interface LeaseCall {
+export interface LeaseRequest {
   /** The lease's own id. It identifies the account's figures even after the account's name was erased. */
   lease: string;
   /** The account's name, by which the pool can call it; absent if the platform does not know it, and in a last call. */
@@ -51,21 +55,21 @@ export interface LeaseCall {
   incarnation: number;
   /** Grows with each call within an incarnation. */
   seq: number;
-  windows: LeaseFigures[];
+  windows: LeaseRequestWindow[];
   /** What the account would like to keep unused for later requests, in addition to what it asks for. */
   wish: Nanodollars;
   /** When it was last used; milliseconds since 1970. */
   seenAt?: number | undefined;
   group?: string | undefined;
-  limits?: ReportedLimits | undefined;
+  limits?: ReportedAccountLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
-  sums?: SumsReport | undefined;
+  sums?: UsageSumsReport | undefined;
   /** When a request of it was last refused, and when its newest that failed began. Only the deployment's pool gets them. */
   refusedAt?: number | undefined;
   failedAt?: number | undefined;
   /** How many of a day were refused, of the last day on which any was. Only the deployment's pool gets it. */
-  refused?: DailyRefusals | undefined;
-  batched?: HeldByBatches | undefined;
+  refused?: DailyRejectionCount | undefined;
+  batched?: BatchHoldsTotal | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   /** Whether the lease ends with this call, because its account was erased. Then its sums are taken whatever is known. */
@@ -75,16 +79,16 @@ export interface LeaseCall {
 /**
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
  */
-export interface ReportedLimits extends Omit<PoolLimits, 'alerts'> {
+export interface ReportedAccountLimits extends Omit<PoolLimits, 'alerts'> {
   /** Whether all of `usd_total` is credit. */
   prepaid?: boolean | undefined;
   /** The limit that refuses all of its requests. */
-  blockedBy?: BlockingLimit | undefined;
+  blockedBy?: BlockingLimitName | undefined;
   /** Of its tokens the one that has used up most of its own limit. */
-  token?: LiveToken | undefined;
+  token?: SpendLimitedToken | undefined;
 }
 
-export interface LeaseFigures {
+export interface LeaseRequestWindow {
   period: LeasePeriod;
   /** 2026-11-20T12, 2026-11-20, 2026-W47, 2026-11 or total. */
   id: string;
@@ -101,19 +105,19 @@ export interface LeaseFigures {
 type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
 
 /** A pool's answer to the newest call that it knows. This may not be the call that it answers. */
-export interface LeaseAnswer {
+export interface LeaseResponse {
   incarnation: number;
   seq: number;
-  windows: LeaseGrant[];
+  windows: LeaseResponseWindow[];
   /** The most that the account may keep without a hold. */
   slice: Nanodollars;
   /** What the batches of all accounts hold; reported if its budget is short. */
-  batched?: HeldByBatches | undefined;
+  batched?: BatchHoldsTotal | undefined;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
 }
 
-export interface LeaseGrant {
+export interface LeaseResponseWindow {
   id: string;
   /** The most that the account may settle and hold together in this window; null if the pool has no limit. */
   granted: Nanodollars | null;
@@ -126,19 +130,19 @@ export interface LeaseGrant {
 
 /** What went wrong, as accounts have told. */
 export interface PoolOverview {
-  requests: NonNullable<Overview['requests']>;
-  accounts: NonNullable<Overview['accounts']>;
-  failing_tasks: NonNullable<Overview['failing_tasks']>;
+  requests: NonNullable<OverviewResponse['requests']>;
+  accounts: NonNullable<OverviewResponse['accounts']>;
+  failing_tasks: NonNullable<OverviewResponse['failing_tasks']>;
 }
 
-export interface SpendQuery extends PageSelection {
+export interface AccountSpendingQuery extends PageSelection {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
   /** `used` is the share of its tightest limit that an account has spent. */
   sort: 'spent' | 'limit' | 'used' | 'refused' | 'last_seen' | 'group';
-  groups?: GroupLimits | undefined;
+  groups?: TightestLimitByGroup | undefined;
   /** Whether the limits of all accounts hold. Default: they do not. */
   isShared?: boolean;
 }
 
 /** The tightest limit in USD of groups, by their names. */
-export type GroupLimits = Readonly<Record<string, BindingLimit>>;
+export type TightestLimitByGroup = Readonly<Record<string, SpendLimitUsage>>;

@@ -1,5 +1,5 @@
 /** A report of what an account has spent: absolute sums that have changed since the last report. */
-export interface SumsReport {
+export interface UsageSumsReport {
   /**
    * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
    * all earlier ones.
@@ -7,12 +7,12 @@ export interface SumsReport {
   since: number;
   /** The change up to which this report goes. */
   seq: number;
-  rows: SumRow[];
+  rows: UsageSumsReportRow[];
   /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
-  whole: Pick<SumRow, 'day' | 'dimension'>[];
+  whole: Pick<UsageSumsReportRow, 'day' | 'dimension'>[];
 }
 
-export interface SumRow {
+export interface UsageSumsReportRow {
   /** Days since 1970. */
   day: number;
   /** The group that has paid; empty if none has. */

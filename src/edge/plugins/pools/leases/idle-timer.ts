@@ -1,4 +1,4 @@
-import type { ObjectServices } from '../../../durable/edge-object.ts';
+import type { DurableObjectServices } from '../../../durable/edge-object.ts';
 
 /** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;
@@ -6,21 +6,21 @@ const IDLE_MS = 2_000;
 const MOST_RETURNS = 3;
 
 /** What the leases do once the account is not used any more. */
-interface LeaseReturner {
+interface UnheldLeaseReturner {
   /** Returns what is not held. */
-  returnUnheld(): Promise<void>;
+  returnUnheldAmounts(): Promise<void>;
   /** @returns whether a pool counts too much even so, or does not know everything */
-  hasUnreported(): boolean;
+  hasUnreportedChanges(): boolean;
 }
 
 /** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
 export class IdleTimer {
-  readonly #around: Pick<ObjectServices, 'waitUntil'>;
-  readonly #returns: LeaseReturner;
+  readonly #around: Pick<DurableObjectServices, 'waitUntil'>;
+  readonly #returns: UnheldLeaseReturner;
   #uses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(around: Pick<ObjectServices, 'waitUntil'>, returns: LeaseReturner) {
+  constructor(around: Pick<DurableObjectServices, 'waitUntil'>, returns: UnheldLeaseReturner) {
     this.#around = around;
     this.#returns = returns;
   }
@@ -30,24 +30,24 @@ export class IdleTimer {
     return this.#timer !== undefined;
   }
 
-  noteUse(): void {
+  recordUse(): void {
     this.#uses += 1;
-    this.start();
+    this.startIdleTimer();
   }
 
   /** Starts the timer, unless it runs. */
-  start(): void {
-    if (this.#timer === undefined) this.#wait(this.#uses, 0);
+  startIdleTimer(): void {
+    if (this.#timer === undefined) this.#waitUntilIdle(this.#uses, 0);
   }
 
-  #wait(uses: number, returns: number): void {
+  #waitUntilIdle(uses: number, returns: number): void {
     this.#timer = setTimeout(() => {
-      if (this.#uses !== uses) return this.#wait(this.#uses, 0);
+      if (this.#uses !== uses) return this.#waitUntilIdle(this.#uses, 0);
       this.#timer = undefined;
       // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
-      const again = this.#returns.returnUnheld().then(() => {
+      const again = this.#returns.returnUnheldAmounts().then(() => {
         if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
-        if (this.#returns.hasUnreported()) this.#wait(this.#uses, returns + 1);
+        if (this.#returns.hasUnreportedChanges()) this.#waitUntilIdle(this.#uses, returns + 1);
       });
       this.#around.waitUntil(again);
     }, IDLE_MS);

@@ -1,13 +1,13 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import { settingsOf } from '../../../config/settings.ts';
-import { Rows } from '../../../durable/rows.ts';
-import type { Tables } from '../../../durable/tables.ts';
+import { parseSettingsOnce } from '../../../config/settings.ts';
+import { TableRowsBase } from '../../../durable/rows.ts';
+import type { SqlTables } from '../../../durable/tables.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
-import type { WindowTotal } from '../../../money/budget/state.ts';
-import { byPeriod, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
+import type { WindowAmounts } from '../../../money/budget/state.ts';
+import { formatCalendarWindowId, mapPeriods, PERIODS, type Period } from '../../../money/budget/windows.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseCall } from '../contracts/pool.ts';
-import { DEPLOYMENT_POOL, poolNameOfGroup } from '../pool-name.ts';
+import type { LeaseRequest } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, toGroupPoolName } from '../pool-name.ts';
 
 /** The entry in `meta` about an account's leases. */
 interface StoredIdentity {
@@ -19,10 +19,10 @@ interface StoredIdentity {
   /** By pool and window: what pools count under ids that this account has had before. */
   base: Record<string, Record<string, Nanodollars>>;
   /** The leases of a visitor who has ended that are still to join the row of all such visitors. */
-  joining: VisitorLease[];
+  joining: EndedVisitorLease[];
 }
 
-interface VisitorLease {
+interface EndedVisitorLease {
   pool: string;
   id: string;
 }
@@ -31,56 +31,56 @@ interface VisitorLease {
 const USED_SINCE_ERASURE = 'used_since_erasure';
 
 /** Keeps the id and the incarnation with which an account calls its pools. Both are stored before a pool gets them. */
-export class LeaseIdentity extends Rows {
+export class LeaseIdentity extends TableRowsBase {
   #stored: StoredIdentity | undefined;
   #isIncarnate = false;
   #isNamed: boolean;
 
-  constructor(tables: Tables) {
+  constructor(tables: SqlTables) {
     super(tables);
-    const stored = tables.meta('lease');
+    const stored = tables.readMetaValue('lease');
     this.#stored = stored === undefined ? undefined : (JSON.parse(stored) as StoredIdentity);
-    const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
-    this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
+    const wasErased = tables.readMetaValue('erasing') !== undefined || tables.readMetaValue('erased_at') !== undefined;
+    this.#isNamed = !wasErased || tables.readMetaValue(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the names of the pools that know the account. */
-  get pools(): readonly string[] {
+  get poolNames(): readonly string[] {
     return this.#stored?.pools ?? [];
   }
 
   /** @returns the names of the pools that count what a group's requests have cost. */
-  payersOf(group: string | undefined): string[] {
-    if (group === undefined || !this.pools.includes(poolNameOfGroup(group))) return [DEPLOYMENT_POOL];
-    return [DEPLOYMENT_POOL, poolNameOfGroup(group)];
+  listPayingPools(group: string | undefined): string[] {
+    if (group === undefined || !this.poolNames.includes(toGroupPoolName(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, toGroupPoolName(group)];
   }
 
   /** @returns whether the account has a name: it was never erased, or was used since. */
-  get isNamed(): boolean {
+  get hasAccountName(): boolean {
     return this.#isNamed;
   }
 
   /** Notes that the account is used. An erased account gets its name again. */
-  assignName(): void {
+  restoreAccountName(): void {
     if (this.#isNamed) return;
     // Stored, because after a wake the object may report before it is used again.
-    this.tables.setMeta(USED_SINCE_ERASURE, '1');
+    this.tables.writeMetaValue(USED_SINCE_ERASURE, '1');
     this.#isNamed = true;
   }
 
   /** Notes that the account is erased. */
-  dropName(): void {
-    this.tables.setMeta(USED_SINCE_ERASURE, undefined);
+  dropAccountName(): void {
+    this.tables.writeMetaValue(USED_SINCE_ERASURE, undefined);
     this.#isNamed = false;
   }
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
-  raiseIncarnation(pool: string): StoredIdentity {
+  raiseIncarnationForPool(pool: string): StoredIdentity {
     const current = this.#stored ?? newIdentity();
     const { incarnation, pools } = current;
     if (this.#isIncarnate && pools.includes(pool)) return current;
     const next = this.#isIncarnate ? incarnation : incarnation + 1;
-    const stored = this.#store({
+    const stored = this.#storeIdentity({
       ...current,
       incarnation: next,
       pools: pools.includes(pool) ? pools : [...pools, pool],
@@ -90,23 +90,23 @@ export class LeaseIdentity extends Rows {
   }
 
   /** @returns the account's windows without what a pool counts under other ids. */
-  subtractBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
+  subtractSpentUnderOldIds(pool: string, windows: Record<Period, WindowAmounts>): Record<Period, WindowAmounts> {
     const base = this.#stored?.base[pool];
     if (base === undefined) return windows;
-    return byPeriod(PERIODS, (period) => {
+    return mapPeriods(PERIODS, (period) => {
       const window = windows[period];
-      return { ...window, settled: window.settled - (base[spanId(period, window.start)] ?? 0) };
+      return { ...window, settled: window.settled - (base[formatCalendarWindowId(period, window.start)] ?? 0) };
     });
   }
 
   /** @returns whether a pool may still keep a lease that is to join the row of visitors who have ended. */
-  get isJoining(): boolean {
+  get hasLeasesToMerge(): boolean {
     return (this.#stored?.joining ?? []).length > 0;
   }
 
   /** @returns whether all that was spent is counted under ids that the account has had before. */
-  get hasGivenUp(): boolean {
-    return this.pools.length === 0 && Object.keys(this.#stored?.base ?? {}).length > 0;
+  get isAllSpentUnderOldIds(): boolean {
+    return this.poolNames.length === 0 && Object.keys(this.#stored?.base ?? {}).length > 0;
   }
 
   /**
@@ -117,16 +117,16 @@ export class LeaseIdentity extends Rows {
    * @param joins whether the old leases join the row of visitors who have ended
    * @returns the old id, with the number of its last call
    */
-  renew(
+  replaceLeaseId(
     spent: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>,
     { pools = [], joins = false }: { pools?: string[]; joins?: boolean } = {},
-  ): Pick<LeaseCall, 'lease' | 'incarnation' | 'seq'> {
+  ): Pick<LeaseRequest, 'lease' | 'incarnation' | 'seq'> {
     const { id, incarnation, base, joining, pools: allPools } = this.#stored ?? newIdentity();
     const counted = [...spent].map(([pool, windows]) => {
       const sums = Object.entries(windows).map(([window, one]) => [window, one + (base[pool]?.[window] ?? 0)]);
       return [pool, Object.fromEntries(sums) as Record<string, Nanodollars>];
     });
-    this.#store({
+    this.#storeIdentity({
       id: crypto.randomUUID(),
       incarnation,
       pools,
@@ -138,27 +138,27 @@ export class LeaseIdentity extends Rows {
   }
 
   /** Has the old leases of a visitor join the row of all. A pool that cannot be reached is called again by the next alarm. */
-  async joinVisitorLeases(pools: Bindings): Promise<void> {
-    const settings = settingsOf(pools);
-    const joined = new Set<VisitorLease>();
+  async mergeEndedVisitorLeases(pools: Bindings): Promise<void> {
+    const settings = parseSettingsOnce(pools);
+    const joined = new Set<EndedVisitorLease>();
     for (const lease of this.#stored?.joining ?? []) {
       const { pool: name, id } = lease;
-      await callPool({ pools, settings, name }, (pool) => pool.joinVisitors(id)).then(
+      await callPool({ pools, settings, name }, (pool) => pool.mergeIntoEndedVisitors(id)).then(
         () => joined.add(lease),
         () => {},
       );
     }
     if (joined.size === 0 || !this.#stored) return;
-    this.#store({ ...this.#stored, joining: this.#stored.joining.filter((one) => !joined.has(one)) });
+    this.#storeIdentity({ ...this.#stored, joining: this.#stored.joining.filter((one) => !joined.has(one)) });
   }
 
   /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
   raiseIncarnationAbove(incarnation: number): void {
-    if (this.#stored) this.#store({ ...this.#stored, incarnation: incarnation + 1 });
+    if (this.#stored) this.#storeIdentity({ ...this.#stored, incarnation: incarnation + 1 });
   }
 
-  #store(identity: StoredIdentity): StoredIdentity {
-    this.tables.setMeta('lease', JSON.stringify(identity));
+  #storeIdentity(identity: StoredIdentity): StoredIdentity {
+    this.tables.writeMetaValue('lease', JSON.stringify(identity));
     this.#stored = identity;
     return identity;
   }

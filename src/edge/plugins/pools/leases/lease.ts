@@ -1,11 +1,11 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
-import type { Demand, LeasedMoney } from '../../../money/account/payers.ts';
-import type { BudgetWindow, HeldByBatches } from '../../../money/budget/budget-windows.ts';
-import type { WindowTotal } from '../../../money/budget/state.ts';
-import { limitName, PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
-import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../contracts/pool.ts';
-import type { PoolId } from '../pool-name.ts';
-import type { SharedCall } from './shared-call.ts';
+import type { HoldDemand, LeasedMoney } from '../../../money/account/payers.ts';
+import type { BatchHoldsTotal, BudgetWindow } from '../../../money/budget/budget-windows.ts';
+import type { WindowAmounts } from '../../../money/budget/state.ts';
+import { formatCalendarWindowId, getUsdLimitName, PERIODS, type Period } from '../../../money/budget/windows.ts';
+import type { LeaseRequestWindow, LeaseResponse, LeaseResponseWindow } from '../contracts/pool.ts';
+import type { ParsedPoolName } from '../pool-name.ts';
+import type { CoalescedCall } from './shared-call.ts';
 
 /**
  * Milliseconds after its renewal in which an account may hold from a lease. A lowered limit takes at most as long to work.
@@ -18,28 +18,28 @@ const RENEW_AFTER_MS = 30_000;
  */
 const LEAST_SPAN_MS = 1_000;
 
-export const NO_DEMAND: Demand = { least: 0, most: 0 };
+export const NO_DEMAND: HoldDemand = { least: 0, most: 0 };
 
 /** A lease, and the calls that are made for it. */
-export interface OpenLease extends LeasedMoney {
+export interface LeaseWithCalls extends LeasedMoney {
   name: string;
   lease: Lease;
-  calls: SharedCall;
-  demand: Demand;
+  calls: CoalescedCall;
+  demand: HoldDemand;
   /** Whether requests are held from it. Otherwise it is only there to report. */
   isLeased: boolean;
 }
 
 /** What an account has leased from one pool. It is never stored: an object that wakes leases again. */
 export class Lease {
-  readonly id: PoolId;
-  readonly #windows: () => Record<Period, WindowTotal>;
-  readonly #grants = new Map<string, LeaseGrant>();
+  readonly id: ParsedPoolName;
+  readonly #windows: () => Record<Period, WindowAmounts>;
+  readonly #grants = new Map<string, LeaseResponseWindow>();
   #seq = 0;
   #usableUntil = Number.NEGATIVE_INFINITY;
   #sentAt = Number.NEGATIVE_INFINITY;
   #slice = Number.POSITIVE_INFINITY;
-  #batched: HeldByBatches | undefined;
+  #batched: BatchHoldsTotal | undefined;
   #isOpen = false;
   /** Whether the newest call keeps or wants anything. */
   #keepsAny = false;
@@ -54,41 +54,41 @@ export class Lease {
   #peak = 0;
 
   /** @param windows returns what the account has settled and held now, as far as this pool pays for it */
-  constructor(id: PoolId, windows: () => Record<Period, WindowTotal>) {
+  constructor(id: ParsedPoolName, windows: () => Record<Period, WindowAmounts>) {
     this.id = id;
     this.#windows = windows;
   }
 
   /** @returns the number of the newest call. */
-  get seq(): number {
+  get lastRequestNumber(): number {
     return this.#seq;
   }
 
   /** @returns whether the pool may count more or less for this account than it has spent. */
-  get isOpen(): boolean {
+  get isLeaseOpen(): boolean {
     return this.#isOpen;
   }
 
   /** @returns by window what the pool knows that the account has spent; undefined if a call may still change that. */
-  get reportedSpending(): Readonly<Record<string, Nanodollars>> | undefined {
+  get confirmedSpending(): Readonly<Record<string, Nanodollars>> | undefined {
     return this.#told;
   }
 
   /** @returns whether the pool may count more for this account than it has spent and holds. */
-  get keepsUnused(): boolean {
+  get hasUnusedGrant(): boolean {
     if (!this.#isOpen) return false;
-    return this.#eachWindow().some(({ id, window }) => {
+    return this.#listWindows().some(({ id, window }) => {
       const granted = this.#grants.get(id)?.granted;
-      return typeof granted === 'number' && remainderOf(granted, window) > 0;
+      return typeof granted === 'number' && computeUnusedGrant(granted, window) > 0;
     });
   }
 
   /** @returns whether an amount may be held from this lease now, in every window. */
-  covers(amount: Nanodollars, now: number): boolean {
+  coversAmount(amount: Nanodollars, now: number): boolean {
     if (now >= this.#usableUntil) return false;
-    return this.#eachWindow().every(({ id, window }) => {
+    return this.#listWindows().every(({ id, window }) => {
       const grant = this.#grants.get(id);
-      return grant !== undefined && (grant.granted === null || remainderOf(grant.granted, window) >= amount);
+      return grant !== undefined && (grant.granted === null || computeUnusedGrant(grant.granted, window) >= amount);
     });
   }
 
@@ -96,31 +96,33 @@ export class Lease {
    * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
    *   by nobody. An empty list if the lease cannot be used now
    */
-  purses(now: number): BudgetWindow[] {
+  createBudgetWindows(now: number): BudgetWindow[] {
     if (now >= this.#usableUntil) return [];
-    return this.#eachWindow().flatMap(({ id, period, window }) => {
+    return this.#listWindows().flatMap(({ id, period, window }) => {
       const grant = this.#grants.get(id);
       if (!grant || grant.granted === null) return [];
-      const free = remainderOf(grant.granted, window) + Math.max(0, grant.free);
+      const free = computeUnusedGrant(grant.granted, window) + Math.max(0, grant.free);
       const { limit: most, left } = grant;
       const held = Math.max(0, left - free);
       const { kind: by } = this.id;
       const settled = most - free - held;
-      return [{ by, name: limitName(period), limit: most, settled, held, end: window.end, batched: this.#batched }];
+      return [
+        { by, name: getUsdLimitName(period), limit: most, settled, held, end: window.end, batched: this.#batched },
+      ];
     });
   }
 
   /** @returns whether it should be renewed now, because it soon cannot be used any more. */
-  isAging(now: number): boolean {
+  shouldRenew(now: number): boolean {
     return now >= this.#sentAt + RENEW_AFTER_MS;
   }
 
   /** Notes what was settled, and how much is held. */
-  noteUse(spent: Nanodollars): void {
+  recordUse(spent: Nanodollars): void {
     this.#isOpen = true;
     this.#isUsed = true;
     this.#flow += spent;
-    this.#peak = Math.max(this.#peak, this.#held());
+    this.#peak = Math.max(this.#peak, this.#computeMaxHeld());
   }
 
   /**
@@ -129,23 +131,23 @@ export class Lease {
    * @param returns whether everything that is not held is given back
    * @param own the most that the account can use beyond what it holds
    */
-  composeCall(
-    demand: Demand,
+  composeNextLeaseRequest(
+    demand: HoldDemand,
     now: number,
     returns: boolean,
     own: Nanodollars,
-  ): { seq: number; windows: LeaseFigures[]; wish: Nanodollars } {
-    const held = this.#held();
+  ): { seq: number; windows: LeaseRequestWindow[]; wish: Nanodollars } {
+    const held = this.#computeMaxHeld();
     const span = Math.max(LEAST_SPAN_MS, now - this.#sentAt);
     const flow = Math.ceil((this.#flow * USABLE_MS) / span);
     const most = Math.min(demand.most, own);
     const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
     const isUsable = now < this.#usableUntil;
-    const windows = this.#eachWindow().map(({ id, period, window }): LeaseFigures => {
+    const windows = this.#listWindows().map(({ id, period, window }): LeaseRequestWindow => {
       const { settled, held, end } = window;
       const grant = this.#grants.get(id);
       const granted = isUsable ? grant?.granted : undefined;
-      const unused = typeof granted === 'number' ? Math.max(0, remainderOf(granted, window)) : 0;
+      const unused = typeof granted === 'number' ? Math.max(0, computeUnusedGrant(granted, window)) : 0;
       // A waiting request first gets what is unused.
       const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
       if (grant && grant.granted !== null) grant.granted = settled + held + retained;
@@ -173,10 +175,10 @@ export class Lease {
   }
 
   /** Takes the answer to the newest call. @param sentAt when that was made; milliseconds since 1970 */
-  applyAnswer({ windows, slice, batched }: LeaseAnswer, sentAt: number): void {
+  applyLeaseResponse({ windows, slice, batched }: LeaseResponse, sentAt: number): void {
     this.#batched = batched;
     this.#grants.clear();
-    const totals = new Map(this.#eachWindow().map(({ id, window }) => [id, window]));
+    const totals = new Map(this.#listWindows().map(({ id, window }) => [id, window]));
     for (const grant of windows) {
       const window = totals.get(grant.id);
       // If more is leased than the (lowered) limit, only what is held stays.
@@ -190,16 +192,20 @@ export class Lease {
     this.#usableUntil = sentAt + USABLE_MS;
   }
 
-  #held(): Nanodollars {
-    return Math.max(...this.#eachWindow().map(({ window }) => window.held));
+  #computeMaxHeld(): Nanodollars {
+    return Math.max(...this.#listWindows().map(({ window }) => window.held));
   }
 
-  #eachWindow(): { id: string; period: Period; window: WindowTotal }[] {
+  #listWindows(): { id: string; period: Period; window: WindowAmounts }[] {
     const windows = this.#windows();
-    return PERIODS.map((period) => ({ id: spanId(period, windows[period].start), period, window: windows[period] }));
+    return PERIODS.map((period) => ({
+      id: formatCalendarWindowId(period, windows[period].start),
+      period,
+      window: windows[period],
+    }));
   }
 }
 
-function remainderOf(granted: Nanodollars, { settled, held }: WindowTotal): Nanodollars {
+function computeUnusedGrant(granted: Nanodollars, { settled, held }: WindowAmounts): Nanodollars {
   return granted - settled - held;
 }

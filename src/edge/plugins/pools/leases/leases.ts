@@ -2,32 +2,32 @@
 
 import { isVisitor } from '../../../auth/identity/identity.ts';
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
-import { settingsOf } from '../../../config/settings.ts';
-import type { Remote } from '../../../durable/call-object.ts';
-import type { ObjectServices } from '../../../durable/edge-object.ts';
+import { parseSettingsOnce } from '../../../config/settings.ts';
+import type { RemoteMethods } from '../../../durable/call-object.ts';
+import type { DurableObjectServices } from '../../../durable/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
-import type { Demand, HoldEnd, PayingCaller, SharedBudgets } from '../../../money/account/payers.ts';
-import { blockingLimit, isPrepaid } from '../../../money/budget/binding-limits.ts';
+import type { HoldClosing, HoldDemand, PayingCaller, SharedBudgetsOfAccount } from '../../../money/account/payers.ts';
+import { findBlockingLimit, isPrepaid } from '../../../money/budget/binding-limits.ts';
 import {
   type BudgetWindow,
-  budgetWindows,
-  limitOfPeriod,
-  minAmountLeft,
+  computeMinAmountLeft,
+  computePeriodLimit,
+  createBudgetWindows,
 } from '../../../money/budget/budget-windows.ts';
-import { heldByBatchesOf } from '../../../money/budget/refusals.ts';
-import { type Hold, type WindowTotal, windowsOfGroup } from '../../../money/budget/state.ts';
-import { PERIODS, type Period, spanId } from '../../../money/budget/windows.ts';
+import { sumAccountBatchHolds } from '../../../money/budget/refusals.ts';
+import { getOrCreateGroupWindows, type Hold, type WindowAmounts } from '../../../money/budget/state.ts';
+import { formatCalendarWindowId, PERIODS, type Period } from '../../../money/budget/windows.ts';
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
-import { lastFailure } from '../../../money/ledger/queries.ts';
+import { findLastFailureTime } from '../../../money/ledger/queries.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseAnswer, LeaseCall, LeaseFigures, PoolObject } from '../contracts/pool.ts';
-import { DEPLOYMENT_POOL, parsePoolName, poolNameOfGroup } from '../pool-name.ts';
+import type { LeaseRequest, LeaseRequestWindow, LeaseResponse, PoolObject } from '../contracts/pool.ts';
+import { DEPLOYMENT_POOL, parsePoolName, toGroupPoolName } from '../pool-name.ts';
 import { IdleTimer } from './idle-timer.ts';
-import { LastCalls } from './last-calls.ts';
-import { Lease, NO_DEMAND, type OpenLease } from './lease.ts';
+import { FinalLeaseRequestStore } from './last-calls.ts';
+import { Lease, type LeaseWithCalls, NO_DEMAND } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
-import { ReportedSums } from './reported-sums.ts';
-import { SharedCall } from './shared-call.ts';
+import { ReportedSumsTracker } from './reported-sums.ts';
+import { CoalescedCall } from './shared-call.ts';
 import { UnreportedPools } from './unreported-pools.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
@@ -37,13 +37,13 @@ const MOST_REPORTS = 20;
  * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
  * asks its pools again with a higher incarnation. Holds are rows, so they stay.
  */
-export class Leases implements SharedBudgets {
+export class AccountLeases implements SharedBudgetsOfAccount {
   readonly owners = ['deployment', 'group'] as const;
   readonly #holder: AccountState;
-  readonly #around: ObjectServices;
-  readonly #last: LastCalls;
-  readonly #open = new Map<string, OpenLease>();
-  readonly #sums: ReportedSums;
+  readonly #around: DurableObjectServices;
+  readonly #last: FinalLeaseRequestStore;
+  readonly #open = new Map<string, LeaseWithCalls>();
+  readonly #sums: ReportedSumsTracker;
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
@@ -53,195 +53,207 @@ export class Leases implements SharedBudgets {
   /** What the deployment's pool knows of the account's limits; undefined if a call may still change that. */
   #described: string | undefined;
 
-  constructor(holder: AccountState, around: ObjectServices) {
+  constructor(holder: AccountState, around: DurableObjectServices) {
     this.#holder = holder;
     this.#around = around;
     const { ledger } = holder;
     this.#identity = new LeaseIdentity(ledger);
-    this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
+    this.#unreported = new UnreportedPools(around, () => this.#findPoolsToReportAfterWake());
     this.#idle = new IdleTimer(around, {
-      returnUnheld: () => this.#returnUnheld(),
-      hasUnreported: () => this.#hasUnreported(),
+      returnUnheldAmounts: () => this.#returnUnheldAmounts(),
+      hasUnreportedChanges: () => this.#hasUnreportedChanges(),
     });
-    this.#sums = new ReportedSums(ledger);
-    this.#last = new LastCalls(ledger);
+    this.#sums = new ReportedSumsTracker(ledger);
+    this.#last = new FinalLeaseRequestStore(ledger);
   }
 
   key(by: LimitOwner, want: PayingCaller): string {
-    return by === 'group' ? poolNameOfGroup(String(this.#holder.groupOf(want))) : by;
+    return by === 'group' ? toGroupPoolName(String(this.#holder.getPayingGroup(want))) : by;
   }
 
   budgetWindows(want: PayingCaller, now: number): BudgetWindow[] {
-    return this.leases(want).flatMap(({ lease }) => lease.purses(now));
+    return this.leases(want).flatMap(({ lease }) => lease.createBudgetWindows(now));
   }
 
-  leases(want: PayingCaller): readonly OpenLease[] {
-    const group = this.#holder.groupOf(want);
-    this.#identity.assignName();
+  leases(want: PayingCaller): readonly LeaseWithCalls[] {
+    const group = this.#holder.getPayingGroup(want);
+    this.#identity.restoreAccountName();
     this.#seenAt = this.#holder.budget.last;
-    const leases: OpenLease[] = [];
-    if (want.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
-    if (group !== undefined) leases.push(this.#lease(poolNameOfGroup(group)));
+    const leases: LeaseWithCalls[] = [];
+    if (want.pools?.deployment) leases.push(this.#getOrOpenLease(DEPLOYMENT_POOL));
+    if (group !== undefined) leases.push(this.#getOrOpenLease(toGroupPoolName(group)));
     for (const open of leases) open.isLeased = true;
     return leases;
   }
 
   /** Asks a pool. For a visitor of whom nothing is stored it only looks at first: a pool that is spent makes no object. */
-  async #askForMore(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
+  async #requestLargerLease(open: LeaseWithCalls, { least, most }: HoldDemand, isFirst = false): Promise<void> {
     const { accountId = '', ledger } = this.#holder;
-    if (isFirst && ledger.areMissing && isVisitor(accountId)) return await this.#peek(open, { least, most });
+    if (isFirst && ledger.areTablesMissing && isVisitor(accountId))
+      return await this.#previewLease(open, { least, most });
     const { demand } = open;
     open.demand = {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
-    this.#idle.start();
-    await open.calls.request();
+    this.#idle.startIdleTimer();
+    await open.calls.requestCall();
   }
 
   /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
-  #noteHold({ lease, calls }: OpenLease, now: number): void {
-    lease.noteUse(0);
-    this.#idle.noteUse();
-    if (!calls.isRunning && lease.isAging(now)) this.#around.waitUntil(calls.request().catch(ignoreCallFailure));
+  #recordPlacedHold({ lease, calls }: LeaseWithCalls, now: number): void {
+    lease.recordUse(0);
+    this.#idle.recordUse();
+    if (!calls.isRunning && lease.shouldRenew(now))
+      this.#around.waitUntil(calls.requestCall().catch(ignoreLeaseRequestFailure));
   }
 
-  settle(hold: Hold, { closing, isErased }: HoldEnd): void {
+  settle(hold: Hold, { closing, isErased }: HoldClosing): void {
     const { group } = hold;
-    this.#sums.noteChange();
-    if (isErased) this.#last.addLate(hold, closing);
-    for (const name of this.#identity.payersOf(group)) {
+    this.#sums.recordSettlement();
+    if (isErased) this.#last.addErasedRequestCost(hold, closing);
+    for (const name of this.#identity.listPayingPools(group)) {
       const open = this.#open.get(name);
       // A pool cannot ask a lease without a name.
       if (open?.isLeased && !isErased) {
-        open.lease.noteUse(closing.cost);
-        this.#idle.noteUse();
-      } else this.#unreported.add(name);
+        open.lease.recordUse(closing.cost);
+        this.#idle.recordUse();
+      } else this.#unreported.addPoolToReport(name);
     }
   }
 
   /** No lease reports what was spent without a hold. */
   correct({ group }: Pick<Hold, 'group'>): void {
-    this.noteRestored(group);
+    this.onSumsRestored(group);
   }
 
-  noteRestored(group?: string): void {
-    this.#identity.assignName();
-    this.#sums.noteChange();
-    for (const name of this.#identity.payersOf(group)) this.#unreported.add(name);
+  onSumsRestored(group?: string): void {
+    this.#identity.restoreAccountName();
+    this.#sums.recordSettlement();
+    for (const name of this.#identity.listPayingPools(group)) this.#unreported.addPoolToReport(name);
   }
 
   /** The deployment's pool is told by the alarm, at most once a minute. */
-  noteRefused(): void {
-    this.#identity.assignName();
-    this.#unreported.add(DEPLOYMENT_POOL);
+  onRequestRejected(): void {
+    this.#identity.restoreAccountName();
+    this.#unreported.addPoolToReport(DEPLOYMENT_POOL);
   }
 
   /** If no request is going to report it, the alarm does. */
-  noteListed(): void {
-    if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
+  onAccountListed(): void {
+    if (this.#holder.budget.holds.size === 0) this.#unreported.addPoolToReport(DEPLOYMENT_POOL);
   }
 
   /** Tells the deployment's pool what it does not know yet, also of an account that has not asked for anything. Nobody waits for it. */
-  noteDescribed(): void {
-    this.#identity.assignName();
-    if (JSON.stringify(this.#description()) === this.#described) return;
-    this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.request().catch(ignoreCallFailure));
+  onAccountDataChanged(): void {
+    this.#identity.restoreAccountName();
+    if (JSON.stringify(this.#describeAccountForPool()) === this.#described) return;
+    this.#around.waitUntil(this.#getOrOpenLease(DEPLOYMENT_POOL).calls.requestCall().catch(ignoreLeaseRequestFailure));
   }
 
   /** @returns what lists show of the account, beside its sums */
-  #description(): Pick<LeaseCall, 'group' | 'limits'> {
-    const { budget, group, limits, limitedTokens } = this.#holder;
-    const { rules } = limits;
-    const total = limitOfPeriod(budget, rules, 'total');
-    const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.limits;
+  #describeAccountForPool(): Pick<LeaseRequest, 'group' | 'limits'> {
+    const { budget, chosenGroup: group, limits, limitedTokens } = this.#holder;
+    const { decisionRules: rules } = limits;
+    const total = computePeriodLimit(budget, rules, 'total');
+    const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.effectiveLimits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
-    const blockedBy = blockingLimit(limits.limits, budget.credit);
+    const blockedBy = findBlockingLimit(limits.effectiveLimits, budget.credit);
     const prepaid = isPrepaid(rules) || undefined;
-    return { group, limits: { ...windows, usd_total, prepaid, blockedBy, token: limitedTokens.tightest(budget.last) } };
+    return {
+      group,
+      limits: {
+        ...windows,
+        usd_total,
+        prepaid,
+        blockedBy,
+        token: limitedTokens.findTokenWithTightestLimit(budget.last),
+      },
+    };
   }
 
   /** If the account is not in use, what it does not hold is returned. */
-  async report(name: string): Promise<void> {
-    const { isNamed, pools } = this.#identity;
+  async reportToBudget(name: string): Promise<void> {
+    const { hasAccountName: isNamed, poolNames: pools } = this.#identity;
     // A pool may have asked an account just before that ended.
-    if (this.#holder.ledger.areMissing) return;
+    if (this.#holder.ledger.areTablesMissing) return;
     // An erased account that holds nothing has nothing to report, and must not get new leases.
-    if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#lease(name));
+    if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#getOrOpenLease(name));
   }
 
   /** Reports to pools that may not know what was spent, at most once a minute. */
-  async reportChanges(): Promise<void> {
+  async reportDueChanges(): Promise<void> {
     await this.#unreported.report(async (name) => {
-      await this.#reportUntilCurrent(this.#lease(name));
-      return !this.#isUnreported(name);
+      await this.#reportUntilCurrent(this.#getOrOpenLease(name));
+      return !this.#hasUnreportedChangesForPool(name);
     });
   }
 
   /** @returns the pools that may not know what was spent before the object woke. */
-  #poolsAfterWake(): Iterable<string> {
+  #findPoolsToReportAfterWake(): Iterable<string> {
     const { ledger } = this.#holder;
     const isKnown =
-      this.#identity.isNamed &&
-      (ledger.meta('listed') !== undefined ||
-        ['ledger', 'rollups', 'refusals'].some((table) => ledger.has(`${table} where true`)));
-    return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
+      this.#identity.hasAccountName &&
+      (ledger.readMetaValue('listed') !== undefined ||
+        ['ledger', 'rollups', 'refusals'].some((table) => ledger.hasRows(`${table} where true`)));
+    return new Set([...this.#identity.poolNames, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
   }
 
   /**
    * Stores the last call of each lease, and takes another id: what a name does after its erasure is told under that one. What
    * is held meanwhile goes on under it, too.
    */
-  beginErasure(): void {
-    this.#identity.dropName();
+  storeUnreportedBeforeErasure(): void {
+    this.#identity.dropAccountName();
     this.#seenAt = undefined;
     this.#unreported.clear();
-    const sums = this.#sums.unconfirmedWithoutNames();
-    const names = [...new Set([...this.#identity.pools, ...(sums.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])];
-    const figures = new Map(names.map((name) => [name, lastFigures(this.#windowsOf(name))]));
-    const spent = new Map([...figures].map(([name, all]) => [name, spentByWindow(all)]));
-    const pools = names.filter((name) => this.#windowsOf(name).total.held > 0);
-    const last = { ...this.#identity.renew(spent, { pools }), nameless: true, isLast: true, wish: 0 };
+    const sums = this.#sums.createNamelessUnconfirmedReport();
+    const names = [...new Set([...this.#identity.poolNames, ...(sums.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])];
+    const figures = new Map(names.map((name) => [name, createFinalLeaseWindows(this.#getWindowsForPool(name))]));
+    const spent = new Map([...figures].map(([name, all]) => [name, getSpentByWindow(all)]));
+    const pools = names.filter((name) => this.#getWindowsForPool(name).total.held > 0);
+    const last = { ...this.#identity.replaceLeaseId(spent, { pools }), nameless: true, isLast: true, wish: 0 };
     const calls = [...figures].map(([pool, windows]) => {
       return { pool, call: { ...last, windows, ...(pool === DEPLOYMENT_POOL ? { sums } : {}) } };
     });
-    this.#last.add(...calls);
-    this.#forgetLeases();
+    this.#last.addRequests(...calls);
+    this.#dropLeases();
   }
 
   get hasLastCalls(): boolean {
-    return this.#last.pending.length > 0;
+    return this.#last.pendingRequests.length > 0;
   }
 
-  async reportLastCalls(): Promise<boolean> {
-    for (const last of this.#last.pending) {
+  async reportUnreportedBeforeErasure(): Promise<boolean> {
+    for (const last of this.#last.pendingRequests) {
       const { pool, call } = last;
-      if (this.#identity.pools.includes(pool)) {
-        const open = this.#lease(pool);
-        await this.#reportUntilCurrent(open).catch(ignoreCallFailure);
+      if (this.#identity.poolNames.includes(pool)) {
+        const open = this.#getOrOpenLease(pool);
+        await this.#reportUntilCurrent(open).catch(ignoreLeaseRequestFailure);
         // What is held must be counted under the new id before the old one lets it go.
-        if (open.lease.reportedSpending === undefined) continue;
+        if (open.lease.confirmedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
-      await this.#callWithRetry(pool, (object) => object.leaseJson(text)).then(
-        () => this.#last.remember(last),
-        ignoreCallFailure,
+      await this.#callPoolWithRetry(pool, (object) => object.leaseJson(text)).then(
+        () => this.#last.removeAnsweredRequest(last),
+        ignoreLeaseRequestFailure,
       );
     }
     return this.hasLastCalls;
   }
 
   /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
-  async leave(): Promise<boolean> {
+  async reportAllAndLeave(): Promise<boolean> {
     // What was given up must not be reported again, under another id.
-    if (!this.#identity.hasGivenUp) {
-      const names = [...this.#poolsAfterWake()];
-      for (const name of names) await this.#reportUntilCurrent(this.#lease(name)).catch(ignoreCallFailure);
-      if (names.some((name) => this.#isUnreported(name)) || !this.#giveUp()) return true;
+    if (!this.#identity.isAllSpentUnderOldIds) {
+      const names = [...this.#findPoolsToReportAfterWake()];
+      for (const name of names)
+        await this.#reportUntilCurrent(this.#getOrOpenLease(name)).catch(ignoreLeaseRequestFailure);
+      if (names.some((name) => this.#hasUnreportedChangesForPool(name)) || !this.#giveUpVisitorLeases()) return true;
     }
-    await this.#identity.joinVisitorLeases(this.#around.env);
-    return this.hasLastCalls || this.#identity.isJoining;
+    await this.#identity.mergeEndedVisitorLeases(this.#around.env);
+    return this.hasLastCalls || this.#identity.hasLeasesToMerge;
   }
 
   /**
@@ -249,176 +261,188 @@ export class Leases implements SharedBudgets {
    *
    * @returns whether it is certain
    */
-  #giveUp(): boolean {
+  #giveUpVisitorLeases(): boolean {
     const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
-    for (const name of this.#identity.pools) {
+    for (const name of this.#identity.poolNames) {
       const open = this.#open.get(name);
-      if (!open?.lease.reportedSpending || open.calls.isRunning) return false;
-      told.set(name, open.lease.reportedSpending);
+      if (!open?.lease.confirmedSpending || open.calls.isRunning) return false;
+      told.set(name, open.lease.confirmedSpending);
     }
-    this.#identity.renew(told, { joins: true });
-    this.#forgetLeases();
+    this.#identity.replaceLeaseId(told, { joins: true });
+    this.#dropLeases();
     return true;
   }
 
   /** Forgets what pools know, which was told under another id. */
-  #forgetLeases(): void {
+  #dropLeases(): void {
     this.#open.clear();
     this.#described = undefined;
-    this.#sums.forget();
+    this.#sums.reset();
     this.#refusalTold = 0;
   }
 
-  #lease(name: string): OpenLease {
+  #getOrOpenLease(name: string): LeaseWithCalls {
     const opened = this.#open.get(name);
     if (opened) return opened;
     const id = parsePoolName(name);
-    const lease = new Lease(id, () => this.#windowsOf(name));
-    const calls = new SharedCall(() => this.#call(open));
-    const open: OpenLease = {
+    const lease = new Lease(id, () => this.#getWindowsForPool(name));
+    const calls = new CoalescedCall(() => this.#sendLeaseRequest(open));
+    const open: LeaseWithCalls = {
       name,
       lease,
       calls,
       demand: NO_DEMAND,
       isLeased: false,
       by: id.kind,
-      covers: (amount, now) => lease.covers(amount, now),
-      extend: (demand, isFirst) => this.#askForMore(open, demand, isFirst),
-      noteHold: (now) => this.#noteHold(open, now),
+      coversAmount: (amount, now) => lease.coversAmount(amount, now),
+      extendLease: (demand, isFirst) => this.#requestLargerLease(open, demand, isFirst),
+      recordHold: (now) => this.#recordPlacedHold(open, now),
     };
     this.#open.set(name, open);
     return open;
   }
 
   /** @returns what an account has settled and held now under its lease from a pool */
-  #windowsOf(name: string): Record<Period, WindowTotal> {
+  #getWindowsForPool(name: string): Record<Period, WindowAmounts> {
     const { budget } = this.#holder;
     const { group } = parsePoolName(name);
-    return this.#identity.subtractBase(name, group === undefined ? budget.windows : windowsOfGroup(budget, group));
+    return this.#identity.subtractSpentUnderOldIds(
+      name,
+      group === undefined ? budget.windows : getOrCreateGroupWindows(budget, group),
+    );
   }
 
   /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
-  async #reportUntilCurrent(open: OpenLease): Promise<void> {
+  async #reportUntilCurrent(open: LeaseWithCalls): Promise<void> {
     for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
-      const { reportedTo: told } = this.#sums;
-      await open.calls.request();
-      if (!this.#isUnreported(open.name) || (this.#sums.reportedTo === told && rounds > 0)) return;
+      const { lastConfirmedChange: told } = this.#sums;
+      await open.calls.requestCall();
+      if (!this.#hasUnreportedChangesForPool(open.name) || (this.#sums.lastConfirmedChange === told && rounds > 0))
+        return;
     }
   }
 
-  async #peek({ name, lease }: OpenLease, demand: Demand): Promise<void> {
+  async #previewLease({ name, lease }: LeaseWithCalls, demand: HoldDemand): Promise<void> {
     const sentAt = this.#around.now();
-    const composed = lease.composeCall(demand, sentAt, false, this.#ownRemaining());
+    const composed = lease.composeNextLeaseRequest(demand, sentAt, false, this.#computeOwnAmountLeft());
     const text = JSON.stringify({ lease: '', incarnation: 0, ...composed });
-    const answer = JSON.parse(await this.#callWithRetry(name, (pool) => pool.peekJson(text))) as LeaseAnswer;
+    const answer = JSON.parse(
+      await this.#callPoolWithRetry(name, (pool) => pool.previewLeaseJson(text)),
+    ) as LeaseResponse;
     // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
-    if (answer.windows.some(({ granted }) => granted !== null)) lease.applyAnswer(answer, sentAt);
+    if (answer.windows.some(({ granted }) => granted !== null)) lease.applyLeaseResponse(answer, sentAt);
   }
 
-  #callWithRetry(name: string, call: (pool: Remote<PoolObject>) => Promise<string>): Promise<string> {
+  #callPoolWithRetry(name: string, call: (pool: RemoteMethods<PoolObject>) => Promise<string>): Promise<string> {
     const { env } = this.#around;
-    return callPool({ pools: env, settings: settingsOf(env), name }, call);
+    return callPool({ pools: env, settings: parseSettingsOnce(env), name }, call);
   }
 
-  async #call(open: OpenLease): Promise<void> {
+  async #sendLeaseRequest(open: LeaseWithCalls): Promise<void> {
     const { name, lease, demand } = open;
     // It was given up meanwhile. Who waits for it decides again, and asks by the next one.
     if (this.#open.get(name) !== open) return;
     open.demand = NO_DEMAND;
     const sentAt = this.#around.now();
-    const identity = this.#identity.raiseIncarnation(name);
+    const identity = this.#identity.raiseIncarnationForPool(name);
     const isIdle = demand.most === 0 && !this.#idle.isRunning;
     const isOfAll = name === DEPLOYMENT_POOL;
-    const sent = isOfAll ? this.#sums.compose(sentAt, isIdle) : undefined;
-    const description = this.#description();
+    const sent = isOfAll ? this.#sums.createDueReport(sentAt, isIdle) : undefined;
+    const description = this.#describeAccountForPool();
     const { refusals } = this.#holder;
-    const { lastAt } = refusals;
-    const call: LeaseCall = {
+    const { lastRejectionTime: lastAt } = refusals;
+    const call: LeaseRequest = {
       lease: identity.id,
       account: this.#holder.accountId,
-      nameless: !this.#identity.isNamed,
+      nameless: !this.#identity.hasAccountName,
       incarnation: identity.incarnation,
-      ...lease.composeCall(demand, sentAt, isIdle, this.#ownRemaining()),
-      batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
-      seenAt: this.#lastUse(),
+      ...lease.composeNextLeaseRequest(demand, sentAt, isIdle, this.#computeOwnAmountLeft()),
+      batched: sumAccountBatchHolds(this.#holder.budget, lease.id.group),
+      seenAt: this.#findLastUseTime(),
       ...description,
       sums: sent?.report,
-      ...(isOfAll && this.#identity.isNamed
+      ...(isOfAll && this.#identity.hasAccountName
         ? {
             refusedAt: lastAt || undefined,
-            refused: refusals.countOfLastDay(),
-            failedAt: lastFailure(this.#holder.ledger),
+            refused: refusals.countRejectionsOfLastDay(),
+            failedAt: findLastFailureTime(this.#holder.ledger),
           }
         : {}),
-      owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.isBehind),
+      owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.hasUnreportedChanges),
     };
     const text = JSON.stringify(call);
     if (isOfAll) this.#described = undefined;
-    const answer = JSON.parse(await this.#callWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    const answer = JSON.parse(await this.#callPoolWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseResponse;
     if (this.#open.get(name) !== open) return;
     if (answer.incarnation > identity.incarnation) this.#identity.raiseIncarnationAbove(answer.incarnation);
     // A later call has newer figures, so this answer is ignored.
-    if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
+    if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.lastRequestNumber)
+      return;
     if (isOfAll) {
       this.#described = JSON.stringify(description);
-      this.#sums.acceptReply(answer.told, sent);
+      this.#sums.applyPoolConfirmation(answer.told, sent);
       this.#refusalTold = lastAt;
     }
-    lease.applyAnswer(answer, sentAt);
+    lease.applyLeaseResponse(answer, sentAt);
   }
 
   /** @returns what is left of the account's own limits: it has no use for more */
-  #ownRemaining(): Nanodollars {
+  #computeOwnAmountLeft(): Nanodollars {
     const { budget, limits } = this.#holder;
-    return Math.max(0, minAmountLeft(budgetWindows(budget, limits.rules)));
+    return Math.max(0, computeMinAmountLeft(createBudgetWindows(budget, limits.decisionRules)));
   }
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
-  #lastUse(): number | undefined {
-    if (!this.#identity.isNamed) return this.#seenAt;
+  #findLastUseTime(): number | undefined {
+    if (!this.#identity.hasAccountName) return this.#seenAt;
     const { ledger, refusals } = this.#holder;
     // An object that has slept knows no more when it was used.
     const at =
-      this.#seenAt ?? ledger.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at ?? 0;
-    return Math.max(at, refusals.lastAt) || undefined;
+      this.#seenAt ?? ledger.readAllRows<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at ?? 0;
+    return Math.max(at, refusals.lastRejectionTime) || undefined;
   }
 
-  #isUnreported(name: string): boolean {
-    return name === DEPLOYMENT_POOL && (this.#sums.isBehind || this.#holder.refusals.lastAt > this.#refusalTold);
+  #hasUnreportedChangesForPool(name: string): boolean {
+    return (
+      name === DEPLOYMENT_POOL &&
+      (this.#sums.hasUnreportedChanges || this.#holder.refusals.lastRejectionTime > this.#refusalTold)
+    );
   }
 
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
-  async #returnUnheld(): Promise<void> {
-    const calls = this.#openLeases().map((open) =>
+  async #returnUnheldAmounts(): Promise<void> {
+    const calls = this.#listOpenLeases().map((open) =>
       // If the pool does not hear it, the alarm tells it.
-      open.lease.isOpen || this.#isUnreported(open.name)
-        ? open.calls.request().catch(() => this.#unreported.add(open.name))
+      open.lease.isLeaseOpen || this.#hasUnreportedChangesForPool(open.name)
+        ? open.calls.requestCall().catch(() => this.#unreported.addPoolToReport(open.name))
         : undefined,
     );
     await Promise.allSettled(calls);
   }
 
   /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
-  #hasUnreported(): boolean {
-    return this.#openLeases().some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
+  #hasUnreportedChanges(): boolean {
+    return this.#listOpenLeases().some(
+      (open) => open.lease.hasUnusedGrant || this.#hasUnreportedChangesForPool(open.name),
+    );
   }
 
-  #openLeases(): OpenLease[] {
+  #listOpenLeases(): LeaseWithCalls[] {
     return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
 }
 
 /** @returns the figures of a lease of which nothing is kept */
-function lastFigures(windows: Readonly<Record<Period, WindowTotal>>): LeaseFigures[] {
+function createFinalLeaseWindows(windows: Readonly<Record<Period, WindowAmounts>>): LeaseRequestWindow[] {
   return PERIODS.map((period) => {
     const { start, end, settled } = windows[period];
-    return { period, id: spanId(period, start), end, spent: settled, kept: 0, want: 0, least: 0 };
+    return { period, id: formatCalendarWindowId(period, start), end, spent: settled, kept: 0, want: 0, least: 0 };
   });
 }
 
-function spentByWindow(figures: readonly LeaseFigures[]): Record<string, Nanodollars> {
+function getSpentByWindow(figures: readonly LeaseRequestWindow[]): Record<string, Nanodollars> {
   return Object.fromEntries(figures.map(({ id, spent }) => [id, spent]));
 }
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
-function ignoreCallFailure(): void {}
+function ignoreLeaseRequestFailure(): void {}

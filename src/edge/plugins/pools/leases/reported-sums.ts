@@ -1,13 +1,13 @@
 import type { Ledger } from '../../../money/ledger/ledger.ts';
-import type { SumsReport } from '../contracts/sums.ts';
-import { reportSums, sumWithoutNames } from '../report-sums.ts';
+import type { UsageSumsReport } from '../contracts/sums.ts';
+import { createChangedSumsReport, createNamelessSumsReport } from '../report-sums.ts';
 
 /** The shortest time between two reports of a busy account. Milliseconds. */
 const REPORT_AGAIN_MS = 20_000;
 
 /** A report on its way. */
-export interface SentSums {
-  report: SumsReport;
+export interface UnconfirmedSumsReport {
+  report: UsageSumsReport;
   /** How often something had been settled when it was made. */
   settled: number;
   /** Whether nothing is left to report after it. */
@@ -18,7 +18,7 @@ export interface SentSums {
  * Keeps which of an account's sums the deployment's pool knows. Each answer of the pool says up to which change it knows
  * them. So nothing is stored here: an object that wakes gets an answer before it reports anything.
  */
-export class ReportedSums {
+export class ReportedSumsTracker {
   readonly #ledger: Ledger;
   #told: number | undefined;
   /** How often something was settled, and how many of these the pool knows. (Rows that are not folded have no number.) */
@@ -31,47 +31,47 @@ export class ReportedSums {
   }
 
   /** @returns the change up to which the pool knows the sums; undefined if it has not said so since the object woke. */
-  get reportedTo(): number | undefined {
+  get lastConfirmedChange(): number | undefined {
     return this.#told;
   }
 
   /** @returns whether there may be something that the pool does not know. */
-  get isBehind(): boolean {
-    return this.#told !== this.#ledger.rollups.seq || this.#settledTold < this.#settled;
+  get hasUnreportedChanges(): boolean {
+    return this.#told !== this.#ledger.rollups.lastChangeNumber || this.#settledTold < this.#settled;
   }
 
   /** Notes that the pool knows nothing, because the account reports under another id from now on. */
-  forget(): void {
+  reset(): void {
     this.#told = undefined;
   }
 
   /** Notes that something was settled. */
-  noteChange(): void {
+  recordSettlement(): void {
     this.#settled += 1;
   }
 
   /** Makes a report, if one is due. @param isIdle whether the account is idle, so that the report need not wait for more */
-  compose(now: number, isIdle: boolean): SentSums | undefined {
+  createDueReport(now: number, isIdle: boolean): UnconfirmedSumsReport | undefined {
     const isDue = isIdle || now >= this.#reportedAt + REPORT_AGAIN_MS || now < this.#reportedAt;
-    if (this.#told === undefined || !this.isBehind || !isDue) return undefined;
+    if (this.#told === undefined || !this.hasUnreportedChanges || !isDue) return undefined;
     this.#reportedAt = now;
-    const report = reportSums(this.#ledger, this.#reportFrom);
-    return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.seq };
+    const report = createChangedSumsReport(this.#ledger, this.#getFirstChangeToReport);
+    return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.lastChangeNumber };
   }
 
   /** @returns what the pool has not confirmed, without names: a report on its way may be lost */
-  unconfirmedWithoutNames(): SumsReport {
-    return sumWithoutNames(this.#ledger, this.#reportFrom);
+  createNamelessUnconfirmedReport(): UsageSumsReport {
+    return createNamelessSumsReport(this.#ledger, this.#getFirstChangeToReport);
   }
 
   /** If the pool knows more changes than exist, the account's rows were put back to an earlier time. Then all are told. */
-  get #reportFrom(): number {
-    const { reportedTo: told = Number.POSITIVE_INFINITY } = this;
-    return told > this.#ledger.rollups.seq ? -1 : told;
+  get #getFirstChangeToReport(): number {
+    const { lastConfirmedChange: told = Number.POSITIVE_INFINITY } = this;
+    return told > this.#ledger.rollups.lastChangeNumber ? -1 : told;
   }
 
   /** Takes what the pool knows now. @param sent the report that it has answered */
-  acceptReply(told: number, sent: SentSums | undefined): void {
+  applyPoolConfirmation(told: number, sent: UnconfirmedSumsReport | undefined): void {
     this.#told = told;
     if (sent?.isLast && sent.report.seq === told) this.#settledTold = sent.settled;
   }

@@ -1,5 +1,5 @@
 /** Makes one call at a time. All requests that come during a call share the next one. */
-export class SharedCall {
+export class CoalescedCall {
   readonly #call: () => Promise<void>;
   #current: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -13,14 +13,14 @@ export class SharedCall {
   }
 
   /** Makes a call that begins now or later, but never joins one that has begun. @throws the error of the call */
-  async request(): Promise<void> {
-    const begin = () => this.#begin();
-    if (!this.#current) return await begin();
-    this.#next ??= this.#current.then(begin, begin);
+  async requestCall(): Promise<void> {
+    const beginNextCall = () => this.#startCall();
+    if (!this.#current) return await beginNextCall();
+    this.#next ??= this.#current.then(beginNextCall, beginNextCall);
     await this.#next;
   }
 
-  async #begin(): Promise<void> {
+  async #startCall(): Promise<void> {
     this.#next = undefined;
     this.#current = this.#call().finally(() => {
       this.#current = undefined;

@@ -1,4 +1,4 @@
-import type { ObjectServices } from '../../../durable/edge-object.ts';
+import type { DurableObjectServices } from '../../../durable/edge-object.ts';
 
 /** Milliseconds after a change until the alarm reports it, and between two reports by the alarm. */
 const FIRST_REPORT_MS = 2_000;
@@ -9,7 +9,7 @@ const NEXT_REPORT_MS = 60_000;
  * minute. If the object dies before, the alarm still comes. So nothing is stored here.
  */
 export class UnreportedPools {
-  readonly #around: Pick<ObjectServices, 'alarm' | 'now' | 'retries'>;
+  readonly #around: Pick<DurableObjectServices, 'alarm' | 'now' | 'retries'>;
   readonly #afterWake: () => Iterable<string>;
   /** How often each pool was noted. */
   readonly #times = new Map<string, number>();
@@ -17,15 +17,15 @@ export class UnreportedPools {
   #reportedAt = Number.NEGATIVE_INFINITY;
 
   /** @param afterWake returns the pools that may not know what was spent before the object woke */
-  constructor(around: Pick<ObjectServices, 'alarm' | 'now' | 'retries'>, afterWake: () => Iterable<string>) {
+  constructor(around: Pick<DurableObjectServices, 'alarm' | 'now' | 'retries'>, afterWake: () => Iterable<string>) {
     this.#around = around;
     this.#afterWake = afterWake;
   }
 
   /** Has the alarm report to a pool. */
-  add(name: string): void {
+  addPoolToReport(name: string): void {
     this.#times.set(name, (this.#times.get(name) ?? 0) + 1);
-    this.#wake();
+    this.#scheduleAlarm();
   }
 
   clear(): void {
@@ -51,11 +51,11 @@ export class UnreportedPools {
         if (isTold && this.#times.get(name) === times) this.#times.delete(name);
       }
     }
-    if (this.#times.size > 0) this.#wake();
+    if (this.#times.size > 0) this.#scheduleAlarm();
   }
 
-  #wake(): void {
+  #scheduleAlarm(): void {
     const { alarm, now } = this.#around;
-    alarm.schedule(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
+    alarm.scheduleAt(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
   }
 }

@@ -1,6 +1,6 @@
-import { columnsOf, membersOf, type RawRow } from '../../../durable/columns.ts';
-import { Rows } from '../../../durable/rows.ts';
-import type { Approvers } from '../../../registry/tools/tool-kind.ts';
+import { type SqliteRow, toColumns, toMembers } from '../../../durable/columns.ts';
+import { TableRowsBase } from '../../../durable/rows.ts';
+import type { ApproverRole } from '../../../registry/tools/tool-kind.ts';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {
@@ -12,7 +12,7 @@ export interface ApprovalRow {
   n: number;
   toolUseId: string;
   name: string;
-  approvers: Approvers;
+  approvers: ApproverRole;
   createdAt: number;
   /** Null while nobody has decided. `cancel` means that its turn was cancelled before anybody had. */
   decision: 'approve' | 'deny' | 'cancel' | null;
@@ -25,94 +25,96 @@ export interface ApprovalRow {
 }
 
 /** The calls of a conversation that wait for approval. A decided row stays as long as its call is part of the history. */
-export class ApprovalRows extends Rows {
+export class ApprovalRows extends TableRowsBase {
   /** Whether the last read found no open call. Every turn asks, and most conversations never have such calls. */
   #noneIsOpen = false;
 
-  add(row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>): void {
+  insertApproval(
+    row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>,
+  ): void {
     this.#noneIsOpen = false;
     const { id, run, turn, n, name, approvers } = row;
     const shared = { id, run, turn, n, name, approvers };
-    this.tables.insert('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
+    this.tables.insertRow('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
   }
 
   /** @returns the calls that nobody has decided on, in their order */
-  listOpen(): ApprovalRow[] {
+  listOpenApprovals(): ApprovalRow[] {
     // Asked first: to prepare the query of the rows takes three times as long.
-    return this.#isAnyOpen() ? this.#where('decision is null') : [];
+    return this.#hasOpenApproval() ? this.#queryApprovals('decision is null') : [];
   }
 
-  #isAnyOpen(): boolean {
-    this.#noneIsOpen ||= !this.tables.has('approvals where decision is null');
+  #hasOpenApproval(): boolean {
+    this.#noneIsOpen ||= !this.tables.hasRows('approvals where decision is null');
     return !this.#noneIsOpen;
   }
 
   /** The value of `paused` in lists and reports: 'approval' while calls wait; null otherwise. */
-  get paused(): 'approval' | null {
-    return this.#isAnyOpen() ? 'approval' : null;
+  get pausedStatus(): 'approval' | null {
+    return this.#hasOpenApproval() ? 'approval' : null;
   }
 
   /** @returns all calls of a paused run, decided or not */
-  listOfRun(run: number): ApprovalRow[] {
-    return this.#where('run = ?', run);
+  listApprovalsOfRun(run: number): ApprovalRow[] {
+    return this.#queryApprovals('run = ?', run);
   }
 
   /** @returns all calls of a step, decided or not */
-  listOfStep(turn: number): ApprovalRow[] {
-    return this.#where('turn = ?', turn);
+  listApprovalsOfStep(turn: number): ApprovalRow[] {
+    return this.#queryApprovals('turn = ?', turn);
   }
 
-  continuedBy(run: number): ApprovalRow[] {
-    return this.#where('continued_by = ?', run);
+  listApprovalsContinuedByRun(run: number): ApprovalRow[] {
+    return this.#queryApprovals('continued_by = ?', run);
   }
 
-  find(id: string): ApprovalRow | undefined {
-    return this.#where('id = ?', id).at(0);
+  findApproval(id: string): ApprovalRow | undefined {
+    return this.#queryApprovals('id = ?', id).at(0);
   }
 
   /** @returns when the newest open call was stored; undefined if none is open */
-  newestOpenAt(): number | undefined {
+  findNewestOpenTime(): number | undefined {
     return this.tables.queryNumber('select max(created_at) from approvals where decision is null');
   }
 
   /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
-  rewind(turn: number): void {
-    this.tables.write('delete from approvals where run >= ?', turn);
+  deleteApprovalsFromTurn(turn: number): void {
+    this.tables.runWriteStatement('delete from approvals where run >= ?', turn);
     // The number may be used again for another turn.
-    this.tables.update('approvals', { continued_by: null }, 'continued_by >= ?', turn);
+    this.tables.updateRows('approvals', { continued_by: null }, 'continued_by >= ?', turn);
   }
 
   clear(): void {
-    this.tables.write('delete from approvals');
+    this.tables.runWriteStatement('delete from approvals');
   }
 
   /** Stores what was decided about a call. */
-  decide(id: string, decided: Pick<ApprovalRow, 'decision' | 'reason' | 'input' | 'decidedAt'>): void {
-    this.tables.update('approvals', columnsOf(decided), 'id = ?', id);
+  storeDecision(id: string, decided: Pick<ApprovalRow, 'decision' | 'reason' | 'input' | 'decidedAt'>): void {
+    this.tables.updateRows('approvals', toColumns(decided), 'id = ?', id);
   }
 
   /** Stores that a run goes on with the calls of a paused one. */
-  assignToRun(paused: number, run: number): void {
-    this.tables.update('approvals', { continued_by: run }, 'run = ? and continued_by is null', paused);
+  markContinuedByRun(paused: number, run: number): void {
+    this.tables.updateRows('approvals', { continued_by: run }, 'run = ? and continued_by is null', paused);
   }
 
   /** @returns how many characters the inputs have that people have changed in a run */
-  changedCharacters(run: number): number {
+  countChangedInputCharacters(run: number): number {
     return this.tables.queryNumberOrZero('select sum(length(input)) from approvals where run = ?', run);
   }
 
   /** @returns whether a call of a run is not decided */
-  isOpen(run: number): boolean {
-    return this.tables.has('approvals where run = ? and decision is null', run);
+  hasUndecidedCall(run: number): boolean {
+    return this.tables.hasRows('approvals where run = ? and decision is null', run);
   }
 
-  #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
+  #queryApprovals(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
     return this.tables
-      .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
+      .readAllRows<SqliteRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
       .map((row) => {
         // Nobody shall approve what is damaged: it throws here.
         JSON.parse(String(row.input));
-        return membersOf(row) as unknown as ApprovalRow;
+        return toMembers(row) as unknown as ApprovalRow;
       });
   }
 }

@@ -1,8 +1,8 @@
 import { conversationId, turnExample, turnSchema } from '../../../conversations/object/conversations.reference.ts';
 import { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
 import * as z from '../../../kit/http/zod.ts';
-import { describeRoutes, type Resource } from '../../../openapi/resource.ts';
-import { jsonResponse, nameListSchema } from '../../../openapi/responses.ts';
+import { type ApiResource, describeRoutes } from '../../../openapi/resource.ts';
+import { createNamedListSchema, describeJsonResponse } from '../../../openapi/responses.ts';
 import { APPROVAL_ROUTES } from './approvals.route.ts';
 
 const approval = {
@@ -21,11 +21,11 @@ const approval = {
   decided_at: null,
   continued_by: null,
 };
-const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
-const approvalList = nameListSchema('ApprovalList', approvalSchema);
+const approvalSchema = z.addReferenceMeta(approvalRow, { id: 'Approval' });
+const approvalList = createNamedListSchema('ApprovalList', approvalSchema);
 const decided = z.union([approvalSchema, turnSchema]);
 
-export const approvals: Resource = {
+export const approvals: ApiResource = {
   tag: 'Conversations',
   parameters: {
     id: conversationId,
@@ -36,7 +36,7 @@ export const approvals: Resource = {
     'GET /conversations/:id/approvals': {
       operation: 'listApprovals',
       summary: 'List the calls that wait for approval',
-      answer: jsonResponse('All of them, in the order of their calls.', approvalList, {
+      answer: describeJsonResponse('All of them, in the order of their calls.', approvalList, {
         data: [approval],
         has_more: false,
         first_id: approval.id,
@@ -53,12 +53,12 @@ export const approvals: Resource = {
         example: { decision: 'deny', reason: 'It was paid in May.' },
       },
       answers: {
-        200: jsonResponse(
+        200: describeJsonResponse(
           'The call: others of its step still wait. Or the turn that has gone on with it.',
           decided,
           approval,
         ),
-        202: jsonResponse('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
+        202: describeJsonResponse('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
       },
       errors: [409],
     },

@@ -1,5 +1,5 @@
 import * as z from '../../../kit/http/zod.ts';
-import { parseObject } from '../../../kit/json/object.ts';
+import { parseJsonObject } from '../../../kit/json/object.ts';
 
 /** The most characters, as JSON, of an input that replaces the one of a call. */
 const MOST_INPUT_CHARACTERS = 262_144;
@@ -8,11 +8,11 @@ const MOST_INPUT_CHARACTERS = 262_144;
 export const decisionRequest = z
   .strictObject({
     decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
-    reason: z.optionalField(
+    reason: z.createOptionalField(
       z.string().check(z.minLength(1), z.maxLength(4_000)),
       'Why it is denied: the model is told.',
     ),
-    input: z.optionalField(
+    input: z.createOptionalField(
       z.looseObject({}, { error: 'Input should be an object: what the tool is called with' }).check(
         z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
           error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
@@ -20,10 +20,12 @@ export const decisionRequest = z
       ),
       'What the tool is called with, in place of what the model said; the model is told.',
     ),
-    input_text: z.optionalField(
+    input_text: z.createOptionalField(
       z.string().check(
         z.maxLength(MOST_INPUT_CHARACTERS),
-        z.refine((text) => parseObject(text) !== undefined, { error: 'Input should be the JSON text of an object' }),
+        z.refine((text) => parseJsonObject(text) !== undefined, {
+          error: 'Input should be the JSON text of an object',
+        }),
       ),
       'The same as JSON text: the tool gets it as it is written.',
     ),
@@ -41,5 +43,5 @@ export const decisionRequest = z
 
 /** Whose conversation is meant: an admin may decide for any account. */
 export const approvalsQuery = z.object({
-  account: z.optionalField(z.string(), 'Another account’s conversation; an admin may ask.'),
+  account: z.createOptionalField(z.string(), 'Another account’s conversation; an admin may ask.'),
 });

@@ -2,33 +2,39 @@
 
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
-import { turnAt, turnWithId } from '../../../conversations/history/storage/turn-queries.ts';
-import type { DecisionAnswer, DecisionRequest } from '../../../conversations/object/contract.ts';
+import { findTurnById, findTurnByNumber } from '../../../conversations/history/storage/turn-queries.ts';
+import type { ApprovalDecisionRequest, ApprovalDecisionResult } from '../../../conversations/object/contract.ts';
 import type { approvalRow } from '../../../conversations/object/conversations-answers.schema.ts';
-import { describeTurn, toolInputsOf } from '../../../conversations/object/turn-report.ts';
-import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../../../kit/http/errors.ts';
-import { createList } from '../../../kit/http/page.ts';
+import { describeTurn, readToolInputs } from '../../../conversations/object/turn-report.ts';
+import {
+  ApiError,
+  createInvalidRequestError,
+  createNonRetryableError,
+  createNotFoundError,
+  DO_NOT_RETRY,
+} from '../../../kit/http/errors.ts';
+import { createListResponse } from '../../../kit/http/page.ts';
 import type * as z from '../../../kit/http/zod.ts';
-import { writeJson } from '../../../kit/json/remembered-text.ts';
-import { approvalRowsOf, callRowsOf } from '../run-rows.ts';
+import { stringifyWithRememberedTexts } from '../../../kit/json/remembered-text.ts';
+import { getApprovalRows, getCallRows } from '../run-rows.ts';
 import type { ApprovalRow } from './approval-rows.ts';
-import { describeDecision } from './describe-decision.ts';
+import { toDecisionFields } from './describe-decision.ts';
 
-export type ApprovalView = z.output<typeof approvalRow>;
+export type ApprovalAnswer = z.output<typeof approvalRow>;
 
 /** The most characters of all inputs that people change in one run: all of them are in memory when the run goes on. */
 const MOST_INPUTS_CHARACTERS = 1_048_576;
 
 /** @returns the calls that nobody has decided on, in their order, as a JSON list */
 export function describeOpenApprovals(transcript: Transcript): string {
-  const rows = transcript.profile ? approvalRowsOf(transcript).listOpen() : [];
-  return writeJson(createList(describeApprovals(transcript, rows), false, ({ id }) => id));
+  const rows = transcript.profile ? getApprovalRows(transcript).listOpenApprovals() : [];
+  return stringifyWithRememberedTexts(createListResponse(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
 /** Describes calls that wait for approval, or have waited. Each answer that made such calls is read only once. */
-export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ApprovalView[] {
+export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ApprovalAnswer[] {
   const inputs = new Map(
-    [...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, toolInputsOf(transcript, turn)]),
+    [...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, readToolInputs(transcript, turn)]),
   );
   return rows.map((row) => describeApproval(transcript, row, inputs.get(row.turn)));
 }
@@ -36,8 +42,8 @@ export function describeApprovals(transcript: Transcript, rows: readonly Approva
 function describeApproval(
   transcript: Transcript,
   row: ApprovalRow,
-  inputs = toolInputsOf(transcript, row.turn),
-): ApprovalView {
+  inputs = readToolInputs(transcript, row.turn),
+): ApprovalAnswer {
   const { id, toolUseId, name, approvers, createdAt, continuedBy } = row;
   const input = inputs.get(toolUseId) ?? null;
   return {
@@ -46,12 +52,12 @@ function describeApproval(
     tool_use_id: toolUseId,
     name,
     input,
-    input_text: input === null ? null : writeJson(input),
-    turn: turnAt(transcript, row.run)?.id ?? '',
+    input_text: input === null ? null : stringifyWithRememberedTexts(input),
+    turn: findTurnByNumber(transcript, row.run)?.id ?? '',
     approvers,
     created_at: new Date(createdAt).toISOString(),
-    ...describeDecision(row),
-    continued_by: continuedBy === null ? null : (turnAt(transcript, continuedBy)?.id ?? null),
+    ...toDecisionFields(row),
+    continued_by: continuedBy === null ? null : (findTurnByNumber(transcript, continuedBy)?.id ?? null),
   };
 }
 
@@ -60,15 +66,24 @@ function describeApproval(
  *
  * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
  */
-export function answerDecision(transcript: Transcript, id: string, goesOn: boolean, hides: boolean): DecisionAnswer {
-  const row = approvalRowsOf(transcript).find(id);
-  if (!row) throw notFound('This approval is not there any more.');
-  const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
+export function createDecisionAnswer(
+  transcript: Transcript,
+  id: string,
+  goesOn: boolean,
+  hides: boolean,
+): ApprovalDecisionResult {
+  const row = getApprovalRows(transcript).findApproval(id);
+  if (!row) throw createNotFoundError('This approval is not there any more.');
+  const next = row.continuedBy === null ? undefined : findTurnByNumber(transcript, row.continuedBy);
   // The report of the turn has more than the caller may read.
   const body = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
-  const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
-  const shown = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);
-  return { status: goesOn ? 202 : 200, turn, body: hides ? JSON.stringify(body, shown) : writeJson(body) };
+  const turn = next?.id ?? findTurnByNumber(transcript, row.run)?.id ?? '';
+  const hideToolInputs = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);
+  return {
+    status: goesOn ? 202 : 200,
+    turn,
+    body: hides ? JSON.stringify(body, hideToolInputs) : stringifyWithRememberedTexts(body),
+  };
 }
 
 /**
@@ -77,15 +92,15 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
  * @returns the run that goes on with the calls of its `step`, if this was its last open call
  * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 if it was decided differently
  */
-export function storeDecision(
+export function storeApprovalDecision(
   transcript: Transcript,
-  { id, decision, reason: why, input, isAdmin }: DecisionRequest,
+  { id, decision, reason: why, input, isAdmin }: ApprovalDecisionRequest,
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
-  const row = transcript.profile && approvalRowsOf(transcript).find(id);
-  if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
+  const row = transcript.profile && getApprovalRows(transcript).findApproval(id);
+  if (!row) throw createNotFoundError(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
   if (row.approvers === 'admin' && !isAdmin) {
-    throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
+    throw createNonRetryableError('permission_error', 'Only an admin decides on the calls of this agent.');
   }
   const reason = why ?? null;
   const changed = input ?? null;
@@ -93,37 +108,40 @@ export function storeDecision(
     const isSame = row.decision === decision && row.reason === reason && row.input === changed;
     if (isSame) return undefined;
     const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
-    throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
+    throw createNonRetryableError(
+      'conflict_error',
+      `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`,
+    );
   }
   if (
     changed !== null &&
-    changed.length + approvalRowsOf(transcript).changedCharacters(row.run) > MOST_INPUTS_CHARACTERS
+    changed.length + getApprovalRows(transcript).countChangedInputCharacters(row.run) > MOST_INPUTS_CHARACTERS
   ) {
-    throw invalidRequest(
+    throw createInvalidRequestError(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  approvalRowsOf(transcript).decide(id, { decision, reason, input: changed, decidedAt: now });
-  const paused = turnAt(transcript, row.run);
-  return approvalRowsOf(transcript).isOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
+  getApprovalRows(transcript).storeDecision(id, { decision, reason, input: changed, decidedAt: now });
+  const paused = findTurnByNumber(transcript, row.run);
+  return getApprovalRows(transcript).hasUndecidedCall(row.run) || !paused ? undefined : { paused, step: row.turn };
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
 export function cancelPausedTurn(transcript: Transcript, id: string, now: number): void {
-  const turn = transcript.profile && turnWithId(transcript, id);
+  const turn = transcript.profile && findTurnById(transcript, id);
   const open = turn
-    ? approvalRowsOf(transcript)
-        .listOfRun(turn.seq)
+    ? getApprovalRows(transcript)
+        .listApprovalsOfRun(turn.seq)
         .filter(({ continuedBy }) => continuedBy === null)
     : [];
   if (!turn || !open.some(({ decision }) => decision === null)) return;
-  transcript.transact(() => {
+  transcript.runInTransaction(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
-      approvalRowsOf(transcript).decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
+      getApprovalRows(transcript).storeDecision(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
       const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
-      callRowsOf(transcript).end({
+      getCallRows(transcript).storeEndedCall({
         turn: step,
         n,
         id: tool_use_id,
@@ -136,9 +154,9 @@ export function cancelPausedTurn(transcript: Transcript, id: string, now: number
         result,
       });
     }
-    callRowsOf(transcript).deleteRequest(turn.seq);
-    callRowsOf(transcript).endPause(turn.seq);
-    transcript.changeTurn(turn, { status: 'stopped' });
+    getCallRows(transcript).deleteRunRequest(turn.seq);
+    getCallRows(transcript).deletePause(turn.seq);
+    transcript.updateTurn(turn, { status: 'stopped' });
   });
 }
 
@@ -146,11 +164,11 @@ export function cancelPausedTurn(transcript: Transcript, id: string, now: number
  * @returns the refusal of a turn while its conversation waits for approval; undefined while it waits for none. It is 423, not 409:
  *   some clients retry every 409 by its status alone
  */
-export function approvalPending(transcript: Transcript): ApiError | undefined {
-  const [first] = transcript.profile ? approvalRowsOf(transcript).listOpen() : [];
+export function findPendingApprovalError(transcript: Transcript): ApiError | undefined {
+  const [first] = transcript.profile ? getApprovalRows(transcript).listOpenApprovals() : [];
   if (!first) return undefined;
   const id = transcript.profile?.id ?? '';
-  const turn = turnAt(transcript, first.run)?.id ?? '';
+  const turn = findTurnByNumber(transcript, first.run)?.id ?? '';
   const location = `/conversations/${id}/approvals`;
   const message = `This conversation waits for a person. See at GET ${location} what is to be approved, and decide.`;
   const headers = { ...DO_NOT_RETRY, 'sluice-paused': 'approval', 'sluice-turn': turn, location };

@@ -1,8 +1,8 @@
-import type { RequestFields } from '../../../claude/request/field-definition.ts';
+import type { RequestFieldDefinitions } from '../../../claude/request/field-definition.ts';
 import type { ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import * as z from '../../../kit/http/zod.ts';
-import { noteAddress } from '../turn-events.ts';
-import { resumeBackgroundTurn, storableRequest } from './resume-background.ts';
+import { addDeliverUrlNote } from '../turn-events.ts';
+import { createResumableRequestNote, resumeBackgroundTurn } from './resume-background.ts';
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
@@ -10,30 +10,30 @@ const flag = z.boolean({ error: 'Input should be a valid boolean' });
 export const backgroundPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     begin({ request }, planned, row) {
-      noteAddress(row, request);
-      return request.asked.background && !planned.run ? storableRequest(request) : undefined;
+      addDeliverUrlNote(row, request);
+      return request.asked.background && !planned.run ? createResumableRequestNote(request) : undefined;
     },
     beginAgain: (row) => resumeBackgroundTurn(conversation, row),
   }),
 };
 
 /** What a request says of a turn in the background. */
-export const BACKGROUND_MEMBERS: RequestFields = {
+export const BACKGROUND_MEMBERS: RequestFieldDefinitions = {
   background: {
-    schema: z.optionalField(
+    schema: z.createOptionalField(
       flag,
       '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
     ),
     keeps: 'the answer',
   },
   retry: {
-    schema: z.optionalField(
+    schema: z.createOptionalField(
       flag,
       '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
     ),
   },
   deliver_url: {
-    schema: z.optionalField(
+    schema: z.createOptionalField(
       z.string({ error: 'Input should be a valid string' }),
       'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
     ),

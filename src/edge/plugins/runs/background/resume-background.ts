@@ -4,17 +4,17 @@ import { createUnansweredOutcome } from '../../../claude/outcome.ts';
 import { PIECE_CHARACTERS } from '../../../conversations/history/storage/message-text.ts';
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { TurnNotes } from '../../../conversations/history/storage/turn-notes.ts';
-import { messagesOf } from '../../../conversations/history/storage/turn-queries.ts';
-import { createTurnRunner, replan, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
-import type { StartedRequest } from '../../../conversations/object/contract.ts';
+import { listMessageNumbersOfTurn } from '../../../conversations/history/storage/turn-queries.ts';
+import { createSingleRequestRunner, replanStoredRequest, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
+import type { StartedTurnRequest } from '../../../conversations/object/contract.ts';
 import type { BufferedTurnRequest, ConversationContext } from '../../../conversations/object/hooks.ts';
-import { createNextGrant } from '../../../conversations/turn/turn-grants.ts';
-import type { Runner } from '../../../conversations/turn/turn-handle.ts';
+import { createNextAttemptGrant } from '../../../conversations/turn/turn-grants.ts';
+import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';
 import { TurnRecorder } from '../../../conversations/turn/turn-recorder.ts';
 import { editJson } from '../../../kit/json/edit.ts';
 import { isObject } from '../../../kit/json/object.ts';
-import { attemptNumberOf } from '../../../money/admission/admission.ts';
-import { storableTurnRequest } from '../stored-run.ts';
+import { parseAttemptNumber } from '../../../money/admission/admission.ts';
+import { toStorableTurnRequest } from '../stored-run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
@@ -23,8 +23,8 @@ const MOST_BEGINNINGS = 10;
 const KEPT_REQUEST = 'request';
 
 /** @returns what a turn needs to begin again, as a note; undefined if that is too long for its row */
-export function storableRequest(request: BufferedTurnRequest): TurnNotes | undefined {
-  const stored = { request: storableTurnRequest(request), rest: editJson(request.body, { messages: '[]' }) };
+export function createResumableRequestNote(request: BufferedTurnRequest): TurnNotes | undefined {
+  const stored = { request: toStorableTurnRequest(request), rest: editJson(request.body, { messages: '[]' }) };
   return JSON.stringify(stored).length > PIECE_CHARACTERS ? undefined : { [KEPT_REQUEST]: stored };
 }
 
@@ -34,27 +34,34 @@ export function storableRequest(request: BufferedTurnRequest): TurnNotes | undef
  * @returns undefined if its request is not stored
  * @throws ApiError if it cannot be planned any more
  */
-export function resumeBackgroundTurn(conversation: ConversationContext, row: TurnRow): Runner | undefined {
+export function resumeBackgroundTurn(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
   const { transcript, maintenance, now, waitUntil } = conversation;
   const { [KEPT_REQUEST]: stored, ...notes } = row.notes ?? {};
-  const grant = createNextGrant(row, { earlier: 0, startedAt: now() });
+  const grant = createNextAttemptGrant(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
-  if (!isObject(stored) || attemptNumberOf(requestId) > MOST_BEGINNINGS) return undefined;
-  const request = stored.request as StartedRequest;
-  const question = messagesOf(transcript, row.seq).flatMap((seq) =>
-    Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
+  if (!isObject(stored) || parseAttemptNumber(requestId) > MOST_BEGINNINGS) return undefined;
+  const request = stored.request as StartedTurnRequest;
+  const question = listMessageNumbersOfTurn(transcript, row.seq).flatMap((seq) =>
+    Array.from(transcript.messages.readMessages({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );
   const body = editJson(String(stored.rest), { messages: `[${question.join(',')}]` });
-  const plan = replan(conversation, request, body, { isAgain: true });
+  const plan = replanStoredRequest(conversation, request, body, { isAgain: true });
   // The account may have placed a hold for the try that did not go up.
-  const { done } = maintenance.settlements.meterOf(row).settle(createUnansweredOutcome({ sentAt: undefined }, now()));
+  const { done } = maintenance.settlements
+    .createTurnMeter(row)
+    .settleRequest(createUnansweredOutcome({ sentAt: undefined }, now()));
   waitUntil(done.catch(() => {}));
-  transcript.changeTurn(row, { grant });
-  conversation.alarm.watch(now() + WATCH_MS);
+  transcript.updateTurn(row, { grant });
+  conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });
   // Nobody waits for its answer any more, so its end is always sent as an event.
   turn.isReported = true;
-  const runner = createTurnRunner(conversation, { ...request, call: { ...request.call, id: requestId } }, turn, plan);
+  const runner = createSingleRequestRunner(
+    conversation,
+    { ...request, call: { ...request.call, id: requestId } },
+    turn,
+    plan,
+  );
   waitUntil(Promise.resolve().then(() => runner.runSteps(plan)));
   return runner;
 }

@@ -1,26 +1,26 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
-import { base64ByteLength, decodeBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
-import { isObject, type Json, stringOrUndefined, toText } from '../../../kit/json/object.ts';
-import { parseOrUndefined } from '../../../kit/json/parse.ts';
-import { writeJson } from '../../../kit/json/remembered-text.ts';
+import { computeBase64ByteLength, decodeBase64, encoder, isBase64 } from '../../../kit/http/bytes.ts';
+import { isObject, type JsonObject, toJsonText, toStringOrUndefined } from '../../../kit/json/object.ts';
+import { parseJsonOrUndefined } from '../../../kit/json/parse.ts';
+import { stringifyWithRememberedTexts } from '../../../kit/json/remembered-text.ts';
 import { detectImageType } from '../image-type.ts';
-import type { CalledKind, CallOptions } from '../tool-kind.ts';
+import type { CallableToolKind, ToolCallOptions } from '../tool-kind.ts';
 import {
-  failedResult,
-  growingMemory,
+  createFailedResult,
+  createGrowingMemoryHold,
+  createTooLongResult,
+  createTooLongTogetherResult,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
   SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
-  tooLongResult,
-  tooLongTogetherResult,
 } from '../tool-result.ts';
-import { findAddressFault, guardedCall, resolveHeaders } from '../tools/addresses.ts';
-import { listServerTools } from './list-server-tools.ts';
-import { type McpRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
+import { findAddressedToolFault, resolveToolHeaders, withAddressCheck } from '../tools/addresses.ts';
+import { replaceServersByTheirTools } from './list-server-tools.ts';
+import { type McpToolRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { McpSessions } from './session.ts';
 
@@ -28,18 +28,18 @@ const MCP_IS_STORED =
   'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
 
 /** Tools of MCP servers. They occur only in what is stored. */
-export const mcpKind: CalledKind<McpRun> = {
+export const mcpKind: CallableToolKind<McpToolRun> = {
   member: 'mcp',
-  names: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
+  listRunFieldNames: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
   findFault: (tool, sender) => {
     const schema = isObject(tool.run) && Object.hasOwn(tool.run, 'tool') ? mcpTool : mcpServer;
-    return findAddressFault(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
+    return findAddressedToolFault(tool, sender, sender.isStored ? schema : MCP_IS_STORED);
   },
-  stored: listServerTools,
-  callsOf: () => {
+  stored: replaceServersByTheirTools,
+  createToolCaller: () => {
     const sessions = new McpSessions();
     return {
-      call: guardedCall<McpRun>((...parameters) => callMcp(sessions, ...parameters)),
+      callTool: withAddressCheck<McpToolRun>((...parameters) => callMcpTool(sessions, ...parameters)),
       close: () => sessions.close(),
     };
   },
@@ -66,15 +66,15 @@ const MAYBE_LOST: readonly unknown[] = [400, 404];
  * @returns its result; an error that says what was wrong if the server does not answer as it should
  * @throws what `fetch` throws, and the reason of the signal
  */
-export async function callMcp(
+export async function callMcpTool(
   sessions: McpSessions,
   call: ToolCall,
-  run: McpRun,
-  { settings, fetch, resultBytes, hold }: CallOptions,
+  run: McpToolRun,
+  { settings, fetch, resultBytes, hold }: ToolCallOptions,
   signal: AbortSignal,
 ) {
   const key = JSON.stringify([run.mcp, run.headers]);
-  const server = { url: run.mcp, headers: resolveHeaders(run, settings), fetch };
+  const server = { url: run.mcp, headers: resolveToolHeaders(run, settings), fetch };
   const params = {
     name: run.tool,
     arguments: isObject(call.input) ? call.input : {},
@@ -82,12 +82,12 @@ export async function callMcp(
   };
   let used = 0;
   let result: ToolResult | undefined;
-  const grow = growingMemory(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
-  const take = async (bytes: number) => {
+  const grow = createGrowingMemoryHold(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
+  const takeResultBytes = async (bytes: number) => {
     used += bytes;
     resultBytes.left -= bytes;
     if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
-    if (resultBytes.left < 0) throw new NoBytesLeft();
+    if (resultBytes.left < 0) throw new NoResultBytesLeftError();
     await grow(used);
   };
   const lost = run.once ? SESSION_LOST : MAYBE_LOST;
@@ -95,17 +95,17 @@ export async function callMcp(
     for (let tries = 1; ; tries += 1) {
       const session = await sessions.get(key, server, signal);
       try {
-        result = toToolResult(await session.request('tools/call', params, { signal, take }));
+        result = toToolResult(await session.sendRequest('tools/call', params, { signal, take: takeResultBytes }));
         return result;
       } catch (thrown) {
         const status = thrown instanceof McpFault ? thrown.status : undefined;
-        if (MAYBE_LOST.includes(status)) await sessions.drop(key, session);
+        if (MAYBE_LOST.includes(status)) await sessions.forgetLostSession(key, session);
         if (tries > 1 || !lost.includes(status)) throw thrown;
       }
     }
   } catch (thrown) {
-    if (thrown instanceof NoBytesLeft) return tooLongTogetherResult();
-    if (thrown instanceof McpFault) return failedResult(`The server of this tool failed. ${thrown.message}`);
+    if (thrown instanceof NoResultBytesLeftError) return createTooLongTogetherResult();
+    if (thrown instanceof McpFault) return createFailedResult(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
     // Bytes that were read but not kept count for nothing.
@@ -113,31 +113,31 @@ export async function callMcp(
   }
 }
 
-class NoBytesLeft extends McpFault {
+class NoResultBytesLeftError extends McpFault {
   constructor() {
     super('There is no room for its answer.');
   }
 }
 
 /** @returns the result of a call in a form that the API accepts */
-function toToolResult({ content, structuredContent, isError }: Json): ToolResult {
+function toToolResult({ content, structuredContent, isError }: JsonObject): ToolResult {
   const items = Array.isArray(content) ? content.filter(isObject) : [];
-  if (items.length > MOST_BLOCKS) return failedResult(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
-  const blocks = items.flatMap(toApiBlock);
+  if (items.length > MOST_BLOCKS) return createFailedResult(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
+  const blocks = items.flatMap(toApiContentBlocks);
   const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
-  if (structuredContent !== undefined && !isRepeatedIn(texts, structuredContent))
-    blocks.push(textBlock(writeJson(structuredContent)));
+  if (structuredContent !== undefined && !isStructuredContentRepeated(texts, structuredContent))
+    blocks.push(createTextBlock(stringifyWithRememberedTexts(structuredContent)));
   let textBytes = 0;
   let images = 0;
   for (const { text, source } of blocks) {
     if (typeof text === 'string') textBytes += encoder.encode(text).length;
-    const image = isObject(source) ? base64ByteLength(toText(source.data)) : 0;
-    if (image > MOST_IMAGE_BYTES) return tooLongResult(MOST_IMAGE_BYTES);
+    const image = isObject(source) ? computeBase64ByteLength(toJsonText(source.data)) : 0;
+    if (image > MOST_IMAGE_BYTES) return createTooLongResult(MOST_IMAGE_BYTES);
     images += image;
   }
-  if (textBytes > MOST_TEXT_BYTES) return tooLongResult(MOST_TEXT_BYTES);
+  if (textBytes > MOST_TEXT_BYTES) return createTooLongResult(MOST_TEXT_BYTES);
   const shown = blocks.filter(({ type }) => type === 'image').length;
-  if (shown > MOST_IMAGES) return failedResult(`The tool answered with more than ${MOST_IMAGES} images.`);
+  if (shown > MOST_IMAGES) return createFailedResult(`The tool answered with more than ${MOST_IMAGES} images.`);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: textBytes + images };
 }
 
@@ -145,16 +145,16 @@ function toToolResult({ content, structuredContent, isError }: Json): ToolResult
  * @returns whether texts say already what structured content says: as its JSON, as the text that the SDK for Python wraps as
  * `{"result": …}`, or in words that are about as long
  */
-function isRepeatedIn(texts: readonly string[], structured: unknown): boolean {
+function isStructuredContentRepeated(texts: readonly string[], structured: unknown): boolean {
   const json = JSON.stringify(structured);
   if (texts.some((text) => text.length > json.length / 2)) return true;
-  const value = canonicalJson(structured);
-  if (texts.some((text) => canonicalJson(parseOrUndefined(text)) === value)) return true;
-  return [texts[0], texts].some((result) => result !== undefined && canonicalJson({ result }) === value);
+  const value = toCanonicalJson(structured);
+  if (texts.some((text) => toCanonicalJson(parseJsonOrUndefined(text)) === value)) return true;
+  return [texts[0], texts].some((result) => result !== undefined && toCanonicalJson({ result }) === value);
 }
 
 /** Writes a value so that the same members in another order are the same text. */
-function canonicalJson(value: unknown): string | undefined {
+function toCanonicalJson(value: unknown): string | undefined {
   return JSON.stringify(value, (_, member: unknown) =>
     isObject(member)
       ? Object.fromEntries(Object.entries(member).sort(([one], [other]) => (one < other ? -1 : 1)))
@@ -163,43 +163,45 @@ function canonicalJson(value: unknown): string | undefined {
 }
 
 /** @returns a block of a result in a form that the API accepts; an empty list for an empty text */
-function toApiBlock(block: Json): Json[] {
+function toApiContentBlocks(block: JsonObject): JsonObject[] {
   switch (block.type) {
     case 'text':
-      return typeof block.text === 'string' && block.text.trim() !== '' ? [textBlock(block.text)] : [];
+      return typeof block.text === 'string' && block.text.trim() !== '' ? [createTextBlock(block.text)] : [];
     case 'image':
-      return [imageBlock(block.data) ?? omittedBlock('image', block.mimeType)];
+      return [createImageBlock(block.data) ?? createOmittedContentBlock('image', block.mimeType)];
     case 'resource_link': {
       const { uri, name, title, description, mimeType } = block;
-      return [textBlock(JSON.stringify({ uri, name, title, description, mimeType }))];
+      return [createTextBlock(JSON.stringify({ uri, name, title, description, mimeType }))];
     }
     case 'resource': {
       const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
-      if (typeof text === 'string') return [textBlock(`${quoteShort(uri)}\n${text}`)];
-      return [imageBlock(blob) ?? omittedBlock('resource', mimeType)];
+      if (typeof text === 'string') return [createTextBlock(`${toShortTextOrEmpty(uri)}\n${text}`)];
+      return [createImageBlock(blob) ?? createOmittedContentBlock('resource', mimeType)];
     }
     default:
-      return [omittedBlock(quoteShort(block.type), block.mimeType)];
+      return [createOmittedContentBlock(toShortTextOrEmpty(block.type), block.mimeType)];
   }
 }
 
-function textBlock(text: string): Json {
+function createTextBlock(text: string): JsonObject {
   return { type: 'text', text: text.toWellFormed() };
 }
 
 /** @returns an image with its real media type; undefined if the data is not an image that the API accepts */
-function imageBlock(data: unknown): Json | undefined {
+function createImageBlock(data: unknown): JsonObject | undefined {
   if (typeof data !== 'string' || !isBase64(data)) return undefined;
   const media_type = detectImageType(decodeBase64(data.slice(0, 16)));
   if (media_type === undefined) return undefined;
   return { type: 'image', source: { type: 'base64', media_type, data } };
 }
 
-function omittedBlock(what: string, mimeType: unknown): Json {
-  return textBlock(`[The tool has answered with ${what} ${quoteShort(mimeType)}, which cannot be shown here.]`);
+function createOmittedContentBlock(what: string, mimeType: unknown): JsonObject {
+  return createTextBlock(
+    `[The tool has answered with ${what} ${toShortTextOrEmpty(mimeType)}, which cannot be shown here.]`,
+  );
 }
 
 /** @returns a short text of a server; empty for anything else */
-function quoteShort(text: unknown): string {
-  return (stringOrUndefined(text) ?? '').slice(0, 2_048);
+function toShortTextOrEmpty(text: unknown): string {
+  return (toStringOrUndefined(text) ?? '').slice(0, 2_048);
 }

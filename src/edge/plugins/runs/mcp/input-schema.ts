@@ -1,5 +1,5 @@
 import { UNION_KEYWORDS } from '../../../claude/request/schema-faults.ts';
-import { isObject, type Json } from '../../../kit/json/object.ts';
+import { isObject, type JsonObject } from '../../../kit/json/object.ts';
 
 /** What refers to a branch of a union, which would be gone. */
 const INTO_UNION = /"#\/(?:anyOf|oneOf|allOf)\//;
@@ -10,31 +10,35 @@ const INTO_UNION = /"#\/(?:anyOf|oneOf|allOf)\//;
  *
  * @returns undefined where that cannot be said without the union
  */
-export function toApiSchema(schema: unknown): Json | undefined {
+export function toApiInputSchema(schema: unknown): JsonObject | undefined {
   if (!isObject(schema) || (schema.type ?? 'object') !== 'object') return undefined;
   const { anyOf: _, oneOf: __, allOf: ___, ...rest } = schema;
-  let merged: Json = { ...rest, type: 'object' };
+  let merged: JsonObject = { ...rest, type: 'object' };
   for (const name of UNION_KEYWORDS) {
     const union = schema[name];
     if (union === undefined) continue;
-    const branches = Array.isArray(union) ? union.map(toApiSchema) : [];
-    if (branches.length === 0 || !branches.every(isMergeable)) return undefined;
-    merged = mergeBranches(merged, branches, name === 'allOf');
+    const branches = Array.isArray(union) ? union.map(toApiInputSchema) : [];
+    if (branches.length === 0 || !branches.every(isMergeableBranch)) return undefined;
+    merged = mergeSchemaBranches(merged, branches, name === 'allOf');
   }
   return INTO_UNION.test(JSON.stringify(merged)) ? undefined : merged;
 }
 
 /** A schema that names its properties. */
-interface WithProperties extends Json {
-  properties: Json;
+interface SchemaWithProperties extends JsonObject {
+  properties: JsonObject;
 }
 
-function isMergeable(branch: Json | undefined): branch is WithProperties {
+function isMergeableBranch(branch: JsonObject | undefined): branch is SchemaWithProperties {
   return isObject(branch?.properties);
 }
 
 /** Adds the properties of branches. A property of which they have several forms may have any of these. */
-function mergeBranches(merged: Json, branches: readonly WithProperties[], areAllNeeded: boolean): Json {
+function mergeSchemaBranches(
+  merged: JsonObject,
+  branches: readonly SchemaWithProperties[],
+  areAllNeeded: boolean,
+): JsonObject {
   const own = isObject(merged.properties) ? merged.properties : {};
   const forms = new Map<string, Map<string, unknown>>();
   for (const properties of [own, ...branches.map((branch) => branch.properties)]) {
@@ -43,18 +47,21 @@ function mergeBranches(merged: Json, branches: readonly WithProperties[], areAll
       forms.set(name, names.set(JSON.stringify(form), form));
     }
   }
-  const formOf = (all: readonly unknown[]) => (all.length === 1 ? all[0] : { anyOf: all });
-  const needed = branches.map(requiredOf);
-  const inAll = (name: unknown) => needed.every((names) => names.includes(name));
-  const required = new Set([...requiredOf(merged), ...needed.flat().filter((name) => areAllNeeded || inAll(name))]);
+  const combinePropertyForms = (all: readonly unknown[]) => (all.length === 1 ? all[0] : { anyOf: all });
+  const needed = branches.map(getRequiredProperties);
+  const isRequiredInAllBranches = (name: unknown) => needed.every((names) => names.includes(name));
+  const required = new Set([
+    ...getRequiredProperties(merged),
+    ...needed.flat().filter((name) => areAllNeeded || isRequiredInAllBranches(name)),
+  ]);
   return {
     ...merged,
-    properties: Object.fromEntries([...forms].map(([name, all]) => [name, formOf([...all.values()])])),
+    properties: Object.fromEntries([...forms].map(([name, all]) => [name, combinePropertyForms([...all.values()])])),
     ...(required.size > 0 ? { required: [...required] } : {}),
   };
 }
 
-function requiredOf({ required }: Json): readonly unknown[] {
+function getRequiredProperties({ required }: JsonObject): readonly unknown[] {
   return Array.isArray(required) ? required : [];
 }
 
@@ -67,18 +74,19 @@ const isNumber = (value: unknown) => typeof value === 'number';
 const isBoolean = (value: unknown) => typeof value === 'boolean';
 const isWholeNumber = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
 const isSchema = (value: unknown) => isObject(value) || isBoolean(value);
-const isSchemas = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
-const isNamedSchemas = (value: unknown) => isObject(value) && Object.values(value).every(isSchema);
-const isNames = (value: unknown) =>
+const isSchemaList = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
+const isSchemaRecord = (value: unknown) => isObject(value) && Object.values(value).every(isSchema);
+const isNameList = (value: unknown) =>
   Array.isArray(value) && value.every(isStringValue) && new Set(value).size === value.length;
-const isOneType = (value: unknown) => TYPES_2020_12.includes(value);
+const isJsonSchemaType = (value: unknown) => TYPES_2020_12.includes(value);
 
 /** What JSON Schema 2020-12 says of the values of its keywords. Any value is allowed for the others. */
 const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = {
   type: (value) =>
-    isOneType(value) || (isNames(value) && (value as unknown[]).length > 0 && (value as unknown[]).every(isOneType)),
+    isJsonSchemaType(value) ||
+    (isNameList(value) && (value as unknown[]).length > 0 && (value as unknown[]).every(isJsonSchemaType)),
   enum: Array.isArray,
-  required: isNames,
+  required: isNameList,
   ...Object.fromEntries(['maximum', 'minimum', 'exclusiveMaximum', 'exclusiveMinimum'].map((name) => [name, isNumber])),
   multipleOf: (value) => isNumber(value) && Number(value) > 0,
   ...Object.fromEntries(
@@ -120,7 +128,7 @@ const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas
  *
  * @returns the end of a sentence; undefined if the schema can be sent
  */
-export function findSchemaFault(schema: Json): string | undefined {
+export function findInputSchemaFault(schema: JsonObject): string | undefined {
   const key = isObject(schema.properties)
     ? Object.keys(schema.properties).find((name) => !PARAMETER_NAME.test(name))
     : undefined;
@@ -132,14 +140,14 @@ export function findSchemaFault(schema: Json): string | undefined {
     if (!isObject(one)) continue;
     for (const [name, value] of Object.entries(one)) {
       const at = path === '' ? name : `${path}.${name}`;
-      const hasInner = (list: readonly string[], isAllowed: (value: unknown) => boolean) =>
+      const hasNestedKeyword = (list: readonly string[], isAllowed: (value: unknown) => boolean) =>
         list.includes(name) ? isAllowed(value) : undefined;
       const own = Object.hasOwn(KEYWORDS_2020_12, name) ? KEYWORDS_2020_12[name]?.(value) : undefined;
       const isAllowed =
         own ??
-        hasInner(WITH_SCHEMA, isSchema) ??
-        hasInner(WITH_SCHEMAS, isSchemas) ??
-        hasInner(WITH_NAMED_SCHEMAS, isNamedSchemas) ??
+        hasNestedKeyword(WITH_SCHEMA, isSchema) ??
+        hasNestedKeyword(WITH_SCHEMAS, isSchemaList) ??
+        hasNestedKeyword(WITH_NAMED_SCHEMAS, isSchemaRecord) ??
         true;
       if (!isAllowed) return `${at} in the schema of its input is not valid in JSON Schema 2020-12`;
       if (WITH_SCHEMA.includes(name)) open.push({ one: value, path: at });

@@ -28,6 +28,6 @@ export class McpFault extends Error {
 const MOST_WORDS = 4_000;
 
 /** @returns a server's own words about an error, as the end of a sentence; empty if it sent no text */
-export function serverMessage(value: unknown): string {
+export function formatServerMessage(value: unknown): string {
   return typeof value === 'string' ? value.slice(0, MOST_WORDS).toWellFormed().trim() : '';
 }

@@ -1,20 +1,20 @@
 /** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
 
 import { runInSteps } from '../../../kit/async/run-in-steps.ts';
-import { PieceReader } from '../../../kit/http/body/piece-reader.ts';
+import { StreamPieceReader } from '../../../kit/http/body/piece-reader.ts';
 import { joinPieces } from '../../../kit/http/body-pieces.ts';
-import { measureShape } from '../../../kit/http/body-shape.ts';
+import { measureJsonShape } from '../../../kit/http/body-shape.ts';
 import { decoder, encoder } from '../../../kit/http/bytes.ts';
-import { mediaTypeOf } from '../../../kit/http/headers/media-type.ts';
-import { maskValue } from '../../../kit/http/secrets.ts';
-import { parseMemberTexts, splitItems } from '../../../kit/json/edit.ts';
-import { isObject, type Json, memberOf } from '../../../kit/json/object.ts';
-import { rememberText } from '../../../kit/json/remembered-text.ts';
-import { FrameReader } from '../../../kit/sse/frames.ts';
+import { parseMediaType } from '../../../kit/http/headers/media-type.ts';
+import { maskSecretsInJson } from '../../../kit/http/secrets.ts';
+import { parseMemberTexts, splitArrayItems } from '../../../kit/json/edit.ts';
+import { getMember, isObject, type JsonObject } from '../../../kit/json/object.ts';
+import { rememberJsonText } from '../../../kit/json/remembered-text.ts';
+import { SseEventReader } from '../../../kit/sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
 
 /** Called with the length of each piece, in bytes. It throws to stop reading the answer, and may let the answer wait. */
-export type OnBytes = (bytes: number) => void | Promise<void>;
+export type OnBytesRead = (bytes: number) => void | Promise<void>;
 
 /** Where a stream of events can be resumed. */
 export interface StreamPosition {
@@ -29,8 +29,12 @@ export interface StreamPosition {
  * @param place updated with the events of a stream
  * @throws McpFault if the answer is not MCP, or the error of `take`
  */
-export async function* readMessages(response: Response, take: OnBytes, place: StreamPosition): AsyncGenerator<Json> {
-  const type = mediaTypeOf(response);
+export async function* readRpcMessages(
+  response: Response,
+  take: OnBytesRead,
+  place: StreamPosition,
+): AsyncGenerator<JsonObject> {
+  const type = parseMediaType(response);
   const { body } = response;
   const isStream = type === 'text/event-stream';
   if (!body || (!isStream && type !== 'application/json')) {
@@ -38,8 +42,8 @@ export async function* readMessages(response: Response, take: OnBytes, place: St
     throw new McpFault('It answered with something that is not MCP.');
   }
   // A stream of events may stay open after the answer, so what has come is read at once.
-  const reader = new PieceReader(body, { isLive: isStream });
-  const frames = new FrameReader();
+  const reader = new StreamPieceReader(body, { isLive: isStream });
+  const frames = new SseEventReader();
   const pieces: Uint8Array[] = [];
   try {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
@@ -50,12 +54,12 @@ export async function* readMessages(response: Response, take: OnBytes, place: St
         continue;
       }
       const events: string[] = [];
-      frames.scan(piece, (text, start, end) => {
+      frames.scanCompletedEvents(piece, (text, start, end) => {
         events.push(text.slice(start, end));
         return end + 2;
       });
       for (const event of events) {
-        const data = eventData(event, place);
+        const data = parseEventAndTrackPosition(event, place);
         if (data !== '') yield* await parseRpcMessages(data);
       }
     }
@@ -67,7 +71,7 @@ export async function* readMessages(response: Response, take: OnBytes, place: St
 }
 
 /** @returns the data of an event, whatever its name is; empty if it has none (such an event only has an id) */
-function eventData(event: string, place: StreamPosition): string {
+function parseEventAndTrackPosition(event: string, place: StreamPosition): string {
   const data: string[] = [];
   for (const line of event.split('\n')) {
     const [, field, value = ''] = /^(data|id|retry): ?(.*)$/.exec(line) ?? [];
@@ -82,35 +86,35 @@ function eventData(event: string, place: StreamPosition): string {
 const MOST_RPC_VALUES = 300_000;
 
 /** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
-async function parseRpcMessages(text: string): Promise<Json[]> {
+async function parseRpcMessages(text: string): Promise<JsonObject[]> {
   let json: unknown;
-  if (!(await isExactlyPrintable(text)))
+  if (!(await isCheapToParse(text)))
     throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {
     // Parsed first: a secret may be written with escapes of any kind.
-    json = maskValue(JSON.parse(text));
+    json = maskSecretsInJson(JSON.parse(text));
   } catch (cause) {
     throw new McpFault(`It answered with something that is not JSON.`, { cause });
   }
   // Until 2025-06-18 a server could answer with a list.
-  const [messages, texts] = Array.isArray(json) ? [json, splitItems(text)] : [[json], [text]];
+  const [messages, texts] = Array.isArray(json) ? [json, splitArrayItems(text)] : [[json], [text]];
   if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
-  for (const [index, message] of messages.entries()) keepStructured(message, texts[index] ?? '{}');
+  for (const [index, message] of messages.entries()) rememberStructuredContentText(message, texts[index] ?? '{}');
   return messages;
 }
 
 /** Remembers the text of a result's structured content, unless something in it was masked. */
-function keepStructured({ result }: Json, text: string): void {
-  const structured = memberOf(result, 'structuredContent');
+function rememberStructuredContentText({ result }: JsonObject, text: string): void {
+  const structured = getMember(result, 'structuredContent');
   if (!isObject(structured)) return;
   const original = parseMemberTexts(parseMemberTexts(text).get('result') ?? '{}').get('structuredContent') ?? '{}';
-  if (JSON.stringify(structured) === JSON.stringify(JSON.parse(original))) rememberText(structured, original);
+  if (JSON.stringify(structured) === JSON.stringify(JSON.parse(original))) rememberJsonText(structured, original);
 }
 
 /** @returns whether a text can be parsed and written again without taking much more memory */
-async function isExactlyPrintable(text: string): Promise<boolean> {
+async function isCheapToParse(text: string): Promise<boolean> {
   try {
-    return (await runInSteps(measureShape(encoder.encode(text)))).values <= MOST_RPC_VALUES;
+    return (await runInSteps(measureJsonShape(encoder.encode(text)))).values <= MOST_RPC_VALUES;
   } catch {
     // The check throws an error that is meant for callers' own bodies. Here it only means no.
     return false;

@@ -2,11 +2,11 @@
 
 import { pause } from '../../../kit/async/pause.ts';
 import { raceAbort } from '../../../kit/async/race-abort.ts';
-import { toBase64, utf8 } from '../../../kit/http/bytes.ts';
-import { isObject, type Json, toText } from '../../../kit/json/object.ts';
-import { writeJson } from '../../../kit/json/remembered-text.ts';
-import { McpFault, serverMessage } from './mcp-fault.ts';
-import { type OnBytes, readMessages, type StreamPosition } from './read-messages.ts';
+import { encodeUtf8, toBase64 } from '../../../kit/http/bytes.ts';
+import { isObject, type JsonObject, toJsonText } from '../../../kit/json/object.ts';
+import { stringifyWithRememberedTexts } from '../../../kit/json/remembered-text.ts';
+import { formatServerMessage, McpFault } from './mcp-fault.ts';
+import { type OnBytesRead, readRpcMessages, type StreamPosition } from './read-messages.ts';
 
 /** A server, and how it is reached. */
 export interface McpServer {
@@ -19,9 +19,9 @@ export interface McpServer {
 }
 
 /** How an answer is waited for and read. */
-export interface RpcOptions {
+export interface RpcRequestOptions {
   signal: AbortSignal;
-  take: OnBytes;
+  take: OnBytesRead;
 }
 
 /** The versions of the protocol that this client supports. It offers the first one. */
@@ -69,22 +69,22 @@ export class McpSession {
 
   async #initialize(signal: AbortSignal): Promise<void> {
     const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo: CLIENT };
-    const asking = { signal, take: limitBytes(MOST_GREETING_BYTES) };
+    const asking = { signal, take: createByteLimiter(MOST_GREETING_BYTES) };
     try {
-      const { protocolVersion } = await this.request('initialize', params, asking);
+      const { protocolVersion } = await this.sendRequest('initialize', params, asking);
       if (!VERSIONS.includes(protocolVersion)) {
         const words = `It supports none of the versions of MCP that Sluice supports: ${VERSIONS.join(', ')}, ${WITHOUT_SESSION}.`;
         throw new McpFault(words, { code: OTHER_VERSION });
       }
       this.#version = String(protocolVersion);
     } catch (thrown) {
-      if (!(thrown instanceof McpFault && canBeSessionless(thrown))) throw thrown;
+      if (!(thrown instanceof McpFault && isPossiblySessionlessServer(thrown))) throw thrown;
       this.#version = WITHOUT_SESSION;
       this.#id = undefined;
       this.#refused = thrown;
       return;
     }
-    await dropBody(await this.#post({ method: 'notifications/initialized' }, signal));
+    await cancelBody(await this.#postMessage({ method: 'notifications/initialized' }, signal));
   }
 
   /**
@@ -93,23 +93,28 @@ export class McpSession {
    * @returns the result
    * @throws McpFault for an error of the server, or if it does not answer; also the errors of `fetch` and `take`
    */
-  async request(method: string, params: Json, asking: RpcOptions): Promise<Json> {
+  async sendRequest(method: string, params: JsonObject, asking: RpcRequestOptions): Promise<JsonObject> {
     this.#requests += 1;
     const id = this.#requests;
     const { signal } = asking;
     signal.throwIfAborted();
     try {
       const message = this.#hasNoSession ? { id, method, params: addProtocolVersion(params) } : { id, method, params };
-      const mirrored = this.#hasNoSession ? mirrorHeaders(method, params) : {};
-      const result = resultOrThrow(await this.#readAnswer(await this.#post(message, signal, mirrored), id, asking));
+      const mirrored = this.#hasNoSession ? createMcpRoutingHeaders(method, params) : {};
+      const result = requireRpcResult(
+        await this.#readResponseMessage(await this.#postMessage(message, signal, mirrored), id, asking),
+      );
       this.#refused = undefined;
       return result;
     } catch (thrown) {
       // It supports neither way, so its first answer says more.
-      if (this.#refused && thrown instanceof McpFault && !answersRequest(thrown)) throw this.#refused;
+      if (this.#refused && thrown instanceof McpFault && !isRequestLevelError(thrown)) throw this.#refused;
       // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
-        this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
+        this.#sendNotification({
+          method: 'notifications/cancelled',
+          params: { requestId: id, reason: 'no longer needed' },
+        });
       }
       throw thrown;
     }
@@ -118,11 +123,11 @@ export class McpSession {
   /** Ends the session, if there is one. Nobody waits for it, because servers forget sessions by themselves. */
   close(): void {
     if (this.#id === undefined) return;
-    this.#inBackground((signal) => this.#send('DELETE', signal));
+    this.#sendInBackground((signal) => this.#fetchServer('DELETE', signal));
   }
 
   /** @returns the message that answers a request, on whichever stream it comes */
-  async #readAnswer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
+  async #readResponseMessage(first: Response, id: number, asking: RpcRequestOptions): Promise<JsonObject> {
     this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
     const { signal, take } = asking;
     let response = first;
@@ -130,12 +135,12 @@ export class McpSession {
     const place: StreamPosition = {};
     for (;;) {
       try {
-        for await (const message of readMessages(response, take, place)) {
+        for await (const message of readRpcMessages(response, take, place)) {
           const isAsked = typeof message.method === 'string';
           if (!isAsked && message.id === id) return message;
           if (!isAsked || message.id === undefined || polls >= MOST_ASKED) continue;
           polls += 1;
-          this.#notify(answerServerRequest(message));
+          this.#sendNotification(createServerRequestResponse(message));
         }
       } catch (thrown) {
         // A broken stream is resumed in the same way as one that has ended.
@@ -146,7 +151,7 @@ export class McpSession {
       if (lastId === undefined || this.#hasNoSession)
         throw new McpFault('It ended without an answer.', { mayPass: true });
       await pause(Math.max(SHORTEST_RETRY_MS, retryMs), signal);
-      response = await this.#send('GET', signal, { 'last-event-id': lastId });
+      response = await this.#fetchServer('GET', signal, { 'last-event-id': lastId });
     }
   }
 
@@ -155,23 +160,23 @@ export class McpSession {
   }
 
   /** Sends a message that needs no answer. Nobody waits for it, and losing it does no harm. */
-  #notify(message: Json): void {
-    this.#inBackground((signal) => this.#post(message, signal));
+  #sendNotification(message: JsonObject): void {
+    this.#sendInBackground((signal) => this.#postMessage(message, signal));
   }
 
-  #inBackground(send: (signal: AbortSignal) => Promise<Response>): void {
+  #sendInBackground(send: (signal: AbortSignal) => Promise<Response>): void {
     const sending = send(AbortSignal.timeout(NOTICE_MS))
-      .then(dropBody)
+      .then(cancelBody)
       .catch(() => {});
     this.#server.waitUntil?.(sending);
   }
 
-  #post(message: Json, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {
+  #postMessage(message: JsonObject, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {
     const more = { 'content-type': 'application/json', ...headers };
-    return this.#send('POST', signal, more, { jsonrpc: '2.0', ...message });
+    return this.#fetchServer('POST', signal, more, { jsonrpc: '2.0', ...message });
   }
 
-  async #send(method: string, signal: AbortSignal, more: Record<string, string> = {}, message?: Json) {
+  async #fetchServer(method: string, signal: AbortSignal, more: Record<string, string> = {}, message?: JsonObject) {
     const { url, fetch } = this.#server;
     const headers = new Headers(this.#server.headers);
     const own = {
@@ -182,18 +187,18 @@ export class McpSession {
       ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
     };
     for (const [name, value] of Object.entries(own)) headers.set(name, value);
-    const body = message === undefined ? null : writeJson(message);
+    const body = message === undefined ? null : stringifyWithRememberedTexts(message);
     const response = await fetch(url, { method, headers, body, redirect: 'manual', signal });
     const { status } = response;
     if (status < 300) return response;
-    await dropBody(response);
+    await cancelBody(response);
     if (status < 400) throw new McpFault('It answered with a redirect, which is not followed.', { status });
     throw new McpFault(`It answered ${status}.`, { status, mayPass: status >= 500 || status === 429 });
   }
 }
 
 /** @returns a function that counts the bytes of an answer, and throws a McpFault if there are too many. */
-export function limitBytes(most: number): OnBytes {
+export function createByteLimiter(most: number): OnBytesRead {
   let left = most;
   return (bytes) => {
     left -= bytes;
@@ -201,12 +206,12 @@ export function limitBytes(most: number): OnBytes {
   };
 }
 
-async function dropBody({ body }: Response): Promise<void> {
+async function cancelBody({ body }: Response): Promise<void> {
   await body?.cancel();
 }
 
 /** @returns the answer to a server that sends a request to this client. */
-function answerServerRequest({ id, method }: Json): Json {
+function createServerRequestResponse({ id, method }: JsonObject): JsonObject {
   if (method === 'ping') return { id, result: {} };
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
@@ -215,16 +220,16 @@ function answerServerRequest({ id, method }: Json): Json {
 const OF_CREDENTIALS_OR_LIMITS: readonly number[] = [401, 403, 429];
 
 /** @returns whether a server that answers `initialize` like this may support only versions without sessions */
-function canBeSessionless({ status = 0, code }: McpFault): boolean {
+function isPossiblySessionlessServer({ status = 0, code }: McpFault): boolean {
   return code !== undefined || (status >= 400 && status < 500 && !OF_CREDENTIALS_OR_LIMITS.includes(status));
 }
 
 /** @returns whether an error answers the request, and does not say that the server does not know it */
-function answersRequest({ code }: McpFault): boolean {
+function isRequestLevelError({ code }: McpFault): boolean {
   return code !== undefined && !UNKNOWN_REQUEST.includes(code);
 }
 
-function addProtocolVersion({ _meta, ...params }: Json): Json {
+function addProtocolVersion({ _meta, ...params }: JsonObject): JsonObject {
   return {
     ...params,
     _meta: {
@@ -237,16 +242,19 @@ function addProtocolVersion({ _meta, ...params }: Json): Json {
 }
 
 /** @returns headers that repeat what a request asks for, so that a proxy before the server need not read the body. */
-function mirrorHeaders(method: string, { name }: Json): Record<string, string> {
+function createMcpRoutingHeaders(method: string, { name }: JsonObject): Record<string, string> {
   if (typeof name !== 'string') return { 'mcp-method': method };
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');
-  return { 'mcp-method': method, 'mcp-name': isPlain ? name : `=?base64?${toBase64(utf8(name))}?=` };
+  return { 'mcp-method': method, 'mcp-name': isPlain ? name : `=?base64?${toBase64(encodeUtf8(name))}?=` };
 }
 
-function resultOrThrow({ result, error }: Json): Json {
+function requireRpcResult({ result, error }: JsonObject): JsonObject {
   if (isObject(error)) {
     const { code = null, message } = error;
-    throw new McpFault(`It answered with an error: ${serverMessage(message) || serverMessage(toText(code))}`, { code });
+    throw new McpFault(
+      `It answered with an error: ${formatServerMessage(message) || formatServerMessage(toJsonText(code))}`,
+      { code },
+    );
   }
   if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
   if (result.resultType === 'input_required') {
@@ -275,15 +283,15 @@ export class McpSessions {
     if (!opening) {
       opening = McpSession.open(server, AbortSignal.any([this.#closed.signal, AbortSignal.timeout(OPENING_MS)]));
       this.#opened.set(key, opening);
-      opening.catch(() => this.#forget(key, opening));
+      opening.catch(() => this.#forgetOpening(key, opening));
     }
     return await raceAbort(opening, signal);
   }
 
   /** Forgets a session that its server has lost. */
-  async drop(key: string, session: McpSession): Promise<void> {
+  async forgetLostSession(key: string, session: McpSession): Promise<void> {
     const opening = this.#opened.get(key);
-    if (opening && (await opening) === session) this.#forget(key, opening);
+    if (opening && (await opening) === session) this.#forgetOpening(key, opening);
   }
 
   /** Ends all sessions. */
@@ -298,7 +306,7 @@ export class McpSessions {
     this.#opened.clear();
   }
 
-  #forget(key: string, opening: Promise<McpSession> | undefined): void {
+  #forgetOpening(key: string, opening: Promise<McpSession> | undefined): void {
     if (this.#opened.get(key) === opening) this.#opened.delete(key);
   }
 }

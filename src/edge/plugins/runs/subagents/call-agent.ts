@@ -7,29 +7,29 @@ import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type {
   ConversationKey,
   ConversationObject,
-  Result,
-  TurnCall,
+  RpcResult,
   TurnRequest,
+  TurnRequestMetadata,
 } from '../../../conversations/object/contract.ts';
 import { SUBAGENT_ID } from '../../../conversations/object/conversations.schema.ts';
 import { parseErrorEvent } from '../../../conversations/turn/turn-ending.ts';
-import type { PackedAnswer } from '../../../conversations/views/turn-answer.ts';
-import { callObject } from '../../../durable/call-object.ts';
+import type { PackedTurnAnswer } from '../../../conversations/views/turn-answer.ts';
+import { callObjectWithRetry } from '../../../durable/call-object.ts';
 import { addJitter, pause } from '../../../kit/async/pause.ts';
 import { raceAbort } from '../../../kit/async/race-abort.ts';
 import { encoder, sha256Hex } from '../../../kit/http/bytes.ts';
 import { createRequestId } from '../../../kit/http/headers/request-id.ts';
 import { isObject } from '../../../kit/json/object.ts';
-import { isBusyType, limitationOf } from '../../../money/admission/limitation.ts';
-import type { CallName, RunCaller, SubagentCall } from '../tool-kind.ts';
-import { failedResult, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
+import { isBusyErrorType, parseLimitingCause } from '../../../money/admission/limitation.ts';
+import type { RequestInheritedBySubagents, SubagentCallState, ToolCallKey } from '../tool-kind.ts';
+import { createFailedResult, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from '../tool-result.ts';
 import type { SubagentOutcome } from './subagent-outcome.ts';
-import type { AgentRun } from './subagents.schema.ts';
+import type { SubagentToolRun } from './subagents.schema.ts';
 
-interface AgentOptions extends SubagentCall {
-  caller: RunCaller;
+interface SubagentCallOptions extends SubagentCallState {
+  caller: RequestInheritedBySubagents;
   /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
-  getStub(id: string): ConversationStub;
+  createConversationStub(id: string): ConversationStub;
   /** Milliseconds that are left of the run. */
   leftMs: number;
   /** Aborted when the run is stopped. */
@@ -52,32 +52,36 @@ const NO_MONEY = 'There is no money left for this task: the run has used up its 
  *
  * @returns its last text; an error if it has failed, was refused, or did not end
  */
-export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
+export async function callSubagent(
+  call: ToolCall,
+  run: SubagentToolRun,
+  options: SubagentCallOptions,
+): Promise<ToolResult> {
   const { caller, leftMs, signal, share, isAgain, isLate } = options;
   const { task } = isObject(call.input) ? call.input : {};
   if (typeof task !== 'string' || task.trim() === '')
-    return failedResult('The input must be {"task": "…"}, with a text.');
+    return createFailedResult('The input must be {"task": "…"}, with a text.');
   if (caller.depth >= MOST_DEPTH) {
-    return failedResult('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
+    return createFailedResult('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
   }
-  if (signal.aborted && !isAgain) return failedResult('stopped');
+  if (signal.aborted && !isAgain) return createFailedResult('stopped');
   const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
   const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
   const ended = late ? AbortSignal.any([signal, late]) : signal;
-  const place = { account: call.account, id: await subagentId(call) };
-  const reach = () => options.getStub(place.id);
-  let outcome: FollowedOutcome | undefined;
+  const place = { account: call.account, id: await computeSubagentConversationId(call) };
+  const createStub = () => options.createConversationStub(place.id);
+  let outcome: FollowedSubagentOutcome | undefined;
   const before = isLate ? 'late' : isAgain;
   for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
     const left = share.most === null ? undefined : share.most - share.cost;
-    if (left !== undefined && left <= 0) return { ...failedResult(NO_MONEY), cost: share.cost };
+    if (left !== undefined && left <= 0) return { ...createFailedResult(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
     const request = {
       ...createSubagentRequest(call, run, caller, { place, key }),
-      body: createTaskBody(task, left, ms),
+      body: createSubagentTaskBody(task, left, ms),
     };
-    const working = followSubagent(reach, request, mayHaveBegun, ended);
-    outcome = await raceAbort(working, ended).catch(() => stopSubagentRun(reach, key));
+    const working = runSubagentToEnd(createStub, request, mayHaveBegun, ended);
+    outcome = await raceAbort(working, ended).catch(() => stopSubagentAndReadOutcome(createStub, key));
     // Nobody waits for it any more, so nobody needs its error.
     working.catch(() => {});
     // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
@@ -86,7 +90,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
     share.attempt += 1;
     options.noteShare();
-    await waitBeforeTry(share.attempt, ended);
+    await waitBeforeSubagentRetry(share.attempt, ended);
     if (ended.aborted) break;
   }
   const whyStopped = signal.aborted
@@ -98,14 +102,14 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
 }
 
 type ConversationStub = DurableObjectStub<ConversationObject>;
-type GetStub = () => ConversationStub;
+type CreateConversationStub = () => ConversationStub;
 
 /** What is asked of a subagent, but for the task. Each try is a request of its own. */
-interface SubagentRequest extends Omit<TurnRequest, 'call' | 'body'> {
-  call: Omit<TurnCall, 'id'> & { key: string };
+interface SubagentTurnRequest extends Omit<TurnRequest, 'call' | 'body'> {
+  call: Omit<TurnRequestMetadata, 'id'> & { key: string };
 }
 
-interface FollowedOutcome extends SubagentOutcome {
+interface FollowedSubagentOutcome extends SubagentOutcome {
   /** Whether its account was too busy for it. (An upstream was asked as often as it may be.) */
   isTooBusy?: boolean;
 }
@@ -116,35 +120,35 @@ interface FollowedOutcome extends SubagentOutcome {
  * @returns undefined if its conversation was deleted meanwhile
  * @throws what the last call has thrown, if its object cannot be reached
  */
-async function followSubagent(
-  reach: GetStub,
-  { body, call, ...request }: SubagentRequest & Pick<TurnRequest, 'body'>,
+async function runSubagentToEnd(
+  reach: CreateConversationStub,
+  { body, call, ...request }: SubagentTurnRequest & Pick<TurnRequest, 'body'>,
   mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
-): Promise<FollowedOutcome | undefined> {
+): Promise<FollowedSubagentOutcome | undefined> {
   let isKnown = !mayHaveBegun;
   for (let lost = 0; ; ) {
     try {
-      const before = isKnown ? undefined : await askSubagent(reach, call.key);
+      const before = isKnown ? undefined : await callSubagentForOutcome(reach, call.key);
       if (before) return before;
       // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
-      const error = typeof answer === 'string' ? null : rejectionReason(answer);
+      const error = typeof answer === 'string' ? null : getRejectionReason(answer);
       // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      const outcome = await askSubagent(reach, call.key);
+      const outcome = await callSubagentForOutcome(reach, call.key);
       // A subagent that had begun and is not found any more was deleted, and its cost with it.
       if (!error) return outcome;
       if (outcome && outcome.status !== 'failed') return outcome;
-      return { ...(outcome ?? UNBEGUN), error, isTooBusy: isTooBusy(answer) };
+      return { ...(outcome ?? UNBEGUN), error, isTooBusy: isAccountTooBusy(answer) };
     } catch (thrown) {
       lost += 1;
       if (lost > MOST_LOST || ended.aborted) throw thrown;
-      await waitBeforeTry(lost, ended);
+      await waitBeforeSubagentRetry(lost, ended);
     }
   }
 }
@@ -167,38 +171,41 @@ const FORGOTTEN: SubagentOutcome = {
 };
 
 /** @returns whether a turn was refused since its account was too busy */
-function isTooBusy(answer: PackedAnswer): boolean {
+function isAccountTooBusy(answer: PackedTurnAnswer): boolean {
   if (typeof answer === 'string' || answer.kind !== 'error') return false;
-  return isBusyType(answer.error.type) && limitationOf(answer.error).isOwn;
+  return isBusyErrorType(answer.error.type) && parseLimitingCause(answer.error).isOwn;
 }
 
 /** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
-function rejectionReason(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+function getRejectionReason(answer: Exclude<PackedTurnAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
   return answer.kind === 'whole' && answer.status >= 400 ? parseErrorEvent(answer.body) : null;
 }
 
 /** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
-async function stopSubagentRun(reach: GetStub, key: string): Promise<SubagentOutcome | undefined> {
+async function stopSubagentAndReadOutcome(
+  reach: CreateConversationStub,
+  key: string,
+): Promise<SubagentOutcome | undefined> {
   try {
-    const stopped = () => askSubagent(reach, key, 'stopSubagent');
-    return await callObject('conversation', async () => (await stopped()) ?? UNBEGUN, 'persistent');
+    const callStopSubagent = () => callSubagentForOutcome(reach, key, 'stopSubagent');
+    return await callObjectWithRetry('conversation', async () => (await callStopSubagent()) ?? UNBEGUN, 'persistent');
   } catch {
     return undefined;
   }
 }
 
 /** Asks a subagent's object what runs have there. @returns its outcome; undefined if no turn was begun with this key */
-async function askSubagent(
-  reach: GetStub,
+async function callSubagentForOutcome(
+  reach: CreateConversationStub,
   key: string,
   method: 'subagentOutcome' | 'stopSubagent' = 'subagentOutcome',
 ): Promise<SubagentOutcome | undefined> {
-  const outcome = (await reach().callPlugin('runs', method, key)) as Result<SubagentOutcome | undefined>;
+  const outcome = (await reach().callPlugin('runs', method, key)) as RpcResult<SubagentOutcome | undefined>;
   return outcome.ok ? outcome.value : undefined;
 }
 
-async function waitBeforeTry(tries: number, signal: AbortSignal): Promise<void> {
+async function waitBeforeSubagentRetry(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
   // An abort ends the pause. The caller checks the signal afterwards.
   await pause(addJitter(longest), signal).catch(() => {});
@@ -206,10 +213,10 @@ async function waitBeforeTry(tries: number, signal: AbortSignal): Promise<void> 
 
 function createSubagentRequest(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
-  { agent }: AgentRun,
-  { depth, retentionSeconds, headers, route, caller, query, ownerOf }: RunCaller,
+  { agent }: SubagentToolRun,
+  { depth, retentionSeconds, headers, route, caller, query, findToolOwner: ownerOf }: RequestInheritedBySubagents,
   { place, key }: { place: ConversationKey; key: string },
-): SubagentRequest {
+): SubagentTurnRequest {
   // The caller's idempotency key belongs only to the caller's own request.
   const { 'idempotency-key': _, ...others } = headers;
   return {
@@ -224,7 +231,7 @@ function createSubagentRequest(
 }
 
 /** @param ms how many milliseconds the task may take; infinite if that is not limited */
-function createTaskBody(task: string, most: Nanodollars | undefined, ms: number): string {
+function createSubagentTaskBody(task: string, most: Nanodollars | undefined, ms: number): string {
   return JSON.stringify({
     messages: [{ role: 'user', content: task }],
     ...(most === undefined ? {} : { max_usd: most / 1e9 }),
@@ -233,7 +240,7 @@ function createTaskBody(task: string, most: Nanodollars | undefined, ms: number)
 }
 
 /** @returns the id of a subagent's conversation, made from the name of its call. */
-export async function subagentId({ conversation, turn, tool_use_id }: CallName): Promise<string> {
+export async function computeSubagentConversationId({ conversation, turn, tool_use_id }: ToolCallKey): Promise<string> {
   const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
   return SUBAGENT_ID + digest.slice(0, 32);
 }
@@ -246,18 +253,19 @@ export async function subagentId({ conversation, turn, tool_use_id }: CallName):
  */
 function toSubagentResult(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
   const fault = outcome
-    ? incompleteReason(outcome, whyStopped)
+    ? explainIncompleteSubagent(outcome, whyStopped)
     : `The subagent could not be reached. ${whyStopped}`.trim();
   const { text = '' } = outcome ?? {};
   const answer = text.trim() === '' ? '' : text;
   const content = fault === undefined ? answer || NO_CONTENT : fault + (answer && ` What it said:\n\n${answer}`);
   const bytes = encoder.encode(content).length;
-  if (bytes > MOST_TEXT_BYTES) return failedResult(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
+  if (bytes > MOST_TEXT_BYTES)
+    return createFailedResult(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
   return { content, isError: fault !== undefined, bytes };
 }
 
 /** @returns why a subagent has not done its task; undefined if it has */
-function incompleteReason(
+function explainIncompleteSubagent(
   { status, paused, stop_reason: reason, error }: SubagentOutcome,
   whyStopped: string,
 ): string | undefined {

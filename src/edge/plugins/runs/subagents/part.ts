@@ -1,9 +1,9 @@
 /** What subagents have in their conversation's object: the run that has called one hears how it ends, and stops it. */
 
-import type { Result } from '../../../conversations/object/contract.ts';
+import type { RpcResult } from '../../../conversations/object/contract.ts';
 import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
-import { finalError } from '../../../kit/http/errors.ts';
+import { createNonRetryableError } from '../../../kit/http/errors.ts';
 import { readSubagentOutcome, type SubagentOutcome } from './subagent-outcome.ts';
 
 /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
@@ -18,29 +18,29 @@ export const subagentsPart: ConversationPlugin = {
       },
     }) {
       if (parent && stoppedKeys.get(conversation)?.has(key))
-        throw finalError('conflict_error', 'The run that has called this subagent has ended.');
+        throw createNonRetryableError('conflict_error', 'The run that has called this subagent has ended.');
       return undefined;
     },
   }),
-  methods: { subagentOutcome: awaitOutcome, stopSubagent },
+  methods: { subagentOutcome: waitForSubagentOutcome, stopSubagent: stopSubagentTurn },
 };
 
 /** Waits until a subagent's turn has ended. @returns its outcome; undefined if no turn was begun with this key */
-async function awaitOutcome(
+async function waitForSubagentOutcome(
   conversation: ConversationContext,
   key: string,
-): Promise<Result<SubagentOutcome | undefined>> {
-  conversation.recover();
+): Promise<RpcResult<SubagentOutcome | undefined>> {
+  conversation.recoverFromCrash();
   const { runner, transcript } = conversation;
   if (runner?.turn.row.key === key) await runner.done;
   return { ok: true, value: readSubagentOutcome(transcript, key) };
 }
 
 /** Stops a subagent's turn. A turn that has not begun yet will not begin. */
-async function stopSubagent(
+async function stopSubagentTurn(
   conversation: ConversationContext,
   key: string,
-): Promise<Result<SubagentOutcome | undefined>> {
+): Promise<RpcResult<SubagentOutcome | undefined>> {
   getOrCreate(stoppedKeys, conversation, () => new Set()).add(key);
   await conversation.stopTurn({ key });
   return { ok: true, value: readSubagentOutcome(conversation.transcript, key) };

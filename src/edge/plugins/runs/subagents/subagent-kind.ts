@@ -1,10 +1,10 @@
 import { getConversationStub } from '../../../durable/stubs.ts';
 import { editJson } from '../../../kit/json/edit.ts';
-import { firstIssueOf } from '../../../registry/tools/tools.schema.ts';
-import type { CalledKind } from '../tool-kind.ts';
-import { limitToMemory } from '../tool-result.ts';
-import { callAgent, subagentId } from './call-agent.ts';
-import { type AgentRun, agentRunSchema, agentTool } from './subagents.schema.ts';
+import { formatFirstIssue } from '../../../registry/tools/tools.schema.ts';
+import type { CallableToolKind } from '../tool-kind.ts';
+import { reserveMemoryForResult } from '../tool-result.ts';
+import { callSubagent, computeSubagentConversationId } from './call-agent.ts';
+import { agentRunSchema, agentTool, type SubagentToolRun } from './subagents.schema.ts';
 
 /** What the model is told of such a tool that does not say it itself. */
 const DESCRIPTION =
@@ -16,23 +16,26 @@ const INPUT = {
 };
 
 /** Tools that are agents. Using an agent needs no scope, so a tool that is an agent needs none either. */
-export const subagentKind: CalledKind<AgentRun> = {
+export const subagentKind: CallableToolKind<SubagentToolRun> = {
   member: 'agent',
   hasNoAddress: true,
-  names: () => Object.keys(agentRunSchema.shape),
+  listRunFieldNames: () => Object.keys(agentRunSchema.shape),
   schemas: [agentRunSchema],
-  findFault: (tool) => firstIssueOf(agentTool.safeParse(tool)),
+  findFault: (tool) => formatFirstIssue(agentTool.safeParse(tool)),
   show: (_, text) =>
     editJson(text, {
       description: { ifAbsent: JSON.stringify(DESCRIPTION) },
       input_schema: { ifAbsent: JSON.stringify(INPUT) },
     }),
-  apart: subagentId,
-  callsOf: ({ env, settings, account, caller }) => ({
-    call: async (call, run, { apart, ...options }) => {
+  apart: computeSubagentConversationId,
+  createToolCaller: ({ env, settings, account, caller }) => ({
+    callTool: async (call, run, { apart, ...options }) => {
       if (!apart) throw new TypeError('A call of an agent without its share.');
-      const reach = (id: string) => getConversationStub(env, settings, { account, id });
-      return await limitToMemory(await callAgent(call, run, { ...options, ...apart, caller, getStub: reach }), options);
+      const createConversationStub = (id: string) => getConversationStub(env, settings, { account, id });
+      return await reserveMemoryForResult(
+        await callSubagent(call, run, { ...options, ...apart, caller, createConversationStub }),
+        options,
+      );
     },
   }),
 };

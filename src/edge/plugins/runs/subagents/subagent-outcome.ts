@@ -3,10 +3,10 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../../conversations/history/storage/transcript.ts';
-import { turnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
+import { listTurnsOfRun } from '../../../conversations/history/storage/turn-queries.ts';
 import type { TurnOutcome } from '../../../conversations/object/contract.ts';
-import { findTurnOutcome, turnWithContinuations } from '../../../conversations/object/turn-report.ts';
-import { approvalRowsOf, callRowsOf, continuedCallsOf } from '../run-rows.ts';
+import { findTurnOutcome, listTurnWithContinuations } from '../../../conversations/object/turn-report.ts';
+import { getApprovalRows, getCallRows, listContinuedCalls } from '../run-rows.ts';
 
 export interface SubagentOutcome extends TurnOutcome {
   /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
@@ -20,8 +20,8 @@ export interface SubagentOutcome extends TurnOutcome {
 export function readSubagentOutcome(transcript: Transcript, key: string): SubagentOutcome | undefined {
   const outcome = findTurnOutcome(transcript, key);
   if (!outcome) return undefined;
-  const turns = turnWithContinuations(transcript, key);
-  const costs = turns.map((row) => costOfRun(transcript, row));
+  const turns = listTurnWithContinuations(transcript, key);
+  const costs = turns.map((row) => computeRunCost(transcript, row));
   const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
   // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
   if (turns.length > 1 && outcome.status === 'running')
@@ -30,19 +30,21 @@ export function readSubagentOutcome(transcript: Transcript, key: string): Subage
 }
 
 /** @returns the cost of a run with its subagents; null while it runs, or while a hold of it may not be settled yet */
-function costOfRun(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
+function computeRunCost(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
   if (status === 'running') return null;
-  const steps = turnsOfRun(transcript, seq).slice(1);
+  const steps = listTurnsOfRun(transcript, seq).slice(1);
   // After a crash only the account knows what such a step has cost. It says so when it confirms the settlement.
   if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
   // A call that has waited for approval is counted in the run that has made the call.
   const waited = new Set(
-    approvalRowsOf(transcript)
-      .listOfRun(seq)
+    getApprovalRows(transcript)
+      .listApprovalsOfRun(seq)
       .map(({ toolUseId }) => toolUseId),
   );
-  const own = steps.flatMap((step) => callRowsOf(transcript).callsOfTurn(step.seq)).filter(({ id }) => !waited.has(id));
-  const shares = [...own, ...continuedCallsOf(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
+  const own = steps
+    .flatMap((step) => getCallRows(transcript).listCallsOfStep(step.seq))
+    .filter(({ id }) => !waited.has(id));
+  const shares = [...own, ...listContinuedCalls(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
   const total = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
   // Failed steps may be deleted. The run's own row still has their cost.
   return Math.max(cost, total);

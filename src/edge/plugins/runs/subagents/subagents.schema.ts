@@ -1,22 +1,22 @@
 import * as z from '../../../kit/http/zod.ts';
-import { forwardedToolShape, mayHaveSchema, rejectRunFieldsOutside } from '../../../registry/tools/tools.schema.ts';
-import { createRefSchema } from '../../../registry/versions/versions.schema.ts';
+import { forwardedToolShape, mayHaveSchema, rejectRunFieldsBesideRun } from '../../../registry/tools/tools.schema.ts';
+import { createVersionRefSchema } from '../../../registry/versions/versions.schema.ts';
 import { approval } from '../runs.schema.ts';
 
 /** A tool that is an agent: its task goes to a conversation of its own. */
 export const agentRunSchema = z.strictObject({
-  agent: z.withDescription(
-    createRefSchema('agent'),
+  agent: z.addDescription(
+    createVersionRefSchema('agent'),
     'The agent that works on the task, in a conversation of its own; no scope is needed.',
   ),
-  timeout_seconds: z.optionalField(
+  timeout_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(86_400)),
     'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
   ),
   approval,
 });
-export type AgentRun = z.output<typeof agentRunSchema>;
+export type SubagentToolRun = z.output<typeof agentRunSchema>;
 
 export const agentTool = z
   .looseObject({ ...forwardedToolShape, ...mayHaveSchema, run: agentRunSchema })
-  .check(rejectRunFieldsOutside);
+  .check(rejectRunFieldsBesideRun);

@@ -2,21 +2,24 @@
 
 import { hasScope } from '../../../auth/authenticate.ts';
 import { findSecretFault, readSecretValue } from '../../../config/tool-secrets.ts';
-import { finalError } from '../../../kit/http/errors.ts';
+import { createNonRetryableError } from '../../../kit/http/errors.ts';
 import { findDeliverUrlFault } from '../../../kit/http/headers/hosts.ts';
-import { isObject, type Json } from '../../../kit/json/object.ts';
-import type { ToolSender } from '../../../registry/tools/tool-kind.ts';
-import { firstIssueOf } from '../../../registry/tools/tools.schema.ts';
-import type { HttpRun } from '../runs.schema.ts';
-import type { KindCalls, ToolSettings } from '../tool-kind.ts';
-import { failedResult } from '../tool-result.ts';
+import { isObject, type JsonObject } from '../../../kit/json/object.ts';
+import type { ToolListSender } from '../../../registry/tools/tool-kind.ts';
+import { formatFirstIssue } from '../../../registry/tools/tools.schema.ts';
+import type { HttpToolRun } from '../runs.schema.ts';
+import type { ToolCallSettings, ToolKindCaller } from '../tool-kind.ts';
+import { createFailedResult } from '../tool-result.ts';
 
 /** An address that a tool is called at: its own, or that of its MCP server. */
-type Address = Omit<HttpRun, 'url'> & ({ url: string } | { mcp: string });
+type ToolAddress = Omit<HttpToolRun, 'url'> & ({ url: string } | { mcp: string });
 
 /** The schema of a tool that is called at an address. */
-interface AddressSchema {
-  safeParse(tool: Json): { data?: { run: Address } | undefined; error?: Parameters<typeof firstIssueOf>[0]['error'] };
+interface ToolAddressSchema {
+  safeParse(tool: JsonObject): {
+    data?: { run: ToolAddress } | undefined;
+    error?: Parameters<typeof formatFirstIssue>[0]['error'];
+  };
 }
 
 /**
@@ -24,15 +27,18 @@ interface AddressSchema {
  * @returns what is wrong with a tool that is called at an address
  * @throws ApiError 403 for a caller who may not send such tools
  */
-export function findAddressFault(
-  tool: Json,
-  { identity, settings }: ToolSender,
-  schema: AddressSchema | string,
+export function findAddressedToolFault(
+  tool: JsonObject,
+  { identity, settings }: ToolListSender,
+  schema: ToolAddressSchema | string,
 ): string | undefined {
   const { run } = tool;
   if (!isObject(run)) return 'run: must be "worker", {"agent": …}, {"url": …} or {"mcp": …}';
   if (!hasScope(identity, 'tools')) {
-    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
+    throw createNonRetryableError(
+      'permission_error',
+      'This credential lacks the scope `tools`, which tools with `run` need.',
+    );
   }
   // The schema ignores a header with this name, but the call would send it.
   if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
@@ -40,8 +46,8 @@ export function findAddressFault(
   }
   if (typeof schema === 'string') return schema;
   const checked = schema.safeParse(tool);
-  const fault = checked.data && checkAddress(checked.data.run, settings);
-  return fault === undefined ? firstIssueOf(checked) : `${fault}.`;
+  const fault = checked.data && findToolAddressFault(checked.data.run, settings);
+  return fault === undefined ? formatFirstIssue(checked) : `${fault}.`;
 }
 
 /**
@@ -50,7 +56,7 @@ export function findAddressFault(
  *
  * @returns the end of a sentence; undefined if it can be called
  */
-function checkAddress(run: Address, settings: ToolSettings): string | undefined {
+function findToolAddressFault(run: ToolAddress, settings: ToolCallSettings): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
@@ -72,7 +78,10 @@ const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
 
 /** Builds the headers that a tool adds to its calls. The address must have been checked before. */
-export function resolveHeaders({ headers = {} }: Pick<HttpRun, 'headers'>, settings: ToolSettings): Headers {
+export function resolveToolHeaders(
+  { headers = {} }: Pick<HttpToolRun, 'headers'>,
+  settings: ToolCallSettings,
+): Headers {
   const sent = new Headers();
   for (const [name, value] of Object.entries(headers))
     sent.set(name, typeof value === 'string' ? value : readSecretValue(value.secret, settings));
@@ -80,10 +89,12 @@ export function resolveHeaders({ headers = {} }: Pick<HttpRun, 'headers'>, setti
 }
 
 /** Makes a call at the address of a tool, unless the tool may not be called there any more. */
-export function guardedCall<Run extends Address>(make: KindCalls<Run>['call']): KindCalls<Run>['call'] {
+export function withAddressCheck<Run extends ToolAddress>(
+  make: ToolKindCaller<Run>['callTool'],
+): ToolKindCaller<Run>['callTool'] {
   return async (call, run, options, signal) => {
-    const fault = checkAddress(run, options.settings);
-    if (fault !== undefined) return failedResult(`This tool cannot be called. ${fault}.`);
+    const fault = findToolAddressFault(run, options.settings);
+    if (fault !== undefined) return createFailedResult(`This tool cannot be called. ${fault}.`);
     return await make(call, run, options, signal);
   };
 }

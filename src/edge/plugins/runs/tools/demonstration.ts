@@ -1,23 +1,23 @@
 /** Tools for trying runs in development. No deployed edge has them. */
 
-import type { Json } from '../../../kit/json/object.ts';
+import type { JsonObject } from '../../../kit/json/object.ts';
 import type { ToolSchema, WorkerTools } from './worker-tools.ts';
 
 const MOST_DICE = 10;
 const SERVICES = ['checkout', 'search', 'mail'];
 const ZONES = ['UTC', 'Europe/Zurich', 'America/New_York', 'Asia/Tokyo'];
 
-type Tools = WorkerTools<{
+type DemonstrationTools = WorkerTools<{
   edge_clock: { time_zone: string };
   edge_dice: { dice: number };
   edge_rollback: { service: string };
 }>;
 
 /** A clock, dice, and a rollback that rolls nothing back. */
-export const DEMONSTRATION_TOOLS: Tools = {
+export const DEMONSTRATION_TOOLS: DemonstrationTools = {
   edge_clock: {
     description: 'Tells the date and time in a time zone, by the clock of the edge.',
-    schema: inputSchema<{ time_zone: string }>({ time_zone: { type: 'string', enum: ZONES } }, ({ time_zone }) =>
+    schema: createInputSchema<{ time_zone: string }>({ time_zone: { type: 'string', enum: ZONES } }, ({ time_zone }) =>
       ZONES.includes(String(time_zone)) ? undefined : `must be one of ${ZONES.join(', ')}`,
     ),
     run: ({ time_zone }) =>
@@ -25,10 +25,12 @@ export const DEMONSTRATION_TOOLS: Tools = {
   },
   edge_dice: {
     description: 'Rolls dice with six sides at the edge, and tells what came up.',
-    schema: inputSchema<{ dice: number }>({ dice: { type: 'integer', minimum: 1, maximum: MOST_DICE } }, ({ dice }) =>
-      Number.isInteger(dice) && Number(dice) >= 1 && Number(dice) <= MOST_DICE
-        ? undefined
-        : `must be 1 to ${MOST_DICE}`,
+    schema: createInputSchema<{ dice: number }>(
+      { dice: { type: 'integer', minimum: 1, maximum: MOST_DICE } },
+      ({ dice }) =>
+        Number.isInteger(dice) && Number(dice) >= 1 && Number(dice) <= MOST_DICE
+          ? undefined
+          : `must be 1 to ${MOST_DICE}`,
     ),
     run: ({ dice }) => {
       const rolled = crypto.getRandomValues(new Uint32Array(dice));
@@ -37,7 +39,7 @@ export const DEMONSTRATION_TOOLS: Tools = {
   },
   edge_rollback: {
     description: 'Rolls a service back to its last release. A demonstration: it says what it would do.',
-    schema: inputSchema<{ service: string }>({ service: { type: 'string', enum: SERVICES } }, ({ service }) =>
+    schema: createInputSchema<{ service: string }>({ service: { type: 'string', enum: SERVICES } }, ({ service }) =>
       SERVICES.includes(String(service)) ? undefined : `must be one of ${SERVICES.join(', ')}`,
     ),
     run: ({ service }) => ({ would_roll_back: service, done: false }),
@@ -46,8 +48,8 @@ export const DEMONSTRATION_TOOLS: Tools = {
 };
 
 /** @param faultOf says what is wrong with an input's only member; undefined if nothing is */
-function inputSchema<Input extends object>(
-  properties: { [Name in keyof Input]: Json },
+function createInputSchema<Input extends object>(
+  properties: { [Name in keyof Input]: JsonObject },
   faultOf: (input: Partial<Record<string, unknown>>) => string | undefined,
 ): ToolSchema<Input> {
   const [name = ''] = Object.keys(properties);

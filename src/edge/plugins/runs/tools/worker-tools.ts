@@ -5,7 +5,7 @@
 
 import type { AppConfig } from '../../../auth/context.ts';
 import { editJson } from '../../../kit/json/edit.ts';
-import type { Json } from '../../../kit/json/object.ts';
+import type { JsonObject } from '../../../kit/json/object.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
 
 /** What a tool knows about its call. */
@@ -22,7 +22,7 @@ export interface ToolContext {
 }
 
 /** A schema's result for a value, as in Standard Schema. */
-export type Checked<Value> =
+export type SchemaCheckResult<Value> =
   | { readonly value: Value; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string; readonly path?: readonly unknown[] | undefined }[] };
 
@@ -31,8 +31,8 @@ export interface ToolSchema<Input = unknown> {
   readonly '~standard': {
     readonly version: 1;
     readonly vendor: string;
-    readonly validate: (value: unknown) => Checked<Input> | Promise<Checked<Input>>;
-    readonly jsonSchema?: { input(options: { target: 'draft-2020-12' }): Json };
+    readonly validate: (value: unknown) => SchemaCheckResult<Input> | Promise<SchemaCheckResult<Input>>;
+    readonly jsonSchema?: { input(options: { target: 'draft-2020-12' }): JsonObject };
   };
 }
 
@@ -66,14 +66,14 @@ export interface ToolsOptions<Inputs extends object = Record<string, unknown>> {
   tools?: WorkerTools<Inputs>;
 }
 
-interface KnownTool {
+interface RegisteredWorkerTool {
   tool: WorkerTool;
   /** Its description and schema for the model, as JSON texts. */
   words: Readonly<Record<'description' | 'input_schema', { ifAbsent: string }>>;
 }
 
 /** The tools of all apps of this Worker. Its Durable Objects call them, too, and may start without an app. */
-const sharedTools = new Map<string, KnownTool>();
+const sharedTools = new Map<string, RegisteredWorkerTool>();
 
 /** @throws Error for a malformed tool, and for a second tool with the same name */
 export function registerWorkerTools({ tools = {} }: AppConfig & ToolsOptions): void {
@@ -82,32 +82,35 @@ export function registerWorkerTools({ tools = {} }: AppConfig & ToolsOptions): v
     if (before && before !== tool) {
       throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);
     }
-    const fault = findToolFault(name, tool);
+    const fault = findWorkerToolDefinitionFault(name, tool);
     if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
-    const { $schema: _, ...schema } = toJsonSchema(tool) ?? {};
+    const { $schema: _, ...schema } = toToolInputJsonSchema(tool) ?? {};
     if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
-    const words = { input_schema: optionalMember(schema), description: optionalMember(tool.description) };
+    const words = { input_schema: toDefaultIfAbsent(schema), description: toDefaultIfAbsent(tool.description) };
     sharedTools.set(name, { tool, words });
   }
 }
 
-function optionalMember(value: unknown): { ifAbsent: string } {
+function toDefaultIfAbsent(value: unknown): { ifAbsent: string } {
   return { ifAbsent: JSON.stringify(value) };
 }
 
-function findToolFault(name: string, { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool) {
+function findWorkerToolDefinitionFault(
+  name: string,
+  { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool,
+) {
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'a name has 1 to 128 letters, digits, _ and -.';
   if (typeof description !== 'string' || description === '') return 'needs a description: the model goes by it.';
   if (typeof run !== 'function') return 'run must be a function.';
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600) {
     return 'timeout_seconds must be an integer from 1 to 600.';
   }
-  if (toJsonSchema(tool) === undefined)
+  if (toToolInputJsonSchema(tool) === undefined)
     return 'schema must tell its JSON Schema, as those of `zod` do (not of `zod/mini`).';
   return undefined;
 }
 
-function toJsonSchema({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
+function toToolInputJsonSchema({ schema }: Pick<WorkerTool, 'schema'>): JsonObject | undefined {
   return schema?.['~standard']?.jsonSchema?.input({ target: 'draft-2020-12' });
 }
 
@@ -116,7 +119,7 @@ export function findWorkerTool(name: string): WorkerTool | undefined {
   return sharedTools.get(name)?.tool;
 }
 
-export function workerToolNames(): string[] {
+export function listWorkerToolNames(): string[] {
   return [...sharedTools.keys()];
 }
 
@@ -126,13 +129,13 @@ export function workerToolNames(): string[] {
  * @param text the tool as JSON text, with its name
  * @returns undefined for a tool that this Worker no longer has
  */
-export function fillInTool(name: string, text: string): string | undefined {
+export function fillInWorkerToolDefinition(name: string, text: string): string | undefined {
   const words = sharedTools.get(name)?.words;
   return words && editJson(text, words);
 }
 
 /** @returns a hash of the descriptions and schemas of some tools. It changes when a deploy changes them. */
-export function hashTools(names: Iterable<string>): string {
+export function hashWorkerTools(names: Iterable<string>): string {
   let mark = 0;
   const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.words));
   // FNV-1a is enough: it must notice changes, not withstand attacks.

@@ -1,7 +1,7 @@
-import type { Page, PageSelection } from '../../../durable/page.ts';
+import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+import type { WebhookEventState } from '../webhooks.schema.ts';
+import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
 declare module '../../../kit/plugins/bindings.ts' {
   interface Bindings {
@@ -11,30 +11,30 @@ declare module '../../../kit/plugins/bindings.ts' {
 
 /** The methods of the inbox of a webhook source. The object says what each one does. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
-  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
+  acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
   acceptAlert(event: NewEvent): void;
-  begin(id: string, leaseMs: number): InboxWork;
-  noteTurn(id: string, place: AgentTurn): void;
-  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
-  conclude(id: string, conclusion: Conclusion): void;
-  list(page: EventPage): Page<EventRow>;
-  undelivered(): number;
-  alerts(page: PageSelection): Page<AlertRow>;
-  read(id: string): EventReport | undefined;
-  replay(id: string): EventReport | undefined;
+  leaseEvent(id: string, leaseMs: number): LeasedEventWork;
+  recordAgentTurn(id: string, place: AgentTurnRef): void;
+  recordResult(id: string, result: EventResult, last?: { lease: number; attempt: EventAttempt }): EventResult | null;
+  recordJobEnd(id: string, conclusion: JobConclusion): void;
+  listEvents(page: EventPageQuery): ListPage<EventRow>;
+  countUndelivered(): number;
+  listAlerts(page: PageSelection): ListPage<AlertRow>;
+  readEvent(id: string): EventReport | undefined;
+  replayEvent(id: string): EventReport | undefined;
   replayUndelivered(after: number): { scheduled: number; last: number | undefined };
-  erase(account: string, until: number): { remaining: number };
+  eraseAccountEvents(account: string, until: number): { remaining: number };
 }
 
 /** A page of a source's events. */
-export interface EventPage extends PageSelection {
-  state?: EventState | undefined;
+export interface EventPageQuery extends PageSelection {
+  state?: WebhookEventState | undefined;
   /** Whether only those are listed that were tried without success. */
   undelivered?: boolean | undefined;
 }
 
 /** The work on an event. The lease identifies the job that has taken it. */
-export type InboxWork =
+export type LeasedEventWork =
   | { kind: 'none' }
   | {
       kind: 'work' | 'deliver';
@@ -51,9 +51,9 @@ export type InboxWork =
     };
 
 /** How a job has ended. */
-export interface Conclusion {
+export interface JobConclusion {
   lease: number;
-  attempt: Attempt;
+  attempt: EventAttempt;
   to:
     | { state: 'delivered' | 'classified' | 'answered' | 'parked' | 'failed' }
     /** It has failed, and is tried again after a pause in milliseconds, but not before `notBefore`. */
@@ -63,7 +63,7 @@ export interface Conclusion {
 }
 
 /** Where an agent works on an event. */
-export interface AgentTurn {
+export interface AgentTurnRef {
   conversation: string;
   turn: string;
 }

@@ -1,7 +1,7 @@
-import type { Remote } from '../../../durable/call-object.ts';
-import { callObject } from '../../../durable/call-object.ts';
+import type { RemoteMethods } from '../../../durable/call-object.ts';
+import { callObjectWithRetry } from '../../../durable/call-object.ts';
 import { getInboxStub, type InboxBinding } from '../../../durable/stubs.ts';
-import { withTimeout } from '../../../kit/async/timeout.ts';
+import { waitWithTimeout } from '../../../kit/async/timeout.ts';
 import type { InboxObject } from '../contracts/inbox.ts';
 
 const INBOX_CALL_MS = 30_000;
@@ -13,8 +13,9 @@ const INBOX_CALL_MS = 30_000;
  */
 export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
-  call: (inbox: Remote<InboxObject>) => Promise<T>,
+  call: (inbox: RemoteMethods<InboxObject>) => Promise<T>,
 ): Promise<T> {
-  const stub = () => getInboxStub(place.inboxes, place.settings, place.source) as unknown as Remote<InboxObject>;
-  return await callObject('inbox', () => withTimeout(call(stub()), INBOX_CALL_MS));
+  const getStub = () =>
+    getInboxStub(place.inboxes, place.settings, place.source) as unknown as RemoteMethods<InboxObject>;
+  return await callObjectWithRetry('inbox', () => waitWithTimeout(call(getStub()), INBOX_CALL_MS));
 }

@@ -1,13 +1,13 @@
 /** The rows of an inbox: one for each event that has been received. */
 
-import { columnsOf, membersOf, type RawRow } from '../../../durable/columns.ts';
-import type { Page, PageSelection } from '../../../durable/page.ts';
-import { createTablesOnWrite } from '../../../durable/schema.ts';
-import { Tables } from '../../../durable/tables.ts';
+import { type SqliteRow, toColumns, toMembers } from '../../../durable/columns.ts';
+import type { ListPage, PageSelection } from '../../../durable/page.ts';
+import { createDeferredTableCreator } from '../../../durable/schema.ts';
+import { SqlTables } from '../../../durable/tables.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import type { EventPage, NewEvent } from '../contracts/inbox.ts';
-import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+import type { EventPageQuery, NewEvent } from '../contracts/inbox.ts';
+import type { WebhookEventState } from '../webhooks.schema.ts';
+import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
 /** Of events that were tried in vain. What waits for a budget, or for an agent, has not failed. */
 const UNDELIVERED = "state = 'parked' or (failures > 0 and due_at is not null)";
@@ -47,7 +47,7 @@ const ATTEMPTS_KEPT = 50;
 /** An event as it is stored. Times are milliseconds since 1970. */
 export interface StoredEvent extends NewEvent {
   seq: number;
-  state: EventState;
+  state: WebhookEventState;
   receivedAt: number;
   /** When it is put on the queue again if no job has finished it by then; null if nothing is left to do. */
   dueAt: number | null;
@@ -58,14 +58,14 @@ export interface StoredEvent extends NewEvent {
   /** How many attempts there were, including those that are no longer kept. */
   runs: number;
   result: EventResult | null;
-  attempts: Attempt[];
+  attempts: EventAttempt[];
   /** The conversation in which an agent works on it; null if no agent does. */
   conversation: string | null;
   turn: string | null;
 }
 
 /** The state of an alert by the state of its event. An alert needs no label, so it is only delivered or not. */
-const ALERT_STATES: Record<EventState, AlertRow['state']> = {
+const ALERT_STATES: Record<WebhookEventState, AlertRow['state']> = {
   accepted: 'pending',
   delivering: 'pending',
   waiting: 'pending',
@@ -81,18 +81,18 @@ const LISTED = `seq, id, account, state, received_at, runs, label, conversation,
   attempts -> '$[#-1].error' as error`;
 
 /** Stores the events of one source: the only SQL of an inbox. */
-export class EventStore extends Tables {
+export class EventStore extends SqlTables {
   readonly #source: string;
 
-  /** @param abort resets the object after a failed write; see `Tables` */
+  /** @param abort resets the object after a failed write; see `SqlTables` */
   constructor(storage: DurableObjectStorage, source: string, abort?: (thrown: unknown) => void) {
-    super(storage, createTablesOnWrite(storage, EVENT_TABLES), abort);
+    super(storage, createDeferredTableCreator(storage, EVENT_TABLES), abort);
     this.#source = source;
   }
 
   /** @returns the keys that begin with the prefix and have this value, without the prefix */
-  metaKeys(prefix: string, value: string): string[] {
-    const rows = this.read<{ key: string }>(
+  listMetaKeys(prefix: string, value: string): string[] {
+    const rows = this.readAllRows<{ key: string }>(
       'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
       prefix,
       value,
@@ -101,62 +101,66 @@ export class EventStore extends Tables {
   }
 
   /** Adds an event if it is new. @returns undefined if it was new; otherwise the id under which it is stored already */
-  add(
+  addEventIfNew(
     event: NewEvent,
     now: number,
-    place: { state: EventState; dueAt: number | null; failure?: Attempt },
+    place: { state: WebhookEventState; dueAt: number | null; failure?: EventAttempt },
   ): string | undefined {
     const { id, account, text, subject, digest } = event;
     const onlyBody = event.sameBodySameEvent ? digest : null;
-    const [present] = this.read<{ id: string }>('select id from events where id = ? or only_body = ?', id, onlyBody);
+    const [present] = this.readAllRows<{ id: string }>(
+      'select id from events where id = ? or only_body = ?',
+      id,
+      onlyBody,
+    );
     if (present) return present.id;
     const { state, dueAt: due_at, failure } = place;
     const attempts = JSON.stringify(failure ? [failure] : []);
     const began = { state, received_at: now, due_at, runs: failure ? 1 : 0, attempts };
-    this.insert('events', { id, account, subject, digest, text, only_body: onlyBody, ...began });
+    this.insertRow('events', { id, account, subject, digest, text, only_body: onlyBody, ...began });
     return undefined;
   }
 
-  find(id: string): StoredEvent | undefined {
-    const [row] = this.read('select * from events where id = ?', id);
-    return row && rowToEvent(row);
+  findEvent(id: string): StoredEvent | undefined {
+    const [row] = this.readAllRows('select * from events where id = ?', id);
+    return row && parseEventRow(row);
   }
 
   /** Changes an event. Absent members do not change. */
-  change(
+  updateEvent(
     { seq }: StoredEvent,
     { result, attempts, ...changed }: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>,
   ): void {
-    const columns = columnsOf(changed);
+    const columns = toColumns(changed);
     if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
     if (result) {
       columns.result = JSON.stringify(result);
       const { label, labels } = 'agent' in result ? {} : result;
       columns.label = JSON.stringify(label ?? labels ?? null);
     }
-    this.update('events', columns, 'seq = ?', seq);
+    this.updateRows('events', columns, 'seq = ?', seq);
   }
 
   /** @returns events that are due, those that have waited longest first */
-  due(now: number, limit: number): { seq: number; id: string }[] {
-    return this.read('select seq, id from events where due_at <= ? order by due_at, seq limit ?', now, limit);
+  listDueEvents(now: number, limit: number): { seq: number; id: string }[] {
+    return this.readAllRows('select seq, id from events where due_at <= ? order by due_at, seq limit ?', now, limit);
   }
 
-  nextDue(): number | undefined {
+  findNextDueTime(): number | undefined {
     return this.queryNumber('select min(due_at) from events where due_at is not null');
   }
 
   /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
-  noteEnqueued(seqs: readonly number[], dueAt: number): void {
+  markEnqueued(seqs: readonly number[], dueAt: number): void {
     const among = 'seq in (select value from json_each(?))';
     const change = `update events set due_at = ?, waits = 0 where ${among} and due_at is not null`;
-    this.write(change, dueAt, JSON.stringify(seqs));
+    this.runWriteStatement(change, dueAt, JSON.stringify(seqs));
   }
 
   /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
-  release(now: number, limit: number): number {
+  releaseEventsWaitingForBudget(now: number, limit: number): number {
     const waiting = "due_at > ?1 and state = 'waiting' and waits = 1 order by seq limit ?2";
-    return this.#writeAndCount(
+    return this.#executeAndCountChanges(
       `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
       now,
       limit,
@@ -164,9 +168,13 @@ export class EventStore extends Tables {
   }
 
   /** Deletes finished events that were received before a time. @returns how many */
-  prune(before: number, limit: number): number {
+  deleteFinishedEventsBefore(before: number, limit: number): number {
     const done = 'received_at < ? and due_at is null order by seq limit ?';
-    return this.#writeAndCount(`delete from events where seq in (select seq from events where ${done})`, before, limit);
+    return this.#executeAndCountChanges(
+      `delete from events where seq in (select seq from events where ${done})`,
+      before,
+      limit,
+    );
   }
 
   /** @returns how many events were tried in vain */
@@ -190,7 +198,7 @@ export class EventStore extends Tables {
     const values = [after, JSON.stringify(leased), limit];
     const last = this.queryNumber(`select max(seq) from (${among})`, ...values);
     if (last === undefined) return { scheduled: 0, last };
-    const scheduled = this.#writeAndCount(
+    const scheduled = this.#executeAndCountChanges(
       `update events set state = iif(result is null, 'accepted', 'delivering'),
         conversation = iif(result is null, null, conversation), turn = iif(result is null, null, turn),
         failures = 0, waits = 0, due_at = ?4 where seq in (${among})`,
@@ -201,14 +209,14 @@ export class EventStore extends Tables {
   }
 
   /** @returns when the oldest finished event was received */
-  oldestDoneAt(): number | undefined {
+  findOldestFinishedTime(): number | undefined {
     return this.queryNumber('select received_at from events where due_at is null order by seq limit 1');
   }
 
   /** Erases events of an account that were received up to a time. @returns how many of them are left */
-  erase(account: string, until: number, limit: number): number {
+  eraseAccountEvents(account: string, until: number, limit: number): number {
     const where = 'account = ? and received_at <= ?';
-    this.write(
+    this.runWriteStatement(
       `delete from events where seq in (select seq from events where ${where} limit ?)`,
       account,
       until,
@@ -217,65 +225,70 @@ export class EventStore extends Tables {
     return this.queryNumberOrZero(`select count(*) from events where ${where}`, account, until);
   }
 
-  hasAny(account: string): boolean {
-    return this.has('events where account = ?', account);
+  hasEventsOfAccount(account: string): boolean {
+    return this.hasRows('events where account = ?', account);
   }
 
   /** @returns a page of the events, newest first */
-  list(page: EventPage): Page<EventRow> {
-    const rows = this.#pageOf(page, LISTED);
-    return { ...rows, data: rows.data.map((row) => this.#toListRow(row)) };
+  listEvents(page: EventPageQuery): ListPage<EventRow> {
+    const rows = this.#selectPage(page, LISTED);
+    return { ...rows, data: rows.data.map((row) => this.#toEventListRow(row)) };
   }
 
   /** @returns a page of the inbox of alerts, newest first */
-  alerts(page: PageSelection): Page<AlertRow> {
-    const rows = this.#pageOf(page, `${LISTED}, text`);
+  listAlerts(page: PageSelection): ListPage<AlertRow> {
+    const rows = this.#selectPage(page, `${LISTED}, text`);
     const data = rows.data.map((row) => ({
       ...(JSON.parse(String(row.text)) as AlertBody),
-      state: ALERT_STATES[row.state as EventState],
-      ...countTries(row),
+      state: ALERT_STATES[row.state as WebhookEventState],
+      ...summarizeAttempts(row),
     }));
     return { ...rows, data };
   }
 
-  #pageOf({ state, undelivered, ...page }: EventPage, columns: string) {
+  #selectPage({ state, undelivered, ...page }: EventPageQuery, columns: string) {
     const select = `${columns} from events where (?3 is null or state = ?3)${undelivered ? ` and (${UNDELIVERED})` : ''}`;
     const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
-    return this.page<RawRow & { id: string }>(list, page, state ?? null);
+    return this.selectPage<SqliteRow & { id: string }>(list, page, state ?? null);
   }
 
   /** @returns one event with its result and its attempts */
-  report(id: string): EventReport | undefined {
-    const [row] = this.read('select * from events where id = ?', id);
+  readEventReport(id: string): EventReport | undefined {
+    const [row] = this.readAllRows('select * from events where id = ?', id);
     if (!row) return undefined;
-    const { attempts: _, error: __, ...listed } = this.#toListRow(row);
-    const { account, subject, digest, text, result, attempts } = rowToEvent(row);
+    const { attempts: _, error: __, ...listed } = this.#toEventListRow(row);
+    const { account, subject, digest, text, result, attempts } = parseEventRow(row);
     return { ...listed, account, subject, digest, text, result, attempts };
   }
 
-  #toListRow(row: RawRow): EventRow {
+  #toEventListRow(row: SqliteRow): EventRow {
     return {
       type: 'webhook_event',
       event_id: String(row.id),
       source: this.#source,
-      state: row.state as EventState,
+      state: row.state as WebhookEventState,
       label: JSON.parse(String(row.label ?? 'null')) as EventRow['label'],
       conversation: row.conversation as string | null,
       turn: row.turn as string | null,
       received_at: new Date(Number(row.received_at)).toISOString(),
-      ...countTries(row),
+      ...summarizeAttempts(row),
     };
   }
 
   /** Runs one statement. @returns how many rows of the table it has changed, not counting index entries */
-  #writeAndCount(query: string, ...values: SqlStorageValue[]): number {
-    this.write(query, ...values);
+  #executeAndCountChanges(query: string, ...values: SqlStorageValue[]): number {
+    this.runWriteStatement(query, ...values);
     return this.queryNumberOrZero('select changes()');
   }
 }
 
 /** @returns how often an event was tried, when it is tried next, and why the last try has failed */
-function countTries({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'attempts' | 'next_attempt_at' | 'error'> {
+function summarizeAttempts({
+  runs,
+  due_at,
+  waits,
+  error,
+}: SqliteRow): Pick<EventRow, 'attempts' | 'next_attempt_at' | 'error'> {
   const next = waits === 1 && due_at !== null ? new Date(Number(due_at)).toISOString() : null;
   return {
     attempts: Number(runs),
@@ -284,11 +297,11 @@ function countTries({ runs, due_at, waits, error }: RawRow): Pick<EventRow, 'att
   };
 }
 
-function rowToEvent(row: RawRow): StoredEvent {
+function parseEventRow(row: SqliteRow): StoredEvent {
   return {
-    ...(membersOf(row) as unknown as StoredEvent),
+    ...(toMembers(row) as unknown as StoredEvent),
     waits: row.waits === 1,
     result: JSON.parse(String(row.result ?? 'null')) as EventResult | null,
-    attempts: JSON.parse(String(row.attempts)) as Attempt[],
+    attempts: JSON.parse(String(row.attempts)) as EventAttempt[],
   };
 }

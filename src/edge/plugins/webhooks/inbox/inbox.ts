@@ -1,19 +1,26 @@
 import { MAX_INPUT_BYTES } from '../../../classify/classify.schema.ts';
 import { readRetentionMs } from '../../../config/retention.ts';
-import { settingsOf } from '../../../config/settings.ts';
-import { EdgeObject } from '../../../durable/edge-object.ts';
-import type { Page, PageSelection } from '../../../durable/page.ts';
+import { parseSettingsOnce } from '../../../config/settings.ts';
+import { EdgeDurableObject } from '../../../durable/edge-object.ts';
+import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import { HOUR_MS } from '../../../kit/async/durations.ts';
-import { withTimeout } from '../../../kit/async/timeout.ts';
+import { waitWithTimeout } from '../../../kit/async/timeout.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
-import { AlertOutbox, hasAlertUrl, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
+import { AlertOutbox, areAlertsDelivered, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import { parkedAlert } from '../../../money/budget/thresholds.ts';
+import { createDeadLetterAlert } from '../../../money/budget/thresholds.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';
-import type { AgentTurn, Conclusion, EventPage, InboxObject, InboxWork, NewEvent } from '../contracts/inbox.ts';
-import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+import type {
+  AgentTurnRef,
+  EventPageQuery,
+  InboxObject,
+  JobConclusion,
+  LeasedEventWork,
+  NewEvent,
+} from '../contracts/inbox.ts';
+import type { WebhookEventState } from '../webhooks.schema.ts';
+import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
 
 /** After this time a message on the queue counts as lost. It is longer than any job takes, so it also covers crashed jobs. */
@@ -42,7 +49,7 @@ const ANNOUNCED = 'announced:';
  *
  * @example export { Inbox } from 'sluice';
  */
-export class Inbox extends EdgeObject implements InboxObject {
+export class Inbox extends EdgeDurableObject implements InboxObject {
   readonly #events: EventStore;
   readonly #alerts: AlertOutbox;
   /**
@@ -55,7 +62,7 @@ export class Inbox extends EdgeObject implements InboxObject {
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, WAKE_GRAIN_MS);
-    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.services.abort);
+    this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.services.abortObjectWithMessage);
     this.#alerts = new AlertOutbox(this.#events, this.services);
   }
 
@@ -65,7 +72,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /** @returns the milliseconds after which a message on the queue counts as lost. Tests replace it. */
-  protected queueTimeoutMs(): number {
+  protected getQueueTimeoutMs(): number {
     return LOST_ON_QUEUE_MS;
   }
 
@@ -74,29 +81,29 @@ export class Inbox extends EdgeObject implements InboxObject {
    *
    * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored
    */
-  accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
+  acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
     // A longer text cannot be classified, so it is not kept.
     const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       stored.text === null
-        ? { state: 'failed' as const, dueAt: null, failure: tooLongAttempt(now, bytes) }
-        : { state: 'accepted' as const, dueAt: now + this.queueTimeoutMs() };
-    const firstId = this.#events.add(stored, now, place);
+        ? { state: 'failed' as const, dueAt: null, failure: createTooLongAttempt(now, bytes) }
+        : { state: 'accepted' as const, dueAt: now + this.getQueueTimeoutMs() };
+    const firstId = this.#events.addEventIfNew(stored, now, place);
     if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };
-    this.#wakeNext();
-    if (!this.#isAnnounced(event.account)) this.ctx.waitUntil(this.#announce(event.account));
+    this.#scheduleNextAlarm();
+    if (!this.#isRegisteredWithAccount(event.account)) this.ctx.waitUntil(this.#registerWithAccount(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };
   }
 
   /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it later. */
   acceptAlert(alert: NewEvent): void {
-    const enqueue = () =>
+    const enqueueAlert = () =>
       this.enqueue([alert.id]).catch((thrown: unknown) => {
-        this.services.retries.recordFailure('webhook_queue', thrown, this.now() + this.queueTimeoutMs());
+        this.services.retries.recordFailure('webhook_queue', thrown, this.now() + this.getQueueTimeoutMs());
       });
-    if (this.accept(alert).queue) this.ctx.waitUntil(enqueue());
+    if (this.acceptEvent(alert).queue) this.ctx.waitUntil(enqueueAlert());
   }
 
   /**
@@ -104,16 +111,16 @@ export class Inbox extends EdgeObject implements InboxObject {
    *
    * @param leaseMs how long the job may take
    */
-  begin(id: string, leaseMs: number): InboxWork {
+  leaseEvent(id: string, leaseMs: number): LeasedEventWork {
     const now = this.now();
-    const event = this.#events.find(id);
+    const event = this.#events.findEvent(id);
     if (!event || event.dueAt === null) return { kind: 'none' };
-    if (this.#isLeased(id, now) || (event.waits && event.dueAt > now)) return { kind: 'none' };
+    if (this.#isEventLeased(id, now) || (event.waits && event.dueAt > now)) return { kind: 'none' };
     const lease = now + leaseMs;
     this.#leases.set(id, lease);
     if (event.dueAt < lease) {
-      this.#events.change(event, { dueAt: lease, waits: false });
-      this.services.alarm.schedule(lease);
+      this.#events.updateEvent(event, { dueAt: lease, waits: false });
+      this.services.alarm.scheduleAt(lease);
     }
     const { account, text, subject, receivedAt, result, turn, failures } = event;
     const kind = result === null ? 'work' : 'deliver';
@@ -121,9 +128,9 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /** Notes where an agent works on an event. */
-  noteTurn(id: string, place: AgentTurn): void {
-    const event = this.#events.find(id);
-    if (event && event.result === null) this.#events.change(event, { state: 'running', ...place });
+  recordAgentTurn(id: string, place: AgentTurnRef): void {
+    const event = this.#events.findEvent(id);
+    if (event && event.result === null) this.#events.updateEvent(event, { state: 'running', ...place });
   }
 
   /**
@@ -132,68 +139,68 @@ export class Inbox extends EdgeObject implements InboxObject {
    * @param last the job's lease and attempt, if the job ends here because the result is not delivered
    * @returns the first result, which counts; null if the event was erased, so that nothing is delivered
    */
-  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null {
+  recordResult(id: string, result: EventResult, last?: { lease: number; attempt: EventAttempt }): EventResult | null {
     const now = this.now();
-    const event = this.#events.find(id);
+    const event = this.#events.findEvent(id);
     if (!event) return null;
     if (event.result === null) {
-      const ended = last ? this.#endedState(event, last.attempt) : {};
-      const state: EventState = last ? stateForResult(result) : 'delivering';
-      this.#events.change(event, { ...ended, state, result, failures: 0 });
+      const ended = last ? this.#createEndedFields(event, last.attempt) : {};
+      const state: WebhookEventState = last ? getStateForResult(result) : 'delivering';
+      this.#events.updateEvent(event, { ...ended, state, result, failures: 0 });
       if (last) this.#leases.delete(id);
-      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.services.alarm.schedule(now);
+      if (this.#events.releaseEventsWaitingForBudget(now, RELEASED_AT_ONCE) > 0) this.services.alarm.scheduleAt(now);
       return result;
     }
-    if (last) this.conclude(id, { ...last, to: { state: stateForResult(event.result) } });
+    if (last) this.recordJobEnd(id, { ...last, to: { state: getStateForResult(event.result) } });
     return event.result;
   }
 
   /** Records how a job has ended. If another job has taken the event after its lease, only a success counts. */
-  conclude(id: string, { lease, attempt, to }: Conclusion): void {
-    const event = this.#events.find(id);
+  recordJobEnd(id: string, { lease, attempt, to }: JobConclusion): void {
+    const event = this.#events.findEvent(id);
     if (!event || event.dueAt === null) return;
     const current = this.#leases.get(id);
     if (current !== undefined && current !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
     if (to.state === 'running') {
       // Checking whether an agent is done does not count as an attempt.
-      this.#events.change(event, { state: 'running', dueAt: to.at, waits: true });
-      this.services.alarm.schedule(to.at);
+      this.#events.updateEvent(event, { state: 'running', dueAt: to.at, waits: true });
+      this.services.alarm.scheduleAt(to.at);
       return;
     }
-    const { runs, attempts } = this.#endedState(event, attempt);
+    const { runs, attempts } = this.#createEndedFields(event, attempt);
     if (to.state === 'again') {
       const state = event.result === null ? 'accepted' : 'delivering';
       const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
-      this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, waits: true });
-      this.services.alarm.schedule(dueAt);
+      this.#events.updateEvent(event, { state, runs, attempts, failures: event.failures + 1, dueAt, waits: true });
+      this.services.alarm.scheduleAt(dueAt);
     } else if (to.state === 'waiting') {
-      this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, waits: true });
-      this.services.alarm.schedule(to.at);
+      this.#events.updateEvent(event, { state: 'waiting', runs, attempts, dueAt: to.at, waits: true });
+      this.services.alarm.scheduleAt(to.at);
     } else {
-      this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, waits: false });
-      if (to.state === 'parked') this.#raiseParked(event, runs);
+      this.#events.updateEvent(event, { state: to.state, runs, attempts, dueAt: null, waits: false });
+      if (to.state === 'parked') this.#raiseDeadLetterAlert(event, runs);
     }
   }
 
   /** @returns a page of the events, newest first. */
-  list(page: EventPage): Page<EventRow> {
-    return this.#events.list(page);
+  listEvents(page: EventPageQuery): ListPage<EventRow> {
+    return this.#events.listEvents(page);
   }
 
   /** @returns how many events were tried in vain: they are tried again, or given up */
-  undelivered(): number {
+  countUndelivered(): number {
     return this.#events.countUndelivered();
   }
 
   /** @returns a page of the alerts, if this is their inbox, newest first. */
-  alerts(page: PageSelection): Page<AlertRow> {
-    return this.#events.alerts(page);
+  listAlerts(page: PageSelection): ListPage<AlertRow> {
+    return this.#events.listAlerts(page);
   }
 
   /** @returns one event with its result and its attempts, or undefined */
-  read(id: string): EventReport | undefined {
-    return this.#events.report(id);
+  readEvent(id: string): EventReport | undefined {
+    return this.#events.readEventReport(id);
   }
 
   /**
@@ -202,18 +209,24 @@ export class Inbox extends EdgeObject implements InboxObject {
    *
    * @returns the event; undefined if there is none with this id
    */
-  replay(id: string): EventReport | undefined {
+  replayEvent(id: string): EventReport | undefined {
     const now = this.now();
-    const event = this.#events.find(id);
+    const event = this.#events.findEvent(id);
     if (!event) return undefined;
-    if (!this.#isLeased(id, now)) {
+    if (!this.#isEventLeased(id, now)) {
       const state = event.result === null ? 'accepted' : 'delivering';
       // If the agent's turn still exists, it is found by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
-      this.#events.change(event, { ...begun, state, failures: 0, waits: false, dueAt: now + this.queueTimeoutMs() });
-      this.#wakeNext();
+      this.#events.updateEvent(event, {
+        ...begun,
+        state,
+        failures: 0,
+        waits: false,
+        dueAt: now + this.getQueueTimeoutMs(),
+      });
+      this.#scheduleNextAlarm();
     }
-    return this.#events.report(id);
+    return this.#events.readEventReport(id);
   }
 
   /**
@@ -223,21 +236,21 @@ export class Inbox extends EdgeObject implements InboxObject {
    */
   replayUndelivered(after: number): { scheduled: number; last: number | undefined } {
     const now = this.now();
-    const leased = [...this.#leases.keys()].filter((id) => this.#isLeased(id, now));
+    const leased = [...this.#leases.keys()].filter((id) => this.#isEventLeased(id, now));
     const page = this.#events.replayUndelivered({ after, leased, now }, REPLAYED_AT_ONCE);
-    if (page.scheduled > 0) this.services.alarm.schedule(now);
+    if (page.scheduled > 0) this.services.alarm.scheduleAt(now);
     return page;
   }
 
   /** Erases events of an account that were received up to a time, one page a call. @returns how many are left */
-  erase(account: string, until: number): { remaining: number } {
+  eraseAccountEvents(account: string, until: number): { remaining: number } {
     this.#erasures += 1;
     this.#announced.delete(account);
-    const remaining = this.#events.erase(account, until, ERASED_AT_ONCE_ROWS);
+    const remaining = this.#events.eraseAccountEvents(account, until, ERASED_AT_ONCE_ROWS);
     // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
-    const hasNewer = remaining === 0 && this.#events.hasAny(account);
-    this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
-    if (hasNewer) this.services.alarm.schedule(this.now() + REPEAT_MS);
+    const hasNewer = remaining === 0 && this.#events.hasEventsOfAccount(account);
+    this.#events.writeMetaValue(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
+    if (hasNewer) this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
     return { remaining };
   }
 
@@ -246,101 +259,104 @@ export class Inbox extends EdgeObject implements InboxObject {
     this.services.alarm.markFired();
     const now = this.now();
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
-    const isEnqueued = await this.#enqueueDue(now);
-    for (const account of this.#events.metaKeys(ANNOUNCED, 'pending')) await this.#announce(account);
-    await this.#alerts.send();
-    const retention = readRetentionMs(() => settingsOf(this.env));
-    if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
-      this.services.alarm.schedule(now + WAKE_GRAIN_MS);
+    const isEnqueued = await this.#enqueueDueEvents(now);
+    for (const account of this.#events.listMetaKeys(ANNOUNCED, 'pending')) await this.#registerWithAccount(account);
+    await this.#alerts.sendUnconfirmedAlerts();
+    const retention = readRetentionMs(() => parseSettingsOnce(this.env));
+    if (
+      retention !== undefined &&
+      this.#events.deleteFinishedEventsBefore(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS
+    ) {
+      this.services.alarm.scheduleAt(now + WAKE_GRAIN_MS);
     }
     // If the queue failed, it is tried again after a pause.
-    this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
+    this.#scheduleNextAlarm(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
   /** @returns whether the queue has taken the events that are due */
-  async #enqueueDue(now: number): Promise<boolean> {
-    const due = this.#events.due(now, ENQUEUED_AT_ONCE);
+  async #enqueueDueEvents(now: number): Promise<boolean> {
+    const due = this.#events.listDueEvents(now, ENQUEUED_AT_ONCE);
     for (let at = 0; at < due.length; at += BATCH) {
       const some = due.slice(at, at + BATCH);
       try {
-        await withTimeout(this.enqueue(some.map(({ id }) => id)), CALL_MS);
+        await waitWithTimeout(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch (thrown) {
         // Nothing is lost: the events are still due.
         this.services.retries.recordFailure('webhook_queue', thrown, this.now() + REPEAT_MS);
         return false;
       }
       // If a job has taken an event meanwhile, the job has set its due time already.
-      const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
-      this.#events.noteEnqueued(free, now + this.queueTimeoutMs());
+      const free = some.filter(({ id }) => !this.#isEventLeased(id, now)).map(({ seq }) => seq);
+      this.#events.markEnqueued(free, now + this.getQueueTimeoutMs());
     }
     if (due.length > 0) this.services.retries.recordSuccess('webhook_queue');
     return true;
   }
 
   /** Tells an account that this inbox has events of it, so that an erasure of the account reaches this inbox. */
-  async #announce(account: string): Promise<void> {
+  async #registerWithAccount(account: string): Promise<void> {
     const erasures = this.#erasures;
-    this.#events.setMeta(ANNOUNCED + account, 'pending');
-    this.services.alarm.schedule(this.now() + REPEAT_MS);
+    this.#events.writeMetaValue(ANNOUNCED + account, 'pending');
+    this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
     try {
-      const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
+      const request = { identity: { account }, accounts: this.env, settings: parseSettingsOnce(this.env) };
       const source = this.ctx.id.name ?? '';
       const noted = callAccount(request, (object) => object.noteInbox(source));
-      const { erasedUntil } = await withTimeout(noted, CALL_MS);
-      while (this.#events.erase(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
+      const { erasedUntil } = await waitWithTimeout(noted, CALL_MS);
+      while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       // An account that was erased meanwhile no longer knows this inbox.
       if (erasures !== this.#erasures) return;
-      this.#events.setMeta(ANNOUNCED + account, 'done');
+      this.#events.writeMetaValue(ANNOUNCED + account, 'done');
       this.#announced.add(account);
       this.services.retries.recordSuccess('inbox_announcement');
     } catch (thrown) {
       // The announcement stays pending, and the alarm repeats it.
       const nextAt = this.now() + REPEAT_MS;
-      this.services.alarm.schedule(nextAt);
+      this.services.alarm.scheduleAt(nextAt);
       this.services.retries.recordFailure('inbox_announcement', thrown, nextAt);
     }
   }
 
-  #isAnnounced(account: string): boolean {
+  #isRegisteredWithAccount(account: string): boolean {
     if (account === UNOWNED || this.#announced.has(account)) return true;
-    const isAnnounced = this.#events.meta(ANNOUNCED + account) !== undefined;
+    const isAnnounced = this.#events.readMetaValue(ANNOUNCED + account) !== undefined;
     if (isAnnounced) this.#announced.add(account);
     return isAnnounced;
   }
 
-  #endedState(event: StoredEvent, attempt: Attempt) {
+  #createEndedFields(event: StoredEvent, attempt: EventAttempt) {
     return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, waits: false };
   }
 
   /** Raises the alert that an event is not tried any more. It does not do so for an alert. */
-  #raiseParked({ id, account }: StoredEvent, runs: number): void {
+  #raiseDeadLetterAlert({ id, account }: StoredEvent, runs: number): void {
     const source = this.ctx.id.name ?? '';
-    if (source === ALERT_SOURCE || !hasAlertUrl(this.env)) return;
-    this.#alerts.raise([parkedAlert(source, id, runs, this.now())], account);
+    if (source === ALERT_SOURCE || !areAlertsDelivered(this.env)) return;
+    this.#alerts.storeAndSendAlerts([createDeadLetterAlert(source, id, runs, this.now())], account);
   }
 
-  #isLeased(id: string, now: number): boolean {
+  #isEventLeased(id: string, now: number): boolean {
     return (this.#leases.get(id) ?? 0) > now;
   }
 
   /** @param earliest the earliest time of the alarm for due events */
-  #wakeNext(earliest = 0): void {
-    const due = this.#events.nextDue();
-    if (due !== undefined) this.services.alarm.schedule(Math.max(due, earliest));
-    const oldest = this.#events.oldestDoneAt();
+  #scheduleNextAlarm(earliest = 0): void {
+    const due = this.#events.findNextDueTime();
+    if (due !== undefined) this.services.alarm.scheduleAt(Math.max(due, earliest));
+    const oldest = this.#events.findOldestFinishedTime();
     if (oldest !== undefined)
-      this.services.alarm.schedule(
-        Math.max(oldest + (readRetentionMs(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
+      this.services.alarm.scheduleAt(
+        Math.max(oldest + (readRetentionMs(() => parseSettingsOnce(this.env)) ?? 0), this.now() + HOUR_MS),
       );
   }
 }
 
 /** @returns the state of an event whose result is not delivered anywhere. */
-function stateForResult(result: EventResult): 'answered' | 'classified' {
+function getStateForResult(result: EventResult): 'answered' | 'classified' {
   return 'agent' in result ? 'answered' : 'classified';
 }
 
-function tooLongAttempt(now: number, bytes: number): Attempt {
+function createTooLongAttempt(now: number, bytes: number): EventAttempt {
   const message = `The text has ${bytes} bytes; at most ${MAX_INPUT_BYTES} can be classified.`;
   return { at: new Date(now).toISOString(), ms: 0, error: { type: 'invalid_request_error', message } };
 }

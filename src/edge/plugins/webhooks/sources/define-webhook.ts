@@ -1,54 +1,54 @@
-import { isAccount, sourceAccount } from '../../../auth/identity/identity.ts';
+import { buildWebhookSourceAccount, isAccountName } from '../../../auth/identity/identity.ts';
 import { type TaskRequest, taskRequest } from '../../../classify/classify.schema.ts';
-import type { DeliverResult } from '../../../kit/delivery/deliver.ts';
-import { SCHEDULE, type Schedule } from '../../../kit/delivery/schedule.ts';
-import type { SignatureScheme, Verify } from '../../../kit/delivery/signature.ts';
-import { parseRef } from '../../../kit/kv/version-ref.ts';
+import type { DeliveryFunction } from '../../../kit/delivery/deliver.ts';
+import { type EventRetrySchedule, SCHEDULE } from '../../../kit/delivery/schedule.ts';
+import type { SignatureScheme, VerifySignature } from '../../../kit/delivery/signature.ts';
+import { parseVersionRef } from '../../../kit/kv/version-ref.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
-import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
+import type { AgentAnswerDelivery, ClassificationDelivery } from '../webhooks-answers.schema.ts';
 
 /** A function that receives results. If it throws, the delivery has failed and is tried again. */
-export type Deliver<Result = Delivered> = DeliverResult<Result>;
+export type Deliver<Result = ClassificationDelivery> = DeliveryFunction<Result>;
 
 /** A request whose signature is verified. */
-export interface IncomingEvent<Body = Record<string, unknown>> {
+export interface VerifiedWebhookRequest<Body = Record<string, unknown>> {
   headers: Headers;
   /** The body as the sender documents it. Only one thing is checked: that it is a JSON object. */
   body: Body;
 }
 
 /** The members that every source of webhooks has. */
-interface WebhookSource<Body> {
+interface WebhookSourceOptions<Body> {
   /** Its name: `POST /webhooks/<source>`, and `source` of its entry in the setting WEBHOOKS. */
   source: string;
   /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
-  verify: SignatureScheme | Verify;
+  verify: SignatureScheme | VerifySignature;
   /** The largest body, in bytes; MAX_BODY_BYTES is a limit as well. Default 1 MB. */
   maxBodyBytes?: number;
   /** The sender's id of this event, the same each time it is sent; undefined: the digest of the body is the id. */
-  id?: (event: IncomingEvent<Body>) => string | undefined;
+  id?: (event: VerifiedWebhookRequest<Body>) => string | undefined;
   /**
    * `id`: two requests with the same body are two events if their ids differ. Default: if the signature covers neither id nor
    * time, they are one event, because anyone who has seen one request could send it again with another id.
    */
   dedupe?: 'id';
   /** The text to label. If it returns undefined or throws, the event is ignored. */
-  text: (event: IncomingEvent<Body>) => string | undefined;
+  text: (event: VerifiedWebhookRequest<Body>) => string | undefined;
   /** A URL or an id by which the receiver of the result finds the text at its sender. */
-  subject?: (event: IncomingEvent<Body>) => string | undefined;
+  subject?: (event: VerifiedWebhookRequest<Body>) => string | undefined;
   /** The answer that the sender's protocol asks for, such as a challenge; undefined for an ordinary event. */
-  respond?: (event: IncomingEvent<Body>) => Response | undefined;
+  respond?: (event: VerifiedWebhookRequest<Body>) => Response | undefined;
   /** The account that pays. Default `webhook-<source>`. */
   account?: string;
   /** Changes to the default `SCHEDULE`. */
-  schedule?: Partial<Schedule>;
+  schedule?: Partial<EventRetrySchedule>;
 }
 
 /**
  * A source whose texts are labelled. How is said by the same members as in `POST /classify`: a stored `classifier`, or
  * `labels` or a `schema` with `instructions`, `fields` and the rest.
  */
-interface LabelledSource<Body> extends WebhookSource<Body>, TaskRequest {
+interface ClassifiedSourceDefinition<Body> extends WebhookSourceOptions<Body>, TaskRequest {
   agent?: undefined;
   /**
    * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting names an
@@ -58,25 +58,25 @@ interface LabelledSource<Body> extends WebhookSource<Body>, TaskRequest {
 }
 
 /** A source on whose texts an agent works, each in a conversation of its own. */
-interface AgentSource<Body> extends WebhookSource<Body> {
+interface AgentSourceDefinition<Body> extends WebhookSourceOptions<Body> {
   /** A stored agent: `name` or `name@version`. */
   agent: string;
   /** Where its answers go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. */
-  deliver?: string | Deliver<DeliveredAnswer>;
+  deliver?: string | Deliver<AgentAnswerDelivery>;
 }
 
 /** Defines a source of webhooks: what it sends, who works on it, and where the results go. */
-export type WebhookDefinition<Body> = LabelledSource<Body> | AgentSource<Body>;
+export type WebhookDefinition<Body> = ClassifiedSourceDefinition<Body> | AgentSourceDefinition<Body>;
 
 /** The members of a definition that the edge uses unchanged, or with their defaults. */
-type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
+type CopiedDefinitionKeys = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
 
 /** A source of webhooks as the edge uses it. */
-export interface Webhook extends Required<Pick<WebhookSource<Record<string, unknown>>, DefinedMembers>> {
+export interface Webhook extends Required<Pick<WebhookSourceOptions<Record<string, unknown>>, CopiedDefinitionKeys>> {
   signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
   sameBodySameEvent: boolean;
-  deliver: string | Deliver<Delivered | DeliveredAnswer> | undefined;
-  schedule: Schedule;
+  deliver: string | Deliver<ClassificationDelivery | AgentAnswerDelivery> | undefined;
+  schedule: EventRetrySchedule;
   /** The agent that works on its texts; undefined if they are labelled, or if the setting names the agent. */
   agent: string | undefined;
   /** How to label the texts; empty if `agent` is set. */
@@ -99,7 +99,7 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 export const SOURCE_NAME_FAULT = `must have up to 40 lower-case letters, digits and hyphens, and not be ${ALERT_SOURCE}`;
 
 /** @returns whether a source that is not shipped can have this name. The edge’s own alerts have one already. */
-export function isSourceName(name: string): boolean {
+export function isCustomSourceName(name: string): boolean {
   return SOURCE.test(name) && name !== ALERT_SOURCE;
 }
 
@@ -119,7 +119,8 @@ export function isSourceName(name: string): boolean {
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
   const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;
-  const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: AnySource<Body> = read;
+  const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: LooseWebhookDefinition<Body> =
+    read;
   if (!SOURCE.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
@@ -129,7 +130,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   if (parts.length !== 1) {
     throw new TypeError(`The webhook ${source} needs a classifier, labels, a schema or an agent: one of them.`);
   }
-  if (agent !== undefined && parseRef(agent) === undefined) {
+  if (agent !== undefined && parseVersionRef(agent) === undefined) {
     throw new TypeError(`The webhook ${source} has an agent that is no name: ${agent}.`);
   }
   const task = taskRequest.safeParse(asked);
@@ -138,18 +139,18 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     throw new TypeError(`The webhook ${source} has a maxBodyBytes that is no number of bytes.`);
   }
   const signature: Webhook['signature'] = typeof verify === 'function' ? { verify } : verify;
-  const payer = account ?? sourceAccount(source);
-  if (!isAccount(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
-  const none = () => undefined;
+  const payer = account ?? buildWebhookSourceAccount(source);
+  if (!isAccountName(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
+  const returnUndefined = () => undefined;
   return {
     source,
     signature,
     maxBodyBytes,
     sameBodySameEvent: dedupe !== 'id' && signature.covers === undefined,
-    id: mapEvent(id ?? none),
-    text: mapEvent(text),
-    subject: mapEvent(subject ?? none),
-    respond: mapEvent(respond ?? none),
+    id: castEventReader(id ?? returnUndefined),
+    text: castEventReader(text),
+    subject: castEventReader(subject ?? returnUndefined),
+    respond: castEventReader(respond ?? returnUndefined),
     account: payer,
     // Whether it gets labels or an agent's answer depends on `agent`.
     deliver: deliver as Webhook['deliver'],
@@ -160,22 +161,27 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
 }
 
 /** A definition of either kind, with all members optional. */
-type AnySource<Body> = Partial<Omit<LabelledSource<Body>, 'agent' | 'deliver'>> &
-  Pick<WebhookSource<Body>, 'text'> & { agent?: string | undefined; deliver?: WebhookDefinition<Body>['deliver'] };
+type LooseWebhookDefinition<Body> = Partial<Omit<ClassifiedSourceDefinition<Body>, 'agent' | 'deliver'>> &
+  Pick<WebhookSourceOptions<Body>, 'text'> & {
+    agent?: string | undefined;
+    deliver?: WebhookDefinition<Body>['deliver'];
+  };
 
 /**
  * Casts a function of a definition, so that it gets the body in the definition's own type. Only that it is an object is
  * checked.
  */
-function mapEvent<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
-  return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
+function castEventReader<Body, Result>(
+  read: (event: VerifiedWebhookRequest<Body>) => Result,
+): (event: VerifiedWebhookRequest) => Result {
+  return (event: VerifiedWebhookRequest<unknown>) => read(event as VerifiedWebhookRequest<Body>);
 }
 
 /**
  * @returns the webhooks by their sources
  * @throws TypeError if two have the same source
  */
-export function webhooksBySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
+export function indexWebhooksBySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
   const found = new Map(webhooks.map((webhook) => [webhook.source, webhook]));
   if (found.size < webhooks.length) throw new TypeError('Two webhooks have the same source.');
   return found;

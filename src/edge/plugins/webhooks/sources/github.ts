@@ -1,31 +1,33 @@
-import { stringOrUndefined } from '../../../kit/json/object.ts';
-import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
+import { toStringOrUndefined } from '../../../kit/json/object.ts';
+import { defineWebhook, type VerifiedWebhookRequest } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
-type GithubItem = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
+type GithubContentItem = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
 
 /** Who wrote a text, or whose action an event tells of. */
-interface Actor {
+interface GithubActor {
   type?: unknown;
 }
 
 /** What can be written, the most specific first: an event about a comment also contains its issue. */
 export const WRITTEN_KINDS = ['comment', 'review', 'issue', 'pull_request', 'discussion'] as const;
 
-type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], GithubItem & { user?: Actor }>> & {
+type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], GithubContentItem & { user?: GithubActor }>> & {
   action?: unknown;
   /** Of an edit: the fields that it has changed, as they were before. */
   changes?: Partial<Record<'title' | 'body', unknown>>;
-  sender?: Actor;
+  sender?: GithubActor;
 };
 
 /** Actions in which somebody wrote something. Others are ignored, so that a label set by a receiver is not a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
 
-const isBot = (actor?: Actor | null) => actor?.type === 'Bot';
+const isBotActor = (actor?: GithubActor | null) => actor?.type === 'Bot';
 
 /** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
-function findWrittenText({ body }: IncomingEvent<GithubBody>): (GithubItem & { kind: string }) | undefined {
+function findAuthoredItem({
+  body,
+}: VerifiedWebhookRequest<GithubBody>): (GithubContentItem & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
   // An edit may change something else, such as the base of a pull request.
   if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
@@ -33,7 +35,7 @@ function findWrittenText({ body }: IncomingEvent<GithubBody>): (GithubItem & { k
   const kind = WRITTEN_KINDS.find((name) => body[name]);
   const written = kind && body[kind];
   // A receiver that comments with the label would otherwise be answered with a label, for ever.
-  return !written || isBot(body.sender) || isBot(written.user) ? undefined : { ...written, kind };
+  return !written || isBotActor(body.sender) || isBotActor(written.user) ? undefined : { ...written, kind };
 }
 
 /**
@@ -42,8 +44,8 @@ function findWrittenText({ body }: IncomingEvent<GithubBody>): (GithubItem & { k
  *
  * @returns undefined if the event does not contain all three
  */
-function idOfWritten(event: IncomingEvent<GithubBody>): string | undefined {
-  const { kind, id, updated_at, submitted_at } = findWrittenText(event) ?? {};
+function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undefined {
+  const { kind, id, updated_at, submitted_at } = findAuthoredItem(event) ?? {};
   // An edited review keeps the time of its submission.
   const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
   return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
@@ -55,13 +57,13 @@ export const github = defineWebhook<GithubBody>({
   verify: verifyGithub,
   // The most that GitHub sends.
   maxBodyBytes: 25 * 1024 * 1024,
-  id: (event) => idOfWritten(event) ?? event.headers.get('x-github-delivery') ?? undefined,
+  id: (event) => createTextId(event) ?? event.headers.get('x-github-delivery') ?? undefined,
   text: (event) => {
-    const written = findWrittenText(event);
+    const written = findAuthoredItem(event);
     const parts = [written?.title, written?.body].filter((part) => typeof part === 'string' && part.trim() !== '');
     return parts.length === 0 ? undefined : parts.join('\n\n');
   },
-  subject: (event) => stringOrUndefined(findWrittenText(event)?.html_url),
+  subject: (event) => toStringOrUndefined(findAuthoredItem(event)?.html_url),
   labels: [
     { name: 'bug', description: 'Something does not work as it should.' },
     { name: 'feature', description: 'Something is wanted that does not exist yet.' },

@@ -17,7 +17,7 @@ export const jsonPointer = z
  * @returns a string, number or boolean as text; undefined for any other value, and where there is none. Properties that a body
  *   only inherits, such as `constructor`, do not count
  */
-export function readAtPointer(body: unknown, pointer: string): string | undefined {
+export function readTextAtPointer(body: unknown, pointer: string): string | undefined {
   let value = body;
   for (const step of pointer.split('/').slice(1)) {
     const name = step.replaceAll('~1', '/').replaceAll('~0', '~');

@@ -1,4 +1,4 @@
-import { stringOrUndefined } from '../../../kit/json/object.ts';
+import { toStringOrUndefined } from '../../../kit/json/object.ts';
 import { defineWebhook, MESSAGE_LABELS } from './define-webhook.ts';
 import { verifySlack } from './signatures.ts';
 
@@ -19,11 +19,11 @@ export const slack = defineWebhook<SlackBody>({
       : undefined,
   // A mention comes twice, as `message` and as `app_mention`, each with an id of its own.
   id: ({ body: { event_id, event } }) =>
-    event?.channel && event.ts ? `${event.channel}-${event.ts}`.replace('.', '-') : stringOrUndefined(event_id),
+    event?.channel && event.ts ? `${event.channel}-${event.ts}`.replace('.', '-') : toStringOrUndefined(event_id),
   text: ({ body: { event } }) => {
     if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
     if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;
-    return stringOrUndefined(event.text);
+    return toStringOrUndefined(event.text);
   },
   subject: ({ body: { event } }) =>
     typeof event?.channel === 'string' && typeof event.ts === 'string' ? `${event.channel}/${event.ts}` : undefined,

@@ -1,10 +1,10 @@
-import { stringOrUndefined } from '../../../kit/json/object.ts';
-import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
+import { toStringOrUndefined } from '../../../kit/json/object.ts';
+import { defineWebhook, type VerifiedWebhookRequest } from './define-webhook.ts';
 import { verifyStripe } from './signatures.ts';
 
-type ObjectMember = 'id' | 'object' | 'reason' | 'description' | 'metadata' | 'evidence';
+type StripeObjectField = 'id' | 'object' | 'reason' | 'description' | 'metadata' | 'evidence';
 
-interface StripeObject extends Partial<Record<ObjectMember, unknown>> {
+interface StripeObject extends Partial<Record<StripeObjectField, unknown>> {
   refunds?: { data?: StripeObject[] };
 }
 
@@ -17,14 +17,14 @@ interface StripeBody {
 const PROSE = ['uncategorized_text', 'product_description', 'cancellation_rebuttal', 'refund_refusal_explanation'];
 
 /** @returns the dispute or the refund that an event is about; a refunded charge lists its newest refund first */
-function disputeOrRefund({ body }: IncomingEvent<StripeBody>): StripeObject | undefined {
+function findDisputeOrRefund({ body }: VerifiedWebhookRequest<StripeBody>): StripeObject | undefined {
   const object = body.data?.object;
   if (object?.object === 'dispute' || object?.object === 'refund') return object;
   return object?.object === 'charge' ? object.refunds?.data?.[0] : undefined;
 }
 
-function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
-  const object = disputeOrRefund(event);
+function formatDisputeOrRefundText(event: VerifiedWebhookRequest<StripeBody>): string | undefined {
+  const object = findDisputeOrRefund(event);
   if (typeof object?.reason !== 'string' || object.reason === '') return undefined;
   const lines = [`${object.object === 'dispute' ? 'Dispute' : 'Refund'}, reason: ${object.reason}`];
   if (typeof object.description === 'string') lines.push(object.description);
@@ -40,9 +40,9 @@ function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
 export const stripe = defineWebhook<StripeBody>({
   source: 'stripe',
   verify: verifyStripe,
-  id: ({ body }) => stringOrUndefined(body.id),
-  text: disputeText,
-  subject: (event) => stringOrUndefined(disputeOrRefund(event)?.id),
+  id: ({ body }) => toStringOrUndefined(body.id),
+  text: formatDisputeOrRefundText,
+  subject: (event) => toStringOrUndefined(findDisputeOrRefund(event)?.id),
   labels: [
     { name: 'fraud', description: 'The payment was not made or allowed by who owns the card.' },
     { name: 'product', description: 'What was bought did not come, or was not as it should be.' },

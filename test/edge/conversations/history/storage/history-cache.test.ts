@@ -2,8 +2,12 @@ import { evictDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { SentHistory } from '#edge/claude/request/sent-history.ts';
-import { type Upstream, upstreamOf } from '#edge/claude/upstream.ts';
-import { type CachedHistory, historyCache, tailOf } from '#edge/conversations/history/storage/history-cache.ts';
+import { getUpstreamBySettings, type Upstream } from '#edge/claude/upstream.ts';
+import {
+  type CachedHistory,
+  findLastAnswerAndAfter,
+  historyCache,
+} from '#edge/conversations/history/storage/history-cache.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { installSimulator, listMessages, stubOf } from '#test/support/conversations.ts';
 import { caseCount, tryAsyncCases, tryCases } from '#test/support/property-cases.ts';
@@ -13,7 +17,7 @@ const cachedHistory = (bytes: number): CachedHistory => ({
   model: 'm',
   isForLoop: false,
   from: 0,
-  history: SentHistory.EMPTY.append([JSON.stringify('x'.repeat(bytes))]),
+  history: SentHistory.EMPTY.appendMessages([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
   last: undefined,
   frozen: { system: undefined, tools: undefined, runs: undefined },
@@ -41,7 +45,7 @@ test('the tail is the last answer and what came after it', () => {
       if (tail.at(-1)?.role === 'assistant' && message.role !== 'assistant') break;
       tail.push(message);
     }
-    expect(tailOf(messages)).toEqual(tail.reverse());
+    expect(findLastAnswerAndAfter(messages)).toEqual(tail.reverse());
   });
 });
 
@@ -52,7 +56,7 @@ type Step =
 
 test('whatever happens, a conversation with a cached history sends what one without it sends', async () => {
   const settings = installSimulator();
-  const upstream = upstreamOf(settings);
+  const upstream = getUpstreamBySettings(settings);
   const sent: string[] = [];
   const listening: Upstream = {
     ...upstream,
@@ -96,10 +100,12 @@ test('whatever happens, a conversation with a cached history sends what one with
           );
         } else if (each.kind === 'rewind') {
           const rows = await listMessages(id);
-          if (rows.length > 2) await stubOf(id).rewind(rows.at(-1)?.id ?? '');
+          if (rows.length > 2) await stubOf(id).rewindConversation(rows.at(-1)?.id ?? '');
         } else {
           const { max_tokens } = each;
-          await stubOf(id).patch({ history: max_tokens === null ? null : { max_tokens, strategy: 'truncate' } });
+          await stubOf(id).patchConversation({
+            history: max_tokens === null ? null : { max_tokens, strategy: 'truncate' },
+          });
         }
       }
       bodies.push([...sent]);

@@ -55,17 +55,17 @@ test('a history that SQLite joins is the history that is read row by row, and co
   await waitUntilAtRest();
   await runInDurableObject(stubOf(), (_, { storage }) => {
     const transcript = new Transcript(storage);
-    const [template] = transcript.turns();
+    const [template] = transcript.listTurns();
     if (!template) throw new TypeError('no turn');
     tryCases(60, fc.array(turn, { maxLength: 6 }), fc.nat(200), fc.nat(4), (turns, from, gap) => {
-      transcript.write('delete from turns');
-      transcript.write('delete from messages');
-      transcript.write('delete from pieces');
+      transcript.runWriteStatement('delete from turns');
+      transcript.runWriteStatement('delete from messages');
+      transcript.runWriteStatement('delete from pieces');
       let seq = 1;
       for (const [at, { status, texts }] of turns.entries()) {
         const row = { ...template, seq: at + 1, id: `turn_${at}`, status };
-        transcript.beginTurn(row, []);
-        transcript.changeTurn(row, { status });
+        transcript.storeNewTurn(row, []);
+        transcript.updateTurn(row, { status });
         for (const text of texts) {
           const long =
             text.includes('long') && at === 0 ? JSON.stringify({ role: 'user', content: 'é'.repeat(700_000) }) : text;
@@ -73,13 +73,13 @@ test('a history that SQLite joins is the history that is read row by row, and co
           seq += 1 + gap;
         }
       }
-      const rows = Array.from(transcript.messages.texts({ from, sent: true }), ({ text }) => text);
-      const read = SentHistory.EMPTY.append(rows);
-      const joined = SentHistory.fromMessages([...readJoinedTexts(transcript, from, new Set())]);
+      const rows = Array.from(transcript.messages.readMessageTexts({ from, sent: true }), ({ text }) => text);
+      const read = SentHistory.EMPTY.appendMessages(rows);
+      const joined = SentHistory.createFromMessages([...readJoinedTexts(transcript, from, new Set())]);
       expect(joined.features).toEqual(read.features);
-      expect(new TextDecoder().decode(joined.bytes) === new TextDecoder().decode(read.bytes)).toBe(true);
+      expect(new TextDecoder().decode(joined.joinedBytes) === new TextDecoder().decode(read.joinedBytes)).toBe(true);
       const next = '{"role":"user","content":"And?"}';
-      expect(new TextDecoder().decode(joined.append([next]).bytes)).toBe([...rows, next].join(','));
+      expect(new TextDecoder().decode(joined.appendMessages([next]).joinedBytes)).toBe([...rows, next].join(','));
     });
   });
 });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { beforeEach, expect, test } from 'vitest';
 import { GRACE_MS } from '#edge/conversations/history/storage/rows.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
-import { END_OF_STREAM, EventLog } from '#edge/conversations/turn/event-log.ts';
+import { END_OF_STREAM, TurnEventLog } from '#edge/conversations/turn/event-log.ts';
 import { installSimulator, stubOf } from '#test/support/conversations.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import { createBody, runTurn } from '#test/support/turns.ts';
@@ -25,7 +25,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
 );
 
 /** @returns all that a follower is sent, from the event after one on */
-async function followed(log: EventLog, after: number): Promise<string> {
+async function followed(log: TurnEventLog, after: number): Promise<string> {
   const text = await new Response(log.follow(after)).text();
   return text.slice(0, text.lastIndexOf(String.fromCharCode(END_OF_STREAM)));
 }
@@ -41,9 +41,9 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
       fc.nat(80),
       async (steps, place) => {
         const transcript = new Transcript(state.storage);
-        transcript.write('delete from log');
-        transcript.write('delete from turns');
-        transcript.insert('turns', {
+        transcript.runWriteStatement('delete from log');
+        transcript.runWriteStatement('delete from turns');
+        transcript.insertRow('turns', {
           seq: 1,
           id: 'turn_x',
           request_id: 'r',
@@ -55,7 +55,7 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
           sent_from: 0,
           follows: 0,
         });
-        let log = new EventLog(transcript, ROW);
+        let log = new TurnEventLog(transcript, ROW);
         const kept: number[] = [];
         const lost: number[] = [];
         let fresh: number[] = [];
@@ -76,7 +76,7 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
             if (mayShow) lost.push(...fresh);
             [fresh, mayShow] = [[], false];
             const events = kept.at(-1) ?? 0;
-            log = new EventLog(transcript, ROW, { events, rows: transcript.log.count(1) });
+            log = new TurnEventLog(transcript, ROW, { events, rows: transcript.log.countRowsOfTurn(1) });
             log.skip(1_000);
             comeAgain();
           } else if (one === 'show') {
@@ -112,8 +112,13 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
         }
         const all = await followed(log, 0);
         expect(numbersIn(all)).toEqual(kept);
-        expect(transcript.log.count(1)).toBeLessThanOrEqual(Math.max(1, stores));
-        const again = new EventLog(transcript, ROW, { events: kept.at(-1) ?? 0, rows: transcript.log.count(1) }, '{}');
+        expect(transcript.log.countRowsOfTurn(1)).toBeLessThanOrEqual(Math.max(1, stores));
+        const again = new TurnEventLog(
+          transcript,
+          ROW,
+          { events: kept.at(-1) ?? 0, rows: transcript.log.countRowsOfTurn(1) },
+          '{}',
+        );
         const seen = [0, ...kept, ...lost].sort((one, other) => one - other);
         const after = seen[place % seen.length] ?? 0;
         const rest = await followed(again, Math.min(after, (kept.at(-1) ?? 1) - 1));
@@ -130,8 +135,8 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
 test('twenty seconds of an answer are one row, and letting it go deletes one', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
-    transcript.write('delete from log');
-    const log = new EventLog(transcript, ROW);
+    transcript.runWriteStatement('delete from log');
+    const log = new TurnEventLog(transcript, ROW);
     const before = transcript.rowsWritten;
     for (let stored = 0; stored < 9; stored += 1) {
       for (let nth = 0; nth < 50; nth += 1) {
@@ -148,9 +153,9 @@ test('twenty seconds of an answer are one row, and letting it go deletes one', a
 test('a log is written over an expired one alone, also where the number of a deleted turn is used again', async () => {
   await runInDurableObject(stubOf(), (_, state) => {
     const transcript = new Transcript(state.storage);
-    for (const table of ['log', 'turns']) transcript.write(`delete from ${table}`);
+    for (const table of ['log', 'turns']) transcript.runWriteStatement(`delete from ${table}`);
     const turn = (seq: number, beganAt: number) => {
-      transcript.insert('turns', {
+      transcript.insertRow('turns', {
         seq,
         id: `turn_${seq}`,
         request_id: 'r',
@@ -165,29 +170,29 @@ test('a log is written over an expired one alone, also where the number of a del
       return { seq, id: `turn_${seq}`, beganAt };
     };
     const end = (seq: number, endedAt: number) => {
-      transcript.update('turns', { status: 'complete', ended_at: endedAt }, 'seq = ?', seq);
-      transcript.log.noteEnd({ endedAt });
+      transcript.updateRows('turns', { status: 'complete', ended_at: endedAt }, 'seq = ?', seq);
+      transcript.log.recordTurnEndTime({ endedAt });
     };
-    const written = (log: EventLog, count: number) => {
+    const written = (log: TurnEventLog, count: number) => {
       for (let at = 0; at < count; at += 1) {
         log.add({ event: 'a', data: 'x'.repeat(140_000) });
         log.store();
       }
     };
-    written(new EventLog(transcript, turn(1, 0)), 1);
+    written(new TurnEventLog(transcript, turn(1, 0)), 1);
     end(1, 1);
-    for (const table of ['log', 'turns']) transcript.write(`delete from ${table}`);
+    for (const table of ['log', 'turns']) transcript.runWriteStatement(`delete from ${table}`);
     // Its number again, in a turn that is still running, and whose log is long.
     const again = turn(1, GRACE_MS + 1);
-    written(new EventLog(transcript, again), 3);
+    written(new TurnEventLog(transcript, again), 3);
     expect(transcript.log.readLog(again).rows).toBe(3);
     end(1, GRACE_MS + 2);
     // Within ten minutes of its end another turn leaves it as it is; a later one takes its place, row by row.
     const next = turn(2, 2 * GRACE_MS);
-    written(new EventLog(transcript, next), 1);
+    written(new TurnEventLog(transcript, next), 1);
     expect([transcript.log.readLog(again).rows, transcript.log.readLog(next).rows]).toEqual([3, 1]);
     const later = turn(3, 3 * GRACE_MS);
-    written(new EventLog(transcript, later), 2);
+    written(new TurnEventLog(transcript, later), 2);
     expect([again, next, later].map((one) => transcript.log.readLog(one).rows)).toEqual([1, 1, 2]);
   });
 });

@@ -1,12 +1,16 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { countBreakpoints, divideText, withoutBreakpoints } from '#edge/conversations/history/storage/message-text.ts';
-import { findMemberRange, parseMemberTexts, splitItems } from '#edge/kit/json/edit.ts';
+import {
+  countBreakpoints,
+  removeBreakpointsFromMessage,
+  splitTextIntoPieces,
+} from '#edge/conversations/history/storage/message-text.ts';
+import { findMemberRange, parseMemberTexts, splitArrayItems } from '#edge/kit/json/edit.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
-    const pieces = divideText(text, most);
+    const pieces = splitTextIntoPieces(text, most);
     expect(pieces.join('')).toBe(text);
     const decoder = new TextDecoder();
     for (const piece of pieces) {
@@ -19,10 +23,10 @@ test('a text that was divided is joined without loss, and no piece ends inside a
 test('the texts of members and items are those of the source, whatever stands in them', () => {
   tryCases(100, fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
     const array = JSON.stringify(items, null, indent);
-    expect(splitItems(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(splitArrayItems(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
     const object = JSON.stringify({ 'a "b': items, messages: items, c: 1 }, null, indent);
     const messages = parseMemberTexts(object).get('messages') ?? '';
-    expect(splitItems(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
+    expect(splitArrayItems(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
     expect(parseMemberTexts(object).get('c')).toBe('1');
     const place = findMemberRange(object, 'messages');
     expect(object.slice(place?.start, place?.end)).toBe(messages);
@@ -33,11 +37,11 @@ test('cache breakpoints are taken out where they can stand, and every other byte
   const message = `{ "role":"user", "content":[ {"type":"text","text":"\\u00e9 \\"cache_control\\"", "cache_control" : {"type":"ephemeral"} },
     {"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
     {"type":"document","source":{"type":"content","content":[{"cache_control":null,"type":"text","text":"y"}]},"n":1.0}] }`;
-  expect(withoutBreakpoints(message)).toBe(
+  expect(removeBreakpointsFromMessage(message)).toBe(
     `{ "role":"user", "content":[{"type":"text","text":"\\u00e9 \\"cache_control\\"" },{"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x"}]},{"type":"document","source":{"type":"content","content":[{"type":"text","text":"y"}]},"n":1.0}] }`,
   );
   const input = '{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"n","input":{"cache_control":1}}]}';
-  expect(withoutBreakpoints(input)).toBe(input);
+  expect(removeBreakpointsFromMessage(input)).toBe(input);
 });
 
 test('breakpoints are counted, and not the texts that have their name', () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
-import { addNotes, parseNotes, visibleNotes } from '#edge/conversations/history/storage/turn-notes.ts';
+import { addNotes, parseNotes, selectVisibleNotes } from '#edge/conversations/history/storage/turn-notes.ts';
 
 const chosen_by = { label: 'easy', classifier: 'difficulty@1', arm: 'chosen', why: 'label' };
 const deliver_url = 'https://hooks.example.com/own';
@@ -18,9 +18,9 @@ test('messages show how a model was chosen, but not where the end of a turn goes
   addNotes(row, {});
   expect(row).toEqual(blank());
   addNotes(row, { deliver_url });
-  expect(visibleNotes(row)).toBeNull();
+  expect(selectVisibleNotes(row)).toBeNull();
   addNotes(row, { chosen_by });
-  expect(visibleNotes(row)).toEqual({ chosen_by });
+  expect(selectVisibleNotes(row)).toEqual({ chosen_by });
 });
 
 test('a turn whose notes cannot be read has none', () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { PieceReader } from '#edge/kit/http/body/piece-reader.ts';
+import { StreamPieceReader } from '#edge/kit/http/body/piece-reader.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 
 const MEGABYTE = 1024 * 1024;
@@ -22,7 +22,7 @@ function streamOf(chunks: readonly Uint8Array[], type?: 'bytes', end?: Error): R
   return new ReadableStream({ ...source, type } as unknown as UnderlyingSource<Uint8Array>);
 }
 
-async function readAll(reader: PieceReader): Promise<number[]> {
+async function readAll(reader: StreamPieceReader): Promise<number[]> {
   const bytes: number[] = [];
   for (let piece = await reader.read(); piece; piece = await reader.read()) bytes.push(...piece);
   return bytes;
@@ -36,7 +36,7 @@ describe.each([
     const long = fc.constant(new Uint8Array(100_000).fill(7));
     const chunk = fc.oneof({ weight: 9, arbitrary: fc.uint8Array({ minLength: 1, maxLength: 300 }) }, long);
     await tryAsyncCases(30, fc.array(chunk, { maxLength: 20 }), async (chunks) => {
-      expect(await readAll(new PieceReader(streamOf(chunks, type)))).toEqual(chunks.flatMap((one) => [...one]));
+      expect(await readAll(new StreamPieceReader(streamOf(chunks, type)))).toEqual(chunks.flatMap((one) => [...one]));
     });
   });
 
@@ -44,7 +44,7 @@ describe.each([
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 64 }, () => new Uint8Array(MEGABYTE / 16));
-    const reader = new PieceReader(streamOf(chunks, type));
+    const reader = new StreamPieceReader(streamOf(chunks, type));
     let bytes = 0;
     for (let piece = await reader.read(); piece; piece = await reader.read()) bytes += piece.length;
     clearInterval(timer);
@@ -57,22 +57,22 @@ describe.each([
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 2_000 }, () => new Uint8Array(1));
-    expect(await readAll(new PieceReader(streamOf(chunks, type), { isLive: true }))).toHaveLength(chunks.length);
+    expect(await readAll(new StreamPieceReader(streamOf(chunks, type), { isLive: true }))).toHaveLength(chunks.length);
     clearInterval(timer);
     expect(turns).toBeGreaterThan(50);
   });
 
   test('that breaks says so, after what came before if it is read live', async () => {
     const cut = () => streamOf([new Uint8Array([1, 2])], type, new Error('cut'));
-    const reader = new PieceReader(cut(), { isLive: true });
+    const reader = new StreamPieceReader(cut(), { isLive: true });
     expect(await reader.read()).toEqual(new Uint8Array([1, 2]));
     await expect(reader.read()).rejects.toThrow('cut');
-    await expect(readAll(new PieceReader(cut()))).rejects.toThrow('cut');
+    await expect(readAll(new StreamPieceReader(cut()))).rejects.toThrow('cut');
   });
 });
 
 test('a stream that is given up in the middle of a read has ended, however often it is read', async () => {
-  const reader = new PieceReader(new ReadableStream({ type: 'bytes', pull: () => new Promise(() => {}) }));
+  const reader = new StreamPieceReader(new ReadableStream({ type: 'bytes', pull: () => new Promise(() => {}) }));
   const read = reader.read();
   await reader.cancel();
   expect(await read).toBeUndefined();

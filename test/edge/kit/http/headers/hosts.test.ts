@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { findDeliverUrlFault, isHost, isLoopback, isOrigin } from '#edge/kit/http/headers/hosts.ts';
+import { findDeliverUrlFault, isLoopback, isOrigin, isUrlHost } from '#edge/kit/http/headers/hosts.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 describe('nothing is delivered', () => {
@@ -107,7 +107,7 @@ test('loopback is for development, where https is not needed for it, and nothing
 
 test('a host is what URLs call so', () => {
   for (const host of ['hooks.example.com', 'hooks.example.com:8443', '1.1.1.1', '[2606:4700:4700::1111]']) {
-    expect(isHost(host), host).toBe(true);
+    expect(isUrlHost(host), host).toBe(true);
   }
   for (const host of [
     '',
@@ -119,7 +119,7 @@ test('a host is what URLs call so', () => {
     'a.example:443',
     'u@a.example',
   ]) {
-    expect(isHost(host), host).toBe(false);
+    expect(isUrlHost(host), host).toBe(false);
   }
 });
 

@@ -1,18 +1,18 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { ChosenBy } from '#edge/conversations/history/storage/chosen-by.schema.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { ModelSelectionReason } from '#edge/conversations/history/storage/chosen-by.schema.ts';
 import type { ModelSelection } from '#edge/conversations/history/storage/rows.ts';
 import {
-  canStepUp,
-  decideModel,
+  canChooseMoreExpensiveModel,
+  decideModelByLabel,
   findRequestedModel,
-  isMoreExpensive,
-  modelChoiceOf,
+  getModelChoice,
+  isModelMoreExpensive,
 } from '#edge/plugins/agents/choice/choose-model.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
-const { models } = settingsOf({ UPSTREAM: 'simulator' }, true);
+const { models } = parseSettingsOnce({ UPSTREAM: 'simulator' }, true);
 const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
 const CHOICE = {
   by: 'd',
@@ -27,16 +27,16 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
     let last: string | null = null;
     for (const one of labels) {
       const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
-      const { model, why } = decideModel(CHOICE, one, before, models);
+      const { model, why } = decideModelByLabel(CHOICE, one, before, models);
       if (!before) expect([model, why]).toEqual([meant, 'label']);
       else if (model === before.model) expect(why).toBe('kept');
       else {
-        expect([why, isMoreExpensive(model, before.model, models)]).toEqual(['step_up', true]);
-        expect(last === null || isMoreExpensive(model, String(meant), models)).toBe(false);
+        expect([why, isModelMoreExpensive(model, before.model, models)]).toEqual(['step_up', true]);
+        expect(last === null || isModelMoreExpensive(model, String(meant), models)).toBe(false);
       }
-      const by: ChosenBy = { label: one, classifier: null, arm: 'chosen', why };
+      const by: ModelSelectionReason = { label: one, classifier: null, arm: 'chosen', why };
       before = { model, by };
-      expect(canStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
+      expect(canChooseMoreExpensiveModel(CHOICE, before, models)).toBe(model !== RANKED[2]);
       last = one;
     }
   });
@@ -56,12 +56,12 @@ test('a model is asked for by any of its names, where the agent allows it', () =
 test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {
   const choice = { ...CHOICE, otherwise: 'claude-opus-5' };
   const among = (more: object, model: unknown = choice) =>
-    modelChoiceOf({ definition: { model, max_tokens: 64, ...more } } as never, models);
+    getModelChoice({ definition: { model, max_tokens: 64, ...more } } as never, models);
   const forced = among({ tool_choice: { type: 'any' } });
   expect(forced).toEqual({ ...choice, models: { easy: 'claude-haiku-5-5' } });
-  expect(forced && decideModel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
+  expect(forced && decideModelByLabel(forced, 'hard', undefined, models).model).toBe('claude-opus-5');
   // It would think, and no tokens are left.
   expect(among({ thinking: { type: 'disabled' } })?.models).toEqual({ easy: 'claude-haiku-5-5' });
   expect(among({ unknown: 'name' })).toEqual(choice);
-  expect([among({}, 'claude-opus-5'), modelChoiceOf(undefined, models)]).toEqual([undefined, undefined]);
+  expect([among({}, 'claude-opus-5'), getModelChoice(undefined, models)]).toEqual([undefined, undefined]);
 });

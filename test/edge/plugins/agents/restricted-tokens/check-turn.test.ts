@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { decodeJwt } from 'jose';
 import { expect, test, vi } from 'vitest';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { createSkyEdge, requestEdge, SKY } from '#test/support/agents.ts';
 import type { SentRequest } from '#test/support/app.ts';
@@ -25,14 +25,16 @@ async function bound(only: Parameters<typeof createToken>[2] & object, account =
 }
 
 /** @returns what went up without its messages and `stream`, which are the caller's */
-const frameOf = ({ messages: _, stream: __, ...rest }: Json) => rest;
+const frameOf = ({ messages: _, stream: __, ...rest }: JsonObject) => rest;
 /** A count is the same with breakpoints of the cache and without. */
-const withoutBreakpoints = (body: Json) =>
-  JSON.parse(JSON.stringify(body, (key, value: unknown) => (key === 'cache_control' ? undefined : value))) as Json;
+const withoutBreakpoints = (body: JsonObject) =>
+  JSON.parse(
+    JSON.stringify(body, (key, value: unknown) => (key === 'cache_control' ? undefined : value)),
+  ) as JsonObject;
 /** @returns what went up without a conversation */
 const askedIn = ({ text }: SentRequest) => JSON.parse(text) as AskedBody;
-const errorIn = ({ status, body }: { status: number; body: Json }) =>
-  `${status} ${(body.error as Json | undefined)?.message}`;
+const errorIn = ({ status, body }: { status: number; body: JsonObject }) =>
+  `${status} ${(body.error as JsonObject | undefined)?.message}`;
 
 type Edge = Awaited<ReturnType<typeof createSkyEdge>> & { storing: Record<string, string> };
 
@@ -173,7 +175,13 @@ const ROUTES: [string, string][] = [
 /** Conversations of the same account that are not its own. */
 const OTHERS = ['private', 'web-system', 'web-import', 'web-imported', 'web-late', 'web-own', 'sub_1', 'hook_1'];
 
-type Mutation = { body: Json; raw: string; headers: Record<string, string>; route: [string, string]; source: string };
+type Mutation = {
+  body: JsonObject;
+  raw: string;
+  headers: Record<string, string>;
+  route: [string, string];
+  source: string;
+};
 const mutation: fc.Arbitrary<(at: Mutation) => void> = fc.oneof(
   fc.constantFrom(...MEMBERS).map(([name, value]) => ({ body }: Mutation) => {
     Object.defineProperty(body, name, { value, enumerable: true, configurable: true, writable: true });
@@ -310,7 +318,7 @@ test('whatever a restricted token sends, nothing goes up but what the plain requ
       if (isMade) {
         // What it has begun or copied is nothing but its agent's.
         expect(at.source === 'web-0' || path === '/conversations', at.source).toBe(true);
-        const { id: madeId, ...made } = JSON.parse(said) as Json;
+        const { id: madeId, ...made } = JSON.parse(said) as JsonObject;
         expect(made).toEqual({ type: 'conversation', state: 'idle', turn: null });
         if (!plainly.isAnywhere) expect(madeId).toMatch(/^web-/);
         expect((await say({ conversation: madeId }, plainly.isAnywhere ? anywhere : page)).status).toBe(200);
@@ -331,7 +339,7 @@ test('whatever a restricted token sends, nothing goes up but what the plain requ
       }
       for (const body of aloneUp) expect(body.messages.every(({ role }) => role === 'user')).toBe(true);
       for (const body of countedUp) {
-        expect(Object.keys(JSON.parse(said) as Json)).toEqual(['input_tokens']);
+        expect(Object.keys(JSON.parse(said) as JsonObject)).toEqual(['input_tokens']);
         expect(withoutBreakpoints(frameOf(body))).toEqual(countFrame);
         expectPlain(body.messages);
       }
@@ -344,7 +352,7 @@ test('whatever a restricted token sends, nothing goes up but what the plain requ
 test('without a conversation, a restricted token asks its agents in the same bytes, and its headers and its query stay here', async () => {
   const { app, bodies, anywhere, page, say, version, ownVersion } = await edgeWithTwo();
   expect((await say({ conversation: 'any-1' }, anywhere)).status).toBe(200);
-  const plain: Json = { ...bodies.at(-1), stream: undefined };
+  const plain: JsonObject = { ...bodies.at(-1), stream: undefined };
   const mixed = { model: 'claude-haiku-5-5', max_tokens: 1, temperature: 0, metadata: { user_id: 'u' }, max_turns: 1 };
   const betas = {
     'anthropic-beta': 'mid-conversation-system-messages-2026-01-01',
@@ -460,12 +468,12 @@ test('a restricted token copies its own conversations, and no subagent’s', asy
     body: { type: 'conversation', id: 'web-copy', state: 'idle', turn: null },
   });
   const read = await requestEdge(app, 'GET', '/conversations/web-copy/messages', page);
-  expect((read.body.data as Json[]).length).toBe(4);
-  const [, first] = read.body.data as [Json, { id: string }];
+  expect((read.body.data as JsonObject[]).length).toBe(4);
+  const [, first] = read.body.data as [JsonObject, { id: string }];
   expect((await fork('web-copy', { id: 'web-half', at: first.id })).status).toBe(201);
-  expect(((await requestEdge(app, 'GET', '/conversations/web-half/messages', page)).body.data as Json[]).length).toBe(
-    2,
-  );
+  expect(
+    ((await requestEdge(app, 'GET', '/conversations/web-half/messages', page)).body.data as JsonObject[]).length,
+  ).toBe(2);
   expect((await say({ conversation: 'web-half' })).status).toBe(200);
   for (const id of ['web-system', 'web-own', 'web-imported', 'web-import', 'web-late', 'private'])
     expect(errorIn(await fork(id, { id: 'web-x' })), id).toMatch(/^403 /);
@@ -598,7 +606,10 @@ test('a restricted token reads, follows and stops the conversations that it may 
   }
   // Steps of a run are one answer, whatever view is asked for.
   const read = await requestEdge(app, 'GET', '/conversations/web-1/messages?view=stored', page);
-  const rows = (read.body.data as Json[]).map(({ role, content }) => [role, (content as Json[])[0]?.text ?? content]);
+  const rows = (read.body.data as JsonObject[]).map(({ role, content }) => [
+    role,
+    (content as JsonObject[])[0]?.text ?? content,
+  ]);
   expect(rows).toEqual([
     ['user', 'Is it sunny?'],
     ['assistant', 'Sun.'],
@@ -648,14 +659,18 @@ test('a restricted token does not slip into a conversation while that is copied'
   });
   let [isCopying, isAsked, isCopied] = [false, false, false];
   const { jti } = decodeJwt(page.authorization?.split(' ')[1] ?? '');
-  vi.spyOn(Account.prototype, 'isRevoked').mockImplementation((async (token: { jti?: string }) => {
+  vi.spyOn(Account.prototype, 'isTokenRevoked').mockImplementation((async (token: { jti?: string }) => {
     if (token.jti !== jti) return false;
     isAsked = true;
     await waitForCondition(() => isCopied);
     return false;
   }) as never);
-  const { adopt } = Conversation.prototype;
-  vi.spyOn(Conversation.prototype, 'adopt').mockImplementation(async function (this: Conversation, place, lines) {
+  const { storeCopiedHistory: adopt } = Conversation.prototype;
+  vi.spyOn(Conversation.prototype, 'storeCopiedHistory').mockImplementation(async function (
+    this: Conversation,
+    place,
+    lines,
+  ) {
     isCopying = true;
     return await adopt.call(
       this,

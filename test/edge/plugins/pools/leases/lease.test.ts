@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { CEILING } from '#edge/money/budget/rules.ts';
-import { byPeriod, PERIODS, spanAt } from '#edge/money/budget/windows.ts';
+import { findCalendarWindowAt, mapPeriods, PERIODS } from '#edge/money/budget/windows.ts';
 import { Lease, NO_DEMAND } from '#edge/plugins/pools/leases/lease.ts';
 import { NOON } from '#test/edge/money/account/admission-requests.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
@@ -14,34 +14,38 @@ class Leasing {
   /** What the pool counts for this account: all else may be given to others. */
   counted = 0;
   readonly lease = new Lease({ kind: 'deployment' }, () =>
-    byPeriod(PERIODS, (period) => ({ ...spanAt(period, this.now), settled: this.settled, held: this.held })),
+    mapPeriods(PERIODS, (period) => ({
+      ...findCalendarWindowAt(period, this.now),
+      settled: this.settled,
+      held: this.held,
+    })),
   );
 
   /** @param free what the pool can give @param reaches how far the call comes @returns what it wishes for later requests */
   call(most: number, { free = 1e6, returns = false, reaches = 'back' as 'nobody' | 'pool' | 'back' } = {}): number {
     const demand = most === 0 ? NO_DEMAND : { least: 1, most };
-    const { seq, windows, wish } = this.lease.composeCall(demand, this.now, returns, CEILING);
+    const { seq, windows, wish } = this.lease.composeNextLeaseRequest(demand, this.now, returns, CEILING);
     const [first] = windows;
     if (!first || reaches === 'nobody') return wish;
     const granted = first.spent + first.kept + Math.min(first.want, free);
     this.counted = granted;
     if (reaches === 'pool') return wish;
     const grants = windows.map(({ id }) => ({ id, granted, limit: 1e9, free, left: free }));
-    this.lease.applyAnswer({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0 }, this.now);
+    this.lease.applyLeaseResponse({ incarnation: 0, seq, windows: grants, slice: 1e9, told: 0 }, this.now);
     return wish;
   }
 
   hold(amount: number): boolean {
-    if (!this.lease.covers(amount, this.now)) return false;
+    if (!this.lease.coversAmount(amount, this.now)) return false;
     this.held += amount;
-    this.lease.noteUse(0);
+    this.lease.recordUse(0);
     return true;
   }
 
   settle(cost: number, amount: number): void {
     this.held -= amount;
     this.settled += cost;
-    this.lease.noteUse(cost);
+    this.lease.recordUse(cost);
   }
 }
 
@@ -77,23 +81,26 @@ test('what an account holds and has settled is never more than its pool counts, 
 
 test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
   const leasing = new Leasing();
-  const { seq } = leasing.lease.composeCall(NO_DEMAND, leasing.now, true, CEILING);
+  const { seq } = leasing.lease.composeNextLeaseRequest(NO_DEMAND, leasing.now, true, CEILING);
   // A pool without a limit has granted everything, so this one holds and settles without a call.
-  leasing.lease.noteUse(0);
-  leasing.lease.noteUse(300);
-  leasing.lease.applyAnswer({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0 }, leasing.now);
-  expect(leasing.lease.isOpen).toBe(true);
+  leasing.lease.recordUse(0);
+  leasing.lease.recordUse(300);
+  leasing.lease.applyLeaseResponse({ incarnation: 0, seq, windows: [], slice: 1e9, told: 0 }, leasing.now);
+  expect(leasing.lease.isLeaseOpen).toBe(true);
   leasing.call(0, { returns: true });
-  expect(leasing.lease.isOpen).toBe(false);
+  expect(leasing.lease.isLeaseOpen).toBe(false);
 });
 
 test('a lease can be used for a minute from the call that was answered', () => {
   const leasing = new Leasing();
   leasing.call(500);
   leasing.now += 59_999;
-  expect([leasing.lease.covers(500, leasing.now), leasing.lease.covers(501, leasing.now)]).toEqual([true, false]);
+  expect([leasing.lease.coversAmount(500, leasing.now), leasing.lease.coversAmount(501, leasing.now)]).toEqual([
+    true,
+    false,
+  ]);
   leasing.now += 1;
-  expect(leasing.lease.covers(1, leasing.now)).toBe(false);
+  expect(leasing.lease.coversAmount(1, leasing.now)).toBe(false);
 });
 
 test('an account wishes for as much as it has spent in a minute since its last call, and no more', () => {
@@ -110,11 +117,11 @@ test('an account wishes for as much as it has spent in a minute since its last c
 test('what is given back cannot be used any more, and nothing is open when the pool has confirmed it', () => {
   const leasing = new Leasing();
   leasing.call(1_000);
-  expect([leasing.lease.isOpen, leasing.lease.keepsUnused]).toEqual([true, true]);
+  expect([leasing.lease.isLeaseOpen, leasing.lease.hasUnusedGrant]).toEqual([true, true]);
   leasing.call(0, { returns: true, reaches: 'pool' });
-  expect([leasing.lease.covers(1, leasing.now), leasing.lease.isOpen]).toEqual([false, true]);
+  expect([leasing.lease.coversAmount(1, leasing.now), leasing.lease.isLeaseOpen]).toEqual([false, true]);
   leasing.call(0, { returns: true });
-  expect([leasing.lease.isOpen, leasing.counted]).toEqual([false, 0]);
+  expect([leasing.lease.isLeaseOpen, leasing.counted]).toEqual([false, 0]);
 });
 
 test('no more is leased than the account can use by its own limits', () => {
@@ -126,7 +133,7 @@ test('no more is leased than the account can use by its own limits', () => {
       else if (one.kind === 'settle') leasing.settle(Math.floor(leasing.held * one.share), leasing.held);
       else leasing.now += one.ms;
     }
-    const { windows, wish } = leasing.lease.composeCall({ least: 1, most }, leasing.now, false, own);
+    const { windows, wish } = leasing.lease.composeNextLeaseRequest({ least: 1, most }, leasing.now, false, own);
     for (const { kept, want } of windows) expect(kept - leasing.held + want + wish).toBeLessThanOrEqual(own);
   });
 });

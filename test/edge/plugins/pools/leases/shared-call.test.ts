@@ -1,15 +1,15 @@
 import { expect, test } from 'vitest';
-import { SharedCall } from '#edge/plugins/pools/leases/shared-call.ts';
+import { CoalescedCall } from '#edge/plugins/pools/leases/shared-call.ts';
 
 test('all who ask while a call is under way share one that begins after they have asked', async () => {
   const ends: (() => void)[] = [];
   let begun = 0;
-  const shared = new SharedCall(async () => {
+  const shared = new CoalescedCall(async () => {
     begun += 1;
     await new Promise<void>((end) => ends.push(end));
   });
-  const first = shared.request();
-  const later = [shared.request(), shared.request(), shared.request()];
+  const first = shared.requestCall();
+  const later = [shared.requestCall(), shared.requestCall(), shared.requestCall()];
   expect(begun).toBe(1);
   expect(shared.isRunning).toBe(true);
   ends[0]?.();
@@ -23,7 +23,7 @@ test('all who ask while a call is under way share one that begins after they hav
 
 test('a call that fails does so for those alone who share it', async () => {
   const calls = [() => Promise.reject(new Error('lost')), () => Promise.resolve()];
-  const shared = new SharedCall(() => calls.shift()?.() ?? Promise.resolve());
-  const [first, next] = await Promise.allSettled([shared.request(), shared.request()]);
+  const shared = new CoalescedCall(() => calls.shift()?.() ?? Promise.resolve());
+  const [first, next] = await Promise.allSettled([shared.requestCall(), shared.requestCall()]);
   expect([first.status, next.status]).toEqual(['rejected', 'fulfilled']);
 });

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { findBrokenRule } from '#test/support/api-rules.ts';
 import {
   bindings,
@@ -55,11 +55,11 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
         return (await sendDecision(stubOf(id), decision)).ok;
       }
       case 'stop':
-        return (await stubOf(id).stop()).ok;
+        return (await stubOf(id).stopRunningTurn()).ok;
       case 'cancel':
-        return (await stubOf(id).cancel(turn)).ok;
+        return (await stubOf(id).cancelTurn(turn)).ok;
       case 'rewind':
-        return (await stubOf(id).rewind(question)).ok;
+        return (await stubOf(id).rewindConversation(question)).ok;
       case 'message': {
         const answer = await sendTurn(NEXT, { id });
         if (answer.kind === 'stream') await readStream(answer.body);
@@ -114,10 +114,10 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
       await runDurableObjectAlarm(stubOf(id));
       expect(await readConversation(id)).toMatchObject({ state: 'idle' });
     });
-    const told = await stubOf(id).turnReport(turn);
+    const told = await stubOf(id).readTurnReport(turn);
     const account = told.ok ? await parseResult(told) : undefined;
-    const [step] = (account?.steps ?? []) as Json[];
-    const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];
+    const [step] = (account?.steps ?? []) as JsonObject[];
+    const [call] = (step?.calls ?? []) as (JsonObject & { approval: JsonObject | null })[];
     const decision = call?.approval?.decision as string | null | undefined;
     const outcomes: Record<string, Outcome> = { approve: 'approved', deny: 'denied', cancel: 'cancelled' };
     // A turn that was rewound stays until it is settled.
@@ -150,7 +150,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
     expect(faults).toEqual([]);
   });
   await eventually(async () => {
-    expect(await getAccountStub(bindings, {}, 'alice').quota()).toMatchObject({ running_requests: 0 });
+    expect(await getAccountStub(bindings, {}, 'alice').getQuotaReport()).toMatchObject({ running_requests: 0 });
   });
   // biome-ignore lint/suspicious/noConsole: the table of what has become of them.
   console.log(`calls that waited: ${JSON.stringify(counts)}`);

@@ -4,8 +4,8 @@ import { approvalRequested, approvalRow, turnReport } from '#edge/conversations/
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { parseMemberTexts } from '#edge/kit/json/edit.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { parseWithText } from '#edge/kit/json/remembered-text.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { parseJsonRememberingText } from '#edge/kit/json/remembered-text.ts';
 import * as agents from '#test/support/agents.ts';
 import { createTestApp, readError, waitForAllApps } from '#test/support/app.ts';
 import {
@@ -38,14 +38,18 @@ const VARS = { DELIVERY_SIGNING_SECRET: `whsec_${btoa('the secret of the deliver
 const DAY_MS = 86_400_000;
 
 const blocksOf = (events: readonly StreamEvent[]) =>
-  events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block as Json);
+  events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block as JsonObject);
 
 /** A tool that pays, for which a person must say yes. */
 const pay = (run: object = {}) => ({ ...weatherTool({ approval: 'always', ...run }, 'pay') });
 const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
 const asked = (more: object = {}) => createBody('Pay the bill.', { tools: [pay(), weatherTool()], ...more });
 
-async function decide(approval: Json | undefined, { input, ...decision }: Json, { id = 'c1', isAdmin = false } = {}) {
+async function decide(
+  approval: JsonObject | undefined,
+  { input, ...decision }: JsonObject,
+  { id = 'c1', isAdmin = false } = {},
+) {
   const called = {
     ...decision,
     input: input && JSON.stringify(input),
@@ -54,26 +58,27 @@ async function decide(approval: Json | undefined, { input, ...decision }: Json, 
     requestId: createRequestId(),
   };
   const result = await sendDecision(stubOf(id), called);
-  if (!result.ok) return { status: result.error.status, error: result.error, body: {} as Json };
-  return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as Json };
+  if (!result.ok) return { status: result.error.status, error: result.error, body: {} as JsonObject };
+  return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as JsonObject };
 }
 
-const approve = (approval: Json | undefined, more: object = {}) => decide(approval, { decision: 'approve', ...more });
+const approve = (approval: JsonObject | undefined, more: object = {}) =>
+  decide(approval, { decision: 'approve', ...more });
 
-async function ended(turn: unknown, id = 'c1'): Promise<Json> {
+async function ended(turn: unknown, id = 'c1'): Promise<JsonObject> {
   await eventually(async () => expect((await fetchTurn(turn, id)).status).not.toBe('running'));
   return await fetchTurn(turn, id);
 }
 
 /** All events of a turn. */
 async function eventsOfTurn(turn: unknown, id = 'c1'): Promise<StreamEvent[]> {
-  const resumed = await stubOf(id).resume(`${turn}-0`);
+  const resumed = await stubOf(id).resumeTurnStream(`${turn}-0`);
   if (resumed.kind !== 'stream') throw new Error(resumed.kind);
   return (await readStream(resumed.body as ReadableStream<Uint8Array>)).events;
 }
 
 /** An API that pays first, and then says that it has. */
-const paying = (first: readonly Json[] = [payment('toolu_1')]) =>
+const paying = (first: readonly JsonObject[] = [payment('toolu_1')]) =>
   answerByScript(
     (body) =>
       JSON.stringify(body.messages).includes('tool_result')
@@ -159,7 +164,7 @@ describe('a call that needs an approval', () => {
     expect(told).toMatchObject({ status: 'complete', continues: turn });
     expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
     const { content: results } = bodies[1]?.messages.at(-1) ?? { content: [] };
-    const [result] = results as Json[];
+    const [result] = results as JsonObject[];
     expect(result).toMatchObject({ type: 'tool_result', tool_use_id: 'toolu_1', is_error: true });
     expect(result?.content).toContain('It was paid in May.');
     const [, shown] = blocksOf(await eventsOfTurn(body.id));
@@ -179,7 +184,7 @@ describe('a call that needs an approval', () => {
     expect(came.filter(({ url }) => url === TOOL_URL).map((one) => one.body.input)).toEqual([{ amount: 5 }]);
     const [, answer, { content: results } = { content: [] }] = bodies[1]?.messages ?? [];
     expect(answer?.content).toMatchObject([{ type: 'text' }, { type: 'tool_use', input: { amount: 500 } }]);
-    expect((results as Json[])[0]?.content).toMatch(/^\[.*\{"amount":5\}.*\]\npaid$/);
+    expect((results as JsonObject[])[0]?.content).toMatch(/^\[.*\{"amount":5\}.*\]\npaid$/);
   });
 
   test.each([
@@ -256,7 +261,7 @@ describe('a call that needs an approval', () => {
     const came = serving();
     const { turn } = await runTurn(asked());
     await eventually(() => expect(came).toHaveLength(1));
-    const [{ url, headers, body } = { url: '', headers: new Headers(), body: {} as Json }] = came;
+    const [{ url, headers, body } = { url: '', headers: new Headers(), body: {} as JsonObject }] = came;
     expect([url, headers.get('webhook-id')]).toEqual([HOOK, body.event_id]);
     expect(approvalRequested.parse(body)).toMatchObject({
       account: 'alice',
@@ -281,7 +286,7 @@ describe('a call that needs an approval', () => {
     const account = () => getAccountStub(bindings, {}, 'alice');
     const { turn } = await runTurn(asked({ max_usd: 0.02 }));
     await waitUntilAtRest();
-    expect(await account().quota()).toMatchObject({ running_requests: 0 });
+    expect(await account().getQuotaReport()).toMatchObject({ running_requests: 0 });
     const { body } = await approve((await fetchApprovals())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: 'max_usd', continues: turn });
     expect(bodies).toHaveLength(1);
@@ -321,7 +326,7 @@ describe('a call that needs an approval', () => {
     paying();
     const came = serving();
     const pass = createTimeAdvancer();
-    await stubOf().create({ account: 'alice', id: 'c1' }, { retention_seconds: 3_600 }, {});
+    await stubOf().createConversation({ account: 'alice', id: 'c1' }, { retention_seconds: 3_600 }, {});
     await runTurn(asked());
     await eventually(() => expect(came).toHaveLength(1));
     await waitUntilAtRest();
@@ -349,14 +354,14 @@ describe('a call that needs an approval', () => {
     const bodies = paying();
     const came = serving();
     const { turn } = await runTurn(asked());
-    expect((await stubOf().fork('copy', undefined)).ok).toBe(true);
+    expect((await stubOf().forkConversation('copy', undefined)).ok).toBe(true);
     expect(await fetchApprovals('copy')).toEqual([]);
     expect(
       textOfDeltas((await runTurn({ messages: [{ role: 'user', content: 'And?' }] }, { id: 'copy' })).events),
     ).toBe('It is paid.');
     expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('waited for approval. It was not made here.');
 
-    expect(await parseResult(await stubOf().cancel(turn))).toMatchObject({
+    expect(await parseResult(await stubOf().cancelTurn(turn))).toMatchObject({
       status: 'stopped',
       paused: null,
     });
@@ -367,7 +372,7 @@ describe('a call that needs an approval', () => {
     await runTurn(asked(), { id: 'c3' });
     const [approval] = await fetchApprovals('c3');
     const [question] = await listMessages('c3');
-    expect((await stubOf('c3').rewind(question?.id ?? '')).ok).toBe(true);
+    expect((await stubOf('c3').rewindConversation(question?.id ?? '')).ok).toBe(true);
     expect(await fetchApprovals('c3')).toEqual([]);
     expect((await decide(approval, { decision: 'approve' }, { id: 'c3' })).status).toBe(404);
     expect((await runTurn(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
@@ -380,7 +385,7 @@ describe('a call that needs an approval', () => {
     const listed = async (paused: 'approval' | null, id = 'c1') => {
       expect(await readConversation(id)).toMatchObject({ paused });
       await eventually(async () => {
-        const { data } = await getAccountStub(bindings, {}, 'alice').conversations({ limit: 10 });
+        const { data } = await getAccountStub(bindings, {}, 'alice').listConversations({ limit: 10 });
         expect(data.find((row) => row.id === id)).toMatchObject({ paused });
       });
     };
@@ -389,7 +394,7 @@ describe('a call that needs an approval', () => {
     const [first, second] = await fetchApprovals();
     await decide(first, { decision: 'deny' });
     await listed('approval');
-    await stubOf().fork('c2', undefined);
+    await stubOf().forkConversation('c2', undefined);
     await listed(null, 'c2');
     const { body } = await decide(second, { decision: 'deny' });
     await ended(body.id);
@@ -397,19 +402,19 @@ describe('a call that needs an approval', () => {
 
     const { turn } = await runTurn(asked(), { id: 'c3' });
     await listed('approval', 'c3');
-    await stubOf('c3').cancel(turn);
+    await stubOf('c3').cancelTurn(turn);
     await listed(null, 'c3');
 
     await runTurn(asked(), { id: 'c4' });
     await listed('approval', 'c4');
-    await stubOf('c4').rewind(String((await listMessages('c4'))[0]?.id));
+    await stubOf('c4').rewindConversation(String((await listMessages('c4'))[0]?.id));
     await listed(null, 'c4');
   });
 
   test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
     const input = '{"order":2512292042121000001, "sure":1.0}';
-    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseWithText(input) };
+    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseJsonRememberingText(input) };
     paying([payment('toolu_1'), question]);
     serving();
     await runTurn(asked({ tools: [pay(), own] }));
@@ -441,7 +446,7 @@ describe('a crash of the turn that goes on', () => {
     ['in its next step', true, 1],
   ])('%s loses nothing, and pays as often as was said', async (place, once, times) => {
     const input = '{"order":2512292042121000001, "amount":500.0}';
-    const paid = callsAnswer({ ...payment('toolu_1'), input: parseWithText(input) });
+    const paid = callsAnswer({ ...payment('toolu_1'), input: parseJsonRememberingText(input) });
     let isMet = false;
     let isHeld = true;
     const hold = async () => {
@@ -492,7 +497,7 @@ test('a call of an agent whose approvers are admins is decided by an admin alone
   expect(answer.stop_reason).toBe('pause_turn');
   const path = '/conversations/c1/approvals';
   const { body: list } = await agents.requestEdge(app, 'GET', path, bob);
-  const [row] = list.data as Json[];
+  const [row] = list.data as JsonObject[];
   expect(row).toMatchObject({ name: 'get_weather', approvers: 'admin' });
   const decision = { decision: 'approve' };
   for (const place of ['', '?account=root']) {
@@ -514,8 +519,8 @@ describe('the routes', () => {
     serving();
     const app = createTestApp(() => Response.json({}));
     await runTurn(asked(), { account: 'dev' });
-    const list = (await (await app.fetch('/conversations/c1/approvals')).json()) as Json;
-    const [row] = list.data as Json[];
+    const list = (await (await app.fetch('/conversations/c1/approvals')).json()) as JsonObject;
+    const [row] = list.data as JsonObject[];
     expect(list).toMatchObject({ has_more: false, first_id: row?.id, last_id: row?.id });
     for (const [body, said] of [
       [{ decision: 'maybe' }, /decision: Input should be approve or deny/],
@@ -533,7 +538,7 @@ describe('the routes', () => {
     expect((await app.fetch('/conversations/c1/approvals?account=bob')).status).toBe(404);
     const begun = await app.post(`/conversations/c1/approvals/${row?.id}`, { decision: 'approve' });
     expect(begun.status).toBe(202);
-    const turn = (await begun.json()) as Json;
+    const turn = (await begun.json()) as JsonObject;
     expect(begun.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
     await app.waitUntilSettled();
     await eventually(async () => {

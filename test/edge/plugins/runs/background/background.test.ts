@@ -6,7 +6,7 @@ import { turnEnded, turnReport } from '#edge/conversations/object/conversations-
 import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
-import type { Json } from '#edge/kit/json/object.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Account } from '#edge/money/account/account.ts';
 import { createTestApp, readError } from '#test/support/app.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
@@ -46,7 +46,7 @@ const HOUR_MS = 3_600_000;
 async function begin(
   body: object,
   asked: TurnRequestOptions & { deliverUrl?: string; retry?: boolean } = {},
-): Promise<Json> {
+): Promise<JsonObject> {
   const { deliverUrl, retry, ...others } = asked;
   const answer = await sendTurnRequest({
     ...buildTurnRequest(body, others),
@@ -55,7 +55,7 @@ async function begin(
   if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
   expect(answer.status).toBe(202);
   expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
-  return JSON.parse(answer.body) as Json;
+  return JSON.parse(answer.body) as JsonObject;
 }
 
 /** @returns the events that a receiver got, of all that came in */
@@ -94,12 +94,12 @@ describe('a turn in the background', () => {
     answerTools(() => new Response());
     const { id } = await begin(createBody('Where?'));
     expect(await fetchTurn(id)).toMatchObject({ status: 'running', ended_at: null });
-    const live = await stubOf().resume(undefined);
+    const live = await stubOf().resumeTurnStream(undefined);
     answered.resolve();
     if (live.kind !== 'stream') throw new Error(live.kind);
     const text = await new Response(live.body as ReadableStream).text();
     expect(text).toContain('message_stop');
-    const again = await stubOf().resume(`${id}-0`);
+    const again = await stubOf().resumeTurnStream(`${id}-0`);
     if (again.kind !== 'stream') throw new Error(again.kind);
     expect(await new Response(again.body as ReadableStream).text()).toBe(text);
   });
@@ -166,7 +166,7 @@ describe('a turn in the background', () => {
       await eventually(() => expect(reached).toBe(1));
       if (what !== 'is refused') await abortAllDurableObjects();
       const turn = await begin(body, asked);
-      const cancelled = what === 'is refused' ? undefined : stubOf().cancel(String(turn.id));
+      const cancelled = what === 'is refused' ? undefined : stubOf().cancelTurn(String(turn.id));
       refused.resolve();
       await cancelled;
       await eventually(() => expect(told(came)).toHaveLength(1));
@@ -205,7 +205,7 @@ describe('a turn in the background', () => {
         ['assistant', 'complete'],
       ]);
       await eventually(async () => {
-        const { day, running_requests } = await getAccountStub(bindings, {}, 'alice').quota();
+        const { day, running_requests } = await getAccountStub(bindings, {}, 'alice').getQuotaReport();
         expect([day.held_usd, running_requests]).toEqual([0, 0]);
       });
     }
@@ -232,9 +232,9 @@ describe('a turn in the background', () => {
     expect((await listMessages())[0]).toMatchObject({ content: 'Do it.' });
     await waitUntilAtRest();
     await eventually(async () => {
-      const { data } = await getAccountStub(bindings, {}, 'alice').requests({});
+      const { data } = await getAccountStub(bindings, {}, 'alice').listRequests({});
       expect(data.map((row) => row.estimated)).toEqual(retry ? [false, true] : [true]);
-      expect((await getAccountStub(bindings, {}, 'alice').quota()).day.held_usd).toBe(0);
+      expect((await getAccountStub(bindings, {}, 'alice').getQuotaReport()).day.held_usd).toBe(0);
     });
   });
 
@@ -267,7 +267,7 @@ describe('a turn in the background', () => {
   test('that is asked anew and dies without a word, too, has failed: the question is kept once, with the turn before', async () => {
     answerByScript(() => textAnswer('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
     const came = answerTools(() => new Response());
-    const turns: Json[] = [];
+    const turns: JsonObject[] = [];
     for (const nth of [1, 2]) {
       turns.push(await begin(createBody('Do it.'), { key: 'one' }));
       await abortAllDurableObjects();
@@ -292,22 +292,22 @@ describe('a turn in the background', () => {
     installSimulator({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
     const came = answerTools(() => new Response());
     const { id } = await begin(createBody('Tell me a long story.', { max_tokens: 2_000 }));
-    const live = await stubOf().resume(undefined);
+    const live = await stubOf().resumeTurnStream(undefined);
     if (live.kind !== 'stream') throw new Error(live.kind);
     const reader = (live.body as ReadableStream<Uint8Array>).getReader();
     let text = '';
     while (!text.includes('text_delta')) text += new TextDecoder().decode((await reader.read()).value);
     await reader.cancel();
 
-    const cancelled = await stubOf().cancel(String(id));
-    const again = await stubOf().cancel(String(id));
+    const cancelled = await stubOf().cancelTurn(String(id));
+    const again = await stubOf().cancelTurn(String(id));
     if (!cancelled.ok || !again.ok) throw new Error('not cancelled');
     const [first, second] = [await readRpcText(cancelled.value as RpcText), await readRpcText(again.value as RpcText)];
     expect(JSON.parse(first)).toMatchObject({ id, status: 'stopped' });
     expect(second).toBe(first);
     await eventually(() => expect(told(came)).toHaveLength(1));
     expect(came[0]?.body).toMatchObject({ turn: { id, status: 'stopped' } });
-    expect(await stubOf().cancel('turn_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
+    expect(await stubOf().cancelTurn('turn_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
   });
 
   test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
@@ -381,9 +381,9 @@ describe('a run in the background whose next step', () => {
     await wakeAfter(1_000);
     expect(await fetchTurn(turn.id)).toMatchObject(WAITS);
     expect(bodies).toHaveLength(2);
-    const { day } = await getAccountStub(bindings, {}, 'alice').quota();
+    const { day } = await getAccountStub(bindings, {}, 'alice').getQuotaReport();
     expect(day.held_usd).toBe(0);
-    await stubOf().cancel(String(turn.id));
+    await stubOf().cancelTurn(String(turn.id));
   });
 
   test('waits outlives its object, however often that dies, and is woken by the alarm alone', async () => {
@@ -444,7 +444,7 @@ describe('a run in the background whose next step', () => {
   });
 
   test.each([
-    ['is cancelled', async (turn: unknown) => void (await stubOf().cancel(String(turn))), { status: 'stopped' }],
+    ['is cancelled', async (turn: unknown) => void (await stubOf().cancelTurn(String(turn))), { status: 'stopped' }],
     ['would wait beyond its max_seconds', undefined, { status: 'complete', paused: 'upstream' }],
   ])('waits and %s ends at once', async (_, end, ended) => {
     const { turn, came, wakeAfter } = await waitingRun(end ? {} : { max_seconds: 3_600 });
@@ -507,7 +507,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       });
       const own = told(came).filter(({ body }) => body.conversation === id);
       expect(new Set(own.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
-      const ended = own.at(-1)?.body.turn as Json;
+      const ended = own.at(-1)?.body.turn as JsonObject;
       expect(ended.id).toBe(turn.id);
       expect(ended.status).not.toBe('running');
       expect(await fetchTurn(turn.id, id)).toMatchObject({ status: ended.status });

@@ -1,14 +1,14 @@
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { utf8 } from '#edge/kit/http/bytes.ts';
+import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { callTool } from '#edge/plugins/runs/call-tool.ts';
-import { callMcp } from '#edge/plugins/runs/mcp/call-mcp.ts';
-import type { McpRun } from '#edge/plugins/runs/mcp/mcp.schema.ts';
+import { callMcpTool } from '#edge/plugins/runs/mcp/call-mcp.ts';
+import type { McpToolRun } from '#edge/plugins/runs/mcp/mcp.schema.ts';
 import { McpSessions } from '#edge/plugins/runs/mcp/session.ts';
-import type { CallOptions } from '#edge/plugins/runs/tool-kind.ts';
+import type { ToolCallOptions } from '#edge/plugins/runs/tool-kind.ts';
 import { MOST_STEP_BYTES } from '#edge/plugins/runs/tool-result.ts';
-import { guardedCall } from '#edge/plugins/runs/tools/addresses.ts';
+import { withAddressCheck } from '#edge/plugins/runs/tools/addresses.ts';
 import { eventually } from '#test/support/eventually.ts';
 import {
   type McpMode,
@@ -22,7 +22,7 @@ import {
 const SECRET = 'Bearer s3cret';
 
 /** Calls tools of a server, in one run. */
-function callsOf({ url, host }: { url: string; host: string }, more: Partial<CallOptions> = {}) {
+function callsOf({ url, host }: { url: string; host: string }, more: Partial<ToolCallOptions> = {}) {
   const sessions = new McpSessions();
   onTestFinished(() => sessions.close());
   const resultBytes = { left: MOST_STEP_BYTES };
@@ -32,10 +32,10 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
     vars: { TOOL_SECRET_MCP: `${host}=${SECRET}` },
     development: true,
   };
-  const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<CallOptions> = {}) => {
+  const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<ToolCallOptions> = {}) => {
     const called = { tool_use_id: 'toolu_1', name: `w_${tool}`, input, account: 'a', conversation: 'c', turn: 't' };
-    const as: McpRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
-    const options: CallOptions = {
+    const as: McpToolRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
+    const options: ToolCallOptions = {
       settings,
       now: Date.now(),
       leftMs: 60_000,
@@ -47,7 +47,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
       ...now,
     };
     return await callTool(called, as, options, {
-      call: guardedCall<McpRun>((...given) => callMcp(sessions, ...given)),
+      callTool: withAddressCheck<McpToolRun>((...given) => callMcpTool(sessions, ...given)),
     });
   };
   return { call, resultBytes, sessions };
@@ -367,7 +367,7 @@ describe('a server that is not what it should be', () => {
           if (method === 'initialize') return Response.json({ jsonrpc: '2.0', id, result: greeting });
           if (method !== 'tools/call') return new Response(null, { status: 202 });
           // It keeps nobody waiting. So a reader that does not pause reads until there are too many bytes.
-          const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(utf8(': and\n\n'));
+          const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(encodeUtf8(': and\n\n'));
           return new Response(new ReadableStream({ pull }), { headers: { 'content-type': 'text/event-stream' } });
         },
       },

@@ -1,7 +1,7 @@
 import Ajv from 'ajv';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { toApiSchema } from '#edge/plugins/runs/mcp/input-schema.ts';
+import { toApiInputSchema } from '#edge/plugins/runs/mcp/input-schema.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 
 const page = {
@@ -48,7 +48,7 @@ describe('the schema of a tool’s input', () => {
       { type: 'object', properties: page.properties, required: page.required },
     ],
   ])('%s', (_, schema, merged) => {
-    expect(toApiSchema(schema)).toEqual(merged);
+    expect(toApiInputSchema(schema)).toEqual(merged);
   });
 
   test.each<[string, unknown]>([
@@ -60,7 +60,7 @@ describe('the schema of a tool’s input', () => {
     ['one of no branch', { anyOf: [] }],
     ['one that refers to a branch', { anyOf: [page], properties: { same: { $ref: '#/anyOf/0/properties/page' } } }],
   ])('is told as one that cannot be sent where it is %s', (_, schema) => {
-    expect(toApiSchema(schema)).toBeUndefined();
+    expect(toApiInputSchema(schema)).toBeUndefined();
   });
 
   test('takes each input of properties that the server’s own names, and takes', () => {
@@ -84,7 +84,7 @@ describe('the schema of a tool’s input', () => {
           Object.keys(value).every((key) => key in own.properties || key in branch.properties);
         const isMeant = (branch: typeof own) => ajv.validate({ allOf: [own, branch] }, value) && isNamedBy(branch);
         const isTaken = name === 'allOf' ? ajv.validate({ allOf: [own, ...all] }, value) : all.some(isMeant);
-        if (isTaken) expect(ajv.validate(toApiSchema({ ...own, [name]: all }) ?? false, value)).toBe(true);
+        if (isTaken) expect(ajv.validate(toApiInputSchema({ ...own, [name]: all }) ?? false, value)).toBe(true);
       },
     );
   });

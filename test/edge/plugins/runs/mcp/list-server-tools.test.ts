@@ -1,9 +1,9 @@
 import Ajv2020 from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { settingsOf } from '#edge/config/settings.ts';
-import type { Json } from '#edge/kit/json/object.ts';
-import { checkTools } from '#edge/registry/tools/check-tools.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { JsonObject } from '#edge/kit/json/object.ts';
+import { validateEdgeTools } from '#edge/registry/tools/check-tools.ts';
 import { toStoredTools } from '#edge/registry/versions/stored-tools.ts';
 import { startHttpServer, startMcpServer, startSessionlessMcpServer } from '#test/support/mcp-server.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
@@ -22,10 +22,10 @@ function storing(
 ) {
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
-  const settings = settingsOf({ TOOL_HOSTS: host, TOOL_SECRET_MCP }, true);
+  const settings = parseSettingsOnce({ TOOL_HOSTS: host, TOOL_SECRET_MCP }, true);
   const waitUntil = (work: Promise<unknown>) => void kept.push(work);
   const around = { onServerRequest: async () => {}, warn, waitUntil };
-  return toStoredTools(tools, { ...identity, scopes } as never, settings, around) as Promise<Json[]>;
+  return toStoredTools(tools, { ...identity, scopes } as never, settings, around) as Promise<JsonObject[]>;
 }
 
 /** A server whose list of tools a test says, page by page. */
@@ -60,7 +60,11 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
       const own = { name: 'mine', input_schema: { type: 'object' } };
       const stored = await storing([own, { name: 'w', defer_loading: true, run }], server.host);
       expect(
-        stored.map(({ name, run }) => [name, (run as Json | undefined)?.tool, (run as Json | undefined)?.once]),
+        stored.map(({ name, run }) => [
+          name,
+          (run as JsonObject | undefined)?.tool,
+          (run as JsonObject | undefined)?.once,
+        ]),
       ).toEqual([
         ['mine', undefined, undefined],
         ...['ask', 'big', 'book', 'fail'].map((name) => [`w_${name}`, name, true]),
@@ -228,7 +232,7 @@ test('names are made to fit, and numbered where another tool has the same', asyn
   const server = { name: 's', run: { mcp: url } };
   const own = { name: 's_a_b', input_schema: { type: 'object' } };
   const stored = await storing([server, own], host);
-  expect(stored.map(({ name, run }) => [name, (run as Json | undefined)?.tool])).toEqual([
+  expect(stored.map(({ name, run }) => [name, (run as JsonObject | undefined)?.tool])).toEqual([
     ['s_a_b_2', 'a.b'],
     ['s_a_b_3', 'a_b'],
     [`s__${'x'.repeat(125)}`, `é${'x'.repeat(200)}a`],
@@ -238,7 +242,7 @@ test('names are made to fit, and numbered where another tool has the same', asyn
 });
 
 /** What MCP servers list that Claude rejects, and forms of the same that it accepts. */
-const SCHEMAS: readonly Json[] = [
+const SCHEMAS: readonly JsonObject[] = [
   { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
   { $schema: 'http://json-schema.org/draft-07/schema#', type: 'object', additionalProperties: false },
   { type: 'object', properties: { 'StartTime<': { type: 'string' } } },
@@ -281,17 +285,18 @@ test('of whatever a server lists, all that Claude accepts is stored, in any orde
     const stored = await storing(server, host, identity.scopes, (one) => warnings.push(one));
     tools.reverse();
     expect(await storing(server, host)).toEqual(stored);
-    expect(stored.map(({ run }) => (run as Json).tool)).toContain('good');
+    expect(stored.map(({ run }) => (run as JsonObject).tool)).toContain('good');
     expect(stored.length + warnings.length).toBe(tools.length);
     expect(new Set(stored.map(({ name }) => name)).size).toBe(stored.length);
-    for (const { name, description = '', input_schema } of stored as Json[]) {
+    for (const { name, description = '', input_schema } of stored as JsonObject[]) {
       expect(name).toMatch(/^[a-zA-Z0-9_-]{1,128}$/);
       expect(String(description).isWellFormed()).toBe(true);
-      const { $schema: _, ...schema } = input_schema as Json;
+      const { $schema: _, ...schema } = input_schema as JsonObject;
       expect([ajv.validateSchema(schema), schema]).toEqual([true, schema]);
       expect(JSON.stringify(schema)).not.toContain('\\ud83d');
       expect(schema).not.toHaveProperty('oneOf');
-      for (const key of Object.keys((schema.properties ?? {}) as Json)) expect(key).toMatch(/^[a-zA-Z0-9_.-]{1,64}$/);
+      for (const key of Object.keys((schema.properties ?? {}) as JsonObject))
+        expect(key).toMatch(/^[a-zA-Z0-9_.-]{1,64}$/);
     }
     return undefined;
   });
@@ -350,9 +355,9 @@ test.each<[string, object, string]>([
 test('only a caller who may bring tools may bring servers, and a request alone can have none', async () => {
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
-  const settings = settingsOf({ TOOL_HOSTS: 'mcp.example.com' }, true);
+  const settings = parseSettingsOnce({ TOOL_HOSTS: 'mcp.example.com' }, true);
   const sender = { identity: { ...identity, scopes: ['tools'] } as never, settings, isStored: false };
-  expect(() => checkTools(tools, sender)).toThrow('PUT /prefixes/:name');
+  expect(() => validateEdgeTools(tools, sender)).toThrow('PUT /prefixes/:name');
 });
 
 test('what the API would refuse at each turn is refused when it is stored; toolsets have no name, and no schema', async () => {

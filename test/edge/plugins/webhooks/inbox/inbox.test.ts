@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
-import { getAccountStub, getInboxStub, getStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getDurableObjectStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
-import type { Conclusion, InboxWork } from '#edge/plugins/webhooks/contracts/inbox.ts';
+import type { JobConclusion, LeasedEventWork } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { EventStore } from '#edge/plugins/webhooks/inbox/event-store.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import { countWrittenRows } from '#test/support/conversations.ts';
@@ -27,24 +27,24 @@ const attempt = (error: { type: string; message: string } | null = null) => ({
 });
 const FAILED = { type: 'api_error', message: 'It did not work.' };
 
-async function begun(id: string): Promise<Exclude<InboxWork, { kind: 'none' }>> {
-  const work = await inbox().begin(id, LEASE);
+async function begun(id: string): Promise<Exclude<LeasedEventWork, { kind: 'none' }>> {
+  const work = await inbox().leaseEvent(id, LEASE);
   if (work.kind === 'none') throw new Error(`nothing to do for ${id}`);
   return work;
 }
 
-async function end(id: string, lease: number, to: Conclusion['to'], error: typeof FAILED | null = null) {
-  await inbox().conclude(id, { lease, to, attempt: attempt(error) });
+async function end(id: string, lease: number, to: JobConclusion['to'], error: typeof FAILED | null = null) {
+  await inbox().recordJobEnd(id, { lease, to, attempt: attempt(error) });
 }
 
 describe('an event', () => {
   test('is taken once, however often and however concurrently it comes', async () => {
     createWebhookWorks();
-    const answers = await Promise.all(Array.from({ length: 5 }, () => inbox().accept(createEvent('github_1'))));
+    const answers = await Promise.all(Array.from({ length: 5 }, () => inbox().acceptEvent(createEvent('github_1'))));
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
     expect(answers.filter(({ status }) => status === 'duplicate')).toHaveLength(4);
     await abortAllDurableObjects();
-    expect(await inbox().accept(createEvent('github_1'))).toEqual({
+    expect(await inbox().acceptEvent(createEvent('github_1'))).toEqual({
       status: 'duplicate',
       queue: false,
       firstId: 'github_1',
@@ -54,33 +54,37 @@ describe('an event', () => {
   test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {
     createWebhookWorks();
     const bodyOf = (id: string, digest: string) => ({ ...createEvent(id), digest, sameBodySameEvent: true });
-    const answers = await Promise.all(['a', 'b', 'c'].map((id) => inbox().accept(bodyOf(`github_${id}`, 'sha256:1'))));
+    const answers = await Promise.all(
+      ['a', 'b', 'c'].map((id) => inbox().acceptEvent(bodyOf(`github_${id}`, 'sha256:1'))),
+    );
     expect(answers.map(({ status }) => status).sort()).toEqual(['accepted', 'duplicate', 'duplicate']);
-    const [first] = (await inbox().list({})).data;
+    const [first] = (await inbox().listEvents({})).data;
     expect(answers.flatMap(({ firstId: known }) => known ?? [])).toEqual([first?.event_id, first?.event_id]);
-    expect((await inbox().accept(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
+    expect((await inbox().acceptEvent(bodyOf('github_d', 'sha256:2'))).status).toBe('accepted');
     // Others are told apart by their ids alone.
     for (const id of ['x', 'y']) {
-      expect((await inbox().accept({ ...createEvent(`github_${id}`), digest: 'sha256:1' })).status).toBe('accepted');
+      expect((await inbox().acceptEvent({ ...createEvent(`github_${id}`), digest: 'sha256:1' })).status).toBe(
+        'accepted',
+      );
     }
-    expect((await inbox().list({})).data).toHaveLength(4);
+    expect((await inbox().listEvents({})).data).toHaveLength(4);
   });
 
   test('keeps its text to the byte', async () => {
     createWebhookWorks();
     const text = 'a\u0000b 🌍 " \\ \n\u2028 مرحبا';
-    await inbox().accept(createEvent('github_1', text));
+    await inbox().acceptEvent(createEvent('github_1', text));
     expect((await begun('github_1')).text).toBe(text);
   });
 
   test('whose text is longer than any classification takes has failed, and says why', async () => {
     createWebhookWorks();
-    const answer = await inbox().accept(createEvent('github_1', 'ä'.repeat(524_289)));
+    const answer = await inbox().acceptEvent(createEvent('github_1', 'ä'.repeat(524_289)));
     expect(answer).toEqual({ status: 'accepted', queue: false });
-    const report = await inbox().read('github_1');
+    const report = await inbox().readEvent('github_1');
     expect(report).toMatchObject({ state: 'failed', attempts: [{ error: { type: 'invalid_request_error' } }] });
-    expect(await inbox().begin('github_1', LEASE)).toEqual({ kind: 'none' });
-    expect(await inbox().accept(createEvent('github_2', 'ä'.repeat(524_288)))).toEqual({
+    expect(await inbox().leaseEvent('github_1', LEASE)).toEqual({ kind: 'none' });
+    expect(await inbox().acceptEvent(createEvent('github_2', 'ä'.repeat(524_288)))).toEqual({
       status: 'accepted',
       queue: true,
     });
@@ -88,8 +92,8 @@ describe('an event', () => {
 
   test('is worked on by one run at a time', async () => {
     const { clock } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
-    const works = await Promise.all(Array.from({ length: 4 }, () => inbox().begin('github_1', LEASE)));
+    await inbox().acceptEvent(createEvent('github_1'));
+    const works = await Promise.all(Array.from({ length: 4 }, () => inbox().leaseEvent('github_1', LEASE)));
     expect(works.map(({ kind }) => kind).sort()).toEqual(['none', 'none', 'none', 'work']);
     clock.now += LEASE + 1;
     expect((await begun('github_1')).kind).toBe('work');
@@ -97,64 +101,64 @@ describe('an event', () => {
 
   test('has one result: of two runs the first one’s counts, and both hear it', async () => {
     const { clock } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     await begun('github_1');
     clock.now += LEASE + 1;
     await begun('github_1');
-    expect(await inbox().record('github_1', createClassification('bug'))).toMatchObject({ label: 'bug' });
-    expect(await inbox().record('github_1', createClassification('question'))).toMatchObject({ label: 'bug' });
-    expect(await inbox().read('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
+    expect(await inbox().recordResult('github_1', createClassification('bug'))).toMatchObject({ label: 'bug' });
+    expect(await inbox().recordResult('github_1', createClassification('question'))).toMatchObject({ label: 'bug' });
+    expect(await inbox().readEvent('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
     clock.now += LEASE + 1;
     expect(await begun('github_1')).toMatchObject({ kind: 'deliver', result: { label: 'bug' } });
   });
 
   test('is done when there is nowhere to deliver it to', async () => {
     createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
-    await inbox().record('github_1', createClassification('bug'), { lease, attempt: attempt() });
-    expect(await inbox().read('github_1')).toMatchObject({ state: 'classified', attempts: [{ error: null }] });
-    expect(await inbox().begin('github_1', LEASE)).toEqual({ kind: 'none' });
+    await inbox().recordResult('github_1', createClassification('bug'), { lease, attempt: attempt() });
+    expect(await inbox().readEvent('github_1')).toMatchObject({ state: 'classified', attempts: [{ error: null }] });
+    expect(await inbox().leaseEvent('github_1', LEASE)).toEqual({ kind: 'none' });
   });
 
   test('hears of success from a run whose lease was over, and of nothing else', async () => {
     const { clock } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     const first = await begun('github_1');
-    await inbox().record('github_1', createClassification('bug'));
+    await inbox().recordResult('github_1', createClassification('bug'));
     clock.now += 10 * MINUTE;
     const second = await begun('github_1');
     await end('github_1', first.lease, { state: 'parked' }, FAILED);
-    expect(await inbox().read('github_1')).toMatchObject({ state: 'delivering', attempts: [] });
+    expect(await inbox().readEvent('github_1')).toMatchObject({ state: 'delivering', attempts: [] });
     await end('github_1', first.lease, { state: 'delivered' });
     await end('github_1', second.lease, { state: 'again', pause: 5_000, notBefore: null }, FAILED);
-    expect(await inbox().read('github_1')).toMatchObject({ state: 'delivered', attempts: [{ error: null }] });
+    expect(await inbox().readEvent('github_1')).toMatchObject({ state: 'delivered', attempts: [{ error: null }] });
   });
 
   test('writes few rows on its way', async () => {
     createWebhookWorks();
-    await inbox().accept(createEvent('github_0'));
+    await inbox().acceptEvent(createEvent('github_0'));
     const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
     // Its account has heard of it.
     await eventually(async () =>
       expect(
         await runInDurableObject(stub, (_, { storage }) =>
-          new EventStore(storage, 'github').metaKeys('announced:', 'done'),
+          new EventStore(storage, 'github').listMetaKeys('announced:', 'done'),
         ),
       ).toHaveLength(1),
     );
     const rows = await countWrittenRows(stub as never);
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     // The row, its id, and that it is due.
     expect(rows()).toBe(3);
     const { lease } = await begun('github_1');
     expect(rows()).toBe(3);
-    await inbox().record('github_1', createClassification('bug'));
+    await inbox().recordResult('github_1', createClassification('bug'));
     await end('github_1', lease, { state: 'delivered' });
     // The result; that it was delivered, and is not due any more.
     expect(rows()).toBeLessThanOrEqual(6);
     const before = rows();
-    await inbox().accept({ ...createEvent('github_2'), sameBodySameEvent: true });
+    await inbox().acceptEvent({ ...createEvent('github_2'), sameBodySameEvent: true });
     // That its body is known as well.
     expect(rows() - before).toBe(4);
   });
@@ -163,8 +167,8 @@ describe('an event', () => {
 describe('the alarm', () => {
   test('puts on the queue what was lost between here and there, and what a run has left behind', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
-    await inbox().accept(createEvent('github_2'));
+    await inbox().acceptEvent(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_2'));
     await begun('github_2');
     await wakeAt('github', clock.now + MINUTE);
     expect(queue.ids).toEqual([]);
@@ -180,18 +184,18 @@ describe('the alarm', () => {
 
   test('holds back what waits, however long, and gives it to nobody before', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
     const opens = clock.now + 40 * DAY;
     await end('github_1', lease, { state: 'waiting', at: opens }, { type: 'billing_error', message: 'Spent.' });
-    expect(await inbox().read('github_1')).toMatchObject({
+    expect(await inbox().readEvent('github_1')).toMatchObject({
       state: 'waiting',
       next_attempt_at: new Date(opens).toISOString(),
     });
     for (const day of [1, 20, 39]) {
       await abortAllDurableObjects();
       await wakeAt('github', opens - (40 - day) * DAY);
-      expect(await inbox().begin('github_1', LEASE)).toEqual({ kind: 'none' });
+      expect(await inbox().leaseEvent('github_1', LEASE)).toEqual({ kind: 'none' });
     }
     expect(queue.ids).toEqual([]);
     await wakeAt('github', opens);
@@ -201,7 +205,7 @@ describe('the alarm', () => {
 
   test('is set for what is due next, whatever happens in between', async () => {
     const { clock } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
     await end('github_1', lease, { state: 'again', pause: 5_000, notBefore: null }, FAILED);
     const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
@@ -212,7 +216,7 @@ describe('the alarm', () => {
 
   test('comes back to what the queue does not take', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     const broken = vi
       .spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue')
       .mockRejectedValueOnce(new Error('queue overloaded'));
@@ -226,38 +230,38 @@ describe('the alarm', () => {
 
   test('logs a queue that rejects every message once a minute, and reports it after ten', async () => {
     const { clock, wakeAt } = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockRejectedValue(
       new RangeError('the text of a user'),
     );
     const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
     const lines = () =>
       logging.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('webhook_queue'));
-    const pool = () => getStub(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
+    const pool = () => getDurableObjectStub(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
     await wakeAt('github', clock.now + 5 * MINUTE);
     for (let alarm = 0; alarm < 2; alarm += 1) await wakeAt('github', clock.now + 15_000);
     expect(lines()).toHaveLength(1);
     expect(lines()[0]).toContain('"error":"RangeError","attempt":1');
-    expect((await pool().overview({}, false)).failing_tasks).toEqual([]);
+    expect((await pool().getPoolOverview({}, false)).failing_tasks).toEqual([]);
     await wakeAt('github', clock.now + 10 * MINUTE);
     expect(lines()).toHaveLength(2);
     expect(lines().join('')).not.toContain('the text of a user');
     await eventually(async () => {
-      expect((await pool().overview({}, false)).failing_tasks).toMatchObject([{ task: 'webhook_queue' }]);
-      expect(await pool().taskFailures()).toEqual([{ task: 'webhook_queue', failures: 4 }]);
+      expect((await pool().getPoolOverview({}, false)).failing_tasks).toMatchObject([{ task: 'webhook_queue' }]);
+      expect(await pool().listTaskFailures()).toEqual([{ task: 'webhook_queue', failures: 4 }]);
     });
   });
 
   test('takes up a few that wait as soon as another one shows that the budget has money again', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     for (let n = 0; n < 12; n += 1) {
-      await inbox().accept(createEvent(`github_${n}`));
+      await inbox().acceptEvent(createEvent(`github_${n}`));
       const { lease } = await begun(`github_${n}`);
       await end(`github_${n}`, lease, { state: 'waiting', at: clock.now + DAY }, FAILED);
     }
-    await inbox().accept(createEvent('github_new'));
+    await inbox().acceptEvent(createEvent('github_new'));
     await begun('github_new');
-    await inbox().record('github_new', createClassification('bug'));
+    await inbox().recordResult('github_new', createClassification('bug'));
     await wakeAt('github', clock.now + 1_000);
     // The alarm is due at once: it may have begun by itself, and not be done yet.
     await expect.poll(() => queue.ids).toEqual(Array.from({ length: 10 }, (_, n) => `github_${n}`));
@@ -265,15 +269,15 @@ describe('the alarm', () => {
 
   test('lets go of what has had its time, but of nothing that has something to do', async () => {
     const { clock, wakeAt } = createWebhookWorks();
-    for (const id of ['github_1', 'github_2', 'github_3']) await inbox().accept(createEvent(id));
+    for (const id of ['github_1', 'github_2', 'github_3']) await inbox().acceptEvent(createEvent(id));
     const [one, two] = [await begun('github_1'), await begun('github_2')];
-    await inbox().record('github_1', createClassification('bug'), { lease: one.lease, attempt: attempt() });
+    await inbox().recordResult('github_1', createClassification('bug'), { lease: one.lease, attempt: attempt() });
     await end('github_2', two.lease, { state: 'waiting', at: clock.now + 60 * DAY });
     await wakeAt('github', clock.now + 29 * DAY);
-    expect((await inbox().list({})).data).toHaveLength(3);
+    expect((await inbox().listEvents({})).data).toHaveLength(3);
     await wakeAt('github', clock.now + 2 * DAY);
-    expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_3', 'github_2']);
-    expect(await inbox().accept(createEvent('github_1'))).toMatchObject({ status: 'accepted' });
+    expect((await inbox().listEvents({})).data.map(({ event_id }) => event_id)).toEqual(['github_3', 'github_2']);
+    expect(await inbox().acceptEvent(createEvent('github_1'))).toMatchObject({ status: 'accepted' });
   });
 });
 
@@ -285,11 +289,11 @@ test('a jurisdiction is part of the object’s place', () => {
 
 test('the list is newest first, paged, and by state', async () => {
   createWebhookWorks();
-  for (let n = 1; n <= 5; n += 1) await inbox().accept(createEvent(`github_${n}`));
+  for (let n = 1; n <= 5; n += 1) await inbox().acceptEvent(createEvent(`github_${n}`));
   const { lease } = await begun('github_2');
   await end('github_2', lease, { state: 'parked' }, FAILED);
-  const ids = async (query: Parameters<Inbox['list']>[0]) => {
-    const { data, has_more } = await inbox().list(query);
+  const ids = async (query: Parameters<Inbox['listEvents']>[0]) => {
+    const { data, has_more } = await inbox().listEvents(query);
     return [data.map(({ event_id }) => event_id.slice(7)).join(''), has_more];
   };
   expect(await ids({})).toEqual(['54321', false]);
@@ -298,7 +302,7 @@ test('the list is newest first, paged, and by state', async () => {
   expect(await ids({ limit: 2, before_id: 'github_1' })).toEqual(['32', true]);
   expect(await ids({ after_id: 'github_unknown' })).toEqual(['', false]);
   expect(await ids({ state: 'parked' })).toEqual(['2', false]);
-  expect((await inbox().list({ state: 'parked' })).data).toEqual([
+  expect((await inbox().listEvents({ state: 'parked' })).data).toEqual([
     {
       type: 'webhook_event',
       event_id: 'github_2',
@@ -317,16 +321,16 @@ test('the list is newest first, paged, and by state', async () => {
 
 test('of very many attempts the last fifty are kept, and all are counted', async () => {
   const { clock } = createWebhookWorks();
-  await inbox().accept(createEvent('github_1'));
+  await inbox().acceptEvent(createEvent('github_1'));
   for (let n = 0; n < 60; n += 1) {
     const { lease } = await begun('github_1');
     await end('github_1', lease, { state: 'waiting', at: clock.now + DAY }, { type: 'billing_error', message: `${n}` });
     clock.now += DAY;
   }
-  const report = await inbox().read('github_1');
+  const report = await inbox().readEvent('github_1');
   expect(report?.attempts).toHaveLength(50);
   expect(report?.attempts.at(-1)?.error?.message).toBe('59');
-  expect((await inbox().list({})).data[0]?.attempts).toBe(60);
+  expect((await inbox().listEvents({})).data[0]?.attempts).toBe(60);
 });
 
 describe('the erasure of an account', () => {
@@ -343,34 +347,36 @@ describe('the erasure of an account', () => {
   const known = async (account: string) => {
     const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub<Inbox>;
     const said = () =>
-      runInDurableObject(stub, (_, { storage }) => new EventStore(storage, 'github').meta(`announced:${account}`));
+      runInDurableObject(stub, (_, { storage }) =>
+        new EventStore(storage, 'github').readMetaValue(`announced:${account}`),
+      );
     await eventually(async () => expect(await said()).toBe('done'));
   };
 
   test('reaches what came for it, whatever its state, and leaves what came for others', async () => {
     const works = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
-    await inbox().accept(createEvent('github_2', 'Another one', 'somebody'));
+    await inbox().acceptEvent(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_2', 'Another one', 'somebody'));
     await known('webhook-github');
     const work = await begun('github_1');
     await eraseAll('webhook-github', works);
-    expect((await inbox().list({})).data.map(({ event_id }) => event_id)).toEqual(['github_2']);
+    expect((await inbox().listEvents({})).data.map(({ event_id }) => event_id)).toEqual(['github_2']);
     // A run that was under way tells nobody.
-    expect(await inbox().record('github_1', createClassification('bug'))).toBeNull();
+    expect(await inbox().recordResult('github_1', createClassification('bug'))).toBeNull();
     await end('github_1', work.lease, { state: 'delivered' });
-    expect(await inbox().read('github_1')).toBeUndefined();
+    expect(await inbox().readEvent('github_1')).toBeUndefined();
   });
 
   test('can come again: what is sent afterwards is kept, and erased by the next one', async () => {
     const works = createWebhookWorks();
-    await inbox().accept(createEvent('github_1'));
+    await inbox().acceptEvent(createEvent('github_1'));
     await works.wakeAt('github', works.clock.now + 15_000);
     await eraseAll('webhook-github', works);
     works.clock.now += 1_000;
-    await inbox().accept(createEvent('github_2'));
+    await inbox().acceptEvent(createEvent('github_2'));
     await works.wakeAt('github', works.clock.now + 15_000);
-    expect((await inbox().list({})).data).toHaveLength(1);
+    expect((await inbox().listEvents({})).data).toHaveLength(1);
     await eraseAll('webhook-github', works);
-    expect((await inbox().list({})).data).toEqual([]);
+    expect((await inbox().listEvents({})).data).toEqual([]);
   });
 });

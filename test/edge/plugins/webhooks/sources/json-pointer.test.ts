@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { jsonPointer, readAtPointer } from '#edge/plugins/webhooks/sources/json-pointer.ts';
+import { jsonPointer, readTextAtPointer } from '#edge/plugins/webhooks/sources/json-pointer.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const BODY = JSON.parse(
@@ -19,7 +19,7 @@ describe('readAtPointer', () => {
     ['/m~0n', 'tilde'],
     ['/__proto__/text', 'own'],
   ])('reads %s as text', (pointer, text) => {
-    expect(readAtPointer(BODY, pointer)).toBe(text);
+    expect(readTextAtPointer(BODY, pointer)).toBe(text);
   });
 
   test.each([
@@ -38,7 +38,7 @@ describe('readAtPointer', () => {
     '/toString',
     '/data/hasOwnProperty',
   ])('reads nothing at %s', (pointer) => {
-    expect(readAtPointer(BODY, pointer)).toBeUndefined();
+    expect(readTextAtPointer(BODY, pointer)).toBeUndefined();
   });
 
   test('reads each own text of any body by the pointer to it', () => {
@@ -46,7 +46,7 @@ describe('readAtPointer', () => {
     tryCases(500, names, fc.string(), (steps, text) => {
       const body = steps.reduceRight<unknown>((inner, step) => Object.fromEntries([[step, inner]]), text);
       const pointer = steps.map((step) => `/${step.replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
-      expect(readAtPointer(body, pointer)).toBe(text);
+      expect(readTextAtPointer(body, pointer)).toBe(text);
     });
   });
 });

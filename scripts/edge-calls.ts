@@ -14,7 +14,7 @@ export class Unavailable extends Error {}
 /**
  * Calls the edge, and again where it is busy.
  *
- * @throws NotGiven with what the edge says, but for the statuses that are `taken`
+ * @throws Unavailable with what the edge says, but for the statuses that are `taken`
  * @throws Error where nothing answers, and where the edge does not take the token
  */
 export async function callEdge(

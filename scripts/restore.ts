@@ -135,7 +135,7 @@ function describeHead({ type, id, account, kind, version }: BackupHead): string 
   return type === 'unreadable' ? id : `a line of the type ${type}`;
 }
 
-/** @throws NotGiven for what the edge refuses, and for what is no backup */
+/** @throws Unavailable for what the edge refuses, and for what is no backup */
 async function restoreOne(head: BackupHead, what: string, first: string, rest: string[]): Promise<void> {
   const { type, id, account, kind, version, erased_at } = head;
   if (type === 'deployment_backup') await put('/pools/deployment/backup', first);
@@ -160,7 +160,7 @@ async function restoreOne(head: BackupHead, what: string, first: string, rest: s
     throw new Unavailable(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
 }
 
-/** Notes a conversation that is here already. @throws NotGiven for one that was erased with its account */
+/** Notes a conversation that is here already. @throws Unavailable for one that was erased with its account */
 async function noteConflict(response: Response, what: string): Promise<void> {
   const text = await response.text();
   if (text.includes('stays erased')) throw new Unavailable(text);

@@ -11,8 +11,8 @@ import type {
   ConversationMessage,
   ConversationPatch,
   ConversationRow,
-  ConversationsRequest,
   ConversationTurn,
+  ListConversationsOptions,
   ListMessagesOptions,
   Page,
 } from './requests.ts';
@@ -42,7 +42,7 @@ export function createConversationsClient(transport: Transport) {
      *
      * @example for (const { id } of (await sluice.conversations.list()).data) show(id);
      */
-    list: (page?: ConversationsRequest): Promise<Page<ConversationRow>> =>
+    list: (page?: ListConversationsOptions): Promise<Page<ConversationRow>> =>
       transport.requestJson('/conversations', { query: page }),
     /**
      * Gets one conversation: its state, defaults and totals, and the summaries that go up in the place of its oldest messages.

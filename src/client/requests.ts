@@ -78,16 +78,16 @@ interface SluiceRequestFields {
   show?: 'all' | 'text';
 }
 
-type ToolRunTarget = 'worker' | z.input<typeof workerRunSchema | typeof runSchema | typeof agentRunSchema>;
+type EdgeToolRunner = 'worker' | z.input<typeof workerRunSchema | typeof runSchema | typeof agentRunSchema>;
 
 /**
  * A tool that the edge calls itself: at a URL, by its name in the edge's own code, or as the task of an agent. The last two bring
  * what is left out.
  */
 export type EdgeTool =
-  | (Tool & { run: ToolRunTarget })
+  | (Tool & { run: EdgeToolRunner })
   | (Partial<Tool> &
-      Pick<Tool, 'name'> & { run: Extract<ToolRunTarget, string | { worker: true } | { agent: string }> });
+      Pick<Tool, 'name'> & { run: Extract<EdgeToolRunner, string | { worker: true } | { agent: string }> });
 
 /** A tool that these types do not know, as of a beta. */
 export interface UnknownTool {
@@ -188,7 +188,7 @@ export interface PageRequest {
   before_id?: string;
 }
 
-export interface ConversationsRequest extends PageRequest {
+export interface ListConversationsOptions extends PageRequest {
   /** The subagents that runs of this conversation have called; without it all conversations that are no subagent's. */
   parent?: string;
 }

@@ -22,7 +22,7 @@ interface RouteOptions<Body, Query> {
   body?: Body;
   /** As a function where plugins have their share in it. */
   query?: Query | (() => Query);
-  /** Whether its query also says which page of a list is asked for: `readPage` reads that. */
+  /** Whether its query also says which page of a list is asked for: `parsePageQuery` reads that. */
   pages?: true;
   /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
   restrictedClassifier?: true;

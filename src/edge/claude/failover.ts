@@ -77,7 +77,7 @@ export class Failover {
 
   /**
    * @param deadline in milliseconds since 1970
-   * @throws NoUpstream if no upstream can take the request
+   * @throws NoUpstreamError if no upstream can take the request
    */
   constructor(pool: UpstreamPool, request: UpstreamRequest, options: SendUpstreamOptions, deadline: number) {
     this.#pool = pool;

@@ -26,7 +26,7 @@ import {
 } from './relay/tee-reader.ts';
 import { CLOSE_WAIT_MS, resolveWithin } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
-import { hasOutput, type ResponseReport } from './usage/usage-report.ts';
+import { hasObservedOutput, type ResponseReport } from './usage/usage-report.ts';
 import { StreamedMessageJson } from './whole-message.ts';
 
 /** The characters of a message that are encoded without a break. */
@@ -146,7 +146,7 @@ function createErrorEventResult(
   if (!refusal) throw createInterruptedError(false);
   exchange.recordHealth(refusal);
   // Of nothing but an error nothing has run.
-  if (!report.usage && !hasOutput(report.seen)) exchange.progress.sentAt = undefined;
+  if (!report.usage && !hasObservedOutput(report.seen)) exchange.progress.sentAt = undefined;
   const body = maskSecretsInBytes(encodeUtf8(error));
   return {
     kind: 'error',

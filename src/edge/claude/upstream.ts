@@ -53,7 +53,7 @@ export function getUpstreamBySettings(settings: Settings, fetchUpstream?: Fetch)
   return upstream;
 }
 
-/** @returns the upstream as the app calls it that a request came to. @throws ApiError as `upstreamOf` */
+/** @returns the upstream as the app calls it that a request came to. @throws ApiError as `getUpstreamBySettings` */
 export function getUpstreamOfContext(c: Pick<Context<AppEnv>, 'get'>): Upstream {
   return getUpstreamBySettings(c.get('settings'), c.get('app').fetch);
 }

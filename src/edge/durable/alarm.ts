@@ -60,7 +60,7 @@ export class DurableObjectAlarm {
     this.scheduleWatchAt(at);
   }
 
-  /** Sets the alarm as `wakeFor` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
+  /** Sets the alarm as `scheduleAt` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
   scheduleWatchAt(time: number): void {
     // While an alarm is answered, one for the same millisecond may be lost.
     const at = Math.max(time, this.#now() + 1);

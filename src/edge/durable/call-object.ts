@@ -82,7 +82,7 @@ const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as con
  * @param persistence `usual` makes a second call if the platform says that it may succeed; `persistent` makes up to six,
  *   after any error
  * @param onThrown called with the error of each failed call, before the next one
- * @throws ObjectUnreachable after the last call
+ * @throws ObjectUnreachableError after the last call
  */
 export async function callObjectWithRetry<T>(
   object: DurableObjectName,

@@ -33,7 +33,7 @@ const idCache = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MAX_CACHED_IDS = 1_000;
 
 /** Says which object of which account is meant. */
-export interface AccountObjectKey<Binding extends string> {
+export interface OwnedObjectKey<Binding extends string> {
   env: Pick<Bindings, Binding>;
   settings: Settings;
   account: string;
@@ -48,7 +48,7 @@ export const getBatchStub = createStubGetter(({ BATCH }: Pick<Bindings, 'BATCH'>
 function createStubGetter<Env, T extends Rpc.DurableObjectBranded>(
   everywhere: (env: Env) => DurableObjectNamespace<T>,
 ) {
-  return (env: Env, settings: JurisdictionSetting, { account, id }: Pick<AccountObjectKey<string>, 'account' | 'id'>) =>
+  return (env: Env, settings: JurisdictionSetting, { account, id }: Pick<OwnedObjectKey<string>, 'account' | 'id'>) =>
     getDurableObjectStub(everywhere(env), settings, JSON.stringify([account, id]));
 }
 

@@ -1,6 +1,6 @@
 /**
  * The page of everything that a plugin can contribute. Each file below declares its members of `Plugin` with their docstrings, and
- * reads them with `contributions('routes')`, in the order of the list of plugins. The imports make all members visible to the users
+ * reads them with `getPluginMembers('routes')`, in the order of the list of plugins. The imports make all members visible to the users
  * of the package. A member for which that order must not decide is listed in `SINGLE_MEMBERS` of `kit/plugins/plugins.ts`.
  */
 

@@ -4,7 +4,7 @@ import { useRef } from 'preact/hooks';
 import { focusTarget } from './figures/report.ts';
 
 interface FocusHeadingProps {
-  /** What `ledTo` names it by: an account, a group, or the address of a list. Absent for one to which nothing leads. */
+  /** What `focusTarget` names it by: an account, a group, or the address of a list. Absent for one to which nothing leads. */
   target: string | undefined;
   id?: string;
   children: ComponentChildren;

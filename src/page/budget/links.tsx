@@ -39,7 +39,7 @@ export function navigateToAccountRequests(id: string): void {
   navigateToSection('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
 }
 
-/** @returns what `ledTo` names an account's requests by */
+/** @returns what `focusTarget` names an account's requests by */
 export function createRequestsFocusTarget(id: string): string {
   return `requests of ${id}`;
 }

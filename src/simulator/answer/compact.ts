@@ -28,7 +28,7 @@ export function countSummarizationPromptTokens({ instructions = SUMMARIZATION_PR
 
 /**
  * Writes the answer to a request that asks for a summary: one signed block, or nothing where the summary could not be written.
- * What it says is `summaryText`'s. The same conversation always gets the same.
+ * What it says is `composeSummary`'s. The same conversation always gets the same.
  */
 export function composeCompactionAnswer(
   request: MessageRequest,

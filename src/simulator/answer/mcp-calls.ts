@@ -46,7 +46,7 @@ function listMcpTools({ tools, messages }: Pick<ValidatedPrompt, 'tools' | 'mess
       const own = isJsonObject(configs) ? configs : {};
       const named = Object.keys(own).map((name) => ({ name, input_schema: { type: 'object' } }));
       const tools = Array.isArray(pinned) ? filterObjects(pinned) : (listings.get(server) ?? named);
-      return (tools.length > 0 ? tools : [createToolSearchTool(server)]).flatMap((tool) => {
+      return (tools.length > 0 ? tools : [createDefaultMcpTool(server)]).flatMap((tool) => {
         const config = readOwnMember(own, jsonToText(tool.name));
         const { enabled, defer_loading = false } = {
           ...(isJsonObject(default_config) ? default_config : {}),
@@ -57,7 +57,7 @@ function listMcpTools({ tools, messages }: Pick<ValidatedPrompt, 'tools' | 'mess
     });
 }
 
-function createToolSearchTool(server: string): JsonObject {
+function createDefaultMcpTool(server: string): JsonObject {
   return {
     name: `search_${server}`,
     description: `Searches ${server}.`,

@@ -26,7 +26,7 @@ interface BlockWithPath {
 }
 
 /** Consecutive messages of one role, which the API takes for one. */
-interface MessageTurn {
+interface SameRoleMessages {
   role: RequestMessage['role'];
   blocks: BlockWithPath[];
 }
@@ -43,8 +43,8 @@ function getBlockId(block: JsonObject, name: 'id' | 'tool_use_id'): string {
  * Groups messages into turns. A system message neither makes a turn nor divides one, nor does one that has only a signed summary:
  * the conversation goes on behind it as it did behind what it stands for.
  */
-function groupIntoTurns(messages: readonly RequestMessage[]): MessageTurn[] {
-  const turns: MessageTurn[] = [];
+function groupIntoTurns(messages: readonly RequestMessage[]): SameRoleMessages[] {
+  const turns: SameRoleMessages[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
     if (role === 'system') continue;
     const located = blocks
@@ -88,7 +88,7 @@ function validateMessageEndings(messages: readonly RequestMessage[]): void {
   }
 }
 
-function validateToolResults(turn: MessageTurn, previous: MessageTurn | undefined): void {
+function validateToolResults(turn: SameRoleMessages, previous: SameRoleMessages | undefined): void {
   const called = new Set(
     previous?.blocks.filter(({ block }) => block.type === 'tool_use').map(({ block }) => getBlockId(block, 'id')),
   );
@@ -110,7 +110,7 @@ function validateToolResults(turn: MessageTurn, previous: MessageTurn | undefine
   }
 }
 
-function validateToolUses(turn: MessageTurn, next: MessageTurn | undefined, seen: Set<string>): void {
+function validateToolUses(turn: SameRoleMessages, next: SameRoleMessages | undefined, seen: Set<string>): void {
   const answered = new Set(
     next?.blocks
       .filter(({ block }) => block.type === 'tool_result')
@@ -134,7 +134,7 @@ function validateToolUses(turn: MessageTurn, next: MessageTurn | undefined, seen
 }
 
 /** Checks that each call of a server tool has its result in the same turn. Only the last turn, which may be paused, can lack it. */
-function validateServerToolResults(turn: MessageTurn, isLast: boolean): void {
+function validateServerToolResults(turn: SameRoleMessages, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
     const type = jsonToText(block.type);
@@ -212,7 +212,7 @@ class ReturnedThinkingValidator {
  * Continues the digest of a conversation by a turn: by its role, its texts and the ids of its calls. White space and thinking
  * do not count, because clients change these: the API has always let them leave out earlier thinking.
  */
-function extendConversationDigest({ role, blocks }: MessageTurn, before: Digest): Digest {
+function extendConversationDigest({ role, blocks }: SameRoleMessages, before: Digest): Digest {
   const texts = blocks.map(({ block }) =>
     isThinkingBlock(block) ? '' : jsonToText(readOwnMember(block, 'id') ?? '') + getBlockText(block),
   );
@@ -223,7 +223,7 @@ function extendConversationDigest({ role, blocks }: MessageTurn, before: Digest)
  * Says whether thinking was lost within a tool loop. Clients drop it when they believe that the model has changed: Claude Code
  * does so at each alias, because the answer names a dated model. The API then does not think in this request, and says nothing.
  */
-function hasLostThinking(turns: readonly MessageTurn[]): boolean {
+function hasLostThinking(turns: readonly SameRoleMessages[]): boolean {
   const last = turns.at(-1);
   const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');
   const first = (inLoop ? turns.at(-2) : undefined)?.blocks[0];

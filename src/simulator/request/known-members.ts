@@ -233,7 +233,7 @@ function parseKnownName(text: string): NameWithBetas {
 }
 
 /** @param members as they stand above @returns the same, read once; that of a type's own betas has an empty name */
-function parseKnownMembers(members: string): readonly KnownMemberRule[] {
+function parseMemberRules(members: string): readonly KnownMemberRule[] {
   const before = knownMembersOf.get(members);
   if (before) return before;
   const entries = members.split(' ').map((entry) => {
@@ -252,7 +252,7 @@ function isAvailableWithBetas({ betas }: NameWithBetas, active: RequestedBetas):
 /** @returns the types of a kind that says its type, with those of the betas that are asked for */
 export function listAvailableTypes(kind: string, betas: RequestedBetas): string[] {
   return Object.entries(MEMBERS_BY_KIND[kind] ?? {}).flatMap(([tag, members]) =>
-    parseKnownMembers(members).every((one) => one.name !== '' || isAvailableWithBetas(one, betas)) ? [tag] : [],
+    parseMemberRules(members).every((one) => one.name !== '' || isAvailableWithBetas(one, betas)) ? [tag] : [],
   );
 }
 
@@ -269,7 +269,7 @@ export function rejectUnknownMembers(value: Json | undefined, kind: string, path
   if (!isJsonObject(value)) return;
   const own = MEMBERS_BY_KIND[kind] ?? '';
   const tag = typeof own === 'string' ? undefined : readKnownType(value, kind, path, betas);
-  const members = parseKnownMembers(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) =>
+  const members = parseMemberRules(typeof own === 'string' ? own : (own[tag ?? ''] ?? '')).filter((one) =>
     isAvailableWithBetas(one, betas),
   );
   const at = [path, tag].filter(Boolean).join('.');

@@ -1,4 +1,4 @@
-/** Puts an entry last in a map, and removes the first one if there are more than `most`. */
+/** Puts an entry last in a map, and removes the first one if there are more than `maxEntries`. */
 export function setMostRecent<Value>(map: Map<string, Value>, key: string, value: Value, maxEntries: number): void {
   map.delete(key);
   map.set(key, value);

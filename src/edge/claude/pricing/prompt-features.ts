@@ -91,7 +91,7 @@ export interface PromptFeatures {
   served: ServerToolSums;
   /** The most web searches that may be billed. */
   searches: number;
-  /** Tools that ask for another model, at most `MOST_ADVISORS` + 1 of them. */
+  /** Tools that ask for another model, at most `MAX_ADVISORS` + 1 of them. */
   advisors: readonly JsonObject[];
 }
 

@@ -87,7 +87,7 @@ export interface ProviderAdapter {
 
 /** Thrown by a kind for a credential in the wrong form. The message never contains the credential. */
 export class InvalidKeyError extends Error {
-  override name = 'KeyFault';
+  override name = 'InvalidKeyError';
 }
 
 /** A kind of upstream, as its file describes it. */
@@ -103,7 +103,7 @@ export interface ProviderDefinition<Fields extends z.core.$ZodLooseShape> {
   /**
    * Makes an upstream of this kind.
    *
-   * @throws KeyFault for a secret in the wrong form
+   * @throws InvalidKeyError for a secret in the wrong form
    */
   createAdapter(options: z.core.$InferObjectOutput<Fields, Record<string, unknown>>, secret: string): ProviderAdapter;
 }
@@ -120,7 +120,7 @@ export function defineProvider<Fields extends z.core.$ZodLooseShape>(kind: Provi
  * Reads the secret of an entry as a key for a header. A key with other characters would fail in each request, with an error
  * of the runtime that might quote the key.
  *
- * @throws KeyFault for a secret with spaces, line breaks or letters of other alphabets
+ * @throws InvalidKeyError for a secret with spaces, line breaks or letters of other alphabets
  */
 export function parseApiKey(secret: string, must = 'must be an API key'): string {
   if (!/^[\x21-\x7e]+$/.test(secret)) throw new InvalidKeyError(`${must}, without spaces and line breaks`);

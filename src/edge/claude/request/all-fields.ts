@@ -58,12 +58,12 @@ export function listFieldHeaders(which: (member: RequestFieldDefinition) => bool
   return Object.values(allFields()).flatMap((member) => (member.header && which(member) ? [member.header] : []));
 }
 
-/** @returns the schemas of members of a body, with their words. @param which as for `memberNames` */
+/** @returns the schemas of members of a body, with their words. @param which as for `listFieldNames` */
 export function collectFieldSchemas(which: (member: RequestFieldDefinition) => boolean = () => true) {
   return Object.fromEntries(bodyFields().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
 }
 
-/** Reads a member as `saidOf` does. @returns undefined, too, where its plugin is absent. @throws ApiError 400 as that does */
+/** Reads a member as `parseRequestField` does. @returns undefined, too, where its plugin is absent. @throws ApiError 400 as that does */
 export function readRequestField<Name extends keyof RequestFieldValues>(
   name: Name,
   headers: Headers | undefined,
@@ -74,7 +74,7 @@ export function readRequestField<Name extends keyof RequestFieldValues>(
   return member && parseRequestField<RequestFieldValues[Name]>(name, member, headers, body);
 }
 
-/** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `saidOf` does */
+/** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `parseRequestField` does */
 export function checkRequestFields(headers: Headers, body: JsonObject): void {
   for (const [name, member] of bodyFields()) if (!member.isLimit) parseRequestField(name, member, headers, body);
 }

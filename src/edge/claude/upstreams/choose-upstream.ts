@@ -17,7 +17,7 @@ export type CreatableResource = keyof typeof CREATE_CALLS;
  *
  * @param model the model that must be served there; undefined for any
  * @returns the name of the upstream
- * @throws NoUpstream 400 if no upstream takes the call; 404 for a model that none serves
+ * @throws NoUpstreamError 400 if no upstream takes the call; 404 for a model that none serves
  */
 export function chooseUpstreamForNewResource(pool: UpstreamPool, thing: CreatableResource, model?: string): string {
   const now = Date.now();

@@ -87,7 +87,7 @@ const LIST_FILES = { method: 'GET', path: '/v1/files', headers: {} };
 
 /**
  * @returns the upstreams that can take a request, in their order
- * @throws NoUpstream 404 for a model that no upstream serves, or for an upstream that is gone; 400 for a feature that none of
+ * @throws NoUpstreamError 404 for a model that no upstream serves, or for an upstream that is gone; 400 for a feature that none of
  *   the upstreams with this model has
  */
 export function findUpstreams(
@@ -127,7 +127,7 @@ export function findUpstreams(
   return able.slice(0, 1);
 }
 
-/** @returns the only upstream that a request may go to. @throws NoUpstream if it is gone, or does not take the request */
+/** @returns the only upstream that a request may go to. @throws NoUpstreamError if it is gone, or does not take the request */
 function findRequiredUpstream(
   all: readonly ConfiguredUpstream[],
   name: string,

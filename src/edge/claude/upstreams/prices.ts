@@ -31,7 +31,7 @@ export function getModelTableWithHighestPrices(
 }
 
 /**
- * @param upstream as for `pricesAt`
+ * @param upstream as for `getModelTableOfUpstream`
  * @returns whether the Claude API itself answers there, or the simulator in its place. Gateways and clouds have bills of their own
  */
 export function isUpstreamClaudeApi(settings: Settings, upstream: string | undefined): boolean {

@@ -153,7 +153,7 @@ export function createUnobserved(unseen_ms: number): ObservedPart {
 }
 
 /** @returns whether something of an answer was seen, also of one that has not said how it begins. */
-export function hasOutput(seen: ObservedPart | undefined): boolean {
+export function hasObservedOutput(seen: ObservedPart | undefined): boolean {
   return seen !== undefined && (seen.said > 0 || seen.thinking > 0);
 }
 

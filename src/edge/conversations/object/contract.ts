@@ -8,7 +8,7 @@ import type {
   ConversationFields,
   ConversationPatch,
   HistoryPageQuery,
-  HistoryView,
+  HistoryViewName,
   StopTurnQuery,
 } from './conversations.schema.ts';
 
@@ -32,7 +32,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   cancelTurn(turn: string): Promise<RpcResult<RpcText>>;
   callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<RpcResult<T>>;
   readMessagePage(page: HistoryPageQuery, caller?: RestrictedCaller): RpcResult<ReadableStream<Uint8Array>>;
-  exportConversation(view?: HistoryView): Promise<RpcResult<ReadableStream<Uint8Array>>>;
+  exportConversation(view?: HistoryViewName): Promise<RpcResult<ReadableStream<Uint8Array>>>;
   createConversation(
     place: ConversationKey,
     fields: NewConversationFields,

@@ -142,7 +142,7 @@ export class ConversationState implements ConversationContext {
       damage instanceof DamagedTable ? damage : catchDamagedRow(() => endDamagedTurns(this.transcript, this.now()));
   }
 
-  /** Ends what runs if its credential has ended. @throws ObjectUnreachable while the account cannot be asked */
+  /** Ends what runs if its credential has ended. @throws ObjectUnreachableError while the account cannot be asked */
   async stopIfCredentialEnded(): Promise<void> {
     this.recoverFromCrash();
     const { runner } = this;

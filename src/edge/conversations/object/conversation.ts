@@ -26,7 +26,7 @@ import type {
   TurnResumeResult,
 } from './contract.ts';
 import { ConversationState } from './conversation-state.ts';
-import type { ConversationPatch, HistoryPageQuery, HistoryView, StopTurnQuery } from './conversations.schema.ts';
+import type { ConversationPatch, HistoryPageQuery, HistoryViewName, StopTurnQuery } from './conversations.schema.ts';
 import { eraseConversation } from './erase.ts';
 import { handleTurn } from './handle-turn.ts';
 import { conversationPlugins, type ImportedHistory } from './hooks.ts';
@@ -111,7 +111,7 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
    * Ends what runs if its credential has ended. The account calls it after a revocation, and again until it has come back.
    * A run that dies here asks by itself before it goes on.
    *
-   * @throws ObjectUnreachable while the account cannot be asked
+   * @throws ObjectUnreachableError while the account cannot be asked
    */
   stopIfCredentialEnded(): Promise<void> {
     return this.#state.stopIfCredentialEnded();
@@ -166,7 +166,7 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
   }
 
   /** @returns the whole conversation as lines of JSON. */
-  exportConversation(view?: HistoryView): Promise<RpcResult<ReadableStream<Uint8Array>>> {
+  exportConversation(view?: HistoryViewName): Promise<RpcResult<ReadableStream<Uint8Array>>> {
     return this.callPlugin('transfer', 'export', view);
   }
 

@@ -109,7 +109,7 @@ export const view = z.createOptionalField(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
-export type HistoryView = z.output<typeof view>;
+export type HistoryViewName = z.output<typeof view>;
 
 /** The query parameters of the list of conversations, beside those of every list. */
 export const conversationsQuery = z.object({
@@ -147,6 +147,6 @@ export const stopQuery = z.object({
 });
 export type StopTurnQuery = z.infer<typeof stopQuery>;
 
-export type HistoryPageQuery = ListPageQuery & { pending?: boolean; view?: HistoryView };
+export type HistoryPageQuery = ListPageQuery & { pending?: boolean; view?: HistoryViewName };
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

@@ -15,7 +15,7 @@ export interface ReadStoppedAnswerOptions {
 }
 
 /** Reads on an answer whose turn was stopped before its headers came, until it ends or is aborted. Its turn takes what it costs. */
-export async function readStoppedAnswer(
+export async function drainStoppedAnswer(
   response: Response,
   { exchange, turn, abort, now }: ReadStoppedAnswerOptions,
 ): Promise<void> {

@@ -30,7 +30,7 @@ import {
   selectCallerHeaders,
   type UpstreamStartResult,
 } from './read-buffered-answer.ts';
-import { type ReadStoppedAnswerOptions, readStoppedAnswer } from './read-stopped-answer.ts';
+import { drainStoppedAnswer, type ReadStoppedAnswerOptions } from './read-stopped-answer.ts';
 import { createTurnStoppedError, TurnAborter } from './turn-abort.ts';
 import type { TurnExecutionContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
@@ -249,7 +249,7 @@ export class TurnExecutor implements TurnRunner {
     this.#admitted.resolve();
     if (this.#context.isStreaming) this.#acknowledgeOnNextPing({ ...paid.createAnswerHeaders(undefined) });
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
-    this.#readOnIfStopped = async () => await readStoppedAnswer(await answering, late);
+    this.#readOnIfStopped = async () => await drainStoppedAnswer(await answering, late);
     const response = await this.#abort.raceWithAbort(answering);
     this.#readOnIfStopped = undefined;
     const other = await this.#repairRejectedPlan(plan, response, late);
@@ -371,7 +371,7 @@ export class TurnExecutor implements TurnRunner {
     const reading = readFirstMeaningfulEvent(response.body, read);
     this.#readOnIfStopped = async () => {
       progress.opening = (await reading).opening;
-      await readStoppedAnswer(response, late);
+      await drainStoppedAnswer(response, late);
     };
     const { opening, first } = await this.#abort.raceWithAbort(reading).catch((thrown) => {
       if (this.turn.lateReading) throw thrown;

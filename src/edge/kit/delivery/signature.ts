@@ -39,7 +39,7 @@ export interface SignatureScheme {
 
 /** What the headers of a signed request say. */
 export interface ParsedSignatureHeaders {
-  /** The signatures of the right length, at most `MOST_SIGNATURES`. */
+  /** The signatures of the right length, at most `MAX_SIGNATURES`. */
   signatures: readonly Bytes[];
   /** The text that was signed before the body. */
   signedPrefix: string;
@@ -99,7 +99,7 @@ export function createSignatureScheme(
  * Decodes the signatures of a header.
  *
  * @param values the signatures as text; they are read one by one, and only until there are enough
- * @returns the bytes of those that have the right length, at most `MOST_SIGNATURES`
+ * @returns the bytes of those that have the right length, at most `MAX_SIGNATURES`
  */
 export function decodeSignatures(
   values: Iterable<string>,

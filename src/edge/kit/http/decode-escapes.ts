@@ -56,7 +56,7 @@ export function decodeEscapes(text: string, isCut = false): DecodedEscapes {
 /**
  * Reads a text, and if that leaves escapes, what was read once more: `%2541` is `%41`, or `A`.
  *
- * @param isCut as in `meaningOf`
+ * @param isCut as in `decodeEscapes`
  * @returns each reading, with positions in the given text
  */
 export function decodeEscapesRepeatedly(text: string, isCut = false): DecodedEscapes[] {

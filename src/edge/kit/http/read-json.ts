@@ -68,9 +68,9 @@ export function* parseJsonInSteps(
 }
 
 /**
- * Parses like `parsingJson`, but keeps the long strings of a long body as bytes.
+ * Parses like `parseJsonInSteps`, but keeps the long strings of a long body as bytes.
  *
- * @throws ApiError as `parsingJson`
+ * @throws ApiError as `parseJsonInSteps`
  */
 export function* parseLongJsonInSteps(
   bytes: Uint8Array,

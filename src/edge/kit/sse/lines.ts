@@ -10,7 +10,7 @@ export type LineCallback = (bytes: Uint8Array, start: number, end: number) => vo
 
 /**
  * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. It skips a byte order
- * mark at the beginning, and what a line has beyond `LONGEST_LINE_BYTES`: of such a line only the beginning is kept.
+ * mark at the beginning, and what a line has beyond `MAX_LINE_BYTES`: of such a line only the beginning is kept.
  *
  * Bytes stay bytes, because most lines of a stream are deltas that are not decoded here.
  */

@@ -19,7 +19,7 @@ import { ConversationList } from '../lists/conversation-list.ts';
 import { OwnershipList } from '../lists/ownership-list.ts';
 import { StorageQuota } from '../lists/storage-quota.ts';
 import { VersionPublisher } from '../versions/publish-versions.ts';
-import { VersionTable } from '../versions/version-rows.ts';
+import { RegistryVersionStore } from '../versions/version-rows.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import { AccountCredits } from './credits.ts';
 import { EffectiveAccountLimits } from './effective-limits.ts';
@@ -53,7 +53,7 @@ export class AccountState {
   readonly conversations: ConversationList;
   /** Its files, and the containers and threads of its answers. */
   readonly ownership: OwnershipList;
-  readonly versions: VersionTable;
+  readonly versions: RegistryVersionStore;
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
   readonly limits: EffectiveAccountLimits;
@@ -104,7 +104,7 @@ export class AccountState {
     this.refusals = new RejectionLog(ledger, () => this.sharedBudgets?.onRequestRejected());
     this.conversations = new ConversationList(ledger);
     this.ownership = new OwnershipList(ledger);
-    this.versions = new VersionTable(ledger, around.env.STORE, ctx.id.name ?? '');
+    this.versions = new RegistryVersionStore(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
     this.limits = new EffectiveAccountLimits(ledger);

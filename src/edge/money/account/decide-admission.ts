@@ -124,7 +124,7 @@ function enqueueForAdmission(
     refused,
     budgetWindows: () => collectBudgetWindows(state, request, state.advanceBudgetToNow()),
     decideAgain: (isLast, ahead) => {
-      // A backup was restored meanwhile, as in `withLeases`.
+      // A backup was restored meanwhile, as in `extendLeasesAndDecide`.
       if (state.isReplaced) return { outcome: 'unreachable' };
       const attemptAdmission = (mayAsk: boolean) =>
         tryAdmission(state, uncounted, { mayAskPools: mayAsk, canWait: !isLast, ahead: ahead() });

@@ -24,7 +24,7 @@ interface AllAccountsRequestPage extends ListPage<ListedRequest> {
 
 /**
  * Lists what was refused, or failed, of all accounts, newest first. It asks the accounts, the one with the newest such request
- * first, until no other can have a newer one than the page already has, or until it has asked `MOST_ACCOUNTS`.
+ * first, until no other can have a newer one than the page already has, or until it has asked `MAX_ACCOUNTS`.
  *
  * @param accountsAfter where an earlier page stopped asking
  * @throws ApiError 400 for a malformed `accountsAfter`

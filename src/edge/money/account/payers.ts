@@ -57,7 +57,7 @@ export interface LeasedMoney {
    * Asks for what a request needs. After that everything must be decided again.
    *
    * @param isFirst whether the request has not asked yet
-   * @throws ObjectUnreachable 503 while the other object cannot be reached
+   * @throws ObjectUnreachableError 503 while the other object cannot be reached
    */
   extendLease(demand: HoldDemand, isFirst?: boolean): Promise<void>;
   /** Notes that a hold was placed. */

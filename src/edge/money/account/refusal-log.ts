@@ -52,7 +52,7 @@ export class RejectionLog extends TableRowsBase {
   }
 
   /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
-  countRejectionsOfLastDay(): DailyRejectionCount | undefined {
+  countRejectionsOnDayOfLastRejection(): DailyRejectionCount | undefined {
     if (this.lastRejectionTime === 0) return undefined;
     const day = Math.floor(this.lastRejectionTime / DAY_MS);
     if (this.#refusedToday?.day !== day) {

@@ -26,7 +26,7 @@ interface RequestVariantForModel {
   nameOfModel: string | undefined;
   /** What is changed of the body for the model. */
   changes: JsonObject;
-  /** The prices of `pricesToHoldBy`. */
+  /** The prices of `getHoldPrices`. */
   models: ModelTable;
 }
 
@@ -73,7 +73,7 @@ export function computeMaximumCostAndTerms(
 
 /**
  * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
- * @throws NoUpstream if none can
+ * @throws NoUpstreamError if none can
  */
 export function getHoldPrices({
   settings,

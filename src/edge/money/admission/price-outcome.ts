@@ -12,7 +12,7 @@ import {
 } from '../../claude/pricing/cost.ts';
 import type { SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
-import { createUnobserved, hasOutput } from '../../claude/usage/usage-report.ts';
+import { createUnobserved, hasObservedOutput } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import type { Settlement, TokenUsage } from '../contracts/settlement.ts';
 import type { BudgetAtAdmission } from './budget-left.ts';
@@ -98,7 +98,7 @@ export function createPricedSettlement(
     ...computeStreamTimings(outcome, grant),
   };
   const { usage } = outcome;
-  const isError = outcome.end === 'error' && !usage && !hasOutput(outcome.seen);
+  const isError = outcome.end === 'error' && !usage && !hasObservedOutput(outcome.seen);
   if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
   const { hold } = grant;
   const terms = grant.terms && setCountedPrompt(grant.terms, outcome.prompt_tokens);
@@ -124,7 +124,7 @@ export function createPricedSettlement(
   const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
   // The API writes nothing before its first event. Who stops it has a connection that may wait: a gateway may hold events back.
   const streams = terms.streams || outcome.streamInternally === true;
-  const isUnbegun = !usage && !hasOutput(seen) && isClaudeApi && streams && !terms.compacts;
+  const isUnbegun = !usage && !hasObservedOutput(seen) && isClaudeApi && streams && !terms.compacts;
   const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
   const isUsualTool = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
   // While an advisor writes, no other one begins.

@@ -62,7 +62,7 @@ export async function requireUnrevokedCaller(request: CallerToCheck, countedRead
  * Asks the account whether a credential is revoked. An expired one is not: what it began may go on.
  *
  * @returns true also if the secret that signed it is none of the deployment's any more
- * @throws ObjectUnreachable 503 while the account's object cannot be reached
+ * @throws ObjectUnreachableError 503 while the account's object cannot be reached
  */
 export async function isCredentialRevoked(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<boolean> {
   const { account, token } = request.identity;

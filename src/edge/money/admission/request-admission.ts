@@ -50,7 +50,7 @@ function getPayingPools({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): A
   return deployment || group !== undefined ? { deployment, group } : undefined;
 }
 
-/** @returns the account's decision. @throws ObjectUnreachable 503 while the account cannot be reached */
+/** @returns the account's decision. @throws ObjectUnreachableError 503 while the account cannot be reached */
 export async function requestAdmissionOfAccount(
   request: AccountTarget,
   admissionRequest: AdmissionRequest,
@@ -65,10 +65,10 @@ export async function requestAdmissionOfAccount(
 }
 
 /**
- * Does what `askForAdmission` does, and adds the account to the list of accounts if it is not there. Refused accounts are
+ * Does what `requestAdmissionOfAccount` does, and adds the account to the list of accounts if it is not there. Refused accounts are
  * added, too, so that an admin can find out why.
  *
- * @throws ObjectUnreachable as `askForAdmission`
+ * @throws ObjectUnreachableError as `requestAdmissionOfAccount`
  */
 export async function requestAdmissionAndListAccount(
   request: AccountTarget & Pick<RequestContext, 'store' | 'waitUntil'>,
@@ -82,7 +82,7 @@ export async function requestAdmissionAndListAccount(
 }
 
 /**
- * Does what `askAndList` does. While only the holds of other requests leave too little, the request waits in its account's line; a
+ * Does what `requestAdmissionAndListAccount` does. While only the holds of other requests leave too little, the request waits in its account's line; a
  * caller who leaves leaves it.
  *
  * @param until when it has waited long enough; milliseconds since 1970

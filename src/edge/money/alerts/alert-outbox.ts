@@ -74,7 +74,7 @@ export class AlertOutbox {
   /**
    * Stores new alerts, and begins to send them. Call it in the step that stores what they report.
    *
-   * @param account the account with which they are erased; `OF_NO_ACCOUNT` if they belong to none
+   * @param account the account with which they are erased; `UNOWNED` if they belong to none
    */
   storeAndSendAlerts(alerts: readonly AlertToRaise[], account: string): void {
     const { due, told } = this.#stored;

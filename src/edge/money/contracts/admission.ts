@@ -51,7 +51,7 @@ export interface AdmissionRequest extends AdmissionContext {
   adds?: number | undefined;
   /**
    * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
-   * is settled, and given back by `keptHold`.
+   * is settled, and given back by `findRecoverableHold`.
    */
   keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */

@@ -23,7 +23,7 @@ export interface AccountTarget {
  * Calls an account's object, and again if the call was lost. (Every call here may be repeated.)
  *
  * @param persistence how often to try; see `callObjectWithRetry`
- * @throws ObjectUnreachable 503 while the object cannot be reached
+ * @throws ObjectUnreachableError 503 while the object cannot be reached
  */
 export function callAccount<T>(
   request: AccountTarget,
@@ -46,7 +46,7 @@ export function callAccount<T>(
  * Sends a settlement to its account. It is tried for seconds. If it fails, the account's alarm will settle at the whole hold.
  *
  * @param settlement as JSON
- * @throws ObjectUnreachable as `callAccount`
+ * @throws ObjectUnreachableError as `callAccount`
  */
 export async function sendSettlement(request: AccountTarget, settlement: string): Promise<SettlementResult> {
   return JSON.parse(

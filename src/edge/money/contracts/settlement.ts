@@ -11,7 +11,7 @@ export interface Settlement {
   /** The cost, computed by `computeCost`; 0 if the upstream refused. */
   cost: Nanodollars;
   tokens?: Partial<TokenUsage> | undefined;
-  /** What caching has saved, computed by `computeSaved`; negative where it has cost more. Default: 0. */
+  /** What caching has saved, computed by `computeSavings`; negative where it has cost more. Default: 0. */
   saved?: Nanodollars | undefined;
   /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
   estimated?: boolean | undefined;
@@ -36,13 +36,13 @@ export interface Settlement {
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */
-  tools?: Readonly<Record<string, ToolCallCounts>> | undefined;
+  tools?: Readonly<Record<string, ToolCallStats>> | undefined;
   /** The conversation after this request. It is noted in the same call, whatever the result of the settlement is. */
   conversation?: ConversationReport | undefined;
 }
 
 /** How often a tool was called, how often it failed, and how many milliseconds it took in total. */
-export type ToolCallCounts = readonly [calls: number, errors: number, ms: number];
+export type ToolCallStats = readonly [calls: number, errors: number, ms: number];
 
 export interface SettlementResult {
   /** `late` replaced an orphan's estimate; `unheld` was recorded without a hold; `duplicate` and `erased` changed nothing. */

@@ -5,7 +5,7 @@ import type { SqlTables } from '../../durable/tables.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { StorageLimitRejection, StorageReservationRequest } from '../contracts/admission.ts';
-import type { VersionTable } from '../versions/version-rows.ts';
+import type { RegistryVersionStore } from '../versions/version-rows.ts';
 import type { ConversationList } from './conversation-list.ts';
 import type { OwnershipList } from './ownership-list.ts';
 
@@ -21,7 +21,7 @@ const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, resources: 0, own: nul
 /** Compares what an account stores with what it may store. */
 export class StorageQuota extends TableRowsBase {
   readonly #conversations: ConversationList;
-  readonly #versions: VersionTable;
+  readonly #versions: RegistryVersionStore;
   readonly #ownership: OwnershipList;
   /** Whether the lists know their sums. */
   #isRead = false;
@@ -31,7 +31,12 @@ export class StorageQuota extends TableRowsBase {
    */
   readonly #expected = new Map<string, { bytes: number; until: number }>();
 
-  constructor(tables: SqlTables, conversations: ConversationList, versions: VersionTable, ownership: OwnershipList) {
+  constructor(
+    tables: SqlTables,
+    conversations: ConversationList,
+    versions: RegistryVersionStore,
+    ownership: OwnershipList,
+  ) {
     super(tables);
     this.#conversations = conversations;
     this.#versions = versions;

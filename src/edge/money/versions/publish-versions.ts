@@ -1,5 +1,5 @@
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
-import type { VersionTable } from './version-rows.ts';
+import type { RegistryVersionStore } from './version-rows.ts';
 
 /** If KV does not have a change after this time, it is written again. Milliseconds. */
 const PUBLISH_DEADLINE_MS = 60_000;
@@ -7,10 +7,10 @@ const PUBLISH_RETRY_MS = 1_000;
 
 /** Writes the changes of an account's versions to KV. The alarm repeats failed writes. */
 export class VersionPublisher {
-  readonly #versions: VersionTable;
+  readonly #versions: RegistryVersionStore;
   readonly #surroundings: DurableObjectServices;
 
-  constructor(versions: VersionTable, around: DurableObjectServices) {
+  constructor(versions: RegistryVersionStore, around: DurableObjectServices) {
     this.#versions = versions;
     this.#surroundings = around;
   }

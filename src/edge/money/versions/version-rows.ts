@@ -40,7 +40,7 @@ const VERSION_CONDITION = `${NAME_CONDITION} and hash = ?`;
 type VersionChangeResult = VersionChangeOutcome['outcome'];
 
 /** Keeps the rows of names and versions of one owner, and writes them to KV. */
-export class VersionTable {
+export class RegistryVersionStore {
   readonly #tables: SqlTables;
   readonly #store: KVNamespace;
   readonly #owner: string;

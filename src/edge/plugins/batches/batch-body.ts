@@ -68,7 +68,7 @@ export class BatchBodyParser {
    * @returns its items in their order, each complete. The bytes of a short item are valid only until the next one is taken
    * @throws ApiError 400 if it cannot be the body of a batch, 413 for an item that is too long
    */
-  *pushBytes(piece: Uint8Array): Generator<Uint8Array, void> {
+  *splitPieceIntoItems(piece: Uint8Array): Generator<Uint8Array, void> {
     let start = 0;
     for (let at = 0; at < piece.length; at += 1) {
       const byte = piece[at] as number;

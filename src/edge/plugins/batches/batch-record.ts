@@ -11,12 +11,12 @@ import type { AccountObject } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { BatchState } from './contracts/batch.ts';
 import {
+  type BatchObligation,
   type BatchPhase,
   filterOwedTasks,
   isBatchOpen,
   type Journal,
   OWED,
-  type PendingTask,
   toBatchState,
 } from './journal.ts';
 import { UpstreamBatchesClient } from './upstream-batches.ts';
@@ -71,7 +71,7 @@ export class BatchJournalStore {
     await this.#around.deleteRowsAndAlarm();
   }
 
-  /** Calls the account that owns the batch, and repeats the call for some seconds. @throws ObjectUnreachable 503 */
+  /** Calls the account that owns the batch, and repeats the call for some seconds. @throws ObjectUnreachableError 503 */
   async callOwnerAccount<T>(call: (account: RemoteMethods<AccountObject>) => Promise<T>): Promise<T> {
     const identity = { account: this.#journal?.account ?? '' };
     return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
@@ -104,7 +104,7 @@ export class BatchJournalStore {
    *
    * @param owed if it is not what the phase usually owes
    */
-  enterPhase(phase: BatchPhase, more: Partial<Journal> = {}, owed: readonly PendingTask[] = OWED[phase]): void {
+  enterPhase(phase: BatchPhase, more: Partial<Journal> = {}, owed: readonly BatchObligation[] = OWED[phase]): void {
     const { currentJournal: journal } = this;
     if (!journal) return;
     const isCancelOwed = isBatchOpen({ phase }) && journal.owes.includes('cancel');
@@ -112,7 +112,7 @@ export class BatchJournalStore {
   }
 
   /** Stores a change by which more is owed. */
-  addPendingTasks(debts: readonly PendingTask[], more: Partial<Journal> = {}): void {
+  addPendingTasks(debts: readonly BatchObligation[], more: Partial<Journal> = {}): void {
     const { currentJournal: journal } = this;
     if (!journal) return;
     const owes = filterOwedTasks({ ...journal, ...more }, [...new Set([...journal.owes, ...debts])]);
@@ -120,7 +120,7 @@ export class BatchJournalStore {
   }
 
   /** Notes that a debt of a journal is paid, unless the batch has gone on meanwhile: then it may be owed anew. */
-  removePendingTask(debt: PendingTask, { phase, cancelAt }: Journal): void {
+  removePendingTask(debt: BatchObligation, { phase, cancelAt }: Journal): void {
     const { currentJournal: journal } = this;
     if (journal?.phase !== phase || journal.cancelAt !== cancelAt) return;
     this.updateJournal({ owes: journal.owes.filter((one) => one !== debt) });

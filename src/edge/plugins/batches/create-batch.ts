@@ -138,7 +138,7 @@ async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Res
   const digestWriter = digest.getWriter();
   for await (const piece of streamLimitedBody(c.req.raw, mostBytes)) {
     await digestWriter.write(piece);
-    for (const bytes of body.pushBytes(piece)) {
+    for (const bytes of body.splitPieceIntoItems(piece)) {
       if (body.itemCount >= MOST_ITEMS)
         throw createInvalidRequestError(`requests: List should have at most ${MOST_ITEMS} items`);
       c.get('share').reserveBytes(ROOM_BYTES + bytes.length);

@@ -4,7 +4,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { sendAlertToInbox } from '../../money/alerts/alert-outbox.ts';
 import { createMissingBatchAlert, createUnknownBatchAlert } from '../../money/budget/thresholds.ts';
 import type { BatchJournalStore } from './batch-record.ts';
-import { type Journal, type PendingTask, RESULTS_MS, toMessageBatch } from './journal.ts';
+import { type BatchObligation, type Journal, RESULTS_MS, toMessageBatch } from './journal.ts';
 import { createRowsWithoutResults } from './poll-batch.ts';
 import { BatchCallFailedError } from './upstream-batches.ts';
 
@@ -14,7 +14,7 @@ const REFUSAL_MS = 10 * MINUTE_MS;
 const MISSING_MS = HOUR_MS;
 
 /** How each debt is paid, in this order. Each may be paid twice. */
-const PAY: Readonly<Record<PendingTask, (record: BatchJournalStore, journal: Journal) => Promise<void>>> = {
+const PAY: Readonly<Record<BatchObligation, (record: BatchJournalStore, journal: Journal) => Promise<void>>> = {
   alert: ({ env, now }, { id, account }) =>
     sendAlertToInbox(env, { ...createUnknownBatchAlert(account, id, now), account }),
   missing: ({ env, now }, { id, account }) =>
@@ -29,7 +29,7 @@ const PAY: Readonly<Record<PendingTask, (record: BatchJournalStore, journal: Jou
 
 /** Pays what is due now, and forgets a batch of which nothing is left. A debt that cannot be paid is paid later. */
 export async function runDuePendingTasks(record: BatchJournalStore): Promise<void> {
-  for (const [debt, pay] of Object.entries(PAY) as [PendingTask, (typeof PAY)[PendingTask]][]) {
+  for (const [debt, pay] of Object.entries(PAY) as [BatchObligation, (typeof PAY)[BatchObligation]][]) {
     const { currentJournal: journal, now } = record;
     // It may have been forgotten during a wait.
     if (!journal?.owes.includes(debt) || now < computeTaskDueTime(debt, journal)) continue;
@@ -50,7 +50,7 @@ export async function runDuePendingTasks(record: BatchJournalStore): Promise<voi
 
 /** @returns from when on a debt can be paid; milliseconds since 1970 */
 export function computeTaskDueTime(
-  debt: PendingTask,
+  debt: BatchObligation,
   { missingSince = Number.POSITIVE_INFINITY, upstreamId }: Journal,
 ): number {
   if (debt === 'missing') return missingSince + MISSING_MS;

@@ -18,10 +18,10 @@ export type BatchPhase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended
  * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
  * does not know it; `cancel`, the upstream; `release`, the account, its hold; `report`, the account's list.
  */
-export type PendingTask = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
+export type BatchObligation = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
 
 /** What is owed when a phase begins, in place of what was before. */
-export const OWED: Readonly<Record<BatchPhase, readonly PendingTask[]>> = {
+export const OWED: Readonly<Record<BatchPhase, readonly BatchObligation[]>> = {
   prepared: [],
   closing: ['report'],
   unknown: ['alert', 'report'],
@@ -33,7 +33,7 @@ export const OWED: Readonly<Record<BatchPhase, readonly PendingTask[]>> = {
 
 export interface Journal extends InitialBatchData {
   phase: BatchPhase;
-  owes: readonly PendingTask[];
+  owes: readonly BatchObligation[];
   /** Times in milliseconds since 1970. */
   createdAt: number;
   closingAt?: number;
@@ -110,8 +110,8 @@ export function toBatchState(journal: Journal | undefined, now: number): BatchSt
 /** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
 export function filterOwedTasks(
   { isErased }: Pick<Journal, 'isErased'>,
-  debts: readonly PendingTask[],
-): readonly PendingTask[] {
+  debts: readonly BatchObligation[],
+): readonly BatchObligation[] {
   return isErased ? debts.filter((debt) => debt === 'cancel' || debt === 'release') : debts;
 }
 

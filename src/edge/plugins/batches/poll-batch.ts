@@ -6,7 +6,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { BatchJournalStore } from './batch-record.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';
 import { scheduleFirstDelivery } from './deliver-end.ts';
-import { countBatchItems, type Journal, NO_OUTCOMES, type PendingTask } from './journal.ts';
+import { type BatchObligation, countBatchItems, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, sumBatchResults } from './read-results.ts';
 import { isBatchUnknownError } from './upstream-batches.ts';
 
@@ -52,7 +52,7 @@ function markMissing(record: BatchJournalStore): void {
     record.addPendingTasks(['missing'], { missingSince: record.now });
 }
 
-/** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
+/** Reads the results as `readResultSums` does. If that fails again and again, the pauses become longer. */
 async function readResultSumsWithBackoff(
   record: BatchJournalStore,
   journal: Journal,
@@ -117,7 +117,7 @@ async function settleAndEndBatch(
 export function markBatchEnded(
   record: BatchJournalStore,
   more: Pick<Journal, 'outcomes' | 'cost'>,
-  owed?: readonly PendingTask[],
+  owed?: readonly BatchObligation[],
 ): void {
   const { currentJournal: journal, now } = record;
   const delivery = journal?.isErased ? {} : scheduleFirstDelivery(record);

@@ -53,7 +53,7 @@ export class Upload {
    * Adds an item.
    *
    * @throws ApiError 413 if all items together are more than the upstream accepts
-   * @throws RefusedEarly, ApiError 503 for a connection that fails
+   * @throws UploadRejectedEarlyError, ApiError 503 for a connection that fails
    */
   async addItem(pieces: readonly Uint8Array[]): Promise<void> {
     const between = this.#items === 0 ? BEFORE : BETWEEN;
@@ -69,7 +69,7 @@ export class Upload {
   /**
    * Sends everything except the end of the body, which has only a few bytes.
    *
-   * @throws RefusedEarly, ApiError 503 for a connection that fails
+   * @throws UploadRejectedEarlyError, ApiError 503 for a connection that fails
    */
   async sendAllButEnd(): Promise<void> {
     await this.#sendBuffered();

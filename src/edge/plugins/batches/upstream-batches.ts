@@ -45,7 +45,7 @@ export interface BatchTarget {
  *
  * @param first `only`: the name of the upstream that has what the first item names. Without it: the first upstream that takes
  *   batches, serves the `model` of that item, and can have what its prefix names (`owned`)
- * @throws NoUpstream 400 if no upstream takes it; 404 for a model that none serves
+ * @throws NoUpstreamError 400 if no upstream takes it; 404 for a model that none serves
  */
 export function chooseBatchTarget(
   upstream: Upstream,
@@ -121,7 +121,7 @@ export class UpstreamBatchesClient {
     this.#where = where;
   }
 
-  /** @returns the state of a batch. @throws BatchCallFailed, UpstreamFailure */
+  /** @returns the state of a batch. @throws BatchCallFailedError, UpstreamFailure */
   async retrieveBatch(id: string): Promise<UpstreamBatchFields> {
     return parseRow(await this.#callForJson('GET', `/${encodeURIComponent(id)}`));
   }
@@ -143,7 +143,7 @@ export class UpstreamBatchesClient {
   /**
    * @returns the batches that were made since a time (milliseconds since 1970), newest first. `isWhole` is false if there are
    *   more than were read
-   * @throws BatchCallFailed, UpstreamFailure
+   * @throws BatchCallFailedError, UpstreamFailure
    */
   async listBatchesSince(time: number): Promise<{ rows: UpstreamBatchFields[]; isWhole: boolean }> {
     const rows: UpstreamBatchFields[] = [];
@@ -165,7 +165,7 @@ export class UpstreamBatchesClient {
    * Asks for the results of a batch.
    *
    * @param signal aborted when nobody waits for them any more
-   * @throws BatchCallFailed, UpstreamFailure
+   * @throws BatchCallFailedError, UpstreamFailure
    */
   async requestResults(id: string, signal?: AbortSignal): Promise<AnsweredExchange> {
     const exchange = this.#createExchange({ signal });
@@ -213,7 +213,7 @@ export class UpstreamBatchesClient {
   }
 }
 
-/** @returns a row of the upstream, parsed. @throws BatchCallFailed if it is none */
+/** @returns a row of the upstream, parsed. @throws BatchCallFailedError if it is none */
 function parseRow(value: unknown): UpstreamBatchFields {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') {
     throw new BatchCallFailedError(200);

@@ -45,7 +45,7 @@ export class GoogleAccessTokenCache {
 
   /**
    * @param secret the JSON of a service account's key
-   * @throws KeyFault for anything else
+   * @throws InvalidKeyError for anything else
    */
   constructor(secret: string) {
     const { data } = serviceAccount.safeParse(parseJsonOrUndefined(secret));

@@ -11,7 +11,7 @@ import { DEPLOYMENT_POOL } from './pool-name.ts';
 /** Milliseconds that a call may take, because a request waits for it. */
 const POOL_CALL_MS = 10_000;
 
-/** @returns the stub of a pool by its name, as `groupPool` makes it */
+/** @returns the stub of a pool by its name, as `toGroupPoolName` makes it */
 export function getPoolStub(
   { POOL }: PoolBinding,
   settings: JurisdictionSetting,
@@ -43,8 +43,8 @@ export async function reportFailingTask(env: Bindings, failing: FailingTask): Pr
 /**
  * Calls a pool, and again if the call did not reach it. Every method of a pool may be repeated.
  *
- * @param name as `groupPool` makes it
- * @throws ObjectUnreachable 503 while the object cannot be reached
+ * @param name as `toGroupPoolName` makes it
+ * @throws ObjectUnreachableError 503 while the object cannot be reached
  */
 export async function callPool<T>(
   place: { pools: PoolBinding; settings: JurisdictionSetting; name: string },

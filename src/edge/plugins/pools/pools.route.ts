@@ -269,10 +269,10 @@ async function readAccountSpending(
   return new Map(rows.map((row) => [row.id, row]));
 }
 
-type PoolCaller = <T>(call: (pool: RemoteMethods<PoolObject>) => Promise<T>) => Promise<T>;
+type CallPool = <T>(call: (pool: RemoteMethods<PoolObject>) => Promise<T>) => Promise<T>;
 
 /** @returns the function that calls the deployment's pool, to which all accounts report what they spend. */
-export function createDeploymentPoolCaller(c: Context<AppEnv>): PoolCaller {
+export function createDeploymentPoolCaller(c: Context<AppEnv>): CallPool {
   return createPoolCaller(c, DEPLOYMENT_POOL);
 }
 
@@ -281,7 +281,7 @@ function hasDeploymentLimits(c: Context<AppEnv>): boolean {
   return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 
-function createPoolCaller(c: Context<AppEnv>, name: string): PoolCaller {
+function createPoolCaller(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 

@@ -5,7 +5,7 @@ import { getPieceOwnerNumber, readTextPieces, writeTextPieces } from '../../conv
 import { toColumns, toMembers } from '../../durable/columns.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
-import type { ToolCallCounts } from '../../money/contracts/settlement.ts';
+import type { ToolCallStats } from '../../money/contracts/settlement.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface ToolCallRow {
@@ -229,7 +229,7 @@ export class CallRows extends TableRowsBase {
   }
 
   /** @returns how often the tools of a step were called; undefined if none was */
-  countCallsByTool(turn: number): Record<string, ToolCallCounts> | undefined {
+  countCallsByTool(turn: number): Record<string, ToolCallStats> | undefined {
     const tools = this.tables.readAllRows(
       `select name, count(*) as calls, sum(is_error) as errors, sum(ended_at - began_at) as ms from calls
        where ended_at is not null and turn = ? group by name`,

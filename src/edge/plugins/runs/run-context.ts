@@ -19,9 +19,9 @@ export interface RunContext extends ToolKindRunContext, Omit<RunPausingForApprov
   isStreaming: boolean;
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: EarlierRunsLimitsUsage | undefined;
-  /** @returns whether the credential of its caller has ended. @throws ObjectUnreachable while the account cannot be reached */
+  /** @returns whether the credential of its caller has ended. @throws ObjectUnreachableError while the account cannot be reached */
   isCallerRevoked(): Promise<boolean>;
-  /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
+  /** Plans the next step from a body. Writes nothing. @throws ApiError as `planNextRequest` */
   planNextStep(body: string): NextRequestPlan;
   /** Stores a step and makes its runner. */
   storeAndCreateStep(plan: NextRequestPlan, step: NewStepOptions): TurnExecutor;

@@ -103,24 +103,24 @@ export class LiveStepLog implements TurnEventLogAccess {
     this.#builder = builder;
   }
 
-  get #log(): TurnEventLog {
+  get #turnLog(): TurnEventLog {
     return this.#run.log;
   }
 
   get id(): string {
-    return this.#log.id;
+    return this.#turnLog.id;
   }
 
   get events(): number {
-    return this.#log.events;
+    return this.#turnLog.events;
   }
 
   get unstoredCharacters(): number {
-    return this.#log.unstoredCharacters;
+    return this.#turnLog.unstoredCharacters;
   }
 
   get unshownCount(): number {
-    return this.#log.unshownCount;
+    return this.#turnLog.unshownCount;
   }
 
   /** The step's own events, by which it is settled. */
@@ -129,11 +129,11 @@ export class LiveStepLog implements TurnEventLogAccess {
   }
 
   takeComplete(): string | undefined {
-    return this.#log.takeComplete();
+    return this.#turnLog.takeComplete();
   }
 
   get opening(): { text: string; after: number } {
-    return this.#log.opening;
+    return this.#turnLog.opening;
   }
 
   add(frame: SseEvent, remark?: string): void {
@@ -141,7 +141,7 @@ export class LiveStepLog implements TurnEventLogAccess {
     const data = parseJsonObject(text) ?? {};
     switch (event) {
       case 'message_start':
-        if (this.#run.markMessageStarted()) this.#log.add(frame, remark);
+        if (this.#run.markMessageStarted()) this.#turnLog.add(frame, remark);
         return;
       case 'content_block_start':
         this.#startBlock(data, text);
@@ -160,7 +160,7 @@ export class LiveStepLog implements TurnEventLogAccess {
         this.error = text;
         return;
       default:
-        this.#log.add(frame, remark);
+        this.#turnLog.add(frame, remark);
     }
   }
 
@@ -179,7 +179,7 @@ export class LiveStepLog implements TurnEventLogAccess {
 
   /** Adds an event as it came, but for the number of its block. */
   #addReindexedEvent(index: number, event: string, text: string): void {
-    this.#log.add({ event, data: editJson(text, { index: String(index) }).replaceAll('\n', ' ') });
+    this.#turnLog.add({ event, data: editJson(text, { index: String(index) }).replaceAll('\n', ' ') });
   }
 
   #showCompleteCall(index: number): void {
@@ -192,31 +192,31 @@ export class LiveStepLog implements TurnEventLogAccess {
    * events.
    */
   store(time?: { at: number; unseenMs: number }): void {
-    if (time) this.#log.store(time);
+    if (time) this.#turnLog.store(time);
   }
 
   touch(time: { at: number; unseenMs: number }): void {
-    this.#log.touch(time);
+    this.#turnLog.touch(time);
   }
 
   show(): void {
-    this.#log.show();
+    this.#turnLog.show();
   }
 
   ping(): void {
-    this.#log.ping();
+    this.#turnLog.ping();
   }
 
   follow(after: number, isOwn?: boolean): ReadableStream<Uint8Array> {
-    return this.#log.follow(after, isOwn);
+    return this.#turnLog.follow(after, isOwn);
   }
 
   get blocks(): BlockVisibilityTracker {
-    return this.#log.blocks;
+    return this.#turnLog.blocks;
   }
 
   skip(numbers: number): void {
-    this.#log.skip(numbers);
+    this.#turnLog.skip(numbers);
   }
 
   /** Only the run ends the log. */

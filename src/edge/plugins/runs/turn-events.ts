@@ -38,7 +38,7 @@ export function addDeliverUrlNote(row: TurnRow, { asked }: Pick<StartedTurnReque
 
 type TurnEndedEvent = z.output<typeof turnEnded>;
 
-export class TurnEventSender {
+export class TurnWebhookSender {
   readonly #object: ObjectContext;
   readonly #deliveries: DeliveryRows;
   readonly #onSent: () => void;

@@ -23,7 +23,7 @@ import { createSummaryRequest } from './summary-request.ts';
 import { getSummaryRows, type SummaryRow } from './summary-rows.ts';
 
 /** The request of a turn, and its body without messages. */
-export interface SummarizedTurnRequest {
+export interface TurnRequestToSummarize {
   request: StartedTurnRequest;
   rest: string;
 }
@@ -40,7 +40,7 @@ interface PendingSummary {
 /** Makes a summary, and stores how it has ended. */
 export async function makeSummary(
   conversation: ConversationContext,
-  { request, rest }: SummarizedTurnRequest,
+  { request, rest }: TurnRequestToSummarize,
   { planned, row, paid: summaries, abort }: PendingSummary,
 ): Promise<void> {
   const { transcript, env, waitUntil, now, maintenance } = conversation;

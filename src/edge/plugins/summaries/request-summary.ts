@@ -20,7 +20,7 @@ import type { MeteredExchange } from '../../money/admission/metered-exchange.ts'
 const LONGEST_MS = 840_000;
 
 interface SummaryRequestOptions extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'> {
-  /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
+  /** The query and the headers of the turn; the headers as `createSummaryHeaders` has made them. */
   query: string;
   headers: PlainHeaders;
 }

@@ -16,7 +16,7 @@ import { createRequestIdWithSameMark } from '../../kit/http/headers/request-id.t
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { editJson } from '../../kit/json/edit.ts';
 import { createContextKey } from '../../kit/plugins/context-values.ts';
-import { makeSummary, type SummarizedTurnRequest } from './make-summary.ts';
+import { makeSummary, type TurnRequestToSummarize } from './make-summary.ts';
 import { SummarySettler } from './paid-summaries.ts';
 import { planNextSummary, type SummaryPlan } from './summarize.ts';
 import { getSummaryRows, NEW_SUMMARY, type SummaryRow } from './summary-rows.ts';
@@ -33,7 +33,7 @@ export class Summarizer implements ConversationHooks {
   readonly #conversation: ConversationContext;
   readonly #paid: SummarySettler;
   /** The request of the newest turn, whose prompt is in the cache. */
-  #cause: SummarizedTurnRequest | undefined;
+  #cause: TurnRequestToSummarize | undefined;
   #running: { by: Identity; abort: TurnAborter; done: Promise<void> } | undefined;
 
   constructor(conversation: ConversationContext) {
@@ -78,7 +78,7 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
-  async #summarizeBeforeTurn(cause: SummarizedTurnRequest): Promise<void> {
+  async #summarizeBeforeTurn(cause: TurnRequestToSummarize): Promise<void> {
     // With its new messages the turn is longer than what is stored.
     this.#startNextSummary(cause, SUMMARY_KEEP_RATIO);
     if (this.#running) await resolveWithin(this.#running.done, SUMMARY_WAIT_MS);
@@ -94,12 +94,12 @@ export class Summarizer implements ConversationHooks {
     await this.#running?.done;
   }
 
-  #startNextSummary(cause: SummarizedTurnRequest, filled: number): void {
+  #startNextSummary(cause: TurnRequestToSummarize, filled: number): void {
     const planned = this.#running ? undefined : planNextSummary(this.#conversation.transcript, filled);
     if (planned) this.#conversation.waitUntil(this.#executeSummary(cause, planned));
   }
 
-  async #executeSummary(cause: SummarizedTurnRequest, planned: SummaryPlan): Promise<void> {
+  async #executeSummary(cause: TurnRequestToSummarize, planned: SummaryPlan): Promise<void> {
     const { transcript, now, maintenance } = this.#conversation;
     const row: SummaryRow = {
       ...NEW_SUMMARY,

@@ -2,7 +2,7 @@
 
 import type { ConversationProfile } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
-import type { HistoryView } from '../../conversations/object/conversations.schema.ts';
+import type { HistoryViewName } from '../../conversations/object/conversations.schema.ts';
 import { ROWS_PER_READ } from '../../conversations/views/message-json.ts';
 import { findShownRanges, type ShownMessageRange } from '../../conversations/views/view-rows.ts';
 import { formatConversationJson, formatShownMessages, formatStoredMessages } from '../../conversations/views/views.ts';
@@ -15,7 +15,7 @@ import { createTextStream } from '../../kit/http/text-stream.ts';
 export function createExportStream(
   profile: ConversationProfile,
   transcript: Transcript,
-  view?: HistoryView,
+  view?: HistoryViewName,
 ): ReadableStream<Uint8Array> {
   const own = formatConversationJson(profile, transcript, undefined);
   function* generateExportLines(): Generator<string> {

@@ -2,7 +2,7 @@
 
 import type { RestrictedCaller } from '../../auth/identity/caller.ts';
 import type { ConversationKey, RpcResult, RpcText } from '../../conversations/object/contract.ts';
-import type { HistoryView } from '../../conversations/object/conversations.schema.ts';
+import type { HistoryViewName } from '../../conversations/object/conversations.schema.ts';
 import type { ConversationContext, ConversationPlugin } from '../../conversations/object/hooks.ts';
 import {
   createConversationNotFoundResult,
@@ -64,7 +64,7 @@ async function adoptConversationCopy(
 /** @returns the whole conversation as lines of JSON */
 function exportConversation(
   { transcript, recoverAndGetProfile: profile }: ConversationContext,
-  view?: HistoryView,
+  view?: HistoryViewName,
 ): RpcResult<ReadableStream<Uint8Array>> {
   const present = profile();
   return present

@@ -28,7 +28,7 @@ export const VERSION_BACKUP_ROUTES = [
     const { account = null } = validateBySchema(query, c.req.query());
     const { kind } = requireStoredKindParam(c);
     const page = parsePageQuery(c.req.query());
-    const found = await createOwnerCaller(c, requireVersionOwner(account))((one) => one.listVersionedNames(kind, page));
+    const found = await createOwnerCaller(c, parseVersionOwner(account))((one) => one.listVersionedNames(kind, page));
     const rows = found.map(({ name, hash }) => ({ type: kind, id: name, version: `${name}@${hash}` }));
     const names = page.before_id === undefined ? rows.slice(0, page.limit) : rows.slice(-page.limit);
     return c.json(createListResponse(names, rows.length > page.limit, ({ id }) => id));
@@ -38,13 +38,13 @@ export const VERSION_BACKUP_ROUTES = [
     const stored = requireStoredKindParam(c);
     const { kind } = stored;
     const ref = c.req.param('version');
-    const object = createOwnerCaller(c, requireVersionOwner(account));
+    const object = createOwnerCaller(c, parseVersionOwner(account));
     const { name = '', hash: wanted } = parseVersionRef(ref) ?? {};
     const current = (await object((one) => one.findVersionedName(kind, name)))?.hash;
     const hash = wanted ?? current ?? '';
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
     if (!bytes) {
-      await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: requireVersionOwner(account), name, hash });
+      await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: parseVersionOwner(account), name, hash });
       throw createNotFoundError(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
     }
     const stored_at = (await object((one) => one.findVersionStoredAt({ kind, name, hash }))) ?? 0;
@@ -68,7 +68,7 @@ export const VERSION_BACKUP_ROUTES = [
         'content: it is not what this version was stored with. Send what GET has given, unchanged.',
       );
     validateBySchema(storedShapes[kind], content, 'content');
-    const owner = requireVersionOwner(account);
+    const owner = parseVersionOwner(account);
     const description = typeof content.description === 'string' ? content.description : null;
     const restored = { kind, name, hash, bytes, description };
     await updateStoredName(c, stored, { kind, owner, name }, version, (object) =>
@@ -94,7 +94,7 @@ function requireStoredKindParam(c: Context<AppEnv>): StoredResourceKind<unknown>
 }
 
 /** @throws ApiError 404 for what can be no account */
-function requireVersionOwner(account: string | null): string {
+function parseVersionOwner(account: string | null): string {
   if (account !== null && !isAccountName(account)) throw createNotFoundError('There is no such account.');
   return account ?? DEPLOYMENT;
 }

@@ -11,7 +11,7 @@ import {
 import type { Settings } from '../../config/settings.ts';
 import * as z from '../../kit/http/zod.ts';
 import { SHIPPED_SOURCES } from './shipped-sources.ts';
-import { isCustomSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';
+import { isValidCustomSourceName, SOURCE_NAME_FAULT } from './sources/define-webhook.ts';
 import { jsonPointer } from './sources/json-pointer.ts';
 
 const isShippedSource = (source: string): boolean => SHIPPED_SOURCES.some((name) => name === source);
@@ -65,7 +65,7 @@ const sourceEntry = z
     }
     if (isShippedSource(source))
       addEntryIssue('verify', `cannot be set for ${source}, which Sluice verifies itself: remove it`);
-    else if (!isCustomSourceName(source)) addEntryIssue('source', SOURCE_NAME_FAULT);
+    else if (!isValidCustomSourceName(source)) addEntryIssue('source', SOURCE_NAME_FAULT);
     if (text === undefined) addEntryIssue('text', 'must list the JSON Pointers of the text to label');
   });
 export type SourceEntry = z.output<typeof sourceEntry>;

@@ -19,7 +19,7 @@ import { findToolKind, type StoreToolsHooks, toolKinds } from '../tools/tool-kin
  * @param price what the request costs its account
  * @param warn called with a sentence about each tool that is left out
  * @param complete adds tools that the body only names
- * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
+ * @throws ApiError as `toStoredTools`, and 404 for an id of something that does not belong to the account
  */
 export async function readBodyWithStoredTools(
   c: Context<AppEnv>,

@@ -12,7 +12,7 @@ const MOST = 1_000_000;
 function read(pieces: readonly Uint8Array[], most = MOST) {
   const body = new BatchBodyParser(most);
   const items: string[] = [];
-  for (const piece of pieces) for (const item of body.pushBytes(piece)) items.push(decoder.decode(item));
+  for (const piece of pieces) for (const item of body.splitPieceIntoItems(piece)) items.push(decoder.decode(item));
   return { items, others: body.finishParsing() };
 }
 

@@ -3,7 +3,7 @@
 import type { SqlTables } from '../../../durable/tables.ts';
 import type * as z from '../../../kit/http/zod.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../../../kit/plugins/plugins.ts';
-import type { ToolCallCounts } from '../../../money/contracts/settlement.ts';
+import type { ToolCallStats } from '../../../money/contracts/settlement.ts';
 import type { conversationReport, turnReport } from '../../object/conversations-answers.schema.ts';
 import type { ConversationTables } from './rows.ts';
 
@@ -28,7 +28,7 @@ export interface EdgeCalls {
   /** Changes the result of a call that has ended. @param result the `tool_result` block as JSON text, which is short */
   replaceResult(turn: number, id: string, result: string): void;
   /** @returns how often the tools of a turn were called; undefined if none was */
-  countCalledTools(turn: number): Record<string, ToolCallCounts> | undefined;
+  countCalledTools(turn: number): Record<string, ToolCallStats> | undefined;
   /** Describes the calls of a turn. @param inputsIn reads their inputs, by the ids of the calls */
   describeCallsOfTurn(turn: number, inputsIn: (turn: number) => ReadonlyMap<string, unknown>): VisibleEdgeCalls;
 }

@@ -164,7 +164,7 @@ export interface TurnRow {
   cost: number;
   /** Input and output tokens as the upstream reported them. */
   tokens: number | null;
-  /** Names what decides the tokens of its prompt beside the messages (see `frameOf`); null if that is not known. */
+  /** Names what decides the tokens of its prompt beside the messages (see `createPromptFrameKey`); null if that is not known. */
   frame: string | null;
   sentFrom: number;
   /** Whether it continues the turn before it: with results of tool calls, or the rest of a paused answer. */

@@ -2,7 +2,7 @@
 
 import { parseMessageRememberingInputs } from '../../../kit/json/input-texts.ts';
 import { isObject, type JsonObject } from '../../../kit/json/object.ts';
-import type { ToolCallCounts } from '../../../money/contracts/settlement.ts';
+import type { ToolCallStats } from '../../../money/contracts/settlement.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, NO_ANSWER, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -107,7 +107,7 @@ export function findExpirableTurnEndTimes(
 export function listToolsWithConsumedResults(
   transcript: Transcript,
   { seq, follows }: TurnRow,
-): Record<string, ToolCallCounts> | undefined {
+): Record<string, ToolCallStats> | undefined {
   if (!follows) return undefined;
   const answered = transcript.queryNumber(
     `select seq from turns where seq < ? and status in ('complete', 'interrupted', 'stopped', 'empty')

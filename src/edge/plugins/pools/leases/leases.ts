@@ -364,7 +364,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       ...(isOfAll && this.#identity.hasAccountName
         ? {
             refusedAt: lastAt || undefined,
-            refused: refusals.countRejectionsOfLastDay(),
+            refused: refusals.countRejectionsOnDayOfLastRejection(),
             failedAt: findLastFailureTime(this.#holder.ledger),
           }
         : {}),

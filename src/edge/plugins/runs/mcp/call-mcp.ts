@@ -20,7 +20,7 @@ import {
 } from '../tool-result.ts';
 import { findAddressedToolFault, resolveToolHeaders, withAddressCheck } from '../tools/addresses.ts';
 import { replaceServersByTheirTools } from './list-server-tools.ts';
-import { type McpToolRun, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
+import { type McpToolRunConfig, mcpRunSchema, mcpServer, mcpServerSchema, mcpTool } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { McpSessions } from './session.ts';
 
@@ -28,7 +28,7 @@ const MCP_IS_STORED =
   'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
 
 /** Tools of MCP servers. They occur only in what is stored. */
-export const mcpKind: CallableToolKind<McpToolRun> = {
+export const mcpKind: CallableToolKind<McpToolRunConfig> = {
   member: 'mcp',
   listRunFieldNames: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
   findFault: (tool, sender) => {
@@ -39,7 +39,7 @@ export const mcpKind: CallableToolKind<McpToolRun> = {
   createToolCaller: () => {
     const sessions = new McpSessions();
     return {
-      callTool: withAddressCheck<McpToolRun>((...parameters) => callMcpTool(sessions, ...parameters)),
+      callTool: withAddressCheck<McpToolRunConfig>((...parameters) => callMcpTool(sessions, ...parameters)),
       close: () => sessions.close(),
     };
   },
@@ -69,7 +69,7 @@ const MAYBE_LOST: readonly unknown[] = [400, 404];
 export async function callMcpTool(
   sessions: McpSessions,
   call: ToolCall,
-  run: McpToolRun,
+  run: McpToolRunConfig,
   { settings, fetch, resultBytes, hold }: ToolCallOptions,
   signal: AbortSignal,
 ) {

@@ -11,7 +11,7 @@ export const mcpRunSchema = z.strictObject({
   ),
   ...overHttp,
 });
-export type McpToolRun = z.output<typeof mcpRunSchema>;
+export type McpToolRunConfig = z.output<typeof mcpRunSchema>;
 
 /** An MCP server. When it is stored, its tools are listed and replace it. */
 export const mcpServerSchema = z.strictObject({

@@ -99,7 +99,7 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 export const SOURCE_NAME_FAULT = `must have up to 40 lower-case letters, digits and hyphens, and not be ${ALERT_SOURCE}`;
 
 /** @returns whether a source that is not shipped can have this name. The edge’s own alerts have one already. */
-export function isCustomSourceName(name: string): boolean {
+export function isValidCustomSourceName(name: string): boolean {
   return SOURCE.test(name) && name !== ALERT_SOURCE;
 }
 

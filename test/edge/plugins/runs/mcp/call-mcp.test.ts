@@ -4,7 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { encodeUtf8 } from '#edge/kit/http/bytes.ts';
 import { callTool } from '#edge/plugins/runs/call-tool.ts';
 import { callMcpTool } from '#edge/plugins/runs/mcp/call-mcp.ts';
-import type { McpToolRun } from '#edge/plugins/runs/mcp/mcp.schema.ts';
+import type { McpToolRunConfig } from '#edge/plugins/runs/mcp/mcp.schema.ts';
 import { McpSessions } from '#edge/plugins/runs/mcp/session.ts';
 import type { ToolCallOptions } from '#edge/plugins/runs/tool-kind.ts';
 import { MOST_STEP_BYTES } from '#edge/plugins/runs/tool-result.ts';
@@ -34,7 +34,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Too
   };
   const call = async (tool: string, input: unknown = {}, run: object = {}, now: Partial<ToolCallOptions> = {}) => {
     const called = { tool_use_id: 'toolu_1', name: `w_${tool}`, input, account: 'a', conversation: 'c', turn: 't' };
-    const as: McpToolRun = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
+    const as: McpToolRunConfig = { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run };
     const options: ToolCallOptions = {
       settings,
       now: Date.now(),
@@ -47,7 +47,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Too
       ...now,
     };
     return await callTool(called, as, options, {
-      callTool: withAddressCheck<McpToolRun>((...given) => callMcpTool(sessions, ...given)),
+      callTool: withAddressCheck<McpToolRunConfig>((...given) => callMcpTool(sessions, ...given)),
     });
   };
   return { call, resultBytes, sessions };

@@ -30,9 +30,9 @@ afterEach(() => vi.unstubAllEnvs());
 afterAll(() => project.remove());
 
 test.each([
-  ['none', 'the core alone', 3],
-  ['pools,runs', 'agents, runs', 4],
-  ['all', 'visitors, agents, summaries', 8],
+  ['none', 'the core alone', 4],
+  ['pools,runs', 'agents, runs', 5],
+  ['all', 'visitors, agents, summaries', 9],
 ])(
   'sluice init --plugins %s makes an edge that passes its test, answers, has the page, and would be deployed',
   async (plugins, has, bindings) => {

@@ -1,6 +1,5 @@
 import { env } from 'cloudflare:workers';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import type { JsonObject } from '#edge/kit/json/object.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
@@ -31,60 +30,6 @@ export const textMessage = (text: string, more: object = {}) => ({
 });
 
 export const labelMessage = (label: unknown, more: object = {}) => textMessage(JSON.stringify({ label, ...more }));
-
-/** A schema as Pydantic 2 generates it: each enum is a definition of its own. */
-const PYDANTIC = {
-  $defs: {
-    Category: { enum: ['billing', 'bug', 'other'], title: 'Category', type: 'string' },
-    Priority: { enum: ['low', 'high'], title: 'Priority', type: 'string' },
-  },
-  properties: {
-    priority: { $ref: '#/$defs/Priority' },
-    category: { anyOf: [{ $ref: '#/$defs/Category' }, { type: 'null' }], default: null },
-    requires_human: { title: 'Requires Human', type: 'boolean' },
-  },
-  required: ['priority', 'requires_human'],
-  title: 'Ticket',
-  type: 'object',
-};
-
-type FirstSchema = 'two enums and a boolean' | 'two enums and a text, nothing required' | 'a model of Pydantic';
-
-/** Schemas that people write first, an object that follows each, and the property that is its label. */
-export const FIRST_SCHEMAS: Readonly<
-  Record<FirstSchema, { schema: JsonObject; output: JsonObject; property: string }>
-> = {
-  'two enums and a boolean': {
-    schema: {
-      type: 'object',
-      properties: {
-        priority: { type: 'string', enum: ['low', 'medium', 'high'] },
-        category: { type: 'string', enum: ['billing', 'bug', 'other'] },
-        requires_human: { type: 'boolean' },
-      },
-      required: ['priority', 'category', 'requires_human'],
-    },
-    output: { priority: 'high', category: 'billing', requires_human: true },
-    property: 'priority',
-  },
-  'two enums and a text, nothing required': {
-    schema: {
-      type: 'object',
-      properties: {
-        category: { enum: ['billing', 'bug', 'other'] },
-        urgency: { enum: ['now', 'later'] },
-        summary: { type: 'string', minLength: 1 },
-      },
-    },
-    output: { category: 'bug', urgency: 'now', summary: 'It crashes.' },
-    property: 'category',
-  },
-  'a model of Pydantic': {
-    schema: PYDANTIC,
-    output: { priority: 'low', category: null, requires_human: false },
-    property: 'priority',
-  },
-};
 
 /** The text between the tags of a request that has gone up. */
 export function inputTextOf({ text }: Pick<SentRequest, 'text'>): string {

@@ -9,7 +9,7 @@ import { FaultMessage } from '../ui/fault.tsx';
 import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 
-/** Shows what became of an event: its subject, its text, and each try with its error. */
+/** Shows what became of an event: its subject, its text, the object that follows its schema, and each try. */
 export function EventDetails({ row }: { row: EventRow }) {
   const { fault, run } = useAsyncAction();
   const report = useSignal<EventReport | undefined>(undefined);
@@ -42,6 +42,9 @@ export function EventDetails({ row }: { row: EventRow }) {
             ]}
           />
           <p class="typed">{event.text ?? 'The text was too long to be kept.'}</p>
+          {event.result && 'output' in event.result && event.result.output && (
+            <pre class="raw">{JSON.stringify(event.result.output, undefined, 2)}</pre>
+          )}
           <EventAttemptsTable event={event} />
         </>
       )}

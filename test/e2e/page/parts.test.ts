@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { findBarriers } from '#test/support/axe.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import {
   askQuestion,
   lastAnswerOf,
@@ -34,21 +35,40 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await page.getByRole('button', { name: 'Store labels' }).click();
     await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe('topics');
     expect(await (await server.client.fetch('/classifiers/topics')).text()).toContain('breakfast');
-    // Labels and stored classifiers may be schemas: the result is the label, and the whole object.
     await page.getByRole('button', { name: 'A ticket by a schema' }).click();
-    const object = result.locator('pre');
-    await object.getByText('"requires_human"').waitFor();
-    const output = JSON.parse((await object.textContent()) ?? '') as { priority: string };
-    expect(Object.keys(output)).toEqual(['priority', 'category', 'requires_human']);
-    expect(await result.locator('strong').allTextContents()).toEqual([output.priority]);
-    await page.getByRole('textbox', { name: 'Name of the classifier' }).fill('ticket');
-    await page.getByRole('button', { name: 'Store labels' }).click();
-    await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe('ticket');
-    await page.getByRole('button', { name: 'Classify', exact: true }).click();
-    await expect.poll(() => object.textContent()).toBe(JSON.stringify(output, undefined, 2));
+    await result.locator('pre').getByText('"requires_human"').waitFor();
     expect(faults).toEqual([]);
     await close();
   });
+
+  test.each(Object.entries(FIRST_SCHEMAS))(
+    'shows the whole object by a schema with %s, and by a stored classifier that has it',
+    async (kind, { schema, property }) => {
+      await server.runInPage(async ({ page }) => {
+        await page.goto(`${server.url}/#/classify`);
+        const result = page.getByRole('region', { name: 'RpcResult' });
+        const input = 'I was charged twice: billing. A high priority, now!';
+        await page.getByRole('textbox', { name: 'Text' }).fill(input);
+        await page.getByRole('textbox', { name: 'Labels, or a JSON schema' }).fill(JSON.stringify(schema));
+        await page.getByRole('button', { name: 'Classify', exact: true }).click();
+        await result.locator('pre').waitFor();
+        const { output } = await server.client.classify({ schema, input });
+        expect(Object.keys(output ?? {})).toEqual(
+          expect.arrayContaining((schema.required as string[] | undefined) ?? []),
+        );
+        const shown = JSON.stringify(output, undefined, 2);
+        expect(await result.locator('pre').textContent()).toBe(shown);
+        expect(await result.locator('strong').allTextContents()).toEqual([output?.[property]]);
+        const name = kind.replaceAll(/\W+/g, '-');
+        await page.getByRole('textbox', { name: 'Name of the classifier' }).fill(name);
+        await page.getByRole('button', { name: 'Store labels' }).click();
+        await expect.poll(() => page.getByRole('combobox', { name: 'NormalizedClassifier' }).inputValue()).toBe(name);
+        await page.getByRole('button', { name: 'Classify', exact: true }).click();
+        await expect.poll(() => result.getAttribute('data-outdated')).toBe('false');
+        await expect.poll(() => result.locator('pre').textContent()).toBe(shown);
+      });
+    },
+  );
 
   test('each empty part offers an example that works', async () => {
     const offers: [path: string, name: string, shows: RegExp][] = [

@@ -5,13 +5,13 @@ import {
   type Caller,
   COST_NANODOLLARS,
   createClassifyCaller,
-  FIRST_SCHEMAS,
   HAIKU,
   inputTextOf,
   LABELS,
   labelMessage,
   textMessage,
 } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const usd = (nanodollars: number) => nanodollars / 1e9;

@@ -10,7 +10,6 @@ import {
   bindings,
   COST_NANODOLLARS,
   createClassifyCaller,
-  FIRST_SCHEMAS,
   HAIKU,
   inputTextOf,
   LABELS,
@@ -19,6 +18,7 @@ import {
   USAGE,
 } from '#test/support/classification.ts';
 import { waitForCondition } from '#test/support/eventually.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 

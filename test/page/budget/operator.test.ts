@@ -34,6 +34,7 @@ import {
   renderForTest,
   waitForText,
 } from '#test/support/dom.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 
 const USAGE = {
   input_tokens: 9,
@@ -626,6 +627,38 @@ test('an event of a webhook that is parked opens with its tries and its text, an
   await waitForText(root, 'done');
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/github/events/an%20issue/replay');
 });
+
+test.each(Object.entries(FIRST_SCHEMAS))(
+  'an event labelled by a schema with %s shows the whole object',
+  async (_, { output, property }) => {
+    navigateTo('#/budget/webhooks/shop');
+    open(Webhooks, ({ path }) => {
+      const label = output[property];
+      const event = {
+        event_id: 'shop_1',
+        source: 'shop',
+        state: 'delivered',
+        received_at: '2026-11-20T10:00:00Z',
+        next_attempt_at: null,
+        label,
+        conversation: null,
+      };
+      if (path.startsWith('/webhooks/shop/events/shop_1'))
+        return {
+          ...event,
+          account: 'webhook-shop',
+          subject: null,
+          text: 'I was charged twice',
+          attempts: [],
+          result: { label, confidence: null, fields: null, output, cached: false },
+        };
+      return list([{ ...event, attempts: 1, error: null }]);
+    });
+    await click(root, 'shop_1');
+    await waitForText(root, 'I was charged twice');
+    expect(JSON.parse(root.querySelector('pre')?.textContent ?? '{}')).toEqual(output);
+  },
+);
 
 test('the sources of webhooks are one list, and all undelivered events of one are replayed', async () => {
   let undelivered = 2;

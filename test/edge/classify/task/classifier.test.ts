@@ -5,7 +5,7 @@ import {
   parseStoredClassifierJson,
   toStoredClassifier,
 } from '#edge/classify/task/classifier.ts';
-import { FIRST_SCHEMAS } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
 

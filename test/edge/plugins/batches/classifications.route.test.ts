@@ -5,9 +5,9 @@ import { getAccountStub, getBatchStub } from '#edge/durable/stubs.ts';
 import { HOUR_MS } from '#edge/kit/async/durations.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { readError } from '#test/support/app.ts';
-import { FIRST_SCHEMAS } from '#test/support/classification.ts';
 import { compareById, createInputs, createJobEdge, createTicket, LABELS } from '#test/support/classification-jobs.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const bindings = env as unknown as Bindings;

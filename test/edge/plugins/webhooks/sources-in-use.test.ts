@@ -6,7 +6,7 @@ import type { JsonObject } from '#edge/kit/json/object.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { EventReplayReport, WebhookSourceRow } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
-import { FIRST_SCHEMAS } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 import { createWebhookWorks, getInbox, WEBHOOK_SECRET, type WebhookWorks } from '#test/support/webhooks.ts';
 import { signHmac } from '../../../../scripts/sign-webhook.ts';

@@ -9,7 +9,7 @@ import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
 import type { Deliver } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import { settleAt } from '#test/edge/money/account/admission-requests.ts';
-import { FIRST_SCHEMAS } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import {
   createEvent,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge } from '#test/support/agents.ts';
-import { FIRST_SCHEMAS } from '#test/support/classification.ts';
+import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;

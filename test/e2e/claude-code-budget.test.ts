@@ -6,7 +6,7 @@ import { openSharedEdge } from '#test/support/shared-start.ts';
 /** What the guide calls each recorded request. */
 const RECORDINGS: Readonly<Record<string, string>> = {
   'the first prompt': 'first-prompt',
-  'a title, beside it': 'title',
+  'a title, at the same time': 'title',
   'a search of its tool WebSearch': 'web-search',
 };
 const JSON_TYPE = { 'content-type': 'application/json' };

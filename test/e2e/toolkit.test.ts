@@ -166,14 +166,14 @@ const TOLD = new Map(
     .map((cells) => [cells[0]?.replaceAll('`', ''), cells]),
 );
 
-test('the guide says what each plugin has, and what it needs', async () => {
+test('the guide lists what each plugin adds and needs', async () => {
   const row = (name: string, { needs = [], bindings = {} }: Partial<PluginWithBindings>) => {
     const [first = `\`${name}\``, has = ''] = TOLD.get(name) ?? [];
     const bound = Object.entries(bindings).map(([binding, of]) => `\`${binding}\`${of === null ? '' : ` (\`${of}\`)`}`);
     return [first, has, [...needs.map((one) => `\`${exportOf(one)}\``), ...bound].join(', ')];
   };
   const rows = [
-    ['plugin', 'has', 'needs'],
+    ['plugin', 'adds', 'needs'],
     row('the core', { bindings: { STORE: null, ACCOUNT: 'Account', CONVERSATION: 'Conversation' } }),
     ...PLUGINS.map((plugin) => row(exportOf(plugin), plugin)),
     row('allPlugins', {}),

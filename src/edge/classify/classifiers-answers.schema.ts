@@ -1,3 +1,4 @@
+import { createObjectTypeSchema } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 import { createStoredVersionFields } from '../registry/versions/versions-answers.schema.ts';
 import { labels, putClassifier } from './classifiers.schema.ts';
@@ -11,4 +12,4 @@ export const classifierContent = z.object({
   allow_none: z.boolean(),
 });
 
-export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });
+export const classifierDeleted = z.object({ type: createObjectTypeSchema('classifier_deleted'), name: z.string() });

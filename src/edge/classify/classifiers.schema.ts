@@ -21,22 +21,34 @@ const name = z.string({ error: createFieldError('Input should be a valid string'
 );
 const text = z.string({ error: createFieldError('Input should be a valid string') });
 const label = z.strictObject({
-  name,
-  description: z.optional(text.check(z.maxLength(2_000))),
+  name: z.addDescription(name, 'The name of the label, at most 256 characters.'),
+  description: z.createOptionalField(
+    text.check(z.maxLength(2_000)),
+    'When the label applies, at most 2,000 characters. The model reads it.',
+  ),
   examples: z.createOptionalField(
     z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20)),
-    'Texts that have this label.',
+    'Texts that have this label, at most 20.',
   ),
 });
 const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an object' });
 
 /** An example of the whole task: a text and its result. */
 const classifierExample = z.strictObject({
-  input: text.check(z.minLength(1), z.maxLength(16_000)),
-  label: z.createOptionalField(z.nullable(name), 'null: none of them.'),
-  labels: z.createOptionalField(z.array(name), 'In place of `label`, with `multi`.'),
-  fields: z.optional(z.looseObject({})),
-  output: z.createOptionalField(z.looseObject({}), 'With a `schema`, in place of the others: the whole object.'),
+  input: z.addDescription(
+    text.check(z.minLength(1), z.maxLength(16_000)),
+    'The text of the example, at most 16,000 characters.',
+  ),
+  label: z.createOptionalField(z.nullable(name), 'The label of the example. Null: none of the labels applies.'),
+  labels: z.createOptionalField(
+    z.array(name),
+    'The labels of the example, for a classifier with `multi`, in place of `label`.',
+  ),
+  fields: z.createOptionalField(z.looseObject({}), 'The values of `fields` for the example.'),
+  output: z.createOptionalField(
+    z.looseObject({}),
+    'The whole object, for a classifier with a `schema`, in place of the other fields.',
+  ),
 });
 
 export const labels = z
@@ -50,7 +62,10 @@ export const labels = z
 
 /** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
 export const classifierParts = {
-  labels: z.optional(labels),
+  labels: z.createOptionalField(
+    labels,
+    'The labels to choose from, 1 to 500: names, or objects with a name. Required unless `schema` is set.',
+  ),
   schema: z.createOptionalField(
     jsonSchema,
     'In place of `labels`: a JSON schema of the whole answer, an object. At least one property is an enum of two or more strings, or an array of one. The result has the object as `output`. An enum by itself is a list of labels.',
@@ -59,18 +74,27 @@ export const classifierParts = {
     text.check(z.minLength(1), z.maxLength(256)),
     'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
   ),
-  multi: z.createOptionalField(z.boolean(), 'Any number of labels in place of one.'),
-  allow_none: z.createOptionalField(z.boolean(), 'Whether none of the labels is an answer.'),
-  instructions: z.optional(text.check(z.maxLength(20_000))),
-  examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
-  fields: z.createOptionalField(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
+  multi: z.createOptionalField(z.boolean(), 'Whether a text can have any number of labels instead of exactly one.'),
+  allow_none: z.createOptionalField(z.boolean(), 'Whether the result may be that none of the labels applies.'),
+  instructions: z.createOptionalField(
+    text.check(z.maxLength(20_000)),
+    'Additional instructions for the model, at most 20,000 characters.',
+  ),
+  examples: z.createOptionalField(
+    z.array(classifierExample).check(z.maxLength(100)),
+    'Examples of inputs with their results, at most 100.',
+  ),
+  fields: z.createOptionalField(
+    jsonSchema,
+    'A JSON schema of an object: what to extract from the text in addition to the label.',
+  ),
   model: z.createOptionalField(
     messagesRequest.shape.model.check(z.maxLength(256)),
-    'Default: the cheapest current Haiku.',
+    'The model that classifies. Default: the cheapest current Haiku.',
   ),
   votes: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(MAX_VOTES)),
-    'Independent answers for each input. Default 1.',
+    'How many independent answers decide about each input, 1 to 15. Default: 1.',
   ),
   cache_seconds: z.createOptionalField(
     z.int().check(
@@ -79,13 +103,16 @@ export const classifierParts = {
         error: `Input should be 0, or from ${MIN_CACHE_SECONDS} to ${MAX_CACHE_SECONDS}`,
       }),
     ),
-    'How long an answer is kept for the same input. Default 3600, by batch 0; 0 keeps none.',
+    'How many seconds a result is cached for the same input. 0: it is not cached. Default: 3,600; with `batch` 0.',
   ),
 };
 
 const classifierFields = z.strictObject({
   ...classifierParts,
-  description: z.optional(text.check(z.maxLength(1_000))),
+  description: z.createOptionalField(
+    text.check(z.maxLength(1_000)),
+    'What the classifier is for, at most 1,000 characters. It is shown in lists and never sent to the model.',
+  ),
 });
 
 export const putClassifier = createPutSchemas(classifierFields, classifierRef);

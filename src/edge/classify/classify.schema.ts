@@ -11,13 +11,22 @@ export const MAX_INPUT_BYTES = 1_048_576;
 const taskFields = {
   classifier: z.createOptionalField(classifierRef, 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
-  prefix: z.createOptionalField(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
+  prefix: z.createOptionalField(prefixRef, 'A stored prefix that is sent before the labels: `name` or `name@version`.'),
 };
 
 export const taskRequest = z.strictObject(taskFields);
 
 /** The `input` is not checked here: a wrong one gets its own error, and the others are still labelled. */
-const item = z.strictObject({ id: z.string().check(z.minLength(1), z.maxLength(256)), input: z.optional(z.unknown()) });
+const item = z.strictObject({
+  id: z.addDescription(
+    z.string().check(z.minLength(1), z.maxLength(256)),
+    'The id of the result, unique among `inputs`, at most 256 characters.',
+  ),
+  input: z.createOptionalField(
+    z.unknown(),
+    'The text to classify, at most 1,048,576 bytes of UTF-8. A faulty one fails by itself; the others are still classified.',
+  ),
+});
 
 type InputItem = z.output<typeof item>;
 
@@ -29,23 +38,30 @@ export function toItemsWithIds(inputs: readonly (string | InputItem)[]): InputIt
 export const classifyRequest = z
   .strictObject({
     ...taskFields,
-    input: z.optional(z.string({ error: 'Input should be a valid string' })),
-    inputs: z.optional(
+    input: z.createOptionalField(
+      z.string({ error: 'Input should be a valid string' }),
+      'The text to classify, at most 1,048,576 bytes of UTF-8. Send `input` or `inputs`.',
+    ),
+    inputs: z.createOptionalField(
       z
         .array(z.union([z.string(), item], { error: 'Input should be a text, or an object with an id and an input' }))
         .check(
           z.minLength(1, 'Input should have at least one input'),
           z.maxLength(MAX_BATCH_INPUTS, `Input should have at most ${MAX_BATCH_INPUTS} inputs`),
         ),
+      'The texts to classify: strings, or objects with an id; at most 256, with `batch` 100,000. The id of a string is its index.',
     ),
-    stream: z.createOptionalField(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
+    stream: z.createOptionalField(
+      z.boolean({ error: 'Input should be a valid boolean' }),
+      'Whether each result is sent as a server-sent event as soon as it is complete.',
+    ),
     batch: z.createOptionalField(
       z.boolean({ error: 'Input should be a valid boolean' }),
-      'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
+      'Whether all `inputs` are classified by a batch, at half price and within a day.',
     ),
     deliver_url: z.createOptionalField(
       z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
-      'With `batch`: where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
+      'With `batch`: the URL to which the signed event `batch.ended` is sent. Its host must be in `DELIVER_HOSTS`. Default: `BATCH_DELIVER_URL`.',
     ),
   })
   .check(

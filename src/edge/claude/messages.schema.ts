@@ -8,10 +8,13 @@ const contentError = createFieldError('Input should be a valid string or a list 
 export const messageParam = z
   .looseObject(
     {
-      role: z.string({ error: createFieldError('Input should be a valid string') }),
+      role: z.addDescription(
+        z.string({ error: createFieldError('Input should be a valid string') }),
+        'Who the message is from: `user`, `assistant`, or `system` for an instruction in the middle of the messages.',
+      ),
       content: z.addDescription(
         z.optional(z.union([z.string(), z.array(z.unknown())], { error: contentError })),
-        'Only a system message with `output_config` may have none.',
+        'A string, or a list of content blocks. Only a system message with `output_config` may omit it.',
       ),
     },
     { error: 'Input should be an object with role and content' },

@@ -50,9 +50,10 @@ export const toolSecretsOf = memoizeBySettings(({ vars, development }: SecretSet
 
 /** What names a secret of the operator's. */
 export const secretNameShape = {
-  secret: z
-    .string()
-    .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+  secret: z.addDescription(
+    z.string().check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+    'The name of the operator’s setting without its prefix: `SHOP` for `TOOL_SECRET_SHOP`.',
+  ),
 };
 
 /** @returns why a secret may not go to a host; undefined if it may */

@@ -1,9 +1,9 @@
-import { count, time } from '../kit/http/fields.ts';
+import { count, createObjectTypeSchema, time } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
 /** What is broken. Members of plugins that are not in use are absent. */
 export const overviewAnswer = z.object({
-  type: z.literal('overview'),
+  type: createObjectTypeSchema('overview'),
   requests: z.createOptionalField(
     z.object({
       requests: z.addDescription(count, 'That were admitted, and have ended.'),

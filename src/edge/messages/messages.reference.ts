@@ -1,6 +1,7 @@
 import { countFields, defaultedRequest, messageParam, messagesRequest } from '../claude/messages.schema.ts';
 import { collectFieldSchemas, createFieldOpenToTest } from '../claude/request/all-fields.ts';
 import { turnSchema } from '../conversations/object/conversations.reference.ts';
+import { createObjectTypeSchema } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 import { memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import { eventStream } from '../openapi/event-stream.ts';
@@ -62,7 +63,7 @@ const message = z.addReferenceMeta(
   z.addDescription(
     z.looseObject({
       id: z.string(),
-      type: z.literal('message'),
+      type: createObjectTypeSchema('message'),
       role: z.literal('assistant'),
       model: z.string(),
       content: z.array(z.looseObject({ type: z.string() })),
@@ -173,8 +174,13 @@ export const messages: ApiResource = {
 const countBody = memoizeFromPlugins(() =>
   z.addReferenceMeta(
     z.extend(countFields, {
-      model: z.optional(messagesRequest.shape.model),
+      model: z.createOptionalField(
+        messagesRequest.shape.model,
+        'The model whose tokens are counted: an id, or an alias of this deployment. Default: that of the conversation, prefix or agent.',
+      ),
+      max_tokens: z.addDescription(countFields.shape.max_tokens, 'Accepted and ignored: output is not counted.'),
       messages: messageList,
+      stream: z.addDescription(countFields.shape.stream, 'Accepted and ignored: a count never streams.'),
       ...collectFieldSchemas(createFieldOpenToTest('count')),
     }),
     { id: 'CountRequest' },

@@ -1,4 +1,5 @@
 import { capabilityFields, createPricesSchema } from '../claude/models/price-settings.ts';
+import { createObjectTypeSchema } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
 const usdPerMillion = z.addDescription(z.number(), 'US dollars per million tokens.');
@@ -13,7 +14,7 @@ const modelPrices = z.extend(tokenPrices, {
 
 /** A model as the upstream lists it, joined with the limits and prices that this edge knows. */
 export const modelAnswer = z.looseObject({
-  type: z.literal('model'),
+  type: createObjectTypeSchema('model'),
   id: z.string(),
   display_name: z.string(),
   created_at: z.iso.datetime(),

@@ -8,18 +8,21 @@ export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST
 /** What happens to a history that has grown too long: of one conversation, or of each that begins with an agent or a prefix. */
 export const historySetting = z
   .strictObject({
-    max_tokens: z.addDescription(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
+    max_tokens: z.addDescription(
+      z.int().check(z.gte(1)),
+      'The approximate number of tokens above which a prompt is too long.',
+    ),
     strategy: z.addDescription(
       z.enum(['error', 'truncate', 'summarize']),
-      '`truncate` sends without whole oldest turns, `summarize` with a summary in their place; all is kept.',
+      '`error` rejects the turn, `truncate` leaves out the oldest turns, `summarize` replaces them by a summary. All messages stay stored.',
     ),
     instructions: z.createOptionalField(
       z.nullable(z.string().check(z.maxLength(8_192))),
-      'What a summary should keep; it replaces the usual instructions. Only with `summarize`.',
+      'Instructions for the summary, in place of the default ones. Null: the default ones. Only with `summarize`.',
     ),
     summary_max_tokens: z.createOptionalField(
       z.int().check(z.gte(1)),
-      'The most tokens of a summary: below `max_tokens`. Default: a quarter of it, at most 8,192. Only with `summarize`.',
+      'The most tokens of a summary, less than `max_tokens`. Default: a quarter of `max_tokens`, at most 8,192. Only with `summarize`.',
     ),
   })
   .check(
@@ -43,9 +46,15 @@ declare module '../../kit/plugins/plugins.ts' {
 }
 
 /** The same as a caller sets it, and takes it away again. */
-export const history = z.nullable(historySetting).check(
-  z.refine((setting) => setting?.strategy !== 'summarize' || getPluginMembers('strategy').includes(setting.strategy), {
-    path: ['strategy'],
-    error: '`summarize` needs the plugin `summaries`, which this deployment does not include',
-  }),
+export const history = z.addDescription(
+  z.nullable(historySetting).check(
+    z.refine(
+      (setting) => setting?.strategy !== 'summarize' || getPluginMembers('strategy').includes(setting.strategy),
+      {
+        path: ['strategy'],
+        error: '`summarize` needs the plugin `summaries`, which this deployment does not include',
+      },
+    ),
+  ),
+  'How a history that has grown too long is shortened before it is sent. All messages stay stored. Null: it is not shortened.',
 );

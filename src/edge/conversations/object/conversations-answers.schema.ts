@@ -1,10 +1,11 @@
+import { createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { loweredBySchema } from '../../money/contracts/lowered-by.schema.ts';
 import { history } from '../history/history.schema.ts';
 
 /** A conversation in its account's list. */
 export const conversationRow = z.object({
-  type: z.literal('conversation'),
+  type: createObjectTypeSchema('conversation'),
   id: z.string(),
   title: z.nullable(z.string()),
   parent: z.createOptionalField(z.string(), 'Of a subagent’s: the conversation whose run has called it.'),
@@ -69,7 +70,7 @@ export const conversationReport = z.extend(conversationRow, {
 
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
-  type: z.literal('message'),
+  type: createObjectTypeSchema('message'),
   id: z.string(),
   role: z.enum(['user', 'assistant', 'system']),
   content: z.addDescription(
@@ -119,7 +120,7 @@ const decision = {
 
 /** A call that waits for approval, or has waited. */
 export const approvalRow = z.object({
-  type: z.literal('approval'),
+  type: createObjectTypeSchema('approval'),
   id: z.string(),
   tool_use_id: z.string(),
   name: z.string(),
@@ -136,7 +137,7 @@ export const approvalRow = z.object({
 });
 
 export const turnReport = z.object({
-  type: z.literal('turn'),
+  type: createObjectTypeSchema('turn'),
   id: z.string(),
   continues: z.addDescription(
     z.nullable(z.string()),
@@ -196,7 +197,7 @@ export const turnReport = z.object({
 
 /** The event that is sent when a turn in the background has ended. */
 export const turnEnded = z.object({
-  type: z.literal('turn.ended'),
+  type: createObjectTypeSchema('turn.ended'),
   event_id: z.addDescription(z.string(), 'The same however often it is told.'),
   created_at: z.iso.datetime(),
   account: z.string(),
@@ -210,7 +211,7 @@ export const turnEnded = z.object({
 
 /** The event that is sent when calls of a turn wait for approval. */
 export const approvalRequested = z.object({
-  type: z.literal('approval.requested'),
+  type: createObjectTypeSchema('approval.requested'),
   event_id: turnEnded.shape.event_id,
   created_at: z.iso.datetime(),
   account: z.string(),
@@ -219,7 +220,7 @@ export const approvalRequested = z.object({
   approvals: z.addDescription(z.array(approvalRow), 'Very long inputs are null here.'),
 });
 
-export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });
+export const conversationDeleted = z.object({ type: createObjectTypeSchema('conversation_deleted'), id: z.string() });
 
 export type ConversationRow = z.output<typeof conversationRow>;
 /** How much an import leaves out. */

@@ -49,33 +49,57 @@ export const conversationRequest = defaultedRequest.check(
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
-const title = z.nullable(z.string().check(z.maxLength(1_000)));
-const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
-const metadata = z.nullable(
-  z.catchall(z.object({}), metadataValue).check(
-    z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
-    z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
-      error: 'must have keys of at most 256 characters',
-    }),
-  ),
+const title = z.addDescription(
+  z.nullable(z.string().check(z.maxLength(1_000))),
+  'A title for lists, at most 1,000 characters. Null removes it.',
 );
-const defaultMaxTokens = z.int().check(z.gte(0));
+const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));
+const metadata = z.addDescription(
+  z.nullable(
+    z.catchall(z.object({}), metadataValue).check(
+      z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+      z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
+        error: 'must have keys of at most 256 characters',
+      }),
+    ),
+  ),
+  'Up to 64 of your own key–value pairs: strings, numbers, booleans or null. They are stored and never sent to the model. Null removes them.',
+);
+const defaultMaxTokens = z.addDescription(z.int().check(z.gte(0)), 'The `max_tokens` of turns that do not set it.');
 const retentionSeconds = z.addDescription(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
-  'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
+  'How many seconds the conversation is stored after its last change, 60 at least. The maximum is the deployment’s `RETENTION_DAYS` unless an admin sets it. Null: `RETENTION_DAYS`.',
 );
 export const importedHistory =
   'The history that it begins with, questions and answers, or rows of another conversation; no model is asked. Role and content are kept, without thinking. Nobody has checked who said it.';
 /** The body that creates a conversation. Each turn may override these defaults for itself. */
 export const createConversation = z.strictObject({
-  id: z.optional(ownConversationId),
-  title: z.optional(title),
-  system: z.optional(
-    z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
-      error: createFieldError('Input should be a string or a list of text blocks'),
-    }),
+  id: z.createOptionalField(
+    ownConversationId,
+    '1 to 128 letters, digits, hyphens or underscores, not beginning with `sub_` or `hook_`. Default: a generated id.',
   ),
-  tools: z.optional(z.array(z.looseObject({}))),
+  title: z.optional(title),
+  system: z.createOptionalField(
+    z.union(
+      [
+        z.string(),
+        z.array(
+          z.looseObject({
+            type: z.addDescription(z.enum(['text']), 'Always `text`.'),
+            text: z.addDescription(z.string(), 'The text of the block.'),
+          }),
+        ),
+      ],
+      {
+        error: createFieldError('Input should be a string or a list of text blocks'),
+      },
+    ),
+    'The system prompt of turns that do not set it: a string, or a list of text blocks.',
+  ),
+  tools: z.createOptionalField(
+    z.array(z.looseObject({})),
+    'The tools of turns that do not set them. Sluice calls those with `run`.',
+  ),
   messages: z.createOptionalField(
     messageParams.check(
       z.refine((messages) => messages.length > 0, 'at least one message is required'),
@@ -83,10 +107,17 @@ export const createConversation = z.strictObject({
     ),
     importedHistory,
   ),
-  prefix: z.createOptionalField(prefixRef, 'The version that it means now is retained.'),
-  agent: z.createOptionalField(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
-  model: z.optional(
+  prefix: z.createOptionalField(
+    prefixRef,
+    'A stored prefix, `name` or `name@version`. The conversation keeps the version to which the name points now.',
+  ),
+  agent: z.createOptionalField(
+    agentRef,
+    'A stored agent, `name` or `name@version`. The version to which the name points now is copied. An agent and a prefix cannot be combined.',
+  ),
+  model: z.createOptionalField(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
+    'The model of turns that do not set it: an id or an alias, at most 256 characters.',
   ),
   max_tokens: z.optional(defaultMaxTokens),
   metadata: z.optional(metadata),
@@ -98,12 +129,20 @@ export const createConversation = z.strictObject({
 export const patchConversation = z.strictObject({
   title: z.optional(title),
   metadata: z.optional(metadata),
-  max_tokens: z.optional(z.nullable(defaultMaxTokens)),
+  max_tokens: z.createOptionalField(
+    z.nullable(defaultMaxTokens),
+    'The `max_tokens` of turns that do not set it. Null removes the default.',
+  ),
   retention_seconds: z.optional(retentionSeconds),
   history: z.optional(history),
 });
 
-export const rewindRequest = z.strictObject({ before: z.string().check(z.minLength(1), z.maxLength(256)) });
+export const rewindRequest = z.strictObject({
+  before: z.addDescription(
+    z.string().check(z.minLength(1), z.maxLength(256)),
+    'The id of the first message to remove. Its whole turn is removed, and everything after it.',
+  ),
+});
 
 export const view = z.createOptionalField(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),

@@ -6,3 +6,8 @@ export const count = z.int().check(z.gte(0));
 export const instant = count.check(z.lte(8.64e15));
 export const usd = z.addDescription(z.number(), 'US dollars, at most nine decimals.');
 export const time = z.iso.datetime();
+
+/** Creates the schema of the field `type` of an object of this API. */
+export function createObjectTypeSchema<T extends string>(name: T): z.ZodMiniLiteral<T> {
+  return z.addDescription(z.literal(name), `The type of the object: always \`${name}\`.`);
+}

@@ -1,4 +1,4 @@
-import { count, time, usd } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { BLOCKING_LIMITS, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { PluginRowFields } from '../contracts/dimensions.ts';
@@ -63,7 +63,7 @@ export const blockedBy = z.addDescription(
   'The limit that refuses all of its requests, since it is 0 or has no models; null if none does.',
 );
 
-export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
+export const accountRow = z.object({ type: createObjectTypeSchema('account'), id: z.string() });
 
 /** The quota status of an account, in every window and bucket. */
 export const quotaReportSchema = z.object({
@@ -120,7 +120,7 @@ export const erasureAnswer = z.extend(accountRow, {
 });
 
 /** An account that was erased. */
-export const erasureRow = z.object({ type: z.literal('erasure'), account: z.string(), erased_at: time });
+export const erasureRow = z.object({ type: createObjectTypeSchema('erasure'), account: z.string(), erased_at: time });
 
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
@@ -283,7 +283,7 @@ export const tokenRowSchema = z.object({
 
 /** Money that an account was given in addition to its limit usd_total. */
 export const creditRowSchema = z.object({
-  type: z.literal('credit'),
+  type: createObjectTypeSchema('credit'),
   id: z.string(),
   usd,
   spent_usd: z.addDescription(

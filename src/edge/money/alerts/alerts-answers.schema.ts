@@ -1,9 +1,9 @@
-import { time, usd } from '../../kit/http/fields.ts';
+import { createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** What an alert says; a delivery has it as its body. */
 export const alertSchema = z.object({
-  type: z.literal('alert'),
+  type: createObjectTypeSchema('alert'),
   event_id: z.addDescription(z.string(), 'The same however often it is delivered.'),
   kind: z.addDescription(
     z.enum([

@@ -13,36 +13,45 @@ import { tokenLimits } from '../budget/limits.schema.ts';
 
 export const mintRequest = z
   .strictObject({
-    account: z.string({ error: createFieldError('Input should be a valid string') }).check(
-      z.refine(isAccountName, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
-      z.refine(
-        (name) => !isSourceAccount(name),
-        'must not begin with webhook-: such an account pays for webhooks alone',
+    account: z.addDescription(
+      z.string({ error: createFieldError('Input should be a valid string') }).check(
+        z.refine(isAccountName, `must have 1 to ${MAX_ACCOUNT_CHARACTERS} characters`),
+        z.refine(
+          (name) => !isSourceAccount(name),
+          'must not begin with webhook-: such an account pays for webhooks alone',
+        ),
+        z.refine((name) => !isVisitor(name), 'must not be a visitor’s: its token comes from POST /tokens/visitor'),
       ),
-      z.refine((name) => !isVisitor(name), 'must not be a visitor’s: its token comes from POST /tokens/visitor'),
+      'The account that the token is for, at most 128 characters. It is created by its first request.',
     ),
-    scopes: z
-      .array(z.enum(SCOPES, { error: `must be one of ${SCOPES.join(', ')}` }), {
-        error: createFieldError('Input should be a valid list'),
-      })
-      .check(z.minLength(1, 'at least one scope is required')),
+    scopes: z.addDescription(
+      z
+        .array(z.enum(SCOPES, { error: `must be one of ${SCOPES.join(', ')}` }), {
+          error: createFieldError('Input should be a valid list'),
+        })
+        .check(z.minLength(1, 'at least one scope is required')),
+      'What the token is allowed to do, for example `["messages"]`.',
+    ),
     expires_in: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
-      'Seconds. Default: valid until it is revoked; with the scope `admin` 30 days.',
+      'After how many seconds the token expires. Default: it does not expire; with the scope `admin` 30 days.',
     ),
-    label: z.optional(z.string().check(z.maxLength(256))),
+    label: z.createOptionalField(
+      z.string().check(z.maxLength(256)),
+      'A label for the list of tokens, such as the device that uses it; at most 256 characters.',
+    ),
     tags: z.createOptionalField(
       tagsSchema,
-      'What the ledger books its requests under; the header `sluice-tags` is not read then.',
+      'Tags under which the ledger records the token’s requests. They replace the header `sluice-tags`.',
     ),
-    limits: z.createOptionalField(tokenLimits, 'Limits of this token alone, beside those of its account.'),
+    limits: z.createOptionalField(tokenLimits, 'Limits of this token, in addition to those of its account.'),
     session: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(365 * 86_400)),
-      'Seconds for which it can be renewed at `POST /tokens/renew`, each time for `expires_in`; the list of tokens tells its end. Default: it cannot be.',
+      'For how many seconds the token can be renewed at `POST /tokens/renew`, each time for `expires_in` seconds. Default: it cannot be renewed.',
     ),
     only: z.createOptionalField(
       onlySchema,
-      'Makes a restricted token, safe in a page: it may ask these agents and classifiers, and do nothing else.',
+      'Restricts the token to these agents and classifiers, so that it is safe to use in a page.',
     ),
   })
   .check(
@@ -67,6 +76,6 @@ export const createVisitorRequestSchema = (needsTurnstile: boolean) =>
 export const withTurnstile = z.strictObject({
   turnstile: z.addDescription(
     z.string().check(z.minLength(1), z.maxLength(2_048)),
-    'What the Turnstile widget has given to the page. Not sent where the deployment has visitors without Turnstile.',
+    'The response of the Turnstile widget. Omit it if the deployment accepts visitors without Turnstile.',
   ),
 });

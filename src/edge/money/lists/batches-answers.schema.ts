@@ -1,6 +1,6 @@
 /** A batch of messages, as its account lists it and its routes answer it. */
 
-import { count, time, usd } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** How many items of a batch have ended with each outcome. */
@@ -10,7 +10,7 @@ export type BatchOutcomeCounts = z.output<typeof outcomeCounts>;
 /** A batch, as the API has it. */
 export const messageBatch = z.object({
   id: z.string(),
-  type: z.literal('message_batch'),
+  type: createObjectTypeSchema('message_batch'),
   processing_status: z.enum(['in_progress', 'canceling', 'ended']),
   request_counts: z.addDescription(
     z.object({ processing: count, ...outcomeCounts.shape }),

@@ -1,3 +1,4 @@
+import { createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { createStoredVersionFields } from '../../registry/versions/versions-answers.schema.ts';
 import { putAgent } from './agents.schema.ts';
@@ -15,4 +16,4 @@ export const agentReport = z.object({
   ),
 });
 
-export const agentDeleted = z.object({ type: z.literal('agent_deleted'), name: z.string() });
+export const agentDeleted = z.object({ type: createObjectTypeSchema('agent_deleted'), name: z.string() });

@@ -17,13 +17,25 @@ export const MAX_AGENT_BYTES = 512 * 1024;
 export const narrowedTools = z.createOptionalField(
   z
     .array(
-      z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
-        error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
-      }),
+      z.union(
+        [
+          z.string(),
+          z.strictObject({
+            name: z.addDescription(z.string(), 'The name of one of the agent’s tools.'),
+            approval: z.createOptionalField(
+              z.literal('always'),
+              '`always`: a person must approve each call of this tool.',
+            ),
+          }),
+        ],
+        {
+          error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
+        },
+      ),
       { error: 'Input should be a list of tools of the agent' },
     )
     .check(z.maxLength(1_000)),
-  'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
+  'The agent’s tools that are offered to the model, by name. With `{"name": …, "approval": "always"}` each call of a tool waits for approval. Default: all tools.',
 );
 
 /** What a request says of its agent. */
@@ -46,28 +58,38 @@ export const AGENT_MEMBERS: RequestFieldDefinitions = {
 };
 
 const anything = z.looseObject({});
-const tag = { type: z.string({ error: createFieldError('Input should be a valid string') }).check(z.minLength(1)) };
-const withType = z.looseObject(tag);
-const thinking = z.looseObject({ ...tag, budget_tokens: z.optional(z.int()) }).check(
-  z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
-    path: ['budget_tokens'],
-    error: 'Field required',
-  }),
-);
+const typeName = z.string({ error: createFieldError('Input should be a valid string') }).check(z.minLength(1));
+const thinking = z
+  .looseObject({
+    type: z.addDescription(typeName, '`adaptive`, `enabled` (which needs `budget_tokens`), or `disabled`.'),
+    budget_tokens: z.createOptionalField(z.int(), 'The most tokens of thinking, less than `max_tokens`.'),
+  })
+  .check(
+    z.refine(({ type, budget_tokens }) => type !== 'enabled' || budget_tokens !== undefined, {
+      path: ['budget_tokens'],
+      error: 'Field required',
+    }),
+  );
+const toolChoice = z.looseObject({
+  type: z.addDescription(typeName, '`auto`, `any`, `tool` (which needs the `name` of a tool), or `none`.'),
+});
+const contextEdit = z.looseObject({
+  type: z.addDescription(typeName, 'The kind of edit, such as `clear_tool_uses_20250919`.'),
+});
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
 /** An MCP server that the API itself calls. */
 const calledServer = z.looseObject({
-  ...tag,
-  name: z.string(),
-  url: z.string().check(z.maxLength(2_048)),
+  type: z.addDescription(typeName, 'How the server is reached: `url`.'),
+  name: z.addDescription(z.string(), 'The name by which `tools` refers to the server.'),
+  url: z.addDescription(z.string().check(z.maxLength(2_048)), 'The HTTPS URL of the server, at most 2,048 characters.'),
   authorization_token: z.createOptionalField(
     z.strictObject(secretNameShape, {
       error:
         'must be {"secret": "NAME"}: a token itself is never stored. The operator sets TOOL_SECRET_NAME=host=token',
     }),
-    '`{"secret": "NAME"}`, for the setting TOOL_SECRET_NAME, whose host must be that of the `url`; it needs the scope `tools`.',
+    '`{"secret": "NAME"}` refers to the setting `TOOL_SECRET_NAME`, whose host must be the host of `url`. Storing it needs the scope `tools`.',
   ),
 });
 export type AgentMcpServer = z.output<typeof calledServer>;
@@ -75,83 +97,138 @@ export type AgentMcpServer = z.output<typeof calledServer>;
 /** The parts of a version. Only the API checks the rest. */
 const agentFields = z
   .strictObject({
-    description: z.optional(z.string().check(z.maxLength(1_000))),
+    description: z.createOptionalField(
+      z.string().check(z.maxLength(1_000)),
+      'What the agent is for, at most 1,000 characters. It is shown in lists and never sent to the model.',
+    ),
     model: z.addDescription(
       z.union([modelName, modelByLabel], {
         error: createFieldError(
           'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
         ),
       }),
-      'Who answers, whatever a request says; or how a classifier chooses who answers.',
+      'The model that answers, overriding the request’s; or how a classifier chooses it.',
     ),
     max_tokens: z.addDescription(
       messagesRequest.shape.max_tokens,
-      'The longest answer in tokens, whatever a request says.',
+      'The most output tokens of a response, overriding the request’s.',
     ),
     system: z.createOptionalField(
       z.union(
-        [z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string().check(z.minLength(1)) }))],
+        [
+          z.string(),
+          z.array(
+            z.looseObject({
+              type: z.addDescription(z.literal('text'), 'Always `text`.'),
+              text: z.addDescription(z.string().check(z.minLength(1)), 'The text of the block. It must not be empty.'),
+            }),
+          ),
+        ],
         {
           error: 'Input should be a string or a list of text blocks',
         },
       ),
-      'The system prompt. What a request says as its `system` comes behind it.',
+      'The system prompt: a string, or a list of text blocks. A request’s own `system` is appended.',
     ),
     prefix: z.createOptionalField(
       prefixRef,
-      'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
+      'The stored prefix (`name` or `name@version`) whose system prompt and tools are copied into the agent when it is stored, in place of its own.',
     ),
     tools: z.createOptionalField(
       z.array(anything),
-      'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
+      'Tools of the agent. Sluice calls those with `run`; storing one with a URL needs the scope `tools`. A request’s own tools are appended.',
     ),
     mcp_servers: z.createOptionalField(
       z.array(calledServer).check(z.maxLength(20)),
-      'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
+      'MCP servers that the Claude API calls. `agent_tools` offers them by name, like tools.',
     ),
     container: z.createOptionalField(
       z.strictObject(
-        { skills: z.array(anything).check(z.maxLength(20)) },
+        {
+          skills: z.addDescription(
+            z.array(anything).check(z.maxLength(20)),
+            'Skills, as in Anthropic’s API; at most 20.',
+          ),
+        },
         { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
       ),
-      'The skills that each of its containers begins with.',
+      'The skills that are loaded into each container of the agent.',
     ),
     fallbacks: z.createOptionalField(
-      z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
-        error: 'Input should be "default", or a list of {"model": …}',
-      }),
-      'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
+      z.union(
+        [
+          z.literal('default'),
+          z
+            .array(z.looseObject({ model: z.addDescription(z.string(), 'The id of the model to try.') }))
+            .check(z.maxLength(20)),
+        ],
+        {
+          error: 'Input should be "default", or a list of {"model": …}',
+        },
+      ),
+      'Models that the Claude API tries if one declines to answer, or `default`. Sluice’s own fallbacks are `fallback_models`.',
     ),
     betas: z.createOptionalField(
       z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
-      'Names that join the header `anthropic-beta` of each request.',
+      'Beta features to add to the header `anthropic-beta` of each request; at most 20.',
     ),
-    thinking: z.optional(thinking),
-    tool_choice: z.optional(withType),
-    output_config: z.optional(z.looseObject({ effort: z.optional(z.string().check(z.minLength(1))) })),
-    context_management: z.optional(z.looseObject({ edits: z.optional(z.array(withType)) })),
-    stop_sequences: z.optional(z.array(z.string().check(z.regex(/\S/, 'must have more than white space')))),
-    temperature: number,
-    top_p: number,
-    top_k: number,
-    service_tier: word,
-    speed: word,
-    inference_geo: word,
+    thinking: z.createOptionalField(
+      thinking,
+      'Extended thinking, as in Anthropic’s API: for example `{"type": "adaptive"}`.',
+    ),
+    tool_choice: z.createOptionalField(
+      toolChoice,
+      'How the model uses tools, as in Anthropic’s API: for example `{"type": "any"}`.',
+    ),
+    output_config: z.createOptionalField(
+      z.looseObject({
+        effort: z.createOptionalField(
+          z.string().check(z.minLength(1)),
+          'How much effort the model spends: `low`, `medium`, `high`, `xhigh` or `max`, as far as the model supports them.',
+        ),
+      }),
+      'The output format and effort, as in Anthropic’s API.',
+    ),
+    context_management: z.createOptionalField(
+      z.looseObject({
+        edits: z.createOptionalField(
+          z.array(contextEdit),
+          'The edits, as in Anthropic’s API, in the order in which they apply.',
+        ),
+      }),
+      'How the API shortens the context before the model reads it, as in Anthropic’s API.',
+    ),
+    stop_sequences: z.createOptionalField(
+      z.array(z.string().check(z.regex(/\S/, 'must have more than white space'))),
+      'Texts at which generation stops. Each must contain more than white space.',
+    ),
+    temperature: z.addDescription(number, 'Sampling temperature, from 0 to 1, for models that support it.'),
+    top_p: z.addDescription(
+      number,
+      'Nucleus sampling: the cumulative probability, from 0 to 1, for models that support it.',
+    ),
+    top_k: z.addDescription(number, 'Samples only from the `top_k` likeliest tokens, for models that support it.'),
+    service_tier: z.addDescription(word, 'The service tier, as in Anthropic’s API: `auto` or `standard_only`.'),
+    speed: z.addDescription(
+      word,
+      'The speed of generation, as in Anthropic’s API: `standard` or `fast`. `fast` has its own prices.',
+    ),
+    inference_geo: z.addDescription(word, 'Where inference runs, as in Anthropic’s API: `us` or `global`.'),
     fallback_models: z.createOptionalField(
       fallbackModels,
-      'Models that step in where its own is overloaded, or the budget does not pay for it.',
+      'Models that Sluice tries, in this order, if the agent’s model is overloaded or the budget does not cover it.',
     ),
     history: z.createOptionalField(
       historySetting,
-      'What happens to the histories of its conversations that grow too long, unless they say it.',
+      'How histories that grow too long are shortened, for conversations that do not set `history` themselves.',
     ),
     limits: z.createOptionalField(
       z.strictObject(runLimits.shape),
-      'The limits of each of its runs. A request may lower them, and never raise them.',
+      'The limits of each of the agent’s runs. A request can lower them but not raise them.',
     ),
     approvers: z.addDescription(
       z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
-      'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
+      'Who decides on calls that need approval: the account that owns the conversation (`owner`), or only admins (`admin`).',
     ),
   })
   .check(

@@ -1,14 +1,14 @@
 /** What the routes of batches answer, beside batches. */
 
-import { count, time, usd } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { messageBatch } from '../../money/lists/batches-answers.schema.ts';
 
-export const deletedBatch = z.object({ id: z.string(), type: z.literal('message_batch_deleted') });
+export const deletedBatch = z.object({ id: z.string(), type: createObjectTypeSchema('message_batch_deleted') });
 
 /** The maximum cost of a batch, and whether the budget covers it. */
 export const batchEstimate = z.object({
-  type: z.literal('message_batch_estimate'),
+  type: createObjectTypeSchema('message_batch_estimate'),
   requests: z.addDescription(count, 'How many items it has.'),
   cost_usd: z.addDescription(usd, 'The most that it can cost, at half price.'),
   fits: z.boolean(),
@@ -17,7 +17,7 @@ export const batchEstimate = z.object({
 
 /** What is delivered once a batch has ended. */
 export const batchEnded = z.object({
-  type: z.literal('batch.ended'),
+  type: createObjectTypeSchema('batch.ended'),
   event_id: z.addDescription(z.string(), 'The same however often it is delivered.'),
   created_at: time,
   batch: messageBatch,

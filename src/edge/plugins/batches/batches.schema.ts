@@ -15,14 +15,20 @@ const customId = z
 
 /** One request of a batch. Its `params` are checked as a request to `/v1/messages` is. */
 export const batchItem = z.looseObject({
-  custom_id: z.addDescription(customId, 'Once in a batch. The result has it too.'),
-  params: z.looseObject({}, { error: createFieldError('Input should be an object') }),
+  custom_id: z.addDescription(
+    customId,
+    'An id that is unique in the batch, 1 to 64 letters, digits, hyphens or underscores. The result has the same id.',
+  ),
+  params: z.addDescription(
+    z.looseObject({}, { error: createFieldError('Input should be an object') }),
+    'The body of a Messages request, as for `POST /v1/messages`, without `stream` and `conversation`.',
+  ),
 });
 
 export const batchQuery = z.looseObject({
   dry_run: z.createOptionalField(
     z.enum(['true', 'false'], { error: 'Input should be true or false' }),
-    'Tells price and fit, and sends nothing.',
+    '`true`: estimates the cost and whether the budget covers it, without creating a batch.',
   ),
 });
 
@@ -30,9 +36,9 @@ const requests = z.array(batchItem).check(z.minLength(1), z.maxLength(MOST_ITEMS
 
 /** The body of a create, as the reference shows it: it is read as a stream, item by item, never as a whole. */
 export const createBatchRequest = z.looseObject({
-  requests,
+  requests: z.addDescription(requests, 'The requests of the batch, 1 to 100,000.'),
   deliver_url: z.createOptionalField(
     z.string(),
-    'Where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
+    'The URL to which the signed event `batch.ended` is sent. Its host must be in `DELIVER_HOSTS`. Default: `BATCH_DELIVER_URL`.',
   ),
 });

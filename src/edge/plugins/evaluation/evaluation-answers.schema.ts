@@ -1,5 +1,5 @@
 import { classifyUsage } from '../../classify/classify-answers.schema.ts';
-import { count, usd } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 const share = z.nullable(z.number().check(z.gte(0), z.lte(1)));
@@ -14,7 +14,7 @@ const mistake = z.object({
 
 /** The report on one version with one model. */
 export const evaluationReport = z.object({
-  type: z.literal('evaluation'),
+  type: createObjectTypeSchema('evaluation'),
   name: z.string(),
   version: z.string(),
   model: z.string(),

@@ -1,8 +1,9 @@
+import { createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** A file, as the Claude API describes it. */
 export const fileAnswer = z.looseObject({
-  type: z.literal('file'),
+  type: createObjectTypeSchema('file'),
   id: z.string(),
   filename: z.string(),
   mime_type: z.string(),
@@ -21,4 +22,4 @@ export const fileListAnswer = z.object({
   next_page: z.addDescription(z.nullable(z.string()), 'The query `page` of the page that follows; null at the end.'),
 });
 
-export const deletedFileAnswer = z.object({ type: z.literal('file_deleted'), id: z.string() });
+export const deletedFileAnswer = z.object({ type: createObjectTypeSchema('file_deleted'), id: z.string() });

@@ -17,7 +17,19 @@ const example = {
   expires_at: null,
 };
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
-const form = z.addDescription(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
+const form = z.addDescription(
+  z.object({
+    file: z.addDescription(
+      z.string(),
+      'The content of the file, with its name and media type in the header of the form part.',
+    ),
+    expires_in_seconds: z.createOptionalField(
+      z.int(),
+      'After how many seconds the upstream deletes the file. Default: never.',
+    ),
+  }),
+  'A form.',
+);
 
 export const files: ApiResource = {
   tag: 'Files',

@@ -1,4 +1,4 @@
-import { time, usd } from '../../kit/http/fields.ts';
+import { createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { bindingLimitSchema, blockedBy, type usageReportSchema } from '../../money/account/usage-answers.schema.ts';
 import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
@@ -29,7 +29,7 @@ const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows })
 
 /** What all accounts have spent, and their shared budget. `limits` is null if they share none. */
 export const deploymentAnswer = z.object({
-  type: z.literal('pool'),
+  type: createObjectTypeSchema('pool'),
   id: z.literal('deployment'),
   limits: z.nullable(poolLimitsSchema),
   ...sharedWindows,
@@ -39,7 +39,7 @@ export const deploymentAnswer = z.object({
 
 /** A group, as its own route and the list of groups answer it. */
 export const groupAnswer = z.object({
-  type: z.literal('group'),
+  type: createObjectTypeSchema('group'),
   id: z.string(),
   ...poolQuotaSchema.shape,
   binds,
@@ -53,7 +53,7 @@ const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
 
 /** What an account has spent, in the list by what was spent. */
 export const accountSpendRow = z.object({
-  type: z.literal('account'),
+  type: createObjectTypeSchema('account'),
   id: z.string(),
   group: z.addDescription(z.nullable(z.string()), 'The group that an admin has chosen.'),
   spent_usd: createPerPeriodSchema(usd),

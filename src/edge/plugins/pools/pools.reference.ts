@@ -1,3 +1,4 @@
+import { createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
@@ -55,8 +56,12 @@ const groupBackupExample = { type: 'group_backup', id: 'research', ...backedUp }
 const groupBackupSchema = z.addReferenceMeta(groupBackup, { id: 'GroupBackup' });
 const deploymentBackupExample = { type: 'deployment_backup', ...backedUp };
 const deploymentBackupSchema = z.addReferenceMeta(deploymentBackup, { id: 'DeploymentBackup' });
-const restoredGroup = z.object({ type: z.literal('group'), id: z.string(), restored: z.literal(true) });
-const restoredPool = z.object({ type: z.literal('pool'), id: z.literal('deployment'), restored: z.literal(true) });
+const restoredGroup = z.object({ type: createObjectTypeSchema('group'), id: z.string(), restored: z.literal(true) });
+const restoredPool = z.object({
+  type: createObjectTypeSchema('pool'),
+  id: z.literal('deployment'),
+  restored: z.literal(true),
+});
 const describeMembershipResponse = (description: string, name: string | null) =>
   describeJsonResponse(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.addReferenceMeta(membershipAnswer, { id: 'Membership' });

@@ -1,27 +1,33 @@
-import { count, instant } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 
 const LONGEST_WINDOW_ID = 16;
 
 const sumsByWindow = z.addDescription(
-  z.record(z.string().check(z.maxLength(LONGEST_WINDOW_ID)), z.strictObject({ end: instant, spent: count })),
-  'Nanodollars by window: what was spent that the backups of accounts do not contain.',
+  z.record(
+    z.string().check(z.maxLength(LONGEST_WINDOW_ID)),
+    z.strictObject({
+      end: z.addDescription(instant, 'The end of the window; milliseconds since 1970.'),
+      spent: z.addDescription(count, 'The spending in the window, in nanodollars (1 US dollar is 1,000,000,000).'),
+    }),
+  ),
+  'Spending by window that the backups of accounts do not contain. The keys are windows, such as `2026-11`.',
 );
 const sharedLimits = z.nullable(poolLimitsSchema);
 
 /** The backup of the budget that all accounts share. Times are milliseconds since 1970. */
 export const deploymentBackup = z.strictObject({
-  type: z.literal('deployment_backup'),
-  limits: z.addDescription(sharedLimits, 'The limits in force; null if accounts share no budget.'),
+  type: createObjectTypeSchema('deployment_backup'),
+  limits: z.addDescription(sharedLimits, 'The limits of the deployment. Null: accounts share no budget.'),
   spent: sumsByWindow,
 });
 
 /** The backup of the budget of a group. */
 export const groupBackup = z.strictObject({
-  type: z.literal('group_backup'),
-  id: z.string(),
-  limits: sharedLimits,
+  type: createObjectTypeSchema('group_backup'),
+  id: z.addDescription(z.string(), 'The name of the group.'),
+  limits: z.addDescription(sharedLimits, 'The limits of the group. Null: it has none.'),
   spent: sumsByWindow,
 });
 

@@ -21,12 +21,24 @@ export const approval = z.createOptionalField(
     [
       z.literal('always'),
       z.strictObject({
-        over: z.strictObject({ field: z.string().check(z.minLength(1), z.maxLength(256)), above: z.number() }),
+        over: z.addDescription(
+          z.strictObject({
+            field: z.addDescription(
+              z.string().check(z.minLength(1), z.maxLength(256)),
+              'The top-level field of the tool’s input that contains the number, such as `amount`.',
+            ),
+            above: z.addDescription(
+              z.number(),
+              'Calls need approval if the field is greater than this number, or is not a number.',
+            ),
+          }),
+          'Requires approval only for calls with a large number in their input, such as a refund above $100.',
+        ),
       }),
     ],
     { error: 'must be "always", or {"over": {"field": "amount", "above": 100}}' },
   ),
-  'A person must approve each call, or those whose `field` (a number in the input) is above a figure, or is no number.',
+  'Which calls a person must approve: `always`, or those whose `field` (a number in the input) is above a limit or is not a number.',
 );
 
 /** Members that all tools called over HTTP may have. */
@@ -40,15 +52,15 @@ export const overHttp = {
         'must be names of headers that the edge does not set itself',
       ),
     ),
-    'Further headers of the call; {"secret": "NAME"} is the value of the setting TOOL_SECRET_NAME.',
+    'Additional headers of the call. `{"secret": "NAME"}` is replaced by the value of the setting `TOOL_SECRET_NAME`.',
   ),
   timeout_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(600)),
-    'How long a call may take, in seconds; default 30.',
+    'How long a call may take, in seconds. Default: 30.',
   ),
   once: z.createOptionalField(
     z.boolean(),
-    'The call is never made a second time, also where a crash hides whether it was made.',
+    'Whether the call is never repeated, even if a crash makes it unclear whether it was made.',
   ),
   approval,
 };
@@ -56,14 +68,14 @@ export const address = z.string().check(z.maxLength(2_048));
 
 /** How the edge calls a tool. */
 export const runSchema = z.strictObject({
-  url: z.addDescription(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  url: z.addDescription(address, 'The URL to which Sluice posts the call. Its host must be in `TOOL_HOSTS`.'),
   ...overHttp,
 });
 export type HttpToolRun = z.output<typeof runSchema>;
 
 /** How the edge calls a tool that the Worker's own code defines. Absent members are as the code says. */
 export const workerRunSchema = z.strictObject({
-  worker: z.literal(true),
+  worker: z.addDescription(z.literal(true), 'Calls the tool of this `name` that the Worker’s own code defines.'),
   timeout_seconds: overHttp.timeout_seconds,
   once: overHttp.once,
   approval,

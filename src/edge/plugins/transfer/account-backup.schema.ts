@@ -1,5 +1,5 @@
 import { isGroupName } from '../../auth/identity/identity.ts';
-import { count, instant } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { limitsSchema, tokenLimits } from '../../money/budget/limits.schema.ts';
 
@@ -11,56 +11,104 @@ const nanodollars = count;
  * are the units of its rows, so nothing is lost.
  */
 export const accountBackup = z.strictObject({
-  type: z.literal('account_backup'),
-  id: z.string(),
-  taken_at: z.addDescription(instant, 'When the backup was made.'),
-  limits: z.nullable(limitsSchema),
-  group: z.nullable(createTextSchema(128).check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
-  revoked_before: z.addDescription(instant, 'Tokens that were issued until then are revoked.'),
-  credits: z.array(
-    z.strictObject({
-      id: createTextSchema(128),
-      key: z.nullable(createTextSchema(256)),
-      amount: nanodollars,
-      spent: nanodollars,
-      note: z.nullable(createTextSchema(512)),
-      created_at: instant,
-      expires_at: z.nullable(instant),
-    }),
+  type: createObjectTypeSchema('account_backup'),
+  id: z.addDescription(z.string(), 'The name of the account: the `sub` of its tokens.'),
+  taken_at: z.addDescription(instant, 'When the backup was made; milliseconds since 1970.'),
+  limits: z.addDescription(
+    z.nullable(limitsSchema),
+    'The account’s own limits. Null: it has only the deployment’s defaults.',
+  ),
+  group: z.addDescription(
+    z.nullable(createTextSchema(128).check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
+    'The group to which an admin has assigned the account. Null: none.',
+  ),
+  revoked_before: z.addDescription(instant, 'Tokens issued until this time are revoked; milliseconds since 1970.'),
+  credits: z.addDescription(
+    z.array(
+      z.strictObject({
+        id: z.addDescription(
+          createTextSchema(128),
+          'The id of the credit, such as `credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11`.',
+        ),
+        key: z.addDescription(
+          z.nullable(createTextSchema(256)),
+          'The `idempotency-key` with which the credit was given. Null: it was given without one.',
+        ),
+        amount: z.addDescription(
+          nanodollars,
+          'The amount of the credit, in nanodollars (1 US dollar is 1,000,000,000).',
+        ),
+        spent: z.addDescription(nanodollars, 'How much of the credit is spent, in nanodollars.'),
+        note: z.addDescription(
+          z.nullable(createTextSchema(512)),
+          'The note of the admin who gave the credit. Null: there is none.',
+        ),
+        created_at: z.addDescription(instant, 'When the credit was given; milliseconds since 1970.'),
+        expires_at: z.addDescription(
+          z.nullable(instant),
+          'When the credit expires; milliseconds since 1970. Null: never.',
+        ),
+      }),
+    ),
+    'The credits of the account, expired ones included.',
   ),
   tokens: z.addDescription(
     z.array(
       z.strictObject({
-        jti: createTextSchema(256),
-        label: z.nullable(createTextSchema(1_000)),
-        scopes: z.nullable(createTextSchema(1_000)),
-        minted_at: z.nullable(instant),
-        first_seen_at: z.nullable(instant),
-        expires_at: z.nullable(instant),
-        revoked_at: z.nullable(instant),
-        limits: z.nullable(tokenLimits),
-        spent: nanodollars,
+        jti: z.addDescription(createTextSchema(256), 'The id of the token.'),
+        label: z.addDescription(
+          z.nullable(createTextSchema(1_000)),
+          'The label that the token was created with. Null: there is none.',
+        ),
+        scopes: z.addDescription(
+          z.nullable(createTextSchema(1_000)),
+          'The scopes of the token, separated by spaces. Null: unknown.',
+        ),
+        minted_at: z.addDescription(
+          z.nullable(instant),
+          'When the token was created; milliseconds since 1970. Null: it was issued by another service.',
+        ),
+        first_seen_at: z.addDescription(
+          z.nullable(instant),
+          'When the token was first used; milliseconds since 1970. Null: it was not used yet.',
+        ),
+        expires_at: z.addDescription(
+          z.nullable(instant),
+          'When the token expires; milliseconds since 1970. Null: never.',
+        ),
+        revoked_at: z.addDescription(
+          z.nullable(instant),
+          'When the token was revoked; milliseconds since 1970. Null: it is not revoked.',
+        ),
+        limits: z.addDescription(
+          z.nullable(tokenLimits),
+          'The token’s own limits. Null: it has only those of the account.',
+        ),
+        spent: z.addDescription(nanodollars, 'The cost of the token’s requests, in nanodollars.'),
       }),
     ),
-    'What is known of them, never they themselves.',
+    'Records of the account’s tokens. The tokens themselves are not stored.',
   ),
   days: z.addDescription(
     z.array(
       z.strictObject({
-        day: count,
-        requests: count,
-        cost: nanodollars,
-        input_tokens: count,
-        output_tokens: count,
-        cache_read_tokens: count,
-        cache_write_5m_tokens: count,
-        cache_write_1h_tokens: count,
-        thinking_tokens: count,
-        web_searches: count,
-        saved: z.int(),
+        day: z.addDescription(count, 'The day (UTC), as the number of days since 1970-01-01.'),
+        requests: z.addDescription(count, 'The number of requests.'),
+        cost: z.addDescription(nanodollars, 'The cost of the requests, in nanodollars (1 US dollar is 1,000,000,000).'),
+        input_tokens: z.addDescription(count, 'Input tokens that were neither read from nor written to the cache.'),
+        output_tokens: z.addDescription(count, 'Output tokens, thinking included.'),
+        cache_read_tokens: z.addDescription(count, 'Input tokens that were read from the cache.'),
+        cache_write_5m_tokens: z.addDescription(count, 'Input tokens that were written to the cache for 5 minutes.'),
+        cache_write_1h_tokens: z.addDescription(count, 'Input tokens that were written to the cache for 1 hour.'),
+        thinking_tokens: z.addDescription(count, 'Output tokens that were thinking.'),
+        web_searches: z.addDescription(count, 'Web searches by the API’s own tool.'),
+        saved: z.addDescription(
+          z.int(),
+          'How much caching saved, in nanodollars. It is negative if caching cost more.',
+        ),
       }),
     ),
-    'What was spent on each day.',
+    'The account’s usage on each day.',
   ),
 });
 

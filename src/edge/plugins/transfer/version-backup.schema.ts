@@ -1,4 +1,4 @@
-import { instant } from '../../kit/http/fields.ts';
+import { createObjectTypeSchema, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { parseVersionRef } from '../../kit/kv/version-ref.ts';
 
@@ -26,21 +26,35 @@ export const storedShapes = {
 
 /** The backup of a version, whose content is as it is stored: its hash is of these bytes. */
 export const versionBackup = z.strictObject({
-  type: z.literal('version_backup'),
-  kind: z.enum(['prefix', 'classifier', 'agent']),
-  account: z.addDescription(z.nullable(z.string()), 'The account that has stored it; null for the deployment.'),
-  version: z
-    .string()
-    .check(z.refine((ref) => parseVersionRef(ref)?.hash !== undefined, 'Input should be name@version')),
+  type: createObjectTypeSchema('version_backup'),
+  kind: z.addDescription(
+    z.enum(['prefix', 'classifier', 'agent']),
+    'What the version is: `prefix`, `classifier` or `agent`.',
+  ),
+  account: z.addDescription(
+    z.nullable(z.string()),
+    'The account that stored the version. Null: an admin stored it for the deployment.',
+  ),
+  version: z.addDescription(
+    z.string().check(z.refine((ref) => parseVersionRef(ref)?.hash !== undefined, 'Input should be name@version')),
+    'The name and the hash of the content: `name@version`.',
+  ),
   current: z.addDescription(
     z.boolean(),
-    'Whether its name points to it. A name that is not here yet points to it too.',
+    'Whether the name points to this version. When it is restored, a new name also points to it.',
   ),
-  stored_at: z.addDescription(instant, 'When it was stored; milliseconds since 1970.'),
-  content: z.looseObject({}),
+  stored_at: z.addDescription(instant, 'When the version was stored; milliseconds since 1970.'),
+  content: z.addDescription(
+    z.looseObject({}),
+    'The stored content, unchanged: the hash in `version` is computed from it.',
+  ),
 });
 
 /** A name, and the version that it points to. */
 export const storedName = z.object({ type: z.string(), id: z.string(), version: z.string() });
 
-export const restoredVersion = z.object({ type: z.literal('version_restored'), kind: z.string(), version: z.string() });
+export const restoredVersion = z.object({
+  type: createObjectTypeSchema('version_restored'),
+  kind: z.string(),
+  version: z.string(),
+});

@@ -1,5 +1,5 @@
 import { classifiedFields } from '../../classify/classify-answers.schema.ts';
-import { count } from '../../kit/http/fields.ts';
+import { count, createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { attemptError, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
@@ -35,7 +35,7 @@ const attempt = z.object({ at: z.iso.datetime(), ms: z.int(), error: attemptErro
 
 /** An event in its source's list. */
 export const eventRow = z.object({
-  type: z.literal('webhook_event'),
+  type: createObjectTypeSchema('webhook_event'),
   event_id: z.string(),
   source: z.string(),
   state: eventState,
@@ -57,7 +57,7 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: tr
 
 /** A source of webhooks in the list. */
 export const sourceRow = z.object({
-  type: z.literal('webhook_source'),
+  type: createObjectTypeSchema('webhook_source'),
   source: z.string(),
   open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
   agent: z.addDescription(z.nullable(z.string()), 'The agent that answers its events.'),
@@ -69,7 +69,7 @@ export const sourceRow = z.object({
 });
 
 export const replayed = z.object({
-  type: z.literal('webhook_replay'),
+  type: createObjectTypeSchema('webhook_replay'),
   source: z.string(),
   scheduled: z.addDescription(count, 'How many events are tried again.'),
 });
@@ -81,11 +81,15 @@ const deliveredEvent = {
   received_at: z.iso.datetime(),
 };
 
-const delivered = z.object({ type: z.literal('webhook_event.classified'), ...deliveredEvent, ...classification.shape });
+const delivered = z.object({
+  type: createObjectTypeSchema('webhook_event.classified'),
+  ...deliveredEvent,
+  ...classification.shape,
+});
 
 /** The body of a delivery if an agent has worked on the event. */
 const deliveredAnswer = z.object({
-  type: z.literal('webhook_event.answered'),
+  type: createObjectTypeSchema('webhook_event.answered'),
   ...deliveredEvent,
   ...agentAnswer.shape,
 });

@@ -1,4 +1,4 @@
-import { usd } from '../../kit/http/fields.ts';
+import { createObjectTypeSchema, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { createStoredVersionFields } from '../versions/versions-answers.schema.ts';
 import { putPrefix } from './prefixes.schema.ts';
@@ -26,6 +26,6 @@ export const prefixAnswer = z.object({
 
 export const prefixContent = z.object({ ...createStoredVersionFields('prefix'), ...putPrefix.fields.shape });
 
-export const prefixDeleted = z.object({ type: z.literal('prefix_deleted'), name: z.string() });
+export const prefixDeleted = z.object({ type: createObjectTypeSchema('prefix_deleted'), name: z.string() });
 
 export type PrefixResponse = z.output<typeof prefixAnswer>;

@@ -21,38 +21,57 @@ export const PREFIX_MEMBER: RequestFieldDefinition<string> = {
 };
 
 const lists = 'Input should be a valid list of objects';
-const block = z.looseObject({ type: z.string({ error: createFieldError('Input should be a valid string') }) });
+const block = z.looseObject({
+  type: z.addDescription(
+    z.string({ error: createFieldError('Input should be a valid string') }),
+    'The type of the block, such as `text`.',
+  ),
+});
 
 /** The parts of a version. The content of tools, blocks and messages is checked by the upstream, when it counts them. */
 const prefixFields = z.strictObject({
-  system: z.optional(
+  system: z.createOptionalField(
     z.union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' }),
+    'The system prompt: a string, or a list of text blocks.',
   ),
   tools: z.createOptionalField(
     z.array(z.looseObject({}, { error: lists }), { error: lists }),
-    'Tools. The edge itself calls those with `run`, in conversations; to store one with an address needs the scope `tools`.',
+    'Tools. In conversations, Sluice calls those with `run`; storing one with a URL needs the scope `tools`.',
   ),
-  messages: z.optional(
-    z.array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(block)]) }), { error: lists }),
+  messages: z.createOptionalField(
+    z.array(
+      z.looseObject({
+        role: z.addDescription(z.string(), 'Who the message is from: `user` or `assistant`.'),
+        content: z.addDescription(z.union([z.string(), z.array(block)]), 'A string, or a list of content blocks.'),
+      }),
+      { error: lists },
+    ),
+    'Messages that are sent before those of each request, such as examples of good responses.',
   ),
   model: z.createOptionalField(
     messagesRequest.shape.model.check(z.maxLength(256)),
-    'The model of requests that name none.',
+    'The model of requests that do not set `model`.',
   ),
-  max_tokens: z.createOptionalField(messagesRequest.shape.max_tokens, '`max_tokens` of requests that have none.'),
+  max_tokens: z.createOptionalField(
+    messagesRequest.shape.max_tokens,
+    'The `max_tokens` of requests that do not set it.',
+  ),
   fallback_models: z.createOptionalField(
     fallbackModels,
-    'Models that step in where the asked one is overloaded, or the budget does not pay for it.',
+    'Models that Sluice tries, in this order, if the requested one is overloaded or the budget does not cover it.',
   ),
   cache_ttl: z.addDescription(
     z._default(z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" }), '5m'),
-    'How long the upstream keeps it cached after each use.',
+    'How long the upstream caches the prefix after each use: `5m` (5 minutes) or `1h` (1 hour).',
   ),
   history: z.createOptionalField(
     historySetting,
-    'What happens to the histories of its conversations that grow too long, unless they say it.',
+    'How histories that grow too long are shortened, for conversations that do not set `history` themselves.',
   ),
-  description: z.optional(z.string().check(z.maxLength(1_000))),
+  description: z.createOptionalField(
+    z.string().check(z.maxLength(1_000)),
+    'What the prefix is for, at most 1,000 characters. It is shown in lists and never sent to the model.',
+  ),
 });
 
 export type PrefixFields = z.output<typeof prefixFields>;

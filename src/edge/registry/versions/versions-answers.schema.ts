@@ -1,4 +1,4 @@
-import { time } from '../../kit/http/fields.ts';
+import { createObjectTypeSchema, time } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** A name in a list. */
@@ -16,7 +16,7 @@ export const nameRow = z.object({
 /** The members that every stored version has in answers, before its content. */
 export function createStoredVersionFields<Kind extends string>(kind: Kind) {
   return {
-    type: z.literal(kind),
+    type: createObjectTypeSchema(kind),
     name: z.string(),
     version: z.addDescription(z.string(), 'name@version: for ever the same.'),
     owner: nameRow.shape.owner,

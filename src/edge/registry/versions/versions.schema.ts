@@ -10,7 +10,7 @@ export const pinnedField = z.object({
         z.string().check(z.regex(HASH, { error: 'Input should be the hash of a version: 32 digits, 0-9 and a-f' })),
       )
       .check(z.maxLength(32)),
-    'Versions of the name, by the hash behind the `@`, that everybody who sees it may ask for beside the current one. `[]` ends that; without it they stay as they are.',
+    'Versions of the name that callers can use in addition to the current one, by the 32-digit hash after the `@`. `[]` unpins all. Default: unchanged.',
   ),
 });
 
@@ -30,5 +30,13 @@ export function createPutSchemas<Fields extends z.ZodMiniType>(
   fields: Fields,
   ref: ReturnType<typeof createVersionRefSchema>,
 ) {
-  return { fields, pointer: z.strictObject({ version: ref }) };
+  return {
+    fields,
+    pointer: z.strictObject({
+      version: z.addDescription(
+        ref,
+        'The stored version that the name should point to: `name@version`, as in the response to a `PUT` or in the list of versions.',
+      ),
+    }),
+  };
 }

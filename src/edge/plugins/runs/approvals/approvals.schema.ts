@@ -7,10 +7,13 @@ const MOST_INPUT_CHARACTERS = 262_144;
 /** What a person decides about a call. */
 export const decisionRequest = z
   .strictObject({
-    decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
+    decision: z.addDescription(
+      z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
+      '`approve` makes the call, `deny` returns an error to the model in its place.',
+    ),
     reason: z.createOptionalField(
       z.string().check(z.minLength(1), z.maxLength(4_000)),
-      'Why it is denied: the model is told.',
+      'Why the call is denied. The model reads it.',
     ),
     input: z.createOptionalField(
       z.looseObject({}, { error: 'Input should be an object: what the tool is called with' }).check(
@@ -18,7 +21,7 @@ export const decisionRequest = z
           error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
         }),
       ),
-      'What the tool is called with, in place of what the model said; the model is told.',
+      'The input to call the tool with, in place of the model’s. The model is informed. Only with `approve`.',
     ),
     input_text: z.createOptionalField(
       z.string().check(
@@ -27,7 +30,7 @@ export const decisionRequest = z
           error: 'Input should be the JSON text of an object',
         }),
       ),
-      'The same as JSON text: the tool gets it as it is written.',
+      'The same as JSON text, which the tool receives unchanged. Send `input` or `input_text`, not both.',
     ),
   })
   .check(

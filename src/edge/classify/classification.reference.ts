@@ -87,7 +87,7 @@ export const classification: ApiResource = {
     ...describeRoutes(CLASSIFY_ROUTES, {
       'POST /classify': {
         operation: 'classify',
-        summary: 'Label a text, or up to 256 of them',
+        summary: 'Classify texts',
         description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
         body: {
           id: 'ClassifyRequest',
@@ -117,7 +117,7 @@ export const classification: ApiResource = {
       },
       content: { schema: classifier, example: stored },
       deleted: classifierDeleted,
-      remove: { summary: 'Take the name away' },
+      remove: { summary: 'Delete a classifier' },
     }),
   },
 };

@@ -7,9 +7,15 @@ import { labels, putClassifier } from './classifiers.schema.ts';
 export const classifierContent = z.object({
   ...createStoredVersionFields('classifier'),
   ...putClassifier.fields.shape,
-  labels: z.addDescription(labels, 'As they were stored; with a `schema`, those that were read from it.'),
-  multi: z.boolean(),
-  allow_none: z.boolean(),
+  labels: z.addDescription(
+    labels,
+    'The labels, in the form in which they were stored; with a `schema`, those that it contains.',
+  ),
+  multi: z.addDescription(z.boolean(), 'Whether a text can have any number of labels instead of exactly one.'),
+  allow_none: z.addDescription(z.boolean(), 'Whether the result may be that none of the labels applies.'),
 });
 
-export const classifierDeleted = z.object({ type: createObjectTypeSchema('classifier_deleted'), name: z.string() });
+export const classifierDeleted = z.object({
+  type: createObjectTypeSchema('classifier_deleted'),
+  name: z.addDescription(z.string(), 'The name of the deleted classifier.'),
+});

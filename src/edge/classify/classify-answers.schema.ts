@@ -2,44 +2,57 @@ import { count, usd } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
 export const classifyUsage = z.object({
-  input_tokens: z.addDescription(count, 'Neither read from nor written to the cache.'),
-  output_tokens: count,
-  cache_read_input_tokens: count,
-  cache_creation_input_tokens: count,
+  input_tokens: z.addDescription(count, 'Input tokens that were neither read from nor written to the cache.'),
+  output_tokens: z.addDescription(count, 'Output tokens.'),
+  cache_read_input_tokens: z.addDescription(count, 'Input tokens that were read from the cache.'),
+  cache_creation_input_tokens: z.addDescription(count, 'Input tokens that were written to the cache.'),
 });
 
 export const classifiedFields = {
-  label: z.createOptionalField(
-    z.nullable(z.string()),
-    'One of those given; null is none of them, where that is allowed.',
+  label: z.createOptionalField(z.nullable(z.string()), 'The label. Null: none of the labels applies.'),
+  labels: z.createOptionalField(z.array(z.string()), 'The labels, in place of `label`, for a classifier with `multi`.'),
+  confidence: z.addDescription(
+    z.nullable(z.number()),
+    'The share of the votes that agree, from 0 to 1. Null: there was only one vote.',
   ),
-  labels: z.createOptionalField(z.array(z.string()), 'In place of `label`, with `multi`.'),
-  confidence: z.addDescription(z.nullable(z.number()), 'The share of the votes that agree; null with one vote.'),
-  fields: z.nullable(z.record(z.string(), z.unknown())),
+  fields: z.addDescription(
+    z.nullable(z.record(z.string(), z.unknown())),
+    'The extracted values. Null: the classifier has no `fields`, or there is an error.',
+  ),
   output: z.createOptionalField(
     z.nullable(z.record(z.string(), z.unknown())),
-    'With a `schema`: the whole object; null in an error.',
+    'The whole object, for a classifier with a `schema`. Null: there is an error.',
   ),
-  cached: z.addDescription(z.boolean(), 'Served from the cache, and free.'),
+  cached: z.addDescription(z.boolean(), 'Whether the result is from Sluice’s cache and therefore free.'),
 };
-const spent = { usage: classifyUsage, cost_usd: usd, model: z.string() };
+const spent = {
+  usage: z.addDescription(classifyUsage, 'The tokens that were used.'),
+  cost_usd: z.addDescription(usd, 'The cost in US dollars.'),
+  model: z.addDescription(z.string(), 'The id of the model that classified.'),
+};
 
 export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
 
-const failure = z.object({ type: z.string(), message: z.string() });
+const failure = z.object({
+  type: z.addDescription(z.string(), 'The type of the error, such as `rate_limit_error`.'),
+  message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+});
 
 /** The answer to one of several inputs: a label, or its own error. */
 export const classifyResult = z.object({
-  id: z.string(),
+  id: z.addDescription(z.string(), 'The id of the input.'),
   ...classifiedFields,
   labels: z.createOptionalField(
     z.nullable(z.array(z.string())),
-    'In place of `label`, with `multi`; null in an error.',
+    'The labels, in place of `label`, for a classifier with `multi`. Null: there is an error.',
   ),
-  error: z.nullable(failure),
+  error: z.addDescription(z.nullable(failure), 'Why this input was not classified. Null: it was.'),
 });
 
-export const classifyResults = z.object({ results: z.array(classifyResult), ...spent });
+export const classifyResults = z.object({
+  results: z.addDescription(z.array(classifyResult), 'A result for each of the `inputs`, in their order.'),
+  ...spent,
+});
 
 export type ClassifyAnswer = z.output<typeof classifyAnswer>;
 /** The part of an answer that is cached. Its cost is not, because a cached answer costs nothing. */

@@ -3,25 +3,36 @@ import * as z from '../kit/http/zod.ts';
 
 /** How one of several upstreams is, as far as the isolate knows that answers. */
 const upstreamState = z.object({
-  name: z.string(),
-  kind: z.string(),
-  running: z.addDescription(count, 'Requests that run there now.'),
-  max_concurrent: z.nullable(count),
-  models: z.array(
-    z.object({
-      model: z.string(),
-      state: z.addDescription(
-        z.enum(['closed', 'open', 'half_open']),
-        'closed: it is called. open: it failed and is left alone. half_open: one request finds out whether it is back.',
-      ),
-      due_at: z.addDescription(z.nullable(time), 'When it is half open.'),
-      tries: z.addDescription(count, 'In the last 30 s.'),
-      failed: count,
-      elsewhere: z.addDescription(
-        z.array(z.object({ upstream: z.string(), requests: count })),
-        'How many requests other upstreams have answered in its place since it was left alone.',
-      ),
-    }),
+  name: z.addDescription(z.string(), 'The name of the upstream, as in the setting `UPSTREAMS`.'),
+  kind: z.addDescription(z.string(), 'The kind of upstream, as in the setting `UPSTREAMS`.'),
+  running: z.addDescription(count, 'The number of requests that are running at the upstream.'),
+  max_concurrent: z.addDescription(
+    z.nullable(count),
+    'The most requests that may run at the upstream at the same time. Null: there is no limit.',
+  ),
+  models: z.addDescription(
+    z.array(
+      z.object({
+        model: z.addDescription(z.string(), 'The id of the model.'),
+        state: z.addDescription(
+          z.enum(['closed', 'open', 'half_open']),
+          '`closed`: the model is used. `open`: it failed and is not tried for a while. `half_open`: one request tests whether it works again.',
+        ),
+        due_at: z.addDescription(z.nullable(time), 'When it becomes half open; ISO 8601, UTC. Null: it is not open.'),
+        tries: z.addDescription(count, 'Attempts in the last 30 seconds.'),
+        failed: z.addDescription(count, 'How many of these attempts failed.'),
+        elsewhere: z.addDescription(
+          z.array(
+            z.object({
+              upstream: z.addDescription(z.string(), 'The name of the other upstream.'),
+              requests: z.addDescription(count, 'The number of requests that it answered.'),
+            }),
+          ),
+          'How many requests other upstreams have answered since this one was last opened.',
+        ),
+      }),
+    ),
+    'The circuit breaker of each model that was requested.',
   ),
 });
 
@@ -41,7 +52,7 @@ export const healthAnswer = z.object({
   ),
   upstreams: z.createOptionalField(
     z.array(upstreamState),
-    'With `?upstreams`, for admins: each of UPSTREAMS. Isolates find out by themselves, so another one may tell something else.',
+    'The state of each upstream in `UPSTREAMS`, for admins with `?upstreams`. Each isolate has its own view, so responses may differ.',
   ),
 });
 

@@ -18,7 +18,7 @@ export const health: ApiResource = {
   routes: describeRoutes(HEALTH_ROUTES, {
     'GET /health': {
       operation: 'health',
-      summary: 'Check that the edge is up',
+      summary: 'Check the health of the deployment',
       description:
         'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
       query: healthQuery,

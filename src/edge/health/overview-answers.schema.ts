@@ -23,8 +23,13 @@ export const overviewAnswer = z.object({
     'How many can ask for nothing now.',
   ),
   undelivered_events: z.createOptionalField(
-    z.array(z.object({ source: z.string(), events: count })),
-    'The sources of webhooks with events that were tried in vain: they are tried again, or parked.',
+    z.array(
+      z.object({
+        source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
+        events: z.addDescription(count, 'The number of its undelivered events.'),
+      }),
+    ),
+    'Webhook sources with events that were tried without success. They are retried, or `parked`.',
   ),
   undelivered_alerts: z.createOptionalField(count, 'Alerts that were tried in vain.'),
   failing_tasks: z.createOptionalField(

@@ -62,14 +62,33 @@ const members = {
 const message = z.addReferenceMeta(
   z.addDescription(
     z.looseObject({
-      id: z.string(),
+      id: z.addDescription(z.string(), 'The id of the message, such as `msg_01XFDUDYJgAACzvnptvVoYEL`.'),
       type: createObjectTypeSchema('message'),
-      role: z.literal('assistant'),
-      model: z.string(),
-      content: z.array(z.looseObject({ type: z.string() })),
-      stop_reason: z.nullable(z.string()),
-      stop_sequence: z.nullable(z.string()),
-      usage: z.looseObject({ input_tokens: z.int(), output_tokens: z.int() }),
+      role: z.addDescription(z.literal('assistant'), 'Always `assistant`.'),
+      model: z.addDescription(z.string(), 'The id of the model that answered.'),
+      content: z.addDescription(
+        z.array(
+          z.looseObject({
+            type: z.addDescription(z.string(), 'The type of the block, such as `text`, `thinking` or `tool_use`.'),
+          }),
+        ),
+        'The content blocks, as in Anthropic’s API.',
+      ),
+      stop_reason: z.addDescription(
+        z.nullable(z.string()),
+        'Why generation ended, for example `end_turn`, `max_tokens`, `tool_use` or `refusal`. Null: it has not ended.',
+      ),
+      stop_sequence: z.addDescription(
+        z.nullable(z.string()),
+        'The stop sequence at which generation ended. Null: it did not end at one.',
+      ),
+      usage: z.addDescription(
+        z.looseObject({
+          input_tokens: z.addDescription(z.int(), 'Input tokens that were neither read from nor written to the cache.'),
+          output_tokens: z.addDescription(z.int(), 'Output tokens, thinking included.'),
+        }),
+        'The tokens that the response used, as in Anthropic’s API.',
+      ),
     }),
     'A message, as Anthropic’s API has it.',
   ),
@@ -188,7 +207,7 @@ const countBody = memoizeFromPlugins(() =>
 );
 
 const countRoute = {
-  summary: 'Count a prompt before it is sent',
+  summary: 'Count the tokens of a prompt',
   body: {
     get schema() {
       return countBody();

@@ -5,39 +5,69 @@ import * as z from '../kit/http/zod.ts';
 const usdPerMillion = z.addDescription(z.number(), 'US dollars per million tokens.');
 const tokenPrices = z.object(createPricesSchema(usdPerMillion));
 
-const longPrompt = z.optional(z.extend(tokenPrices, { above_tokens: z.int() }));
+const longPrompt = z.optional(
+  z.extend(tokenPrices, {
+    above_tokens: z.addDescription(z.int(), 'The number of input tokens above which these prices apply.'),
+  }),
+);
 const modelPrices = z.extend(tokenPrices, {
-  long_prompt: longPrompt,
-  fast: z.optional(tokenPrices),
-  batch: z.addDescription(z.extend(tokenPrices, { long_prompt: longPrompt }), 'Prices in batches.'),
+  long_prompt: z.addDescription(longPrompt, 'Prices of long prompts. Absent if they are the same.'),
+  fast: z.createOptionalField(tokenPrices, 'Prices with `speed: "fast"`. Absent if the model does not support it.'),
+  batch: z.addDescription(
+    z.extend(tokenPrices, {
+      long_prompt: z.addDescription(longPrompt, 'Prices of long prompts in batches. Absent if they are the same.'),
+    }),
+    'Prices in batches.',
+  ),
 });
 
 /** A model as the upstream lists it, joined with the limits and prices that this edge knows. */
 export const modelAnswer = z.looseObject({
   type: createObjectTypeSchema('model'),
-  id: z.string(),
-  display_name: z.string(),
-  created_at: z.iso.datetime(),
-  max_input_tokens: z.nullable(z.int()),
-  max_tokens: z.nullable(z.int()),
+  id: z.addDescription(z.string(), 'The id of the model, such as `claude-haiku-5-5`.'),
+  display_name: z.addDescription(z.string(), 'The name of the model for people, such as `Claude Haiku 5.5`.'),
+  created_at: z.addDescription(z.iso.datetime(), 'When the model was released; ISO 8601, UTC.'),
+  max_input_tokens: z.addDescription(z.nullable(z.int()), 'The largest context, in tokens. Null: unknown.'),
+  max_tokens: z.addDescription(z.nullable(z.int()), 'The largest `max_tokens` of a request. Null: unknown.'),
   lifecycle: z.addDescription(
     z.nullable(z.enum(['active', 'deprecated', 'retired'])),
-    'null: the model is not in this edge’s table.',
+    'The state of the model. Null: the model is not in the model table.',
   ),
-  retires_at: z.nullable(z.string()),
-  line: z.nullable(z.string()),
-  thinking: z.addDescription(
-    capabilityFields.thinking,
-    'What it does if a request says nothing about thinking, the types that it takes, and the efforts beside which it can be switched off.',
+  retires_at: z.addDescription(
+    z.nullable(z.string()),
+    'When the model is retired; ISO 8601, UTC. Null: no date is announced.',
   ),
-  efforts: capabilityFields.efforts,
-  default_effort: capabilityFields.default_effort,
-  fast_until: z.addDescription(z.nullable(z.string()), 'When `speed: "fast"` ends, if that is announced.'),
-  minimum_cacheable_tokens: z.addDescription(z.nullable(z.int()), 'null: the model is not in this edge’s table.'),
-  replacement: z.nullable(z.string()),
-  prices: z.nullable(modelPrices),
+  line: z.addDescription(z.nullable(z.string()), 'The model line, such as `haiku`. Null: unknown.'),
+  thinking: z.addDescription(capabilityFields.thinking, 'How the model supports thinking. Null: unknown.'),
+  efforts: z.addDescription(capabilityFields.efforts, 'The values of `output_config.effort` that the model accepts.'),
+  default_effort: z.addDescription(
+    capabilityFields.default_effort,
+    'The effort of requests that do not set it. Null: the model does not support efforts.',
+  ),
+  fast_until: z.addDescription(
+    z.nullable(z.string()),
+    'When `speed: "fast"` ends; ISO 8601, UTC. Null: no date is announced.',
+  ),
+  minimum_cacheable_tokens: z.addDescription(
+    z.nullable(z.int()),
+    'The fewest tokens of a prompt that can be cached. Null: unknown.',
+  ),
+  replacement: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the model that replaces this one. Null: none is announced.',
+  ),
+  prices: z.addDescription(z.nullable(modelPrices), 'Prices in US dollars per million tokens. Null: unknown.'),
   upstreams: z.createOptionalField(
-    z.array(z.object({ name: z.string(), id: z.string(), prices: z.nullable(modelPrices) })),
-    'Where there are several: those that serve it, in the order in which they are tried, with its id and prices there.',
+    z.array(
+      z.object({
+        name: z.addDescription(z.string(), 'The name of the upstream, as in the setting `UPSTREAMS`.'),
+        id: z.addDescription(z.string(), 'The id of the model at this upstream.'),
+        prices: z.addDescription(
+          z.nullable(modelPrices),
+          'Prices at this upstream, in US dollars per million tokens. Null: unknown.',
+        ),
+      }),
+    ),
+    'The upstreams that serve the model, in the order in which they are tried. Absent if the deployment has only one.',
   ),
 });

@@ -33,7 +33,7 @@ const example = {
 };
 
 const list = {
-  summary: 'List the models',
+  summary: 'List models',
   query: pageSchema,
   answer: describePageResponse(
     createNamedListSchema('ModelList', schema),
@@ -45,7 +45,7 @@ const list = {
 } as const;
 
 const one = {
-  summary: 'Read a model',
+  summary: 'Retrieve a model',
   answer: describeJsonResponse('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;

@@ -25,6 +25,18 @@ interface Asked {
   parameters: ApiResource['parameters'];
 }
 
+/** The parts of a JSON schema that contain fields. */
+interface SchemaObject {
+  $ref?: string;
+  description?: string;
+  anyOf?: SchemaObject[];
+  oneOf?: SchemaObject[];
+  allOf?: SchemaObject[];
+  items?: SchemaObject;
+  properties?: Record<string, SchemaObject>;
+  additionalProperties?: SchemaObject | boolean;
+}
+
 /** Senders are welcome, and nothing works on what is put on the queue. */
 const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
 
@@ -90,6 +102,47 @@ test('no request has a schema with a `default`, which generators would make a re
   expect(seen.size).toBeGreaterThan(500);
   expect(withDefault).toEqual([]);
   expect(JSON.stringify(document.components?.schemas)).toContain('Default: `10`.');
+});
+
+test('every field of every request and response has a description', () => {
+  const { components, paths } = createOpenApiDocument();
+  const undescribed = new Set<string>();
+  const seen = new Set<object>();
+  let fields = 0;
+  const schemas: Record<string, unknown> = components?.schemas ?? {};
+  const resolve = (schema: SchemaObject): SchemaObject =>
+    (schemas[schema.$ref?.split('/').at(-1) ?? ''] as SchemaObject | undefined) ?? schema;
+  const listAlternatives = ({ anyOf = [], oneOf = [], allOf = [] }: SchemaObject) => [...anyOf, ...oneOf, ...allOf];
+  const isDescribed = (schema: SchemaObject): boolean =>
+    [schema, resolve(schema), ...listAlternatives(schema)].some(({ description }) => description);
+  const look = (reference: SchemaObject, path: string): void => {
+    const schema = resolve(reference);
+    if (seen.has(schema)) return;
+    seen.add(schema);
+    for (const one of listAlternatives(schema)) look(one, path);
+    if (schema.items) look(schema.items, `${path}[]`);
+    if (typeof schema.additionalProperties === 'object') look(schema.additionalProperties, `${path}{}`);
+    for (const [name, property] of Object.entries(schema.properties ?? {})) {
+      fields += 1;
+      if (!isDescribed(property)) undescribed.add(`${path}.${name}`);
+      look(property, `${path}.${name}`);
+    }
+  };
+  interface Body {
+    content?: Record<string, { schema?: SchemaObject }>;
+  }
+  const lookAtBody = ({ content = {} }: Body, path: string) => {
+    for (const { schema } of Object.values(content)) if (schema) look(schema, path);
+  };
+  for (const [path, item] of Object.entries(paths ?? {})) {
+    const operations = Object.entries(item) as [string, { requestBody?: Body; responses?: Record<string, Body> }][];
+    for (const [method, { requestBody = {}, responses = {} }] of operations) {
+      lookAtBody(requestBody, `${method} ${path} request`);
+      for (const [status, response] of Object.entries(responses)) lookAtBody(response, `${method} ${path} ${status}`);
+    }
+  }
+  expect(fields).toBeGreaterThan(500);
+  expect([...undescribed]).toEqual([]);
 });
 
 test('every error has its status, its envelope, and an example', () => {

@@ -28,9 +28,12 @@ export const capabilityFields = {
   line: z.nullable(z.enum(MODEL_LINES)),
   thinking: z.nullable(
     z.strictObject({
-      default: z.enum(THINKING_DEFAULTS),
-      types: z.array(z.enum(THINKING_TYPES)),
-      off_efforts: z.array(z.enum(EFFORTS)),
+      default: z.addDescription(
+        z.enum(THINKING_DEFAULTS),
+        'Whether the model thinks if a request does not set `thinking`: `always`, `adaptive` or `off`.',
+      ),
+      types: z.addDescription(z.array(z.enum(THINKING_TYPES)), 'The values of `thinking.type` that the model accepts.'),
+      off_efforts: z.addDescription(z.array(z.enum(EFFORTS)), 'The efforts with which thinking can be disabled.'),
     }),
   ),
   efforts: z.array(z.enum(EFFORTS)),

@@ -6,101 +6,155 @@ import { history } from '../history/history.schema.ts';
 /** A conversation in its account's list. */
 export const conversationRow = z.object({
   type: createObjectTypeSchema('conversation'),
-  id: z.string(),
-  title: z.nullable(z.string()),
-  parent: z.createOptionalField(z.string(), 'Of a subagent’s: the conversation whose run has called it.'),
-  tool_use_id: z.createOptionalField(z.string(), 'Of a subagent’s: the call that it answers.'),
-  created_at: z.iso.datetime(),
-  updated_at: z.iso.datetime(),
-  turns: z.int(),
-  messages: z.int(),
-  cost_usd: z.number(),
-  state: z.enum(['idle', 'running']),
+  id: z.addDescription(z.string(), 'The id of the conversation.'),
+  title: z.addDescription(z.nullable(z.string()), 'The title. Null: there is none.'),
+  parent: z.createOptionalField(
+    z.string(),
+    'Only for a subagent’s conversation: the conversation whose run called the subagent.',
+  ),
+  tool_use_id: z.createOptionalField(
+    z.string(),
+    'Only for a subagent’s conversation: the id of the call that it answers.',
+  ),
+  created_at: z.addDescription(z.iso.datetime(), 'When the conversation was created; ISO 8601, UTC.'),
+  updated_at: z.addDescription(z.iso.datetime(), 'When the conversation last changed; ISO 8601, UTC.'),
+  turns: z.addDescription(z.int(), 'The number of turns.'),
+  messages: z.addDescription(z.int(), 'The number of stored messages.'),
+  cost_usd: z.addDescription(z.number(), 'The cost of all turns so far, in US dollars.'),
+  state: z.addDescription(z.enum(['idle', 'running']), '`running` while a turn is running, otherwise `idle`.'),
   paused: z.addDescription(
     z.nullable(z.literal('approval')),
-    '`approval`: it waits until a person has decided on calls; null otherwise. See `GET …/approvals`.',
+    '`approval`: the conversation waits until a person has decided on calls; see `GET …/approvals`. Null: it does not wait.',
   ),
 });
 
 /** A conversation as its own route answers it. */
 export const conversationReport = z.extend(conversationRow, {
-  turn: z.addDescription(z.nullable(z.string()), 'The turn that runs.'),
-  model: z.nullable(z.string()),
-  max_tokens: z.nullable(z.int()),
-  system: z.unknown(),
-  tools: z.addDescription(z.unknown(), 'Without the addresses of those that the edge calls.'),
-  prefix: z.addDescription(z.nullable(z.string()), 'name@version: retained since it was created.'),
-  agent: z.addDescription(
-    z.nullable(z.object({ name: z.string(), version: z.string() })),
-    'Its name, and name@version: copied when it was created.',
+  turn: z.addDescription(z.nullable(z.string()), 'The id of the running turn. Null: no turn is running.'),
+  model: z.addDescription(z.nullable(z.string()), 'The model of turns that do not set it. Null: there is no default.'),
+  max_tokens: z.addDescription(
+    z.nullable(z.int()),
+    'The `max_tokens` of turns that do not set it. Null: there is no default.',
   ),
-  metadata: z.nullable(z.record(z.string(), z.unknown())),
-  retention_seconds: z.nullable(z.int()),
+  system: z.addDescription(z.unknown(), 'The system prompt: a string, or a list of text blocks. Null: there is none.'),
+  tools: z.addDescription(
+    z.unknown(),
+    'The tools of turns that do not set them, without the URLs that Sluice calls. Null: there are none.',
+  ),
+  prefix: z.addDescription(
+    z.nullable(z.string()),
+    'The version of the prefix, `name@version`, fixed when the conversation was created. Null: there is none.',
+  ),
+  agent: z.addDescription(
+    z.nullable(
+      z.object({
+        name: z.addDescription(z.string(), 'The name of the agent.'),
+        version: z.addDescription(z.string(), 'The version of the agent, `name@version`.'),
+      }),
+    ),
+    'The agent, whose version was copied when the conversation was created. Null: there is none.',
+  ),
+  metadata: z.addDescription(
+    z.nullable(z.record(z.string(), z.unknown())),
+    'Your own key–value pairs. Null: there are none.',
+  ),
+  retention_seconds: z.addDescription(
+    z.nullable(z.int()),
+    'How many seconds the conversation is stored after its last change. Null: the deployment’s `RETENTION_DAYS`.',
+  ),
   history,
-  usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
+  usage: z.addDescription(
+    z.object({
+      input_tokens: z.addDescription(z.int(), 'Input tokens of all turns.'),
+      output_tokens: z.addDescription(z.int(), 'Output tokens of all turns, thinking included.'),
+    }),
+    'The tokens that the conversation has used so far.',
+  ),
   summaries: z.createOptionalField(
     z.array(
       z.object({
-        until: z.addDescription(z.nullable(z.string()), 'The last message in whose place it goes up.'),
+        until: z.addDescription(z.nullable(z.string()), 'The id of the last message that the summary replaces.'),
         until_shown: z.addDescription(
           z.nullable(z.string()),
-          'The same with `view=shown`, where all steps of a run are one message.',
+          'The same id in the view `shown`, in which all steps of a run are one message.',
         ),
-        content: z.string(),
-        model: z.string(),
-        created_at: z.iso.datetime(),
-        cost_usd: z.number(),
+        content: z.addDescription(z.string(), 'The text of the summary.'),
+        model: z.addDescription(z.string(), 'The id of the model that wrote the summary.'),
+        created_at: z.addDescription(z.iso.datetime(), 'When the summary was written; ISO 8601, UTC.'),
+        cost_usd: z.addDescription(z.number(), 'The cost of the summary, in US dollars.'),
       }),
     ),
-    'What has stood in the place of its oldest messages, oldest first; absent while there was none.',
+    'The summaries that have replaced the oldest messages in prompts, oldest first. Absent if there was none.',
   ),
   dropped: z.createOptionalField(
     z.object({
       thinking: z.addDescription(
         z.int(),
-        'Blocks of thinking: the API binds them to the conversation where they were made.',
+        'Thinking blocks: the API accepts them only in the conversation in which they were generated.',
       ),
-      messages: z.addDescription(z.int(), 'Messages that do not go up: refused ones, and those without content.'),
-      calls: z.addDescription(z.int(), 'Calls of the API’s own tools at the end that have no result.'),
-      blank: z.addDescription(z.int(), 'Blocks of text that have only white space: the API accepts none.'),
+      messages: z.addDescription(z.int(), 'Messages that are never sent: refused ones, and those without content.'),
+      calls: z.addDescription(z.int(), 'Calls of the API’s own tools at the end of the history that have no result.'),
+      blank: z.addDescription(z.int(), 'Text blocks with only white space, which the API rejects.'),
     }),
-    'Only in the answer to its creation: how much of `messages` was left out; absent where nothing was.',
+    'How much of the imported `messages` was left out. Only in the response to the creation, and only if something was.',
   ),
 });
 
 /** A message in the history of a conversation. */
 export const messageRow = z.object({
   type: createObjectTypeSchema('message'),
-  id: z.string(),
-  role: z.enum(['user', 'assistant', 'system']),
-  content: z.addDescription(
-    z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
-    'Empty where nothing is left of an interrupted answer: that row does not go up.',
+  id: z.addDescription(z.string(), 'The id of the message.'),
+  role: z.addDescription(
+    z.enum(['user', 'assistant', 'system']),
+    'Who the message is from: `user`, `assistant` or `system`.',
   ),
-  model: z.addDescription(z.nullable(z.string()), 'The model of an answer.'),
-  stop_reason: z.addDescription(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
+  content: z.addDescription(
+    z.union([
+      z.string(),
+      z.array(
+        z.looseObject({ type: z.addDescription(z.string(), 'The type of the block, such as `text` or `tool_use`.') }),
+      ),
+    ]),
+    'A string, or a list of content blocks. Empty if nothing is left of an interrupted response; such a message is never sent again.',
+  ),
+  model: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the model of a response. Null: the message is not a response.',
+  ),
+  stop_reason: z.addDescription(
+    z.nullable(z.string()),
+    'Why the response ended, for example `end_turn`. Null: it did not end by itself, or is not a response.',
+  ),
   lowered_by: z.createOptionalField(
     loweredBySchema,
-    'Whose limit has lowered `max_tokens` of this answer; only where it was cut off there.',
+    'The limit that lowered `max_tokens` of this response. Only if the response was cut off there.',
   ),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why a run has paused whose answer this is; only with `view=shown`.',
+    'Why the run of this response has paused. Only in the view `shown`. Null: it has not.',
   ),
   usage: z.addDescription(
-    z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
-    'As the upstream reported it, on the last message of an answer. If that did not end: the output that it cost.',
+    z.nullable(
+      z.looseObject({
+        input_tokens: z.addDescription(z.int(), 'Input tokens that were neither read from nor written to the cache.'),
+        output_tokens: z.addDescription(z.int(), 'Output tokens, thinking included.'),
+      }),
+    ),
+    'The usage that the upstream reported, on the last message of a response. For an incomplete response: the output that was billed.',
   ),
-  cost_usd: z.addDescription(z.nullable(z.number()), 'US dollars, at most nine decimals.'),
-  created_at: z.iso.datetime(),
+  cost_usd: z.addDescription(
+    z.nullable(z.number()),
+    'The cost of the response, in US dollars with at most nine decimals. Null: the message is not a response.',
+  ),
+  created_at: z.addDescription(z.iso.datetime(), 'When the message was stored; ISO 8601, UTC.'),
   status: z.addDescription(
     z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running']),
-    'How its turn has ended; what was refused is not sent again.',
+    'How the turn of the message ended. `refused` messages are never sent again.',
   ),
-  turn: z.addDescription(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
+  turn: z.addDescription(z.string(), 'The id of the turn, as in the header `sluice-turn`.'),
   origin: z.createOptionalField(
     z.enum(['edge', 'import']),
-    '`edge`: no client has sent it, the edge has put it between two steps of a run. `import`: the conversation began with it.',
+    '`edge`: Sluice added the message between two steps of a run. `import`: the message is from the history that the conversation was created with.',
   ),
 });
 
@@ -108,90 +162,122 @@ export const messageRow = z.object({
 const decision = {
   decision: z.addDescription(
     z.nullable(z.enum(['approve', 'deny', 'cancel'])),
-    'Null while nobody has decided; `cancel`: its turn was cancelled before.',
+    'The decision. Null: it is pending. `cancel`: the turn was cancelled before anyone decided.',
   ),
-  reason: z.nullable(z.string()),
-  changed_input: z.addDescription(
-    z.unknown(),
-    'What it is called with in place of `input`; null where that has not changed.',
+  reason: z.addDescription(z.nullable(z.string()), 'The reason given for a denial. Null: none was given.'),
+  changed_input: z.addDescription(z.unknown(), 'The input that replaces the model’s. Null: the input is unchanged.'),
+  decided_at: z.addDescription(
+    z.nullable(z.iso.datetime()),
+    'When the decision was made; ISO 8601, UTC. Null: it is pending.',
   ),
-  decided_at: z.nullable(z.iso.datetime()),
 };
 
 /** A call that waits for approval, or has waited. */
 export const approvalRow = z.object({
   type: createObjectTypeSchema('approval'),
-  id: z.string(),
-  tool_use_id: z.string(),
-  name: z.string(),
-  input: z.addDescription(z.unknown(), 'What the model calls it with.'),
+  id: z.addDescription(z.string(), 'The id of the approval, such as `appr_2m4gmfejmm3a_2_0`.'),
+  tool_use_id: z.addDescription(z.string(), 'The id of the `tool_use` block that waits.'),
+  name: z.addDescription(z.string(), 'The name of the tool.'),
+  input: z.addDescription(z.unknown(), 'The input with which the model calls the tool.'),
   input_text: z.addDescription(
     z.nullable(z.string()),
-    '`input` as the JSON text that the tool gets: show this, since numbers are rounded where they are parsed.',
+    '`input` as the JSON text that the tool receives. Show this text to the person, because parsing rounds large numbers.',
   ),
-  turn: z.addDescription(z.string(), 'The turn that waits.'),
-  approvers: z.addDescription(z.enum(['owner', 'admin']), 'Who decides.'),
-  created_at: z.iso.datetime(),
+  turn: z.addDescription(z.string(), 'The id of the turn that waits.'),
+  approvers: z.addDescription(
+    z.enum(['owner', 'admin']),
+    'Who decides: the `owner` of the conversation, or only an `admin`.',
+  ),
+  created_at: z.addDescription(z.iso.datetime(), 'When the call began to wait; ISO 8601, UTC.'),
   ...decision,
-  continued_by: z.addDescription(z.nullable(z.string()), 'The turn that has gone on with it.'),
+  continued_by: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the turn that continued after the decision. Null: there is none yet.',
+  ),
 });
 
 export const turnReport = z.object({
   type: createObjectTypeSchema('turn'),
-  id: z.string(),
+  id: z.addDescription(z.string(), 'The id of the turn, as in the header `sluice-turn`.'),
   continues: z.addDescription(
     z.nullable(z.string()),
-    'The turn that has waited for approval, and that this goes on with.',
+    'The id of the turn that waited for approval and that this turn continues. Null: there is none.',
   ),
-  conversation: z.string(),
-  status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
+  conversation: z.addDescription(z.string(), 'The id of the conversation.'),
+  status: z.addDescription(
+    z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
+    '`running`, or how the turn ended.',
+  ),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why a run has paused: a limit of its own, `approval`, `budget`, `revoked` or `upstream`. With the status `running` it waits, and continues by itself.',
+    'Why the run has paused: one of its limits, `approval`, `budget`, `revoked` or `upstream`. With the status `running` it waits and continues by itself. Null: it has not paused.',
   ),
   error: z.addDescription(
-    z.nullable(z.object({ type: z.string(), message: z.string() })),
-    'What it has ended with, as long as its events are kept.',
+    z.nullable(
+      z.object({
+        type: z.addDescription(z.string(), 'The type of the error, such as `overloaded_error`.'),
+        message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+      }),
+    ),
+    'The error with which the turn ended, as long as its events are stored. Null: there was none.',
   ),
-  began_at: z.iso.datetime(),
-  ended_at: z.nullable(z.iso.datetime()),
-  cost_usd: z.number(),
+  began_at: z.addDescription(z.iso.datetime(), 'When the turn began; ISO 8601, UTC.'),
+  ended_at: z.addDescription(z.nullable(z.iso.datetime()), 'When the turn ended; ISO 8601, UTC. Null: it is running.'),
+  cost_usd: z.addDescription(z.number(), 'The cost of all steps, in US dollars.'),
   steps: z.addDescription(
     z.array(
       z.object({
-        request_id: z.addDescription(z.string(), 'Its name in the ledger.'),
-        status: z.string(),
-        model: z.string(),
-        stop_reason: z.nullable(z.string()),
-        lowered_by: z.createOptionalField(loweredBySchema, 'Whose limit has lowered `max_tokens`; only where it was.'),
-        usage: z.nullable(z.looseObject({})),
-        cost_usd: z.number(),
-        ttft_ms: z.addDescription(z.nullable(z.number()), 'Milliseconds to its first byte.'),
+        request_id: z.addDescription(z.string(), 'The id of the request in the ledger.'),
+        status: z.addDescription(z.string(), 'The status of the request, as in the ledger: for example `complete`.'),
+        model: z.addDescription(z.string(), 'The id of the model.'),
+        stop_reason: z.addDescription(
+          z.nullable(z.string()),
+          'Why the response ended, for example `tool_use`. Null: it did not end by itself.',
+        ),
+        lowered_by: z.createOptionalField(loweredBySchema, 'The limit that lowered `max_tokens`. Only if one did.'),
+        usage: z.addDescription(
+          z.nullable(z.looseObject({})),
+          'The usage that the upstream reported. Null: it reported none.',
+        ),
+        cost_usd: z.addDescription(z.number(), 'The cost of the step, in US dollars.'),
+        ttft_ms: z.addDescription(
+          z.nullable(z.number()),
+          'Milliseconds to the first byte of the response. Null: unknown.',
+        ),
         calls: z.addDescription(
           z.array(
             z.object({
-              id: z.string(),
-              name: z.string(),
-              conversation: z.addDescription(z.optional(z.string()), 'Of a subagent’s: where it works.'),
-              input: z.addDescription(
-                z.unknown(),
-                'What the model has called it with; absent where that is not stored.',
+              id: z.addDescription(z.string(), 'The id of the `tool_use` block.'),
+              name: z.addDescription(z.string(), 'The name of the tool.'),
+              conversation: z.addDescription(
+                z.optional(z.string()),
+                'Only for a call of a subagent: the id of its conversation.',
               ),
+              input: z.addDescription(z.unknown(), 'The input of the call. Absent if it is not stored.'),
               approval: z.addDescription(
-                z.nullable(z.object({ id: z.string(), ...decision })),
-                'Where it needs, or needed, an approval.',
+                z.nullable(z.object({ id: z.addDescription(z.string(), 'The id of the approval.'), ...decision })),
+                'The approval that the call needs or needed. Null: it needs none.',
               ),
-              ms: z.nullable(z.number()),
-              tries: z.addDescription(z.int(), 'How often it was made: more than once only after a crash.'),
-              is_error: z.nullable(z.boolean()),
-              bytes: z.addDescription(z.nullable(z.int()), 'Of what the tool has answered.'),
+              ms: z.addDescription(
+                z.nullable(z.number()),
+                'How long the call took, in milliseconds. Null: it has not returned.',
+              ),
+              tries: z.addDescription(z.int(), 'How often the call was made: more than once only after a crash.'),
+              is_error: z.addDescription(
+                z.nullable(z.boolean()),
+                'Whether the call failed. Null: it has not returned.',
+              ),
+              bytes: z.addDescription(
+                z.nullable(z.int()),
+                'The size of the result in bytes. Null: the call has not returned.',
+              ),
             }),
           ),
-          'The calls that the edge has made; null where one has not come back.',
+          'The tool calls that Sluice made.',
         ),
       }),
     ),
-    'The requests that went up: one, or the steps of a run.',
+    'The requests that were sent to the upstream: one, or the steps of a run.',
   ),
 });
 
@@ -220,7 +306,10 @@ export const approvalRequested = z.object({
   approvals: z.addDescription(z.array(approvalRow), 'Very long inputs are null here.'),
 });
 
-export const conversationDeleted = z.object({ type: createObjectTypeSchema('conversation_deleted'), id: z.string() });
+export const conversationDeleted = z.object({
+  type: createObjectTypeSchema('conversation_deleted'),
+  id: z.addDescription(z.string(), 'The id of the deleted conversation.'),
+});
 
 export type ConversationRow = z.output<typeof conversationRow>;
 /** How much an import leaves out. */

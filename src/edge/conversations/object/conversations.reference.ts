@@ -122,14 +122,14 @@ export const conversations: ApiResource = {
   routes: describeRoutes(CONVERSATION_ROUTES, {
     'GET /conversations': {
       operation: 'listConversations',
-      summary: 'List one’s conversations, newest first',
+      summary: 'List your conversations, newest first',
       description: 'Those of subagents are left out, unless their `parent` is named.',
       answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
     'POST /conversations': {
       operation: 'createConversation',
-      summary: 'Create a conversation with defaults, or with a history from elsewhere',
+      summary: 'Create a conversation, or import a history',
       description:
         'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
       body: {
@@ -149,12 +149,12 @@ export const conversations: ApiResource = {
     },
     'GET /conversations/:id': {
       operation: 'getConversation',
-      summary: 'Read a conversation: state, defaults, totals',
+      summary: 'Retrieve a conversation',
       answer: createConversationResponseReference('The conversation, without its messages.'),
     },
     'PATCH /conversations/:id': {
       operation: 'updateConversation',
-      summary: 'Change its title, metadata, retention or limits',
+      summary: 'Update a conversation',
       description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
       body: {
         id: 'ConversationPatch',
@@ -165,7 +165,7 @@ export const conversations: ApiResource = {
     },
     'GET /conversations/:id/messages': {
       operation: 'listMessages',
-      summary: 'Page through its messages, oldest first',
+      summary: 'List the messages of a conversation, oldest first',
       answer: describePageResponse(
         createNamedListSchema('ConversationMessageList', messageSchema),
         messageExample,
@@ -174,17 +174,17 @@ export const conversations: ApiResource = {
     },
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
-      summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
+      summary: 'Retrieve a turn with its steps, costs and tool calls',
       answer: describeJsonResponse('The turn.', turnSchema, turnExample),
     },
     'DELETE /conversations/:id/turns/:turn': {
       operation: 'cancelTurn',
-      summary: 'Cancel a turn, and keep what was said',
+      summary: 'Cancel a turn',
       answer: describeJsonResponse('The turn; one that had ended has not changed.', turnSchema, turnExample),
     },
     'GET /conversations/:id/stream': {
       operation: 'resumeTurn',
-      summary: 'Resume a stream, and follow it live',
+      summary: 'Resume a stream',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
       headers: z.object({ 'last-event-id': z.createOptionalField(z.string(), 'The last event that was received.') }),
@@ -196,12 +196,12 @@ export const conversations: ApiResource = {
     },
     'POST /conversations/:id/stop': {
       operation: 'stopTurn',
-      summary: 'Stop the running turn, and keep what was said',
+      summary: 'Stop the running turn',
       answer: createConversationResponseReference('The conversation; where nothing ran, nothing has changed.'),
     },
     'POST /conversations/:id/rewind': {
       operation: 'rewindConversation',
-      summary: 'Rewind to before a message',
+      summary: 'Rewind a conversation to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
       answer: createConversationResponseReference(
         'The conversation without that message’s turn and all that followed.',
@@ -210,7 +210,7 @@ export const conversations: ApiResource = {
     },
     'DELETE /conversations/:id': {
       operation: 'deleteConversation',
-      summary: 'Delete a conversation and all that it holds',
+      summary: 'Delete a conversation',
       answer: describeJsonResponse('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
     },
   }),

@@ -32,10 +32,16 @@ export function parsePageQuery(query: Record<string, string>): ListPageQuery {
 
 export function createListResponseSchema<T extends z.ZodMiniType>(row: T) {
   return z.object({
-    data: z.array(row),
-    has_more: z.boolean(),
-    first_id: z.nullable(z.string()),
-    last_id: z.nullable(z.string()),
+    data: z.addDescription(z.array(row), 'The rows of the page.'),
+    has_more: z.addDescription(z.boolean(), 'Whether more rows follow in the direction of paging.'),
+    first_id: z.addDescription(
+      z.nullable(z.string()),
+      'The id of the first row of the page, for `before_id`. Null: the page is empty.',
+    ),
+    last_id: z.addDescription(
+      z.nullable(z.string()),
+      'The id of the last row of the page, for `after_id`. Null: the page is empty.',
+    ),
   });
 }
 

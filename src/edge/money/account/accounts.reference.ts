@@ -75,7 +75,7 @@ export const accounts: ApiResource = {
   routes: describeRoutes(ACCOUNT_ROUTES, {
     'GET /accounts/:id': {
       operation: 'getAccount',
-      summary: 'See where an account stands',
+      summary: 'Retrieve an account’s limits and spending',
       description:
         'One’s own, or as an admin any. A restricted token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
       answer: describeJsonResponse('Its limits, and every window and bucket.', standing, quotaExample),
@@ -96,7 +96,7 @@ export const accounts: ApiResource = {
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',
-      summary: 'Give an account credit beside its limit usd_total',
+      summary: 'Give an account credit in addition to `usd_total`',
       description:
         'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
       body: {
@@ -106,8 +106,19 @@ export const accounts: ApiResource = {
       answers: {
         201: describeJsonResponse(
           'The id of the credit, and where the account stands with it.',
-          z.addReferenceMeta(z.extend(accountAnswer, { credit: z.string() }), { id: 'CreditedAccount' }),
-          { credit: creditExample.id, ...quotaExample },
+          z.addReferenceMeta(
+            z.extend(accountAnswer, {
+              credit: z.addDescription(
+                z.string(),
+                'The id of the credit, such as `credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11`.',
+              ),
+            }),
+            { id: 'CreditedAccount' },
+          ),
+          {
+            credit: creditExample.id,
+            ...quotaExample,
+          },
         ),
       },
     },
@@ -124,7 +135,7 @@ export const accounts: ApiResource = {
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
-      summary: 'Export a ledger',
+      summary: 'Export the requests of an account',
       description: 'One’s own, or as an admin any.',
       answer: {
         description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
@@ -133,7 +144,7 @@ export const accounts: ApiResource = {
     },
     'PUT /accounts/:id/erasure': {
       operation: 'applyErasure',
-      summary: 'Apply an erasure of another deployment',
+      summary: 'Apply an erasure from another deployment',
       description:
         'Revokes and erases only what is not newer than `erased_at`: what the account was given or has done since then stays. May be repeated. A backup contains the erasures, and a restore applies them.',
       body: { id: 'ErasureRequest', example: { erased_at: '2026-11-20T10:06:14.000Z' } },
@@ -147,7 +158,7 @@ export const accounts: ApiResource = {
     },
     'GET /erasures': {
       operation: 'listErasures',
-      summary: 'List the erased accounts',
+      summary: 'List erased accounts',
       description: 'Of the last 90 days, in the order of their names. `erased_at` is the time of the last erasure.',
       answer: describePageResponse(
         createNamedListSchema('ErasureList', erasureRow),
@@ -157,7 +168,7 @@ export const accounts: ApiResource = {
     },
     'DELETE /accounts/:id': {
       operation: 'eraseAccount',
-      summary: 'Erase an account: ledger, conversations, prefixes, tokens',
+      summary: 'Erase an account and all of its data',
       answers: {
         202: describeJsonResponse('It has begun, and goes on by itself.', erasureSchema, {
           ...row,

@@ -6,90 +6,130 @@ import { loweredBySchema } from '../contracts/lowered-by.schema.ts';
 import { outcomeCounts } from '../lists/batches-answers.schema.ts';
 
 const tokenCountsSchema = z.object({
-  input_tokens: z.addDescription(count, 'Neither read from nor written to the cache.'),
-  output_tokens: count,
-  cache_read_input_tokens: count,
-  cache_write_5m_input_tokens: count,
-  cache_write_1h_input_tokens: count,
-  thinking_tokens: z.addDescription(count, 'Of the output tokens.'),
-  web_search_requests: count,
+  input_tokens: z.addDescription(count, 'Input tokens that were neither read from nor written to the cache.'),
+  output_tokens: z.addDescription(count, 'Output tokens, thinking included.'),
+  cache_read_input_tokens: z.addDescription(count, 'Input tokens that were read from the cache.'),
+  cache_write_5m_input_tokens: z.addDescription(count, 'Input tokens that were written to the cache for 5 minutes.'),
+  cache_write_1h_input_tokens: z.addDescription(count, 'Input tokens that were written to the cache for 1 hour.'),
+  thinking_tokens: z.addDescription(count, 'Output tokens that were thinking.'),
+  web_search_requests: z.addDescription(count, 'Web searches by the API’s own tool.'),
 });
 
 const meterSchema = z.object({
-  limit: z.number(),
-  remaining: z.number(),
-  resets_at: z.addDescription(time, 'When the bucket is full again, if nothing else happens.'),
+  limit: z.addDescription(z.number(), 'The limit per minute.'),
+  remaining: z.addDescription(z.number(), 'How much of the limit is left now.'),
+  resets_at: z.addDescription(
+    time,
+    'When the whole limit is available again if no other request follows; ISO 8601, UTC.',
+  ),
 });
 
 const spendSchema = z.object({
-  window: z.addDescription(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
-  limit_usd: z.nullable(usd),
-  settled_usd: usd,
-  held_usd: z.addDescription(usd, 'Set aside for requests that are running.'),
-  resets_at: time,
+  window: z.addDescription(z.string(), 'The window, such as `2026-11-20T12`, `2026-11-20`, `2026-W47` or `2026-11`.'),
+  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null: there is none.'),
+  settled_usd: z.addDescription(usd, 'The cost of settled requests, in US dollars.'),
+  held_usd: z.addDescription(usd, 'The maximum cost of running requests, in US dollars.'),
+  resets_at: z.addDescription(time, 'When the window ends; ISO 8601, UTC.'),
 });
 
 const totalSchema = z.object({
-  limit_usd: z.addDescription(z.nullable(usd), 'The limit usd_total, and what credit adds to it.'),
-  settled_usd: usd,
-  held_usd: usd,
-  credit_usd: z.addDescription(usd, 'What credit adds to the limit: what has expired counts as far as it was spent.'),
+  limit_usd: z.addDescription(
+    z.nullable(usd),
+    'The limit `usd_total` plus credit, in US dollars. Null: there is none.',
+  ),
+  settled_usd: z.addDescription(usd, 'The cost of settled requests, in US dollars.'),
+  held_usd: z.addDescription(usd, 'The maximum cost of running requests, in US dollars.'),
+  credit_usd: z.addDescription(
+    usd,
+    'How much credit adds to the limit, in US dollars. Expired credit counts as far as it was spent.',
+  ),
 });
 
 /** A limit in USD that holds for an account, whoever has set it, with how much of it is used. */
 export const bindingLimitSchema = z.object({
-  by: z.enum(['account', 'token', 'group', 'deployment']),
+  by: z.addDescription(
+    z.enum(['account', 'token', 'group', 'deployment']),
+    'Whose limit it is: that of the account, token, group or deployment.',
+  ),
   id: z.addDescription(
     z.nullable(z.string()),
-    'The group, or the jti of the token; null for the account and the deployment.',
+    'The name of the group, or the `jti` of the token. Null for the account and the deployment.',
   ),
-  limit: z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
-  limit_usd: z.addDescription(usd, 'With what credit adds to `usd_total`.'),
-  prepaid: z.createOptionalField(z.literal(true), 'Only of a `usd_total` of 0: all of `limit_usd` is credit.'),
-  used_usd: usd,
-  resets_at: z.addDescription(z.nullable(time), 'Null for `usd_total`, which does not reset.'),
+  limit: z.addDescription(
+    z.enum(['usd_per_hour', 'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total']),
+    'The name of the limit.',
+  ),
+  limit_usd: z.addDescription(usd, 'The limit in US dollars, including the credit for `usd_total`.'),
+  prepaid: z.createOptionalField(z.literal(true), 'Only for a `usd_total` of 0: the whole `limit_usd` is credit.'),
+  used_usd: z.addDescription(usd, 'How much of the limit is spent, in US dollars.'),
+  resets_at: z.addDescription(
+    z.nullable(time),
+    'When the limit resets; ISO 8601, UTC. Null for `usd_total`, which does not reset.',
+  ),
   refuses: z.addDescription(
     z.boolean(),
-    'Whether it refuses requests: it is used up, or of a shared budget no more than a hundredth is left.',
+    'Whether the limit rejects requests: it is used up, or at most a hundredth of a shared budget is left.',
   ),
 });
 
-const tokenQuotaSchema = z.object({ limits: tokenLimits, settled_usd: usd, held_usd: usd });
+const tokenQuotaSchema = z.object({
+  limits: z.addDescription(tokenLimits, 'The token’s own limits.'),
+  settled_usd: z.addDescription(usd, 'The cost of the token’s settled requests, in US dollars.'),
+  held_usd: z.addDescription(usd, 'The maximum cost of the token’s running requests, in US dollars.'),
+});
 
-const storedSchema = z.object({ limit: z.int(), used: z.int() });
+const storedSchema = z.object({
+  limit: z.addDescription(z.int(), 'The most that can be stored.'),
+  used: z.addDescription(z.int(), 'How much is stored.'),
+});
 
 export const blockedBy = z.addDescription(
   z.nullable(z.enum(BLOCKING_LIMITS)),
-  'The limit that refuses all of its requests, since it is 0 or has no models; null if none does.',
+  'The limit that rejects all requests because it is 0 or lists no models. Null: there is none.',
 );
 
-export const accountRow = z.object({ type: createObjectTypeSchema('account'), id: z.string() });
+export const accountRow = z.object({
+  type: createObjectTypeSchema('account'),
+  id: z.addDescription(z.string(), 'The name of the account: the `sub` of its tokens.'),
+});
 
 /** The quota status of an account, in every window and bucket. */
 export const quotaReportSchema = z.object({
-  limits: z.addDescription(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
-  own_limits: z.nullable(limitsSchema),
-  group: z.addDescription(z.nullable(z.string()), 'The group that an admin has chosen.'),
+  limits: z.addDescription(
+    limitsSchema,
+    'The limits in force: the account’s own, and the deployment’s defaults for the others.',
+  ),
+  own_limits: z.addDescription(
+    z.nullable(limitsSchema),
+    'The account’s own limits. Null: it has only the deployment’s defaults.',
+  ),
+  group: z.addDescription(z.nullable(z.string()), 'The group to which an admin has assigned the account. Null: none.'),
   blocked_by: blockedBy,
   binds: z.addDescription(
     z.array(bindingLimitSchema),
-    'The limits in USD that hold for it, the one that is used up most first: its own, the tightest of its tokens, and for an admin those of its group and of the deployment.',
+    'The limits in US dollars that apply to the account, the most used one first: its own, the tightest of its tokens, and for an admin those of its group and of the deployment.',
   ),
-  hour: spendSchema,
-  day: spendSchema,
-  week: spendSchema,
-  month: spendSchema,
+  hour: z.addDescription(spendSchema, 'The current hour of the clock (UTC).'),
+  day: z.addDescription(spendSchema, 'The current day (UTC).'),
+  week: z.addDescription(spendSchema, 'The current week, from Monday (UTC).'),
+  month: z.addDescription(spendSchema, 'The current calendar month (UTC).'),
   total: z.addDescription(totalSchema, 'Since the account’s first request.'),
-  token: z.addDescription(z.nullable(tokenQuotaSchema), 'Of the token that asks, where it has limits of its own.'),
-  requests: z.nullable(meterSchema),
-  input_tokens: z.nullable(meterSchema),
-  output_tokens: z.nullable(meterSchema),
-  count_requests: z.nullable(meterSchema),
-  running_requests: z.int(),
-  conversations: storedSchema,
+  token: z.addDescription(
+    z.nullable(tokenQuotaSchema),
+    'The usage of the token that sent this request. Null: it has no limits of its own.',
+  ),
+  requests: z.addDescription(z.nullable(meterSchema), 'Requests per minute. Null: there is no limit.'),
+  input_tokens: z.addDescription(
+    z.nullable(meterSchema),
+    'Input tokens per minute, without those read from the cache. Null: there is no limit.',
+  ),
+  output_tokens: z.addDescription(z.nullable(meterSchema), 'Output tokens per minute. Null: there is no limit.'),
+  count_requests: z.addDescription(z.nullable(meterSchema), 'Token counts per minute. Null: there is no limit.'),
+  running_requests: z.addDescription(z.int(), 'The number of requests that are running.'),
+  conversations: z.addDescription(storedSchema, 'The number of stored conversations.'),
   stored_bytes: z.addDescription(
     storedSchema,
-    'Of conversations (their databases, with the events of the last minutes), prefixes and classifiers.',
+    'The bytes of stored conversations (with the events of the last minutes), prefixes and classifiers.',
   ),
 });
 
@@ -99,207 +139,278 @@ export const accountAnswer = z.extend(accountRow, {
   unpaid_searches: unpaidSearchesSchema,
 });
 
-const usedSchema = z.nullable(z.object({ used: z.addDescription(z.number(), 'The share that is used, of 1.') }));
+const usedSchema = z.nullable(
+  z.object({ used: z.addDescription(z.number(), 'The used share of the limit, from 0 to 1.') }),
+);
 
-const usedInWindow = z.nullable(z.object({ used: z.number(), resets_at: time }));
+const usedInWindow = z.nullable(
+  z.object({
+    used: z.addDescription(z.number(), 'The used share of the limit, from 0 to 1.'),
+    resets_at: z.addDescription(time, 'When the window ends; ISO 8601, UTC.'),
+  }),
+);
 
 /** An account as a page's restricted token sees it: shares and times, and no amount. null: no limit in USD. */
 export const boundAccountAnswer = z.extend(accountRow, {
-  hour: usedInWindow,
-  day: usedInWindow,
-  week: usedInWindow,
-  month: usedInWindow,
-  total: z.addDescription(usedSchema, 'Of the limit usd_total and the credit.'),
-  token: z.addDescription(usedSchema, 'Of the limit of the token that asks.'),
+  hour: z.addDescription(usedInWindow, 'The hourly limit. Null: there is none.'),
+  day: z.addDescription(usedInWindow, 'The daily limit. Null: there is none.'),
+  week: z.addDescription(usedInWindow, 'The weekly limit. Null: there is none.'),
+  month: z.addDescription(usedInWindow, 'The monthly limit. Null: there is none.'),
+  total: z.addDescription(usedSchema, 'The limit `usd_total` plus credit. Null: there is none.'),
+  token: z.addDescription(usedSchema, 'The limit of the token that sent this request. Null: there is none.'),
 });
 
 /** How far an erasure has come. It goes on by itself. */
 export const erasureAnswer = z.extend(accountRow, {
-  done: z.boolean(),
-  remaining: z.addDescription(z.int(), 'Rows and conversations that are still to be erased.'),
+  done: z.addDescription(z.boolean(), 'Whether everything is erased.'),
+  remaining: z.addDescription(z.int(), 'The number of rows and conversations that are still to be erased.'),
 });
 
 /** An account that was erased. */
-export const erasureRow = z.object({ type: createObjectTypeSchema('erasure'), account: z.string(), erased_at: time });
+export const erasureRow = z.object({
+  type: createObjectTypeSchema('erasure'),
+  account: z.addDescription(z.string(), 'The erased account.'),
+  erased_at: z.addDescription(time, 'When the account was last erased; ISO 8601, UTC.'),
+});
 
 export const ledgerRowSchema = z.object({
-  request_id: z.string(),
-  created_at: time,
-  settled_at: z.nullable(time),
-  route: z.string(),
-  model: z.string(),
-  answered_by: z.addDescription(z.nullable(z.string()), 'The model that the upstream says it was.'),
-  conversation: z.nullable(z.string()),
-  prefix: z.nullable(z.string()),
-  agent: z.nullable(z.string()),
-  token: z.addDescription(z.nullable(z.string()), 'The jti of the credential.'),
+  request_id: z.addDescription(z.string(), 'The id of the request, as in the header `sluice-request-id`.'),
+  created_at: z.addDescription(time, 'When the request was admitted; ISO 8601, UTC.'),
+  settled_at: z.addDescription(
+    z.nullable(time),
+    'When the cost was settled; ISO 8601, UTC. Null: the request is running.',
+  ),
+  route: z.addDescription(z.string(), 'The kind of request, such as `messages`.'),
+  model: z.addDescription(z.string(), 'The id of the requested model.'),
+  answered_by: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the model that answered, as reported by the upstream. Null: no model answered.',
+  ),
+  conversation: z.addDescription(z.nullable(z.string()), 'The id of the conversation. Null: there is none.'),
+  prefix: z.addDescription(z.nullable(z.string()), 'The version of the prefix, `name@version`. Null: there is none.'),
+  agent: z.addDescription(z.nullable(z.string()), 'The version of the agent, `name@version`. Null: there is none.'),
+  token: z.addDescription(
+    z.nullable(z.string()),
+    'The `jti` of the token that sent the request. Null: the credential has none.',
+  ),
   tags: z.addDescription(
     z.record(z.string(), z.string()),
-    'What it was for: the token’s claim `tags`, else the header `sluice-tags`.',
+    'The tags of the request: the token’s claim `tags`, otherwise the header `sluice-tags`.',
   ),
   user: z.addDescription(
     z.nullable(z.string()),
-    'Of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` and it.',
+    'A pseudonym of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` followed by the id. Null: there is none.',
   ),
   status: z.addDescription(
     z.string(),
-    'held, complete, cut, client_gone, refused_upstream, retried, orphaned, … `held` is a request that still runs.',
+    'How the request ended, for example `complete`, `cut`, `client_gone`, `refused_upstream`, `retried` or `orphaned`; `held` while it is running.',
   ),
-  stage: z.addDescription(z.nullable(z.string()), 'The last stage that was reported.'),
-  max_tokens: z.nullable(count),
+  stage: z.addDescription(z.nullable(z.string()), 'The last stage of processing that was reported. Null: none was.'),
+  max_tokens: z.addDescription(
+    z.nullable(count),
+    'The `max_tokens` that was sent to the upstream. Null: there was none.',
+  ),
   lowered_by: z.addDescription(
     z.nullable(loweredBySchema),
-    'Whose limit has lowered `max_tokens`, or has set `max_uses`; null if none has.',
+    'The limit that lowered `max_tokens` or set `max_uses`. Null: none did.',
   ),
-  hold_usd: usd,
-  cost_usd: usd,
-  usage: tokenCountsSchema,
-  estimated: z.addDescription(z.boolean(), 'The cost is not the upstream’s final word.'),
-  over_hold: z.addDescription(z.boolean(), 'The upstream billed more than was set aside.'),
-  late: z.addDescription(z.boolean(), 'Settled after the hold had expired; replaces the estimate.'),
-  unpriced: z.addDescription(z.boolean(), 'The model is not in the price table; the dearest row was used.'),
-  stop_reason: z.nullable(z.string()),
-  error_type: z.nullable(z.string()),
-  upstream_request_id: z.nullable(z.string()),
-  upstream: z.addDescription(z.nullable(z.string()), 'Where there are several: the name of the one that answered.'),
+  hold_usd: z.addDescription(usd, 'The maximum cost that was held for the request, in US dollars.'),
+  cost_usd: z.addDescription(usd, 'The cost of the request, in US dollars.'),
+  usage: z.addDescription(tokenCountsSchema, 'The tokens that the request used.'),
+  estimated: z.addDescription(
+    z.boolean(),
+    'Whether the cost is an estimate because the upstream’s final usage is missing.',
+  ),
+  over_hold: z.addDescription(z.boolean(), 'Whether the upstream billed more than was held.'),
+  late: z.addDescription(
+    z.boolean(),
+    'Whether the cost was settled after the hold had expired. It replaces the estimate.',
+  ),
+  unpriced: z.addDescription(
+    z.boolean(),
+    'Whether the model has no price in the table, so that the most expensive price was used.',
+  ),
+  stop_reason: z.addDescription(
+    z.nullable(z.string()),
+    'Why the response ended, for example `end_turn`. Null: it did not end by itself.',
+  ),
+  error_type: z.addDescription(
+    z.nullable(z.string()),
+    'The type of the error, such as `overloaded_error`. Null: the request succeeded.',
+  ),
+  upstream_request_id: z.addDescription(
+    z.nullable(z.string()),
+    'The upstream’s id of the request, as in its header `request-id`. Null: the upstream returned none.',
+  ),
+  upstream: z.addDescription(
+    z.nullable(z.string()),
+    'The name of the upstream that answered. Null: the deployment has only one.',
+  ),
   failed_upstreams: z.addDescription(
     z.array(z.string()),
-    'The upstreams that failed before another attempt was answered.',
+    'The names of the upstreams that failed before another one answered.',
   ),
-  ttft_ms: z.addDescription(z.nullable(z.number()), 'From when it was sent to the first byte.'),
+  ttft_ms: z.addDescription(
+    z.nullable(z.number()),
+    'Milliseconds from sending the request upstream to the first byte. Null: none was received.',
+  ),
   waited_ms: z.addDescription(
     z.nullable(z.number()),
-    'Before it was sent: until its account and its budgets admitted it.',
+    'Milliseconds that the request waited for its account and budgets before it was sent. Null: unknown.',
   ),
-  ms: z.nullable(z.number()),
-  batch: z.addDescription(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
-  outcomes: z.addDescription(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
+  ms: z.addDescription(z.nullable(z.number()), 'The duration of the request in milliseconds. Null: it is running.'),
+  batch: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the batch, which has one row for each of its models. Null: the request is not a batch.',
+  ),
+  outcomes: z.addDescription(
+    z.nullable(outcomeCounts),
+    'How many requests of a batch ended with each outcome. Null: the row is not a batch’s, or the batch has not ended.',
+  ),
 });
 
 const refusalSchema = z.object({
   limited_by: z.addDescription(
     z.string(),
-    'Whose limit it was, as the header sluice-limited-by said it; empty where a shared budget was too busy.',
+    'Whose limit it was, as in the header `sluice-limited-by`. Empty if a shared budget was too busy.',
   ),
-  group: z.createOptionalField(z.string(), 'The group, where it was the limit of one.'),
-  limit: z.addDescription(z.string(), 'The limit, as it is named in the limits; empty like `limited_by`.'),
+  group: z.createOptionalField(z.string(), 'The name of the group, if the limit is a group’s.'),
+  limit: z.addDescription(
+    z.string(),
+    'The name of the limit, such as `usd_per_day`. Empty if a shared budget was too busy.',
+  ),
   reason: z.addDescription(
     z.enum(['model', 'unpriced', 'requests', 'concurrency', 'rate', 'spend', 'held', 'storage']),
-    'What was short: model: it may not be used; unpriced: its price is not known; requests: of the token; concurrency; rate; spend: money; held: money that other requests hold; storage.',
+    'Why the request was rejected. `model`: the model is not allowed; `unpriced`: its price is unknown; `requests`: the token has used all its requests; `concurrency`; `rate`; `spend`: the budget is used up; `held`: running requests hold the budget; `storage`.',
   ),
-  never: z.addDescription(z.boolean(), 'Whether it would be refused if nothing were used.'),
-  message: z.addDescription(z.string(), 'What the caller was told.'),
+  never: z.addDescription(z.boolean(), 'Whether the request would be rejected even if nothing were used.'),
+  message: z.addDescription(z.string(), 'The error message that the caller received.'),
 });
 
 /** A request in a list of them. */
 export const listedRequestSchema = z.extend(ledgerRowSchema, {
-  account: z.createOptionalField(z.string(), 'Whose it is, where those of all accounts are asked for.'),
-  refusal: z.addDescription(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
+  account: z.createOptionalField(z.string(), 'The account that sent the request. Only in lists of all accounts.'),
+  refusal: z.addDescription(z.optional(refusalSchema), 'Why the request was rejected. Only with `outcome=refused`.'),
 });
 
 /** What a list of requests says beside its rows. */
 export const ownerOfListSchema = z.addDescription(
   z.nullable(z.string()),
-  'Whose requests these are; null for those of all accounts.',
+  'The account that sent the requests. Null: the list is of all accounts.',
 );
 
 /** One request by its id, with each of its tries. Every try that may have run is paid for. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
-  account: z.createOptionalField(z.string(), 'Whose it is; only an admin is told.'),
+  account: z.createOptionalField(z.string(), 'The account that sent the request. Only for admins.'),
   tries: z.addDescription(
     z.array(ledgerRowSchema),
-    'The rows of all its tries, this one first: `<request_id>.2` is the second. Those of a batch are of its models.',
+    'The rows of all attempts, this one first: `<request_id>.2` is the second. A batch has one row for each of its models.',
   ),
-  refusal: z.addDescription(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
+  refusal: z.addDescription(z.nullable(refusalSchema), 'Why the request was rejected. Null: it was not.'),
 });
 
 /** How fast streams were: counts and sums, so that those of several groups can be added. */
 const speedSchema = z.object({
-  timed_requests: z.addDescription(count, 'The streams whose first event came.'),
-  ttft_ms: z.addDescription(count, 'The sum of their milliseconds to it.'),
+  timed_requests: z.addDescription(count, 'The number of streams that sent a first event.'),
+  ttft_ms: z.addDescription(count, 'The sum of the milliseconds to their first events.'),
   ttft_within_ms: z.addDescription(
     z.record(z.string(), count),
-    'How many of them had it within 250, 500, 1000, 2500, 5000, 10000 and 30000 milliseconds: the buckets of a histogram, each with those before it.',
+    'A cumulative histogram: how many of these streams sent their first event within 250, 500, 1000, 2500, 5000, 10000 and 30000 milliseconds.',
   ),
-  streamed_tokens: z.addDescription(count, 'The output tokens of the streams that came to their end.'),
+  streamed_tokens: z.addDescription(count, 'The output tokens of complete streams.'),
   streamed_ms: z.addDescription(
     count,
-    'The milliseconds from the first event of these to their end, as callers have taken them: tokens a second are streamed_tokens / streamed_ms * 1000.',
+    'The sum of the milliseconds from the first to the last event of these streams, as clients read them. Tokens per second are `streamed_tokens / streamed_ms * 1000`.',
   ),
 });
 
 const usageTotalSchema = z.object({
-  requests: z.int(),
-  failed: z.addDescription(count, 'Of the requests: those with an `error_type` in the ledger.'),
-  cost_usd: usd,
-  saved_usd: z.addDescription(
-    usd,
-    'What caching has saved, against the same requests without it; negative where it has cost more.',
-  ),
-  usage: tokenCountsSchema,
-  speed: speedSchema,
+  requests: z.addDescription(z.int(), 'The number of requests.'),
+  failed: z.addDescription(count, 'The number of requests with an `error_type`.'),
+  cost_usd: z.addDescription(usd, 'The cost of the requests, in US dollars.'),
+  saved_usd: z.addDescription(usd, 'How much caching saved, in US dollars. It is negative if caching cost more.'),
+  usage: z.addDescription(tokenCountsSchema, 'The tokens that the requests used.'),
+  speed: z.addDescription(speedSchema, 'How fast responses streamed, as counts and sums that can be added up.'),
 });
 
 const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: true })]));
 
 /** What was spent between two days or times, the second exclusive. */
 export const usageReportSchema = z.object({
-  from: z.addDescription(dayOrMoment, 'What was summed: of all accounts whole days.'),
-  to: dayOrMoment,
-  group_by: z.string(),
-  data: z.array(
-    z.extend(usageTotalSchema, {
-      key: z.addDescription(z.nullable(z.string()), 'The day, model, … of this group.'),
-      last_day: z.createOptionalField(
-        z.iso.date(),
-        'Of all accounts, by agent, token, user and the like: the last day in UTC on which there was such a request.',
-      ),
-      calls: z.createOptionalField(
-        count,
-        'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',
-      ),
-      errors: z.createOptionalField(count, 'By tool: how many of these calls have failed.'),
-      ms: z.createOptionalField(count, 'By tool: how long all of them took, in milliseconds.'),
-    }),
+  from: z.addDescription(
+    dayOrMoment,
+    'The first day or time of the report, inclusive; reports of all accounts cover whole days. Null: there is no lower bound.',
   ),
-  total: usageTotalSchema,
+  to: z.addDescription(dayOrMoment, 'The last day or time of the report, exclusive. Null: there is no upper bound.'),
+  group_by: z.addDescription(z.string(), 'The dimension by which requests are grouped.'),
+  data: z.addDescription(
+    z.array(
+      z.extend(usageTotalSchema, {
+        key: z.addDescription(
+          z.nullable(z.string()),
+          'The value of the dimension, such as a day or a model. Null: requests without a value.',
+        ),
+        last_day: z.createOptionalField(
+          z.iso.date(),
+          'The last day (UTC) with such a request. Only in reports of all accounts by agent, token, user and the like.',
+        ),
+        calls: z.createOptionalField(
+          count,
+          'Only by tool: how often Sluice called it. `requests` counts the steps that received its results.',
+        ),
+        errors: z.createOptionalField(count, 'Only by tool: how many of these calls failed.'),
+        ms: z.createOptionalField(count, 'Only by tool: the duration of all calls, in milliseconds.'),
+      }),
+    ),
+    'A row for each value of the dimension.',
+  ),
+  total: z.addDescription(usageTotalSchema, 'The sums of all requests in the report.'),
 });
 
 /** A credential that was minted here or seen in use, without the token itself. */
 export const tokenRowSchema = z.object({
-  jti: z.string(),
-  label: z.nullable(z.string()),
-  scopes: z.nullable(z.array(z.string())),
-  minted_at: z.addDescription(z.nullable(time), 'null: issued elsewhere.'),
-  first_seen_at: z.nullable(time),
-  expires_at: z.nullable(time),
-  revoked_at: z.nullable(time),
-  limits: z.addDescription(z.nullable(tokenLimits), 'Its own, beside those of its account.'),
+  jti: z.addDescription(z.string(), 'The id of the token.'),
+  label: z.addDescription(z.nullable(z.string()), 'The label that the token was created with. Null: there is none.'),
+  scopes: z.addDescription(z.nullable(z.array(z.string())), 'The scopes of the token. Null: unknown.'),
+  minted_at: z.addDescription(
+    z.nullable(time),
+    'When the token was created; ISO 8601, UTC. Null: it was issued by another service.',
+  ),
+  first_seen_at: z.addDescription(
+    z.nullable(time),
+    'When the token was first used; ISO 8601, UTC. Null: it was not used yet.',
+  ),
+  expires_at: z.addDescription(z.nullable(time), 'When the token expires; ISO 8601, UTC. Null: never.'),
+  revoked_at: z.addDescription(z.nullable(time), 'When the token was revoked; ISO 8601, UTC. Null: it is not revoked.'),
+  limits: z.addDescription(
+    z.nullable(tokenLimits),
+    'The token’s own limits, in addition to those of its account. Null: it has none.',
+  ),
   spent_usd: z.addDescription(
     z.nullable(usd),
-    'What its requests have cost; null for a token without limits of its own.',
+    'The cost of the token’s requests, in US dollars. Null: the token has no limits of its own.',
   ),
 });
 
 /** Money that an account was given in addition to its limit usd_total. */
 export const creditRowSchema = z.object({
   type: createObjectTypeSchema('credit'),
-  id: z.string(),
-  usd,
+  id: z.addDescription(z.string(), 'The id of the credit, such as `credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11`.'),
+  usd: z.addDescription(usd, 'The amount in US dollars. Negative: credit that was taken back.'),
   spent_usd: z.addDescription(
     usd,
-    'The earliest to expire is spent first; what does not expire, after the limit usd_total.',
+    'How much of the credit is spent, in US dollars. The credit that expires first is spent first; credit that does not expire is spent after `usd_total`.',
   ),
-  left_usd: usd,
-  note: z.nullable(z.string()),
-  created_at: time,
-  expires_at: z.nullable(time),
+  left_usd: z.addDescription(usd, 'How much of the credit is left, in US dollars.'),
+  note: z.addDescription(z.nullable(z.string()), 'The note of the admin who gave the credit. Null: there is none.'),
+  created_at: z.addDescription(time, 'When the credit was given; ISO 8601, UTC.'),
+  expires_at: z.addDescription(z.nullable(time), 'When the credit expires; ISO 8601, UTC. Null: never.'),
 });
 
 /** What was revoked: one token, or all of an account. */
 export const revokedAnswer = z.object({
-  account: z.string(),
-  revoked: z.addDescription(z.string(), 'The jti, or `all`: everything that was issued until now.'),
+  account: z.addDescription(z.string(), 'The account of the revoked tokens.'),
+  revoked: z.addDescription(z.string(), 'The `jti` of the revoked token, or `all` for all tokens issued until now.'),
 });
 
 export type SpendLimitUsage = z.output<typeof bindingLimitSchema>;

@@ -90,7 +90,13 @@ const ledgerPage = z.addReferenceMeta(
   { id: 'LedgerPage' },
 );
 const requestSchema = z.addReferenceMeta(
-  z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }),
+  z.extend(rowSchema, {
+    ...ledgerRequestSchema.shape,
+    tries: z.addDescription(
+      z.array(rowSchema),
+      'The rows of all attempts, this one first: `<request_id>.2` is the second. A batch has one row for each of its models.',
+    ),
+  }),
   {
     id: 'LedgerRequest',
   },
@@ -105,14 +111,19 @@ export const usage: ApiResource = {
   routes: describeRoutes(USAGE_ROUTES, {
     'GET /usage': {
       operation: 'getUsage',
-      summary: 'Sum what was spent',
+      summary: 'Retrieve a usage report',
       description:
         'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
       answer: {
         description: 'The sums, and their total.',
         content: [
           {
-            schema: z.addReferenceMeta(z.extend(usageReportSchema, { group_by: usageGroupSchema() }), { id: 'Usage' }),
+            schema: z.addReferenceMeta(
+              z.extend(usageReportSchema, {
+                group_by: z.addDescription(usageGroupSchema(), 'The dimension by which requests are grouped.'),
+              }),
+              { id: 'Usage' },
+            ),
             example: { from: null, to: null, group_by: 'model', data: [{ key: 'claude-haiku-5-5', ...total }], total },
           },
           { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd,saved_usd\r\n' },
@@ -122,7 +133,7 @@ export const usage: ApiResource = {
     },
     'GET /usage/requests': {
       operation: 'listRequests',
-      summary: 'Page through the ledger, newest first',
+      summary: 'List requests, newest first',
       description:
         'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one, 200 at most for a page; `accounts_after` continues with the others.',
       answer: describeJsonResponse('A page of requests.', ledgerPage, {
@@ -136,7 +147,7 @@ export const usage: ApiResource = {
     },
     'GET /usage/requests/:request_id': {
       operation: 'getRequest',
-      summary: 'Read what one request was and cost, or why it was refused',
+      summary: 'Retrieve a request with its cost, or why it was rejected',
       description:
         'An admin need not name the account: the id says it, and the response contains the `account`. The id may also be the upstream’s (`upstream_request_id`), which SDKs show for an error of the upstream: with `account` in the newest 20,000 requests, without it in the failed ones of the 200 accounts that failed last. Of a flood of refusals some are forgotten.',
       query: accountQuery,

@@ -4,7 +4,7 @@ import * as z from '../../kit/http/zod.ts';
 /** What an alert says; a delivery has it as its body. */
 export const alertSchema = z.object({
   type: createObjectTypeSchema('alert'),
-  event_id: z.addDescription(z.string(), 'The same however often it is delivered.'),
+  event_id: z.addDescription(z.string(), 'The id of the alert, the same in each delivery.'),
   kind: z.addDescription(
     z.enum([
       'threshold',
@@ -19,15 +19,36 @@ export const alertSchema = z.object({
     'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage and cause. key_works: it answers again, or is not in UPSTREAMS any more. disk_full: something could not be stored, once a day.',
   ),
   node: z.addDescription(
-    z.object({ type: z.enum(['account', 'group', 'deployment', 'webhook']), id: z.string() }),
-    'Whose limit it is, or which source of webhooks.',
+    z.object({
+      type: z.addDescription(
+        z.enum(['account', 'group', 'deployment', 'webhook']),
+        'What the alert is about: an account, a group, the deployment, or a source of webhooks.',
+      ),
+      id: z.addDescription(z.string(), 'The name of the account, group or source, or `deployment`.'),
+    }),
+    'The owner of the limit, or the source of webhooks.',
   ),
-  created_at: time,
-  limit: z.addDescription(z.nullable(z.string()), 'The limit, as it is named in the limits.'),
-  window: z.addDescription(z.nullable(z.string()), 'The window that it counts in: 2026-11-20, 2026-W47, …'),
-  threshold: z.addDescription(z.nullable(z.number()), 'The share of the limit that is spent, at least.'),
-  limit_usd: z.nullable(usd),
-  settled_usd: z.nullable(usd),
+  created_at: z.addDescription(time, 'When the alert was created; ISO 8601, UTC.'),
+  limit: z.addDescription(
+    z.nullable(z.string()),
+    'The name of the limit, such as `usd_per_day`. Null: the alert is not about a limit.',
+  ),
+  window: z.addDescription(
+    z.nullable(z.string()),
+    'The window of the limit, such as `2026-11-20` or `2026-W47`. Null: there is none.',
+  ),
+  threshold: z.addDescription(
+    z.nullable(z.number()),
+    'The share of the limit that was reached, such as 0.8. Null: the alert is not about a share.',
+  ),
+  limit_usd: z.addDescription(
+    z.nullable(usd),
+    'The limit in US dollars. Null: the alert is not about a limit in US dollars.',
+  ),
+  settled_usd: z.addDescription(
+    z.nullable(usd),
+    'The spending when the alert was created, in US dollars. Null: the alert is not about spending.',
+  ),
   subject: z.addDescription(
     z.nullable(z.string()),
     'The request, the event, or the batch, that it is about; for `key_refused` what the upstream says, behind its name where there are several.',
@@ -37,24 +58,27 @@ export const alertSchema = z.object({
 /** Why an attempt has failed; null if it has not. */
 export const attemptError = z.nullable(
   z.object({
-    type: z.string(),
-    message: z.string(),
-    status: z.createOptionalField(z.int(), 'What the receiver answered.'),
+    type: z.addDescription(z.string(), 'The type of the error.'),
+    message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+    status: z.createOptionalField(z.int(), 'The HTTP status that the receiver returned.'),
   }),
 );
 
 /** How often something was tried, and how that went. */
 export const triesSchema = {
-  attempts: z.int(),
-  next_attempt_at: z.addDescription(z.nullable(time), 'When it is tried again; null if nothing is to be waited for.'),
-  error: z.addDescription(attemptError, 'Of the last attempt.'),
+  attempts: z.addDescription(z.int(), 'How often it was tried.'),
+  next_attempt_at: z.addDescription(
+    z.nullable(time),
+    'When it is tried again; ISO 8601, UTC. Null: no attempt is scheduled.',
+  ),
+  error: z.addDescription(attemptError, 'The error of the last attempt. Null: it succeeded, or there was none.'),
 };
 
 /** An alert in the list of them. */
 export const alertRow = z.extend(alertSchema, {
   state: z.addDescription(
     z.enum(['pending', 'delivered', 'parked', 'kept']),
-    'parked: the receiver did not take it in a day. kept: ALERT_URL is not set.',
+    '`pending`; `delivered`; `parked`: all attempts within a day failed; `kept`: `ALERT_URL` is not set.',
   ),
   ...triesSchema,
 });

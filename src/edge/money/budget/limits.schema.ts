@@ -155,11 +155,23 @@ const moment = z
 /** What the answer to a change of limits says of searches that they can never pay for. */
 export const unpaidSearchesSchema = z.createOptionalField(
   z.object({
-    limit: z.string(),
-    models: z.array(z.object({ model: z.string(), exact_usd: usd, estimate_usd: usd })),
-    note: z.string(),
+    limit: z.addDescription(z.string(), 'The limit that is too low, such as `usd_per_day`.'),
+    models: z.addDescription(
+      z.array(
+        z.object({
+          model: z.addDescription(z.string(), 'The id of the model.'),
+          exact_usd: z.addDescription(usd, 'The maximum cost of a search with `served_tools: "exact"`, in US dollars.'),
+          estimate_usd: z.addDescription(
+            usd,
+            'The estimated cost of a search with `served_tools: "estimate"`, in US dollars.',
+          ),
+        }),
+      ),
+      'The models with which no search fits the limit.',
+    ),
+    note: z.addDescription(z.string(), 'Why these searches are rejected, and what to change.'),
   }),
-  'Only in answers to a change of limits, where the tightest cannot pay what `exact` sets aside for one web search: by which models, what `estimate` sets aside, and in `note` what it does not promise.',
+  'Web searches that the new limits can never cover with `served_tools: "exact"`. Only in responses to a change of limits.',
 );
 
 export type UnaffordableSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
@@ -171,5 +183,5 @@ export const creditRequest = z.strictObject({
     'US dollars, at most nine decimals. Below 0: it is taken back, as for a refund. What was spent stays spent.',
   ),
   expires_at: z.createOptionalField(moment, 'When what is left of it is gone. Default: never.'),
-  note: z.createOptionalField(z.string().check(z.maxLength(512)), 'What it is for.'),
+  note: z.createOptionalField(z.string().check(z.maxLength(512)), 'What the credit is for, such as an invoice number.'),
 });

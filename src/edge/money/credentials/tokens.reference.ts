@@ -31,7 +31,7 @@ export const tokens: ApiResource = {
   routes: describeRoutes(TOKEN_ROUTES, {
     'POST /tokens': {
       operation: 'mintToken',
-      summary: 'Mint a token',
+      summary: 'Create a token',
       description: 'It is shown once, and never again.',
       body: {
         id: 'TokenRequest',
@@ -59,7 +59,7 @@ export const tokens: ApiResource = {
     },
     'POST /tokens/renew': {
       operation: 'renewToken',
-      summary: 'Renew the token that asks',
+      summary: 'Renew the token of this request',
       description:
         'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
       answers: {

@@ -4,25 +4,39 @@ import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.
 import * as z from '../../kit/http/zod.ts';
 
 /** How many items of a batch have ended with each outcome. */
-export const outcomeCounts = z.object({ succeeded: count, errored: count, canceled: count, expired: count });
+export const outcomeCounts = z.object({
+  succeeded: z.addDescription(count, 'Requests that got a response.'),
+  errored: z.addDescription(count, 'Requests that failed.'),
+  canceled: z.addDescription(count, 'Requests that were cancelled before they began.'),
+  expired: z.addDescription(count, 'Requests that had not begun when the batch expired.'),
+});
 export type BatchOutcomeCounts = z.output<typeof outcomeCounts>;
 
 /** A batch, as the API has it. */
 export const messageBatch = z.object({
-  id: z.string(),
+  id: z.addDescription(z.string(), 'The id of the batch, such as `msgbatch_01m7w6qgcqbcyj201bk2gjctdn`.'),
   type: createObjectTypeSchema('message_batch'),
-  processing_status: z.enum(['in_progress', 'canceling', 'ended']),
-  request_counts: z.addDescription(
-    z.object({ processing: count, ...outcomeCounts.shape }),
-    'Until the batch has ended all of them are `processing`.',
+  processing_status: z.addDescription(
+    z.enum(['in_progress', 'canceling', 'ended']),
+    '`in_progress`, `canceling` while a cancellation takes effect, or `ended`.',
   ),
-  created_at: time,
-  expires_at: time,
-  ended_at: z.nullable(time),
-  cancel_initiated_at: z.nullable(time),
-  archived_at: z.nullable(time),
-  results_url: z.nullable(z.string()),
-  cost_usd: z.addDescription(z.nullable(usd), 'What all items have cost; null until the batch has ended.'),
+  request_counts: z.addDescription(
+    z.object({ processing: z.addDescription(count, 'Requests that have not ended.'), ...outcomeCounts.shape }),
+    'The number of requests by state. All are `processing` until the batch has ended.',
+  ),
+  created_at: z.addDescription(time, 'When the batch was created; ISO 8601, UTC.'),
+  expires_at: z.addDescription(time, 'When the upstream stops processing the batch; ISO 8601, UTC.'),
+  ended_at: z.addDescription(z.nullable(time), 'When processing ended; ISO 8601, UTC. Null: it has not.'),
+  cancel_initiated_at: z.addDescription(
+    z.nullable(time),
+    'When the cancellation was requested; ISO 8601, UTC. Null: it was not.',
+  ),
+  archived_at: z.addDescription(z.nullable(time), 'When the results were deleted; ISO 8601, UTC. Null: they were not.'),
+  results_url: z.addDescription(z.nullable(z.string()), 'The URL of the results. Null: the batch has not ended.'),
+  cost_usd: z.addDescription(
+    z.nullable(usd),
+    'The cost of all requests, in US dollars. Null: the batch has not ended.',
+  ),
   unknown: z.createOptionalField(
     z.string(),
     'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',

@@ -12,8 +12,11 @@ export const agentReport = z.object({
   ...agentContent.shape,
   warnings: z.addDescription(
     z.array(z.string()),
-    'Tools of MCP servers that were left out; schemas of its tools and of its format that Claude will refuse.',
+    'MCP tools that were left out, and schemas of tools or output formats that Claude will reject.',
   ),
 });
 
-export const agentDeleted = z.object({ type: createObjectTypeSchema('agent_deleted'), name: z.string() });
+export const agentDeleted = z.object({
+  type: createObjectTypeSchema('agent_deleted'),
+  name: z.addDescription(z.string(), 'The name of the deleted agent.'),
+});

@@ -4,15 +4,18 @@ import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.
 import * as z from '../../kit/http/zod.ts';
 import { messageBatch } from '../../money/lists/batches-answers.schema.ts';
 
-export const deletedBatch = z.object({ id: z.string(), type: createObjectTypeSchema('message_batch_deleted') });
+export const deletedBatch = z.object({
+  id: z.addDescription(z.string(), 'The id of the deleted batch.'),
+  type: createObjectTypeSchema('message_batch_deleted'),
+});
 
 /** The maximum cost of a batch, and whether the budget covers it. */
 export const batchEstimate = z.object({
   type: createObjectTypeSchema('message_batch_estimate'),
-  requests: z.addDescription(count, 'How many items it has.'),
-  cost_usd: z.addDescription(usd, 'The most that it can cost, at half price.'),
-  fits: z.boolean(),
-  fitting: z.addDescription(count, 'How many of its items, from the first one on, the budget covers now.'),
+  requests: z.addDescription(count, 'The number of requests in the batch.'),
+  cost_usd: z.addDescription(usd, 'The maximum cost of the batch at half price, in US dollars.'),
+  fits: z.addDescription(z.boolean(), 'Whether the budget covers the whole batch now.'),
+  fitting: z.addDescription(count, 'How many requests, from the first one on, the budget covers now.'),
 });
 
 /** What is delivered once a batch has ended. */

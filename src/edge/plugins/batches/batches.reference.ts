@@ -36,7 +36,7 @@ export const batches: ApiResource = {
   routes: describeRoutes(BATCH_ROUTES, {
     'POST /v1/messages/batches': {
       operation: 'createBatch',
-      summary: 'Make a batch, or tell what it would cost',
+      summary: 'Create a batch, or estimate its cost',
       description:
         'At most MAX_BATCH_BYTES; an item has at most 16 MB, and may name a `prefix`. The whole is held at half price until it has ended. To send it again with the same `idempotency-key` answers the same batch.',
       body: { schema: createBatchRequest, example: body },
@@ -53,7 +53,7 @@ export const batches: ApiResource = {
     },
     'GET /v1/messages/batches': {
       operation: 'listBatches',
-      summary: 'List the batches, newest first',
+      summary: 'List batches, newest first',
       answer: describePageResponse(
         createNamedListSchema('MessageBatchList', batchExample),
         example,
@@ -63,18 +63,18 @@ export const batches: ApiResource = {
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
-      summary: 'Read a batch',
+      summary: 'Retrieve a batch',
       answer: describeJsonResponse('The batch.', batchExample, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
-      summary: 'Delete a batch that has ended, with its results',
+      summary: 'Delete an ended batch and its results',
       answer: describeJsonResponse('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
-      summary: 'Cancel what no model has begun to answer',
+      summary: 'Cancel a batch',
       answer: describeJsonResponse('The batch.', batchExample, {
         ...runningBatchExample,
         processing_status: 'canceling',
@@ -83,7 +83,7 @@ export const batches: ApiResource = {
     },
     'GET /v1/messages/batches/:id/results': {
       operation: 'getBatchResults',
-      summary: 'Read the results of a batch that has ended, a line each, in any order',
+      summary: 'Retrieve the results of a batch',
       answer: {
         description: 'One JSON object a line.',
         content: [

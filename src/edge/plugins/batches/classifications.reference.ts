@@ -24,19 +24,19 @@ export const classifications: ApiResource = {
   routes: describeRoutes(CLASSIFICATION_ROUTES, {
     'GET /classifications/:id': {
       operation: 'getClassification',
-      summary: 'How far it is, and what it has cost',
+      summary: 'Retrieve the progress and cost of a classification batch',
       answer: describeJsonResponse('The batch.', batchExample, ended),
     },
     'GET /classifications/:id/results': {
       operation: 'getClassificationResults',
-      summary: 'Its results',
+      summary: 'Retrieve the results of a classification batch',
       description:
         'JSON lines in the upstream’s order, each as `/classify` says it, with the input’s id, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
       answer: { description: 'The results.', content: [describeJsonLinesContent([label, summary])] },
     },
     'POST /classifications/:id/cancel': {
       operation: 'cancelClassification',
-      summary: 'Cancel what no model has begun to label',
+      summary: 'Cancel a classification batch',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
       answer: describeJsonResponse('The batch.', batchExample, {
         ...runningBatchExample,

@@ -25,7 +25,7 @@ export const evaluations: ApiResource = {
   routes: describeRoutes(EVALUATION_ROUTES, {
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
-      summary: 'Try it on labelled examples',
+      summary: 'Evaluate a classifier on labelled examples',
       description: `Accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${severalLabels.streams} Progress is told after each example.`,
       body: {
         id: 'EvaluateRequest',

@@ -4,22 +4,37 @@ import * as z from '../../kit/http/zod.ts';
 /** A file, as the Claude API describes it. */
 export const fileAnswer = z.looseObject({
   type: createObjectTypeSchema('file'),
-  id: z.string(),
-  filename: z.string(),
-  mime_type: z.string(),
-  size_bytes: z.number(),
-  created_at: z.string(),
-  downloadable: z.optional(z.boolean()),
-  expires_at: z.optional(z.nullable(z.string())),
+  id: z.addDescription(z.string(), 'The id of the file, such as `file_011CNha8iCJcU1wXNR6q4V8w`.'),
+  filename: z.addDescription(z.string(), 'The name of the file, such as `report.pdf`.'),
+  mime_type: z.addDescription(z.string(), 'The media type, such as `application/pdf`.'),
+  size_bytes: z.addDescription(z.number(), 'The size in bytes.'),
+  created_at: z.addDescription(z.string(), 'When the file was created; ISO 8601, UTC.'),
+  downloadable: z.createOptionalField(
+    z.boolean(),
+    'Whether `GET /v1/files/{id}/content` can return the content: only for files that a tool created.',
+  ),
+  expires_at: z.createOptionalField(
+    z.nullable(z.string()),
+    'When the file is deleted; ISO 8601, UTC. Null: it does not expire.',
+  ),
 });
 
 /** A page of files, for clients that page by ids and for those that page by `next_page`. */
 export const fileListAnswer = z.object({
-  data: z.array(fileAnswer),
-  has_more: z.boolean(),
-  first_id: z.nullable(z.string()),
-  last_id: z.nullable(z.string()),
-  next_page: z.addDescription(z.nullable(z.string()), 'The query `page` of the page that follows; null at the end.'),
+  data: z.addDescription(z.array(fileAnswer), 'The files of the page.'),
+  has_more: z.addDescription(z.boolean(), 'Whether more files follow.'),
+  first_id: z.addDescription(z.nullable(z.string()), 'The id of the first file of the page. Null: the page is empty.'),
+  last_id: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the last file of the page, for `after_id`. Null: the page is empty.',
+  ),
+  next_page: z.addDescription(
+    z.nullable(z.string()),
+    'The query parameter `page` of the next page. Null: this is the last one.',
+  ),
 });
 
-export const deletedFileAnswer = z.object({ type: createObjectTypeSchema('file_deleted'), id: z.string() });
+export const deletedFileAnswer = z.object({
+  type: createObjectTypeSchema('file_deleted'),
+  id: z.addDescription(z.string(), 'The id of the deleted file.'),
+});

@@ -46,7 +46,7 @@ export const files: ApiResource = {
     },
     'GET /v1/files': {
       operation: 'listFiles',
-      summary: 'List the account’s files',
+      summary: 'List files',
       answer: describeJsonResponse(
         'A page, newest first.',
         z.addReferenceMeta(fileListAnswer, { id: 'FileList' }),
@@ -56,12 +56,12 @@ export const files: ApiResource = {
     },
     'GET /v1/files/:id': {
       operation: 'getFile',
-      summary: 'Describe a file',
+      summary: 'Retrieve a file’s metadata',
       answer: describeJsonResponse('The file.', schema, example),
     },
     'GET /v1/files/:id/content': {
       operation: 'downloadFile',
-      summary: 'Read a file that a tool has made',
+      summary: 'Download a file that a tool created',
       answer: {
         description: 'Its bytes.',
         content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],

@@ -13,7 +13,7 @@ export const metrics: ApiResource = {
   routes: describeRoutes(METRICS_ROUTES, {
     'GET /metrics': {
       operation: 'metrics',
-      summary: 'Read the metrics, as OpenMetrics text',
+      summary: 'Retrieve metrics as OpenMetrics text',
       description:
         '`sluice_isolate_…` is of the isolate that answers, since its start; its label `isolate` tells it apart. All others are of all accounts: counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
       answer: {

@@ -22,7 +22,7 @@ export const overview: ApiResource = {
   routes: describeRoutes(OVERVIEW_ROUTES, {
     'GET /overview': {
       operation: 'overview',
-      summary: 'See what is broken',
+      summary: 'Retrieve the deployment’s problems',
       description:
         'What was refused and what has failed are listed by `GET /usage/requests?outcome=…`, accounts by `GET /accounts?sort=used`, the rest by `GET /webhooks/:source/events` and `GET /alerts`.',
       answer: describeJsonResponse('What went wrong.', z.addReferenceMeta(overviewAnswer, { id: 'Overview' }), example),

@@ -4,34 +4,43 @@ import { bindingLimitSchema, blockedBy, type usageReportSchema } from '../../mon
 import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limits.schema.ts';
 
 const sharedSpendSchema = z.object({
-  window: z.addDescription(z.string(), '2026-11-20T12, 2026-11-20, 2026-W47 or 2026-11.'),
-  limit_usd: z.nullable(usd),
-  spent_usd: z.addDescription(usd, 'Settled, as accounts have told: a busy one tells it within a minute.'),
-  leased_usd: z.addDescription(usd, 'Set aside for requests that are running, and for what comes next.'),
-  resets_at: time,
+  window: z.addDescription(z.string(), 'The window, such as `2026-11-20T12`, `2026-11-20`, `2026-W47` or `2026-11`.'),
+  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null: there is none.'),
+  spent_usd: z.addDescription(usd, 'Settled spending in US dollars, updated within a minute.'),
+  leased_usd: z.addDescription(usd, 'US dollars that accounts hold for running requests and the next ones.'),
+  resets_at: z.addDescription(time, 'When the window ends; ISO 8601, UTC.'),
 });
 
 const sharedTotalSchema = z.omit(sharedSpendSchema, { resets_at: true });
 
 const sharedWindows = {
-  hour: sharedSpendSchema,
-  day: sharedSpendSchema,
-  week: sharedSpendSchema,
-  month: sharedSpendSchema,
+  hour: z.addDescription(sharedSpendSchema, 'The current hour of the clock (UTC).'),
+  day: z.addDescription(sharedSpendSchema, 'The current day (UTC).'),
+  week: z.addDescription(sharedSpendSchema, 'The current week, from Monday (UTC).'),
+  month: z.addDescription(sharedSpendSchema, 'The current calendar month (UTC).'),
   total: z.addDescription(sharedTotalSchema, 'Since the first request of each account.'),
 };
 
 /** The limits in USD of a shared budget. */
-const binds = z.addDescription(z.array(bindingLimitSchema), 'Its limits in USD, the one that is used up most first.');
+const binds = z.addDescription(
+  z.array(bindingLimitSchema),
+  'The limits in US dollars of this budget, the most used one first.',
+);
 
 /** The status of a shared budget. */
-const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
+const poolQuotaSchema = z.object({
+  limits: z.addDescription(poolLimitsSchema, 'The limits of the budget.'),
+  ...sharedWindows,
+});
 
 /** What all accounts have spent, and their shared budget. `limits` is null if they share none. */
 export const deploymentAnswer = z.object({
   type: createObjectTypeSchema('pool'),
-  id: z.literal('deployment'),
-  limits: z.nullable(poolLimitsSchema),
+  id: z.addDescription(z.literal('deployment'), 'Always `deployment`.'),
+  limits: z.addDescription(
+    z.nullable(poolLimitsSchema),
+    'The limits that all accounts share. Null: they share no budget.',
+  ),
   ...sharedWindows,
   binds,
   unpaid_searches: unpaidSearchesSchema,
@@ -40,13 +49,16 @@ export const deploymentAnswer = z.object({
 /** A group, as its own route and the list of groups answer it. */
 export const groupAnswer = z.object({
   type: createObjectTypeSchema('group'),
-  id: z.string(),
+  id: z.addDescription(z.string(), 'The name of the group.'),
   ...poolQuotaSchema.shape,
   binds,
   unpaid_searches: unpaidSearchesSchema,
 });
 
-export const membershipAnswer = z.object({ account: z.string(), group: z.nullable(z.string()) });
+export const membershipAnswer = z.object({
+  account: z.addDescription(z.string(), 'The account.'),
+  group: z.addDescription(z.nullable(z.string()), 'The group that the account is now in. Null: none.'),
+});
 
 const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
   z.object({ day: schema, week: schema, month: schema });
@@ -54,20 +66,29 @@ const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
 /** What an account has spent, in the list by what was spent. */
 export const accountSpendRow = z.object({
   type: createObjectTypeSchema('account'),
-  id: z.string(),
-  group: z.addDescription(z.nullable(z.string()), 'The group that an admin has chosen.'),
-  spent_usd: createPerPeriodSchema(usd),
-  limit_usd: z.addDescription(createPerPeriodSchema(z.nullable(usd)), 'The limits in force.'),
+  id: z.addDescription(z.string(), 'The name of the account.'),
+  group: z.addDescription(z.nullable(z.string()), 'The group to which an admin has assigned the account. Null: none.'),
+  spent_usd: z.addDescription(
+    createPerPeriodSchema(usd),
+    'The spending in the current day, week and month, in US dollars.',
+  ),
+  limit_usd: z.addDescription(
+    createPerPeriodSchema(z.nullable(usd)),
+    'The limits in force, in US dollars. Null: there is none.',
+  ),
   tightest: z.addDescription(
     z.nullable(bindingLimitSchema),
-    'Of the limits in USD of the account, its tokens, its group and, once it is spent, of all accounts the one that is used up most; null where there is none.',
+    'The most used limit in US dollars that applies to the account: its own, those of its tokens and its group, and the deployment’s once it is used up. Null: there is none.',
   ),
   blocked_by: blockedBy,
   refused_today: z.addDescription(
     z.int(),
-    'Requests of this day in UTC that a limit has refused, told within a minute.',
+    'Requests of the current day (UTC) that a limit rejected, updated within a minute.',
   ),
-  last_seen_at: z.addDescription(z.nullable(time), 'Its last request, told within a minute.'),
+  last_seen_at: z.addDescription(
+    z.nullable(time),
+    'When the account last sent a request, updated within a minute; ISO 8601, UTC. Null: never.',
+  ),
 });
 
 export type DeploymentReport = z.output<typeof deploymentAnswer>;

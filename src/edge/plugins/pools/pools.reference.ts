@@ -56,11 +56,15 @@ const groupBackupExample = { type: 'group_backup', id: 'research', ...backedUp }
 const groupBackupSchema = z.addReferenceMeta(groupBackup, { id: 'GroupBackup' });
 const deploymentBackupExample = { type: 'deployment_backup', ...backedUp };
 const deploymentBackupSchema = z.addReferenceMeta(deploymentBackup, { id: 'DeploymentBackup' });
-const restoredGroup = z.object({ type: createObjectTypeSchema('group'), id: z.string(), restored: z.literal(true) });
+const restoredGroup = z.object({
+  type: createObjectTypeSchema('group'),
+  id: z.addDescription(z.string(), 'The name of the group.'),
+  restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.'),
+});
 const restoredPool = z.object({
   type: createObjectTypeSchema('pool'),
-  id: z.literal('deployment'),
-  restored: z.literal(true),
+  id: z.addDescription(z.literal('deployment'), 'Always `deployment`.'),
+  restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.'),
 });
 const describeMembershipResponse = (description: string, name: string | null) =>
   describeJsonResponse(description, membershipSchema, { account: 'alice', group: name });
@@ -90,7 +94,7 @@ export const spenders: ApiResource = {
   routes: describeRoutes(ACCOUNT_LIST_ROUTES, {
     'GET /accounts': {
       operation: 'listAccounts',
-      summary: 'List the accounts',
+      summary: 'List accounts',
       description:
         'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
       answer: describePageResponse(
@@ -115,7 +119,7 @@ export const groups: ApiResource = {
   routes: describeRoutes(GROUP_ROUTES, {
     'GET /groups': {
       operation: 'listGroups',
-      summary: 'List the groups that were given limits',
+      summary: 'List groups with limits',
       answer: describePageResponse(
         createNamedListSchema('GroupList', groupAnswer),
         groupExample,
@@ -125,7 +129,7 @@ export const groups: ApiResource = {
     },
     'GET /groups/:id': {
       operation: 'getGroup',
-      summary: 'See where a group stands',
+      summary: 'Retrieve a group’s limits and spending',
       answer: describeGroupResponse('Its limits, and what its accounts have spent and leased.'),
     },
     'PUT /groups/:id/limits': {
@@ -144,13 +148,13 @@ export const groups: ApiResource = {
     },
     'GET /groups/:id/backup': {
       operation: 'backUpGroup',
-      summary: 'Read what a backup keeps of a group',
+      summary: 'Back up the budget of a group',
       description: 'Its limits, with their alerts, and what its accounts have spent in each window.',
       answer: describeJsonResponse('The backup.', groupBackupSchema, groupBackupExample),
     },
     'PUT /groups/:id/backup': {
       operation: 'restoreGroup',
-      summary: 'Restore the limits of a group, and what was spent of them',
+      summary: 'Restore the budget of a group',
       description: `${RESTORED_POOL} A group that has other limits here is a 409.`,
       body: { schema: groupBackupSchema, example: groupBackupExample },
       answer: describeJsonResponse(
@@ -166,13 +170,13 @@ export const groups: ApiResource = {
     },
     'DELETE /groups/:id': {
       operation: 'deleteGroup',
-      summary: 'Take the limits of a group away',
+      summary: 'Remove the limits of a group',
       description: 'Its accounts stay in it until they are moved.',
       answer: describeGroupResponse('Where it stands without limits.'),
     },
     'GET /groups/:id/accounts': {
       operation: 'listGroupAccounts',
-      summary: 'List the accounts of a group by what they have spent of it',
+      summary: 'List the accounts of a group by spending',
       answer: describePageResponse(
         createNamedListSchema('AccountSpendList', accountSpendRow),
         spendRow,
@@ -182,13 +186,13 @@ export const groups: ApiResource = {
     },
     'PUT /groups/:id/accounts/:account': {
       operation: 'putGroupAccount',
-      summary: 'Put an account into a group',
+      summary: 'Add an account to a group',
       description: 'Whatever its credentials say. Requests that run stay with the group before.',
       answer: describeMembershipResponse('It is in this group.', 'research'),
     },
     'DELETE /groups/:id/accounts/:account': {
       operation: 'deleteGroupAccount',
-      summary: 'Take an account out of a group',
+      summary: 'Remove an account from a group',
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
       answer: describeMembershipResponse('No group is chosen for it.', null),
     },
@@ -202,7 +206,7 @@ export const deploymentPools: ApiResource = {
   routes: describeRoutes(DEPLOYMENT_ROUTES, {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
-      summary: 'See where the deployment stands',
+      summary: 'Retrieve the deployment’s limits and spending',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
       answer: describeDeploymentResponse('Its limits, and what all accounts have spent and leased.'),
     },
@@ -222,14 +226,14 @@ export const deploymentPools: ApiResource = {
     },
     'GET /pools/deployment/backup': {
       operation: 'backUpDeploymentPool',
-      summary: 'Read what a backup keeps of the deployment’s budget',
+      summary: 'Back up the budget of the deployment',
       description:
         'Its limits, with their alerts, and what erased accounts and visitors have spent in each window. Accounts have backups of what they spent.',
       answer: describeJsonResponse('The backup.', deploymentBackupSchema, deploymentBackupExample),
     },
     'PUT /pools/deployment/backup': {
       operation: 'restoreDeploymentPool',
-      summary: 'Restore the limits of the deployment, and what was spent of them',
+      summary: 'Restore the budget of the deployment',
       description: `${RESTORED_POOL} If the limits were set to others here, it is a 409. It needs the setting DEPLOYMENT_LIMITS.`,
       body: { schema: deploymentBackupSchema, example: deploymentBackupExample },
       answer: describeJsonResponse(

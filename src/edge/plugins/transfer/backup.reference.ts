@@ -32,9 +32,12 @@ const backup = {
   days: [],
 };
 const backupSchema = z.addReferenceMeta(accountBackup, { id: 'AccountBackup' });
-const restoredAnswer = z.addReferenceMeta(z.extend(accountRow, { restored: z.literal(true) }), {
-  id: 'RestoredAccount',
-});
+const restoredAnswer = z.addReferenceMeta(
+  z.extend(accountRow, { restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.') }),
+  {
+    id: 'RestoredAccount',
+  },
+);
 const backupContent = describeJsonLinesContent([
   [
     'profile',
@@ -63,7 +66,7 @@ export const accountBackups: ApiResource = {
   routes: describeRoutes(ACCOUNT_BACKUP_ROUTES, {
     'GET /accounts/:id/backup': {
       operation: 'backUpAccount',
-      summary: 'Read what a backup keeps of an account',
+      summary: 'Back up an account',
       description:
         'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
       answer: describeJsonResponse('The backup.', backupSchema, backup),
@@ -97,14 +100,14 @@ export const conversationBackups: ApiResource = {
     },
     'GET /accounts/:id/conversations/:conversation/backup': {
       operation: 'backUpConversation',
-      summary: 'Read what a backup keeps of a conversation',
+      summary: 'Back up a conversation',
       description:
         'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
       answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
     },
     'PUT /accounts/:id/conversations/:conversation/backup': {
       operation: 'restoreConversation',
-      summary: 'Make a conversation from a backup',
+      summary: 'Restore a conversation',
       description:
         'All of it, or nothing. The version of the prefix that it holds must be there first. Its retention begins now. One that is there already, or was erased with its account after it began, is a 409.',
       body: backupContent,
@@ -136,7 +139,7 @@ export const versionBackups: ApiResource = {
   routes: describeRoutes(VERSION_BACKUP_ROUTES, {
     'GET /versions/:kind': {
       operation: 'listStoredNames',
-      summary: 'List the names that an account, or the deployment, has stored',
+      summary: 'List the stored names of an account or the deployment',
       answer: describePageResponse(
         createNamedListSchema('StoredNameList', storedName),
         { type: 'prefix', id: 'support', version },
@@ -146,14 +149,14 @@ export const versionBackups: ApiResource = {
     },
     'GET /versions/:kind/:version/backup': {
       operation: 'backUpVersion',
-      summary: 'Read a version of anybody’s prefix, classifier or agent',
+      summary: 'Back up a version of a prefix, classifier or agent',
       description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
       answer: describeJsonResponse('The backup.', versionSchema, versionExample),
       errors: [409],
     },
     'PUT /versions/:kind/:version/backup': {
       operation: 'restoreVersion',
-      summary: 'Store a version by its hash',
+      summary: 'Restore a version by its hash',
       description:
         'A name that is here stays where it points. May be repeated. What was withdrawn here, or erased with its account, is a 409, and content of another hash a 400.',
       body: { schema: versionSchema, example: versionExample },

@@ -51,10 +51,14 @@ export const versionBackup = z.strictObject({
 });
 
 /** A name, and the version that it points to. */
-export const storedName = z.object({ type: z.string(), id: z.string(), version: z.string() });
+export const storedName = z.object({
+  type: z.addDescription(z.string(), 'What the name is for: `prefix`, `classifier` or `agent`.'),
+  id: z.addDescription(z.string(), 'The name.'),
+  version: z.addDescription(z.string(), 'The current version, `name@version`.'),
+});
 
 export const restoredVersion = z.object({
   type: createObjectTypeSchema('version_restored'),
-  kind: z.string(),
-  version: z.string(),
+  kind: z.addDescription(z.string(), 'What the version is: `prefix`, `classifier` or `agent`.'),
+  version: z.addDescription(z.string(), 'The restored version, `name@version`.'),
 });

@@ -10,7 +10,7 @@ export const visitors: ApiResource = {
   routes: describeRoutes(VISITOR_ROUTES, {
     'POST /tokens/visitor': {
       operation: 'mintVisitorToken',
-      summary: 'Get a token for somebody without a login',
+      summary: 'Create a token for a visitor without a login',
       description: 'Where VISITORS is set. The token is restricted to what VISITORS says, and renewed like any other.',
       body: {
         id: 'VisitorTokenRequest',

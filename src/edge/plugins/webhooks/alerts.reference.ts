@@ -30,7 +30,7 @@ export const alerts: ApiResource = {
   routes: describeRoutes(ALERT_ROUTES, {
     'GET /alerts': {
       operation: 'listAlerts',
-      summary: 'List the alerts, newest first',
+      summary: 'List alerts, newest first',
       answer: describePageResponse(
         createNamedListSchema('AlertList', z.addReferenceMeta(alertRow, { id: 'Alert' })),
         row,

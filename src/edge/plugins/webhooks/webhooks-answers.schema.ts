@@ -7,61 +7,91 @@ import { eventState } from './webhooks.schema.ts';
 /** The labels of a text, and what they cost. */
 const classification = z.object({
   ...classifiedFields,
-  model: z.string(),
-  classifier: z.addDescription(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
-  usage: z.record(z.string(), z.number()),
-  cost_usd: z.number(),
-  classified_at: z.iso.datetime(),
+  model: z.addDescription(z.string(), 'The id of the model that classified.'),
+  classifier: z.addDescription(
+    z.nullable(z.string()),
+    'The version of the stored classifier, `name@version`. Null: the source has none.',
+  ),
+  usage: z.addDescription(z.record(z.string(), z.number()), 'The tokens that were used, by kind.'),
+  cost_usd: z.addDescription(z.number(), 'The cost in US dollars.'),
+  classified_at: z.addDescription(z.iso.datetime(), 'When the event was classified; ISO 8601, UTC.'),
 });
 
 const agentAnswer = z.object({
-  agent: z.addDescription(z.string(), 'As the source names it.'),
-  conversation: z.string(),
-  turn: z.string(),
-  status: z.enum(['complete', 'stopped', 'interrupted', 'refused']),
+  agent: z.addDescription(z.string(), 'The agent, as the configuration of the source names it.'),
+  conversation: z.addDescription(z.string(), 'The id of the conversation in which the agent worked on the event.'),
+  turn: z.addDescription(z.string(), 'The id of the turn.'),
+  status: z.addDescription(z.enum(['complete', 'stopped', 'interrupted', 'refused']), 'How the turn ended.'),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why its run has paused before its end, as the turn itself says it.',
+    'Why the run paused before its end, as in the turn. Null: it did not.',
   ),
-  stop_reason: z.nullable(z.string()),
-  text: z.addDescription(z.string(), 'What it said last: the first 100,000 characters.'),
-  error: z.nullable(z.object({ type: z.string(), message: z.string() })),
-  cost_usd: z.number(),
-  answered_at: z.iso.datetime(),
+  stop_reason: z.addDescription(
+    z.nullable(z.string()),
+    'Why the response ended, for example `end_turn`. Null: it did not end by itself.',
+  ),
+  text: z.addDescription(z.string(), 'The text of the last response, cut off after 100,000 characters.'),
+  error: z.addDescription(
+    z.nullable(
+      z.object({
+        type: z.addDescription(z.string(), 'The type of the error, such as `overloaded_error`.'),
+        message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+      }),
+    ),
+    'The error with which the turn ended. Null: there was none.',
+  ),
+  cost_usd: z.addDescription(z.number(), 'The cost of the turn, in US dollars.'),
+  answered_at: z.addDescription(z.iso.datetime(), 'When the turn ended; ISO 8601, UTC.'),
 });
 
 /** One attempt to work on an event, or to deliver its result. */
-const attempt = z.object({ at: z.iso.datetime(), ms: z.int(), error: attemptError });
+const attempt = z.object({
+  at: z.addDescription(z.iso.datetime(), 'When the attempt began; ISO 8601, UTC.'),
+  ms: z.addDescription(z.int(), 'How long the attempt took, in milliseconds.'),
+  error: z.addDescription(attemptError, 'Why the attempt failed. Null: it succeeded.'),
+});
 
 /** An event in its source's list. */
 export const eventRow = z.object({
   type: createObjectTypeSchema('webhook_event'),
-  event_id: z.string(),
-  source: z.string(),
+  event_id: z.addDescription(z.string(), 'The id of the event.'),
+  source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
   state: eventState,
-  label: z.nullable(z.union([z.string(), z.array(z.string())])),
-  conversation: z.addDescription(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
-  turn: z.nullable(z.string()),
-  received_at: z.iso.datetime(),
+  label: z.addDescription(
+    z.nullable(z.union([z.string(), z.array(z.string())])),
+    'The label of the event, or its labels. Null: it is not classified.',
+  ),
+  conversation: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the conversation in which an agent works on the event, in the account of the source. Null: there is none.',
+  ),
+  turn: z.addDescription(z.nullable(z.string()), 'The id of the agent’s turn. Null: there is none.'),
+  received_at: z.addDescription(z.iso.datetime(), 'When the event was received; ISO 8601, UTC.'),
   ...triesSchema,
 });
 
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
-  account: z.string(),
-  subject: z.addDescription(z.nullable(z.string()), 'What the text is found by at its sender.'),
-  digest: z.addDescription(z.string(), 'Of the body as it came: sha256:…'),
-  text: z.addDescription(z.nullable(z.string()), 'What is labelled or answered; null if it was too long.'),
-  result: z.nullable(z.union([classification, agentAnswer])),
-  attempts: z.addDescription(z.array(attempt), 'Oldest first; the last fifty.'),
+  account: z.addDescription(z.string(), 'The account that pays for the event, such as `webhook-github`.'),
+  subject: z.addDescription(z.nullable(z.string()), 'The URL or id of the subject at the sender. Null: unknown.'),
+  digest: z.addDescription(z.string(), 'The SHA-256 digest of the received body: `sha256:…`.'),
+  text: z.addDescription(z.nullable(z.string()), 'The text that is classified or answered. Null: it was too long.'),
+  result: z.addDescription(
+    z.nullable(z.union([classification, agentAnswer])),
+    'The classification, or the response of the agent. Null: there is none yet.',
+  ),
+  attempts: z.addDescription(z.array(attempt), 'The last fifty attempts, oldest first.'),
 });
 
 /** A source of webhooks in the list. */
 export const sourceRow = z.object({
   type: createObjectTypeSchema('webhook_source'),
-  source: z.string(),
+  source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
   open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
-  agent: z.addDescription(z.nullable(z.string()), 'The agent that answers its events.'),
-  classifier: z.addDescription(z.nullable(z.string()), 'The stored classifier that labels its events.'),
+  agent: z.addDescription(z.nullable(z.string()), 'The agent that answers the events. Null: there is none.'),
+  classifier: z.addDescription(
+    z.nullable(z.string()),
+    'The stored classifier that classifies the events. Null: there is none.',
+  ),
   undelivered_events: z.addDescription(
     count,
     'Events that were tried without success: they are tried again, or `parked`.',
@@ -70,7 +100,7 @@ export const sourceRow = z.object({
 
 export const replayed = z.object({
   type: createObjectTypeSchema('webhook_replay'),
-  source: z.string(),
+  source: z.addDescription(z.string(), 'The name of the source.'),
   scheduled: z.addDescription(count, 'How many events are tried again.'),
 });
 
@@ -95,8 +125,14 @@ const deliveredAnswer = z.object({
 });
 
 export const received = z.object({
-  event_id: z.createOptionalField(z.string(), 'The event’s id here, and at whoever gets its result.'),
-  status: z.enum(['accepted', 'duplicate', 'ignored']),
+  event_id: z.createOptionalField(
+    z.string(),
+    'The id of the event in Sluice and in deliveries. Absent if the event is ignored.',
+  ),
+  status: z.addDescription(
+    z.enum(['accepted', 'duplicate', 'ignored']),
+    '`accepted`: it is stored and will be processed. `duplicate`: it was received before. `ignored`: it contains nothing to process.',
+  ),
 });
 
 export type EventClassification = z.output<typeof classification>;

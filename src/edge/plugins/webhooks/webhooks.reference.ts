@@ -63,7 +63,7 @@ export const webhooks: ApiResource = {
   routes: describeRoutes(WEBHOOK_ROUTES, {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
-      summary: 'Take an event',
+      summary: 'Receive an event',
       description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
       answers: {
         200: describeJsonResponse(
@@ -80,7 +80,7 @@ export const webhooks: ApiResource = {
     },
     'GET /webhooks': {
       operation: 'listWebhookSources',
-      summary: 'List the sources',
+      summary: 'List webhook sources',
       answer: describeJsonResponse(
         'The sources of the Worker’s code and of `WEBHOOKS`, each with its undelivered events.',
         createNamedListSchema('WebhookSourceList', sourceRow),
@@ -112,12 +112,12 @@ export const webhooks: ApiResource = {
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
-      summary: 'See what became of an event',
+      summary: 'Retrieve an event with its result and attempts',
       answer: describeJsonResponse('Its result, and every attempt.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
-      summary: 'Have an event worked on again',
+      summary: 'Replay an event',
       description: 'It is worked on if it has no result, and else delivered again under the same id.',
       answers: { 202: describeJsonResponse('As it stands now.', eventSchema, report) },
     },

@@ -52,12 +52,12 @@ export function createVersionedRoutesReference(
   return describeDynamicRoutes(routes, {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
-      summary: `List the ${plural} that one can use`,
+      summary: `List ${plural}`,
       answer: describePageResponse(nameList, row, name, 'A page of them, in the order of their names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
-      summary: 'Store a version, or point the name at one',
+      summary: 'Store a version, or change the current one',
       description:
         'What an admin stores is the deployment’s, for every account. What `GET` returns can be sent back, and makes no new version: its read-only fields are ignored (`type`, `name`, `owner`, times, and `version` beside other fields).',
       body: { id: `${title}Request`, schema: z.union([fields, pointer]), example: put.example },
@@ -66,13 +66,13 @@ export function createVersionedRoutesReference(
     },
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
-      summary: 'Read a version',
+      summary: 'Retrieve a version',
       answer: describeJsonResponse('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
-      summary: 'Page through its versions, newest first',
+      summary: 'List versions, newest first',
       answer: describePageResponse(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
@@ -83,7 +83,7 @@ export function createVersionedRoutesReference(
     },
     [`DELETE /${plural}/:name/versions/:hash`]: {
       operation: `withdraw${title}Version`,
-      summary: 'Take a version back from everybody',
+      summary: 'Withdraw a version',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
       answer: describeJsonResponse('Nobody can use it any more.', withdrawnVersion, {
         type: `${kind}_version_withdrawn`,

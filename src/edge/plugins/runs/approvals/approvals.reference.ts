@@ -35,7 +35,7 @@ export const approvals: ApiResource = {
   routes: describeRoutes(APPROVAL_ROUTES, {
     'GET /conversations/:id/approvals': {
       operation: 'listApprovals',
-      summary: 'List the calls that wait for approval',
+      summary: 'List calls that wait for approval',
       answer: describeJsonResponse('All of them, in the order of their calls.', approvalList, {
         data: [approval],
         has_more: false,
@@ -45,7 +45,7 @@ export const approvals: ApiResource = {
     },
     'POST /conversations/:id/approvals/:approval': {
       operation: 'decideApproval',
-      summary: 'Approve a call, or deny it',
+      summary: 'Approve or deny a call',
       description:
         'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
       body: {

@@ -46,7 +46,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     async (kind, { schema, property }) => {
       await server.runInPage(async ({ page }) => {
         await page.goto(`${server.url}/#/classify`);
-        const result = page.getByRole('region', { name: 'RpcResult' });
+        const result = page.getByRole('region', { name: 'Result' });
         const input = 'I was charged twice: billing. A high priority, now!';
         await page.getByRole('textbox', { name: 'Text' }).fill(input);
         await page.getByRole('textbox', { name: 'Labels, or a JSON schema' }).fill(JSON.stringify(schema));
@@ -62,7 +62,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
         const name = kind.replaceAll(/\W+/g, '-');
         await page.getByRole('textbox', { name: 'Name of the classifier' }).fill(name);
         await page.getByRole('button', { name: 'Store labels' }).click();
-        await expect.poll(() => page.getByRole('combobox', { name: 'NormalizedClassifier' }).inputValue()).toBe(name);
+        await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe(name);
         await page.getByRole('button', { name: 'Classify', exact: true }).click();
         await expect.poll(() => result.getAttribute('data-outdated')).toBe('false');
         await expect.poll(() => result.locator('pre').textContent()).toBe(shown);

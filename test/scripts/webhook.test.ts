@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
 import { verifyStandard } from '#edge/kit/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '#edge/plugins/webhooks/shipped-sources.ts';
@@ -92,7 +92,7 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     expect(JSON.parse(String(one?.body))).toEqual({ ticket: { id: 'mine', text: 'Hello' } });
     const headers = new Headers(one?.headers as Record<string, string>);
     const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
-    expect(await createHmacScheme(options).verify(request, [SECRET])).toBe('valid');
+    expect(await hmac(options).verify(request, [SECRET])).toBe('valid');
   });
 
   test('for each source that is shipped', () => {

@@ -3,7 +3,7 @@
 import { expect, onTestFinished, vi } from 'vitest';
 import type { ClassifyAnswer } from '#edge/classify/classify-answers.schema.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import guide from '../../docs/classification.md?raw';
 import { askWhole, createRouterEdge, LEVELS } from './chosen-models.ts';
@@ -65,7 +65,7 @@ async function labelByWebhook({ fetch }: Api, model: string, count: number): Pro
   const source = 'tickets';
   const tickets = defineWebhook({
     source,
-    verify: createHmacScheme({ header: 'x' }),
+    verify: hmac({ header: 'x' }),
     text: () => undefined,
     labels: LABELS,
     model,

@@ -10,7 +10,7 @@ export type { Caller, Identity } from '../auth/identity/caller.ts';
 export type { Scope } from '../auth/identity/identity.ts';
 export type { Prices } from '../claude/models/price-settings.ts';
 export { Conversation } from '../conversations/object/conversation.ts';
-export { createHmacScheme, type HmacOptions } from '../kit/delivery/hmac.ts';
+export { type HmacOptions, hmac } from '../kit/delivery/hmac.ts';
 export type { SignatureScheme, VerifySignature } from '../kit/delivery/signature.ts';
 export { verifyStandard } from '../kit/delivery/standard-webhooks.ts';
 export { ApiError } from '../kit/http/errors.ts';

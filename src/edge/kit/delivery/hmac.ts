@@ -20,12 +20,7 @@ export interface HmacOptions {
  * const verify = hmac({ header: 'x-shop-signature', prefix: 'sha256=' });
  * show(defineWebhook({ source: 'shop', verify, text: ({ body }) => String(body.note), labels: ['praise', 'other'] }));
  */
-export function createHmacScheme({
-  header,
-  algorithm = 'SHA-256',
-  encoding = 'hex',
-  prefix = '',
-}: HmacOptions): SignatureScheme {
+export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix = '' }: HmacOptions): SignatureScheme {
   return createSignatureScheme(
     (headers) => {
       const value = headers.get(header);

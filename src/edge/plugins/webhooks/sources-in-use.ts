@@ -2,7 +2,7 @@
 import { memoizeBySettings } from '../../config/memoize-by-settings.ts';
 import { createMalformedSettingsError } from '../../config/setting-faults.ts';
 import type { Settings } from '../../config/settings.ts';
-import { createHmacScheme, type HmacOptions } from '../../kit/delivery/hmac.ts';
+import { type HmacOptions, hmac } from '../../kit/delivery/hmac.ts';
 import { type SourceEntry, sourcesOf } from './source-settings.ts';
 import { defineWebhook, indexWebhooksBySource, MESSAGE_LABELS, type Webhook } from './sources/define-webhook.ts';
 import { readTextAtPointer } from './sources/json-pointer.ts';
@@ -42,7 +42,7 @@ function createWebhookFromSettings({ source, id, text = [], subject }: SourceEnt
     (pointer !== undefined && readTextAtPointer(body, pointer)) || undefined;
   return defineWebhook({
     source,
-    verify: createHmacScheme(options),
+    verify: hmac(options),
     id: ({ body }) => readPointerOrUndefined(id, body),
     text: ({ body }) =>
       text

@@ -2,7 +2,7 @@ import { Webhook as Receiver } from 'standardwebhooks';
 import { describe, expect, test, vi } from 'vitest';
 import { parseSettings } from '#edge/config/settings.ts';
 import { deliverResultOnce } from '#edge/kit/delivery/deliver.ts';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { shippedWebhooks } from '#edge/plugins/webhooks/shipped-sources.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
@@ -110,7 +110,7 @@ describe('a receiver', () => {
 describe('nothing goes out', () => {
   const mine = defineWebhook({
     source: 'mine',
-    verify: createHmacScheme({ header: 'x' }),
+    verify: hmac({ header: 'x' }),
     text: () => 'x',
     labels: ['a'],
     deliver: 'https://other.example.com/x',

@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import { describe, expect, test, vi } from 'vitest';
-import { createHmacScheme, type HmacOptions } from '#edge/kit/delivery/hmac.ts';
+import { type HmacOptions, hmac } from '#edge/kit/delivery/hmac.ts';
 import type { SignatureScheme } from '#edge/kit/delivery/signature.ts';
 import {
   createStandardWebhookHeaders,
@@ -243,7 +243,7 @@ const OPTIONS: HmacOptions[] = [
 test.each(OPTIONS)('an HMAC by its options: %o', async (options) => {
   const body = '{"text":"Grüezi 🌍"}';
   const headers = Object.fromEntries(await signHmac(encode(body), 'a secret', options));
-  const vector = { verify: createHmacScheme(options), secret: 'a secret', body, headers };
+  const vector = { verify: hmac(options), secret: 'a secret', body, headers };
   expect(await judge(vector)).toBe('valid');
   expect(await judge(vector, { body: body.replace('G', 'g') })).toBe('forged');
   for (const other of altered(headers[options.header] ?? '')) {

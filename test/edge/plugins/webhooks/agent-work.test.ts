@@ -4,7 +4,7 @@ import { expect, onTestFinished, test, vi } from 'vitest';
 import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { readRpcText } from '#edge/conversations/object/rpc-response.ts';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
 import { defineWebhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
 import type { AgentAnswerDelivery } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
@@ -143,7 +143,7 @@ test('a source of one’s own names its agent in code, and takes the answer ther
   const taken: AgentAnswerDelivery[] = [];
   const github = defineWebhook<{ text: string }>({
     source: 'github',
-    verify: createHmacScheme({ header: 'x-signature' }),
+    verify: hmac({ header: 'x-signature' }),
     text: ({ body }) => body.text,
     agent: 'sky',
     deliver: async (answer) => void taken.push(answer),
@@ -172,7 +172,7 @@ async function longEvent() {
   });
   const github = defineWebhook({
     source: 'github',
-    verify: createHmacScheme({ header: 'x' }),
+    verify: hmac({ header: 'x' }),
     text: () => undefined,
     agent: 'sky',
     schedule: { classificationTimeout: 300 },

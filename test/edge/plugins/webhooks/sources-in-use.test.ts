@@ -1,6 +1,6 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { describe, expect, test } from 'vitest';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import { createStandardWebhookHeaders } from '#edge/kit/delivery/standard-webhooks.ts';
 import type { JsonObject } from '#edge/kit/json/object.ts';
 import { defineWebhook, type Webhook } from '#edge/plugins/webhooks/sources/define-webhook.ts';
@@ -176,7 +176,7 @@ describe('a source that only settings define', () => {
   test('is rejected where the Worker’s code defines one of that name', async () => {
     const own = defineWebhook({
       source: 'shop',
-      verify: createHmacScheme(SIGNED),
+      verify: hmac(SIGNED),
       text: () => 'Hi',
       labels: ['a', 'b'],
     });

@@ -2,7 +2,7 @@ import { runDurableObjectAlarm } from 'cloudflare:test';
 import { describe, expect, test, vi } from 'vitest';
 import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
-import { createHmacScheme } from '#edge/kit/delivery/hmac.ts';
+import { hmac } from '#edge/kit/delivery/hmac.ts';
 import type { EventRetrySchedule } from '#edge/kit/delivery/schedule.ts';
 import type { JsonObject } from '#edge/kit/json/object.ts';
 import { Inbox } from '#edge/plugins/webhooks/inbox/inbox.ts';
@@ -86,7 +86,7 @@ describe('an event', () => {
       const { posted, deliveryFetch } = receiver();
       const tickets = defineWebhook({
         source: 'tickets',
-        verify: createHmacScheme({ header: 'x' }),
+        verify: hmac({ header: 'x' }),
         text: () => undefined,
         schema,
         deliver: URL,
@@ -297,7 +297,7 @@ describe('a classification that does not come about', () => {
   test('waits for somebody to act where the key is refused or the classifier unknown', async () => {
     const unknown = defineWebhook({
       source: 'github',
-      verify: createHmacScheme({ header: 'x' }),
+      verify: hmac({ header: 'x' }),
       text: () => 'x',
       classifier: 'no',
     });
@@ -448,7 +448,7 @@ describe('a webhook of one’s own', () => {
   const mine = (deliver: Deliver, schedule: Partial<EventRetrySchedule> = {}) =>
     defineWebhook<{ words: string }>({
       source: 'mine',
-      verify: createHmacScheme({ header: 'x-mine' }),
+      verify: hmac({ header: 'x-mine' }),
       text: ({ body }) => body.words,
       labels: ['praise', 'blame'],
       allow_none: true,
@@ -495,7 +495,7 @@ describe('a webhook of one’s own', () => {
     ['maxBodyBytes', { maxBodyBytes: 0 }],
     ['maxBodyBytes', { maxBodyBytes: 1.5 }],
   ])('is refused when it is defined, where it could not work: %s', (_, change) => {
-    const whole = { source: 'mine', verify: createHmacScheme({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
+    const whole = { source: 'mine', verify: hmac({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
     expect(() => defineWebhook(whole)).not.toThrow();
     expect(() => defineWebhook({ ...whole, ...change })).toThrow(TypeError);
   });

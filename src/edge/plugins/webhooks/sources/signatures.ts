@@ -1,9 +1,9 @@
 /** Verifies signatures in the forms of the senders for which Sluice comes with a source. */
-import { createHmacScheme } from '../../../kit/delivery/hmac.ts';
+import { hmac } from '../../../kit/delivery/hmac.ts';
 import { createSignatureScheme, decodeSignatures, parseTimestampSeconds } from '../../../kit/delivery/signature.ts';
 
 /** Verifies GitHub's signatures, which cover only the body: neither the delivery's id nor a time. */
-export const verifyGithub = createHmacScheme({ header: 'x-hub-signature-256', prefix: 'sha256=' });
+export const verifyGithub = hmac({ header: 'x-hub-signature-256', prefix: 'sha256=' });
 
 /** Verifies Slack's signatures: `v0=…` over the version, the timestamp and the body. */
 export const verifySlack = createSignatureScheme(

@@ -11,6 +11,7 @@ import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
 import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
 import { removeRepeatedKeysFromBody } from '../../kit/http/read-json.ts';
+import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { parseMemberTexts } from '../../kit/json/edit.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
@@ -148,7 +149,8 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   const identity = c.get('identity');
   if (identity.only) getRestrictedTokenGuard().checkNewConversation(Object.keys(body.json));
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
-  const { system: _, messages = [], tools, ...asked } = validateBySchema(createConversation, body.json);
+  const { system, messages = [], tools, ...asked } = validateBySchema(createConversation, body.json);
+  requireWellFormedStrings(removeUndefined({ system, tools }));
   const defaults = getMessageDefaults(identity, c.get('settings'), { isShort: true, body: asked });
   const fields = addMissingMessageDefaults(asked, defaults);
   validateRunTools({ tools }, identity, c.get('settings'));

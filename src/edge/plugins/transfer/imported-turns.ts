@@ -13,6 +13,7 @@ import { forEachInSteps, type SteppedWork } from '../../kit/async/run-in-steps.t
 import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts';
 import { iterateArrayItems } from '../../kit/json/edit.ts';
+import { replaceLoneSurrogates } from '../../kit/json/lone-surrogates.ts';
 import { parseJsonObject } from '../../kit/json/object.ts';
 import { cleanImportedMessages, removeUnansweredServerCalls } from './importable-messages.ts';
 
@@ -43,7 +44,10 @@ interface ParsedImport {
  */
 export function* parseImportedTurns(list: string): SteppedWork<ParsedImport> {
   const left: ImportOmissions = { thinking: 0, messages: 0, calls: 0, blank: 0 };
-  const messages = yield* restoreEdgeCallsInMessages(yield* cleanImportedMessages(iterateArrayItems(list), left), true);
+  const messages = yield* restoreEdgeCallsInMessages(
+    yield* cleanImportedMessages(iterateWellFormedItems(list), left),
+    true,
+  );
   const texts = yield* removeUnansweredServerCalls(repairCallsInMessages(messages), left);
   const turns: ImportedMessage[][] = [];
   const at = createEmptyHistoryState();
@@ -51,7 +55,6 @@ export function* parseImportedTurns(list: string): SteppedWork<ParsedImport> {
   yield* forEachInSteps(texts, (text, index) => {
     const { role: sent, content } = parseJsonObject(text) ?? {};
     const role = String(sent);
-    requireWellFormedStrings(content, `messages.${index}.content`);
     checkMessage(at, { role, content }, `messages.${index}`, true);
     const message = {
       role,
@@ -64,6 +67,16 @@ export function* parseImportedTurns(list: string): SteppedWork<ParsedImport> {
   });
   checkMessages(at, [], true);
   return { turns, left };
+}
+
+/** Yields the messages of a list. @throws ApiError 400 that names a lone surrogate by its path in the list as it was sent */
+function* iterateWellFormedItems(list: string): Generator<string> {
+  let index = 0;
+  for (const text of iterateArrayItems(list)) {
+    if (replaceLoneSurrogates(text) !== text) requireWellFormedStrings(parseJsonObject(text), `messages.${index}`);
+    index += 1;
+    yield text;
+  }
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */

@@ -6,6 +6,7 @@ import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { findResourceIdsInRequest } from '../../claude/request/referenced-ids.ts';
 import type { Settings } from '../../config/settings.ts';
+import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts';
 import { type JsonObject, removeUndefined } from '../../kit/json/object.ts';
 import { admitRequestWithoutCost } from '../../money/admission/admit-free.ts';
 import { requireResourcesOwnedByAccount } from '../../money/admission/check-owned.ts';
@@ -19,7 +20,7 @@ import { findToolKind, type StoreToolsHooks, toolKinds } from '../tools/tool-kin
  * @param price what the request costs its account
  * @param warn called with a sentence about each tool that is left out
  * @param complete adds tools that the body only names
- * @throws ApiError as `toStoredTools`, and 404 for an id of something that does not belong to the account
+ * @throws ApiError as `toStoredTools`, 400 for a lone surrogate, and 404 for an id of something that does not belong to the account
  */
 export async function readBodyWithStoredTools(
   c: Context<AppEnv>,
@@ -28,6 +29,8 @@ export async function readBodyWithStoredTools(
   complete: (sent: JsonObject) => JsonObject | Promise<JsonObject> = (sent) => sent,
 ): Promise<JsonObject> {
   const { json: sent } = await readJsonBodyToStore(c, price);
+  // The tools of MCP servers change the positions in the list, so the error would name another tool.
+  requireWellFormedStrings(sent);
   const context = getRequestContext(c);
   // Nothing that is stored may name a container, whoever has it.
   await requireResourcesOwnedByAccount(context, findResourceIdsInRequest({ ...sent, container: undefined }));

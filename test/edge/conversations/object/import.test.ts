@@ -9,6 +9,7 @@ import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { bindings, installSimulator, listMessages as shownRows, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { withHalfCharacters } from '#test/support/half-characters.ts';
 import { holdStep } from '#test/support/hold-step.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 import { sendTurn } from '#test/support/turns.ts';
@@ -66,6 +67,40 @@ const say = async (content: unknown) =>
   await app.post('/messages', { conversation: 'c1', stream: false, messages: [user(content)] });
 
 describe('a conversation that is created with messages', () => {
+  test('rejects half a character in each string and each key, and names its path in what was sent', async () => {
+    const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'aW1n' } };
+    const messages = [
+      user('How is the weather?'),
+      // It is left out, so that the positions of what is stored are others.
+      assistant([{ type: 'thinking', thinking: 'Hm.', signature: 'sig' }]),
+      assistant([{ type: 'text', text: 'I will look.' }, CALL]),
+      user([
+        { ...RESULT, content: [{ type: 'text', text: 'Sunny' }, image] },
+        { type: 'text', text: 'So?' },
+      ]),
+      assistant('Sun.'),
+    ];
+    const tools = [{ name: 'weather', description: 'Tells it.', input_schema: { type: 'object', title: 'City' } }];
+    const system = [{ type: 'text', text: 'Be brief.' }];
+    for (const { changed, path } of withHalfCharacters({ messages, tools, system })) {
+      if (path === '' || path.endsWith('.role')) continue;
+      const response = await app.post('/conversations', {
+        id: 'c1',
+        model: MODEL,
+        max_tokens: 50,
+        ...(changed as object),
+      });
+      const { message } = await readError(response);
+      if (path.startsWith('system.0.type')) expect(message).toMatch(/^system/);
+      else expect(message).toContain(`${path}: contains half of a character`);
+      expect(response.status).toBe(400);
+    }
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    expect(
+      (await app.post('/conversations', { id: 'c1', model: MODEL, max_tokens: 50, messages, tools, system })).status,
+    ).toBe(201);
+  });
+
   test('may begin with a compaction block and a message that only configures, and goes on, however it is continued', async () => {
     const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
     const effort = { role: 'system', output_config: { effort: 'low' } };

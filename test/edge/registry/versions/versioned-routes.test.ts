@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { JsonObject } from '#edge/kit/json/object.ts';
 import { requestEdge } from '#test/support/agents.ts';
 import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
+import { withHalfCharacters } from '#test/support/half-characters.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
@@ -85,3 +86,54 @@ test.each<[string, JsonObject]>([
     expect(other).toEqual(one);
   },
 );
+
+const SCHEMA = { type: 'object', properties: { city: { type: 'string', enum: ['Bern'] } }, required: ['city'] };
+const WEATHER = { name: 'weather', description: 'Tells the weather.', input_schema: SCHEMA };
+const TOOLS = [
+  // Its server is not asked: its tools would change the positions of those behind it.
+  { name: 'far', run: { mcp: 'https://far.example.com/mcp', headers: { accept: 'a' }, tools: ['find'] } },
+  { ...WEATHER, cache_control: { type: 'ephemeral' } },
+  { name: 'near', input_schema: SCHEMA, run: { url: 'https://near.example.com/', headers: { accept: 'a' } } },
+];
+
+test.each<[string, JsonObject]>([
+  [
+    'agents',
+    {
+      ...{ ...MODEL, description: 'An agent.', system: BLOCK_KINDS, tools: TOOLS, stop_sequences: ['END'] },
+      mcp_servers: [{ type: 'url', name: 'wiki', url: 'https://wiki.example.com/' }],
+      ...{ container: { skills: [{ type: 'anthropic', skill_id: 'pdf' }] }, betas: ['one'], fallback_models: ['two'] },
+      ...{ thinking: { type: 'adaptive' }, tool_choice: { type: 'auto' }, output_config: { effort: 'low' } },
+    },
+  ],
+  [
+    'prefixes',
+    {
+      ...MODEL,
+      system: 'Be brief.',
+      tools: TOOLS,
+      messages: [
+        { role: 'user', content: BLOCK_KINDS },
+        { role: 'assistant', content: 'So.' },
+      ],
+    },
+  ],
+  [
+    'classifiers',
+    {
+      ...{ description: 'A classifier.', instructions: 'Be strict.', ...MODEL, max_tokens: undefined },
+      labels: ['billing', { name: 'bug', description: 'A fault.', examples: ['It broke.'] }],
+      examples: [{ input: 'It broke.', label: 'bug', fields: { city: 'Bern' } }],
+      fields: SCHEMA,
+    },
+  ],
+])('PUT /%s rejects half a character in each string and each key, and names its path', async (path, body) => {
+  const app = createSimulatedEdge({ TOOL_HOSTS: 'far.example.com,near.example.com' });
+  const bob = await authorizationFor('bob', 'messages', 'classify', 'prefixes', 'tools');
+  for (const { changed, path: at } of withHalfCharacters(JSON.parse(JSON.stringify(body)))) {
+    const { status, body: answer } = await requestEdge(app, 'PUT', `/${path}/x`, bob, changed);
+    const message = `${at || 'body'}: contains half of a character`;
+    expect([status, (answer.error as JsonObject).message]).toEqual([400, expect.stringContaining(message)]);
+  }
+  expect((await requestEdge(app, 'GET', `/${path}/x`, bob)).status).toBe(404);
+});

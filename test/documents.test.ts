@@ -162,8 +162,6 @@ test('every message of the reference, as it is asked and as it is stored, is ans
 
 /** A field of an interface, whose name may stand in quotes. */
 const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
-/** The objects whose work goes on without a caller: `logBackgroundFailure` has their name in a variable. */
-const WORKING: readonly DurableObjectName[] = ['batch'];
 
 test('the guide to the logs names each field of the log', async () => {
   const guide = await readGuide('logs');
@@ -194,7 +192,7 @@ test('the guide to the logs names each field of the log', async () => {
 });
 
 test('the guide to the logs names what a failure behind an answer is said to belong to', async () => {
-  const named = new Set<string>(['failed_after_answer', ...WORKING]);
+  const named = new Set(['failed_after_answer']);
   for (const file of await readdir(new URL('src', root), { recursive: true })) {
     if (!file.endsWith('.ts')) continue;
     for (const [, of = ''] of (await read(`src/${file}`)).matchAll(/\blogBackgroundFailure\(\{ (.*?) \},/g)) {

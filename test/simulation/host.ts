@@ -263,6 +263,23 @@ export class Host {
             return storage.databaseSize;
           },
         },
+        kv: {
+          get: (key: string) => {
+            checkAlive();
+            const text = storage.getValue(key);
+            return text === undefined ? undefined : JSON.parse(text);
+          },
+          put: (key: string, value: unknown) => {
+            checkAlive();
+            failWriteBefore('value');
+            storage.setValue(key, JSON.stringify(value));
+          },
+          delete: (key: string) => {
+            checkAlive();
+            failWriteBefore('deletion of a value');
+            storage.setValue(key, undefined);
+          },
+        },
         transactionSync: <T>(work: () => T) => {
           checkAlive();
           return storage.transactionSync(() => {

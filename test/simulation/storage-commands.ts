@@ -53,6 +53,23 @@ export const COMMANDS: readonly StorageCommand[] = [
       return sql.exec('select * from t order by id').toArray();
     },
   ),
+  storageCommand(
+    'values by keys are copies, and are deleted',
+    [undefined, { n: 1 }, undefined, undefined],
+    async (storage) => {
+      const { kv } = storage;
+      const before = kv.get('a');
+      const value = { n: 1 };
+      kv.put('a', value);
+      kv.put('b', value);
+      value.n = 2;
+      const stored = kv.get('a');
+      kv.delete('a');
+      const deleted = kv.get('a');
+      await storage.deleteAll();
+      return [before, stored, deleted, kv.get('b')];
+    },
+  ),
   storageCommand('a number is bound as a real one', { kind: 'real', value: 1 }, ({ sql }) =>
     sql.exec('select typeof(?) as kind, ? as value', 1, 1).one(),
   ),

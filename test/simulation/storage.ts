@@ -13,6 +13,8 @@ interface PreparedStatement {
   isNumbered: boolean;
 }
 
+/** The table of values by keys. The platform has one, too. */
+const VALUES = 'stored_values';
 const DROP_QUERY = /^\s*(drop|alter)\b/i;
 
 /** What is written between two waits is stored as one: it is kept back until `commit`, and `rollback` takes it out again. */
@@ -66,6 +68,20 @@ export class SimulatedStorage {
       this.#db.exec('rollback to part; release part');
       throw thrown;
     }
+  }
+
+  /** The value of a key, as JSON; undefined if there is none. */
+  getValue(key: string): string | undefined {
+    if (!this.hasTable(VALUES)) return undefined;
+    const [row] = this.exec(`select value from ${VALUES} where key = ?`, [key]).toArray();
+    return row && String(row.value);
+  }
+
+  /** Sets the value of a key; undefined deletes it. */
+  setValue(key: string, value: string | undefined): void {
+    if (!this.hasTable(VALUES)) this.exec(`create table ${VALUES} (key text primary key, value text) strict`, []);
+    if (value === undefined) this.exec(`delete from ${VALUES} where key = ?`, [key]);
+    else this.exec(`insert or replace into ${VALUES} (key, value) values (?, ?)`, [key, value]);
   }
 
   get alarm(): number | null {

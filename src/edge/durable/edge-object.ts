@@ -42,7 +42,7 @@ export abstract class EdgeDurableObject extends DurableObject<Bindings> {
         (thrown) => this.services.abortObjectWithMessage(thrown),
         grainMs,
       ),
-      retries: new RetryTracker(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, {
+      retries: new RetryTracker(`${new.target.name.toLowerCase()} ${ctx.id.name ?? ''}`, ctx.storage.kv, {
         get env() {
           return getCurrentEnv();
         },
@@ -59,6 +59,7 @@ export abstract class EdgeDurableObject extends DurableObject<Bindings> {
       deleteRowsAndAlarm: async () => {
         const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];
         this.services.alarm.markFired();
+        this.services.retries.forget();
         try {
           await Promise.all(deletions);
         } catch (thrown) {

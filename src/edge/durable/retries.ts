@@ -6,7 +6,7 @@
 import { HOUR_MS, MINUTE_MS } from '../kit/async/durations.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { ApiError } from '../kit/http/errors.ts';
-import { logRetry } from '../kit/http/log.ts';
+import { logBackgroundFailure, logRetry } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/plugins/bindings.ts';
 import { getSinglePluginMember } from '../kit/plugins/plugins.ts';
 
@@ -15,8 +15,11 @@ export const RETRIED_TASKS = [
   'account_report',
   'alarm',
   'alert',
+  'batch',
+  'batch_task',
   'conversation_report',
   'credential_check',
+  'delivery',
   'erasure',
   'file',
   'hold_renewal',
@@ -37,6 +40,8 @@ const LOG_EVERY_MS = MINUTE_MS;
 /** A task that has failed for so long is reported to the operator, and again after each hour. Milliseconds. */
 const REPORT_AFTER_MS = 10 * MINUTE_MS;
 const REPORT_HOURLY_MS = HOUR_MS;
+/** How the keys of stored failures begin. */
+const KEY_PREFIX = 'failing_';
 
 /** A task that has failed for some time, in one object. */
 export interface FailingTask {
@@ -54,11 +59,20 @@ declare module '../kit/plugins/plugins.ts' {
   }
 }
 
+/** A task whose next failure comes so much later than it was due has not failed all the time. Milliseconds. */
+const MAX_DELAY_MS = HOUR_MS;
+
+/** How a task fails. It is stored, because an object that waits for its alarm sleeps and loses its memory. */
 interface TaskFailureCount {
   since: number;
   attempts: number;
   unreported: number;
-  reportedAt: number;
+  /** When it was reported last; null for never. */
+  reportedAt: number | null;
+  /** When it is tried again. */
+  nextAt: number;
+  /** When a failure was logged last, by the class of its error. */
+  loggedAt: Record<string, number>;
 }
 
 interface RetryTrackerDependencies {
@@ -67,17 +81,18 @@ interface RetryTrackerDependencies {
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** Counts what fails in one object, while it is in memory. */
+/** Counts what fails in one object. */
 export class RetryTracker {
   readonly #name: string;
+  readonly #storage: SyncKvStorage;
   readonly #object: RetryTrackerDependencies;
-  readonly #failuresByTask = new Map<RetriedTaskName, TaskFailureCount>();
-  /** When a failure was logged last, by its task and cause. */
-  readonly #loggedAt = new Map<string, number>();
+  /** How each task fails, as far as it was asked for; null for one that does not. */
+  readonly #failuresByTask = new Map<RetriedTaskName, TaskFailureCount | null>();
 
   /** @param name of the object, for the log */
-  constructor(name: string, around: RetryTrackerDependencies) {
+  constructor(name: string, storage: SyncKvStorage, around: RetryTrackerDependencies) {
     this.#name = name;
+    this.#storage = storage;
     this.#object = around;
   }
 
@@ -86,43 +101,79 @@ export class RetryTracker {
    * words, because they may be a user's.
    *
    * @param nextAt when it is tried again; milliseconds since 1970
-   * @param attempts how often it was tried, if the rows of the object count that. Default: how often it has failed in memory
+   * @param attempts how often it was tried, if the rows of the object count that. Default: how often it has failed
    */
-  recordFailure(task: RetriedTaskName, thrown: unknown, nextAt: number, attempts?: number): void {
+  recordFailure(task: RetriedTaskName, thrown: unknown, nextAt: number, attempts = 0): void {
     const now = this.#object.now();
-    const failing = getOrCreate(this.#failuresByTask, task, () => ({
-      since: now,
-      attempts: 0,
-      unreported: 0,
-      reportedAt: Number.NEGATIVE_INFINITY,
-    }));
-    failing.attempts = Math.max(failing.attempts + 1, attempts ?? 0);
+    const before = this.#read(task);
+    const isContinued = before && now <= before.nextAt + MAX_DELAY_MS;
+    const failing = isContinued
+      ? before
+      : { since: now, attempts: 0, unreported: 0, reportedAt: null, nextAt, loggedAt: {} };
+    failing.attempts = Math.max(failing.attempts + 1, attempts);
     failing.unreported += 1;
-    const error = getErrorClassName(thrown);
-    const cause = `${task} ${error}`;
-    if (now - (this.#loggedAt.get(cause) ?? Number.NEGATIVE_INFINITY) >= LOG_EVERY_MS) {
-      this.#loggedAt.set(cause, now);
-      const { attempts: attempt } = failing;
-      logRetry({ object: this.#name, task, error, attempt, next_try_at: new Date(nextAt).toISOString() });
-    }
-    const isDue = now - failing.since >= REPORT_AFTER_MS && now - failing.reportedAt >= REPORT_HOURLY_MS;
+    failing.nextAt = nextAt;
+    this.#log(task, failing, getErrorClassName(thrown), now);
+    this.#failuresByTask.set(task, failing);
+    this.#store(task, failing);
+    const isReported = failing.reportedAt !== null && now - failing.reportedAt < REPORT_HOURLY_MS;
+    const isDue = now - failing.since >= REPORT_AFTER_MS && !isReported;
     if (isDue) this.#object.waitUntil(this.#reportFailingTask(task, failing));
   }
 
   /** Notes that a task has succeeded. */
   recordSuccess(task: RetriedTaskName): void {
-    this.#failuresByTask.delete(task);
+    if (!this.#read(task)) return;
+    this.#failuresByTask.set(task, null);
+    this.#store(task, undefined);
+  }
+
+  /** Forgets everything. Call it when everything stored is deleted. */
+  forget(): void {
+    this.#failuresByTask.clear();
+  }
+
+  #log(
+    task: RetriedTaskName,
+    { loggedAt, attempts: attempt, nextAt }: TaskFailureCount,
+    error: string,
+    now: number,
+  ): void {
+    const at = loggedAt[error];
+    if (at !== undefined && now - at < LOG_EVERY_MS) return;
+    loggedAt[error] = now;
+    logRetry({ object: this.#name, task, error, attempt, next_try_at: new Date(nextAt).toISOString() });
   }
 
   /** Reports a task. If that fails, its next failure reports it again. */
   async #reportFailingTask(task: RetriedTaskName, failing: TaskFailureCount): Promise<void> {
     const { since, unreported: failures, reportedAt } = failing;
+    // Another failure during the call must not report it as well.
     failing.reportedAt = this.#object.now();
     try {
       await getSinglePluginMember('failingTasks')?.(this.#object.env, { task, since, failures });
       failing.unreported -= failures;
     } catch {
       failing.reportedAt = reportedAt;
+    }
+    if (this.#failuresByTask.get(task) === failing) this.#store(task, failing);
+  }
+
+  #read(task: RetriedTaskName): TaskFailureCount | null {
+    return getOrCreate(
+      this.#failuresByTask,
+      task,
+      () => this.#storage.get<TaskFailureCount>(KEY_PREFIX + task) ?? null,
+    );
+  }
+
+  /** Stores how a task fails. Only the log and the report need it, so a write that fails must not end what the caller does. */
+  #store(task: RetriedTaskName, failing: TaskFailureCount | undefined): void {
+    try {
+      if (failing) this.#storage.put(KEY_PREFIX + task, failing);
+      else this.#storage.delete(KEY_PREFIX + task);
+    } catch (thrown) {
+      logBackgroundFailure({ object: this.#name }, thrown);
     }
   }
 }

@@ -7,6 +7,7 @@ import { pools } from '#edge/plugins/pools/plugin.ts';
 const MINUTE_MS = 60_000;
 const reports: FailingTask[] = [];
 let isReachable = true;
+let isStorageFull = false;
 const failingTasks = async (_: unknown, failing: FailingTask) => {
   if (!isReachable) throw new Error('unreachable');
   reports.push(failing);
@@ -14,25 +15,40 @@ const failingTasks = async (_: unknown, failing: FailingTask) => {
 
 beforeEach(() => {
   isReachable = true;
+  isStorageFull = false;
   reports.length = 0;
   vi.spyOn(pools, 'failingTasks').mockImplementation(failingTasks);
 });
 afterEach(() => void vi.restoreAllMocks());
 
-/** Fails a task again and again. */
+/** @returns an object that fails a task again and again */
 function failing() {
   let now = 0;
   const works: Promise<unknown>[] = [];
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
   const around = { env: {} as Bindings, now: () => now, waitUntil: (work: Promise<unknown>) => void works.push(work) };
-  const retries = new RetryTracker('inbox github', around);
+  const values = new Map<string, unknown>();
+  const storage = {
+    get: (key: string) => structuredClone(values.get(key)),
+    put: (key: string, value: unknown) => {
+      if (isStorageFull) throw new Error('database or disk is full');
+      values.set(key, structuredClone(value));
+    },
+    delete: (key: string) => values.delete(key),
+  } as SyncKvStorage;
+  const wake = () => new RetryTracker('inbox github', storage, around);
+  let retries = wake();
+  /** Has the object sleep and wake: it loses its memory. */
+  const sleep = () => {
+    retries = wake();
+  };
   const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
   const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user')) => {
     now = at;
     retries.recordFailure('webhook_queue', thrown, at + 15_000);
     await Promise.all(works);
   };
-  return { retries, lines, failAt };
+  return { recordSuccess: () => retries.recordSuccess('webhook_queue'), sleep, values, lines, failAt };
 }
 
 test('logs a failure with its class, attempt and next try, and never its words', async () => {
@@ -70,14 +86,55 @@ test('reports a task that has failed for ten minutes, then once an hour with the
 });
 
 test('repeats a report that was lost, and forgets a task that has succeeded', async () => {
-  const { retries, failAt } = failing();
+  const { recordSuccess, failAt } = failing();
   isReachable = false;
   for (let minute = 0; minute <= 12; minute += 1) await failAt(minute * MINUTE_MS);
   isReachable = true;
   await failAt(13 * MINUTE_MS);
   expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 14 }]);
-  retries.recordSuccess('webhook_queue');
+  recordSuccess();
   await failAt(30 * MINUTE_MS);
   await failAt(41 * MINUTE_MS);
   expect(reports.at(-1)).toEqual({ task: 'webhook_queue', since: 30 * MINUTE_MS, failures: 2 });
+});
+
+test('logs once a minute, and reports after ten minutes, although the object sleeps between two tries', async () => {
+  const { sleep, lines, failAt } = failing();
+  for (let at = 0; at <= 10 * MINUTE_MS; at += 15_000) {
+    await failAt(at);
+    sleep();
+  }
+  expect(lines()).toHaveLength(11);
+  expect(lines().at(-1)).toMatchObject({ attempt: 41 });
+  expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 41 }]);
+  await failAt(11 * MINUTE_MS);
+  expect(reports).toHaveLength(1);
+});
+
+test('forgets a task that has succeeded after the object slept', async () => {
+  const { recordSuccess, sleep, values, failAt } = failing();
+  await failAt(0);
+  sleep();
+  recordSuccess();
+  expect(values.size).toBe(0);
+  sleep();
+  await failAt(10 * MINUTE_MS);
+  expect(reports).toEqual([]);
+});
+
+test('begins anew with a failure that comes an hour later than its task was due', async () => {
+  const { sleep, lines, failAt } = failing();
+  await failAt(0);
+  sleep();
+  await failAt(61 * MINUTE_MS);
+  expect(reports).toEqual([]);
+  expect(lines().at(-1)).toMatchObject({ attempt: 1 });
+});
+
+test('counts in memory while nothing can be stored, and never throws', async () => {
+  const { recordSuccess, failAt } = failing();
+  isStorageFull = true;
+  for (let minute = 0; minute <= 10; minute += 1) await failAt(minute * MINUTE_MS);
+  expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 11 }]);
+  recordSuccess();
 });

@@ -40,7 +40,7 @@ import {
 export const STOP_MS = 10_000;
 
 /** After how long the account settles a hold that nobody renews. Milliseconds. */
-const ORPHANED_MS = 15 * MINUTE_MS;
+export const ORPHANED_MS = 15 * MINUTE_MS;
 
 /** The state of a conversation's object in memory. */
 export class ConversationState implements ConversationContext {

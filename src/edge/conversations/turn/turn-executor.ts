@@ -190,13 +190,13 @@ export class TurnExecutor implements TurnRunner {
     this.stopTurn();
   }
 
-  /** Renews the hold, at most every three minutes. */
+  /** Renews the hold, at most every three minutes. One that fails is repeated by the next call. */
   async renewHold(): Promise<void> {
     const now = this.#context.now();
     const meter = this.#meteredExchange?.meter;
     if (!meter || now - this.#renewedAt < RENEW_MS) return;
-    this.#renewedAt = now;
     await meter.renewHold('streaming');
+    this.#renewedAt = now;
   }
 
   async #executePlan(plan: NextRequestPlan): Promise<void> {

@@ -3,7 +3,7 @@
 import { createInvalidRequestError } from '../http/errors.ts';
 import { findDeliverUrlFault } from '../http/headers/hosts.ts';
 import type { Bindings } from '../plugins/bindings.ts';
-import { type DeliverySettings, type DeliveryTarget, deliverResultOnce } from './deliver.ts';
+import { type DeliveryFailure, type DeliverySettings, type DeliveryTarget, deliverResultOnce } from './deliver.ts';
 import { findRetryPauseMs, SCHEDULE } from './schedule.ts';
 
 /** A delivery that must be made: how often it has failed, and when it is tried next (milliseconds since 1970). */
@@ -40,19 +40,34 @@ export function validateDeliverUrl(
   return url;
 }
 
+/** A delivery that has failed. Its name is what logs contain. */
+export class DeliveryFailed extends Error {
+  constructor({ type, message, status }: DeliveryFailure) {
+    super(message);
+    this.name = `DeliveryFailed ${status ?? type}`;
+  }
+}
+
+/** What has come of one try of a delivery. */
+export interface DeliveryAttempt {
+  /** Why it has failed; undefined after a success. */
+  failure?: DeliveryFailed;
+  /** When to try again; undefined after a success, or after the last try. */
+  again?: PendingDelivery;
+}
+
 /**
- * Delivers an event once.
+ * Delivers an event once. It never throws.
  *
  * @param to its own URL, and the setting that is used if it has none; how often it has failed
- * @returns when to try again; undefined after a success, or after the last try
  */
 export async function deliverEventOnce<Event extends { event_id: string }>(
   event: Event,
   { url: own, usual: defaultUrl, failures }: { url: string | undefined; usual: string | undefined; failures: number },
   { settings, env, now }: { settings: DeliverySettings; env: Bindings; now: number },
-): Promise<PendingDelivery | undefined> {
+): Promise<DeliveryAttempt> {
   const url = own ?? defaultUrl;
-  if (url === undefined) return undefined;
+  if (url === undefined) return {};
   const target: DeliveryTarget<Event> = { kind: 'url', url, hosts: getAllowedHosts(defaultUrl, settings) };
   const failed = await deliverResultOnce(event, target, {
     env,
@@ -61,11 +76,11 @@ export async function deliverEventOnce<Event extends { event_id: string }>(
     now,
     timeoutMs: SCHEDULE.deliveryTimeout,
   });
-  if (!failed || failed.final) return undefined;
+  if (!failed) return {};
+  const failure = new DeliveryFailed(failed);
   const pause = findRetryPauseMs(SCHEDULE.delivery, failures + 1);
-  return pause === undefined
-    ? undefined
-    : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
+  if (failed.final || pause === undefined) return { failure };
+  return { failure, again: { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) } };
 }
 
 /** @returns the hosts to which deliveries may go: that of the usual URL, and those of the setting */

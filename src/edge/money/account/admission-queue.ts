@@ -9,7 +9,7 @@ import { type BudgetWindow, computeMinAmountLeft } from '../budget/budget-window
 import { CEILING } from '../budget/rules.ts';
 import type { AdmissionDecision, LimitRejection } from '../contracts/admission.ts';
 
-/** The most requests that wait in one account. The next one is refused at once. */
+/** The most requests that wait in one account, and that are known to have left. The next one to wait is refused at once. */
 const MAX_WAITING = 200;
 /** How often those who wait are looked at, even if nothing was settled here: pools, limits and windows change, too. */
 const TICK_MS = 1_000;
@@ -70,6 +70,8 @@ interface AdmissionQueueEntry extends QueuedRequest {
 export class AdmissionQueue {
   readonly #now: () => number;
   #entries: AdmissionQueueEntry[] = [];
+  /** The answers of requests that have left, oldest first. A call of theirs that arrives late must not place a hold. */
+  readonly #answersToLeft = new Map<string, Promise<AdmissionDecision>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param now the clock, in milliseconds since 1970 */
@@ -114,9 +116,9 @@ export class AdmissionQueue {
     return this.#entries.length >= MAX_WAITING;
   }
 
-  /** @returns the answer to a request that waits already; undefined if it does not. */
+  /** @returns the answer to a request that waits already, or has left; undefined for any other. */
   findQueuedDecision(id: string): Promise<AdmissionDecision> | undefined {
-    return this.#entries.find((place) => place.id === id)?.answer.promise;
+    return this.#entries.find((place) => place.id === id)?.answer.promise ?? this.#answersToLeft.get(id);
   }
 
   /** Lets a request wait. @returns the decision, as soon as it is not held up by others any more */
@@ -139,6 +141,9 @@ export class AdmissionQueue {
     if (!place) return false;
     this.#removeQueueEntry(place);
     place.answer.resolve(place.refused);
+    this.#answersToLeft.set(id, place.answer.promise);
+    const [oldest] = this.#answersToLeft.keys();
+    if (oldest !== undefined && this.#answersToLeft.size > MAX_WAITING) this.#answersToLeft.delete(oldest);
     return true;
   }
 

@@ -9,7 +9,7 @@ import type { ErasureProgress } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { ErasableResourceList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { accountPlugins, listPluginErasables } from './hooks.ts';
+import { accountPlugins, listPluginErasables, UNKNOWN_LIST } from './hooks.ts';
 import { recordConversationsToStop } from './notify-revoked.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -51,19 +51,26 @@ export async function eraseAccount(state: AccountState, until?: number): Promise
   return { done: left === 0, remaining: left };
 }
 
-/** Adds the erasure to the list that backups contain. The alarm tries again while KV does not accept it. */
-async function addErasureToKvList(state: AccountState): Promise<void> {
+/**
+ * Adds the erasure to the list that backups contain. The alarm tries again while KV does not accept it.
+ *
+ * @returns false if that has failed
+ */
+async function addErasureToKvList(state: AccountState): Promise<boolean> {
   const { accountId, env, ledger } = state;
   const unlisted = ledger.readMetaValue(UNLISTED_ERASURE_KEY);
-  if (accountId === undefined || unlisted === undefined) return;
+  if (accountId === undefined || unlisted === undefined) return true;
   // In case the object dies before KV has it.
   scheduleErasureAlarm(state, state.now());
-  await addToErasureList(env.STORE, accountId, Number(unlisted)).then(
-    // If the account was erased again meanwhile, that time must be listed, too.
-    () =>
-      ledger.readMetaValue(UNLISTED_ERASURE_KEY) === unlisted && ledger.writeMetaValue(UNLISTED_ERASURE_KEY, undefined),
-    () => {},
-  );
+  try {
+    await addToErasureList(env.STORE, accountId, Number(unlisted));
+  } catch (thrown) {
+    state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
+    return false;
+  }
+  // If the account was erased again meanwhile, that time must be listed, too.
+  if (ledger.readMetaValue(UNLISTED_ERASURE_KEY) === unlisted) ledger.writeMetaValue(UNLISTED_ERASURE_KEY, undefined);
+  return true;
 }
 
 /** @returns how much of what was made up to a time is left elsewhere: in other objects, and at upstreams */
@@ -117,26 +124,28 @@ export function continueRowErasure(state: AccountState, now: number): void {
  */
 export async function eraseInOtherObjects(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
-  await addErasureToKvList(state);
+  const isListed = await addErasureToKvList(state);
   if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportUnreportedBeforeErasure()))
     scheduleErasureAlarm(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
   if (accountId === undefined || until === 0) return;
+  const successes = [isListed];
   const { env, conversations } = state;
   const settings = parseSettingsOnce(env);
-  await eraseSomeObjects(state, until, conversations, (id) => {
+  const eraseConversation = (id: string) => {
     const place = { account: accountId, id };
     const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
     // It answers whether it was there. One that was gone already is done, too.
     return erased.then(() => true);
-  });
+  };
+  successes.push(await eraseSomeObjects(state, until, conversations, eraseConversation));
   for (const part of accountPlugins()) {
     const list = listPluginErasables(state, part);
-    const eraseByPlugin = (id: string) =>
-      part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
-    if (list && part.erase) await eraseSomeObjects(state, until, list, eraseByPlugin);
+    const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
+    if (list && part.erase) successes.push(list !== UNKNOWN_LIST, await eraseSomeObjects(state, until, list, erase));
   }
-  await eraseCachedAnswersPage(state, accountId);
+  successes.push(await eraseCachedAnswersPage(state, accountId));
+  if (successes.every((one) => one)) state.retries.recordSuccess('erasure');
 }
 
 /** @returns how many rows are left, and whether more can be erased now. A row with a hold waits for its settlement. */
@@ -149,39 +158,43 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 /**
  * Asks some objects of a list to erase what they keep. Each stays in the list until it has answered that it is done. One that
  * cannot be reached is asked again by the next alarm.
+ *
+ * @returns whether none has failed
  */
 async function eraseSomeObjects(
   state: AccountState,
   until: number,
   list: ErasableResourceList,
   erase: (id: string) => Promise<boolean>,
-): Promise<void> {
+): Promise<boolean> {
   const ids = list.listIdsCreatedUntil(until, CONCURRENT_ERASURES);
-  if (ids.length === 0) return;
+  if (ids.length === 0) return true;
   // The async function also catches what a plugin throws before it returns a promise.
   const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.deleteRow(id)));
   const nextAt = scheduleErasureAlarm(state, state.now());
   const failed = ended.filter((one) => one.status === 'rejected');
   for (const { reason } of failed) state.retries.recordFailure('erasure', reason, nextAt);
-  if (failed.length === 0) state.retries.recordSuccess('erasure');
+  return failed.length === 0;
 }
 
-/** Deletes a page of the answers that KV keeps for the account. */
-async function eraseCachedAnswersPage(state: AccountState, account: string): Promise<void> {
+/** Deletes a page of the answers that KV keeps for the account. @returns false if that has failed */
+async function eraseCachedAnswersPage(state: AccountState, account: string): Promise<boolean> {
   const { env, ledger } = state;
   const page = ledger.readMetaValue('answers_kept');
-  if (page === undefined) return;
+  if (page === undefined) return true;
+  let isErased = true;
   try {
     const next = await deleteCachedAnswersPage(env.STORE, account, page === FIRST_PAGE ? undefined : page);
     // If the account was erased again meanwhile, the erasure starts again with the first page.
     if (ledger.readMetaValue('answers_kept') === page) ledger.writeMetaValue('answers_kept', next);
-    state.retries.recordSuccess('erasure');
   } catch (thrown) {
+    isErased = false;
     // KV may no longer know the cursor, so it starts again.
     ledger.writeMetaValue('answers_kept', FIRST_PAGE);
     state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
   }
   if (ledger.readMetaValue('answers_kept') !== undefined) scheduleErasureAlarm(state, state.now());
+  return isErased;
 }
 
 /** @returns when the alarm goes on; milliseconds since 1970 */

@@ -65,6 +65,7 @@ export function notifySumsChanged(state: AccountState, overHold?: string): void 
 
 /** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
 export async function runDuePluginWork(state: AccountState): Promise<void> {
+  let hasFailed = false;
   for (const part of accountPlugins()) {
     try {
       await part.due?.(state);
@@ -72,8 +73,10 @@ export async function runDuePluginWork(state: AccountState): Promise<void> {
       const nextAt = state.now() + MINUTE_MS;
       state.alarm.scheduleAt(nextAt);
       state.retries.recordFailure('plugin', thrown, nextAt);
+      hasFailed = true;
     }
   }
+  if (!hasFailed) state.retries.recordSuccess('plugin');
 }
 
 /** @returns what objects of a plugin keep for the account; undefined for a plugin that has none, or throws */
@@ -83,14 +86,14 @@ export function listPluginErasables(state: AccountState, part: AccountPlugin): E
   } catch (thrown) {
     const nextAt = state.now() + MINUTE_MS;
     state.alarm.scheduleAt(nextAt);
-    state.retries.recordFailure('plugin', thrown, nextAt);
+    state.retries.recordFailure('erasure', thrown, nextAt);
     // It may keep something: what is erased with the account stays owed until it can be listed.
     return UNKNOWN_LIST;
   }
 }
 
 /** The list of a plugin that cannot list what it keeps: at least one thing, which cannot be erased yet. */
-const UNKNOWN_LIST: ErasableResourceList = {
+export const UNKNOWN_LIST: ErasableResourceList = {
   countCreatedUntil: () => 1,
   listIdsCreatedUntil: () => [],
   deleteRow: () => {},

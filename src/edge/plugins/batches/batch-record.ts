@@ -3,9 +3,9 @@
 import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import type { Settings } from '../../config/settings.ts';
 import type { RemoteMethods } from '../../durable/call-object.ts';
+import type { RetriedTaskName } from '../../durable/retries.ts';
 import { createDeferredTableCreator } from '../../durable/schema.ts';
 import { SqlTables } from '../../durable/tables.ts';
-import { logBackgroundFailure } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from '../../money/contracts/account.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
@@ -20,6 +20,12 @@ import {
   toBatchState,
 } from './journal.ts';
 import { UpstreamBatchesClient } from './upstream-batches.ts';
+
+/** Milliseconds to pause after a failure without `retry-after`. */
+export const FAILED_MS = 30_000;
+
+/** What the alarm repeats: the work of the batch's phase, what its journal owes, and the delivery of its end. */
+type BatchTask = Extract<RetriedTaskName, 'batch' | 'batch_task' | 'delivery'>;
 
 const RECORD_TABLE = 'create table record (one integer primary key check (one = 1), journal text not null) strict;';
 
@@ -77,15 +83,31 @@ export class BatchJournalStore {
     return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
   }
 
-  /** Does something that the alarm repeats if it fails. @returns whether it did not fail */
-  async tryAndLogFailure(work: () => Promise<void>): Promise<boolean> {
+  /**
+   * Does something that the alarm repeats if it fails. Never rejects.
+   *
+   * @param nextAt returns when the alarm repeats it; milliseconds since 1970
+   * @returns whether it did not fail
+   */
+  async try(task: BatchTask, work: () => Promise<void>, nextAt = () => this.now + FAILED_MS): Promise<boolean> {
     try {
       await work();
       return true;
     } catch (thrown) {
-      logBackgroundFailure({ batch: this.#journal?.id ?? '' }, thrown);
+      this.noteFailure(task, thrown, nextAt());
       return false;
     }
+  }
+
+  /** Notes that something has failed that the alarm repeats. @param nextAt as of `try` */
+  noteFailure(task: BatchTask, thrown: unknown, nextAt: number): void {
+    // A batch that is forgotten has no alarm, and nothing may be stored for it any more.
+    if (this.#journal) this.#around.retries.recordFailure(task, thrown, nextAt);
+  }
+
+  /** Notes that all of a task is done that was due. */
+  noteSuccess(task: BatchTask): void {
+    this.#around.retries.recordSuccess(task);
   }
 
   /** The upstream's side of the batch. */

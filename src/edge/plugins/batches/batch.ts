@@ -3,7 +3,7 @@ import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
-import { BatchJournalStore } from './batch-record.ts';
+import { BatchJournalStore, FAILED_MS } from './batch-record.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import type { BatchCreateOutcome, BatchObject, BatchState, InitialBatchData } from './contracts/batch.ts';
 import { deliverBatchEndEvent } from './deliver-end.ts';
@@ -23,8 +23,6 @@ const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
 /** A request for the state asks the upstream, unless that was done less than this time ago. Milliseconds. */
 const ASKED_POLL_MS = 2_000;
-/** Milliseconds to pause after a failure without `retry-after`. */
-const FAILED_MS = 30_000;
 
 type BatchEndedEvent = z.output<typeof batchEnded>;
 
@@ -45,8 +43,8 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
 
   storeOpening(opening: InitialBatchData): void {
     if (this.#journal) return;
-    this.#record.storeFirstJournal({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
     this.#record.scheduleAlarmIn(PREPARED_MS);
+    this.#record.storeFirstJournal({ ...opening, phase: 'prepared', owes: [], createdAt: this.now() });
   }
 
   recordLastByteSent(): boolean {
@@ -67,8 +65,8 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       } else if (answer.kind === 'refused') this.#storeRejection(answer);
       else if (journal.phase === 'closing') this.#record.enterPhase('unknown');
       this.#record.scheduleAlarmIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
-      if (answer.kind === 'doubtful') await this.#record.tryAndLogFailure(() => this.#resolveDoubtfulCreate(answer));
-      await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+      if (answer.kind === 'doubtful') await this.#record.try('batch', () => this.#resolveDoubtfulCreate(answer));
+      await runDuePendingTasks(this.#record);
     }
     return this.#record.batchState;
   }
@@ -78,9 +76,9 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     // What it gave up by itself may have been released before the account was asked.
     if (!journal || journal.phase === 'unsent') return false;
     if (!(journal.phase === 'prepared' || isAwaitingCreateResponse(journal))) return true;
-    this.#record.enterPhase('unsent', {}, isHeld ? undefined : []);
     this.#record.scheduleAlarmIn(0);
-    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+    this.#record.enterPhase('unsent', {}, isHeld ? undefined : []);
+    await runDuePendingTasks(this.#record);
     return true;
   }
 
@@ -94,9 +92,9 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     const journal = this.#journal;
     const mayRun = journal && !journal.isErased && (isBatchOpen(journal) || journal.phase === 'prepared');
     if (mayRun && journal.cancelAt === undefined) {
-      this.#record.addPendingTasks(isBatchOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
       this.#record.scheduleAlarmIn(FAILED_MS);
-      await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+      this.#record.addPendingTasks(isBatchOpen(journal) ? ['cancel', 'report'] : ['cancel'], { cancelAt: this.now() });
+      await runDuePendingTasks(this.#record);
     }
     return this.#record.batchState;
   }
@@ -105,10 +103,10 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     const journal = this.#journal;
     if (this.#record.batchState.kind !== 'known' || !journal) return 'none';
     if (journal.phase !== 'ended') return 'running';
-    this.#record.addPendingTasks([], { isErased: true });
     this.#record.scheduleAlarmIn(FAILED_MS);
+    this.#record.addPendingTasks([], { isErased: true });
     // For the caller it is deleted now. If something fails, the alarm does it later.
-    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+    await runDuePendingTasks(this.#record);
     return 'removed';
   }
 
@@ -116,21 +114,25 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     const journal = this.#journal;
     if (!journal || journal.isErased) return;
     const isCancelled = isBatchOpen(journal) && journal.cancelAt === undefined;
+    this.#record.scheduleAlarmIn(0);
     this.#record.addPendingTasks(isCancelled ? ['cancel'] : [], {
       isErased: true,
       ...(isCancelled && { cancelAt: this.now() }),
     });
     // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.enterPhase('unsent');
-    this.#record.scheduleAlarmIn(0);
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.services.alarm.markFired();
-    await this.#record.tryAndLogFailure(() => this.#advancePhase());
-    await this.#record.tryAndLogFailure(() => this.#deliverBatchEndedEvent());
-    await this.#record.tryAndLogFailure(() => runDuePendingTasks(this.#record));
+    await this.#record.try(
+      'batch',
+      () => this.#advancePhase(),
+      () => this.#workAt(),
+    );
+    await this.#record.try('delivery', () => this.#deliverBatchEndedEvent());
+    await runDuePendingTasks(this.#record);
     this.#scheduleNextAlarm();
   }
 
@@ -149,13 +151,18 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
         this.#record.enterPhase('unknown');
         return this.#record.scheduleAlarmIn(0);
       case 'unknown':
-        return await resolveUnknownBatch(this.#record, journal);
+        await resolveUnknownBatch(this.#record, journal);
+        break;
       case 'running':
         this.#polledAt = this.now();
-        return await pollBatch(this.#record, journal);
+        // Reading its results has failed, and is not due again.
+        if (journal.rereading && this.now() < journal.rereading.nextAt) return;
+        await pollBatch(this.#record, journal);
+        break;
       default:
         return;
     }
+    this.#record.noteSuccess('batch');
   }
 
   async #deliverBatchEndedEvent(): Promise<void> {
@@ -187,15 +194,20 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       const at = computeTaskDueTime(debt, journal);
       if (Number.isFinite(at)) alarm.scheduleAt(Math.max(soon, at));
     }
-    try {
-      alarm.scheduleAt(this.#computeNextPhaseWorkTime(journal, soon));
-    } catch {
-      // Unreadable settings are reported elsewhere.
-      alarm.scheduleAt(this.now() + SETTINGS_RETRY_MS);
-    }
+    alarm.scheduleAt(this.#workAt(journal));
   }
 
-  /** @returns when the phase of a batch goes on; milliseconds since 1970 @throws ApiError for unreadable settings */
+  /** @returns when the phase of a batch goes on; milliseconds since 1970 */
+  #workAt(journal = this.#journal): number {
+    try {
+      if (journal) return this.#computeNextPhaseWorkTime(journal, this.now() + FAILED_MS);
+    } catch {
+      // Unreadable settings are reported elsewhere.
+    }
+    return this.now() + SETTINGS_RETRY_MS;
+  }
+
+  /** @returns as `#workAt` @throws ApiError for unreadable settings */
   #computeNextPhaseWorkTime(journal: Journal, soon: number): number {
     const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
     const now = this.now();

@@ -23,5 +23,8 @@ export async function deliverBatchEndEvent<Event extends { type: string; event_i
   const { settings, env } = record;
   const event = { type, event_id: `evt_${id}`, created_at: toIsoTime(endedAt), ...what() };
   const to = { url: deliverUrl ?? undefined, usual: settings.BATCH_DELIVER_URL, failures: delivery.failures };
-  record.updateJournal({ delivery: await deliverEventOnce(event, to, { settings, env, now }) });
+  const { failure, again } = await deliverEventOnce(event, to, { settings, env, now });
+  if (again) record.noteFailure('delivery', failure, again.nextAt);
+  else if (!failure) record.noteSuccess('delivery');
+  record.updateJournal({ delivery: again });
 }

@@ -27,17 +27,24 @@ const PAY: Readonly<Record<BatchObligation, (record: BatchJournalStore, journal:
   },
 };
 
-/** Pays what is due now, and forgets a batch of which nothing is left. A debt that cannot be paid is paid later. */
+/** Pays what is due now, and forgets a batch of which nothing is left. Never rejects: the alarm repeats what fails. */
 export async function runDuePendingTasks(record: BatchJournalStore): Promise<void> {
+  let isDone = true;
   for (const [debt, pay] of Object.entries(PAY) as [BatchObligation, (typeof PAY)[BatchObligation]][]) {
     const { currentJournal: journal, now } = record;
     // It may have been forgotten during a wait.
     if (!journal?.owes.includes(debt) || now < computeTaskDueTime(debt, journal)) continue;
-    await record.tryAndLogFailure(async () => {
+    const isPaid = await record.try('batch_task', async () => {
       await pay(record, journal);
       record.removePendingTask(debt, journal);
     });
+    isDone &&= isPaid;
   }
+  const isRevocationForgotten = await record.try('batch_task', () => forgetIfDone(record));
+  if (isDone && isRevocationForgotten) record.noteSuccess('batch_task');
+}
+
+async function forgetIfDone(record: BatchJournalStore): Promise<void> {
   const { currentJournal: journal, now } = record;
   if (!journal || journal.owes.length > 0 || now < computeForgetTime(record, journal)) return;
   const { id, phase, isErased, upstreamId } = journal;

@@ -20,8 +20,7 @@ const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
 /** Asks the upstream, and settles the batch if it has ended. */
 export async function pollBatch(record: BatchJournalStore, journal: Journal): Promise<void> {
-  const { upstreamId = '', closingAt = journal.createdAt, rereading } = journal;
-  if (rereading && record.now < rereading.nextAt) return;
+  const { upstreamId = '', closingAt = journal.createdAt } = journal;
   let sums: ResultSums;
   try {
     const { status } = await record.upstreamClient.retrieveBatch(upstreamId);

@@ -98,12 +98,13 @@ export interface UpstreamBatchFields {
   items: number;
 }
 
-/** Thrown if the upstream refuses a call, or something else has answered. */
+/** Thrown if the upstream refuses a call, or something else has answered. Its name is what logs contain. */
 export class BatchCallFailedError extends Error {
   readonly status: number;
 
   constructor(status: number) {
     super(`The upstream answered ${status} to a call about a batch.`);
+    this.name = `BatchCallFailed ${status}`;
     this.status = status;
   }
 }

@@ -264,6 +264,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const refused = mergeDailyRejectionCounts(lease.refused, ended?.refused);
     const unseen = { seenAt: null, refusedAt: null, failedAt: null, refused: null };
     const nameless = { ...unseen, account: null, isErased: true, group: null, limits: null, open: false };
+    this.services.alarm.scheduleAt(now + JOINED_MS);
     this.#store.runInTransaction(() => {
       this.#used.mergeIntoEndedVisitors(id);
       const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused };
@@ -272,7 +273,6 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       this.#store.writeLease({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
-    this.services.alarm.scheduleAt(now + JOINED_MS);
   }
 
   /** Notes what `UpstreamKeyMonitor` notes. */

@@ -119,7 +119,7 @@ export class TurnWebhookSender {
   }
 
   async #sendEachDueEvent(): Promise<void> {
-    const { transcript, alarm, now, settings, env } = this.#object;
+    const { transcript, alarm, now, settings, env, retries } = this.#object;
     for (let row = this.#findDueDelivery(); row; row = this.#findDueDelivery()) {
       const { id, url, failures } = row;
       this.#isOpen = true;
@@ -130,13 +130,20 @@ export class TurnWebhookSender {
       if (!event) logBackgroundFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
       const whole = event && rememberJsonText({ ...event, event_id: id }, row.body);
-      const again = whole && (await deliverEventOnce(whole, to, { settings: settings(), env, now: now() }));
+      const { failure, again } = whole
+        ? await deliverEventOnce(whole, to, { settings: settings(), env, now: now() })
+        : {};
       if (!transcript.profile) return;
       if (again) {
         alarm.scheduleAt(again.nextAt);
+        retries.recordFailure('delivery', failure, again.nextAt, again.failures);
         this.#deliveries.postponeDelivery(id, again.failures, again.nextAt);
-      } else this.#deliveries.delete(id);
+      } else {
+        this.#deliveries.delete(id);
+        if (whole && !failure) retries.recordSuccess('delivery');
+      }
     }
+    retries.recordSuccess('turn_event');
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#onSent();

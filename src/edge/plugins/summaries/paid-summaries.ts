@@ -122,6 +122,7 @@ export class SummarySettler {
       if (settled.outcome !== 'erased')
         this.#addCostToConversation(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
       summaries.updateSummary(row.id, { settled: true });
+      retries.recordSuccess('settlement');
     } catch (thrown) {
       const nextAt = now() + SUMMARY_WATCH_MS;
       alarm.scheduleAt(nextAt);

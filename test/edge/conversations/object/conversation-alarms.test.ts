@@ -147,3 +147,29 @@ test('nothing wakes a conversation for what its account has confirmed', async ()
     expect(unreported).toBe(false);
   });
 });
+
+test('renews the hold of a running turn with the next alarm where a renewal has failed', async () => {
+  const pass = createTimeAdvancer();
+  const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const renew = vi.spyOn(Account.prototype, 'renewHold').mockImplementationOnce(() => {
+    throw new RangeError('broken');
+  });
+  const answer = await sendTurn(createBody('Tell me a long story.', { max_tokens: 2_000 }), {
+    simulate: 'tps=20;flush',
+  });
+  if (answer.kind !== 'stream') throw new Error(answer.kind);
+  const ring = () => runDurableObjectAlarm(stubOf());
+  await ring();
+  expect(renew).not.toHaveBeenCalled();
+  pass(4 * MINUTE_MS);
+  await ring();
+  expect(renew).toHaveBeenCalledTimes(1);
+  expect(String(logging.mock.calls)).toContain('"task":"hold_renewal"');
+  await ring();
+  expect(renew).toHaveBeenCalledTimes(2);
+  await ring();
+  expect(renew).toHaveBeenCalledTimes(2);
+  await stubOf().stopRunningTurn();
+  await answer.body.cancel();
+  await waitUntilAtRest();
+});

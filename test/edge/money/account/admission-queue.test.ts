@@ -51,3 +51,24 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
   line.removeFromQueue('first');
   line.removeFromQueue('third');
 });
+
+test('answers a call of a request that has left, and that arrives late, as it answered the first one', async () => {
+  vi.useFakeTimers();
+  const queue = new AdmissionQueue(() => 10);
+  const refused: QueuedRequest['refused'] = {
+    outcome: 'refused',
+    refusal: createLimitRejection('held', 'usd_per_day', 0, 2_000, 9, 0, false),
+    quota: {},
+    unlisted: false,
+  };
+  const first = queue.waitInQueue({
+    ...{ id: 'left', until: 20, refused, payers: ['account'], by: 'account', least: 1, needed: 9 },
+    decideAgain: () => ({ outcome: 'held', by: 'account', needed: 9 }),
+    budgetWindows: () => [],
+    extendPoolLeases: () => Promise.resolve(),
+  });
+  expect(queue.removeFromQueue('left')).toBe(true);
+  expect(await first).toEqual(refused);
+  expect(await queue.findQueuedDecision('left')).toEqual(refused);
+  expect(queue.findQueuedDecision('other')).toBeUndefined();
+});

@@ -116,6 +116,18 @@ test.each([
   expect(await listed()).toBe(0);
 });
 
+test('logs that KV does not accept the list of erasures, and writes it again', async () => {
+  const pass = await fill();
+  const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const put = vi.spyOn(bindings.STORE, 'put').mockRejectedValueOnce(new RangeError('broken'));
+  pass(1_000);
+  await stub().erase();
+  pass(60_000);
+  await ring();
+  expect(put.mock.calls.map(([key]) => key)).toEqual(['erasure:alice', 'erasure:alice']);
+  expect(String(logged.mock.calls)).toContain('"task":"erasure","error":"RangeError"');
+});
+
 test('rejects the call of a method in which a plugin throws, and the account goes on', async () => {
   await fill();
   const { methods } = batchesInAccounts();

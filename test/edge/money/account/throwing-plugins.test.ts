@@ -32,7 +32,10 @@ function accountState() {
     accountId: 'alice',
     now: () => 1_000,
     alarm: { scheduleAt: (time: number) => void heard.push(['alarm', time]) },
-    retries: { recordFailure: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]) },
+    retries: {
+      recordFailure: (task: string, _: unknown, nextAt: number) => void heard.push([task, nextAt]),
+      recordSuccess: (task: string) => void heard.push([task, 'done']),
+    },
   } as unknown as AccountState;
   return { heard, state };
 }
@@ -50,6 +53,15 @@ test.each([
   expect(heard).toContain('other');
   expect(heard).toContainEqual(['alarm', 61_000]);
   expect(heard).toContainEqual(['plugin', 61_000]);
+  expect(heard).not.toContainEqual(['plugin', 'done']);
+});
+
+test('notes a success once no plugin throws in `due`', async () => {
+  const { heard, state } = accountState();
+  replace(operator.account, 'due', isCalled('operator', heard));
+  replace(webhooks.account, 'due', isCalled('webhooks', heard));
+  await runDuePluginWork(state);
+  expect(heard).toContainEqual(['plugin', 'done']);
 });
 
 test.each([
@@ -69,5 +81,5 @@ test('keeps an erasure open while a plugin cannot list what it keeps', () => {
   const { heard, state } = accountState();
   expect(listPluginErasables(state, { listKept: fail })?.countCreatedUntil(0)).toBe(1);
   expect(heard).toContainEqual(['alarm', 61_000]);
-  expect(heard).toContainEqual(['plugin', 61_000]);
+  expect(heard).toContainEqual(['erasure', 61_000]);
 });

@@ -1,13 +1,14 @@
 /** Batches whose create got no answer, or whose results do not come: each ends, and its hold with it. */
 
-import { runInDurableObject } from 'cloudflare:test';
+import { evictDurableObject, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { getAccountStub, getBatchStub, getInboxStub } from '#edge/durable/stubs.ts';
+import { getAccountStub, getBatchStub, getDurableObjectStub, getInboxStub } from '#edge/durable/stubs.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { Batch } from '#edge/plugins/batches/batch.ts';
 import type { InitialBatchData } from '#edge/plugins/batches/contracts/batch.ts';
+import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
 import { createFakeBatchApi, type FakeBatchApi } from '#test/support/batch-api.ts';
 import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
@@ -402,4 +403,39 @@ test('an account that is erased while its batch is being sent sends nothing any 
   const { stub } = await prepared('alice');
   await stub.erase();
   expect(await stub.recordLastByteSent()).toBe(false);
+});
+
+test('logs an upstream that fails at each poll once a minute, and reports it after ten, although the object sleeps', async () => {
+  creates = 'answered';
+  const startedAt = Date.now();
+  vi.spyOn(Batch.prototype as unknown as { now(): number }, 'now').mockImplementation(() => startedAt + late);
+  const id = await make('polled', ['a1']);
+  instead = () =>
+    Response.json({ type: 'error', error: { type: 'api_error', message: 'the text of a user' } }, { status: 500 });
+  const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const lines = () =>
+    logging.mock.calls.map(([line]) => String(line)).filter((line) => line.includes('"task":"batch"'));
+  const wakeAt = async (time: number) => {
+    late = time;
+    await wakeBatch(id, 'polled');
+    await evictDurableObject(getBatchStub(bindings, {}, { account: 'polled', id }));
+  };
+  const pool = () => getDurableObjectStub(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
+  for (let half = 0; half < 20; half += 1) await wakeAt(half * (MINUTE_MS / 2));
+  expect(lines()).toHaveLength(10);
+  expect(lines()[0]).toContain('"error":"BatchCallFailed 500","attempt":1');
+  expect(lines().join('')).not.toContain('the text of a user');
+  expect((await pool().getPoolOverview({}, false)).failing_tasks).toEqual([]);
+  await wakeAt(10 * MINUTE_MS);
+  await eventually(async () => {
+    expect((await pool().getPoolOverview({}, false)).failing_tasks).toMatchObject([{ task: 'batch' }]);
+    // The platform may have fired the alarm, too.
+    expect((await pool().listTaskFailures())[0]?.failures).toBeGreaterThanOrEqual(21);
+  });
+  instead = () => undefined;
+  api.end();
+  await ended(['polled', id]);
+  await runInDurableObject(getBatchStub(bindings, {}, { account: 'polled', id }), (_, { storage }) => {
+    expect([...storage.kv.list()]).toEqual([]);
+  });
 });

@@ -275,7 +275,6 @@ export class Transcript extends SqlTables {
    */
   storeNewTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
-    this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = {
       seq,
       id,
@@ -291,6 +290,7 @@ export class Transcript extends SqlTables {
       ...selectRareTurnColumns(turn),
     };
     this.insertRow('turns', toColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    this.#newest = Math.max(seq, this.#newest ?? seq);
     try {
       this.addMessages(messages);
     } catch (thrown) {

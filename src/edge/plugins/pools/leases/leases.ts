@@ -32,6 +32,8 @@ import { UnreportedPools } from './unreported-pools.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
+/** Milliseconds after which the account's alarm repeats a report that has failed. */
+const REPEAT_MS = 1_000;
 
 /**
  * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
@@ -226,20 +228,26 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   }
 
   async reportUnreportedBeforeErasure(): Promise<boolean> {
+    let isReported = true;
+    const noteFailure = (thrown: unknown) => {
+      isReported = false;
+      this.#noteFailure(thrown);
+    };
     for (const last of this.#last.pendingRequests) {
       const { pool, call } = last;
       if (this.#identity.poolNames.includes(pool)) {
         const open = this.#getOrOpenLease(pool);
-        await this.#reportUntilCurrent(open).catch(ignoreLeaseRequestFailure);
+        await this.#reportUntilCurrent(open).catch(noteFailure);
         // What is held must be counted under the new id before the old one lets it go.
         if (open.lease.confirmedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
       await this.#callPoolWithRetry(pool, (object) => object.leaseJson(text)).then(
         () => this.#last.removeAnsweredRequest(last),
-        ignoreLeaseRequestFailure,
+        noteFailure,
       );
     }
+    if (isReported) this.#around.retries.recordSuccess('pool_report');
     return this.hasLastCalls;
   }
 
@@ -249,7 +257,9 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     if (!this.#identity.isAllSpentUnderOldIds) {
       const names = [...this.#findPoolsToReportAfterWake()];
       for (const name of names)
-        await this.#reportUntilCurrent(this.#getOrOpenLease(name)).catch(ignoreLeaseRequestFailure);
+        await this.#reportUntilCurrent(this.#getOrOpenLease(name)).catch((thrown: unknown) =>
+          this.#noteFailure(thrown),
+        );
       if (names.some((name) => this.#hasUnreportedChangesForPool(name)) || !this.#giveUpVisitorLeases()) return true;
     }
     await this.#identity.mergeEndedVisitorLeases(this.#around.env);
@@ -320,6 +330,11 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       if (!this.#hasUnreportedChangesForPool(open.name) || (this.#sums.lastConfirmedChange === told && rounds > 0))
         return;
     }
+  }
+
+  /** Notes that a report has failed which the account's alarm repeats. */
+  #noteFailure(thrown: unknown): void {
+    this.#around.retries.recordFailure('pool_report', thrown, this.#around.now() + REPEAT_MS);
   }
 
   async #previewLease({ name, lease }: LeaseWithCalls, demand: HoldDemand): Promise<void> {

@@ -7,6 +7,7 @@ import type { TurnNotes } from '../../../conversations/history/storage/turn-note
 import { listMessageNumbersOfTurn } from '../../../conversations/history/storage/turn-queries.ts';
 import { createSingleRequestRunner, replanStoredRequest, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
 import type { StartedTurnRequest } from '../../../conversations/object/contract.ts';
+import { ORPHANED_MS } from '../../../conversations/object/conversation-state.ts';
 import type { BufferedTurnRequest, ConversationContext } from '../../../conversations/object/hooks.ts';
 import { createNextAttemptGrant } from '../../../conversations/turn/turn-grants.ts';
 import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';
@@ -35,7 +36,7 @@ export function createResumableRequestNote(request: BufferedTurnRequest): TurnNo
  * @throws ApiError if it cannot be planned any more
  */
 export function resumeBackgroundTurn(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
-  const { transcript, maintenance, now, waitUntil } = conversation;
+  const { transcript, maintenance, now, waitUntil, retries } = conversation;
   const { [KEPT_REQUEST]: stored, ...notes } = row.notes ?? {};
   const grant = createNextAttemptGrant(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
@@ -50,7 +51,8 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
   const { done } = maintenance.settlements
     .createTurnMeter(row)
     .settleRequest(createUnansweredOutcome({ sentAt: undefined }, now()));
-  waitUntil(done.catch(() => {}));
+  // If that fails, the account settles it at its deadline.
+  waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
   transcript.updateTurn(row, { grant });
   conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });

@@ -314,6 +314,7 @@ describe('a turn in the background', () => {
     answerByScript(() => textAnswer('Done.'), { vars: VARS });
     const pass = createTimeAdvancer();
     const came = answerTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
+    const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
     await begin(createBody('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
     await eventually(() => expect(told(came)).toHaveLength(1));
     for (const times of [2, 3]) {
@@ -329,6 +330,11 @@ describe('a turn in the background', () => {
     expect(came.map(({ url }) => url)).toEqual(Array(3).fill('https://hooks.example.com/own'));
     expect(new Set(came.map(({ text }) => text)).size).toBe(1);
     expect(new Set(came.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+    const lines = logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
+    expect(lines.filter(({ task }) => task === 'delivery')).toMatchObject([
+      { error: 'DeliveryFailed 500', attempt: 1 },
+      { error: 'DeliveryFailed 500', attempt: 2 },
+    ]);
   });
 });
 

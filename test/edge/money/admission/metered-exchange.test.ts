@@ -1,0 +1,91 @@
+import { env } from 'cloudflare:workers';
+import { afterEach, expect, test, vi } from 'vitest';
+import { createUnansweredOutcome } from '#edge/claude/outcome.ts';
+import { parseSettingsOnce } from '#edge/config/settings.ts';
+import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
+import type { Bindings } from '#edge/kit/plugins/bindings.ts';
+import { Account } from '#edge/money/account/account.ts';
+import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';
+import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
+
+const bindings = env as unknown as Bindings;
+const MODEL = 'claude-haiku-4-5-20251001';
+/** What the API counts, and what it has counted of the repaired request, with what was thought. */
+const COUNTED = 15_000;
+const COUNT_OF_REPAIRED = 18_000;
+
+afterEach(() => void vi.restoreAllMocks());
+
+/** @returns a request whose history has a thought of thousands of tokens */
+function bodyWithThought(question: string): JsonBody {
+  const thought = { type: 'thinking', thinking: 'I think. '.repeat(2_000), signature: 'c2ln'.repeat(5_000) };
+  const json = {
+    model: MODEL,
+    max_tokens: 100,
+    messages: [
+      { role: 'user', content: 'word '.repeat(20_000) },
+      { role: 'assistant', content: [thought, { type: 'text', text: 'Yes.' }] },
+      { role: 'user', content: question },
+    ],
+  };
+  const text = JSON.stringify(json);
+  return { bytes: new TextEncoder().encode(text), text, json };
+}
+
+function createRequest(requestId: string, more: Partial<RequestToAdmit>): RequestToAdmit {
+  const upstream: RequestToAdmit['upstream'] = {
+    baseURL: 'https://api.anthropic.com',
+    apiKey: 'key',
+    fetch: async () => Response.json({ input_tokens: COUNTED }),
+    isSimulated: false,
+    pool: undefined,
+  };
+  return {
+    ...{
+      requestId,
+      accounts: bindings,
+      store: bindings.STORE,
+      settings: parseSettingsOnce(bindings),
+      upstream,
+      model: MODEL,
+    },
+    ...{
+      identity: { account: 'thinker', scopes: new Set() } as unknown as RequestToAdmit['identity'],
+      route: 'messages',
+    },
+    ...{ headers: {}, waitUntil: (work: Promise<unknown>) => void work },
+    body: bodyWithThought('Why?'),
+    ...more,
+  };
+}
+
+/** @returns the bounds by which the account is asked from now on */
+function listenForBounds(): AdmissionRequest['bound'][] {
+  const bounds: AdmissionRequest['bound'][] = [];
+  const { admitJson } = Account.prototype;
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, request) {
+    bounds.push((JSON.parse(request) as AdmissionRequest).bound);
+    return admitJson.call(this, request);
+  });
+  return bounds;
+}
+
+test('holds a repaired request by its own count, after an attempt without an answer was counted', async () => {
+  const bounds = listenForBounds();
+  const repaired = bodyWithThought('Why, in words?');
+  const unanswered = createUnansweredOutcome({ sentAt: undefined }, Date.now());
+  const fresh = new MeteredExchange(createRequest('req_1', { body: repaired, count: COUNT_OF_REPAIRED }), {
+    modelInBody: MODEL,
+  });
+  await fresh.checkAndAdmit();
+  await fresh.latestAdmission.settleRequest(unanswered).done;
+  const exchange = new MeteredExchange(createRequest('req_2', {}), { modelInBody: MODEL });
+  await exchange.checkAndAdmit();
+  // A count of count_tokens leaves out what was thought. The count of the repaired request does not.
+  expect(await exchange.latestAdmission.countPromptOnce()).toBeGreaterThan(COUNTED);
+  await exchange.restartWithBody({ body: repaired, count: COUNT_OF_REPAIRED }, unanswered);
+  await exchange.latestAdmission.settleRequest(unanswered).done;
+  expect(bounds).toHaveLength(3);
+  expect(bounds[2]?.inputCost).toBe(bounds[0]?.inputCost);
+});

@@ -8,7 +8,7 @@ export const modelName = messagesRequest.shape.model.check(z.maxLength(256));
 export const modelByLabel = z.strictObject({
   by: z.addDescription(
     classifierRef,
-    'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
+    'The stored classifier that labels the question: `name@version`, or `name` for the version that is current when the agent is stored.',
   ),
   models: z.addDescription(
     z.catchall(z.object({}), modelName).check(
@@ -16,12 +16,12 @@ export const modelByLabel = z.strictObject({
         error: 'Input should have a model for at least one label',
       }),
     ),
-    'The model for each label. A label that is not here means `otherwise`.',
+    'The model for each label. Labels without one use `otherwise`.',
   ),
-  otherwise: z.addDescription(modelName, 'Who answers where there is no label.'),
+  otherwise: z.addDescription(modelName, 'The model for questions without a label.'),
   overridable: z.createOptionalField(
     z.boolean(),
-    'Whether a request may name one of these models by the header `sluice-model`. Default: no.',
+    'Whether a request can choose one of these models with the header `sluice-model`. Default: false.',
   ),
 });
 export type ModelByLabel = z.output<typeof modelByLabel>;

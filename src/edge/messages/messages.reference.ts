@@ -13,7 +13,7 @@ import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 
 const messageList = z.addDescription(
   z.array(messageParam).check(z.minLength(1)),
-  'The messages, or what is new of them in a conversation.',
+  'The messages; in a conversation only the new ones.',
 );
 
 const ask = {
@@ -29,16 +29,16 @@ const body = memoizeFromPlugins(() =>
       z.safeExtend(defaultedRequest, {
         model: z.createOptionalField(
           messagesRequest.shape.model,
-          'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
+          'The id of a model, or an alias of this deployment. A conversation, a prefix or an agent can supply it.',
         ),
         max_tokens: z.createOptionalField(
           messagesRequest.shape.max_tokens,
-          'At most so many output tokens. A conversation, a prefix or an agent may give it.',
+          'The most output tokens to generate. A conversation, a prefix or an agent can supply it.',
         ),
         messages: messageList,
         stream: z.addDescription(
           messagesRequest.shape.stream,
-          'On `/messages` true by default, on `/v1/messages` false; null is false.',
+          'Whether the response is a stream of events. Default: true on `/messages`, false on `/v1/messages`. Null: false.',
         ),
         tools: z.createOptionalField(
           z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
@@ -90,7 +90,7 @@ const message = z.addReferenceMeta(
         'The tokens that the response used, as in Anthropic’s API.',
       ),
     }),
-    'A message, as Anthropic’s API has it.',
+    'A message, as in Anthropic’s API.',
   ),
   { id: 'Message' },
 );
@@ -127,8 +127,8 @@ const requestHeaders = z.object({
     z.string().check(z.maxLength(256)),
     'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
-  'anthropic-version': z.createOptionalField(z.string(), 'Absent, it is 2023-06-01.'),
-  'anthropic-beta': z.createOptionalField(z.string(), 'Goes up as it came.'),
+  'anthropic-version': z.createOptionalField(z.string(), 'The version of the API. Default: `2023-06-01`.'),
+  'anthropic-beta': z.createOptionalField(z.string(), 'Beta features of the API. Forwarded unchanged.'),
 });
 
 const answer = {
@@ -140,7 +140,7 @@ const answer = {
 /** With `background`: the turn, which goes on by itself. */
 const begun = {
   202: {
-    description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` tells it.',
+    description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` returns it.',
     content: [
       {
         schema: turnSchema,
@@ -167,13 +167,13 @@ const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 4
 
 export const messages: ApiResource = {
   tag: 'Messages',
-  description: 'The Messages API: relayed byte for byte, metered, and with a conversation remembered.',
+  description: 'The Messages API: forwarded unchanged, metered, and with a conversation stored.',
   routes: describeRoutes(MESSAGE_ROUTES, {
     'POST /messages': {
       ...route,
       operation: 'streamMessage',
       summary: 'Stream a message',
-      description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
+      description: 'The same as `POST /v1/messages`, but the response streams unless `stream` is false.',
       body: members,
       answer: { ...answer, content: [eventStream, whole] },
       answers: begun,
@@ -182,7 +182,7 @@ export const messages: ApiResource = {
       ...route,
       operation: 'createMessage',
       summary: 'Create a message',
-      description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
+      description: 'As in Anthropic’s API: with `"stream": true` the response is a stream of events.',
       body: members,
       answer: { ...answer, content: [whole, eventStream] },
       answers: begun,
@@ -215,7 +215,7 @@ const countRoute = {
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
   answer: describeJsonResponse(
-    'The tokens, and what they mean for the model.',
+    'The number of tokens, and whether they fit the model.',
     z.addReferenceMeta(countAnswer, { id: 'Count' }),
     {
       input_tokens: 13,
@@ -229,7 +229,7 @@ const countRoute = {
 
 export const counts: ApiResource = {
   tag: 'Counts',
-  description: 'What a prompt comes to, in tokens and money. Counting is free.',
+  description: 'The number of tokens of a prompt, and what they cost. Counting is free.',
   routes: describeRoutes(COUNT_ROUTES, {
     'POST /count-tokens': { ...countRoute, operation: 'countTokens' },
     'POST /v1/messages/count_tokens': { ...countRoute, operation: 'countMessageTokens' },

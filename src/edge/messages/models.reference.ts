@@ -39,7 +39,7 @@ const list = {
     createNamedListSchema('ModelList', schema),
     example,
     example.id,
-    'The upstream’s models that the account may use, with limits, prices, and what they take.',
+    'The upstream’s models that the account can use.',
   ),
   errors: [429, 504, 529],
 } as const;
@@ -52,7 +52,7 @@ const one = {
 
 export const models: ApiResource = {
   tag: 'Models',
-  description: 'Limits, prices, thinking, efforts, retirement.',
+  description: 'The models with their limits, prices, features and retirement dates.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
   routes: describeRoutes(MODEL_ROUTES, {
     'GET /models': { ...list, operation: 'listModels' },

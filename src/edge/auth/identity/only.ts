@@ -35,28 +35,28 @@ export const onlySchema = z
   .strictObject({
     agents: z.createOptionalField(
       names,
-      'The agents that it may ask. A name is the deployment’s, or behind `own:` the account’s; a version only where it stands here.',
+      'The agents that the token may use. A name refers to the deployment’s agent, with the prefix `own:` to the account’s. Versions must be listed.',
     ),
-    classifiers: z.createOptionalField(names, 'The classifiers that it may ask, named like agents.'),
+    classifiers: z.createOptionalField(names, 'The classifiers that the token may use, named like agents.'),
     conversations: z.createOptionalField(
       z.array(conversationPattern).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
-      'The conversations that it may use, by id or by how ids begin (`web-*`). Default: all of its account.',
+      'The conversations that the token may use, by id or by the beginning of ids (`web-*`). Default: all of its account.',
     ),
     origins: z.createOptionalField(
       z.array(pageOrigin).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES)),
-      'The origins whose pages may send it: only those of ALLOWED_ORIGINS. It proves nothing outside of browsers. Default: any.',
+      'The origins whose pages may send the token, out of `ALLOWED_ORIGINS`. Only browsers enforce it. Default: any.',
     ),
     max_requests: z.createOptionalField(
       z.int().check(z.gte(1)),
-      'How many messages, turns and classifications it may ask for in all, of those that the ledger still has (RETENTION_DAYS).',
+      'The most messages, turns and classifications in total, counted in the ledger (`RETENTION_DAYS`).',
     ),
     approvals: z.createOptionalField(
       z.boolean(),
-      '`true`: it sees the calls that wait for an approval in its conversations, and decides, without changing their inputs.',
+      '`true`: the token can list and decide the approvals of its conversations, without changing inputs.',
     ),
     tools: z.createOptionalField(
       z.enum(['shown']),
-      '`shown`: it reads the inputs and results of tools that the edge or the API calls, and what answers cite. Default: only which tools were called, and which failed. What the page itself is asked to call is whole in any case.',
+      '`shown`: the token can read citations and the inputs and results of tools that Sluice or the API calls. Default: only which tools were called and which failed. Calls of the page’s own tools are always complete.',
     ),
   })
   .check(

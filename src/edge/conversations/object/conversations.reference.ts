@@ -113,7 +113,7 @@ export const conversationId = {
 
 export const conversations: ApiResource = {
   tag: 'Conversations',
-  description: 'Histories that the edge keeps. A turn goes on when its client has left.',
+  description: 'Stored histories. A turn continues if its client disconnects.',
   parameters: {
     id: conversationId,
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
@@ -144,7 +144,7 @@ export const conversations: ApiResource = {
           metadata: { team: 'travel' },
         },
       },
-      answers: { 201: createConversationResponseReference('It is there.') },
+      answers: { 201: createConversationResponseReference('The new conversation.') },
       errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
@@ -187,7 +187,9 @@ export const conversations: ApiResource = {
       summary: 'Resume a stream',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
-      headers: z.object({ 'last-event-id': z.createOptionalField(z.string(), 'The last event that was received.') }),
+      headers: z.object({
+        'last-event-id': z.createOptionalField(z.string(), 'The id of the last event that the client received.'),
+      }),
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
@@ -211,7 +213,10 @@ export const conversations: ApiResource = {
     'DELETE /conversations/:id': {
       operation: 'deleteConversation',
       summary: 'Delete a conversation',
-      answer: describeJsonResponse('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
+      answer: describeJsonResponse('Confirms the deletion.', conversationDeleted, {
+        type: 'conversation_deleted',
+        id: 'trip',
+      }),
     },
   }),
 };

@@ -10,8 +10,8 @@ export const limitSchema = z.coerce
 /** The query of a list. */
 export const pageSchema = z.object({
   limit: z._default(limitSchema.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
-  after_id: z.createOptionalField(z.string().check(z.minLength(1)), 'The page that follows this row.'),
-  before_id: z.createOptionalField(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
+  after_id: z.createOptionalField(z.string().check(z.minLength(1)), 'Returns the page after the row with this id.'),
+  before_id: z.createOptionalField(z.string().check(z.minLength(1)), 'Returns the page before the row with this id.'),
 });
 
 /** Which page of a list is asked for, in the form of Anthropic's lists. */

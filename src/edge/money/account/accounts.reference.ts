@@ -70,29 +70,29 @@ export const accountId = { description: 'The `sub` of its tokens, 1 to 128 chara
 
 export const accounts: ApiResource = {
   tag: 'Accounts',
-  description: 'Who may spend how much.',
+  description: 'Limits, spending and credit of accounts.',
   parameters: { id: accountId },
   routes: describeRoutes(ACCOUNT_ROUTES, {
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'Retrieve an account’s limits and spending',
       description:
-        'One’s own, or as an admin any. A restricted token is told of its own account alone, which share of each limit in USD is used and when that begins anew: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
-      answer: describeJsonResponse('Its limits, and every window and bucket.', standing, quotaExample),
+        'Admins can read any account, other callers only their own. A restricted token receives only the used share of each limit in US dollars and when it resets: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
+      answer: describeJsonResponse('The limits of the account, and its usage in every window.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
       summary: 'Replace the limits of an account',
-      description: 'What is absent is the deployment’s default.',
+      description: 'Limits that are absent get the deployment’s defaults.',
       body: { id: 'Limits', example: limits },
-      answer: createAccountResponseReference('Where it stands under the new limits.'),
+      answer: createAccountResponseReference('The account under the new limits.'),
     },
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
-      description: 'What is null is removed, what is absent stays.',
+      description: 'Null removes a limit; absent limits do not change.',
       body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
-      answer: createAccountResponseReference('Where it stands under the new limits.'),
+      answer: createAccountResponseReference('The account under the new limits.'),
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',
@@ -105,7 +105,7 @@ export const accounts: ApiResource = {
       },
       answers: {
         201: describeJsonResponse(
-          'The id of the credit, and where the account stands with it.',
+          'The id of the credit, and the account with it.',
           z.addReferenceMeta(
             z.extend(accountAnswer, {
               credit: z.addDescription(
@@ -125,7 +125,7 @@ export const accounts: ApiResource = {
     'GET /accounts/:id/credit': {
       operation: 'listCredit',
       summary: 'List the credit of an account, newest first',
-      description: 'One’s own, or as an admin any.',
+      description: 'Admins can read any account, other callers only their own.',
       answer: describePageResponse(
         createNamedListSchema('CreditList', creditRowSchema),
         creditExample,
@@ -136,7 +136,7 @@ export const accounts: ApiResource = {
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
       summary: 'Export the requests of an account',
-      description: 'One’s own, or as an admin any.',
+      description: 'Admins can read any account, other callers only their own.',
       answer: {
         description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
@@ -170,7 +170,7 @@ export const accounts: ApiResource = {
       operation: 'eraseAccount',
       summary: 'Erase an account and all of its data',
       answers: {
-        202: describeJsonResponse('It has begun, and goes on by itself.', erasureSchema, {
+        202: describeJsonResponse('The erasure has begun and continues by itself.', erasureSchema, {
           ...row,
           done: false,
           remaining: 1_200,

@@ -104,9 +104,12 @@ const requestSchema = z.addReferenceMeta(
 
 export const usage: ApiResource = {
   tag: 'Usage',
-  description: 'Where the money went. Everybody sees their own, an admin that of any account.',
+  description: 'What requests cost. Admins can read the usage of any account, other callers only their own.',
   parameters: {
-    request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
+    request_id: {
+      description: 'The id of the request, as in the header `sluice-request-id`.',
+      example: row.request_id,
+    },
   },
   routes: describeRoutes(USAGE_ROUTES, {
     'GET /usage': {

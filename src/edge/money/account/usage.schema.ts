@@ -25,17 +25,20 @@ const dayOrTime = z
 /** The time of a query: from the first (inclusive) to the second (exclusive). */
 const daysQuery = z.object({
   from: z.createOptionalField(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
-  to: z.createOptionalField(dayOrTime, 'The day after the last, or a time.'),
+  to: z.createOptionalField(dayOrTime, 'The day after the last one, or a time.'),
 });
 
 /** The query by which an admin names another account. */
 export const accountQuery = z.object({
-  account: z.createOptionalField(z.string(), 'An admin’s may be any account.'),
+  account: z.createOptionalField(z.string(), 'The account. Only admins can name another account.'),
 });
 
 /** An erasure of another deployment. */
 export const erasureRequest = z.strictObject({
-  erased_at: z.addDescription(time, 'What is not newer than this is erased and revoked.'),
+  erased_at: z.addDescription(
+    time,
+    'Data and tokens that are not newer than this time are erased and revoked; ISO 8601, UTC.',
+  ),
 });
 
 /** The query that asks for an account of which nobody may know yet. */
@@ -68,15 +71,18 @@ export const usageQuery = memoizeFromPlugins(() =>
   z.object({
     ...daysQuery.shape,
     group_by: z._default(usageGroupSchema(), 'day'),
-    group: z.createOptionalField(z.string(), 'Only of what this group has paid for. For an admin.'),
-    key: z.createOptionalField(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+    group: z.createOptionalField(z.string(), 'Only requests that this group paid for. Only for admins.'),
+    key: z.createOptionalField(
+      z.string(),
+      'Only this value of the dimension: with `group_by=agent`, the name of an agent.',
+    ),
     limit: z.createOptionalField(
       limitSchema,
-      'Only the first so many, the dearest or the earliest. The total is that of all.',
+      'The most rows to return: the most expensive ones, or the earliest days. The total includes all rows.',
     ),
     format: z.addDescription(
       z._default(z.enum(['json', 'csv']), 'json'),
-      'csv has a line for each group, without the total.',
+      '`csv` returns a line for each row, without the total.',
     ),
     ...accountQuery.shape,
     ...absentQuery.shape,
@@ -101,11 +107,11 @@ export function isReportedGrouping(group: string): boolean {
 export const accountsQuery = z.object({
   sort: z.addDescription(
     z._default(z.enum(['name', 'spent', 'limit', 'used', 'refused', 'last_seen', 'group']), 'name'),
-    'The largest first, names and groups in their order. `used` is the share of its tightest limit that an account has spent; those that are blocked come before all others. `refused` is `refused_today`.',
+    'The order: the largest values first, names and groups alphabetically. `used` is the spent share of the account’s tightest limit, with blocked accounts first. `refused` is `refused_today`.',
   ),
   period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
-    'The window that `spent` and `limit` sort by.',
+    'The window by which `spent` and `limit` sort.',
   ),
 });
 

@@ -15,7 +15,7 @@ const usdAmount = createLimitAmountSchema(MAX_USD);
 const usdLimit = z.optional(usdAmount);
 const alertShares = z.createOptionalField(
   z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10)),
-  'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
+  'Shares of each limit in US dollars at which an alert is sent, such as `[0.5, 0.8, 1]`.',
 );
 const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
 
@@ -24,10 +24,10 @@ export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLeng
 
 /** The limits of windows that begin again. */
 const usdWindows = {
-  usd_per_hour: z.addDescription(usdLimit, 'US dollars an hour of the clock.'),
-  usd_per_day: z.addDescription(usdLimit, 'US dollars a day (UTC).'),
-  usd_per_week: z.addDescription(usdLimit, 'US dollars a week, from Monday (UTC).'),
-  usd_per_month: z.addDescription(usdLimit, 'US dollars a calendar month (UTC).'),
+  usd_per_hour: z.addDescription(usdLimit, 'US dollars per hour of the clock (UTC).'),
+  usd_per_day: z.addDescription(usdLimit, 'US dollars per day (UTC).'),
+  usd_per_week: z.addDescription(usdLimit, 'US dollars per week, from Monday (UTC).'),
+  usd_per_month: z.addDescription(usdLimit, 'US dollars per calendar month (UTC).'),
 };
 
 /**
@@ -35,41 +35,47 @@ const usdWindows = {
  * no limit.
  */
 export const limitsSchema = z.strictObject({
-  requests_per_minute: z.addDescription(perMinute, 'Requests a minute; the bucket refills continuously.'),
-  input_tokens_per_minute: z.addDescription(perMinute, 'Input tokens a minute; cache reads do not count.'),
-  output_tokens_per_minute: z.addDescription(perMinute, 'Output tokens a minute.'),
-  count_requests_per_minute: z.addDescription(perMinute, 'Token counts a minute; they have no other limit.'),
+  requests_per_minute: z.addDescription(perMinute, 'Requests per minute; the bucket refills continuously.'),
+  input_tokens_per_minute: z.addDescription(perMinute, 'Input tokens per minute, without those read from the cache.'),
+  output_tokens_per_minute: z.addDescription(perMinute, 'Output tokens per minute.'),
+  count_requests_per_minute: z.addDescription(perMinute, 'Token counts per minute. No other limit applies to them.'),
   ...usdWindows,
   usd_total: z.addDescription(
     usdLimit,
-    'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
+    'US dollars in total since the account’s first request. Credit adds to it; 0 means prepaid.',
   ),
-  concurrent_requests: z.createOptionalField(z.int().check(z.gte(0)), 'Requests that may run at the same time.'),
-  conversations: z.createOptionalField(z.int().check(z.gte(0)), 'Conversations that may be kept. Default 10,000.'),
+  concurrent_requests: z.createOptionalField(
+    z.int().check(z.gte(0)),
+    'The most requests that may run at the same time.',
+  ),
+  conversations: z.createOptionalField(
+    z.int().check(z.gte(0)),
+    'The most conversations that may be stored. Default: 10,000.',
+  ),
   stored_bytes: z.createOptionalField(
     z.int().check(z.gte(0)),
-    'Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.',
+    'The most bytes that conversations, prefixes and classifiers may occupy together. Default: 1,000,000,000.',
   ),
   models: z.createOptionalField(
     modelNames,
-    'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
+    'The models that may be used, by id or alias. `default` allows the fallbacks that the Claude API chooses.',
   ),
   alerts: alertShares,
   fallback_models: z.createOptionalField(
     fallbackModels,
-    'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
+    'Models to try, in this order, if the requested one is overloaded at every upstream or the budget does not cover it. A request can set its own.',
   ),
   on_shortfall: z.createOptionalField(
     z.enum(['clamp', 'refuse']),
-    'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',
+    'What to do if the budget does not cover `max_tokens`: lower it (`clamp`, the default) or reject the request (`refuse`).',
   ),
   min_output_tokens: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(1_000_000)),
-    'The least max_tokens worth an answer: below it a request is refused. Default: 256 without thinking, else 1,024 at low effort, 2,048 at medium, 4,096 at high, 8,192 above; the budget and 256 where one is given.',
+    'The lowest value to which `max_tokens` is lowered; below it the request is rejected. Default: 256 without thinking, else 1,024 at low effort, 2,048 at medium, 4,096 at high, 8,192 above. With a thinking budget: that budget plus 256.',
   ),
   served_tools: z.createOptionalField(
     z.enum(['exact', 'estimate']),
-    'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or 25,000 tokens more than the step before (`estimate`), which a request may exceed. Batches are held exactly.',
+    'How much to hold for a step of a tool that the Claude API calls: the whole context window (`exact`, the default), or 25,000 tokens more than the previous step (`estimate`), which a request may exceed. Batches always use `exact`.',
   ),
 });
 
@@ -78,7 +84,7 @@ export const poolLimitsSchema = z.strictObject({
   ...usdWindows,
   usd_total: z.addDescription(
     usdLimit,
-    'US dollars in all: what its accounts have spent of it since their first request, before this limit was set too.',
+    'US dollars in total: the spending of its accounts since their first request, including spending before this limit was set.',
   ),
   alerts: alertShares,
 });
@@ -136,8 +142,11 @@ export function applyPatch<Some extends Limits | PoolLimits>(
 
 /** The limits of a single token. The account stores them, so they need not be in the token. */
 export const tokenLimits = z.strictObject({
-  usd_total: z.addDescription(usdLimit, 'US dollars that its requests may cost in all.'),
-  models: z.createOptionalField(modelNames, 'Models that it may use, of those that its account may.'),
+  usd_total: z.addDescription(usdLimit, 'The most that the token’s requests may cost in total, in US dollars.'),
+  models: z.createOptionalField(
+    modelNames,
+    'The models that the token may use, out of those that its account may use.',
+  ),
 });
 
 export type TokenLimits = z.output<typeof tokenLimits>;
@@ -180,8 +189,8 @@ export type UnaffordableSearches = NonNullable<z.output<typeof unpaidSearchesSch
 export const creditRequest = z.strictObject({
   usd: z.addDescription(
     createAmountSchema(-MAX_USD, MAX_USD).check(z.refine((usd) => usd !== 0, { error: 'must not be 0' })),
-    'US dollars, at most nine decimals. Below 0: it is taken back, as for a refund. What was spent stays spent.',
+    'US dollars, with at most nine decimals. A negative amount takes credit back, as for a refund; spent credit stays spent.',
   ),
-  expires_at: z.createOptionalField(moment, 'When what is left of it is gone. Default: never.'),
+  expires_at: z.createOptionalField(moment, 'When the rest of the credit expires; ISO 8601. Default: never.'),
   note: z.createOptionalField(z.string().check(z.maxLength(512)), 'What the credit is for, such as an invoice number.'),
 });

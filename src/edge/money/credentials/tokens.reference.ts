@@ -23,7 +23,7 @@ const createRevokedResponse = (description: string, what: string) =>
 
 export const tokens: ApiResource = {
   tag: 'Tokens',
-  description: 'Credentials: JWTs that name an account and what it may do.',
+  description: 'Credentials: JWTs that contain an account and its scopes.',
   parameters: {
     id: { description: 'The account.', example: 'alice' },
     jti: { description: 'The id of the token.', example: tokenId },
@@ -32,7 +32,7 @@ export const tokens: ApiResource = {
     'POST /tokens': {
       operation: 'mintToken',
       summary: 'Create a token',
-      description: 'It is shown once, and never again.',
+      description: 'The response contains the token. It cannot be retrieved later.',
       body: {
         id: 'TokenRequest',
         example: {
@@ -61,18 +61,14 @@ export const tokens: ApiResource = {
       operation: 'renewToken',
       summary: 'Renew the token of this request',
       description:
-        'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
+        'Only for tokens that were created here with `session`. The id, limits and revocation do not change.',
       answers: {
-        201: describeJsonResponse(
-          'The token that follows it.',
-          z.addReferenceMeta(renewedToken, { id: 'RenewedToken' }),
-          {
-            token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
-            jti: tokenId,
-            expires_at: '2026-11-20T11:06:14.000Z',
-            session_ends_at: '2026-11-20T18:06:14.000Z',
-          },
-        ),
+        201: describeJsonResponse('The new token.', z.addReferenceMeta(renewedToken, { id: 'RenewedToken' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti: tokenId,
+          expires_at: '2026-11-20T11:06:14.000Z',
+          session_ends_at: '2026-11-20T18:06:14.000Z',
+        }),
       },
     },
     'GET /accounts/:id/tokens': {
@@ -89,7 +85,7 @@ export const tokens: ApiResource = {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
       answer: createRevokedResponse(
-        'None that was issued until now holds any more. Turns that they have begun stop, and runs make no further call.',
+        'All tokens issued until now are revoked. Their turns stop, and their runs make no further calls.',
         'all',
       ),
     },
@@ -97,7 +93,7 @@ export const tokens: ApiResource = {
       operation: 'revokeToken',
       summary: 'Revoke a token',
       answer: createRevokedResponse(
-        'It holds no more. Turns that it has begun stop, and runs make no further call.',
+        'The token is revoked. Its turns stop, and its runs make no further calls.',
         tokenId,
       ),
     },

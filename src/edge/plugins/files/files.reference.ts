@@ -70,10 +70,14 @@ export const files: ApiResource = {
     'DELETE /v1/files/:id': {
       operation: 'deleteFile',
       summary: 'Delete a file',
-      answer: describeJsonResponse('It is gone.', z.addReferenceMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
-        type: 'file_deleted',
-        id: ID,
-      }),
+      answer: describeJsonResponse(
+        'Confirms the deletion.',
+        z.addReferenceMeta(deletedFileAnswer, { id: 'DeletedFile' }),
+        {
+          type: 'file_deleted',
+          id: ID,
+        },
+      ),
     },
   }),
 };

@@ -77,7 +77,11 @@ export const accountBackups: ApiResource = {
       description:
         'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here or was given something is a 409 without `mode=merge`, one with a running request a 409 with it, and one that was erased here after the backup was made is always a 409.',
       body: { schema: backupSchema, example: backup },
-      answer: describeJsonResponse('It is taken up.', restoredAnswer, { type: 'account', id: 'alice', restored: true }),
+      answer: describeJsonResponse('Confirms that the account is restored.', restoredAnswer, {
+        type: 'account',
+        id: 'alice',
+        restored: true,
+      }),
       errors: [409],
     },
   }),

@@ -11,7 +11,8 @@ export const visitors: ApiResource = {
     'POST /tokens/visitor': {
       operation: 'mintVisitorToken',
       summary: 'Create a token for a visitor without a login',
-      description: 'Where VISITORS is set. The token is restricted to what VISITORS says, and renewed like any other.',
+      description:
+        'Only if `VISITORS` is set, which also sets the token’s restrictions. The token can be renewed like any other.',
       body: {
         id: 'VisitorTokenRequest',
         example: { turnstile: '0.zrSnRHO7h0HwSjSCU8oyzbjEtD8p' },

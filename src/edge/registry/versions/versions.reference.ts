@@ -67,7 +67,7 @@ export function createVersionedRoutesReference(
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Retrieve a version',
-      answer: describeJsonResponse('All that it is made of.', content.schema, content.example),
+      answer: describeJsonResponse('The whole content of the version.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
@@ -78,14 +78,14 @@ export function createVersionedRoutesReference(
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
-      answer: describeJsonResponse('It is gone.', deleted, { type: `${kind}_deleted`, name }),
+      answer: describeJsonResponse('Confirms the deletion.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
     [`DELETE /${plural}/:name/versions/:hash`]: {
       operation: `withdraw${title}Version`,
       summary: 'Withdraw a version',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
-      answer: describeJsonResponse('Nobody can use it any more.', withdrawnVersion, {
+      answer: describeJsonResponse('Confirms that no one can use the version any more.', withdrawnVersion, {
         type: `${kind}_version_withdrawn`,
         version,
       }),

@@ -41,17 +41,17 @@ export function validateDeliverUrl(
 }
 
 /** A delivery that has failed. Its name is what logs contain. */
-export class DeliveryFailed extends Error {
+class DeliveryFailedError extends Error {
   constructor({ type, message, status }: DeliveryFailure) {
     super(message);
-    this.name = `DeliveryFailed ${status ?? type}`;
+    this.name = `DeliveryFailedError ${status ?? type}`;
   }
 }
 
 /** What has come of one try of a delivery. */
 export interface DeliveryAttempt {
   /** Why it has failed; undefined after a success. */
-  failure?: DeliveryFailed;
+  failure?: DeliveryFailedError;
   /** When to try again; undefined after a success, or after the last try. */
   again?: PendingDelivery;
 }
@@ -77,7 +77,7 @@ export async function deliverEventOnce<Event extends { event_id: string }>(
     timeoutMs: SCHEDULE.deliveryTimeout,
   });
   if (!failed) return {};
-  const failure = new DeliveryFailed(failed);
+  const failure = new DeliveryFailedError(failed);
   const pause = findRetryPauseMs(SCHEDULE.delivery, failures + 1);
   if (failed.final || pause === undefined) return { failure };
   return { failure, again: { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) } };

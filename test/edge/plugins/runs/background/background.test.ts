@@ -332,8 +332,8 @@ describe('a turn in the background', () => {
     expect(new Set(came.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
     const lines = logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
     expect(lines.filter(({ task }) => task === 'delivery')).toMatchObject([
-      { error: 'DeliveryFailed 500', attempt: 1 },
-      { error: 'DeliveryFailed 500', attempt: 2 },
+      { error: 'DeliveryFailedError 500', attempt: 1 },
+      { error: 'DeliveryFailedError 500', attempt: 2 },
     ]);
   });
 });

@@ -24,7 +24,7 @@ const modelPrices = z.extend(tokenPrices, {
 /** A model as the upstream lists it, joined with the limits and prices that this edge knows. */
 export const modelAnswer = z.looseObject({
   type: createObjectTypeSchema('model'),
-  id: z.addDescription(z.string(), 'The id of the model, such as `claude-haiku-5-5`.'),
+  id: z.addDescription(z.string(), 'The id of the model, as requests name it in `model`.'),
   display_name: z.addDescription(z.string(), 'The name of the model for people, such as `Claude Haiku 5.5`.'),
   created_at: z.addDescription(z.iso.datetime(), 'When the model was released; ISO 8601, UTC.'),
   max_input_tokens: z.addDescription(z.nullable(z.int()), 'The largest context, in tokens. Null: unknown.'),

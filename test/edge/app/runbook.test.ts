@@ -39,7 +39,7 @@ const LABELS = ['Log', '`/health`', 'Page', 'Cause', 'Fix'] as const;
 type Label = (typeof LABELS)[number];
 
 /** What the runbook says once for all lines that do not name `/health`. */
-const [, USUAL_HEALTH = ''] = /^If an incident has no line `\/health`, the response is (.+?)\./m.exec(runbook) ?? [];
+const [, USUAL_HEALTH = ''] = /`GET \/health` returns (.+?) during the incident/.exec(runbook) ?? [];
 
 /** What the runbook says of each incident, by its heading and by what each line begins with. */
 const INCIDENTS = new Map(

@@ -167,7 +167,7 @@ export const settingsSchema = z.object({
   ),
   JWT_ONLY_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'The claim of a provider’s token that names its agents, as a list or separated by spaces. All tokens of the provider are then restricted tokens.',
+    'The claim in an identity provider’s token that lists the agents the token can use, as an array or a space-separated string. All tokens of the provider are then restricted tokens.',
   ),
   JWT_ONLY: z.createOptionalField(
     createJsonSettingSchema(onlySchema),

@@ -70,7 +70,7 @@ export class SimulatedStorage {
     }
   }
 
-  /** The value of a key, as JSON; undefined if there is none. */
+  /** Reads the value of a key, as JSON; undefined if the key is not stored. */
   getValue(key: string): string | undefined {
     if (!this.hasTable(VALUES)) return undefined;
     const [row] = this.exec(`select value from ${VALUES} where key = ?`, [key]).toArray();

@@ -1,6 +1,6 @@
 import type { JsonObject } from '#edge/kit/json/object.ts';
 
-/** A schema as Pydantic 2 generates it: each enum is a definition of its own. */
+/** A schema as Pydantic 2 generates it: each enum is a separate definition. */
 const PYDANTIC = {
   $defs: {
     Category: { enum: ['billing', 'bug', 'other'], title: 'Category', type: 'string' },

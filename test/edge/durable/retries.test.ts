@@ -38,8 +38,8 @@ function failing() {
   } as SyncKvStorage;
   const wake = () => new RetryTracker('inbox github', storage, around);
   let retries = wake();
-  /** Has the object sleep and wake: it loses its memory. */
-  const sleep = () => {
+  /** Has the object hibernate and wake: it loses its memory. */
+  const hibernate = () => {
     retries = wake();
   };
   const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
@@ -48,7 +48,7 @@ function failing() {
     retries.recordFailure('webhook_queue', thrown, at + 15_000);
     await Promise.all(works);
   };
-  return { recordSuccess: () => retries.recordSuccess('webhook_queue'), sleep, values, lines, failAt };
+  return { recordSuccess: () => retries.recordSuccess('webhook_queue'), hibernate, values, lines, failAt };
 }
 
 test('logs a failure with its class, attempt and next try, and never its words', async () => {
@@ -99,10 +99,10 @@ test('repeats a report that was lost, and forgets a task that has succeeded', as
 });
 
 test('logs once a minute, and reports after ten minutes, although the object sleeps between two tries', async () => {
-  const { sleep, lines, failAt } = failing();
+  const { hibernate, lines, failAt } = failing();
   for (let at = 0; at <= 10 * MINUTE_MS; at += 15_000) {
     await failAt(at);
-    sleep();
+    hibernate();
   }
   expect(lines()).toHaveLength(11);
   expect(lines().at(-1)).toMatchObject({ attempt: 41 });
@@ -112,20 +112,20 @@ test('logs once a minute, and reports after ten minutes, although the object sle
 });
 
 test('forgets a task that has succeeded after the object slept', async () => {
-  const { recordSuccess, sleep, values, failAt } = failing();
+  const { recordSuccess, hibernate, values, failAt } = failing();
   await failAt(0);
-  sleep();
+  hibernate();
   recordSuccess();
   expect(values.size).toBe(0);
-  sleep();
+  hibernate();
   await failAt(10 * MINUTE_MS);
   expect(reports).toEqual([]);
 });
 
 test('begins anew with a failure that comes an hour later than its task was due', async () => {
-  const { sleep, lines, failAt } = failing();
+  const { hibernate, lines, failAt } = failing();
   await failAt(0);
-  sleep();
+  hibernate();
   await failAt(61 * MINUTE_MS);
   expect(reports).toEqual([]);
   expect(lines().at(-1)).toMatchObject({ attempt: 1 });

@@ -63,7 +63,7 @@ export function collectFieldSchemas(which: (member: RequestFieldDefinition) => b
   return Object.fromEntries(bodyFields().flatMap(([name, member]) => (which(member) ? [[name, member.schema]] : [])));
 }
 
-/** Reads a member as `parseRequestField` does. @returns undefined, too, where its plugin is absent. @throws ApiError 400 as that does */
+/** Reads a parameter. @returns undefined also if the plugin that adds it is absent. @throws ApiError 400 if it is invalid */
 export function readRequestField<Name extends keyof RequestFieldValues>(
   name: Name,
   headers: Headers | undefined,
@@ -74,7 +74,7 @@ export function readRequestField<Name extends keyof RequestFieldValues>(
   return member && parseRequestField<RequestFieldValues[Name]>(name, member, headers, body);
 }
 
-/** Checks what a request says to the edge alone. Limits are checked where something runs. @throws ApiError 400 as `parseRequestField` does */
+/** Validates the parameters that only the edge reads, except limits: these are validated where a run begins. @throws ApiError 400 */
 export function checkRequestFields(headers: Headers, body: JsonObject): void {
   for (const [name, member] of bodyFields()) if (!member.isLimit) parseRequestField(name, member, headers, body);
 }

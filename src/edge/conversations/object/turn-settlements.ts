@@ -251,7 +251,7 @@ export class TurnSettlementTracker {
           ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
           ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
           tools: status === 'failed' ? undefined : listToolsWithConsumedResults(transcript, turn),
-          // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
+          // Each earlier attempt has its own row in the ledger, so its cost is not counted here.
           conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
         },
       );

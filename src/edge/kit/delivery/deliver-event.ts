@@ -40,7 +40,7 @@ export function validateDeliverUrl(
   return url;
 }
 
-/** A delivery that has failed. Its name is what logs contain. */
+/** A failed delivery. Logs contain its name. */
 class DeliveryFailedError extends Error {
   constructor({ type, message, status }: DeliveryFailure) {
     super(message);
@@ -48,7 +48,7 @@ class DeliveryFailedError extends Error {
   }
 }
 
-/** What has come of one try of a delivery. */
+/** The outcome of one delivery attempt. */
 export interface DeliveryAttempt {
   /** Why it has failed; undefined after a success. */
   failure?: DeliveryFailedError;

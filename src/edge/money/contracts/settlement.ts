@@ -11,7 +11,7 @@ export interface Settlement {
   /** The cost, computed by `computeCost`; 0 if the upstream refused. */
   cost: Nanodollars;
   tokens?: Partial<TokenUsage> | undefined;
-  /** What caching has saved, computed by `computeSavings`; negative where it has cost more. Default: 0. */
+  /** The savings by caching (`computeSavings`), in nanodollars; negative if caching cost more. Default: 0. */
   saved?: Nanodollars | undefined;
   /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
   estimated?: boolean | undefined;

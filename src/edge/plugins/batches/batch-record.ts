@@ -84,29 +84,29 @@ export class BatchJournalStore {
   }
 
   /**
-   * Does something that the alarm repeats if it fails. Never rejects.
+   * Runs work that the alarm repeats if it fails. Never rejects.
    *
    * @param nextAt returns when the alarm repeats it; milliseconds since 1970
    * @returns whether it did not fail
    */
-  async try(task: BatchTask, work: () => Promise<void>, nextAt = () => this.now + FAILED_MS): Promise<boolean> {
+  async tryTask(task: BatchTask, work: () => Promise<void>, nextAt = () => this.now + FAILED_MS): Promise<boolean> {
     try {
       await work();
       return true;
     } catch (thrown) {
-      this.noteFailure(task, thrown, nextAt());
+      this.recordFailure(task, thrown, nextAt());
       return false;
     }
   }
 
-  /** Notes that something has failed that the alarm repeats. @param nextAt as of `try` */
-  noteFailure(task: BatchTask, thrown: unknown, nextAt: number): void {
+  /** Records the failure of a task that the alarm repeats. @param nextAt as of `tryTask` */
+  recordFailure(task: BatchTask, thrown: unknown, nextAt: number): void {
     // A batch that is forgotten has no alarm, and nothing may be stored for it any more.
     if (this.#journal) this.#around.retries.recordFailure(task, thrown, nextAt);
   }
 
-  /** Notes that all of a task is done that was due. */
-  noteSuccess(task: BatchTask): void {
+  /** Records that all due work of a task has succeeded. */
+  recordSuccess(task: BatchTask): void {
     this.#around.retries.recordSuccess(task);
   }
 

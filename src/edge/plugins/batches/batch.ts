@@ -65,7 +65,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       } else if (answer.kind === 'refused') this.#storeRejection(answer);
       else if (journal.phase === 'closing') this.#record.enterPhase('unknown');
       this.#record.scheduleAlarmIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : FAILED_MS);
-      if (answer.kind === 'doubtful') await this.#record.try('batch', () => this.#resolveDoubtfulCreate(answer));
+      if (answer.kind === 'doubtful') await this.#record.tryTask('batch', () => this.#resolveDoubtfulCreate(answer));
       await runDuePendingTasks(this.#record);
     }
     return this.#record.batchState;
@@ -126,12 +126,12 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.services.alarm.markFired();
-    await this.#record.try(
+    await this.#record.tryTask(
       'batch',
       () => this.#advancePhase(),
-      () => this.#workAt(),
+      () => this.#computePhaseDueTime(),
     );
-    await this.#record.try('delivery', () => this.#deliverBatchEndedEvent());
+    await this.#record.tryTask('delivery', () => this.#deliverBatchEndedEvent());
     await runDuePendingTasks(this.#record);
     this.#scheduleNextAlarm();
   }
@@ -162,7 +162,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       default:
         return;
     }
-    this.#record.noteSuccess('batch');
+    this.#record.recordSuccess('batch');
   }
 
   async #deliverBatchEndedEvent(): Promise<void> {
@@ -194,11 +194,11 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       const at = computeTaskDueTime(debt, journal);
       if (Number.isFinite(at)) alarm.scheduleAt(Math.max(soon, at));
     }
-    alarm.scheduleAt(this.#workAt(journal));
+    alarm.scheduleAt(this.#computePhaseDueTime(journal));
   }
 
-  /** @returns when the phase of a batch goes on; milliseconds since 1970 */
-  #workAt(journal = this.#journal): number {
+  /** Computes when the work of the current phase is due. @returns milliseconds since 1970 */
+  #computePhaseDueTime(journal = this.#journal): number {
     try {
       if (journal) return this.#computeNextPhaseWorkTime(journal, this.now() + FAILED_MS);
     } catch {
@@ -207,7 +207,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     return this.now() + SETTINGS_RETRY_MS;
   }
 
-  /** @returns as `#workAt` @throws ApiError for unreadable settings */
+  /** @returns as `#computePhaseDueTime` @throws ApiError for unreadable settings */
   #computeNextPhaseWorkTime(journal: Journal, soon: number): number {
     const { phase, createdAt, closingAt = createdAt, delivery, rereading, isErased } = journal;
     const now = this.now();

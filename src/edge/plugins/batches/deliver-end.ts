@@ -24,7 +24,7 @@ export async function deliverBatchEndEvent<Event extends { type: string; event_i
   const event = { type, event_id: `evt_${id}`, created_at: toIsoTime(endedAt), ...what() };
   const to = { url: deliverUrl ?? undefined, usual: settings.BATCH_DELIVER_URL, failures: delivery.failures };
   const { failure, again } = await deliverEventOnce(event, to, { settings, env, now });
-  if (again) record.noteFailure('delivery', failure, again.nextAt);
-  else if (!failure) record.noteSuccess('delivery');
+  if (again) record.recordFailure('delivery', failure, again.nextAt);
+  else if (!failure) record.recordSuccess('delivery');
   record.updateJournal({ delivery: again });
 }

@@ -34,14 +34,14 @@ export async function runDuePendingTasks(record: BatchJournalStore): Promise<voi
     const { currentJournal: journal, now } = record;
     // It may have been forgotten during a wait.
     if (!journal?.owes.includes(debt) || now < computeTaskDueTime(debt, journal)) continue;
-    const isPaid = await record.try('batch_task', async () => {
+    const isPaid = await record.tryTask('batch_task', async () => {
       await pay(record, journal);
       record.removePendingTask(debt, journal);
     });
     isDone &&= isPaid;
   }
-  const isRevocationForgotten = await record.try('batch_task', () => forgetIfDone(record));
-  if (isDone && isRevocationForgotten) record.noteSuccess('batch_task');
+  const hasChecked = await record.tryTask('batch_task', () => forgetIfDone(record));
+  if (isDone && hasChecked) record.recordSuccess('batch_task');
 }
 
 async function forgetIfDone(record: BatchJournalStore): Promise<void> {

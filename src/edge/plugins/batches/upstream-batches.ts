@@ -98,13 +98,13 @@ export interface UpstreamBatchFields {
   items: number;
 }
 
-/** Thrown if the upstream refuses a call, or something else has answered. Its name is what logs contain. */
+/** Thrown if the upstream refuses a call, or something else has answered. Logs contain its name. */
 export class BatchCallFailedError extends Error {
   readonly status: number;
 
   constructor(status: number) {
     super(`The upstream answered ${status} to a call about a batch.`);
-    this.name = `BatchCallFailed ${status}`;
+    this.name = `BatchCallFailedError ${status}`;
     this.status = status;
   }
 }
@@ -214,7 +214,7 @@ export class UpstreamBatchesClient {
   }
 }
 
-/** @returns a row of the upstream, parsed. @throws BatchCallFailedError if it is none */
+/** Parses a row of the upstream. @throws BatchCallFailedError if it is not a batch */
 function parseRow(value: unknown): UpstreamBatchFields {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') {
     throw new BatchCallFailedError(200);

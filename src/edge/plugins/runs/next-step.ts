@@ -43,7 +43,7 @@ export function createStepBody(
 export function getPauseReasonOfError(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
   const { by, isOwn, passes } = error ? parseLimitingCause(error) : {};
-  // It was asked as often as any request is.
+  // The request has already been retried, as every request is.
   if (isBusyErrorType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
   // A full storage is told by its own words.

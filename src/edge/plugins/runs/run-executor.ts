@@ -74,7 +74,7 @@ export class RunExecutor implements TurnRunner {
   /** The number of the step whose calls were made last. */
   #called: number | undefined;
 
-  /** @param crashed where it goes on after a crash: then `resumeAfterCrash` runs it, and otherwise `go`, after `begin` */
+  /** @param crashed the state of a run that a crash interrupted; `resumeAfterCrash` continues it */
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: ResumedRun) {
     this.#context = context;
     this.#planned = planned;

@@ -423,7 +423,7 @@ test('logs an upstream that fails at each poll once a minute, and reports it aft
   const pool = () => getDurableObjectStub(bindings.POOL, {}, 'deployment') as unknown as DurableObjectStub<Pool>;
   for (let half = 0; half < 20; half += 1) await wakeAt(half * (MINUTE_MS / 2));
   expect(lines()).toHaveLength(10);
-  expect(lines()[0]).toContain('"error":"BatchCallFailed 500","attempt":1');
+  expect(lines()[0]).toContain('"error":"BatchCallFailedError 500","attempt":1');
   expect(lines().join('')).not.toContain('the text of a user');
   expect((await pool().getPoolOverview({}, false)).failing_tasks).toEqual([]);
   await wakeAt(10 * MINUTE_MS);

@@ -229,22 +229,22 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   async reportUnreportedBeforeErasure(): Promise<boolean> {
     let isReported = true;
-    const noteFailure = (thrown: unknown) => {
+    const recordFailure = (thrown: unknown) => {
       isReported = false;
-      this.#noteFailure(thrown);
+      this.#recordReportFailure(thrown);
     };
     for (const last of this.#last.pendingRequests) {
       const { pool, call } = last;
       if (this.#identity.poolNames.includes(pool)) {
         const open = this.#getOrOpenLease(pool);
-        await this.#reportUntilCurrent(open).catch(noteFailure);
+        await this.#reportUntilCurrent(open).catch(recordFailure);
         // What is held must be counted under the new id before the old one lets it go.
         if (open.lease.confirmedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
       await this.#callPoolWithRetry(pool, (object) => object.leaseJson(text)).then(
         () => this.#last.removeAnsweredRequest(last),
-        noteFailure,
+        recordFailure,
       );
     }
     if (isReported) this.#around.retries.recordSuccess('pool_report');
@@ -258,7 +258,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       const names = [...this.#findPoolsToReportAfterWake()];
       for (const name of names)
         await this.#reportUntilCurrent(this.#getOrOpenLease(name)).catch((thrown: unknown) =>
-          this.#noteFailure(thrown),
+          this.#recordReportFailure(thrown),
         );
       if (names.some((name) => this.#hasUnreportedChangesForPool(name)) || !this.#giveUpVisitorLeases()) return true;
     }
@@ -332,8 +332,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     }
   }
 
-  /** Notes that a report has failed which the account's alarm repeats. */
-  #noteFailure(thrown: unknown): void {
+  /** Records a failed report, which the account's alarm repeats. */
+  #recordReportFailure(thrown: unknown): void {
     this.#around.retries.recordFailure('pool_report', thrown, this.#around.now() + REPEAT_MS);
   }
 

@@ -197,9 +197,15 @@ const countBody = memoizeFromPlugins(() =>
         messagesRequest.shape.model,
         'The model whose tokens are counted: an id, or an alias of this deployment. Default: that of the conversation, prefix or agent.',
       ),
-      max_tokens: z.addDescription(countFields.shape.max_tokens, 'Accepted and ignored: output is not counted.'),
+      max_tokens: z.addDescription(
+        countFields.shape.max_tokens,
+        'Ignored with a `conversation`. Otherwise leave it out: the API rejects it, because output is not counted.',
+      ),
       messages: messageList,
-      stream: z.addDescription(countFields.shape.stream, 'Accepted and ignored: a count never streams.'),
+      stream: z.addDescription(
+        countFields.shape.stream,
+        'Ignored with a `conversation` or an `agent`. Otherwise leave it out: the API rejects it, because a count does not stream.',
+      ),
       ...collectFieldSchemas(createFieldOpenToTest('count')),
     }),
     { id: 'CountRequest' },

@@ -99,7 +99,9 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
         await page.keyboard.press('ControlOrMeta+A');
         await page.keyboard.type(usd);
         await page.keyboard.press('Enter');
-        await page.getByText('Saved. Lists know it within a minute.').first().waitFor();
+        // The form's own text: what screen readers were told of an earlier form stays until the next announcement.
+        const form = page.getByRole('region', { name: /^Limits/ });
+        await form.getByText('Saved. Lists know it within a minute.').waitFor();
       };
       await page.getByRole('combobox', { name: 'Add a limit' }).selectOption('usd_per_month');
       await type('Dollars per month', '7.50');

@@ -54,13 +54,13 @@ export async function costTable(script: string, origin: string, tell: (text: str
   ];
   const list = (name: keyof Counts, digits: number) => all.map((one) => one[name].toFixed(digits)).join(', ');
   return markdown([
-    ['what', ...all.map(({ title }) => title)],
+    ['charge', ...all.map(({ title }) => title)],
     line('requests', 'requests'),
     line(`CPU: ${list('cpuMs', 1)} ms`, 'cpu'),
     line(`calls of objects: ${list('objectCalls', 0)}`, 'calls'),
     line(`rows written: ${list('rowsWritten', 1)}`, 'rows'),
     line('KV, read', 'kv'),
     line('the object in memory for the 20 s of a turn', 'memory'),
-    ['together', ...bills.map((bill) => money(Object.values(bill).reduce((sum, dollars) => sum + dollars, 0)))],
+    ['total', ...bills.map((bill) => money(Object.values(bill).reduce((sum, dollars) => sum + dollars, 0)))],
   ]);
 }

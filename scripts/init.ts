@@ -54,7 +54,8 @@ const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.plat
 const [tarball = ''] = packed.match(TARBALL) ?? [];
 await change('src/index.ts', selectInCode);
 await change('wrangler.toml', selectInConfiguration);
-if (values['no-page']) await change('README.md', (text) => text.replace(/^The Worker serves the built-in page[\s\S]*?\n\n/m, ''));
+if (values['no-page'])
+  await change('README.md', (text) => text.replace(/^The Worker serves the built-in page[\s\S]*?\n\n/m, ''));
 for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
 }

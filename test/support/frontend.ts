@@ -7,16 +7,19 @@ import { extname, join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, inject, onTestFinished } from 'vitest';
+import { createClient } from '#client/index.ts';
 import { TEXT_STREAM } from '#test/fixtures/streams.ts';
 import { isBrowserMissing, launchBrowser } from './browser.ts';
-import { type Edge, startEdge } from './edge.ts';
+import { type Edge, startEdge, startSimulatingEdge } from './edge.ts';
 import { filesOfSection, readGuide } from './guides.ts';
 import { root } from './root.ts';
-import { bearerHeader, createToken, DEPLOYED_VARS } from './tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from './tokens.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from './upstream.ts';
 
 /** What the upstream answers to each question. */
 export const ANSWER = 'Héllo, "wörld" 🌍';
+/** A question whose answer runs for the whole test on the edge of `startSlowEdge`. */
+export const LONG_QUESTION = 'Explain in 5,000 words what a lock gate is.';
 export const guide = await readGuide('frontends');
 const common = filesOfSection(guide, 'The page');
 const TYPES: Readonly<Record<string, string>> = {
@@ -91,6 +94,16 @@ export function publishGuidePage(site: Frontend, edge: Edge, files: ReadonlyMap<
 /** @returns the guide's code with the addresses of a test in place of its own */
 export function replaceAddresses(code: string, site: Frontend, edge: Edge): string {
   return code.replaceAll('https://edge.example.com', edge.url).replaceAll('https://app.example.com', site.origin);
+}
+
+/** Starts an edge whose answers are so slow that a page can leave in the middle of one. It has the agent of the guides. */
+export async function startSlowEdge(settings: Record<string, string> = {}): Promise<Edge> {
+  const pace = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '10' };
+  const edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, ...pace, ...settings });
+  onTestFinished(() => edge.stop());
+  const admin = createClient({ baseURL: edge.url, token: await createToken('backend', ['admin']) });
+  await admin.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 8_000 });
+  return edge;
 }
 
 /** Asks by the page's form. @returns what the page has written below: the answer, or what went wrong */

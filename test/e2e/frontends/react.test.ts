@@ -11,12 +11,15 @@ import { findBarriers } from '#test/support/axe.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
 import { bundleForBrowser } from '#test/support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import { countFollowers } from '#test/support/followers.ts';
 import {
   ANSWER,
   type Frontend,
+  LONG_QUESTION,
   openSharedFrontends,
   replaceAddresses,
   startFrontend,
+  startSlowEdge,
   toNodeServer,
 } from '#test/support/frontend.ts';
 import { filesOfSection, readGuide } from '#test/support/guides.ts';
@@ -144,6 +147,34 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
     expect(await page.getByText(ANSWER).last().evaluate(isInView)).toBe(false);
     await ask('Thank you?');
     await expect.poll(() => page.getByText(ANSWER).last().evaluate(isInView)).toBe(true);
+    expect(faults).toEqual([]);
+  });
+
+  test('ends its stream when it is reloaded or left in the middle of an answer, which continues', async () => {
+    const site = await startFrontend();
+    onTestFinished(site.stop);
+    const edge = await startSlowEdge({ ALLOWED_ORIGINS: site.origin });
+    const only = { agents: ['support'], conversations: ['web-*'], origins: [site.origin], approvals: true };
+    const pageToken = await createToken('alice', ['messages'], { only });
+    site.server = toNodeServer(() => Response.json({ token: pageToken }));
+    await publishPage(site, edge);
+    const { page, faults } = await visit(site, edge);
+    await page.getByRole('textbox').fill(LONG_QUESTION);
+    await page.keyboard.press('Enter');
+    const answer = page.locator('article').nth(1);
+    await answer.getByText('simulator').waitFor();
+    const token = await createToken('alice');
+    const count = async () => await countFollowers(edge.url, token, 'web-first');
+    await expect.poll(count).toBe(1);
+    for (const _ of [1, 2, 3]) {
+      await page.reload();
+      await answer.getByText('simulator').waitFor();
+      // Only of the page that is open.
+      await expect.poll(count).toBe(1);
+    }
+    await page.goto('about:blank');
+    await expect.poll(count).toBe(0);
+    expect((await createClient({ baseURL: edge.url, token }).conversations.get('web-first')).state).toBe('running');
     expect(faults).toEqual([]);
   });
 });

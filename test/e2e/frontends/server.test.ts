@@ -10,18 +10,21 @@ import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
 import { bundleForBrowser } from '#test/support/bundle.ts';
-import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
+import type { Edge } from '#test/support/edge.ts';
+import { countFollowers } from '#test/support/followers.ts';
 import {
   ANSWER,
   askByForm,
   type Frontend,
+  LONG_QUESTION,
   type NodeServer,
   openSharedFrontends,
   publishGuidePage,
+  startSlowEdge,
 } from '#test/support/frontend.ts';
 import { filesOfSection, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
-import { createToken, SECRET } from '#test/support/tokens.ts';
+import { createToken } from '#test/support/tokens.ts';
 
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;
@@ -126,6 +129,24 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     expect(String(logged.mock.calls[0]?.[0])).toContain('Sluice returned no token: 403');
   });
 
+  test('ends its stream when it leaves in the middle of an answer, which continues', async () => {
+    const { site } = await startBoth();
+    const edge = await startSlowEdge({ ALLOWED_ORIGINS: site.origin });
+    publishGuidePage(site, edge, pageFiles);
+    site.server = await serverOf(site, edge);
+    const { page } = await visit(site, edge, asAlice(site));
+    await page.getByLabel('Question').fill(LONG_QUESTION);
+    await page.getByRole('button', { name: 'Ask' }).click();
+    await page.locator('section p').nth(1).getByText('simulator').waitFor();
+    const token = await createToken('alice');
+    const alice = createClient({ baseURL: edge.url, token });
+    const [{ id } = { id: '' }] = (await alice.conversations.list()).data;
+    await expect.poll(() => countFollowers(edge.url, token, id)).toBe(1);
+    await page.goto('about:blank');
+    await expect.poll(() => countFollowers(edge.url, token, id)).toBe(0);
+    expect((await alice.conversations.get(id)).state).toBe('running');
+  });
+
   type PassOn = (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
 
   /** Makes the route of Next.js. @returns a function that makes the client of a user, whose requests go through it */
@@ -174,15 +195,10 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
 
   test('ends the stream of a page that leaves: sixty reloads in the middle of an answer are all answered', async () => {
     const { site } = await startBoth();
-    // The answer runs for the whole test.
-    const slow = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '10' };
-    const edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, ...slow });
-    onTestFinished(() => edge.stop());
-    const admin = createClient({ baseURL: edge.url, token: await createToken('backend', ['admin']) });
-    await admin.agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 8_000 });
+    const edge = await startSlowEdge();
     const { ask, cookieOf } = await routeOf(site, edge);
     const json = { 'content-type': 'application/json' };
-    const messages = [{ role: 'user', content: 'Explain in 5,000 words what a lock gate is.' }];
+    const messages = [{ role: 'user', content: LONG_QUESTION }];
     const asked = { agent: 'support', conversation: 'web-1', messages };
     const at = 'https://app.example.com/edge';
     const turn = { method: 'POST', headers: json, body: JSON.stringify(asked) };

@@ -79,6 +79,8 @@ const ORDER = [
   'simulator/store',
   'simulator/text',
   'simulator/random',
+  // What the edge and the simulator both know of the API.
+  'api-rules',
 ];
 
 const UPWARDS = 'an import upwards';
@@ -140,7 +142,11 @@ function isReference(path: string): boolean {
 function fault({ from, to, typeOnly }: Import): string | undefined {
   const inside = (folder: string) => from.startsWith(folder) && !to.startsWith(folder);
   if (inside('src/edge/kit/sse/')) return 'sse imports nothing';
-  if (inside('src/simulator/')) return to.startsWith('src/') ? 'the simulator imports nothing of the rest' : undefined;
+  if (inside('src/api-rules/')) return 'the rules of the API import nothing';
+  if (to.startsWith('src/api-rules/') && !/^src\/(?:api-rules|edge|simulator)\//.test(from))
+    return 'rules are for edge and simulator';
+  if (inside('src/simulator/') && !to.startsWith('src/api-rules/'))
+    return to.startsWith('src/') ? 'the simulator imports only the rules of the API' : undefined;
   if (!to.startsWith('src/')) return to.startsWith('..') || to.startsWith('test') ? 'src stands alone' : undefined;
   if (/\.(css|svg)$/.test(to)) return undefined;
   if (isReference(to) && !isReference(from)) return 'the Worker does not have the reference in it';
@@ -261,6 +267,11 @@ describe('the rule', () => {
     expect(wrong('src/edge/kit/sse/lines.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
     expect(wrong('src/edge/kit/sse/lines.ts', 'zod')).toBe(true);
     expect(wrong('src/simulator/answer/answer.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
+    expect(wrong('src/simulator/answer/answer.ts', 'src/api-rules/json.ts')).toBe(false);
+    expect(wrong('src/edge/claude/relay.ts', 'src/api-rules/json.ts')).toBe(false);
+    expect(wrong('src/api-rules/betas.ts', 'src/simulator/request/errors.ts', true)).toBe(true);
+    expect(wrong('src/api-rules/betas.ts', 'zod')).toBe(true);
+    expect(wrong('src/client/index.ts', 'src/api-rules/json.ts')).toBe(true);
     expect(wrong('src/client/index.ts', 'src/edge/answers.ts', true)).toBe(false);
     expect(wrong('src/client/index.ts', 'src/edge/answers.ts')).toBe(true);
     expect(wrong('src/page/app.tsx', 'src/edge/kit/http/errors.ts', true)).toBe(true);

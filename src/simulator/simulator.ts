@@ -1,3 +1,4 @@
+import type { JsonObject } from '../api-rules/json.ts';
 import { composeMessage, validateMessageAndPlanCache } from './answer/compose-message.ts';
 import { createMessageBody, createMessageEvents } from './answer/message-events.ts';
 import type { AnswerMessageSource } from './answer/message-usage.ts';
@@ -26,7 +27,6 @@ import { RateLimits } from './rate-limits.ts';
 import { parseBetaHeader } from './request/betas.ts';
 import { findLeadingSummary } from './request/compaction-blocks.ts';
 import { ApiError, createInvalidRequestError } from './request/errors.ts';
-import type { JsonObject } from './request/json.ts';
 import { parseCountTokensRequest } from './request/message-params.ts';
 import type { RequestProtocol, RequestValidationContext } from './request/message-request.ts';
 import { createModelsPage, getModelResponse, type SimulatedModel } from './request/models.ts';

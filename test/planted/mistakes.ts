@@ -365,25 +365,20 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'simulator: any name is a beta',
-    file: 'src/simulator/request/betas.ts',
+    file: 'src/api-rules/betas.ts',
     edits: [['!BETA_NAMES.includes(name) && !isNewerBeta(name)', "name === ''"]],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {
     name: 'simulator: what belongs to a newer beta is refused',
-    file: 'src/simulator/request/betas.ts',
+    file: 'src/api-rules/betas.ts',
     edits: [['return betas.some(isNewerBeta);', 'return false;']],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {
     name: 'simulator: a member needs no beta',
-    file: 'src/simulator/request/known-members.ts',
-    edits: [
-      [
-        'betas.length === 0 || betas.some((name) => isBetaRequested(active, name))',
-        'betas.length >= 0 || isBetaRequested(active, "")',
-      ],
-    ],
+    file: 'src/api-rules/betas.ts',
+    edits: [['names === undefined || names.some', 'names !== null || names.some']],
     foundBy: 'test/simulator/api-rules.test.ts',
   },
   {

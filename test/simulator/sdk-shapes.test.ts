@@ -141,6 +141,28 @@ describe('all that the installed SDK can send', () => {
   });
 });
 
+test('a value of another JSON type than the SDK allows is rejected, and the error names it', async () => {
+  const accepted: string[] = [];
+  const misnamed: string[] = [];
+  let count = 0;
+  for (const one of installed) {
+    if (!one.isBeta || one.wrongTypes.length === 0 || (await refusalOf(one, one.body, BETAS)) !== undefined) continue;
+    const member = /\w+$/.exec(one.name)?.[0] ?? '';
+    // A tool whose type is null is the caller's own, and lacks what such a tool has.
+    const names =
+      one.name.includes('Tool') && member === 'type' ? /\btype\b|tools\.0\.custom/ : new RegExp(`\\b${member}\\b`);
+    for (const body of one.wrongTypes) {
+      count++;
+      const refusal = await refusalOf(one, body, BETAS);
+      if (refusal === undefined) accepted.push(`${one.name}: ${JSON.stringify(body)}`);
+      else if (!refusal.startsWith('400') || !names.test(refusal)) misnamed.push(`${one.name}: ${refusal}`);
+    }
+  }
+  expect(accepted).toEqual([]);
+  expect(misnamed).toEqual([]);
+  expect(count).toBeGreaterThan(4_000);
+});
+
 /** Resources whose requests have no body, or a form. */
 const PLAIN = ['models', 'files', 'messages.batches', 'beta.models', 'beta.files', 'beta.messages.batches'];
 

@@ -3,8 +3,8 @@
  * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
+import type { JsonObject } from '#api-rules/json.ts';
 import { ApiError, createInvalidRequestError } from '#simulator/request/errors.ts';
-import type { JsonObject } from '#simulator/request/json.ts';
 import { readJsonObjectBody } from '#simulator/request/request-body.ts';
 
 /** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */

@@ -1,5 +1,5 @@
+import type { Json, JsonObject } from '../../api-rules/json.ts';
 import type { RandomSource } from '../random/digest.ts';
-import type { Json, JsonObject } from '../request/json.ts';
 import { estimateTokenCount, splitTokens } from '../text/tokens.ts';
 
 /** A piece of a block in a stream, with the tokens that it took. */

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../api-rules/json.ts';
 import {
   computeDigest,
   createApiIdentifier,
@@ -8,7 +9,6 @@ import {
 } from '../random/digest.ts';
 import { getSignatureMark, signThinking, type ThinkingBinding } from '../random/signatures.ts';
 import { getBlockText } from '../request/content-blocks.ts';
-import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { getToolName } from '../request/tool-definitions.ts';
 import { createSchemaValue } from '../schema/schema-values.ts';

@@ -1,4 +1,4 @@
-import { isJsonObject, type Json, type JsonObject } from '../request/json.ts';
+import { isJsonObject, type Json, type JsonObject } from '../../api-rules/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
 import { splitSentences } from '../text/sentences.ts';
 import { listContentStems } from '../text/words.ts';

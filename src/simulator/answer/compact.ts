@@ -1,6 +1,6 @@
+import type { JsonObject } from '../../api-rules/json.ts';
 import { signSummary } from '../random/signatures.ts';
 import { stringifyWithSortedKeys } from '../request/compaction-blocks.ts';
-import type { JsonObject } from '../request/json.ts';
 import type { CompactionRequest, MessageRequest } from '../request/message-request.ts';
 import { estimateTokenCount } from '../text/tokens.ts';
 import {

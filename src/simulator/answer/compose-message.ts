@@ -1,8 +1,8 @@
+import type { JsonObject } from '../../api-rules/json.ts';
 import { createPromptBlocks, sumPromptTokens } from '../prompt/prompt-blocks.ts';
 import { type CachePlan, type PromptCache, placeAutomaticBreakpoint } from '../prompt/prompt-cache.ts';
 import { computeDigest, createApiIdentifier, type Digest } from '../random/digest.ts';
 import { createInvalidRequestError } from '../request/errors.ts';
-import type { JsonObject } from '../request/json.ts';
 import { parseMessageRequest } from '../request/message-params.ts';
 import type { MessageRequest, RequestValidationContext } from '../request/message-request.ts';
 import { type AnswerGenerationOptions, composeAnswer } from './answer.ts';

@@ -1,4 +1,4 @@
-import { filterObjects, isJsonObject, type JsonObject, jsonToText, readOwnMember } from '../request/json.ts';
+import { filterObjects, isJsonObject, type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
 import type { MessageRequest, ValidatedPrompt } from '../request/message-request.ts';
 import { getToolName, listLoadedToolNames } from '../request/tool-definitions.ts';
 import type { PromptContents } from './prompt-contents.ts';

@@ -1,4 +1,4 @@
-import type { JsonObject } from '../request/json.ts';
+import type { JsonObject } from '../../api-rules/json.ts';
 import { createSafeguardResults } from '../request/safeguards.ts';
 import {
   type AnswerMessageSource,

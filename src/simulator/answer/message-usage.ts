@@ -1,5 +1,5 @@
+import type { JsonObject } from '../../api-rules/json.ts';
 import type { CacheUsage } from '../prompt/prompt-cache.ts';
-import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import type { ComposedAnswer } from './answer.ts';
 

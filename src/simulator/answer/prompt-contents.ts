@@ -1,8 +1,8 @@
+import { isJsonObject, type JsonObject, jsonToText } from '../../api-rules/json.ts';
 import { countPdfPages } from '../prompt/prompt-blocks.ts';
 import { findLeadingSummary } from '../request/compaction-blocks.ts';
 import { getBlockText } from '../request/content-blocks.ts';
 import { readImageBlockSize } from '../request/image-size.ts';
-import { isJsonObject, type JsonObject, jsonToText } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 export interface PromptContents {

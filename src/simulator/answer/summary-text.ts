@@ -1,5 +1,5 @@
+import type { JsonObject } from '../../api-rules/json.ts';
 import { getBlockText } from '../request/content-blocks.ts';
-import type { JsonObject } from '../request/json.ts';
 import type { RequestMessage } from '../request/message-request.ts';
 import { splitSentences } from '../text/sentences.ts';
 import { estimateTokenCount } from '../text/tokens.ts';

@@ -1,5 +1,5 @@
+import { isJsonObject, type Json, type JsonObject } from '../../api-rules/json.ts';
 import type { RandomSource } from '../random/digest.ts';
-import { isJsonObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { getToolName, isClientTool, isWebSearchTool, listLoadedToolNames } from '../request/tool-definitions.ts';
 import { satisfiesSchema } from '../schema/schema-check.ts';

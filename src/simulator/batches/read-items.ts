@@ -1,8 +1,8 @@
+import { type Json, type JsonObject, readOwnMember } from '../../api-rules/json.ts';
 import { validateMessageAndPlanCache } from '../answer/compose-message.ts';
 import { PromptCache } from '../prompt/prompt-cache.ts';
 import { ApiError, createInvalidRequestError } from '../request/errors.ts';
 import { readRequiredList, readRequiredObject, readRequiredString, rejectUnknownKeys } from '../request/fields.ts';
-import { type Json, type JsonObject, readOwnMember } from '../request/json.ts';
 import type { RequestValidationContext } from '../request/message-request.ts';
 import { rejectUnsupportedBatchParams } from '../request/model-rules.ts';
 import {

@@ -1,7 +1,7 @@
+import { filterObjects, isJsonObject, type Json, type JsonObject } from '../../api-rules/json.ts';
 import { countThinkingTokens } from '../random/signatures.ts';
 import { parseCacheControlLifetime } from '../request/content-blocks.ts';
 import { readImageBlockSize } from '../request/image-size.ts';
-import { filterObjects, isJsonObject, type Json, type JsonObject } from '../request/json.ts';
 import type { CacheLifetime, ValidatedPrompt } from '../request/message-request.ts';
 import { estimateTokenCount } from '../text/tokens.ts';
 

@@ -1,6 +1,7 @@
+import { isBetaRequested } from '../../api-rules/betas.ts';
+import type { Json, JsonObject } from '../../api-rules/json.ts';
 import type { Digest } from '../random/digest.ts';
 import { verifySummarySignature } from '../random/signatures.ts';
-import { isBetaRequested } from './betas.ts';
 import { ApiError, createInvalidRequestError } from './errors.ts';
 import {
   readOptionalString,
@@ -9,7 +10,6 @@ import {
   readRequiredType,
   rejectUnknownKeys,
 } from './fields.ts';
-import type { Json, JsonObject } from './json.ts';
 import type { RequestMessage, RequestProtocol } from './message-request.ts';
 
 const KEYS = new Set(['type', 'content', 'encrypted_content', 'signature', 'tool_changes', 'cache_control']);

@@ -1,8 +1,8 @@
-import { isBetaRequested } from './betas.ts';
+import { isBetaRequested } from '../../api-rules/betas.ts';
+import { filterObjects, isJsonObject, type JsonObject } from '../../api-rules/json.ts';
 import { createCompactionRejectedError, hasCompactionContent } from './compaction-blocks.ts';
 import { createInvalidRequestError } from './errors.ts';
 import { readOptionalString, readRequiredObject, readRequiredType } from './fields.ts';
-import { filterObjects, isJsonObject, type JsonObject } from './json.ts';
 import type { CompactionRequest, RequestMessage, RequestProtocol } from './message-request.ts';
 
 /** The longest summarization prompt, in UTF-16 units. */

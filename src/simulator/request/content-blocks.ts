@@ -1,8 +1,11 @@
-import { isNewerBetaRequested } from './betas.ts';
+import { isNewerBetaRequested } from '../../api-rules/betas.ts';
+import { listAvailableTags } from '../../api-rules/field-types.ts';
+import { isJsonObject, type Json, type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
+import { formatQuotedList } from '../../api-rules/quoted-list.ts';
+import { REQUEST_FIELDS } from '../../api-rules/request-fields.ts';
 import { validateCompactionBlock } from './compaction-blocks.ts';
 import { createInvalidRequestError } from './errors.ts';
 import {
-  formatQuotedList,
   readOptionalBoolean,
   readOptionalChoice,
   readOptionalString,
@@ -12,8 +15,6 @@ import {
   readRequiredType,
 } from './fields.ts';
 import { decodeBase64Start, isBase64, readImageSize, requireImageSideWithin } from './image-size.ts';
-import { isJsonObject, type Json, type JsonObject, jsonToText, readOwnMember } from './json.ts';
-import { listAvailableTypes } from './known-members.ts';
 import type { CacheLifetime, RequestMessage, RequestProtocol } from './message-request.ts';
 
 /** Checks one member of a block. `path` is the member's own. */
@@ -163,7 +164,7 @@ function validateToolName(value: Json | undefined, path: string): void {
 /** Checks one content block by itself: its type and its members. The conversation's rules say where it may be. */
 function validateContentBlock(block: JsonObject, path: string, protocol: RequestProtocol): void {
   const { type } = block;
-  const types = listAvailableTypes('block', protocol);
+  const types = listAvailableTags('ContentBlockParam', REQUEST_FIELDS, protocol);
   // A block of an unknown type may belong to a newer beta; one without a type belongs to nothing.
   const isStrange = typeof type === 'string' && !types.includes(type);
   const tag = isStrange && isNewerBetaRequested(protocol) ? '' : readRequiredType(block, types, path);

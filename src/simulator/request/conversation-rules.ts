@@ -1,3 +1,5 @@
+import { isBetaRequested } from '../../api-rules/betas.ts';
+import { type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
 import { computeDigest, type Digest, digestToHex, parseHexDigest } from '../random/digest.ts';
 import {
   findThinkingBindingMismatch,
@@ -5,11 +7,9 @@ import {
   type ThinkingBinding,
   verifyThinkingSignature,
 } from '../random/signatures.ts';
-import { isBetaRequested } from './betas.ts';
 import { findLeadingSummary, isBlockOutsideTurns, verifyLeadingSignedSummary } from './compaction-blocks.ts';
 import { getBlockText, validateBlockRole } from './content-blocks.ts';
 import { createInvalidRequestError } from './errors.ts';
-import { type JsonObject, jsonToText, readOwnMember } from './json.ts';
 import type {
   RequestMessage,
   RequestValidationContext,

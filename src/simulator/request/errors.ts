@@ -1,4 +1,4 @@
-import type { JsonObject } from './json.ts';
+import type { JsonObject } from '../../api-rules/json.ts';
 
 /** The error type that the API gives to each status. */
 const ERROR_TYPE_BY_STATUS = new Map<number, string>([

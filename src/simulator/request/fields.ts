@@ -1,14 +1,10 @@
+import { describeTagFault } from '../../api-rules/field-types.ts';
+import { isJsonObject, type Json, type JsonObject } from '../../api-rules/json.ts';
+import { formatQuotedList } from '../../api-rules/quoted-list.ts';
 import { createInvalidRequestError } from './errors.ts';
-import { isJsonObject, type Json, type JsonObject } from './json.ts';
 
 // Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
 // `messages.0.content.1.image.source`.
-
-/** Lists values as the API does: `'a', 'b' or 'c'`. */
-export function formatQuotedList(values: readonly string[]): string {
-  const quoted = values.map((value) => `'${value}'`);
-  return quoted.length < 2 ? quoted.join('') : `${quoted.slice(0, -1).join(', ')} or ${quoted.at(-1)}`;
-}
 
 /** Reads a string; 400 for an absent value or another type. */
 export function readRequiredString(value: Json | undefined, path: string): string {
@@ -83,15 +79,10 @@ export function readRequiredType<const Tag extends string>(
   tags: readonly Tag[],
   path: string,
 ): Tag {
-  const type = object.type;
-  if (type === undefined) throw createInvalidRequestError(`${path}: Unable to extract tag using discriminator 'type'`);
+  const { type } = object;
   const tag = tags.find((entry) => entry === type);
   if (tag !== undefined) return tag;
-  const shown = typeof type === 'string' ? type.slice(0, 100) : JSON.stringify(type).slice(0, 100);
-  const expected = tags.map((entry) => `'${entry}'`).join(', ');
-  throw createInvalidRequestError(
-    `${path}: Input tag '${shown}' found using 'type' does not match any of the expected tags: ${expected}`,
-  );
+  throw createInvalidRequestError(`${path}: ${describeTagFault(type, tags)}`);
 }
 
 /** Refuses all keys except the given ones. `path` is that of the object, empty for the body itself. */

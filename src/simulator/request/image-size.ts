@@ -1,5 +1,5 @@
+import { isJsonObject, type JsonObject } from '../../api-rules/json.ts';
 import { ApiError } from './errors.ts';
-import { isJsonObject, type JsonObject } from './json.ts';
 
 /** The kind and the size, in pixels, that an image's own header tells. */
 export interface ImageSize {

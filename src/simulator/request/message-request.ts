@@ -1,7 +1,7 @@
+import type { RequestedBetas } from '../../api-rules/betas.ts';
+import type { JsonObject } from '../../api-rules/json.ts';
 import type { Digest } from '../random/digest.ts';
 import type { ThinkingBinding } from '../random/signatures.ts';
-import type { RequestedBetas } from './betas.ts';
-import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
 export type CacheLifetime = '5m' | '1h';

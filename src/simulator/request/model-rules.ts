@@ -1,8 +1,8 @@
-import { isBetaRequested } from './betas.ts';
+import { isBetaRequested } from '../../api-rules/betas.ts';
+import { filterObjects, isJsonObject, type Json, type JsonObject, jsonToText } from '../../api-rules/json.ts';
 import { createInvalidRequestError } from './errors.ts';
 import { readRequiredList, readRequiredObject, readRequiredString } from './fields.ts';
 import { requireImageSideWithin } from './image-size.ts';
-import { filterObjects, isJsonObject, type Json, type JsonObject, jsonToText } from './json.ts';
 import type { RequestMessage, RequestProtocol, ThinkingConfig, ValidatedPrompt } from './message-request.ts';
 import { requireServingModel, type SimulatedModel } from './models.ts';
 

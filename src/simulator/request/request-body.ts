@@ -1,5 +1,5 @@
+import { isJsonObject, isNestedWithinLimit, type Json, type JsonObject } from '../../api-rules/json.ts';
 import { ApiError, createInvalidRequestError } from './errors.ts';
-import { isJsonObject, isNestedWithinLimit, type Json, type JsonObject } from './json.ts';
 
 /** The API's limit for messages and counts, in bytes. */
 const MAX_REQUEST_BYTES = 32 * 1024 * 1024;

@@ -1,6 +1,6 @@
+import { type Json, type JsonObject, readOwnMember } from '../../api-rules/json.ts';
 import { createInvalidRequestError } from './errors.ts';
 import { readRequiredList, readRequiredObject, readRequiredString } from './fields.ts';
-import { type Json, type JsonObject, readOwnMember } from './json.ts';
 
 /** The safeguard that judges tool calls, each by itself. */
 const TOOL_CALL_SAFEGUARD = 'dangerous_tool_use';

@@ -1,5 +1,5 @@
+import { filterObjects, isJsonObject, type JsonObject } from '../../api-rules/json.ts';
 import { createCompactionRejectedError } from './compaction-blocks.ts';
-import { filterObjects, isJsonObject, type JsonObject } from './json.ts';
 import type { RequestMessage, ValidatedPrompt } from './message-request.ts';
 import { getToolName } from './tool-definitions.ts';
 

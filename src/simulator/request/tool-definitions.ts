@@ -1,3 +1,4 @@
+import { filterObjects, isJsonObject, type Json, type JsonObject, jsonToText } from '../../api-rules/json.ts';
 import { parseCacheControlLifetime } from './content-blocks.ts';
 import { createInvalidRequestError } from './errors.ts';
 import {
@@ -7,7 +8,6 @@ import {
   readRequiredString,
   readRequiredType,
 } from './fields.ts';
-import { filterObjects, isJsonObject, type Json, type JsonObject, jsonToText } from './json.ts';
 import type { ThinkingConfig, ToolChoice, ValidatedPrompt } from './message-request.ts';
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */

@@ -1,4 +1,11 @@
-import { filterStrings, isJsonObject, type Json, type JsonObject, jsonToText, readOwnMember } from '../request/json.ts';
+import {
+  filterStrings,
+  isJsonObject,
+  type Json,
+  type JsonObject,
+  jsonToText,
+  readOwnMember,
+} from '../../api-rules/json.ts';
 import { readNumberKeyword, resolveSchemaReference, type SchemaSearchBudget } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */

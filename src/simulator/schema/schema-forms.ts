@@ -5,7 +5,7 @@ import {
   type Json,
   type JsonObject,
   readOwnMember,
-} from '../request/json.ts';
+} from '../../api-rules/json.ts';
 
 // A plain form of a JSON schema has no references, `allOf`, `anyOf` or `oneOf`: references are followed, all parts of an
 // `allOf` merged, and one branch of each alternative taken. A value of a plain form satisfies the schema.

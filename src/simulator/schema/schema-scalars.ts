@@ -1,5 +1,5 @@
+import type { Json, JsonObject } from '../../api-rules/json.ts';
 import type { RandomSource } from '../random/digest.ts';
-import type { Json, JsonObject } from '../request/json.ts';
 import { listContentWords, shortenToSingleLine } from '../text/words.ts';
 import { satisfiesSchema } from './schema-check.ts';
 import { readNumberKeyword } from './schema-forms.ts';

@@ -1,5 +1,5 @@
+import { filterStrings, isJsonObject, type Json, type JsonObject, readOwnMember } from '../../api-rules/json.ts';
 import type { RandomSource } from '../random/digest.ts';
-import { filterStrings, isJsonObject, type Json, type JsonObject, readOwnMember } from '../request/json.ts';
 import { rankLabelsByText } from '../text/labels.ts';
 import { listContentStems } from '../text/words.ts';
 import { satisfiesSchema } from './schema-check.ts';

@@ -123,7 +123,7 @@ describe('a request is refused in the words of the API', () => {
       saying({ ...document, citations: { enabled: true } }, document),
     ],
     [
-      "tools.0.custom.allowed_callers: Input should be 'direct', 'code_execution_20250825', 'code_execution_20260120' or 'code_execution_20260521'",
+      "tools.0.custom.allowed_callers.0: Input should be 'direct', 'code_execution_20250825', 'code_execution_20260120' or 'code_execution_20260521'",
       asking('x', { tools: [{ ...tool, allowed_callers: ['nobody'] }] }),
     ],
     [

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { JsonObject } from '#api-rules/json.ts';
 import { computeDigest, createRandom } from '#simulator/random/digest.ts';
-import type { JsonObject } from '#simulator/request/json.ts';
 import { createSchemaValue } from '#simulator/schema/schema-values.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
 import { faultsOf } from '../json-schema.ts';

@@ -2,7 +2,7 @@
 
 import { gifOf, jpegOf, pngOf, webpOf } from '#test/simulator/pictures.ts';
 import type { SdkTypes } from './types.ts';
-import { ValueGenerator } from './values.ts';
+import { listWrongValues, UNKNOWN_NAME, ValueGenerator } from './values.ts';
 
 type Json = Record<string, unknown>;
 
@@ -91,6 +91,17 @@ export interface SdkRequest {
   body: Json;
   /** The same with something strange in its place; undefined where there can be nothing. */
   unknownVariant: Json | undefined;
+  /** The same with values of other JSON types in one place. */
+  wrongTypes: Json[];
+}
+
+/** @returns a copy in which the object with the unknown member has this value instead; undefined for a body without one */
+function replaceMember(value: unknown, member: string, wrong: unknown): unknown {
+  if (Array.isArray(value)) return value.map((one) => replaceMember(one, member, wrong));
+  if (typeof value !== 'object' || value === null) return value;
+  const { [UNKNOWN_NAME]: unknown, ...rest } = value as Json;
+  if (unknown !== undefined) return { ...rest, [member]: wrong };
+  return Object.fromEntries(Object.entries(rest).map(([name, inner]) => [name, replaceMember(inner, member, wrong)]));
 }
 
 /** Members that the SDK sends as headers. */
@@ -122,15 +133,18 @@ export function* createRequests(types: SdkTypes, samples: Readonly<Record<string
   const values = new ValueGenerator({ ...SAMPLES, ...samples });
   for (const folder of ['resources/messages', 'resources/beta/messages']) {
     for (const [type, path, file, stage] of REQUEST_ROOTS) {
-      for (const { name, value, unknownVariant: strange } of values.generateCases(
+      for (const { name, value, unknownVariant: strange, member } of values.generateCases(
         types.readShape(`${folder}/${file}.d.ts`, type),
       )) {
+        const unknownVariant = strange === undefined ? undefined : stage(strange as Json);
+        const wrong = member === undefined || HEADERS.includes(member.name) ? [] : listWrongValues(member.shape);
         yield {
           name,
           isBeta: folder.includes('/beta/'),
           path,
           body: stage(value as Json),
-          unknownVariant: strange === undefined ? undefined : stage(strange as Json),
+          unknownVariant,
+          wrongTypes: wrong.map((one) => replaceMember(unknownVariant, member?.name ?? '', one) as Json),
         };
       }
     }

@@ -21,6 +21,8 @@ export interface Member {
 export interface ObjectShape {
   kind: 'object';
   name: string;
+  /** Whether it can have any further members. */
+  isOpen: boolean;
   /** Read when they are asked for, since a type may contain itself. */
   readonly members: readonly Member[];
 }
@@ -30,6 +32,7 @@ export type Shape =
   | ObjectShape
   | { kind: 'union'; name: string; readonly variants: readonly Shape[] }
   | { kind: 'list'; item: Shape }
+  | { kind: 'map'; value: Shape }
   | { kind: 'literal'; value: string | number | boolean | null }
   | { kind: 'string' | 'number' | 'boolean' | 'any' }
   | { kind: 'other'; name: string };
@@ -169,8 +172,10 @@ export class SdkTypes {
         const base = this.#readNamedShape(qualifiedNameOf(expression), found.place);
         return base ? membersOf(base) : [];
       });
-    const shape = createLazyObject(found.name, () =>
-      mergeMembers([...listInherited(), ...this.#readMembers(node.body.body, found.place, found.name)]),
+    const shape = createLazyObject(
+      found.name,
+      () => mergeMembers([...listInherited(), ...this.#readMembers(node.body.body, found.place, found.name)]),
+      node.body.body.some(({ type }) => type === 'TSIndexSignature'),
     );
     this.#shapes.set(node, shape);
     return shape;
@@ -211,10 +216,12 @@ export class SdkTypes {
         return this.#toShape(type.typeAnnotation, place, name);
       case 'TSArrayType':
         return { kind: 'list', item: this.#toShape(type.elementType, place, name) };
-      case 'TSTypeLiteral':
-        return type.members.some(({ type: kind }) => kind === 'TSIndexSignature')
-          ? { kind: 'any' }
-          : createLazyObject(name, () => this.#readMembers(type.members, place, name));
+      case 'TSTypeLiteral': {
+        const index = type.members.find((member) => member.type === 'TSIndexSignature');
+        return index === undefined
+          ? createLazyObject(name, () => this.#readMembers(type.members, place, name))
+          : { kind: 'map', value: this.#toShape(index.typeAnnotation.typeAnnotation, place, name) };
+      }
       case 'TSUnionType':
         return createUnion(name, () =>
           type.types
@@ -231,7 +238,8 @@ export class SdkTypes {
         const reference = qualifiedNameOf(type.typeName);
         const [argument] = type.typeArguments?.params ?? [];
         if (reference === 'Array' && argument) return { kind: 'list', item: this.#toShape(argument, place, name) };
-        if (reference === 'Record') return { kind: 'any' };
+        const [, value] = type.typeArguments?.params ?? [];
+        if (reference === 'Record' && value) return { kind: 'map', value: this.#toShape(value, place, name) };
         return this.#readNamedShape(reference, place) ?? { kind: 'other', name: reference };
       }
       default:
@@ -284,11 +292,12 @@ function textOf(node: ESTree.Node): string {
   return node.type === 'Literal' ? String(node.value) : '';
 }
 
-function createLazyObject(name: string, readLazily: () => Member[]): ObjectShape {
+function createLazyObject(name: string, readLazily: () => Member[], isOpen = false): ObjectShape {
   let members: Member[] | undefined;
   return {
     kind: 'object',
     name,
+    isOpen,
     get members() {
       members ??= readLazily();
       return members;

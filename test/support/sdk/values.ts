@@ -1,6 +1,6 @@
 /** Values of the SDK's types: the least one of a type, and one for each member and each variant that it can have. */
 
-import type { ObjectShape, Shape } from './types.ts';
+import type { Member, ObjectShape, Shape } from './types.ts';
 
 type Value = unknown;
 
@@ -11,10 +11,12 @@ export interface Case {
   value: Value;
   /** The same with a member or a variant beside it, or in its place, that nobody knows; undefined where there can be none. */
   unknownVariant: Value;
+  /** The member that the case is about; undefined for a variant. */
+  member?: Member;
 }
 
 /** A name that no API has. */
-const UNKNOWN_NAME = 'no_such_thing';
+export const UNKNOWN_NAME = 'no_such_thing';
 
 /** Makes values of the SDK's types. It goes into each type once, so that what it makes is as long as the types are. */
 export class ValueGenerator {
@@ -46,6 +48,7 @@ export class ValueGenerator {
       case 'boolean':
         return true;
       case 'any':
+      case 'map':
         return {};
       default:
         return 'x';
@@ -81,6 +84,7 @@ export class ValueGenerator {
             name: `${shape.name}.${member.name}`,
             value: wrap(value),
             unknownVariant: wrap({ ...value, [UNKNOWN_NAME]: 1 }),
+            member,
           };
           waiting.push({ shape: member.shape, name: own, wrap: (inner) => wrap(wrapCase(inner)) });
         }
@@ -104,6 +108,43 @@ export class ValueGenerator {
 /** @returns the name of a type without the word that sets the beta's apart */
 function plainTypeName(name: string): string {
   return name.replace(/^Beta/, '');
+}
+
+type JsonKind = 'null' | 'boolean' | 'number' | 'string' | 'list' | 'object';
+
+/** A value of each JSON type. Nothing knows the string. */
+const VALUE_OF_KIND: Readonly<Record<JsonKind, Value>> = {
+  null: null,
+  boolean: true,
+  number: 1,
+  string: UNKNOWN_NAME,
+  list: [],
+  object: {},
+};
+
+function listKinds(shape: Shape): readonly JsonKind[] {
+  switch (shape.kind) {
+    case 'union':
+      return shape.variants.flatMap(listKinds);
+    case 'map':
+      return ['object'];
+    case 'literal':
+      return shape.value === null ? ['null'] : [typeof shape.value as JsonKind];
+    case 'any':
+    case 'other':
+      return Object.keys(VALUE_OF_KIND) as JsonKind[];
+    default:
+      return [shape.kind];
+  }
+}
+
+/** @returns a value of each JSON type that a type does not allow, and lists of such values where it allows lists */
+export function listWrongValues(shape: Shape): Value[] {
+  const allowed = listKinds(shape);
+  const kinds = (Object.keys(VALUE_OF_KIND) as JsonKind[]).filter((kind) => !allowed.includes(kind));
+  const lists = (shape.kind === 'union' ? shape.variants : [shape]).filter((one) => one.kind === 'list');
+  const items = lists.length === 1 ? lists.flatMap(({ item }) => listWrongValues(item)) : [];
+  return [...kinds.map((kind) => VALUE_OF_KIND[kind]), ...items.map((item) => [item])];
 }
 
 function isNull(shape: Shape): boolean {

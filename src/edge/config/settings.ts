@@ -63,21 +63,18 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'JSON: the upstreams, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
+    'JSON: the upstreams, in the order in which Sluice tries them. Each upstream needs a secret `UPSTREAM_<NAME>_KEY`.',
   ),
   ALLOWED_ORIGINS: z.addDescription(
     z._default(origins, []),
-    'Origins of web pages and apps that may call, separated by commas: `https://app.example.com`, `capacitor://localhost`. `*` allows all.',
+    'Origins of web pages and apps that can call Sluice, separated by commas: `https://app.example.com`, `capacitor://localhost`. `*` allows all.',
   ),
   MAX_BODY_BYTES: z.addDescription(createCountSettingSchema(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
   MAX_BATCH_BYTES: z.addDescription(
     createCountSettingSchema(100_000_000, 1, 256 * 1024 * 1024),
-    'Largest body of a batch, in bytes. Including the texts of its prefixes, it can have 256 MB.',
+    'Largest request body of a batch, in bytes. Including the texts of its prefixes, a batch can have 256 MB.',
   ),
-  MAX_FILE_BYTES: z.addDescription(
-    createCountSettingSchema(100_000_000, 1),
-    'Largest file that may be uploaded, in bytes.',
-  ),
+  MAX_FILE_BYTES: z.addDescription(createCountSettingSchema(100_000_000, 1), 'Largest file upload, in bytes.'),
   FORWARD_HEADERS: z.addDescription(
     z._default(
       z.pipe(
@@ -93,7 +90,7 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'Additional headers of callers that are forwarded: `helicone-*`, `anthropic-workspace-id`, …',
+    'Additional request headers that Sluice forwards: `helicone-*`, `anthropic-workspace-id`, …',
   ),
   UPSTREAM_USER_ID: z.createOptionalField(
     z.enum(['account']),
@@ -117,7 +114,7 @@ export const settingsSchema = z.object({
   ),
   HOLD_WAIT_MS: z.addDescription(
     createCountSettingSchema(30_000),
-    'Milliseconds that a request waits while only the holds of other requests are in the way. 0: it is rejected at once.',
+    'Milliseconds that a request waits for budget that other requests hold. 0: Sluice rejects such requests at once.',
   ),
   MODEL_ALIASES: z.addDescription(
     z._default(createJsonSettingSchema(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
@@ -137,7 +134,7 @@ export const settingsSchema = z.object({
   ),
   SIGNING_SECRET_PREVIOUS: z.createOptionalField(
     secret,
-    'Secret. The previous signing secret. Its tokens stay valid while you rotate.',
+    'Secret. The previous signing secret. Sluice accepts tokens signed with it until you delete this setting.',
   ),
   CREDENTIALS: z.createOptionalField(
     z.enum(['required']),
@@ -151,19 +148,19 @@ export const settingsSchema = z.object({
   JWT_AUDIENCE: z.createOptionalField(z.string(), 'The `aud` of the provider’s tokens.'),
   JWT_ADMIN: z.addDescription(
     z._default(z.enum(['true', 'false']), 'false'),
-    '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant it at the provider can create admins.',
+    '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant this scope at the provider can create admins.',
   ),
   JWT_GROUP_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'The claim of a provider’s token that names its account’s group. A group that an admin has set takes precedence.',
+    'The claim in a provider’s token that contains the account’s group. A group that an admin has set takes precedence.',
   ),
   JWT_GROUP_ORDER: z.addDescription(
     z._default(commaListSetting, []),
-    'Groups, separated by commas. If a token names several, the first in this list applies.',
+    'Groups, separated by commas. If a token names several groups, Sluice uses the group that comes first in this list.',
   ),
   JWT_GROUP_DEFAULT: z.createOptionalField(
     z.custom<string>(isGroupName, 'must be 1 to 128 characters'),
-    'The group of a provider’s token without the claim. Without this setting, such a token has no group, and `/health` warns.',
+    'The group for a provider’s tokens without the group claim. Without this setting, such tokens have no group, and `/health` warns.',
   ),
   JWT_ONLY_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
@@ -171,7 +168,7 @@ export const settingsSchema = z.object({
   ),
   JWT_ONLY: z.createOptionalField(
     createJsonSettingSchema(onlySchema),
-    'JSON: the restrictions of a provider’s token without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all tokens of the provider.',
+    'JSON: the restrictions of a provider’s tokens without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all tokens of the provider.',
   ),
   VISITORS: z.createOptionalField(
     createJsonSettingSchema(visitorsSchema),
@@ -195,11 +192,11 @@ export const settingsSchema = z.object({
   ),
   READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(600, 1),
-    'How many requests that call no model an account can send in a minute. Requests with the scope `admin` are not counted.',
+    'Maximum number of requests per minute that an account can send to routes that call no model. Requests with the scope `admin` do not count.',
   ),
   BOUND_READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(120, 1),
-    'The same limit for the restricted tokens of an account, and for a visitor.',
+    'The same limit for all restricted tokens of an account together, and for each visitor.',
   ),
   RETENTION_DAYS: z.addDescription(
     createCountSettingSchema(30, 1, MAX_DAYS),
@@ -207,16 +204,19 @@ export const settingsSchema = z.object({
   ),
   JURISDICTION: z.createOptionalField(
     z.enum(['eu', 'us']),
-    'Where objects are stored: `eu` or `us`. It is part of every object’s id, so choose it before the first deploy.',
+    'The jurisdiction in which Durable Objects store data: `eu` or `us`. You cannot change it after the first deploy, because it is part of each object’s id.',
   ),
   DELIVER_HOSTS: z.addDescription(
     z._default(hosts, []),
-    'Additional hosts to which results can be delivered, separated by commas.',
+    'Additional hosts to which Sluice can deliver results, separated by commas.',
   ),
-  ALERT_URL: z.createOptionalField(httpUrl, 'Address for signed alerts. Without it, alerts are only listed.'),
+  ALERT_URL: z.createOptionalField(
+    httpUrl,
+    'Address to which Sluice sends signed alerts. Without it, Sluice only lists alerts.',
+  ),
   BATCH_DELIVER_URL: z.createOptionalField(
     httpUrl,
-    'Address for the event at the end of a batch without a `deliver_url`.',
+    'Address for `batch.ended` events of batches without a `deliver_url`.',
   ),
   TURN_DELIVER_URL: z.createOptionalField(
     httpUrl,

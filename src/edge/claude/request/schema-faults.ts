@@ -34,7 +34,7 @@ const REJECTED_KEYWORDS = ['not', 'if', 'then', 'else'];
 const STRING_FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
 /** None of them is taken at the top of a tool's schema. */
 export const UNION_KEYWORDS = ['anyOf', 'oneOf', 'allOf'] as const;
-const MAX_STRICT_TOOLS = 20;
+export const MAX_STRICT_TOOLS = 20;
 /** How many members of all schemas of a request may be left out. */
 export const MAX_OPTIONAL_PROPERTIES = 24;
 /** The API's own measures are not published. */

@@ -50,5 +50,11 @@ export function removeOmittedTools(text: string, { profile }: Transcript): strin
   const rest = splitArrayItems(tools).filter(
     (tool) => !omitted.has(toJsonText(getMember(parseJsonObject(tool), 'name'))),
   );
-  return editJson(text, { tools: rest.length > 0 ? `[${rest.join(',')}]` : undefined });
+  const choice = parseJsonObject(parseMemberTexts(text).get('tool_choice') ?? '');
+  // The API rejects a choice without tools, or of a tool that is not in the list.
+  const hasNoChoice = rest.length === 0 || omitted.has(toJsonText(choice?.name));
+  return editJson(text, {
+    tools: rest.length > 0 ? `[${rest.join(',')}]` : undefined,
+    ...(hasNoChoice && { tool_choice: undefined }),
+  });
 }

@@ -10,7 +10,7 @@ import { removeUndefined } from '../../kit/json/object.ts';
 import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
 import { requireStoredVersion } from '../../registry/versions/find-stored.ts';
-import { listSchemaWarnings } from '../../registry/versions/schema-warnings.ts';
+import { findRejectionWarnings } from '../../registry/versions/rejection-warnings.ts';
 import {
   canSeeToolAddresses,
   readBodyWithStoredTools,
@@ -47,7 +47,10 @@ export const AGENT_ROUTES = createVersionedRoutes({
     checkServers(found.value.definition, c.get('identity'), c.get('settings'));
     requireSupportedRunLimits(found.value.definition.limits);
     await validateAgentModels(c, found.value, getOwnerToStoreAs(c));
-    return { ...toAgentContent(c, found), warnings: [...leftOut, ...listSchemaWarnings(found.value.definition)] };
+    return {
+      ...toAgentContent(c, found),
+      warnings: [...leftOut, ...findRejectionWarnings({ mcp_servers: [], ...found.value.definition })],
+    };
   },
   admitPut: admitVersionStorageRequest,
 });

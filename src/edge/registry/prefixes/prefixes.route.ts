@@ -9,7 +9,7 @@ import { encoder } from '../../kit/http/bytes.ts';
 import { admitTokenCount } from '../../money/admission/admission.ts';
 import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
-import { listSchemaWarnings } from '../versions/schema-warnings.ts';
+import { findRejectionWarnings } from '../versions/rejection-warnings.ts';
 import { readBodyWithStoredTools, redactToolAddresses } from '../versions/stored-tools.ts';
 import { createVersionedRoutes, toOwnerField } from '../versions/versioned-routes.ts';
 import { computeBreakEvenRequests, computePrefixCachingCosts } from './break-even.ts';
@@ -66,7 +66,7 @@ async function createPrefixResponse(
   const row = settings.models.findRow(model);
   const costs = row && computePrefixCachingCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
-  const warnings = [...leftOut, ...listSchemaWarnings(prefix.content)];
+  const warnings = [...leftOut, ...findRejectionWarnings(prefix.content)];
   if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
   if (row && short) {
     warnings.push(

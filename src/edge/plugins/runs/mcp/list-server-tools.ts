@@ -13,6 +13,7 @@ import {
 } from '../../../kit/json/object.ts';
 import type { StoreToolsHooks } from '../../../registry/tools/tool-kind.ts';
 import { resolveToolHeaders } from '../tools/addresses.ts';
+import { removeRejectedFields } from './entry-fields.ts';
 import { findInputSchemaFault, toApiInputSchema } from './input-schema.ts';
 import type { McpServerRun } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -45,9 +46,14 @@ export async function replaceServersByTheirTools(
   );
   const listed = await Promise.all(lists);
   const names = new Set(tools.flatMap((tool) => (isObject(tool) && !isMcpServerEntry(tool) ? [tool.name] : [])));
-  return listed.flatMap((list, index) =>
-    isMcpServerEntry(tools[index]) ? list.map((tool) => numberDuplicateToolName(tool, names)) : list,
-  );
+  const entries = listed.map((list, index) => {
+    const isListed = isMcpServerEntry(tools[index]);
+    return {
+      tools: isListed ? list.map((tool) => numberDuplicateToolName(tool, names)) : list,
+      isServer: isListed,
+    };
+  });
+  return removeRejectedFields(entries, (entry, sentence) => storing.warn(`tools.${entry}: ${sentence}`));
 }
 
 /** Numbers a name that another tool has: two names of a server may be the same in the characters that Claude accepts. */

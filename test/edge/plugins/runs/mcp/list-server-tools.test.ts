@@ -5,6 +5,7 @@ import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { JsonObject } from '#edge/kit/json/object.ts';
 import { validateEdgeTools } from '#edge/registry/tools/check-tools.ts';
 import { toStoredTools } from '#edge/registry/versions/stored-tools.ts';
+import twilio from '#test/fixtures/mcp/twilio.json';
 import { startHttpServer, startMcpServer, startSessionlessMcpServer } from '#test/support/mcp-server.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
@@ -300,6 +301,78 @@ test('of whatever a server lists, all that Claude accepts is stored, in any orde
     }
     return undefined;
   });
+});
+
+test('of the tools that Twilio publishes, all are stored but those with keys that Claude rejects', async () => {
+  const tools: JsonObject[] = twilio.tools;
+  const propertiesOf = ({ inputSchema }: JsonObject) =>
+    Object.keys((inputSchema as { properties: JsonObject }).properties);
+  const rejected = tools.filter((one) => !propertiesOf(one).every((key) => /^[a-zA-Z0-9_.-]{1,64}$/.test(key)));
+  expect([tools.length, rejected.length]).toEqual([197, 9]);
+  const { url, host } = await listing(() => ({ tools }));
+  const warnings: string[] = [];
+  const stored = await storing([{ name: 's', run: { mcp: url } }], host, identity.scopes, (one) => warnings.push(one));
+  const names = (list: readonly JsonObject[]) => list.map(({ name }) => name).toSorted();
+  expect(stored.map(({ run }) => (run as JsonObject).tool)).toEqual(
+    names(tools.filter((one) => !rejected.includes(one))),
+  );
+  expect(warnings.map((one) => /The tool (\S+) is left out/.exec(one)?.[1])).toEqual(names(rejected));
+});
+
+const cityTool = (more: object = {}) =>
+  tool('city', {
+    inputSchema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'], ...more },
+  });
+const CODE = { type: 'code_execution_20260120', name: 'code_execution' };
+const SEARCH = { type: 'tool_search_tool_regex_20251119', name: 'search' };
+
+test.each<[string, JsonObject, JsonObject[], unknown, string | undefined]>([
+  ['defer_loading', { defer_loading: true }, [], undefined, 'Claude needs a tool that is not deferred'],
+  ['defer_loading', { defer_loading: true }, [SEARCH], true, undefined],
+  ['allowed_callers', { allowed_callers: [CODE.type] }, [], undefined, `no tool of the type ${CODE.type}`],
+  ['allowed_callers', { allowed_callers: [CODE.type] }, [CODE], [CODE.type], undefined],
+  ['allowed_callers', { allowed_callers: ['direct'] }, [], ['direct'], undefined],
+  [
+    'input_examples',
+    { input_examples: [{ city: 7 }] },
+    [],
+    undefined,
+    'the tool s_city does not accept input_examples.0',
+  ],
+  ['input_examples', { input_examples: [{ city: 'Bern' }] }, [], [{ city: 'Bern' }], undefined],
+  ['strict', { strict: true }, [], undefined, "for the tool s_city: For 'object' type, 'additionalProperties'"],
+])(
+  '%s of an entry (%j beside %j) is left out with a warning where Claude rejects it',
+  async (field, entry, others, expected, warning) => {
+    const { url, host } = await listing(() => ({ tools: [cityTool()] }));
+    const warnings: string[] = [];
+    const list = [...others, { name: 's', ...entry, run: { mcp: url } }];
+    const stored = await storing(list, host, identity.scopes, (one) => warnings.push(one));
+    expect(stored.at(-1)).toMatchObject({ name: 's_city', run: { tool: 'city' } });
+    expect(stored.at(-1)?.[field]).toEqual(expected);
+    expect(warnings).toEqual(
+      warning === undefined
+        ? []
+        : [expect.stringMatching(new RegExp(`^tools\\.${others.length}: ${field} is left out, because .*${warning}`))],
+    );
+  },
+);
+
+test('only so many tools of a server are strict as Claude accepts in one request', async () => {
+  const closed = (name: string, optional = 0) =>
+    tool(name, {
+      inputSchema: {
+        ...{ type: 'object', additionalProperties: false },
+        properties: Object.fromEntries(Array.from({ length: optional }, (_, n) => [`p${n}`, { type: 'string' }])),
+      },
+    });
+  const strictOf = async (tools: JsonObject[]) => {
+    const { url, host } = await listing(() => ({ tools }));
+    const stored = await storing([{ name: 's', strict: true, run: { mcp: url } }], host);
+    return stored.filter(({ strict }) => strict).length;
+  };
+  expect(await strictOf(Array.from({ length: 22 }, (_, n) => closed(`t${n}`)))).toBe(20);
+  expect(await strictOf([closed('a', 20), closed('b', 5), closed('c', 4)])).toBe(2);
 });
 
 /** A schema that no one could write a second time. */

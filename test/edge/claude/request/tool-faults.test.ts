@@ -1,0 +1,50 @@
+import { expect, test } from 'vitest';
+import { findToolListFaults, type RequestTools } from '#edge/claude/request/tool-faults.ts';
+
+const weather = {
+  name: 'weather',
+  input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+};
+const deferred = { ...weather, defer_loading: true };
+const search = { type: 'tool_search_tool_bm25_20251119', name: 'search' };
+const code = { type: 'code_execution_20260120', name: 'code_execution' };
+const ofCode = { ...weather, allowed_callers: ['direct', code.type] };
+const wiki = { type: 'url', name: 'wiki', url: 'https://wiki.example.com/' };
+const toolset = { type: 'mcp_toolset', mcp_server_name: 'wiki' };
+const fetching = (name: string) => ({
+  ...{ type: 'web_fetch_20260318', name: 'web_fetch' },
+  url_sources: { client_tool_results: { type: 'only', tools: [{ type: 'tool_reference', name }] } },
+});
+const skills = { skills: [{ type: 'anthropic', skill_id: 'pdf' }] };
+
+test.each<[string, RequestTools, RegExp]>([
+  ['only deferred tools', { tools: [deferred] }, /At least one tool must have defer_loading=false/],
+  ['a caller that is not there', { tools: [ofCode] }, /^tools\.0\.allowed_callers: .*code_execution_20260120/],
+  [
+    'an example without a city',
+    { tools: [{ ...weather, input_examples: [{ city: 'Bern' }, {}] }] },
+    /input_examples\.1/,
+  ],
+  ['no uses', { tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 0 }] }, /max_uses/],
+  ['an unknown source of URLs', { tools: [fetching('wether'), weather] }, /^tools\.0\.url_sources: .*wether/],
+  ['a server that no toolset names', { tools: [weather], mcp_servers: [wiki] }, /'wiki' is defined but not referenced/],
+  ['a toolset without its server', { tools: [toolset], mcp_servers: [] }, /'wiki' has no server/],
+  ['a server by http:', { tools: [toolset], mcp_servers: [{ ...wiki, url: 'http://wiki.example.com/' }] }, /https:/],
+  ['skills without code execution', { tools: [weather], container: skills }, /code execution/],
+])('the API rejects %s', (_, request, words) => {
+  expect(findToolListFaults(request)).toEqual([expect.stringMatching(words)]);
+});
+
+test.each<[string, RequestTools]>([
+  ['no tools', { tools: [] }],
+  ['deferred tools beside a search', { tools: [deferred, search] }],
+  ['a caller that is there', { tools: [ofCode, code] }],
+  ['an example that fits', { tools: [{ ...weather, input_examples: [{ city: 'Bern' }] }] }],
+  ['a known source of URLs', { tools: [fetching('weather'), weather] }],
+  ['a server and its toolset', { tools: [toolset], mcp_servers: [wiki] }],
+  ['a toolset whose server each request brings', { tools: [toolset] }],
+  ['a server in the beta without toolsets', { tools: [], mcp_servers: [wiki], betas: ['mcp-client-2025-04-04'] }],
+  ['skills beside code execution', { tools: [code], container: skills }],
+])('the API accepts %s', (_, request) => {
+  expect(findToolListFaults(request)).toEqual([]);
+});

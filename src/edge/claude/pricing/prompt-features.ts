@@ -75,6 +75,8 @@ export interface PromptFeatures {
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';
+  /** The ids of the files that images, documents and uploads to a container are. */
+  files: string[];
   /** How many images are given by URL. An image may change after it was counted. */
   linkedImages: number;
   /** The length of images in base64, which their tokens do not depend on. */
@@ -143,6 +145,7 @@ export const NO_FEATURES: PromptFeatures = {
   extra: 0,
   by: 'bytes',
   cache: 'none',
+  files: [],
   linkedImages: 0,
   encoded: 0,
   thought: 0,
@@ -159,7 +162,7 @@ export function findFeaturesOfMessages(
   messages: readonly unknown[],
   before: PromptFeatures = NO_FEATURES,
 ): PromptFeatures {
-  const found = { ...before };
+  const found = { ...before, files: [...before.files] };
   collectMessageFeatures(messages, found);
   return found;
 }
@@ -178,7 +181,7 @@ export function findFeaturesOfBody(
   before: PromptFeatures = NO_FEATURES,
   lengthOf?: StringLengthFunction,
 ): PromptFeatures {
-  const found = { ...before };
+  const found = { ...before, files: [...before.files] };
   collectBodyFeatures(body, found, lengthOf);
   return found;
 }
@@ -267,8 +270,10 @@ function collectNodeFeatures(
   if (type === 'image' || type === 'document') collectSourceFeatures(type, node.source, features, next, lengthOf);
   else if (CONTAINER_BLOCKS.has(type)) {
     if (typeof node.content === 'object' && node.content !== null) next.push(node.content);
-  } else if (REFERENCE_BLOCKS.has(type)) setBoundToTokenCount(features);
-  else if (type === 'mcp_tool_listing') features.extra += TOKENS_PER_SCHEMA;
+  } else if (REFERENCE_BLOCKS.has(type)) {
+    addFile(node, features);
+    setBoundToTokenCount(features);
+  } else if (type === 'mcp_tool_listing') features.extra += TOKENS_PER_SCHEMA;
   else if (type === 'tool_addition') collectAddedToolFeatures(node, features);
   else setBoundToContextWindow(`a block of the type ${type.slice(0, 64)}`, features);
 }
@@ -281,6 +286,7 @@ function collectSourceFeatures(
   lengthOf: StringLengthFunction,
 ): void {
   const kind = isObject(source) ? source.type : undefined;
+  addFile(source, features);
   if (type === 'image') {
     // The API scales every image down, so its cost has a limit even if it is given by a URL.
     if (kind === 'url') features.linkedImages += 1;
@@ -302,6 +308,11 @@ function collectSourceFeatures(
     features.changes = true;
     setBoundToContextWindow('a document by URL', features);
   }
+}
+
+function addFile(holder: unknown, { files }: PromptFeatures): void {
+  const id = getMember(holder, 'file_id');
+  if (typeof id === 'string') files.push(id);
 }
 
 /** Reads a tool that a message adds: its definition is in the block, or the block refers to one. */

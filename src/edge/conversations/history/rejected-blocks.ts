@@ -66,7 +66,12 @@ function createBlockKey(block: JsonObject): string {
 function createExternalBlockKey({ source, file_id }: JsonObject): string | undefined {
   const [url, file] = [getMember(source, 'url'), getMember(source, 'file_id') ?? file_id];
   if (typeof url === 'string') return `url ${url}`;
-  return typeof file === 'string' ? `file ${file}` : undefined;
+  return typeof file === 'string' ? createFileBlockKey(file) : undefined;
+}
+
+/** @returns the key of all blocks that refer to a file */
+export function createFileBlockKey(id: string): string {
+  return `file ${id}`;
 }
 
 /** @returns whether a block's content is read from elsewhere, where it can end */
@@ -196,7 +201,11 @@ export function listOmittedCallIds(omitted: OmittedBlocks): ReadonlySet<string> 
 export function replaceOmittedBlocks(content: unknown, omitted: OmittedBlocks): JsonObject[] | undefined {
   const blocks = toContentBlockList(content);
   const calls = listOmittedCallIds(omitted);
-  const replaced = convertResultsToText(blocks, calls).flatMap((block) => createReplacementBlocks(block, omitted));
+  // Replace results before their calls: the result of an omitted call becomes text, which no longer has the result's key.
+  const results = blocks.flatMap((block) =>
+    block.type === 'tool_result' ? createReplacementBlocks(block, omitted) : [block],
+  );
+  const replaced = convertResultsToText(results, calls).flatMap((block) => createReplacementBlocks(block, omitted));
   const isSame = (before: readonly JsonObject[]) =>
     before.length === replaced.length && before.every((block, at) => block === replaced[at]);
   if (isSame(blocks)) return undefined;

@@ -29,6 +29,7 @@ import {
 import {
   ALL_THINKING,
   chooseNextBlocksToOmit,
+  createFileBlockKey,
   findBlocksAtPaths,
   findNamedKeys,
   groupBlocksByLikelyRejection,
@@ -153,9 +154,14 @@ export class RequestRepair<Plan extends RepairablePlan> {
     return isOfCaller ? undefined : this.#omitGuessedBlocks(words, rejection, old);
   }
 
+  /** Omits the blocks of the history that refer to deleted files. @returns the plan without them */
+  omitDeletedFiles(ids: readonly string[]): Plan {
+    return this.#omitBlocks(ids.map(createFileBlockKey), this.#namedKeys).plan;
+  }
+
   /** Stores what was left out, now that the API has accepted the request. @returns the messages of the turn where they have changed */
   storeAcceptedOmissions(): Plan['messages'] | undefined {
-    if (this.#tries === 0) return undefined;
+    if (this.#tries === 0 && this.omittedBlockCount === 0) return undefined;
     const { transcript, results, planAgain: plan } = this.#context;
     const calls = listOmittedCallIds(this.#allOmittedKeys);
     return transcript.runInTransaction(() => {

@@ -8,6 +8,7 @@ import { createModelHintHeaders } from '../../claude/models/model-hint.ts';
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import type { BodyChanges } from '../../claude/providers/provider.ts';
 import { findResourceIdsInNewMessages } from '../../claude/request/referenced-ids.ts';
+import { RequestBody } from '../../claude/request/request-body.ts';
 import type { SendUpstreamOptions } from '../../claude/send-request.ts';
 import { findCreatedIds } from '../../claude/usage/created-ids.ts';
 import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
@@ -18,6 +19,7 @@ import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import type { RequestAdmission } from '../../money/admission/metered-request.ts';
+import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
 import { removeThinking } from '../history/storage/message-text.ts';
@@ -203,6 +205,7 @@ export class TurnExecutor implements TurnRunner {
     const { settings, upstream, headers, applyPrefix } = this.#context;
     const named = findResourceIdsInNewMessages(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
+    await this.#omitDeletedFiles(plan);
     let { fallbacks } = this.#context;
     if (applyPrefix) {
       const laid = await this.#abort.raceWithAbort(applyPrefix(plan.body));
@@ -218,6 +221,18 @@ export class TurnExecutor implements TurnRunner {
     if (!upstream.isSimulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     await this.#sendAndReadAnswer(plan, paid);
+  }
+
+  /** Omits files of the history that were deleted through this edge, because the upstream would reject the request. */
+  async #omitDeletedFiles(plan: NextRequestPlan): Promise<void> {
+    const { repair, body } = plan;
+    const ids = body instanceof RequestBody ? [...new Set(body.before.files)] : [];
+    // The first step of a run has already omitted them.
+    if (!repair || ids.length === 0 || this.#context.isLater) return;
+    const deleted = await this.#abort.raceWithAbort(
+      callAccount({ ...this.#context }, (account) => account.findDeletedFiles(ids)),
+    );
+    if (deleted.length > 0) Object.assign(plan, { ...repair.omitDeletedFiles(deleted), repair });
   }
 
   async #sendAndReadAnswer(plan: NextRequestPlan, paid: MeteredExchange): Promise<void> {

@@ -187,6 +187,11 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     return this.state.ownership.findOwnedResources(ids);
   }
 
+  /** @returns the given ids of files that the account has deleted, or that have expired */
+  findDeletedFiles(ids: readonly string[]): string[] {
+    return this.state.ownership.findDeletedFiles(ids);
+  }
+
   /** Notes the files, containers and threads that an answer has made. */
   recordCreatedResources(resources: readonly OwnedResource[]): void {
     const { ownership: list, alarm } = this.state;

@@ -68,6 +68,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   noteBatch(id: string, report: MessageBatch | null): void;
   batches(page: PageSelection): ListPage<MessageBatch>;
   ownership(ids: readonly string[]): OwnedResource[];
+  findDeletedFiles(ids: readonly string[]): string[];
   recordCreatedResources(resources: readonly OwnedResource[]): void;
   beginUpload(upload: UploadRequest): UploadDecision;
   endUpload(report: UploadReport): void;

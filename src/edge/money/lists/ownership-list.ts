@@ -62,6 +62,16 @@ export class OwnershipList extends ErasableRows {
     );
   }
 
+  /** @returns the given ids of files that were deleted or have expired */
+  findDeletedFiles(ids: readonly string[]): string[] {
+    const rows = this.tables.readAllRows<{ id: string }>(
+      `select id from owned_resources
+       where id in (select value from json_each(?)) and kind = 'file' and state = 'gone'`,
+      JSON.stringify(ids),
+    );
+    return rows.map(({ id }) => id);
+  }
+
   /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
   recordCreatedResources(resources: readonly OwnedResource[], now: number): void {
     for (const { id, kind, upstream, expiresAt: end = 0 } of resources) {

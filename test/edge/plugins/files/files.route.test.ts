@@ -15,8 +15,16 @@ import { advanceClock } from '#test/support/calendar.ts';
 import { bindings, installSimulator } from '#test/support/conversations.ts';
 import { caseCount } from '#test/support/property-cases.ts';
 import { resetAll } from '#test/support/reset.ts';
+import { answerByScript, textAnswer } from '#test/support/scripted-runs.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
-import { contentBlock, messageEnd, messageWith as messageOf, messageStart, sseResponse } from '#test/support/wire.ts';
+import {
+  contentBlock,
+  createErrorResponse,
+  messageEnd,
+  messageWith as messageOf,
+  messageStart,
+  sseResponse,
+} from '#test/support/wire.ts';
 
 const SIMULATOR = { ...DEPLOYED_VARS, MODE: 'development', ANTHROPIC_API_KEY: undefined, UPSTREAM: 'simulator' };
 const HAIKU = 'claude-haiku-5-5';
@@ -97,6 +105,46 @@ test('an official client uploads, lists, describes, reads, uses and deletes its 
   expect(answer.status).toBe(200);
   expect(await client.files.delete(file.id)).toEqual({ id: file.id, type: 'file_deleted' });
   expect((await client.beta.files.list()).data.map(({ id }) => id)).not.toContain(file.id);
+});
+
+test('a file that was deleted here is left out of the history before the next question is sent, with a warning', async () => {
+  const app = edge();
+  const client = await clientFor(app, 'alice');
+  const [gone, kept] = [
+    await client.files.upload({ file: await fileOf(10) }),
+    await client.files.upload({ file: await fileOf(10, 'b.bin') }),
+  ];
+  const bodies = answerByScript((body) =>
+    JSON.stringify(body).includes(gone.id) && isDeleted
+      ? createErrorResponse(404, 'not_found_error', `File not found: ${gone.id}`)
+      : textAnswer('Sun.'),
+  );
+  let isDeleted = false;
+  const headers = await headersOf('alice');
+  const ask = async (content: unknown) => {
+    const body = { model: HAIKU, max_tokens: 10, conversation: 'c1', messages: [{ role: 'user', content }] };
+    const answer = await app.post('/v1/messages', body, headers);
+    expect(await answer.text()).toContain('Sun.');
+    await app.waitUntilSettled();
+    return answer.headers.get('sluice-history-omitted');
+  };
+  const look = [gone, kept].map(({ id }) => ({ type: 'document', source: { type: 'file', file_id: id } }));
+  expect(await ask([...look, { type: 'text', text: 'Hi' }])).toBeNull();
+  expect(await ask('And now?')).toBeNull();
+  const asked = vi.spyOn(Account.prototype, 'findDeletedFiles');
+  await client.files.delete(gone.id);
+  isDeleted = true;
+  expect(await ask('And then?')).toBe('1');
+  expect(bodies).toHaveLength(3);
+  expect(JSON.stringify(bodies[2]?.messages[0])).toContain('[a document that can no longer be read]');
+  expect(JSON.stringify(bodies[2]?.messages[0])).toContain(kept.id);
+  expect(asked).toHaveBeenCalledTimes(1);
+  expect(await ask('Thanks')).toBeNull();
+  expect(bodies).toHaveLength(4);
+  // Only files that are still sent are looked up.
+  expect(asked.mock.calls.at(-1)).toEqual([[kept.id]]);
+  const rows = await app.fetch('/conversations/c1/messages', { headers });
+  expect(await rows.text()).toContain(gone.id);
 });
 
 test('a page that a model has written runs no script as a part of the edge, whatever its upstream says of it', async () => {

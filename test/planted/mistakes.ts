@@ -384,7 +384,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'simulator: some documents are cited, and others not',
     file: 'src/simulator/request/model-rules.ts',
-    edits: [['cited.length === documents.length', 'cited.length > 0']],
+    edits: [['cited.length === sources.length', 'cited.length > 0']],
     foundBy: 'test/simulator/request/message-params.test.ts',
   },
   {

@@ -1232,8 +1232,10 @@ const WRITES: readonly Row[] = [
   ...SCHEMAS.flatMap(([rule, schema, words]) => [
     refuses(rule, ['opus-5-5'], format(schema), { says: words, check: startsWith('output_config.format.schema: ') }),
     refuses(rule, ['haiku-5-5'], strictly(schema), { says: words, check: startsWith('tools.0.custom.input_schema: ') }),
-    // A tool that is not strict may say what it likes.
-    takes(rule, ['haiku-5-5'], { tools: [{ name: 't', input_schema: schema }] }),
+    // A tool that is not strict may have any keyword of the dialect.
+    words.includes("property 'items'")
+      ? refuses(137, ['haiku-5-5'], { tools: [{ name: 't', input_schema: schema }] }, 'JSON Schema draft 2020-12')
+      : takes(rule, ['haiku-5-5'], { tools: [{ name: 't', input_schema: schema }] }),
   ]),
   ...TAKEN.flatMap((schema) => [takes(121, ['opus-5-5'], format(schema)), takes(121, ['haiku-5-5'], strictly(schema))]),
   ...['anyOf', 'oneOf', 'allOf'].flatMap((name) =>

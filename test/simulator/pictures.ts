@@ -50,3 +50,8 @@ export function webpOf(form: 'VP8 ' | 'VP8L' | 'VP8X', width: number, height: nu
   const bits = (width - 1) | ((height - 1) << 14);
   return base64([...head, 0x2f, bits & 255, (bits >> 8) & 255, (bits >> 16) & 255, (bits >> 24) & 255, 0]);
 }
+
+/** A PDF as far as its pages are counted. */
+export function pdfOf(pages: number): string {
+  return btoa(`%PDF-1.4 ${'/Type /Page '.repeat(pages)}`);
+}

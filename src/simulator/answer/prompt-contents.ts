@@ -1,9 +1,9 @@
 import { isJsonObject, type JsonObject, jsonToText } from '../../api-rules/json.ts';
-import { countPdfPages } from '../prompt/prompt-blocks.ts';
 import { findLeadingSummary } from '../request/compaction-blocks.ts';
 import { getBlockText } from '../request/content-blocks.ts';
 import { readImageBlockSize } from '../request/image-size.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
+import { countPdfPages } from '../request/pdf-pages.ts';
 
 export interface PromptContents {
   /**

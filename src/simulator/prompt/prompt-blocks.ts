@@ -3,6 +3,7 @@ import { countThinkingTokens } from '../random/signatures.ts';
 import { parseCacheControlLifetime } from '../request/content-blocks.ts';
 import { readImageBlockSize } from '../request/image-size.ts';
 import type { CacheLifetime, ValidatedPrompt } from '../request/message-request.ts';
+import { countPdfPages } from '../request/pdf-pages.ts';
 import { estimateTokenCount } from '../text/tokens.ts';
 
 /** One block of a prompt, in the order in which the API reads it: tools, system, messages. */
@@ -43,13 +44,6 @@ function countImageTokens(block: JsonObject, [longest, most]: ImageLimits): numb
   };
   while (computeTokens() > most) scale *= 0.99;
   return computeTokens();
-}
-
-/** @returns how many pages a base64 PDF seems to have: at least one, because compressed PDFs hide theirs */
-export function countPdfPages(base64: string): number {
-  let pages = 0;
-  for (const _ of atob(base64).matchAll(/\/Type\s*\/Page(?![a-zA-Z])/g)) pages++;
-  return Math.max(1, pages);
 }
 
 function countJsonTokens(value: Json | undefined): number {

@@ -49,7 +49,7 @@ const CHECKED_MEMBERS: Readonly<Record<string, Readonly<Record<string, BlockMemb
     source: readRequiredString,
     title: readRequiredString,
     ...CITATION_MEMBERS,
-    content: createBlockListValidator('text'),
+    content: validateSearchResultContent,
     ...CACHE_MEMBERS,
   },
   thinking: { thinking: readRequiredString, signature: readRequiredString },
@@ -149,6 +149,12 @@ function createBlockListValidator(...types: string[]): BlockMemberValidator {
 function validateToolResultContent(value: Json | undefined, path: string, protocol: RequestProtocol): void {
   if (typeof (value ?? '') === 'string') return;
   createBlockListValidator('text', 'image', 'search_result', 'document', ...NESTED_ONLY_TYPES)(value, path, protocol);
+}
+
+function validateSearchResultContent(value: Json | undefined, path: string, protocol: RequestProtocol): void {
+  createBlockListValidator('text')(value, path, protocol);
+  if (readRequiredList(value, path).length === 0)
+    throw createInvalidRequestError(`${path}: List should have at least 1 item after validation, not 0`);
 }
 
 function validateToolUseId(value: Json | undefined, path: string): void {

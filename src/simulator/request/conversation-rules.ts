@@ -1,5 +1,5 @@
 import { isBetaRequested } from '../../api-rules/betas.ts';
-import { type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
+import { filterObjects, type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
 import { computeDigest, type Digest, digestToHex, parseHexDigest } from '../random/digest.ts';
 import {
   findThinkingBindingMismatch,
@@ -111,11 +111,11 @@ function validateToolResults(turn: SameRoleMessages, previous: SameRoleMessages 
 }
 
 function validateToolUses(turn: SameRoleMessages, next: SameRoleMessages | undefined, seen: Set<string>): void {
-  const answered = new Set(
-    next?.blocks
-      .filter(({ block }) => block.type === 'tool_result')
-      .map(({ block }) => getBlockId(block, 'tool_use_id')),
-  );
+  const isResult = ({ block }: BlockWithPath) => block.type === 'tool_result';
+  // Results come first: what stands behind other content is not immediately after.
+  const end = next?.blocks.findIndex((located) => !isResult(located)) ?? -1;
+  const leading = next?.blocks.slice(0, end < 0 ? undefined : end) ?? [];
+  const answered = new Set(leading.map(({ block }) => getBlockId(block, 'tool_use_id')));
   const missing: string[] = [];
   let message = 0;
   for (const located of turn.blocks) {
@@ -130,6 +130,20 @@ function validateToolUses(turn: SameRoleMessages, next: SameRoleMessages | undef
     throw createInvalidRequestError(
       `messages.${message}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${missing.join(', ')}. Each \`tool_use\` block must have a corresponding \`tool_result\` block in the next message.`,
     );
+  }
+}
+
+/** Checks that the tools which results name are among the tools. Those of MCP servers, and of messages, are not known. */
+function validateToolReferences({ tools, messages }: ValidatedPrompt): void {
+  const blocks = messages.flatMap((message) => message.blocks);
+  const isKnown = (name: string) => tools.some((tool) => tool.name === name);
+  if (tools.some(({ type }) => type === 'mcp_toolset') || blocks.some(({ type }) => type === 'tool_addition')) return;
+  const results = blocks.filter(({ type }) => type === 'tool_result');
+  for (const { type, tool_name } of results.flatMap(({ content }) => filterObjects(content))) {
+    const name = jsonToText(tool_name);
+    if (type === 'tool_reference' && !isKnown(name)) {
+      throw createInvalidRequestError(`Tool reference '${name.slice(0, 128)}' has no corresponding tool definition`);
+    }
   }
 }
 
@@ -294,6 +308,7 @@ export function validateConversation(
     }
   }
   validateMessageEndings(messages);
+  validateToolReferences(prompt);
   const turns = groupIntoTurns(messages);
   const seen = new Set<string>();
   const isOn = thinking.type !== 'disabled';

@@ -1,4 +1,4 @@
-import { isBetaRequested, isNewerBetaRequested } from '../../api-rules/betas.ts';
+import { isBetaRequested } from '../../api-rules/betas.ts';
 import { type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
 import { findLeadingSummary } from './compaction-blocks.ts';
 import { parseCompactionRequest, rejectSummaryConflicts, requireSummarizable } from './compaction-params.ts';
@@ -37,7 +37,7 @@ import {
   validatePromptForModel,
 } from './model-rules.ts';
 import { requireServingModel, type SimulatedModel } from './models.ts';
-import { validateFieldTypes } from './request-fields.ts';
+import { validateFields } from './request-fields.ts';
 import { parseSafeguardTypes } from './safeguards.ts';
 import { computeNetToolChanges } from './tool-changes.ts';
 import { parseToolChoice, parseToolDefinitions } from './tool-definitions.ts';
@@ -239,7 +239,7 @@ function parsePrompt(
 export function parseCountTokensRequest(body: JsonObject, judgement: RequestValidationContext): ValidatedPrompt {
   const { protocol } = judgement;
   const prompt = parsePrompt(body, judgement);
-  if (!isNewerBetaRequested(protocol)) validateFieldTypes(body, 'MessageCountTokensParams', protocol);
+  validateFields(body, 'MessageCountTokensParams', protocol);
   parseToolChoice(body.tool_choice, prompt);
   requireSupportedEffort(prompt.effort, prompt.model);
   const { mismatches } = validateConversation(prompt, { ...judgement, user: getEndUser(body, protocol) });
@@ -268,7 +268,7 @@ export function parseMessageRequest(body: JsonObject, judgement: RequestValidati
   const tier = readOptionalChoice(body.speed, ['standard', 'fast'], 'speed');
   const inferenceGeo = readOptionalChoice(body.inference_geo, ['global', 'us'], 'inference_geo');
   const safeguards = parseSafeguardTypes(body.safeguards);
-  if (!isNewerBetaRequested(protocol)) validateFieldTypes(body, 'MessageCreateParams', protocol);
+  validateFields(body, 'MessageCreateParams', protocol);
   rejectThreadContinuation(body);
 
   const longBatch = inBatch && isBetaRequested(protocol, 'output-300k-2026-03-24') ? model.batch_max_tokens : undefined;

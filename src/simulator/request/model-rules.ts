@@ -5,6 +5,7 @@ import { readRequiredList, readRequiredObject, readRequiredString } from './fiel
 import { requireImageSideWithin } from './image-size.ts';
 import type { RequestMessage, RequestProtocol, ThinkingConfig, ValidatedPrompt } from './message-request.ts';
 import { requireServingModel, type SimulatedModel } from './models.ts';
+import { countPdfPages } from './pdf-pages.ts';
 
 // What a model refuses, in the API's words. A model of which nothing is known refuses nothing.
 
@@ -195,8 +196,19 @@ function requireSupportedPrefill(
   }
 }
 
+/** @returns the blocks of messages, and those in their content, as errors name them */
+function listNestedBlocksWithPaths(messages: readonly RequestMessage[]): { block: JsonObject; path: string }[] {
+  return messages.flatMap(({ blocks }, message) =>
+    blocks.flatMap((block, index) => {
+      const path = `messages.${message}.content.${index}`;
+      const inner = filterObjects(block.content).map((one, at) => ({ block: one, path: `${path}.content.${at}` }));
+      return [{ block, path }, ...inner];
+    }),
+  );
+}
+
 function listNestedBlocks(messages: readonly RequestMessage[]): JsonObject[] {
-  return messages.flatMap(({ blocks }) => blocks.flatMap((block) => [block, ...filterObjects(block.content)]));
+  return listNestedBlocksWithPaths(messages).map(({ block }) => block);
 }
 
 /** Images of many in a request may have this side, in pixels. */
@@ -207,12 +219,19 @@ function requireImagesWithinLimits(
   messages: readonly RequestMessage[],
   { max_input_tokens, thinking }: SimulatedModel,
 ): void {
-  const images = listNestedBlocks(messages).filter(({ type }) => type === 'image');
+  const images = listNestedBlocksWithPaths(messages).filter(({ block }) => block.type === 'image');
   const most = thinking && max_input_tokens <= 200_000 ? 100 : 600;
   if (images.length > most)
     throw createInvalidRequestError(`messages: at most ${most} images are allowed, not ${images.length}`);
+  const pages = listNestedBlocks(messages).reduce((sum, { source }) => sum + countSourcePages(source), 0);
+  if (pages > most) throw createInvalidRequestError(`messages: A maximum of ${most} PDF pages may be provided.`);
   if (images.length > IMAGE_COUNT_THRESHOLD)
-    for (const image of images) requireImageSideWithin(image, 'messages', MAX_SIDE_OF_MANY_IMAGES);
+    for (const { block, path } of images) requireImageSideWithin(block, path, MAX_SIDE_OF_MANY_IMAGES);
+}
+
+function countSourcePages(source: Json | undefined): number {
+  const isPdf = isJsonObject(source) && source.type === 'base64' && source.media_type === 'application/pdf';
+  return isPdf && typeof source.data === 'string' ? countPdfPages(source.data) : 0;
 }
 
 function validateOutputFormat({ outputSchema, messages }: ValidatedPrompt): void {
@@ -224,14 +243,20 @@ function validateOutputFormat({ outputSchema, messages }: ValidatedPrompt): void
   }
 }
 
-/** Refuses documents of which only some may be cited. */
+/** Rejects documents, or search results, of which only some may be cited. */
 function requireConsistentCitations(messages: readonly RequestMessage[]): void {
-  const documents = listNestedBlocks(messages).filter(({ type }) => type === 'document');
-  const cited = documents.filter(({ citations }) => isJsonObject(citations) && citations.enabled === true);
-  if (cited.length === 0 || cited.length === documents.length) return;
-  throw createInvalidRequestError(
-    'messages: citations must be enabled on all or none of the documents within a request.',
-  );
+  const blocks = listNestedBlocks(messages);
+  for (const [kind, name] of [
+    ['document', 'documents'],
+    ['search_result', 'search results'],
+  ]) {
+    const sources = blocks.filter(({ type }) => type === kind);
+    const cited = sources.filter(({ citations }) => isJsonObject(citations) && citations.enabled === true);
+    if (cited.length === 0 || cited.length === sources.length) continue;
+    throw createInvalidRequestError(
+      `messages: citations must be enabled on all or none of the ${name} within a request.`,
+    );
+  }
 }
 
 type PromptWithThinking = ValidatedPrompt & { thinking: ThinkingConfig; effort: string | undefined };

@@ -7,6 +7,8 @@ const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
 /** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
 const MAX_BODY_DEPTH = 200;
 
+const ESCAPED_SURROGATE = /\\u[dD][89a-fA-F]/;
+
 /** Refuses what is not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
@@ -40,18 +42,35 @@ export function requireJsonContentType(headers: Headers): void {
 /** Reads JSON whose nesting can be walked. @param path where it stands, for the error. @throws ApiError 400 for anything else */
 export function parseJsonWithDepthLimit(bytes: Uint8Array, path = ''): Json {
   let value: Json;
+  let text = '';
   try {
-    value = JSON.parse(strictDecoder.decode(bytes));
+    text = strictDecoder.decode(bytes);
+    value = JSON.parse(text);
   } catch {
     const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
     throw createInvalidRequestError(
       `The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`,
     );
   }
-  if (isNestedWithinLimit(value, MAX_BODY_DEPTH)) return value;
-  throw createInvalidRequestError(
-    `The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`,
-  );
+  if (!isNestedWithinLimit(value, MAX_BODY_DEPTH)) {
+    throw createInvalidRequestError(
+      `The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`,
+    );
+  }
+  // UTF-8 has no surrogates, so a lone one was escaped.
+  if (ESCAPED_SURROGATE.test(text) && !isWellFormed(value)) {
+    throw createInvalidRequestError('The request body is not valid JSON: no low surrogate in string');
+  }
+  return value;
+}
+
+/** @returns whether no string and no key has half of a surrogate pair */
+function isWellFormed(value: Json): boolean {
+  if (typeof value === 'string') return value.isWellFormed();
+  if (typeof value !== 'object' || value === null) return true;
+  return Array.isArray(value)
+    ? value.every(isWellFormed)
+    : Object.entries(value).every(([key, inner]) => key.isWellFormed() && isWellFormed(inner));
 }
 
 /**

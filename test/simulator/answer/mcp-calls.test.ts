@@ -41,7 +41,9 @@ describe('a tool of an MCP server', () => {
     const off = toolset({ tools: [route, tide], configs: { plan_route: { enabled: false } } });
     expect(typesIn(await ask('Plan a journey to Oslo', [off]))).toEqual([]);
     expect(typesIn(await ask('Hello there', [toolset({ tools: [route, tide] })]))).toEqual([]);
-    expect(typesIn(await ask('Plan a journey to Oslo', [BM25, { ...route, defer_loading: true }]))).toEqual([]);
+    expect(typesIn(await ask('Plan a journey to Oslo', [BM25, DEFERRED, { ...route, defer_loading: true }]))).toEqual(
+      [],
+    );
   });
 
   test('is known from an earlier listing, from the names in its toolset, or made up', async () => {

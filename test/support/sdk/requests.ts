@@ -74,12 +74,38 @@ function addPictures(value: unknown): unknown {
   return picture === undefined ? all : { ...all, data: picture };
 }
 
+const PLAIN_TOOL = { name: 'x', input_schema: { type: 'object' } };
+const CODE_TOOL = { type: 'code_execution_20250825', name: 'code_execution' };
+
+/** @returns the tools and servers of a body with those that it names, or needs beside them */
+function completeTools(body: Json): Json {
+  const { tools = [], mcp_servers: servers = [], container } = body as Record<'tools' | 'mcp_servers', Json[]> & Json;
+  const isObject = (value: unknown): value is Json => typeof value === 'object' && value !== null;
+  const toolsets = tools.filter((tool) => isObject(tool) && tool.type === 'mcp_toolset');
+  const names = tools.flatMap((tool) => (isObject(tool) ? tool.name : []));
+  const text = JSON.stringify(body);
+  const needsPlain =
+    body.tool_choice !== undefined ||
+    /"url_sources"|"tool_reference"/.test(text) ||
+    (tools.length > 0 && tools.every((tool) => isObject(tool) && tool.defer_loading === true));
+  const plain = needsPlain ? [names.includes('x') ? { ...PLAIN_TOOL, name: 'y' } : PLAIN_TOOL] : [];
+  const code =
+    isObject(container) && container.skills !== undefined && !names.includes(CODE_TOOL.name) ? [CODE_TOOL] : [];
+  const missing = servers.length > 0 && toolsets.length === 0 ? [{ type: 'mcp_toolset', mcp_server_name: 'x' }] : [];
+  const all = [...tools, ...plain, ...code, ...missing];
+  const connected =
+    toolsets.length > 0 && servers.length === 0 ? [{ type: 'url', url: 'https://x.test', name: 'x' }] : servers;
+  return {
+    ...body,
+    ...(all.length === 0 && body.tools === undefined ? {} : { tools: all }),
+    ...(connected.length === 0 && body.mcp_servers === undefined ? {} : { mcp_servers: connected }),
+  };
+}
+
 /** @returns a body whose case can be judged: the rest of it is valid */
 export function completeBody(body: unknown): Json {
-  const { messages, tools, ...rest } = addPictures(body) as Json & { messages: Json[] };
-  const offered =
-    tools ?? (rest.tool_choice === undefined ? undefined : [{ name: 'x', input_schema: { type: 'object' } }]);
-  return { ...rest, messages: wrapInConversation(messages), ...(offered === undefined ? {} : { tools: offered }) };
+  const { messages, ...rest } = addPictures(body) as Json & { messages: Json[] };
+  return { ...completeTools({ ...rest, messages }), messages: wrapInConversation(messages) };
 }
 
 /** A request that has something once. */

@@ -13,6 +13,7 @@ import {
 } from './faults.ts';
 import { FilesApi } from './files/files-api.ts';
 import { sleepUnlessAborted } from './pause.ts';
+import { CacheDiagnoses } from './prompt/cache-diagnoses.ts';
 import { createPromptBlocks, sumPromptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeAutomaticBreakpoint } from './prompt/prompt-cache.ts';
 import {
@@ -98,6 +99,7 @@ class SimulatedApi {
   readonly #options: SimulatorOptions;
   readonly #seed: Digest;
   readonly #cache = new PromptCache();
+  readonly #diagnoses = new CacheDiagnoses();
   readonly #rates = new RateLimits();
   readonly #faultCounter = new LimitedFaultCounter();
   readonly #batches: BatchesApi;
@@ -240,7 +242,10 @@ class SimulatedApi {
     if (fault === 'unavailable' && compacts) throw createCompactionUnavailableError(call.faults);
     const compaction = fault === 'unavailable' ? undefined : fault;
     const composing = { seed: this.#seed, nonce, text, stopReason, compaction, thinking };
-    const { message, identity } = composeMessage(body, judged, composing);
+    const { message: composed, identity } = composeMessage(body, judged, composing);
+    const named = { owner: call.account, id: composed.id };
+    const diagnostics = this.#diagnoses.diagnose(request, plan.usage, body.diagnostics, named);
+    const message = { ...composed, diagnostics };
     const { answer } = message;
     const used = { input: input - plan.usage.read, output: answer.outputTokens, isFast: request.speed === 'fast' };
     const limits = this.#rates.countRequest(call.account, used, call.startedAt);

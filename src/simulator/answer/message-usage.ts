@@ -11,6 +11,8 @@ export interface AnswerMessageSource {
   cache: CacheUsage;
   /** The output of the model that refused before this one answered. */
   refused?: number | undefined;
+  /** Why the prompt cache could not be used, if the request asks for it. */
+  diagnostics?: JsonObject | null | undefined;
   /** The service tier that its usage names. Default: `standard`. */
   tier?: 'standard' | 'batch' | undefined;
 }

@@ -6,7 +6,9 @@ In that folder:
 sluice start [--port 9000]                  runs it on this machine, by wrangler dev
 sluice build                                is run by wrangler: it adds the simulator for wrangler dev alone
 sluice deploy [--dry-run]                   deploys it, with its queues and its store
-sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET`;
+sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET
+Anywhere:
+sluice simulator [--port 4010]              starts the simulator of the Claude API without Sluice`;
 
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   init: () => import('./init.ts'),
@@ -14,6 +16,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   start: () => import('./start.ts'),
   deploy: () => import('./deploy.ts'),
   token: () => import('./token.ts'),
+  simulator: () => import('./simulator.ts'),
 };
 
 // The command reads what stands behind its name.

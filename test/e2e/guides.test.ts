@@ -1,17 +1,19 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { settingsShape } from '#edge/config/settings.ts';
 import { getSchemaDescription } from '#edge/kit/http/zod.ts';
 import '../../scripts/all-plugins.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 import { openSharedEdge } from '#test/support/shared-start.ts';
+import { type SimulatorServer, startSimulatorServer } from '../../scripts/simulator-server.ts';
 
 const README_URL = 'http://localhost:8787';
+const SIMULATOR_URL = 'http://localhost:4010';
 
 /** What starts, tests, measures or deploys the product is tried elsewhere: it does not end, or not soon. */
-const NOT_TOOLS = /^(npm install|npm start|npm pack|npm run (bench|deploy)|npx wrangler)/;
+const NOT_TOOLS = /^(npm install|npm start|npm pack|npm run (bench|deploy|simulator)|npx wrangler)/;
 
 interface Example {
   command: string;
@@ -47,11 +49,15 @@ function settle(text: string): string {
 }
 
 let url: string;
+let simulator: SimulatorServer;
 
 const edge = openSharedEdge();
 beforeAll(async () => {
+  simulator = await startSimulatorServer(0);
   url = await edge();
 });
+
+afterAll(() => simulator.stop());
 
 test('every request and small tool of the README and the guides prints what they show', async () => {
   const examples = await readExamples();
@@ -60,7 +66,10 @@ test('every request and small tool of the README and the guides prints what they
   const { stdout: token } = await promisify(execFile)('npm', mint, { cwd: root });
   // In the order of the page: later ones may build on what earlier ones made.
   for (const { command, shown } of examples) {
-    const run = command.replaceAll(README_URL, url).replaceAll('npm run ', 'npm run --silent ');
+    const run = command
+      .replaceAll(README_URL, url)
+      .replaceAll(SIMULATOR_URL, simulator.url)
+      .replaceAll('npm run ', 'npm run --silent ');
     const { stdout } = await promisify(execFile)('bash', ['-c', run], {
       cwd: root,
       env: { ...process.env, SLUICE_URL: url, SLUICE_TOKEN: token.trim() },

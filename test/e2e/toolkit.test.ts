@@ -55,6 +55,7 @@ test('the package has its modules, its command, the page and the examples', asyn
   expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
     'LICENSE',
     'README.md',
+    'dist/api-rules',
     'dist/client',
     'dist/edge',
     'dist/page',

@@ -1,0 +1,143 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import Anthropic, { APIConnectionError, type APIError, toFile } from '@anthropic-ai/sdk';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
+import { root } from '#test/support/root.ts';
+import { runScript } from '#test/support/run-script.ts';
+import { type SimulatorServer, startSimulatorServer } from '../../scripts/simulator-server.ts';
+
+const script = join(root, 'scripts/simulator.ts');
+const model = 'claude-haiku-5-5';
+const messages = [{ role: 'user' as const, content: 'Hello' }];
+const request = { model, max_tokens: 2_048, messages };
+
+let server: SimulatorServer;
+let claude: Anthropic;
+
+beforeAll(async () => {
+  server = await startSimulatorServer(0, { seed: 'fixed' });
+  claude = new Anthropic({ baseURL: server.url, apiKey: 'any', maxRetries: 0 });
+});
+
+afterAll(() => server.stop());
+
+const simulate = (directives: string) => ({ headers: { 'sluice-simulate': directives } });
+
+describe('the simulator as a server', () => {
+  test('answers a message, its stream and its count', async () => {
+    const message = await claude.messages.create(request);
+    expect(message).toMatchObject({ type: 'message', model, stop_reason: 'end_turn' });
+    const streamed = await claude.messages.stream(request).finalMessage();
+    expect(streamed.content.at(-1)).toEqual(message.content.at(-1));
+    const { input_tokens } = await claude.messages.countTokens({ model, messages });
+    expect(input_tokens).toBe(message.usage.input_tokens);
+  });
+
+  test('calls a tool', async () => {
+    const tools = [
+      { name: 'weather', description: 'The weather of a city', input_schema: { type: 'object' as const } },
+    ];
+    const content = 'Use the tool weather.';
+    const message = await claude.messages.create({ ...request, tools, messages: [{ role: 'user', content }] });
+    expect(message.stop_reason).toBe('tool_use');
+  });
+
+  test('runs a batch, and stores a file', async () => {
+    const batch = await claude.messages.batches.create({ requests: [{ custom_id: 'a', params: request }] });
+    const results = await Array.fromAsync(await claude.messages.batches.results(batch.id));
+    expect(results).toMatchObject([{ custom_id: 'a', result: { type: 'succeeded' } }]);
+    const file = await claude.files.upload({ file: await toFile(Buffer.from('sun'), 'a.txt', { type: 'text/plain' }) });
+    expect((await Array.fromAsync(claude.files.list())).map(({ id }) => id)).toEqual([file.id]);
+  });
+
+  test('rejects a request in the words of the API', async () => {
+    const rejected = claude.messages.create({ ...request, messages: [] });
+    await expect(rejected).rejects.toMatchObject({ status: 400, type: 'invalid_request_error' });
+  });
+
+  test('makes the faults that a request asks for', async () => {
+    const overloaded = claude.messages.create(request, simulate('status=529'));
+    await expect(overloaded).rejects.toMatchObject({ status: 529, type: 'overloaded_error' });
+    await expect(claude.messages.create(request, simulate('network'))).rejects.toThrow(APIConnectionError);
+    const cut = claude.messages.stream(request, simulate('cut-events=2')).finalMessage();
+    const error = await cut.catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(Error);
+    expect((error as APIError).status).toBeUndefined();
+  });
+
+  test('serves on after a client has disconnected from a silent stream', async () => {
+    const stream = claude.messages.stream(request, simulate('silence-after=2'));
+    await new Promise((resolve) => stream.once('streamEvent', resolve));
+    stream.abort();
+    await expect(stream.done()).rejects.toThrow('aborted');
+    expect((await claude.messages.create(request)).type).toBe('message');
+  });
+
+  test('gives equal answers for a seed', async () => {
+    const other = await startSimulatorServer(0, { seed: 'fixed' });
+    const again = new Anthropic({ baseURL: other.url, apiKey: 'any', maxRetries: 0 });
+    const [first, second] = [await claude.messages.create(request), await again.messages.create(request)];
+    expect(second.content).toEqual(first.content);
+    await other.stop();
+  });
+});
+
+test('the examples of the guide print what they should', async () => {
+  const [sdk = '', withinTest = ''] = codeBlocksOf(await readGuide('test-without-a-key'), 'ts');
+  const run = async (code: string) => {
+    const ready = code
+      .replace('http://localhost:4010', server.url)
+      .replace('sluice/simulator', join(root, 'src/edge/toolkit/simulator.ts'));
+    const args = ['--input-type=module-typescript', '--eval', ready];
+    return (await promisify(execFile)(process.execPath, args, { cwd: root })).stdout;
+  };
+  expect(await run(sdk)).toBe('end_turn\n');
+  expect(await run(withinTest)).toBe('overloaded_error\n');
+});
+
+describe('npm run simulator', () => {
+  test('prints its address, and a command that works', async () => {
+    const child = spawn(process.execPath, [script, '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    let printed = '';
+    for await (const chunk of child.stdout) {
+      printed += String(chunk);
+      if (printed.includes('Stop with')) break;
+    }
+    const [, url = ''] = /listens on (http\S+)\./.exec(printed) ?? [];
+    const [, curl = ''] = /(curl [\s\S]*?)\n\n/.exec(printed) ?? [];
+    const command = spawn('sh', ['-c', `${curl.replace('curl ', 'curl -s ')}`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let answered = '';
+    for await (const chunk of command.stdout) answered += String(chunk);
+    expect(JSON.parse(answered)).toMatchObject({ type: 'message', role: 'assistant' });
+    expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+    child.kill();
+    await once(child, 'exit');
+  });
+
+  test('names what is wrong with an option, and a port that is in use', async () => {
+    expect(await runScript(script, ['--ttft-ms', 'soon'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('--ttft-ms: "soon" is not a whole number'),
+    });
+    expect(await runScript(script, ['--prot', '1'])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining('Use it as: npm run simulator'),
+    });
+    const taken = createServer();
+    taken.listen(0, '127.0.0.1');
+    await once(taken, 'listening');
+    const { port } = taken.address() as AddressInfo;
+    expect(await runScript(script, ['--port', String(port)])).toMatchObject({
+      status: 1,
+      stderr: `Port ${port} is in use. Choose another one with --port.\n`,
+    });
+    taken.close();
+  });
+});

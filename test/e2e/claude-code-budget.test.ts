@@ -6,8 +6,8 @@ import { openSharedEdge } from '#test/support/shared-start.ts';
 /** What the guide calls each recorded request. */
 const RECORDINGS: Readonly<Record<string, string>> = {
   'the first prompt': 'first-prompt',
-  'a title, at the same time': 'title',
-  'a search of its tool WebSearch': 'web-search',
+  'a title, requested at the same time': 'title',
+  'a search with WebSearch': 'web-search',
 };
 const JSON_TYPE = { 'content-type': 'application/json' };
 

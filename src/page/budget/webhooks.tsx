@@ -116,7 +116,7 @@ function useReplayAllEvents() {
     run(async () => {
       const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<EventReplayReport>(path, { method: 'POST' });
-      announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event is' : 'events are'} tried again.`);
+      announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event is' : 'events are'} replayed.`);
       refreshAllPolls();
     });
   return { fault, replayAll: replayAllEvents };
@@ -134,7 +134,8 @@ function SourceEvents({ source }: { source: string }) {
     });
   const columns: ListColumn<EventRow>[] = [
     { name: 'Event', kind: 'text', renderCell: ({ event_id }) => <code>{event_id}</code> },
-    { name: 'Received', renderCell: ({ received_at }) => formatDateAndTime(received_at) },
+    // A phone shows it in the opened row, so that the state and the button fit beside the name.
+    { name: 'Received', spare: true, renderCell: ({ received_at }) => formatDateAndTime(received_at) },
     { name: 'State', kind: 'text', renderCell: (row) => <EventStateText row={row} /> },
     {
       name: 'Label or conversation',
@@ -162,8 +163,8 @@ function SourceEvents({ source }: { source: string }) {
         </a>
       </header>
       <p class="quiet">
-        What is sent twice is listed once: by its id or, where a signature covers neither id nor time, as GitHub’s, by
-        its body.
+        An event that is sent twice is listed once. Sluice recognizes it by its id or, where the signature covers
+        neither id nor time (GitHub), by its body.
       </p>
       <div class="row filters">
         <label class="inline">

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { root } from './support/root.ts';
 
 /** Programs of their own, each with its own words. */
-const PROGRAMS = ['client', 'page', 'simulator', 'edge/toolkit'];
+const PROGRAMS = ['client', 'page', 'simulator', 'api-rules', 'edge/toolkit'];
 
 /** Names that may stand in several files: they mean the same there. */
 const MEANT: ReadonlySet<string> = new Set(['LINE_FEED']);

@@ -3,7 +3,7 @@
  * recorded requests of Claude Code have (test/fixtures/claude-code), then what @ai-sdk/anthropic and @langchain/anthropic add,
  * and one of the API's documentation that other clients send.
  */
-const BETA_NAMES = (
+export const BETA_NAMES = (
   'computer-use-2024-10-22 computer-use-2025-01-24 output-128k-2025-02-19 mcp-client-2025-04-04 mcp-client-2025-11-20 ' +
   'dev-full-thinking-2025-05-14 interleaved-thinking-2025-05-14 code-execution-2025-05-22 context-1m-2025-08-07 ' +
   'context-management-2025-06-27 model-context-window-exceeded-2025-08-26 fast-mode-2026-02-01 output-300k-2026-03-24 ' +

@@ -6,8 +6,8 @@
  */
 
 import { isBetaRequested, type RequestedBetas } from './betas.ts';
-import { findInputSchemaFault } from './input-schema-faults.ts';
 import { filterObjects, isJsonObject, jsonToText } from './json.ts';
+import { findToolSchemaFault } from './tool-schema-fault.ts';
 
 /** The parts of a request that name tools. */
 export interface RequestTools {
@@ -62,7 +62,7 @@ function findToolFaults(
   { defer_loading, cache_control, input_schema, max_uses, url_sources }: Entry,
   tools: readonly Entry[],
 ): string[] {
-  const ofSchema = isJsonObject(input_schema) ? findInputSchemaFault(input_schema) : undefined;
+  const ofSchema = isJsonObject(input_schema) ? findToolSchemaFault(input_schema) : undefined;
   const sources = isJsonObject(url_sources) ? Object.values(url_sources) : [];
   const named = sources.flatMap((source) => (isJsonObject(source) ? filterObjects(source.tools) : []));
   return [

@@ -1,5 +1,6 @@
 import { isBetaRequested } from '../../api-rules/betas.ts';
 import { type JsonObject, jsonToText, readOwnMember } from '../../api-rules/json.ts';
+import { findMaxTokensFault } from '../../api-rules/max-tokens.ts';
 import { findLeadingSummary } from './compaction-blocks.ts';
 import { parseCompactionRequest, rejectSummaryConflicts, requireSummarizable } from './compaction-params.ts';
 import { parseCacheControlLifetime, readContentBlocks } from './content-blocks.ts';
@@ -272,12 +273,8 @@ export function parseMessageRequest(body: JsonObject, judgement: RequestValidati
   rejectThreadContinuation(body);
 
   const longBatch = inBatch && isBetaRequested(protocol, 'output-300k-2026-03-24') ? model.batch_max_tokens : undefined;
-  const mostTokens = longBatch ?? model.max_tokens;
-  if (maxTokens > mostTokens) {
-    throw createInvalidRequestError(
-      `max_tokens: ${maxTokens} > ${mostTokens}, which is the maximum allowed number of output tokens for ${model.id}`,
-    );
-  }
+  const tooMany = findMaxTokensFault(maxTokens, { id: model.id, max_tokens: longBatch ?? model.max_tokens });
+  if (tooMany !== undefined) throw createInvalidRequestError(tooMany);
   const isInterleaved = isBetaRequested(protocol, 'interleaved-thinking');
   if (thinking.type === 'enabled' && thinking.budgetTokens >= maxTokens && !isInterleaved) {
     throw createInvalidRequestError(

@@ -21,7 +21,7 @@ const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefin
  *
  * @param row undefined for a model of which nothing is known: it gets everything as it came
  * @param from the model that was asked before: thinking that only this model adds needs tokens
- * @param keepsEffort whether an effort is refused that would be changed
+ * @param keepsEffort whether an effort is refused that would be changed, or that no model has
  * @returns the members that are changed; and what the model refuses of the others, with what it takes
  */
 export function adaptRequestForModel(
@@ -57,7 +57,11 @@ export function adaptRequestForModel(
   const comesIn =
     (row !== from && computeMinTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [
-    [keepsEffort && isLower, 'output_config.effort', efforts.join(', ') || 'none'],
+    [
+      keepsEffort && (isLower || (isSpecified(effort) && level < 0)),
+      'output_config.effort',
+      efforts.join(', ') || 'none',
+    ],
     [forces && (!row.forced_tools || type === 'enabled'), 'tool_choice', 'auto and none'],
     [
       hasPrefill(messages) && (thinks || rejectsParameter('prefill')),

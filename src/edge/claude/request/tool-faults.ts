@@ -1,16 +1,22 @@
 /**
  * Finds what the API rejects in a request's list of tools, apart from their schemas.
  *
- * The sentences in the API's words were reported by others in 2026; the rest is not published. Sluice only warns, because a
- * request can add tools to the stored ones.
+ * The rules are those of `src/api-rules/`, which the simulator applies. Unknown callers and examples that do not fit are only
+ * warned of, because no source confirms that the API rejects them. Sluice stores all of these, because a request can add tools
+ * to the stored ones.
  */
 
+import { BETA_NAMES, findUnknownBetasFault } from '../../../api-rules/betas.ts';
+import { FIELD_BETAS } from '../../../api-rules/field-betas.ts';
+import { findFieldFault, listAvailableTags } from '../../../api-rules/field-types.ts';
+import { findToolListFaults } from '../../../api-rules/tool-list-faults.ts';
+import { TOOL_TYPES } from '../../../api-rules/tool-types.ts';
 import { createValueChecker } from '../../kit/json/json-schema.ts';
-import { getMember, isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
 import { resolveSchemaReferences } from '../../kit/json/schema-references.ts';
 
-/** The parts of a request that name tools. */
-export interface RequestTools {
+/** The stored parts that name tools. */
+export interface StoredTools {
   tools: readonly JsonObject[];
   /** Undefined if each request names its own servers. */
   mcp_servers?: unknown;
@@ -19,26 +25,36 @@ export interface RequestTools {
 }
 
 const CODE_TOOL = /^code_execution_/;
-/** The beta in which servers need no toolset. */
-const WITHOUT_TOOLSETS = 'mcp-client-2025-04-04';
+const TOOL_FIELDS = { types: TOOL_TYPES, betas: FIELD_BETAS };
+/** A request can ask for any beta besides the stored ones. */
+const ANY_BETAS = { betas: BETA_NAMES };
+const TOOL_TAGS: ReadonlySet<unknown> = new Set(listAvailableTags('ToolUnion', TOOL_FIELDS, ANY_BETAS));
 
 /** @returns why the API rejects the list, in sentences without a full stop; none for what it accepts */
-export function findToolListFaults({ tools, mcp_servers, container, betas }: RequestTools): string[] {
-  const skills = getMember(container, 'skills');
-  const hasCode = tools.some(({ type }) => CODE_TOOL.test(toJsonText(type)));
+export function findStoredToolFaults({ tools, betas, ...others }: StoredTools): string[] {
+  const named = Array.isArray(betas) ? betas.map(toJsonText) : [];
+  const unknown = findUnknownBetasFault(named);
   return [
-    ...(areAllDeferred(tools) ? ['At least one tool must have defer_loading=false'] : []),
-    ...tools.flatMap((tool, index) => findToolFaults(tool, tools).map((fault) => `tools.${index}.${fault}`)),
-    ...(Array.isArray(mcp_servers) ? findToolsetFaults(tools, mcp_servers.filter(isObject), betas) : []),
-    ...(Array.isArray(skills) && skills.length > 0 && !hasCode
-      ? ['container.skills: skills need the code execution tool']
-      : []),
+    ...(unknown === undefined ? [] : [unknown]),
+    ...findToolListFaults({ tools, ...others }, { betas: named }),
+    ...tools.flatMap((tool, index) => findToolFaults(tool, tools, `tools.${index}`)),
   ];
 }
 
-/** @returns whether the model would see no tool at first, and could not search for one */
-export function areAllDeferred(tools: readonly JsonObject[]): boolean {
-  return tools.length > 0 && tools.every(({ defer_loading }) => defer_loading === true);
+function findToolFaults(tool: JsonObject, tools: readonly JsonObject[], path: string): string[] {
+  const { allowed_domains: allowed, blocked_domains: blocked } = tool;
+  // A tool that is newer than the table may have any fields.
+  const isKnown = TOOL_TAGS.has(tool.type ?? 'custom');
+  const ofFields = isKnown ? findFieldFault(tool, 'ToolUnion', path, TOOL_FIELDS, ANY_BETAS) : undefined;
+  const example = findExampleFault(tool);
+  return [
+    ...(ofFields === undefined ? [] : [ofFields]),
+    ...(Array.isArray(allowed) && Array.isArray(blocked)
+      ? [`${path}: only one of \`allowed_domains\` and \`blocked_domains\` may be given`]
+      : []),
+    ...findUnknownCallers(tool, tools).map((name) => `${path}.allowed_callers: there is no tool of the type ${name}`),
+    ...(example === undefined ? [] : [`${path}.${example}`]),
+  ];
 }
 
 /** @returns the callers of a tool that are not among the tools */
@@ -57,39 +73,4 @@ export function findExampleFault({ input_examples, input_schema }: JsonObject): 
     if (fault) return `input_examples.${index}: ${fault.path}: ${fault.problem}`;
   }
   return undefined;
-}
-
-function findToolFaults(tool: JsonObject, tools: readonly JsonObject[]): string[] {
-  const { max_uses, url_sources } = tool;
-  const example = findExampleFault(tool);
-  const isDeclared = (name: unknown) => tools.some((one) => one.name === name);
-  const named = isObject(url_sources)
-    ? Object.values(url_sources).flatMap((source) => getMember(source, 'tools') ?? [])
-    : [];
-  return [
-    ...findUnknownCallers(tool, tools).map((name) => `allowed_callers: there is no tool of the type ${name}`),
-    ...(example === undefined ? [] : [example]),
-    ...(max_uses === 0 ? ['max_uses: Input should be greater than 0'] : []),
-    ...named
-      .map((one) => toJsonText(getMember(one, 'name')))
-      .filter((name) => !isDeclared(name))
-      .map((name) => `url_sources: there is no tool ${name}`),
-  ];
-}
-
-function findToolsetFaults(tools: readonly JsonObject[], servers: readonly JsonObject[], betas: unknown): string[] {
-  const named = tools.flatMap(({ type, mcp_server_name: name }) => (type === 'mcp_toolset' ? [toJsonText(name)] : []));
-  const names = servers.map(({ name }) => toJsonText(name));
-  const needsToolsets = !(Array.isArray(betas) && betas.includes(WITHOUT_TOOLSETS));
-  return [
-    ...names
-      .filter((name) => needsToolsets && !named.includes(name))
-      .map((name) => `MCP server '${name}' is defined but not referenced by any \`mcp_toolset\` in \`tools\``),
-    ...named
-      .filter((name) => !names.includes(name))
-      .map((name) => `the \`mcp_toolset\` of '${name}' has no server of this name in \`mcp_servers\``),
-    ...servers.flatMap(({ url }, index) =>
-      toJsonText(url).startsWith('http:') ? [`mcp_servers.${index}.url: must begin with https:`] : [],
-    ),
-  ];
 }

@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { findMaxTokensFault } from '../../../api-rules/max-tokens.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
@@ -10,7 +11,7 @@ import { removeUndefined } from '../../kit/json/object.ts';
 import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
 import { requireStoredVersion } from '../../registry/versions/find-stored.ts';
-import { findRejectionWarnings } from '../../registry/versions/rejection-warnings.ts';
+import { createRejectionWarning, findRejectionWarnings } from '../../registry/versions/rejection-warnings.ts';
 import {
   canSeeToolAddresses,
   readBodyWithStoredTools,
@@ -49,7 +50,11 @@ export const AGENT_ROUTES = createVersionedRoutes({
     await validateAgentModels(c, found.value, getOwnerToStoreAs(c));
     return {
       ...toAgentContent(c, found),
-      warnings: [...leftOut, ...findRejectionWarnings({ mcp_servers: [], ...found.value.definition })],
+      warnings: [
+        ...leftOut,
+        ...findRejectionWarnings({ mcp_servers: [], ...found.value.definition }),
+        ...findOutputLimitWarnings(c, found.value.definition),
+      ],
     };
   },
   admitPut: admitVersionStorageRequest,
@@ -83,6 +88,13 @@ async function validateAgentModels(c: Context<AppEnv>, agent: Agent, by: string)
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     rejectUnsupportedParameters(models, [undefined, entry.model], { ...definition, ...entry });
   await validateModelChoice(c, agent, by);
+}
+
+/** @returns a warning for each of the agent's own models whose limit is below the agent's `max_tokens` */
+function findOutputLimitWarnings(c: Context<AppEnv>, { model, max_tokens }: AgentDefinition): string[] {
+  const names = typeof model === 'string' ? [model] : [model.otherwise, ...listSelectableModels(model)];
+  const rows = names.flatMap((name) => (name === undefined ? [] : (c.get('settings').models.findRow(name) ?? [])));
+  return rows.flatMap((row) => createRejectionWarning(findMaxTokensFault(max_tokens, row)));
 }
 
 function toAgentContent(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Agent>): AgentContent {

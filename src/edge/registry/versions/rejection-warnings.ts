@@ -1,5 +1,5 @@
 import { findRejectedSchemaParts } from '../../claude/request/schema-faults.ts';
-import { findToolListFaults, type RequestTools } from '../../claude/request/tool-faults.ts';
+import { findStoredToolFaults, type StoredTools } from '../../claude/request/tool-faults.ts';
 import { toJsonText } from '../../kit/json/object.ts';
 import { createToolForModel } from '../tools/edge-tools.ts';
 
@@ -13,13 +13,18 @@ export function findRejectionWarnings({
   tools,
   output_config,
   ...others
-}: RequestTools & { output_config?: unknown }): string[] {
+}: StoredTools & { output_config?: unknown }): string[] {
   const up = tools.map(createToolForModel).filter((tool) => tool !== undefined);
   const ofSchemas = findRejectedSchemaParts({ tools: up, output_config }).map(({ problem, path: at, tool }) => {
     const name = tool === undefined ? [] : [`the tool ${toJsonText(up[tool]?.name)}`];
     const where = [...name, ...(at === '' ? [] : [`at ${at}`])].join(', ');
     return `${problem}${where === '' ? '' : ` (${where})`}`;
   });
-  const ofList = findToolListFaults({ ...others, tools: up });
-  return [...ofSchemas, ...ofList].map((fault) => `Claude will refuse requests with this: ${fault}`);
+  const ofList = findStoredToolFaults({ ...others, tools: up });
+  return [...ofSchemas, ...ofList].flatMap(createRejectionWarning);
+}
+
+/** @returns a fault in the API's words as a warning; none for undefined */
+export function createRejectionWarning(fault: string | undefined): string[] {
+  return fault === undefined ? [] : [`Claude will refuse requests with this: ${fault}`];
 }

@@ -72,6 +72,22 @@ test('a schema that Claude will refuse is stored, and warned of in its words; a 
   expect(JSON.stringify(asked.body)).toContain('tools.2.custom.input_schema: input_schema does not support');
 });
 
+test('warns of a max_tokens above the model, a beta that does not exist and a tool with a wrong field', async () => {
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice');
+  const tools = [{ type: 'web_search_20260318', name: 'look_up' }];
+  const wrong = { ...AGENT, model: 'claude-haiku-4-5', max_tokens: 100_000, betas: ['fast-mode-2020-01-01'], tools };
+  const { status, body } = await ask(app, 'PUT', '/agents/support', alice, wrong);
+  expect({ status, warnings: body.warnings }).toEqual({
+    status: 200,
+    warnings: [
+      expect.stringContaining('Unexpected value(s) `fast-mode-2020-01-01` for the `anthropic-beta` header'),
+      expect.stringContaining("tools.0.web_search_20260318.name: Input should be 'web_search'"),
+      expect.stringContaining('max_tokens: 100000 > 64000, which is the maximum allowed number of output tokens'),
+    ],
+  });
+});
+
 test('a tool of a server that cannot be sent to Claude is left out, and warned of; the others are stored', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
@@ -127,6 +143,10 @@ const REFUSED: [object, string][] = [
   [
     { model: 'claude-haiku-4-5', output_config: { effort: 'low' } },
     'output_config.effort: claude-haiku-4-5-20251001 refuses this. It takes none.',
+  ],
+  [
+    { model: 'claude-opus-4-6', output_config: { effort: 'some' } },
+    'output_config.effort: claude-opus-4-6 refuses this. It takes low, medium, high, max.',
   ],
   [
     { speed: 'fast', fallback_models: ['claude-opus-5', 'claude-haiku-5-5'] },

@@ -1,12 +1,13 @@
 /** Checks fields that an entry sets for all tools of its server. Claude does not accept every field for every tool. */
 
+import { areAllDeferred } from '../../../../api-rules/tool-list-faults.ts';
 import {
   countOptionalProperties,
   findRejectedSchemaParts,
   MAX_OPTIONAL_PROPERTIES,
   MAX_STRICT_TOOLS,
 } from '../../../claude/request/schema-faults.ts';
-import { areAllDeferred, findExampleFault, findUnknownCallers } from '../../../claude/request/tool-faults.ts';
+import { findExampleFault, findUnknownCallers } from '../../../claude/request/tool-faults.ts';
 import { isObject, type JsonObject, toJsonText } from '../../../kit/json/object.ts';
 
 /** The tools of an entry, and whether an MCP server has listed them. */

@@ -15,7 +15,7 @@ const LIST_KEYWORDS = ['anyOf', 'oneOf', 'allOf', 'prefixItems'];
 const MAP_KEYWORDS = ['properties', '$defs', 'definitions', 'patternProperties', 'dependentSchemas'];
 
 /** @returns the API's words, behind the path of the schema; undefined for a schema that it accepts */
-export function findInputSchemaFault(schema: JsonObject): string | undefined {
+export function findToolSchemaFault(schema: JsonObject): string | undefined {
   const { properties } = schema;
   if (isJsonObject(properties) && Object.keys(properties).some((name) => !PROPERTY_NAME.test(name)))
     return `.properties: Property keys should match pattern '${PROPERTY_NAME.source}'`;

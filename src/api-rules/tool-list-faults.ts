@@ -7,7 +7,7 @@
 
 import { isBetaRequested, type RequestedBetas } from './betas.ts';
 import { filterObjects, isJsonObject, jsonToText } from './json.ts';
-import { findToolSchemaFault } from './tool-schema-fault.ts';
+import { describeToolSchemaFault, findToolSchemaFault } from './tool-schema-fault.ts';
 
 /** The parts of a request that name tools. */
 export interface RequestTools {
@@ -66,7 +66,7 @@ function findToolFaults(
   const sources = isJsonObject(url_sources) ? Object.values(url_sources) : [];
   const named = sources.flatMap((source) => (isJsonObject(source) ? filterObjects(source.tools) : []));
   return [
-    ...(ofSchema === undefined ? [] : [`.input_schema${ofSchema}`]),
+    ...(ofSchema === undefined ? [] : [`.input_schema${describeToolSchemaFault(ofSchema)}`]),
     ...(defer_loading === true && isJsonObject(cache_control)
       ? [': cannot have both defer_loading=true and cache_control set']
       : []),

@@ -1,43 +1,107 @@
 /**
- * What the API rejects in any tool's `input_schema`, strict or not: names that are too long or have other characters, and keywords
- * of older dialects of JSON Schema. Source: errors that others have reported in 2025 and 2026.
+ * What the API rejects in any tool's `input_schema`, strict or not: keys with other characters, and what JSON Schema 2020-12 does
+ * not allow, such as the forms of older dialects. Source: errors that others have reported in 2025 and 2026.
  */
 
 import { isJsonObject, type JsonObject } from './json.ts';
 
-const PROPERTY_NAME = /^[a-zA-Z0-9_.-]{1,64}$/;
+/** What the API accepts as a key of the input itself. */
+export const PARAMETER_NAME = /^[a-zA-Z0-9_.-]{1,64}$/;
+const TYPES_2020_12: readonly unknown[] = ['null', 'boolean', 'object', 'array', 'number', 'string', 'integer'];
+
+const isStringValue = (value: unknown) => typeof value === 'string';
+const isNumber = (value: unknown) => typeof value === 'number';
+const isBoolean = (value: unknown) => typeof value === 'boolean';
+const isWholeNumber = (value: unknown) => Number.isInteger(value) && Number(value) >= 0;
+const isSchema = (value: unknown) => isJsonObject(value) || isBoolean(value);
+const isSchemaList = (value: unknown) => Array.isArray(value) && value.length > 0 && value.every(isSchema);
+const isSchemaRecord = (value: unknown) => isJsonObject(value) && Object.values(value).every(isSchema);
+const isNameList = (value: unknown) =>
+  Array.isArray(value) && value.every(isStringValue) && new Set(value).size === value.length;
+const isJsonSchemaType = (value: unknown) => TYPES_2020_12.includes(value);
+
+/** What JSON Schema 2020-12 says of the values of its keywords. Any value is allowed for the others. */
+const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = {
+  type: (value) =>
+    isJsonSchemaType(value) ||
+    (isNameList(value) && (value as unknown[]).length > 0 && (value as unknown[]).every(isJsonSchemaType)),
+  enum: Array.isArray,
+  required: isNameList,
+  ...Object.fromEntries(['maximum', 'minimum', 'exclusiveMaximum', 'exclusiveMinimum'].map((name) => [name, isNumber])),
+  multipleOf: (value) => isNumber(value) && Number(value) > 0,
+  ...Object.fromEntries(
+    [
+      'maxLength',
+      'minLength',
+      'maxItems',
+      'minItems',
+      'maxProperties',
+      'minProperties',
+      'maxContains',
+      'minContains',
+    ].map((name) => [name, isWholeNumber]),
+  ),
+  ...Object.fromEntries(
+    ['pattern', 'format', 'title', 'description', '$ref', '$id'].map((name) => [name, isStringValue]),
+  ),
+  ...Object.fromEntries(['uniqueItems', 'deprecated', 'readOnly', 'writeOnly'].map((name) => [name, isBoolean])),
+  examples: Array.isArray,
+};
+const WITH_SCHEMA = [
+  'items',
+  'contains',
+  'additionalProperties',
+  'propertyNames',
+  'not',
+  'if',
+  'then',
+  'else',
+  'unevaluatedItems',
+  'unevaluatedProperties',
+];
+const WITH_SCHEMAS = ['prefixItems', 'anyOf', 'oneOf', 'allOf'];
+const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
+
+/** A part of a schema that the API rejects. */
+export interface ToolSchemaFault {
+  /** A key of the input with other characters, or the path of a keyword whose value is not valid. */
+  kind: 'key' | 'keyword';
+  at: string;
+}
+
+/** @returns the first part that the API rejects; undefined for a schema that it accepts */
+export function findToolSchemaFault(schema: JsonObject): ToolSchemaFault | undefined {
+  const { properties } = schema;
+  const key = isJsonObject(properties) ? Object.keys(properties).find((name) => !PARAMETER_NAME.test(name)) : undefined;
+  if (key !== undefined) return { kind: 'key', at: key };
+  const open: { one: unknown; path: string }[] = [{ one: schema, path: '' }];
+  for (let next = open.pop(); next; next = open.pop()) {
+    const { one, path } = next;
+    if (!isJsonObject(one)) continue;
+    for (const [name, value] of Object.entries(one)) {
+      const at = path === '' ? name : `${path}.${name}`;
+      if (!isKeywordAllowed(name, value)) return { kind: 'keyword', at };
+      if (WITH_SCHEMA.includes(name)) open.push({ one: value, path: at });
+      else if (WITH_SCHEMAS.includes(name) || WITH_NAMED_SCHEMAS.includes(name))
+        for (const [key, inner] of Object.entries(value as object)) open.push({ one: inner, path: `${at}.${key}` });
+    }
+  }
+  return undefined;
+}
+
+function isKeywordAllowed(name: string, value: unknown): boolean {
+  if (Object.hasOwn(KEYWORDS_2020_12, name)) return KEYWORDS_2020_12[name]?.(value) ?? true;
+  if (WITH_SCHEMA.includes(name)) return isSchema(value);
+  if (WITH_SCHEMAS.includes(name)) return isSchemaList(value);
+  return !WITH_NAMED_SCHEMAS.includes(name) || isSchemaRecord(value);
+}
+
 const DIALECT_FAULT =
   'JSON schema is invalid. It must match JSON Schema draft 2020-12 (https://json-schema.org/draft/2020-12). Learn more about tool use at https://docs.claude.com/en/docs/tool-use.';
 
-/** Keywords whose value is a schema, a list of schemas, or schemas by name. */
-const SCHEMA_KEYWORDS = ['items', 'additionalProperties', 'contains', 'not', 'if', 'then', 'else', 'propertyNames'];
-const LIST_KEYWORDS = ['anyOf', 'oneOf', 'allOf', 'prefixItems'];
-const MAP_KEYWORDS = ['properties', '$defs', 'definitions', 'patternProperties', 'dependentSchemas'];
-
-/** @returns the API's words, behind the path of the schema; undefined for a schema that it accepts */
-export function findToolSchemaFault(schema: JsonObject): string | undefined {
-  const { properties } = schema;
-  if (isJsonObject(properties) && Object.keys(properties).some((name) => !PROPERTY_NAME.test(name)))
-    return `.properties: Property keys should match pattern '${PROPERTY_NAME.source}'`;
-  return usesOldDialect(schema) ? `: ${DIALECT_FAULT}` : undefined;
-}
-
-function usesOldDialect(schema: JsonObject): boolean {
-  const { exclusiveMinimum, exclusiveMaximum, required, items } = schema;
-  const isOld =
-    typeof exclusiveMinimum === 'boolean' ||
-    typeof exclusiveMaximum === 'boolean' ||
-    typeof required === 'boolean' ||
-    Array.isArray(items) ||
-    (schema.enum !== undefined && !Array.isArray(schema.enum));
-  return isOld || listInnerSchemas(schema).some((inner) => isJsonObject(inner) && usesOldDialect(inner));
-}
-
-function listInnerSchemas(schema: JsonObject): unknown[] {
-  const lists = LIST_KEYWORDS.flatMap((name) => schema[name]).filter((one) => one !== undefined);
-  const maps = MAP_KEYWORDS.flatMap((name) => {
-    const map = schema[name];
-    return isJsonObject(map) ? Object.values(map) : [];
-  });
-  return [...SCHEMA_KEYWORDS.map((name) => schema[name]), ...lists, ...maps];
+/** @returns a fault in the API's words, behind the path of the schema */
+export function describeToolSchemaFault({ kind }: ToolSchemaFault): string {
+  return kind === 'key'
+    ? `.properties: Property keys should match pattern '${PARAMETER_NAME.source}'`
+    : `: ${DIALECT_FAULT}`;
 }

@@ -8,8 +8,9 @@ const FRACTIONAL_FIELDS = new Set(['temperature', 'top_p']);
 /** The SDK sends it as a header. */
 const HEADER_FIELD = 'betas';
 
-/** Of Biome's settings. */
+/** Of Biome's settings. It does not break behind a shorter key. */
 const LINE_WIDTH = 120;
+const MIN_BREAKABLE_KEY = 5;
 
 /** Unions of fewer types are written where they are used. */
 const MIN_NAMED_UNION = 4;
@@ -130,7 +131,8 @@ type TypeTable = ReadonlyMap<string, Readonly<Record<string, string>> | string>;
 function renderField(indent: string, name: string, text: string): string {
   const key = `${indent}${/^\w+$/.test(name) ? name : `'${name}'`}:`;
   const line = `${key} '${text}',\n`;
-  return line.length <= LINE_WIDTH + 1 ? line : `${key}\n${indent}  '${text}',\n`;
+  const isOneLine = line.length <= LINE_WIDTH + 1 || name.length < MIN_BREAKABLE_KEY;
+  return isOneLine ? line : `${key}\n${indent}  '${text}',\n`;
 }
 
 function renderTypes(types: TypeTable): string {

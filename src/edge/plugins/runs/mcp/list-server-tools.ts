@@ -1,5 +1,6 @@
 /** Stores MCP servers: each is replaced by the tools that it has now. */
 
+import { findToolSchemaFault, PARAMETER_NAME, type ToolSchemaFault } from '../../../../api-rules/tool-schema-fault.ts';
 import type { Settings } from '../../../config/settings.ts';
 import { ApiError, createInvalidRequestError, createNonRetryableError } from '../../../kit/http/errors.ts';
 import { findLoneSurrogatePath } from '../../../kit/json/lone-surrogates.ts';
@@ -14,7 +15,7 @@ import {
 import type { StoreToolsHooks } from '../../../registry/tools/tool-kind.ts';
 import { resolveToolHeaders } from '../tools/addresses.ts';
 import { removeRejectedFields } from './entry-fields.ts';
-import { findInputSchemaFault, toApiInputSchema } from './input-schema.ts';
+import { toApiInputSchema } from './input-schema.ts';
 import type { McpServerRun } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { createByteLimiter, McpSession } from './session.ts';
@@ -213,8 +214,8 @@ function toStorableTool(tool: JsonObject): StorableTool | string {
     return explainOmittedTool(
       'Claude does not take the schema of its input: it should be one of an object, with all of its properties',
     );
-  const fault = findInputSchemaFault(input_schema);
-  if (fault !== undefined) return explainOmittedTool(`Claude does not accept it: ${fault}`);
+  const fault = findToolSchemaFault(input_schema);
+  if (fault !== undefined) return explainOmittedTool(`Claude does not accept it: ${describeSchemaFault(fault)}`);
   const { readOnlyHint, idempotentHint } = isObject(annotations) ? annotations : {};
   return {
     name,
@@ -222,4 +223,10 @@ function toStorableTool(tool: JsonObject): StorableTool | string {
     input_schema,
     isRepeatable: readOnlyHint === true || idempotentHint === true,
   };
+}
+
+function describeSchemaFault({ kind, at }: ToolSchemaFault): string {
+  return kind === 'key'
+    ? `its parameter ${JSON.stringify(at)} has a name that does not match ${PARAMETER_NAME.source}`
+    : `${at} in the schema of its input is not valid in JSON Schema 2020-12`;
 }

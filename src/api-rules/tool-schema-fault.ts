@@ -3,7 +3,7 @@
  * not allow, such as the forms of older dialects. Source: errors that others have reported in 2025 and 2026.
  */
 
-import { isJsonObject, type JsonObject } from './json.ts';
+import { isJsonObject } from './json.ts';
 
 /** What the API accepts as a key of the input itself. */
 export const PARAMETER_NAME = /^[a-zA-Z0-9_.-]{1,64}$/;
@@ -70,7 +70,7 @@ export interface ToolSchemaFault {
 }
 
 /** @returns the first part that the API rejects; undefined for a schema that it accepts */
-export function findToolSchemaFault(schema: JsonObject): ToolSchemaFault | undefined {
+export function findToolSchemaFault(schema: Readonly<Record<string, unknown>>): ToolSchemaFault | undefined {
   const { properties } = schema;
   const key = isJsonObject(properties) ? Object.keys(properties).find((name) => !PARAMETER_NAME.test(name)) : undefined;
   if (key !== undefined) return { kind: 'key', at: key };

@@ -1,4 +1,6 @@
 /** Another project with the package: what only its files show, as they are packed. By night the examples run, and others judge the package. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -84,6 +86,23 @@ test('the client, the transport for the AI SDK without it, and the simulator are
     expect.stringContaining('createChatTransport'),
     'createSimulator',
   ]);
+});
+
+test('sluice simulator serves the Claude API by itself', async () => {
+  const command = join(project.folder, 'node_modules/sluice/dist/scripts/sluice.js');
+  const child = spawn(process.execPath, [command, 'simulator', '--port', '0'], { cwd: project.folder });
+  let printed = '';
+  for await (const chunk of child.stdout) {
+    printed += String(chunk);
+    if (printed.includes('Stop with')) break;
+  }
+  const [, url = ''] = /listens on (http\S+)\./.exec(printed) ?? [];
+  const models = await fetch(`${url}/v1/models?limit=1`, {
+    headers: { 'x-api-key': 'any', 'anthropic-version': '2023-06-01' },
+  });
+  expect(await models.json()).toMatchObject({ data: [{ type: 'model' }], has_more: true });
+  child.kill();
+  await once(child, 'exit');
 });
 
 test('the client type-checks without skipLibCheck, with the types of a browser alone', async () => {

@@ -63,16 +63,13 @@ export class WritingSpeeds {
     this.#hours.set(key, hours);
   }
 
-  /** @returns the most tokens a second that a model is taken to write. @param tableSpeed the price table's figure */
-  getMaxTokensPerSecond(key: string, tableSpeed: number, now: number): number {
+  /** @returns the most tokens a second that a model is taken to write; undefined as long as too few answers are known */
+  getMaxTokensPerSecond(key: string, now: number): number | undefined {
     const hours = this.#getRecentHours(key, Math.floor(now / HOUR_MS));
     const answers = hours.reduce((sum, hour) => sum + hour.answers, 0);
     const accounts = new Set(hours.flatMap((hour) => [...hour.accounts]));
-    if (answers < MIN_RESPONSES || accounts.size < MIN_ACCOUNTS) return tableSpeed;
-    return Math.min(
-      tableSpeed,
-      Math.max(MIN_TOKENS_PER_SECOND, SPEED_MARGIN * Math.max(...hours.map(({ fastest }) => fastest))),
-    );
+    if (answers < MIN_RESPONSES || accounts.size < MIN_ACCOUNTS) return undefined;
+    return Math.max(MIN_TOKENS_PER_SECOND, SPEED_MARGIN * Math.max(...hours.map(({ fastest }) => fastest)));
   }
 
   #getRecentHours(key: string, number: number): HourlySpeedRecord[] {

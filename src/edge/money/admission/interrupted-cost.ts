@@ -28,7 +28,7 @@ export interface InterruptedAnswer {
 
 export interface InterruptedGrantTerms {
   hold: Nanodollars;
-  /** The most output tokens that were granted, if one step of one model writes all of them. */
+  /** The most output tokens of one step of the model that answers; undefined if that is not known. */
   mostOutput: number | undefined;
   terms: SettlementTerms;
   /** Whether the upstream stops writing when the connection is closed. */
@@ -43,6 +43,8 @@ export interface InterruptedGrantTerms {
 export interface LearnedModelRates {
   /** How often another model steps in in a second of output. */
   handOversPerSecond: number;
+  /** The most tokens that the answering model writes in a second; undefined as long as too few of its answers are known. */
+  tokensPerSecond: number | undefined;
   /** @returns the tokens of the longest known result of a tool; 0 if none is known */
   longestResult(tool: string): number;
 }
@@ -85,17 +87,26 @@ function computeMaxTokensWritten(milliseconds: number, tokensPerSecond: number):
  */
 export function computeInterruptedCost(
   { usage: begun, seen, fallbacks, row }: InterruptedAnswer,
-  { hold, mostOutput, terms, cancelStops, sharesCache, learned }: InterruptedGrantTerms,
+  { hold, mostOutput, terms: granted, cancelStops, sharesCache, learned }: InterruptedGrantTerms,
 ): InterruptedCostEstimate {
   const usage = begun ?? {};
+  const hasOneModel = !granted.advisor && !granted.fallbacks;
+  const ownTokensPerSecond = Math.min(granted.tokensPerSecond, learned.tokensPerSecond ?? Number.POSITIVE_INFINITY);
+  // What several models write unseen is bounded by the fastest of them.
+  const terms = hasOneModel ? { ...granted, tokensPerSecond: ownTokensPerSecond } : granted;
   // Some tell all of their output at their end, and nothing of their prompt.
   const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
   const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
   const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
-  const inFlight = computeMaxTokensWritten(IN_FLIGHT_MS, terms.tokensPerSecond);
+  const hasNamedModel = begun !== undefined && fallbacks.length === 0;
+  // A second model that may have begun meanwhile is counted below.
+  const isWriting = hasNamedModel && !seen.is_advising;
+  const inFlight = computeMaxTokensWritten(IN_FLIGHT_MS, isWriting ? ownTokensPerSecond : terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
-  const unended = isEnded ? 0 : Math.min(written, mostOutput ?? written);
+  const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
+  const isLimited = (hasOneModel || hasNamedModel) && isSingleStep(terms, seen, usualMs);
+  const unended = isEnded ? 0 : Math.min(written, isLimited ? (mostOutput ?? written) : written);
   const output = Math.max(unended, toValidCountOrZero(usage.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
@@ -123,7 +134,6 @@ export function computeInterruptedCost(
   const advice = terms.advisor && seen.advised > 0 ? computeAdviceCost(terms.advisor, seen, prompt, unseen) : 0;
   const searched = Math.max(0, seen.searches - toValidCountOrZero(usage.server_tool_use?.web_search_requests));
   const later = computeCostOfLaterSteps(row, terms, prompt, laterPrompts, output);
-  const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
   const unseenSteps = isEnded ? 0 : computeCostOfUnseenSteps(terms, seen, lastPrompt, usualMs, learned);
   const cached = sharesCache && !lacksPrompt ? toValidCountOrZero(usage.cache_read_input_tokens) : 0;
   const secondModels = isEnded
@@ -146,6 +156,11 @@ export function computeInterruptedCost(
       server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
     },
   };
+}
+
+/** @returns whether all output is of one step, so that `max_tokens` limits it: no tool was used, seen or in a silence */
+function isSingleStep({ steps, advisor }: SettlementTerms, { uses, lost_ms }: ObservedPart, usualMs: number): boolean {
+  return (steps === 'one' && !advisor) || (uses === 0 && lost_ms <= usualMs);
 }
 
 /**

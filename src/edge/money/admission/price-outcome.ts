@@ -41,7 +41,7 @@ export interface StoredGrant {
   loweredBy?: LoweredBy;
   /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
   budget?: BudgetAtAdmission;
-  /** The most output tokens, if one step of one model writes all of them. */
+  /** The most output tokens of one step of the requested model. */
   mostOutput?: number | undefined;
   /** Every model that may be billed, each with all of its names. */
   models?: readonly string[][] | undefined;
@@ -136,7 +136,8 @@ export function createPricedSettlement(
     { usage, seen: usual, fallbacks: others, row },
     {
       hold,
-      mostOutput: grant.mostOutput,
+      // A fallback may have its own `max_tokens`.
+      mostOutput: terms.fallbacks && row !== requested ? undefined : grant.mostOutput,
       terms,
       cancelStops: grant.cancelStops ?? true,
       sharesCache: isClaudeApi,

@@ -34,8 +34,8 @@ export function createRequestMeter(
       isClaudeApi: isUpstreamClaudeApi(settings, upstream),
     };
     if (isLast) recordLearnedRates(request, outcome, grant);
-    const learned = getLearnedRates(request, outcome);
-    const inForce = learnSpeedAndUpdateGrant(request, outcome, adaptGrantToUpstream(settings, outcome, grant));
+    const learned = getLearnedRates(request, outcome, grant);
+    const inForce = adaptGrantToUpstream(settings, outcome, grant);
     return {
       ...createPricedSettlement({ requestId, model, ...place, learned }, outcome, inForce),
       startedAt,
@@ -126,12 +126,11 @@ export function createStoredGrant(
   terms: SettlementTerms,
   { hold, maxTokens, loweredBy }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, AdmissionGrantMember>,
 ): StoredGrant {
-  const isOne = terms.steps === 'one' && worstCase.models.length === 1;
   return {
     hold,
     lowered: maxTokens,
     ...(loweredBy && { loweredBy }),
-    mostOutput: isOne ? (maxTokens ?? worstCase.outputTokens) : undefined,
+    mostOutput: maxTokens ?? worstCase.outputTokens,
     models: worstCase.models,
     cancelStops: terms.streams,
     terms,
@@ -160,7 +159,7 @@ async function fetchStoredGrant(request: RequestToSettle): Promise<StoredGrant> 
   if (!record) return UNKNOWN_GRANT;
   const { hold, maxTokens } = record;
   const grant = JSON.parse(record.keep) as StoredGrant;
-  return { ...grant, hold, ...(grant.mostOutput !== undefined && { mostOutput: maxTokens }) };
+  return { ...grant, hold, mostOutput: maxTokens };
 }
 
 /**
@@ -187,13 +186,24 @@ function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, {
   if (results) answers.recordResults(results);
   const thinking = toValidCountOrZero(usage?.output_tokens_details?.thinking_tokens);
   if (completed && signed && thinking > 0) answers.recordThinking(createModelKey(request, outcome), thinking, signed);
+  if (outcome.written) {
+    const key = createSpeedKey(request, outcome, usage?.speed === 'fast');
+    const speeds = getModelWritingSpeeds(request.settings);
+    speeds.recordVisibleOutput(key, request.identity.account, outcome.written, Date.now());
+  }
 }
 
 /** @returns what other answers have shown of the model and of tools */
-function getLearnedRates(request: RequestToSettle, outcome: RequestOutcome): LearnedModelRates {
+function getLearnedRates(
+  request: RequestToSettle,
+  outcome: RequestOutcome,
+  { terms }: StoredGrant,
+): LearnedModelRates {
   const answers = getResponseStatistics(request.settings);
+  const speedKey = createSpeedKey(request, outcome, terms?.isFast ?? false);
   return {
     handOversPerSecond: answers.getModelHandoversPerSecond(createModelKey(request, outcome)),
+    tokensPerSecond: getModelWritingSpeeds(request.settings).getMaxTokensPerSecond(speedKey, Date.now()),
     longestResult: (tool) => answers.getLongestToolResultTokens(tool),
   };
 }
@@ -220,30 +230,11 @@ function createModelKey(
   return `${settings.models.findRow(model)?.id ?? model}\n${upstream}`;
 }
 
-/** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */
-function learnSpeedAndUpdateGrant(request: RequestToSettle, outcome: RequestOutcome, grant: StoredGrant): StoredGrant {
-  const { settings, model, identity } = request;
-  const { terms, models } = grant;
-  const now = Date.now();
-  const createSpeedKey = (isFast: boolean) => {
-    const name = outcome.model ?? model;
-    const speed = isFast ? 'fast' : 'standard';
-    return `${settings.models.findRow(name)?.id ?? name}\n${outcome.upstream ?? ''}\n${speed}`;
-  };
-  const { written, usage } = outcome;
-  if (written)
-    getModelWritingSpeeds(settings).recordVisibleOutput(
-      createSpeedKey(usage?.speed === 'fast'),
-      identity.account,
-      written,
-      now,
-    );
-  // What several models write is bounded by the fastest one that may.
-  if (outcome.completed || !terms || terms.advisor || models?.length !== 1) return grant;
-  const tokensPerSecond = getModelWritingSpeeds(settings).getMaxTokensPerSecond(
-    createSpeedKey(terms.isFast),
-    terms.tokensPerSecond,
-    now,
-  );
-  return { ...grant, terms: { ...terms, tokensPerSecond } };
+/** @returns the key under which the writing speed of the answering model is remembered */
+function createSpeedKey(
+  { settings, model }: Pick<RequestToSettle, 'settings' | 'model'>,
+  { model: name = model, upstream = '' }: Pick<RequestOutcome, 'model' | 'upstream'>,
+  isFast: boolean,
+): string {
+  return `${settings.models.findRow(name)?.id ?? name}\n${upstream}\n${isFast ? 'fast' : 'standard'}`;
 }

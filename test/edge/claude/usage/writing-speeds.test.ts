@@ -4,7 +4,6 @@ import { HiddenOutputClock } from '#edge/claude/usage/hidden-output.ts';
 import { measureVisibleOutput, WritingSpeeds } from '#edge/claude/usage/writing-speeds.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
-const TABLE = 500;
 const KEY = 'a model';
 const HOUR_MS = 3_600_000;
 const NOON = Date.UTC(2027, 0, 1, 12);
@@ -19,38 +18,36 @@ function taught(answers: number, accounts: number, perSecond = 80, now = NOON): 
 }
 
 test('fifty answers of three accounts teach a speed, twice of which is the most; fewer teach nothing', () => {
-  expect(taught(50, 3).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
-  expect(taught(49, 3).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
-  expect(taught(500, 2).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
-  expect(taught(50, 3).getMaxTokensPerSecond('another', TABLE, NOON)).toBe(TABLE);
+  expect(taught(50, 3).getMaxTokensPerSecond(KEY, NOON)).toBe(160);
+  expect(taught(49, 3).getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
+  expect(taught(500, 2).getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
+  expect(taught(50, 3).getMaxTokensPerSecond('another', NOON)).toBeUndefined();
 });
 
 test('an answer with fewer than 300 tokens teaches nothing', () => {
   const speeds = taught(49, 3);
   speeds.recordVisibleOutput(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
   speeds.recordVisibleOutput(KEY, 'account-0', { tokens: 300, ms: 3_750 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(160);
 });
 
-test('the most is at least 100 tokens a second, and at most what the price table says', () => {
-  expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(100);
-  expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, 60, NOON)).toBe(60);
-  expect(taught(50, 3, 400).getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+test('the most is at least 100 tokens a second', () => {
+  expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, NOON)).toBe(100);
 });
 
-test('one faster answer raises it at once, and one that came all together makes the table count', () => {
+test('one faster answer raises it at once, and one that came all together has no limit', () => {
   const speeds = taught(50, 3);
   speeds.recordVisibleOutput(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(400);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(400);
   speeds.recordVisibleOutput(KEY, 'account-9', { tokens: 1_000, ms: 0 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(Number.POSITIVE_INFINITY);
 });
 
 test('what is six hours old is forgotten', () => {
   const speeds = taught(50, 3);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON + 5 * HOUR_MS)).toBe(160);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON + 6 * HOUR_MS)).toBe(TABLE);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON + 5 * HOUR_MS)).toBe(160);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON + 6 * HOUR_MS)).toBeUndefined();
 });
 
 test('what it keeps does not grow with answers, hours and accounts, and the least used models go first', () => {
@@ -61,10 +58,10 @@ test('what it keeps does not grow with answers, hours and accounts, and the leas
   }
   for (let index = 0; index < 60; index += 1)
     speeds.recordVisibleOutput(KEY, `a${index}`, { tokens: 800, ms: 10_000 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(160);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(160);
   for (let index = 0; index < 200; index += 1)
     speeds.recordVisibleOutput(`m${index}`, 'a', { tokens: 800, ms: 10_000 }, NOON);
-  expect(speeds.getMaxTokensPerSecond(KEY, TABLE, NOON)).toBe(TABLE);
+  expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
 });
 
 /** What the API sends, and how much later it is read, at the most. */

@@ -37,7 +37,7 @@ function grantOf({ body, count }: BilledAnswer): StoredGrant {
   return {
     hold: decision.nanodollars,
     lowered: undefined,
-    mostOutput: terms.steps === 'one' && worstCase.models.length === 1 ? decision.maxTokens : undefined,
+    mostOutput: decision.maxTokens,
     models: worstCase.models,
     cancelStops: true,
     terms,
@@ -86,7 +86,7 @@ function booked(
   return { booked: cost, billed: answer.computeBillAt(at), hold: grant.hold, overHold };
 }
 
-const NOTHING_LEARNED = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
+const NOTHING_LEARNED = { handOversPerSecond: 1 / 60, tokensPerSecond: undefined, longestResult: () => 0 };
 
 function quantile(sorted: readonly number[], share: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;

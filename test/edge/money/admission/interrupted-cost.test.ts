@@ -36,7 +36,7 @@ const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
 function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object = {}): number {
-  const learned = { handOversPerSecond: 0.01, longestResult: () => 0 };
+  const learned = { handOversPerSecond: 0.01, tokensPerSecond: undefined, longestResult: () => 0 };
   const grant = {
     hold: 1e12,
     mostOutput: undefined,
@@ -96,7 +96,7 @@ describe('a second model that may have begun unseen', () => {
   const advised = secondTerms({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: MODEL, max_uses: 3 }] });
   const handed = secondTerms({ fallbacks: [{ model: MODEL }] });
   const prompt = { input_tokens: 1_000, cache_read_input_tokens: 99_000 };
-  const rate = { learned: { handOversPerSecond: 0.04, longestResult: () => 0 } };
+  const rate = { learned: { handOversPerSecond: 0.04, tokensPerSecond: undefined, longestResult: () => 0 } };
   const bookedFor = (second: typeof terms, seen: Partial<ObservedPart>, more = {}) =>
     booked(seen, prompt, { terms: second, ...rate, ...more }) - booked(seen, prompt);
   const IN_FLIGHT = 125 * OUTPUT;
@@ -123,6 +123,26 @@ describe('a second model that may have begun unseen', () => {
     const uncached = Math.ceil(100_000 * MORE_TOKENS) * INPUT + IN_FLIGHT;
     expect(bookedFor(handed, { is_between: true }, { sharesCache: false })).toBe(uncached);
   });
+
+  test('leaves what the first model writes to its `max_tokens` and to its learned speed', () => {
+    const learned = { handOversPerSecond: 0, tokensPerSecond: 100, longestResult: () => 0 };
+    for (const second of [advised, handed]) {
+      const limited = { terms: second, learned, mostOutput: 200 };
+      expect(booked({ said: 150 }, {}, limited)).toBe(100 * INPUT + 175 * OUTPUT);
+      expect(booked({ said: 190 }, {}, limited)).toBe(100 * INPUT + 200 * OUTPUT);
+    }
+  });
+
+  test('may have written more than `max_tokens` of the request once it has stepped in, or was asked for advice', () => {
+    const limited = { mostOutput: 200, terms: handed };
+    const answer = { usage, seen: { ...SEEN, said: 900 }, row };
+    const learned = { handOversPerSecond: 0, tokensPerSecond: undefined, longestResult: () => 0 };
+    const grant = { hold: 1e12, cancelStops: true, sharesCache: true, learned, ...limited };
+    const both = computeInterruptedCost({ ...answer, fallbacks: [row, row] }, grant);
+    expect(both.usage.output_tokens).toBe(900 + 125);
+    const withAdvice = { ...answer, seen: { ...answer.seen, uses: 1, advised: 1 }, fallbacks: [] };
+    expect(computeInterruptedCost(withAdvice, { ...grant, terms: advised }).usage.output_tokens).toBe(900 + 125);
+  });
 });
 
 test('the result of a running use counts by its tool: as long as known ones, or as the request allows', () => {
@@ -131,7 +151,7 @@ test('the result of a running use counts by its tool: as long as known ones, or 
   const fetch = { type: 'web_fetch_20260209', name: 'web_fetch' };
   const search = { type: 'web_search_20260209', name: 'web_search' };
   const running = (tool: { name: string }, known = 0) => {
-    const learned = { handOversPerSecond: 1, longestResult: () => known };
+    const learned = { handOversPerSecond: 1, tokensPerSecond: undefined, longestResult: () => known };
     const seen = { uses: 1, running_uses: 1, running_tools: [tool.name], runs_tool: true };
     const later_prompts = [{ tokens: 40, unseen_ms: 0 }];
     const cost = booked({ ...seen, later_prompts }, {}, { terms: served(tool), learned });

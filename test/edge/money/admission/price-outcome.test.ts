@@ -12,7 +12,7 @@ const MINUTE = 60_000;
 /** A quarter of a second of the model's output, and what a minute of it may cost; nanodollars. */
 const [IN_FLIGHT, BY_CLOCK] = [125 * 20_000, 30_000 * 20_000];
 const BODY = { model: MODEL, max_tokens: 64_000, stream: true, messages: [{ role: 'user', content: 'Hi' }] };
-const learned = { handOversPerSecond: 1 / 60, longestResult: () => 0 };
+const learned = { handOversPerSecond: 1 / 60, tokensPerSecond: undefined, longestResult: () => 0 };
 
 /** @returns what is booked beside its prompt for a request that ran for a minute without an event; nanodollars */
 function bookedFor(

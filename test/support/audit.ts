@@ -176,6 +176,8 @@ interface AnswerVariation {
   mosts?: readonly number[];
   /** Whether it goes on for as long as it may: what nobody hears the end of has mostly not ended. */
   goesOn?: boolean;
+  /** The most tokens of a result of a served tool. Default: those of the tool. */
+  maxResultTokens?: number;
 }
 
 /** Makes an answer of a class, as the API gives it: its events with their times, and its bill. */
@@ -269,7 +271,8 @@ export function createAnswer(kind: Class, model: PricedModel, draw: Draw, course
     for (let ping = at + 1_000; served.hasPings && ping < ends; ping += 1_000)
       deeds.push({ at: ping, event: eventOf('ping', {}) });
     at = ends;
-    const tokens = Math.floor(draw(served.maxResultTokens / 10, served.maxResultTokens));
+    const { maxResultTokens = served.maxResultTokens } = course;
+    const tokens = Math.floor(draw(maxResultTokens / 10, maxResultTokens));
     added += tokens;
     const content = [{ type: 'text', text: createProse(tokens) }];
     addBlock({ type: served.result, tool_use_id: `t${index - 1}`, content }, () => undefined);

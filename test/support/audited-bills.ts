@@ -36,7 +36,7 @@ export function computeBooked(
   answer: Answer,
   settings: Settings,
   outcome: Partial<RequestOutcome>,
-  account = 'alice',
+  { account = 'alice', grant = grantOfAnswer(answer, settings) }: { account?: string; grant?: StoredGrant } = {},
 ): number {
   const request = {
     identity: { account },
@@ -47,7 +47,7 @@ export function computeBooked(
     stub: { settleJson: async () => '{}' } as never,
   };
   const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  return createRequestMeter(request, grantOfAnswer(answer, settings)).settleRequest({
+  return createRequestMeter(request, grant).settleRequest({
     ...ended,
     ...outcome,
   } as RequestOutcome).nanodollars;

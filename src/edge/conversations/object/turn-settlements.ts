@@ -268,7 +268,11 @@ function computeEarliestSettlementTime({ outcome }: TurnRow, now: number): numbe
 }
 
 /** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
-function addLostTimeToOutcome({ endedAt }: TurnRow, outcome: StoredOutcome, now: number): StoredOutcome {
+export function addLostTimeToOutcome(
+  { endedAt }: Pick<TurnRow, 'endedAt'>,
+  outcome: StoredOutcome,
+  now: number,
+): StoredOutcome {
   const { read_until, seen, usage } = outcome;
   if (read_until === undefined || endedAt === null || !seen) return outcome;
   const ms = Math.max(0, Math.min(now, read_until) - endedAt);

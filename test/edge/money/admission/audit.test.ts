@@ -48,7 +48,7 @@ function teach(settings: Settings): void {
     const { currentReport: report } = reader;
     const outcome = { ...report, end: 'complete', written: measureVisibleOutput(report.usage, clock) } as const;
     const bill = computeBill(answer, Number.POSITIVE_INFINITY);
-    expect(computeBooked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
+    expect(computeBooked(answer, settings, outcome, { account: `account-${seed % 5}` }) / bill).toBeCloseTo(1, 2);
   }
 }
 

@@ -4,8 +4,10 @@
  */
 
 import { ModelTable } from '#edge/claude/models/models.ts';
+import { computeCost } from '#edge/claude/pricing/cost.ts';
 import type { MaximumCost } from '#edge/claude/pricing/hold-terms.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
+import { createUnobserved } from '#edge/claude/usage/usage-report.ts';
 import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
@@ -40,6 +42,12 @@ interface RequestProfile {
   thinks: readonly [...Range, rarely: number];
   says: Range;
   searches?: number;
+  /** Whether the request limits its searches. Default: yes. */
+  leavesOutMaxUses?: boolean;
+  /** Characters of a signature for each token of thinking, if earlier thinking is sent again. */
+  signs?: number;
+  /** How many of its answers are stopped by an Escape: a share. */
+  stops?: number;
   /** Seconds between an answer and the next question. */
   pause: Range;
 }
@@ -48,7 +56,7 @@ interface RequestProfile {
 export interface Mix {
   name: string;
   limits: Limits;
-  /** The limit in USD a day of all, where each is an account of its own. */
+  /** The limit in USD a day of all, where each is an account of its own. Without `limits` these are the members of a group. */
   shared?: number;
   people: readonly { asks: RequestProfile; count: number; each: number }[];
 }
@@ -102,6 +110,16 @@ const SONNET_PROFILE: RequestProfile = {
   says: [50, 200],
 };
 
+/** A colleague who asks something now and then, without a thought about `max_tokens`. */
+const MEMBER_PROFILE: Omit<RequestProfile, 'model'> = {
+  maxTokens: 16_000,
+  input: [1_000, 8_000],
+  thinks: [40, 500, 1_500],
+  says: [50, 400],
+  pause: [5, 30],
+  stops: 0.05,
+};
+
 /** A chat whose history grows to some 50,000 tokens. */
 const LONG_SEARCH_PROFILE: Omit<RequestProfile, 'model'> = { ...SEARCH_PROFILE, searches: 3, grows: [500, 2_000] };
 
@@ -125,6 +143,21 @@ const createLongSearchMix = (model: RequestProfile['model'], usd: number): Mix =
   limits: { usd_per_day: usd, served_tools: 'estimate' },
   people: [{ asks: { ...LONG_SEARCH_PROFILE, model }, count: 2, each: 50 }],
 });
+/** Thinking is sent again with each turn, and one answer in ten is stopped. */
+const createStoppedCodingMix = (usd: number): Mix => ({
+  name: `Claude Code, thinking history, Escapes, $${usd}`,
+  limits: { usd_per_day: usd },
+  people: [
+    { asks: { ...CODE_PROFILE, maxTokens: 32_000, grows: [500, 1_500], signs: 6, stops: 0.1 }, count: 2, each: 40 },
+    { asks: TITLE_PROFILE, count: 1, each: 40 },
+  ],
+});
+const createGroupMix = (model: RequestProfile['model'], usd: number): Mix => ({
+  name: `Group of 20, ${modelLabelOf(model)}, $${usd} a day`,
+  limits: {},
+  shared: usd,
+  people: [{ asks: { ...MEMBER_PROFILE, model }, count: 20, each: 25 }],
+});
 const createThinkingMix = (maxTokens: number, usd: number): Mix => ({
   name: `20 at once, ${maxTokens / 1_000}k, $${usd} a day`,
   limits: { usd_per_day: usd },
@@ -136,16 +169,25 @@ export const MIXES: readonly Mix[] = [
   createCodingMix(128_000, 10),
   createCodingMix(32_000, 2),
   createCodingMix(128_000, 2),
+  createStoppedCodingMix(10),
+  createStoppedCodingMix(2),
   createSearchMix('claude-sonnet-5-5', 20, 'exact'),
   createSearchMix('claude-sonnet-5-5', 2, 'estimate'),
   createSearchMix('claude-opus-5-5', 40, 'exact'),
   createSearchMix('claude-opus-5-5', 5, 'estimate'),
+  {
+    name: 'Search chat, Opus, `exact`, no `max_uses`, $10 a day',
+    limits: { usd_per_day: 10 },
+    people: [{ asks: { ...SEARCH_PROFILE, model: 'claude-opus-5-5', leavesOutMaxUses: true }, count: 2, each: 60 }],
+  },
   createLongSearchMix('claude-sonnet-5-5', 12),
   createLongSearchMix('claude-haiku-5-5', 3),
   createThinkingMix(16_000, 10),
   createThinkingMix(128_000, 10),
   createThinkingMix(16_000, 2),
   createThinkingMix(128_000, 2),
+  createGroupMix('claude-sonnet-5-5', 1),
+  createGroupMix('claude-opus-5-5', 1),
   {
     name: '30 visitors, $0.02 each, $0.25 a day for all',
     limits: { usd_per_day: 0.02 },
@@ -190,6 +232,9 @@ const TOKENS_PER_SECOND = 80;
 const FIRST_TOKEN_MS = 800;
 const SEARCH_MS = 2_000;
 const SEARCH_TOKENS = 6_000;
+/** Tokens that the upstream writes before it notices an Escape, and by how much more a text is measured than it has. */
+const IN_FLIGHT_TOKENS = TOKENS_PER_SECOND / 4;
+const SEEN_TOKENS_FACTOR = 1.4;
 /** Who is told to ask again does so as the official SDKs do: twice. */
 const MAX_TRIES = 3;
 const STEPS = 200_000;
@@ -221,7 +266,15 @@ export interface MixResult {
   saidNot: number;
   /** Milliseconds from the question to the first byte, by the model that was asked. */
   waits: { model: RequestProfile['model']; ms: number }[];
+  /** The part of the money that is booked, and the part that the upstream bills. */
   spent: number;
+  billed: number;
+}
+
+/** What earlier turns of a chat have added to its prompt: tokens of messages, and of thinking. */
+interface ChatHistory {
+  tokens: number;
+  thought: number;
 }
 
 /** Lets everybody ask until they have had their answers, or their money is spent. */
@@ -250,6 +303,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
     misled: 0,
     saidNot: 0,
     spent: 0,
+    billed: 0,
     waits: [],
   };
   let asked = 0;
@@ -262,13 +316,16 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
     }
     const people = mix.people.flatMap(({ count, ...one }) => Array.from({ length: count }, () => one));
     const accounts = people.map((_, nth) => (shared === undefined ? 'alice' : `person-${nth}`));
+    const own = (limits.usd_per_day ?? Number.POSITIVE_INFINITY) * 1e9;
+    const most = shared === undefined ? own : shared * 1e9;
     /** What is not settled of the tightest limit, and what of that is not held either; nanodollars. */
     const remainingBudgetOf = (account: string) => {
       const one = sumLedgers([account]);
-      const own = (limits.usd_per_day ?? 0) * 1e9;
       const all = shared === undefined ? one : sumLedgers([...new Set(accounts)]);
-      const most = shared === undefined ? own : shared * 1e9;
-      const part = Math.min((own - one.settled) / own, (most - all.settled) / most);
+      const part = Math.min(
+        own === Number.POSITIVE_INFINITY ? 1 : (own - one.settled) / own,
+        (most - all.settled) / most,
+      );
       return {
         part,
         isNearEnd: part <= NEAR_END_SHARE,
@@ -276,7 +333,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
       };
     };
     /** What the last answer to an account has said that still fits, and how many of its requests had begun or ended by then. */
-    const said = new Map<string, { fits: boolean; least: number; changes: number }>();
+    const saidOfBudget = new Map<string, { fits: boolean; least: number; changes: number }>();
     const changes = new Map<string, number>();
     /** How long the answers to each account were. */
     const lengths = new Map<string, RecentAnswerLengths>();
@@ -285,17 +342,29 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
       changes.set(account, count);
       return count;
     };
-    const sendRequest = async (asks: RequestProfile, account: string, history: number): Promise<boolean> => {
-      const { model, maxTokens, searches = 0, cached = 0 } = asks;
-      const input = history + drawWithin(asks.input, random);
+    const sendRequest = async (asks: RequestProfile, account: string, history: ChatHistory): Promise<boolean> => {
+      const { model, maxTokens, searches = 0, cached = 0, signs = 0, stops = 0 } = asks;
+      const input = history.tokens + drawWithin(asks.input, random);
       const [from, to, rarely] = asks.thinks;
       const thought = random() < 1 / 40 ? rarely : drawWithin([from, to], random);
       const wanted = thought + drawWithin(asks.says, random);
-      const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: searches }];
+      const search = { type: 'web_search_20260209', name: 'web_search' };
+      const tools = [asks.leavesOutMaxUses ? search : { ...search, max_uses: searches }];
+      const question = { role: 'user', content: 'word '.repeat(input) };
+      // The length of a signature shows how much was thought.
+      const signature = 'c2ln'.repeat(Math.ceil((history.thought * signs) / 4));
+      const answer = [
+        { type: 'thinking', thinking: '', signature },
+        { type: 'text', text: 'It is done.' },
+      ];
+      const again = [
+        { role: 'assistant', content: answer },
+        { role: 'user', content: 'Go on.' },
+      ];
       const json = {
         model,
         max_tokens: maxTokens,
-        messages: [{ role: 'user', content: 'word '.repeat(input) }],
+        messages: history.thought > 0 && signs > 0 ? [question, ...again] : [question],
         ...(searches > 0 && { tools }),
         ...(thought === 0 && to === 0 && { thinking: { type: 'disabled' } }),
         ...(cached > 0 && { cache_control: { type: 'ephemeral' } }),
@@ -310,10 +379,14 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         return computeCostRange({ ...bound, usefulOutput }, toLimitRules(limits)).least;
       };
       const { maximumCost: worstCase } = computeMaximumCost(json, { bytes: body.bytes.length, models, count: input });
-      const least = leastCostOf(worstCase);
+      // Without `max_uses` it is lowered to one search.
+      const leastJson = asks.leavesOutMaxUses ? { ...json, tools: [{ ...search, max_uses: 1 }] } : json;
+      const computeLeast = (options: { count?: number }) =>
+        leastCostOf(computeMaximumCost(leastJson, { bytes: body.bytes.length, models, ...options }).maximumCost);
+      const least = computeLeast({ count: input });
       // Who waits for others does not wait for less than that.
       const leastToWait = leastCostOf(worstCase, 'estimateTokensForText');
-      const leastUncounted = leastCostOf(computeMaximumCost(json, { bytes: body.bytes.length, models }).maximumCost);
+      const leastUncounted = computeLeast({});
       const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
@@ -343,7 +416,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           if (free >= 2 * leastToWait) told.refusedWithRoom += 1;
           if (!isNearEnd) told.refusedEarly += 1;
           const isOver = thrown.type === 'billing_error';
-          const before = said.get(account);
+          const before = saidOfBudget.get(account);
           const isOwn = thrown.headers['sluice-limited-by'] === 'account';
           if (
             isOwn &&
@@ -374,30 +447,58 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         if (may <= thought && thought < maxTokens) told.wordless += 1;
         const startedAt = world.clock.now;
         told.waits.push({ model, ms: startedAt - beganAt + FIRST_TOKEN_MS });
-        const used = searches > 0 ? Math.floor(random() * (searches + 1)) : 0;
-        await sleep(FIRST_TOKEN_MS + used * SEARCH_MS + (output / TOKENS_PER_SECOND) * 1_000);
-        const prompt = input * (1 + used) + ((used * (used + 1)) / 2) * SEARCH_TOKENS;
+        const mayUse = admitted.grant.loweredBy?.max_uses ?? searches;
+        const used = searches > 0 ? Math.floor(random() * (Math.min(searches, mayUse) + 1)) : 0;
+        const isStopped = stops > 0 && random() < stops;
+        // Whoever stops an answer has mostly seen some of it.
+        const heard = isStopped ? Math.floor(output * random()) : output;
+        await sleep(FIRST_TOKEN_MS + used * SEARCH_MS + (heard / TOKENS_PER_SECOND) * 1_000);
+        const prompt =
+          (input + (signs > 0 ? history.thought : 0)) * (1 + used) + ((used * (used + 1)) / 2) * SEARCH_TOKENS;
         const read = Math.floor(prompt * cached);
+        const thinking_tokens = Math.min(thought, heard);
         const usage = {
           input_tokens: prompt - read,
           cache_read_input_tokens: read,
-          output_tokens: output,
+          output_tokens: heard,
+          output_tokens_details: { thinking_tokens },
           server_tool_use: { web_search_requests: used },
         };
-        const ended = { model, usage, stop_reason: isCut ? 'max_tokens' : 'end_turn', bytes: 1 } as const;
-        const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
-        const outcome = { ...ended, ...how, completed: true, error_type: undefined, ttft_ms: FIRST_TOKEN_MS } as const;
+        const written = Math.min(output, heard + (isStopped ? IN_FLIGHT_TOKENS : 0));
+        told.billed += computeCost({ ...usage, output_tokens: written }, models.findPriceRow(model).row);
+        history.thought += thinking_tokens;
+        const ended = { model, bytes: 1, status: 200, upstream_request_id: 'req_up', sent: true } as const;
+        const whole = {
+          ...ended,
+          usage,
+          stop_reason: isCut ? 'max_tokens' : 'end_turn',
+          end: 'complete',
+          completed: true,
+          signed: thinking_tokens * signs,
+        } as const;
+        const said = Math.ceil((heard - thinking_tokens) * SEEN_TOKENS_FACTOR);
+        const unseen_ms = FIRST_TOKEN_MS + (thinking_tokens / TOKENS_PER_SECOND) * 1_000;
+        const stopped = {
+          ...ended,
+          usage: { ...usage, output_tokens: 1, output_tokens_details: {} },
+          stop_reason: null,
+          end: 'cut',
+          stopped: true,
+          completed: false,
+          seen: { ...createUnobserved(0), said, unseen_ms },
+        } as const;
+        const outcome = { ...(isStopped ? stopped : whole), error_type: undefined, ttft_ms: FIRST_TOKEN_MS };
         const { budget, done } = admitted.settleRequest(outcome);
         const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
         await done;
-        known.recordAnswer({ model, tokens: output });
+        if (!isStopped) known.recordAnswer({ model, tokens: output });
         const isStillAlone = isAlone && changes.get(account) === begun;
         const changed = noteChange(account);
-        if (!budget) throw new InvariantViolation('An answer has not said what is left.');
-        if (!isStillAlone) return true;
-        said.set(account, { fits: budget.fits, least, changes: changed });
+        if (!budget && limits.usd_per_day !== undefined)
+          throw new InvariantViolation('An answer has not said what is left.');
+        if (!isStillAlone || !budget) return true;
+        saidOfBudget.set(account, { fits: budget.fits, least, changes: changed });
         const { settled, held } = sumLedgers([account]);
-        const own = (limits.usd_per_day ?? 0) * 1e9;
         const rest = own - settled - held;
         told.compared += 1;
         if (!budget.fits) told.saidNot += 1;
@@ -411,10 +512,10 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
     for (const [nth, { asks, each }] of people.entries()) {
       void (async () => {
         await sleep(random() * 3_000);
-        let history = 0;
+        const history: ChatHistory = { tokens: 0, thought: 0 };
         for (let times = 0; times < each; times += 1) {
           if (!(await sendRequest(asks, accounts[nth] ?? '', history))) return;
-          if (asks.grows) history += drawWithin(asks.grows, random);
+          if (asks.grows) history.tokens += drawWithin(asks.grows, random);
           await sleep(drawWithin(asks.pause, random) * 1_000);
         }
       })()
@@ -423,7 +524,6 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           running -= 1;
         });
     }
-    const most = (shared ?? limits.usd_per_day ?? 0) * 1e9;
     for (let steps = 0; running > 0; steps += 1) {
       if (steps > STEPS || !(await world.step())) throw new InvariantViolation(`${running} people wait for ever`);
       // To look at many accounts takes long.
@@ -434,6 +534,8 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         throw new InvariantViolation(`${settled + held} of ${most}`);
     }
     told.spent = sumLedgers([...new Set(accounts)]).settled / most;
+    told.billed /= most;
+    if (told.billed > 1 && limits.served_tools !== 'estimate') throw new InvariantViolation(`${told.billed} is billed`);
   });
   return told;
 }

@@ -45,8 +45,9 @@ test.each(mixes)(
     expect(sum.wordless).toBe(0);
     // Of the budget each answer says what the ledger says, and who is told that the last question fits is not refused for it.
     expect(sum).toMatchObject({ saidWrong: 0, misled: 0 });
-    // Of an account with many callers hardly any answer is alone.
-    if (mix.shared !== undefined) expect(sum.compared / sum.answered).toBeGreaterThan(0.9);
+    // Of an account with many callers hardly any answer is alone, and of a shared budget alone answers say nothing.
+    if (mix.shared !== undefined && mix.limits.usd_per_day !== undefined)
+      expect(sum.compared / sum.answered).toBeGreaterThan(0.9);
     // A limit pays for some fifteen of its longest requests.
     if (mix.name.startsWith('Long')) expect(sum.refusedEarly / sum.asked).toBeLessThanOrEqual(0.01);
   },

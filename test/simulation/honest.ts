@@ -11,7 +11,7 @@ const formatPercent = (part: number, total: number) => `${(total === 0 ? 0 : (pa
 const wantedNames = process.argv.slice(2);
 
 console.log(
-  '| who | answered | money spent | refused, though two had room | refused with a tenth left | left at the first refusal | cut, though there was money | without a word | p95 to the first byte |',
+  '| who | answered | money spent | booked / billed | refused, though two had room | refused with a tenth left | left at the first refusal | cut, though there was money | without a word | p95 to the first byte |',
 );
 for (const mix of MIXES) {
   if (wantedNames.length > 0 && !wantedNames.some((beginning) => mix.name.startsWith(beginning))) continue;
@@ -27,6 +27,7 @@ for (const mix of MIXES) {
       sum((one) => one.spent),
       SEEDS.length,
     ),
+    (sum((one) => one.spent) / sum((one) => one.billed)).toFixed(2),
     formatPercent(
       sum((one) => one.refusedWithRoom),
       totalRequests,

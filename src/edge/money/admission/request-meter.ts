@@ -194,11 +194,7 @@ function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, {
 }
 
 /** @returns what other answers have shown of the model and of tools */
-function getLearnedRates(
-  request: RequestToSettle,
-  outcome: RequestOutcome,
-  { terms }: StoredGrant,
-): LearnedModelRates {
+function getLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): LearnedModelRates {
   const answers = getResponseStatistics(request.settings);
   const speedKey = createSpeedKey(request, outcome, terms?.isFast ?? false);
   return {

@@ -241,7 +241,7 @@ test.each([false, true])(
           thinkingShare: getMaxThinkingShare({ settings, model: answer.model.id }),
         });
         const hold = maximumCost.inputCost + maximumCost.outputTokens * maximumCost.outputPrice;
-        const grant = createStoredGrant(maximumCost, terms, { hold, maxTokens: undefined });
+        const grant = createStoredGrant(maximumCost, terms, { hold });
         const kept = thoughts.reduce((sum, tokens) => sum + tokens, 0);
         const booked = computeBooked(answer, settings, unheard({ stopped: true, prompt_tokens: terms.promptTokens }), {
           grant,

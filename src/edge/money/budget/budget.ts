@@ -194,7 +194,7 @@ function createRequestLimitWindows({ most, earlier = 0 }: HoldDecisionOptions): 
  * Decides to how many uses of the API's own tools a request is limited that was refused for want of money. As with `max_tokens` it
  * gets half of what is left, or what it needs at least.
  *
- * @returns undefined if what is left does not pay for the fewest, or limits are to refuse
+ * @returns undefined if the budget does not pay for the fewest even without other holds, or limits are to refuse
  */
 export function lowerToolUses(
   budget: Budget,
@@ -213,7 +213,11 @@ export function lowerToolUses(
   const share = Math.min(Math.floor(computeMinAmountLeft(purses) / parts), left);
   const least = computeMinOutputTokens(worstCase, rules);
   const most = Math.min(served.uses - 1, computeAffordableToolUses(left, worstCase, rules, least));
-  const uses = Math.min(most, Math.max(leastUses, computeAffordableToolUses(share, worstCase, rules, least)));
+  const affordable = Math.min(most, Math.max(leastUses, computeAffordableToolUses(share, worstCase, rules, least)));
+  // If only other holds are in the way, it waits for them with the fewest uses.
+  const unspent = computeUnspentAmount([...purses, ...own]);
+  const canWait = served.uses > leastUses && computeAffordableToolUses(unspent, worstCase, rules, least) >= leastUses;
+  const uses = affordable < leastUses && canWait ? leastUses : affordable;
   const loweredBy = findLimitLeavingLeast(purses, own, parts);
   return uses >= leastUses && loweredBy ? { uses, loweredBy } : undefined;
 }
@@ -388,7 +392,7 @@ function computeMinTokensToHold(
   if (!typical || share >= outputTokens) return least;
   const all = [...purses, ...own];
   // What is spent does not come back, so nobody waits for it.
-  const unspent = Math.min(...all.map((purse) => purse.limit - purse.settled));
+  const unspent = computeUnspentAmount(all);
   const text = usefulOutput ?? TEXT_TOKENS;
   const usual = Math.max(text, typical(0));
   const patient = Math.min(
@@ -401,6 +405,10 @@ function computeMinTokensToHold(
   // It takes more than that only where that is left, and only from nobody else: others need what is left of a shared budget.
   const spare = purses.some(({ by }) => isSharedBudget(by)) ? 0 : computeAffordableOutputTokens(available, worstCase);
   return Math.max(patient, Math.min(outputTokens, typical(text), spare));
+}
+
+function computeUnspentAmount(purses: readonly BudgetWindow[]): Nanodollars {
+  return Math.min(...purses.map(({ limit, settled }) => limit - settled));
 }
 
 /** @returns tokens of output that need no count of the input: with fewer, counting it is worth a call */

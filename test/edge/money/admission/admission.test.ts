@@ -11,6 +11,7 @@ import type { LedgerRow } from '#edge/money/account/usage-answers.schema.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { createBody, createTestApp, readError, type SentRequest } from '#test/support/app.ts';
 import { advanceClock, setClockToNoon, stopClock } from '#test/support/calendar.ts';
+import { eventually } from '#test/support/eventually.ts';
 import { ERROR_BODIES, gatewayError } from '#test/support/foreign-gateway/errors.ts';
 import {
   COUNT_NOT_SUPPORTED,
@@ -855,6 +856,26 @@ describe('a search without max_uses that the budget does not pay for', () => {
     const { ask, app } = caller(() => Response.json(message()), { usd_per_day: 0.4 });
     expect((await ask(bodyWith(`[${tool}]`))).status).toBe(200);
     expect(sentTools(app.sent.at(-1)?.text)).toMatchObject([{ max_uses: 1 }]);
+  });
+
+  test('is to be sent again later if only another request holds the budget for one use', async () => {
+    const opened = Promise.withResolvers<void>();
+    const answer = async () => {
+      await opened.promise;
+      return Response.json(message());
+    };
+    const { ask, app } = caller(answer, { usd_per_day: 0.4 }, { HOLD_WAIT_MS: '1' });
+    const first = ask(bodyWith(`[${tool}]`));
+    await eventually(() => expect(app.sent).toHaveLength(1));
+    const second = await ask(bodyWith(`[${tool}]`));
+    expect({ status: second.status, ...(await readError(second)) }).toMatchObject({
+      status: 429,
+      type: 'rate_limit_error',
+    });
+    expect(Number(second.headers.get('retry-after'))).toBeLessThanOrEqual(5);
+    opened.resolve();
+    expect((await first).status).toBe(200);
+    expect((await ask(bodyWith(`[${tool}]`))).status).toBe(200);
   });
 
   test('is sent unchanged where the budget pays for ten steps', async () => {

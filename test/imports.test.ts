@@ -211,7 +211,7 @@ test('no files import each other in a circle', () => {
   expect(circles(imports)).toEqual([]);
 });
 
-test('a request goes up by an exchange alone, and one that costs money is admitted by the metered one', async () => {
+test('a request goes up by an exchange alone, and one that costs money is reserved by a billed request', async () => {
   const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
   expect(importersOf('src/edge/claude/failover.ts')).toEqual(['src/edge/claude/send.ts']);
   expect(importersOf('src/edge/claude/send.ts')).toEqual(['src/edge/claude/exchange.ts']);
@@ -219,9 +219,9 @@ test('a request goes up by an exchange alone, and one that costs money is admitt
     files.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const),
   );
   const admitting = sources.filter(([, source]) =>
-    /import \{[^}]*\badmitRequest\b[^}]*\} from '[^']*admission\.ts'/.test(source),
+    /import \{[^}]*\breserveAttempt\b[^}]*\} from '[^']*reserve-attempt\.ts'/.test(source),
   );
-  expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/metered-exchange.ts']);
+  expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/billed-request.ts']);
 });
 
 test('every file is in a folder of the picture', () => {

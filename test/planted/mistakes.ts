@@ -33,15 +33,8 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: a later try has no hold',
-    file: 'src/edge/money/admission/metered-exchange.ts',
-    edits: [
-      [
-        `return this.#continueWithAdmission(
-        await this.latestAdmission.admitLaterAttempt({ earlierCost: this.#earlierCost, canWait: false }),
-      );`,
-        'return this.body;',
-      ],
-    ],
+    file: 'src/edge/money/admission/billed-request.ts',
+    edits: [['return await this.#reserveLaterAttempt(false);', 'return this.createBody;']],
     foundBy: 'test/simulation/tries.test.ts',
   },
   {

@@ -13,9 +13,9 @@ import { getOrCreate } from '#edge/kit/cache/get-or-create.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import type { JsonObject } from '#edge/kit/json/object.ts';
-import { admitRequest } from '#edge/money/admission/admission.ts';
+import { BilledRequest } from '#edge/money/admission/billed-request.ts';
 import { computeUsedShareOfLimit } from '#edge/money/admission/budget-left.ts';
-import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import type { RequestToBill } from '#edge/money/admission/request-to-bill.ts';
 import { RecentAnswerLengths } from '#edge/money/budget/answer-lengths.ts';
 import { computeCostRange } from '#edge/money/budget/cost-range.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
@@ -391,9 +391,9 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
         asked += 1;
-        const request: RequestToAdmit = {
+        const request: RequestToBill = {
           requestId: `req_${String(asked).padStart(26, '0')}`,
-          identity: { account, scopes: new Set() } as unknown as RequestToAdmit['identity'],
+          identity: { account, scopes: new Set() } as unknown as RequestToBill['identity'],
           accounts: env,
           store: env.STORE,
           settings,
@@ -406,9 +406,9 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           streams: true,
         };
         const askedAs = noteChange(account);
-        let admitted: Awaited<ReturnType<typeof admitRequest>>;
+        const billed = new BilledRequest(request, { modelInBody: model });
         try {
-          admitted = await admitRequest(request);
+          await billed.reserve();
         } catch (thrown) {
           if (!(thrown instanceof ApiError)) throw thrown;
           const { free, part, isNearEnd } = remainingBudgetOf(account);
@@ -433,7 +433,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         }
         const { free, isNearEnd } = remainingBudgetOf(account);
         const begun = noteChange(account);
-        const may = admitted.maxTokens ?? maxTokens;
+        const may = billed.latestAttempt.terms?.maxTokens ?? maxTokens;
         const output = Math.min(wanted, may);
         const isCut = output < Math.min(wanted, maxTokens);
         told.answered += 1;
@@ -447,7 +447,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         if (may <= thought && thought < maxTokens) told.wordless += 1;
         const startedAt = world.clock.now;
         told.waits.push({ model, ms: startedAt - beganAt + FIRST_TOKEN_MS });
-        const mayUse = admitted.grant.loweredBy?.max_uses ?? searches;
+        const mayUse = billed.latestAttempt.grant.loweredBy?.max_uses ?? searches;
         const used = searches > 0 ? Math.floor(random() * (Math.min(searches, mayUse) + 1)) : 0;
         const isStopped = stops > 0 && random() < stops;
         // Whoever stops an answer has mostly seen some of it.
@@ -488,7 +488,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           seen: { ...createUnobserved(0), said, unseen_ms },
         } as const;
         const outcome = { ...(isStopped ? stopped : whole), error_type: undefined, ttft_ms: FIRST_TOKEN_MS };
-        const { budget, done } = admitted.settleRequest(outcome);
+        const { budget, done } = billed.settle(outcome);
         const isAlone = begun === askedAs + 1 && changes.get(account) === begun;
         await done;
         if (!isStopped) known.recordAnswer({ model, tokens: output });
@@ -561,7 +561,7 @@ function sumLedgers(accounts: readonly string[]): { settled: number; held: numbe
 }
 
 /** @returns an upstream that counts each prompt as so many tokens, and answers nothing else */
-function createCountingUpstream(input_tokens: number): RequestToAdmit['upstream'] {
+function createCountingUpstream(input_tokens: number): RequestToBill['upstream'] {
   return { ...FAKE_UPSTREAM, fetch: async () => Response.json({ input_tokens }) };
 }
 

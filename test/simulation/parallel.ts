@@ -3,8 +3,8 @@
 import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { admitRequest } from '#edge/money/admission/admission.ts';
-import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import { BilledRequest } from '#edge/money/admission/billed-request.ts';
+import type { RequestToBill } from '#edge/money/admission/request-to-bill.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { settleTasks } from './clock.ts';
 import { InvariantViolation } from './host.ts';
@@ -68,36 +68,37 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
     const text = JSON.stringify(json);
     const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
     const sendOne = async (nth: number) => {
-      const request: RequestToAdmit = {
+      const request: RequestToBill = {
         requestId: `req_${String(nth).padStart(26, '0')}`,
         identity: {
           account: names[nth % names.length] ?? '',
           scopes: new Set(),
-        } as unknown as RequestToAdmit['identity'],
+        } as unknown as RequestToBill['identity'],
         accounts: env,
         store: env.STORE,
         settings,
         waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
         route: 'messages',
-        upstream: {} as RequestToAdmit['upstream'],
+        upstream: {} as RequestToBill['upstream'],
         body,
         model,
         count: 20,
         headers: {},
         streams: true,
       };
-      let admitted: Awaited<ReturnType<typeof admitRequest>>;
+      const billed = new BilledRequest(request, { modelInBody: model });
       try {
-        admitted = await admitRequest(request);
+        await billed.reserve();
       } catch (thrown) {
         if (!(thrown instanceof ApiError)) throw thrown;
         outcome.refused += 1;
         return;
       }
-      if ((admitted.maxTokens ?? maxTokens) < ANSWER_TOKENS) outcome.clipped += 1;
+      const allowed = billed.latestAttempt.terms?.maxTokens ?? maxTokens;
+      if (allowed < ANSWER_TOKENS) outcome.clipped += 1;
       const startedAt = world.clock.now;
       await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
-      const usage = { input_tokens: 20, output_tokens: Math.min(ANSWER_TOKENS, admitted.maxTokens ?? maxTokens) };
+      const usage = { input_tokens: 20, output_tokens: Math.min(ANSWER_TOKENS, allowed) };
       const ended = {
         model,
         usage,
@@ -107,7 +108,7 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
         error_type: undefined,
       } as const;
       const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
-      await admitted.settleRequest({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
+      await billed.settle({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
     };
     world.suspendMishaps(REST_MS);
     let running = CALLERS;

@@ -8,8 +8,8 @@ import { getPoolState } from '#edge/claude/upstreams/pool.ts';
 import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
-import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';
-import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import { BilledRequest } from '#edge/money/admission/billed-request.ts';
+import type { RequestToBill } from '#edge/money/admission/request-to-bill.ts';
 import { env, findHost, runInWorld } from './bindings.ts';
 import { callingHost, type Host, InvariantViolation } from './host.ts';
 import { mishaps } from './mishaps.ts';
@@ -195,8 +195,8 @@ class UpstreamRequests {
     };
     const text = JSON.stringify(json);
     const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
-    const identity = { account: ACCOUNT, scopes: new Set() } as unknown as RequestToAdmit['identity'];
-    const meter = new MeteredExchange(
+    const identity = { account: ACCOUNT, scopes: new Set() } as unknown as RequestToBill['identity'];
+    const billed = new BilledRequest(
       {
         requestId,
         identity,
@@ -218,15 +218,15 @@ class UpstreamRequests {
     const tried = () => exchange.createOutcome(exchange.createUnusableReport('upstream_unreachable'), 'cut');
     let outcome: RequestOutcome | undefined;
     try {
-      await meter.checkAndAdmit();
+      await billed.reserve();
       const call = {
         method: 'POST',
         path: '/v1/messages',
         headers: {},
-        body: meter.createBody,
-        routing: meter.routing,
+        body: billed.createBody,
+        routing: billed.routing,
       };
-      const { ok, status } = await exchange.sendToUpstream(call, { payment: meter.payment(tried) });
+      const { ok, status } = await exchange.sendToUpstream(call, { payment: billed, createFailedOutcome: tried });
       const ended = { model: MODEL, usage: USAGE, stop_reason: 'end_turn', bytes: 1, error_type: undefined };
       const whole = exchange.createOutcome({ ...ended, completed: true }, 'complete');
       outcome = ok ? whole : exchange.createOutcome(exchange.createUnusableReport('api_error'), 'error');
@@ -237,7 +237,7 @@ class UpstreamRequests {
       return thrown.status;
     } finally {
       exchange.closeExchange();
-      if (outcome) await meter.meter?.settleRequest(outcome).done;
+      if (outcome) await billed.openAttempt?.settle(outcome).done;
     }
   }
 

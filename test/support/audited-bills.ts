@@ -3,8 +3,9 @@ import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import type { AccountAndPoolBindings } from '#edge/kit/plugins/bindings.ts';
+import { createStoredGrant } from '#edge/money/admission/attempt-settlement.ts';
+import { BilledRequest } from '#edge/money/admission/billed-request.ts';
 import type { StoredGrant } from '#edge/money/admission/price-outcome.ts';
-import { createRequestMeter, createStoredGrant } from '#edge/money/admission/request-meter.ts';
 import type { Answer } from './audit.ts';
 
 /** Booked less than this, an answer is booked below its bill: beyond the rounding of sums. */
@@ -47,7 +48,7 @@ export function computeBooked(
     stub: { settleJson: async () => '{}' } as never,
   };
   const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  return createRequestMeter(request, grant).settleRequest({
+  return BilledRequest.restore(request, grant).settle({
     ...ended,
     ...outcome,
   } as RequestOutcome).nanodollars;

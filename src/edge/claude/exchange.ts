@@ -176,6 +176,7 @@ export class UpstreamExchange {
       streamHeadersMs: STREAM_HEADERS_MS < this.#timeoutMs ? STREAM_HEADERS_MS : undefined,
       controller: this.controller,
       progress: this.progress,
+      createFailedOutcome: () => this.createFailedOutcome('upstream_unreachable'),
       ...options,
     });
     this.status = response.status;
@@ -217,7 +218,7 @@ export class UpstreamExchange {
     const { key, pool } = this.#options.upstream;
     const { upstream } = this.progress;
     (upstream === undefined ? key : pool?.health.getKeyHealth(upstream))?.recordAnswerOrRejection(refusal, Date.now());
-    if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
+    if (refusal && this.#payment !== 'free') this.#payment?.recordRejection?.(refusal);
   }
 
   /** Judges how a stream begins. @returns what it means if it is nothing but an error: then it is free, and the call aborted */

@@ -106,7 +106,7 @@ export class Failover {
         if (!(await this.#payForNextTry())) return this.#returnBestRejection();
         // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
         const hasOther =
-          canPaymentRepeatRequest(this.#options.payment) &&
+          canPaymentRepeatRequest(this.#options) &&
           (well.length + open.length > 1 || this.#canStartNextRound(next.name));
         const answer = await this.#tryUpstream(next, hasOther);
         if (answer) return answer;
@@ -125,7 +125,7 @@ export class Failover {
     const choices = createCandidates(this.#pool, left, this.#routing.model, now);
     const cached =
       this.#capableUpstreams.length > 1 ? listUpstreamsWithCachedPrompt(this.#pool, this.#routing, now) : [];
-    return orderUpstreams(choices, cached, !canPaymentRepeatRequest(this.#options.payment));
+    return orderUpstreams(choices, cached, !canPaymentRepeatRequest(this.#options));
   }
 
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
@@ -134,11 +134,11 @@ export class Failover {
     const isHeld = this.#fallbackState !== 'refused';
     if (this.#progress.sentAt === undefined && isHeld) return true;
     if (payment === undefined || !this.#canTryAgainAfterPossibleRun()) return false;
-    if (payment !== 'free' && isHeld) await payment.settleFailedTry();
+    if (payment !== 'free' && isHeld) await payment.settleFailedAttempt(this.#options.createFailedOutcome());
     this.#resetTryProgress();
     if (payment === 'free') return true;
     try {
-      this.#body = await payment.reserveNextTry();
+      this.#body = await payment.retry();
     } catch (thrown) {
       // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
       if (this.#bestFailure) return false;
@@ -295,7 +295,7 @@ export class Failover {
     const isBusy =
       this.#bestFailure === undefined || ['overloaded', 'missing'].includes(this.#bestFailure.failure.kind);
     if (!isBusy && this.#canStartNextRound()) return false;
-    const stepsIn = await payment.fallBack();
+    const stepsIn = await payment.fallBack(this.#options.createFailedOutcome());
     if (stepsIn === 'none' || stepsIn === 'refused') {
       this.#fallbackState = stepsIn;
       return false;
@@ -329,7 +329,7 @@ export class Failover {
 
   /** @returns whether another try may follow the latest one, which may have run. */
   #canTryAgainAfterPossibleRun(): boolean {
-    return this.#progress.sentAt === undefined || canPaymentRepeatRequest(this.#options.payment);
+    return this.#progress.sentAt === undefined || canPaymentRepeatRequest(this.#options);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */

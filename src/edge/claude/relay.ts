@@ -9,7 +9,7 @@ import { getRequestEndOfError } from './failure.ts';
 import { readStreamAsWholeMessage, toHeadOfWholeResponse } from './internal-stream.ts';
 import type { RequestOutcome } from './outcome.ts';
 import type { RequestBodyFactory } from './providers/provider.ts';
-import type { RetryPayment } from './send-request.ts';
+import type { Payment } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import type { UpstreamRoutingInput } from './upstreams/pool.ts';
@@ -55,7 +55,7 @@ export interface RelayOptions {
   /** Milliseconds to the end of the answer. Default: as long as it goes on. */
   wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
-  payment?: ((getOutcome: () => RequestOutcome) => RetryPayment) | undefined;
+  payment?: Payment | undefined;
   /**
    * Called when the answer is made; for a buffered answer after `onEnd`.
    *
@@ -129,7 +129,7 @@ async function relayThroughExchange(
     return options.onEnd?.(exchange.createOutcome(report, end, firstByte));
   };
 
-  const payment = options.payment?.(() => exchange.createFailedOutcome('upstream_unreachable')) ?? 'free';
+  const payment = options.payment ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   const finishBufferedAnswer = (

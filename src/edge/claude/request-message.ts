@@ -11,7 +11,7 @@ import { type ExchangeOptions, UpstreamExchange } from './exchange.ts';
 import { createInterruptedError, createNotApiResponseError, getRequestEndOfError } from './failure.ts';
 import type { RequestOutcome } from './outcome.ts';
 import type { RequestBodyFactory } from './providers/provider.ts';
-import type { RetryPayment, SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
+import type { Payment, SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
 import type { ResponseReport } from './usage/usage-report.ts';
 
 /** The `anthropic-version` of the edge's own requests. */
@@ -24,7 +24,7 @@ export interface RequestMessageOptions
   /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
   simulate?: string | undefined;
   /** Pays for another try after a try that may have run. Without it there is no other try. */
-  payment?: ((getOutcome: () => RequestOutcome) => RetryPayment) | undefined;
+  payment?: Payment | undefined;
 }
 
 /** The result of a request: either `message` or `error` is defined. `outcome` is what it is settled by. */
@@ -64,7 +64,7 @@ export async function requestWholeMessage(
     const response = await exchange.sendToUpstream(
       { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
       {
-        payment: call.payment?.(() => exchange.createFailedOutcome('upstream_unreachable')),
+        payment: call.payment,
         ...(waitUntil && { waitUntil }),
       },
     );

@@ -1,6 +1,7 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
 import type { ClassifiedFailure } from './classify-failure.ts';
+import type { RequestOutcome } from './outcome.ts';
 import type { RequestBodyFactory } from './providers/provider.ts';
 import type { UpstreamRoutingInput } from './upstreams/pool.ts';
 
@@ -34,7 +35,9 @@ export interface SendUpstreamOptions {
   /** Whether the request is sent again without its thinking if an upstream rejects that. */
   repairsThinking?: boolean;
   /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
-  payment?: RetryPayment | 'free' | undefined;
+  payment?: Payment | 'free' | undefined;
+  /** Creates the outcome of a try that failed and may have run, by which it is settled. */
+  createFailedOutcome(): RequestOutcome;
   /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */
   waitUntil?(work: Promise<unknown>): void;
 }
@@ -60,30 +63,33 @@ export interface SendProgress {
 }
 
 /** @returns whether a request may be sent again after a try that may have run. */
-export function canPaymentRepeatRequest(payment: SendUpstreamOptions['payment']): boolean {
-  return payment === 'free' || payment?.canRepeat() === true;
+export function canPaymentRepeatRequest({
+  payment,
+  progress,
+}: Pick<SendUpstreamOptions, 'payment' | 'progress'>): boolean {
+  return payment === 'free' || payment?.canRetry(progress) === true;
 }
 
 /** Pays for sending a request again after a try that may have run, and may be billed. */
-export interface RetryPayment {
+export interface Payment {
   /** @returns whether the request may be sent again although its latest try may have run. */
-  canRepeat(): boolean;
-  /** Learns of a refusal that is the answer. */
-  refused?(refusal: ClassifiedFailure): void;
-  /** Settles the failed try. */
-  settleFailedTry(): Promise<void>;
+  canRetry(progress: Pick<SendProgress, 'rides'>): boolean;
+  /** Records a rejection that is the response. */
+  recordRejection?(rejection: ClassifiedFailure): void;
+  /** Settles a failed try. */
+  settleFailedAttempt(outcome: RequestOutcome): Promise<void>;
   /**
    * Sets aside the most that another try can cost.
    *
    * @returns the body that goes up now
    * @throws ApiError if the budget does not allow it
    */
-  reserveNextTry(): Promise<RequestBodyFactory>;
+  retry(): Promise<RequestBodyFactory>;
   /**
    * Settles the failed try, and sets aside the most that the next fallback model can cost.
    *
    * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
-   *   is no hold any more, and `admit` can place one for the model that was asked for
+   *   is no hold any more, and `retry` can place one for the model that was asked for
    */
-  fallBack?(): Promise<{ model: string; body: RequestBodyFactory } | 'none' | 'refused'>;
+  fallBack?(outcome: RequestOutcome): Promise<{ model: string; body: RequestBodyFactory } | 'none' | 'refused'>;
 }

@@ -47,6 +47,7 @@ async function sendToSingleUpstreamWithRetries(
     caller,
     progress: course,
     payment,
+    createFailedOutcome,
   }: SendUpstreamOptions,
   deadline: number,
 ): Promise<Response> {
@@ -105,17 +106,20 @@ async function sendToSingleUpstreamWithRetries(
       if ('response' in failed) return failed.response;
       throw failed.forCaller;
     };
-    if (!again || (sent && !(canPaymentRepeatRequest(payment) && canEdgeRetryForClient(caller, sent))))
+    if (
+      !again ||
+      (sent && !(canPaymentRepeatRequest({ payment, progress: course }) && canEdgeRetryForClient(caller, sent)))
+    )
       return finishWithLastTry();
     const payer = sent && payment !== 'free' ? payment : undefined;
-    await payer?.settleFailedTry();
+    await payer?.settleFailedAttempt(createFailedOutcome());
     course.sentAt = undefined;
     await pause(wait, signal);
     if (course.isAbandoned) return finishWithLastTry();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {
-      maker = await payer.reserveNextTry();
+      maker = await payer.retry();
       sendable = sendOnce();
     } catch {
       // The failed try is settled, and the budget does not allow another one.

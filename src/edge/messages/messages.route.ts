@@ -35,13 +35,13 @@ import { validateBySchema } from '../kit/http/validate.ts';
 import * as z from '../kit/http/zod.ts';
 import { editJson, parseMemberTexts } from '../kit/json/edit.ts';
 import { getMember, isObject, type JsonObject, parseJsonObject, toJsonText } from '../kit/json/object.ts';
-import { admitTokenCount } from '../money/admission/admission.ts';
 import { createEndHeaders, createOutcomeLogger, formatCostComments } from '../money/admission/answer-end.ts';
+import { raiseAlertOnKeyChange } from '../money/admission/attempt-settlement.ts';
+import type { BookedCost } from '../money/admission/billed-attempt.ts';
+import { BilledRequest } from '../money/admission/billed-request.ts';
 import { requireResourcesOwnedByAccount } from '../money/admission/check-owned.ts';
-import { MeteredExchange } from '../money/admission/metered-exchange.ts';
-import type { BookedCost } from '../money/admission/metered-request.ts';
 import { pauseAfterLongBody, readJsonBodyToForward } from '../money/admission/read-body.ts';
-import { raiseAlertOnKeyChange } from '../money/admission/request-meter.ts';
+import { admitTokenCount } from '../money/admission/reserve-attempt.ts';
 import { createDimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
 import { expandPrefixOfRequest } from '../registry/prefixes/resolve.ts';
 import { validateRunTools } from '../registry/tools/check-tools.ts';
@@ -249,7 +249,7 @@ const STREAM_HOLD_MS = 180_000;
 const RENEW_STREAM_MS = 120_000;
 
 interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'agent' | 'chosen'> {
-  meter: MeteredExchange;
+  billed: BilledRequest;
   isStreaming: boolean;
   hasFallbacks: boolean;
   /** The names of an agent's tools, in the order in which they go up. */
@@ -289,7 +289,7 @@ async function admitStatelessMessage(
   const model = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
-  const meter = new MeteredExchange(
+  const billed = new BilledRequest(
     {
       ...context,
       route: 'messages',
@@ -312,17 +312,17 @@ async function admitStatelessMessage(
       named,
       modelInBody: request.model,
       changes: streams && request.stream === undefined ? { stream: 'true' } : {},
-      mayRide: true,
+      mayStreamInternally: true,
       isUnmetered,
     },
   );
   const idempotencyKey = await createUpstreamKey(headers, identity.account);
-  await meter.checkAndAdmit();
-  if (!isUnmetered) c.get('entry').line.waited_ms = meter.latestAdmission.grant.waitedMs;
+  await billed.reserve();
+  if (!isUnmetered) c.get('entry').line.waited_ms = billed.latestAttempt.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => getMember(tool, 'name')) : [];
   return {
-    meter,
+    billed,
     isStreaming: streams,
     caller,
     agent,
@@ -336,7 +336,7 @@ async function admitStatelessMessage(
 /** Relays an admitted message, and books it at its end. */
 async function relayAdmittedMessage(
   c: Context<AppEnv>,
-  { meter, isStreaming: streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { billed, isStreaming: streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = getRequestContext(c);
@@ -347,19 +347,19 @@ async function relayAdmittedMessage(
   let booked: Pick<BookedCost, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
-  const renewHold = () => waitUntil(meter.latestAdmission.renewHold().catch(() => false));
+  const renewHold = () => waitUntil(billed.renew().catch(() => false));
   const renewing = streams && !isUnmetered ? setInterval(renewHold, RENEW_STREAM_MS) : undefined;
   const response = await relayRequest(
     {
       path: '/v1/messages',
-      body: meter.createBody,
+      body: billed.createBody,
       caller,
       expectsMessage: true,
-      rides: meter.isStreamedInternally,
+      rides: billed.isStreamedInternally,
       hasFallbacks,
-      readsIds: meter.mayCreateResources,
+      readsIds: billed.mayCreateResources,
       repeatsSecrets: agent?.stored.hasSecrets === true,
-      routing: meter.routing,
+      routing: billed.routing,
       idempotencyKey,
     },
     {
@@ -367,31 +367,29 @@ async function relayAdmittedMessage(
       settings,
       requestId,
       waitUntil,
-      payment: isUnmetered ? undefined : meter.payment,
+      payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
         // A stream tells the price in a comment behind its end.
-        ...meter.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
+        ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
         ...createCommonHeaders(requestId),
       }),
       onHeaders: (name) => {
         answeredBy = name;
-        meter.releaseBody();
+        billed.release();
         share.releaseMemory();
       },
       onLeft: () => {
         clearInterval(renewing);
-        waitUntil(meter.latestAdmission.abandonRequest());
+        waitUntil(billed.abandon());
       },
       onEnd: (outcome) => {
         clearInterval(renewing);
-        const settled = isUnmetered
-          ? undefined
-          : meter.latestAdmission.settleRequest(outcome, { ms: c.get('entry').elapsedMs() });
+        const settled = isUnmetered ? undefined : billed.settle(outcome, { ms: c.get('entry').elapsedMs() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
-          noted = meter.recordCreatedResources(outcome.made, outcome.upstream);
+          noted = billed.recordCreatedResources(outcome.made, outcome.upstream);
           waitUntil(noted);
         }
         if (!settled) return undefined;
@@ -403,7 +401,7 @@ async function relayAdmittedMessage(
   );
   const isBound = c.get('identity').only !== undefined;
   // To a restricted token it would name the model of the agent.
-  const hint = isBound ? {} : createModelHintHeaders(response.status, meter.latestModel, settings.models);
+  const hint = isBound ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;

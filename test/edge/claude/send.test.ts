@@ -4,9 +4,10 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { UpstreamFailure } from '#edge/claude/failure.ts';
+import { createUnansweredOutcome } from '#edge/claude/outcome.ts';
 import { computeRetryWaitMs } from '#edge/claude/retry.ts';
 import { sendToUpstream } from '#edge/claude/send.ts';
-import type { RetryPayment, SendProgress } from '#edge/claude/send-request.ts';
+import type { Payment, SendProgress } from '#edge/claude/send-request.ts';
 import { type Fetch, getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { parseSettingsOnce } from '#edge/config/settings.ts';
 import { advanceClock, stopClock } from '#test/support/calendar.ts';
@@ -22,7 +23,7 @@ interface Circumstances {
   maxRetries?: number;
   timeoutMs?: number;
   controller?: AbortController;
-  payment?: RetryPayment | 'free' | undefined;
+  payment?: Payment | 'free' | undefined;
 }
 
 /** Sends to a `fetch` that gives one answer after the other; a function is called, the last answer is repeated. */
@@ -50,6 +51,7 @@ async function sendTo(
       controller,
       progress: progress,
       payment,
+      createFailedOutcome: () => createUnansweredOutcome(progress, Date.now()),
     });
   } catch (thrown) {
     error = thrown;
@@ -227,10 +229,10 @@ test('a connection that breaks later than it is made may have run: without a pay
 
 test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
   const done: string[] = [];
-  const payment: RetryPayment = {
-    canRepeat: () => true,
-    settleFailedTry: async () => void done.push('settled'),
-    reserveNextTry: async () => {
+  const payment: Payment = {
+    canRetry: () => true,
+    settleFailedAttempt: async () => void done.push('settled'),
+    retry: async () => {
       done.push('admitted');
       const text = `{"try":${done.length}}`;
       return () => text;
@@ -255,10 +257,10 @@ test('a try that may have run is booked, and the next one is paid for before it 
 });
 
 test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
-  const payment: RetryPayment = {
-    canRepeat: () => true,
-    settleFailedTry: async () => {},
-    reserveNextTry: () => Promise.reject(new Error('nothing left')),
+  const payment: Payment = {
+    canRetry: () => true,
+    settleFailedAttempt: async () => {},
+    retry: () => Promise.reject(new Error('nothing left')),
   };
   const page = await sendTo([answeringLate(new Response('<html>', busyInit(504)))], { payment });
   expect(page.calls).toHaveLength(1);
@@ -293,13 +295,21 @@ test.each([
   });
   const progress: SendProgress = { sentAt: undefined };
   const settled: number[] = [];
-  const payment: RetryPayment = {
-    canRepeat: () => true,
-    settleFailedTry: async () => void settled.push(Date.now() - (progress.sentAt ?? Number.NaN)),
-    reserveNextTry: async () => () => '{}',
+  const createFailedOutcome = () => createUnansweredOutcome(progress, Date.now());
+  const payment: Payment = {
+    canRetry: () => true,
+    settleFailedAttempt: async ({ seen }) => void settled.push(seen?.lost_ms ?? Number.NaN),
+    retry: async () => () => '{}',
   };
   const request = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
-  const options = { maxRetries: 1, timeoutMs: 20_000, controller: new AbortController(), progress, payment };
+  const options = {
+    maxRetries: 1,
+    timeoutMs: 20_000,
+    controller: new AbortController(),
+    progress,
+    payment,
+    createFailedOutcome,
+  };
   const sent = sendToUpstream(upstream, request, options);
   await vi.advanceTimersByTimeAsync(10_000);
   expect([await (await sent).text(), settled]).toEqual(['done', [80]]);

@@ -10,9 +10,9 @@ import { API_VERSION, requestWholeMessage } from '../../claude/request-message.t
 import type { Upstream } from '../../claude/upstream.ts';
 import { createInvalidRequestError, DO_NOT_RETRY, toApiError } from '../../kit/http/errors.ts';
 import { replaceBodyJson } from '../../kit/http/read-json.ts';
-import { createAttemptId } from '../../money/admission/admission.ts';
-import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import type { RequestToAdmit } from '../../money/admission/metered-request.ts';
+import { BilledRequest } from '../../money/admission/billed-request.ts';
+import type { RequestToBill } from '../../money/admission/request-to-bill.ts';
+import { createAttemptId } from '../../money/admission/reserve-attempt.ts';
 import type { LimitRejection } from '../../money/contracts/admission.ts';
 import { CHOICE } from '../../money/contracts/admission.ts';
 import { createDimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
@@ -41,7 +41,7 @@ import type { ClassificationTask } from './task.ts';
 export interface ClassifyContext extends RequestContext {
   upstream: Upstream;
   /** Where a model is chosen by it: for which request, and its conversation. */
-  chooses?: Pick<RequestToAdmit, 'conversation' | 'about'> | undefined;
+  chooses?: Pick<RequestToBill, 'conversation' | 'about'> | undefined;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When it is aborted, no other call begins, and running calls are ended and settled. */
@@ -167,7 +167,7 @@ async function callClassificationModel(
     return await applyUserIdSetting(request, settings, identity.account);
   };
   const body = await createRequestForModel(model);
-  const meter = new MeteredExchange(
+  const billed = new BilledRequest(
     {
       ...context.chooses,
       requestId,
@@ -194,47 +194,44 @@ async function callClassificationModel(
     { modelInBody: model },
   );
   try {
-    await meter.checkAndAdmit();
+    await billed.reserve();
   } catch (thrown) {
     return { failure: toFailedCall(toApiError(thrown)) };
   }
   const started = Date.now();
   // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
-  const renewing = setInterval(
-    () => context.waitUntil(meter.latestAdmission.renewHold().catch(() => undefined)),
-    RENEW_LABEL_MS,
-  );
-  const { outcome, message, error } = await requestWholeMessage(meter.createBody, {
+  const renewing = setInterval(() => context.waitUntil(billed.renew().catch(() => undefined)), RENEW_LABEL_MS);
+  const { outcome, message, error } = await requestWholeMessage(billed.createBody, {
     upstream,
     settings,
     signal,
     simulate,
-    payment: meter.payment,
-    routing: meter.routing,
+    payment: billed,
+    routing: billed.routing,
     waitUntil: context.waitUntil,
   });
   clearInterval(renewing);
-  const { nanodollars, done } = meter.latestAdmission.settleRequest(outcome, { ms: Date.now() - started });
+  const { nanodollars, done } = billed.settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
   context.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
   // To a restricted token it would name the model of the classifier.
-  const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, meter.latestModel, settings.models);
-  const headers = { ...meter.latestAdmission.headers, ...hint };
+  const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, billed.model, settings.models);
+  const headers = { ...billed.latestAttempt.terms?.headers, ...hint };
   const paid: ModelCallCost = {
     nanodollars,
     usage,
     headers,
     upstream: answeredBy,
     upstream_request_id,
-    model: meter.latestModel,
+    model: billed.model,
   };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
     return { failure: toFailedCall(error ?? createNoUsableLabelError('there was none'), reason), call: paid };
   }
-  const read = readLabelsFromAnswer(message, getPromptForModel(meter.latestModel));
+  const read = readLabelsFromAnswer(message, getPromptForModel(billed.model));
   return 'labels' in read ? { choice: read, call: paid } : { fault: read, call: paid };
 }
 

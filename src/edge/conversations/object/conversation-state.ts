@@ -355,7 +355,7 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
 /** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
 function settleInterruptedStep({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
   const outcome = createUnansweredOutcome({ sentAt: step.sentAt ?? step.beganAt }, now());
-  const { done } = maintenance.settlements.createTurnMeter(step).settleRequest(outcome);
+  const { done } = maintenance.settlements.restoreAttempt(step).settle(outcome);
   waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
 }
 
@@ -376,9 +376,9 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const turn = restoreCrashedTurn(transcript, row, now());
   // If nothing of an answer is stored, the end deletes its question.
   const count = turn.status === undefined ? createLostPromptCounter(conversation, row) : undefined;
-  const meter = maintenance.settlements.createTurnMeter(turn.row, count);
+  const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {
-    const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
+    const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, attempt, now());
     callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
     return confirmed;
   });

@@ -35,7 +35,7 @@ export function createLostPromptCounter(
     );
     const routing = { streams: true, only: row.grant?.upstream };
     const [upstream, settings] = [conversation.getUpstream(), conversation.settings()];
-    return await countLostPrompt({ body, headers, routing, upstream, settings, model: row.model, streams: true });
+    return await countLostPrompt({ headers, routing, upstream, settings, streams: true }, { body, model: row.model });
   };
 }
 

@@ -2,12 +2,8 @@
 
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import type { RequestMeter } from '../../money/admission/metered-request.ts';
-import {
-  createCountingMeter,
-  createMeterOfKeptGrant,
-  createRequestMeter,
-} from '../../money/admission/request-meter.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
+import { BilledRequest } from '../../money/admission/billed-request.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { DamagedRow, findDamageInError } from '../history/storage/damaged-row.ts';
 import type { StoredOutcome, TurnRow } from '../history/storage/rows.ts';
@@ -71,17 +67,15 @@ export class TurnSettlementTracker {
     return this.#inFlight.size > 0 || this.#runs.size > 0;
   }
 
-  /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
-  createTurnMeter(
+  /** Restores the latest attempt of a turn or a summary, to settle it, even if it began before a crash. */
+  restoreAttempt(
     row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>,
     count?: () => Promise<number | undefined>,
-  ): Pick<RequestMeter, 'settleRequest'> {
+  ): Pick<BilledAttempt, 'settle'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...createAccountRequest(this.#object, { account }), requestId, model: row.model };
-    const meter = row.grant ? createRequestMeter(request, row.grant) : createMeterOfKeptGrant(request);
-    // A prompt whose count fails is booked by its bytes.
-    return count ? createCountingMeter(meter, () => count().catch(() => undefined)) : meter;
+    return BilledRequest.restore(request, row.grant, count);
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
@@ -245,16 +239,13 @@ export class TurnSettlementTracker {
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
-      const { done } = this.createTurnMeter(turn).settleRequest(
-        addLostTimeToOutcome(turn, turn.outcome, this.#object.now()),
-        {
-          ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
-          ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
-          tools: status === 'failed' ? undefined : listToolsWithConsumedResults(transcript, turn),
-          // Each earlier attempt has its own row in the ledger, so its cost is not counted here.
-          conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
-        },
-      );
+      const { done } = this.restoreAttempt(turn).settle(addLostTimeToOutcome(turn, turn.outcome, this.#object.now()), {
+        ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
+        ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
+        tools: status === 'failed' ? undefined : listToolsWithConsumedResults(transcript, turn),
+        // Each earlier attempt has its own row in the ledger, so its cost is not counted here.
+        conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
+      });
       if (isRun) await this.#storeConfirmation(turn, await waitWithTimeout(done, CONFIRM_MS));
       else await waitWithTimeout(this.waitForConfirmation(turn, done), CONFIRM_MS);
     }

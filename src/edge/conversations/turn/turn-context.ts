@@ -4,7 +4,7 @@ import type { Upstream } from '../../claude/upstream.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 import type { SseEventReader } from '../../kit/sse/frames.ts';
-import type { RequestToAdmit } from '../../money/admission/metered-request.ts';
+import type { RequestToBill } from '../../money/admission/request-to-bill.ts';
 import type { ParentToolCall, SettlementResult } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { TurnEventLogAccess } from './event-log.ts';
@@ -30,8 +30,8 @@ export interface TurnExecutionContext extends RequestContext {
   isLater?: boolean | undefined;
   /** Bytes of the new messages. */
   adds: number;
-  most?: RequestToAdmit['most'];
-  about: RequestToAdmit['about'];
+  most?: RequestToBill['most'];
+  about: RequestToBill['about'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
   applyPrefix?: ((body: JsonBody) => Promise<PrefixedTurnBody>) | undefined;
   upstream: Upstream;

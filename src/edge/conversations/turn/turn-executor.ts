@@ -17,8 +17,8 @@ import { type ApiError, createRetryableError, toApiError } from '../../kit/http/
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
-import type { RequestAdmission } from '../../money/admission/metered-request.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
+import { BilledRequest } from '../../money/admission/billed-request.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
@@ -75,7 +75,7 @@ export class TurnExecutor implements TurnRunner {
   readonly #abort = new TurnAborter();
   /** Answers the caller, once the request was sent. Further calls change nothing. */
   #answerCaller: () => void = () => {};
-  #meteredExchange: MeteredExchange | undefined;
+  #billed: BilledRequest | undefined;
   /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
   #readOnIfStopped: (() => Promise<unknown>) | undefined;
   #renewedAt: number;
@@ -147,7 +147,7 @@ export class TurnExecutor implements TurnRunner {
     const outcome = this.#readUntilFirstEvent(this.#readOnIfStopped);
     this.turn.lateReading = { outcome, until };
     this.#abort.stopByClient(true);
-    waitUntil(Promise.all([outcome, this.#meteredExchange?.meter?.abandonRequest()]));
+    waitUntil(Promise.all([outcome, this.#billed?.abandon()]));
   }
 
   /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
@@ -181,7 +181,7 @@ export class TurnExecutor implements TurnRunner {
   /** Counts the prompt of an answer that does not begin. Never rejects. */
   async #countUnansweredPrompt(): Promise<void> {
     try {
-      const tokens = await this.#meteredExchange?.countLatestPrompt();
+      const tokens = await this.#billed?.countPrompt();
       if (tokens !== undefined) this.turn.recordPromptTokens(tokens);
     } catch (thrown) {
       logBackgroundFailure({ conversation: this.#context.conversation, turn: this.turn.row.id }, thrown);
@@ -195,9 +195,9 @@ export class TurnExecutor implements TurnRunner {
   /** Renews the hold, at most every three minutes. One that fails is repeated by the next call. */
   async renewHold(): Promise<void> {
     const now = this.#context.now();
-    const meter = this.#meteredExchange?.meter;
-    if (!meter || now - this.#renewedAt < RENEW_MS) return;
-    await meter.renewHold('streaming');
+    const attempt = this.#billed?.openAttempt;
+    if (!attempt || now - this.#renewedAt < RENEW_MS) return;
+    await attempt.renew('streaming');
     this.#renewedAt = now;
   }
 
@@ -214,13 +214,13 @@ export class TurnExecutor implements TurnRunner {
     }
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
-    const paid = this.#createMeteredExchange(plan, { named, fallbacks });
+    const billed = this.#createBilledRequest(plan, { named, fallbacks });
     this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
-    await this.#abort.raceWithAbort(paid.checkAndAdmit());
+    await this.#abort.raceWithAbort(billed.reserve());
     // The edge has removed the other headers that do not go up.
     if (!upstream.isSimulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
-    await this.#sendAndReadAnswer(plan, paid);
+    await this.#sendAndReadAnswer(plan, billed);
   }
 
   /** Omits files of the history that were deleted through this edge, because the upstream would reject the request. */
@@ -235,34 +235,34 @@ export class TurnExecutor implements TurnRunner {
     if (deleted.length > 0) Object.assign(plan, { ...repair.omitDeletedFiles(deleted), repair });
   }
 
-  async #sendAndReadAnswer(plan: NextRequestPlan, paid: MeteredExchange): Promise<void> {
+  async #sendAndReadAnswer(plan: NextRequestPlan, billed: BilledRequest): Promise<void> {
     const { settings, upstream, headers, query, now } = this.#context;
-    const { latestAdmission: granted, createBody: body } = paid;
+    const { latestAttempt: attempt, createBody: body } = billed;
     this.#timer.setTimeLimit(settings.UPSTREAM_TIMEOUT_MS, createHeadersTimeoutError);
     const { progress } = this.turn;
-    const payment = paid.payment(() => createUnansweredOutcome(progress, this.#context.now()));
     const { background } = this.#context;
     if (background) {
       // Before it goes up, its row says that it does. Without that, it begins again after a crash.
-      this.#storeAdmissionGrant(granted);
+      this.#storeAdmissionGrant(attempt);
       this.turn.grants.storeSentGrant();
     }
     const { controller } = this.#abort;
     const exchange = new UpstreamExchange({ upstream, settings }, { controller, progress });
     const answering = exchange.sendToUpstream(
-      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: billed.routing },
       {
         ...this.#retryPolicy,
-        payment,
+        payment: billed,
+        createFailedOutcome: () => createUnansweredOutcome(progress, this.#context.now()),
         repairsThinking: plan.repair !== undefined,
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
-    if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(granted);
+    if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(attempt);
     if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
-    if (this.#context.isStreaming) this.#acknowledgeOnNextPing({ ...paid.createAnswerHeaders(undefined) });
+    if (this.#context.isStreaming) this.#acknowledgeOnNextPing({ ...billed.createAnswerHeaders(undefined) });
     const late = { exchange, turn: this.turn, abort: this.#abort, now };
     this.#readOnIfStopped = async () => await drainStoppedAnswer(await answering, late);
     const response = await this.#abort.raceWithAbort(answering);
@@ -279,9 +279,9 @@ export class TurnExecutor implements TurnRunner {
       const { body, count } = Object.assign(plan, other, { messages: [] });
       this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
       await this.#abort.raceWithAbort(
-        paid.restartWithBody({ body, count }, createUnansweredOutcome(progress, this.#context.now())),
+        billed.replaceBody({ body, count }, createUnansweredOutcome(progress, this.#context.now())),
       );
-      return await this.#sendAndReadAnswer(plan, paid);
+      return await this.#sendAndReadAnswer(plan, billed);
     }
     const { row } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
@@ -289,10 +289,10 @@ export class TurnExecutor implements TurnRunner {
     const { omittedBlockCount: omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
-    paid.releaseBody();
+    billed.release();
     plan.share?.releaseMemory();
     const quota = {
-      ...paid.createAnswerHeaders(progress.upstream),
+      ...billed.createAnswerHeaders(progress.upstream),
       ...createModelHintHeaders(response.status, this.model ?? plan.model, settings.models),
       ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
       ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
@@ -380,7 +380,7 @@ export class TurnExecutor implements TurnRunner {
     // Pings may come for long before it says anything.
     this.#acknowledgeOnNextPing({
       ...selectCallerHeaders(response.headers),
-      ...this.#meteredExchange?.createAnswerHeaders(progress.upstream),
+      ...this.#billed?.createAnswerHeaders(progress.upstream),
     });
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstMeaningfulEvent(response.body, read);
@@ -471,30 +471,30 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /** Takes over the admission of a try, and stores its grant. */
-  #storeAdmissionGrant(admission: RequestAdmission): void {
+  #storeAdmissionGrant(attempt: BilledAttempt): void {
     if (this.#hasEnded) {
       // The turn was stopped during the admission, so this try never goes up.
-      const { done } = admission.settleRequest(createUnansweredOutcome(this.turn.progress, this.#context.now()));
+      const { done } = attempt.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
-    this.model = admission.model;
-    this.turn.grants.setAdmittedGrant(admission, this.turn.progress.upstream, this.#context.now());
+    this.model = attempt.model;
+    this.turn.grants.setAdmittedGrant(attempt, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
     if (this.#shouldStoreGrants) this.turn.grants.storeSentGrant();
   }
 
   /** @returns the turn's request, before its admission */
-  #createMeteredExchange(
+  #createBilledRequest(
     plan: NextRequestPlan,
     {
       named,
       fallbacks,
     }: { named: ReturnType<typeof findResourceIdsInNewMessages>; fallbacks: TurnExecutionContext['fallbacks'] },
-  ): MeteredExchange {
+  ): BilledRequest {
     const { identity, stays, cachedAt } = this.#context;
     const { body, model, count } = plan;
-    const paid = new MeteredExchange(
+    const billed = new BilledRequest(
       {
         ...this.#context,
         route: this.turn.row.route,
@@ -512,11 +512,11 @@ export class TurnExecutor implements TurnRunner {
         modelInBody: model,
         asModel: createBodyChangesForModel,
         onAdmitted: (again) => this.#storeAdmissionGrant(again),
-        onAsking: (earlier) => this.turn.grants.storeNextAttemptId(earlier, this.#context.now()),
+        onReserving: (earlier) => this.turn.grants.storeNextAttemptId(earlier, this.#context.now()),
       },
     );
-    this.#meteredExchange = paid;
-    return paid;
+    this.#billed = billed;
+    return billed;
   }
 
   #sendPing(): void {
@@ -533,15 +533,15 @@ export class TurnExecutor implements TurnRunner {
     this.#publisher.end();
     const { onEnd, onEndNotStored: onBroken, now, requestId } = this.#context;
     try {
-      onEnd(this.turn.end(turnEnd, this.#meteredExchange?.meter, now(), requestId));
+      onEnd(this.turn.end(turnEnd, this.#billed?.openAttempt, now(), requestId));
     } catch (thrown) {
       onBroken(thrown);
     }
-    if (!this.#meteredExchange?.mayCreateResources) return;
+    if (!this.#billed?.mayCreateResources) return;
     // What an answer has made is there, however the answer ended.
     const { message, blocks } = this.turn.builder;
     const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
-    this.#context.waitUntil(this.#meteredExchange.recordCreatedResources(ids, this.turn.progress.upstream));
+    this.#context.waitUntil(this.#billed.recordCreatedResources(ids, this.turn.progress.upstream));
   }
 }
 

@@ -1,9 +1,9 @@
 /** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { createAttemptId, parseAttemptNumber } from '../../money/admission/admission.ts';
-import type { RequestAdmission } from '../../money/admission/metered-request.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from '../../money/admission/price-outcome.ts';
+import { createAttemptId, parseAttemptNumber } from '../../money/admission/reserve-attempt.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
@@ -52,18 +52,18 @@ export class TurnGrantStore {
 
   /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
   setAdmittedGrant(
-    admission: Pick<RequestAdmission, 'requestId' | 'grant' | 'isKept'>,
+    attempt: Pick<BilledAttempt, 'requestId' | 'grant' | 'terms'>,
     upstream: string | undefined,
     now: number,
   ): void {
-    const { requestId, grant, isKept } = admission;
+    const { requestId, grant, terms } = attempt;
     this.#previousGrant = undefined;
     Object.assign(this.#row, {
       grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
       sentAt: now,
       coversUntil: now + COVER_MS,
     });
-    this.#isStored = isKept && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
+    this.#isStored = terms?.isKept === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
   }
 
   /** Stores the grant of the try that has gone up, unless it is stored already. */

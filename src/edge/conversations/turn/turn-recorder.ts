@@ -9,7 +9,7 @@ import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
 import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
-import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
 import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
@@ -51,7 +51,7 @@ import { TurnGrantStore } from './turn-grants.ts';
 /** Types of blocks without any effect. */
 const EFFECTLESS_TYPES = new Set(['text', 'thinking', 'redacted_thinking']);
 
-type SettleOnlyMeter = Pick<RequestMeter, 'settleRequest'>;
+type SettleableAttempt = Pick<BilledAttempt, 'settle'>;
 
 /** An answer that is read on behind the end of its turn. */
 interface AnswerReadAfterEnd {
@@ -285,13 +285,13 @@ export class TurnRecorder {
    * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
    * is stored together. If it throws, none of it may be stored.
    *
-   * @param meter undefined if no hold was placed, so that nothing has to be settled
+   * @param attempt undefined if no hold was placed, so that nothing has to be settled
    * @param now milliseconds since 1970
    * @returns the settlement's confirmation
    */
   end(
     turnEnd: TurnEnd,
-    meter: SettleOnlyMeter | undefined,
+    attempt: SettleableAttempt | undefined,
     now: number,
     requestId = this.row.requestId,
   ): Promise<SettlementResult> | undefined {
@@ -300,7 +300,7 @@ export class TurnRecorder {
     const { isOfEdge } = this.#options;
     const plan = this.#planTurnEnd(turnEnd, now);
     const { outcome, content, status, isUnanswered, next } = plan;
-    const settlement = this.#settleTurn(plan, meter, now);
+    const settlement = this.#settleTurn(plan, attempt, now);
     // If only the account knows the cost, it comes with its answer to the settlement.
     const { nanodollars = Number.NaN, budget } = settlement ?? {};
     const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
@@ -321,7 +321,7 @@ export class TurnRecorder {
       ...(known.cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }),
     };
     this.log.finish(JSON.stringify(summary));
-    const row = this.#createEndedRow(plan, { now, cost, output, isUnmetered: meter === undefined });
+    const row = this.#createEndedRow(plan, { now, cost, output, isUnmetered: attempt === undefined });
     const { container, status: answered } = this;
     if (container !== undefined && error)
       forgetLostContainerOnError(this.#transcript, container, { error, status: answered });
@@ -422,7 +422,7 @@ export class TurnRecorder {
 
   #settleTurn(
     { outcome, status, isCommitted: committed, next, bytes, storeCalls }: PlannedTurnEnd,
-    meter: SettleOnlyMeter | undefined,
+    attempt: SettleableAttempt | undefined,
     now: number,
   ) {
     const { agent, id } = next;
@@ -446,7 +446,7 @@ export class TurnRecorder {
         ? { conversation: createConversationReport({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
     };
-    return meter?.settleRequest(written ? { ...outcome, written } : outcome, extra, this.lateReading?.outcome);
+    return attempt?.settle(written ? { ...outcome, written } : outcome, extra, this.lateReading?.outcome);
   }
 
   #createEndedRow(

@@ -17,18 +17,9 @@ import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
 import { LongStringBody } from '../../kit/http/long-body.ts';
 import { getBodySize } from '../../kit/http/read-json.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
-import type { RequestToAdmit } from './metered-request.ts';
-import { getMaxThinkingShare } from './request-meter.ts';
-
-/** How a request goes up for one of its models. */
-interface RequestVariantForModel {
-  /** The name by which the model was asked for, if it is not the body's. */
-  nameOfModel: string | undefined;
-  /** What is changed of the body for the model. */
-  changes: JsonObject;
-  /** The prices of `getHoldPrices`. */
-  models: ModelTable;
-}
+import { getMaxThinkingShare } from './attempt-settlement.ts';
+import type { BillingContext } from './request-to-bill.ts';
+import type { RequestVariant } from './request-variant.ts';
 
 /** A count of a request's prompt. */
 export interface PromptCount {
@@ -38,16 +29,11 @@ export interface PromptCount {
   leavesOutThinking: boolean;
 }
 
-/** @returns the most that a request can cost with its present model, and what it is settled by */
+/** Computes the maximum cost of a variant, and the terms by which it is settled. @param models the prices of `getHoldPrices` */
 export function computeMaximumCostAndTerms(
-  {
-    body,
-    model,
-    headers,
-    settings,
-    streams = false,
-  }: Pick<UnansweredRequest, 'body' | 'model' | 'headers' | 'settings' | 'streams'>,
-  { nameOfModel, changes, models }: RequestVariantForModel,
+  { headers, settings, streams = false }: CountableContext,
+  { body, model, nameOfModel, changes }: CountableVariant,
+  models: ModelTable,
   counted?: PromptCount,
 ): { worstCase: MaximumCost; terms: SettlementTerms } {
   const { ownJson: own, before } = body instanceof RequestBody ? body : { ownJson: body.json, before: NO_FEATURES };
@@ -58,7 +44,7 @@ export function computeMaximumCostAndTerms(
     {
       bytes: getBodySize(body),
       readings: readings ?? undefined,
-      // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
+      // A bound method, because an arrow function made here would keep the body in memory until the response has ended.
       lengthOf: body instanceof LongStringBody ? body.getStringByteLength.bind(body) : undefined,
       models,
       betas: parseBetas(headers),
@@ -72,17 +58,13 @@ export function computeMaximumCostAndTerms(
 }
 
 /**
- * @returns the prices by which a request is held: the dearest of all upstreams that may answer it
+ * @returns the prices by which a request is held: the highest of all upstreams that may answer it
  * @throws NoUpstreamError if none can
  */
-export function getHoldPrices({
-  settings,
-  upstream: { pool },
-  model,
-  headers,
-  streams = false,
-  routing = { streams },
-}: Pick<UnansweredRequest, 'settings' | 'upstream' | 'model' | 'headers' | 'streams' | 'routing'>): ModelTable {
+export function getHoldPrices(
+  { settings, upstream: { pool }, headers, streams = false, routing = { streams } }: CountableContext,
+  model: string,
+): ModelTable {
   if (!pool) return settings.models;
   return getModelTableWithHighestPrices(
     settings,
@@ -98,49 +80,48 @@ export function isPromptWorthCounting({ countable }: MaximumCost, { promptCost }
   return countable && promptCost >= MIN_COST_TO_COUNT;
 }
 
-/** What is needed of a request to count its prompt. */
-export type UnansweredRequest = Pick<RequestToAdmit, 'body' | 'model' | 'headers' | 'settings' | 'upstream'> &
-  Partial<Pick<RequestToAdmit, 'streams' | 'routing' | 'count' | 'leavesOutThinking'>>;
+type CountableContext = Pick<BillingContext, 'headers' | 'settings' | 'upstream' | 'streams' | 'routing'>;
+type CountableVariant = Pick<RequestVariant, 'body' | 'model' | 'nameOfModel' | 'changes'>;
 
 /**
- * Counts the prompt of a request whose process has died before anything of the answer came.
+ * Counts the prompt of a request whose process died before anything of the response arrived.
  *
- * @returns the most tokens that it has; undefined if it is not counted
+ * @returns the maximum number of its tokens; undefined if it is not counted
  */
-export async function countLostPrompt(request: UnansweredRequest): Promise<number | undefined> {
-  const models = getHoldPrices(request);
-  const { worstCase, terms } = computeMaximumCostAndTerms(request, { nameOfModel: undefined, changes: {}, models });
+export async function countLostPrompt(
+  context: CountableContext,
+  { body, model }: Pick<RequestVariant, 'body' | 'model'>,
+): Promise<number | undefined> {
+  const variant: RequestVariant = { body, model, changes: {} };
+  const { worstCase, terms } = computeMaximumCostAndTerms(context, variant, getHoldPrices(context, model));
   if (!isPromptWorthCounting(worstCase, terms)) return undefined;
-  return await countUnansweredPrompt(request, { nameOfModel: undefined, changes: {} });
+  return (await countUnansweredPrompt(context, variant))?.promptTokens;
 }
 
 /**
- * Counts the prompt of a try that nobody has answered: it would be booked by its bytes. Further tries are held by the count.
+ * Counts the prompt of an attempt without a response, which would be booked by its bytes.
  *
- * @returns the most tokens that it has; undefined if they are not counted
+ * @returns `count` as in a variant, by which later attempts are held, and the maximum number of tokens of the prompt; undefined
+ *   where nothing is counted
  */
 export async function countUnansweredPrompt(
-  request: UnansweredRequest,
-  { nameOfModel, changes }: Omit<RequestVariantForModel, 'models'>,
-): Promise<number | undefined> {
-  // The body may be released meanwhile.
-  const { count, body, model, headers, settings, streams, routing } = request;
-  if (count !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens(request)) return undefined;
-  const models = getHoldPrices(request);
-  // The caller may have left.
+  context: CountableContext,
+  variant: RequestVariant,
+): Promise<{ count: number | null; promptTokens: number | undefined } | undefined> {
+  const { count, body, model, changes } = variant;
+  const { settings, upstream, routing } = context;
+  // The body may have been released in the meantime.
+  if (count !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens({ settings, upstream, model }))
+    return undefined;
+  const models = getHoldPrices(context, model);
+  // The caller may have disconnected.
   const tokens = await countInputTokensAtUpstream(
-    { ...request, signal: undefined, only: routing?.only },
+    { ...context, body, model, only: routing?.only, signal: undefined },
     changes,
   ).catch(() => null);
-  request.count = tokens;
-  request.leavesOutThinking = true;
-  if (tokens === null) return undefined;
-  const counted = { tokens, leavesOutThinking: true };
-  return computeMaximumCostAndTerms(
-    { body, model, headers, settings, streams },
-    { nameOfModel, changes, models },
-    counted,
-  ).terms.promptTokens;
+  if (tokens === null) return { count: null, promptTokens: undefined };
+  const { terms } = computeMaximumCostAndTerms(context, variant, models, { tokens, leavesOutThinking: true });
+  return { count: tokens, promptTokens: terms.promptTokens };
 }
 
 /**
@@ -150,9 +131,9 @@ export async function countUnansweredPrompt(
 class RoutableMessagesCall {
   readonly method = 'POST';
   readonly path = '/v1/messages';
-  readonly #headers: RequestToAdmit['headers'];
+  readonly #headers: BillingContext['headers'];
 
-  constructor(headers: RequestToAdmit['headers']) {
+  constructor(headers: BillingContext['headers']) {
     this.#headers = headers;
   }
 

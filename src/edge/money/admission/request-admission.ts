@@ -16,11 +16,13 @@ import type { Settlement } from '../contracts/settlement.ts';
 import { addToAccountList } from '../lists/list-account.ts';
 import { createWithdrawnVersionError } from '../versions/kv-copies.ts';
 import { createLimitRejectionError, createStorageLimitError } from './limit-headers.ts';
-import type { AdmissionRequestMember, RequestToAdmit } from './metered-request.ts';
+import type { BillingContext, ForwardedAdmissionField } from './request-to-bill.ts';
 
 /** @returns the members that every request sends to its account. */
 export function createAdmissionRequest(
-  request: Pick<RequestToAdmit, AdmissionRequestMember | 'about' | 'requestId' | 'model' | 'identity' | 'settings'>,
+  request: Pick<BillingContext, ForwardedAdmissionField | 'about' | 'requestId' | 'identity' | 'settings'> & {
+    model: string;
+  },
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
   return {
@@ -88,7 +90,7 @@ export async function requestAdmissionAndListAccount(
  * @param until when it has waited long enough; milliseconds since 1970
  */
 export async function waitForAdmission(
-  request: RequestToAdmit,
+  request: BillingContext & { model: string },
   admissionRequest: AdmissionRequest,
   until: number,
 ): Promise<AdmissionDecision> {
@@ -116,7 +118,7 @@ export async function waitForAdmission(
  *   reached
  */
 export async function requireCallerCanSend(
-  request: Pick<RequestToAdmit, 'identity' | 'accounts' | 'settings'>,
+  request: Pick<BillingContext, 'identity' | 'accounts' | 'settings'>,
   asking: RequestCostKind,
 ): Promise<void> {
   const { token, defaults } = createAdmissionRequest({ ...request, requestId: '', route: '', model: '' });
@@ -128,7 +130,7 @@ export async function requireCallerCanSend(
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
 export function createUnsentSettlement(
-  { requestId, route, model, conversation, about = {} }: RequestToAdmit,
+  { requestId, route, model, conversation, about = {} }: BillingContext & { model: string },
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {

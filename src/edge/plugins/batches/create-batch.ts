@@ -22,12 +22,12 @@ import { createRequestId } from '../../kit/http/headers/request-id.ts';
 import { requireJsonContentType } from '../../kit/http/read-json.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
+import { raiseAlertOnKeyChange } from '../../money/admission/attempt-settlement.ts';
 import {
   createAdmissionRequest,
   requireAdmittedDecision,
   requireCallerCanSend,
 } from '../../money/admission/request-admission.ts';
-import { raiseAlertOnKeyChange } from '../../money/admission/request-meter.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import { addToAccountList } from '../../money/lists/list-account.ts';
 import { BatchBodyParser } from './batch-body.ts';

@@ -20,7 +20,7 @@ import { type ApiError, createErrorBody } from '../../kit/http/errors.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import { type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
-import type { RequestMeter } from '../../money/admission/metered-request.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
 import type { ApprovalRow } from './approvals/approval-rows.ts';
@@ -55,7 +55,7 @@ interface CrashRecoveryContext {
   transcript: Transcript;
   now: number;
   error: ApiError;
-  meterOf(step: TurnRow): Pick<RequestMeter, 'settleRequest'>;
+  restoreAttempt(step: TurnRow): Pick<BilledAttempt, 'settle'>;
   /** Called with each step that is settled now. */
   onSettled(step: TurnRow, settled: Promise<SettlementResult> | undefined): void;
 }
@@ -63,7 +63,7 @@ interface CrashRecoveryContext {
 /** Ends the step that ran when the object died. Call it in one transaction. */
 export function endInterruptedStep(
   row: TurnRow,
-  { transcript, now, error, meterOf, onSettled }: CrashRecoveryContext,
+  { transcript, now, error, restoreAttempt, onSettled }: CrashRecoveryContext,
 ): CrashedRun {
   restoreShownResultsToLog(transcript, row);
   restoreProfileFromSteps(transcript, row);
@@ -90,13 +90,13 @@ export function endInterruptedStep(
       const isLater = turn.isCommitted === true;
       const part = { rows, frames: own, isLater, isOfEdge: isRunPartOfHistory(turn), goesOn: mayGoOn, wokeAt: now };
       const restored = restoreStepFromEvents(transcript, step, log.events, part);
-      const settled = restored.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
+      const settled = restored.end({ kind: 'cut', error, end: 'cut' }, restoreAttempt(step), now);
       onSettled(restored.row, settled);
       Object.assign(step, restored.row);
       if (settled && !isStepHoldKnown(step)) unknown.push(settled);
     } else if (!isStepHoldKnown(step) && !step.settled && step.outcome) {
       // An earlier crash came before the account had said the cost. Settling again changes nothing.
-      unknown.push(meterOf(step).settleRequest(step.outcome).done);
+      unknown.push(restoreAttempt(step).settle(step.outcome).done);
     }
     calls.push(...getCallRows(transcript).listCallsOfStep(step.seq));
     spent += step.cost;

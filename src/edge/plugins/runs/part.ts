@@ -29,10 +29,10 @@ export const runsPart: ConversationPlugin = {
 function endOrResumeCrashedRun(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
   const { transcript, now, maintenance } = conversation;
   const { settlements } = maintenance;
-  const meterOf = (step: TurnRow) => settlements.createTurnMeter(step);
+  const restoreAttempt = (step: TurnRow) => settlements.restoreAttempt(step);
   const onSettled = (step: TurnRow, settled: Promise<SettlementResult> | undefined) =>
     settlements.storeConfirmationLater(step, settled);
-  const closing = { transcript, now: now(), error: createTurnInterruptedError(), meterOf, onSettled };
+  const closing = { transcript, now: now(), error: createTurnInterruptedError(), restoreAttempt, onSettled };
   const crashed = transcript.runInTransaction(() => endInterruptedStep(row, closing));
   try {
     const resumed = crashed.mayGoOn ? resumeRunAfterCrash(conversation, crashed) : undefined;

@@ -4,7 +4,7 @@ import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { findTurnByNumber, isAnswered, listToolCallsOfStep } from '../../conversations/history/storage/turn-queries.ts';
 import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
-import { parseAttemptNumber } from '../../money/admission/admission.ts';
+import { parseAttemptNumber } from '../../money/admission/reserve-attempt.ts';
 import { EDGE_SERVER_NAME } from '../../registry/tools/edge-tools.ts';
 import { doesCallNeedApproval, toApprovedCall } from './approvals/pending-calls.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';

@@ -17,7 +17,7 @@ import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { TurnRunner } from '../../conversations/turn/turn-handle.ts';
 import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
 import { isObject } from '../../kit/json/object.ts';
-import { createAttemptId, parseAttemptNumber } from '../../money/admission/admission.ts';
+import { createAttemptId, parseAttemptNumber } from '../../money/admission/reserve-attempt.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { storePendingApprovals } from './approvals/pending-calls.ts';
 import { type RunEndReason, showAndStoreRunEnd, showPausedClientCalls } from './end-run.ts';

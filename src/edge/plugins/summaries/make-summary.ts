@@ -13,10 +13,10 @@ import { ADMIT_MS } from '../../conversations/turn/turn-executor.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { ApiError, createNonRetryableError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { BilledRequest } from '../../money/admission/billed-request.ts';
 import { parseLimitingCause } from '../../money/admission/limitation.ts';
-import { MeteredExchange } from '../../money/admission/metered-exchange.ts';
 import { createDimensionValue, OF_PREFIX } from '../../money/contracts/dimensions.ts';
-import { OF_SUMMARIES, type SummaryMeter, type SummarySettler } from './paid-summaries.ts';
+import { OF_SUMMARIES, type SettleableSummary, type SummarySettler } from './paid-summaries.ts';
 import { createSummaryHeaders, requestSummary } from './request-summary.ts';
 import type { SummaryPlan } from './summarize.ts';
 import { createSummaryRequest } from './summary-request.ts';
@@ -52,9 +52,9 @@ export async function makeSummary(
   const { signal } = abort.controller;
   const { account, id } = request.place;
   const share = createMemoryShare();
-  let paid: MeteredExchange | undefined;
+  let billed: BilledRequest | undefined;
   /** While the account is asked for another try: settles that. */
-  let expected: SummaryMeter;
+  let expected: SettleableSummary;
   let isRefused = false;
   let change: Partial<SummaryRow> = { status: 'failed' };
   let outcome: RequestOutcome = createUnansweredOutcome({ sentAt: undefined }, now());
@@ -74,7 +74,7 @@ export async function makeSummary(
     await waitForMemory(share, bytes, ADMIT_MS, { account, conversation: id, signal });
     const { body, model } = await buildSummaryRequest();
     row.model = model;
-    const exchange = new MeteredExchange(
+    billed = new BilledRequest(
       {
         requestId: row.requestId,
         identity: request.caller,
@@ -98,23 +98,22 @@ export async function makeSummary(
       },
       {
         modelInBody: model,
-        onAsking: () => {
+        onReserving: () => {
           summaries.recordAdmissionAttempt(row);
-          expected = maintenance.settlements.createTurnMeter(row);
+          expected = maintenance.settlements.restoreAttempt(row);
         },
       },
     );
-    paid = exchange;
-    await waitWithinTime(exchange.checkAndAdmit());
+    await waitWithinTime(billed.reserve());
     expected = undefined;
     // A shorter one might not come to its end, and would be paid for nothing.
-    if (exchange.latestAdmission.maxTokens !== undefined)
+    if (billed.latestAttempt.terms?.maxTokens !== undefined)
       throw createNonRetryableError('billing_error', 'What is left of the budget does not cover a summary.', {
         status: 429,
       });
-    summaries.recordSent(row, exchange.latestAdmission);
+    summaries.recordSent(row, billed.latestAttempt);
     const asking = { query: request.query, headers, upstream, settings, signal };
-    const { text, tokens, ...asked } = await requestSummary(exchange, asking);
+    const { text, tokens, ...asked } = await requestSummary(billed, asking);
     outcome = asked.outcome;
     // A summary that leaves too few tokens for the turns that stay would be paid again and again, and never be sent.
     if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
@@ -131,6 +130,6 @@ export async function makeSummary(
     share.releaseMemory();
   }
   // The account may have placed a hold although its answer was lost.
-  const meter = expected ? (isRefused ? undefined : expected) : paid?.meter;
-  await summaries.storeAndSettleSummary(row, outcome, change, meter);
+  const attempt = expected ? (isRefused ? undefined : expected) : billed?.openAttempt;
+  await summaries.storeAndSettleSummary(row, outcome, change, attempt);
 }

@@ -11,7 +11,7 @@ import {
 import { createNextAttemptGrant } from '../../conversations/turn/turn-grants.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
-import type { RequestAdmission, RequestMeter } from '../../money/admission/metered-request.ts';
+import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
 import { getSummaryRows, type SummaryRow } from './summary-rows.ts';
 
 /** The name of summaries in the ledger and the usage. */
@@ -22,15 +22,15 @@ const SUMMARY_WATCH_MS = 15_000;
 const LATE_CUT_MS = 1_000;
 
 /** Settles one; undefined where no hold was placed, so that nothing has to be settled. */
-export type SummaryMeter = Pick<RequestMeter, 'settleRequest'> | undefined;
+export type SettleableSummary = Pick<BilledAttempt, 'settle'> | undefined;
 
 /** Settles the summaries of a conversation, also those that were being made before a crash. */
 export class SummarySettler {
   readonly #object: ObjectContext;
-  readonly #settlements: Pick<TurnSettlementTracker, 'createTurnMeter'>;
+  readonly #settlements: Pick<TurnSettlementTracker, 'restoreAttempt'>;
   #isMaking = false;
 
-  constructor(object: ObjectContext, settlements: Pick<TurnSettlementTracker, 'createTurnMeter'>) {
+  constructor(object: ObjectContext, settlements: Pick<TurnSettlementTracker, 'restoreAttempt'>) {
     this.#object = object;
     this.#settlements = settlements;
   }
@@ -60,7 +60,7 @@ export class SummarySettler {
   }
 
   /** Notes that a try goes up, before it does: a crash would cost something now. */
-  recordSent(row: SummaryRow, { grant, requestId }: RequestAdmission): void {
+  recordSent(row: SummaryRow, { grant, requestId }: BilledAttempt): void {
     this.#updateRow(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }
 
@@ -69,15 +69,15 @@ export class SummarySettler {
     row: SummaryRow,
     outcome: RequestOutcome,
     change: Partial<SummaryRow>,
-    meter: SummaryMeter,
+    attempt: SettleableSummary,
   ): Promise<void> {
     const { transcript } = this.#object;
     if (!transcript.profile) return;
     const summaries = getSummaryRows(transcript);
     // Meanwhile the history may have been rewound to before its end.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
-    this.#updateRow(row, { ...status, outcome, settled: meter === undefined });
-    if (meter) await this.#settleSummary(row, outcome, meter, 0);
+    this.#updateRow(row, { ...status, outcome, settled: attempt === undefined });
+    if (attempt) await this.#settleSummary(row, outcome, attempt, 0);
   }
 
   /** Settles what a crash has interrupted, and what was not confirmed. */
@@ -86,9 +86,9 @@ export class SummarySettler {
     const { transcript, now, waitUntil } = this.#object;
     for (const row of getSummaryRows(transcript).listUnsettledSummaries()) {
       const outcome = row.outcome ?? createUnansweredOutcome({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
-      const meter = this.#settlements.createTurnMeter(row);
-      if (row.status === 'running') waitUntil(this.storeAndSettleSummary(row, outcome, { status: 'failed' }, meter));
-      else waitUntil(this.#settleSummary(row, outcome, meter, row.cost));
+      const attempt = this.#settlements.restoreAttempt(row);
+      if (row.status === 'running') waitUntil(this.storeAndSettleSummary(row, outcome, { status: 'failed' }, attempt));
+      else waitUntil(this.#settleSummary(row, outcome, attempt, row.cost));
     }
   }
 
@@ -101,14 +101,14 @@ export class SummarySettler {
   async #settleSummary(
     row: SummaryRow,
     outcome: RequestOutcome,
-    meter: Pick<RequestMeter, 'settleRequest'>,
+    attempt: Pick<BilledAttempt, 'settle'>,
     cost: number,
   ): Promise<void> {
     const { transcript, alarm, now, retries } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
     const summaries = getSummaryRows(transcript);
-    const { nanodollars, done } = meter.settleRequest(outcome, {
+    const { nanodollars, done } = attempt.settle(outcome, {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       startedAt: row.beganAt,
       ms: now() - row.beganAt,

@@ -14,7 +14,7 @@ import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { toApiError } from '../../kit/http/errors.ts';
 import { parseJsonObject } from '../../kit/json/object.ts';
 import { SseEventReader } from '../../kit/sse/frames.ts';
-import type { MeteredExchange } from '../../money/admission/metered-exchange.ts';
+import type { BilledRequest } from '../../money/admission/billed-request.ts';
 
 /** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
 const LONGEST_MS = 840_000;
@@ -33,16 +33,16 @@ interface SummaryResult {
 }
 
 /** Asks for a summary. It streams. Never rejects. */
-export async function requestSummary(paid: MeteredExchange, asking: SummaryRequestOptions): Promise<SummaryResult> {
+export async function requestSummary(billed: BilledRequest, asking: SummaryRequestOptions): Promise<SummaryResult> {
   const { query, headers, upstream, settings, signal } = asking;
   const exchange = new UpstreamExchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
   const usage = new UsageReader({ readsBlocks: true });
   try {
-    const { createBody: body, routing } = paid;
+    const { createBody: body, routing } = billed;
     const path = `/v1/messages${query}`;
     const sent = { ...headers, 'x-api-key': upstream.apiKey };
     const response = await exchange.sendToUpstream({ method: 'POST', path, headers: sent, body, routing });
-    paid.releaseBody();
+    billed.release();
     if (!response.ok || !isEventStream(response)) return await createRejectedSummaryResult(response, exchange);
     const builder = new MessageBuilder();
     const frames = new SseEventReader();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createUnansweredOutcome } from '#edge/claude/outcome.ts';
 import { sendToUpstream } from '#edge/claude/send.ts';
 import { getUpstreamBySettings, type Upstream } from '#edge/claude/upstream.ts';
 import { chooseUpstreamForNewResource } from '#edge/claude/upstreams/choose-upstream.ts';
@@ -95,6 +96,7 @@ describe('what was made at one upstream', () => {
       controller,
       progress: course,
       payment: 'free',
+      createFailedOutcome: () => createUnansweredOutcome(course, Date.now()),
     });
   };
 
@@ -116,6 +118,7 @@ describe('what was made at one upstream', () => {
       timeoutMs: 1_000,
       controller: new AbortController(),
       progress: { sentAt: undefined },
+      createFailedOutcome: () => createUnansweredOutcome({ sentAt: undefined }, Date.now()),
     };
     await expect(sendToUpstream(alone, request, options)).rejects.toMatchObject({ status: 404 });
     expect(asked).toEqual([]);

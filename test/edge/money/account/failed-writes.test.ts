@@ -7,6 +7,7 @@ import type { DurableObjectAlarm } from '#edge/durable/alarm.ts';
 import type { SqlTables } from '#edge/durable/tables.ts';
 import { EffectiveAccountLimits } from '#edge/money/account/effective-limits.ts';
 import { VisitorSession } from '#edge/money/account/visitor-session.ts';
+import { UNKNOWN_GRANT } from '#edge/money/admission/price-outcome.ts';
 import { LeaseIdentity } from '#edge/plugins/pools/leases/lease-identity.ts';
 
 /** Tables of which only `meta` has rows. @param failures how many writes fail, from the next one on */
@@ -82,11 +83,7 @@ test('stores the grant of a turn after a failed write', () => {
     },
   } as unknown as Transcript;
   const grants = new TurnGrantStore(transcript, { requestId: 'req_1', grant: null, beganAt: 0 } as TurnRow);
-  grants.setAdmittedGrant(
-    { requestId: 'req_1', isKept: false } as Parameters<TurnGrantStore['setAdmittedGrant']>[0],
-    undefined,
-    0,
-  );
+  grants.setAdmittedGrant({ requestId: 'req_1', grant: UNKNOWN_GRANT, terms: undefined }, undefined, 0);
   expect(() => grants.storeSentGrant()).toThrow('failed');
   grants.storeSentGrant();
   expect(stored).toMatchObject([{ sentAt: 0 }]);

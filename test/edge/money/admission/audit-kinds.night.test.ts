@@ -5,7 +5,7 @@ import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { createResponseReport, createUnobserved } from '#edge/claude/usage/usage-report.ts';
 import type { StoredOutcome } from '#edge/conversations/history/storage/rows.ts';
 import { addLostTimeToOutcome } from '#edge/conversations/object/turn-settlements.ts';
-import { createStoredGrant, getMaxThinkingShare } from '#edge/money/admission/request-meter.ts';
+import { createStoredGrant, getMaxThinkingShare } from '#edge/money/admission/attempt-settlement.ts';
 import {
   type Answer,
   CLOSE_NOTICE_MS,

@@ -3,8 +3,8 @@ import { ModelTable } from '#edge/claude/models/models.ts';
 import type { RequestOutcome } from '#edge/claude/outcome.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { createResponseReport, createUnobserved } from '#edge/claude/usage/usage-report.ts';
+import { createStoredGrant } from '#edge/money/admission/attempt-settlement.ts';
 import { createPricedSettlement, type RequestToPrice } from '#edge/money/admission/price-outcome.ts';
-import { createStoredGrant } from '#edge/money/admission/request-meter.ts';
 
 const models = new ModelTable();
 const MODEL = 'claude-opus-5-5';

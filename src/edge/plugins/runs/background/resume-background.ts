@@ -14,7 +14,7 @@ import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';
 import { TurnRecorder } from '../../../conversations/turn/turn-recorder.ts';
 import { editJson } from '../../../kit/json/edit.ts';
 import { isObject } from '../../../kit/json/object.ts';
-import { parseAttemptNumber } from '../../../money/admission/admission.ts';
+import { parseAttemptNumber } from '../../../money/admission/reserve-attempt.ts';
 import { toStorableTurnRequest } from '../stored-run.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
@@ -49,8 +49,8 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
   const plan = replanStoredRequest(conversation, request, body, { isAgain: true });
   // The account may have placed a hold for the try that did not go up.
   const { done } = maintenance.settlements
-    .createTurnMeter(row)
-    .settleRequest(createUnansweredOutcome({ sentAt: undefined }, now()));
+    .restoreAttempt(row)
+    .settle(createUnansweredOutcome({ sentAt: undefined }, now()));
   // If that fails, the account settles it at its deadline.
   waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
   transcript.updateTurn(row, { grant });

@@ -1,4 +1,4 @@
-/** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
+/** Prices the attempts of requests: by the usage that the upstream has reported, or by an upper bound. */
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import { toValidCountOrZero } from '../../claude/pricing/cost.ts';
@@ -11,93 +11,41 @@ import { getResponseStatistics } from '../../claude/usage/response-statistics.ts
 import { getModelWritingSpeeds } from '../../claude/usage/writing-speeds.ts';
 import type { Settings } from '../../config/settings.ts';
 import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
-import { ABANDONED_STAGE } from '../budget/state.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
-import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
-import { computeRemainingBudget } from './budget-left.ts';
 import type { LearnedModelRates } from './interrupted-cost.ts';
-import type { RequestMeter, RequestToSettle } from './metered-request.ts';
 import { createPricedSettlement, type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
-
-/** @returns the meter of an admitted request. It works even in another process than the admission. */
-export function createRequestMeter(
-  request: RequestToSettle,
-  grant: StoredGrant,
-): Pick<RequestMeter, 'settleRequest' | 'renewHold' | 'abandonRequest'> {
-  const { requestId, model, settings, holdMs } = request;
-  const createSettlement = (outcome: RequestOutcome, extra: Partial<Settlement> = {}, isLast = true): Settlement => {
-    const { startedAt } = grant;
-    const { upstream } = outcome;
-    const place = {
-      models: getModelTableOfUpstream(settings, upstream),
-      isClaudeApi: isUpstreamClaudeApi(settings, upstream),
-    };
-    if (isLast) recordLearnedRates(request, outcome, grant);
-    const learned = getLearnedRates(request, outcome, grant);
-    const inForce = adaptGrantToUpstream(settings, outcome, grant);
-    return {
-      ...createPricedSettlement({ requestId, model, ...place, learned }, outcome, inForce),
-      startedAt,
-      ...extra,
-    };
-  };
-  // JSON writes NaN as null, which means an unknown cost to the account.
-  const sendToAccount = (settlement: Settlement) => sendSettlement(request, JSON.stringify(settlement));
-  const renewHold = (stage?: string) => callAccount(request, (account) => account.renewHold(requestId, stage, holdMs));
-  return {
-    settleRequest: (outcome, extra, later) => {
-      // What is read on tells more.
-      const settlement = createSettlement(outcome, extra, later === undefined);
-      const { cost, tokens } = settlement;
-      if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);
-      recordCachingUpstream(request, outcome);
-      const booking = {
-        nanodollars: cost + (grant.earlier ?? 0),
-        outputTokens: tokens?.output,
-        budget: computeRemainingBudget(grant.budget, cost),
-      };
-      if (!later) return { ...booking, done: sendToAccount(settlement) };
-      const priced = later.then((end) => createSettlement(end, extra));
-      return { ...booking, done: priced.then(sendToAccount), late: priced.then((end) => end.tokens?.output) };
-    },
-    renewHold,
-    abandonRequest: async () => {
-      // Without it the request counts as running until it is settled.
-      await renewHold(ABANDONED_STAGE).catch(() => false);
-    },
-  };
-}
-
-/** @returns whether a try may have run of which not even the headers have come */
-export function mightHaveRunUnseen({ sent, status, usage, end }: RequestOutcome): boolean {
-  return sent && status === undefined && usage === undefined && end !== 'error';
-}
+import type { RequestToSettle } from './request-to-bill.ts';
 
 /**
- * Makes a meter settle an answer of which nothing has come by a count of its prompt. Until the count is there, the cost is that of the
- * prompt's bytes.
+ * Prices an outcome of an attempt, and records what the outcome shows of its model, its tools and its upstream.
  *
- * @param count returns the most tokens of the prompt; undefined if it is not counted
+ * @param isLast whether no other outcome of the attempt follows
  */
-export function createCountingMeter(
-  meter: Pick<RequestMeter, 'settleRequest'>,
-  count: () => Promise<number | undefined>,
-): Pick<RequestMeter, 'settleRequest'> {
-  const needsPromptCount = (outcome: RequestOutcome) =>
-    mightHaveRunUnseen(outcome) && outcome.prompt_tokens === undefined;
-  const addPromptCount = async (outcome: RequestOutcome): Promise<RequestOutcome> =>
-    needsPromptCount(outcome) ? { ...outcome, prompt_tokens: await count() } : outcome;
+export function createAttemptSettlement(
+  request: RequestToSettle,
+  grant: StoredGrant,
+  outcome: RequestOutcome,
+  { extra, isLast }: { extra: Partial<Settlement> | undefined; isLast: boolean },
+): Settlement {
+  const { requestId, model, settings } = request;
+  const { upstream } = outcome;
+  const place = {
+    models: getModelTableOfUpstream(settings, upstream),
+    isClaudeApi: isUpstreamClaudeApi(settings, upstream),
+  };
+  if (isLast) recordLearnedRates(request, outcome, grant);
+  const learned = getLearnedRates(request, outcome, grant);
+  const inForce = adaptGrantToUpstream(settings, outcome, grant);
   return {
-    settleRequest: (outcome, extra, later) => {
-      if (later) return meter.settleRequest(outcome, extra, later.then(addPromptCount));
-      return meter.settleRequest(outcome, extra, needsPromptCount(outcome) ? addPromptCount(outcome) : undefined);
-    },
+    ...createPricedSettlement({ requestId, model, ...place, learned }, outcome, inForce),
+    startedAt: grant.startedAt,
+    ...extra,
   };
 }
 
 /** Notes where the prompt of a request without a conversation is cached now. The turns of a conversation say it themselves. */
-function recordCachingUpstream(
+export function recordCachingUpstream(
   { upstream, conversation, identity, model }: RequestToSettle,
   outcome: RequestOutcome,
 ): void {
@@ -140,26 +88,6 @@ export function createStoredGrant(
 /** @returns the grant of a request that is not admitted yet, as its account keeps it */
 export function serializeUnadmittedGrant(worstCase: MaximumCost, terms: SettlementTerms, startedAt: number): string {
   return JSON.stringify({ ...createStoredGrant(worstCase, terms, UNKNOWN_GRANT), startedAt });
-}
-
-/** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
-export function createMeterOfKeptGrant(request: RequestToSettle): Pick<RequestMeter, 'settleRequest'> {
-  return {
-    settleRequest: (outcome, extra, later) => {
-      // What never went up costs nothing, whatever was granted.
-      const asking = outcome.sent ? fetchStoredGrant(request) : Promise.resolve(UNKNOWN_GRANT);
-      const done = asking.then((grant) => createRequestMeter(request, grant).settleRequest(outcome, extra, later).done);
-      return { nanodollars: Number.NaN, outputTokens: undefined, budget: undefined, done };
-    },
-  };
-}
-
-async function fetchStoredGrant(request: RequestToSettle): Promise<StoredGrant> {
-  const record = await callAccount(request, (account) => account.getStoredHold(request.requestId));
-  if (!record) return UNKNOWN_GRANT;
-  const { hold, maxTokens } = record;
-  const grant = JSON.parse(record.keep) as StoredGrant;
-  return { ...grant, hold, mostOutput: maxTokens };
 }
 
 /**

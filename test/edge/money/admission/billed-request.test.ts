@@ -5,8 +5,8 @@ import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { MeteredExchange } from '#edge/money/admission/metered-exchange.ts';
-import type { RequestToAdmit } from '#edge/money/admission/metered-request.ts';
+import { BilledRequest } from '#edge/money/admission/billed-request.ts';
+import type { RequestToBill } from '#edge/money/admission/request-to-bill.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 
 const bindings = env as unknown as Bindings;
@@ -33,8 +33,8 @@ function bodyWithThought(question: string): JsonBody {
   return { bytes: new TextEncoder().encode(text), text, json };
 }
 
-function createRequest(requestId: string, more: Partial<RequestToAdmit>): RequestToAdmit {
-  const upstream: RequestToAdmit['upstream'] = {
+function createRequest(requestId: string, more: Partial<RequestToBill>): RequestToBill {
+  const upstream: RequestToBill['upstream'] = {
     baseURL: 'https://api.anthropic.com',
     apiKey: 'key',
     fetch: async () => Response.json({ input_tokens: COUNTED }),
@@ -51,7 +51,7 @@ function createRequest(requestId: string, more: Partial<RequestToAdmit>): Reques
       model: MODEL,
     },
     ...{
-      identity: { account: 'thinker', scopes: new Set() } as unknown as RequestToAdmit['identity'],
+      identity: { account: 'thinker', scopes: new Set() } as unknown as RequestToBill['identity'],
       route: 'messages',
     },
     ...{ headers: {}, waitUntil: (work: Promise<unknown>) => void work },
@@ -75,17 +75,17 @@ test('holds a repaired request by its own count, after an attempt without an ans
   const bounds = listenForBounds();
   const repaired = bodyWithThought('Why, in words?');
   const unanswered = createUnansweredOutcome({ sentAt: undefined }, Date.now());
-  const fresh = new MeteredExchange(createRequest('req_1', { body: repaired, count: COUNT_OF_REPAIRED }), {
+  const fresh = new BilledRequest(createRequest('req_1', { body: repaired, count: COUNT_OF_REPAIRED }), {
     modelInBody: MODEL,
   });
-  await fresh.checkAndAdmit();
-  await fresh.latestAdmission.settleRequest(unanswered).done;
-  const exchange = new MeteredExchange(createRequest('req_2', {}), { modelInBody: MODEL });
-  await exchange.checkAndAdmit();
+  await fresh.reserve();
+  await fresh.settle(unanswered).done;
+  const billed = new BilledRequest(createRequest('req_2', {}), { modelInBody: MODEL });
+  await billed.reserve();
   // A count of count_tokens leaves out what was thought. The count of the repaired request does not.
-  expect(await exchange.latestAdmission.countPromptOnce()).toBeGreaterThan(COUNTED);
-  await exchange.restartWithBody({ body: repaired, count: COUNT_OF_REPAIRED }, unanswered);
-  await exchange.latestAdmission.settleRequest(unanswered).done;
+  expect(await billed.countPrompt()).toBeGreaterThan(COUNTED);
+  await billed.replaceBody({ body: repaired, count: COUNT_OF_REPAIRED }, unanswered);
+  await billed.settle(unanswered).done;
   expect(bounds).toHaveLength(3);
   expect(bounds[2]?.inputCost).toBe(bounds[0]?.inputCost);
 });

@@ -1,0 +1,177 @@
+/** One attempt of a billed request: its hold, and how it is renewed and settled. */
+
+import type { RequestOutcome } from '../../claude/outcome.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
+import { ABANDONED_STAGE } from '../budget/state.ts';
+import { callAccount, sendSettlement } from '../contracts/call-account.ts';
+import type { Settlement, SettlementResult } from '../contracts/settlement.ts';
+import { createAttemptSettlement, raiseAlertOnKeyChange, recordCachingUpstream } from './attempt-settlement.ts';
+import { computeRemainingBudget, type RemainingBudget } from './budget-left.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
+import type { RequestToSettle } from './request-to-bill.ts';
+
+/** What a request has cost, and what that leaves of the budget. */
+export interface BookedCost {
+  nanodollars: Nanodollars;
+  /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
+  outputTokens: number | undefined;
+  /** What the cost leaves of the caller's own budget; undefined if nothing limits that, or if it is not known. */
+  budget: RemainingBudget | undefined;
+  /** Resolves once the account has booked the cost. */
+  done: Promise<SettlementResult>;
+  /** The output tokens as in the ledger, for a response that was read to its end after a stop. */
+  late?: Promise<number | undefined>;
+}
+
+/** What an account has allowed an attempt. */
+interface AdmittedTerms {
+  /** What `max_tokens` must be lowered to in the body that is sent; undefined if it may stay. */
+  maxTokens: number | undefined;
+  /** What is changed in the body for the admitted model. */
+  changes: JsonObject;
+  /** Headers for the response: the account's quota status. */
+  headers: Record<string, string>;
+  /** Whether the account stores the grant. */
+  isKept: boolean;
+  /** Whether a limit in USD applies, so that nothing above the bill should be booked. */
+  inUsd: boolean;
+}
+
+interface BilledAttemptOptions {
+  /** Counts the prompt, if nothing of the response arrives. Absent where a count is not worth a call. May reject. */
+  countPrompt?: (() => Promise<number | undefined>) | undefined;
+  /** Absent until the account has admitted the attempt, and after a crash. */
+  terms?: AdmittedTerms;
+}
+
+/**
+ * One attempt of a request. It has its own id in the ledger and its own hold, and is settled by itself: by the usage that the
+ * upstream has reported, or by an upper bound. It works in another process than the one that reserved it.
+ */
+export class BilledAttempt {
+  readonly requestId: string;
+  /** The model, by the upstream's name. */
+  readonly model: string;
+  readonly terms: AdmittedTerms | undefined;
+  /** How the attempt ended; undefined until it is settled. */
+  outcome: RequestOutcome | undefined;
+  readonly #request: RequestToSettle;
+  readonly #grant: StoredGrant | null;
+  readonly #countPrompt: BilledAttemptOptions['countPrompt'];
+  #counting: Promise<number | undefined> | undefined;
+
+  /** @param grant what settles the attempt; null if only its account may have that */
+  constructor(request: RequestToSettle, grant: StoredGrant | null, { countPrompt, terms }: BilledAttemptOptions = {}) {
+    this.requestId = request.requestId;
+    this.model = request.model;
+    this.terms = terms;
+    this.#request = request;
+    this.#grant = grant;
+    this.#countPrompt = countPrompt;
+  }
+
+  /** What must be stored to settle the attempt later. */
+  get grant(): StoredGrant {
+    return this.#grant ?? UNKNOWN_GRANT;
+  }
+
+  /**
+   * Replaces the hold by what the attempt has cost. A repeated call has no effect.
+   *
+   * If nothing of the response has arrived, the cost is that of the prompt's bytes until the prompt is counted.
+   *
+   * @param later the final outcome, where the response is still read after a stop: the attempt is settled by it
+   */
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
+    this.outcome = outcome;
+    if (!this.#countPrompt) return this.#book(outcome, extra, later);
+    if (later) return this.#book(outcome, extra, later.then(this.#addPromptCount));
+    // The attempt no longer runs while its prompt is counted. After a crash its hold ends anyway.
+    if (this.terms && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
+    return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
+  }
+
+  /** Renews the hold, because the attempt still runs. @param stage how far it has come */
+  renew(stage?: string): Promise<boolean> {
+    const { requestId, holdMs } = this.#request;
+    return callAccount(this.#request, (account) => account.renewHold(requestId, stage, holdMs));
+  }
+
+  /** Reports that nobody waits for the response any more, so that the attempt does not count as running. Never rejects. */
+  async abandon(): Promise<void> {
+    await this.renew(ABANDONED_STAGE).catch(() => false);
+  }
+
+  /** Counts the prompt, once. Resolves to undefined where that is not worth a call, or fails. */
+  async countPrompt(): Promise<number | undefined> {
+    // A prompt that is not counted is booked by its bytes.
+    this.#counting ??= this.#countPrompt?.().catch(() => undefined);
+    return await this.#counting;
+  }
+
+  readonly #addPromptCount = async (outcome: RequestOutcome): Promise<RequestOutcome> =>
+    needsPromptCount(outcome) ? { ...outcome, prompt_tokens: await this.countPrompt() } : outcome;
+
+  #book(
+    outcome: RequestOutcome,
+    extra: Partial<Settlement> | undefined,
+    later: Promise<RequestOutcome> | undefined,
+  ): BookedCost {
+    if (!this.#grant) return this.#bookByStoredHold(outcome, extra, later);
+    const request = this.#request;
+    const grant = this.#grant;
+    // What arrives later has more to learn from.
+    const settlement = createAttemptSettlement(request, grant, outcome, { extra, isLast: later === undefined });
+    const { cost, tokens } = settlement;
+    if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);
+    recordCachingUpstream(request, outcome);
+    const nanodollars = cost + (grant.earlier ?? 0);
+    const budget = computeRemainingBudget(grant.budget, cost);
+    if (!later) return { nanodollars, outputTokens: tokens?.output, budget, done: this.#sendToAccount(settlement) };
+    const priced = later.then((end) => createAttemptSettlement(request, grant, end, { extra, isLast: true }));
+    return {
+      nanodollars,
+      outputTokens: tokens?.output,
+      budget,
+      done: priced.then(this.#sendToAccount),
+      late: priced.then((end) => end.tokens?.output),
+    };
+  }
+
+  /** Settles an attempt by the grant that its account stores. Its cost is known once the account has been asked. */
+  #bookByStoredHold(
+    outcome: RequestOutcome,
+    extra: Partial<Settlement> | undefined,
+    later: Promise<RequestOutcome> | undefined,
+  ): BookedCost {
+    const fetchAndSettle = async () => {
+      // An attempt that was never sent costs nothing, whatever was granted.
+      const grant = outcome.sent ? await this.#fetchStoredGrant() : UNKNOWN_GRANT;
+      return await new BilledAttempt(this.#request, grant).settle(outcome, extra, later).done;
+    };
+    return { nanodollars: Number.NaN, outputTokens: undefined, budget: undefined, done: fetchAndSettle() };
+  }
+
+  async #fetchStoredGrant(): Promise<StoredGrant> {
+    const { requestId } = this.#request;
+    const record = await callAccount(this.#request, (account) => account.getStoredHold(requestId));
+    if (!record) return UNKNOWN_GRANT;
+    const { hold, maxTokens } = record;
+    const grant = JSON.parse(record.keep) as StoredGrant;
+    return { ...grant, hold, mostOutput: maxTokens };
+  }
+
+  // JSON writes NaN as null, which means an unknown cost to the account.
+  readonly #sendToAccount = (settlement: Settlement): Promise<SettlementResult> =>
+    sendSettlement(this.#request, JSON.stringify(settlement));
+}
+
+/** @returns whether an attempt may have run although not even its headers have arrived */
+function mightHaveRunUnseen({ sent, status, usage, end }: RequestOutcome): boolean {
+  return sent && status === undefined && usage === undefined && end !== 'error';
+}
+
+function needsPromptCount(outcome: RequestOutcome): boolean {
+  return mightHaveRunUnseen(outcome) && outcome.prompt_tokens === undefined;
+}

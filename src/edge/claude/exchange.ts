@@ -13,7 +13,8 @@ import {
 import { getUpstreamRequestId, toUpstreamHeaders } from './headers.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { sendToUpstream } from './send.ts';
-import type { SendProgress, SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
+import type { SendProgress } from './send-progress.ts';
+import type { SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 

@@ -12,12 +12,8 @@ import { UpstreamFailure } from './failure.ts';
 import type { ConfiguredUpstream } from './providers/entry.ts';
 import type { RequestBodyFactory } from './providers/provider.ts';
 import { computeRetryWaitMs, MAX_RETRY_WAIT_MS } from './retry.ts';
-import {
-  canPaymentRepeatRequest,
-  type SendProgress,
-  type SendUpstreamOptions,
-  type UpstreamRequest,
-} from './send-request.ts';
+import type { SendProgress } from './send-progress.ts';
+import { canPaymentRepeatRequest, type SendUpstreamOptions, type UpstreamRequest } from './send-request.ts';
 import { createCandidates, orderUpstreams, type UpstreamChoice } from './upstreams/order.ts';
 import {
   findUpstreams,

@@ -1,6 +1,6 @@
 /** How a request ended at the upstream: what it is settled by. */
 
-import type { SendProgress } from './send-request.ts';
+import type { SendProgress } from './send-progress.ts';
 import type { StreamEnding } from './stream.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 import type { VisibleOutput } from './usage/writing-speeds.ts';

@@ -1,6 +1,6 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
-import type { SendProgress } from '../../claude/send-request.ts';
+import type { SendProgress } from '../../claude/send-progress.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
 import { UsageReader } from '../../claude/usage/usage-reader.ts';
 import {

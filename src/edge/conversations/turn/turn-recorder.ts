@@ -1,6 +1,6 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
 import { createInterruptedError } from '../../claude/failure.ts';
-import type { SendProgress } from '../../claude/send-request.ts';
+import type { SendProgress } from '../../claude/send-progress.ts';
 import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { measureVisibleOutput } from '../../claude/usage/writing-speeds.ts';

@@ -86,7 +86,7 @@ export class BilledAttempt {
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
     this.outcome = outcome;
     if (!this.#countPrompt) return this.#book(outcome, extra, later);
-    if (later) return this.#book(outcome, extra, later.then(this.#addPromptCount));
+    if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
     // The attempt no longer runs while its prompt is counted. After a crash its hold ends anyway.
     if (this.terms && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
     return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);

@@ -116,7 +116,7 @@ test.each(Object.keys(SERVERS))(
 test('a tool of the server everything is called, and its result is in the answer', async () => {
   const tools = [{ name: 's', run: { mcp: urls.get('everything'), tools: ['echo'] } }];
   expect((await send('PUT', '/agents/echo', { ...MODEL, tools })).status).toBe(200);
-  const messages = [{ role: 'user', content: 'Say it again.' }];
+  const messages = [{ role: 'user', content: 'Call s_echo.' }];
   const { body } = await send('POST', '/v1/messages', { agent: 'echo', conversation: 'c1', stream: false, messages });
   const result = (body.content as JsonObject[]).find(({ type }) => type === 'mcp_tool_result');
   expect(result).toMatchObject({ is_error: false, content: [{ text: expect.stringContaining('Echo') }] });

@@ -1,6 +1,6 @@
 import type { JsonObject } from '#edge/kit/json/object.ts';
 
-const HALF = '\ud83d';
+export const HALF = '\ud83d';
 
 /**
  * Puts half a character into each string and each key of a value, one at a time.

@@ -100,7 +100,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
   readonly #guessedKeys = new Set<string>();
   /** Results in words, while that is a guess. */
   #trial: ReadonlyMap<string, JsonObject> | undefined;
-  #hasHiddenResults = false;
+  /** The ids of the calls whose results are hidden. */
+  readonly #hiddenResults = new Set<string>();
   /** The words with which the API has rejected these results. */
   #rejectionText = '';
 
@@ -138,10 +139,12 @@ export class RequestRepair<Plan extends RepairablePlan> {
       ...findNamedKeys(rejection.text, old),
     ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
     const ofResults = results ? findResultsNamedInRejection(rejection, fresh, results) : [];
-    if (ofResults.length > 0 && !this.#hasHiddenResults) return this.#hideResults(ofResults, words);
+    const notHidden = ofResults.filter((id) => !this.#hiddenResults.has(id));
+    // A step is repaired once. A question must not leave results behind that the API would reject with the next one.
+    if (notHidden.length > 0 && (!isStep || this.#hiddenResults.size === 0)) return this.#hideResults(notHidden, words);
     if (named.length > 0) return this.#omitBlocks(this.#addExternalBlocksOnLastTries(named, old), this.#namedKeys);
     if (results && isStep) {
-      if (!this.#hasHiddenResults)
+      if (this.#hiddenResults.size === 0)
         return this.#hideResults(guessRejectedResults(words, rejection.status, results.pending), words);
       storeResultsAsHidden(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
@@ -209,7 +212,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
 
   #hideResults(ids: readonly string[], words: string) {
     const { transcript, results, planAgain: plan } = this.#context;
-    this.#hasHiddenResults = true;
+    for (const id of ids) this.#hiddenResults.add(id);
     // At once: if the object dies now, what is stored has words in place of the results in both places.
     if (results) storeResultsAsHidden(transcript, results.turn, ids, words);
     const planned = this.#applyOmissionsToPlan(plan());
@@ -223,9 +226,11 @@ export class RequestRepair<Plan extends RepairablePlan> {
 
   #omitGuessedBlocks(words: string, { status }: RejectedRequest, old: readonly JsonObject[]) {
     const { results } = this.#context;
-    if (results && !this.#trial && !this.#hasHiddenResults) {
+    if (results && this.#hiddenResults.size === 0 && (this.#trial?.size ?? 0) < results.pending.size) {
+      // Hide the likeliest results first, then all of them. Otherwise the API would reject every later question, too.
+      const ids = this.#trial ? results.pending.keys() : guessRejectedResults(words, status, results.pending);
       this.#rejectionText = words;
-      this.#trial = createHiddenResultBlocks(guessRejectedResults(words, status, results.pending), words);
+      this.#trial = createHiddenResultBlocks(ids, words);
       return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
     }
     const keys = chooseNextBlocksToOmit(

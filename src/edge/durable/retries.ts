@@ -62,17 +62,34 @@ declare module '../kit/plugins/plugins.ts' {
 /** A task whose next failure comes so much later than it was due has not failed all the time. Milliseconds. */
 const MAX_DELAY_MS = HOUR_MS;
 
-/** How a task fails. It is stored, because an object that waits for its alarm sleeps and loses its memory. */
-interface TaskFailureCount {
+/** How many subjects of a task are tracked in one object. Failures of others are counted and logged, but not reported. */
+const MAX_STREAKS = 20;
+
+/** Failures of one subject of a task without a success in between. */
+interface FailureStreak {
+  subject: string;
   since: number;
   attempts: number;
+  /** When it is tried again. */
+  nextAt: number;
+}
+
+/** How a task fails. It is stored, because an object that waits for its alarm sleeps and loses its memory. */
+interface TaskFailures {
+  streaks: FailureStreak[];
   unreported: number;
   /** When it was reported last; null for never. */
   reportedAt: number | null;
-  /** When it is tried again. */
-  nextAt: number;
   /** When a failure was logged last, by the class of its error. */
   loggedAt: Record<string, number>;
+}
+
+/** Which failure of a task it is. */
+interface FailureDetails {
+  /** What the task is done for, if one object does it for several, so that the success of one does not hide another. No user's text. */
+  subject?: string;
+  /** How often it was tried, if the rows of the object count that. Default: how often it has failed. */
+  attempts?: number;
 }
 
 interface RetryTrackerDependencies {
@@ -87,7 +104,7 @@ export class RetryTracker {
   readonly #storage: SyncKvStorage;
   readonly #object: RetryTrackerDependencies;
   /** How each task fails, as far as it was asked for; null for one that does not. */
-  readonly #failuresByTask = new Map<RetriedTaskName, TaskFailureCount | null>();
+  readonly #failuresByTask = new Map<RetriedTaskName, TaskFailures | null>();
 
   /** @param name of the object, for the log */
   constructor(name: string, storage: SyncKvStorage, around: RetryTrackerDependencies) {
@@ -101,31 +118,43 @@ export class RetryTracker {
    * words, because they may be a user's.
    *
    * @param nextAt when it is tried again; milliseconds since 1970
-   * @param attempts how often it was tried, if the rows of the object count that. Default: how often it has failed
    */
-  recordFailure(task: RetriedTaskName, thrown: unknown, nextAt: number, attempts = 0): void {
+  recordFailure(
+    task: RetriedTaskName,
+    thrown: unknown,
+    nextAt: number,
+    { subject = '', attempts = 0 }: FailureDetails = {},
+  ): void {
     const now = this.#object.now();
     const before = this.#read(task);
-    const isContinued = before && now <= before.nextAt + MAX_DELAY_MS;
-    const failing = isContinued
-      ? before
-      : { since: now, attempts: 0, unreported: 0, reportedAt: null, nextAt, loggedAt: {} };
-    failing.attempts = Math.max(failing.attempts + 1, attempts);
-    failing.unreported += 1;
-    failing.nextAt = nextAt;
-    this.#log(task, failing, getErrorClassName(thrown), now);
-    this.#failuresByTask.set(task, failing);
-    this.#store(task, failing);
-    const isReported = failing.reportedAt !== null && now - failing.reportedAt < REPORT_HOURLY_MS;
-    const isDue = now - failing.since >= REPORT_AFTER_MS && !isReported;
-    if (isDue) this.#object.waitUntil(this.#reportFailingTask(task, failing));
+    const streaks = before?.streaks.filter((one) => now <= one.nextAt + MAX_DELAY_MS) ?? [];
+    const failures: TaskFailures =
+      before && streaks.length > 0
+        ? Object.assign(before, { streaks })
+        : { streaks, unreported: 0, reportedAt: null, loggedAt: {} };
+    const known = streaks.find((one) => one.subject === subject);
+    const streak = known ?? { subject, since: now, attempts: 0, nextAt };
+    if (!known && streaks.length < MAX_STREAKS) streaks.push(streak);
+    streak.attempts = Math.max(streak.attempts + 1, attempts);
+    streak.nextAt = nextAt;
+    failures.unreported += 1;
+    this.#log(task, failures, streak, getErrorClassName(thrown), now);
+    this.#failuresByTask.set(task, failures);
+    this.#store(task, failures);
+    const isReported = failures.reportedAt !== null && now - failures.reportedAt < REPORT_HOURLY_MS;
+    const isDue = now - streak.since >= REPORT_AFTER_MS && !isReported;
+    if (isDue) this.#object.waitUntil(this.#reportFailingTask(task, failures, streak.since));
   }
 
-  /** Notes that a task has succeeded. */
-  recordSuccess(task: RetriedTaskName): void {
-    if (!this.#read(task)) return;
-    this.#failuresByTask.set(task, null);
-    this.#store(task, undefined);
+  /** Notes that a task has succeeded for a subject. */
+  recordSuccess(task: RetriedTaskName, subject = ''): void {
+    const failures = this.#read(task);
+    if (!failures) return;
+    const streaks = failures.streaks.filter((one) => one.subject !== subject);
+    if (streaks.length === failures.streaks.length) return;
+    const left = streaks.length === 0 ? null : Object.assign(failures, { streaks });
+    this.#failuresByTask.set(task, left);
+    this.#store(task, left);
   }
 
   /** Forgets everything. Call it when everything stored is deleted. */
@@ -135,7 +164,8 @@ export class RetryTracker {
 
   #log(
     task: RetriedTaskName,
-    { loggedAt, attempts: attempt, nextAt }: TaskFailureCount,
+    { loggedAt }: TaskFailures,
+    { attempts: attempt, nextAt }: FailureStreak,
     error: string,
     now: number,
   ): void {
@@ -146,8 +176,8 @@ export class RetryTracker {
   }
 
   /** Reports a task. If that fails, its next failure reports it again. */
-  async #reportFailingTask(task: RetriedTaskName, failing: TaskFailureCount): Promise<void> {
-    const { since, unreported: failures, reportedAt } = failing;
+  async #reportFailingTask(task: RetriedTaskName, failing: TaskFailures, since: number): Promise<void> {
+    const { unreported: failures, reportedAt } = failing;
     // Another failure during the call must not report it as well.
     failing.reportedAt = this.#object.now();
     try {
@@ -159,16 +189,16 @@ export class RetryTracker {
     if (this.#failuresByTask.get(task) === failing) this.#store(task, failing);
   }
 
-  #read(task: RetriedTaskName): TaskFailureCount | null {
+  #read(task: RetriedTaskName): TaskFailures | null {
     return getOrCreate(
       this.#failuresByTask,
       task,
-      () => this.#storage.get<TaskFailureCount>(KEY_PREFIX + task) ?? null,
+      () => this.#storage.get<TaskFailures>(KEY_PREFIX + task) ?? null,
     );
   }
 
   /** Stores how a task fails. Only the log and the report need it, so a write that fails must not end what the caller does. */
-  #store(task: RetriedTaskName, failing: TaskFailureCount | undefined): void {
+  #store(task: RetriedTaskName, failing: TaskFailures | null): void {
     try {
       if (failing) this.#storage.put(KEY_PREFIX + task, failing);
       else this.#storage.delete(KEY_PREFIX + task);

@@ -43,12 +43,13 @@ function failing() {
     retries = wake();
   };
   const lines = () => logging.mock.calls.map(([line]) => JSON.parse(String(line)) as Record<string, unknown>);
-  const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user')) => {
+  const failAt = async (at: number, thrown: unknown = new RangeError('the text of a user'), subject = '') => {
     now = at;
-    retries.recordFailure('webhook_queue', thrown, at + 15_000);
+    retries.recordFailure('webhook_queue', thrown, at + 15_000, { subject });
     await Promise.all(works);
   };
-  return { recordSuccess: () => retries.recordSuccess('webhook_queue'), hibernate, values, lines, failAt };
+  const recordSuccess = (subject?: string) => retries.recordSuccess('webhook_queue', subject);
+  return { recordSuccess, hibernate, values, lines, failAt };
 }
 
 test('logs a failure with its class, attempt and next try, and never its words', async () => {
@@ -96,6 +97,32 @@ test('repeats a report that was lost, and forgets a task that has succeeded', as
   await failAt(30 * MINUTE_MS);
   await failAt(41 * MINUTE_MS);
   expect(reports.at(-1)).toEqual({ task: 'webhook_queue', since: 30 * MINUTE_MS, failures: 2 });
+});
+
+test('reports a subject that keeps failing while others succeed, and none that has failed for less than ten minutes', async () => {
+  const { recordSuccess, hibernate, values, failAt } = failing();
+  for (let minute = 0; minute <= 10; minute += 1) {
+    await failAt(minute * MINUTE_MS, new Error('a'), 'one');
+    await failAt(minute * MINUTE_MS + 1, new Error('b'), `other ${minute}`);
+    recordSuccess(`other ${minute}`);
+    hibernate();
+  }
+  expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 21 }]);
+  recordSuccess('one');
+  expect(values.size).toBe(0);
+  for (let minute = 11; minute <= 30; minute += 1) {
+    await failAt(minute * MINUTE_MS, new Error('b'), `other ${minute}`);
+    recordSuccess(`other ${minute}`);
+  }
+  expect(reports).toHaveLength(1);
+});
+
+test('tracks some of many subjects that fail, and reports them', async () => {
+  const { values, failAt } = failing();
+  for (let minute = 0; minute <= 10; minute += 1)
+    for (let nth = 0; nth < 100; nth += 1) await failAt(minute * MINUTE_MS, new Error('a'), `subject ${nth}`);
+  expect(reports).toEqual([{ task: 'webhook_queue', since: 0, failures: 1_001 }]);
+  expect(JSON.stringify([...values.values()]).length).toBeLessThan(3_000);
 });
 
 test('logs once a minute, and reports after ten minutes, although the object sleeps between two tries', async () => {

@@ -356,7 +356,9 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
 function settleInterruptedStep({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
   const outcome = createUnansweredOutcome({ sentAt: step.sentAt ?? step.beganAt }, now());
   const { done } = maintenance.settlements.restoreAttempt(step).settle(outcome);
-  waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
+  const recordFailure = (thrown: unknown) =>
+    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: step.id });
+  waitUntil(done.catch(recordFailure));
 }
 
 /** Ends a turn that was interrupted, unless it begins again. */

@@ -113,7 +113,7 @@ export class TurnSettlementTracker {
       await this.#storeConfirmation(row, await done);
     } catch (thrown) {
       run.isSure = false;
-      this.#recordSettlementFailure(thrown);
+      this.#recordSettlementFailure(row, thrown);
     }
     run.openCount -= 1;
     this.#settleRunIfConfirmed(seq);
@@ -135,7 +135,7 @@ export class TurnSettlementTracker {
     this.#object.waitUntil(
       this.#repeatSettlement(row).catch((thrown: unknown) => {
         this.#wake();
-        this.#recordSettlementFailure(thrown);
+        this.#recordSettlementFailure(row, thrown);
       }),
     );
   }
@@ -152,10 +152,10 @@ export class TurnSettlementTracker {
     this.#inFlight.set(seq, settling);
     try {
       await this.#storeConfirmation(row, await done, true);
-      this.#object.retries.recordSuccess('settlement');
+      this.#object.retries.recordSuccess('settlement', row.id);
     } catch (thrown) {
       this.#wake();
-      this.#recordSettlementFailure(thrown);
+      this.#recordSettlementFailure(row, thrown);
     } finally {
       if (this.#inFlight.get(seq) === settling) this.#inFlight.delete(seq);
     }
@@ -220,13 +220,13 @@ export class TurnSettlementTracker {
         // The account books what was set aside for a turn whose outcome is damaged.
         if (findDamageInError(thrown)) return transcript.updateTurn(row, { settled: true });
         this.#wake();
-        this.#recordSettlementFailure(thrown);
+        this.#recordSettlementFailure(row, thrown);
       });
     }
   }
 
-  #recordSettlementFailure(thrown: unknown): void {
-    this.#object.retries.recordFailure('settlement', thrown, this.#object.now() + SETTLE_RETRY_MS);
+  #recordSettlementFailure({ id }: TurnRow, thrown: unknown): void {
+    this.#object.retries.recordFailure('settlement', thrown, this.#object.now() + SETTLE_RETRY_MS, { subject: id });
   }
 
   async #repeatSettlement(row: TurnRow): Promise<void> {
@@ -246,10 +246,14 @@ export class TurnSettlementTracker {
         // Each earlier attempt has its own row in the ledger, so its cost is not counted here.
         conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
       });
-      if (isRun) await this.#storeConfirmation(turn, await waitWithTimeout(done, CONFIRM_MS));
-      else await waitWithTimeout(this.waitForConfirmation(turn, done), CONFIRM_MS);
+      if (isRun) {
+        await this.#storeConfirmation(turn, await waitWithTimeout(done, CONFIRM_MS));
+        this.#object.retries.recordSuccess('settlement', turn.id);
+      } else await waitWithTimeout(this.waitForConfirmation(turn, done), CONFIRM_MS);
     }
-    if (isRun && transcript.profile) transcript.updateTurn(row, { settled: true });
+    if (!isRun || !transcript.profile) return;
+    transcript.updateTurn(row, { settled: true });
+    this.#object.retries.recordSuccess('settlement', row.id);
   }
 }
 

@@ -51,12 +51,12 @@ async function runDueWorkOfFile(state: AccountState, row: ResourceWithDueWork): 
     } else if ((await mightUploadHaveLeftFile(state, row)) && row.created_at > state.erasedUntil) {
       ownership.postponeFileWork(id, state.now() + CHECK_INTERVAL_MS);
     } else ownership.deleteRow(id);
-    state.retries.recordSuccess('file');
+    state.retries.recordSuccess('file', id);
   } catch (thrown) {
     // Every failure is tried again. It may be the operator's fault, and last for a while.
     const nextAt = state.now() + Math.min(INITIAL_RETRY_MS * 2 ** tries, MAX_RETRY_MS);
     ownership.postponeFileWork(id, nextAt);
-    state.retries.recordFailure('file', thrown, nextAt, tries + 1);
+    state.retries.recordFailure('file', thrown, nextAt, { subject: id, attempts: tries + 1 });
   }
 }
 

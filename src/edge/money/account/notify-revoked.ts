@@ -64,7 +64,7 @@ export async function stopRevokedConversations({
   ledger.writeMetaValue(PENDING_CONVERSATIONS_KEY, left.length === 0 ? undefined : JSON.stringify(left));
   if (left.length > 0) alarm.scheduleAt(now() + (failed.length > 0 ? NOTIFY_RETRY_MS : 0), 1);
   for (const { thrown } of failed) retries.recordFailure('credential_check', thrown, now() + NOTIFY_RETRY_MS);
-  if (failed.length === 0) retries.recordSuccess('credential_check');
+  if (left.length === 0) retries.recordSuccess('credential_check');
 }
 
 function listConversationsToStop(ledger: Ledger): string[] {

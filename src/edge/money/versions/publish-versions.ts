@@ -26,7 +26,7 @@ export class VersionPublisher {
       this.#surroundings.alarm.scheduleAt(this.#surroundings.now() + PUBLISH_DEADLINE_MS);
     try {
       await this.#versions.publishNameToKv(kind, name);
-      this.#surroundings.retries.recordSuccess('version_copy');
+      if (!this.#versions.hasUnpublishedChanges) this.#surroundings.retries.recordSuccess('version_copy');
       return true;
     } catch (thrown) {
       this.#schedulePublishRetry(thrown);

@@ -364,8 +364,9 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     );
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
-    if (failed) this.services.retries.recordFailure('account_report', failed.thrown, this.now() + waitMs);
-    else this.services.retries.recordSuccess('account_report');
+    if (failed)
+      this.services.retries.recordFailure('account_report', failed.thrown, this.now() + waitMs, { subject: id });
+    else this.services.retries.recordSuccess('account_report', id);
     if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);
   }

@@ -105,11 +105,12 @@ export class UpstreamKeyMonitor {
       const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
       const request = { upstream, settings, model, headers: {}, only: one?.name };
       await countTokens((changes) => editJson(body, changes), request);
-      this.#around.retries.recordSuccess('key_check');
+      this.#around.retries.recordSuccess('key_check', name);
       this.recordUpstreamKeyState(null, name);
     } catch (thrown) {
       // Refused as before, or not reached: the next alarm tries again.
-      this.#around.retries.recordFailure('key_check', thrown, this.#around.now() + TRY_KEY_MS);
+      const nextAt = this.#around.now() + TRY_KEY_MS;
+      this.#around.retries.recordFailure('key_check', thrown, nextAt, { subject: name });
     }
   }
 }

@@ -136,11 +136,12 @@ export class TurnWebhookSender {
       if (!transcript.profile) return;
       if (again) {
         alarm.scheduleAt(again.nextAt);
-        retries.recordFailure('delivery', failure, again.nextAt, again.failures);
+        retries.recordFailure('delivery', failure, again.nextAt, { subject: id, attempts: again.failures });
         this.#deliveries.postponeDelivery(id, again.failures, again.nextAt);
       } else {
         this.#deliveries.delete(id);
-        if (whole && !failure) retries.recordSuccess('delivery');
+        // One that is given up is not repeated either.
+        retries.recordSuccess('delivery', id);
       }
     }
     retries.recordSuccess('turn_event');

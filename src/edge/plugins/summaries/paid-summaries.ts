@@ -122,11 +122,11 @@ export class SummarySettler {
       if (settled.outcome !== 'erased')
         this.#addCostToConversation(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
       summaries.updateSummary(row.id, { settled: true });
-      retries.recordSuccess('settlement');
+      retries.recordSuccess('settlement', row.requestId);
     } catch (thrown) {
       const nextAt = now() + SUMMARY_WATCH_MS;
       alarm.scheduleAt(nextAt);
-      retries.recordFailure('settlement', thrown, nextAt);
+      retries.recordFailure('settlement', thrown, nextAt, { subject: row.requestId });
     }
   }
 

@@ -228,13 +228,13 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   }
 
   async reportUnreportedBeforeErasure(): Promise<boolean> {
-    let isReported = true;
-    const recordFailure = (thrown: unknown) => {
-      isReported = false;
-      this.#recordReportFailure(thrown);
-    };
     for (const last of this.#last.pendingRequests) {
       const { pool, call } = last;
+      let isReported = true;
+      const recordFailure = (thrown: unknown) => {
+        isReported = false;
+        this.#recordReportFailure(pool, thrown);
+      };
       if (this.#identity.poolNames.includes(pool)) {
         const open = this.#getOrOpenLease(pool);
         await this.#reportUntilCurrent(open).catch(recordFailure);
@@ -246,8 +246,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
         () => this.#last.removeAnsweredRequest(last),
         recordFailure,
       );
+      if (isReported) this.#around.retries.recordSuccess('pool_report', pool);
     }
-    if (isReported) this.#around.retries.recordSuccess('pool_report');
     return this.hasLastCalls;
   }
 
@@ -258,7 +258,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       const names = [...this.#findPoolsToReportAfterWake()];
       for (const name of names)
         await this.#reportUntilCurrent(this.#getOrOpenLease(name)).catch((thrown: unknown) =>
-          this.#recordReportFailure(thrown),
+          this.#recordReportFailure(name, thrown),
         );
       if (names.some((name) => this.#hasUnreportedChangesForPool(name)) || !this.#giveUpVisitorLeases()) return true;
     }
@@ -333,8 +333,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   }
 
   /** Records a failed report, which the account's alarm repeats. */
-  #recordReportFailure(thrown: unknown): void {
-    this.#around.retries.recordFailure('pool_report', thrown, this.#around.now() + REPEAT_MS);
+  #recordReportFailure(pool: string, thrown: unknown): void {
+    this.#around.retries.recordFailure('pool_report', thrown, this.#around.now() + REPEAT_MS, { subject: pool });
   }
 
   async #previewLease({ name, lease }: LeaseWithCalls, demand: HoldDemand): Promise<void> {

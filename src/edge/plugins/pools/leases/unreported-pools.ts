@@ -41,17 +41,15 @@ export class UnreportedPools {
     if (this.#times.size === 0) return;
     if (now >= this.#reportedAt + NEXT_REPORT_MS || now < this.#reportedAt) {
       this.#reportedAt = now;
-      let hasFailed = false;
       for (const [name, times] of [...this.#times]) {
         const isTold = await tell(name).catch((thrown: unknown) => {
-          this.#around.retries.recordFailure('pool_report', thrown, now + NEXT_REPORT_MS);
-          hasFailed = true;
-          return false;
+          this.#around.retries.recordFailure('pool_report', thrown, now + NEXT_REPORT_MS, { subject: name });
+          return undefined;
         });
+        if (isTold !== undefined) this.#around.retries.recordSuccess('pool_report', name);
         // If it was noted again meanwhile, it is told the rest a minute later.
         if (isTold && this.#times.get(name) === times) this.#times.delete(name);
       }
-      if (!hasFailed) this.#around.retries.recordSuccess('pool_report');
     }
     if (this.#times.size > 0) this.#scheduleAlarm();
   }

@@ -52,7 +52,9 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
     .restoreAttempt(row)
     .settle(createUnansweredOutcome({ sentAt: undefined }, now()));
   // If that fails, the account settles it at its deadline.
-  waitUntil(done.catch((thrown: unknown) => retries.recordFailure('settlement', thrown, now() + ORPHANED_MS)));
+  const recordFailure = (thrown: unknown) =>
+    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: row.id });
+  waitUntil(done.catch(recordFailure));
   transcript.updateTurn(row, { grant });
   conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });

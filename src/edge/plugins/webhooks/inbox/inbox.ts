@@ -304,16 +304,16 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       const noted = callAccount(request, (object) => object.noteInbox(source));
       const { erasedUntil } = await waitWithTimeout(noted, CALL_MS);
       while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
+      this.services.retries.recordSuccess('inbox_announcement', account);
       // An account that was erased meanwhile no longer knows this inbox.
       if (erasures !== this.#erasures) return;
       this.#events.writeMetaValue(ANNOUNCED + account, 'done');
       this.#announced.add(account);
-      this.services.retries.recordSuccess('inbox_announcement');
     } catch (thrown) {
       // The announcement stays pending, and the alarm repeats it.
       const nextAt = this.now() + REPEAT_MS;
       this.services.alarm.scheduleAt(nextAt);
-      this.services.retries.recordFailure('inbox_announcement', thrown, nextAt);
+      this.services.retries.recordFailure('inbox_announcement', thrown, nextAt, { subject: account });
     }
   }
 

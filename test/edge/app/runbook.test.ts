@@ -12,7 +12,7 @@ import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { createBody } from '#test/support/turns.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
-import { createEvent, createWebhookWorks, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+import { createEvent, createWebhookWorks, getInbox, getTestAccount, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
 import runbook from '../../../docs/runbook.md?raw';
 
 setClockToNoon();
@@ -224,17 +224,20 @@ interface Remedy {
   }>;
   /** Bodies by route, as the runbook writes it. */
   bodies?: Record<string, object>;
+  /** The account that stands for the parameter of its routes. Default: `alice`. */
+  account?: string;
 }
 
 /** What stands for the parameters of the runbook's routes. */
 const FILLED: readonly (readonly [RegExp, string])[] = [
-  [/\/accounts\/:(id|account)/, '/accounts/alice'],
   [/\/groups\/:id/, '/groups/team'],
   [/\/conversations\/:id/, '/conversations/c1'],
   [/\/webhooks\/:source/, '/webhooks/github'],
-  [/\/events\/:id/, '/events/github_1'],
+  [/\/events\/:id/, '/events/github_2'],
 ];
 
+/** The account of the webhook `github`. */
+const WEBHOOK_ACCOUNT = 'webhook-github';
 const LIMITS = 'PATCH /accounts/:id/limits';
 const MINTED = { 'POST /tokens': { account: 'alice', scopes: ['messages'] } };
 
@@ -314,14 +317,26 @@ const REMEDIES: Record<string, Remedy> = {
       await getInbox('github').acceptEvent(createEvent('github_1'));
       await works.consume(['github_1']);
       expect(await works.report('github_1')).toMatchObject({ state: 'parked' });
+      await getTestAccount(WEBHOOK_ACCOUNT).setLimits({ usd_per_day: 0 });
+      for (const id of ['github_2', 'github_3']) {
+        await getInbox('github').acceptEvent(createEvent(id, `This is another bug: ${id}`));
+        await works.consume([id]);
+        expect(await works.report(id)).toMatchObject({ state: 'waiting' });
+      }
       isDown = false;
       const isCured = async () => {
-        await works.consume();
-        expect(await works.report('github_1')).toMatchObject({ state: 'delivered' });
+        for (let alarm = 0; alarm < 2; alarm += 1) {
+          await works.wakeAt('github', works.clock.now + 1_000);
+          await works.consume();
+        }
+        for (const id of ['github_1', 'github_2', 'github_3'])
+          expect(await works.report(id)).toMatchObject({ state: 'delivered' });
       };
       const bound = { ...DEPLOYMENT, ...vars, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET, QUEUE: works.queue };
       return { app: createTestApp(answering, bound), isCured };
     },
+    bodies: { [LIMITS]: { usd_per_day: 1 } },
+    account: WEBHOOK_ACCOUNT,
   },
   'A pool cannot be reached': {
     begin: async () => {
@@ -362,12 +377,13 @@ test('each remedy that names a route is followed here', () => {
 });
 
 test.each(REMEDIED)('%s: the routes of its remedy, as the runbook writes them, end it', async (name, { of }) => {
-  const { begin, bodies = {} } = REMEDIES[name] ?? { begin: () => expect.unreachable(name) };
+  const { begin, bodies = {}, account = 'alice' } = REMEDIES[name] ?? { begin: () => expect.unreachable(name) };
   const { app, isCured, before } = await begin();
   const answers = new Map<string, Json>();
   for (const [, route = ''] of of.Fix.matchAll(ROUTE)) {
     const [method = '', written = ''] = route.split(' ');
-    const path = FILLED.reduce((all, [parameter, value]) => all.replace(parameter, value), written);
+    const ofAccount = written.replace(/\/accounts\/:(id|account)/, `/accounts/${account}`);
+    const path = FILLED.reduce((all, [parameter, value]) => all.replace(parameter, value), ofAccount);
     const by = path.startsWith('/conversations/') ? newToken(answers) : await admin();
     const headers = { 'content-type': 'application/json', ...by };
     const body = bodies[route] ?? (path.endsWith('/rewind') ? { before } : undefined);

@@ -30,7 +30,7 @@ export function Alerts({ to }: { to?: string }) {
         path="/alerts"
         columns={ALERT_COLUMNS}
         row={{ getKey: ({ event_id }) => event_id, look: (row) => (isAlertUndelivered(row) ? 'refused' : undefined) }}
-        empty="No alerts yet. One comes when a share of a limit is spent, which the limits of accounts and groups name, and when something goes wrong."
+        empty="No alerts yet. Sluice sends one when spending reaches a share that a limit names, or when something goes wrong."
         size={5}
       />
     </section>

@@ -73,7 +73,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
         path={path}
         columns={CREDIT_COLUMNS}
         row={{ getKey: ({ id }) => id }}
-        empty="None was given."
+        empty="No credit yet."
       />
     </section>
   );

@@ -29,8 +29,8 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
       </button>
     ),
   },
-  { name: 'Spent of it this month', kind: 'number', renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} /> },
-  { name: 'Tightest limit of its own', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
+  { name: 'Spent this month', kind: 'number', renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} /> },
+  { name: 'Tightest account limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
 
 /** Shows an admin one group: its budget, and the accounts that share it. */
@@ -59,13 +59,13 @@ function GroupDetails({ id }: { id: string }) {
         </>
       )}
       <section class="stack" aria-labelledby="members">
-        <h3 id="members">Accounts that spend of it</h3>
+        <h3 id="members">Accounts that use this budget</h3>
         <PolledList<AccountSpendRow>
           name="Accounts of the group"
           path={`/groups/${encodePathSegment(id)}/accounts`}
           columns={MEMBER_COLUMNS}
           row={{ getKey: (row) => row.id }}
-          empty="No account has spent of it yet."
+          empty="No account has used this budget yet."
         />
         <AddGroupMemberForm group={id} />
       </section>

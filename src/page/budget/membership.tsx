@@ -40,11 +40,11 @@ export function GroupMembership({ account, group }: { account: string; group: st
     <section class="panel stack" aria-labelledby="group">
       <h3 id="group">Group</h3>
       <p class="quiet">
-        {group === null ? 'No group was chosen: its tokens may name one.' : 'It shares the budget of '}
+        {group === null ? 'No group is set. A token can name one.' : 'It shares the budget of '}
         {group !== null && <GroupLink group={group} />}
       </p>
       <Form class="inline with-button" onSubmit={(data) => void moveToGroup(data)}>
-        <Field label="Move to group" note="Empty: out of its group.">
+        <Field label="Move to group" note="Leave it empty to remove the account from its group.">
           {(ids) => (
             <>
               <input

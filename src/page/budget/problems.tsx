@@ -32,7 +32,7 @@ export function Problems() {
                   </li>
                 ))}
               </ul>
-              <p class="quiet">Of requests and accounts: what was told up to a minute ago.</p>
+              <p class="quiet">Counts of requests and accounts can be a minute old.</p>
             </>
           )}
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}

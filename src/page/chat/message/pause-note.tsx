@@ -158,7 +158,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <input
             class="approval-reason"
             aria-label="Reason for denying"
-            placeholder="Reason, told to the model (optional)"
+            placeholder="Reason (optional)"
             maxLength={4_000}
             value={reason.value}
             onInput={(event) => (reason.value = event.currentTarget.value)}

@@ -4,7 +4,7 @@ import { type ParseArgsConfig, parseArgs } from 'node:util';
 /** Prints how a script is used, and ends it, if `--help` is among its arguments. */
 export function printUsage(usage: string): void {
   if (!process.argv.slice(2).some((arg) => arg === '--help' || arg === '-h')) return;
-  console.log(`Use it as: ${usage}`);
+  console.log(`Usage: ${usage}`);
   process.exit(0);
 }
 
@@ -14,7 +14,7 @@ export function readArguments<T extends ParseArgsConfig>(usage: string, config: 
   try {
     return parseArgs(config);
   } catch (thrown) {
-    console.error(`${thrown instanceof Error ? thrown.message : thrown}\nUse it as: ${usage}`);
+    console.error(`${thrown instanceof Error ? thrown.message : thrown}\nUsage: ${usage}`);
     process.exit(1);
   }
 }

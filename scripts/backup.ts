@@ -45,7 +45,10 @@ try {
   else await writeOneAccount(values.account);
   process.stdout.write(`${JSON.stringify({ type: 'backup_end', ...done, missing })}\n`);
   for (const [kind, number] of Object.entries(done)) console.error(`${kind}: ${number}`);
-  if (missing.length > 0) throw new Error(`These are not in the backup:\n${missing.join('\n')}`);
+  if (missing.length > 0)
+    throw new Error(
+      `The backup is incomplete. Run the command again to back up these missing parts:\n${missing.join('\n')}`,
+    );
 } catch (thrown) {
   stopWith(thrown);
 }
@@ -170,7 +173,7 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
     await noteIfMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
       const isThere = await writeVersion(kind, version, account);
       // A conversation has a copy of its agent.
-      if (!isThere && kind === 'prefix') throw new Unavailable('It is not there.');
+      if (!isThere && kind === 'prefix') throw new Unavailable('does not exist');
     });
     const definition = kind === 'agent' && of.get('agent');
     if (definition) await writeReferences(definition, account, version);
@@ -233,5 +236,5 @@ async function readWhole(account: string, id: string): Promise<string | undefine
     const lines = await response.text().catch(() => '');
     if (lines.trimEnd().endsWith(END)) return `${lines.trimEnd()}\n`;
   }
-  throw new Unavailable('It could not be read whole.');
+  throw new Unavailable('could not be read completely');
 }

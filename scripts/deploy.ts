@@ -26,7 +26,7 @@ const STAND_INS = {
   TURNSTILE_SECRET: 'x',
 };
 
-printUsage('npm run deploy [-- --env NAME] [--dry-run], with the options of npx wrangler deploy --help');
+printUsage('npm run deploy [-- --env NAME] [--dry-run], and all options of npx wrangler deploy (see --help)');
 const args = process.argv.slice(2);
 const { values } = parseArgs({
   args,
@@ -36,7 +36,7 @@ const { values } = parseArgs({
 if (typeof values.env !== 'string') stop('--env needs a name: --env production');
 // What is nearly --dry-run must not make queues before wrangler refuses it.
 const misspelt = Object.keys(values).find((name) => name !== 'dry-run' && /^dry/i.test(name));
-if (misspelt !== undefined) stop(`There is no option --${misspelt}. Did you mean --dry-run?`);
+if (misspelt !== undefined) stop(`Unknown option --${misspelt}. Did you mean --dry-run?`);
 const environment = values.env;
 
 try {
@@ -64,11 +64,11 @@ async function deploy(): Promise<void> {
   if (values['dry-run']) return;
   const missing = await missingSecrets(config.vars);
   if (missing.length > 0) {
-    console.log(`\nSet its secrets. Until then, it refuses what needs them:`);
+    console.log(`\nDeployed. Next, set these secrets. Until then, requests that need them are rejected:`);
     for (const name of missing) console.log(`  ${secretCommand(name)}`);
     return;
   }
-  console.log(`\nIt has its secrets. Next, a token by the one that it signs with:
+  console.log(`\nDeployed, and all secrets are set. Next, create a token with the SIGNING_SECRET of the deployment:
   SIGNING_SECRET=… npm run token -- --account you --scopes admin`);
 }
 
@@ -84,7 +84,7 @@ function checkSettings(vars: Config['vars']): void {
     [isUpstreamKey, isToolSecret, isWebhookSecretName].some((is) => is(name));
   const secret = Object.keys(vars).find(isSecret);
   if (secret !== undefined) {
-    throw new Error(`${secret} is a secret: take it out of wrangler.toml, and set it with ${secretCommand(secret)}`);
+    throw new Error(`${secret} is a secret. Remove it from wrangler.toml, and set it with: ${secretCommand(secret)}`);
   }
   for (const remark of findMisspeltSettings(Object.keys(vars))) console.error(remark);
   parseUpstreams(parseSettings({ ...STAND_INS, ...vars }));
@@ -156,13 +156,13 @@ function secretCommand(name: string): string {
 }
 
 function commandError(command: string, output: string): Error {
-  return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in: npx wrangler login`);
+  return new Error(`\`${command}\` failed:\n${output.trim()}\nIf you are not logged in, run: npx wrangler login`);
 }
 
 /** Runs wrangler in the operator's terminal, so that it can ask questions. @throws Error where it fails */
 async function show(command: string[]): Promise<void> {
   const code = await waitForExit(spawn('wrangler', command, { cwd: root, stdio: 'inherit' }));
-  if (code !== 0) throw commandError(`wrangler ${command[0]}`, 'What is printed above says why.');
+  if (code !== 0) throw commandError(`wrangler ${command[0]}`, 'See the output above for the reason.');
 }
 
 /** Runs wrangler. @returns its output */
@@ -177,7 +177,7 @@ async function run(command: string[]): Promise<{ code: number | null; stdout: st
 
 function waitForExit(child: ReturnType<typeof spawn>): Promise<number | null> {
   return new Promise((resolve, reject) => {
-    child.once('error', () => reject(new Error('There is no wrangler on the PATH. Run this as: npm run deploy')));
+    child.once('error', () => reject(new Error('wrangler is not on the PATH. Use: npm run deploy')));
     child.once('close', resolve);
   });
 }

@@ -30,7 +30,9 @@ export async function callEdge(
   for (let tries = 1; ; tries += 1) {
     const request = { method, headers, ...(body === undefined ? {} : { body }) };
     const response = await fetch(edgeUrl() + path, request).catch((cause: unknown) => {
-      throw new Error(`Nothing answers at ${edgeUrl()}. Name the edge by SLUICE_URL.`, { cause });
+      throw new Error(`No deployment responds at ${edgeUrl()}. Set SLUICE_URL to the address of your deployment.`, {
+        cause,
+      });
     });
     if (response.ok || taken.includes(response.status)) return response;
     const text = await response.text();

@@ -6,18 +6,18 @@ import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join, resolve } from 'node:path';
+import { findNearestName } from '../src/edge/kit/json/nearest-name.ts';
 import { getNeededBindings } from '../src/edge/kit/plugins/needed-bindings.ts';
 import { type Plugin, registerPlugins } from '../src/edge/kit/plugins/plugins.ts';
 import { readArguments } from './arguments.ts';
-import { findNearestName } from './nearest-name.ts';
 // biome-ignore lint/correctness/useImportExtensions: it takes the file of the types
 import { PLUGINS } from './plugins.mjs';
 
 const NAMES = PLUGINS.map(({ name }) => name);
 const USAGE = `sluice init DIR [--plugins webhooks,agents] [--no-page]
-  --plugins  the plugins of the edge, with commas; or all. Without it the edge has only the core.
+  --plugins  the plugins to include, separated by commas, or all. Default: none.
              ${NAMES.join(', ').replace(/(.{60,80}?) /g, '$1\n             ')}
-  --no-page  leaves out the page and the reference`;
+  --no-page  without the page and the reference`;
 /** What the template is called, and what it calls the package. */
 const NAME = 'own-edge';
 const TARBALL = /sluice-[\w.-]+\.tgz/g;
@@ -29,7 +29,7 @@ const { values, positionals } = readArguments(USAGE, {
   options: { plugins: { type: 'string', default: '' }, 'no-page': { type: 'boolean', default: false } },
 });
 const [given = '', ...more] = positionals;
-if (given === '' || more.length > 0) stop(`Name one folder. Use it as: ${USAGE}`);
+if (given === '' || more.length > 0) stop(`Name one folder. Usage: ${USAGE}`);
 const folder = resolve(given);
 const plugins = resolvePlugins(values.plugins);
 await checkFolder();
@@ -48,7 +48,7 @@ await mkdir(folder, { recursive: true });
 // A package has no .gitignore: npm leaves it out.
 await cp(join(root, 'examples/worker'), folder, { recursive: true });
 await rename(join(folder, 'gitignore'), join(folder, '.gitignore'));
-console.log('Packing sluice: this takes a moment.');
+console.log('Packing Sluice. This takes a moment.');
 const pack = ['pack', root, '--json', '--ignore-scripts', '--pack-destination', folder];
 const packed = execFileSync('npm', pack, { encoding: 'utf8', shell: process.platform === 'win32' });
 const [tarball = ''] = packed.match(TARBALL) ?? [];
@@ -74,14 +74,14 @@ function resolvePlugins(list: string): Plugin[] {
   const add = (plugin: Plugin, by?: string) => {
     if (found.has(plugin)) return;
     found.add(plugin);
-    if (by !== undefined && !names.includes(plugin.name)) console.log(`${by} needs ${plugin.name}: it is added.`);
+    if (by !== undefined && !names.includes(plugin.name)) console.log(`Added ${plugin.name}, which ${by} requires.`);
     for (const needed of plugin.needs ?? []) add(needed, plugin.name);
   };
   for (const name of names.filter((one) => one !== '')) {
     const plugin = PLUGINS.find((one) => one.name === name);
     const meant = findNearestName(name, NAMES);
     const hint = meant === undefined ? `The plugins are ${NAMES.join(', ')}.` : `Did you mean ${meant}?`;
-    add(plugin ?? stop(`There is no plugin named ${name}. ${hint}`));
+    add(plugin ?? stop(`Unknown plugin ${name}. ${hint}`));
   }
   return PLUGINS.filter((plugin) => found.has(plugin));
 }
@@ -91,7 +91,7 @@ async function checkFolder(): Promise<void> {
     if (thrown.code === 'ENOENT') return [];
     return stop(`${given} cannot be read: ${thrown.message}`);
   });
-  if (there.length > 0) stop(`${given} is not empty. Name a new folder.`);
+  if (there.length > 0) stop(`${given} is not empty. Use a new folder.`);
 }
 
 /** @returns the code of the template with its plugins alone, and with the classes of their objects */

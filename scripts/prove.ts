@@ -29,7 +29,7 @@ const { values } = readArguments('npm run prove -- [--most-usd 0.50] [--without 
 });
 const { ANTHROPIC_API_KEY: key = '', ANTHROPIC_BASE_URL: base = API } = { ...(await readDevVars()), ...process.env };
 registerSecrets('prove', [key]);
-process.on('uncaughtException', (thrown) => stopWith(maskSecrets(`It could not go on: ${thrown}`)));
+process.on('uncaughtException', (thrown) => stopWith(maskSecrets(`The test stopped: ${thrown}`)));
 const printLine = (text: string) => console.log(maskSecrets(text));
 const isClaude = URL.canParse(base) && new URL(base).origin === API;
 const into = values.into ?? (isClaude ? 'test/fixtures/proved' : OWN);
@@ -37,10 +37,14 @@ const most = usdToNanodollars(Number(values['most-usd'] ?? 0.5));
 const isSent = (name: string) => (values.batch ? IN_BATCH.test(name) : !values.without?.includes(name));
 const calls = proveCalls().filter(({ name }) => isSent(name));
 const worst = calls.reduce((sum, call) => sum + maximumCostOf(call, values.batch), 0);
-printLine(`${calls.length} calls, which cost at most $${toUsd(worst).toFixed(4)} together.`);
-if (!(worst <= most)) stopWith('That is more than --most-usd. Nothing was sent.');
-if (key === '') stopWith('There is no ANTHROPIC_API_KEY in the environment or in .dev.vars. Nothing was sent.');
-if (!isClaude) printLine(`${base} is not the Claude API: this proves nothing about it.`);
+printLine(`${calls.length} calls, which cost at most $${toUsd(worst).toFixed(4)} in total.`);
+if (!(worst <= most))
+  stopWith('This is more than --most-usd, so nothing was sent. Raise --most-usd, or skip calls with --without.');
+if (key === '')
+  stopWith(
+    'ANTHROPIC_API_KEY is not set in the environment or in .dev.vars, so nothing was sent. Set it, and run the command again.',
+  );
+if (!isClaude) printLine(`${base} is not the Claude API, so the results say nothing about it.`);
 for (const folder of [into, DIFFERING]) mkdirSync(folder, { recursive: true });
 
 const { code } = await buildWorker();
@@ -64,7 +68,9 @@ await client.put('/accounts/dev/limits', { body: limits });
 if (values.batch) await proveBatch();
 else for await (const proved of prove(calls, { edge, run, pause })) printResult(proved);
 await worker.stop();
-printLine(`${differing} differences. No answer has its price: compare the bill of the key with what is booked here.`);
+printLine(
+  `${differing} differences. Responses do not contain prices, so compare your bill with the recorded costs above.`,
+);
 process.exit(differing === 0 ? 0 : 1);
 
 function printResult(proved: ProvedCall): void {
@@ -89,7 +95,8 @@ async function proveBatch(): Promise<void> {
   if (!existsSync(BATCH)) writeFileSync(BATCH, (await batches.create({ requests })).id);
   const id = readFileSync(BATCH, 'utf8');
   const { processing_status } = await batches.retrieve(id);
-  if (processing_status !== 'ended') return printLine('The batch goes on. Run the same command again, within a day.');
+  if (processing_status !== 'ended')
+    return printLine('The batch is still running. Run the same command again within a day.');
   const results = await Array.fromAsync(await batches.results(id));
   const queue = calls.map(({ name }) => results.find(({ custom_id }) => custom_id === name)?.result);
   const stored: Send = async () => {

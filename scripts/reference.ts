@@ -51,8 +51,8 @@ export function renderReference(reference: Reference): string {
         }),
       ),
     ]),
-    ['Schemas', 'What bodies and answers are made of.', schemas.map(([name, schema]) => renderSchema(name, schema))],
-    ['Errors', 'Every error has this envelope, and one of these statuses.', answers.map(renderError)],
+    ['Schemas', 'The schemas of bodies and responses.', schemas.map(([name, schema]) => renderSchema(name, schema))],
+    ['Errors', 'Every error has this envelope and one of these statuses.', answers.map(renderError)],
   ];
   const list = places.map(([title, , each]) => {
     const links = each.map(({ id, name }) => `<li><a href="#${id}">${name}</a></li>`);
@@ -69,7 +69,7 @@ export function renderReference(reference: Reference): string {
     part: 'Reference',
     all: 'All routes',
     list: `<li><input type="search" aria-label="Search the reference" placeholder="Search" autocomplete="off" /><p class="quiet found" role="status"></p></li>${list.join('')}`,
-    main: `<h1>API reference</h1>${renderParagraphs(info.description ?? '')}<p>As a document for tools: <a href="/openapi.json">OpenAPI ${reference.openapi}</a>.</p>${main.join('')}`,
+    main: `<h1>API reference</h1>${renderParagraphs(info.description ?? '')}<p>For tools: <a href="/openapi.json">OpenAPI ${reference.openapi}</a>.</p>${main.join('')}`,
   });
 }
 

@@ -4,4 +4,4 @@ import { readArguments } from './arguments.ts';
 
 readArguments('npm run reset', { options: {} });
 await rm(new URL('../.wrangler/state', import.meta.url), { recursive: true, force: true });
-console.log('Local state is forgotten. If npm start is running, stop it and start it again.');
+console.log('Deleted all local state. If npm start is running, stop it and start it again.');

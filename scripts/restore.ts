@@ -38,7 +38,8 @@ let end: BackupHead | undefined;
 
 const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice [--replace]] < backup.jsonl';
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, replace: { type: 'boolean' } } });
-if (values.replace && values.account === undefined) stopWith(new Error(`--replace needs --account.\n${USAGE}`));
+if (values.replace && values.account === undefined)
+  stopWith(new Error(`--replace requires --account.\nUsage: ${USAGE}`));
 
 const faults: string[] = [];
 try {
@@ -55,15 +56,24 @@ try {
   }
   await sendRead();
   if (!end)
-    faults.push('The backup has no last line: it broke off when it was written. What else is in it was restored.');
+    faults.push(
+      'The backup is incomplete, because its last line is missing. Its other lines were restored. Create a new backup, and restore it.',
+    );
   const { missing = [] } = end ?? {};
-  if (missing.length > 0) faults.push(`These ${missing.length} were not in the backup:`, ...missing);
+  if (missing.length > 0)
+    faults.push(
+      `These ${missing.length} parts are missing in the backup. Create a new backup to restore them:`,
+      ...missing,
+    );
 } catch (thrown) {
-  faults.push(describeFailure(thrown), 'It stopped there, and the rest was not sent. Correct that, and run it again.');
+  faults.push(
+    describeFailure(thrown),
+    'The restore stopped there, and the rest was not sent. Fix the problem, and run the command again.',
+  );
 }
 // Printed in any case: what was restored before it stopped, too.
 for (const [kind, number] of Object.entries(done)) console.log(`${kind}: ${number}`);
-if (left.length > 0) console.log(`These ${left.length} were here already, and stay as they are: ${left.join(', ')}.`);
+if (left.length > 0) console.log(`These ${left.length} already existed and are unchanged: ${left.join(', ')}.`);
 if (refused.length > 0) faults.unshift(`These ${refused.length} were not restored:`, ...refused);
 if (values.account !== undefined && done.accounts === 0 && faults.length === 0)
   faults.push(`The backup does not contain the account ${values.account}.`);
@@ -98,7 +108,7 @@ async function sendRead(): Promise<void> {
   const [first = '', ...rest] = lines;
   lines = [];
   if (head === undefined) {
-    if (first !== '') throw new Error('This is no backup: it begins with a line of something else.');
+    if (first !== '') throw new Error('This is not a backup. Pass the output of npm run backup.');
     return;
   }
   if (head.type === 'backup_end') {
@@ -110,9 +120,7 @@ async function sendRead(): Promise<void> {
   try {
     await restoreOne(head, what, first, rest);
     if (head.type !== 'conversation_backup' && rest.length > 0)
-      refused.push(
-        `the ${rest.length} lines behind ${what}: The line before them, which says whose they are, is damaged.`,
-      );
+      refused.push(`the ${rest.length} lines after ${what}: the line that names their account is damaged`);
   } catch (thrown) {
     if (!(thrown instanceof Unavailable)) throw thrown;
     refused.push(`${what}: ${thrown.message}`);
@@ -155,15 +163,14 @@ async function restoreOne(head: BackupHead, what: string, first: string, rest: s
   } else if (type === 'version_backup' && kind !== undefined && version !== undefined) {
     await put(versionPath(kind, version), first);
     done.versions += 1;
-  } else if (type !== 'unreadable') throw new Unavailable('This is no backup.');
-  else
-    throw new Unavailable(`It is not JSON.${rest.length > 0 ? ` It has the next ${rest.length} lines with it.` : ''}`);
+  } else if (type !== 'unreadable') throw new Unavailable('This is not a backup.');
+  else throw new Unavailable(`is not JSON${rest.length > 0 ? `, so the next ${rest.length} lines were skipped` : ''}`);
 }
 
 /** Notes a conversation that is here already. @throws Unavailable for one that was erased with its account */
 async function noteConflict(response: Response, what: string): Promise<void> {
   const text = await response.text();
-  if (text.includes('stays erased')) throw new Unavailable(text);
+  if (text.includes('cannot be restored')) throw new Unavailable(text);
   left.push(what);
 }
 

@@ -45,5 +45,5 @@ Stop with Ctrl+C. Its batches and files are then gone.
 function readNumber(name: 'port' | 'ttft-ms' | 'tokens-per-second' | 'batch-ms', maximum = Number.MAX_SAFE_INTEGER) {
   const value = Number(values[name]);
   if (Number.isInteger(value) && value >= 0 && value <= maximum && values[name].trim() !== '') return value;
-  throw new Error(`--${name}: "${values[name]}" is not a whole number from 0 to ${maximum}.\nUse it as: ${USAGE}`);
+  throw new Error(`--${name}: "${values[name]}" is not a whole number from 0 to ${maximum}.\nUsage: ${USAGE}`);
 }

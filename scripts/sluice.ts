@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 /** The command of the package, `sluice`: makes a folder with an edge, starts and deploys that, and mints a credential. */
 
-const USAGE = `sluice init DIR [--plugins webhooks,agents]   makes a folder with an edge of your own
+const USAGE = `sluice init DIR [--plugins webhooks,agents]   creates a folder with your own gateway
 In that folder:
-sluice start [--port 9000]                  runs it on this machine, by wrangler dev
-sluice build                                is run by wrangler: it adds the simulator for wrangler dev alone
-sluice deploy [--dry-run]                   deploys it, with its queues and its store
-sluice token --account you --scopes admin   mints a credential by SIGNING_SECRET
+sluice start [--port 9000]                  runs it on this machine with wrangler dev
+sluice build                                called by wrangler; adds the simulator for wrangler dev
+sluice deploy [--dry-run]                   deploys it with its queues and its store
+sluice token --account you --scopes admin   creates a token with SIGNING_SECRET
 Anywhere:
 sluice simulator [--port 4010]              starts the simulator of the Claude API without Sluice`;
 
@@ -25,6 +25,6 @@ const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
 if (command) await command();
 else if (['--help', '-h'].includes(name)) console.log(USAGE);
 else {
-  console.error(`${name === '' ? 'Name a command.' : `There is no command ${name}.`} Use it as:\n${USAGE}`);
+  console.error(`${name === '' ? 'A command is required.' : `Unknown command ${name}.`} Usage:\n${USAGE}`);
   process.exit(1);
 }

@@ -28,7 +28,9 @@ const TOKEN = 'npm run token -- --account dev --scopes admin';
 const TRY = `-H 'content-type: application/json' \\
     -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello, who are you?"}]}'`;
 
-printUsage('npm start [-- --port 9000 --var NAME:value --env-file FILE], with the options of npx wrangler dev --help');
+printUsage(
+  'npm start [-- --port 9000 --var NAME:value --env-file FILE], and all options of npx wrangler dev (see --help)',
+);
 const args = process.argv.slice(2);
 
 try {
@@ -42,7 +44,7 @@ try {
   if (missing.length > 0) await addSecrets(missing);
   const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
   const wanted = Number(valuesOf('--port').at(-1) ?? configured);
-  if (!Number.isInteger(wanted)) throw new Error('A port is a number: npm start -- --port 9000');
+  if (!Number.isInteger(wanted)) throw new Error('The port must be a number: npm start -- --port 9000');
   const port = await freePort(wanted);
   const protocol = valuesOf('--local-protocol').at(-1) ?? 'http';
   const url = `${protocol}://localhost:${port}`;
@@ -90,7 +92,7 @@ function rejectOtherHost(configured: string | undefined): void {
   const where = given ?? (configured === undefined ? undefined : '`host` in the section [dev] of the configuration');
   if (where === undefined) return;
   throw new Error(
-    `Remove ${where}. With it, wrangler rewrites the host in every header, and a web page under a name that was made to point to this machine looks like a page of localhost.`,
+    `Remove ${where}. With this setting, wrangler rewrites the host in every header, so a web page whose host name was rebound to this machine looks like a page of localhost.`,
   );
 }
 
@@ -146,7 +148,7 @@ async function freePort(port: number): Promise<number> {
         if (code !== 'EADDRINUSE') return resolve();
         reject(
           new Error(
-            `Port ${port} is taken. Stop what listens there, or choose another: npm start -- --port ${port + 1}`,
+            `Port ${port} is in use. Stop the process that uses it, or choose another port: npm start -- --port ${port + 1}`,
           ),
         );
       });
@@ -166,13 +168,14 @@ function describeUpstream(settings: Settings): string {
   const isSimulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && ANTHROPIC_API_KEY === undefined);
   const who =
     upstreams.length > 0
-      ? `Answers come from the upstreams of UPSTREAMS, in this order: ${names.join(', ')}.`
+      ? `Responses come from the upstreams of UPSTREAMS, in this order: ${names.join(', ')}.`
       : isSimulated
-        ? 'Answers come from the built-in simulator. For Claude, put ANTHROPIC_API_KEY=… into .dev.vars and start again.'
-        : 'Answers come from the Claude API.';
-  if (hasKey) return `${who}\nTo read what is stored by curl or an SDK, send the token that this prints: ${TOKEN}`;
+        ? 'Responses come from the built-in simulator. To use Claude, add ANTHROPIC_API_KEY=… to .dev.vars and start again.'
+        : 'Responses come from the Claude API.';
+  if (hasKey)
+    return `${who}\nTo read stored data with curl or an SDK, send the token that this command prints: ${TOKEN}`;
   if (!existsSync(join(root, '.wrangler/state'))) return who;
-  return `${who}\nWithout a key, all that was stored here before can be read without a token.`;
+  return `${who}\nNo key is set, so the data that is stored here can be read without a token.`;
 }
 
 /** Runs wrangler in this terminal, and ends as it does. */

@@ -33,14 +33,17 @@ const { values } = readArguments(USAGE, {
   },
 });
 const { account } = values;
-if (!isAccountName(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
-if (isSourceAccount(account)) stop('Accounts named webhook-… pay for webhooks, and nobody logs in as one.');
+if (!isAccountName(account))
+  stop(`--account: required, 1 to ${MAX_ACCOUNT_CHARACTERS} characters. For example: --account alice`);
+if (isSourceAccount(account))
+  stop('--account: accounts named webhook-… pay for webhooks and cannot log in. Use another account.');
 const names = values.scopes.split(',').map((name) => name.trim());
 const scopes = parseScopes(names);
-if (scopes.length !== new Set(names).size) stop(`Scopes are ${SCOPES.join(', ')}: --scopes messages,classify`);
+if (scopes.length !== new Set(names).size)
+  stop(`--scopes: must be some of ${SCOPES.join(', ')}. For example: --scopes messages,classify`);
 const expiresIn = values['expires-in'] === undefined ? undefined : Number(values['expires-in']);
 if (expiresIn !== undefined && !(Number.isInteger(expiresIn) && expiresIn > 0)) {
-  stop('A lifetime is a whole number of seconds: --expires-in 3600');
+  stop('--expires-in: must be a whole number of seconds. For example: --expires-in 3600');
 }
 const lists = Object.fromEntries(
   (['agents', 'classifiers', 'conversations'] as const).flatMap((name) => {
@@ -51,15 +54,15 @@ const lists = Object.fromEntries(
 const { data: only, error } = z.optional(onlySchema).safeParse(Object.keys(lists).length > 0 ? lists : undefined);
 if (error) stop(error.issues.map(({ path, message }) => `--${String(path[0] ?? 'agents')}: ${message}.`).join(' '));
 const wide = only && scopes.find((scope) => !RESTRICTED_SCOPES.includes(scope));
-if (wide) stop(`A restricted token has no scopes but ${RESTRICTED_SCOPES.join(' and ')}: leave ${wide} out.`);
+if (wide) stop(`--scopes: a restricted token supports only ${RESTRICTED_SCOPES.join(' and ')}. Remove ${wide}.`);
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
   stop(
-    'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development; a deployed edge has its own.',
+    'SIGNING_SECRET is not set in the environment or in .dev.vars. For development, npm start creates one. For a deployment, set its secret in the environment.',
   );
 }
 if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
-  stop('SIGNING_SECRET must have at least 32 characters: an edge refuses a shorter one.');
+  stop('SIGNING_SECRET must have at least 32 characters.');
 }
 
 const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label, only });

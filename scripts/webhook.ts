@@ -21,7 +21,7 @@ import { signGithub, signHmac, signSlack, signStripe } from './sign-webhook.ts';
 type Json = Record<string, unknown>;
 
 const USAGE = `npm run webhook -- ${SHIPPED_SOURCES.join('|')}|SOURCE FILE [--id ID]
-  SOURCE  a source that an entry of WEBHOOKS defines by \`verify\``;
+  SOURCE  a source that an entry of WEBHOOKS defines with \`verify\``;
 type Sign = (text: string, bytes: Uint8Array, key: string, event: string) => Promise<Headers>;
 const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
   github: (text, _, key, event) => signGithub(text, key, kindOf(text), event),
@@ -43,7 +43,9 @@ const response = await fetch(`${url}/webhooks/${source}`, {
   method: 'POST',
   headers: await signHeaders(source, body, id),
   body,
-}).catch(() => stop(`Nothing answers at ${url}. Start it with npm start, or name another by SLUICE_URL.`));
+}).catch(() =>
+  stop(`No deployment responds at ${url}. Start one with npm start, or set SLUICE_URL to another address.`),
+);
 const answer = await response.text();
 console.log(`${response.status} ${answer}`);
 if (!response.ok) process.exit(1);
@@ -75,7 +77,7 @@ async function readSample(sender: string, name: string, event: string): Promise<
   const path = existsSync(name) ? name : known;
   if (!existsSync(path)) {
     const names = await readdir(new URL(`${sender}/`, SAMPLES)).catch(() => []);
-    stop(`There is no file ${name}.${names.length > 0 ? ` Samples of ${sender}: ${names.join(', ')}` : ''}`);
+    stop(`The file ${name} does not exist.${names.length > 0 ? ` Samples of ${sender}: ${names.join(', ')}` : ''}`);
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
   if (key.hmac) return JSON.stringify(withId(payload, key.id ?? '/sample', event));
@@ -138,21 +140,21 @@ async function signingKeyOf(sender: string): Promise<SourceKey> {
   const name = entry?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
   const [first] = given(name).split(',');
   if (!first) {
-    const how = hmac ? 'Put it there.' : '`npm start` makes one for development.';
-    stop(`There is no ${name} in the environment or in .dev.vars. ${how}`);
+    const how = hmac ? 'Set it there.' : 'For development, npm start creates one.';
+    stop(`${name} is not set in the environment or in .dev.vars. ${how}`);
   }
   return { secret: first.trim(), hmac, id: entry?.id };
 }
 
 /** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */
 function shippedSource(sender: string): (typeof SHIPPED_SOURCES)[number] {
-  return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Use it as: ${USAGE}`);
+  return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Usage: ${USAGE}`);
 }
 
 function readCall(): { source: string; file: string; id: string } {
   const { positionals, values } = readArguments(USAGE, { allowPositionals: true, options: { id: { type: 'string' } } });
   const [named, path] = positionals;
-  if (named === undefined || path === undefined) return stop(`Use it as: ${USAGE}`);
+  if (named === undefined || path === undefined) return stop(`Usage: ${USAGE}`);
   return { source: named, file: path, id: values.id ?? `local-${randomUUID()}` };
 }
 

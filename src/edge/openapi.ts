@@ -77,11 +77,11 @@ export const RESOURCES: readonly ApiResource[] = [
   overview,
 ];
 
-const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \
+const INTRODUCTION = `Sluice is a gateway between your frontends and the Claude API. To use it, change the base URL of your Messages API client: \
 the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
-Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
+Times are RFC 3339 in UTC. Every response includes the header \`sluice-request-id\`.`;
 
 /** The headers that every answer has. */
 const ID_HEADERS = ['sluice-request-id', 'request-id'];
@@ -117,8 +117,8 @@ export function createOpenApiDocument() {
           listAllErrorStatuses().map((status) => [`Error${status}`, createErrorResponse(status)]),
         ),
         securitySchemes: {
-          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this edge.' },
-          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token.' },
+          bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A token of this deployment.' },
+          apiKey: { type: 'apiKey', in: 'header', name: 'x-api-key', description: 'The same token, as an API key.' },
         },
       },
     },
@@ -161,7 +161,7 @@ function createOperation(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
   const scope = getRequiredScope(route.needs);
-  const description = [route.description, scope && `Needs the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
+  const description = [route.description, scope && `Requires the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
     tags: [resource.tag],

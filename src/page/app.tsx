@@ -29,7 +29,7 @@ const PART_NAMES: Record<PageSection, string> = {
   classify: 'Classify',
   agents: 'Agents',
   budget: 'Budget',
-  wire: 'Wire',
+  wire: 'Inspector',
 };
 const LAZY_PARTS: Record<Exclude<PageSection, 'chat'>, ComponentLoader> = {
   classify: async () => (await import('./classify/classify.tsx')).Classify,
@@ -91,7 +91,7 @@ export function App() {
           </a>
           <IconButton
             icon={THEME_ICONS[currentTheme.value]}
-            label={`Theme: ${currentTheme.value}. Switch it`}
+            label={`Theme: ${currentTheme.value}. Switch theme`}
             onClick={switchToNextTheme}
           />
           <IconButton
@@ -104,15 +104,15 @@ export function App() {
       </header>
       {upstream.value === 'simulator' && (
         <aside class="banner" aria-label="Simulator">
-          <strong>Simulator.</strong> These answers do not come from Claude.{' '}
+          <strong>Simulator.</strong> These responses do not come from Claude.{' '}
           <span class="banner-help">
             Put <code>ANTHROPIC_API_KEY</code> in <code>.dev.vars</code>, then restart.
           </span>
         </aside>
       )}
       {deploymentRejection.value.since !== undefined && (
-        <aside class="banner" aria-label="Key refused">
-          Claude has refused this deployment since {formatDateAndTime(deploymentRejection.value.since)}.{' '}
+        <aside class="banner" aria-label="Key rejected">
+          Claude has rejected this deployment since {formatDateAndTime(deploymentRejection.value.since)}.{' '}
           {deploymentRejection.value.todo}
         </aside>
       )}
@@ -123,7 +123,7 @@ export function App() {
           {connectionState.value === 'unreachable' && (
             <div class="page">
               <FaultMessage
-                text={connectionFault.value ?? 'The edge cannot be reached.'}
+                text={connectionFault.value ?? 'Sluice cannot be reached.'}
                 // Who needs no token is its developer, and can mend it.
                 isOpen={token.value === undefined}
               >
@@ -149,7 +149,9 @@ function CurrentPagePart() {
   const { value } = currentPart;
   const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)
-    return <NotFound title="This page does not exist" text={`There is nothing at ${unknown}.`} />;
+    return (
+      <NotFound title="This page does not exist" text={`${unknown} is not a page of Sluice. Check the address.`} />
+    );
   return value === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[value]} />;
 }
 
@@ -160,7 +162,7 @@ export function TodaySpend() {
     <a
       class="spent"
       href="#/budget"
-      title={`Spent today by ${spent?.byAll ? 'everybody' : 'you, including what is set aside for running requests'}`}
+      title={`Spent today by ${spent?.byAll ? 'the deployment' : 'you, including holds for running requests'}`}
       data-known={spent !== undefined}
     >
       {spent && <Usd isSum value={spent.usd} after=" today" />}

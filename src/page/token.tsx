@@ -14,7 +14,7 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
   };
   return (
     <Form onSubmit={applyEnteredToken}>
-      <Field label="Token" note="It stays in this tab until you close it, and is sent only to this edge.">
+      <Field label="Token" note="The token stays in this tab until you close it, and is sent only to this deployment.">
         {(ids) => <input {...ids} name="token" type="password" autocomplete="off" spellcheck={false} required />}
       </Field>
       <SubmitButton name="Use this token" />
@@ -27,7 +27,7 @@ export function TokenGate() {
     <div class="page gate">
       <h1>Enter your token</h1>
       <p class="lead-more">
-        This edge needs a token from you. Its operator mints one with <code>npm run token</code>.
+        This deployment requires a token. Its operator creates one with <code>npm run token</code>.
       </p>
       {connectionFault.value && <FaultMessage text={connectionFault.value} />}
       <TokenForm />

@@ -272,7 +272,7 @@ describe('a call that waits for a person', () => {
       const chat = await waiting('hook-late');
       await sluice().conversations.approve('hook-late', approvalIn(chat), { decision: 'deny' });
       await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
-      await expect.poll(() => chat.error?.message).toContain('was denied before');
+      await expect.poll(() => chat.error?.message).toContain('already denied');
       expect(calls).toBe(0);
     });
   });

@@ -78,7 +78,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   // What an incomplete backup contains is restored, and the last line is missed.
   const [cut] = backup.stdout.split('{"type":"conversation_backup"');
   await expect(npm('restore', there.url, [], cut)).rejects.toMatchObject({
-    stderr: expect.stringMatching(/no last line/),
+    stderr: expect.stringMatching(/its last line is missing/),
   });
   const restored = await npm('restore', there.url, [], backup.stdout);
   expect(restored.stdout).toBe('groups: 0\nerasures: 0\nversions: 0\naccounts: 1\nconversations: 2\n');
@@ -100,7 +100,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   // It may be begun again: what is there stays as it is.
   const again = await npm('restore', there.url, [], backup.stdout);
   const named = `the conversation talk of ${account}, the conversation dice of ${account}`;
-  expect(again.stdout).toContain(`These 2 were here already, and stay as they are: ${named}.`);
+  expect(again.stdout).toContain(`These 2 already existed and are unchanged: ${named}.`);
 });
 
 test('a backup has the versions that its conversations use, and a restore continues after what is refused', async () => {
@@ -160,10 +160,10 @@ test('a backup has the versions that its conversations use, and a restore contin
   expect(first.code).toBe(1);
   expect(first.stdout).toContain('versions: 4\naccounts: 1\nconversations: 1\n');
   expect(first.stderr).toContain('These 3 were not restored:');
-  expect(first.stderr).toMatch(/^line \d+: It is not JSON\.$/m);
+  expect(first.stderr).toMatch(/^line \d+: is not JSON$/m);
   expect(first.stderr).toContain(`the conversation guided of ${owner}`);
-  expect(first.stderr).toContain(`The prefix ${oldGuide} is not stored here`);
-  expect(first.stderr).toContain(`The prefix ${withdrawn} is not stored here`);
+  expect(first.stderr).toContain(`The prefix ${oldGuide} is not stored in this deployment`);
+  expect(first.stderr).toContain(`The prefix ${withdrawn} is not stored in this deployment`);
 
   const second = await npm('restore', there.url, [], backup.stdout).catch((thrown) => thrown);
   expect(second.code).toBe(1);
@@ -209,7 +209,7 @@ test('the commands of the guide back a deployment up, and name what is not resto
   expect(code).toBe(1);
   expect(stderr).toMatch(/^accounts: \d+\nconversations: \d+$/m);
   expect(stdout).toMatch(/^groups: \d+\nerasures: \d+\nversions: \d+\naccounts: 0\nconversations: 0\n/);
-  expect(stderr).toMatch(/^the account keeper: .*has been used here/m);
+  expect(stderr).toMatch(/^the account keeper: .*is already in use/m);
   // The same from CI, locked by a password.
   const production = await readGuide('production');
   const [backup = ''] = /^ +test -n .+\n +npm run --silent backup .+$/m.exec(production) ?? [];
@@ -226,10 +226,10 @@ test('the commands of the guide back a deployment up, and name what is not resto
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {
   await expect(npm('restore', there.url, [], '{"type":"message"}\n')).rejects.toMatchObject({
-    stderr: expect.stringContaining('This is no backup') as string,
+    stderr: expect.stringContaining('This is not a backup') as string,
   });
   await expect(npm('backup', 'http://localhost:9', [])).rejects.toMatchObject({
-    stderr: expect.stringContaining('Nothing answers at http://localhost:9') as string,
+    stderr: expect.stringContaining('No deployment responds at http://localhost:9') as string,
   });
 });
 
@@ -325,11 +325,9 @@ test('a restore whose connection breaks says what it had taken up, and which lin
   const { code, stdout, stderr } = await npm('restore', edge, [], lines.join('\n')).catch((thrown) => thrown);
   expect(code).toBe(1);
   expect(stdout).toBe('groups: 0\nerasures: 0\nversions: 0\naccounts: 1\nconversations: 0\n');
-  expect(stderr).toContain('line 1: It is not JSON. It has the next 2 lines with it.');
-  expect(stderr).toContain(
-    'the 3 lines behind the account bob: The line before them, which says whose they are, is damaged.',
-  );
-  expect(stderr).toContain(`Nothing answers at ${edge}`);
+  expect(stderr).toContain('line 1: is not JSON, so the next 2 lines were skipped');
+  expect(stderr).toContain('the 3 lines after the account bob: the line that names their account is damaged');
+  expect(stderr).toContain(`No deployment responds at ${edge}`);
   expect(stderr).toContain('the rest was not sent');
 });
 

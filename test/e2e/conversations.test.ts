@@ -167,7 +167,7 @@ describe('over real HTTP', () => {
       told.add(await message(foreign));
       told.add(await message(unknown));
     }
-    expect([...told]).toEqual(['There is no such conversation.']);
+    expect([...told]).toEqual(['This conversation does not exist. Check its id and the account.']);
     const list = (await (await fetch(`${edge.url}/conversations`, { headers })).json()) as { data: unknown[] };
     expect(list.data).toEqual([]);
     await readStreamEvents(await postConversationMessage(edge, createBody('mine', 'Hello'), { headers }));

@@ -99,7 +99,7 @@ describe('the script', () => {
     const { result, spent } = await spentBy('dev', () => run({ file: [file] }));
     await rm(folder, { recursive: true });
     expect(result.code).toBe(1);
-    expect(result.stderr).toMatch(/It ends after 50 questions\. .*"medium\\" is none of the labels/);
+    expect(result.stderr).toMatch(/It ends after 50 questions\. .*"medium\\" is not a label of/);
     const { nanodollars, right } = readingOf(result.stdout);
     expect({ nanodollars, requests: right?.[1] }).toEqual(spent);
     expect(right?.[1]).toBe(50);

@@ -12,7 +12,7 @@ import { blockEnd, messageEnd, messageStart, TEXT_BLOCK_START, textDelta } from 
 const HEAP_MB = 90;
 /** So much that the letters can be. */
 const OUTPUT = 4_000_000;
-const TOO_LONG = 'The answer is longer than 16 MB';
+const TOO_LONG = 'The response is longer than 16 MB';
 
 let upstream: FakeUpstream;
 let edge: Edge;

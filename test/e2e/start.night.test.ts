@@ -13,7 +13,7 @@ test('a port that is taken is told in a sentence that names it', async () => {
   const { code, stderr } = await expectFailedStart('--port', String(port));
   blocker.close();
   expect(code).toBe(1);
-  expect(stderr).toContain(`Port ${port} is taken.`);
+  expect(stderr).toContain(`Port ${port} is in use.`);
 });
 
 test.each([
@@ -38,7 +38,7 @@ describe('with a key', () => {
     // npm repeats what it was told to run.
     const said = edge.output().replace(/^> .*/gm, '');
     expect(said).toContain('npm run token -- --account dev --scopes admin');
-    expect(said).toContain('SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?');
+    expect(said).toContain('SINGING_SECRET is not a setting. Did you mean SIGNING_SECRET?');
     expect(said).not.toContain('sk-none');
   });
 

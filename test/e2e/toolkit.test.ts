@@ -222,7 +222,7 @@ test('the template of an edge has all plugins, with what they bind', async () =>
 });
 
 test('sluice init makes an edge of two plugins, and says what it has added', async () => {
-  expect(said).toMatch(/^runs needs agents: it is added.\n/);
+  expect(said).toMatch(/^Added agents, which runs requires.\n/);
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`plugins: [${NAMED.map(exportOf).join(', ')}],`);
   const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');

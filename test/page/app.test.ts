@@ -7,8 +7,8 @@ import { refreshSpentToday, spentToday } from '#page/edge/account.ts';
 import { actAs } from '#test/support/act-as.ts';
 import { createErrorResponse, installFakeEdge, renderForTest, waitForText } from '#test/support/dom.ts';
 
-const OWN = 'Spent today by you, including what is set aside for running requests';
-const ALL = 'Spent today by everybody';
+const OWN = 'Spent today by you, including holds for running requests';
+const ALL = 'Spent today by the deployment';
 
 /** What the edge knows, in US dollars; undefined where it cannot be read. */
 let known: { own?: number; all?: number };

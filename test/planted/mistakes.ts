@@ -237,7 +237,7 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/edge/auth/only-claim.ts',
     edits: [
       [
-        "  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');\n",
+        "  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY is not set for this case');\n",
         '',
       ],
     ],

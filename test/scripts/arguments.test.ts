@@ -33,7 +33,7 @@ test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
     for (const asked of ['--help', '-h']) {
       const { status, stdout, stderr } = await run(script, asked);
       expect([status, stderr], script).toEqual([0, '']);
-      expect(stdout).toMatch(new RegExp(`^Use it as: .*npm (run (--silent )?)?${script}`));
+      expect(stdout).toMatch(new RegExp(`^Usage: .*npm (run (--silent )?)?${script}`));
     }
     expect(existsSync(join(checkout, STATE))).toBe(true);
     expect(existsSync(join(checkout, '.dev.vars'))).toBe(false);
@@ -46,7 +46,7 @@ test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
     const { status, stdout, stderr } = await run(script, '--halp');
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toContain("Unknown option '--halp'");
-    expect(stderr).toContain('Use it as: ');
+    expect(stderr).toContain('Usage: ');
     expect(existsSync(join(checkout, STATE))).toBe(true);
   },
 );

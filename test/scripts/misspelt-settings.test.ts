@@ -5,8 +5,8 @@ import { findMisspeltSettings } from '../../scripts/misspelt-settings.ts';
 test('a misspelt setting is named with the one that was meant', () => {
   expect(findMisspeltSettings(['ANTHROPIC_API_KEYS', 'SINGING_SECRET', 'MY_OWN_VARIABLE', 'UPSTREAM_ONE_KEY'])).toEqual(
     [
-      'ANTHROPIC_API_KEYS is no setting. Did you mean ANTHROPIC_API_KEY?',
-      'SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?',
+      'ANTHROPIC_API_KEYS is not a setting. Did you mean ANTHROPIC_API_KEY?',
+      'SINGING_SECRET is not a setting. Did you mean SIGNING_SECRET?',
     ],
   );
 });

@@ -65,8 +65,8 @@ test('it writes what came as expected, and what differs elsewhere, and tells nob
     new Response((await answer.text()).replace(/"(text|message)":"/, `$&${headers['x-api-key']} `), answer);
   const right = await run('--into', 'proved');
   expect(right.status, right.said).toBe(0);
-  expect(right.said).toContain('is not the Claude API: this proves nothing about it.');
-  expect(right.said).toContain('0 differences. No answer has its price');
+  expect(right.said).toContain('is not the Claude API, so the results say nothing about it.');
+  expect(right.said).toContain('0 differences. Responses do not contain prices');
   const written = await textsIn('proved');
   expect([...written.keys()]).toEqual(names.sort());
   expect(written.get('stream.json')).toContain('[secret]');
@@ -97,7 +97,7 @@ test('it goes on with a batch that another run has begun', async () => {
     return Response.json({ ...batch, processing_status: 'in_progress', results_url: null, ended_at: null });
   };
   const begun = await run('--batch', '--into', 'proved');
-  expect(begun.said).toContain('The batch goes on. Run the same command again, within a day.');
+  expect(begun.said).toContain('The batch is still running. Run the same command again within a day.');
   const created = () =>
     upstream.receivedRequests.filter(({ method, path }) => method === 'POST' && path.endsWith('/batches'));
   expect(created()).toHaveLength(1);

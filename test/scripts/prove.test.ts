@@ -9,8 +9,11 @@ const prove = (args: string[], key: string) =>
 test('npm run prove says what its calls may cost, and sends none if that is more than it may spend', async () => {
   for (const most of ['0.10', 'much', '-1']) {
     const { status, stdout, stderr } = await prove([`--most-usd=${most}`], 'sk-ant-any-key');
-    expect({ status, stderr }).toEqual({ status: 1, stderr: 'That is more than --most-usd. Nothing was sent.\n' });
-    expect(stdout).toMatch(/^24 calls, which cost at most \$0\.4\d{3} together\.\n$/);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: 'This is more than --most-usd, so nothing was sent. Raise --most-usd, or skip calls with --without.\n',
+    });
+    expect(stdout).toMatch(/^24 calls, which cost at most \$0\.4\d{3} in total\.\n$/);
   }
   const [batch, less] = [await prove(['--batch'], ''), await prove(['--without', 'search'], '')];
   expect(batch.stdout).toMatch(/^2 calls, which cost at most \$0\.00/);
@@ -19,6 +22,7 @@ test('npm run prove says what its calls may cost, and sends none if that is more
 
 test('npm run prove sends nothing without a key', async () => {
   const { status, stderr } = await prove([], '');
-  const says = 'There is no ANTHROPIC_API_KEY in the environment or in .dev.vars. Nothing was sent.\n';
+  const says =
+    'ANTHROPIC_API_KEY is not set in the environment or in .dev.vars, so nothing was sent. Set it, and run the command again.\n';
   expect({ status, stderr }).toEqual({ status: 1, stderr: says });
 });

@@ -128,7 +128,7 @@ describe('npm run simulator', () => {
     });
     expect(await runScript(script, ['--prot', '1'])).toMatchObject({
       status: 1,
-      stderr: expect.stringContaining('Use it as: npm run simulator'),
+      stderr: expect.stringContaining('Usage: npm run simulator'),
     });
     const taken = createServer();
     taken.listen(0, '127.0.0.1');

@@ -18,12 +18,12 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const init = (...args: string[]) => runScript(join(root, 'scripts/init.ts'), args);
 
 test.each([
-  [[], 'Name one folder. Use it as: sluice init DIR [--plugins webhooks,agents] [--no-page]'],
-  [['full'], 'full is not empty. Name a new folder.'],
+  [[], 'Name one folder. Usage: sluice init DIR [--plugins webhooks,agents] [--no-page]'],
+  [['full'], 'full is not empty. Use a new folder.'],
   [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
   [['new', 'newer'], 'Name one folder.'],
-  [['new', '--plugins', 'agents,webhoks'], 'There is no plugin named webhoks. Did you mean webhooks?'],
-  [['new', '--plugins', 'weather'], 'There is no plugin named weather. The plugins are visitors, agents, summaries,'],
+  [['new', '--plugins', 'agents,webhoks'], 'Unknown plugin webhoks. Did you mean webhooks?'],
+  [['new', '--plugins', 'weather'], 'Unknown plugin weather. The plugins are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
 ])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
   const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);
@@ -37,8 +37,8 @@ test('sluice init --help lists all plugins', async () => {
 });
 
 test.each([
-  [['inti'], 1, 'There is no command inti. Use it as:\nsluice init DIR'],
-  [[], 1, 'Name a command. Use it as:\nsluice init DIR'],
+  [['inti'], 1, 'Unknown command inti. Usage:\nsluice init DIR'],
+  [[], 1, 'A command is required. Usage:\nsluice init DIR'],
   [['--help'], 0, 'sluice deploy [--dry-run]'],
 ])('sluice %j says which commands there are', async (args, code, words) => {
   const { status, stdout, stderr } = await runScript(join(root, 'scripts/sluice.ts'), args);

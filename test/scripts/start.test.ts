@@ -28,7 +28,7 @@ test.each([
   const { status, stderr } = await start(...args);
   expect([status, stderr]).toEqual([
     1,
-    expect.stringContaining(`Remove ${named}. With it, wrangler rewrites the host`),
+    expect.stringContaining(`Remove ${named}. With this setting, wrangler rewrites the host`),
   ]);
 });
 

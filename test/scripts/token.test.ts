@@ -71,9 +71,9 @@ describe('npm run token', () => {
       only: { agents: ['sky', 'own:cloud'], conversations: ['web-*'] },
     });
     for (const [args, says] of [
-      [['--scopes', 'admin', '--agents', 'sky'], /no scopes but messages and classify: leave admin out/],
+      [['--scopes', 'admin', '--agents', 'sky'], /supports only messages and classify\. Remove admin\./],
       [['--agents', 'a b'], /^--agents: Input should be a name/],
-      [['--conversations', 'web-*'], /^--agents: must name agents or classifiers/],
+      [['--conversations', 'web-*'], /^--agents: requires `agents` or `classifiers`/],
     ] as const) {
       const { status, stderr } = await run(['--account', 'alice', ...args]);
       expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringMatching(says) });
@@ -97,22 +97,26 @@ describe('npm run token', () => {
   });
 
   test.each<[string, string[], RegExp]>([
-    ['no account', [], /^Name the account, 1 to 128 characters: --account alice\n$/],
-    ['an empty account', ['--account', ''], /^Name the account/],
-    ['a long account', ['--account', 'x'.repeat(129)], /^Name the account/],
-    ['an account that pays for webhooks', ['--account', 'webhook-github'], /^Accounts named webhook-…/],
+    ['no account', [], /^--account: required, 1 to 128 characters\. For example: --account alice\n$/],
+    ['an empty account', ['--account', ''], /^--account: required/],
+    ['a long account', ['--account', 'x'.repeat(129)], /^--account: required/],
+    ['an account that pays for webhooks', ['--account', 'webhook-github'], /^--account: accounts named webhook-…/],
     [
       'an unknown scope',
       ['--account', 'a', '--scopes', 'messages,root'],
-      /^Scopes are messages, classify, prefixes, tools, admin/,
+      /^--scopes: must be some of messages, classify, prefixes, tools, admin/,
     ],
-    ['no scope', ['--account', 'a', '--scopes', ''], /^Scopes are /],
-    ['a lifetime in hours', ['--account', 'a', '--expires-in', '1h'], /^A lifetime is a whole number of seconds/],
-    ['no lifetime at all', ['--account', 'a', '--expires-in', '0'], /^A lifetime is /],
-    ['half a second', ['--account', 'a', '--expires-in', '0.5'], /^A lifetime is /],
-    ['an option that it does not know', ['--acount', 'a'], /--acount.*\nUse it as: npm run token -- --account alice/],
-    ['an option without its value', ['--account'], /--account.*\nUse it as: npm run token/],
-    ['a word too many', ['alice'], /alice.*\nUse it as: npm run token/],
+    ['no scope', ['--account', 'a', '--scopes', ''], /^--scopes: must be some of /],
+    [
+      'a lifetime in hours',
+      ['--account', 'a', '--expires-in', '1h'],
+      /^--expires-in: must be a whole number of seconds/,
+    ],
+    ['no lifetime at all', ['--account', 'a', '--expires-in', '0'], /^--expires-in: must be /],
+    ['half a second', ['--account', 'a', '--expires-in', '0.5'], /^--expires-in: must be /],
+    ['an option that it does not know', ['--acount', 'a'], /--acount.*\nUsage: npm run token -- --account alice/],
+    ['an option without its value', ['--account'], /--account.*\nUsage: npm run token/],
+    ['a word too many', ['alice'], /alice.*\nUsage: npm run token/],
   ])('with %s says so in a sentence, prints no token, and fails', async (_, args, sentence) => {
     const { status, stdout, stderr } = await run(args, GIVEN);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
@@ -129,7 +133,7 @@ describe('npm run token', () => {
     const { status, stdout, stderr } = await run(['--account', 'a']);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toBe(
-      'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development; a deployed edge has its own.\n',
+      'SIGNING_SECRET is not set in the environment or in .dev.vars. For development, npm start creates one. For a deployment, set its secret in the environment.\n',
     );
   });
 

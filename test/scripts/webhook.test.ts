@@ -116,9 +116,9 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
 });
 
 test.each([
-  [[], 'Use it as: npm run webhook'],
-  [['gitlab', 'issue.json'], 'Use it as: npm run webhook'],
-  [['github', 'issue.json', '--what'], 'Use it as: npm run webhook'],
+  [[], 'Usage: npm run webhook'],
+  [['gitlab', 'issue.json'], 'Usage: npm run webhook'],
+  [['github', 'issue.json', '--what'], 'Usage: npm run webhook'],
   [['github', 'nothing.json'], 'Samples of github: '],
 ])('what cannot be sent is told in a sentence: %s', async (args, sentence) => {
   const { status, stderr } = await run(args);

@@ -26,7 +26,7 @@ try {
   // The thoughts of the simulator are nothing to read.
   await page.setExtraHTTPHeaders({ 'sluice-simulate': 'thinking=0' });
   await page.goto(started.url);
-  await page.getByRole('button', { name: 'Let the edge call tools' }).click();
+  await page.getByRole('button', { name: 'Let Sluice call tools' }).click();
   await page.locator('.run-step').nth(1).waitFor();
   await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' });
   // What a step cost comes after its text.

@@ -25,7 +25,8 @@ import {
   verifyToken,
 } from './verify.ts';
 
-const INVALID_ACCOUNT_MESSAGE = 'This credential names no account: an account has 1 to 128 characters.';
+const INVALID_ACCOUNT_MESSAGE =
+  'The account of this credential must have 1 to 128 characters. Ask the issuer for a valid credential.';
 
 /** The account of development mode, which needs no credential. */
 const DEVELOPER_IDENTITY: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
@@ -37,7 +38,7 @@ const DEVELOPER_IDENTITY: Identity = { account: 'dev', scopes: SCOPES, token: un
 const PLACEHOLDER_BEARER = 'any';
 
 const UNPROVEN_ORIGIN_MESSAGE =
-  'Nothing shows that this request comes from your machine, and not from a web page, and this edge has a key. Send the token that this prints: npm run token -- --account dev --scopes admin';
+  'This request needs a token, because it may come from a web page, and ANTHROPIC_API_KEY is set. Send the token that this command prints: npm run token -- --account dev --scopes admin';
 
 /**
  * Finds out who is asking, before anything of an account is read or changed: a Worker's own function is asked first. Sets
@@ -63,15 +64,17 @@ export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
 function checkRestrictedRoute(c: Context<AppEnv>, only: TokenRestrictions): void {
   if (!canUseRestrictedTokens())
     throw createRestrictedTokenError(
-      'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
+      'Restricted tokens require the plugin `agents`, which this deployment does not include. Ask its operator to add it.',
     );
   if (!isFromOriginAllowedByToken(only, c.req.raw)) {
     const origins = only.origins?.join(', ');
-    throw createRestrictedTokenError(`This credential is for pages of ${origins} alone, and is sent by them.`);
+    throw createRestrictedTokenError(
+      `This credential is restricted to pages of ${origins}. Send it from one of these pages, or get a token whose \`origins\` include yours.`,
+    );
   }
   if (isOpenToRestrictedTokens(c)) return;
   throw createRestrictedTokenError(
-    'This credential may only ask what its token names: POST /messages with an agent, POST /classify with a classifier. This route is closed to it.',
+    'This credential cannot use this route. It can send POST /messages with one of its agents, and POST /classify with one of its classifiers. For other routes, use a token without `only`.',
   );
 }
 
@@ -90,7 +93,9 @@ async function identifyByAuthenticateHook(
   const request = c.req.raw;
   const caller = await authenticate(request, c);
   if (request.bodyUsed)
-    throw createMisconfiguredError('`authenticate` has read the body: it must read that of request.clone().');
+    throw createMisconfiguredError(
+      '`authenticate` consumed the request body. Read the body of request.clone() instead.',
+    );
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
@@ -98,7 +103,7 @@ async function identifyByAuthenticateHook(
     if (error.issues.every(({ path }) => path[0] === 'account'))
       throw createUnauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
-    throw createMisconfiguredError(`\`authenticate\` has named a caller that is none: ${fields}.`);
+    throw createMisconfiguredError(`\`authenticate\` returned an invalid identity: ${fields}.`);
   }
   const { account, token, group, only } = data;
   const scopes = filterRestrictedScopes(data.scopes, only);
@@ -122,17 +127,17 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
     return DEVELOPER_IDENTITY;
   }
   if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
-    if (hasOwn) throw createUnauthenticatedError('This edge does not know who is asking. Sign in first.');
+    if (hasOwn) throw createUnauthenticatedError('This request is not authenticated. Log in, and send it again.');
     throw createMisconfiguredError(
-      'This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.',
+      'This deployment cannot verify credentials, because it has neither SIGNING_SECRET nor JWKS_URL. Its operator must set one of them.',
     );
   }
   if (token !== undefined)
     return findCachedVerifiedIdentity(token, settings) ?? verifyTokensUntilValid(tokens, settings);
   throw createUnauthenticatedError(
     credentials.length === 0
-      ? 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.'
-      : 'This is no credential of this edge: it must be a token that its operator or your sign-in has issued.',
+      ? 'This request has no credential. Send a token of this deployment as `Authorization: Bearer …` or `x-api-key`.'
+      : 'This is not a token of this deployment. Log in again, or ask its operator for a token.',
   );
 }
 
@@ -171,7 +176,7 @@ function rejectPlaceholderToken({ bearer, key }: RequestCredentials): void {
   const isUnset = bearer === 'undefined' || bearer === 'null';
   const what = isUnset ? `the text \`${bearer}\`, so your code has no token` : 'not a token of this edge';
   throw createUnauthenticatedError(
-    `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send a token, which this prints: npm run token -- --account dev --scopes admin. To be the account \`dev\` of this development server, leave the header out, or send \`Bearer ${PLACEHOLDER_BEARER}\` where a client needs a key.`,
+    `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send the token that this command prints: npm run token -- --account dev --scopes admin. To use the account \`dev\` of this development server, omit the header, or send \`Bearer ${PLACEHOLDER_BEARER}\` if your client requires a key.`,
   );
 }
 
@@ -192,7 +197,10 @@ export function requireScope(scope: Scope) {
 /** @throws ApiError 403 for a caller without the scope */
 export function assertScope(identity: Identity, scope: Scope): void {
   if (!hasScope(identity, scope)) {
-    throw createNonRetryableError('permission_error', `This credential lacks the scope \`${scope}\`.`);
+    throw createNonRetryableError(
+      'permission_error',
+      `This credential lacks the scope \`${scope}\`. Ask the operator for a token with this scope.`,
+    );
   }
 }
 

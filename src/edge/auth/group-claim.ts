@@ -29,9 +29,10 @@ export function resolveGroupFromClaims(
   const [first, ...more] = groups;
   if (more.length === 0) return first;
   if (order.length === 0)
-    throw createGroupClaimError(name, 'names several groups, and JWT_GROUP_ORDER does not say which one counts');
+    throw createGroupClaimError(name, 'names several groups, and JWT_GROUP_ORDER is not set to choose one');
   const wins = order.find((group) => groups.includes(group));
-  if (wins === undefined) throw createGroupClaimError(name, 'names several groups, and none that JWT_GROUP_ORDER has');
+  if (wins === undefined)
+    throw createGroupClaimError(name, 'names several groups, none of which is in JWT_GROUP_ORDER');
   return wins;
 }
 
@@ -43,6 +44,6 @@ export function isOmittedClaim({ _claim_names: elsewhere }: JWTPayload, name: st
 function createGroupClaimError(claim: string, why: string): ApiError {
   return createNonRetryableError(
     'authentication_error',
-    `This credential names no group that can pay: its claim \`${claim}\` ${why}.`,
+    `The group of this credential cannot be determined, because its claim \`${claim}\` ${why}. Ask the operator to correct the claim, or the settings JWT_GROUP_ORDER and JWT_GROUP_DEFAULT.`,
   );
 }

@@ -29,7 +29,7 @@ const FETCH_SITE = 'sec-fetch-site';
 const NOT_LOOPBACK_MESSAGE =
   'A development server accepts requests from its own machine only. Call it as http://localhost, from a page on this machine.';
 const UNKNOWN_PAGE_MESSAGE =
-  'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose name was made to point to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
+  'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose host name was rebound to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
 
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
 const publicRoutes = new RouteHandlerSet();

@@ -26,7 +26,7 @@ export function readTokenRestrictionsFromClaims(
       agents: typeof claim === 'string' ? claim.split(' ').filter((one) => one !== '') : claim,
     });
   }
-  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY does not say what counts then');
+  if (!otherwise) throw createRestrictionClaimError(name, 'is absent, and JWT_ONLY is not set for this case');
   return otherwise;
 }
 
@@ -39,6 +39,6 @@ function parseTokenRestrictions(name: string, only: unknown): TokenRestrictions 
 function createRestrictionClaimError(claim: string, why: string): ApiError {
   return createNonRetryableError(
     'authentication_error',
-    `This credential may ask nothing: its claim \`${claim}\` ${why}.`,
+    `The restrictions of this credential cannot be determined, because its claim \`${claim}\` ${why}. Ask the operator to correct the claim or the setting JWT_ONLY.`,
   );
 }

@@ -84,10 +84,12 @@ export function createUnauthenticatedError(message: string): ApiError {
  */
 export function rejectReservedAccount(account: string): void {
   if (isVisitor(account))
-    throw createUnauthenticatedError('This deployment has no visitors, or this account is not one of them.');
+    throw createUnauthenticatedError(
+      'This deployment does not accept visitors, or this account is not a visitor. Get a new token from the page.',
+    );
   if (!isSourceAccount(account)) return;
   throw createUnauthenticatedError(
-    'Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.',
+    'Accounts named `webhook-…` pay for webhooks and cannot log in. Use another account.',
   );
 }
 
@@ -135,7 +137,9 @@ async function verifyUncachedToken(
       return identity;
     }
     if (!verifier.provider)
-      throw createUnauthenticatedError('This credential was not issued by this edge. Ask its operator for one.');
+      throw createUnauthenticatedError(
+        'This credential was not issued for this deployment. Ask its operator for a token.',
+      );
     const payload = await verifyWithProvider(token, verifier.provider, {
       algorithms: PROVIDER_ALGORITHMS,
       issuer: settings.JWT_ISSUER ?? [],
@@ -159,7 +163,7 @@ async function verifyUncachedToken(
 function rejectFutureToken({ iat }: JWTPayload, now: number): void {
   if (iat === undefined || iat * 1_000 <= now + LEEWAY_S * 1_000) return;
   throw createUnauthenticatedError(
-    `This credential is dated more than ${LEEWAY_S} seconds ahead (its claim \`iat\`). Whoever issues it must set their clock. Then get a new one.`,
+    `This credential is dated more than ${LEEWAY_S} seconds in the future (its claim \`iat\`). The issuer must correct its clock. Then get a new credential.`,
   );
 }
 
@@ -194,7 +198,7 @@ async function verifyWithSecrets(
   currentDate: Date,
 ): Promise<{ payload: JWTPayload; secret: string }> {
   let failure: unknown = createUnauthenticatedError(
-    'This credential was not issued by this edge. Ask its operator for one.',
+    'This credential was not issued for this deployment. Ask its operator for a token.',
   );
   for (const secret of secrets) {
     try {
@@ -221,7 +225,9 @@ async function createIdentity(
   settings: Settings,
 ): Promise<Identity> {
   if (!isAccountName(claims.sub)) {
-    throw createUnauthenticatedError('This credential names no account: its `sub` must have 1 to 128 characters.');
+    throw createUnauthenticatedError(
+      'The account of this credential (its claim `sub`) must have 1 to 128 characters. Ask the issuer for a valid credential.',
+    );
   }
   // The edge mints such an account for nobody but visitors.
   const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
@@ -275,10 +281,10 @@ function toUnauthenticatedError(thrown: unknown): ApiError {
     return createUnauthenticatedError('This credential has expired. Get a new one.');
   if (thrown instanceof errors.JWTClaimValidationFailed) {
     return createUnauthenticatedError(
-      `This credential does not hold here: its claim \`${thrown.claim}\` is not accepted.`,
+      `This credential is not valid for this deployment, because its claim \`${thrown.claim}\` is not accepted. Ask the issuer for a valid credential.`,
     );
   }
   return createUnauthenticatedError(
-    'This credential does not hold: it is malformed, altered, or signed with another key.',
+    'This credential is invalid. It is malformed, was changed, or was signed with another key. Get a new one.',
   );
 }

@@ -57,7 +57,7 @@ const events: BodyContent = {
   example: lines.map((line) => `event: ${line.type}\ndata: ${JSON.stringify(line)}\n\n`).join(''),
 };
 const STREAMS =
-  'With `stream: true` each result is a server-sent event; with `accept: application/jsonl` a line of JSON. The last one has the type `summary`: without it the stream was cut.';
+  'With `stream: true`, each result is a server-sent event, or a line of JSON with `accept: application/jsonl`. The last one has the type `summary`. If it is missing, the stream was interrupted.';
 
 const evaluationContent: BodyContent = {
   schema: z.union([
@@ -81,25 +81,25 @@ export const severalLabels = { version, usage, headers, streams: STREAMS, conten
 
 export const classification: ApiResource = {
   tag: 'Classification',
-  description: 'Labels for texts, always of those that were given, and how good they are.',
+  description: 'Assigns labels to texts, always from the given labels, and evaluates how accurate they are.',
   parameters: createParameterDescriptions('tickets'),
   routes: {
     ...describeRoutes(CLASSIFY_ROUTES, {
       'POST /classify': {
         operation: 'classify',
         summary: 'Classify texts',
-        description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
+        description: `Results are in the order of the \`inputs\`. Each input is admitted and paid for separately, and has its own error if it is rejected. Cached results are free and marked as \`cached\`.\n\n${STREAMS}`,
         body: {
           id: 'ClassifyRequest',
           example: { input: 'I was charged twice', schema },
         },
         answers: {
           200: {
-            description: 'One answer for `input`; `results` and their sum for `inputs`.',
+            description: 'The result for `input`. For `inputs`: `results`, and their sums.',
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },
-          202: describeJsonResponse('With `batch`: the batch.', batchExample, runningBatchExample),
+          202: describeJsonResponse('The classification batch, if `batch` is true.', batchExample, runningBatchExample),
         },
         errors: [404, 429, 503, 504, 529],
       },
@@ -112,7 +112,7 @@ export const classification: ApiResource = {
       put: {
         schemas: putClassifier,
         example: { labels },
-        answer: describeJsonResponse('The version that the name points to now.', classifier, stored),
+        answer: describeJsonResponse('The current version of the name.', classifier, stored),
         errors: [429, 503],
       },
       content: { schema: classifier, example: stored },

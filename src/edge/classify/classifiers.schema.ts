@@ -68,7 +68,7 @@ export const classifierParts = {
   ),
   schema: z.createOptionalField(
     jsonSchema,
-    'In place of `labels`: a JSON schema of the whole answer, an object. At least one property is an enum of two or more strings, or an array of one. The result has the object as `output`. An enum by itself is a list of labels.',
+    'A JSON schema of an object, instead of `labels`. The model returns such an object, which is the `output` of the result. At least one property must be an enum of two or more strings, or an array of such an enum. A schema that is only an enum is a list of labels.',
   ),
   label_property: z.createOptionalField(
     text.check(z.minLength(1), z.maxLength(256)),
@@ -94,7 +94,7 @@ export const classifierParts = {
   ),
   votes: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(MAX_VOTES)),
-    'How many independent answers decide about each input, 1 to 15. Default: 1.',
+    'The number of independent votes for each input, 1 to 15. Default: 1.',
   ),
   cache_seconds: z.createOptionalField(
     z.int().check(

@@ -10,7 +10,7 @@ export const classifyUsage = z.object({
 
 export const classifiedFields = {
   label: z.createOptionalField(z.nullable(z.string()), 'The label. Null: none of the labels applies.'),
-  labels: z.createOptionalField(z.array(z.string()), 'The labels, in place of `label`, for a classifier with `multi`.'),
+  labels: z.createOptionalField(z.array(z.string()), 'The labels, instead of `label`, for a classifier with `multi`.'),
   confidence: z.addDescription(
     z.nullable(z.number()),
     'The share of the votes that agree, from 0 to 1. Null: there was only one vote.',
@@ -44,7 +44,7 @@ export const classifyResult = z.object({
   ...classifiedFields,
   labels: z.createOptionalField(
     z.nullable(z.array(z.string())),
-    'The labels, in place of `label`, for a classifier with `multi`. Null: there is an error.',
+    'The labels, instead of `label`, for a classifier with `multi`. Null: there is an error.',
   ),
   error: z.addDescription(z.nullable(failure), 'Why this input was not classified. Null: it was.'),
 });

@@ -65,7 +65,7 @@ export const CLASSIFY_ROUTES = [
       if (batch && inputs) {
         const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
         const handleBatch = getSinglePluginMember('classifyByBatch');
-        if (!handleBatch) throw createMissingPluginError('batches', 'batch: the inputs are labelled by batch');
+        if (!handleBatch) throw createMissingPluginError('batches', 'batch:');
         return await handleBatch(c, { task, inputs, digest, deliverUrl });
       }
       const format = negotiateFormat(c, stream);
@@ -177,7 +177,7 @@ export async function respondWithResults(
         return respondWithCostHeader(combine(list, rest), usdToNanodollars(Number(rest.cost_usd)), context);
       list.push(rest);
     }
-    throw new ApiError('api_error', 'The results ended without their sum. Try again.');
+    throw new ApiError('api_error', 'The results of the classification ended early. Try again.');
   }
   const entry = c.get('entry');
   entry.expectLaterEnd();
@@ -222,11 +222,10 @@ function resolveRestrictedClassifier(
   if (!only) return undefined;
   rejectFieldsNotAllowed(Object.keys(removeUndefined(members)), RESTRICTED_REQUEST_FIELDS, 'classifier');
   if (headers.has('sluice-prefix'))
-    throw createRestrictedTokenError('sluice-prefix: only the classifier decides this.');
+    throw createRestrictedTokenError(
+      'sluice-prefix: not supported here, because the classifier determines the prompt. Remove the header.',
+    );
   const found = resolveRestrictedName(only.classifiers, account, String(members.classifier));
   if (found) return found;
-  const names = describeAllowedNames(only.classifiers);
-  throw createRestrictedTokenError(
-    `classifier: this credential may ask these classifiers alone: ${names}. Name one of them.`,
-  );
+  throw createRestrictedTokenError(`classifier: ${describeAllowedNames('classifiers', only.classifiers)}`);
 }

@@ -66,22 +66,22 @@ export const classifyRequest = z
   })
   .check(
     z.refine(({ inputs = [], batch }) => batch || inputs.length <= MAX_INPUTS, {
-      error: `inputs: Input should have at most ${MAX_INPUTS} inputs; with \`batch\` it may have ${MAX_BATCH_INPUTS}`,
+      error: `inputs: at most ${MAX_INPUTS} inputs are supported, or ${MAX_BATCH_INPUTS} with \`batch\``,
     }),
     z.refine(({ inputs, batch, stream }) => !batch || (inputs !== undefined && !stream), {
-      error: 'batch: it takes `inputs`, and its results are read later. Leave `input` and `stream` out.',
+      error: 'batch: requires `inputs`, and does not support `input` and `stream`. Remove them.',
     }),
     z.refine(({ batch, cache_seconds }) => !batch || cache_seconds === undefined, {
-      error: 'cache_seconds: the labels of a batch are not kept. Leave it out.',
+      error: 'cache_seconds: not supported with `batch`. Remove it.',
     }),
     z.refine(({ batch, deliver_url }) => batch || deliver_url === undefined, {
-      error: 'deliver_url: only the end of a batch is delivered. Send `batch: true` with it.',
+      error: 'deliver_url: supported only with `batch`. Send `batch: true` with it.',
     }),
     z.refine(({ input, inputs }) => (input === undefined) !== (inputs === undefined), {
-      error: 'Send `input`, or `inputs`, a list of texts: one of them.',
+      error: 'Send either `input`, a text, or `inputs`, a list of texts.',
     }),
     z.refine(({ inputs = [] }) => new Set(toItemsWithIds(inputs).map(({ id }) => id)).size === inputs.length, {
-      error: 'inputs: two of them have the same id. The id of a plain text is its index',
+      error: 'inputs: two inputs have the same id. The id of a plain text is its index. Use other ids.',
     }),
   );
 

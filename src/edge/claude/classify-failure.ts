@@ -240,7 +240,7 @@ function createOperatorError(status: number, error: UpstreamError | undefined, b
   if (!(end > now && end - now <= MAX_SPEND_LIMIT_MS)) return createUpstreamKeyRejectedError(upstreamSaid);
   const headers = { ...createRetryAfterHeader(Math.ceil((end - now) / 1_000)), 'sluice-limited-by': 'upstream' };
   const until = new Date(end).toISOString();
-  const message = `The upstream takes nothing from this deployment until ${until}. Its operator finds the reason in the log.`;
+  const message = `The upstream rejects requests of this deployment until ${until}. The operator can find the reason in the log.`;
   return createNonRetryableError('billing_error', message, { headers, logged: 'upstream_auth', upstreamSaid });
 }
 
@@ -267,11 +267,11 @@ function createCallerError(
     // The upstream's words name the operator's organization and limits, which callers must not see.
     const seconds = Number(passed['retry-after'] ?? Number.NaN);
     const when = seconds > 0 ? `in ${Math.ceil(seconds)} s` : 'in a moment';
-    const message = `The upstream takes no more from this deployment at the moment. Try again ${when}.`;
+    const message = `The upstream limits the requests of this deployment at the moment. Try again ${when}.`;
     return new ApiError('rate_limit_error', message, { headers: { ...passed, 'sluice-limited-by': 'upstream' } });
   }
   if (error && KIND_BY_CODE.get(error.code) === 'overloaded') {
-    const message = 'The upstream cannot work for this deployment at the moment. Try again in a moment.';
+    const message = 'The upstream cannot process requests of this deployment at the moment. Try again in a moment.';
     return createRetryableError(message, `upstream_${status}`, {
       headers: passed,
       upstreamSaid: describeForOperator(status, error),
@@ -281,7 +281,8 @@ function createCallerError(
   // Whoever answers may put anything where the API has a type, also what it was sent.
   const type = error && isErrorType(error.type) ? error.type : undefined;
   const isOpen = !(DEPLOYMENT_WORDS.test(words) || OPERATOR_WORDS.test(words));
-  const message = error?.message || (isOpen && words) || `The upstream answered ${status} without an explanation.`;
+  const message =
+    error?.message || (isOpen && words) || `The upstream responded with ${status} without an explanation.`;
   return new ApiError(type ?? byStatus, message, { status, headers: passed, logged: type ?? `upstream_${status}` });
 }
 

@@ -27,7 +27,7 @@ export function rejectEncoding(response: Response): void {
   response.body?.cancel().catch(() => undefined);
   throw createNonRetryableError(
     'api_error',
-    'The upstream answered in an encoding that was not asked for. The operator of this edge finds it in the log.',
+    'The upstream responded with an encoding that was not requested. Ask the operator, who can find it in the log.',
     { logged: `upstream_encoding: ${encoding.slice(0, 64)}` },
   );
 }

@@ -2,18 +2,19 @@
 import type { ApiError } from '../kit/http/errors.ts';
 import { getErrorCause } from './upstream-error.ts';
 
-const UNPAID = 'does not answer until its bill is paid. Pay it, or put the key of another organization in';
-const NO_CRYPTO = 'cannot use the encryption key of the workspace. Mend it, or put the key of another workspace in';
-const SPENT = 'takes nothing more: a spend limit is reached. Raise it, or put the key of another organization in';
+const UNPAID = 'does not respond until its bill is paid. Pay it, or set the key of another organization in';
+const NO_CRYPTO = 'cannot use the encryption key of the workspace. Fix it, or set the key of another workspace in';
+const SPENT = 'rejects requests, because a spend limit is reached. Raise it, or set the key of another organization in';
 /** What to do by the cause of a refusal, and otherwise by its status. */
 const REMEDIES: ReadonlyMap<string, string> = new Map(
   Object.entries({
-    401: 'does not know the key. Put a valid one in',
+    401: 'does not know the key. Set a valid one in',
     402: UNPAID,
-    403: 'knows the key, and does not allow it to be used. Put another one in',
-    organization_on_hold: 'has put the organization on hold. Appeal, or put the key of another organization in',
-    organization_disabled: 'has disabled the organization. Ask why, or put the key of another organization in',
-    claude_code_key_creator_not_member: 'refuses the key, as its creator has left the organization. Put another one in',
+    403: 'knows the key, but does not allow its use. Set another one in',
+    organization_on_hold: 'has put the organization on hold. Appeal, or set the key of another organization in',
+    organization_disabled: 'has disabled the organization. Ask why, or set the key of another organization in',
+    claude_code_key_creator_not_member:
+      'rejects the key, because its creator has left the organization. Set another one in',
     cmek_key_disabled: NO_CRYPTO,
     cmek_key_network_blocked: NO_CRYPTO,
     credit_used_up: UNPAID,

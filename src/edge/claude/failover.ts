@@ -385,7 +385,6 @@ function discardFailure(failed: FailedAttempt | undefined): void {
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
 function createAllUpstreamsBusyError(): ApiError {
-  const message =
-    'Every upstream that could take this request is overloaded at the moment. Try again in a few seconds.';
+  const message = 'All upstreams for this request are overloaded. Try again in a few seconds.';
   return createRetryableError(message, 'upstreams_busy', { type: 'overloaded_error', seconds: 2 });
 }

@@ -25,8 +25,8 @@ export class UpstreamFailure extends ApiError {
 /** @returns the error for an answer that broke off, or fell silent, before its end. */
 export function createInterruptedError(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
-    ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
-    : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
+    ? 'The upstream stopped sending before the response was complete. The part that you received is valid. Send the request again for a complete response.'
+    : 'The connection to the upstream broke before the response was complete. Send the request again for a complete response.';
   const end = silent ? 'silent' : 'cut';
   return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
 }
@@ -35,7 +35,7 @@ export function createInterruptedError(silent: boolean, cause?: unknown): Upstre
 class ResponseTooLongError extends UpstreamFailure {
   constructor() {
     const message =
-      'The answer is longer than 16 MB, and its rest was not read. What came before stands; ask for less, or stream it without a conversation.';
+      'The response is longer than 16 MB and was cut off there. The part that you received is valid. Request less, or stream the response without a conversation.';
     super('api_error', message, { end: 'cut', logged: 'upstream_cut' });
   }
 }
@@ -56,13 +56,13 @@ export function createSizeGuard(): (piece: Uint8Array) => void {
 
 /** @returns the reason for aborting a call whose caller has left. */
 export function createCallerLeftError(): UpstreamFailure {
-  const message = 'The caller left before the answer ended.';
+  const message = 'The caller disconnected before the response ended.';
   return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
 /** @returns the error for an upstream whose headers did not come in time. */
 export function createHeadersTimeoutError(): UpstreamFailure {
-  const message = 'The upstream did not answer in time. Try again, or stream the answer.';
+  const message = 'The upstream did not respond in time. Try again, or stream the response.';
   return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
 }
 
@@ -96,7 +96,7 @@ export function getRequestEndOfError(thrown: unknown): FailureOptions['end'] {
 export function createRedirectError(): ApiError {
   return createNonRetryableError(
     'api_error',
-    `The upstream answered with a redirect. Its operator must set ${ADDRESS_HINT}, to the final address.`,
+    `The upstream responded with a redirect. The operator must set ${ADDRESS_HINT}, to the final address.`,
     { logged: 'upstream_redirect' },
   );
 }
@@ -117,7 +117,7 @@ export function rejectInformationalStatus({ status, body }: Response): void {
 export function createNotApiResponseError(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',
-    `What answered in the place of the upstream is not the Claude API. Its operator must check ${ADDRESS_HINT}.`,
+    `The server at the upstream’s address is not the Claude API. The operator must check ${ADDRESS_HINT}.`,
     { end: 'cut', logged: 'upstream_no_answer' },
   );
 }

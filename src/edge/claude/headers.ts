@@ -72,7 +72,7 @@ export function rejectTooManyHeaders(caller: Headers): void {
   });
   if (own > MAX_CALLER_HEADERS) {
     throw createInvalidRequestError(
-      `This request has ${own} headers that would go up, and may have ${MAX_CALLER_HEADERS}. Leave some out.`,
+      `This request has ${own} headers that would be forwarded, and at most ${MAX_CALLER_HEADERS} are allowed. Remove some.`,
     );
   }
 }

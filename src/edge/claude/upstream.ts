@@ -65,7 +65,7 @@ function createUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstre
   if (simulated) return getSimulator(settings);
   if (apiKey === undefined) {
     throw createMisconfiguredError(
-      'This deployment has no ANTHROPIC_API_KEY. Its operator sets it with: npx wrangler secret put ANTHROPIC_API_KEY',
+      'This deployment has no ANTHROPIC_API_KEY. Its operator can set it with: npx wrangler secret put ANTHROPIC_API_KEY',
     );
   }
   registerSecrets('ANTHROPIC_API_KEY', [apiKey]);
@@ -108,7 +108,7 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
 function findSharedFetch(): Fetch | undefined {
   if (sharedFetches.size > 1) {
     throw createMisconfiguredError(
-      'Apps of this Worker were made with different `fetch` functions: its objects cannot know which one is theirs. Give all of them the same.',
+      'createApp was called with different `fetch` functions in this Worker, and its objects can use only one. Pass the same function to all.',
     );
   }
   const [only] = sharedFetches;
@@ -125,7 +125,7 @@ export function registerSimulator(open: (settings: Settings) => Upstream): void 
 /** @throws ApiError 500 where the bundle has no simulator */
 function getSimulator(settings: Settings): Upstream {
   if (openSimulator) return openSimulator(settings);
-  throw createMisconfiguredError('This bundle has no simulator. `npm start` makes one that has it.');
+  throw createMisconfiguredError('This bundle does not contain the simulator. Use `npm start`, which adds it.');
 }
 
 /** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */

@@ -22,6 +22,8 @@ export function checkDelivery(
   const fault = findDeliverUrlFault(url, development);
   if (fault !== undefined) throw createMalformedSettingsError(`${name} (${fault})`);
   if (settings.DELIVERY_SIGNING_SECRET === undefined) {
-    throw createMisconfiguredError(`${name} needs DELIVERY_SIGNING_SECRET: what is delivered is signed. Set both.`);
+    throw createMisconfiguredError(
+      `${name} requires DELIVERY_SIGNING_SECRET, because deliveries are signed. Set both.`,
+    );
   }
 }

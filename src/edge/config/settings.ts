@@ -44,7 +44,7 @@ export const settingsSchema = z.object({
   ANTHROPIC_BASE_URL: z.addDescription(
     z._default(
       z.pipe(
-        anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
+        anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must not contain a query')),
         // Some clients include the version in the base URL, some do not.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
@@ -84,7 +84,7 @@ export const settingsSchema = z.object({
             .string()
             .check(
               z.toLowerCase(),
-              z.refine(canHeaderBeForwarded, 'must be headers that may go up, such as helicone-*'),
+              z.refine(canHeaderBeForwarded, 'must be headers that can be forwarded, such as helicone-*'),
             ),
         ),
       ),
@@ -295,7 +295,9 @@ export function addWorkerPrices(prices: Prices): void {
   const { data, error } = priceTable.safeParse(prices);
   if (error) throw new Error(`prices: ${describeSchemaFaults(error)}`);
   if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
-    throw new Error('Apps of this Worker were made with different prices: its accounts know only one table.');
+    throw new Error(
+      'createApp was called with different `prices` in this Worker, and its accounts can use only one table. Pass the same prices to all.',
+    );
   }
   sharedPrices = data;
   parsedSettings = new WeakMap();
@@ -339,16 +341,16 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
     throw createMisconfiguredError('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
   if (core.UPSTREAM === 'simulator' && core.UPSTREAMS.length > 0) {
-    throw createMisconfiguredError('UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.');
+    throw createMisconfiguredError('UPSTREAM=simulator and UPSTREAMS contradict each other. Remove one of them.');
   }
   const { JWKS_URL, JWT_ISSUER, JWT_AUDIENCE, DEFAULT_LIMITS } = core;
   if (JWKS_URL !== undefined && (JWT_ISSUER === undefined || JWT_AUDIENCE === undefined)) {
-    throw createMisconfiguredError('JWKS_URL needs JWT_ISSUER and JWT_AUDIENCE: set all three.');
+    throw createMisconfiguredError('JWKS_URL requires JWT_ISSUER and JWT_AUDIENCE. Set all three.');
   }
   const isCapped = Object.keys(DEFAULT_LIMITS).some((name) => name.startsWith('usd_'));
   if (JWKS_URL !== undefined && !isCapped) {
     throw createMisconfiguredError(
-      'JWKS_URL needs a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}: whoever can log in could spend.',
+      'JWKS_URL requires a limit in USD in DEFAULT_LIMITS, such as {"usd_per_day":1}, because anyone who can log in could spend without a limit.',
     );
   }
   if (!development) rejectUnencryptedAddresses(core);

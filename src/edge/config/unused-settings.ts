@@ -18,6 +18,6 @@ export function findUnusedSettings(vars: Readonly<Record<string, unknown>>): str
   return Object.entries(PLUGIN_BY_SETTING)
     .filter(([name, plugin]) => (vars[name] ?? '') !== '' && !hasPlugin(plugin))
     .map(([name, plugin]) => {
-      return `${name} is set, and nothing reads it: this Worker does not include the plugin ${plugin}. Add it to the list, or remove the setting.`;
+      return `${name} is set, but this Worker does not include the plugin ${plugin}, which reads it. Add the plugin to the list, or remove the setting.`;
     });
 }

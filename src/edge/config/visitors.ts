@@ -14,7 +14,7 @@ export const MAX_VISIT_S = (30 * DAY_MS) / 1_000;
 export const visitorsSchema = z.strictObject({
   /** Which pages may be visited is never left open. */
   only: onlySchema.check(
-    z.refine(({ origins }) => origins !== undefined, 'must name `origins`: the pages that people visit'),
+    z.refine(({ origins }) => origins !== undefined, 'requires `origins`, the origins of the pages for visitors'),
   ),
   limits: z._default(limitsSchema, {}),
   /** The group whose pool pays for all of them. */
@@ -22,7 +22,7 @@ export const visitorsSchema = z.strictObject({
   /** The limits of that pool, unless an admin has set others. */
   pool: poolLimitsSchema.check(
     z.refine((limits) => Object.keys(limits).some((name) => name.startsWith('usd_')), {
-      error: 'must have a limit in USD, such as {"usd_per_day":5}: it is the budget of all visitors',
+      error: 'requires a limit in USD, such as {"usd_per_day":5}, as the budget of all visitors',
     }),
   ),
   seconds: z._default(z.int().check(z.gte(MIN_VISIT_S), z.lte(MAX_VISIT_S)), 86_400),

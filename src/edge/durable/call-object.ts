@@ -46,7 +46,7 @@ export class ObjectUnreachableError extends ApiError {
     const words = {
       damaged: {
         sentence:
-          'cannot be opened. If it stays so, its stored data is damaged: the runbook says how to restore it from a backup.',
+          'cannot be opened. If this persists, its stored data is damaged, and the operator must restore it from a backup (see the runbook).',
         logged: `${object}_damaged: ${message}`,
       },
       full: {

@@ -25,10 +25,10 @@ const upstreamState = z.object({
           z.array(
             z.object({
               upstream: z.addDescription(z.string(), 'The name of the other upstream.'),
-              requests: z.addDescription(count, 'The number of requests that it answered.'),
+              requests: z.addDescription(count, 'The number of requests that it responded to.'),
             }),
           ),
-          'How many requests other upstreams have answered since this one was last opened.',
+          'How many requests other upstreams responded to since the circuit breaker last opened.',
         ),
       }),
     ),
@@ -39,13 +39,16 @@ const upstreamState = z.object({
 export const healthAnswer = z.object({
   status: z.addDescription(
     z.enum(['ok', 'degraded']),
-    'degraded: an upstream refuses this deployment (its key, its organization, or what it may spend), as far as the isolate knows that answers.',
+    '`ok`, or `degraded`: an upstream rejects this deployment because of its key, its organization or its spend limit, as far as the responding isolate knows.',
   ),
-  since: z.createOptionalField(time, 'Since when it is degraded.'),
-  todo: z.createOptionalField(z.string(), 'What its operator must do while it is degraded.'),
-  upstream: z.addDescription(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
-  plugins: z.addDescription(z.array(z.string()), 'The plugins that this edge includes.'),
-  warnings: z.createOptionalField(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
+  since: z.createOptionalField(time, 'When the deployment became degraded.'),
+  todo: z.createOptionalField(z.string(), 'What the operator must do while the deployment is degraded.'),
+  upstream: z.addDescription(z.enum(['anthropic', 'simulator']), 'The upstream: Claude, or the built-in simulator.'),
+  plugins: z.addDescription(z.array(z.string()), 'The plugins that this deployment includes.'),
+  warnings: z.createOptionalField(
+    z.array(z.string()),
+    'Warnings about settings that are valid but probably not intended.',
+  ),
   tools: z.createOptionalField(
     z.array(z.string()),
     'In development: the names of the Worker’s own tools, which a run can name.',

@@ -7,22 +7,22 @@ import { healthAnswer } from './health-answers.schema.ts';
 const healthQuery = z.object({
   strict: z.createOptionalField(
     z.literal(''),
-    'Answers 503 instead of 200 while the edge is degraded and no other upstream is left.',
+    'Returns 503 instead of 200 while the deployment is degraded and no other upstream is available.',
   ),
-  upstreams: z.createOptionalField(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
+  upstreams: z.createOptionalField(z.literal(''), 'Includes the state of each upstream. Requires the scope `admin`.'),
 });
 
 export const health: ApiResource = {
   tag: 'Health',
-  description: 'Whether the edge lives.',
+  description: 'The health of the deployment.',
   routes: describeRoutes(HEALTH_ROUTES, {
     'GET /health': {
       operation: 'health',
       summary: 'Check the health of the deployment',
       description:
-        'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while every upstream refuses the deployment.',
+        'With `?upstreams`, an admin gets the state of each upstream. With `?strict`, the status is 503 while every upstream rejects the deployment.',
       query: healthQuery,
-      answer: describeJsonResponse('It lives.', healthAnswer, {
+      answer: describeJsonResponse('The health of the deployment.', healthAnswer, {
         status: 'ok',
         upstream: 'anthropic',
         plugins: ['agents', 'webhooks'],

@@ -62,11 +62,11 @@ function listSettingsWarnings({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: 
   const warnings: string[] = [];
   if (JWT_GROUP_CLAIM !== undefined && JWT_GROUP_DEFAULT === undefined) {
     warnings.push(
-      'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
+      'Tokens without the claim of JWT_GROUP_CLAIM are in no group, so no group’s budget limits them. Set JWT_GROUP_DEFAULT.',
     );
   }
   if (VISITORS?.turnstile === false)
-    warnings.push('VISITORS says "turnstile": false, so programs can be visitors, too.');
+    warnings.push('VISITORS sets "turnstile": false, so programs can also be visitors.');
   return warnings;
 }
 

@@ -6,41 +6,41 @@ export const overviewAnswer = z.object({
   type: createObjectTypeSchema('overview'),
   requests: z.createOptionalField(
     z.object({
-      requests: z.addDescription(count, 'That were admitted, and have ended.'),
-      failed: z.addDescription(count, 'Of these: those with an `error_type` in the ledger.'),
-      refused: z.addDescription(count, 'That a limit has refused.'),
+      requests: z.addDescription(count, 'The number of admitted requests that have ended.'),
+      failed: z.addDescription(count, 'How many of these requests have an `error_type` in the ledger.'),
+      refused: z.addDescription(count, 'The number of requests that a limit rejected.'),
     }),
-    'Of all accounts, of this day in UTC, as told until a minute ago.',
+    'The requests of all accounts on the current day (UTC), updated within a minute.',
   ),
   accounts: z.createOptionalField(
     z.object({
-      blocked: z.addDescription(count, 'A limit of 0 refuses all of their requests.'),
+      blocked: z.addDescription(count, 'Accounts whose requests are all rejected by a limit of 0.'),
       spent: z.addDescription(
         count,
-        'A limit in USD refuses all of their requests: their own, that of a token, or of their group.',
+        'Accounts whose requests are all rejected by a limit in US dollars: their own, a token’s or their group’s.',
       ),
     }),
-    'How many can ask for nothing now.',
+    'The number of accounts that cannot send requests now.',
   ),
   undelivered_events: z.createOptionalField(
     z.array(
       z.object({
         source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
-        events: z.addDescription(count, 'The number of its undelivered events.'),
+        events: z.addDescription(count, 'The number of undelivered events of the source.'),
       }),
     ),
     'Webhook sources with events that were tried without success. They are retried, or `parked`.',
   ),
-  undelivered_alerts: z.createOptionalField(count, 'Alerts that were tried in vain.'),
+  undelivered_alerts: z.createOptionalField(count, 'The number of alerts that could not be delivered.'),
   failing_tasks: z.createOptionalField(
     z.array(
       z.object({
-        task: z.addDescription(z.string(), 'What fails, for example `alert` or `settlement`.'),
-        failing_since: z.addDescription(time, 'When it failed first.'),
-        last_reported_at: z.addDescription(time, 'When an object reported it last.'),
+        task: z.addDescription(z.string(), 'The task, for example `alert` or `settlement`.'),
+        failing_since: z.addDescription(time, 'When the task first failed.'),
+        last_reported_at: z.addDescription(time, 'When an object last reported the failure.'),
       }),
     ),
-    'Background work that has failed for at least ten minutes, and is repeated until it succeeds. The log names the object.',
+    'Background tasks that have failed for at least ten minutes. They are repeated until they succeed. The log names the object.',
   ),
 });
 

@@ -13,7 +13,7 @@ import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
 
 const messageList = z.addDescription(
   z.array(messageParam).check(z.minLength(1)),
-  'The messages; in a conversation only the new ones.',
+  'The messages. In a conversation, send only the new ones.',
 );
 
 const ask = {
@@ -42,11 +42,11 @@ const body = memoizeFromPlugins(() =>
         ),
         tools: z.createOptionalField(
           z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
-          'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
+          'The tools. In a conversation, Sluice calls tools with `run`: at a URL (which requires the scope `tools`), or with `"worker"` a tool of the Worker’s own code, for which the `name` is enough.',
         ),
         ...collectFieldSchemas(),
       }),
-      'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
+      'A Messages request. All other fields of Anthropic’s API are forwarded unchanged. The header `sluice-fallback-models` names fallback models.',
     ),
     { id: 'MessagesRequest' },
   ),
@@ -65,7 +65,7 @@ const message = z.addReferenceMeta(
       id: z.addDescription(z.string(), 'The id of the message, such as `msg_01XFDUDYJgAACzvnptvVoYEL`.'),
       type: createObjectTypeSchema('message'),
       role: z.addDescription(z.literal('assistant'), 'Always `assistant`.'),
-      model: z.addDescription(z.string(), 'The id of the model that answered.'),
+      model: z.addDescription(z.string(), 'The id of the model that responded.'),
       content: z.addDescription(
         z.array(
           z.looseObject({
@@ -125,14 +125,14 @@ const whole: BodyContent = {
 const requestHeaders = z.object({
   'idempotency-key': z.createOptionalField(
     z.string().check(z.maxLength(256)),
-    'With a conversation: sent again, the request attaches to the turn that it began. Without one, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
+    'In a conversation, a repeated request attaches to the turn that the first request started. Without a conversation, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
   'anthropic-version': z.createOptionalField(z.string(), 'The version of the API. Default: `2023-06-01`.'),
   'anthropic-beta': z.createOptionalField(z.string(), 'Beta features of the API. Forwarded unchanged.'),
 });
 
 const answer = {
-  description: 'The message, whole or as events. A stream that breaks ends with an `error` event.',
+  description: 'The message, as one object or as events. An interrupted stream ends with an `error` event.',
   headers,
   hasPluginHeaders: true,
 };
@@ -167,7 +167,8 @@ const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 4
 
 export const messages: ApiResource = {
   tag: 'Messages',
-  description: 'The Messages API: forwarded unchanged, metered, and with a conversation stored.',
+  description:
+    'The Messages API. Requests are forwarded unchanged and metered. With `conversation`, messages are also stored.',
   routes: describeRoutes(MESSAGE_ROUTES, {
     'POST /messages': {
       ...route,
@@ -199,12 +200,12 @@ const countBody = memoizeFromPlugins(() =>
       ),
       max_tokens: z.addDescription(
         countFields.shape.max_tokens,
-        'Ignored with a `conversation`. Otherwise leave it out: the API rejects it, because output is not counted.',
+        'Ignored with a `conversation`. Otherwise the API rejects it, because output is not counted.',
       ),
       messages: messageList,
       stream: z.addDescription(
         countFields.shape.stream,
-        'Ignored with a `conversation` or an `agent`. Otherwise leave it out: the API rejects it, because a count does not stream.',
+        'Ignored with a `conversation` or an `agent`. Otherwise the API rejects it, because a count does not stream.',
       ),
       ...collectFieldSchemas(createFieldOpenToTest('count')),
     }),
@@ -221,7 +222,7 @@ const countRoute = {
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
   answer: describeJsonResponse(
-    'The number of tokens, and whether they fit the model.',
+    'The number of tokens, and whether the prompt fits the context window.',
     z.addReferenceMeta(countAnswer, { id: 'Count' }),
     {
       input_tokens: 13,
@@ -235,7 +236,7 @@ const countRoute = {
 
 export const counts: ApiResource = {
   tag: 'Counts',
-  description: 'The number of tokens of a prompt, and what they cost. Counting is free.',
+  description: 'Counts the tokens of a prompt and computes their cost. Counting is free.',
   routes: describeRoutes(COUNT_ROUTES, {
     'POST /count-tokens': { ...countRoute, operation: 'countTokens' },
     'POST /v1/messages/count_tokens': { ...countRoute, operation: 'countMessageTokens' },

@@ -124,7 +124,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Pr
   for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
-  if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
+  if (!counted) throw new ApiError('api_error', 'The upstream’s token count could not be read. Try again.');
   // The rest would tell which model answers.
   if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
   const model = settings.models.findRow(name);
@@ -217,7 +217,7 @@ export const MESSAGE_ROUTES = [
 ];
 
 const NOT_REPEATABLE =
-  'idempotency-key: only a turn of a conversation can be repeated, since its response is stored there. Send `conversation`, or leave the header out.';
+  'idempotency-key: supported only with `conversation`, which stores the response. Send `conversation`, or remove the header.';
 
 async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
   const upstream = getUpstreamOfContext(c);

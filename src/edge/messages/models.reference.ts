@@ -52,7 +52,7 @@ const one = {
 
 export const models: ApiResource = {
   tag: 'Models',
-  description: 'The models with their limits, prices, features and retirement dates.',
+  description: 'The available models, with their limits, prices, features and retirement dates.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
   routes: describeRoutes(MODEL_ROUTES, {
     'GET /models': { ...list, operation: 'listModels' },

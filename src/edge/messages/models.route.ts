@@ -88,8 +88,8 @@ async function respondWithModel(c: Context<AppEnv>): Promise<Response> {
   const allowed = await getAllowedModels(c);
   if (allowed && !canUseModel(name, allowed, models)) {
     const hint = createModelHint(models.resolveAlias(name), models);
-    const sentences = [`This account may not use ${name.slice(0, 128)}.`, ...(hint === undefined ? [] : [hint])];
-    throw createNotFoundError(`${sentences.join(' ')} GET /models lists the models that it may.`);
+    const sentences = [`This account cannot use ${name.slice(0, 128)}.`, ...(hint === undefined ? [] : [hint])];
+    throw createNotFoundError(`${sentences.join(' ')} GET /models lists the models that it can use.`);
   }
   const { pool } = getUpstreamOfContext(c);
   if (!pool) return await respondWithUpstreamModels(c, `${LIST_PATH}/${encodeURIComponent(models.resolveAlias(name))}`);
@@ -99,8 +99,8 @@ async function respondWithModel(c: Context<AppEnv>): Promise<Response> {
   return Response.json(completeModelRowFromTable(row, settings, pool), { headers: quota });
 }
 
-function createUnknownModelError(hint = 'There is no such model.') {
-  return createNotFoundError(`${hint} GET /models lists those that there are.`);
+function createUnknownModelError(hint = 'This model does not exist.') {
+  return createNotFoundError(`${hint} GET /models lists the available models.`);
 }
 
 /** @returns the account's limit `models`; undefined if it may use any model. */

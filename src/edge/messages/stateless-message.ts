@@ -132,7 +132,7 @@ export async function prepareStatelessMessage(
   const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool));
   if (shouldHideToolContents(identity.only) && isServed) {
     throw createRestrictedTokenError(
-      'conversation: Field required: what the API’s own tools of this agent find is hidden there.',
+      'conversation: Field required, because the results of this agent’s server tools can be hidden only in a conversation.',
     );
   }
   // Only now: the label of what is refused would be paid in vain.

@@ -6,12 +6,12 @@ export const errorSchema: z.ZodMiniType<ErrorBody> = z.addReferenceMeta(
   z.object({
     type: z.literal('error'),
     error: z.object({
-      type: z.addDescription(z.string(), 'What kind of error it is: clients decide by this and the status.'),
-      message: z.addDescription(z.string(), 'A sentence that says what to do.'),
+      type: z.addDescription(z.string(), 'The type of the error. Clients should use it together with the status.'),
+      message: z.addDescription(z.string(), 'What is wrong, and what to do.'),
     }),
     request_id: z.addDescription(
       z.string(),
-      'The same as in the header `sluice-request-id`, unless the upstream said it.',
+      'The id of the request, as in the header `sluice-request-id`, unless the upstream returned the error.',
     ),
   }),
   { id: 'Error' },
@@ -28,60 +28,68 @@ const createErrorDescription = <Examples extends Partial<Record<ErrorType, strin
 
 /** The errors by status, each with examples of its messages. */
 export const ERRORS = {
-  400: createErrorDescription('The request must be changed.', {
+  400: createErrorDescription('The request is invalid and must be changed.', {
     invalid_request_error: 'max_tokens: Input should be greater than or equal to 0',
   }),
-  401: createErrorDescription('The credential is absent, not one of this edge, expired or revoked.', {
-    authentication_error: 'Send a credential of this edge as `Authorization: Bearer …` or `x-api-key`.',
+  401: createErrorDescription('The credential is missing, invalid, expired or revoked.', {
+    authentication_error:
+      'This request has no credential. Send a token of this deployment as `Authorization: Bearer …` or `x-api-key`.',
   }),
-  403: createErrorDescription('The credential may not do this.', {
-    permission_error: 'This credential lacks the scope `admin`.',
+  403: createErrorDescription('The credential is not allowed to do this.', {
+    permission_error: 'This credential lacks the scope `admin`. Ask the operator for a token with this scope.',
   }),
-  404: createErrorDescription('There is no such thing, or it is somebody else’s.', {
-    not_found_error: 'There is no such conversation.',
+  404: createErrorDescription('The resource does not exist, or belongs to another account.', {
+    not_found_error: 'This conversation does not exist. Check its id and the account.',
   }),
   409: createErrorDescription(
-    'It cannot be done now: another turn runs, or the id is taken. `x-should-retry: false`.',
+    'The request conflicts with the current state: another turn is running, or the id is in use. `x-should-retry: false`.',
     {
       conflict_error: 'This conversation has a turn running. Follow it at GET /conversations/trip/stream, or stop it.',
     },
   ),
-  410: createErrorDescription('The events are no longer kept; `location` says where the answer is.', {
-    not_found_error: 'The events of this turn are no longer kept.',
-  }),
+  410: createErrorDescription(
+    'The events are no longer stored. The header `location` contains the URL of the response.',
+    {
+      not_found_error: 'The events of this turn are no longer stored.',
+    },
+  ),
   413: createErrorDescription('The body is larger than `MAX_BODY_BYTES`.', {
     request_too_large: 'Request exceeds the maximum size of 33554432 bytes. Send a smaller body.',
   }),
-  415: createErrorDescription('The body is not sent as JSON.', {
+  415: createErrorDescription('The body is not JSON.', {
     invalid_request_error: 'Send the body as JSON, with the header content-type: application/json.',
   }),
   423: createErrorDescription(
-    'The conversation waits for an approval; `location` says where. `x-should-retry: false`.',
+    'The conversation waits for an approval. The header `location` contains the URL of the approvals. `x-should-retry: false`.',
     {
       conflict_error:
-        'This conversation waits for a person. See at GET /conversations/trip/approvals what is to be approved, and decide.',
+        'This conversation waits for an approval. List the waiting calls with GET /conversations/trip/approvals, and decide them.',
     },
   ),
   429: createErrorDescription(
-    'Limited, by the account or the upstream: `sluice-limited-by` says by whom, `retry-after` until when.',
+    'A limit of the account or the upstream is reached. `sluice-limited-by` names the owner of the limit, and `retry-after` contains the seconds to wait.',
     {
       rate_limit_error:
-        "This would exceed this account's limit requests_per_minute (it needs 1, 0 are left). Try again in 4 s.",
+        "This request would exceed this account's limit requests_per_minute (it needs 1, 0 are left). Try again in 4 s.",
       billing_error:
         'The daily spend limit of this account leaves too little: $0.00001 is left and this request needs $0.0002. It resets at 2026-11-21T00:00:00.000Z.',
     },
   ),
-  500: createErrorDescription('The deployment is not set up, its upstream refuses it, or the answer broke off.', {
-    api_error: 'This deployment has no ANTHROPIC_API_KEY.',
+  500: createErrorDescription(
+    'The deployment is misconfigured, the upstream rejects it, or the response was interrupted.',
+    {
+      api_error:
+        'This deployment has no ANTHROPIC_API_KEY. Its operator can set it with: npx wrangler secret put ANTHROPIC_API_KEY',
+    },
+  ),
+  501: createErrorDescription('Sluice does not support this. `x-should-retry: false`.', {
+    not_supported: 'Sluice does not count conversations. Remove `conversation`.',
   }),
-  501: createErrorDescription('This edge does not offer it. `x-should-retry: false`.', {
-    not_supported: 'This edge does not count conversations. Leave `conversation` out.',
-  }),
-  503: createErrorDescription('It cannot be reached at the moment; `retry-after` says when to try again.', {
+  503: createErrorDescription('The service is temporarily unavailable. `retry-after` contains the seconds to wait.', {
     api_error: 'The conversation could not be reached. Try again in a moment.',
   }),
-  504: createErrorDescription('The upstream did not answer in time.', {
-    timeout_error: 'The upstream did not answer in time. Try again, or stream the answer.',
+  504: createErrorDescription('The upstream did not respond in time.', {
+    timeout_error: 'The upstream did not respond in time. Try again, or stream the response.',
   }),
   529: createErrorDescription('The upstream is overloaded.', { overloaded_error: 'Overloaded' }),
 } as const;

@@ -31,7 +31,7 @@ export const eventStream: BodyContent = {
   type: 'text/event-stream',
   schema: z.addReferenceMeta(z.string(), {
     id: 'EventStream',
-    description: 'Server-sent events, as Anthropic’s API has them.',
+    description: 'Server-sent events, as in Anthropic’s API.',
   }),
   example: events,
 };

@@ -11,9 +11,9 @@ export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
     only: 'truncated',
     words: 'It went up without its oldest turns, and there was no summary of them.',
   },
-  'request-id': 'The upstream’s id where its answer was relayed, else ours.',
+  'request-id': 'The upstream’s id of the request if its response was forwarded, otherwise Sluice’s id.',
   'anthropic-ratelimit-requests-remaining':
-    'One of the `anthropic-ratelimit-*` headers, which tell where this account stands.',
+    'One of the `anthropic-ratelimit-*` headers, which contain the limits and usage of this account.',
 };
 
 /** @returns the schema of a header with its words. @throws Error for one that has none */

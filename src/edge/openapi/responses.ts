@@ -17,7 +17,7 @@ export function describePageResponse(
   list: z.ZodMiniType,
   row: object,
   rowId: string,
-  description = 'A page of them.',
+  description = 'A page of the list.',
 ): DescribedResponse {
   return describeJsonResponse(description, list, { data: [row], has_more: false, first_id: rowId, last_id: rowId });
 }

@@ -44,7 +44,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const app = createEdge(plugins ? { ...options, plugins } : options);
   for (const [option, plugin] of Object.entries(PLUGIN_BY_OPTION)) {
     if (!(option in options) || getPluginMembers('options', plugin).length > 0) continue;
-    throw new Error(`createApp: ${option} is for the plugin ${plugin}. Put \`${plugin}\` into \`plugins\`, too.`);
+    throw new Error(`createApp: ${option} requires the plugin ${plugin}. Add \`${plugin}\` to \`plugins\`.`);
   }
   return app;
 }

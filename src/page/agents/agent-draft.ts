@@ -1,4 +1,4 @@
-/** Keeps what was typed of agents and is not stored yet, until it is stored or let go: a click elsewhere loses nothing. */
+/** Keeps what was typed of agents and is not saved yet, until it is stored or let go: a click elsewhere loses nothing. */
 
 import { signal } from '@preact/signals';
 import type { AgentContent } from '../../edge/answers.ts';
@@ -40,8 +40,15 @@ export function createEmptyAgentDraft(model: string): AgentDraft {
 
 /** Begins a new agent with an example that works, in place of an empty form. @param tools JSON */
 export function saveExampleAgentDraft(name: string, model: string, tools: string): void {
-  const system = 'You are a porter. Greet the guest by the time of day, which your tools tell you, in one sentence.';
-  const fields = { name, description: 'An example: greets by the time of day', system, tools, 'limits.max_turns': '4' };
+  const system =
+    'You are a hotel porter. Greet the guest in one sentence that fits the time of day. Your tools return the time.';
+  const fields = {
+    name,
+    description: 'Example: greets guests by the time of day',
+    system,
+    tools,
+    'limits.max_turns': '4',
+  };
   agentDrafts.value = { ...agentDrafts.value, [NEW_AGENT]: { ...createEmptyAgentDraft(model), ...fields } };
 }
 
@@ -103,8 +110,8 @@ function parseJsonDraftField(
   try {
     value = JSON.parse(draft[field]);
   } catch (thrown) {
-    throw new Error(`${field}: This is not JSON. ${thrown instanceof Error ? thrown.message : ''}`);
+    throw new Error(`${field}: Invalid JSON. ${thrown instanceof Error ? thrown.message : ''}`);
   }
-  if (!isRight(value)) throw new Error(`${field}: Write ${expectedForm}.`);
+  if (!isRight(value)) throw new Error(`${field}: Must be ${expectedForm}.`);
   return value;
 }

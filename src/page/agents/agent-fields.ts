@@ -3,11 +3,11 @@ import type { AgentContent } from '../../edge/answers.ts';
 
 /** The limits of a run, by the paths with which the edge names them. */
 export const LIMIT_FIELDS = [
-  ['limits.max_turns', 'Steps of the model'],
+  ['limits.max_turns', 'Model requests'],
   ['limits.max_usd', 'Dollars'],
   ['limits.max_seconds', 'Seconds'],
   ['limits.max_tool_calls', 'Tool calls'],
-  ['limits.parallel_tools', 'Tool calls at a time'],
+  ['limits.parallel_tools', 'Concurrent tool calls'],
 ] as const;
 
 /** @returns how a limit is called on the page; one that is not known keeps its name */

@@ -95,7 +95,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
             'name',
             'Name',
             { required: true, maxLength: 64, placeholder: 'support' },
-            'Requests choose it by this name: letters, digits, - _ and . between them.',
+            'Requests select the agent by this name. Use letters, digits, and - _ . between them.',
           )}
         <Field label="Model" fault={getFieldFault('model')}>
           {(ids) => (
@@ -105,21 +105,21 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
               options={
                 choices.some(([id]) => id === draft.model)
                   ? choices
-                  : [draft.model === '' ? (['', 'chosen: see More'] as const) : draft.model, ...choices]
+                  : [draft.model === '' ? (['', 'chosen: see More fields fields'] as const) : draft.model, ...choices]
               }
               onChoose={(id) => changeField('model', id)}
             />
           )}
         </Field>
         {/* Any number is sent: the edge says which it takes. */}
-        {renderInput('max_tokens', 'Longest answer, in tokens', {
+        {renderInput('max_tokens', 'Maximum output tokens', {
           type: 'number',
           min: 1,
           step: 'any',
           required: true,
         })}
       </div>
-      {renderInput('description', 'Description', { maxLength: 1_000, placeholder: 'What it is for' })}
+      {renderInput('description', 'Description', { maxLength: 1_000, placeholder: 'Purpose' })}
       {renderTextArea('system', 'System prompt', 6, 'You answer for Acme…')}
       {isJson ? (
         renderTextArea(
@@ -129,7 +129,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
           createExampleToolsJson(of),
           !hasPlugin('runs')
             ? undefined
-            : 'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
+            : 'Sluice calls tools with "run": a tool of the Worker ("worker"), another agent, or a URL whose host is in the setting TOOL_HOSTS.',
         )
       ) : (
         <ToolsForm tools={draft.tools} onChange={(tools) => changeField('tools', tools)} />
@@ -144,10 +144,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
           />
         ))}
         {draft.tools.trim() === '' && edgeToolNames.value.length === 0 && (
-          <SmallButton
-            name="Fill in an example tool"
-            onClick={() => changeField('tools', createExampleToolsJson(of))}
-          />
+          <SmallButton name="Add an example tool" onClick={() => changeField('tools', createExampleToolsJson(of))} />
         )}
       </p>
       {hasPlugin('runs') && (
@@ -157,7 +154,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
             {LIMIT_FIELDS.map(([field, label]) =>
               renderInput(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
             )}
-            <Field label="Who approves calls" fault={getFieldFault('approvers')}>
+            <Field label="Approvers" fault={getFieldFault('approvers')}>
               {(ids) => (
                 <Select
                   {...ids}
@@ -183,8 +180,8 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
         {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => discardAgentDraft(of)} />}
         <span class="quiet">
           {isNew
-            ? 'It can be asked at once.'
-            : 'Older versions are kept. Conversations stay with the one they began with.'}
+            ? 'You can use the agent immediately.'
+            : 'Older versions remain stored. Conversations keep the version that they started with.'}
         </span>
       </p>
     </Form>
@@ -195,7 +192,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
 function requireUnusedAgentName(name: string): void {
   const owner = identity.peek().admin ? 'deployment' : 'account';
   if (!agents.peek()?.some((row) => row.name === name && row.owner === owner)) return;
-  throw new Error('name: There is an agent of this name. Choose another name, or open that one to edit it.');
+  throw new Error('name: An agent with this name already exists. Choose another name, or edit the existing agent.');
 }
 
 /** @returns the field that a refusal is about, and what is said of it */

@@ -29,7 +29,7 @@ const MAX_LISTED_RUNS = 20;
 /** What happens to a conversation's history above its limit. */
 const HISTORY_STRATEGIES = {
   error: 'refused',
-  truncate: 'sent without their oldest turns',
+  truncate: 'truncated: the oldest turns are not sent',
   summarize: 'summarized',
 } as const;
 
@@ -67,7 +67,7 @@ function AgentActions({ name }: { name: string }) {
     <p class="row">
       <SmallButton kind="first" name="Try" onClick={startChatWithAgent} />
       <SmallButton
-        name={agentDrafts.value[name] ? 'Go on editing' : 'Edit'}
+        name={agentDrafts.value[name] ? 'Continue editing' : 'Edit'}
         onClick={() => navigateToSection('agents', [name, 'edit'])}
       />
       <SmallButton name="Delete" onClick={() => removeAgentWithUndo(name)} />
@@ -112,7 +112,7 @@ function LastAgentRequests({ name }: { name: string }) {
     <section class="stack">
       <h2>Your last requests</h2>
       {rows.length === 0 ? (
-        <p class="quiet">You have not asked it lately.</p>
+        <p class="quiet">You have not used this agent recently.</p>
       ) : (
         <Table columns={['Time', 'Conversation', { number: 'Cost' }, 'Outcome']} label="Your last requests">
           {rows.map((row) => {
@@ -143,7 +143,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
   const names = tools.map(describeAgentTool);
-  const system = toPlainSystem(content.system) ?? 'in several blocks: see Edit';
+  const system = toPlainSystem(content.system) ?? 'several blocks: select Edit';
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${getRunLimitTitle(limit)} ${most}`);
   return (
     <Facts
@@ -159,7 +159,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
           container?.skills.map(({ skill_id }) => String(skill_id)),
         ),
         ...createFactIfPresent(
-          'Fallbacks of the API',
+          'API fallbacks',
           fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model),
         ),
         ...createFactIfPresent('Betas', betas),
@@ -169,7 +169,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
         ),
         ...(hasPlugin('runs')
           ? ([
-              ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
+              ['Run limits', bounds.length === 0 ? 'none' : bounds.join(', ')],
               ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
             ] as const)
           : []),
@@ -184,7 +184,7 @@ function describeAgentTool(tool: Record<string, unknown>): string {
   if (!Object.hasOwn(tool, 'run')) return name;
   const { agent, approval }: { agent?: string; approval?: 'always' | { over: { field: string; above: number } } } =
     Object(tool.run);
-  const by = agent === undefined ? 'called by the edge' : `the agent ${agent}`;
+  const by = agent === undefined ? 'called by Sluice' : `the agent ${agent}`;
   const over = typeof approval === 'object' ? ` where ${approval.over.field} is above ${approval.over.above}` : '';
   return `${name} (${by}${approval === undefined ? '' : `, needs approval${over}`})`;
 }

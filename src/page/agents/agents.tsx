@@ -61,7 +61,7 @@ function AgentList() {
         <div class="apart page-head">
           <h1>Agents</h1>
           <a class="button small" href={`#/agents/${NEW_AGENT}`}>
-            {agentDrafts.value[NEW_AGENT] ? 'Go on with the new agent' : 'New agent'}
+            {agentDrafts.value[NEW_AGENT] ? 'Continue the new agent' : 'New agent'}
           </a>
         </div>
         <p class="lead-more">
@@ -70,9 +70,8 @@ function AgentList() {
         </p>
       </header>
       {rows?.length === 0 && (
-        <EmptyState example="Fill in an example" onTry={fillNewAgentWithExample}>
-          No agents yet. An agent answers in its own way, may use only its own tools, and never exceeds its limits,
-          whoever asks it.
+        <EmptyState example="Add an example" onTry={fillNewAgentWithExample}>
+          No agents yet. An agent has its own model, prompt, tools and limits, which apply to every caller.
         </EmptyState>
       )}
       {rows !== undefined && rows.length > 0 && (
@@ -101,7 +100,7 @@ function AgentList() {
                     <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
                   )}
                   {isAgentWaitingForApproval(name) && <span class="tag waits">waiting for approval</span>}
-                  {agentDrafts.value[name] && <span class="tag waits">changed, not stored</span>}
+                  {agentDrafts.value[name] && <span class="tag waits">unsaved changes</span>}
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
@@ -168,7 +167,7 @@ function AgentFormHeader({ title, backHref: back, backName, draftName: of }: Age
   return (
     <header class="apart page-head">
       <h1>
-        {title} {agentDrafts.value[of] && <span class="tag waits">not stored yet</span>}
+        {title} {agentDrafts.value[of] && <span class="tag waits">not saved yet</span>}
       </h1>
       <a href={back}>{backName}</a>
     </header>

@@ -13,7 +13,7 @@ export function createExampleToolsJson(agentName: string): string {
     : other === undefined
       ? {
           name: 'local_time',
-          description: 'Tells the time of day where the guest is.',
+          description: 'Returns the local time of the guest.',
           input_schema: { type: 'object', properties: {} },
         }
       : { name: `ask_${other}`.replace(/[^\w-]/g, '_'), run: { agent: other } };

@@ -10,9 +10,9 @@ type EditedTool = Record<string, unknown>;
 type ToolRunnerKind = 'caller' | 'worker' | 'http' | 'agent' | 'api';
 
 const TOOL_RUNNERS: readonly (readonly [ToolRunnerKind, string])[] = [
-  ['caller', 'The agent’s caller'],
-  ['worker', 'A tool of this edge'],
-  ['http', 'An address'],
+  ['caller', 'The client'],
+  ['worker', 'A tool of the Worker'],
+  ['http', 'A URL'],
   ['agent', 'Another agent'],
 ];
 const EMPTY_INPUT_SCHEMA = { type: 'object', properties: {} };
@@ -93,7 +93,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
         (next) => onChange({ ...tool, name: next }),
         kind === 'worker' ? 'tools-of-edge' : undefined,
       )}
-      <Field label="Answered by">
+      <Field label="Run by">
         {(ids) => (
           <Select
             {...ids}
@@ -103,8 +103,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
           />
         )}
       </Field>
-      {kind === 'http' &&
-        renderTextField('Address (URL)', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
+      {kind === 'http' && renderTextField('URL', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
       {kind === 'agent' &&
         renderTextField(
           'Agent',

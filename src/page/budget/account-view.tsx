@@ -42,13 +42,13 @@ export function AccountView() {
             void listRefusedRequestsIfNewest(id);
           }}
         >
-          Its requests
+          Requests
         </button>
       </ViewHeader>
       <FirstOfFaults of={[reportFault]} />
       <BindingLimits stands={stands} />
       {stands && hasNoAccountData(stands) && (
-        <p class="quiet">It has spent nothing and has no limits of its own. Is the name right?</p>
+        <p class="quiet">This account has no spending and no limits. Check its name.</p>
       )}
       {stands && (
         <div class="budget-columns" key={id}>

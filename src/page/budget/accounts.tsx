@@ -44,7 +44,7 @@ function AccountFromUrl() {
         Accounts
       </FocusHeading>
       <OpenAccountForm />
-      <p class="quiet">A list of all accounts needs the plugin “pools”, which this edge does not include.</p>
+      <p class="quiet">The list of accounts requires the plugin “pools”, which this deployment does not include.</p>
     </section>
   );
 }
@@ -77,7 +77,7 @@ function AccountLists() {
           columns={createAccountColumns(spendPeriod.value)}
           row={ACCOUNT_ROW}
           sort={accountsOrder}
-          empty="No account has asked for anything yet. An account is made by its first request."
+          empty="No accounts yet. The first request of an account creates it."
         />
       </section>
       <section class="stack" aria-labelledby="groups">
@@ -87,7 +87,7 @@ function AccountLists() {
           path="/groups"
           columns={createGroupColumns(spendPeriod.value)}
           row={{ getKey: ({ id }) => id }}
-          empty="No group has limits. Accounts of a group share a budget: open one by its name to give it one."
+          empty="No group has limits yet. To set limits that the accounts of a group share, open the group by its name."
         />
         <OpenGroupForm />
       </section>
@@ -136,7 +136,7 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
     },
     { name: 'Tightest limit', kind: 'text', sort: 'used', renderCell: (row) => <BindingLimitCell row={row} /> },
     {
-      name: 'Refused today',
+      name: 'Rejected today',
       kind: 'number',
       sort: 'refused',
       renderCell: ({ id, refused_today }) =>

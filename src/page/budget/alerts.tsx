@@ -30,7 +30,7 @@ export function Alerts({ to }: { to?: string }) {
         path="/alerts"
         columns={ALERT_COLUMNS}
         row={{ getKey: ({ event_id }) => event_id, look: (row) => (isAlertUndelivered(row) ? 'refused' : undefined) }}
-        empty="No alerts yet. Sluice sends one when spending reaches a share that a limit names, or when something goes wrong."
+        empty="No alerts yet. Sluice creates alerts when the spending reaches a share that is set in the limits of an account or group, and when a problem occurs."
         size={5}
       />
     </section>
@@ -59,17 +59,17 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'threshold':
       return `${who} has passed ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${getLimitTitle(limit ?? '').toLowerCase()}, ${window})`;
     case 'over_hold':
-      return `${who} was billed more than was set aside: ${subject}`;
+      return `${who} was billed more than was held: ${subject}`;
     case 'webhook_parked':
-      return `${node.id} parked an event, which is not tried again: ${subject}`;
+      return `${node.id} parked an event, which is no longer retried: ${subject}`;
     case 'batch_unknown':
-      return `${who}: nobody knows whether Claude has made the batch ${subject}. Look in the Console`;
+      return `${who}: it is unknown whether Claude created the batch ${subject}. Check the Claude Console`;
     case 'batch_missing':
-      return `${who}: Claude has not known the batch ${subject} for an hour. Look in the Console`;
+      return `${who}: Claude has not found the batch ${subject} for an hour. Check the Claude Console`;
     case 'disk_full':
-      return 'Something could not be stored: the disk, or the database of an object, is full';
+      return 'Data could not be stored, because the disk or the database of an object is full';
     case 'key_refused':
-      return `Claude refuses this deployment: ${subject}`;
+      return `Claude rejects this deployment: ${subject}`;
     case 'key_works':
       return `Claude answers this deployment again${subject === null ? '' : `: ${subject}`}`;
   }

@@ -22,7 +22,7 @@ const RATE_LIMITS = [
   ['count_requests', 'count_requests_per_minute'],
 ] as const;
 
-const REJECTS_ALL_NOTE = 'refuses every one';
+const REJECTS_ALL_NOTE = 'rejects all requests';
 
 /** Shows which limits bind an account, the tightest first; what refuses is red. Windows without a limit have no card. */
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
@@ -36,11 +36,11 @@ export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefi
   });
   const refusing = buckets.filter(({ limit }) => limit === 0);
   return (
-    <section id="quota" aria-label="What binds" class="stack">
+    <section id="quota" aria-label="Limits in effect" class="stack">
       {zero !== null && (
         <p class="state" data-look="refused">
-          Blocked: the limit “{getLimitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so every request is
-          refused.{identity.value.admin && ' Change it or remove it below.'}
+          Blocked: the limit “{getLimitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so all requests are
+          rejected.{identity.value.admin && ' Change it or remove it below.'}
         </p>
       )}
       <BindingLimitCards
@@ -155,7 +155,7 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
   const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
   const title = isPrepaid ? 'Credit' : [getLimitTitle(limit.limit), whose && [', ', whose]];
   // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
-  const spent = used < most ? 'too little is left' : 'used up';
+  const spent = used < most ? 'nearly used up' : 'used up';
   const why = isPrepaid
     ? [`${spent}: `, <GiveCreditLink key="credit" />]
     : most === 0
@@ -177,7 +177,7 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
 
 /** Leads an admin to the form for credit. */
 function GiveCreditLink() {
-  if (!identity.value.admin) return <>an admin can give credit</>;
+  if (!identity.value.admin) return <>ask an admin for credit</>;
   return (
     <button type="button" class="link" onClick={focusCreditForm}>
       give credit
@@ -200,7 +200,7 @@ export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) 
         blocked: {zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}
       </span>
     );
-  if (!tightest) return <span class="quiet">no limit of its own in dollars</span>;
+  if (!tightest) return <span class="quiet">no limit in dollars</span>;
   const look = tightest.refuses ? 'refused' : computeUsedShare(tightest) >= NEARLY_USED_SHARE ? 'nearly' : undefined;
   return (
     <span class={look && 'state'} data-look={look}>

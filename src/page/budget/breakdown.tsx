@@ -28,7 +28,7 @@ export function Breakdown() {
   return (
     <section class="stack" aria-labelledby="breakdown">
       <div class="apart">
-        <h2 id="breakdown">What {shownAccount.value} spent money on</h2>
+        <h2 id="breakdown">Spending of {shownAccount.value}</h2>
         <div class="inline filters">
           <Select
             label="Group by"
@@ -36,13 +36,13 @@ export function Breakdown() {
             options={listAvailableGroupings().map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
             onChoose={(key) => selectSpendGrouping(key as SpendGrouping)}
           />
-          <DaysPicker of="what it spent money on" />
+          <DaysPicker of="the spending" />
         </div>
       </div>
       {only !== undefined && (
         <p class="inline">
           Only the {group} <code>{only}</code>
-          <SmallButton name={`Show every ${group}`} onClick={() => selectSpendGrouping(group)} />
+          <SmallButton name="Clear filter" onClick={() => selectSpendGrouping(group)} />
         </p>
       )}
       <PolledList<BreakdownRow, UsageReport>
@@ -86,8 +86,13 @@ function createSpendBreakdownColumns(group: SpendGrouping): ListColumn<Breakdown
         key === null ? <span class="quiet">none</span> : <SpendKeyLabel name={key} isModel={group === 'model'} />,
     },
     { name: 'Requests', kind: 'number', renderCell: ({ requests }) => formatCount(requests) },
-    { name: 'In', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)) },
-    { name: 'Out', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
+    {
+      name: 'Input tokens',
+      kind: 'number',
+      spare: true,
+      renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)),
+    },
+    { name: 'Output tokens', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
     { name: 'Cost', kind: 'number', renderCell: ({ cost_usd }) => <Usd value={cost_usd} /> },
   ];
 }

@@ -1,15 +1,21 @@
 import { identity } from '../edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from '../edge/lazy-component.tsx';
-import { hasPlugin } from '../edge/plugins.ts';
+import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { type BudgetViewName, budgetName, budgetView, navigateToSection } from '../ui/route.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { shownAccount } from './figures/report.ts';
 
 /** The tabs, each with the views that stand in it. Where there are several, the first is shown at first. */
-const BUDGET_TABS: readonly { name: string; views: readonly BudgetViewName[]; isForAdmins?: boolean }[] = [
+const BUDGET_TABS: readonly {
+  name: string;
+  views: readonly BudgetViewName[];
+  isForAdmins?: boolean;
+  plugin?: PluginName;
+}[] = [
   { name: 'Overview', views: ['overview'] },
   { name: 'Accounts', views: ['accounts', 'groups'], isForAdmins: true },
-  { name: 'Requests', views: ['requests', 'refused', 'failed', 'webhooks'] },
+  { name: 'Requests', views: ['requests', 'refused', 'failed'] },
+  { name: 'Webhooks', views: ['webhooks'], isForAdmins: true, plugin: 'webhooks' },
 ];
 
 const VIEW_LOADERS = {
@@ -18,12 +24,15 @@ const VIEW_LOADERS = {
   account: async () => (await import('./account-view.tsx')).AccountView,
   group: async () => (await import('./group-view.tsx')).GroupFromUrl,
   requests: async () => (await import('./requests.tsx')).BudgetRequests,
+  webhooks: async () => (await import('./webhooks.tsx')).Webhooks,
 } satisfies Record<string, ComponentLoader>;
 
 /** Shows what was spent, by whom, and each request. Everybody but an admin has one account only: their own. */
 export function Budget() {
   const { admin } = identity.value;
-  const tabs = BUDGET_TABS.filter(({ isForAdmins }) => admin || !isForAdmins);
+  const tabs = BUDGET_TABS.filter(
+    ({ isForAdmins, plugin }) => (admin || !isForAdmins) && (plugin === undefined || hasPlugin(plugin)),
+  );
   const load = getViewLoader(budgetView.value, budgetName.value !== undefined);
   const renderBudgetView = () => (
     <div class="stack budget-view">
@@ -60,6 +69,8 @@ function getViewLoader(view: BudgetViewName, isNamed: boolean): ComponentLoader 
       return isNamed ? VIEW_LOADERS.account : VIEW_LOADERS.accounts;
     case 'groups':
       return isNamed && hasPlugin('pools') ? VIEW_LOADERS.group : VIEW_LOADERS.accounts;
+    case 'webhooks':
+      return hasPlugin('webhooks') ? VIEW_LOADERS.webhooks : VIEW_LOADERS.requests;
     default:
       return VIEW_LOADERS.requests;
   }

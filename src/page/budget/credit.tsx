@@ -50,8 +50,8 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
       <h3 id="credit">Credit</h3>
       {!hasTotal && (
         <p class="quiet">
-          Credit adds to the limit “Dollars in total”, which this account does not have. Set that to 0 for a prepaid
-          account.
+          Credit adds to the limit “Dollars in total”, which this account does not have. For a prepaid account, set this
+          limit to 0.
         </p>
       )}
       <Form onSubmit={(data) => void giveCredit(data)}>
@@ -60,7 +60,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
             {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
           </Field>
           <Field label="Note" fault={shownFault.field === 'note' ? shownFault.message : undefined}>
-            {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="What it is for" />}
+            {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="Purpose" />}
           </Field>
         </div>
         {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
@@ -80,7 +80,7 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
 }
 
 function formatCreditAmount(usd: number): string {
-  return usd < 0 ? `${formatExactUsd(-usd)} of credit is taken back` : `${formatExactUsd(usd)} of credit is given`;
+  return usd < 0 ? `${formatExactUsd(-usd)} of credit was taken back` : `${formatExactUsd(usd)} of credit was given`;
 }
 
 function describeCreditNote(note: string | null, expiresAt: string | null): string {

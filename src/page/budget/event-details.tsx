@@ -41,7 +41,7 @@ export function EventDetails({ row }: { row: EventRow }) {
               ...(event.conversation === null ? [] : ([['Conversation', event.conversation]] as const)),
             ]}
           />
-          <p class="typed">{event.text ?? 'The text was too long to be kept.'}</p>
+          <p class="typed">{event.text ?? 'The text was too long to be stored.'}</p>
           {event.result && 'output' in event.result && event.result.output && (
             <pre class="raw">{JSON.stringify(event.result.output, undefined, 2)}</pre>
           )}
@@ -63,9 +63,9 @@ function EventSubject({ text }: { text: string }) {
 }
 
 function EventAttemptsTable({ event: { attempts } }: { event: EventReport }) {
-  if (attempts.length === 0) return <p class="quiet">Not tried yet.</p>;
+  if (attempts.length === 0) return <p class="quiet">No attempts yet.</p>;
   return (
-    <Table label="Tries" columns={['Tried', { number: 'Took', spare: true }, 'Result']}>
+    <Table label="Attempts" columns={['Time', { number: 'Duration', spare: true }, 'Result']}>
       {attempts.map(({ at, ms, error }) => (
         <tr key={at}>
           <td>{formatDateAndTime(at)}</td>

@@ -10,7 +10,7 @@ import { navigateToAccount } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
 const UNKNOWN_REQUEST_MESSAGE =
-  'No ledger contains this id. Requests that were rejected for their token or body, or that asked for no answer, are only in the log. Rows older than the retention are deleted. The upstream’s own id finds failed requests of the 200 accounts that failed last.';
+  'No ledger contains this id. Requests that were rejected because of their token or body are only in the log. Rows older than the retention period are deleted. By the upstream’s id, you can find only failed requests of the 200 accounts that failed last.';
 /** What the id of every request begins with. */
 const REQUEST_ID_PREFIX = 'req_';
 
@@ -30,7 +30,7 @@ export function FindRequest() {
   };
   return (
     <section class="panel stack" aria-labelledby="find-request">
-      <h2 id="find-request">Find a request</h2>
+      <h2 id="find-request">Open a request or account</h2>
       <Form class="inline" onSubmit={(data) => void findRequestById(String(data.get('request')).trim())}>
         <input
           name="request"
@@ -40,7 +40,7 @@ export function FindRequest() {
           spellcheck={false}
           required
         />
-        <SubmitButton name="Find" kind="plain" />
+        <SubmitButton name="Open" kind="plain" />
       </Form>
       {fault.value && <FaultMessage text={fault.value} />}
       {found.value && (

@@ -30,7 +30,7 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
     ),
   },
   { name: 'Spent this month', kind: 'number', renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} /> },
-  { name: 'Tightest account limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
+  { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
 
 /** Shows an admin one group: its budget, and the accounts that share it. */
@@ -53,19 +53,19 @@ function GroupDetails({ id }: { id: string }) {
         <>
           <BindingLimitCards bindingLimits={stands.binds} spentUsd={stands.month.spent_usd} isOwn />
           <section class="panel stack" aria-labelledby="limits">
-            <h3 id="limits">Limits that its accounts share</h3>
+            <h3 id="limits">Shared limits</h3>
             <LimitsForm target={{ kind: 'group', id }} ownLimits={stands.limits} names={SHARED_LIMIT_NAMES} />
           </section>
         </>
       )}
       <section class="stack" aria-labelledby="members">
-        <h3 id="members">Accounts that use this budget</h3>
+        <h3 id="members">Accounts with spending</h3>
         <PolledList<AccountSpendRow>
           name="Accounts of the group"
           path={`/groups/${encodePathSegment(id)}/accounts`}
           columns={MEMBER_COLUMNS}
           row={{ getKey: (row) => row.id }}
-          empty="No account has used this budget yet."
+          empty="No account of this group has spent anything yet."
         />
         <AddGroupMemberForm group={id} />
       </section>
@@ -81,7 +81,7 @@ function AddGroupMemberForm({ group }: { group: string }) {
       await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
         method: 'PUT',
       });
-      announceToScreenReader(`${account} is in this group. It is listed once it has asked for something.`);
+      announceToScreenReader(`${account} is in this group. The account is listed after its first request.`);
       refreshAllPolls();
     });
   return (

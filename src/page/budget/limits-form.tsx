@@ -46,7 +46,7 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
       [added.value, removed.value] = [[], []];
     });
     if (!isSaved) return;
-    saved.value = 'Saved. Lists know it within a minute.';
+    saved.value = 'Saved. Lists are updated within a minute.';
     announceToScreenReader(saved.value);
   };
   const removeLimit = (name: LimitName) => {
@@ -63,9 +63,7 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
   return (
     <Form onSubmit={(data) => void saveLimits(data)}>
       {shown.length === 0 && (
-        <p class="quiet">
-          {removed.value.length > 0 ? 'All limits are removed once you save.' : 'No limits of its own.'}
-        </p>
+        <p class="quiet">{removed.value.length > 0 ? 'Saving removes all limits.' : 'No limits.'}</p>
       )}
       <div class="fields">
         {shown.map((name) => (
@@ -101,8 +99,8 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
       </div>
       {isLimitRemoved('usd_total') && of.kind === 'account' && (
         <p class="state" data-look="nearly">
-          Without “{LIMIT_FORMS.usd_total.title}” credit limits nothing: this account may then spend what its other
-          limits allow.
+          Without “{LIMIT_FORMS.usd_total.title}”, credit has no effect. Only the other limits of this account then
+          apply.
         </p>
       )}
       {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
@@ -156,7 +154,7 @@ function LimitInput({ fieldAttributes: ids, name, value, valueInForce: inForce }
         autocomplete="off"
         spellcheck={false}
         list={kind === 'names' ? 'limit-models' : undefined}
-        placeholder={kind === 'shares' ? '50, 80, 100' : 'ids of models, separated by commas'}
+        placeholder={kind === 'shares' ? '50, 80, 100' : 'model ids, separated by commas'}
         defaultValue={formatInputValue(value)}
       />
       {kind === 'names' && (

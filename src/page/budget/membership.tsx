@@ -33,18 +33,20 @@ export function GroupMembership({ account, group }: { account: string; group: st
         await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
           method: 'DELETE',
         });
-      announceToScreenReader(to === '' ? 'It is in no group.' : `It is in the group ${to}.`);
+      announceToScreenReader(to === '' ? 'The account is in no group.' : `The account is in the group ${to}.`);
       refreshAllPolls();
     });
   return (
     <section class="panel stack" aria-labelledby="group">
       <h3 id="group">Group</h3>
       <p class="quiet">
-        {group === null ? 'No group is set. A token can name one.' : 'It shares the budget of '}
+        {group === null
+          ? 'No group is assigned. The account’s tokens can name a group.'
+          : 'The account shares the budget of '}
         {group !== null && <GroupLink group={group} />}
       </p>
       <Form class="inline with-button" onSubmit={(data) => void moveToGroup(data)}>
-        <Field label="Move to group" note="Leave it empty to remove the account from its group.">
+        <Field label="Move to group" note="Leave empty to remove the account from its group.">
           {(ids) => (
             <>
               <input

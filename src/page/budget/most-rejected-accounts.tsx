@@ -25,10 +25,10 @@ export function MostRejectedAccounts() {
   const refused = accounts.value?.data.filter(({ refused_today }) => refused_today > 0) ?? [];
   return (
     <>
-      <StalePartFault name="Who was refused most today" fault={fault} />
+      <StalePartFault name="The accounts with most rejections" fault={fault} />
       {refused.length > 0 && (
         <p class="row">
-          <span class="quiet">Refused most today, as told up to a minute ago:</span>
+          <span class="quiet">Most rejections today (updated within a minute):</span>
           {refused.map(({ id, refused_today }) => (
             <button key={id} type="button" class="link" onClick={() => navigateToRequestsRejectedToday(id)}>
               {id} × {formatCount(refused_today)}
@@ -40,7 +40,7 @@ export function MostRejectedAccounts() {
               [accountsOrder.value, isOrderChosen.value, focusTarget.value] = ['refused', true, ACCOUNTS_HREF];
             }}
           >
-            All by refusals
+            All accounts by rejections
           </a>
         </p>
       )}

@@ -18,7 +18,7 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        refused: <RejectingLimitText refusal={refusal} />
+        rejected: <RejectingLimitText refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -70,7 +70,7 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
   if (limited_by === '' || limit === '') return <>busy</>;
   const title = getLimitTitle(limit).toLowerCase();
   if (limited_by === 'account') return <>{title}</>;
-  if (limited_by === 'deployment') return <>{title}, of all accounts</>;
+  if (limited_by === 'deployment') return <>{title}, of the deployment</>;
   if (group === undefined)
     return (
       <>
@@ -87,27 +87,27 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
 /** @returns what an operator can do about a refusal, by what has happened */
 export function suggestRejectionRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
   const title = getLimitTitle(limit);
-  const wait = never ? '' : ', or wait until there is room again';
+  const wait = never ? '' : ', or wait until it resets';
   switch (reason) {
     case 'unpriced':
-      return 'Add the model with its price to the setting PRICES, or have the caller use another model.';
+      return 'Add the model and its price to the setting PRICES, or ask the caller to use another model.';
     case 'model':
       return limited_by === 'token'
-        ? 'Mint a token that may use the model.'
+        ? 'Create a token that can use the model.'
         : 'Add the model to the account’s limit “Models”.';
     case 'requests':
-      return 'Its token has made as many requests as it may. Mint another one.';
+      return 'The token has reached its limit of requests. Create another token.';
     case 'storage':
-      return `Raise the account’s limit “${title}”, or have its caller delete something.`;
+      return `Raise the account’s limit “${title}”, or ask the caller to delete stored data.`;
     case 'concurrency':
-      if (never) return `Raise the account’s limit “${title}”: it is 0.`;
-      return `Nothing has to be raised: it can be sent again once another request has ended. Raise “${title}” where that happens often.`;
+      if (never) return `Raise the account’s limit “${title}”, which is 0.`;
+      return `The caller can send the request again when another request has ended. Raise “${title}” if this happens often.`;
     case 'held':
-      return 'Nothing has to be raised: running requests hold the money, and it is free again when they end.';
+      return 'Running requests hold the budget. The caller can send the request again when they have ended.';
     case 'rate':
       return never
-        ? `The request is larger than the account’s whole limit “${title}”. Raise it, or have the caller send less.`
-        : `It has room again in a moment. Raise the account’s limit “${title}” where that happens often.`;
+        ? `The request is larger than the account’s limit “${title}”. Raise the limit, or ask the caller to send less.`
+        : `The caller can send the request again in a moment. Raise the account’s limit “${title}” if this happens often.`;
     case 'spend':
       return suggestBudgetRemedy(limited_by, group === undefined ? 'its group' : `group ${group}`, limit, title, wait);
   }
@@ -120,13 +120,13 @@ function suggestBudgetRemedy(limitOwner: string, itsGroup: string, limit: string
     case 'group':
       return `Raise “${title}” of ${itsGroup}${orWait}.`;
     case 'deployment':
-      return `Raise “${title}” of all accounts together, under Overview${orWait}.`;
+      return `Raise “${title}” of the deployment in Overview${orWait}.`;
     case 'token':
-      return 'Its token has spent its own limit. Mint one that may spend more.';
+      return 'The token has used up its own limit. Create a token with a higher limit.';
     case 'run':
       return 'The caller can send a larger max_usd.';
     case '':
-      return 'Nothing has to be raised: many asked for the shared budget at once. It can be sent again.';
+      return 'Too many requests needed the shared budget at once. The caller can send the request again.';
     default:
       return limit === 'usd_total'
         ? 'Give the account credit, or raise “Dollars in total”.'

@@ -18,9 +18,9 @@ import { UpstreamHealthList } from './upstreams.tsx';
 
 const SPEND_PERIODS = ['day', 'week', 'month'] as const;
 const PERIOD_TITLES = {
-  day: 'Everybody, today',
-  week: 'Everybody, this week',
-  month: 'Everybody, this month',
+  day: 'Deployment, today',
+  week: 'Deployment, this week',
+  month: 'Deployment, this month',
 } as const;
 
 /** Shows an admin the whole deployment, as far as the edge sums it, and everybody else their own budget. */
@@ -78,7 +78,7 @@ function DeploymentView() {
   return (
     <>
       {hasPlugin('operator') && <Problems />}
-      <StalePartFault name="What everybody has spent" fault={overviewFault} />
+      <StalePartFault name="The spending of the deployment" fault={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
         <div class="deployment-columns">
           <div class="stack">
@@ -93,7 +93,7 @@ function DeploymentView() {
             </ul>
             {shared?.limits && (
               <details class="aside" open={hasRefused.current}>
-                <summary>Limits of all accounts together</summary>
+                <summary>Limits of the deployment</summary>
                 <LimitsForm
                   target={{ kind: 'deployment', id: '' }}
                   ownLimits={shared.limits}

@@ -18,9 +18,9 @@ export function Problems() {
   const tasks = problems.value?.failing_tasks ?? [];
   return (
     <>
-      <StalePartFault name="What is broken" fault={problemsFault} />
+      <StalePartFault name="Problems" fault={problemsFault} />
       {all.length + tasks.length > 0 && (
-        <section class="panel broken" aria-label="What is broken">
+        <section class="panel broken" aria-label="Problems">
           {all.length > 0 && (
             <>
               <ul class="row">
@@ -32,7 +32,7 @@ export function Problems() {
                   </li>
                 ))}
               </ul>
-              <p class="quiet">Counts of requests and accounts can be a minute old.</p>
+              <p class="quiet">Counts of requests and accounts are updated within a minute.</p>
             </>
           )}
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}
@@ -46,14 +46,14 @@ export function Problems() {
 function FailingTasks({ tasks }: { tasks: NonNullable<OverviewResponse['failing_tasks']> }) {
   return (
     <>
-      <ul class="row" aria-label="Background work that keeps failing">
+      <ul class="row" aria-label="Failing background tasks">
         {tasks.map(({ task, failing_since }) => (
           <li key={task}>
             <strong>{task}</strong> has failed since {formatPastTime(failing_since)}
           </li>
         ))}
       </ul>
-      <p class="quiet">Background work, which is repeated until it succeeds. The log names the object and the error.</p>
+      <p class="quiet">Background tasks are repeated until they succeed. The log names the object and the error.</p>
     </>
   );
 }
@@ -75,7 +75,7 @@ function createProblemCounts({
   const { blocked = 0, spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    { count: requests?.refused ?? 0, words: 'refused today', href: REJECTED_REQUESTS_HREF },
+    { count: requests?.refused ?? 0, words: 'rejected today', href: REJECTED_REQUESTS_HREF },
     { count: requests?.failed ?? 0, words: 'failed today', href: FAILED_REQUESTS_HREF },
     {
       count: undelivered,
@@ -93,7 +93,7 @@ function createProblemCounts({
 
 /** They stand first in one list, so they are one link. */
 function describeRejectedAccounts(blocked: number, spent: number): string {
-  if (blocked > 0 && spent > 0) return `accounts can ask for nothing: ${blocked} blocked, ${spent} without budget`;
+  if (blocked > 0 && spent > 0) return `accounts cannot send requests: ${blocked} blocked, ${spent} without budget`;
   if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';
   return spent === 1 ? 'account has no budget left' : 'accounts have no budget left';
 }

@@ -60,13 +60,13 @@ function FailureExplanation({ request }: RequestDetailsProps) {
   return (
     <div>
       <p>
-        {describeFailureCause(request)} The log line of this request has the reason: look for{' '}
+        {describeFailureCause(request)} The log line of this request contains the reason. Search the log for{' '}
         <code>{request.request_id}</code>.
       </p>
       <p class="quiet">
         {isUpstreamError(request)
-          ? 'Its caller read what the upstream answered.'
-          : `Its caller read: ${describeFailureCauseForCaller(request)}`}
+          ? 'The caller received the upstream’s error message.'
+          : `The caller received: ${describeFailureCauseForCaller(request)}`}
       </p>
     </div>
   );
@@ -77,7 +77,7 @@ function RejectionExplanation({ request, refusal }: RequestDetailsProps & { refu
   return (
     <div>
       <p>{describeFailureCause(request)}</p>
-      <p class="quiet">What helps: {suggestRejectionRemedy(refusal)}</p>
+      <p class="quiet">What to do: {suggestRejectionRemedy(refusal)}</p>
     </div>
   );
 }

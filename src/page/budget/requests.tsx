@@ -22,23 +22,21 @@ import { MostRejectedAccounts } from './most-rejected-accounts.tsx';
 import { describeFailureCause, RequestOutcomeText } from './outcome.tsx';
 import { RequestDetails } from './request-details.tsx';
 import { RequestCostLinks } from './request-links.tsx';
-import { Webhooks } from './webhooks.tsx';
 
 /** Each with the plugin that it needs, if any. */
 const REQUEST_VIEWS: readonly (readonly [BudgetViewName, string, PluginName?])[] = [
-  ['requests', 'Of an account'],
-  ['refused', 'All refused', 'pools'],
+  ['requests', 'By account'],
+  ['refused', 'All rejected', 'pools'],
   ['failed', 'All failed', 'pools'],
-  ['webhooks', 'Webhooks and alerts', 'webhooks'],
 ];
 const KIND_OPTIONS = [
   ['sent', 'Sent'],
-  ['refused', 'Refused'],
+  ['refused', 'Rejected'],
   ['failed', 'Failed'],
 ] as const;
 const EMPTY_TEXTS: Record<ListedRequestKind, string> = {
   sent: 'No requests',
-  refused: 'No requests were refused',
+  refused: 'No requests were rejected',
   failed: 'No requests failed',
 };
 /** How much is shown before and after a minute. */
@@ -47,7 +45,7 @@ const AROUND_MINUTE_MS = 5 * 60_000;
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const listedToken = signal('');
 
-/** Shows an account's requests. An admin finds those of every account, and what is delivered, as far as the edge has it. */
+/** Shows an account's requests. An admin finds those of every account. */
 export function BudgetRequests() {
   if (!identity.value.admin) return <AccountRequests />;
   const views = REQUEST_VIEWS.filter(([, , plugin]) => plugin === undefined || hasPlugin(plugin));
@@ -64,7 +62,7 @@ export function BudgetRequests() {
       ) : (
         <div>
           <Tabs
-            label="Requests and deliveries"
+            label="Requests"
             tabs={views.map(([, name]) => ({ name, renderContent: renderRequestsView }))}
             shown={shown}
             onChoose={(at) => navigateToSection('budget', views[at]?.[0] ?? 'requests')}
@@ -77,8 +75,6 @@ export function BudgetRequests() {
 
 function renderSubview(view: BudgetViewName = 'requests') {
   switch (view) {
-    case 'webhooks':
-      return <Webhooks />;
     case 'refused':
     case 'failed':
       return <UnsuccessfulRequestList kind={view} />;
@@ -99,11 +95,11 @@ function AccountRequests() {
         {identity.value.admin && (
           <>
             <AccountChooser key={shownAccount.value} />
-            <AccountLink account={shownAccount.value} name="Its limits" />
+            <AccountLink account={shownAccount.value} name="Limits" />
           </>
         )}
         <label class="inline">
-          <span class="quiet">Which</span>
+          <span class="quiet">Status</span>
           <Select
             value={kind}
             options={KIND_OPTIONS}
@@ -113,7 +109,7 @@ function AccountRequests() {
         <label class="inline">
           <span class="quiet">Token</span>
           <input
-            placeholder="its jti"
+            placeholder="jti"
             autocomplete="off"
             spellcheck={false}
             value={listedToken.value}
@@ -147,7 +143,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
   return (
     <section class="stack" aria-labelledby="requests">
       <FocusHeading id="requests" target={`#/budget/${kind}`}>
-        {kind === 'refused' ? 'Refused of all accounts' : 'Failed of all accounts'}
+        {kind === 'refused' ? 'Rejected requests of all accounts' : 'Failed requests of all accounts'}
       </FocusHeading>
       <div class="row filters">
         <RequestTimeFilter />
@@ -162,7 +158,9 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
           <>
             {kind === 'refused' && isPart && <MostRejectedAccounts />}
             {accounts_after != null && (
-              <p class="quiet">This page shows only the 200 accounts with the newest of them. Choose fewer days.</p>
+              <p class="quiet">
+                This page shows only the 200 accounts with the newest such requests. Choose fewer days.
+              </p>
             )}
           </>
         )}
@@ -185,10 +183,10 @@ function RequestTimeFilter() {
         </span>
       )}
       <label class="inline">
-        <span class="quiet">Around</span>
+        <span class="quiet">Around time</span>
         <input
           type="datetime-local"
-          title="Five minutes before and after it, in your time"
+          title="Five minutes before and after this time, in your time zone"
           value={listedMinute.value}
           onChange={(event) => (listedMinute.value = event.currentTarget.value)}
         />
@@ -209,7 +207,7 @@ function AccountChooser() {
         <span class="quiet">Account</span>
         <input name="account" autocomplete="off" maxLength={128} defaultValue={shownAccount.value} />
       </label>
-      <SubmitButton name="Show" kind="plain" />
+      <SubmitButton name="Open" kind="plain" />
     </Form>
   );
 }
@@ -242,7 +240,7 @@ const MODEL_COLUMN: ListColumn<ListedRequest> = {
 };
 /** What went wrong, and the sentence that its caller read. */
 const CAUSE_COLUMN: ListColumn<ListedRequest> = {
-  name: 'Outcome and why',
+  name: 'Outcome and reason',
   kind: 'text',
   renderCell: (row, times) => (
     <>
@@ -266,7 +264,7 @@ const SENT_COLUMNS: readonly ListColumn<ListedRequest>[] = [
   MODEL_COLUMN,
   { name: 'Route', spare: true, renderCell: ({ route }) => route },
   {
-    name: 'In',
+    name: 'Input tokens',
     kind: 'number',
     spare: true,
     renderCell: (row) => getTextIfEnded(row, formatCount(sumAllInputTokens(row.usage))),
@@ -278,7 +276,7 @@ const SENT_COLUMNS: readonly ListColumn<ListedRequest>[] = [
     renderCell: ({ usage }) => (usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''),
   },
   {
-    name: 'Out',
+    name: 'Output tokens',
     kind: 'number',
     spare: true,
     renderCell: (row) => getTextIfEnded(row, formatCount(row.usage.output_tokens)),
@@ -308,7 +306,7 @@ function RequestCost({ row }: { row: ListedRequest }) {
   const { status, estimated, hold_usd, cost_usd } = row;
   const isRunning = status === 'held';
   return (
-    <span title={estimated ? 'Estimated: the upstream did not report it' : undefined}>
+    <span title={estimated ? 'Estimated, because the upstream did not report the cost' : undefined}>
       {isRunning ? '≤ ' : estimated && '≈ '}
       <Usd value={isRunning ? hold_usd : cost_usd} />
     </span>

@@ -32,7 +32,7 @@ export function Savings() {
     if (saved >= 0) return null;
     return (
       <p class="quiet">
-        <Usd isSum value={-saved} after=" spent on writing Claude’s cache, of which nothing was read yet." />
+        <Usd isSum value={-saved} after=" spent on writing to Claude’s cache, from which nothing has been read yet." />
       </p>
     );
   }
@@ -43,8 +43,8 @@ export function Savings() {
         <Usd isSum value={Math.max(0, saved)} />
       </p>
       <p class="quiet">
-        {formatCount(tokens)} tokens came from Claude’s cache for a tenth of the price or less.{' '}
-        {saved < 0 ? 'Writing them there has cost more so far.' : 'What it cost to write them there is deducted.'}
+        {formatCount(tokens)} tokens were read from Claude’s cache at a tenth of the price or less.{' '}
+        {saved < 0 ? 'Writing to the cache has cost more so far.' : 'The cost of writing to the cache is deducted.'}
       </p>
       <PolledList<PrefixUsageRow, UsageReport>
         name="Saved by prefix"
@@ -53,7 +53,7 @@ export function Savings() {
         rowsIn={({ data }) => data.filter(({ key }) => key !== null)}
         columns={PREFIX_COLUMNS}
         row={{ getKey: ({ key }) => String(key) }}
-        empty="None of it was by a stored prefix."
+        empty="Stored prefixes saved nothing."
       />
     </section>
   );

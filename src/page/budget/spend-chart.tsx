@@ -96,7 +96,7 @@ function NoSpending({ isOwn }: { isOwn: boolean }) {
   return (
     <>
       <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(tryExample)}>
-        Nothing in the last two weeks. Each request is a row here: what it cost, for which model, on which day.
+        No spending in the last two weeks. This chart shows the cost of requests by day and model.
       </EmptyState>
       {fault.value && <FaultMessage text={fault.value} />}
     </>

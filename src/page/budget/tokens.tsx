@@ -70,12 +70,12 @@ export function Tokens({ account }: { account: string }) {
         <div class="minted">
           <code>{minted.value}</code>
           <CopyButton text={() => minted.value ?? ''} label="Copy the token" />
-          <p class="quiet">Copy it now. It is not shown again.</p>
+          <p class="quiet">Copy the token now. It is not shown again.</p>
         </div>
       )}
       {fault.value && <FaultMessage text={fault.value} />}
       <PolledList<TokenRow>
-        name="Minted tokens"
+        name="Tokens"
         path={path}
         columns={columns}
         row={{ getKey: ({ jti }) => jti, look: ({ revoked_at }) => (revoked_at ? 'removed' : undefined) }}
@@ -104,7 +104,9 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
     <Form onSubmit={(data) => void submitForm(data)}>
       <div class="fields">
         <Field label="Label">
-          {(ids) => <input {...ids} name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />}
+          {(ids) => (
+            <input {...ids} name="label" maxLength={256} autocomplete="off" placeholder="Where the token is used" />
+          )}
         </Field>
         <Field label="Expires after">
           {(ids) => (
@@ -128,11 +130,11 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
       <fieldset class="row">
         <legend class="unseen">Everything</legend>
         <ScopeCheckbox scope="admin" />
-        <span class="quiet">Everything, for every account. Never give it to a page.</span>
+        <span class="quiet">Full access to all accounts. Never use such a token in a page.</span>
       </fieldset>
       {hasPlugin('agents') && <RestrictionFields />}
       <p class="row">
-        <SubmitButton name={`Mint a token for ${account}`} kind="small" disabled={busy.value} />
+        <SubmitButton name={`Create a token for ${account}`} kind="small" disabled={busy.value} />
       </p>
     </Form>
   );
@@ -151,10 +153,10 @@ function ScopeCheckbox({ scope }: { scope: string }) {
 function RestrictionFields() {
   return (
     <details class="aside">
-      <summary>Restrict it, for a page</summary>
+      <summary>Restrict the token, for use in a page</summary>
       <p class="quiet">
-        A restricted token may ask only the agents and classifiers that it names. It has no scopes but{' '}
-        <code>messages</code> and <code>classify</code>.
+        A restricted token can use only its agents and classifiers. Its only scopes are <code>messages</code> and{' '}
+        <code>classify</code>.
       </p>
       <div class="fields">
         {RESTRICTIONS.map(([name, label, example]) => (
@@ -162,7 +164,7 @@ function RestrictionFields() {
             {(ids) => <input {...ids} name={name} autocomplete="off" spellcheck={false} placeholder={example} />}
           </Field>
         ))}
-        <Field label="Requests in all">
+        <Field label="Total requests">
           {(ids) => <input {...ids} name="max_requests" type="number" min={1} step={1} placeholder="no limit" />}
         </Field>
       </div>

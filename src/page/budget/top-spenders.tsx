@@ -17,17 +17,17 @@ export function TopSpenders() {
   return (
     <section class="stack" aria-labelledby="who-spent">
       <div class="apart">
-        <h2 id="who-spent">Who spent what</h2>
-        <DaysPicker of="who spent what" range={spendersRange} />
+        <h2 id="who-spent">Spending by account</h2>
+        <DaysPicker of="spending by account" range={spendersRange} />
       </div>
       <PolledList<SpenderRow & { all: number }, UsageReport>
-        name="Who spent what"
+        name="Spending by account"
         path="/usage"
         query={() => ({ group_by: 'account', limit: MAX_SPENDERS, ...getSelectedDayRange(spendersRange) })}
         rowsIn={({ data, total }) => data.map((row) => ({ ...row, all: total.cost_usd }))}
         columns={SPENDER_COLUMNS}
         row={{ getKey: ({ key }) => String(key) }}
-        empty={`Nobody spent anything ${describeSelectedDays(spendersRange)}.`}
+        empty={`No account spent anything ${describeSelectedDays(spendersRange)}.`}
       />
     </section>
   );
@@ -44,8 +44,13 @@ const SPENDER_COLUMNS: readonly ListColumn<SpenderRow & { all: number }>[] = [
     ),
   },
   { name: 'Requests', kind: 'number', spare: true, renderCell: ({ requests }) => formatCount(requests) },
-  { name: 'In', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)) },
-  { name: 'Out', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
+  {
+    name: 'Input tokens',
+    kind: 'number',
+    spare: true,
+    renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)),
+  },
+  { name: 'Output tokens', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
   { name: 'Cost', kind: 'number', renderCell: ({ cost_usd }) => <Usd value={cost_usd} /> },
   {
     name: 'Share',

@@ -24,7 +24,7 @@ const UPSTREAM_COLUMNS: readonly ListColumn<UpstreamModelRow>[] = [
   },
   { name: 'Model', renderCell: ({ model }) => (model ? <SpendKeyLabel name={model.model || '(none)'} /> : '–') },
   { name: 'State', kind: 'text', renderCell: ({ model }) => (model ? describeBreakerState(model) : 'not called yet') },
-  { name: 'Failed in 30 s', renderCell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
+  { name: 'Failures (30 s)', renderCell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
 ];
 
 /** Shows how each of several upstreams is. The trouble of a single one is told above the page. */
@@ -47,7 +47,7 @@ export function UpstreamHealthList() {
           getKey: ({ name, model }) => `${name} ${model?.model}`,
           look: ({ model }) => (model && model.state !== 'closed' ? 'refused' : undefined),
         }}
-        empty="This edge has one upstream."
+        empty="This deployment has one upstream."
       />
     </section>
   );

@@ -47,7 +47,7 @@ function WebhookSources() {
       kind: 'text',
       renderCell: ({ source }) => <SourceLink source={source} kind="all" name={source} />,
     },
-    { name: 'State', kind: 'text', renderCell: ({ open }) => (open ? 'open' : 'closed: its secret is not set') },
+    { name: 'State', kind: 'text', renderCell: ({ open }) => (open ? 'open' : 'closed: the secret is not set') },
     {
       name: 'Classifier or agent',
       kind: 'text',
@@ -76,7 +76,7 @@ function WebhookSources() {
   return (
     <section class="stack" aria-labelledby="sources">
       <FocusHeading id="sources" target={SOURCES_HREF}>
-        Sources of webhooks
+        Webhook sources
       </FocusHeading>
       {fault.value && <FaultMessage text={fault.value} />}
       <PolledList<WebhookSourceRow>
@@ -87,7 +87,7 @@ function WebhookSources() {
           getKey: ({ source }) => source,
           look: ({ undelivered_events: count }) => (count > 0 ? 'refused' : undefined),
         }}
-        empty="This edge has no sources of webhooks."
+        empty="This deployment has no webhook sources."
       />
     </section>
   );
@@ -168,7 +168,7 @@ function SourceEvents({ source }: { source: string }) {
       </p>
       <div class="row filters">
         <label class="inline">
-          <span class="quiet">Which</span>
+          <span class="quiet">Status</span>
           <Select
             value={kind}
             options={EVENT_FILTERS}

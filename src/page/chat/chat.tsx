@@ -120,7 +120,7 @@ function AgentTag({ agent: { name, version } }: { agent: { name: string; version
           title="A new conversation with the current version"
           onClick={startNewConversation}
         >
-          Start anew
+          New conversation
         </button>
       )}
     </>

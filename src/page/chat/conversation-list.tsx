@@ -77,13 +77,13 @@ export function ConversationList({ onClose }: { onClose(): void }) {
       {rows.length === 0 && (
         <p class="quiet list-empty">
           {wanted.value === ''
-            ? 'No conversations yet. They are stored at the edge and listed here.'
+            ? 'No conversations yet. Your conversations are stored in Sluice and listed here.'
             : 'No title matches.'}
         </p>
       )}
       {hasMoreConversations.value && (
         <button type="button" class="button plain wide" onClick={() => runShowingError(() => loadMoreConversations())}>
-          Show older
+          Load older
         </button>
       )}
     </nav>

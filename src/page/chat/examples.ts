@@ -18,7 +18,7 @@ const HANDBOOK_DESCRIPTION = 'A bicycle shop’s handbook, to try caching';
 export const EXAMPLES: readonly ChatExample[] = [
   {
     title: 'Stream 200 words',
-    description: 'Reload the page halfway through: the answer carries on.',
+    description: 'Reload the page halfway through. The response continues.',
     runExample: () => sendInShownConversation('Explain in 200 words what an edge in front of Claude is good for.'),
   },
   {
@@ -30,8 +30,9 @@ export const EXAMPLES: readonly ChatExample[] = [
     },
   },
   {
-    title: 'Let the edge call tools',
-    description: 'A run: the edge calls a clock and dice, asks Claude again, and shows what each step cost.',
+    title: 'Let Sluice call tools',
+    description:
+      'In a run, Sluice calls a clock and dice, sends the results to Claude, and shows the cost of each step.',
     isThere: () => edgeToolNames.value.includes('edge_clock'),
     runExample: () => {
       hasEdgeTools.value = true;
@@ -42,7 +43,7 @@ export const EXAMPLES: readonly ChatExample[] = [
   },
   {
     title: 'Ask a handbook twice',
-    description: 'A long prefix, stored once. The second question reads it from the cache for a tenth of the price.',
+    description: 'A long prefix, stored once. The second question reads it from the cache at a tenth of the price.',
     runExample: async () => {
       await refreshPrefixList();
       const name = chooseUnusedHandbookName();

@@ -41,7 +41,7 @@ export function ConversationAsToken({ id, agent }: ConversationAsTokenProps) {
   const open = useSignal(false);
   return (
     <>
-      <IconButton icon="eye" label="Show as a token sees it" onClick={() => (open.value = true)} />
+      <IconButton icon="eye" label="Preview with a token" onClick={() => (open.value = true)} />
       {open.value && <ConversationAsTokenDialog id={id} agent={agent} onClose={() => (open.value = false)} />}
     </>
   );
@@ -61,14 +61,14 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
     });
   };
   return (
-    <Dialog title="As a token sees it" onClose={onClose}>
+    <Dialog title="Preview with a token" onClose={onClose}>
       <Form onSubmit={(data) => void showAsToken(data)}>
         <Field
           label="Restricted token"
           note={
             canMint
-              ? 'Leave it empty to use one that names this conversation and its agent, and ends after a minute.'
-              : 'It is kept in memory until you leave this page, and is sent only to this edge.'
+              ? 'Leave empty to use a token for this conversation and its agent that expires after a minute.'
+              : 'The token is kept in memory until you leave this page, and is sent only to this deployment.'
           }
         >
           {(ids) => (
@@ -83,13 +83,13 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
             />
           )}
         </Field>
-        <SubmitButton name="Show" disabled={busy.value} />
+        <SubmitButton name="Preview" disabled={busy.value} />
       </Form>
       <section
         class="token-view"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
         tabIndex={0}
-        aria-label="What this token sees"
+        aria-label="What this token can read"
         aria-busy={busy.value}
       >
         {fault.value && <FaultMessage text={fault.value} />}

@@ -14,8 +14,8 @@ export function Welcome() {
         <div class="column">
           <p class="lead">Try {chosenAgent.value}.</p>
           <p class="lead-more">
-            {description && `${description}. `}It answers with its own prompt, tools and limits, as its current version
-            says.
+            {description && `${description}. `}The agent responds with the prompt, tools and limits of its current
+            version.
           </p>
         </div>
       </div>
@@ -24,10 +24,9 @@ export function Welcome() {
   return (
     <div class="welcome">
       <div class="column">
-        <p class="lead">Your own edge in front of Claude.</p>
+        <p class="lead">Your own gateway to Claude.</p>
         <p class="lead-more">
-          Your key stays here, every user has a budget that cannot be overspent, and an answer survives a lost
-          connection. Try it:
+          Your key stays on the server, every user has a hard budget, and responses survive lost connections. Try it:
         </p>
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (

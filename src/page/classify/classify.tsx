@@ -130,9 +130,9 @@ function ClassifyResultView() {
           <Facts facts={createResultFacts(found)} />
           <p class="quiet">
             {isOutdated.value
-              ? 'This is the result of what stood there before. Classify again.'
+              ? 'This is the result of the previous input. Classify again.'
               : found.cached
-                ? 'This text was classified before. It came from the edge’s cache, and was free.'
+                ? 'This text was classified before. The result is from Sluice’s cache and was free.'
                 : `Classified by ${getModelDisplayName(found.model)}. The same text is free for the next hour.`}
           </p>
         </>
@@ -147,7 +147,7 @@ function EmptyClassifyResult() {
   const [sample] = SAMPLES;
   return (
     <EmptyState example="Try it with a ticket" onTry={() => sample && void fillAndClassifySample(sample)}>
-      The label appears here: for a ticket, a review, or whatever else has to be sorted.
+      The label of your text appears here, for example of a ticket or a review.
     </EmptyState>
   );
 }

@@ -31,7 +31,7 @@ export const SAMPLES: readonly ClassifySample[] = [
     labels: TICKET_LABELS,
   },
   {
-    title: 'A ticket by a schema',
+    title: 'A ticket with a schema',
     text: 'I was charged twice this month. Please call me back today, this is urgent.',
     labels: [TICKET_SCHEMA],
   },

@@ -6,19 +6,19 @@ import { formatFutureTime } from '../ui/format.ts';
 
 /** What is said of each type of error but one of money, and of no answer at all. */
 const ERROR_SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'connection_error' | 'closed', string>> = {
-  invalid_request_error: 'This was not accepted as it is. Change it, then try again.',
-  authentication_error: 'Your token is not valid here, or has ended. Enter another one.',
-  permission_error: 'You are not allowed to do this. Ask whoever runs this edge.',
-  not_found_error: 'This does not exist, or not any more.',
-  conflict_error: 'Something else is under way here. Wait until it has ended, then try again.',
+  invalid_request_error: 'The request is not valid. Change it, then try again.',
+  authentication_error: 'Your token is invalid or has expired. Enter another token.',
+  permission_error: 'You are not allowed to do this. Ask the operator.',
+  not_found_error: 'This does not exist, or was deleted.',
+  conflict_error: 'Another request is in progress. Wait until it ends, then try again.',
   request_too_large: 'This is too large to send. Send less text, or smaller files.',
-  rate_limit_error: 'This is more than is allowed at once. Wait a moment, then try again.',
-  api_error: 'Something went wrong at the edge or at Claude. Try again; if it stays so, tell whoever runs this edge.',
-  timeout_error: 'The answer took too long. Try again.',
-  overloaded_error: 'Claude is very busy now. Try again in a moment.',
-  not_supported: 'This edge does not offer this.',
-  connection_error: 'The edge cannot be reached. Check your connection, then try again.',
-  closed: 'This was ended before the answer was complete.',
+  rate_limit_error: 'You have reached a rate limit. Wait a moment, then try again.',
+  api_error: 'An error occurred in Sluice or at Claude. Try again. If it persists, contact the operator.',
+  timeout_error: 'The response took too long. Try again.',
+  overloaded_error: 'Claude is overloaded. Try again in a moment.',
+  not_supported: 'Sluice does not support this.',
+  connection_error: 'Sluice cannot be reached. Check your connection, then try again.',
+  closed: 'The response was stopped before it was complete.',
 };
 const LIMIT_ERROR_TYPES = ['billing_error', 'rate_limit_error'];
 /** Who waits longer than this is told until when. */
@@ -27,12 +27,12 @@ const SHORT_WAIT_SECONDS = 300;
 /** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
 export function describeErrorForUser(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
-  if (isApprovalRequiredError(error)) return 'Decide above first: the answer waits for you.';
+  if (isApprovalRequiredError(error)) return 'Decide on the call above first. The response waits for your decision.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
   const kind = Object.hasOwn(ERROR_SENTENCES, type) ? (type as keyof typeof ERROR_SENTENCES) : unknown;
   const sentence = type === 'billing_error' ? describeRemainingBudget(error) : ERROR_SENTENCES[kind];
   if (!LIMIT_ERROR_TYPES.includes(type) || retryAfter <= SHORT_WAIT_SECONDS) return sentence;
-  return `${sentence} There is room again ${formatFutureTime(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
+  return `${sentence} The limit resets ${formatFutureTime(new Date(Date.now() + retryAfter * 1_000).toISOString())}.`;
 }
 
 /** @returns what is said of a type of error, as its caller reads it */
@@ -47,11 +47,11 @@ export function describeErrorType(type: string): string {
 /** @returns how much is left of a budget that does not pay for an answer, in the words of the guide for errors */
 function describeRemainingBudget({ headers }: SluiceError): string {
   const by = headers?.get('sluice-limited-by') ?? 'account';
-  if (by !== 'account' && by !== 'token') return 'Not enough of this chat’s budget is left.';
+  if (by !== 'account' && by !== 'token') return 'The shared budget of this deployment is too low.';
   const used = headers?.get('sluice-budget-used') ?? undefined;
   if (used === '1') return 'Your budget is used up.';
   const left = used === undefined ? '' : ` (about ${Math.max(1, Math.round((1 - Number(used)) * 100))} %)`;
-  return `Not enough of your budget is left for this answer${left}.`;
+  return `Your remaining budget is too low for this response${left}.`;
 }
 
 /** @returns what the edge said, with what its operator can find it by */

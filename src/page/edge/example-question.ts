@@ -7,7 +7,7 @@ const EXAMPLE_TOKENS = 4_096;
 /** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
 export async function askExampleQuestion(): Promise<void> {
   if (!currentModel.value) {
-    const none = 'This account may not use any model. Ask the operator of this edge to allow one.';
+    const none = 'This account cannot use any model. Ask an admin to allow one.';
     throw new Error(modelsFault.value ?? none);
   }
   const messages = [{ role: 'user', content: 'In one sentence: what is a sluice?' }];

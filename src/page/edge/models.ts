@@ -42,14 +42,14 @@ export function describeModelPricesAndLimits({
   prices,
   retires_at,
 }: ListedModel): string {
-  const thinks = { always: 'always thinks', adaptive: 'thinks unless told not to', off: 'thinks if asked to' };
+  const thinks = { always: 'always thinks', adaptive: 'thinks by default', off: 'thinks on request' };
   const batch = prices?.batch;
   return [
-    thinking && `It ${thinks[thinking.default]}.`,
-    default_effort && `Effort ${efforts.join(', ')}; ${default_effort} unless asked.`,
-    prices && `A million tokens: $${prices.input} in, $${prices.output} out.`,
-    batch && `In batches $${batch.input} and $${batch.output}.`,
-    retires_at && `It retires on ${retires_at.slice(0, 10)}.`,
+    thinking && `This model ${thinks[thinking.default]}.`,
+    default_effort && `Effort ${efforts.join(', ')}; ${default_effort} by default.`,
+    prices && `Per million tokens: $${prices.input} input, $${prices.output} output.`,
+    batch && `In batches: $${batch.input} and $${batch.output}.`,
+    retires_at && `Retires on ${retires_at.slice(0, 10)}.`,
   ]
     .filter(Boolean)
     .join(' ');

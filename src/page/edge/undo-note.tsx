@@ -14,7 +14,7 @@ export function UndoNote({
 }) {
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
-    announceToScreenReader(`Deleted “${title}”. This can be undone.`);
+    announceToScreenReader(`Deleted “${title}”. You can undo this.`);
     // The button that was pressed is not there any more.
     if (removals.removedByKeyboard.has(removalKey)) button.current?.focus();
   }, [removals, removalKey, title]);
@@ -30,7 +30,7 @@ export function UndoNote({
         onBlur={() => removals.scheduleDeletion(removalKey)}
         onClick={() => {
           removals.undoRemoval(removalKey);
-          announceToScreenReader(`“${title}” is back.`);
+          announceToScreenReader(`“${title}” was restored.`);
         }}
       >
         Undo

@@ -33,7 +33,7 @@ export function EventsTable({ call }: { call: RecordedCall }) {
     : getStreamEventRows(call);
   return (
     <>
-      <CheckboxChip name="Show every delta" value={isEach} />
+      <CheckboxChip name="All deltas" value={isEach} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
       <section class="events" tabIndex={0} aria-label="Events">
         <table>

@@ -26,7 +26,7 @@ export function Wire() {
   return (
     <div class="page wire">
       <header class="apart page-head">
-        <h1>Wire</h1>
+        <h1>Inspector</h1>
         <div class="inline">
           <SmallButton
             name="Copy as curl"
@@ -63,8 +63,8 @@ export function Wire() {
           <h2>Request</h2>
           <RawRequest call={call} />
         </section>
-        <section aria-label="Answer">
-          <h2>Answer</h2>
+        <section aria-label="Response">
+          <h2>Response</h2>
           <RawResponseView call={call} />
         </section>
       </div>
@@ -76,10 +76,9 @@ function NoCalls() {
   const { isBusy: busy, fault, run } = useAsyncAction();
   return (
     <div class="page">
-      <h1>Wire</h1>
+      <h1>Inspector</h1>
       <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExampleQuestion)}>
-        What this page asks, in <a href="#/chat">Chat</a> or in Classify, is shown here as it went over the wire: the
-        request, and each event with its time.
+        Requests of this page, from <a href="#/chat">Chat</a> or Classify, appear here with each event and its time.
       </EmptyState>
       {fault.value && <FaultMessage text={fault.value} />}
     </div>

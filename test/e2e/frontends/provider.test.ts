@@ -155,7 +155,7 @@ describe.skipIf(isBrowserMissing())('a page of an identity provider', () => {
       const closed = await open(name, none);
       await closed.seen.page.getByLabel('Question').fill('Hello?');
       await closed.seen.page.getByRole('button', { name: 'Ask' }).click();
-      await closed.seen.page.getByRole('alert').getByText('JWT_ONLY does not say what counts').waitFor();
+      await closed.seen.page.getByRole('alert').getByText('JWT_ONLY is not set for this case').waitFor();
       const opened = await open(name, none, { JWT_ONLY: '{"agents": ["support"]}' });
       expect(await askByForm(opened.seen, 'Hello?')).toContain(ANSWER);
       await expectBound(opened.seen, opened.site, opened.edge, 'Hello?');

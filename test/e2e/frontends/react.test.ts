@@ -190,13 +190,13 @@ describe('the words of the React page', () => {
 
   test('say when a budget is full again, and nothing of what the edge says', async () => {
     const { sentence } = await load();
-    const message = 'This request may cost $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
+    const message = 'This request can cost up to $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
     const used = (share: string) => new Headers({ 'sluice-limited-by': 'account', 'sluice-budget-used': share });
     const again = String.raw`It is full again on \w+day, \w+ \d+ at \d+:\d\d [AP]M\.`;
     for (const [share, words] of [
       ['1', 'Your budget is used up.'],
-      ['0.9999', 'Not enough of your budget is left for this answer (about 1 %).'],
-      ['0.26', 'Not enough of your budget is left for this answer (about 74 %).'],
+      ['0.9999', 'Your remaining budget is too low for this response (about 1 %).'],
+      ['0.26', 'Your remaining budget is too low for this response (about 74 %).'],
     ] as const) {
       const error = { type: 'billing_error', message, headers: used(share) };
       expect(sentence(error)).toBe(`${words} Ask us for more.`);

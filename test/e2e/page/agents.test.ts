@@ -28,7 +28,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     inPage(async ({ page }) => {
       const chip = (name: string) => page.getByRole('checkbox', { name, exact: true });
       await page.getByText(/^No agents yet/).waitFor();
-      await page.getByRole('button', { name: 'Fill in an example' }).click();
+      await page.getByRole('button', { name: 'Add an example' }).click();
       await expect.poll(() => page.getByLabel('Name', { exact: true }).inputValue()).toBe('porter');
       expect(await findBarriers(page)).toEqual([]);
       await page.getByText('More fields, as JSON').click();
@@ -39,7 +39,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       expect(first).toMatchObject({ tools: [{ name: 'edge_clock' }], limits: { max_turns: 4 } });
       await page.getByRole('button', { name: 'Edit' }).click();
       await page.getByLabel('System prompt').fill('You guide.');
-      await page.getByLabel('Steps of the model').fill('7');
+      await page.getByLabel('Model requests').fill('7');
       await page.getByRole('button', { name: 'Store as a new version' }).click();
       const versions = page.getByRole('region', { name: 'Versions' }).getByRole('row');
       await expect.poll(() => versions.count()).toBe(3);
@@ -68,7 +68,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await page.reload();
       await expect.poll(() => tag.textContent()).toMatch(/ · older$/);
       expect(await findBarriers(page, '.talk-head')).toEqual([]);
-      await page.getByRole('button', { name: 'Start anew' }).click();
+      await page.getByRole('button', { name: 'New conversation' }).click();
       await page.getByText('Try porter.').waitFor();
     }, '/#/agents'));
 
@@ -100,7 +100,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await page.setViewportSize(PHONE);
       expect(await scrolling()).toEqual([0]);
       await page.getByRole('link', { name: 'porter' }).click();
-      await page.getByText('Steps of the model 3').waitFor();
+      await page.getByText('Model requests 3').waitFor();
       await page.getByText('summarized above 32,000 tokens').waitFor();
       const versions = page.getByRole('region', { name: 'Versions' }).locator('tbody tr');
       await expect.poll(() => versions.count()).toBe(2);

@@ -133,7 +133,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       const renamed = list.getByRole('listitem').filter({ hasText: 'Fords' });
       await renamed.getByRole('button', { name: 'Actions for Fords' }).click();
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.getByText('Your own gateway to Claude.').waitFor();
       // What was open is opened again.
       await list.getByRole('button', { name: 'Undo' }).click();
       await page.getByRole('heading', { level: 1, name: 'Fords' }).waitFor();
@@ -165,12 +165,12 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       );
       const original = page.url();
       await page.getByRole('button', { name: 'Regenerate' }).click();
-      await page.getByText('Not enough of your budget is left for this answer.').waitFor();
+      await page.getByText('Your remaining budget is too low for this response.').waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => lastAnswerOf(page).locator('.markdown').textContent()).toBe(said);
       await page.getByRole('button', { name: 'Edit and ask again' }).click();
       await askQuestion(page, 'In one sentence: what is a ditch?');
-      await page.getByText('Not enough of your budget is left for this answer.').first().waitFor();
+      await page.getByText('Your remaining budget is too low for this response.').first().waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
       await expect.poll(() => lastAnswerOf(page).locator('.markdown').textContent()).toBe(said);

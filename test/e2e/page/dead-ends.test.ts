@@ -13,7 +13,9 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
       const viewport = { width: 390, height: 700 };
       const { page, close } = await server.open('/no/such/page', { colorScheme, viewport });
       await page.getByRole('heading', { name: 'This page does not exist' }).waitFor();
-      await page.getByText('There is nothing at /no/such/page.').waitFor();
+      await page
+        .getByText('/no/such/page does not exist. Check the path and the method; /docs lists all routes.')
+        .waitFor();
       // It has the page's own style, by its own policy.
       expect(await page.evaluate(() => getComputedStyle(document.body).fontFamily)).toContain('Figtree');
       expect(await findBarriers(page)).toEqual([]);
@@ -42,9 +44,9 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
     await page.getByRole('alert').waitFor();
     await use(server.token);
     await page.getByRole('button', { name: `Account ${server.account}` }).waitFor();
-    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.getByText('Your own gateway to Claude.').waitFor();
     await page.reload();
-    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.getByText('Your own gateway to Claude.').waitFor();
     expect(await page.evaluate(() => [Object.keys(localStorage), document.cookie])).toEqual([[], '']);
     const other = await page.context().newPage();
     await other.goto(server.url);
@@ -65,14 +67,14 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
         await route.fulfill({ json: { status: 'ok', upstream: 'anthropic', plugins: ['transfer'], ...told } });
       });
       await context.route(`${server.url}/models?*`, async (route) => {
-        const error = { type: 'api_error', message: 'The upstream refused this deployment.' };
+        const error = { type: 'api_error', message: 'The upstream rejected this deployment.' };
         if (isDead) await route.fulfill({ status: 500, json: { type: 'error', error } });
         else await route.continue();
       });
     };
     const look = { ...ISOLATED_OPTIONS, colorScheme: 'dark' as const, viewport: { width: 360, height: 740 } };
     const { page, close } = await openPage(server.browser, server.url, look, { before, token: server.token });
-    await page.getByLabel('Key refused').getByText('Put a valid key in ANTHROPIC_API_KEY.').waitFor();
+    await page.getByLabel('Key rejected').getByText('Put a valid key in ANTHROPIC_API_KEY.').waitFor();
     const fault = page.getByRole('alert').filter({ hasText: 'The models cannot be listed now.' });
     await fault.waitFor();
     await page.getByRole('textbox', { name: 'Message' }).fill('Hello?');

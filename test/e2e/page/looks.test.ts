@@ -179,7 +179,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
         await page.getByRole('button', { name: 'Conversations' }).click();
         await expect.poll(tooSmall).toEqual([]);
         await page.getByRole('button', { name: 'Close the list' }).click();
-        for (const part of ['Classify', 'Agents', 'Budget', 'Wire']) {
+        for (const part of ['Classify', 'Agents', 'Budget', 'Inspector']) {
           await page.getByRole('link', { name: part, exact: true }).click();
           await page.getByRole('heading', { level: 1, name: part }).waitFor();
           if (part === 'Budget') await page.getByRole('row').nth(1).waitFor();

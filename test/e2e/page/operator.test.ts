@@ -9,13 +9,13 @@ import { createToken } from '#test/support/tokens.ts';
 const NARROW = { width: 360, height: 640 };
 /** The views of Budget, each with a text that is there once it is loaded. */
 const VIEWS_SHOWN = [
-  ['overview', 'Everybody, today'],
+  ['overview', 'Deployment, today'],
   ['accounts', 'Page 1'],
   ['accounts/account-0007', 'Blocked'],
-  ['groups/research', 'Limits that its accounts share'],
-  ['requests', 'Find a request'],
-  ['refused', 'Refused of all accounts'],
-  ['webhooks', 'Sources of webhooks'],
+  ['groups/research', 'Shared limits'],
+  ['requests', 'Open a request or account'],
+  ['refused', 'Rejected requests of all accounts'],
+  ['webhooks', 'Webhook sources'],
   ['webhooks/github', 'No events from github yet.'],
 ] as const;
 
@@ -76,7 +76,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       const tags = () => parts.getByRole('rowheader').allTextContents();
       await expect.poll(tags).toEqual(['feature=reports', 'feature=search']);
       // Its requests, each with its id and what it was for.
-      await page.getByRole('button', { name: 'Its requests' }).click();
+      await page.getByRole('button', { name: 'Requests', exact: true }).click();
       expect(new URL(page.url()).hash).toBe(`#/budget/requests/${spender}`);
       const list = page.getByRole('region', { name: 'Requests: table' });
       await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
@@ -87,12 +87,12 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await list.getByRole('button', { name: 'feature=search' }).first().click();
       await expect.poll(() => focusedNameOf(page)).toBe(`Account ${spender}`);
       await expect.poll(tags).toEqual(['feature=search']);
-      await page.getByRole('button', { name: 'Show every tag' }).click();
+      await page.getByRole('button', { name: 'Clear filter' }).click();
       await expect.poll(() => parts.getByRole('rowheader').count()).toBe(2);
 
       // It is a member of its group, of which it has the limit; a limit of both is changed by the keyboard.
       const limitsOf = async (path: string) => (await (await server.client.fetch(path)).json()) as object;
-      const quota = page.getByRole('region', { name: 'What binds' });
+      const quota = page.getByRole('region', { name: 'Limits in effect' });
       await quota.getByText(`Dollars per day, of group ${group}`).waitFor();
       const type = async (field: string, usd: string) => {
         await page.getByRole('spinbutton', { name: field }).focus();
@@ -101,7 +101,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
         await page.keyboard.press('Enter');
         // The form's own text: what screen readers were told of an earlier form stays until the next announcement.
         const form = page.getByRole('region', { name: /^Limits/ });
-        await form.getByText('Saved. Lists know it within a minute.').waitFor();
+        await form.getByText('Saved. Lists are updated within a minute.').waitFor();
       };
       await page.getByRole('combobox', { name: 'Add a limit' }).selectOption('usd_per_month');
       await type('Dollars per month', '7.50');
@@ -126,15 +126,15 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await page.getByRole('combobox', { name: 'Move to group' }).fill(group ?? '');
       await page.keyboard.press('Enter');
       await quota.getByText(`Dollars per day, of group ${group}`).waitFor();
-      await page.getByRole('button', { name: 'Its requests' }).click();
-      await page.getByRole('combobox', { name: 'Which' }).selectOption('refused');
-      await list.getByText(/larger than this account’s whole daily limit/).waitFor();
+      await page.getByRole('button', { name: 'Requests', exact: true }).click();
+      await page.getByRole('combobox', { name: 'Status' }).selectOption('refused');
+      await list.getByText(/more than this account’s daily limit/).waitFor();
       const colour = (element: Element) => getComputedStyle(element).color;
-      expect(await list.getByText('refused: dollars per day', { exact: true }).evaluate(colour)).not.toBe(
+      expect(await list.getByText('rejected: dollars per day', { exact: true }).evaluate(colour)).not.toBe(
         await page.getByRole('heading', { name: `Requests of ${refused}` }).evaluate(colour),
       );
       // What was refused of anybody is a tab.
-      await page.getByRole('tab', { name: 'All refused' }).click();
+      await page.getByRole('tab', { name: 'All rejected' }).click();
       await list.getByRole('button', { name: refused ?? '' }).waitFor();
     }, '/#/budget');
   });
@@ -166,7 +166,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       });
       expect(ends.length).toBeGreaterThan(7);
       expect(ends).toEqual(ends.toSorted((left, right) => left - right));
-      const spent = all.getByRole('region', { name: 'Who spent what: table' });
+      const spent = all.getByRole('region', { name: 'Spending by account: table' });
       await spent.getByRole('columnheader', { name: 'Share' }).waitFor();
       expect(await spent.evaluate((frame) => frame.scrollWidth - frame.clientWidth)).toBeLessThanOrEqual(0);
       await page.setViewportSize(ISOLATED_OPTIONS.viewport);
@@ -184,7 +184,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await page.getByRole('combobox', { name: 'Name' }).fill(ada);
       await page.keyboard.press('Enter');
       await expect.poll(() => focusedNameOf(page)).toBe(`Account ${ada}`);
-      await page.getByRole('button', { name: 'Its requests' }).click();
+      await page.getByRole('button', { name: 'Requests', exact: true }).click();
       await page.getByText('No requests in the last 7 days.').waitFor();
       await page.reload();
       await page.getByRole('heading', { name: `Requests of ${ada}` }).waitFor();
@@ -220,10 +220,10 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
         }
         // What is broken leads to its list, by the keyboard too.
         for (const [link, heading] of [
-          ['59 refused today', 'Refused of all accounts'],
-          ['2 events undelivered', 'Sources of webhooks'],
+          ['59 rejected today', 'Rejected requests of all accounts'],
+          ['2 events undelivered', 'Webhook sources'],
           ['1 alert undelivered', 'Alerts'],
-          ['3 accounts can ask for nothing: 1 blocked, 2 without budget', 'Accounts'],
+          ['3 accounts cannot send requests: 1 blocked, 2 without budget', 'Accounts'],
         ] as const) {
           await page.goto(`${server.url}/#/budget/overview`);
           await page.getByRole('link', { name: link }).focus();

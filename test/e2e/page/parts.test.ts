@@ -35,7 +35,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await page.getByRole('button', { name: 'Store labels' }).click();
     await expect.poll(() => page.getByRole('combobox', { name: 'Classifier' }).inputValue()).toBe('topics');
     expect(await (await server.client.fetch('/classifiers/topics')).text()).toContain('breakfast');
-    await page.getByRole('button', { name: 'A ticket by a schema' }).click();
+    await page.getByRole('button', { name: 'A ticket with a schema' }).click();
     await result.locator('pre').getByText('"requires_human"').waitFor();
     expect(faults).toEqual([]);
     await close();
@@ -100,7 +100,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
         await page.getByRole('tab', { name: 'Accounts' }).click();
         await page.getByRole('combobox', { name: 'Name' }).fill(admins.account);
         await page.getByRole('button', { name: 'Open', exact: true }).click();
-        await page.getByRole('button', { name: /^Mint a token/ }).click();
+        await page.getByRole('button', { name: /^Create a token/ }).click();
         await page.getByRole('button', { name: 'Revoke' }).first().waitFor();
         // Nothing scrolls but the part itself, and that not beyond what it shows.
         const room = await page.evaluate(() => {
@@ -130,7 +130,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
       await admin.page.getByText(`of $${usd}`).waitFor();
     };
     await limit('0.05');
-    await admin.page.getByRole('button', { name: `Mint a token for ${ada}` }).click();
+    await admin.page.getByRole('button', { name: `Create a token for ${ada}` }).click();
     const token = (await admin.page.locator('.minted code').textContent()) ?? '';
 
     const { page, faults, close } = await openPage(server.browser, server.url, undefined, { token });
@@ -166,7 +166,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await askQuestion(page, 'In one sentence: what is ruin?');
     const why = page.getByRole('alert');
     await why.getByText('Your budget is used up.').waitFor();
-    await expect.poll(() => why.textContent()).toMatch(/larger than your whole daily limit/);
+    await expect.poll(() => why.textContent()).toMatch(/more than your daily limit/);
     // The browser itself notes an answer of 429 as an error, and it is the only one.
     expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);
     // The question is not lost: with a budget again, it is asked again.
@@ -190,7 +190,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
         expect(await findBarriers(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
       };
-      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.getByText('Your own gateway to Claude.').waitFor();
       await check('welcome');
       await askQuestion(
         page,
@@ -204,15 +204,20 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
         await page.locator(`.parts a[href="#/${part}"]`).click();
         // The heading of the part before may still be there, and then none while the code of this one is loaded. The chat's is
         // the title of its conversation.
-        await page.getByRole('heading', { level: 1, ...(part === 'chat' ? {} : { name: part }) }).waitFor();
+        await page
+          .getByRole('heading', {
+            level: 1,
+            ...(part === 'chat' ? {} : { name: part === 'wire' ? 'Inspector' : part }),
+          })
+          .waitFor();
         if (part === 'budget') await page.getByRole('row').nth(1).waitFor();
         await check(part);
       }
       await page.locator('.parts a[href="#/budget"]').click();
-      for (const view of selectAppearances(['Accounts', 'Overview', 'Requests'])) {
+      for (const view of selectAppearances(['Accounts', 'Overview', 'Requests', 'Webhooks'])) {
         await page.getByRole('tab', { name: view }).click();
         const inner = page.locator('.budget-view').getByRole('tab');
-        if (view === 'Requests') await page.getByRole('tab', { name: 'Webhooks and alerts' }).waitFor();
+        if (view === 'Requests') await page.getByRole('tab', { name: 'All failed' }).waitFor();
         for (const tab of await inner.all()) {
           await tab.click();
           await check(`${view}, ${await tab.textContent()}`);
@@ -229,7 +234,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
 
   test('is used by the keyboard alone, with its focus to be seen', async () => {
     const { page, faults, close } = await server.open();
-    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.getByText('Your own gateway to Claude.').waitFor();
     // One can type at once.
     await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe('draft');
     await page.getByRole('link', { name: 'Sluice' }).focus();
@@ -262,11 +267,11 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     const title = `A weir ${'of which the title is as long as its room '.repeat(8)}`.trim();
     await server.client.conversations.create({ id: 'a-weir', title });
     await server.runInPage(async ({ page }) => {
-      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.getByText('Your own gateway to Claude.').waitFor();
       await page.goto(`${server.url}/#/chat/a-weir`);
       await page.getByRole('heading', { level: 1, name: title }).waitFor();
       await page.keyboard.press('ControlOrMeta+Shift+O');
-      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.getByText('Your own gateway to Claude.').waitFor();
 
       // On a phone nothing lies on the title of a conversation.
       await page.setViewportSize({ width: 360, height: 740 });
@@ -289,7 +294,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
       sizes.push(response.body().then((body) => gzipSync(body, { level: 9 }).length));
     });
     const response = await page.goto(server.url);
-    await page.getByText('Your own edge in front of Claude.').waitFor();
+    await page.getByText('Your own gateway to Claude.').waitFor();
     await page.waitForLoadState('networkidle');
     const all = await Promise.all(sizes);
     expect(all.length).toBeGreaterThan(5);

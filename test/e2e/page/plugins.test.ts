@@ -67,7 +67,7 @@ describe.skipIf(isBrowserMissing()).each(SETS)('The page of an edge with %s, in 
         for (const barrier of await findBarriers(page)) broken.push({ at, barrier });
       };
       await page.getByRole('link', { name: 'Budget', exact: true }).waitFor();
-      const parts = ['Chat', 'Classify', ...(has('agents') ? ['Agents'] : []), 'Budget', 'Wire'];
+      const parts = ['Chat', 'Classify', ...(has('agents') ? ['Agents'] : []), 'Budget', 'Inspector'];
       expect(await names(page, 'link', '.parts')).toEqual(parts);
       await askQuestion(page, 'In one sentence: what is a lock gate?');
       await (has('transfer') ? waitForAnswer(page) : page.getByRole('button', { name: 'Copy' }).last().waitFor());
@@ -83,11 +83,7 @@ describe.skipIf(isBrowserMissing()).each(SETS)('The page of an edge with %s, in 
           view === 'agents' && !has('agents') ? 1 : 0,
         );
       }
-      const lists = [
-        'Of an account',
-        ...(has('pools') ? ['All refused', 'All failed'] : []),
-        ...(has('webhooks') ? ['Webhooks and alerts'] : []),
-      ];
+      const lists = ['By account', ...(has('pools') ? ['All rejected', 'All failed'] : [])];
       expect(await names(page, 'tab', '.budget-view')).toEqual(lists.length === 1 ? [] : lists);
     });
     expect({ failed, broken }).toEqual({ failed: [], broken: [] });

@@ -9,7 +9,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
 
   test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
     inPage(async ({ page, shifts }) => {
-      await page.getByRole('button', { name: 'Let the edge call tools' }).click();
+      await page.getByRole('button', { name: 'Let Sluice call tools' }).click();
       const steps = lastAnswerOf(page).locator('.run-step');
       await steps.first().waitFor();
       await waitForAnswer(page);
@@ -64,7 +64,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
     const narrow = { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const };
     await inPage(
       async ({ page }) => {
-        await page.getByText('Paused: it has taken as many steps as it may.').waitFor();
+        await page.getByText('Paused: the run has reached its limit of steps.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();

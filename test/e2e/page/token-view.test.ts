@@ -42,9 +42,9 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
             .getByRole('link', { name: /^seller/ })
             .waitFor();
           const before = await shifts();
-          await page.getByRole('button', { name: 'Show as a token sees it' }).focus();
+          await page.getByRole('button', { name: 'Preview with a token' }).focus();
           await page.keyboard.press('Enter');
-          const dialog = page.getByRole('dialog', { name: 'As a token sees it' });
+          const dialog = page.getByRole('dialog', { name: 'Preview with a token' });
           await dialog.getByLabel('Restricted token').and(page.locator(':focus')).waitFor();
           const token = await createToken(server.account, ['messages'], {
             only: { agents: ['own:seller'], conversations: ['web-*'] },
@@ -78,9 +78,9 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
     const token = await createToken(server.account, ['admin']);
     const { page, faults, close } = await openPage(server.browser, `${server.url}/#/chat/web-1`, undefined, { token });
     await waitForAnswer(page);
-    await page.getByRole('button', { name: 'Show as a token sees it' }).click();
+    await page.getByRole('button', { name: 'Preview with a token' }).click();
     const dialog = page.getByRole('dialog');
-    await dialog.getByRole('button', { name: 'Show', exact: true }).click();
+    await dialog.getByRole('button', { name: 'Preview', exact: true }).click();
     await dialog.getByRole('article', { name: 'You' }).getByText('Order some tea.').waitFor();
     expect(await dialog.textContent()).not.toContain(SECRET);
     expect(faults).toEqual([]);
@@ -90,11 +90,11 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
   test('is a refusal in the words of the edge, and the page keeps its own token', async () => {
     await server.runInPage(async ({ page, faults }) => {
       await waitForAnswer(page);
-      await page.getByRole('button', { name: 'Show as a token sees it' }).click();
+      await page.getByRole('button', { name: 'Preview with a token' }).click();
       const dialog = page.getByRole('dialog');
       const show = async (token: string) => {
         await dialog.getByLabel('Restricted token').fill(token);
-        await dialog.getByRole('button', { name: 'Show', exact: true }).click();
+        await dialog.getByRole('button', { name: 'Preview', exact: true }).click();
         return (await dialog.getByRole('alert').textContent()) ?? '';
       };
       expect(await show(await createToken(server.account, ['messages'], { only: { agents: ['other'] } }))).toContain(

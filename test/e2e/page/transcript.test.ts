@@ -186,7 +186,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
         const heights = () => sketch.locator('p').evaluateAll((lines) => lines.map((line) => line.clientHeight));
         expect(await heights()).toEqual([16, 16, 16]);
         release();
-        await page.getByText('Your own edge in front of Claude.').waitFor();
+        await page.getByText('Your own gateway to Claude.').waitFor();
         await expect.poll(() => sketch.count()).toBe(0);
         expect(await shifts()).toEqual({ value: 0, moved: [] });
       },

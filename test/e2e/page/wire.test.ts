@@ -12,7 +12,7 @@ describe.skipIf(isBrowserMissing())('The wire in the page, in Chromium', () => {
     await askQuestion(page, "In one sentence: what's a dam?");
     await waitForAnswer(page);
     const said = await lastAnswerOf(page).locator('.markdown').textContent();
-    await page.getByRole('link', { name: 'Wire' }).click();
+    await page.getByRole('link', { name: 'Inspector' }).click();
     const events = page.getByRole('region', { name: 'Events' });
     for (const name of ['message_start', 'message_stop', 'comment']) {
       await events.getByRole('cell', { name, exact: true }).first().waitFor();
@@ -48,7 +48,7 @@ describe.skipIf(isBrowserMissing())('The wire in the page, in Chromium', () => {
     expect(room[0]).toBe(0);
     expect((await text.locator('.typed').boundingBox())?.width).toBeGreaterThan((room[1] ?? 0) * 0.9);
     if (wide) await page.setViewportSize(wide);
-    await page.getByRole('checkbox', { name: 'Show every delta' }).check();
+    await page.getByRole('checkbox', { name: 'All deltas' }).check();
     await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);
     const times = await events.locator('tbody td:first-child').allTextContents();
     expect(times.length).toBeGreaterThan(count);

@@ -12,6 +12,7 @@ import { setBatchUpstream, wakeBatch } from '#test/support/batch-objects.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
 import { installSimulator } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { createLongBackup } from '#test/support/long-backup.ts';
 import { createSimulatedEdge, createSimulatedUpstream, type SimulatedEdge } from '#test/support/prefixes.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
@@ -202,6 +203,16 @@ describe('the edge answers as it is described', () => {
     return answers[0]?.version.split('@')[1] ?? '';
   }
 
+  /** Restores a conversation with the message that the example of a rewind names. @returns its id */
+  async function restoreForRewind(app: TestApp, { route }: Asked, admin: Record<string, string>): Promise<string> {
+    const { before = '' } = (route.body?.example ?? {}) as { before?: string };
+    const body = createLongBackup(2).replace('"msg_3"', JSON.stringify(before));
+    const headers = { ...admin, 'content-type': 'application/jsonl' };
+    const restored = await app.fetch('/accounts/alice/conversations/rewound/backup', { method: 'PUT', headers, body });
+    expect(restored.status, await restored.text()).toBe(201);
+    return 'rewound';
+  }
+
   async function expectDescribed({ key, route }: Asked, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const answer = getResponsesByStatus(route)[response.status];
@@ -253,8 +264,6 @@ describe('the edge answers as it is described', () => {
     const prefixed = await app.post('/v1/messages', { ...ask, prefix: 'support' }, admin);
     expect(prefixed.status, await prefixed.text()).toBe(200);
     await app.waitUntilSettled();
-    const page = await app.fetch('/conversations/trip/messages', { headers: admin });
-    const { data } = (await page.json()) as { data: { id: string }[] };
     const names = {
       request_id: said[0]?.headers.get('sluice-request-id') ?? '',
       turn: said[0]?.headers.get('sluice-turn') ?? '',
@@ -269,15 +278,15 @@ describe('the edge answers as it is described', () => {
     };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
       if (one.route.needs === 'signature' || decides(one.key) || renews(one.key)) continue;
-      const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
-      await expectDescribed(one, await send(app, one, admin, names, body));
+      const named = one.key.endsWith('/rewind') ? { ...names, id: await restoreForRewind(app, one, admin) } : names;
+      await expectDescribed(one, await send(app, one, admin, named));
     }
     const session = { end: Math.floor(clock.now / 1_000) + 3_600, seconds: 60 };
     const renewable = bearerHeader(await createToken('alice', ['messages'], { session, expiresIn: 60 }));
     for (const one of described.filter(({ key }) => renews(key)))
       await expectDescribed(one, await send(app, one, renewable));
     for (const one of described.filter(({ route }) => route.needs === 'signature')) {
-      for (const payload of [{ action: 'opened', issue: { title: 'A bug' } }, { zen: 'Keep it simple.' }]) {
+      for (const payload of [one.route.body?.example, { zen: 'Keep it simple.' }]) {
         const text = JSON.stringify(payload);
         const signed = Object.fromEntries(await signGithub(text, WEBHOOK_SECRET, 'issues', 'one'));
         await expectDescribed(one, await send(app, one, signed, {}, payload));
@@ -314,7 +323,7 @@ describe('the edge answers as it is described', () => {
       data: { id: string }[];
     };
     const names = { id: 'waits', approval: data[0]?.id ?? '' };
-    await expectDescribed(decision, await send(app, decision, headers, names, { decision: 'approve' }));
+    await expectDescribed(decision, await send(app, decision, headers, names));
   });
 
   test('about files that are there', async () => {
@@ -323,9 +332,10 @@ describe('the edge answers as it is described', () => {
     let names: Record<string, string> = {};
     // As they are listed: it is uploaded first, and deleted at last.
     for (const one of described.filter(({ key }) => aboutFiles(key))) {
-      const form = new FormData();
-      form.set('file', new File(['some text'], 'a.txt', { type: 'text/plain' }));
       const uploads = one.key.startsWith('POST');
+      const form = new FormData();
+      for (const [name, value] of Object.entries(one.route.body?.example ?? {}))
+        form.set(name, name === 'file' ? new File([value], 'a.txt', { type: 'text/plain' }) : String(value));
       const response = uploads
         ? await app.fetch('/v1/files', { method: 'POST', headers, body: form })
         : await send(app, one, headers, names);

@@ -227,7 +227,7 @@ describe('an erasure', () => {
     ];
     expect(answers.map(({ status }) => status)).toEqual([409, 409, 409, 409]);
     for (const answer of answers) {
-      expect((await readError(answer)).message).toContain('stays erased');
+      expect((await readError(answer)).message).toContain('cannot be restored');
     }
     expect((await ask(old)).status).toBe(401);
     expect(await read('/accounts/alice/conversations')).toMatchObject({ data: [] });

@@ -212,7 +212,7 @@ describe('a token of this edge', () => {
     const ahead = await forge(HS256, { ...CLAIMS, iat: SECONDS + 11 });
     await expect(verifyToken(ahead, settings, NOW)).rejects.toMatchObject({
       type: 'authentication_error',
-      message: expect.stringContaining('dated more than 10 seconds ahead'),
+      message: expect.stringContaining('dated more than 10 seconds in the future'),
     });
     expect((await verifyToken(ahead, settings, NOW + 1_000)).account).toBe('alice');
     expect((await verifyToken(await forge(HS256, { ...CLAIMS, iat: SECONDS + 10 }), settings, NOW)).account).toBe(

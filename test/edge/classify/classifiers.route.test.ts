@@ -211,11 +211,11 @@ test('examples that a classifier cannot be tried on are refused before anything 
   for (const [body, words] of [
     [{}, 'examples'],
     [{ examples: [] }, 'at least one example'],
-    [{ examples: [{ input: 'x' }] }, 'examples.0: it needs `label`'],
-    [{ examples: [{ input: 'x', label: 'nobody' }] }, '"nobody" is none of the labels'],
-    [{ examples: [{ input: 'x', label: null }] }, 'does not allow'],
-    [{ examples: [{ input: 'x', labels: ['bug'] }] }, 'it needs `label`'],
-    [{ examples: [{ input: ' ', label: 'bug' }] }, 'it is empty'],
+    [{ examples: [{ input: 'x' }] }, 'examples.0: requires `label`'],
+    [{ examples: [{ input: 'x', label: 'nobody' }] }, '"nobody" is not a label of'],
+    [{ examples: [{ input: 'x', label: null }] }, 'has no label'],
+    [{ examples: [{ input: 'x', labels: ['bug'] }] }, 'requires `label`'],
+    [{ examples: [{ input: ' ', label: 'bug' }] }, 'must not be empty'],
     [
       {
         examples: [
@@ -223,7 +223,7 @@ test('examples that a classifier cannot be tried on are refused before anything 
           { id: 'a', input: 'y', label: 'bug' },
         ],
       },
-      'an id of its own',
+      'each id must be unique',
     ],
     [{ examples: [{ input: 'x', label: 'bug' }], models: [HAIKU] }, 'models'],
   ] as const) {

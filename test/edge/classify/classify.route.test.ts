@@ -106,7 +106,7 @@ test.each([
   expect(refused.headers.get('sluice-cost-usd')).toBe('0.000049');
   expect(refused.headers.get('x-should-retry')).toBe('false');
   expect(refused.status).toBe(500);
-  expect((await readError(refused)).message).toContain('no usable answer');
+  expect((await readError(refused)).message).toContain('no usable response');
   expect(hopeless.app.sent).toHaveLength(2);
   // What was no answer is not kept as one.
   expect((await hopeless.request(ticket('It crashes'))).status).toBe(500);
@@ -139,7 +139,7 @@ test('what is cut is asked for once more, unchanged but for eight times the toke
 
 test('a text that the model refuses, or that is too long for it, is an error of the caller’s, without a second try', async () => {
   for (const [stop_reason, words] of [
-    ['refusal', 'refuses'],
+    ['refusal', 'refused'],
     ['model_context_window_exceeded', 'too long'],
   ] as const) {
     const {
@@ -259,7 +259,7 @@ test('an object that does not follow its schema is asked for once more, and is t
   );
   const corrected = await answerOf(await ask({ input: 'x', schema }));
   expect(corrected).toMatchObject({ label: 'bad', output: { score: 5 }, cost_usd: usd(2 * COST_NANODOLLARS) });
-  expect(app.sent[1]?.text).toContain('output.score was not as the schema has it');
+  expect(app.sent[1]?.text).toContain('output.score did not match the schema');
   const { results } = await resultsOf(await ask({ inputs: ['y'], schema }));
   expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
 });
@@ -745,8 +745,8 @@ test('a restricted token asks the classifiers that it names, as they are', async
   expect(await answerOf(await ask({ classifier: 'tickets' }))).toMatchObject({ label: 'billing' });
   const before = app.sent.length;
   for (const [body, headers, says] of [
-    [{ labels: LABELS }, {}, /^labels: only the classifier/],
-    [{ classifier: 'other' }, {}, /^classifier: .*these classifiers alone: tickets/],
+    [{ labels: LABELS }, {}, /^labels: set by the classifier/],
+    [{ classifier: 'other' }, {}, /^classifier: this credential can use only tickets/],
     [{}, {}, /^classifier: /],
     [{ classifier: 'tickets', model: HAIKU }, {}, /^model: /],
     [{ classifier: 'tickets', votes: 3 }, {}, /^votes: /],

@@ -112,7 +112,7 @@ test('a model that always thinks has tokens for a long thought at its second try
   const hopeless = await createClassifyCaller(() => textMessage('', LONG));
   const failed = await readError(await hopeless.request({ input: 'x', labels: LABELS, model }));
   expect(failed.message).toContain('4171 tokens');
-  expect(failed.message).toContain(`${model} may think`);
+  expect(failed.message).toContain(`${model} can think`);
   expect(failed.message).toContain(HAIKU);
 
   // 0.1 dollars pay for the first try, and not for the second.
@@ -122,7 +122,7 @@ test('a model that always thinks has tokens for a long thought at its second try
   const refused = await poor.request({ input: 'x', labels: LABELS, model });
   expect(refused.status).toBe(429);
   const { message } = await readError(refused);
-  for (const part of ['was cut', 'second try', 'your whole daily limit', HAIKU]) expect(message).toContain(part);
+  for (const part of ['was cut', 'second attempt', 'your daily limit', HAIKU]) expect(message).toContain(part);
   expect(askedUp(poor)).toHaveLength(1);
 });
 

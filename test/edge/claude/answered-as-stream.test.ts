@@ -35,7 +35,7 @@ test.each<[string, () => Response, (cost: number) => void]>([
     const app = createTestApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
     const response = await app.post('/classify', { model: MODEL, input: 'a', labels: [{ name: 'a' }, { name: 'b' }] });
     expect(response.status).toBe(500);
-    expect((await readError(response)).message).toMatch(/is not the Claude API|broke in the middle/);
+    expect((await readError(response)).message).toMatch(/is not the Claude API|broke before/);
     check((await costOf(app)) ?? Number.NaN);
   },
 );

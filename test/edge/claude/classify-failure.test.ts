@@ -31,7 +31,7 @@ function refusalOf(
   return judged;
 }
 
-const HIDDEN = /^The upstream refused this deployment\. Its operator/;
+const HIDDEN = /^The upstream rejected this deployment\. The operator/;
 const KEY = 'This API key may not.';
 const MODEL = 'Fast mode is not available for this model in your plan';
 const NO_CREDIT = 'Your credit balance is too low to access the Anthropic API.';
@@ -52,7 +52,7 @@ test.each<[number, string, ClassifiedFailure['kind'], number, string, string | R
   [404, '<html>', 'request', 404, 'upstream_404', /404 without/],
   [408, body('timeout_error'), 'down', 408, 'timeout_error', 'In its words.'],
   [409, body('conflict_error'), 'again', 409, 'conflict_error', 'In its words.'],
-  [429, body('rate_limit_error'), 'overloaded', 429, 'rate_limit_error', /takes no more from this deployment/],
+  [429, body('rate_limit_error'), 'overloaded', 429, 'rate_limit_error', /limits the requests of this deployment/],
   [500, body('api_error'), 'down', 500, 'api_error', 'In its words.'],
   [500, body('of_the_future'), 'down', 500, 'upstream_500', 'In its words.'],
   [503, '<html>', 'overloaded', 503, 'upstream_503', /503 without/],
@@ -123,7 +123,7 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     'virtual_key vk-7 may not.',
   ])('says nothing that is its operator’s: %s', (words) => {
     const { message } = gateways(400, words).forCaller;
-    if (!isOfApi) expect(message).toBe('The upstream answered 400 without an explanation.');
+    if (!isOfApi) expect(message).toBe('The upstream responded with 400 without an explanation.');
     else expect(message).toBe(words);
   });
 
@@ -144,13 +144,15 @@ test.each<[string, number, string]>([
 ])('an error of a gateway in a stream says its status, or has none: %s', (body, status, type) => {
   const { forCaller } = refusalOf(200, `data: ${body}\n\n`);
   expect([forCaller.status, forCaller.type]).toEqual([status, type]);
-  expect(forCaller.message).toBe(status === 422 ? 'Odd' : `The upstream answered ${status} without an explanation.`);
+  expect(forCaller.message).toBe(
+    status === 422 ? 'Odd' : `The upstream responded with ${status} without an explanation.`,
+  );
 });
 
 test('the words of a body of any form are found, however deep it is', () => {
   const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
   for (const text of [deep, `{"error":${deep}}`, `{"detail":${deep}}`, '{"error":{"message":7}}', '[]', 'null', '7'])
-    expect(refusalOf(400, text).forCaller.message).toBe('The upstream answered 400 without an explanation.');
+    expect(refusalOf(400, text).forCaller.message).toBe('The upstream responded with 400 without an explanation.');
   expect(refusalOf(400, '{"error":"Bad Request","message":"n: too many"}').forCaller.message).toBe('n: too many');
   expect(refusalOf(400, '{"detail":[{"msg":"a"},{"msg":"b"}]}').forCaller.message).toBe('a; b');
   const long = [{ msg: 'a'.repeat(490) }, { msg: '1234567🌍' }];

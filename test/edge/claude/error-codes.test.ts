@@ -260,7 +260,7 @@ function expectHidden(response: Response, text: string, concern: Concern): void 
   expect(response.headers.get('x-should-retry')).toBe('false');
   if (concern !== 'limit') {
     expect([response.status, error.type, response.headers.get('retry-after')]).toEqual([500, 'api_error', null]);
-    expect(error.message).toBe('The upstream refused this deployment. Its operator finds the reason in the log.');
+    expect(error.message).toBe('The upstream rejected this deployment. The operator can find the reason in the log.');
     return;
   }
   expect([response.status, error.type]).toEqual([429, 'billing_error']);

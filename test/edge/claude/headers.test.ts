@@ -280,7 +280,7 @@ test('more than 64 headers of a caller’s own are a 400 on each way up, and the
     const refused = await app.post(path, body, { ...alice, ...own(64) });
     expect([refused.status, await readError(refused)], path).toMatchObject([
       400,
-      { type: 'invalid_request_error', message: expect.stringContaining('has 65 headers that would go up') },
+      { type: 'invalid_request_error', message: expect.stringContaining('has 65 headers that would be forwarded') },
     ]);
   }
   expect(app.sent).toEqual([]);

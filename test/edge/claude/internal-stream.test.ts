@@ -317,7 +317,7 @@ describe('an answer that does not come whole', () => {
     const app = createTestApp(endless(EVENTS.slice(0, 5)), { ...LIMITED, STREAM_IDLE_MS: '60' });
     const response = await app.post('/v1/messages', ASK);
     expect(response.status).toBe(500);
-    expect((await readError(response)).message).toContain('fell silent');
+    expect((await readError(response)).message).toContain('stopped sending');
     const [row] = await rowsOf(app);
     expect(row).toMatchObject({ status: 'silent', estimated: true });
     expect(row?.usage.input_tokens).toBe(100);

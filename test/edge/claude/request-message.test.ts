@@ -157,7 +157,7 @@ test('an error that calls itself a success is the error that it says, and costs 
   for (const [type, status, words] of [
     ['overloaded_error', 529, 'Words.'],
     // The upstream's own words speak of the operator's limits.
-    ['rate_limit_error', 429, 'The upstream takes no more from this deployment at the moment.'],
+    ['rate_limit_error', 429, 'The upstream limits the requests of this deployment at the moment.'],
     ['of_the_future', 500, 'Words.'],
   ] as const) {
     const { ask } = call(() => Response.json({ type: 'error', error: { type, message: 'Words.' } }));

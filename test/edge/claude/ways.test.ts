@@ -141,18 +141,18 @@ const told = (status: number, type: string, message: string): Row => ({
 /** A refusal that only the operator can correct: the log alone has the upstream's words. */
 const ofOperator = (status: number, type: string, message: string): Row => ({
   answer: refusal(status, type, message),
-  says: '500 api_error: The upstream refused this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
+  says: '500 api_error: The upstream rejected this deployment. The operator can find the reason in the log. [x-should-retry: false]',
   logs: `upstream_auth (${status} ${type}: ${message})`,
   books: 'refused_upstream free',
 });
 
 const SILENT =
-  'api_error: The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.';
+  'api_error: The upstream stopped sending before the response was complete. The part that you received is valid. Send the request again for a complete response.';
 const CUT =
-  'api_error: The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
-const TIMED_OUT = '504 timeout_error: The upstream did not answer in time. Try again, or stream the answer.';
+  'api_error: The connection to the upstream broke before the response was complete. Send the request again for a complete response.';
+const TIMED_OUT = '504 timeout_error: The upstream did not respond in time. Try again, or stream the response.';
 const NOT_THE_API =
-  '500 api_error: What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.';
+  '500 api_error: The server at the upstream’s address is not the Claude API. The operator must check ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.';
 const LOST = '503 api_error: The account could not be reached. Try again in a moment. [retry-after: 1]';
 /** A file may have any content. */
 const A_FILE = { says: '200 its content', logs: 'nothing' };
@@ -174,13 +174,13 @@ const ROWS: Record<string, Row> = {
   'a 529': told(529, 'overloaded_error', 'Overloaded'),
   'a 429': {
     answer: refusal(429, 'rate_limit_error', 'Your organization org_1 is limited.', { 'retry-after': '30' }),
-    says: '429 rate_limit_error: The upstream takes no more from this deployment at the moment. Try again in 30 s. [retry-after: 30, sluice-limited-by: upstream]',
+    says: '429 rate_limit_error: The upstream limits the requests of this deployment at the moment. Try again in 30 s. [retry-after: 30, sluice-limited-by: upstream]',
     logs: 'rate_limit_error',
     books: 'refused_upstream free',
   },
   'a redirect': {
     answer: () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
-    says: '500 api_error: The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address. [x-should-retry: false]',
+    says: '500 api_error: The upstream responded with a redirect. The operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address. [x-should-retry: false]',
     logs: 'upstream_redirect',
     books: 'refused_upstream free',
   },
@@ -240,13 +240,13 @@ const ROWS: Record<string, Row> = {
   },
   'a page of a proxy that reached nobody': {
     answer: page(521),
-    says: '521 api_error: The upstream answered 521 without an explanation.',
+    says: '521 api_error: The upstream responded with 521 without an explanation.',
     logs: 'upstream_521',
     books: 'refused_upstream free',
   },
   'a page after a while': {
     answer: late(page(502)),
-    says: '502 api_error: The upstream answered 502 without an explanation.',
+    says: '502 api_error: The upstream responded with 502 without an explanation.',
     logs: 'upstream_502',
     books: 'refused_upstream by the clock',
     // What does not stream is not sent again after a try that may have run.
@@ -322,7 +322,7 @@ const ROWS: Record<string, Row> = {
     answer: never,
     once: 'stop',
     on: ['turn'],
-    says: '410 not_found_error: This turn was stopped before anything was said. [x-should-retry: false]',
+    says: '410 not_found_error: This turn was stopped before the response began. Send the message again to continue. [x-should-retry: false]',
     logs: 'stopped',
     // It is read on to its first event.
     books: 'held',
@@ -339,7 +339,7 @@ const ROWS: Record<string, Row> = {
     lost: 2,
     vars: { UPSTREAM_MAX_RETRIES: '1' },
     on: ['stream', 'turn'],
-    says: '502 api_error: The upstream answered 502 without an explanation.',
+    says: '502 api_error: The upstream responded with 502 without an explanation.',
     logs: 'upstream_502',
     books: 'unreachable free, retried by the clock',
   },

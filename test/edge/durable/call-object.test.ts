@@ -42,7 +42,7 @@ test.each(Object.entries(TITLES) as [DurableObjectName, RegExp][])(
       expect([status, logged]).toEqual([500, `${object}_damaged: ${said}`]);
       expect(headers).toEqual({});
       expect(message).toMatch(title);
-      expect(message).toMatch(/If it stays so.*is damaged.*backup/);
+      expect(message).toMatch(/If this persists.*is damaged.*backup/);
       expect(message).not.toMatch(/again/);
     }
     // What passes by itself is tried again.

@@ -31,7 +31,7 @@ test('a full disk is a 503 that says to try again, and one alert; it is not told
     503,
     '1',
     'api_error',
-    expect.stringMatching(/no room to store.*Try again in a moment/),
+    expect.stringMatching(/cannot store anything.*Try again in a moment/),
     expect.stringMatching(/^disk_full: /),
   ];
   const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(throwing(FULL));

@@ -88,7 +88,7 @@ test('who develops is told what to do, and so is the health, which has none of t
   const error = { type: 'invalid_request_error', message: 'Acme has been disabled.', details };
   said.now = () => Response.json({ type: 'error', error }, { status: 400 });
   const todo =
-    'The Claude API has put the organization on hold. Appeal, or put the key of another organization in ANTHROPIC_API_KEY.';
+    'The Claude API has put the organization on hold. Appeal, or set the key of another organization in ANTHROPIC_API_KEY.';
   const answer = await app.post('/v1/messages', createBody('Hi.'));
   expect((await answer.json()) as object).toMatchObject({
     error: { message: `${todo} It says (400): Acme has been disabled.` },

@@ -110,7 +110,7 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
     ['GET /v1/models/claude-sonet-5-5', undefined],
   ])('where the limit `models` does not name the model: %s', async (route, body) => {
     const message = await rejection({ models: ['claude-sonnet-5-5'] }, route.split(' ')[1] ?? '', body);
-    expect(message).toMatch(/^This account may not use claude-sonet-5-5\. .*Did you mean claude-sonnet-5-5\? /);
+    expect(message).toMatch(/^This account cannot use claude-sonet-5-5\. .*Did you mean claude-sonnet-5-5\? /);
   });
 
   test('where the account has a limit in USD, and the model no price', async () => {
@@ -119,7 +119,7 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
       model: 'claude-sonnet-4-20250514',
     });
     expect(message).toMatch(
-      /knows no price of claude-sonnet-4-20250514\. .* was retired on 2026-06-15\. Use claude-son/,
+      /the price of claude-sonnet-4-20250514 is not known\. .* was retired on 2026-06-15\. Use claude-son/,
     );
   });
 

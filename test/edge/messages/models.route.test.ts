@@ -85,8 +85,8 @@ describe('an account that may use some models', () => {
 
   test('is told which, where it asks for another', async () => {
     for (const [models, told] of [
-      [['claude-sonnet-5', 'quick'], 'It may use claude-sonnet-5, quick.'],
-      [[], 'It may use none'],
+      [['claude-sonnet-5', 'quick'], 'It can use claude-sonnet-5, quick.'],
+      [[], 'Its limit `models` allows none'],
       [Array.from({ length: 12 }, (_, index) => `m${index}`), 'm9 and 2 more, which GET /models lists.'],
     ] as const) {
       const { app } = await limitedTo([...models]);

@@ -91,13 +91,13 @@ test('limits hold: the account’s list of models, and what an answer of the age
   expect(Number(up().max_tokens)).toBeGreaterThan(2_000);
   expect(errorIn(await say({ max_usd: 0.000001 }))).toMatch(/^400 .*max_usd/);
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
-  expect(errorIn(await say({ model: 'claude-haiku-5-5' }))).toMatch(/^403 .*may not use claude-opus-5-5/);
+  expect(errorIn(await say({ model: 'claude-haiku-5-5' }))).toMatch(/^403 .*cannot use claude-opus-5-5/);
   expect(app.sent).toHaveLength(1);
 });
 
 test('an agent whose tools the edge calls needs a conversation, unless the message leaves those tools out', async () => {
   const { app, bob, say, up } = await edgeWithTalking({ ...SKY, tools: [weatherTool(), PICK] });
-  expect(errorIn(await say())).toMatch(/^400 tools: .*need a conversation.* Send `conversation`/);
+  expect(errorIn(await say())).toMatch(/^400 tools: .*require a conversation.* Send `conversation`/);
   expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 tools: /);
   expect(app.sent).toEqual([]);
   expect((await say({ agent_tools: ['pick'] })).status).toBe(200);
@@ -107,14 +107,14 @@ test('an agent whose tools the edge calls needs a conversation, unless the messa
 });
 
 test.each([
-  [{ agent: 'sea' }, /^404 There is no agent sea/],
+  [{ agent: 'sea' }, /^404 The agent sea does not exist/],
   [{ agent: 'a b' }, /^400 agent: /],
-  [{ prefix: 'support' }, /^400 prefix: not allowed with agent/],
-  [{ tools: [PICK] }, /^400 tools\.0\.name: the agent has a tool of this name/],
-  [{ tools: [{ ...weatherTool(), name: 'other' }] }, /^400 tools: .*need a conversation/],
-  [{ agent_tools: ['get_tide'] }, /^400 agent_tools\.0: .*It has: pick, later\./],
-  [{ agent: undefined, agent_tools: ['pick'] }, /^400 agent_tools: there is no agent/],
-  [{ background: true }, /^400 background: it needs a conversation/],
+  [{ prefix: 'support' }, /^400 prefix: not supported with `agent`/],
+  [{ tools: [PICK] }, /^400 tools\.0\.name: the agent already has a tool of this name/],
+  [{ tools: [{ ...weatherTool(), name: 'other' }] }, /^400 tools: .*require a conversation/],
+  [{ agent_tools: ['get_tide'] }, /^400 agent_tools\.0: .*Its tools are: pick, later\./],
+  [{ agent: undefined, agent_tools: ['pick'] }, /^400 agent_tools: supported only with an agent/],
+  [{ background: true }, /^400 background: requires a conversation/],
   [{ max_tokens: 'many' }, /^400 max_tokens/],
   [{ max_turns: 'many' }, /^400 .*max_turns/],
   [{ messages: [] }, /^400 messages: at least one/],
@@ -140,7 +140,7 @@ test('an account’s own agent comes first, and a version that was taken back an
   );
   expect(status).toBe(200);
   for (const headers of [storing, await authorizationFor('bob', 'messages')]) {
-    expect(errorIn(await say({ agent: own.body.version }, headers))).toMatch(/^404 There is no agent sky@/);
+    expect(errorIn(await say({ agent: own.body.version }, headers))).toMatch(/^404 The agent sky@/);
   }
   expect((await say({ agent: version }, root)).status).toBe(200);
   expect(app.sent).toHaveLength(3);

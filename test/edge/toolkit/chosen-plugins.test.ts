@@ -33,11 +33,13 @@ test('the package has each plugin by its name, and the class of each object that
 test('an option without its plugin is rejected with what to do', () => {
   const tool = { description: 'Tells the time.', schema: z.object({}), run: () => 'noon' };
   expect(() => sluice.createApp({ tools: { tool } })).toThrow(
-    'createApp: tools is for the plugin runs. Put `runs` into `plugins`, too.',
+    'createApp: tools requires the plugin runs. Add `runs` to `plugins`.',
   );
-  expect(() => sluice.createApp({ webhooks: [] })).toThrow('Put `webhooks` into `plugins`, too.');
-  expect(() => sluice.createApp({ plugins: [sluice.runs] })).toThrow('plugins: runs needs agents. Add it to the list.');
+  expect(() => sluice.createApp({ webhooks: [] })).toThrow('Add `webhooks` to `plugins`.');
+  expect(() => sluice.createApp({ plugins: [sluice.runs] })).toThrow(
+    'plugins: runs requires agents. Add it to the list.',
+  );
   sluice.createApp({ plugins: [sluice.agents, sluice.runs, sluice.webhooks], tools: { tool }, webhooks: [] });
   sluice.createApp({ webhooks: [] });
-  expect(() => sluice.createApp({ plugins: sluice.allPlugins })).toThrow('different plugins');
+  expect(() => sluice.createApp({ plugins: sluice.allPlugins })).toThrow('different `plugins`');
 });

@@ -84,7 +84,10 @@ test('what has no route says so under its path: 405 with the methods, 404, 501',
   expect(wrong.headers.get('allow')).toBe('POST');
   expect([wrong.status, (await readError(wrong)).type]).toEqual([405, 'invalid_request_error']);
   const nothing = await app.fetch('/ai/nope');
-  expect([nothing.status, (await readError(nothing)).message]).toEqual([404, 'There is nothing at /ai/nope.']);
+  expect([nothing.status, (await readError(nothing)).message]).toEqual([
+    404,
+    '/ai/nope does not exist. Check the path and the method; /docs lists all routes.',
+  ]);
   const skills = await app.fetch('/ai/v1/skills', { headers });
   expect([skills.status, (await readError(skills)).type]).toEqual([501, 'not_supported']);
   expect((await app.fetch('/ai/v1/skills')).status).toBe(401);

@@ -148,7 +148,7 @@ describe('a tool of the Worker’s own', () => {
     ['a Map', new Map([[1, 2]]), [true]],
     ['a function', () => 1, [true]],
     ['a number that JSON has not', 10n, [true]],
-    ['too much', 'x'.repeat(1_000_001), [true, 'The tool answered with more than 1000000 bytes.']],
+    ['too much', 'x'.repeat(1_000_001), [true, 'The tool’s response has more than 1000000 bytes.']],
   ])('may give %s, and what is no result is told as an error', async (_, given, [isError, ...told]) => {
     const bodies = callingOnce();
     work.mockResolvedValue(given);
@@ -204,8 +204,8 @@ describe('a tool of the Worker’s own', () => {
   test.each<[string, unknown, string]>([
     ['an error', new Error('There is no such city.'), 'There is no such city.'],
     ['a text', 'There is no such city.', 'There is no such city.'],
-    ['nothing', undefined, 'The tool has failed.'],
-    ['what has no text', Object.create(null), 'The tool has failed.'],
+    ['nothing', undefined, 'The tool failed.'],
+    ['what has no text', Object.create(null), 'The tool failed.'],
   ])('that throws %s is an error by its message, and never by its stack', async (_, thrown, told) => {
     callingOnce();
     work.mockImplementation(() => {
@@ -230,7 +230,7 @@ describe('a tool of the Worker’s own', () => {
       return new Promise(() => {});
     });
     expect(resultsIn((await runTurn(asking(own('pay')))).events)).toEqual([
-      [true, 'The tool did not answer within 1 s.'],
+      [true, 'The tool did not respond within 1 s.'],
     ]);
     expect(signal?.aborted).toBe(true);
   });
@@ -273,7 +273,7 @@ describe('a request', () => {
     const refused = await post('/messages', { ...asking(own('get_whether')), conversation: 'c1' });
     expect(refused.status).toBe(400);
     expect((await readError(refused)).message).toMatch(
-      /^tools.0.name: this edge has no tool of its own of this name\. It has: .*get_weather, pay\.$/,
+      /^tools.0.name: this deployment has no tool of this name\. Its tools are: .*get_weather, pay\.$/,
     );
     const unknown = await post('/messages', { ...asking(own('get_weather', { run: 'Worker' })), conversation: 'c1' });
     expect(unknown.status).toBe(400);

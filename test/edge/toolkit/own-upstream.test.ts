@@ -32,7 +32,7 @@ test('prices of the Worker’s own are laid over the table, and its setting over
   // Another app of the same Worker has the same accounts.
   createApp();
   createApp({ prices: structuredClone(prices) });
-  expect(() => createApp({ prices: { mine: { prices: { output: 10 } } } })).toThrow(/different prices/);
+  expect(() => createApp({ prices: { mine: { prices: { output: 10 } } } })).toThrow(/different `prices`/);
   expect(pricesOf({ ...env }, 'mine')?.output).toBe(9);
 });
 

@@ -96,7 +96,7 @@ test('what the edge refuses of an agent stands at its field, which has the focus
   await type('Name', 'clerk');
   await click(root, 'Tools as JSON');
   for (const [name, text, said] of [
-    ['Steps of the model', '1000', 'limits.max_turns: expected at most 100'],
+    ['Model requests', '1000', 'limits.max_turns: expected at most 100'],
     ['Tools, as JSON', '[]', 'tools.0.run.url: name its host in TOOL_HOSTS'],
     ['More fields', '{"history": {"max_tokens": -1}}', 'history.max_tokens: expected at least 1'],
     ['Name', '-', 'The name of the agent must begin with a letter.'],
@@ -130,9 +130,9 @@ test('tools are fields: who answers them, and whether a person must approve; wha
   stored.set('clerk', { tools: [asked, { type: 'web_search_20260209', name: 'web_search' }] });
   open('#/agents/clerk/edit');
   await waitForText(root, 'of the API');
-  chooseValue(field('Answered by'), 'http');
-  await waitForText(root, 'Address (URL)');
-  await type('Address (URL)', 'https://shop.example/order');
+  chooseValue(field('Run by'), 'http');
+  await waitForText(root, 'URL');
+  await type('URL', 'https://shop.example/order');
   field('needs approval').click();
   await click(root, 'Add edge_clock');
   await click(root, 'Remove the tool web_search');
@@ -152,11 +152,11 @@ test('what is typed is kept, wherever one goes, until it is stored; one that is 
   open('#/agents/@new');
   await type('System prompt', 'You are a clerk.');
   navigateTo('#/agents');
-  await waitForText(root, 'Go on with the new agent');
+  await waitForText(root, 'Continue the new agent');
   // As a reload finds it.
   expect(sessionStorage.getItem('sluice-agent-drafts')).toContain('You are a clerk.');
   navigateTo('#/agents/@new');
-  await waitForText(root, 'not stored yet');
+  await waitForText(root, 'not saved yet');
   expect(field('System prompt').value).toBe('You are a clerk.');
   await type('Name', 'clerk');
   await save();
@@ -193,10 +193,10 @@ test('a deletion is undone where it is listed, and opens again what was open', a
 test('of an agent that does not exist nothing is offered to edit', async () => {
   installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is no agent.'));
   open('#/agents/nobody');
-  await waitForText(root, 'This does not exist, or not any more.');
+  await waitForText(root, 'This does not exist, or was deleted.');
   const offered = () => [...root.querySelectorAll('button')].map(({ textContent }) => textContent);
   expect(offered().filter((name) => ['Try', 'Edit', 'Delete'].includes(name ?? ''))).toEqual([]);
   open('#/agents/nobody/edit');
-  await waitForText(root, 'This does not exist, or not any more.');
+  await waitForText(root, 'This does not exist, or was deleted.');
   expect(root.querySelector('form')).toBeNull();
 });

@@ -28,18 +28,12 @@ test('the limits that are set have a field, others are added; what is saved leav
   const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
   const labels = () => [...root.querySelectorAll('label')].map(({ textContent }) => textContent);
-  expect(labels()).toEqual([
-    'Dollars per day',
-    'Dollars per week',
-    'Models',
-    'Where the budget is short',
-    'Add a limit',
-  ]);
+  expect(labels()).toEqual(['Dollars per day', 'Dollars per week', 'Models', 'If the budget is short', 'Add a limit']);
   chooseValue(getElementByName(root, 'Add a limit'), 'min_output_tokens');
-  await expect.poll(labels).toContain('Shortest answer, in tokens');
+  await expect.poll(labels).toContain('Minimum output tokens');
   chooseValue(getElementByName(root, 'Add a limit'), 'alerts');
   await expect.poll(labels).toContain('Alerts, in % of each limit in dollars');
-  fill(getElementByName(root, 'Shortest answer, in tokens'), '512');
+  fill(getElementByName(root, 'Minimum output tokens'), '512');
   fill(getElementByName(root, 'Alerts, in % of each limit in dollars'), '50, 80');
   fill(getElementByName(root, 'Models'), 'claude-opus-5, claude-haiku-5-5');
   getElementByName(root, 'Remove Dollars per day').focus();
@@ -47,7 +41,7 @@ test('the limits that are set have a field, others are added; what is saved leav
   // Whoever removes it by the keyboard saves with the next press.
   expect(document.activeElement?.textContent).toBe('Save limits');
   await click(root, 'Save limits');
-  await waitForText(root, 'Saved. Lists know it within a minute.');
+  await waitForText(root, 'Saved. Lists are updated within a minute.');
   expect(changes(asked)).toEqual([
     {
       method: 'PATCH',
@@ -74,10 +68,10 @@ test.each([
     const root = renderForTest(
       h(LimitsForm, { target: { kind, id: 'ada' }, ownLimits: { usd_total: 0 }, names: ['usd_total'] }),
     );
-    expect(root.textContent).not.toContain('credit limits nothing');
+    expect(root.textContent).not.toContain('credit has no effect');
     await click(root, 'Remove Dollars in total');
-    await waitForText(root, 'All limits are removed once you save.');
-    expect(root.textContent?.includes('Without “Dollars in total” credit limits nothing')).toBe(isSaid);
+    await waitForText(root, 'Saving removes all limits.');
+    expect(root.textContent?.includes('Without “Dollars in total”, credit has no effect')).toBe(isSaid);
   },
 );
 
@@ -87,7 +81,7 @@ test('what is refused of a limit stands at its field, in the words of the edge o
   const field = () => getElementByName(root, 'Alerts, in % of each limit in dollars');
   fill(field(), 'half');
   await click(root, 'Save limits');
-  await waitForText(root, 'Type numbers, with commas between them');
+  await waitForText(root, 'Enter numbers separated by commas');
   fill(field(), '-1');
   await click(root, 'Save limits');
   await waitForText(root, 'expected a share above 0');
@@ -113,7 +107,7 @@ test.each([
   // Remove is the way. A list that was empty before stays so.
   await click(root, `Remove ${field}`);
   await click(root, 'Save limits');
-  await waitForText(root, 'Saved. Lists know it within a minute.');
+  await waitForText(root, 'Saved. Lists are updated within a minute.');
   const [{ body } = { body: undefined }] = changes(asked);
   expect(Object.values(body as object).filter((value) => value === null)).toHaveLength(1);
   expect(body).toMatchObject({ usd_per_week: 9, fallback_models: [] });
@@ -144,17 +138,17 @@ test('credit is given once, however often it is pressed after a failure', async 
     return fails ? createErrorResponse(503, 'api_error', 'No.') : { credit: 'credit_1' };
   });
   const root = renderForTest(h(Credit, { account: 'ada', hasTotal: false }));
-  await waitForText(root, 'Set that to 0 for a prepaid account.');
+  await waitForText(root, 'For a prepaid account, set this limit to 0.');
   const give = async (dollars: string) => {
     fill(getElementByName(root, 'Dollars of credit'), dollars);
     await click(root, 'Give credit');
   };
   await give('5');
-  await waitForText(root, 'Something went wrong');
+  await waitForText(root, 'An error occurred');
   fails = false;
   await give('5');
   await expect.poll(() => getElementByName(root, 'Dollars of credit').value).toBe('');
-  await waitForText(root, '$5.00 of credit is given.');
+  await waitForText(root, '$5.00 of credit was given.');
   await give('7');
   await expect.poll(() => keys.length).toBe(3);
   expect([keys[0] === keys[1], keys[1] === keys[2]]).toEqual([true, false]);

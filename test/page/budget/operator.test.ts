@@ -73,7 +73,7 @@ const REFUSED = {
     limited_by: 'account',
     reason: 'spend',
     never: true,
-    message: 'This is larger than your whole daily limit.',
+    message: 'This is more than your daily limit.',
   },
 };
 const OF_DAY = { limit_usd: null, settled_usd: 0, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
@@ -162,7 +162,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
     expect.stringMatching(/^east is paused until .*10:00 for claude-haiku-5-5: 7 requests went to west, 1 to north\.$/),
     'west is being tried again for (unknown).',
   ]);
-  expect(root.querySelector('abbr')?.title).toBe('Calls that name no model: the list of models, files and batches.');
+  expect(root.querySelector('abbr')?.title).toBe('Calls without a model: the list of models, files and batches.');
 });
 
 test('a failure is said to an admin as what has happened; an opened row has where its reason is, and what its caller read', async () => {
@@ -175,34 +175,34 @@ test('a failure is said to an admin as what has happened; an opened row has wher
     .poll(rows)
     .toEqual([
       expect.stringMatching(/The upstream could not be reached\.(?! Try)/),
-      expect.stringMatching(/The upstream answered 503 without an explanation\./),
-      expect.stringMatching(/Claude was very busy/),
+      expect.stringMatching(/The upstream responded with 503 without an explanation\./),
+      expect.stringMatching(/Claude was overloaded/),
     ]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await waitForText(root, 'The log line of this request has the reason: look for 1.');
-  await waitForText(root, 'Its caller read: The upstream could not be reached. Try again in a moment.');
+  await waitForText(root, 'The log line of this request contains the reason. Search the log for 1.');
+  await waitForText(root, 'The caller received: The upstream could not be reached. Try again in a moment.');
 });
 
 test('an error that the upstream has answered is said to be that, with its id there', async () => {
   const answered = { error_type: 'api_error', status: 'refused_upstream', upstream_request_id: 'req_011C' };
   open(BudgetRequests, () => list([{ ...SENT, ...answered, account: 'globex' }]));
   navigateTo('#/budget/failed');
-  await expect.poll(rows).toEqual([expect.stringMatching(/failed: api_errorThe upstream answered with an error\./)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/failed: api_errorThe upstream responded with an error\./)]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'At the upstreamreq_011C');
-  await waitForText(root, 'Its caller read what the upstream answered.');
+  await waitForText(root, 'The caller received the upstream’s error message.');
 });
 
 test.each([
-  [true, 'Raise the account’s limit “Requests at a time”: it is 0.'],
-  [false, 'Nothing has to be raised'],
+  [true, 'Raise the account’s limit “Concurrent requests”, which is 0.'],
+  [false, 'The caller can send the request again'],
 ])('what helps where too many run at a time depends on whether any may (none may: %s)', async (never, helps) => {
   const refusal = { ...REFUSED.refusal, limit: 'concurrent_requests', reason: 'concurrency', never };
   open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
   navigateTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(1);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await waitForText(root, `What helps: ${helps}`);
+  await waitForText(root, `What to do: ${helps}`);
 });
 
 test('whoever sees their own requests alone reads what they were told', async () => {
@@ -230,9 +230,9 @@ test('refusals of a page that say the same are one line with their number, where
   );
   navigateTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(12);
-  expect(rows()[0]).toMatch(/other-0refused: dollars per day\u00a0×\u00a013Wait 0 s\./);
+  expect(rows()[0]).toMatch(/other-0rejected: dollars per day\u00a0×\u00a013Wait 0 s\./);
   expect(rows()[1]).not.toContain('×');
-  expect(rows()[11]).toMatch(/umbrellarefused: dollars per day\u00a0×\u00a012Wait 20 s\./);
+  expect(rows()[11]).toMatch(/umbrellarejected: dollars per day\u00a0×\u00a012Wait 20 s\./);
   // Of several pages one does not have all that say the same.
   isPart = true;
   refreshAllPolls();
@@ -251,15 +251,18 @@ test('above refusals of several pages stands who was refused most today; each le
   navigateTo('#/budget/refused');
   // The lines of one page count all of them.
   await expect.poll(() => rows().length).toBe(1);
-  expect(root.textContent).not.toContain('Refused most today');
+  expect(root.textContent).not.toContain('Most rejections today');
   isPart = true;
   refreshAllPolls();
-  await waitForText(root, 'Refused most today, as told up to a minute ago:umbrella × 1,219globex × 144All by refusals');
+  await waitForText(
+    root,
+    'Most rejections today (updated within a minute):umbrella × 1,219globex × 144All accounts by rejections',
+  );
   expect(queryOf(asked, '/accounts')).toEqual({ sort: 'refused', limit: '5' });
   await click(root, 'umbrella × 1,219');
   expect(location.hash).toBe('#/budget/requests/umbrella');
   await expect.poll(() => document.activeElement?.textContent).toBe('Requests of umbrella');
-  await click(root, 'Its limits');
+  await click(root, 'Limits');
   expect(location.hash).toBe('#/budget/accounts/umbrella');
   navigateTo('#/budget/requests/umbrella');
   await expect
@@ -267,7 +270,9 @@ test('above refusals of several pages stands who was refused most today; each le
     .toMatchObject({ account: 'umbrella', outcome: 'refused', from: formatDateDaysAgo(0), to: formatDateDaysAgo(-1) });
   navigateTo('#/budget/refused');
   const all = await vi.waitFor(() => {
-    const link = [...root.querySelectorAll('a')].find(({ textContent }) => textContent === 'All by refusals');
+    const link = [...root.querySelectorAll('a')].find(
+      ({ textContent }) => textContent === 'All accounts by rejections',
+    );
     expect(link).toBeDefined();
     return link;
   });
@@ -298,7 +303,7 @@ test('a row names the group that has refused, and leads to it', async () => {
   const { refusal: own } = REFUSED;
   open(BudgetRequests, () => list([{ ...REFUSED, refusal: { ...own, limited_by: 'group', group: 'blue' } }]));
   navigateTo('#/budget/refused');
-  await waitForText(root, /refused: dollars per day, of group blue/);
+  await waitForText(root, /rejected: dollars per day, of group blue/);
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
 });
@@ -310,17 +315,14 @@ test('finds a request by its id, whosever it is, with what helps if it was refus
   });
   const find = async (text: string) => {
     fill(getElementByName(root, 'Request id, or account'), text);
-    await click(root, 'Find');
+    await click(root, 'Open');
   };
   await find('req_1');
   await waitForText(root, 'feature=search');
   await click(root, 'dev');
   expect(location.hash).toBe('#/budget/accounts/dev');
   await find('req_2');
-  await waitForText(
-    root,
-    /larger than this account’s whole daily limit.*What helps: Raise the account’s “Dollars per day”\./,
-  );
+  await waitForText(root, /more than this account’s daily limit.*What to do: Raise the account’s “Dollars per day”\./);
   await find('req_3');
   await waitForText(root, 'No ledger contains this id.');
   await find('umbrella');
@@ -335,32 +337,32 @@ test('lists requests of an account and those refused or failed of all, of some d
   const heads = () => [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
   navigateTo('#/budget/requests');
   await expect.poll(rows).toEqual([expect.stringContaining('feature=search')]);
-  chooseValue(getElementByName(root, 'Which'), 'refused');
+  chooseValue(getElementByName(root, 'Status'), 'refused');
   await expect
     .poll(rows)
-    .toEqual([expect.stringMatching(/refused: dollars per day.*larger than this account’s whole daily limit/)]);
-  chooseValue(getElementByName(root, 'Around'), '2026-01-01T10:14');
+    .toEqual([expect.stringMatching(/rejected: dollars per day.*more than this account’s daily limit/)]);
+  chooseValue(getElementByName(root, 'Around time'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe(new Date('2026-01-01T10:09').toISOString());
   expect(queryOf(asked).to).toBe(new Date('2026-01-01T10:19').toISOString());
-  chooseValue(getElementByName(root, 'Around'), '');
+  chooseValue(getElementByName(root, 'Around time'), '');
   chooseValue(getElementByName(root, 'Token'), 'nobody');
   await expect.poll(() => queryOf(asked).token).toBe('nobody');
 
   // What was refused or failed of everybody are tabs, each with an address and the sentence that the caller read.
-  await click(root, 'All refused');
+  await click(root, 'All rejected');
   expect(location.hash).toBe('#/budget/refused');
-  await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and why', 'Model']);
+  await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and reason', 'Model']);
   await expect
     .poll(() => queryOf(asked, '/usage'))
     .toEqual({ outcome: 'refused', limit: '100', from: formatDateDaysAgo(6), to: formatDateDaysAgo(-1) });
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await waitForText(root, 'What helps: Raise the account’s “Dollars per day”.');
+  await waitForText(root, 'What to do: Raise the account’s “Dollars per day”.');
   await click(root, 'All failed');
-  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was very busy\./)]);
-  await click(root, 'Of an account');
+  await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was overloaded\./)]);
+  await click(root, 'By account');
   await waitForText(root, 'Requests of dev');
-  chooseValue(getElementByName(root, 'Which'), 'sent');
+  chooseValue(getElementByName(root, 'Status'), 'sent');
   await click(root, 'feature=search');
   expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
@@ -395,11 +397,11 @@ test('of an account what refuses stands first, each limit with its owner, and a 
   await expect.poll(cards).toEqual([
     ['Dollars per day, of group blue', 'refused'],
     ['Requests per minute', 'refused'],
-    ['Dollars per day, of all accounts', ''],
+    ['Dollars per day, of the deployment', ''],
     ['Dollars per day, of this account', ''],
     ['Input tokens per minute', ''],
   ]);
-  await waitForText(root, 'Blocked: the limit “Requests per minute” is 0, so every request is refused. Change it');
+  await waitForText(root, 'Blocked: the limit “Requests per minute” is 0, so all requests are rejected. Change it');
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
 });
@@ -415,7 +417,7 @@ test('an account that may use no model has a red card that says so, before what 
 test('a limit of dollars that is 0 does not seem to allow anything once it resets', async () => {
   const refuses = { limit_usd: 0, used_usd: 0, resets_at: '2026-12-01T00:00:00Z', refuses: true };
   cardsOf({ binds: [{ ...BIND, by: 'group', id: 'blue', ...refuses }] });
-  await waitForText(root, 'refuses every one');
+  await waitForText(root, 'rejects all requests');
   expect(root.textContent).not.toContain('resets');
   expect(describeBindingLimit({ ...BIND, ...refuses, by: 'group', id: 'blue', limit: 'usd_per_day' })).toBe(
     'no budget left: dollars per day of group blue is 0',
@@ -436,7 +438,7 @@ test.each([
 ])('an account of which nothing is known is doubted (%s)', async (_, account, isDoubted) => {
   cardsOf({ ...account, running_requests: 3 });
   await waitForText(root, '3 requests are running.');
-  expect(root.textContent?.includes('Is the name right?')).toBe(isDoubted);
+  expect(root.textContent?.includes('Check its name.')).toBe(isDoubted);
 });
 
 test('the card of credit that is used up leads to the form for it', async () => {
@@ -461,7 +463,7 @@ test.each([
       if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
       return path.startsWith('/accounts/umbrella?') ? ACCOUNT : list([]);
     });
-    await click(root, 'Its requests');
+    await click(root, 'Requests');
     await expect.poll(() => listedRequestKind.value).toBe(kind);
     expect(location.hash).toBe('#/budget/requests/umbrella');
   },
@@ -484,16 +486,16 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
     data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
     total: { requests: 6, cost_usd: 2, saved_usd: 0, usage: {} },
   }));
-  const days = () => getElementByName<HTMLSelectElement>(root, 'Days of who spent what, in UTC');
+  const days = () => getElementByName<HTMLSelectElement>(root, 'Days of spending by account, in UTC');
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/^globex399\$1\.00.*50%$/), expect.stringMatching(/^\(erased\)/)]);
-  expect(root.querySelector('abbr')?.title).toBe('Spent by accounts that were erased.');
+  expect(root.querySelector('abbr')?.title).toBe('Spending of erased accounts.');
   await click(root, 'globex');
   expect(location.hash).toBe('#/budget/accounts/globex');
   keys = [];
   chooseValue(days(), 'yesterday');
-  await waitForText(root, 'Nobody spent anything yesterday.');
+  await waitForText(root, 'No account spent anything yesterday.');
   expect(queryOf(asked)).toEqual({
     group_by: 'account',
     limit: '500',
@@ -501,21 +503,21 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
     to: formatDateDaysAgo(0),
   });
   chooseValue(days(), 'thisMonth');
-  await waitForText(root, 'Nobody spent anything this month.');
+  await waitForText(root, 'No account spent anything this month.');
   expect(queryOf(asked)).toMatchObject({ from: `${formatDateDaysAgo(0).slice(0, 8)}01`, to: formatDateDaysAgo(-1) });
   chooseValue(days(), 'own');
-  await waitForText(root, 'Nobody spent anything from');
+  await waitForText(root, 'No account spent anything from');
   expect(days().nextElementSibling).toBe(getElementByName(root, 'First day, in UTC'));
   chooseValue(getElementByName(root, 'First day, in UTC'), '2026-11-03');
   chooseValue(getElementByName(root, 'Last day, in UTC'), '2026-11-04');
-  await waitForText(root, 'Nobody spent anything from 2026-11-03 to 2026-11-04.');
+  await waitForText(root, 'No account spent anything from 2026-11-03 to 2026-11-04.');
   expect(queryOf(asked)).toMatchObject({ from: '2026-11-03', to: '2026-11-05' });
 });
 
 test('a name in brackets says what it means', async () => {
   const imported = { key: '(imported)', requests: 3, cost_usd: 2, usage: USAGE };
   open(Breakdown, () => ({ data: [imported], total: imported }));
-  await expect.poll(() => root.querySelector('abbr')?.title).toMatch(/taken over from a backup/);
+  await expect.poll(() => root.querySelector('abbr')?.title).toMatch(/restored from a backup/);
 });
 
 test('each row tells what it cost, however little, and their sum only that it is little', async () => {
@@ -567,7 +569,7 @@ test('a token is minted, listed and revoked', async () => {
   root = renderForTest(h(Tokens, { account: 'ada' }));
   await waitForText(root, 'No tokens yet.');
   fill(getElementByName(root, 'Label'), 'phone');
-  await click(root, 'Mint a token for ada');
+  await click(root, 'Create a token for ada');
   await waitForText(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
   await click(root, 'Revoke phone');
@@ -577,14 +579,14 @@ test('a token is minted, listed and revoked', async () => {
 test('a restricted token names what its page may ask; nothing restricts a token whose fields are empty', async () => {
   const asked = installFakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
   root = renderForTest(h(Tokens, { account: 'ada' }));
-  await click(root, 'Mint a token for ada');
+  await click(root, 'Create a token for ada');
   const minted = () => asked.filter(({ method }) => method === 'POST').map(({ body }) => body as { only?: object });
   await expect.poll(minted).toEqual([{ account: 'ada', scopes: ['messages'], expires_in: 3_600 }]);
   fill(getElementByName(root, 'Agents'), 'support, own:draft');
   fill(getElementByName(root, 'Conversations'), 'web-*');
   fill(getElementByName(root, 'Origins'), 'https://app.example.com https://www.example.com');
-  fill(getElementByName(root, 'Requests in all'), '20');
-  await click(root, 'Mint a token for ada');
+  fill(getElementByName(root, 'Total requests'), '20');
+  await click(root, 'Create a token for ada');
   await expect
     .poll(() => minted()[1]?.only)
     .toEqual({
@@ -676,9 +678,9 @@ test('the sources of webhooks are one list, and all undelivered events of one ar
       { ...source, source: 'shop', classifier: 'tickets', undelivered_events: undelivered },
     ]);
   });
-  await expect.poll(rows).toEqual(['githubclosed: its secret is not set', 'shopopentickets2Replay all']);
+  await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets2Replay all']);
   await click(root, 'Replay all undelivered events from shop');
-  await expect.poll(rows).toEqual(['githubclosed: its secret is not set', 'shopopentickets']);
+  await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets']);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
 });
 
@@ -712,7 +714,7 @@ test('shows no figures of a budget that it does not know, why, and knows them af
     return { ...list([]), total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
   });
   const figures = () => [...root.querySelectorAll('#quota .gauge strong')].map(({ textContent }) => textContent);
-  await waitForText(root, 'The edge cannot be reached.');
+  await waitForText(root, 'Sluice cannot be reached.');
   expect(figures()).toEqual([]);
   isThere = true;
   await click(root, 'Retry');
@@ -734,11 +736,11 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   await expect
     .poll(cards)
     .toEqual([
-      expect.stringMatching(/^Everybody, today\$0\.15/),
-      expect.stringMatching(/^Everybody, this month.*of \$5\.00/),
+      expect.stringMatching(/^Deployment, today\$0\.15/),
+      expect.stringMatching(/^Deployment, this month.*of \$5\.00/),
     ]);
   const headings = [...root.querySelectorAll('h2, h3')].map(({ textContent }) => textContent ?? '');
-  expect(headings.indexOf('Spent per day')).toBeLessThan(headings.indexOf('Who spent what'));
+  expect(headings.indexOf('Spent per day')).toBeLessThan(headings.indexOf('Spending by account'));
   expect(asked.filter(({ path }) => path.startsWith('/accounts/') || /usage.*account=/.test(path))).toEqual([]);
 });
 
@@ -766,17 +768,17 @@ test('what is broken stands above everything else, each with a link to its list,
   };
   open(BudgetOverview, answer);
   await expect.poll(links).toEqual([
-    ['59 refused today', '#/budget/refused'],
+    ['59 rejected today', '#/budget/refused'],
     ['4 failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
-    ['3 accounts can ask for nothing: 1 blocked, 2 without budget', '#/budget/accounts'],
+    ['3 accounts cannot send requests: 1 blocked, 2 without budget', '#/budget/accounts'],
   ]);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
     [...root.querySelectorAll<HTMLAnchorElement>('.broken a')].find((a) => a.textContent?.endsWith(words))?.click();
   [listedRange.value, listedMinute.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
-  press('refused today');
+  press('rejected today');
   expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
   press('without budget');
@@ -861,7 +863,7 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
-    ['dan', 'no limit of its own in dollars', ''],
+    ['dan', 'no limit in dollars', ''],
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');

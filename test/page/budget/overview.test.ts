@@ -101,16 +101,20 @@ test('who spent what begins with today, also after midnight, and leads to the da
   await expect.poll(last).toMatchObject({ from: '2026-11-28', to: '2026-11-29' });
   await click(root, 'globex');
   expect([location.hash, listedRange.value]).toEqual(['#/budget/accounts/globex', 'today']);
-  chooseValue(getElementByName(root, 'Days of who spent what, in UTC'), 'month');
+  chooseValue(getElementByName(root, 'Days of spending by account, in UTC'), 'month');
   await expect.poll(last).toMatchObject({ from: '2026-10-30', to: '2026-11-29' });
   // What is looked at elsewhere stays until somebody goes there.
   expect(listedRange.value).toBe('today');
 });
 
 test.each([
-  ['/pools/deployment', 'What everybody has spent', [/Claude answers this deployment again/, /globex/]],
-  ['/alerts', 'Alerts', [/Everybody, today\$0\.15/, /globex/]],
-  ['/usage?group_by=account', 'Who spent what', [/Everybody, today\$0\.15/, /Claude answers this deployment again/]],
+  ['/pools/deployment', 'The spending of the deployment', [/Claude answers this deployment again/, /globex/]],
+  ['/alerts', 'Alerts', [/Deployment, today\$0\.15/, /globex/]],
+  [
+    '/usage?group_by=account',
+    'Spending by account',
+    [/Deployment, today\$0\.15/, /Claude answers this deployment again/],
+  ],
 ])('where %s fails only that part says so, and the others are shown', async (path, name, others) => {
   let isThere = false;
   installFakeEdge((one) =>
@@ -119,7 +123,7 @@ test.each([
   const root = renderForTest(h(BudgetOverview, {}));
   for (const other of others) await waitForText(root, other);
   const faults = () => [...root.querySelectorAll('[role=alert] > p:first-child')].map(({ textContent }) => textContent);
-  await expect.poll(faults).toEqual([expect.stringMatching(`^${name} cannot be read. Something went wrong`)]);
+  await expect.poll(faults).toEqual([expect.stringMatching(`^${name} cannot be read. An error occurred`)]);
   isThere = true;
   await click(root, 'Retry');
   await expect.poll(faults).toEqual([]);
@@ -139,17 +143,17 @@ test('a budget of all accounts that is spent stands first, in red, with its form
       card.getAttribute('data-look'),
     ]);
   const isFormOpen = () => root.querySelector('details')?.open;
-  await waitForText(root, 'Limits of all accounts together');
-  expect([cards(), isFormOpen()]).toEqual([[['Everybody, today', null]], false]);
+  await waitForText(root, 'Limits of the deployment');
+  expect([cards(), isFormOpen()]).toEqual([[['Deployment, today', null]], false]);
   refuses = true;
   refreshAllPolls();
-  await expect.poll(cards).toEqual([['Dollars per day, of all accounts', 'refused']]);
+  await expect.poll(cards).toEqual([['Dollars per day, of the deployment', 'refused']]);
   await waitForText(root, 'used up: resets');
   expect(isFormOpen()).toBe(true);
   // It was raised: the form stays, and says that this is saved.
   refuses = false;
   refreshAllPolls();
-  await expect.poll(cards).toEqual([['Everybody, today', null]]);
+  await expect.poll(cards).toEqual([['Deployment, today', null]]);
   expect(isFormOpen()).toBe(true);
 });
 

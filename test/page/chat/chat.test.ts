@@ -101,7 +101,12 @@ async function answer({ method, path, body }: PageRequest): Promise<unknown> {
   }
   await isTold;
   const rows = talks.get(decodeURIComponent(id));
-  if (!rows) return createErrorResponse(404, 'not_found_error', 'There is no such conversation.');
+  if (!rows)
+    return createErrorResponse(
+      404,
+      'not_found_error',
+      'This conversation does not exist. Check its id and the account.',
+    );
   if (what === 'messages') return list(rows);
   if (what === 'approvals' && method === 'POST') {
     Object.assign(rows.at(-1) ?? {}, { paused: null });
@@ -178,7 +183,7 @@ test('what there is not says so, and leads back', async () => {
     await waitForText(root, title);
     expect(root.querySelector('#draft')).toBeNull();
     await click(root, 'Back to the start');
-    await waitForText(root, 'Your own edge in front of Claude.');
+    await waitForText(root, 'Your own gateway to Claude.');
   }
 });
 
@@ -186,7 +191,7 @@ test('a question that was refused was not answered, is offered again only where 
   await open('#/chat/one');
   instead = [createErrorResponse(400, 'invalid_request_error', 'Refused, until 2030-01-01T00:00:00Z.')];
   await ask('What is a weir?');
-  await waitForText(root, 'This was not accepted as it is. Change it, then try again.');
+  await waitForText(root, 'The request is not valid. Change it, then try again.');
   expect(alert().textContent).toContain('invalid_request_error');
   expect(alert().textContent).toContain('Refused, until 1 January');
   expect(articles('You')).toEqual([expect.stringContaining('Not answered')]);
@@ -213,16 +218,16 @@ test.each(['in a conversation', 'in a new one'])(
     isOnline = false;
     await ask('What is a pier?');
     if (where === 'in a new one') {
-      await waitForText(root, 'The edge cannot be reached. Check your connection, then try again.');
+      await waitForText(root, 'Sluice cannot be reached. Check your connection, then try again.');
       expect(field().value).toBe('What is a pier?');
     } else {
       // Sent in vain, it is still there.
       for (const _ of [1, 2]) {
-        await expect.poll(() => alert()?.textContent).toMatch(/^Not sent: the edge cannot be reached\./);
+        await expect.poll(() => alert()?.textContent).toMatch(/^Not sent, because Sluice cannot be reached\./);
         expect(articles('You')).toEqual([expect.stringContaining('Not sent')]);
         await click(alert(), 'Send again');
       }
-      await expect.poll(() => alert()?.textContent).toMatch(/^Not sent: the edge cannot be reached\./);
+      await expect.poll(() => alert()?.textContent).toMatch(/^Not sent, because Sluice cannot be reached\./);
     }
     isOnline = true;
     await click(root, where === 'in a new one' ? 'Send' : 'Send again');
@@ -254,7 +259,7 @@ test('a question that meets a call of which the page did not know comes back int
   paused.headers.set('sluice-paused', 'approval');
   instead = [paused];
   await ask('And a cake?');
-  await waitForText(root, 'Decide above first: the answer waits for you.');
+  await waitForText(root, 'Decide on the call above first. The response waits for your decision.');
   await expect.poll(() => field().value).toBe('And a cake?');
   expect(articles('You')).toEqual([]);
   expect(root.textContent).not.toContain('/approvals');
@@ -297,7 +302,7 @@ test('an answer that has used all its tokens for thinking says so, also later, a
   await open('#/chat/one');
   isShort = true;
   await ask('What is a weir?');
-  const said = 'The model used all its max_tokens (300) for thinking before it wrote.';
+  const said = 'The model used all its max_tokens (300) for thinking, before any text.';
   await waitForText(root, said);
   await expect.poll(() => articles()).toHaveLength(2);
   expect(articles('Answer')).toEqual([expect.stringMatching(/^Claude Opus 5.*Regenerate$/)]);
@@ -381,5 +386,5 @@ test('a key of the edge that is refused is told in the words of the edge, and ca
   expect(root.textContent).not.toContain('Simulator.');
   keyRefused = undefined;
   await click(root, 'Try again');
-  await waitForText(root, 'Your own edge in front of Claude.');
+  await waitForText(root, 'Your own gateway to Claude.');
 });

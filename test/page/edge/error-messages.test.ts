@@ -33,7 +33,7 @@ test('says when the budget is free again, after a long wait', () => {
     return describeErrorForUser(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));
   };
   expect(spent(60)).toBe('Your budget is used up.');
-  expect(spent(40 * 86_400)).toMatch(/^Your budget is used up\. There is room again on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
+  expect(spent(40 * 86_400)).toMatch(/^Your budget is used up\. The limit resets on \d+ [A-Z]\w+ at \d\d:\d\d\.$/);
 });
 
 test.each([
@@ -43,5 +43,7 @@ test.each([
 ])('a conversation that answers %i with %o waits for a decision: %o', (status, headers, waits) => {
   const error = new SluiceError('conflict_error', 'Decide.', { status, headers: new Headers(headers) });
   expect(isApprovalRequiredError(error)).toBe(waits);
-  expect(describeErrorForUser(error) === 'Decide above first: the answer waits for you.').toBe(waits);
+  expect(describeErrorForUser(error) === 'Decide on the call above first. The response waits for your decision.').toBe(
+    waits,
+  );
 });

@@ -13,13 +13,13 @@ export const RESTRICTED_SCOPES: readonly Scope[] = ['messages', 'classify'];
 
 const restrictedRef = z.string().check(
   z.refine((value) => parseVersionRef(stripOwnerMark(value)) !== undefined, {
-    error: `Input should be a name (${NAME_RULE}), name@version, or one of these behind ${OWN_MARK}`,
+    error: `Input should be a name (${NAME_RULE}), name@version, or one of these after ${OWN_MARK}`,
   }),
 );
 const names = z.array(restrictedRef).check(z.minLength(1), z.maxLength(MAX_RESTRICTED_NAMES));
 const conversationPattern = z.string().check(
   z.regex(/^(?=.)[A-Za-z0-9_-]{0,128}\*?$/, {
-    error: 'Input should be the id of a conversation, or how ids begin, and *',
+    error: 'Input should be the id of a conversation, or a prefix of ids followed by *',
   }),
 );
 
@@ -61,7 +61,7 @@ export const onlySchema = z
   })
   .check(
     z.refine(({ agents, classifiers }) => agents !== undefined || classifiers !== undefined, {
-      error: 'must name agents or classifiers: a token that may ask nothing is of no use',
+      error: 'requires `agents` or `classifiers`, because a token without them cannot send requests',
     }),
   );
 
@@ -124,8 +124,9 @@ export function shouldHideToolContents(only: TokenRestrictions | undefined): boo
 }
 
 /** @returns what a restricted token may ask, to be told to its holder. */
-export function describeAllowedNames(names: readonly string[] = []): string {
-  return names.map(stripOwnerMark).join(', ') || 'none';
+export function describeAllowedNames(kind: 'agents' | 'classifiers', names: readonly string[] = []): string {
+  if (names.length === 0) return `this credential cannot use ${kind}. Use another token.`;
+  return `this credential can use only ${names.map(stripOwnerMark).join(', ')}. Name one of these ${kind}.`;
 }
 
 /** @returns the name of a request without the mark: its caller need not know who has stored it. */

@@ -78,10 +78,10 @@ function toLabelObject(label: string | ClassifierLabel): ClassifierLabel {
  */
 export function normalizeClassifier(members: ClassifierFields): NormalizedClassifier {
   if (!members.labels && !members.schema) {
-    throw createInvalidRequestError('Send `labels`, or a `schema` that has them as an enum.');
+    throw createInvalidRequestError('Send `labels`, or a `schema` with the labels as an enum.');
   }
   if (!members.schema && members.label_property !== undefined) {
-    throw createInvalidRequestError('label_property: it names a property of `schema`. Remove it, or send a schema.');
+    throw createInvalidRequestError('label_property: not supported without `schema`. Remove it, or send a schema.');
   }
   const form = members.schema
     ? parseAnswerForm(members.schema, members.label_property)
@@ -100,18 +100,18 @@ export function normalizeClassifier(members: ClassifierFields): NormalizedClassi
   const optional = checked ? countOptionalProperties(validateAndResolveSchema(checked, path)) : 0;
   if (optional > MAX_OPTIONAL_PROPERTIES) {
     throw createInvalidRequestError(
-      `${path}: ${optional} of its members are optional, and Claude takes ${MAX_OPTIONAL_PROPERTIES} at the most. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
+      `${path}: ${optional} of its properties are optional, and Claude supports at most ${MAX_OPTIONAL_PROPERTIES}. List the others in \`required\`; a type may be \`["string", "null"]\`.`,
     );
   }
   const names = form.labels.map(({ name }) => name);
   const repeated = names.find((name, index) => names.indexOf(name) !== index);
   if (names.length > MAX_LABELS || names.some((name) => name.length > MAX_LABEL_CHARACTERS)) {
     throw createInvalidRequestError(
-      `schema: it has ${MAX_LABELS} labels of ${MAX_LABEL_CHARACTERS} characters at the most.`,
+      `schema: supports at most ${MAX_LABELS} labels of at most ${MAX_LABEL_CHARACTERS} characters. Remove or shorten some.`,
     );
   }
   if (repeated !== undefined)
-    throw createInvalidRequestError(`labels: ${JSON.stringify(repeated)} stands there twice.`);
+    throw createInvalidRequestError(`labels: ${JSON.stringify(repeated)} is listed twice. Remove one.`);
   checkExamples(members.examples ?? [], form);
   const { labels, multi, allow_none, fields, schema, label_property } = form;
   const { instructions, examples, model, votes, cache_seconds, description } = members;
@@ -140,7 +140,7 @@ function validateFieldsDerivedFromSchema(
     ) ?? [];
   if (other === undefined) return;
   throw createInvalidRequestError(
-    `${other}: \`schema\` determines it, and this is not the same. Remove one of the two.`,
+    `${other}: differs from the value that \`schema\` determines. Remove one of the two.`,
   );
 }
 
@@ -151,21 +151,23 @@ function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form
     const path = `examples.${index}`;
     if (!check) {
       if (example.output)
-        throw createInvalidRequestError(`${path}.output: only a classifier with a \`schema\` has it.`);
+        throw createInvalidRequestError(
+          `${path}.output: supported only by a classifier with a \`schema\`. Send \`label\` instead.`,
+        );
       validateExampleLabels(example, path, form, 'this classifier');
       if (example.fields && !form.fields)
-        throw createInvalidRequestError(`${path}.fields: this classifier extracts none.`);
+        throw createInvalidRequestError(`${path}.fields: this classifier extracts no fields. Remove it.`);
       continue;
     }
     const { output, input: _, ...others } = example;
     const [other] = Object.keys(removeUndefined(others));
     if (output === undefined || other !== undefined) {
       throw createInvalidRequestError(
-        `${path}: it needs \`output\`, the whole object that the schema describes${other === undefined ? '' : `, in place of \`${other}\``}.`,
+        `${path}: requires \`output\`, the complete object that the schema describes${other === undefined ? '' : `, instead of \`${other}\``}.`,
       );
     }
     const fault = check(output);
-    if (fault) throw createInvalidRequestError(`${path}.${fault.path}: it does not match the schema. ${fault.problem}`);
+    if (fault) throw createInvalidRequestError(`${path}.${fault.path}: does not match the schema. ${fault.problem}`);
   }
 }
 
@@ -181,7 +183,9 @@ function addObjectTypeToSchema(schema: JsonObject): JsonObject {
 /** @returns the schema with its references resolved. @throws ApiError 400 that names the fault */
 function validateAndResolveSchema(schema: JsonObject, path: string): JsonObject {
   if (JSON.stringify(schema).length > MAX_SCHEMA_CHARACTERS) {
-    throw createInvalidRequestError(`${path}: a schema has ${MAX_SCHEMA_CHARACTERS} characters at the most.`);
+    throw createInvalidRequestError(
+      `${path}: a schema can have at most ${MAX_SCHEMA_CHARACTERS} characters. Shorten it.`,
+    );
   }
   const { schema: resolved, fault } = resolveSchemaReferences(schema);
   const found = fault ?? findJsonSchemaFault(resolved);

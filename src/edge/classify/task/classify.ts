@@ -61,7 +61,7 @@ export async function classifyText(
     const failure = answers.flatMap((one) => one.failure ?? [])[0];
     return toUnlabelledResult(
       task,
-      failure ?? { reason: 'answer', error: createNoUsableLabelError('there was none') },
+      failure ?? { reason: 'answer', error: createNoUsableLabelError('the response was empty') },
       calls,
     );
   }
@@ -86,12 +86,11 @@ function computeClassificationCacheKey(
 /** @returns why an input cannot be labelled; undefined for one that can */
 export function validateClassificationInput(input: unknown): ApiError | undefined {
   if (typeof input !== 'string') return createNotTextError();
-  if (input.trim() === '')
-    return createInvalidRequestError('input: it is empty. Send the text that is to be labelled.');
+  if (input.trim() === '') return createInvalidRequestError('input: must not be empty. Send the text to label.');
   // A UTF-16 unit becomes at most three bytes, so most inputs need not be encoded to be measured.
   const isLong = input.length * 3 > MAX_INPUT_BYTES && new TextEncoder().encode(input).length > MAX_INPUT_BYTES;
   if (!isLong) return undefined;
-  return new ApiError('request_too_large', `input: it is longer than ${MAX_INPUT_BYTES} bytes. Send a part of it.`);
+  return new ApiError('request_too_large', `input: longer than ${MAX_INPUT_BYTES} bytes. Send a shorter text.`);
 }
 
 function createNotTextError(): ApiError {

@@ -23,7 +23,7 @@ export function createNoUsableLabelError(
 ): ApiError {
   return createNonRetryableError(
     'api_error',
-    `The model gave no usable answer, not even when it was asked again: ${fault}. ${help}`,
+    `The model returned no usable response, even after a retry: ${fault}. ${help}`,
     {
       logged: 'no_answer',
     },
@@ -36,13 +36,13 @@ export function createFailureAfterTruncatedAnswer(
   fault: string,
   help: string,
 ): FailedCall {
-  const message = `The model gave no usable answer: ${fault}. The second try, with more room, failed: ${error.message} ${help}`;
+  const message = `The model returned no usable response: ${fault}. The second attempt, with more tokens, failed: ${error.message} ${help}`;
   return { ...failure, error: new ApiError(error.type, message, error) };
 }
 
 /** @returns the error for a call whose caller has left */
 export function createClassificationCancelledError(): ApiError {
-  return new ApiError('api_error', 'Nobody waited for this answer any more.', { logged: 'client_gone' });
+  return new ApiError('api_error', 'The caller disconnected before the response arrived.', { logged: 'client_gone' });
 }
 
 /** @returns the failure that an error means, with its reason */

@@ -28,18 +28,16 @@ export function validateExampleLabels(
 ): readonly string[] {
   const [wanted, other] = multi ? (['labels', 'label'] as const) : (['label', 'labels'] as const);
   if (example[wanted] === undefined || example[other] !== undefined) {
-    throw createInvalidRequestError(`${path}: it needs \`${wanted}\`, as the answers of ${name} have it.`);
+    throw createInvalidRequestError(`${path}: requires \`${wanted}\`, like the results of ${name}.`);
   }
   const names = new Set(labels.map(({ name }) => name));
   const chosen = [...new Set(toLabelList(example))];
   const unknown = chosen.find((label) => !names.has(label));
   if (unknown !== undefined) {
-    throw createInvalidRequestError(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
+    throw createInvalidRequestError(`${path}: ${JSON.stringify(unknown)} is not a label of ${name}.`);
   }
   if (chosen.length === 0 && !allow_none) {
-    throw createInvalidRequestError(
-      `${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`,
-    );
+    throw createInvalidRequestError(`${path}: has no label. Add one, or set \`allow_none\` in ${name}.`);
   }
   return chosen;
 }

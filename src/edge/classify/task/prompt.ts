@@ -269,7 +269,7 @@ function getParsedAnswerReader(classifier: AnswerRules): ParsedAnswerReader {
   const check = fields && createValueChecker(resolveSchema(fields), { root: 'fields', closed: true });
   return (value) => {
     const read = labelled.safeParse(value);
-    if (!read.success) return createInvalidAnswerFault('its label was none of those given');
+    if (!read.success) return createInvalidAnswerFault('its label was not one of the given labels');
     const labels = readSortedLabels('labels' in read.data ? read.data.labels : read.data.label);
     if (!check) return { labels, fields: null };
     const extracted = isObject(value) ? value.fields : undefined;
@@ -290,7 +290,7 @@ export function readLabelsFromAnswer(
   { classifier, hasStructuredOutput }: { classifier: AnswerRules; hasStructuredOutput: boolean },
 ): ChosenLabels | AnswerFault {
   const { stop_reason, content } = message;
-  if (stop_reason === 'refusal') return { kind: 'refused', fault: 'the model refuses to label this text' };
+  if (stop_reason === 'refusal') return { kind: 'refused', fault: 'the model refused to label this text' };
   if (stop_reason === 'model_context_window_exceeded') {
     return { kind: 'too_long', fault: 'this text is too long for the model' };
   }
@@ -304,12 +304,12 @@ export function readLabelsFromAnswer(
   const blocks = Array.isArray(content) ? (content as unknown[]).filter(isObject) : [];
   const value = hasStructuredOutput ? parseJsonOrUndefined(joinTextOfBlocks(blocks)) : getToolCallInput(blocks);
   if (value === undefined)
-    return createInvalidAnswerFault(blocks.length === 0 ? 'it was empty' : 'it was not in the given form');
+    return createInvalidAnswerFault(blocks.length === 0 ? 'it was empty' : 'it did not have the required format');
   return getOrCreate(labelReaders, classifier, () => getParsedAnswerReader(classifier))(value);
 }
 
 function createSchemaMismatchFault({ path, problem }: SchemaValueFault): AnswerFault {
-  return createInvalidAnswerFault(`${path} was not as the schema has it. ${problem}`.replace(/\.? *$/, ''));
+  return createInvalidAnswerFault(`${path} did not match the schema. ${problem}`.replace(/\.? *$/, ''));
 }
 
 function createInvalidAnswerFault(fault: string): AnswerFault {

@@ -139,8 +139,8 @@ function describeRemedyForTruncatedAnswer(
 ): string {
   const model = calls.at(-1)?.model ?? '';
   return getMinimalThinking(models.findRow(model)).mayThink
-    ? `${model} may think before it answers. Name a model that labels without: ${describeNonThinkingModels(models)}.`
-    : 'Give it shorter labels, or `fields` with less text in them.';
+    ? `${model} can think before it responds. Use a model that labels without thinking: ${describeNonThinkingModels(models)}.`
+    : 'Use shorter labels, or `fields` with less text.';
 }
 
 interface CallResult {
@@ -229,7 +229,7 @@ async function callClassificationModel(
   };
   if (error || !message) {
     const reason = outcome.end === 'client_gone' ? 'cancelled' : undefined;
-    return { failure: toFailedCall(error ?? createNoUsableLabelError('there was none'), reason), call: paid };
+    return { failure: toFailedCall(error ?? createNoUsableLabelError('the response was empty'), reason), call: paid };
   }
   const read = readLabelsFromAnswer(message, getPromptForModel(billed.model));
   return 'labels' in read ? { choice: read, call: paid } : { fault: read, call: paid };

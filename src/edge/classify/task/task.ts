@@ -90,7 +90,10 @@ export function prepareClassificationTask(
 ): ClassificationTask {
   const { models } = settings;
   const modelAsked = classifier.model ?? prefix?.value.content.model ?? findDefaultModel(models)?.id;
-  if (modelAsked === undefined) throw createMisconfiguredError('No model is named, and the model table has no Haiku.');
+  if (modelAsked === undefined)
+    throw createMisconfiguredError(
+      'model: Field required, because the model table of this deployment contains no Haiku.',
+    );
   const model = models.resolveAlias(modelAsked);
   const row = models.findRow(model);
   const prompt = createClassificationPrompt(classifier, {
@@ -119,6 +122,6 @@ function rejectInlineClassifierFields(parts: Omit<TaskRequest, 'classifier' | 'p
   const [first] = Object.entries(own).filter(([, value]) => value !== undefined);
   if (first)
     throw createInvalidRequestError(
-      `${first[0]}: the classifier says it. Send \`classifier\`, or its parts, not both.`,
+      `${first[0]}: the classifier determines it. Send either \`classifier\` or its fields.`,
     );
 }

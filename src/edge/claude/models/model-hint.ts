@@ -1,5 +1,6 @@
 /** Explains why a model cannot be used: it is retired, or its name is misspelt. */
 
+import { findNearestName } from '../../kit/json/nearest-name.ts';
 import { getModelLifecycle, type Model, type ModelTable } from './models.ts';
 
 /**
@@ -55,8 +56,6 @@ const RETIRED_BEFORE: readonly (Pick<Model, 'id' | 'retires_at' | 'replacement'>
   { id: 'claude-3-sonnet-20240229', retires_at: '2025-07-21', replacement: 'claude-sonnet-4-6' },
 ];
 
-/** A misspelt name differs from the right one by at most this share of its length. */
-const MAX_DIFFERENCE = 0.2;
 /** A header takes these characters, and no model has others. */
 const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
 
@@ -73,9 +72,10 @@ export function createModelHint(name: string, models: ModelTable, now = Date.now
     return `${name} was retired on ${known.retires_at.slice(0, 10)}. ${use}, or ask the operator to map the name with MODEL_ALIASES.`;
   }
   if (known) return undefined;
-  const meant = findClosest(
+  const usable = models.rows.filter((row) => getModelLifecycle(row, now) !== 'retired');
+  const meant = findNearestName(
     name,
-    models.rows.filter((row) => getModelLifecycle(row, now) !== 'retired'),
+    usable.map(({ id }) => id),
   );
   return meant === undefined ? undefined : `${name} is not a known model. Did you mean ${meant}?`;
 }
@@ -84,24 +84,4 @@ export function createModelHint(name: string, models: ModelTable, now = Date.now
 export function createModelHintHeaders(status: number, name: string, models: ModelTable): Record<string, string> {
   const hint = status === 404 ? createModelHint(name, models) : undefined;
   return hint === undefined ? {} : { 'sluice-hint': hint };
-}
-
-function findClosest(name: string, rows: readonly Model[]): string | undefined {
-  const distances = rows.map(({ id }) => ({ id, distance: computeEditDistance(name.toLowerCase(), id) }));
-  const [best] = distances.toSorted((one, other) => one.distance - other.distance);
-  return best && best.distance <= best.id.length * MAX_DIFFERENCE ? best.id : undefined;
-}
-
-/** @returns how many characters must be added, removed or replaced to make one text of the other */
-function computeEditDistance(one: string, other: string): number {
-  let row = Array.from({ length: other.length + 1 }, (_, index) => index);
-  for (let at = 1; at <= one.length; at += 1) {
-    const next = [at];
-    for (let to = 1; to <= other.length; to += 1) {
-      const replaced = (row[to - 1] ?? 0) + (one[at - 1] === other[to - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[to] ?? 0) + 1, (next[to - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row.at(-1) ?? 0;
 }

@@ -95,7 +95,7 @@ export function rejectUnsupportedParameters(
     const { refused } = adaptRequestForModel(row, body, rows[0], true);
     if (row && refused)
       throw createInvalidRequestError(
-        `${refused.member}: ${row.id} refuses this. It takes ${refused.reason}. Change it, or name another model.`,
+        `${refused.member}: this value is not supported by ${row.id} (supported: ${refused.reason}). Change it, or use another model.`,
       );
   }
 }

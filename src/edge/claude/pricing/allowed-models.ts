@@ -33,8 +33,8 @@ export function filterAllowedModels<T extends { id: string }>(
 
 /** @returns the sentence of a refusal that says which models may be used instead. */
 export function describeAllowedModels(allowed: readonly string[]): string {
-  if (allowed.length === 0) return 'It may use none: the operator of this edge can change its limit `models`.';
+  if (allowed.length === 0) return 'Its limit `models` allows none. Ask an admin to change it.';
   const named = allowed.slice(0, MAX_LISTED_MODELS).join(', ');
   const more = allowed.length - MAX_LISTED_MODELS;
-  return `It may use ${named}${more > 0 ? ` and ${more} more, which GET /models lists` : ''}.`;
+  return `It can use ${named}${more > 0 ? ` and ${more} more, which GET /models lists` : ''}.`;
 }

@@ -212,7 +212,7 @@ export function computeMaximumCost(
   if (!(served.inputCost <= MAX_HOLD)) served.inputCost = MAX_HOLD;
   if (!(worstCase.outputPrice * worstCase.outputTokens <= MAX_HOLD)) worstCase.outputPrice = MAX_HOLD;
   if (found.served.tools > 0) worstCase.served = served;
-  if (found.by === 'count' && options.count === null) found.because = 'what the upstream cannot count';
+  if (found.by === 'count' && options.count === null) found.because = 'a block that the upstream cannot count';
   if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
   return { maximumCost: worstCase, terms };
 }

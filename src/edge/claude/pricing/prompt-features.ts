@@ -210,7 +210,7 @@ function collectBodyFeatures(body: JsonObject, features: PromptFeatures, lengthO
   }
   // The API has the earlier messages of a thread that goes on. The body has only the new ones.
   if (body.thread && !(isObject(body.thread) && body.thread.type === 'create'))
-    setBoundToContextWindow('thread', features);
+    setBoundToContextWindow('a thread', features);
 }
 
 function collectMessageFeatures(
@@ -235,7 +235,7 @@ function collectBlockFeatures(
   let level: unknown[] = [content];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_CONTENT_DEPTH) {
-      setBoundToContextWindow('content that is nested too deep', features);
+      setBoundToContextWindow('content that is nested too deeply', features);
       return;
     }
     const next: unknown[] = [];

@@ -41,7 +41,7 @@ const commonFields = {
         ),
       ])
       .check(
-        z.refine((models) => Object.keys(models).length > 0, 'must name a model; without it every model is served'),
+        z.refine((models) => Object.keys(models).length > 0, 'must contain a model. Remove it to support all models'),
       ),
   ),
   price_factor: z.optional(z.number().check(z.gt(0), z.lte(100))),
@@ -150,12 +150,12 @@ export function createConfiguredUpstreams(settings: Settings): readonly Configur
 
 function createConfiguredUpstream(entry: UpstreamEntry, settings: Settings): ConfiguredUpstream {
   const kind = allProviders()[entry.kind];
-  if (!kind) throw new TypeError(`There is no kind ${entry.kind}.`);
+  if (!kind) throw new TypeError(`The kind ${entry.kind} does not exist.`);
   const keyName = getUpstreamKeySettingName(entry.name);
   const secret = settings.upstreamKeys[keyName]?.trim();
   if (secret === undefined && !kind.keyless) {
     throw createMisconfiguredError(
-      `The upstream "${entry.name}" has no ${keyName}. The operator sets it with: npx wrangler secret put ${keyName}`,
+      `The upstream "${entry.name}" has no ${keyName}. The operator can set it with: npx wrangler secret put ${keyName}`,
     );
   }
   if (secret !== undefined) registerSecrets(keyName, [secret, ...listSecretPartsToMask(secret)]);

@@ -30,9 +30,9 @@ export function createHostLabelSchema(example: string): z.ZodMiniString {
 export const baseUrl = z.optional(
   z.pipe(
     httpUrl.check(
-      z.refine((url) => !/[?#]/.test(url), 'must have no query'),
+      z.refine((url) => !/[?#]/.test(url), 'must not contain a query'),
       z.refine((url) => url.startsWith('https:') || isLoopback(url), 'must be an https URL'),
-      z.refine((url) => !/^https?:\/\/[^/]*@/.test(url), 'must have no credentials in it'),
+      z.refine((url) => !/^https?:\/\/[^/]*@/.test(url), 'must not contain credentials'),
     ),
     z.transform((url: string) => url.replace(/\/+$/, '')),
   ),

@@ -34,7 +34,7 @@ export function rejectUnknownHeaders(headers: Headers): void {
   // `forEach` is faster than an iterator, which makes an array for each header.
   headers.forEach((_, name) => {
     if (name.startsWith('sluice-') && !names.has(name))
-      throw createInvalidRequestError(`${name}: nothing in this edge reads this header. Leave it out.`);
+      throw createInvalidRequestError(`${name}: no plugin of this deployment supports this header. Remove it.`);
   });
 }
 
@@ -84,7 +84,7 @@ export function rejectConversationFields(headers: Headers, body: JsonObject): vo
   for (const [name, member] of bodyFields()) {
     if (member.keeps === undefined || !(parseRequestField(name, member, headers, body) ?? false)) continue;
     throw createInvalidRequestError(
-      `${name}: it needs a conversation, which keeps ${member.keeps}. Send \`conversation\`, with an id of your own.`,
+      `${name}: requires a conversation, which stores ${member.keeps}. Send \`conversation\` with an id of your choice.`,
     );
   }
 }

@@ -75,5 +75,5 @@ export function parseRequestField<T>(
   if (ofHeader && inHeader !== undefined) return validateBySchema(schema, ofHeader(inHeader), header);
   const value = validateBySchema(schema, present, name);
   if (inHeader === undefined || inHeader === value) return value;
-  throw createInvalidRequestError(`${name}: the body and the header ${header} name different ones. Send one.`);
+  throw createInvalidRequestError(`${name}: the body and the header ${header} differ. Send only one of them.`);
 }

@@ -100,18 +100,19 @@ export function findUpstreams(
   if (serving.length === 0) {
     const hint = createModelHint(model ?? '', models);
     const sentences = [
-      `No upstream of this edge serves ${(model ?? '').slice(0, 128)}.`,
+      `No upstream of this deployment supports ${(model ?? '').slice(0, 128)}.`,
       ...(hint === undefined ? [] : [hint]),
     ];
-    throw new NoUpstreamError('not_found_error', `${sentences.join(' ')} GET /models lists the models that there are.`);
+    throw new NoUpstreamError('not_found_error', `${sentences.join(' ')} GET /models lists the available models.`);
   }
   const able = serving.filter((one) => findMissingFeature(one, call, owned) === undefined && !avoids?.(one.name));
   if (able.length === 0) {
     const lack = serving.flatMap((one) => findMissingFeature(one, call, owned) ?? [])[0] ?? 'this';
     const others = all.filter((one) => findMissingFeature(one, call, owned) === undefined).map(({ name }) => name);
-    const where = others.length > 0 ? `${others.join(', ')} could take it, with another model` : 'None of them could';
-    const of = model === undefined ? 'this edge' : model.slice(0, 128);
-    throw new NoUpstreamError('invalid_request_error', `The upstreams of ${of} do not have ${lack}. ${where}.`);
+    const help =
+      others.length > 0 ? `Use a model of ${others.join(', ')}.` : 'Ask its operator to add an upstream that does.';
+    const of = model === undefined ? 'of this deployment' : `for ${model.slice(0, 128)}`;
+    throw new NoUpstreamError('invalid_request_error', `No upstream ${of} supports ${lack}. ${help}`);
   }
   if (owned === undefined) return able;
   const home =
@@ -121,7 +122,7 @@ export function findUpstreams(
   if (owner) return [owner];
   if (stays !== undefined && all.some(({ name }) => name === stays)) {
     const name = model === undefined ? 'this' : model.slice(0, 128);
-    const message = `The request names ${owned} that the upstream ${stays} has, and that one does not take ${name}.`;
+    const message = `This request refers to ${owned} of the upstream ${stays}, which does not support ${name}. Use a model of this upstream, or start another conversation.`;
     throw new NoUpstreamError('invalid_request_error', message);
   }
   return able.slice(0, 1);
@@ -139,13 +140,13 @@ function findRequiredUpstream(
   const isServed = model === undefined || one.idOf(model) !== undefined;
   const lack = isServed ? findMissingFeature(one, call, undefined) : model.slice(0, 128);
   if (lack === undefined) return one;
-  const message = `What this request names is at the upstream ${name}, and that one does not have ${lack}.`;
+  const message = `This request refers to data of the upstream ${name}, which does not support ${lack}. Use another model, or create the data again.`;
   throw new NoUpstreamError('invalid_request_error', message);
 }
 
 /** @returns the 404 for something at an upstream that the operator has removed from UPSTREAMS. */
 export function createUpstreamRemovedError(name: string): NoUpstreamError {
-  const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
+  const message = `This request refers to data of the upstream ${name}, which was removed from this deployment. Create the data again, or ask the operator to add ${name} to UPSTREAMS again.`;
   return new NoUpstreamError('not_found_error', message);
 }
 

@@ -45,7 +45,7 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
   checkMessages(at, messages, first);
   if (at.role === 'assistant') {
     throw createInvalidRequestError(
-      'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
+      'messages: the last message must use the "user" role, because a conversation does not support prefilled responses.',
     );
   }
 }
@@ -66,14 +66,14 @@ export function checkMessage(at: HistoryState, message: SentMessage, path: strin
   if (message.role === 'assistant') {
     if (!first) {
       throw createInvalidRequestError(
-        `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
+        `${path}: this conversation stores its history. Send only the new messages, or the unchanged history followed by the new messages. Only the first turn of a conversation can add assistant messages.`,
       );
     }
     if (at.role === undefined && !startsWithCompaction(message.content))
       throw createInvalidRequestError(`${path}: first message must use the "user" role`);
     if (at.role === 'assistant')
       throw createInvalidRequestError(
-        `${path}: two assistant messages in a row. Send one, or put a user message between them.`,
+        `${path}: follows another assistant message. Send one of them, or add a user message between them.`,
       );
     validateAllCallsAnswered(at, path);
     advanceHistoryState(at, message);
@@ -92,11 +92,13 @@ function validateToolResults(at: HistoryState, content: unknown, path: string): 
   for (const id of listAnsweredCallIds(content)) {
     if (!called.has(id)) {
       throw createInvalidRequestError(
-        `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
+        `${path}: the last response has no \`tool_use\` with the id ${id}. Send a \`tool_result\` only for calls of this response.`,
       );
     }
     if (answered.has(id))
-      throw createInvalidRequestError(`${path}: each tool_use must have a single result. ${id} has been answered.`);
+      throw createInvalidRequestError(
+        `${path}: each tool_use must have a single result. ${id} already has one. Remove this result.`,
+      );
     answered.add(id);
   }
 }
@@ -105,7 +107,7 @@ function validateAllCallsAnswered(at: HistoryState, path: string): void {
   const missing = [...at.callIds].filter((id) => !at.resultIds.has(id));
   if (missing.length === 0) return;
   throw createInvalidRequestError(
-    `${path}: the last answer’s \`tool_use\` needs its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
+    `${path}: the \`tool_use\` of the last response requires its \`tool_result\` first: ${missing.join(', ')}. Send the results in the next user message, or rewind the conversation.`,
   );
 }
 
@@ -305,7 +307,7 @@ function normalizeJson(value: JsonObject): JsonObject {
 export type PendingResults = ReadonlyMap<string, string>;
 
 /** Answers calls of the client's own tools that the client leaves without a result, if it says `on_pending_tools: "cancel"`. */
-const CANCELLED_RESULT = 'This call was cancelled: the user went on without its result.';
+const CANCELLED_RESULT = 'This call was cancelled, because the user continued without its result.';
 
 /**
  * Adds an error as the result of each call in the last answer that has no result, neither from the edge nor in the new

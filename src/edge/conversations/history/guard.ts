@@ -62,7 +62,7 @@ export function getRestrictedTokenGuard(): RestrictedTokenGuard {
   const found = guardInUse();
   if (!found)
     throw createRestrictedTokenError(
-      'Restricted tokens need the plugin `agents`, which this deployment does not include. Ask its operator.',
+      'Restricted tokens require the plugin `agents`, which this deployment does not include. Ask its operator to add it.',
     );
   return found;
 }
@@ -81,7 +81,7 @@ export function resolveRequestedAgent(caller: RestrictedCaller, ref: string | un
 export function checkConversationAllowed({ only }: RestrictedCaller, id: string): void {
   if (only && !canUseConversation(only, id)) {
     throw createRestrictedTokenError(
-      `conversation: this credential may only use ${(only.conversations ?? []).join(', ')}. Name one of these.`,
+      `conversation: this credential can use only ${(only.conversations ?? []).join(', ')}. Name one of these.`,
     );
   }
 }

@@ -18,7 +18,7 @@ export const historySetting = z
     ),
     instructions: z.createOptionalField(
       z.nullable(z.string().check(z.maxLength(8_192))),
-      'Instructions for the summary, in place of the default ones. Null: the default ones. Only with `summarize`.',
+      'Instructions for the summary, which replace the default ones. Null: the default ones. Only with `summarize`.',
     ),
     summary_max_tokens: z.createOptionalField(
       z.int().check(z.gte(1)),
@@ -29,11 +29,11 @@ export const historySetting = z
     z.refine(
       ({ strategy, instructions, summary_max_tokens }) =>
         strategy === 'summarize' || (instructions === undefined && summary_max_tokens === undefined),
-      { error: '`instructions` and `summary_max_tokens` need the strategy `summarize`' },
+      { error: '`instructions` and `summary_max_tokens` require the strategy `summarize`' },
     ),
     z.refine(({ max_tokens, summary_max_tokens = 0 }) => summary_max_tokens < max_tokens, {
       path: ['summary_max_tokens'],
-      error: 'must be below max_tokens: a summary takes the place of a part of the history',
+      error: 'must be less than max_tokens, because a summary replaces a part of the history',
     }),
   );
 export type HistorySetting = z.output<typeof historySetting>;
@@ -52,7 +52,8 @@ export const history = z.addDescription(
       (setting) => setting?.strategy !== 'summarize' || getPluginMembers('strategy').includes(setting.strategy),
       {
         path: ['strategy'],
-        error: '`summarize` needs the plugin `summaries`, which this deployment does not include',
+        error:
+          '`summarize` requires the plugin `summaries`, which this deployment does not include. Ask its operator to add it',
       },
     ),
   ),

@@ -66,7 +66,7 @@ export function separateNewMessages(
   }
   if (fresh.length === 0) {
     throw createInvalidRequestError(
-      'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
+      'messages: this is the stored history without a new message. Send a new message, or rewind the conversation.',
     );
   }
   return { ...continued, isPauseAbandoned: paused && fresh[0]?.role !== 'assistant' && hasPendingCalls(answers) };

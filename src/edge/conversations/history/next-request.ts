@@ -476,8 +476,8 @@ export function createRequestTooLargeError(limitBytes: number, hasHistory: boole
   if (!hasHistory) return createTooLargeError(limitBytes);
   return new ApiError(
     'request_too_large',
-    `The history of this conversation has outgrown the ${limitBytes} bytes that one request may have. ` +
-      'Go back (POST /conversations/:id/rewind), go on from an earlier message (POST /conversations/:id/fork with `at`), ' +
-      'or have its oldest turns left out: PATCH /conversations/:id with {"history":{"max_tokens":…,"strategy":"truncate"}}.',
+    `The history of this conversation is larger than the ${limitBytes} bytes that one request can have. ` +
+      'Rewind it (POST /conversations/:id/rewind), fork it from an earlier message (POST /conversations/:id/fork with `at`), ' +
+      'or leave out its oldest turns with PATCH /conversations/:id and {"history":{"max_tokens":…,"strategy":"truncate"}}.',
   );
 }

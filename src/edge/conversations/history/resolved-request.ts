@@ -113,7 +113,7 @@ export function resolveRequest(
   const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
   const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
   if (maxTokens === undefined || maxTokens === null) {
-    throw createInvalidRequestError('max_tokens: Field required: this conversation has no default.');
+    throw createInvalidRequestError('max_tokens: Field required, because this conversation has no default.');
   }
   const members = agent ? parseMemberTexts(laid) : sent;
   const { models } = secrets;

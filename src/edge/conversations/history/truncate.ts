@@ -72,7 +72,7 @@ export function findFirstMessageToSend(
   if (sumTotalTokens(from) <= most) return from;
   if (strategy === 'error') {
     throw createInvalidRequestError(
-      `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or let it truncate (PATCH history).`,
+      `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or set \`history.strategy\` to \`truncate\` (PATCH /conversations/:id).`,
     );
   }
   // The thinking of a tool loop is bound to all that stands before it.

@@ -263,6 +263,6 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
 /** @throws ApiError 400 as the plugin says, and where it is not in use */
 async function parseImportedMessages(messages: string): Promise<ImportedHistory> {
   const { imports } = conversationPlugins().find((part) => part.imports) ?? {};
-  if (!imports) throw createMissingPluginError('transfer', 'messages: a history is brought in');
+  if (!imports) throw createMissingPluginError('transfer', 'messages: importing a history');
   return await runInSteps(imports(messages));
 }

@@ -14,7 +14,7 @@ export const conversationRow = z.object({
   ),
   tool_use_id: z.createOptionalField(
     z.string(),
-    'Only for a subagent’s conversation: the id of the call that it answers.',
+    'Only for a subagent’s conversation: the id of the call that started it.',
   ),
   created_at: z.addDescription(z.iso.datetime(), 'When the conversation was created; ISO 8601, UTC.'),
   updated_at: z.addDescription(z.iso.datetime(), 'When the conversation last changed; ISO 8601, UTC.'),
@@ -92,7 +92,10 @@ export const conversationReport = z.extend(conversationRow, {
         z.int(),
         'Thinking blocks: the API accepts them only in the conversation in which they were generated.',
       ),
-      messages: z.addDescription(z.int(), 'Messages that are never sent: refused ones, and those without content.'),
+      messages: z.addDescription(
+        z.int(),
+        'Messages that are never sent, because they were refused or have no content.',
+      ),
       calls: z.addDescription(z.int(), 'Calls of the API’s own tools at the end of the history that have no result.'),
       blank: z.addDescription(z.int(), 'Text blocks with only white space, which the API rejects.'),
     }),

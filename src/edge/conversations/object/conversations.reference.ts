@@ -113,17 +113,17 @@ export const conversationId = {
 
 export const conversations: ApiResource = {
   tag: 'Conversations',
-  description: 'Stored histories. A turn continues if its client disconnects.',
+  description: 'Conversations with a stored history. A turn continues if its client disconnects.',
   parameters: {
     id: conversationId,
-    turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
+    turn: { description: 'The id of the turn, as in the header `sluice-turn`.', example: 'turn_2m4gmfejmm3a' },
   },
   errors: [503],
   routes: describeRoutes(CONVERSATION_ROUTES, {
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List your conversations, newest first',
-      description: 'Those of subagents are left out, unless their `parent` is named.',
+      description: 'Conversations of subagents are listed only with `parent`.',
       answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
@@ -131,7 +131,7 @@ export const conversations: ApiResource = {
       operation: 'createConversation',
       summary: 'Create a conversation, or import a history',
       description:
-        'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
+        'You can also create a conversation with its first turn: send `conversation` in a Messages request. To import a history, send `messages`, which can be the rows of `GET …/messages` or `GET …/export`. `dropped` in the response counts what was left out. Files that the account does not have are rejected with a 400.',
       body: {
         id: 'ConversationRequest',
         schema: creation,
@@ -155,12 +155,13 @@ export const conversations: ApiResource = {
     'PATCH /conversations/:id': {
       operation: 'updateConversation',
       summary: 'Update a conversation',
-      description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
+      description:
+        '`system`, `tools` and `model` cannot be changed, so that the upstream’s prompt cache remains valid.',
       body: {
         id: 'ConversationPatch',
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
-      answer: createConversationResponseReference('The conversation as it is now.'),
+      answer: createConversationResponseReference('The updated conversation.'),
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
@@ -180,18 +181,18 @@ export const conversations: ApiResource = {
     'DELETE /conversations/:id/turns/:turn': {
       operation: 'cancelTurn',
       summary: 'Cancel a turn',
-      answer: describeJsonResponse('The turn; one that had ended has not changed.', turnSchema, turnExample),
+      answer: describeJsonResponse('The turn. If it had already ended, it is unchanged.', turnSchema, turnExample),
     },
     'GET /conversations/:id/stream': {
       operation: 'resumeTurn',
       summary: 'Resume a stream',
       description:
-        'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
+        'With `last-event-id`, the stream continues after that event. Without it, the stream starts with the first event of the running turn.',
       headers: z.object({
         'last-event-id': z.createOptionalField(z.string(), 'The id of the last event that the client received.'),
       }),
       answers: {
-        200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
+        200: { description: 'The remaining events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
       },
       errors: [410, 503],
@@ -199,14 +200,14 @@ export const conversations: ApiResource = {
     'POST /conversations/:id/stop': {
       operation: 'stopTurn',
       summary: 'Stop the running turn',
-      answer: createConversationResponseReference('The conversation; where nothing ran, nothing has changed.'),
+      answer: createConversationResponseReference('The conversation. If no turn was running, it is unchanged.'),
     },
     'POST /conversations/:id/rewind': {
       operation: 'rewindConversation',
       summary: 'Rewind a conversation to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
       answer: createConversationResponseReference(
-        'The conversation without that message’s turn and all that followed.',
+        'The conversation without the turn of that message and all later turns.',
       ),
       errors: [409, 503],
     },

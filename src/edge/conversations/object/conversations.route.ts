@@ -197,7 +197,7 @@ function createUnownedIdsError(unknown: readonly CreatedId[]): ApiError {
   const named = unknown.slice(0, MAX_REPORTED_IDS).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
   const more = unknown.length > MAX_REPORTED_IDS ? ` and ${unknown.length - MAX_REPORTED_IDS} more` : '';
   return createInvalidRequestError(
-    `This account does not have ${named.join(', ')}${more}. Remove the blocks that name them, or upload the files again and name the new ids.`,
+    `This account does not have ${named.join(', ')}${more}. Remove the blocks that refer to them, or upload the files again and use the new ids.`,
   );
 }
 
@@ -247,7 +247,7 @@ async function respondWithResumedTurn(c: Context<AppEnv>): Promise<Response> {
     case 'gone':
       throw new ApiError(
         'not_found_error',
-        `The events of this turn are no longer kept. Read its answer at GET /conversations/${id}/messages.`,
+        `The events of this turn are no longer stored. Read the response with GET /conversations/${id}/messages.`,
         { status: 410, headers: { location: addMountPath(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
@@ -296,7 +296,7 @@ function requireAllowedRetention(c: Context<AppEnv>, seconds: number | null | un
   const most = c.get('settings').RETENTION_DAYS * (DAY_MS / 1_000);
   if (typeof seconds !== 'number' || seconds <= most || hasScope(c.get('identity'), 'admin')) return;
   throw createInvalidRequestError(
-    `retention_seconds: Input should be less than or equal to ${most}, as this deployment keeps it`,
+    `retention_seconds: Input should be less than or equal to ${most}, the limit of this deployment`,
   );
 }
 

@@ -22,7 +22,7 @@ const conversationId = z
 /** An id that a caller may give. */
 export const ownConversationId = conversationId.check(
   z.refine((id) => !id.startsWith(SUBAGENT_ID) && !id.startsWith(HOOK_ID), {
-    error: `${SUBAGENT_ID}…, ${HOOK_ID}…: only runs and webhooks make conversations with such ids. Choose another id`,
+    error: `${SUBAGENT_ID}…, ${HOOK_ID}…: reserved for runs and webhooks. Choose another id`,
   }),
 );
 
@@ -30,7 +30,7 @@ export const ownConversationId = conversationId.check(
 export const CONVERSATION_MEMBER: RequestFieldDefinition<string> = {
   schema: z.createOptionalField(
     conversationId,
-    'The conversation that this is a turn of; also as the header `sluice-conversation`.',
+    'The id of the conversation of this turn; also as the header `sluice-conversation`.',
   ),
   header: 'sluice-conversation',
   mayBeNull: true,
@@ -57,7 +57,7 @@ const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), 
 const metadata = z.addDescription(
   z.nullable(
     z.catchall(z.object({}), metadataValue).check(
-      z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 members' }),
+      z.refine((value) => Object.keys(value).length <= 64, { error: 'must have at most 64 keys' }),
       z.refine((value) => Object.keys(value).every((key) => key.length <= 256), {
         error: 'must have keys of at most 256 characters',
       }),
@@ -71,7 +71,7 @@ const retentionSeconds = z.addDescription(
   'How many seconds the conversation is stored after its last change, 60 at least. The maximum is the deployment’s `RETENTION_DAYS` unless an admin sets it. Null: `RETENTION_DAYS`.',
 );
 export const importedHistory =
-  'The history that it begins with, questions and answers, or rows of another conversation; no model is asked. Role and content are kept, without thinking. Nobody has checked who said it.';
+  'The initial history: messages, or the rows of another conversation. No request is sent to a model. Roles and content are stored, without thinking. The origin of the messages is not verified.';
 /** The body that creates a conversation. Each turn may override these defaults for itself. */
 export const createConversation = z.strictObject({
   id: z.createOptionalField(
@@ -146,18 +146,21 @@ export const rewindRequest = z.strictObject({
 
 export const view = z.createOptionalField(
   z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
-  '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
+  '`shown` returns the steps of a run as the one message that clients received. `stored`, the default, returns each stored message.',
 );
 export type HistoryViewName = z.output<typeof view>;
 
 /** The query parameters of the list of conversations, beside those of every list. */
 export const conversationsQuery = z.object({
-  parent: z.createOptionalField(conversationId, 'The subagents that runs of this conversation have called.'),
+  parent: z.createOptionalField(
+    conversationId,
+    'Lists the conversations of the subagents that runs of this conversation called.',
+  ),
 });
 
 const if_absent = z.createOptionalField(
   z.literal('empty'),
-  '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
+  '`empty` returns an empty list instead of a 404 if the conversation does not exist.',
 );
 
 /** The query parameters of `GET …/messages`, beside those of every list. */
@@ -166,23 +169,23 @@ export const historyQuery = z.object({
   if_absent,
   pending: z.addDescription(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
-    'Also what the running turn was asked: it is not part of the history yet.',
+    'Whether to include the messages of the running turn, which are not part of the history yet.',
   ),
 });
 
 /** The query parameters of `GET …/stream`. */
 export const resumeQuery = z.object({
-  after: z.createOptionalField(z.string(), 'The same, where no header can be sent.'),
+  after: z.createOptionalField(z.string(), 'The same as the header, for clients that cannot send it.'),
   show: z.createOptionalField(
     z.enum(['all', 'text'], { error: 'Input should be all or text' }),
-    '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
+    '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: the value with which the turn started.',
   ),
   if_absent,
 });
 
 export const stopQuery = z.object({
-  turn: z.createOptionalField(z.string(), 'The turn that is meant: another one goes on.'),
-  key: z.createOptionalField(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
+  turn: z.createOptionalField(z.string(), 'The id of the turn to stop. Another turn is not stopped.'),
+  key: z.createOptionalField(z.string(), 'The `idempotency-key` of the turn to stop, instead of its id.'),
 });
 export type StopTurnQuery = z.infer<typeof stopQuery>;
 

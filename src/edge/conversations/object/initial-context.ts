@@ -35,7 +35,7 @@ interface AgentWithDefaults extends NewConversationDefaults, FoundAgent {
 export type InitialContext = (PrefixWithDefaults & { agent?: undefined }) | AgentWithDefaults;
 
 const PREFIX_AND_AGENT =
-  'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
+  'prefix: not supported with `agent`, which has its own system prompt and tools. Send only one of them.';
 
 /** @returns whether a request names what a new conversation would begin with. */
 export function hasInitialContext({ prefix, agent }: InitialContextOptions): boolean {
@@ -140,7 +140,7 @@ const agentKindInUse = memoizeFromPlugins(() => getSinglePluginMember('agents'))
 /** @returns how agents are stored. @throws ApiError 400 where no plugin stores them */
 export function getAgentKind(): AgentStorage {
   const kind = agentKindInUse();
-  if (!kind) throw createMissingPluginError('agents', 'agent: an agent should answer');
+  if (!kind) throw createMissingPluginError('agents', 'agent:');
   return kind;
 }
 

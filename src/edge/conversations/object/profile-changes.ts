@@ -102,7 +102,7 @@ export async function storeNewConversation(
 }
 
 export function createIncompleteImportError(): ApiError {
-  return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
+  return new ApiError('api_error', 'The conversation could not be stored completely. Try again.');
 }
 
 /** Deletes what was stored of a conversation, and throws why. */

@@ -79,7 +79,7 @@ function resumeTurnEventsOrThrow(
   const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
   if (id === undefined) {
     throw createInvalidRequestError(
-      'Last-Event-ID: not an id of an event of this edge. Send the last one that you got.',
+      'Last-Event-ID: not an event id of this deployment. Send the `id` of the last event that you received.',
     );
   }
   const event = Number(number);

@@ -62,7 +62,7 @@ export async function retainPrefix(
   );
   if (!isRetained) {
     throw createNotFoundError(
-      `The prefix ${name}@${hash} is not stored here: it never was, or it was deleted or withdrawn. Restore it from a backup, or store it again with PUT ${PREFIXES.path}/${name}.`,
+      `The prefix ${name}@${hash} is not stored in this deployment. Restore it from a backup, or store it with PUT ${PREFIXES.path}/${name}.`,
     );
   }
   return { owner, name, hash, holder };
@@ -106,12 +106,12 @@ export function requireSameRetainedVersion(
   const named = parseVersionRef(ref);
   if (!retained) {
     throw createInvalidRequestError(
-      `${field}: this conversation was created without one, and takes none later. Leave it out.`,
+      `${field}: cannot be added to a conversation that began without it. Remove it, or start another conversation.`,
     );
   }
   if (named?.name === retained.name && (named.hash === undefined || named.hash === retained.hash)) return;
   throw createInvalidRequestError(
-    `${field}: this conversation holds ${formatVersionReference(retained)}, and takes no other. Leave it out.`,
+    `${field}: this conversation uses ${formatVersionReference(retained)}, which cannot be changed. Remove this field, or start another conversation.`,
   );
 }
 

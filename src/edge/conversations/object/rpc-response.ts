@@ -88,7 +88,7 @@ export function createTurnRunningError(id: string, turn: string): ApiError {
 
 /** @returns the 409 for a conversation in which the model of another question is being chosen. */
 export function createModelChoiceRunningError(): ApiError {
-  const message = 'The model for another question of this conversation is being chosen. Send yours after it.';
+  const message = 'Another message of this conversation is waiting for its model. Try again in a moment.';
   return createRetryableError(message, undefined, { type: 'conflict_error' });
 }
 
@@ -101,7 +101,7 @@ export function createCopyInProgressError(): ApiError {
 /** @returns the 409 for a repeated request whose events are deleted already. */
 export function createTurnEventsExpiredError(id: string, turn: string): ApiError {
   const location = `/conversations/${id}/messages`;
-  const message = `This request's turn has ended; its answer is at GET ${location}.`;
+  const message = `The turn of this request has ended. Read the response with GET ${location}.`;
   return createNonRetryableError('conflict_error', message, { headers: { 'sluice-turn': turn, location } });
 }
 
@@ -112,9 +112,13 @@ export function createInterruptedCallError(): ApiError {
 }
 
 export function createTurnInterruptedError(): ApiError {
-  return new ApiError('api_error', 'This turn was interrupted. What was said is kept; send what is next.', {
-    logged: 'interrupted',
-  });
+  return new ApiError(
+    'api_error',
+    'This turn was interrupted. The conversation keeps the text so far; send your next message.',
+    {
+      logged: 'interrupted',
+    },
+  );
 }
 
 /** @returns an error as a plain object. */
@@ -141,7 +145,7 @@ export function toFailedTurnAnswer(thrown: unknown): TurnAnswer {
 
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
 export function createConversationNotFoundError(): ApiError {
-  return createNotFoundError('There is no such conversation.');
+  return createNotFoundError('This conversation does not exist. Check its id and the account.');
 }
 
 /** @returns the 404 of `createConversationNotFoundError` as the result of a call. */
@@ -151,22 +155,26 @@ export function createConversationNotFoundResult(): { ok: false; error: Serializ
 
 export function createMessageNotFoundResult(id: string | undefined): { ok: false; error: SerializedApiError } {
   return toFailedResult(
-    createNotFoundError(`This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}.`),
+    createNotFoundError(
+      `This conversation has no message ${JSON.stringify(id ?? '').slice(0, 300)}. Its messages are at GET /conversations/:id/messages.`,
+    ),
   );
 }
 
 export function createTurnNotFoundResult(id: string): { ok: false; error: SerializedApiError } {
-  return toFailedResult(createNotFoundError(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}.`));
+  return toFailedResult(
+    createNotFoundError(`This conversation has no turn ${JSON.stringify(id).slice(0, 300)}. Check the id.`),
+  );
 }
 
 export function createIdTakenResult(id: string): { ok: false; error: SerializedApiError } {
-  const message = `There is a conversation ${id} already. Choose another id.`;
+  const message = `The conversation ${id} already exists. Choose another id.`;
   return toFailedResult(createNonRetryableError('conflict_error', message));
 }
 
 /** @returns the 400 for an idempotency key that was used with another body. */
 export function createIdempotencyKeyReusedError(): ApiError {
   return createInvalidRequestError(
-    'idempotency-key: it was used with another body before. Send a new key with a new request.',
+    'idempotency-key: was already used with another body. Send a new key with a new request.',
   );
 }

@@ -32,8 +32,9 @@ import { createEventStreamHeaders, streamTurn } from './turn-stream.ts';
 const MAX_CALL_BYTES = 8 * 1024 * 1024;
 const MAX_KEY_CHARACTERS = 256;
 const RETRY_WITHOUT_BACKGROUND =
-  'retry: it is for a turn in the background. Send `background` with it, or leave it out.';
-const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
+  'retry: supported only with `background`. Send `background: true`, or remove this field.';
+const TWO_HISTORIES =
+  'thread: not supported with `conversation`, because both store the history. Send only one of them.';
 
 /**
  * Has a conversation's object answer a Messages request.
@@ -127,7 +128,7 @@ export async function proxyTurn(
 export function rejectSubagentConversation(id: string): void {
   if (!id.startsWith(SUBAGENT_ID)) return;
   throw createInvalidRequestError(
-    `conversation: ${SUBAGENT_ID}… is a subagent’s, which answers to the run that has called it. To go on from it, send POST /conversations/${id}/fork first.`,
+    `conversation: ${SUBAGENT_ID}… belongs to a subagent, which accepts messages only from its run. To continue it, send POST /conversations/${id}/fork first.`,
   );
 }
 

@@ -148,7 +148,7 @@ class UnfinishedEventBuffer {
 function createBrokenStreamError(): ApiError {
   return new ApiError(
     'api_error',
-    'The connection to the conversation broke in the middle of its answer. Resume at GET /conversations/:id/stream.',
+    'The connection to the conversation broke during the response. Resume it with GET /conversations/:id/stream.',
     { logged: 'conversation_cut' },
   );
 }

@@ -77,6 +77,6 @@ export function evictIdleListener(listeners: ReadonlySet<EventLogListener>): voi
 }
 
 function createTooManyFollowersError(): ApiError {
-  const message = `${MAX_FOLLOWERS} streams follow this conversation already. Close some, or read its messages once its turn has ended.`;
+  const message = `${MAX_FOLLOWERS} streams already follow this conversation, which is the maximum. Close some, or read the messages when the turn has ended.`;
   return createRetryableError(message, 'followers', { type: 'rate_limit_error', seconds: 5 });
 }

@@ -37,6 +37,8 @@ export class TurnAborter {
 }
 
 /** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
-export function createTurnStoppedError(message = 'This turn was stopped before anything was said.'): ApiError {
+export function createTurnStoppedError(
+  message = 'This turn was stopped before the response began. Send the message again to continue.',
+): ApiError {
   return createNonRetryableError('not_found_error', message, { status: 410, logged: 'stopped' });
 }

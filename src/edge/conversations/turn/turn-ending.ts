@@ -13,9 +13,9 @@ import type { TurnSummary } from '../views/turn-answer.ts';
 import type { TurnEventLogAccess } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
-const NOTHING_SAID = 'This turn was stopped before anything was said';
-const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
-const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the conversation.`;
+const NOTHING_SAID = 'This turn was stopped before the response began.';
+const NOT_KEPT = `${NOTHING_SAID} It is not part of the conversation.`;
+const QUESTION_KEPT = `${NOTHING_SAID} The conversation contains only the question.`;
 
 /** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
 export type TurnEnd =
@@ -203,6 +203,7 @@ export function parseErrorEvent(data: string): { type: string; message: string }
   const { type, message } = isObject(error) ? error : {};
   return {
     type: typeof type === 'string' ? type : 'api_error',
-    message: typeof message === 'string' ? message : 'The upstream ended its answer with an error.',
+    message:
+      typeof message === 'string' ? message : 'The upstream ended the response with an error. Send the request again.',
   };
 }

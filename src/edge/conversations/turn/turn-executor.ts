@@ -560,7 +560,7 @@ function parseRejection(response: Response, text: string): Pick<RejectedRequest,
 
 function createAccountTimeoutError(): ApiError {
   return createRetryableError(
-    'The account did not answer in time. Try again in a moment.',
+    'The account did not respond in time. Try again in a moment.',
     'account_unreachable: no answer',
   );
 }

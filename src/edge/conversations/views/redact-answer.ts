@@ -28,7 +28,7 @@ const PLAIN_DELTA =
 /** A block of which nobody knows how it began. */
 const UNSEEN_BLOCK = { isHidden: true, number: undefined };
 /** What is told of an error in an answer: the upstream may quote what it was sent. */
-const HIDDEN_ERROR_MESSAGE = 'This answer was not given, or not to its end. Ask again.';
+const HIDDEN_ERROR_MESSAGE = 'This response is incomplete. Ask again.';
 
 /** The log of a turn, for who listens to it. */
 interface FollowableEventLog {

@@ -5,7 +5,7 @@ import * as z from '../../kit/http/zod.ts';
 export const SHOW_MEMBER: RequestFieldDefinition<string> = {
   schema: z.createOptionalField(
     z.enum(['all', 'text'], { error: 'Input should be all or text' }),
-    'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
+    '`text` omits blocks that some clients cannot read, in conversations only; also as the header `sluice-show`. Text, thinking and calls of your own tools are included. Omitted blocks are still stored, and you can send the history without them. Default: `all`.',
   ),
   header: 'sluice-show',
   mayBeNull: true,

@@ -28,13 +28,13 @@ export function validateDeliverUrl(
   if (url === undefined) return usual;
   if (typeof url !== 'string') throw createInvalidRequestError('deliver_url: Input should be a valid string');
   const fault = findDeliverUrlFault(url, settings.development);
-  if (fault !== undefined) throw createInvalidRequestError(`deliver_url: it ${fault}`);
+  if (fault !== undefined) throw createInvalidRequestError(`deliver_url: ${fault}`);
   if (
     !getAllowedHosts(usual, settings).has(URL.parse(url)?.host ?? '') ||
     settings.DELIVERY_SIGNING_SECRET === undefined
   ) {
     throw createInvalidRequestError(
-      'deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.',
+      'deliver_url: the operator must add its host to DELIVER_HOSTS, and set DELIVERY_SIGNING_SECRET.',
     );
   }
   return url;

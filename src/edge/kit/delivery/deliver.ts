@@ -71,11 +71,11 @@ export async function deliverResultOnce<Result extends { event_id: string }>(
       ? await callDeliveryFunction(result, target.deliver, options, signal)
       : await postResult(result, target, options, signal);
   } catch (thrown) {
-    if (signal.aborted) return { type: 'timeout_error', message: `No answer within ${options.timeoutMs} ms.` };
+    if (signal.aborted) return { type: 'timeout_error', message: `No response within ${options.timeoutMs} ms.` };
     // The message of a network error may contain the URL, and the URL may contain a secret.
     if (target.kind === 'url')
       return { type: 'api_error', message: `${describeReceiver(target)} could not be reached.` };
-    const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The function that delivers has thrown.';
+    const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The delivery function threw an error.';
     return { type: 'api_error', message: reason };
   }
 }
@@ -87,7 +87,7 @@ async function callDeliveryFunction<Result extends { event_id: string }>(
   signal: AbortSignal,
 ): Promise<DeliveryFailure | undefined> {
   const late = new Promise<DeliveryFailure>((resolve) => {
-    const message = `No end within ${timeoutMs} ms.`;
+    const message = `The response did not end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
   // The function may ignore the signal, so the time limit is also checked here.
@@ -106,7 +106,10 @@ async function postResult(
   if (fault !== undefined) return { type: 'invalid_request_error', message: `The deliver URL ${fault}.` };
   const secret = settings.DELIVERY_SIGNING_SECRET;
   if (secret === undefined) {
-    return { type: 'api_error', message: 'There is no DELIVERY_SIGNING_SECRET, and nothing goes out unsigned.' };
+    return {
+      type: 'api_error',
+      message: 'DELIVERY_SIGNING_SECRET is not set, and unsigned deliveries are not supported.',
+    };
   }
   const body = stringifyWithRememberedTexts(result);
   const headers = await createStandardWebhookHeaders(body, secret, result.event_id, now);
@@ -120,7 +123,7 @@ async function postResult(
   const wait = Number(response.headers.get('retry-after') ?? 'none') * 1_000;
   return {
     type: 'api_error',
-    message: gone ? `${receiver} wants nothing more (410).` : `${receiver} answered ${status}.`,
+    message: gone ? `${receiver} accepts no more deliveries (410).` : `${receiver} answered ${status}.`,
     status,
     ...(gone ? { final: true } : {}),
     ...(wait > 0 ? { retryAfter: Math.min(wait, MAX_RETRY_AFTER_MS) } : {}),

@@ -436,6 +436,6 @@ function listMemoryHolders({ account, token, group }: BodySender): MemoryHolder[
 }
 
 function createMemoryFullError(): ApiError {
-  const message = 'Too many large requests are in work here at the moment. Send it again shortly.';
+  const message = 'Too many large requests are being processed. Send the request again in a moment.';
   return createRetryableError(message, 'body_room', { seconds: 2 });
 }

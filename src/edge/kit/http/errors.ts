@@ -54,7 +54,7 @@ export interface ApiErrorOptions {
  * @example
  * const edge = createApp();
  * edge.get('/reports/:day', () => {
- *   throw new ApiError('not_found_error', 'There is no report of this day. Ask for another day.');
+ *   throw new ApiError('not_found_error', 'This day has no report. Request another day.');
  * });
  * export default edge;
  */
@@ -89,7 +89,7 @@ export function createNonRetryableError(type: ErrorType, message: string, option
 /** @returns the 400 for a request that needs a plugin which is not registered. @param feature the field, and what needs the plugin */
 export function createMissingPluginError(plugin: string, feature: string): ApiError {
   return createInvalidRequestError(
-    `${feature}, and this deployment does not include the plugin \`${plugin}\`. Ask its operator to add it.`,
+    `${feature} requires the plugin \`${plugin}\`, which this deployment does not include. Ask its operator to add it.`,
   );
 }
 
@@ -101,7 +101,8 @@ export function createRestrictedTokenError(message: string): ApiError {
 /** @throws ApiError 403 for the first of a restricted token's members that is none of these. @param decider who decides all others */
 export function rejectFieldsNotAllowed(names: Iterable<string>, allowed: ReadonlySet<string>, decider: string): void {
   for (const name of names)
-    if (!allowed.has(name)) throw createRestrictedTokenError(`${name}: only the ${decider} decides this.`);
+    if (!allowed.has(name))
+      throw createRestrictedTokenError(`${name}: set by the ${decider}, not by requests. Remove it.`);
 }
 
 /** @returns a 400: the caller must change the request. */
@@ -156,7 +157,7 @@ export function createUnsupportedMediaTypeError(): ApiError {
 }
 
 export function createCompressedBodyError(): ApiError {
-  return createInvalidRequestError('Send the body as it is, without content-encoding.', { status: 415 });
+  return createInvalidRequestError('Send the body uncompressed, without the header content-encoding.', { status: 415 });
 }
 
 /** @returns a 500 for the operator: the deployment itself is not set up. */
@@ -170,13 +171,13 @@ export function createMisconfiguredError(message: string, logged = 'misconfigure
  * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
 export function createUpstreamKeyRejectedError(upstreamSaid?: string): ApiError {
-  const message = 'The upstream refused this deployment. Its operator finds the reason in the log.';
+  const message = 'The upstream rejected this deployment. The operator can find the reason in the log.';
   return createNonRetryableError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
 /** How the `error_type` begins where something could not be stored, since a disk or an object's database is full. */
 export const DISK_FULL = 'disk_full';
-export const DISK_FULL_MESSAGE = 'has no room to store anything at the moment. Try again in a moment.';
+export const DISK_FULL_MESSAGE = 'cannot store anything at the moment, because a disk is full. Try again in a moment.';
 
 /** @returns whether these words of an error say that a disk, or an object's database, is full */
 export function isDiskFullMessage(message: string): boolean {
@@ -188,7 +189,7 @@ export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
   if (isDiskFullMessage(message))
-    return createRetryableError(`The edge ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
+    return createRetryableError(`This deployment ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
     logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
     cause: thrown,

@@ -206,7 +206,7 @@ export async function readBodyBytes(
       throw thrown;
     }
     // The fault is the caller's, not the edge's.
-    throw createInvalidRequestError('The request body broke off. Send it again.', {
+    throw createInvalidRequestError('The request body is incomplete. Send it again.', {
       logged: 'client_gone',
       cause: thrown,
     });
@@ -293,7 +293,7 @@ async function readBodyOfKnownLength(
       const piece = await reader.read();
       if (refusal) throw refusal;
       pace.throwIfTooSlow();
-      if (!piece) throw new Error('The body is shorter than it said.');
+      if (!piece) throw new Error('The body is shorter than its content-length. Send it again.');
       bytes.set(piece, at);
       at += piece.length;
     }
@@ -345,7 +345,7 @@ export class BodyPaceGuard {
 
   /** @throws Error if the body was given up */
   throwIfTooSlow(): void {
-    if (this.#isLate) throw new Error('The body takes too long.');
+    if (this.#isLate) throw new Error('The body arrived too slowly. Send it again.');
   }
 
   stopTimers(): void {

@@ -12,6 +12,6 @@ export function requireWellFormedStrings(value: unknown, path = ''): void {
   if (found === undefined) return;
   const at = [path, found].filter((part) => part !== '').join('.');
   throw createInvalidRequestError(
-    `${at || 'body'}: contains half of a character (a lone surrogate), which the Claude API rejects. Cut strings between characters, for example by \`toWellFormed()\`.`,
+    `${at || 'body'}: contains half of a character (a lone surrogate), which the Claude API rejects. Remove it, for example with \`toWellFormed()\`.`,
   );
 }

@@ -27,19 +27,20 @@ export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError
     const { method, path: messages } = MESSAGES;
     return createNonRetryableError(
       'not_supported',
-      `This edge speaks Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in its format.`,
+      `Sluice supports Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in this format.`,
     );
   }
   const meant = findIntendedPath(path, edge);
   if (meant) {
     const [method] = edge.listMethodsOfPath(meant.path);
-    const advice = meant.extra ? ` Take “${meant.extra}” away from the end of your client’s base URL.` : '';
-    return createNotFoundError(`There is nothing at ${shown}. It is ${method} ${edge.base}${meant.path}.${advice}`);
+    const advice = meant.extra ? ` Remove “${meant.extra}” from the end of your client’s base URL.` : '';
+    return createNotFoundError(`${shown} does not exist. Did you mean ${method} ${edge.base}${meant.path}?${advice}`);
   }
-  if (!path.startsWith('/v1/')) return createNotFoundError(`There is nothing at ${shown}.`);
+  if (!path.startsWith('/v1/'))
+    return createNotFoundError(`${shown} does not exist. Check the path and the method; /docs lists all routes.`);
   return createNonRetryableError(
     'not_supported',
-    `This edge does not offer ${shown}. Of the Claude API it has ${listClaudeRoutesAsText(edge)}.`,
+    `Sluice does not support ${shown}. It supports these routes of the Claude API: ${listClaudeRoutesAsText(edge)}.`,
   );
 }
 

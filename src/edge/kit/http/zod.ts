@@ -4,10 +4,25 @@
  */
 import { en } from 'zod/locales';
 import * as mini from 'zod/mini';
+import { findNearestName } from '../json/nearest-name.ts';
 
 export * from 'zod/mini';
 
-mini.config(en());
+const { localeError: describeIssue } = en();
+
+mini.config({ localeError: (issue) => appendNearestKey(describeIssue(issue), issue) });
+
+/** Appends the known key that was probably meant to the message about unknown keys of an object. */
+function appendNearestKey(
+  message: ReturnType<mini.core.$ZodErrorMap>,
+  issue: Parameters<mini.core.$ZodErrorMap>[0],
+): ReturnType<mini.core.$ZodErrorMap> {
+  if (typeof message !== 'string' || issue.code !== 'unrecognized_keys') return message;
+  const shape = issue.inst instanceof mini.core.$ZodObject ? issue.inst._zod.def.shape : {};
+  const [unknown = ''] = issue.keys;
+  const meant = findNearestName(unknown, Object.keys(shape));
+  return meant === undefined ? message : `${message}. Did you mean "${meant}"?`;
+}
 
 /**
  * Describes a schema for the reference.

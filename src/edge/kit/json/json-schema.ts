@@ -35,7 +35,7 @@ const MAX_FAULT_CHARACTERS = 300;
 export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): string | undefined {
   const joinPath = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
-  if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested too deep: ${MAX_SCHEMA_DEPTH} levels at the most`;
+  if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested more than ${MAX_SCHEMA_DEPTH} levels deep`;
   if (!isObject(schema)) return `${here} should be an object`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
@@ -67,14 +67,15 @@ export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): stri
     return `${joinPath('properties')} should be an object of schemas`;
   const union = SCHEMA_LISTS.find((name) => schema[name] !== undefined);
   if (union && properties)
-    return `${joinPath(union)} is not supported beside properties. Put the properties into each part`;
+    return `${joinPath(union)} is not supported together with properties. Move the properties into each part`;
   const absent = required?.find((name) => !Object.hasOwn(properties ?? {}, name));
   if (absent !== undefined) return `${joinPath('required')} names ${absent}, which is not in properties`;
   for (const [name, inner] of Object.entries(properties ?? {})) {
     const fault = findJsonSchemaFault(inner, joinPath(`properties.${name}`), depth + 1);
     if (fault) return fault;
   }
-  if (types.includes('array') && items === undefined) return `${joinPath('items')} should say what the array holds`;
+  if (types.includes('array') && items === undefined)
+    return `${joinPath('items')} should be the schema of the array’s items`;
   if (items !== undefined) {
     const fault = findJsonSchemaFault(items, joinPath('items'), depth + 1);
     if (fault) return fault;

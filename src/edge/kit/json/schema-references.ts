@@ -70,7 +70,7 @@ class SchemaReferenceResolver {
     this.#schemas += 1;
     if (depth > MAX_SCHEMA_DEPTH) {
       throw new UnresolvedReferenceError(
-        `${path === '' ? 'the schema' : path} is nested too deep: ${MAX_SCHEMA_DEPTH} levels at the most`,
+        `${path === '' ? 'the schema' : path} is nested more than ${MAX_SCHEMA_DEPTH} levels deep`,
       );
     }
     if (this.#schemas > MAX_SCHEMAS) {
@@ -94,7 +94,7 @@ class SchemaReferenceResolver {
     }
     if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) return value;
     const inner = Object.entries(value).map(([name, schema]) => {
-      if (!name.isWellFormed()) throw new UnresolvedReferenceError(`${path} has a name with half a surrogate pair`);
+      if (!name.isWellFormed()) throw new UnresolvedReferenceError(`${path} has a name with a lone surrogate`);
       return [name, this.resolveSchema(schema, `${path}.${name}`, depth)];
     });
     return Object.fromEntries(inner);
@@ -105,7 +105,7 @@ class SchemaReferenceResolver {
     const target = typeof reference === 'string' ? findReferencedSchema(reference, this.#root) : undefined;
     if (typeof reference !== 'string' || !isObject(target)) {
       throw new UnresolvedReferenceError(
-        `${at} should name a schema within this one, such as "#/$defs/Name"; ${JSON.stringify(reference)} does not`,
+        `${at} should refer to a part of this schema, such as "#/$defs/Name"; ${JSON.stringify(reference)} does not`,
       );
     }
     if (this.#openReferences.has(reference)) {

@@ -47,7 +47,11 @@ export async function cacheAnswer(
   try {
     await store.put(createAnswerKey(account, hash), JSON.stringify(answer), { expirationTtl: seconds });
   } catch (cause) {
-    throw new ApiError('api_error', 'The answer could not be kept.', { status: 503, logged: 'kv_unavailable', cause });
+    throw new ApiError('api_error', 'The response could not be cached.', {
+      status: 503,
+      logged: 'kv_unavailable',
+      cause,
+    });
   }
 }
 

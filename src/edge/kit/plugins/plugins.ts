@@ -39,15 +39,18 @@ let registered: readonly Plugin[] | undefined;
 export function registerPlugins(plugins: readonly Plugin[]): void {
   const differs =
     registered && (registered.length !== plugins.length || registered.some((plugin, at) => plugin !== plugins[at]));
-  if (differs) throw new Error('createApp was called with different plugins: all apps of a Worker need the same list.');
+  if (differs)
+    throw new Error('createApp was called with different `plugins` in this Worker. Pass the same list to all.');
   for (const { name, needs = [] } of plugins) {
-    if (plugins.filter((one) => one.name === name).length > 1) throw new Error(`plugins: two have the name ${name}.`);
+    if (plugins.filter((one) => one.name === name).length > 1)
+      throw new Error(`plugins: two plugins have the name ${name}. Remove one of them.`);
     const missing = needs.find((one) => !plugins.includes(one));
-    if (missing) throw new Error(`plugins: ${name} needs ${missing.name}. Add it to the list.`);
+    if (missing) throw new Error(`plugins: ${name} requires ${missing.name}. Add it to the list.`);
   }
   for (const member of SINGLE_MEMBERS) {
     const [one, other] = plugins.filter((plugin) => member in plugin);
-    if (other) throw new Error(`plugins: ${one?.name} and ${other.name} both have \`${member}\`. Remove one of them.`);
+    if (other)
+      throw new Error(`plugins: ${one?.name} and ${other.name} both provide \`${member}\`. Remove one of them.`);
   }
   // Copied: mutating the caller's array later has no effect, and the next `createApp` throws.
   registered = [...plugins];

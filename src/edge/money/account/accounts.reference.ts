@@ -70,7 +70,7 @@ export const accountId = { description: 'The `sub` of its tokens, 1 to 128 chara
 
 export const accounts: ApiResource = {
   tag: 'Accounts',
-  description: 'Limits, spending and credit of accounts.',
+  description: 'The limits, spending and credit of accounts.',
   parameters: { id: accountId },
   routes: describeRoutes(ACCOUNT_ROUTES, {
     'GET /accounts/:id': {
@@ -78,34 +78,34 @@ export const accounts: ApiResource = {
       summary: 'Retrieve an account’s limits and spending',
       description:
         'Admins can read any account, other callers only their own. A restricted token receives only the used share of each limit in US dollars and when it resets: `{"type": "account", "id": "alice", "hour": null, "day": {"used": 0.5, "resets_at": "…"}, "week": null, "month": null, "total": null, "token": null}`.',
-      answer: describeJsonResponse('The limits of the account, and its usage in every window.', standing, quotaExample),
+      answer: describeJsonResponse('The limits of the account, and its usage in each window.', standing, quotaExample),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
       summary: 'Replace the limits of an account',
-      description: 'Limits that are absent get the deployment’s defaults.',
+      description: 'The deployment’s defaults apply to absent limits.',
       body: { id: 'Limits', example: limits },
-      answer: createAccountResponseReference('The account under the new limits.'),
+      answer: createAccountResponseReference('The account with the new limits.'),
     },
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
       description: 'Null removes a limit; absent limits do not change.',
       body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
-      answer: createAccountResponseReference('The account under the new limits.'),
+      answer: createAccountResponseReference('The account with the new limits.'),
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',
-      summary: 'Give an account credit in addition to `usd_total`',
+      summary: 'Give credit to an account',
       description:
-        'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
+        'Credit that expires first is spent first. A repeated request with the same header `idempotency-key` gives the credit only once. Credit has no effect if the account has no limit `usd_total`.',
       body: {
         id: 'CreditRequest',
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
       },
       answers: {
         201: describeJsonResponse(
-          'The id of the credit, and the account with it.',
+          'The id of the credit, and the account with the new credit.',
           z.addReferenceMeta(
             z.extend(accountAnswer, {
               credit: z.addDescription(
@@ -130,7 +130,7 @@ export const accounts: ApiResource = {
         createNamedListSchema('CreditList', creditRowSchema),
         creditExample,
         creditExample.id,
-        'A page of it.',
+        'A page of the credits.',
       ),
     },
     'GET /accounts/:id/export': {
@@ -138,7 +138,7 @@ export const accounts: ApiResource = {
       summary: 'Export the requests of an account',
       description: 'Admins can read any account, other callers only their own.',
       answer: {
-        description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
+        description: 'A JSON line for each request, oldest first, in the format of `GET /usage/requests/{request_id}`.',
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
       },
     },
@@ -146,10 +146,10 @@ export const accounts: ApiResource = {
       operation: 'applyErasure',
       summary: 'Apply an erasure from another deployment',
       description:
-        'Revokes and erases only what is not newer than `erased_at`: what the account was given or has done since then stays. May be repeated. A backup contains the erasures, and a restore applies them.',
+        'Revokes tokens and erases data that are not newer than `erased_at`. Newer data remains. You can repeat the request. Backups contain the erasures, and a restore applies them.',
       body: { id: 'ErasureRequest', example: { erased_at: '2026-11-20T10:06:14.000Z' } },
       answers: {
-        202: describeJsonResponse('The erasure has begun, and continues by itself.', erasureSchema, {
+        202: describeJsonResponse('The erasure has started and continues in the background.', erasureSchema, {
           ...row,
           done: true,
           remaining: 0,
@@ -159,7 +159,8 @@ export const accounts: ApiResource = {
     'GET /erasures': {
       operation: 'listErasures',
       summary: 'List erased accounts',
-      description: 'Of the last 90 days, in the order of their names. `erased_at` is the time of the last erasure.',
+      description:
+        'Lists the erasures of the last 90 days, in the order of the account names. `erased_at` is the time of the last erasure.',
       answer: describePageResponse(
         createNamedListSchema('ErasureList', erasureRow),
         { type: 'erasure', account: 'leaver', erased_at: '2026-11-20T10:06:14.000Z' },
@@ -170,7 +171,7 @@ export const accounts: ApiResource = {
       operation: 'eraseAccount',
       summary: 'Erase an account and all of its data',
       answers: {
-        202: describeJsonResponse('The erasure has begun and continues by itself.', erasureSchema, {
+        202: describeJsonResponse('The erasure has started and continues in the background.', erasureSchema, {
           ...row,
           done: false,
           remaining: 1_200,

@@ -67,19 +67,21 @@ export const ACCOUNT_ROUTES = [
     const { usd, expires_at, note } = validateBySchema(body, json);
     const expiresAt = expires_at === undefined ? null : Date.parse(expires_at);
     if (expiresAt !== null && expiresAt <= Date.now())
-      throw createInvalidRequestError('expires_at: must lie in the future');
+      throw createInvalidRequestError('expires_at: must be in the future. Send a later time.');
     if (expiresAt !== null && usd < 0)
-      throw createInvalidRequestError('expires_at: what is taken back does not expire');
+      throw createInvalidRequestError(
+        'expires_at: not supported for a negative amount, which does not expire. Remove it.',
+      );
     const credit = { id: `credit_${crypto.randomUUID()}`, key: getIdempotencyKeyOfCredit(c), usd, expiresAt, note };
     const answer = await createAccountCaller(c, id)((object) => object.giveCredit(credit));
     if (answer.outcome === 'other') {
       throw createInvalidRequestError(
-        'This idempotency-key was used for another credit. Use a new key for a new credit.',
+        'This idempotency-key was already used for another credit. Use a new key for a new credit.',
       );
     }
     if (answer.outcome !== 'given') {
       throw createInvalidRequestError(
-        'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
+        'An account can have at most 10,000 credits, and $9,000,000 in total. Raise its limit usd_total instead.',
       );
     }
     addNamedAccountToList(getRequestContext(c), id);
@@ -102,7 +104,9 @@ export const ACCOUNT_ROUTES = [
     const { json } = await readJsonBody(c);
     const at = Date.parse(validateBySchema(body, json).erased_at);
     if (at > Date.now() + MAX_CLOCK_SKEW_MS)
-      throw createInvalidRequestError('erased_at: lies in the future. To erase the account now, send DELETE.');
+      throw createInvalidRequestError(
+        'erased_at: must be in the past. To erase the account now, send DELETE /accounts/:id.',
+      );
     return await eraseAccountAndRespond(c, c.req.param('id'), at);
   }),
   defineRoute('GET /erasures', { needs: 'admin', pages: true }, async (c) => {
@@ -168,9 +172,7 @@ async function fetchChangedAccountAnswer(c: Context<AppEnv>, id: string) {
 function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
   const key = c.req.header('idempotency-key');
   if (key !== undefined && key.length > MAX_CREDIT_KEY_CHARACTERS) {
-    throw createInvalidRequestError(
-      `The header idempotency-key can have ${MAX_CREDIT_KEY_CHARACTERS} characters at most.`,
-    );
+    throw createInvalidRequestError(`idempotency-key: must have at most ${MAX_CREDIT_KEY_CHARACTERS} characters.`);
   }
   return key;
 }
@@ -179,7 +181,7 @@ function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
 export function resolveAccountId(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
   const isAny = identity.only === undefined && hasScope(identity, 'admin');
-  if (name !== identity.account && !isAny) throw createNotFoundError('There is no such account.');
+  if (name !== identity.account && !isAny) throw createNotFoundError('This account does not exist. Check its id.');
   return name;
 }
 
@@ -198,7 +200,7 @@ export async function requireKnownAccount(c: Context<AppEnv>, id: string): Promi
   if (await accountList.has(c.env.STORE, id)) return;
   const all = getSinglePluginMember('allAccounts');
   if (!(await all?.isAccountKnown(c, id)))
-    throw createNotFoundError('There is no such account. GET /accounts lists all.');
+    throw createNotFoundError('This account does not exist. GET /accounts lists all accounts.');
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */

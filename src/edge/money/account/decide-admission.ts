@@ -399,6 +399,6 @@ function createAdmissionWithHold(
 function validateMaximumCost(worstCase: MaximumCost): void {
   const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput = 0 } = worstCase;
   for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput]) {
-    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('A bound must be whole numbers, none negative.');
+    if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('The bounds must be non-negative integers.');
   }
 }

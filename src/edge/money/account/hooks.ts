@@ -49,7 +49,7 @@ export function callAccountPluginMethod<M extends keyof AccountObject>(
     const answer = methods?.[method];
     if (answer) return answer(state, ...args);
   }
-  throw new TypeError(`No plugin answers ${method}.`);
+  throw new TypeError(`No plugin implements ${method}.`);
 }
 
 /** Has plugins look at the sums of an account, which have changed. @param overHold as for a part */

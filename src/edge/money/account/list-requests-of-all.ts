@@ -79,7 +79,7 @@ function createAccountsCursor({ at, account }: AccountLastFailure): string {
 function parseAccountsCursor(text: string): AccountLastFailure {
   const [, at, account] = /^(\d{1,16})-(.+)$/s.exec(text) ?? [];
   if (at === undefined || account === undefined) {
-    throw createInvalidRequestError('accounts_after: not a cursor. Send the `accounts_after` of the page before.');
+    throw createInvalidRequestError('accounts_after: not a cursor. Send the `accounts_after` of the previous page.');
   }
   return { at: Number(at), account };
 }

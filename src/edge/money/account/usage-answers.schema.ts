@@ -184,7 +184,7 @@ export const ledgerRowSchema = z.object({
   model: z.addDescription(z.string(), 'The id of the requested model.'),
   answered_by: z.addDescription(
     z.nullable(z.string()),
-    'The id of the model that answered, as reported by the upstream. Null: no model answered.',
+    'The id of the model that responded, as reported by the upstream. Null: no model responded.',
   ),
   conversation: z.addDescription(z.nullable(z.string()), 'The id of the conversation. Null: there is none.'),
   prefix: z.addDescription(z.nullable(z.string()), 'The version of the prefix, `name@version`. Null: there is none.'),
@@ -244,11 +244,11 @@ export const ledgerRowSchema = z.object({
   ),
   upstream: z.addDescription(
     z.nullable(z.string()),
-    'The name of the upstream that answered. Null: the deployment has only one.',
+    'The name of the upstream that responded. Null: the deployment has only one.',
   ),
   failed_upstreams: z.addDescription(
     z.array(z.string()),
-    'The names of the upstreams that failed before another one answered.',
+    'The names of the upstreams that failed before another one responded.',
   ),
   ttft_ms: z.addDescription(
     z.nullable(z.number()),

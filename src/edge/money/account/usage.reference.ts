@@ -84,7 +84,7 @@ const ledgerPage = z.addReferenceMeta(
     account: ownerOfListSchema,
     accounts_after: z.createOptionalField(
       z.nullable(z.string()),
-      'Only on a page of all accounts. A page asks 200 accounts; if others may have such requests, send this as `accounts_after` to list theirs. Null if there are none.',
+      'Only on a page of all accounts. A page reads at most 200 accounts. To continue with the others, send this value as `accounts_after`. Null: there are no others.',
     ),
   }),
   { id: 'LedgerPage' },
@@ -104,7 +104,7 @@ const requestSchema = z.addReferenceMeta(
 
 export const usage: ApiResource = {
   tag: 'Usage',
-  description: 'What requests cost. Admins can read the usage of any account, other callers only their own.',
+  description: 'The cost of requests. Admins can read the usage of any account, other callers only their own.',
   parameters: {
     request_id: {
       description: 'The id of the request, as in the header `sluice-request-id`.',
@@ -116,9 +116,9 @@ export const usage: ApiResource = {
       operation: 'getUsage',
       summary: 'Retrieve a usage report',
       description:
-        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
+        'Without `account`, an admin gets the sums of all accounts, updated within a minute. Only admins can group by account or group. Grouping by conversation or tool requires one account, by default your own. A day has at most 200 tokens, users, agents, prefixes, upstreams or tags; the rest are summed as `(other)`. A request with several tags counts for each of them; requests without a value have the key null. Reports of one account can start and end at any time for which its requests are stored. Reports of all accounts cover whole days, as `from` and `to` of the response show.',
       answer: {
-        description: 'The sums, and their total.',
+        description: 'The rows, and their total.',
         content: [
           {
             schema: z.addReferenceMeta(
@@ -138,7 +138,7 @@ export const usage: ApiResource = {
       operation: 'listRequests',
       summary: 'List requests, newest first',
       description:
-        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. With an `outcome` and no account it is of all: accounts are asked, the one with the newest such request first, until no other can have a newer one, 200 at most for a page; `accounts_after` continues with the others.',
+        'Lists the requests of one account, by default your own. With `outcome` and without `account`, an admin gets the requests of all accounts. Such a page reads at most 200 accounts, those with the newest requests first; `accounts_after` continues with the others.',
       answer: describeJsonResponse('A page of requests.', ledgerPage, {
         data: [row],
         has_more: false,
@@ -152,9 +152,9 @@ export const usage: ApiResource = {
       operation: 'getRequest',
       summary: 'Retrieve a request with its cost, or why it was rejected',
       description:
-        'An admin need not name the account: the id says it, and the response contains the `account`. The id may also be the upstream’s (`upstream_request_id`), which SDKs show for an error of the upstream: with `account` in the newest 20,000 requests, without it in the failed ones of the 200 accounts that failed last. Of a flood of refusals some are forgotten.',
+        'Admins can omit `account`, and the response contains it. The id can also be the upstream’s id (`upstream_request_id`), which SDKs show in errors. It is found among the newest 20,000 requests with `account`, otherwise only among the failed requests of the 200 accounts that failed last. If very many requests are rejected, only some of them are stored.',
       query: accountQuery,
-      answer: describeJsonResponse('The request, and each of its tries.', requestSchema, {
+      answer: describeJsonResponse('The request with all of its attempts.', requestSchema, {
         ...row,
         account: 'alice',
         tries: [row],

@@ -42,7 +42,9 @@ export const USAGE_ROUTES = [
       );
     }
     if (group !== undefined)
-      throw createInvalidRequestError('Sums by conversation and tool are of one account. Leave `group` out.');
+      throw createInvalidRequestError(
+        'group: not supported with group_by=conversation or tool, which need a single account. Remove it.',
+      );
     const id = resolveAccountId(c, account ?? c.get('identity').account);
     const report = await createAccountCaller(c, id)((object) => object.getUsageReport({ ...days, group_by, key }));
     if (report.total.requests === 0) await requireKnownAccount(c, id);
@@ -55,7 +57,10 @@ export const USAGE_ROUTES = [
       const page = parsePageQuery(c.req.query());
       const { outcome, from, to, token, accounts_after: accountsAfter } = validateBySchema(query, c.req.query());
       if (outcome && isAdminWithoutAccount(c)) {
-        if (token !== undefined) throw createInvalidRequestError('A token is of one account. Name its `account`.');
+        if (token !== undefined)
+          throw createInvalidRequestError(
+            'account: Field required with `token`, because a token belongs to one account.',
+          );
         return c.json({
           ...(await listFailedRequestsOfAllAccounts(c, page, { outcome, from, to, accountsAfter })),
           account: null,
@@ -63,7 +68,7 @@ export const USAGE_ROUTES = [
       }
       if (accountsAfter !== undefined) {
         throw createInvalidRequestError(
-          'accounts_after: only for an admin’s list of all accounts. Send an `outcome` and no `account`.',
+          'accounts_after: supported only in an admin’s list of all accounts. Send an `outcome`, and remove `account`.',
         );
       }
       const id = getRequestedAccount(c);
@@ -82,7 +87,7 @@ export const USAGE_ROUTES = [
       : findRequestOfAccount(c, getRequestedAccount(c), id));
     if (!row) {
       throw createNotFoundError(
-        'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, only failed requests of the 200 accounts that failed last are found: for others, name the `account`, or use the id in the header sluice-request-id.',
+        'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, you can find only failed requests of the 200 accounts that failed last. For others, add the `account`, or use the id in the header sluice-request-id.',
       );
     }
     return c.json(row);
@@ -94,12 +99,12 @@ function requireAccessToAllAccounts(c: Context<AppEnv>, account: string | undefi
   if (!hasScope(c.get('identity'), 'admin')) {
     throw createNonRetryableError(
       'permission_error',
-      'Sums by account or group, and of a group, need the scope `admin`.',
+      'group_by=account, group_by=group and `group` require the scope `admin`. Remove them, or use an admin’s token.',
     );
   }
   if (account !== undefined)
     throw createInvalidRequestError(
-      'Sums by account or group, and of a group, are of all accounts. Leave `account` out.',
+      'account: not supported with group_by=account, group_by=group or `group`, which sum all accounts. Remove it.',
     );
 }
 

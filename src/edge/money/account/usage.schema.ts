@@ -25,7 +25,7 @@ const dayOrTime = z
 /** The time of a query: from the first (inclusive) to the second (exclusive). */
 const daysQuery = z.object({
   from: z.createOptionalField(dayOrTime, 'The first day, YYYY-MM-DD (UTC), or a time: 2026-11-20T10:14:00Z.'),
-  to: z.createOptionalField(dayOrTime, 'The day after the last one, or a time.'),
+  to: z.createOptionalField(dayOrTime, 'The day after the last day, or a time.'),
 });
 
 /** The query by which an admin names another account. */
@@ -45,7 +45,7 @@ export const erasureRequest = z.strictObject({
 export const absentQuery = z.object({
   if_absent: z.createOptionalField(
     z.literal('empty'),
-    '`empty`: one that nobody knows counts as never used, and is no 404.',
+    '`empty` returns an unused account instead of a 404 if the account does not exist.',
   ),
 });
 
@@ -53,15 +53,15 @@ export const requestsQuery = z.object({
   ...daysQuery.shape,
   outcome: z.createOptionalField(
     z.enum(['refused', 'failed']),
-    '`failed`: only those with an `error_type`. `refused`: in place of the ledger’s those that a limit has refused, each with its reason; the last 1,000 of an account. An admin who names no account gets those of all, which tell within a minute that they have some.',
+    '`failed` returns only requests with an `error_type`. `refused` returns the requests that a limit rejected, each with its reason: the last 1,000 of an account. Lists of all accounts are updated within a minute.',
   ),
   token: z.createOptionalField(
     z.string(),
-    'Only with the credential of this jti. With an `outcome` an admin names its account.',
+    'Only requests with this token, by its `jti`. With `outcome`, admins must also send the `account`.',
   ),
   accounts_after: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'Continues with the accounts that a page of all accounts did not ask: its `accounts_after`.',
+    'The `accounts_after` of the previous page, to continue with the remaining accounts.',
   ),
   ...accountQuery.shape,
   ...absentQuery.shape,

@@ -66,7 +66,7 @@ export async function requireResourcesOwnedByAccount(
   const [only, another] = new Set([...found.values()].map(({ upstream }) => upstream).filter((name) => name !== ''));
   if (another !== undefined) {
     throw createInvalidRequestError(
-      `The request names what the upstream ${only} has, and what ${another} has. One request goes to one of them: upload the files again.`,
+      `The request refers to files, containers or threads of two upstreams, ${only} and ${another}, but is sent to only one. Upload the files again, and use the new ids.`,
     );
   }
   return only;

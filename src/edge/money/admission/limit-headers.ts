@@ -43,17 +43,33 @@ const MAX_RETRY_SECONDS = 60;
 
 /** What helps if a limit never resets. */
 const TOTAL_HELP: Record<LimitOwner, string> = {
-  account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
-  token: 'It does not reset: ask for another token.',
-  group: 'It does not reset: an administrator can raise usd_total.',
-  deployment: 'It does not reset: its operator can raise usd_total.',
+  account: 'It does not reset. Ask an admin to add credit, or to raise usd_total.',
+  token: 'It does not reset. Get a new token.',
+  group: 'It does not reset. Ask an admin to raise usd_total.',
+  deployment: 'It does not reset. Ask the operator to raise usd_total.',
   run: 'Send a larger max_usd.',
 };
 
-const NO_CREDIT = 'No credit is left. An admin can give some.';
+/** The subject of the error for a spend limit of 0. */
+const BLOCKED: Record<LimitOwner, string> = {
+  account: 'This account is blocked',
+  token: 'This token is blocked',
+  group: 'This account’s group is blocked',
+  deployment: 'This deployment is blocked',
+  run: 'This run is blocked',
+};
+const ZERO_LIMIT_HELP: Record<LimitOwner, string> = {
+  account: 'Ask an admin to raise it.',
+  token: 'Get another token.',
+  group: 'Ask an admin to raise it.',
+  deployment: 'Ask the operator to raise it.',
+  run: 'Send a larger max_usd.',
+};
+
+const NO_CREDIT = 'No credit is left. Ask an admin to add credit.';
 
 /** What a refusal adds where the prompt may have far fewer tokens than are needed for it. */
-const NOT_COUNTED = ' The upstream could not count this prompt, so the most that it can be is taken.';
+const NOT_COUNTED = ' The upstream could not count this prompt, so its maximum was used.';
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
 export function createQuotaHeaders(quota: QuotaStatus): Record<string, string> {
@@ -101,19 +117,19 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
     case 'model':
       return createErrorWithHeaders(
         'permission_error',
-        `This ${by === 'token' ? by : 'account'} may not use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${describeAllowedModels(refusal.allowed ?? [])}`,
+        `This ${by === 'token' ? by : 'account'} cannot use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${describeAllowedModels(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
       return createErrorWithHeaders(
         'permission_error',
-        `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. ${hint || 'Use a model that /models lists, or have its operator add it to PRICES.'}`,
+        `This account has a limit in USD, but the price of ${model || 'this model'} is not known. ${hint || 'Use a model that GET /models lists, or ask the operator to add it to PRICES.'}`,
         DO_NOT_RETRY,
       );
     case 'requests':
       return createErrorWithHeaders(
         'permission_error',
-        `This token has made ${refusal.needed} requests, as many as it may (max_requests). Get another one.`,
+        `This token has reached its limit of ${refusal.needed} requests (\`max_requests\`). Get a new token.`,
         DO_NOT_RETRY,
       );
     case 'spend':
@@ -138,7 +154,7 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
         return createErrorWithHeaders('rate_limit_error', formatZeroLimitSentence(refusal), DO_NOT_RETRY);
       return createErrorWithHeaders(
         'rate_limit_error',
-        `This account has as many requests running as it may (${refusal.limit}). Wait for one of them to end.`,
+        `This account has reached its limit of concurrent requests (${refusal.limit}). Wait until one of them ends.`,
         soon,
       );
     case 'rate': {
@@ -150,12 +166,11 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
 
 function formatHeldSentence(refusal: LimitRejection): string {
   const { by, byBatch, late, resetsAt, retryAfter } = refusal;
-  if (late)
-    return `A budget that this account shares could not set aside what this request needs in time. Try again in ${retryAfter} s.`;
-  const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[getPeriodOfLimit(refusal)]} spend limit is set aside for its`;
+  if (late) return `A shared budget could not reserve the cost of this request in time. Try again in ${retryAfter} s.`;
+  const left = `The rest of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[getPeriodOfLimit(refusal)]} spend limit is reserved for its`;
   return byBatch
-    ? `${left} batches that have not ended. It is free again at ${new Date(resetsAt).toISOString()} at the latest.`
-    : `${left} requests that are running. Try again in ${retryAfter} s.`;
+    ? `${left} unfinished batches. It is available again by ${new Date(resetsAt).toISOString()}.`
+    : `${left} running requests. Try again in ${retryAfter} s.`;
 }
 
 function formatRateLimitSentence({ by, limit, never, needed, left, retryAfter }: LimitRejection): string {
@@ -163,11 +178,11 @@ function formatRateLimitSentence({ by, limit, never, needed, left, retryAfter }:
   if (never && limit === 'requests_per_minute') return formatZeroLimitSentence({ by, limit });
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
-    : `This would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
+    : `This request would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;
 }
 
 function formatZeroLimitSentence({ by, limit }: Pick<LimitRejection, 'by' | 'limit'>): string {
-  return `The limit ${limit} of ${OWNER_NAMES[by]} is 0: nothing may be sent until an admin raises it.`;
+  return `${BLOCKED[by]}, because its limit \`${limit}\` is 0. ${ZERO_LIMIT_HELP[by]}`;
 }
 
 function getPeriodOfLimit({ limit }: LimitRejection): Period {
@@ -177,14 +192,17 @@ function getPeriodOfLimit({ limit }: LimitRejection): Period {
 /** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
 function formatTooExpensiveSentence(refusal: LimitRejection): string {
   if (refusal.noCredit) return NO_CREDIT;
-  const { needed, advice, by = 'account' } = refusal;
+  const { needed, advice, limit, by = 'account' } = refusal;
+  const period = PERIOD_NAMES[getPeriodOfLimit(refusal)];
+  if (advice === undefined)
+    return `${BLOCKED[by]}, because its ${period} limit (\`${limit}\`) is 0. ${ZERO_LIMIT_HELP[by]}`;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
-  return `This request may cost ${formatDollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[getPeriodOfLimit(refusal)]} limit, ${advice}.`;
+  return `This request can cost up to ${formatDollars(needed)}, which is more than ${whose} ${period} limit. ${advice}`;
 }
 
 /** @returns the sentence for a step that does not fit into the rest of its run's own limit. */
 function formatTooExpensiveForRunSentence({ needed, left }: LimitRejection): string {
-  return `max_usd: this request may cost ${formatDollars(needed)}, and ${formatDollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
+  return `max_usd: this request can cost up to ${formatDollars(needed)}, but only ${formatDollars(left)} is left. Send a larger max_usd, or a shorter request.`;
 }
 
 function formatSpendLimitSentence(refusal: LimitRejection): string {
@@ -294,7 +312,7 @@ function formatRfc3339(milliseconds: number): string {
 export function createStorageLimitError({ limit, most }: StorageLimitRejection): ApiError {
   const message =
     limit === 'conversations'
-      ? `This account has ${most} conversations, as many as its limit conversations allows. Delete some, or ask the operator for more.`
-      : `This does not fit into the ${most} bytes that the limit stored_bytes of this account allows. Delete some of what is stored, or ask the operator for more.`;
+      ? `This account has reached its limit of ${most} conversations (its limit \`conversations\`). Delete some, or ask an admin to raise the limit.`
+      : `This account cannot store more than ${most} bytes (its limit \`stored_bytes\`). Delete conversations, files or versions, or ask an admin to raise the limit.`;
   return createNonRetryableError('invalid_request_error', message, { headers: { 'sluice-limited-by': 'account' } });
 }

@@ -161,13 +161,16 @@ export function requireAdmittedDecision(
       throw createStorageLimitError(answer);
     case 'unpayable':
       throw createMisconfiguredError(
-        'DEPLOYMENT_LIMITS and groups need the plugin `pools`, and this Worker was made without it: put it into the list.',
+        'DEPLOYMENT_LIMITS and groups require the plugin `pools`, which this Worker does not include. Its operator must add the plugin.',
       );
     case 'unreachable':
       throw new ObjectUnreachableError('pool', answer.damage && new Error(answer.damage));
     case 'count_needed':
     case 'fewer_uses':
-      throw createNonRetryableError('api_error', 'This request could not be bounded. Send a smaller one.');
+      throw createNonRetryableError(
+        'api_error',
+        'The maximum cost of this request could not be computed. Send a smaller request.',
+      );
   }
 }
 

@@ -16,7 +16,7 @@ export const alertSchema = z.object({
       'key_works',
       'disk_full',
     ]),
-    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. batch_unknown: the upstream did not say whether it has made a batch. batch_missing: the upstream has not known a batch for an hour. key_refused: an upstream refuses the key of the deployment, its organization, or what it would spend, once for each outage and cause. key_works: it answers again, or is not in UPSTREAMS any more. disk_full: something could not be stored, once a day.',
+    '`threshold`: a share of a limit is spent. `over_hold`: the upstream billed more than was held. `webhook_parked`: a webhook event is no longer retried. `batch_unknown`: it is unknown whether the upstream created a batch. `batch_missing`: the upstream has not found a batch for an hour. `key_refused`: an upstream rejects the deployment because of its key, its organization or its spend limit, once for each outage and cause. `key_works`: the upstream responds again, or was removed from `UPSTREAMS`. `disk_full`: data could not be stored, at most once a day.',
   ),
   node: z.addDescription(
     z.object({
@@ -51,7 +51,7 @@ export const alertSchema = z.object({
   ),
   subject: z.addDescription(
     z.nullable(z.string()),
-    'The request, the event, or the batch, that it is about; for `key_refused` what the upstream says, behind its name where there are several.',
+    'The id of the request, event or batch that the alert is about. For `key_refused`: the upstream’s message, after its name if there are several upstreams.',
   ),
 });
 

@@ -273,7 +273,11 @@ function checkMoneyLimits({
   const broke = findBudgetRejection(purses, needed, time, budget);
   const isTotal = broke?.by === 'account' && broke.limit === getUsdLimitName('total');
   if (isTotal && isPrepaid(rules) && budget.windows.total.settled >= budget.credit) return { ...broke, noCredit: true };
-  if (broke?.never) return { ...broke, advice: explainUnaffordableRequest(worstCase, rules, purses, leastTokens) };
+  if (broke?.never) {
+    const zero = purses.find(({ limit }) => limit <= 0);
+    if (zero) return { ...broke, by: zero.by, limit: zero.name };
+    return { ...broke, advice: explainUnaffordableRequest(worstCase, rules, purses, leastTokens) };
+  }
   const advice =
     broke?.reason === 'spend' && describeToolUseRemedies(worstCase, rules, computeMinAmountLeft(purses), leastTokens);
   return advice ? { ...broke, advice } : broke;

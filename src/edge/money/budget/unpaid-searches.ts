@@ -44,6 +44,6 @@ export function findUnaffordableSearches(
     return [{ model: row.id, exact_usd: toUsd(least), estimate_usd: toUsd(estimate) }];
   });
   if (unpaid.length === 0) return {};
-  const note = `${limit} cannot pay what is set aside for one web search by these models, so it is refused. What helps is ${ESTIMATE_HELPS}.`;
+  const note = `${limit} is less than the maximum cost of one web search with these models, so such requests are rejected. To allow them, ${ESTIMATE_HELPS}.`;
   return { unpaid_searches: { limit, models: unpaid, note } };
 }

@@ -192,7 +192,16 @@ export interface NewVersion extends VersionToPointTo {
  */
 export type VersionChangeOutcome =
   | { outcome: 'stored'; published: boolean; pointer: VersionPointer }
-  | { outcome: 'full' | 'unknown' | 'current' | 'withdrawn' | 'erased' };
+  | {
+      outcome:
+        | 'too_many_bytes'
+        | 'too_many_names'
+        | 'too_many_withdrawn'
+        | 'unknown'
+        | 'current'
+        | 'withdrawn'
+        | 'erased';
+    };
 
 /** A name and the version that it points to. */
 export interface VersionedNameRow {

@@ -147,7 +147,7 @@ export interface LimitRejection {
   /** The model that is not allowed, or has no price; and the models that are allowed. */
   model?: string;
   allowed?: readonly string[];
-  /** What helps if the limit is too small for this request, in words for the caller. */
+  /** What helps if the limit is too small for this request, in sentences for the caller. Absent if the limit is 0. */
   advice?: string;
   /** Whether the upstream did not count the prompt, so that the most it can be is needed. Only the asking process knows it. */
   uncounted?: boolean;

@@ -63,6 +63,6 @@ declare module '../../kit/plugins/plugins.ts' {
 /** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
 export function requireAllAccountsPlugin(): AllAccountsPlugin {
   const all = getSinglePluginMember('allAccounts');
-  if (!all) throw createMissingPluginError('pools', 'account: all accounts are summed by the budget that they share');
+  if (!all) throw createMissingPluginError('pools', 'account: the usage of all accounts');
   return all;
 }

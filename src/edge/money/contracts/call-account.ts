@@ -65,6 +65,6 @@ export function createOwnerCaller(c: Context<AppEnv>, owner: string) {
  * @throws ApiError 404 if it cannot be a name
  */
 export function createAccountCaller(c: Context<AppEnv>, name: string) {
-  if (!isAccountName(name)) throw createNotFoundError('There is no such account.');
+  if (!isAccountName(name)) throw createNotFoundError('This account does not exist. Check its id.');
   return createOwnerCaller(c, name);
 }

@@ -78,7 +78,7 @@ export const tokens: ApiResource = {
         createNamedListSchema('TokenList', z.addReferenceMeta(tokenRowSchema, { id: 'TokenRow' })),
         row,
         tokenId,
-        'A page of them; never the tokens themselves.',
+        'A page of the tokens’ records, without the tokens themselves.',
       ),
     },
     'DELETE /accounts/:id/tokens': {

@@ -35,12 +35,12 @@ export const TOKEN_ROUTES = [
         : { end: Math.floor(Date.now() / 1_000) + sessionSeconds, seconds: expiresIn };
     if (only && !canUseRestrictedTokens())
       throw createInvalidRequestError(
-        'only: restricted tokens need the plugin `agents`, which this deployment does not include.',
+        'only: restricted tokens require the plugin `agents`, which this deployment does not include. Ask its operator to add it.',
       );
     const other = only && findTokenOriginUnknownToDeployment(only, settings, new URL(c.req.url).origin);
     if (other !== undefined)
       throw createInvalidRequestError(
-        `only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not use the token.`,
+        `only.origins: ${other} is not in ALLOWED_ORIGINS, so its pages could not use the token. Remove it, or ask the operator to add it.`,
       );
     const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
     const { jti, issued_at, expires_at } = minted;
@@ -49,7 +49,7 @@ export const TOKEN_ROUTES = [
     // A token that could not be noted is not given out.
     if (!(await createAccountCaller(c, account)((object) => object.recordMintedToken(token)))) {
       throw createInvalidRequestError(
-        `This account has ${MAX_MINTED_TOKENS} valid tokens, the most that it may. Revoke some, or send expires_in.`,
+        `This account has ${MAX_MINTED_TOKENS} valid tokens, which is the maximum. Revoke some of them. With \`expires_in\`, tokens expire by themselves.`,
       );
     }
     const answer: MintedTokenAnswer = {
@@ -69,7 +69,7 @@ export const TOKEN_ROUTES = [
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
     if (!session || jti === undefined || issuedAt === undefined || left <= 0) {
       throw createInvalidRequestError(
-        'This credential cannot be renewed: it was minted without `session`, or its session has ended. Get a new one.',
+        'This credential cannot be renewed, because it was created without `session`, or its session has ended. Log in again, or ask the operator for a new token.',
       );
     }
     const renewed = await mintToken(requireSigningSecret(c.get('settings')), {
@@ -109,7 +109,7 @@ export const TOKEN_ROUTES = [
 function requireSigningSecret({ SIGNING_SECRET }: Settings): string {
   if (SIGNING_SECRET !== undefined) return SIGNING_SECRET;
   throw createMisconfiguredError(
-    'This deployment has no SIGNING_SECRET to mint with. Its operator sets it with: npx wrangler secret put SIGNING_SECRET',
+    'This deployment has no SIGNING_SECRET to sign tokens. Its operator can set it with: npx wrangler secret put SIGNING_SECRET',
   );
 }
 

@@ -20,7 +20,10 @@ export const mintRequest = z
           (name) => !isSourceAccount(name),
           'must not begin with webhook-: such an account pays for webhooks alone',
         ),
-        z.refine((name) => !isVisitor(name), 'must not be a visitor’s: its token comes from POST /tokens/visitor'),
+        z.refine(
+          (name) => !isVisitor(name),
+          'must not be a visitor. Visitors get their tokens from POST /tokens/visitor',
+        ),
       ),
       'The account that the token is for, at most 128 characters. It is created by its first request.',
     ),
@@ -59,12 +62,12 @@ export const mintRequest = z
       ({ session, expires_in }) => session === undefined || (expires_in !== undefined && expires_in <= session),
       {
         path: ['session'],
-        error: 'must be at least `expires_in`, and stand beside it: a token without an end needs no renewal',
+        error: 'requires `expires_in`, and must not be shorter. A token that does not expire needs no renewal',
       },
     ),
     z.refine(({ scopes, only }) => !only || scopes.every((scope) => RESTRICTED_SCOPES.includes(scope)), {
       path: ['scopes'],
-      error: `a restricted token (\`only\`) has no scopes but ${RESTRICTED_SCOPES.join(' and ')}`,
+      error: `a restricted token (\`only\`) supports only the scopes ${RESTRICTED_SCOPES.join(' and ')}`,
     }),
   );
 

@@ -139,7 +139,7 @@ export class Ledger extends SqlTables {
     };
     // A used id is the caller's fault and no failed write, so it must not reset the object.
     if (this.insertRow('ledger', row, 'insert or ignore') === 0)
-      throw new Error(`${hold.id}: this request id was used before. Send the request with a new one.`);
+      throw new Error(`${hold.id}: this request id was already used. Send the request again.`);
     if (hold.id > this.#fold.marker) this.#unfoldedCount += 1;
     else this.#storeFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }

@@ -39,7 +39,7 @@ export const messageBatch = z.object({
   ),
   unknown: z.createOptionalField(
     z.string(),
-    'There while nobody knows whether the upstream has made the batch: what to do. It ends within about a day, without results.',
+    'What to do if it is unknown whether the upstream created the batch. The batch ends within about a day, without results.',
   ),
 });
 export type MessageBatch = z.output<typeof messageBatch>;

@@ -223,7 +223,9 @@ async function callKvOrThrowUnavailable<T>(work: () => Promise<T>): Promise<T> {
 /** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
 export function createKvUnavailableError(cause?: unknown): ApiError {
   const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
-  return createRetryableError('The store of this edge could not be reached. Try again in a second.', logged, { cause });
+  return createRetryableError('The store of this deployment could not be reached. Try again in a second.', logged, {
+    cause,
+  });
 }
 
 /** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
@@ -278,6 +280,6 @@ export function createWithdrawnVersionError(kind: string, ref: string): ApiError
   const name = ref.split('@')[0] ?? ref;
   return createNonRetryableError(
     'conflict_error',
-    `The ${kind} ${ref} was withdrawn by whoever stored it. Begin another conversation with \`"${kind}": "${name}"\`. What was said here can still be read.`,
+    `The ${kind} ${ref} was withdrawn by its owner. Start another conversation with \`"${kind}": "${name}"\`. You can still read this one.`,
   );
 }

@@ -98,8 +98,8 @@ export class RegistryVersionStore {
   #insertVersion(version: NewVersion, now: number, mostBytes: number, point: () => void): VersionChangeResult {
     const { kind, name, hash, bytes, description } = version;
     const state = this.#readVersionState(version);
-    if (state === undefined && (this.totalBytes + bytes.length > mostBytes || this.#hasMaxVersions(kind, name)))
-      return 'full';
+    if (state === undefined && this.totalBytes + bytes.length > mostBytes) return 'too_many_bytes';
+    if (state === undefined && this.#hasMaxNames(kind, name)) return 'too_many_names';
     this.#bytes = undefined;
     this.#tables.runInTransaction(() => {
       if (state === undefined) {
@@ -129,7 +129,7 @@ export class RegistryVersionStore {
     if (pointer.withdrawn.includes(hash)) return 'stored';
     if (pointer.hash === hash) return 'current';
     if (!this.#hasVersion(id)) return 'unknown';
-    if (pointer.withdrawn.length >= MAX_WITHDRAWN) return 'full';
+    if (pointer.withdrawn.length >= MAX_WITHDRAWN) return 'too_many_withdrawn';
     this.#tables.runInTransaction(() => {
       const pinned = pointer.pinned.filter((one) => one !== hash);
       this.#writePinnedAndWithdrawn(id, pinned, [...pointer.withdrawn, hash], now);
@@ -382,7 +382,7 @@ export class RegistryVersionStore {
     );
   }
 
-  #hasMaxVersions(kind: string, name: string): boolean {
+  #hasMaxNames(kind: string, name: string): boolean {
     return (
       this.#tables.queryNumberOrZero('select count(*) from names where kind = ? and name != ?', kind, name) >= MAX_NAMES
     );

@@ -60,6 +60,6 @@ function rejectCacheBreakpoints(part: string, list: readonly JsonObject[]): void
   const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
   if (at < 0) return;
   throw createInvalidRequestError(
-    `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
+    `${part}.${at}.cache_control: not supported in agents, because Sluice sets the cache breakpoints. Remove it.`,
   );
 }

@@ -38,7 +38,7 @@ const content = z.addReferenceMeta(agentContent, { id: 'Agent' });
 export const agents: ApiResource = {
   tag: 'Agents',
   description:
-    'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
+    'Agents: a model, a system prompt, tools and limits, stored in versions. A request selects one with `agent`, and its conversation keeps the version that it started with.',
   parameters: createParameterDescriptions('support'),
   routes: createVersionedRoutesReference(AGENT_ROUTES, {
     kind: 'agent',
@@ -49,7 +49,7 @@ export const agents: ApiResource = {
       schemas: putAgent,
       example: fields,
       answer: describeJsonResponse(
-        'The version that the name points to now.',
+        'The current version of the name.',
         z.addReferenceMeta(agentReport, { id: 'AgentReport' }),
         {
           ...stored,
@@ -62,7 +62,7 @@ export const agents: ApiResource = {
     deleted: agentDeleted,
     remove: {
       summary: 'Delete an agent',
-      description: 'Conversations that began with it go on: each has a copy of its version.',
+      description: 'Existing conversations continue, because each has a copy of its version.',
     },
   }),
 };

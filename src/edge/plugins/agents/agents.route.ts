@@ -63,8 +63,7 @@ export const AGENT_ROUTES = createVersionedRoutes({
 /** @throws ApiError 400 for a limit of money or time where nothing runs, so that nobody would hold it */
 function requireSupportedRunLimits(limits: AgentDefinition['limits']): void {
   const name = (['max_usd', 'max_seconds'] as const).find((one) => limits[one] !== undefined);
-  if (name !== undefined && runLimitFields().length === 0)
-    throw createMissingPluginError('runs', `limits.${name}: runs hold it`);
+  if (name !== undefined && runLimitFields().length === 0) throw createMissingPluginError('runs', `limits.${name}:`);
 }
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */

@@ -43,7 +43,7 @@ export const AGENT_MEMBERS: RequestFieldDefinitions = {
   agent: {
     schema: z.createOptionalField(
       agentRef,
-      'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
+      'The stored agent that responds: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version. Without a conversation, the agent cannot use tools with `run`. The agent’s model, `max_tokens` and thinking apply. The request’s `system` and `tools` are appended, and its limits can only lower the agent’s.',
     ),
     header: 'sluice-agent',
     mayBeNull: true,
@@ -53,7 +53,7 @@ export const AGENT_MEMBERS: RequestFieldDefinitions = {
     schema: narrowedTools,
     inPrompt: true,
     open: ['count'],
-    withoutAgent: 'there is no agent here whose tools it could narrow. Name one by `agent`, or leave it out.',
+    withoutAgent: 'supported only with an agent. Send `agent`, or remove this field.',
   },
 };
 
@@ -107,7 +107,7 @@ const agentFields = z
           'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
         ),
       }),
-      'The model that answers, overriding the request’s; or how a classifier chooses it.',
+      'The model of the agent, which overrides the request’s; or how a classifier chooses it.',
     ),
     max_tokens: z.addDescription(
       messagesRequest.shape.max_tokens,
@@ -132,7 +132,7 @@ const agentFields = z
     ),
     prefix: z.createOptionalField(
       prefixRef,
-      'The stored prefix (`name` or `name@version`) whose system prompt and tools are copied into the agent when it is stored, in place of its own.',
+      'The stored prefix (`name` or `name@version`) whose system prompt and tools are copied into the agent when it is stored, instead of `system` and `tools`.',
     ),
     tools: z.createOptionalField(
       z.array(anything),

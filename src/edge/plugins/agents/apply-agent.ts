@@ -142,13 +142,15 @@ function selectOfferedTools(
     const at = offered.indexOf(name);
     if (at < 0) {
       const names = [...new Set(offered)].join(', ') || 'none';
-      throw createInvalidRequestError(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
+      throw createInvalidRequestError(
+        `agent_tools.${index}: the agent has no tool of this name. Its tools are: ${names}.`,
+      );
     }
     named.add(name);
     const one = all[at];
     if (approval !== undefined && !(one && Object.hasOwn(one.tool, 'run'))) {
       throw createInvalidRequestError(
-        `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
+        `agent_tools.${index}.approval: supported only for tools that Sluice calls. Remove it.`,
       );
     }
     // If a tool is named twice, the stricter entry counts.
@@ -180,7 +182,9 @@ function rejectDuplicateToolNames({ tools, mcp_servers: servers }: AgentDefiniti
   for (const [index, text] of added.entries()) {
     const [name] = listToolAndServerNames([parseJsonObject(text) ?? {}]);
     if (name === undefined || !names.has(name)) continue;
-    throw createInvalidRequestError(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
+    throw createInvalidRequestError(
+      `tools.${index}.name: the agent already has a tool of this name. Use another name.`,
+    );
   }
 }
 

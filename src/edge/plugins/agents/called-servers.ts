@@ -20,7 +20,7 @@ export function checkServers(definition: AgentFields, identity: Identity, settin
     if (server.authorization_token && !hasScope(identity, 'tools')) {
       throw createNonRetryableError(
         'permission_error',
-        'This credential lacks the scope `tools`, which the token of a server needs.',
+        'This credential lacks the scope `tools`, which the secret of an MCP server requires. Ask the operator for a token with this scope.',
       );
     }
     const fault = findMcpServerFault(server, settings);
@@ -38,7 +38,7 @@ export function resolveMcpServerTokens(servers: readonly AgentMcpServer[], setti
     if (!token) return server;
     const fault = findMcpServerFault(server, settings);
     if (fault !== undefined) {
-      const message = 'This agent cannot ask one of its MCP servers. Its operator finds the reason in the log.';
+      const message = 'This agent cannot call one of its MCP servers. The operator can find the reason in the log.';
       throw createMisconfiguredError(message, `mcp_servers: ${fault}`);
     }
     return {

@@ -30,12 +30,14 @@ export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject
   const { owner, name, hash, value } = await requireRequestedVersion(c, PREFIXES, ref, [by, DEPLOYMENT]);
   const { system, tools, messages } = value.content;
   if (messages.length > 0) {
-    throw createInvalidRequestError('prefix: this one has messages, and an agent has none. Name one without them.');
+    throw createInvalidRequestError(
+      'prefix: this prefix has messages, which agents do not support. Use a prefix without messages.',
+    );
   }
   if (owner !== by && hasEdgeTools(tools)) {
     throw createNonRetryableError(
       'permission_error',
-      'prefix: only admins see how its tools are called. Have one store the agent.',
+      'prefix: only admins can read the addresses of its tools. Ask an admin to store the agent.',
     );
   }
   const pieces = replacePlaceholdersByPieces(JSON.stringify({ system, tools }), value.sources);
@@ -45,9 +47,7 @@ export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject
   const sent = { system: parts.system, tools: sentTools, ...fields };
   for (const part of ['system', 'tools'] as const) {
     if (isEqualJson(sent[part], part === 'tools' ? sentTools : parts.system)) continue;
-    throw createInvalidRequestError(
-      `${part}: the prefix ${name} brings it, and this is not the same. Remove one of the two.`,
-    );
+    throw createInvalidRequestError(`${part}: differs from the value of the prefix ${name}. Remove one of the two.`);
   }
   return { ...fields, ...parts, tools: sentTools, prefix: `${name}@${hash}` };
 }

@@ -22,7 +22,7 @@ export async function fillAgentToolDescriptions(
   const agents = new Set(tools.flatMap((tool) => findAgentOfUndescribedTool(tool) ?? []));
   if (agents.size > MAX_DESCRIBED_AGENTS) {
     throw createInvalidRequestError(
-      `tools: at most ${MAX_DESCRIBED_AGENTS} agents without a description of their own. Describe the others.`,
+      `tools: at most ${MAX_DESCRIBED_AGENTS} agents can be used without a description. Add a description to the others.`,
     );
   }
   const descriptions = new Map<string | undefined, string>();

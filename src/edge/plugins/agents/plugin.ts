@@ -27,9 +27,9 @@ const agentsPart: ConversationPlugin = {
 
 /** For the reference alone: no Worker has them in it. */
 export const AGENT_HEADER_WORDS = {
-  'sluice-agent': 'The agent that has answered: name@version.',
+  'sluice-agent': 'The version of the agent that responded, `name@version`.',
   'sluice-model-chosen':
-    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
+    'If the agent chooses its model: the chosen model, followed by `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
 };
 
 /** Agents: prompts, tools and models stored by name, how one chooses its model, and what a token restricted to one may ask. */

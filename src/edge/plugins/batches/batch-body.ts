@@ -189,7 +189,7 @@ export class BatchBodyParser {
 
   #rejectTooLongItem(length: number): void {
     if (length <= this.#mostItemBytes) return;
-    const message = `requests.${this.#items}: an item may have at most ${this.#mostItemBytes} bytes.`;
+    const message = `requests.${this.#items}: an item can have at most ${this.#mostItemBytes} bytes. Send less in this item.`;
     throw new ApiError('request_too_large', message);
   }
 
@@ -199,7 +199,5 @@ export class BatchBodyParser {
 }
 
 function createNotABatchError(): ApiError {
-  return createInvalidRequestError(
-    'The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.',
-  );
+  return createInvalidRequestError('The request body must be one JSON object in UTF-8 with the list `requests`.');
 }

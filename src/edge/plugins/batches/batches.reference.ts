@@ -31,17 +31,17 @@ const body = {
 export const batches: ApiResource = {
   tag: 'Batches',
   description:
-    'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
-  parameters: { id: { description: 'A batch’s id.', example: id } },
+    'Many requests at half price, as in the Claude API. A batch belongs to the account that created it. When it ends, Sluice sends the signed event `batch.ended` (Standard Webhooks), with the same id in each attempt.',
+  parameters: { id: { description: 'The id of the batch.', example: id } },
   routes: describeRoutes(BATCH_ROUTES, {
     'POST /v1/messages/batches': {
       operation: 'createBatch',
       summary: 'Create a batch, or estimate its cost',
       description:
-        'At most MAX_BATCH_BYTES; an item has at most 16 MB, and may name a `prefix`. The whole is held at half price until it has ended. To send it again with the same `idempotency-key` answers the same batch.',
+        'The body can have at most `MAX_BATCH_BYTES`, and each item at most 16 MB. Items can use a `prefix`. The maximum cost of all items, at half price, is held until the batch ends. A repeated request with the same `idempotency-key` returns the same batch.',
       body: { schema: createBatchRequest, example: body },
       answer: {
-        description: 'The batch; with `dry_run=true` what it would cost.',
+        description: 'The batch. With `dry_run=true`: the estimate of its cost.',
         content: [
           {
             schema: z.union([batchExample, z.addReferenceMeta(batchEstimate, { id: 'MessageBatchEstimate' })]),
@@ -58,7 +58,7 @@ export const batches: ApiResource = {
         createNamedListSchema('MessageBatchList', batchExample),
         example,
         example.id,
-        'A page of them.',
+        'A page of the list.',
       ),
     },
     'GET /v1/messages/batches/:id': {
@@ -69,7 +69,7 @@ export const batches: ApiResource = {
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
       summary: 'Delete an ended batch and its results',
-      answer: describeJsonResponse('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
+      answer: describeJsonResponse('Confirms the deletion.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
@@ -85,7 +85,7 @@ export const batches: ApiResource = {
       operation: 'getBatchResults',
       summary: 'Retrieve the results of a batch',
       answer: {
-        description: 'One JSON object a line.',
+        description: 'The results, one JSON object per line.',
         content: [
           {
             type: 'application/x-jsonl',

@@ -73,7 +73,7 @@ export const CLASSIFICATION_ROUTES = [
 ];
 
 /** The error for a batch without results. A batch that never reached the upstream has none either. */
-const NO_RESULTS = 'This batch has no results, or has not ended yet.';
+const NO_RESULTS = 'This batch has no results yet. Wait until its `processing_status` is `ended`.';
 
 /** Streams the results to the caller unchanged. */
 async function streamBatchResults(c: Context<AppEnv>): Promise<Response> {
@@ -135,5 +135,5 @@ function getBatchKeyFromPath(c: Context<AppEnv>) {
 }
 
 function createBatchNotFoundError() {
-  return createNotFoundError('There is no such batch.');
+  return createNotFoundError('This batch does not exist. Check its id and the account.');
 }

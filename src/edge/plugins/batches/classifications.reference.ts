@@ -18,8 +18,8 @@ const summary = { type: 'summary', usage, cost_usd: ended.cost_usd, model: 'clau
 export const classifications: ApiResource = {
   tag: 'Classifications',
   description:
-    'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. Each is a batch of messages, with the same id, whose results are read as labels here. Its end is told as that of a batch: `batch.ended`.',
-  parameters: { id: { description: 'The batch’s id.', example: runningBatchExample.id } },
+    'Classifies up to 100,000 texts at half price, with `POST /classify` and `batch: true`. Each classification batch is also a message batch with the same id. When it ends, Sluice sends the event `batch.ended`.',
+  parameters: { id: { description: 'The id of the classification batch.', example: runningBatchExample.id } },
   errors: [404, 503],
   routes: describeRoutes(CLASSIFICATION_ROUTES, {
     'GET /classifications/:id': {
@@ -31,13 +31,13 @@ export const classifications: ApiResource = {
       operation: 'getClassificationResults',
       summary: 'Retrieve the results of a classification batch',
       description:
-        'JSON lines in the upstream’s order, each as `/classify` says it, with the input’s id, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
+        'Returns a JSON line for each input, like a result of `POST /classify` with the input’s id, in the order of the upstream. The last line is a `summary`. If it is missing, the stream was interrupted. Results are stored for 29 days.',
       answer: { description: 'The results.', content: [describeJsonLinesContent([label, summary])] },
     },
     'POST /classifications/:id/cancel': {
       operation: 'cancelClassification',
       summary: 'Cancel a classification batch',
-      description: 'It still has to end. What was labelled until then stays, and what was not says so.',
+      description: 'The batch ends some time later. Finished results are kept, and the other inputs have an error.',
       answer: describeJsonResponse('The batch.', batchExample, {
         ...runningBatchExample,
         processing_status: 'canceling',

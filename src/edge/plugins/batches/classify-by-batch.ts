@@ -34,9 +34,7 @@ export async function classifyByBatch(c: Context<AppEnv>, work: BatchClassificat
   const { settings } = getRequestContext(c);
   const { task, digest } = work;
   if (task.votes > 1) {
-    throw createInvalidRequestError(
-      'votes: a batch asks about each input once. Send `votes: 1`, or the inputs without `batch`.',
-    );
+    throw createInvalidRequestError('votes: must be 1 with `batch`. Send `votes: 1`, or remove `batch`.');
   }
   validateClassifyInputs(work.inputs);
   const deliverUrl = validateDeliverUrl(work.deliverUrl, settings.BATCH_DELIVER_URL, settings);
@@ -53,7 +51,9 @@ export async function classifyByBatch(c: Context<AppEnv>, work: BatchClassificat
 function validateClassifyInputs(inputs: BatchClassificationJob['inputs']): void {
   for (const [n, { id, input }] of inputs.entries()) {
     if (!CUSTOM_ID.test(id)) {
-      throw createInvalidRequestError(`inputs.${n}.id: with \`batch\` it should match pattern ${CUSTOM_ID.source}`);
+      throw createInvalidRequestError(
+        `inputs.${n}.id: with \`batch\`, String should match pattern '${CUSTOM_ID.source}'`,
+      );
     }
     const fault = validateClassificationInput(input);
     if (fault) throw new ApiError(fault.type, `inputs.${n}.${fault.message}`, fault);

@@ -25,7 +25,7 @@ export function toBatchResponse(state: BatchState, context: RequestContext): Res
     if (batch.unknown === undefined) return Response.json(batch);
     throw createNonRetryableError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
   }
-  if (state.kind === 'none') throw createNotFoundError('The batch was deleted meanwhile.');
+  if (state.kind === 'none') throw createNotFoundError('The batch was deleted in the meantime.');
   return createRejectionResponse(state, context);
 }
 

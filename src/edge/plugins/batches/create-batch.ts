@@ -126,7 +126,7 @@ export async function createBatch(c: BatchRequestContext, own?: InternalClassifi
 
 /** @returns where the batch goes. Call it after the first item has been read. */
 function requireBatchTarget({ chosenTarget: target }: BatchItemReader): BatchTarget {
-  if (!target) throw new TypeError('A batch without items goes nowhere.');
+  if (!target) throw new TypeError('A batch without items has no upstream.');
   return target;
 }
 
@@ -212,7 +212,10 @@ async function admitAndFinishBatch(
       const state = await callBatch(first, (batch) => batch.readBatchState());
       const isSent = state.kind === 'refused' || (state.kind === 'known' && state.isSent);
       if (!isSent)
-        throw createRetryableError('The first of these batches has not been sent yet. Send it again.', 'batch_late');
+        throw createRetryableError(
+          'The first request with this idempotency-key has not been sent yet. Repeat the request.',
+          'batch_late',
+        );
       return toBatchResponse(state, context);
     }
     if ('unlisted' in decision && decision.unlisted) context.waitUntil(addToAccountList(context));
@@ -280,7 +283,7 @@ async function estimateBatchCost(
   order: BatchAdmissionRequest,
 ): Promise<z.output<typeof batchEstimate>> {
   const { decision } = await requestBatchAdmission(context, order);
-  if (decision.outcome === 'attached') throw new TypeError('A dry run attaches to nothing.');
+  if (decision.outcome === 'attached') throw new TypeError('A dry run cannot attach to a batch.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };
@@ -295,7 +298,7 @@ function createBatchRejectionError(
   models: ModelTable,
 ): unknown {
   if (decision.outcome === 'mismatched') {
-    const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
+    const message = 'This idempotency-key was already used for another batch. Use a new key for a new batch.';
     return createNonRetryableError('invalid_request_error', message);
   }
   try {
@@ -303,7 +306,7 @@ function createBatchRejectionError(
   } catch (thrown) {
     const left = getRemainingBudget(decision);
     if (!(thrown instanceof ApiError) || left === undefined) return thrown;
-    const message = `${thrown.message} Of its ${total.itemCount} items the first ${total.countAffordableItems(left)} would fit.`;
+    const message = `${thrown.message} The first ${total.countAffordableItems(left)} of its ${total.itemCount} items fit into the budget.`;
     return new ApiError(thrown.type, message, thrown);
   }
 }

@@ -170,7 +170,9 @@ export class BatchItemReader {
     if (there !== name) throw createWrongUpstreamError(name, there);
     const idThere = this.#target.getUpstreamModelId(model);
     if (idThere === undefined) {
-      throw createInvalidRequestError(`model: batches go to an upstream that does not serve ${model.slice(0, 128)}.`);
+      throw createInvalidRequestError(
+        `model: the upstream of batches does not support ${model.slice(0, 128)}. Use another model, or send the item to POST /v1/messages.`,
+      );
     }
     const { row, isListed } = models.findPriceRow(model);
     const { readings = params } = params;
@@ -207,7 +209,7 @@ export class BatchItemReader {
     }
     if (this.#named.size > MOST_NAMED_IDS) {
       throw createInvalidRequestError(
-        `A batch may name ${MOST_NAMED_IDS} files, containers and threads. Send it as several batches.`,
+        `A batch can refer to at most ${MOST_NAMED_IDS} files, containers and threads. Split it into several batches.`,
       );
     }
   }
@@ -220,7 +222,9 @@ export class BatchItemReader {
       const { value: prefix, owner } = await requireStoredVersion(PREFIXES, createVersionReader(this.#c), ref);
       rejectPrefixWithRunTools(prefix);
       if (this.#prefixes.size >= MOST_PREFIXES)
-        throw createInvalidRequestError(`prefix: a batch may name ${MOST_PREFIXES}.`);
+        throw createInvalidRequestError(
+          `prefix: a batch can use at most ${MOST_PREFIXES} prefixes. Split it into several batches.`,
+        );
       const ids = findResourceIdsInRequest({ ...prefix.content });
       // What the deployment's prefixes name belongs to the deployment, and was checked when they were stored.
       const isOwn = owner === getRequestContext(this.#c).identity.account;
@@ -242,7 +246,7 @@ function applyPrefixToItem(params: JsonBody, prefix: ParsedPrefix): JsonBody {
 function createWrongUpstreamError(name: string, only: string): ApiError {
   return createNonRetryableError(
     'invalid_request_error',
-    `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
+    `The batch is sent to the upstream ${name}, but items refer to files, containers or threads of ${only}. Move one of these items to the first position, because the first item determines the upstream.`,
   );
 }
 
@@ -298,7 +302,10 @@ function rejectStatefulFeatures(params: Record<string, unknown>): void {
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
   const own = notInItems().find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
-  if (name !== undefined) throw createInvalidRequestError(`${name}: a batch has none. Send this item to /v1/messages.`);
+  if (name !== undefined)
+    throw createInvalidRequestError(
+      `${name}: not supported in batches. Remove it, or send this item to POST /v1/messages.`,
+    );
   rejectReservedServerName(params);
 }
 

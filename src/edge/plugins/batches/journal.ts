@@ -88,7 +88,7 @@ export function toMessageBatch(journal: Journal, now: number): MessageBatch {
 
 function describeUnknownBatch(journal: Journal): string {
   const { id, closingAt } = journal;
-  return `The upstream did not say whether it has made the batch ${id}. Look for one of ${countBatchItems(journal)} items made about ${toIsoTimeOrNull(closingAt)} in its list, as in the Console: only there are its results. If it has none, send it again with another idempotency-key. Its cost is held for 25 hours, then given back unless that list has one as large.`;
+  return `It is unknown whether the upstream created the batch ${id}. In the upstream’s list of batches, for example in the Claude Console, look for a batch with ${countBatchItems(journal)} items that was created at about ${toIsoTimeOrNull(closingAt)}: only there you can find its results. If there is none, send the batch again with another idempotency-key. Its cost is held for 25 hours, and then released unless the list contains such a batch.`;
 }
 
 /** @returns what other objects get to know about a batch. */

@@ -53,7 +53,7 @@ function readLabel(result: JsonObject, message: JsonObject | undefined, task: Ba
 /** @returns why an item has no answer, in the upstream's words if it has any */
 function toMissingLabelReason({ type: outcome, error }: JsonObject): MissingLabelReason {
   const { type, message: reason } = isObject(error) && isObject(error.error) ? error.error : {};
-  const { type: own, message: failed } = UNANSWERED.get(outcome) ?? createRetryReason('The upstream has failed.');
+  const { type: own, message: failed } = UNANSWERED.get(outcome) ?? createRetryReason('The upstream failed.');
   return { type: typeof type === 'string' ? type : own, message: typeof reason === 'string' ? reason : failed };
 }
 
@@ -64,14 +64,14 @@ const createRetryReason = (why: string): MissingLabelReason => ({
 
 /** Why an item has no answer, by the type of its result. */
 const UNANSWERED: ReadonlyMap<unknown, MissingLabelReason> = new Map([
-  ['canceled', createRetryReason('It was canceled before a model had answered.')],
-  ['expired', createRetryReason('No model had answered within a day.')],
+  ['canceled', createRetryReason('The batch was canceled before a model responded.')],
+  ['expired', createRetryReason('No model responded within a day.')],
 ]);
 
 function explainAnswerFault({ fault, kind }: AnswerFault): MissingLabelReason {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };
   return {
     type: 'api_error',
-    message: `The model gave no usable answer: ${fault}. Send this input to /classify, which asks once more.`,
+    message: `The model returned no usable response: ${fault}. Send this input to POST /classify, which tries twice.`,
   };
 }

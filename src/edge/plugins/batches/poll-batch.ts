@@ -73,7 +73,7 @@ async function readResultSumsWithBackoff(
 /** Reads the results of a batch at the upstream to their end. Notes the ids in them. */
 async function readResultSums(record: BatchJournalStore, upstreamId: string): Promise<ResultSums> {
   const { settings, currentJournal: journal } = record;
-  if (!journal) throw new Error('The batch was deleted meanwhile.');
+  if (!journal) throw new Error('The batch was deleted in the meantime.');
   const answered = await record.upstreamClient.requestResults(upstreamId);
   const models = getModelTableOfUpstream(settings, journal.upstream).copyWithPrices(journal.prices);
   const { makesThings, isErased, upstream = '' } = journal;

@@ -40,7 +40,7 @@ export async function* streamLimitedBody(request: Request, limitBytes: number): 
     if (thrown instanceof ApiError) throw thrown;
     isEnded = true;
     // The fault is the caller's, not the edge's.
-    throw createInvalidRequestError('The request body broke off. Send it again.', {
+    throw createInvalidRequestError('The request body is incomplete. Send it again.', {
       logged: 'client_gone',
       cause: thrown,
     });

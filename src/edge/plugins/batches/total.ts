@@ -42,7 +42,7 @@ export class BatchCostTotal {
   /** Adds an item. @throws ApiError 400 for a `custom_id` that came before */
   addItem(item: CostBoundedItem, index: number): void {
     if (this.#ids.has(item.customId)) {
-      throw createInvalidRequestError(`requests.${index}.custom_id: ${item.customId} is not unique.`);
+      throw createInvalidRequestError(`requests.${index}.custom_id: ${item.customId} is not unique. Use another id.`);
     }
     this.#ids.add(item.customId);
     const { model = MODELS_UNKNOWN, cost } = item;
@@ -52,7 +52,9 @@ export class BatchCostTotal {
     this.#rows.set(model, row);
     for (const names of item.models) this.#models.set(names.join('\n'), names);
     if (this.#models.size > MOST_MODELS)
-      throw createInvalidRequestError(`requests: a batch may name ${MOST_MODELS} models.`);
+      throw createInvalidRequestError(
+        `requests: a batch can use at most ${MOST_MODELS} models. Split it into several batches.`,
+      );
     this.known &&= item.known;
     this.cachesLong ||= item.cachesLong;
     this.makesThings ||= item.makesThings;

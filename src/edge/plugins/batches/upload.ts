@@ -144,7 +144,7 @@ export class Upload {
       await Promise.race([writer.write(bytes), answer.then(throwRejectedEarly)]);
     } catch (thrown) {
       if (thrown instanceof UploadRejectedEarlyError || thrown instanceof ApiError) throw thrown;
-      const message = 'The upstream did not take the batch, so there is none. Send it again.';
+      const message = 'The upstream did not accept the batch, so it was not created. Send it again.';
       throw createRetryableError(message, 'batch_upload', { cause: thrown });
     } finally {
       clearTimeout(timer);

@@ -103,7 +103,7 @@ export class BatchCallFailedError extends Error {
   readonly status: number;
 
   constructor(status: number) {
-    super(`The upstream answered ${status} to a call about a batch.`);
+    super(`The upstream responded with ${status} to a call about a batch.`);
     this.name = `BatchCallFailedError ${status}`;
     this.status = status;
   }

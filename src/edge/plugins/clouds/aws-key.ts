@@ -82,7 +82,7 @@ async function hashBody(body: SendableBody | undefined): Promise<string> {
   if (body instanceof Uint8Array) return await sha256Hex(body);
   const bytes = typeof body === 'function' ? body() : body;
   if (typeof body !== 'function' || !(bytes instanceof ReadableStream)) {
-    throw new TypeError('Only a text, bytes, or a stream that can be made again is signed.');
+    throw new TypeError('Only text, bytes and streams that can be recreated can be signed.');
   }
   const hash = new (crypto as unknown as StreamDigestSupport).DigestStream('SHA-256');
   await bytes.pipeTo(hash);

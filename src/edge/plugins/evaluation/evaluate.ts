@@ -43,11 +43,11 @@ export function parseExamples(
     const path = `examples.${index}`;
     const { id, input } = example;
     const expected = validateExampleLabels(example, path, classifier, version);
-    if (input.trim() === '') throw createInvalidRequestError(`${path}.input: it is empty.`);
+    if (input.trim() === '') throw createInvalidRequestError(`${path}.input: must not be empty.`);
     return { id: id ?? String(index), input, expected };
   });
   if (new Set(examples.map(({ id }) => id)).size < examples.length) {
-    throw createInvalidRequestError('examples: each needs an id of its own.');
+    throw createInvalidRequestError('examples: each id must be unique.');
   }
   return examples;
 }

@@ -26,7 +26,7 @@ export const evaluations: ApiResource = {
     'POST /classifiers/:name/evaluate': {
       operation: 'evaluateClassifier',
       summary: 'Evaluate a classifier on labelled examples',
-      description: `Accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${severalLabels.streams} Progress is told after each example.`,
+      description: `Returns the accuracy, the F1 score, precision and recall of each label, the confusion matrix, the cost per thousand inputs and the misclassified examples. The cache is not used.\n\n${severalLabels.streams} A progress event follows each example.`,
       body: {
         id: 'EvaluateRequest',
         example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },

@@ -28,7 +28,9 @@ export const EVALUATION_ROUTES = [
       /^[0-9a-f]{32}$/.test(version) ? `${name}@${version}` : version,
     );
     if (found.name !== name)
-      throw createInvalidRequestError(`version: ${version} is none of ${name}. Evaluate it by its own name.`);
+      throw createInvalidRequestError(
+        `version: ${version} is not a version of ${name}. Evaluate it under its own name.`,
+      );
     const task = prepareClassificationTask(
       { ...normalizeStoredClassifier(found.value), ...removeUndefined({ model, votes }) },
       { settings: by.settings, version: `${name}@${found.hash}` },

@@ -40,7 +40,7 @@ export const evaluateRequest = z.strictObject({
   ),
   votes: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(MAX_VOTES)),
-    'How many independent answers decide about each example, 1 to 15. Default: the classifier’s.',
+    'The number of independent votes for each example, 1 to 15. Default: the classifier’s.',
   ),
   stream: z.createOptionalField(
     z.boolean({ error: 'Input should be a valid boolean' }),

@@ -28,13 +28,13 @@ const form = z.addDescription(
       'After how many seconds the upstream deletes the file. Default: never.',
     ),
   }),
-  'A form.',
+  'The form fields.',
 );
 
 export const files: ApiResource = {
   tag: 'Files',
-  description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
-  parameters: { id: { description: 'A file’s id.', example: ID } },
+  description: 'Files for messages, as in the Claude API. Each file belongs to the account that uploaded it.',
+  parameters: { id: { description: 'The id of the file.', example: ID } },
   errors: [404, 429, 504, 529],
   routes: describeRoutes(FILE_ROUTES, {
     'POST /v1/files': {
@@ -48,7 +48,7 @@ export const files: ApiResource = {
       operation: 'listFiles',
       summary: 'List files',
       answer: describeJsonResponse(
-        'A page, newest first.',
+        'A page of the files, newest first.',
         z.addReferenceMeta(fileListAnswer, { id: 'FileList' }),
         page,
       ),
@@ -63,7 +63,7 @@ export const files: ApiResource = {
       operation: 'downloadFile',
       summary: 'Download a file that a tool created',
       answer: {
-        description: 'Its bytes.',
+        description: 'The content of the file.',
         content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],
       },
     },

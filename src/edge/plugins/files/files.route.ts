@@ -86,7 +86,7 @@ async function listFiles(c: Context<AppEnv>, upstream: Upstream, schema: typeof 
   if (ids.length > 0) return Response.json(await listOwnFilesByIds(c, upstream, ids));
   const { page, after_id, before_id, limit } = validateBySchema(schema, c.req.query());
   if ([page, after_id, before_id].filter((cursor) => cursor !== undefined).length > 1) {
-    throw createInvalidRequestError('Send one of page, after_id and before_id.');
+    throw createInvalidRequestError('Send only one of page, after_id and before_id.');
   }
   const rows = await callAccount(context, (account) => account.files({ limit, after_id: page ?? after_id, before_id }));
   const data = await getFileDescriptions(c, upstream, rows.data);
@@ -99,7 +99,7 @@ async function listOwnFilesByIds(c: Context<AppEnv>, upstream: Upstream, ids: re
   if (ids.length > MOST_FILE_IDS)
     throw createInvalidRequestError(`ids: List should have at most ${MOST_FILE_IDS} items.`);
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
-    throw createInvalidRequestError('ids: not allowed with page or limit.');
+    throw createInvalidRequestError('ids: not supported with page or limit. Remove one of them.');
   }
   const own = await callAccount(getRequestContext(c), (account) => account.ownership(ids));
   const files = own.filter(({ kind }) => kind === 'file');

@@ -14,7 +14,7 @@ export const describedFiles = z.looseObject({ data: z.array(describedFile) });
 
 export const filesQuery = z.object({
   ...pageSchema.shape,
-  page: z.createOptionalField(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
+  page: z.createOptionalField(z.string().check(z.minLength(1)), 'The `next_page` of the previous page.'),
 });
 
 /** @returns a file as its account keeps it; undefined for what does not describe one */

@@ -24,9 +24,12 @@ import { parseFileDescription } from './files.schema.ts';
 function requireFormAndGetLength({ headers, body }: Request): number | undefined {
   rejectCompressedBody(headers);
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
-    throw createInvalidRequestError('Send the file as a form: content-type: multipart/form-data, with a boundary.', {
-      status: 415,
-    });
+    throw createInvalidRequestError(
+      'Send the file as a form, with the header content-type: multipart/form-data and a boundary.',
+      {
+        status: 415,
+      },
+    );
   }
   if (!body) throw createInvalidRequestError('file: Field required');
   const length = headers.get('content-length');
@@ -52,7 +55,7 @@ function createForwardedBody(request: Request, length: number | undefined, maxBy
   const forwardPieces = async () => {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
       come += piece.length;
-      if (come > maxBytes) throw new Error('The file is longer than there is room for.');
+      if (come > maxBytes) throw new Error('The file is larger than the account can store.');
       await writer.write(piece);
     }
     await writer.close();
@@ -158,7 +161,7 @@ async function reportUploadToAccount(context: RequestContext, report: UploadRepo
 function createStorageFullError(most: number): ApiError {
   return createNonRetryableError(
     'invalid_request_error',
-    `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,
+    `This file does not fit into the ${most} bytes that the account can store (its limit \`stored_bytes\`). Delete files or conversations, or ask an admin to raise the limit.`,
     { details: { error_code: 'storage_quota_exceeded' } },
   );
 }

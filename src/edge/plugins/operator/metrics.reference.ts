@@ -9,13 +9,13 @@ sluice_requests_total{model="claude-haiku-5-5"} 12
 
 export const metrics: ApiResource = {
   tag: 'Metrics',
-  description: 'What Prometheus reads: of all accounts, and of the isolate that answers.',
+  description: 'Metrics for Prometheus, of all accounts and of the responding isolate.',
   routes: describeRoutes(METRICS_ROUTES, {
     'GET /metrics': {
       operation: 'metrics',
       summary: 'Retrieve metrics as OpenMetrics text',
       description:
-        '`sluice_isolate_…` is of the isolate that answers, since its start; its label `isolate` tells it apart. All others are of all accounts: counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
+        'Metrics named `sluice_isolate_…` describe the responding isolate since its start, which the label `isolate` identifies. All other metrics describe all accounts. They count the current day (UTC), so they are reset at midnight. `docs/grafana.json` is a dashboard for these metrics.',
       answer: {
         description: 'The metrics.',
         content: [{ type: 'application/openmetrics-text', schema: z.string(), example }],

@@ -17,15 +17,19 @@ const example = {
 
 export const overview: ApiResource = {
   tag: 'Overview',
-  description: 'What is broken, in one answer.',
+  description: 'The problems of the deployment in one response.',
   errors: [503],
   routes: describeRoutes(OVERVIEW_ROUTES, {
     'GET /overview': {
       operation: 'overview',
       summary: 'Retrieve the deployment’s problems',
       description:
-        'What was refused and what has failed are listed by `GET /usage/requests?outcome=…`, accounts by `GET /accounts?sort=used`, the rest by `GET /webhooks/:source/events` and `GET /alerts`.',
-      answer: describeJsonResponse('What went wrong.', z.addReferenceMeta(overviewAnswer, { id: 'Overview' }), example),
+        'For details, use `GET /usage/requests?outcome=…` for rejected and failed requests, `GET /accounts?sort=used` for accounts, `GET /webhooks/:source/events` for events, and `GET /alerts` for alerts.',
+      answer: describeJsonResponse(
+        'The problems of the deployment.',
+        z.addReferenceMeta(overviewAnswer, { id: 'Overview' }),
+        example,
+      ),
     },
   }),
 };

@@ -50,7 +50,7 @@ const describeDeploymentResponse = (description: string) =>
     ...poolQuotaExample,
     binds: createExampleBindingLimits('deployment', null),
   });
-const RESTORED_POOL = 'Of each window the larger sum counts, so the same backup may be sent again.';
+const RESTORED_POOL = 'For each window, the larger sum is kept, so the same backup can be sent again.';
 const backedUp = { limits, spent: { '2026-11': { end: 1_796_083_200_000, spent: 12_500_000_000 } } };
 const groupBackupExample = { type: 'group_backup', id: 'research', ...backedUp };
 const groupBackupSchema = z.addReferenceMeta(groupBackup, { id: 'GroupBackup' });
@@ -96,12 +96,12 @@ export const spenders: ApiResource = {
       operation: 'listAccounts',
       summary: 'List accounts',
       description:
-        'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
+        'Spending is updated within a minute. Unless accounts are sorted by name, `first_id` and `last_id` contain the sort value, so that the next page continues correctly even if the spending changes.',
       answer: describePageResponse(
         createNamedListSchema('AccountList', accountSpendRow),
         spendRow,
         'alice',
-        'A page of them.',
+        'A page of the list.',
       ),
     },
   }),
@@ -110,10 +110,10 @@ export const spenders: ApiResource = {
 export const groups: ApiResource = {
   tag: 'Groups',
   description:
-    'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
+    'Budgets that the accounts of a group share. An account belongs to the group that an admin assigned, or else to the group in its credential (the claim in `JWT_GROUP_CLAIM`).',
   parameters: {
-    id: { description: 'The group, 1 to 128 characters.', example: 'research' },
-    account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
+    id: { description: 'The name of the group, 1 to 128 characters.', example: 'research' },
+    account: { description: 'The name of the account, 1 to 128 characters.', example: 'alice' },
   },
   errors: [503],
   routes: describeRoutes(GROUP_ROUTES, {
@@ -124,38 +124,38 @@ export const groups: ApiResource = {
         createNamedListSchema('GroupList', groupAnswer),
         groupExample,
         'research',
-        'A page of them, in the order of their names, with where each stands.',
+        'A page of the groups, in the order of their names, with their usage.',
       ),
     },
     'GET /groups/:id': {
       operation: 'getGroup',
       summary: 'Retrieve a group’s limits and spending',
-      answer: describeGroupResponse('Its limits, and what its accounts have spent and leased.'),
+      answer: describeGroupResponse('The limits of the group, and the spending and leases of its accounts.'),
     },
     'PUT /groups/:id/limits': {
       operation: 'setGroupLimits',
       summary: 'Replace the limits of a group',
-      description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
+      description: 'A lowered limit takes effect within a minute, because accounts can use their leases until then.',
       body: limitsBody,
-      answer: describeGroupResponse('The account under the new limits.'),
+      answer: describeGroupResponse('The group with the new limits.'),
     },
     'PATCH /groups/:id/limits': {
       operation: 'changeGroupLimits',
       summary: 'Change some limits of a group',
       description: 'Null removes a limit; absent limits do not change.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80, usd_per_week: null } },
-      answer: describeGroupResponse('The account under the new limits.'),
+      answer: describeGroupResponse('The group with the new limits.'),
     },
     'GET /groups/:id/backup': {
       operation: 'backUpGroup',
       summary: 'Back up the budget of a group',
-      description: 'Its limits, with their alerts, and what its accounts have spent in each window.',
+      description: 'Contains the limits with their alerts, and the spending of the accounts in each window.',
       answer: describeJsonResponse('The backup.', groupBackupSchema, groupBackupExample),
     },
     'PUT /groups/:id/backup': {
       operation: 'restoreGroup',
       summary: 'Restore the budget of a group',
-      description: `${RESTORED_POOL} A group that has other limits here is a 409.`,
+      description: `${RESTORED_POOL} A group with other limits returns a 409.`,
       body: { schema: groupBackupSchema, example: groupBackupExample },
       answer: describeJsonResponse(
         'The group is restored.',
@@ -171,8 +171,8 @@ export const groups: ApiResource = {
     'DELETE /groups/:id': {
       operation: 'deleteGroup',
       summary: 'Remove the limits of a group',
-      description: 'Its accounts stay in it until they are moved.',
-      answer: describeGroupResponse('Where it stands without limits.'),
+      description: 'The accounts remain in the group until they are moved.',
+      answer: describeGroupResponse('The usage of the group, without limits.'),
     },
     'GET /groups/:id/accounts': {
       operation: 'listGroupAccounts',
@@ -181,60 +181,62 @@ export const groups: ApiResource = {
         createNamedListSchema('AccountSpendList', accountSpendRow),
         spendRow,
         'alice',
-        'A page of those that have asked for something, the dearest first.',
+        'A page of the accounts with requests, in descending order of spending.',
       ),
     },
     'PUT /groups/:id/accounts/:account': {
       operation: 'putGroupAccount',
       summary: 'Add an account to a group',
-      description: 'Whatever its credentials say. Requests that run stay with the group before.',
-      answer: describeMembershipResponse('It is in this group.', 'research'),
+      description: 'Overrides the group in the account’s credentials. The previous group pays for running requests.',
+      answer: describeMembershipResponse('The group of the account.', 'research'),
     },
     'DELETE /groups/:id/accounts/:account': {
       operation: 'deleteGroupAccount',
       summary: 'Remove an account from a group',
-      description: 'Then its credentials say in which group it is. One that is in another group stays there.',
-      answer: describeMembershipResponse('No group is chosen for it.', null),
+      description: 'The group in the account’s credentials then applies. An account in another group is unchanged.',
+      answer: describeMembershipResponse('The account, without an assigned group.', null),
     },
   }),
 };
 
 export const deploymentPools: ApiResource = {
   tag: 'Deployment',
-  description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
+  description:
+    'The spending of all accounts, and the budget that they share if the setting `DEPLOYMENT_LIMITS` is set.',
   errors: [503],
   routes: describeRoutes(DEPLOYMENT_ROUTES, {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
       summary: 'Retrieve the deployment’s limits and spending',
-      description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
-      answer: describeDeploymentResponse('Its limits, and what all accounts have spent and leased.'),
+      description: 'Without the setting `DEPLOYMENT_LIMITS`, accounts share no budget, and `limits` is null.',
+      answer: describeDeploymentResponse('The limits of the deployment, and the spending and leases of all accounts.'),
     },
     'PUT /pools/deployment/limits': {
       operation: 'setDeploymentLimits',
       summary: 'Replace the limits of the deployment',
-      description: 'They win over the setting. A lowered limit is felt within a minute.',
+      description:
+        'These limits override the setting `DEPLOYMENT_LIMITS`. A lowered limit takes effect within a minute.',
       body: limitsBody,
-      answer: describeDeploymentResponse('The account under the new limits.'),
+      answer: describeDeploymentResponse('The deployment with the new limits.'),
     },
     'PATCH /pools/deployment/limits': {
       operation: 'changeDeploymentLimits',
       summary: 'Change some limits of the deployment',
-      description: 'A limit of `null` is removed. Limits that the request does not name stay, and so do the alerts.',
+      description: 'Null removes a limit. Absent limits and alerts do not change.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80 } },
-      answer: describeDeploymentResponse('The account under the new limits.'),
+      answer: describeDeploymentResponse('The deployment with the new limits.'),
     },
     'GET /pools/deployment/backup': {
       operation: 'backUpDeploymentPool',
       summary: 'Back up the budget of the deployment',
       description:
-        'Its limits, with their alerts, and what erased accounts and visitors have spent in each window. Accounts have backups of what they spent.',
+        'Contains the limits with their alerts, and the spending of erased accounts and visitors in each window. The spending of other accounts is in their own backups.',
       answer: describeJsonResponse('The backup.', deploymentBackupSchema, deploymentBackupExample),
     },
     'PUT /pools/deployment/backup': {
       operation: 'restoreDeploymentPool',
       summary: 'Restore the budget of the deployment',
-      description: `${RESTORED_POOL} If the limits were set to others here, it is a 409. It needs the setting DEPLOYMENT_LIMITS.`,
+      description: `${RESTORED_POOL} A deployment with other limits returns a 409. Requires the setting \`DEPLOYMENT_LIMITS\`.`,
       body: { schema: deploymentBackupSchema, example: deploymentBackupExample },
       answer: describeJsonResponse(
         'The deployment’s budget is restored.',

@@ -93,7 +93,7 @@ export const GROUP_ROUTES = [
     const id = requireGroupFromPath(c);
     const { id: of, limits, spent } = validateBySchema(body, await readShortBody(c));
     if (of !== id)
-      throw createInvalidRequestError(`id: this is the backup of the group ${of}. Send it to its own path.`);
+      throw createInvalidRequestError(`id: this is the backup of the group ${of}. Send it to the path of this group.`);
     const isRestored = await createPoolCaller(
       c,
       toGroupPoolName(id),
@@ -187,14 +187,14 @@ export const DEPLOYMENT_ROUTES = [
 function requireDeploymentLimits(c: Context<AppEnv>): void {
   if (hasDeploymentLimits(c)) return;
   throw createInvalidRequestError(
-    'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
+    'This deployment has no shared budget. Its operator must set DEPLOYMENT_LIMITS; {} is enough.',
   );
 }
 
 function createLimitsAlreadySetError(what: string): ApiError {
   return createNonRetryableError(
     'conflict_error',
-    `${what} already has other limits, which stay. To replace them, an admin sends the limits of the backup (PUT …/limits).`,
+    `${what} already has other limits, which remain. To replace them, an admin can send the limits of the backup (PUT …/limits).`,
   );
 }
 
@@ -310,6 +310,6 @@ async function readDeploymentPoolAnswer(c: Context<AppEnv>) {
 /** @throws ApiError 404 if it cannot be a name */
 function requireGroupFromPath(c: Context<AppEnv>): string {
   const id = c.req.param('id');
-  if (!isGroupName(id)) throw createNotFoundError('There is no such group.');
+  if (!isGroupName(id)) throw createNotFoundError('This group does not exist. Check its id.');
   return id;
 }

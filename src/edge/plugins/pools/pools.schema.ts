@@ -35,6 +35,6 @@ export const groupBackup = z.strictObject({
 export const membersQuery = z.object({
   period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
-    'The window that they are sorted by.',
+    'The window by whose spending the accounts are sorted.',
   ),
 });

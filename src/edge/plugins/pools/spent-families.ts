@@ -16,7 +16,7 @@ import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 type UsageReportTotals = UsageReport['total'];
 
-const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
+const OF_ALL = 'The requests of all accounts on the current day (UTC), updated within a minute.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
 const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof UsageReportTotals['usage']])[] = [

@@ -13,7 +13,7 @@ const DEFAULT_SECONDS = 30;
 /** The most characters of a result's text in JSON. Memory is reserved for its bytes, and a control character becomes six. */
 const MOST_WRITTEN = 2 * MOST_TEXT_BYTES + 2;
 const MOST_OF_AN_ESCAPE = 6;
-const ESCAPED = 'The tool answered with too many control characters or quotes for so long a text.';
+const ESCAPED = 'The tool’s response contains too many control characters or quotes for its length.';
 
 /**
  * Calls a tool once. It never throws.
@@ -69,7 +69,7 @@ async function callToolWithTimeout(
     return await raceAbort(calls.callTool(call, run, { ...options, hold: holdResultMemory }, both), both);
   } catch (thrown) {
     if (signal.aborted) return createFailedResult('stopped');
-    if (late.aborted) return createFailedResult(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
+    if (late.aborted) return createFailedResult(`The tool did not respond within ${Math.ceil(ms / 1_000)} s.`);
     if (thrown instanceof ApiError) return createFailedResult(NO_ROOM);
     // The message of a network error may contain the URL, and the URL may contain a secret.
     return createFailedResult('The tool could not be reached.');

@@ -35,7 +35,7 @@ export async function callWorkerTool(
   context: WorkerToolCallContext,
 ): Promise<ToolResult> {
   const tool = findWorkerTool(name);
-  if (!tool) return createFailedResult('This edge does not have this tool any more.');
+  if (!tool) return createFailedResult('This deployment no longer has this tool.');
   try {
     const checked = await tool.schema['~standard'].validate(input);
     if (checked.issues) return createFailedResult(`The input does not fit the tool. ${formatSchemaIssues(checked)}`);
@@ -43,7 +43,7 @@ export async function callWorkerTool(
   } catch (thrown) {
     const message = thrown instanceof Error ? thrown.message : thrown;
     const reason = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
-    return createFailedResult(reason || 'The tool has failed.');
+    return createFailedResult(reason || 'The tool failed.');
   }
 }
 
@@ -60,7 +60,7 @@ function toToolResult(value: unknown): ToolResult {
   if (Array.isArray(value) && value.length > 0 && value.every(isResultBlock)) return createBlocksResult(value);
   const text = typeof value === 'string' ? value : stringifyNonEmpty(value);
   if (text === undefined) {
-    return createFailedResult('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
+    return createFailedResult('The tool returned something other than text, JSON or a list of blocks.');
   }
   const bytes = encoder.encode(text).length;
   if (bytes > MOST_TEXT_BYTES) return createTooLongResult(MOST_TEXT_BYTES);

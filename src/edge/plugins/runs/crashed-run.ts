@@ -28,7 +28,7 @@ import type { ToolCallRow } from './call-rows.ts';
 import { isRunPartOfHistory, type RunHandle, storeRunEnd } from './run-handle.ts';
 import { getApprovalRows, getCallRows, listContinuedCalls } from './run-rows.ts';
 
-export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
+export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made, because the deployment was interrupted.';
 /** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */
 const MOST_RESUMES = 10;
 

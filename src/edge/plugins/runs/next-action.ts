@@ -46,8 +46,8 @@ const [MIN_RETRY_MS, MAX_RETRY_MS] = [MINUTE_MS, 30 * MINUTE_MS];
 const SPREAD_MS = 10_000;
 
 const NOT_CALLED =
-  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
-export const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
+  'This tool was not called, because the run has reached its limit max_tool_calls. Call it again if it is still needed.';
+export const CUT_SHORT = 'This tool was not called, because the response ended before its call.';
 
 /** Decides what follows a step, and answers its calls that are not made. @returns `end` for a run that ends with it */
 export function decideNextRunAction(step: EndedRunStep): NextAction | { end: RunEndReason } {

@@ -14,7 +14,7 @@ import { listWorkerToolNames, registerWorkerTools } from './tools/worker-tools.t
 
 /** For the reference alone: no Worker has them in it. */
 export const RUN_HEADER_WORDS = {
-  'sluice-paused': 'Why a run has paused, where the answer does not stream; a stream says it in a comment.',
+  'sluice-paused': 'Why the run paused, if the response does not stream. A stream contains it in a comment.',
 };
 
 /**

@@ -58,7 +58,7 @@ export async function callToolBySignedPost(
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();
-    return createFailedResult('The tool answered with a redirect, which is not followed.');
+    return createFailedResult('The tool responded with a redirect, which Sluice does not follow.');
   }
   const isError = status >= 400;
   const type = parseMediaType(response);
@@ -70,12 +70,12 @@ export async function callToolBySignedPost(
   if (isImage && bytes.length > 0) {
     // The API refuses the whole request if an image has the wrong type, and the run could not go on.
     const found = detectImageType(bytes);
-    if (found === undefined) return createFailedResult(`The tool said ${type}, but what it sent is no such image.`);
+    if (found === undefined) return createFailedResult(`The tool sent ${type}, but the data is not such an image.`);
     const content = [createImageBlock(found, bytes)];
     return { content, isError, bytes: freeBytesAndReturnLength(bytes) };
   }
   const text = decoder.decode(bytes);
-  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
+  const content = text.trim() === '' ? (isError ? `The tool responded with ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: freeBytesAndReturnLength(bytes) };
 }
 

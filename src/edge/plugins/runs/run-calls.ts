@@ -47,7 +47,7 @@ export interface RunCallsContext
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
 const MOST_UNSTORED = 16_384;
 
-const NOT_HOLDING = 'This tool was not called: the credential that began the run does not hold any more.';
+const NOT_HOLDING = 'This tool was not called, because the credential that started the run is no longer valid.';
 
 /** Makes the calls of a run, step by step. */
 export class RunToolCaller {

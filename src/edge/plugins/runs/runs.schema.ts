@@ -60,7 +60,7 @@ export const overHttp = {
   ),
   once: z.createOptionalField(
     z.boolean(),
-    'Whether the call is never repeated, even if a crash makes it unclear whether it was made.',
+    'Whether the call is never repeated, even if it is unknown after a crash whether the call was made.',
   ),
   approval,
 };
@@ -99,7 +99,7 @@ export const RUN_MEMBERS: RequestFieldDefinitions = {
   on_pending_tools: {
     schema: z.createOptionalField(
       z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
-      '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
+      'What to do if calls of your own tools have no result yet. `cancel` gives them an error result, so that you can continue with a plain message. `refuse`, the default, rejects the message with a 400.',
     ),
     open: ['bound', 'agent'],
     goesUp: true,

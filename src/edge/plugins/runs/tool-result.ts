@@ -37,7 +37,7 @@ export function createFailedResult(content: string): ToolResult {
 
 /** @returns the result of a call whose answer is too long. @param most the most bytes allowed */
 export function createTooLongResult(most: number): ToolResult {
-  return createFailedResult(`The tool answered with more than ${most} bytes.`);
+  return createFailedResult(`The tool’s response has more than ${most} bytes.`);
 }
 
 /** @returns a result that the API takes: one that is an error has text alone, so that other blocks are named in their place */
@@ -92,12 +92,11 @@ export const SHORT_ANSWER_BYTES = 65_536;
 /** @returns the result of a call whose answer does not fit beside the other answers of its step. */
 export function createTooLongTogetherResult(): ToolResult {
   return createFailedResult(
-    'The tools that were called together have answered too much. Call this one again by itself.',
+    'The responses of the tools that were called together are too long. Call this tool again by itself.',
   );
 }
 
-export const NO_ROOM =
-  'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
+export const NO_ROOM = 'The tool responded, but the response did not fit into memory. Call it again if that is safe.';
 
 /** Reserves memory for a result. @returns the result, or an error with the same cost if there is none */
 export async function reserveMemoryForResult(

@@ -108,9 +108,13 @@ export async function makeSummary(
     expected = undefined;
     // A shorter one might not come to its end, and would be paid for nothing.
     if (billed.latestAttempt.terms?.maxTokens !== undefined)
-      throw createNonRetryableError('billing_error', 'What is left of the budget does not cover a summary.', {
-        status: 429,
-      });
+      throw createNonRetryableError(
+        'billing_error',
+        'The remaining budget cannot pay for a summary. Ask an admin to raise the limit, or change `history.strategy`.',
+        {
+          status: 429,
+        },
+      );
     summaries.recordSent(row, billed.latestAttempt);
     const asking = { query: request.query, headers, upstream, settings, signal };
     const { text, tokens, ...asked } = await requestSummary(billed, asking);

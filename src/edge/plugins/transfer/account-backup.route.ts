@@ -12,9 +12,9 @@ import { accountBackup, restoreQuery } from './account-backup.schema.ts';
 
 /** Why a backup is not restored. */
 const CONFLICTS: Partial<Record<RestoreOutcome, string>> = {
-  used: 'This account has been used here: it has spent something, or has limits, credit or a group. To merge the backup into it, an admin sends it with ?mode=merge (npm run restore -- --account … --replace).',
-  held: 'A request of this account is running. Send the backup again when it has ended.',
-  erased: 'This account was erased here after the backup was made. What the backup contains of it stays erased.',
+  used: 'This account is already in use: it has usage, limits, credit or a group. To merge the backup into it, an admin can send the backup with ?mode=merge (npm run restore -- --account … --replace).',
+  held: 'A request of this account is running. Send the backup again when the request has ended.',
+  erased: 'This account was erased after the backup was made, and cannot be restored.',
 };
 
 /** The routes by which an admin moves accounts to another deployment. */
@@ -33,10 +33,10 @@ export const ACCOUNT_BACKUP_ROUTES = [
       const { json, bytes } = await readJsonBody(c);
       const backup = validateBySchema(body, json);
       if (backup.id !== id)
-        throw createInvalidRequestError(`id: this is a backup of ${backup.id}. Send it to its own account.`);
+        throw createInvalidRequestError(`id: this is a backup of ${backup.id}. Send it to the path of this account.`);
       const today = Math.floor(Date.now() / DAY_MS);
       const future = backup.days.findIndex(({ day }) => day > today);
-      if (future >= 0) throw createInvalidRequestError(`days.${future}.day: lies in the future`);
+      if (future >= 0) throw createInvalidRequestError(`days.${future}.day: must not be in the future`);
       const digest = await sha256Hex(bytes);
       const text = JSON.stringify(backup);
       const outcome = await createAccountCaller(c, id)((object) => object.restoreJson(text, digest, mode === 'merge'));

@@ -115,7 +115,7 @@ export const accountBackup = z.strictObject({
 export const restoreQuery = z.object({
   mode: z.addDescription(
     z.optional(z.literal('merge')),
-    'Restores an account that has been used: its limits and group are those of the backup, revocations of both sides hold, and of each day and credit the larger sum counts.',
+    '`merge` restores an account that is already in use. Limits and group are replaced by those of the backup, all revocations apply, and for each day and credit the larger sum is kept.',
   ),
 });
 

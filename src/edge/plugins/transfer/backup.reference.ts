@@ -68,14 +68,14 @@ export const accountBackups: ApiResource = {
       operation: 'backUpAccount',
       summary: 'Back up an account',
       description:
-        'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
+        'Contains the limits, group, credit, revoked tokens and daily spending of the account, but not its individual requests.',
       answer: describeJsonResponse('The backup.', backupSchema, backup),
     },
     'PUT /accounts/:id/backup': {
       operation: 'restoreAccount',
       summary: 'Restore an account',
       description:
-        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here or was given something is a 409 without `mode=merge`, one with a running request a 409 with it, and one that was erased here after the backup was made is always a 409.',
+        'Restored spending keeps its day, counts in the windows of that day, and is listed as `(imported)`. You can send the same backup again. Returns a 409 in three cases: the account is already in use and `mode=merge` is absent, a request is running during a merge, or the account was erased after the backup was made.',
       body: { schema: backupSchema, example: backup },
       answer: describeJsonResponse('Confirms that the account is restored.', restoredAnswer, {
         type: 'account',
@@ -98,7 +98,7 @@ export const conversationBackups: ApiResource = {
     'GET /accounts/:id/conversations': {
       operation: 'listConversationsOf',
       summary: 'List the conversations of an account, newest first',
-      description: 'As `GET /conversations` lists one’s own.',
+      description: 'The same list as `GET /conversations`, for any account.',
       answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },
@@ -106,16 +106,19 @@ export const conversationBackups: ApiResource = {
       operation: 'backUpConversation',
       summary: 'Back up a conversation',
       description:
-        'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
-      answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
+        'Contains all that the next turn needs: the history, tool calls, the agent and the version of the prefix. A running turn and calls that wait for approval are not included. The backup is complete only if the last line is `["end",null]`.',
+      answer: {
+        description: 'JSON lines. To restore the conversation, send them back unchanged.',
+        content: [backupContent],
+      },
     },
     'PUT /accounts/:id/conversations/:conversation/backup': {
       operation: 'restoreConversation',
       summary: 'Restore a conversation',
       description:
-        'All of it, or nothing. The version of the prefix that it holds must be there first. Its retention begins now. One that is there already, or was erased with its account after it began, is a 409.',
+        'Restores either the whole conversation or nothing. Restore the version of its prefix first. The retention period starts now. A conversation that already exists, or that was erased with its account, returns a 409.',
       body: backupContent,
-      answers: { 201: createConversationResponseReference('The conversation, whose next message is answered.') },
+      answers: { 201: createConversationResponseReference('The restored conversation.') },
       errors: [409, 503],
     },
   }),
@@ -137,7 +140,10 @@ export const versionBackups: ApiResource = {
   tag: 'Prefixes',
   parameters: {
     kind: { description: '`prefix`, `classifier` or `agent`.', example: 'prefix' },
-    version: { description: 'A version: name@version. Reading takes a name too.', example: version },
+    version: {
+      description: 'The version, `name@version`. To read the current version, the name is enough.',
+      example: version,
+    },
   },
   errors: [503],
   routes: describeRoutes(VERSION_BACKUP_ROUTES, {
@@ -148,13 +154,13 @@ export const versionBackups: ApiResource = {
         createNamedListSchema('StoredNameList', storedName),
         { type: 'prefix', id: 'support', version },
         'support',
-        'A page of them, each with its current version.',
+        'A page of the names, each with its current version.',
       ),
     },
     'GET /versions/:kind/:version/backup': {
       operation: 'backUpVersion',
       summary: 'Back up a version of a prefix, classifier or agent',
-      description: 'As it is stored, with what is secret in it. What was withdrawn is a 409.',
+      description: 'Returns the version as it is stored, including its secrets. A withdrawn version returns a 409.',
       answer: describeJsonResponse('The backup.', versionSchema, versionExample),
       errors: [409],
     },
@@ -162,13 +168,17 @@ export const versionBackups: ApiResource = {
       operation: 'restoreVersion',
       summary: 'Restore a version by its hash',
       description:
-        'A name that is here stays where it points. May be repeated. What was withdrawn here, or erased with its account, is a 409, and content of another hash a 400.',
+        'An existing name keeps its current version. You can repeat the request. A version that was withdrawn or erased with its account returns a 409, and content with another hash a 400.',
       body: { schema: versionSchema, example: versionExample },
-      answer: describeJsonResponse('It is here.', z.addReferenceMeta(restoredVersion, { id: 'RestoredVersion' }), {
-        type: 'version_restored',
-        kind: 'prefix',
-        version,
-      }),
+      answer: describeJsonResponse(
+        'The version is restored.',
+        z.addReferenceMeta(restoredVersion, { id: 'RestoredVersion' }),
+        {
+          type: 'version_restored',
+          kind: 'prefix',
+          version,
+        },
+      ),
       errors: [409],
     },
   }),

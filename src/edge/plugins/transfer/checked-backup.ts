@@ -89,7 +89,9 @@ async function copyValidatedLines(
     const last = [...parts, decodeUtf8(decoder)].join('');
     if (last !== '') await validateLine(last);
     if (!order.hasEndLine)
-      throw createInvalidRequestError('The backup broke off before its last line, ["end",null]. Send all of it.');
+      throw createInvalidRequestError(
+        'The backup is incomplete: its last line ["end",null] is missing. Send the whole file.',
+      );
     await flushValidatedLines();
     await writer.close();
   } finally {
@@ -130,13 +132,13 @@ class BackupLineValidator {
     if (values.length !== schemas.length)
       throw createInvalidRequestError(`${at}: a line of ${kind} has ${schemas.length} parts`);
     for (const [index, schema] of schemas.entries()) validateLinePart(schema, values[index], `${at}: ${kind}`);
-    if (!this.#isKindAllowedNext(kind)) throw createInvalidRequestError(`${at}: ${kind} has no place here`);
+    if (!this.#isKindAllowedNext(kind)) throw createInvalidRequestError(`${at}: ${kind} is not allowed here`);
     this.#seen.add(kind);
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id' | 'createdAt', number>];
     if (kind === 'profile' && first.createdAt <= this.#erasedUntil)
       throw createNonRetryableError(
         'conflict_error',
-        'This conversation was erased here with its account after it began. It stays erased.',
+        'This conversation was erased with its account, and cannot be restored.',
       );
     if (kind === 'summary') {
       this.#summary = requireIncreasingNumber(this.#summary, first.id, at);
@@ -145,10 +147,10 @@ class BackupLineValidator {
       this.#turn = requireIncreasingNumber(this.#turn, first.seq, at);
       this.#call = -1;
     } else if (kind === 'call') {
-      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this call is of another turn`);
+      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this call belongs to another turn`);
       this.#call = requireIncreasingNumber(this.#call, first.n, at);
     } else if (kind === 'message') {
-      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this message is of another turn`);
+      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this message belongs to another turn`);
       this.#message = requireIncreasingNumber(this.#message, first.seq, at);
     }
   }
@@ -161,7 +163,7 @@ class BackupLineValidator {
 }
 
 function requireIncreasingNumber(before: number, now: number, at: string): number {
-  if (now <= before) throw createInvalidRequestError(`${at}: its number does not follow ${before}`);
+  if (now <= before) throw createInvalidRequestError(`${at}: its number must follow ${before}`);
   return now;
 }
 
@@ -177,7 +179,7 @@ function parseBackupLine(line: string, number: number): [BackupLineKind, ...unkn
   // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
   if (!isKnown || iterateArrayItems(line).next().value !== `"${kind}"`) {
     throw createInvalidRequestError(
-      `line ${number}: not a line of a conversation’s backup. Send what GET …/backup has given, unchanged.`,
+      `line ${number}: not a line of a conversation’s backup. Send the unchanged response of GET …/backup.`,
     );
   }
   return parts as [BackupLineKind, ...unknown[]];

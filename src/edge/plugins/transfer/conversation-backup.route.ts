@@ -38,7 +38,7 @@ export const CONVERSATION_BACKUP_ROUTES = [
       });
     }
     const { body } = c.req.raw;
-    if (!body) throw createInvalidRequestError('The backup is missing. Send the lines that GET …/backup has given.');
+    if (!body) throw createInvalidRequestError('The body is empty. Send the response of GET …/backup.');
     const erasedUntil = await createAccountCaller(c, account)((object) => object.getErasedUntil());
     const { lines, getFault: fault } = validateBackupStream(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
     const adoptBackup: ConversationMethodCall = (object) => object.storeCopiedHistory({ account, id }, lines);
@@ -61,7 +61,7 @@ function getCallerFault(fault: ApiError | undefined): ApiError | undefined {
 function requireConversationParams(c: Context<AppEnv>): { account: string; id: string } {
   const account = c.req.param('id') ?? '';
   const id = c.req.param('conversation') ?? '';
-  if (!isAccountName(account)) throw createNotFoundError('There is no such account.');
+  if (!isAccountName(account)) throw createNotFoundError('This account does not exist. Check its id.');
   if (!isConversationId(id)) throw createConversationNotFoundError();
   c.get('entry').line.conversation = id;
   return { account, id };

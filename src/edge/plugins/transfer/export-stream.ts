@@ -36,7 +36,7 @@ async function copyExportWithErrorLine(
     if (!EXPORT_END.test(last)) {
       const error = new ApiError(
         'api_error',
-        'The export broke off here. Ask for it again. If it ends here again, what follows is damaged.',
+        'The export ended early. Request it again. If it ends here again, the following rows are damaged; tell the operator.',
       );
       const cut = last === '' || last.endsWith('\n') ? '' : '\n';
       await writer.write(encoder.encode(`${cut}${JSON.stringify(createErrorBody(error, requestId))}\n`));

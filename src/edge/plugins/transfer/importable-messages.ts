@@ -86,7 +86,7 @@ class ImportedMessageCleaner {
       if (thinking > 0) return;
       if (blank > 0 || (content !== '""' && content.startsWith('"')))
         throw createInvalidRequestError(
-          `messages.${row.index}: this message has only blank text. Leave it out, or write what it said.`,
+          `messages.${row.index}: contains only blank text. Remove this message, or add its text.`,
         );
       this.#left.messages += 1;
       return;

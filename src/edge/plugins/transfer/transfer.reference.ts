@@ -18,7 +18,8 @@ export const transfers: ApiResource = {
       operation: 'exportConversation',
       summary: 'Export a conversation',
       answer: {
-        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+        description:
+          'JSON lines: the conversation, its messages, and a last line that confirms that the export is complete.',
         content: [describeJsonLinesContent([reportExample, messageExample, { type: 'end', messages: 1 }])],
       },
     },

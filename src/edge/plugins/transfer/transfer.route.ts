@@ -34,7 +34,7 @@ export const TRANSFER_ROUTES = [
     async (c, { body }) => {
       const { at, id = createConversationId() } = validateBySchema(body, (await readBodyToStore(c)).json);
       if (id === c.req.param('id'))
-        throw createInvalidRequestError('id: a conversation cannot be its own copy. Choose another id.');
+        throw createInvalidRequestError('id: must differ from the id of the original conversation. Choose another id.');
       const from = requireConversationIdForRestrictedToken(c);
       checkConversationAllowed(c.get('identity'), id);
       const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: 0, copyOf: from });

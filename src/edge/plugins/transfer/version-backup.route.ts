@@ -45,7 +45,7 @@ export const VERSION_BACKUP_ROUTES = [
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
     if (!bytes) {
       await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: parseVersionOwner(account), name, hash });
-      throw createNotFoundError(`There is no ${kind} ${ref} here: it was never stored, or it was deleted.`);
+      throw createNotFoundError(`The ${kind} ${ref} does not exist in this deployment.`);
     }
     const stored_at = (await object((one) => one.findVersionStoredAt({ kind, name, hash }))) ?? 0;
     const isCurrent = current === hash;
@@ -59,14 +59,12 @@ export const VERSION_BACKUP_ROUTES = [
     const { account, version, current, stored_at, content, kind } = validateBySchema(body, json);
     if (kind !== stored.kind || version !== c.req.param('version'))
       throw createInvalidRequestError(
-        `version: this is a backup of the ${kind} ${version}. Send it to its own version.`,
+        `version: this is a backup of the ${kind} ${version}. Send it to the path of this version.`,
       );
     const { name = '', hash = '' } = parseVersionRef(version) ?? {};
     const bytes = extractVersionContent(sent);
     if ((await computeVersionHash(bytes)) !== hash)
-      throw createInvalidRequestError(
-        'content: it is not what this version was stored with. Send what GET has given, unchanged.',
-      );
+      throw createInvalidRequestError('content: does not match this version. Send the unchanged response of GET.');
     validateBySchema(storedShapes[kind], content, 'content');
     const owner = parseVersionOwner(account);
     const description = typeof content.description === 'string' ? content.description : null;
@@ -90,11 +88,12 @@ function requireStoredKindParam(c: Context<AppEnv>): StoredResourceKind<unknown>
   if (kind === 'agent') return getAgentKind() as StoredResourceKind<unknown>;
   if (kind === PREFIXES.kind) return PREFIXES as StoredResourceKind<unknown>;
   if (kind === CLASSIFIERS.kind) return CLASSIFIERS as StoredResourceKind<unknown>;
-  throw createNotFoundError('Versions are of the kinds prefix, classifier and agent.');
+  throw createNotFoundError('The kind of a version must be prefix, classifier or agent.');
 }
 
 /** @throws ApiError 404 for what can be no account */
 function parseVersionOwner(account: string | null): string {
-  if (account !== null && !isAccountName(account)) throw createNotFoundError('There is no such account.');
+  if (account !== null && !isAccountName(account))
+    throw createNotFoundError('This account does not exist. Check its id.');
   return account ?? DEPLOYMENT;
 }

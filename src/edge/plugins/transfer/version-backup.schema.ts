@@ -3,7 +3,7 @@ import * as z from '../../kit/http/zod.ts';
 import { parseVersionRef } from '../../kit/kv/version-ref.ts';
 
 export const versionOwner = z.object({
-  account: z.addDescription(z.optional(z.string()), 'The account that has stored it. Without it: the deployment.'),
+  account: z.addDescription(z.optional(z.string()), 'The account that stored the version. Default: the deployment.'),
 });
 
 const items = z.array(z.looseObject({}));

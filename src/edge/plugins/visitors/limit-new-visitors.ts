@@ -16,12 +16,12 @@ const HOUSEHOLD_GROUPS = 4;
 export async function rateLimitNewVisitor({ VISITOR_BRAKE }: Bindings, address: string | null): Promise<void> {
   if (!VISITOR_BRAKE) {
     throw createMisconfiguredError(
-      'VISITORS needs the binding VISITOR_BRAKE: see [[ratelimits]] in the wrangler.toml of Sluice.',
+      'VISITORS requires the binding VISITOR_BRAKE. See [[ratelimits]] in the wrangler.toml of Sluice.',
     );
   }
   const { success } = await VISITOR_BRAKE.limit({ key: toNetworkPrefix(address ?? '') });
   if (success) return;
-  const message = 'Too many visitors have come from your address. Try again in a minute.';
+  const message = 'Too many visitors came from your IP address. Try again in a minute.';
   throw createRetryableError(message, 'visitor_brake', { type: 'rate_limit_error', seconds: BRAKED_S });
 }
 

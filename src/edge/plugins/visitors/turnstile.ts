@@ -51,7 +51,7 @@ export async function verifyTurnstileToken(
     const hosts = (VISITORS?.only.origins ?? []).map((origin) => new URL(origin).hostname);
     if (!hosts.includes(String(verdict.hostname)) || verdict.action !== ACTION) {
       throw createInvalidRequestError(
-        `turnstile: this answer was made on another page, or for another action. Its widget needs the action \`${ACTION}\`, on a page of ${hosts.join(', ')}.`,
+        `turnstile: this response belongs to another page or another action. The widget needs the action \`${ACTION}\`, on a page of ${hosts.join(', ')}.`,
       );
     }
   }
@@ -80,7 +80,7 @@ async function postToTurnstile(url: string, body: Record<string, string | undefi
 }
 
 function createTurnstileUnreachableError(cause: unknown): ApiError {
-  const message = 'Turnstile could not be asked whether you are a person. Send the same answer again in a moment.';
+  const message = 'Turnstile could not be reached to verify the response. Send the same response again in a moment.';
   return createRetryableError(message, 'turnstile_unreachable', { seconds: VERIFY_AGAIN_S, cause });
 }
 
@@ -89,11 +89,11 @@ function createTurnstileRejectionError({ 'error-codes': codes = [] }: TurnstileR
   if (reasons.includes('internal-error')) return createTurnstileUnreachableError(reasons.join(', '));
   if (reasons.some((code) => code.endsWith('-input-secret'))) {
     return createMisconfiguredError(
-      'Turnstile refuses TURNSTILE_SECRET: set the secret of the widget that the pages of visitors show.',
+      'Turnstile rejects TURNSTILE_SECRET. The operator must set the secret of the widget on the visitors’ pages.',
     );
   }
   return createNonRetryableError(
     'invalid_request_error',
-    'turnstile: this answer has expired, was used before, or is none. Reset the widget, and send its next answer.',
+    'turnstile: this response is invalid, has expired or was already used. Reset the widget, and send its next response.',
   );
 }

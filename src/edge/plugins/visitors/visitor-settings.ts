@@ -13,14 +13,16 @@ export function validateVisitorSettings(settings: Settings): void {
   const { VISITORS, TURNSTILE_SECRET: secret, ALLOWED_ORIGINS, development } = settings;
   if (!VISITORS) return;
   if (settings.SIGNING_SECRET === undefined)
-    throw createMisconfiguredError('VISITORS needs SIGNING_SECRET, which signs their tokens.');
+    throw createMisconfiguredError('VISITORS requires SIGNING_SECRET, which signs visitors’ tokens. Set both.');
   if (VISITORS.turnstile && secret === undefined) {
-    throw createMisconfiguredError('VISITORS needs TURNSTILE_SECRET, the secret of your Turnstile widget.');
+    throw createMisconfiguredError(
+      'VISITORS requires TURNSTILE_SECRET, the secret of your Turnstile widget. Set both.',
+    );
   }
   if (development) return;
   if (secret !== undefined && isTurnstileTestSecret(secret)) {
     throw createMisconfiguredError(
-      'TURNSTILE_SECRET is one of those for tests, which let everybody pass. Set that of your widget.',
+      'TURNSTILE_SECRET is a test secret, which accepts everyone. Set the secret of your widget.',
     );
   }
   const fault = findDeliverUrlFault(settings.TURNSTILE_VERIFY_URL, false);
@@ -28,7 +30,7 @@ export function validateVisitorSettings(settings: Settings): void {
   const other = VISITORS.only.origins?.find((one) => !ALLOWED_ORIGINS.includes('*') && !ALLOWED_ORIGINS.includes(one));
   if (other !== undefined) {
     throw createMalformedSettingsError(
-      `VISITORS (only.origins: ${other} is none of ALLOWED_ORIGINS, so its pages could not ask)`,
+      `VISITORS (only.origins: ${other} is not in ALLOWED_ORIGINS, so its pages could not send requests)`,
     );
   }
 }

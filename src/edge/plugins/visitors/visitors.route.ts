@@ -24,7 +24,7 @@ export const VISITOR_ROUTES = [
     const settings = c.get('settings');
     const { VISITORS: visitors, SIGNING_SECRET: secret } = settings;
     if (!visitors || secret === undefined)
-      throw createNotFoundError('This deployment has no visitors. Get a token from the page’s own server.');
+      throw createNotFoundError('This deployment does not accept visitors. Get a token from the server of the page.');
     const address = c.req.header('cf-connecting-ip') ?? null;
     await rateLimitNewVisitor(c.env, address);
     const sent = validateBySchema(createVisitorRequestSchema(visitors.turnstile), await readShortBody(c));

@@ -113,25 +113,25 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
 
 const DELETED: AgentWorkError = {
   type: 'not_found_error',
-  message: 'The conversation in which the agent worked on this event was deleted. A replay begins a new one.',
+  message: 'The conversation of this event was deleted. Replay the event to start a new one.',
   status: 410,
   headers: {},
 };
 /** A turn does not keep whose limit has ended it. As that of an upstream it counts as a failure, so that it is not tried for ever. */
 const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
-const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
+const UNSAID = { type: 'api_error', message: 'The agent’s turn failed before its response began.' };
 
 /** Why a run has paused that nobody follows, where that passes: the run is continued later. */
 const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
   upstream: {
     type: 'overloaded_error',
-    message: 'The upstream was too busy for the next step of the agent’s run. The run is continued later.',
+    message: 'The upstream was overloaded at the next step of the agent’s run. The run continues later.',
     status: 529,
     headers: { 'sluice-limited-by': 'upstream' },
   },
   budget: {
     type: 'rate_limit_error',
-    message: 'The budget does not pay for the next step of the agent’s run. The run is continued when it does.',
+    message: 'The budget cannot pay for the next step of the agent’s run. The run continues when it can.',
     status: 429,
     // The account says until when, once the run is continued.
     headers: { 'sluice-limited-by': 'account', 'retry-after': '60' },

@@ -25,7 +25,7 @@ const row = {
 export const alerts: ApiResource = {
   tag: 'Alerts',
   description:
-    'Told once for each limit, window and share in `alerts` of the limits, by what was billed, and for what goes wrong: to ALERT_URL, signed after Standard Webhooks, under one id however often it is tried.',
+    'Alerts about spending and problems. Spending alerts are sent once for each limit, window and share in `alerts` of the limits. Sluice sends alerts to `ALERT_URL`, signed (Standard Webhooks), with the same id in each attempt.',
   parameters: {},
   routes: describeRoutes(ALERT_ROUTES, {
     'GET /alerts': {

@@ -105,9 +105,10 @@ export function parseSourceOfEventId(eventId: string): string {
 
 /** Why a request is refused. */
 const REFUSALS: Record<Exclude<SignatureVerificationResult, 'valid'>, string> = {
-  missing: 'This request has no signature that its source would send.',
-  forged: 'The signature does not hold: the secret is another one, or the body was changed on its way.',
-  stale: 'The signature is too old, or of the future. Send it anew.',
+  missing: 'This request has no signature of this source. Check the webhook’s settings at the sender.',
+  forged:
+    'The signature is invalid, because the secret differs or the body was changed. Set the same secret at the sender and in this deployment.',
+  stale: 'The signature’s time is too old or in the future. Check the sender’s clock, and send the event again.',
 };
 
 function createSignatureError(verdict: keyof typeof REFUSALS): ApiError {

@@ -57,14 +57,14 @@ const sourceEntry = z
       issues.push({ code: 'custom', input: value, path: [member], message, continue: true });
     const { source, agent, classifier, verify, text } = value;
     if (agent !== undefined && classifier !== undefined)
-      addEntryIssue('classifier', 'cannot be set beside an agent: remove one of them');
+      addEntryIssue('classifier', 'cannot be set together with an agent: remove one of them');
     if (verify === undefined) {
       for (const member of DEFINING)
-        if (value[member] !== undefined) addEntryIssue(member, 'is for a source that has `verify`: set both');
+        if (value[member] !== undefined) addEntryIssue(member, 'requires `verify`: set both');
       return;
     }
     if (isShippedSource(source))
-      addEntryIssue('verify', `cannot be set for ${source}, which Sluice verifies itself: remove it`);
+      addEntryIssue('verify', `cannot be set for ${source}, which Sluice verifies by itself: remove it`);
     else if (!isValidCustomSourceName(source)) addEntryIssue('source', SOURCE_NAME_FAULT);
     if (text === undefined) addEntryIssue('text', 'must list the JSON Pointers of the text to label');
   });

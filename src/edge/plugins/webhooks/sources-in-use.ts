@@ -59,7 +59,7 @@ function applySourceSettings(webhook: Webhook, { source, agent, classifier }: So
   if (classifier === undefined) return { ...webhook, agent: webhook.agent ?? agent };
   if (webhook.agent !== undefined) {
     throw createMalformedSettingsError(
-      `WEBHOOKS.${source}.classifier (this Worker’s code has an agent answer: remove it)`,
+      `WEBHOOKS.${source}.classifier (this Worker’s code uses an agent for this source: remove it)`,
     );
   }
   return { ...webhook, task: { classifier } };

@@ -41,7 +41,7 @@ export async function createUndeliveredMetrics(c: Context<AppEnv>): Promise<Metr
       {
         name: 'sluice_undelivered_alerts',
         type: 'gauge',
-        help: 'Alerts that were tried in vain.',
+        help: 'The number of alerts that could not be delivered.',
         samples: [{ value: undelivered_alerts }],
       },
     ];

@@ -123,7 +123,7 @@ class WebhookJob {
   async #processLeasedEvent(work: ActiveEventWork, webhook: Webhook | undefined): Promise<void> {
     if (this.#source === ALERT_SOURCE) return await this.#deliverAlert(work);
     if (!webhook) {
-      const message = `This deployment has no webhook ${this.#source} any more.`;
+      const message = `This deployment no longer has the webhook ${this.#source}.`;
       return await this.#recordJobEnd(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
     const target = createDeliveryTarget(webhook, this.#settings);
@@ -309,7 +309,7 @@ type EventWorkOutcome = { result: EventResult } | { to: NextEventState; error: A
 
 const TOO_LONG: EventWorkOutcome = {
   to: { state: 'failed' },
-  error: { type: 'invalid_request_error', message: 'The text is longer than what can be worked on.' },
+  error: { type: 'invalid_request_error', message: 'The text is too long to be processed.' },
 };
 /** Milliseconds that a job waits for an agent. Meanwhile it occupies a place in the queue. */
 const AGENT_WAIT_MS = 30_000;

@@ -74,7 +74,10 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: tr
   account: z.addDescription(z.string(), 'The account that pays for the event, such as `webhook-github`.'),
   subject: z.addDescription(z.nullable(z.string()), 'The URL or id of the subject at the sender. Null: unknown.'),
   digest: z.addDescription(z.string(), 'The SHA-256 digest of the received body: `sha256:…`.'),
-  text: z.addDescription(z.nullable(z.string()), 'The text that is classified or answered. Null: it was too long.'),
+  text: z.addDescription(
+    z.nullable(z.string()),
+    'The text that is classified or processed by the agent. Null: it was too long.',
+  ),
   result: z.addDescription(
     z.nullable(z.union([classification, agentAnswer])),
     'The classification, or the response of the agent. Null: there is none yet.',
@@ -87,7 +90,7 @@ export const sourceRow = z.object({
   type: createObjectTypeSchema('webhook_source'),
   source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
   open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
-  agent: z.addDescription(z.nullable(z.string()), 'The agent that answers the events. Null: there is none.'),
+  agent: z.addDescription(z.nullable(z.string()), 'The agent that processes the events. Null: there is none.'),
   classifier: z.addDescription(
     z.nullable(z.string()),
     'The stored classifier that classifies the events. Null: there is none.',

@@ -52,26 +52,35 @@ const eventSchema = z.addReferenceMeta(eventReport, { id: 'WebhookEvent' });
 
 export const webhooks: ApiResource = {
   tag: 'Webhooks',
-  description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
+  description:
+    'Receives signed events from other services. Each event is classified or processed by an agent once, and the signed result is delivered.',
   parameters: {
     source: {
-      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or one that code or the setting \`WEBHOOKS\` defines.`,
+      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or a source that the Worker’s code or the setting \`WEBHOOKS\` defines.`,
       example: 'github',
     },
-    id: { description: 'The event, as it was answered when it came.', example: id },
+    id: { description: 'The id of the event, as in the response to its receipt.', example: id },
   },
   routes: describeRoutes(WEBHOOK_ROUTES, {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
       summary: 'Receive an event',
-      description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
+      description:
+        'The signature of the sender is the only credential. The event is classified, or processed by an agent, after the response.',
+      body: {
+        schema: z.addDescription(z.looseObject({}), 'The event, in the format of the sender.'),
+        example: {
+          action: 'opened',
+          issue: { title: 'The table loses its last row', body: 'It is gone after the second page.' },
+        },
+      },
       answers: {
         200: describeJsonResponse(
-          'It was there already, or has no text; or what the sender’s protocol wants to hear.',
+          'The event was already received, or has no text; or the response that the protocol of the sender requires.',
           receivedSchema,
           { status: 'ignored' },
         ),
-        202: describeJsonResponse('It is kept, and will be worked on.', receivedSchema, {
+        202: describeJsonResponse('The event is stored and will be processed.', receivedSchema, {
           event_id: id,
           status: 'accepted',
         }),
@@ -82,7 +91,7 @@ export const webhooks: ApiResource = {
       operation: 'listWebhookSources',
       summary: 'List webhook sources',
       answer: describeJsonResponse(
-        'The sources of the Worker’s code and of `WEBHOOKS`, each with its undelivered events.',
+        'The sources of the Worker’s code and of `WEBHOOKS`, each with the number of its undelivered events.',
         createNamedListSchema('WebhookSourceList', sourceRow),
         { data: [source], has_more: false, first_id: 'github', last_id: 'github' },
       ),
@@ -91,13 +100,17 @@ export const webhooks: ApiResource = {
       operation: 'replayWebhookEvents',
       summary: 'Replay all undelivered events of a source',
       description:
-        'Schedules each event that was tried without success: an event without a result is worked on, any other is delivered again under the same id. Events that are being tried now do not change.',
+        'Schedules each event that was tried without success. An event without a result is processed again, any other event is delivered again with the same id. Events that are being tried now are unchanged.',
       answers: {
-        202: describeJsonResponse('How many are tried again.', z.addReferenceMeta(replayed, { id: 'WebhookReplay' }), {
-          type: 'webhook_replay',
-          source: 'github',
-          scheduled: 2,
-        }),
+        202: describeJsonResponse(
+          'The number of scheduled events.',
+          z.addReferenceMeta(replayed, { id: 'WebhookReplay' }),
+          {
+            type: 'webhook_replay',
+            source: 'github',
+            scheduled: 2,
+          },
+        ),
       },
     },
     'GET /webhooks/:source/events': {
@@ -107,19 +120,20 @@ export const webhooks: ApiResource = {
         createNamedListSchema('WebhookEventList', eventRow),
         row,
         id,
-        'A page of them, newest first.',
+        'A page of the list, newest first.',
       ),
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'Retrieve an event with its result and attempts',
-      answer: describeJsonResponse('Its result, and every attempt.', eventSchema, report),
+      answer: describeJsonResponse('The event with its result and attempts.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Replay an event',
-      description: 'It is worked on if it has no result, and else delivered again under the same id.',
-      answers: { 202: describeJsonResponse('As it stands now.', eventSchema, report) },
+      description:
+        'An event without a result is processed again. An event with a result is delivered again with the same id.',
+      answers: { 202: describeJsonResponse('The event.', eventSchema, report) },
     },
   }),
 };

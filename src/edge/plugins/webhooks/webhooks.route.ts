@@ -83,7 +83,7 @@ export function getWebhookSourceReader(app: AppConfig): WebhookSourceReader {
 /** @throws ApiError 404 for a source that this deployment does not have */
 function requireWebhookParam(c: Context<AppEnv>): Webhook {
   const webhook = getWebhookSourceReader(c.get('app'))(c.get('settings')).get(c.req.param('source') ?? '');
-  if (!webhook) throw createNotFoundError('There is no such source of webhooks.');
+  if (!webhook) throw createNotFoundError('This webhook source does not exist. GET /webhooks lists the sources.');
   return webhook;
 }
 
@@ -105,7 +105,7 @@ async function handleIncomingWebhook(c: Context<AppEnv>, webhook: Webhook): Prom
   const { secret, secrets = [] } = sourcesOf(settings).get(source) ?? {};
   if (secrets.length === 0) {
     throw createNotFoundError(
-      `Webhooks of ${source} are not open here: ${secret ?? `${source.toUpperCase()}_WEBHOOK_SECRET, or the secret of an entry in WEBHOOKS,`} is not set.`,
+      `This deployment does not accept webhooks of ${source}, because ${secret ?? `${source.toUpperCase()}_WEBHOOK_SECRET, or the secret of an entry in WEBHOOKS,`} is not set. Ask its operator.`,
     );
   }
   entry.line.account = webhook.account;
@@ -138,5 +138,5 @@ function createInboxCaller(c: Context<AppEnv>, { source }: Webhook) {
 }
 
 function createEventNotFoundError() {
-  return createNotFoundError('This source has no such event. Those that it has are at GET /webhooks/:source/events.');
+  return createNotFoundError('This event does not exist. GET /webhooks/:source/events lists the events of the source.');
 }

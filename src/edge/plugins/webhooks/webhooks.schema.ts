@@ -2,10 +2,10 @@ import * as z from '../../kit/http/zod.ts';
 
 export const eventState = z.addDescription(
   z.enum(['accepted', 'waiting', 'running', 'delivering', 'classified', 'answered', 'delivered', 'parked', 'failed']),
-  '`accepted`: to be classified, or answered by an agent; `waiting`: for the budget’s next window; `running`: an agent is ' +
-    'at work; `delivering`: its result is on its way; `classified`, `answered`: there is nowhere to deliver it to; ' +
-    '`delivered`; `parked`: not tried again after the last attempt; `failed`: this text cannot be worked on. What is parked or ' +
-    'failed can be replayed.',
+  '`accepted`: the event will be processed. `waiting`: it waits for the next budget window. `running`: an agent is processing ' +
+    'it. `delivering`: the result is being delivered. `classified`, `answered`: there is a result but no delivery URL. ' +
+    '`delivered`: the result was delivered. `parked`: the last attempt failed. `failed`: the text cannot be processed. Parked ' +
+    'and failed events can be replayed.',
 );
 
 /** The query of a list of events, beside the page. */

@@ -89,13 +89,11 @@ export function createCanonicalPrefixText(fields: PrefixFields): string {
   const [first] = [...own, ...findBreakpoints('messages', messages)];
   if (first) {
     throw createInvalidRequestError(
-      `${first.path}.cache_control: a prefix has none of its own: its breakpoints are placed by this edge. Say its lifetime in cache_ttl.`,
+      `${first.path}.cache_control: not supported in prefixes, because Sluice sets the cache breakpoints. Set the lifetime with cache_ttl.`,
     );
   }
   if (tools.length + blocks.length + messages.length === 0) {
-    throw createInvalidRequestError(
-      'A prefix needs tools, system or messages: at least one of them that is not empty.',
-    );
+    throw createInvalidRequestError('A prefix requires at least one of tools, system and messages that is not empty.');
   }
   const content: StoredPrefixContent = {
     tools,
@@ -242,7 +240,7 @@ export function expandPrefix(
 export function rejectPrefixWithRunTools({ runs }: ParsedPrefix): void {
   if (runs === undefined) return;
   throw createInvalidRequestError(
-    'prefix: it has tools with `run`, which need a conversation. Send `conversation`, with an id of your own.',
+    'prefix: its tools with `run` require a conversation. Send `conversation` with an id of your choice.',
   );
 }
 
@@ -314,14 +312,14 @@ function shouldAddAutomaticCaching(
   if (isObject(automatic)) placed.push({ path: 'cache_control', ttl: getCacheTtl(automatic) });
   if (placed.length > MAX_BREAKPOINTS) {
     throw createInvalidRequestError(
-      `cache_control: ${placed.length} breakpoints, and the API takes ${MAX_BREAKPOINTS}: the prefix has ${marked.length} of them, so at most ${MAX_BREAKPOINTS - marked.length} of your own fit, automatic caching included.`,
+      `cache_control: ${placed.length} breakpoints, and the API supports ${MAX_BREAKPOINTS}. The prefix uses ${marked.length}, so you can set at most ${MAX_BREAKPOINTS - marked.length}, including automatic caching. Remove some.`,
     );
   }
   const short = placed.findIndex(({ ttl }) => ttl === '5m');
   const late = placed.findIndex(({ ttl }, index) => ttl === '1h' && short >= 0 && index > short);
   if (late >= 0) {
     throw createInvalidRequestError(
-      `cache_control: the API wants breakpoints of 1h before those of 5m, but ${placed[late]?.path} (1h) comes after ${placed[short]?.path} (5m). The prefix has the lifetime ${content.cache_ttl}: use the same for yours.`,
+      `cache_control: the API requires breakpoints of 1h before those of 5m, but ${placed[late]?.path} (1h) comes after ${placed[short]?.path} (5m). The prefix has the lifetime ${content.cache_ttl}. Use the same for your breakpoints.`,
     );
   }
   return none;

@@ -17,7 +17,7 @@ const fields = {
 
 export const prefixes: ApiResource = {
   tag: 'Prefixes',
-  description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
+  description: 'The first part of prompts, stored in versions, so that requests share the upstream’s prompt cache.',
   parameters: createParameterDescriptions('support'),
   routes: {
     ...createVersionedRoutesReference(PREFIX_ROUTES, {
@@ -29,7 +29,7 @@ export const prefixes: ApiResource = {
         schemas: putPrefix,
         example: fields,
         answer: describeJsonResponse(
-          'What the version comes to, and whether caching it pays.',
+          'The stored version, with its token count and the cost with and without caching.',
           z.addReferenceMeta(prefixAnswer, { id: 'PrefixReport' }),
           {
             type: 'prefix',
@@ -39,9 +39,9 @@ export const prefixes: ApiResource = {
             input_tokens: 9,
             minimum_cacheable_tokens: 512,
             warnings: [
-              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.',
+              'This prefix has 9 tokens, but claude-haiku-5-5 caches at least 512. The prefix is cached only together with messages.',
             ],
-            notes: ['Tools come before system and messages in what the upstream caches.'],
+            notes: ['Tools come before system and messages in the upstream’s cache.'],
             cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },
             pays_from_requests: null,
           },
@@ -53,7 +53,7 @@ export const prefixes: ApiResource = {
         example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
       },
       deleted: prefixDeleted,
-      remove: { summary: 'Delete a prefix', description: 'Its versions stay for those who name them: `name@version`.' },
+      remove: { summary: 'Delete a prefix', description: 'Its versions remain available as `name@version`.' },
     }),
   },
 };

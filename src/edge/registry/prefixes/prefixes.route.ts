@@ -19,7 +19,7 @@ import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixResponse } from './prefixes-answers.schema.ts';
 
 const TOOLS_NOTE =
-  'Tools come before system and messages in what the upstream caches: a request with tools of its own has a cache entry of its own. The tools of the prefix are read from the cache all the same, if they alone reach the minimum.';
+  'Tools come before system and messages in the upstream’s cache, so a request with its own tools has a separate cache entry. The tools of the prefix are still read from the cache if they reach the minimum by themselves.';
 
 /** The routes of prefixes. An admin stores the deployment's, everybody else those of their account. */
 export const PREFIX_ROUTES = createVersionedRoutes({
@@ -67,14 +67,14 @@ async function createPrefixResponse(
   const costs = row && computePrefixCachingCosts(input_tokens, row, cache_ttl);
   const short = row !== undefined && input_tokens < row.minimum_cacheable_tokens;
   const warnings = [...leftOut, ...findRejectionWarnings(prefix.content)];
-  if (!row) warnings.push(`${model} is not in the model table: its prices and its minimum for caching are not known.`);
+  if (!row) warnings.push(`${model} is not in the model table, so its prices and its minimum for caching are unknown.`);
   if (row && short) {
     warnings.push(
-      `This prefix has ${input_tokens} tokens, and ${row.id} caches from ${row.minimum_cacheable_tokens} on: by itself it is not cached.`,
+      `This prefix has ${input_tokens} tokens, but ${row.id} caches at least ${row.minimum_cacheable_tokens}. The prefix is cached only together with messages.`,
     );
   }
   if (row && input_tokens > row.max_input_tokens) {
-    warnings.push(`This prefix has ${input_tokens} tokens, and ${row.id} takes ${row.max_input_tokens} at the most.`);
+    warnings.push(`This prefix has ${input_tokens} tokens, but ${row.id} supports at most ${row.max_input_tokens}.`);
   }
   return {
     type: 'prefix',

@@ -14,7 +14,7 @@ export const prefixRef = createVersionRefSchema('prefix');
 export const PREFIX_MEMBER: RequestFieldDefinition<string> = {
   schema: z.createOptionalField(
     prefixRef,
-    'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
+    'The stored prefix of the prompt: `name` or `name@version`; also as the header `sluice-prefix`.',
   ),
   header: 'sluice-prefix',
   open: ['item', 'count'],

@@ -30,7 +30,7 @@ export function rejectRunToolsWithoutConversation(body: Readonly<Record<string, 
   rejectReservedServerName(body);
   if (!hasEdgeTools(body.tools)) return;
   throw createInvalidRequestError(
-    'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
+    'tools: tools with `run` require a conversation, which stores the steps. Send `conversation` with an id of your choice.',
   );
 }
 
@@ -62,7 +62,7 @@ function findEdgeToolFault(tool: JsonObject, sender: ToolListSender): string | u
   const kind = findToolKind(tool.run);
   return kind
     ? kind.findFault(tool, sender)
-    : 'run: tools that the edge calls need the plugin `runs`, which this deployment does not include.';
+    : 'run: tools that Sluice calls require the plugin `runs`, which this deployment does not include. Ask its operator to add it.';
 }
 
 /** @returns why the API would refuse a tool that the client runs, as far as it is known here */
@@ -73,5 +73,5 @@ function findClientToolFault(tool: JsonObject): string | undefined {
   if (schema !== undefined) return formatFirstIssue(clientTool.safeParse(tool));
   const own = typeof name === 'string' && toolKinds().find((kind) => kind.knows?.(name));
   const meant = own ? ` Did you mean \`"run": "${own.member}"\`?` : '';
-  return `input_schema: Field required, where the tool has no \`run\`.${meant}`;
+  return `input_schema: Field required without \`run\`.${meant}`;
 }

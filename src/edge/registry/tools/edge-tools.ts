@@ -100,6 +100,6 @@ export const EDGE_SERVER_NAME = 'edge';
 /** @throws ApiError 400 if an MCP server of the caller's has the name under which the edge's tools are shown */
 export function rejectReservedServerName({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
   if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE_SERVER_NAME)) {
-    throw createInvalidRequestError('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
+    throw createInvalidRequestError('mcp_servers: the name "edge" is reserved. Choose another one.');
   }
 }

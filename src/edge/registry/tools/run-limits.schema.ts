@@ -12,7 +12,7 @@ export const runLimits = z.object({
   ),
   max_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(86_400)),
-    'After how many seconds no further step begins. 540 if the response does not stream.',
+    'The number of seconds after which no further step starts. 540 if the response does not stream.',
   ),
   max_tool_calls: z.addDescription(
     z._default(z.int().check(z.gte(0), z.lte(1_000)), 100),

@@ -117,7 +117,7 @@ export function createUnknownVersionError(
   const [name, hash] = ref.split('@');
   return createNotFoundError(
     hash === undefined
-      ? `There is no ${kind} ${ref}. Store one with PUT ${path}/:name, or list them with GET ${path}.`
-      : `There is no ${kind} ${ref} for you: it is not the current version. Ask for \`${name}\`, or have whoever stores it list this version as \`pinned\` with PUT ${path}/${name}.`,
+      ? `The ${kind} ${ref} does not exist. Store it with PUT ${path}/:name, or list all with GET ${path}.`
+      : `The ${kind} ${ref} is not available to you, because it is not the current version. Use \`${name}\`, or ask its owner to add this version to \`pinned\` with PUT ${path}/${name}.`,
   );
 }

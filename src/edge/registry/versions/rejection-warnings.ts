@@ -26,5 +26,5 @@ export function findRejectionWarnings({
 
 /** @returns a fault in the API's words as a warning; none for undefined */
 export function createRejectionWarning(fault: string | undefined): string[] {
-  return fault === undefined ? [] : [`Claude will refuse requests with this: ${fault}`];
+  return fault === undefined ? [] : [`Claude will reject requests with this: ${fault}`];
 }

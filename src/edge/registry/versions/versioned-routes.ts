@@ -123,7 +123,7 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
 ): Promise<object> {
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
-  if (!isValidVersionedName(name)) throw createInvalidRequestError(`The name of the ${kind} is ${NAME_RULE}.`);
+  if (!isValidVersionedName(name)) throw createInvalidRequestError(`The name of the ${kind} must be ${NAME_RULE}.`);
   const place = getWritableVersionPlace(c, kind, name);
   const { owner } = place;
   const warnings: string[] = [];
@@ -297,19 +297,24 @@ export async function updateStoredName<T>(
     case 'withdrawn':
       throw createWithdrawnVersionError(stored.kind, ref);
     case 'erased':
-      throw createNonRetryableError(
-        'conflict_error',
-        `${ref} was erased here with its account after it was stored. It stays erased.`,
-      );
+      throw createNonRetryableError('conflict_error', `${ref} was erased with its account, and cannot be restored.`);
     case 'unknown':
       throw createUnknownVersionError(stored, ref);
     case 'current':
       throw createInvalidRequestError(
-        `${ref} is the current version. Put another one first, or point the name to an older one: PUT ${stored.path}/${place.name}.`,
+        `${ref} is the current version. First make another version current with PUT ${stored.path}/${place.name}.`,
       );
-    case 'full':
+    case 'too_many_bytes':
       throw createInvalidRequestError(
-        'There is no room for more: 1,000 names, 1,000 withdrawn versions of a name, and what the limit stored_bytes allows. Delete some first.',
+        `${ref} does not fit into the bytes that the account can store (its limit \`stored_bytes\`). Delete files, conversations or other versions, or ask an admin to raise the limit.`,
+      );
+    case 'too_many_names':
+      throw createInvalidRequestError(
+        `The account has 1,000 names of the kind ${stored.kind}, which is the maximum. Delete one with DELETE ${stored.path}/:name.`,
+      );
+    case 'too_many_withdrawn':
+      throw createInvalidRequestError(
+        `${place.name} has 1,000 withdrawn versions, which is the maximum. Delete the name with DELETE ${stored.path}/${place.name}, or store new versions under another name.`,
       );
   }
 }

@@ -33,8 +33,8 @@ interface VersionedResourceReference {
 
 /** Describes what stands in the paths of these routes. */
 export const createParameterDescriptions = (example: string) => ({
-  name: { description: 'Its name; where it is read, `name@version` too.', example },
-  hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
+  name: { description: 'The name. To read a specific version: `name@version`.', example },
+  hash: { description: 'The part of the version after the `@`.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
 });
 
 /** Describes the routes that every kind stored in versions has. */
@@ -44,6 +44,7 @@ export function createVersionedRoutesReference(
 ): ApiResource['routes'] {
   const { kind, title, plural, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
+  const one = `${kind === 'agent' ? 'an' : 'a'} ${kind}`;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
   const versionExample = { type: `${kind}_version`, current: true, pinned: false, ...shared };
@@ -53,26 +54,26 @@ export function createVersionedRoutesReference(
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List ${plural}`,
-      answer: describePageResponse(nameList, row, name, 'A page of them, in the order of their names.'),
+      answer: describePageResponse(nameList, row, name, 'A page of the list, in the order of the names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
-      summary: 'Store a version, or change the current one',
+      summary: `Store ${one}, or change its current version`,
       description:
-        'What an admin stores is the deployment’s, for every account. What `GET` returns can be sent back, and makes no new version: its read-only fields are ignored (`type`, `name`, `owner`, times, and `version` beside other fields).',
+        'Admins store for the whole deployment, other callers for their account. You can send the response of `GET` unchanged: read-only fields (`type`, `name`, `owner`, times, and `version` together with other fields) are ignored, and no new version is created.',
       body: { id: `${title}Request`, schema: z.union([fields, pointer]), example: put.example },
       answer: put.answer,
       errors: put.errors,
     },
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
-      summary: 'Retrieve a version',
-      answer: describeJsonResponse('The whole content of the version.', content.schema, content.example),
+      summary: `Retrieve ${one}`,
+      answer: describeJsonResponse('The version with its content.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
-      summary: 'List versions, newest first',
+      summary: `List the versions of ${one}, newest first`,
       answer: describePageResponse(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
@@ -83,8 +84,9 @@ export function createVersionedRoutesReference(
     },
     [`DELETE /${plural}/:name/versions/:hash`]: {
       operation: `withdraw${title}Version`,
-      summary: 'Withdraw a version',
-      description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
+      summary: `Withdraw a version of ${one}`,
+      description:
+        'Conversations with this version get a 409 at their next turn. To undo the withdrawal, store the same content again.',
       answer: describeJsonResponse('Confirms that no one can use the version any more.', withdrawnVersion, {
         type: `${kind}_version_withdrawn`,
         version,

@@ -14,25 +14,25 @@ export const LIMIT_FORMS: Readonly<Record<keyof Limits, { title: string; kind: L
   usd_total: { title: 'Dollars in total', kind: 'number' },
   alerts: { title: 'Alerts, in % of each limit in dollars', kind: 'shares' },
   models: { title: 'Models', kind: 'names' },
-  fallback_models: { title: 'Models that step in', kind: 'names' },
+  fallback_models: { title: 'Fallback models', kind: 'names' },
   requests_per_minute: { title: 'Requests per minute', kind: 'number' },
   input_tokens_per_minute: { title: 'Input tokens per minute', kind: 'number' },
   output_tokens_per_minute: { title: 'Output tokens per minute', kind: 'number' },
   count_requests_per_minute: { title: 'Token counts per minute', kind: 'number' },
-  concurrent_requests: { title: 'Requests at a time', kind: 'number' },
+  concurrent_requests: { title: 'Concurrent requests', kind: 'number' },
   on_shortfall: {
-    title: 'Where the budget is short',
+    title: 'If the budget is short',
     kind: [
-      ['clamp', 'Shorten the answer'],
-      ['refuse', 'Refuse the request'],
+      ['clamp', 'Shorten the response'],
+      ['refuse', 'Reject the request'],
     ],
   },
-  min_output_tokens: { title: 'Shortest answer, in tokens', kind: 'number' },
+  min_output_tokens: { title: 'Minimum output tokens', kind: 'number' },
   served_tools: {
-    title: 'Set aside for tools of the API',
+    title: 'Hold for server tools',
     kind: [
-      ['exact', 'The most that they can cost'],
-      ['estimate', 'An estimate'],
+      ['exact', 'Maximum cost'],
+      ['estimate', 'Estimate'],
     ],
   },
   conversations: { title: 'Conversations', kind: 'number' },
@@ -71,7 +71,7 @@ export function describeLimitOwner({ by, id }: Pick<SpendLimitUsage, 'by' | 'id'
     case 'group':
       return `of group ${id}`;
     case 'deployment':
-      return 'of all accounts';
+      return 'of the deployment';
   }
 }
 

@@ -9,7 +9,6 @@ export function formatPercentageList(shares: readonly number[] = []): string {
 export function parsePercentageList(text: string): number[] {
   const parts = text.split(/[\s,;%]+/).filter((part) => part !== '');
   const shares = parts.map((part) => Number((Number(part) / 100).toFixed(8)));
-  if (shares.some(Number.isNaN))
-    throw new Error('alerts: Type numbers, with commas between them, such as 50, 80, 100.');
+  if (shares.some(Number.isNaN)) throw new Error('alerts: Enter numbers separated by commas, such as 50, 80, 100.');
   return shares;
 }

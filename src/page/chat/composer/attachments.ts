@@ -50,7 +50,7 @@ async function readFileAsBase64Source(file: File, mostMb: number, advice: string
 
 /** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. What a file is called tells nothing. */
 async function readTextFile(file: File): Promise<string> {
-  if (file.size === 0) throw new Error(`${file.name} is empty. Attach a file that has something in it.`);
+  if (file.size === 0) throw new Error(`${file.name} is empty. Attach another file.`);
   const bytes = new Uint8Array(await file.slice(0, MAX_TEXT_MB * BYTES_PER_MB).arrayBuffer());
   const [first = 0, second = 0] = bytes;
   const encoding = { 65534: 'utf-16le', 65279: 'utf-16be' }[first * 256 + second] ?? 'utf-8';

@@ -108,7 +108,7 @@ export function Composer() {
       <div class="column">
         {editedMessageId.value !== undefined && (
           <p class="editing apart">
-            <span>You ask again from here, in a copy. The original stays.</span>
+            <span>Your edit continues in a copy. The original conversation is unchanged.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
@@ -195,8 +195,8 @@ function DecisionNote({ approvals }: { approvals: readonly Approval[] }) {
   return (
     <p class="draft-count quiet waits" role="status">
       {isOthers
-        ? 'An admin must decide first. What you type is kept.'
-        : 'Decide above first: the answer waits for you.'}
+        ? 'An admin must decide first. Your draft is kept.'
+        : 'Decide on the call above first. The response waits for your decision.'}
     </p>
   );
 }
@@ -244,7 +244,7 @@ function DraftTokenCount() {
   const tokens = `${formatCount(input_tokens)} tokens`;
   return (
     <p class="draft-count quiet" data-fits={fits !== false}>
-      {fits === false && `${tokens}: this model takes ${formatCount(context_window ?? 0)} at most`}
+      {fits === false && `${tokens}: this model supports at most ${formatCount(context_window ?? 0)}`}
       {fits !== false &&
         (cost_usd ? <Usd before={`${tokens} · `} value={cost_usd.input} after=" to send" /> : `${tokens} to send`)}
     </p>

@@ -45,7 +45,7 @@ export function QuestionOptions() {
             current
               ? 'A conversation keeps the prefix it started with.'
               : chosenAgent.value === ''
-                ? 'A stored start of the prompt.'
+                ? 'The stored first part of the prompt.'
                 : 'An agent has its own prompt.'
           }
         >
@@ -60,7 +60,7 @@ export function QuestionOptions() {
             />
           )}
         </Field>
-        <Field label="Longest answer">
+        <Field label="Maximum output">
           {(ids) => (
             <Select
               {...ids}
@@ -136,8 +136,8 @@ function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
     <Dialog title="New prefix" onClose={onClose}>
       <Form onSubmit={(data) => void run(() => storePrefix(data))}>
         <p class="quiet">
-          The start of a prompt that many requests share. It is stored once, put before each request, and read from
-          Claude’s cache for a tenth of the price.
+          A prefix is the first part of a prompt that many requests share. It is stored once, added to each request, and
+          read from Claude’s cache at a tenth of the price.
         </p>
         <Field label="Name">
           {(ids) => <input {...ids} name="name" required maxLength={64} autocomplete="off" placeholder="support" />}

@@ -18,17 +18,17 @@ const LIMIT_DESCRIPTIONS: Record<string, string> = {
   usd_per_month: 'monthly limit',
   usd_total: 'total limit',
   max_usd: 'own limit',
-  output_tokens_per_minute: 'limit of tokens a minute',
+  output_tokens_per_minute: 'limit of tokens per minute',
 };
 
 /** @returns what an answer says that came to the end of its max_tokens: who has set those, and what helps */
 export function describeMaxTokensCutOff(lowered: MaxTokensLimiter | undefined, isOfAgent: boolean): string {
   if (lowered) {
     const { by, limit, resets_at } = lowered;
-    const free = resets_at === null ? '' : ` It is free again ${formatFutureTime(resets_at)}.`;
-    return `Cut off by the budget: ${OWNER_POSSESSIVES[by]} ${LIMIT_DESCRIPTIONS[limit] ?? limit} left no room for more.${free}`;
+    const free = resets_at === null ? '' : ` It resets ${formatFutureTime(resets_at)}.`;
+    return `Cut off by the budget: ${OWNER_POSSESSIVES[by]} ${LIMIT_DESCRIPTIONS[limit] ?? limit} allows no more.${free}`;
   }
   return isOfAgent
-    ? 'Cut off at the agent’s longest answer. Store it with more, or ask it to continue.'
-    : 'Cut off at your longest answer. Raise it under Options, or ask Claude to continue.';
+    ? 'Cut off at the agent’s maximum output tokens. Raise them in the agent, or ask the agent to continue.'
+    : 'Cut off at your maximum output. Raise it in Options, or ask Claude to continue.';
 }

@@ -9,7 +9,7 @@ import type { QuestionFailure } from '../session/outcomes.ts';
 import type { Session } from '../session/session.ts';
 
 const UNSENT_MESSAGE =
-  'Not sent: the edge cannot be reached. Your question is kept here. Check your connection, then send it again.';
+  'Not sent, because Sluice cannot be reached. Your message is kept here. Check your connection, then send it again.';
 const SPENT_MESSAGE = ['billing_error', 'rate_limit_error'];
 /** Who has to wait longer than this comes back by himself. */
 const MAX_WAIT_SECONDS = 300;
@@ -18,7 +18,7 @@ const MAX_WAIT_SECONDS = 300;
 export function FailureNote({ failure, session }: { failure: QuestionFailure; session: Session }) {
   const { question, error, failedAt: at, isCut } = failure;
   const unsent = question !== undefined && error.type === 'connection_error' && !failure.hasArrived;
-  const sentence = `${unsent ? UNSENT_MESSAGE : describeErrorForUser(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
+  const sentence = `${unsent ? UNSENT_MESSAGE : describeErrorForUser(error)}${isCut ? ' The last words that you saw are not stored.' : ''}`;
   const editFailedQuestion = () => {
     if (question === undefined) return;
     loadMessageIntoDraft(question);
@@ -38,7 +38,7 @@ export function FailureNote({ failure, session }: { failure: QuestionFailure; se
         {SPENT_MESSAGE.includes(error.type) && (
           <SmallButton name="Open Budget" onClick={() => navigateToSection('budget')} />
         )}
-        <SmallButton name="Open Wire" onClick={() => navigateToSection('wire')} />
+        <SmallButton name="Open Inspector" onClick={() => navigateToSection('wire')} />
       </p>
     </FaultMessage>
   );

@@ -20,9 +20,9 @@ import { RunTimeline } from './run-timeline.tsx';
 const ENDING_NOTES: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
   interrupted: 'Interrupted. The text so far is kept.',
-  unanswered: 'Interrupted before anything was said. Ask again, or go on.',
-  refused: 'Claude declined to answer. What you ask next leaves this turn out.',
-  model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
+  unanswered: 'Interrupted before the response began. Ask again, or send another message.',
+  refused: 'Claude declined to answer. Your next message is sent without this turn.',
+  model_context_window_exceeded: 'Cut off, because the conversation fills the model’s context window.',
 };
 
 type ModelChoiceReason = Pick<NonNullable<ConversationMessage['chosen_by']>, 'label' | 'classifier'> & { why: string };

@@ -17,14 +17,14 @@ import type { AnswerWithoutText } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 
 const PAUSE_REASONS: Record<string, string> = {
-  max_turns: 'Paused: it has taken as many steps as it may.',
-  max_usd: 'Paused: it has spent as much as it may.',
-  max_seconds: 'Paused: it has run for as long as it may.',
-  max_tool_calls: 'Paused: it has called as many tools as it may.',
-  repeated_call: 'Paused: it has called the same tool with the same input three times in a row.',
+  max_turns: 'Paused: the run has reached its limit of steps.',
+  max_usd: 'Paused: the run has reached its limit of spending.',
+  max_seconds: 'Paused: the run has reached its time limit.',
+  max_tool_calls: 'Paused: the run has reached its limit of tool calls.',
+  repeated_call: 'Paused: the run called the same tool with the same input three times in a row.',
   budget: 'Paused: the budget does not cover the next step.',
   revoked: 'Paused: the token was revoked.',
-  upstream: 'Paused: Claude is busy. Continue in a minute.',
+  upstream: 'Paused: Claude is overloaded. Continue in a minute.',
 };
 
 /** The factor by which the next request multiplies the `max_tokens` that did not suffice. */
@@ -75,9 +75,9 @@ export function NoTextNote({ silence: { question, step }, session }: { silence: 
     <div class="pause">
       <p>
         {used === 0
-          ? 'The model has ended its answer without a text.'
-          : `The model used all its max_tokens (${formatCount(used)}) for thinking before it wrote.`}
-        {used > 0 && isOfAgent && ' How many it has is the agent’s: store it with more.'}
+          ? 'The model ended its response without text.'
+          : `The model used all its max_tokens (${formatCount(used)}) for thinking, before any text.`}
+        {used > 0 && isOfAgent && ' To allow more tokens, raise the agent’s maximum output tokens.'}
       </p>
       {hasPlugin('transfer') && (
         <p class="row">

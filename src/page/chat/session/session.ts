@@ -295,7 +295,7 @@ export class Session {
     }
     if (this.#hasLeft) return undefined;
     if (!this.hasArrived.value && this.#sendAttempts > 0)
-      error ??= new SluiceError('connection_error', 'There was no connection to the edge.');
+      error ??= new SluiceError('connection_error', 'There was no connection to Sluice.');
     const { message } = live.stream;
     const before = this.rows.value.length;
     await this.#readMessageRows().catch((thrown: unknown) => {
@@ -308,7 +308,7 @@ export class Session {
     const isKept = !refused && this.rows.value.length > before;
     if (error !== undefined)
       this.showFailure(error, isKept ? undefined : live.question, live.stream.lost !== undefined);
-    else announceToScreenReader(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
+    else announceToScreenReader(live.stream.stopped ? 'Stopped.' : 'The response is complete.');
     this.#notifyChange();
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
     return hasOnlyPageToolCalls(message.content)

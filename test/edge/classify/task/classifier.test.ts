@@ -133,15 +133,15 @@ test('24 fields may be left out', () => {
 });
 
 test.each([
-  [{ labels: ['a'], fields: open(25) }, 'fields: 25 of its members are optional, and Claude takes 24 at the most.'],
+  [{ labels: ['a'], fields: open(25) }, 'fields: 25 of its properties are optional, and Claude supports at most 24.'],
   [
     { schema: { type: 'object', properties: { ...open(25).properties, label: { enum: ['a', 'b'] } } } },
-    'schema: 26 of its members are optional',
+    'schema: 26 of its properties are optional',
   ],
   [{ schema: { type: 'object', properties: { a: { enum: ['a'] }, b: text } } }, 'as in {"type":"object"'],
   [{}, 'labels'],
-  [{ labels: ['a'], schema: { enum: ['a', 'b'] } }, 'labels: `schema` determines it'],
-  [{ labels: ['a', 'b', 'a'] }, '"a" stands there twice'],
+  [{ labels: ['a'], schema: { enum: ['a', 'b'] } }, 'labels: differs from the value that `schema` determines'],
+  [{ labels: ['a', 'b', 'a'] }, '"a" is listed twice'],
   [{ labels: ['a', { name: 'a' }] }, 'twice'],
   [{ schema: { type: 'string' } }, 'enum of two or more strings'],
   [{ schema: { enum: ['a'] } }, 'enum of two or more strings'],
@@ -149,7 +149,7 @@ test.each([
   [{ schema: { enum: [1, 2] } }, 'enum of two or more strings'],
   [{ schema: { enum: [null] } }, 'enum of two or more strings'],
   [{ schema: { enum: ['a', 'x'.repeat(300)] } }, '256 characters'],
-  [{ schema: { enum: ['a', 'b'] }, multi: true }, 'multi: `schema` determines it'],
+  [{ schema: { enum: ['a', 'b'] }, multi: true }, 'multi: differs from the value that `schema` determines'],
   [{ schema: { type: 'nonsense' } }, 'schema: type should be one of'],
   [{ labels: ['a'], fields: { type: 'string' } }, 'fields: Input should be a JSON schema of an object'],
   [{ labels: ['a'], fields: { type: 'object', properties: { x: {} } } }, 'fields: properties.x should have a type'],
@@ -160,21 +160,24 @@ test.each([
     },
     '32768 characters',
   ],
-  [{ labels: ['a'], label_property: 'a' }, 'label_property: it names a property of `schema`'],
+  [{ labels: ['a'], label_property: 'a' }, 'label_property: not supported without `schema`'],
   [{ schema: object({ a: choice, b: text }), label_property: 'b' }, 'It can be "a"'],
   [{ schema: choice, label_property: 'b' }, 'Such a schema is'],
   [{ schema: { $ref: '#' } }, 'schema: $ref is recursive'],
-  [{ schema: object({ a: choice }), examples: [{ input: 'x', label: 'good' }] }, 'examples.0: it needs `output`'],
+  [{ schema: object({ a: choice }), examples: [{ input: 'x', label: 'good' }] }, 'examples.0: requires `output`'],
   [
     { schema: object({ a: choice }), examples: [{ input: 'x', output: { a: 'so' } }] },
-    'examples.0.output.a: it does not match',
+    'examples.0.output.a: does not match',
   ],
-  [{ labels: ['a'], examples: [{ input: 'x', output: {} }] }, 'examples.0.output: only a classifier with a `schema`'],
-  [{ labels: ['a'], examples: [{ input: 'x' }] }, 'examples.0: it needs `label`'],
-  [{ labels: ['a'], examples: [{ input: 'x', label: 'b' }] }, '"b" is none of the labels'],
+  [
+    { labels: ['a'], examples: [{ input: 'x', output: {} }] },
+    'examples.0.output: supported only by a classifier with a `schema`',
+  ],
+  [{ labels: ['a'], examples: [{ input: 'x' }] }, 'examples.0: requires `label`'],
+  [{ labels: ['a'], examples: [{ input: 'x', label: 'b' }] }, '"b" is not a label of'],
   [{ labels: ['a'], examples: [{ input: 'x', label: null }] }, 'allow_none'],
-  [{ labels: ['a'], multi: true, examples: [{ input: 'x', label: 'a' }] }, 'it needs `labels`'],
-  [{ labels: ['a'], examples: [{ input: 'x', label: 'a', fields: {} }] }, 'extracts none'],
+  [{ labels: ['a'], multi: true, examples: [{ input: 'x', label: 'a' }] }, 'requires `labels`'],
+  [{ labels: ['a'], examples: [{ input: 'x', label: 'a', fields: {} }] }, 'extracts no fields'],
 ])('%j is refused by a sentence that says what to do', (given, words) => {
   expect(() => normalizeClassifier(given as Parameters<typeof normalizeClassifier>[0])).toThrow(words);
 });

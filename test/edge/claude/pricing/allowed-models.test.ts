@@ -19,6 +19,6 @@ test('every listed model may be used by the name that the list gives it, and eac
 
 test('a refusal names ten models, and says how many more there are', () => {
   expect(describeAllowedModels([])).toContain('none');
-  expect(describeAllowedModels(names.slice(0, 10))).toBe(`It may use ${names.slice(0, 10).join(', ')}.`);
+  expect(describeAllowedModels(names.slice(0, 10))).toBe(`It can use ${names.slice(0, 10).join(', ')}.`);
   expect(describeAllowedModels(names.slice(0, 11))).toContain(' and 1 more');
 });

@@ -513,7 +513,12 @@ describe('a count tightens a bound', () => {
     const { inputTokens } = bound(long);
     expect(bound(long, { count: null })).toMatchObject({ inputTokens, bounded: true, countable: false });
     const file = ask(blocks({ type: 'document', source: { type: 'file', file_id: 'f' } }));
-    const held = { inputTokens: MILLION, bounded: false, countable: false, because: 'what the upstream cannot count' };
+    const held = {
+      inputTokens: MILLION,
+      bounded: false,
+      countable: false,
+      because: 'a block that the upstream cannot count',
+    };
     expect(bound(file, { count: null })).toMatchObject(held);
   });
 

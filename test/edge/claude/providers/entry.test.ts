@@ -62,14 +62,14 @@ describe('a sentence names the entry and what is wrong with it', () => {
     [[{ ...main, kinds: 1 }], 'the entry "main": it unrecognized key: "kinds"'],
     [[main, main], 'the entry "main": name is the one of another entry'],
     [[{ ...main, base_url: 'http://example.com' }], 'the entry "main": base_url must be an https URL'],
-    [[{ ...main, base_url: 'https://a:b@example.com' }], 'base_url must have no credentials in it'],
-    [[{ ...main, models: [] }], 'the entry "main": models must name a model'],
-    [[{ ...main, models: {} }], 'the entry "main": models must name a model'],
+    [[{ ...main, base_url: 'https://a:b@example.com' }], 'base_url must not contain credentials'],
+    [[{ ...main, models: [] }], 'the entry "main": models must contain a model'],
+    [[{ ...main, models: {} }], 'the entry "main": models must contain a model'],
     [[{ ...main, count: 'no' }], 'the entry "main": count'],
     [[{ ...main, models: { 'claude-opus-5-5': '' } }], 'the entry "main": models'],
     [[{ ...main, price_factor: 0 }], 'the entry "main": price_factor'],
     [[{ ...main, first_byte_ms: 0.5 }], 'the entry "main": first_byte_ms'],
-    [[main], 'The upstream "main" has no UPSTREAM_MAIN_KEY. The operator sets it with: npx wrangler secret put'],
+    [[main], 'The upstream "main" has no UPSTREAM_MAIN_KEY. The operator can set it with: npx wrangler secret put'],
     [[{ name: 'simulator', kind: 'simulator' }], 'is for development only. Remove from UPSTREAMS: simulator.'],
     [[{ name: 'main', kind: 'simulator' }], 'the entry "main": name must be "simulator", or begin with "simulator-"'],
     [[{ name: 'simulators', kind: 'simulator' }], 'the entry "simulators": name must be "simulator"'],
@@ -88,7 +88,7 @@ describe('a sentence names the entry and what is wrong with it', () => {
 
   test('the simulator and UPSTREAMS exclude each other', () => {
     expect(refusal([main], { UPSTREAM: 'simulator' }, true)).toBe(
-      'UPSTREAM=simulator and UPSTREAMS say different things. Remove one of them.',
+      'UPSTREAM=simulator and UPSTREAMS contradict each other. Remove one of them.',
     );
   });
 });

@@ -49,5 +49,5 @@ test('a text is signed as its bytes', async () => {
 });
 
 test('a stream that can be read once only is not signed, and so not lost', async () => {
-  await expect(signed(createPieceStream([new Uint8Array(1)]))).rejects.toThrow('a stream that can be made again');
+  await expect(signed(createPieceStream([new Uint8Array(1)]))).rejects.toThrow('streams that can be recreated');
 });

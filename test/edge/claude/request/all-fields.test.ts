@@ -22,7 +22,7 @@ test('a header of ours that nothing reads is refused by its name: those of the p
   for (const name of ['sluice-agent', 'Sluice-Model', 'sluice-turn', 'sluice-x']) {
     const refused = expect.objectContaining({
       status: 400,
-      message: `${name.toLowerCase()}: nothing in this edge reads this header. Leave it out.`,
+      message: `${name.toLowerCase()}: no plugin of this deployment supports this header. Remove it.`,
     });
     expect(() => members.rejectUnknownHeaders(new Headers({ [name]: 'x' }))).toThrow(refused);
   }

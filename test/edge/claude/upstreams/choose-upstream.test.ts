@@ -66,13 +66,12 @@ describe('a batch and a file are made', () => {
   test('nowhere if none takes them: a 400 says which could', () => {
     const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, bedrock]);
     const { status, message } = refusal(() => chooseUpstreamForNewResource(pool, 'batches', MODEL));
-    expect([status, message]).toEqual([
-      400,
-      `The upstreams of ${MODEL} do not have message batches. main could take it, with another model.`,
-    ]);
+    expect([status, message]).toEqual([400, `No upstream for ${MODEL} supports message batches. Use a model of main.`]);
     const { pool: none } = deployment([bedrock, signed]);
     const sentence = refusal(() => chooseUpstreamForNewResource(none, 'files')).message;
-    expect(sentence).toBe('The upstreams of this edge do not have files. None of them could.');
+    expect(sentence).toBe(
+      'No upstream of this deployment supports files. Ask its operator to add an upstream that does.',
+    );
     const { pool: narrow } = deployment([{ ...main, models: ['claude-haiku-5-5'] }]);
     expect(refusal(() => chooseUpstreamForNewResource(narrow, 'batches', MODEL)).status).toBe(404);
   });
@@ -110,7 +109,7 @@ describe('what was made at one upstream', () => {
   test('is a 404 that names the upstream once that is gone', async () => {
     const gone = ask([main, second], 'third', '/v1/files/file_1');
     await expect(gone).rejects.toMatchObject({ status: 404, type: 'not_found_error' });
-    await expect(gone).rejects.toThrow('was made at the upstream third, which this edge no longer has');
+    await expect(gone).rejects.toThrow('data of the upstream third, which was removed from this deployment');
     const alone = getUpstreamBySettings(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
     const request = { method: 'GET', path: '/v1/files/f', headers: {}, routing: { streams: false, only: 'third' } };
     const options = {
@@ -126,9 +125,15 @@ describe('what was made at one upstream', () => {
 
   test('is a 400 where that one does not take the call, or the model', async () => {
     const files = ask([main, bedrock], 'east', '/v1/files/file_1');
-    await expect(files).rejects.toMatchObject({ status: 400, message: expect.stringMatching(/east.* have files/) });
+    await expect(files).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringMatching(/east.* does not support files/),
+    });
     const model = ask([{ ...main, models: ['claude-haiku-5-5'] }, second], 'main', '/v1/messages', MODEL);
-    await expect(model).rejects.toMatchObject({ status: 400, message: expect.stringContaining(`have ${MODEL}`) });
+    await expect(model).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining(`does not support ${MODEL}`),
+    });
     expect(asked).toEqual([]);
   });
 });

@@ -81,19 +81,24 @@ describe('what continues a history', () => {
     ['a question', [], [user('Hi')], undefined],
     ['an import', [], [user('A'), assistant('B'), user('C')], undefined],
     ['an answer first', [], [assistant('B'), user('C')], /first message/],
-    ['two answers in a row', [], [user('A'), assistant('B'), assistant('B'), user('C')], /in a row/],
+    [
+      'two answers in a row',
+      [],
+      [user('A'), assistant('B'), assistant('B'), user('C')],
+      /follows another assistant message/,
+    ],
     ['a prefill', [], [user('A'), assistant('B')], /last message/],
     ['results for all calls', history, [user([result('a'), result('b')])], undefined],
     ['in two messages', history, [user([result('a')]), user([result('b'), { type: 'text', text: 'x' }])], undefined],
-    ['one result is missing', history, [user([result('a')])], /needs its `tool_result` first: b/],
+    ['one result is missing', history, [user([result('a')])], /requires its `tool_result` first: b/],
     ['no result', history, [user('Never mind')], /tool_result/],
-    ['a result for nothing', history, [user([result('a'), result('b'), result('c')])], /answers nothing/],
+    ['a result for nothing', history, [user([result('a'), result('b'), result('c')])], /the last response has no/],
     ['two results for one call', history, [user([result('a'), result('a'), result('b')])], /single result/],
     [
       'an answer later',
       [user('A'), assistant('B')],
       [user('C'), assistant('D'), user('E')],
-      /only what is new|send only/,
+      /Send only the new messages/,
     ],
   ])('%s', (_, before, messages, expected) => {
     const refused = refusal(before, messages);

@@ -55,7 +55,7 @@ describe('a history that has outgrown the body limit', () => {
     expect(refused.status).toBe(413);
     const { type, message } = await readError(refused);
     expect(type).toBe('request_too_large');
-    expect(message).toContain(`outgrown the ${LIMIT} bytes`);
+    expect(message).toContain(`larger than the ${LIMIT} bytes`);
     for (const cure of ['/rewind', '/fork', 'history']) expect(message).toContain(cure);
     expect(message).not.toContain('smaller');
     // Even the smallest message is told the same, and so is a count.

@@ -83,7 +83,7 @@ describe('a stream that has shown only thinking', () => {
       expect(shown(await listMessages(id))).toEqual(KEPT);
       expect(await fetchTurn(answer.kind === 'error' ? '' : answer.turn, id)).toMatchObject({
         status: 'interrupted',
-        error: { message: expect.stringContaining('only the question is kept') },
+        error: { message: expect.stringContaining('contains only the question') },
       });
     }
   });

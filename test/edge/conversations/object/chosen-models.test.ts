@@ -149,7 +149,7 @@ test('a budget that does not pay for the label still pays for the answer, and no
   expect([easy.status, up.at(-1)?.model]).toEqual([200, SMALL]);
   const list = await requestEdge(app, 'GET', '/conversations', bob);
   expect((list.body.data as JsonObject[]).map(({ id }) => id).toSorted()).toEqual(['c1', 'c3']);
-  expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('may not use claude-haiku-5-5'));
+  expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('cannot use claude-haiku-5-5'));
 });
 
 test('what a request is for its conversation is told: its first, a question that is asked again or edited, or another', async () => {
@@ -201,7 +201,7 @@ test('a request names one of the models where the agent allows it, for that requ
   await askWhole(app, bob, 'easy', { model: LARGE });
   expect([up.map(({ model }) => model), labels.length]).toEqual([[MIDDLE, SMALL], 1]);
   const wrong = await askWhole(app, asks('claude-fable-5'), 'easy');
-  expect([wrong.status, wrong.body]).toEqual([400, expect.stringContaining('Name one of these, or leave it out')]);
+  expect([wrong.status, wrong.body]).toEqual([400, expect.stringContaining('Name one of these, or remove the header')]);
   const minted = await requestEdge(app, 'POST', '/tokens', root, {
     account: 'bob',
     scopes: ['messages'],
@@ -215,7 +215,7 @@ test('a request names one of the models where the agent allows it, for that requ
   }
   await putJson(app, root, '/agents/closed', { max_tokens: 64, model: CHOICE });
   const closed = await askWhole(app, asks(MIDDLE), 'easy', { conversation: 'c3', agent: 'closed' });
-  expect([closed.status, closed.body]).toEqual([400, expect.stringContaining('Leave it out')]);
+  expect([closed.status, closed.body]).toEqual([400, expect.stringContaining('Remove the header')]);
 });
 
 test('a message without a conversation is chosen by its last question, and a token count never', async () => {

@@ -79,13 +79,13 @@ test('the header names it too; a difference, or no conversation, is a 400 that s
   const { app, bob, bodies } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const header = { 'sluice-agent': 'sky' };
-  expect(errorIn(await runWholeTurn(app, bob, { agent: 'other' }, header))).toMatch(/^400 .*name different ones/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'other' }, header))).toMatch(/^400 .*differ\. Send only one/);
   expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', conversation: undefined }))).toMatch(
     /^400 .*conversation/,
   );
   expect(errorIn(await runWholeTurn(app, bob, { conversation: undefined }, header))).toMatch(/^400 .*conversation/);
   expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', prefix: 'support' }))).toMatch(/^400 .*prefix/);
-  expect(errorIn(await runWholeTurn(app, bob, { agent: 'nobody' }))).toMatch(/^404 .*no agent nobody/);
+  expect(errorIn(await runWholeTurn(app, bob, { agent: 'nobody' }))).toMatch(/^404 .*The agent nobody does not exist/);
   expect(bodies).toHaveLength(0);
   await runWholeTurn(app, bob, { agent: null, conversation: 'none', model: 'claude-haiku-5-5', max_tokens: 10 });
   expect(bodies.map((body) => Object.hasOwn(body, 'agent'))).toEqual([false]);
@@ -122,7 +122,7 @@ test('model, max_tokens and what else shapes an answer give way; system and tool
   }
   expect(bodies[0]?.metadata).toEqual({ user_id: 'u1' });
   const taken = await runWholeTurn(app, bob, { tools: [{ ...own, name: 'get_weather' }] });
-  expect(errorIn(taken)).toMatch(/^400 .*tools\.0\.name: the agent has a tool of this name/);
+  expect(errorIn(taken)).toMatch(/^400 .*tools\.0\.name: the agent already has a tool of this name/);
   expect(typesOf(await runWholeTurn(app, bob, { tools: [] }))).toEqual(RUN);
 });
 
@@ -154,11 +154,13 @@ test('a conversation keeps the version that it began with: another one is a 400,
     expect(typesOf(await runWholeTurn(app, bob, { agent }))).toEqual(RUN);
   for (const body of bodies) expect(toolsAndSystemOf(body).system).toEqual([YOU]);
   for (const agent of ['sea', String(next.body.version)]) {
-    expect(errorIn(await runWholeTurn(app, bob, { agent }))).toContain(`this conversation holds ${version}`);
+    expect(errorIn(await runWholeTurn(app, bob, { agent }))).toContain(`this conversation uses ${version}`);
   }
-  expect(errorIn(await runWholeTurn(app, bob, { prefix: 'support' }))).toMatch(/^400 .*created without one/);
+  expect(errorIn(await runWholeTurn(app, bob, { prefix: 'support' }))).toMatch(
+    /^400 .*cannot be added to a conversation/,
+  );
   await requestEdge(app, 'POST', '/conversations', bob, { id: 'plain', model: SKY.model, max_tokens: 10 });
-  expect(errorIn(await runWholeTurn(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without one/);
+  expect(errorIn(await runWholeTurn(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without it/);
 });
 
 test('a run goes on behind its agent after a crash, also where the agent is gone by then', async () => {
@@ -188,9 +190,13 @@ test('an agent can be given at the creation of a conversation, with defaults beh
   answerTools(() => new Response('sun'));
   const defaults = { model: 'claude-haiku-5-5', max_tokens: 5_000, system: 'Speak French.' };
   const same = { id: 'c1', agent: 'sky', tools: [{ name: 'get_weather', input_schema: {} }] };
-  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, same))).toMatch(/^400 .*the agent has a tool/);
+  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, same))).toMatch(
+    /^400 .*the agent already has a tool/,
+  );
   const both = { id: 'c1', agent: 'sky', prefix: 'support' };
-  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, both))).toMatch(/^400 .*not allowed with agent/);
+  expect(errorIn(await requestEdge(app, 'POST', '/conversations', bob, both))).toMatch(
+    /^400 .*not supported with `agent`/,
+  );
   const created = await requestEdge(app, 'POST', '/conversations', bob, { id: 'c1', agent: 'sky', ...defaults });
   expect(created).toMatchObject({
     status: 201,
@@ -219,7 +225,7 @@ test('a request narrows its tools by their names', async () => {
   expect(toolsAndSystemOf(bodies[0] as never).tools.map(({ name }) => name)).toEqual(['get_weather']);
   expect(called).toHaveLength(0);
   expect(errorIn(await runWholeTurn(app, bob, { agent_tools: ['get_tide'] }))).toContain(
-    'It has: get_weather, get_tides.',
+    'Its tools are: get_weather, get_tides.',
   );
   expect(errorIn(await runWholeTurn(app, bob, { agent_tools: 'get_tides' }))).toMatch(/^400 .*agent_tools/);
   expect(typesOf(await runWholeTurn(app, bob, {}))).toEqual(RUN);
@@ -229,10 +235,10 @@ test('a request that narrows tools where there is no agent is refused, and nothi
   const { app, bob, bodies } = await createSkyEdge();
   const narrowed = { model: 'claude-haiku-5-5', max_tokens: 10, agent_tools: ['get_weather'] };
   const messages = [{ role: 'user', content: 'Is it sunny?' }];
-  expect(errorIn(await runWholeTurn(app, bob, narrowed))).toMatch(/^400 .*agent_tools: there is no agent/);
+  expect(errorIn(await runWholeTurn(app, bob, narrowed))).toMatch(/^400 .*agent_tools: supported only with an agent/);
   for (const path of ['/v1/messages', '/count-tokens']) {
     const refused = await requestEdge(app, 'POST', path, bob, { ...narrowed, messages });
-    expect(errorIn(refused), path).toMatch(/^400 .*agent_tools: there is no agent/);
+    expect(errorIn(refused), path).toMatch(/^400 .*agent_tools: supported only with an agent/);
   }
   expect(bodies).toEqual([]);
 });
@@ -312,8 +318,8 @@ test('tokens are counted behind the agent, in a conversation that is and in one 
   expect(early.status).toBe(200);
   expect(Number(early.body.input_tokens)).toBeGreaterThan(Number(plain.body.input_tokens) + 20);
   expect((await count({ agent: 'sky' })).body).toEqual(early.body);
-  expect(errorIn(await count({ agent: 'sea' }))).toMatch(/^404 .*no agent sea/);
-  expect(errorIn(await count({ agent: 'sky', prefix: 'p' }))).toMatch(/^400 .*not allowed with agent/);
+  expect(errorIn(await count({ agent: 'sea' }))).toMatch(/^404 .*The agent sea does not exist/);
+  expect(errorIn(await count({ agent: 'sky', prefix: 'p' }))).toMatch(/^400 .*not supported with `agent`/);
   await runWholeTurn(app, bob, { agent: 'sky' });
   const late = await count({ conversation: 'c1' });
   expect(Number(late.body.input_tokens)).toBeGreaterThan(Number(early.body.input_tokens));
@@ -324,7 +330,7 @@ test('an agent is no way round an account’s list of models', async () => {
   answerTools(() => new Response('sun'));
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
   expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', model: 'claude-haiku-5-5' }))).toMatch(
-    /^403 .*may not use claude-opus-5-5/,
+    /^403 .*cannot use claude-opus-5-5/,
   );
   expect(bodies).toHaveLength(0);
   expect(

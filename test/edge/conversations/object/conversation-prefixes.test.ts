@@ -142,9 +142,21 @@ describe('a conversation with a prefix', () => {
     await turn(app, 'c1', { prefix: old.version, ...say('One') }, alice);
     await turn(app, 'plain', { model: SUPPORT.model, max_tokens: 9, ...say('One') }, alice);
     for (const [id, prefix, message] of [
-      ['c1', other.version, `prefix: this conversation holds ${old.version}, and takes no other. Leave it out.`],
-      ['c1', 'second', `prefix: this conversation holds ${old.version}, and takes no other. Leave it out.`],
-      ['plain', 'support', 'prefix: this conversation was created without one, and takes none later. Leave it out.'],
+      [
+        'c1',
+        other.version,
+        `prefix: this conversation uses ${old.version}, which cannot be changed. Remove this field, or start another conversation.`,
+      ],
+      [
+        'c1',
+        'second',
+        `prefix: this conversation uses ${old.version}, which cannot be changed. Remove this field, or start another conversation.`,
+      ],
+      [
+        'plain',
+        'support',
+        'prefix: cannot be added to a conversation that began without it. Remove it, or start another conversation.',
+      ],
     ]) {
       const response = await app.post('/messages', { conversation: id, prefix, ...say('Two') }, alice);
       expect({ status: response.status, message: (await readError(response)).message }).toEqual({

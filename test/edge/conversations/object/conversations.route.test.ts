@@ -143,7 +143,7 @@ describe('what is turned away', () => {
     expect(headers).not.toHaveProperty('retry-after');
     expect(await readError(response)).toMatchObject({
       type: 'billing_error',
-      message: expect.stringContaining('larger than your whole daily limit'),
+      message: expect.stringContaining('more than your daily limit'),
     });
     expect((await json(await app.fetch('/conversations'))).data).toEqual([]);
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
@@ -166,7 +166,7 @@ describe('what is turned away', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search' }];
     const refused = await app.post('/v1/messages', ask('Hi', { conversation: 'c1', tools }));
     expect(refused.status).toBe(429);
-    expect((await readError(refused)).message).toMatch(/because of web_search: set max_uses \(\d would fit\)/);
+    expect((await readError(refused)).message).toMatch(/To reduce the cost of web_search, set max_uses to \d or less/);
   });
 
   describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {

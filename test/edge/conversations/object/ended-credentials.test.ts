@@ -177,7 +177,7 @@ describe('a run', () => {
     answerByScript((body) => textAnswer(JSON.stringify(body.messages)));
     const { text } = await runTurn(createBody('Go on.', { tools: [weatherTool()] }));
     expect(text).toContain('sun');
-    expect(text).toContain('This tool was not called: the credential');
+    expect(text).toContain('This tool was not called, because the credential');
   });
 
   test.each(ENDS)('that waits for memory waits no more once %s', async (_, end) => {
@@ -211,7 +211,7 @@ describe('a run', () => {
     await waitUntilAtRest();
     answerByScript((body) => textAnswer(JSON.stringify(body.messages)));
     expect((await runTurn(createBody('Go on.', { tools: [pay()] }))).text).toContain(
-      'This tool was not called: the credential',
+      'This tool was not called, because the credential',
     );
   });
 

@@ -396,7 +396,7 @@ describe('a conversation that is created with messages', () => {
     expect(await readError(refused)).toMatchObject({
       type: 'invalid_request_error',
       message:
-        'This account does not have file file_1. Remove the blocks that name them, or upload the files again and name the new ids.',
+        'This account does not have file file_1. Remove the blocks that refer to them, or upload the files again and use the new ids.',
     });
     await app.waitUntilSettled();
     expect((await app.fetch('/conversations/c1')).status).toBe(404);

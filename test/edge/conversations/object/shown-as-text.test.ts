@@ -234,9 +234,9 @@ test('what is shown is said to the edge alone, and only of a conversation', asyn
   const sent = { model: 'claude-haiku-5-5', max_tokens: 300, messages: QUESTION };
   for (const [more, own, words] of [
     [{ conversation: 'c1', show: 'words' }, {}, 'show: Input should be all or text'],
-    [{ conversation: 'c1', show: 'all' }, SHOW, 'the body and the header sluice-show name different ones'],
-    [{ show: 'text' }, {}, 'show: it needs a conversation'],
-    [{}, SHOW, 'show: it needs a conversation'],
+    [{ conversation: 'c1', show: 'all' }, SHOW, 'the body and the header sluice-show differ'],
+    [{ show: 'text' }, {}, 'show: requires a conversation'],
+    [{}, SHOW, 'show: requires a conversation'],
   ] as const) {
     const response = await app.post('/v1/messages', { ...sent, ...more }, { ...headers, ...own });
     expect([response.status, await response.text()]).toEqual([400, expect.stringContaining(words)]);

@@ -42,7 +42,9 @@ test('of 10,000 who follow a conversation 32 get each event, and the others are 
       type: 'rate_limit_error',
       status: 429,
       headers: { 'retry-after': '5' },
-      message: expect.stringMatching(/^32 streams follow this conversation already\. Close some/) as string,
+      message: expect.stringMatching(
+        /^32 streams already follow this conversation, which is the maximum\. Close some/,
+      ) as string,
     },
   });
   // Another turn of it is no way around; the answer of a request that begins a turn has its place.

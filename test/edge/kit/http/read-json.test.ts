@@ -20,7 +20,10 @@ test('a body that does not come to its end is not waited for without end', async
   };
   const request = new Request('http://edge/webhooks/github', { method: 'POST', body });
   const reading = readBodyBytes(request, 1_000, onLength, { isDoubted: true, mostMs: 50 });
-  await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+  await expect(reading).rejects.toMatchObject({
+    status: 400,
+    message: 'The request body is incomplete. Send it again.',
+  });
   expect([heard, cancelled]).toEqual([[10], true]);
 });
 
@@ -64,7 +67,10 @@ test('a long body that stops to come is given up, as one piece and in many', asy
     const headers = { 'content-length': '1000000' };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
     const reading = readBodyBytes(request, 2_000_000, () => {}, { isDoubted, stretchMs: 50 });
-    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await expect(reading).rejects.toMatchObject({
+      status: 400,
+      message: 'The request body is incomplete. Send it again.',
+    });
     await written;
   }
 });
@@ -77,7 +83,10 @@ test('a short body that stops to come is given up, as one piece and in many', as
     const headers = { 'content-length': '1000' };
     const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
     const reading = readBodyBytes(request, 2_000_000, () => {}, { isDoubted, shortMs: 50 });
-    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await expect(reading).rejects.toMatchObject({
+      status: 400,
+      message: 'The request body is incomplete. Send it again.',
+    });
     await written;
   }
 });

@@ -19,7 +19,7 @@ describe('a path that there is not', () => {
     expect(response.status).toBe(404);
     const { type, message } = await readError(response);
     expect(type).toBe('not_found_error');
-    expect(message).toContain(`It is ${meant}. Take ${extra} away from the end of your client’s base URL.`);
+    expect(message).toContain(`Did you mean ${meant}? Remove ${extra} from the end of your client’s base URL.`);
     // What it advises is true: what is left, is there.
     const [, mended = ''] = meant.split(' ');
     expect((await app.post(mended, BODY)).status).toBe(200);
@@ -28,7 +28,7 @@ describe('a path that there is not', () => {
 
   test('but for a slash at its end names the one without', async () => {
     const { message } = await readError(await edge().post('/v1/messages/', BODY));
-    expect(message).toBe('There is nothing at /v1/messages/. It is POST /v1/messages.');
+    expect(message).toBe('/v1/messages/ does not exist. Did you mean POST /v1/messages?');
   });
 
   test.each(['/v1/chat/completions', '/chat/completions', '/v1/responses', '/v1/complete'])(
@@ -69,10 +69,10 @@ describe('a path that there is not', () => {
       expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
       expect(response.headers.get('request-id')).toMatch(/^req_/);
       const page = await response.text();
-      expect(page).toContain('There is nothing at /no/such.');
+      expect(page).toContain('/no/such does not exist. Check the path and the method; /docs lists all routes.');
       expect(page).toContain('<a href="/">');
       const tricky = await (await app.fetch('/<b>&"\'', { headers: NAVIGATION })).text();
-      expect(tricky).toContain('nothing at /');
+      expect(tricky).toContain(' does not exist.');
       expect(tricky).not.toContain('<b>');
       await app.waitUntilSettled();
       expect(app.log.map(({ error_type, status }) => [error_type, status])).toEqual([
@@ -104,8 +104,12 @@ describe('a path that there is not', () => {
     const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
     const app = createTestApp(() => Response.json({}), {}, { around });
     const told = async (path: string) => (await readError(await app.fetch(path, { method: 'POST' }))).message;
-    expect(await told('/ai/v1/v1/messages')).toContain('nothing at /ai/v1/v1/messages. It is POST /ai/v1/messages.');
-    expect(await told('/ai/v1/skills')).toMatch(/offer \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
-    expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength('There is nothing at .'.length + 200);
+    expect(await told('/ai/v1/v1/messages')).toContain(
+      '/ai/v1/v1/messages does not exist. Did you mean POST /ai/v1/messages?',
+    );
+    expect(await told('/ai/v1/skills')).toMatch(/Sluice does not support \/ai\/v1\/skills\..*POST \/ai\/v1\/messages/);
+    expect(await told(`/ai/${'x'.repeat(8_000)}`)).toHaveLength(
+      ' does not exist. Check the path and the method; /docs lists all routes.'.length + 200,
+    );
   });
 });

@@ -33,16 +33,16 @@ test('contributions are read in the order of the list', () => {
 
 test('a different list, a repeated name and a missing dependency are rejected with the name of the plugin', () => {
   const tower = { name: 'tower' };
-  expect(() => kit.registerPlugins([{ name: 'clock', needs: [tower] }])).toThrow('clock needs tower');
-  expect(() => kit.registerPlugins([tower, { name: 'tower' }])).toThrow('two have the name tower');
+  expect(() => kit.registerPlugins([{ name: 'clock', needs: [tower] }])).toThrow('clock requires tower');
+  expect(() => kit.registerPlugins([tower, { name: 'tower' }])).toThrow('two plugins have the name tower');
   kit.registerPlugins([{ name: 'clock', needs: [tower] }, tower]);
-  expect(() => kit.registerPlugins([tower])).toThrow('different plugins');
+  expect(() => kit.registerPlugins([tower])).toThrow('different `plugins`');
 });
 
 test('a single member is read, and rejected where a second plugin has it', () => {
   const tower: Plugin = { name: 'tower', queue: consume };
   expect(() => kit.registerPlugins([tower, { name: 'clock' }, { name: 'church', queue: consume }])).toThrow(
-    'tower and church both have `queue`. Remove one of them.',
+    'tower and church both provide `queue`. Remove one of them.',
   );
   expect(kit.getSinglePluginMember('queue')).toBeUndefined();
   kit.registerPlugins([tower, { name: 'clock' }]);
@@ -63,7 +63,7 @@ test('mutating the registered list has no effect, and the next call throws', () 
   kit.registerPlugins(list);
   list.push(B);
   expect(kit.getPluginMembers('headers')).toEqual([['sluice-a']]);
-  expect(() => kit.registerPlugins(list)).toThrow('different plugins');
+  expect(() => kit.registerPlugins(list)).toThrow('different `plugins`');
 });
 
 const SINGLES = [
@@ -84,5 +84,5 @@ test.each(SINGLES)('a custom plugin cannot replace the `%s` of a built-in one', 
     [own, ...PLUGINS],
     [...PLUGINS, own],
   ])
-    expect(() => kit.registerPlugins(list)).toThrow(`both have \`${member}\`. Remove one of them.`);
+    expect(() => kit.registerPlugins(list)).toThrow(`both provide \`${member}\`. Remove one of them.`);
 });

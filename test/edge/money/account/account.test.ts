@@ -142,7 +142,7 @@ describe('admit and settle', () => {
     expect((await stub().getQuotaReport()).day.held_usd).toBe(usd(11_000));
     await settleAt(stub(), ended(ask.requestId));
     await inAccount((account) => {
-      expect(() => admitInside(account, ask)).toThrow(/was used before/);
+      expect(() => admitInside(account, ask)).toThrow(/was already used/);
       expect(account.getQuotaReport().day.held_usd).toBe(0);
     });
   });

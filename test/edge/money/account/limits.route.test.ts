@@ -68,14 +68,14 @@ describe('a limit that cannot pay for one search as it is held', () => {
     const path = '/accounts/alice/limits';
     const told = unpaid((await send(app, 'PUT', path, { usd_per_day: 2, usd_per_month: 9 })).json);
     expect(told).toMatchObject({ limit: 'usd_per_day' });
-    expect(told?.note).toContain('served_tools: estimate');
-    expect(told?.note).toContain('a request may cost more than that, and pass the limit');
+    expect(told?.note).toContain('`"served_tools": "estimate"`');
+    expect(told?.note).toContain('a request can cost more, and exceed the limit');
     const opus = told?.models.find(({ model }) => model === OPUS);
     expect(opus?.exact_usd).toBeGreaterThan(4);
     expect(opus?.estimate_usd).toBeLessThan(0.5);
     const refused = await app.post('/v1/messages', search(OPUS), await alice());
     expect(refused.status).toBe(429);
-    expect((await readError(refused)).message).toContain('a request may cost more than that, and pass the limit');
+    expect((await readError(refused)).message).toContain('a request can cost more, and exceed the limit');
     // By a cent it goes up or does not, and with the switch it goes up.
     const cents = Math.ceil((opus?.exact_usd ?? 0) * 100);
     for (const [limits, isTold, status] of [
@@ -125,7 +125,7 @@ describe('usd_total', () => {
     if (!last) throw new Error('nothing was asked');
     const error = await readError(last);
     expect(error.type).toBe('billing_error');
-    expect(error.message).toMatch(/^The total spend limit of this account leaves too little: .* give it credit/);
+    expect(error.message).toMatch(/^The total spend limit of this account leaves too little: .* add credit/);
     expect([last.headers.get('x-should-retry'), last.headers.get('retry-after')]).toEqual(['false', null]);
     const total = await spent(app);
     expect(answered).toBeGreaterThan(3);
@@ -302,7 +302,7 @@ describe('a token with limits of its own', () => {
     expect((await app.post('/messages', ASK, headers)).status).toBe(200);
     const refused = await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, headers);
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([403, 'token']);
-    expect((await readError(refused)).message).toMatch(/^This token may not use claude-opus-5-5\./);
+    expect((await readError(refused)).message).toMatch(/^This token cannot use claude-opus-5-5\./);
     expect((await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, await alice())).status).toBe(200);
   });
 

@@ -54,7 +54,7 @@ test('an admin who names no account lists what was refused of all, and finds it 
     [ids[1], 'bob'],
     [ids[2], 'alice'],
   ]);
-  const message = expect.stringContaining('may not use') as string;
+  const message = expect.stringContaining('cannot use') as string;
   const refusal = { limited_by: 'account', limit: 'models', message };
   expect(all[0]).toMatchObject({ status: 'refused', route: 'messages', error_type: 'permission_error', refusal });
   // What an account answers of itself is the same.

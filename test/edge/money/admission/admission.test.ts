@@ -743,13 +743,13 @@ describe('a request that does not fit by its bytes', () => {
       for (let time = 0; time < 2; time += 1) {
         const refused = await poor.ask(body);
         expect(refused.status).toBe(429);
-        expect((await readError(refused)).message).toMatch(/because of its length: .* could not count/);
+        expect((await readError(refused)).message).toMatch(/Send a shorter request, .* could not count/);
       }
       expect(poor.app.sent).toHaveLength(1);
       // A PDF is counted, or it is a window: no shorter one helps.
       const short = caller(answers, { usd_per_day: 0.1 });
       const { message: words } = await readError(await short.ask(pdf));
-      expect(words).toMatch(/may cost \$0\.22.* what the upstream cannot count.* could not count/);
+      expect(words).toMatch(/cost up to \$0\.22.* a block that the upstream cannot count.* could not count/);
       expect(words).not.toContain('shorter');
       const tokens = caller(answers, { input_tokens_per_minute: 1_000 });
       expect((await readError(await tokens.ask(body))).message).toMatch(/input_tokens_per_minute.* could not count/);
@@ -902,16 +902,22 @@ describe('a search without max_uses that the budget does not pay for', () => {
       `[${tool}]`,
       [...ASK.messages, { role: 'assistant', content: 'Yes.' }, { role: 'user', content: 'And?' }],
       { usd_per_day: 1.5 },
-      /set max_uses \(\d would fit\)/,
+      /set max_uses to \d or less/,
     ],
-    ['the account refuses', `[${tool}]`, ASK.messages, { usd_per_day: 1.5, on_shortfall: 'refuse' }, /would fit/],
+    [
+      'the account refuses',
+      `[${tool}]`,
+      ASK.messages,
+      { usd_per_day: 1.5, on_shortfall: 'refuse' },
+      /lower max_uses|set max_uses to/,
+    ],
     ['not even one use fits', `[${tool}]`, ASK.messages, { usd_per_day: 0.2 }, /set max_uses/],
     [
       'another tool is unlimited',
       `[${tool},{"type":"code_execution_20250825","name":"code_execution"}]`,
       ASK.messages,
       { usd_per_day: 1.5 },
-      /because of/,
+      /To reduce the cost of/,
     ],
     [
       'a message adds a tool without max_uses',

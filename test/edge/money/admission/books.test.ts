@@ -612,7 +612,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     const strict = account(answer, { ...DAY, served_tools: 'estimate', on_shortfall: 'refuse' });
     const refused = await strict.ask(unlimited);
     expect(refused.status).toBe(429);
-    expect((await readError(refused)).message).toMatch(/because of web_search: set max_uses/);
+    expect((await readError(refused)).message).toMatch(/To reduce the cost of web_search, set max_uses/);
   });
 
   test('where they are held exactly, the refusal names the tool and what would help', async () => {
@@ -621,16 +621,16 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect(response.status).toBe(429);
     const { type, message: sentence } = await readError(response);
     expect(type).toBe('billing_error');
-    expect(sentence).toContain('larger than your whole daily limit, because of web_search');
+    expect(sentence).toContain('more than your daily limit. To reduce the cost of web_search');
     expect(sentence).toContain(
-      'served_tools: estimate in the account’s limits (it sets aside what such tools usually read',
+      '`"served_tools": "estimate"` in the account’s limits (which reserves only what such tools usually read',
     );
-    expect(sentence).toContain('a request may cost more than that, and pass the limit');
+    expect(sentence).toContain('a request can cost more, and exceed the limit');
     expect(sentence).not.toContain('resets');
     expect(response.headers.get('retry-after')).toBeNull();
     expect(response.headers.get('x-should-retry')).toBe('false');
     const richer = account(answer, { usd_per_day: 10 });
-    expect((await readError(await richer.ask(search(3)))).message).toContain('max_uses 2 would fit');
+    expect((await readError(await richer.ask(search(3)))).message).toContain('lower max_uses to 2');
     expect((await richer.ask(search(1))).status).toBe(200);
   });
 

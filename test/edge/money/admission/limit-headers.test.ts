@@ -54,11 +54,11 @@ test.each([
   expect([error.type, error.status, error.message]).toEqual([
     'billing_error',
     429,
-    'No credit is left. An admin can give some.',
+    'No credit is left. Ask an admin to add credit.',
   ]);
   expect(error.cause).toMatchObject({ reason: 'spend', limit: 'usd_total', never });
   // Where some is left, it is said what would fit.
-  expect(refused({ usd_total: 0 }, {}, { settled: 0, credit: 1 }).message).toMatch(/whole total limit, because of/);
+  expect(refused({ usd_total: 0 }, {}, { settled: 0, credit: 1 }).message).toMatch(/than your total limit\. [A-Z]/);
 });
 
 describe('an admitted request', () => {
@@ -193,8 +193,8 @@ describe('a refused request', () => {
       'x-should-retry': 'false',
     });
     expect(error.message).toBe(
-      `This request may cost $0.000002, which is larger than your whole ${period} limit, ` +
-        'because of its length: send a shorter one, or use a cheaper model.',
+      `This request can cost up to $0.000002, which is more than your ${period} limit. ` +
+        'Send a shorter request, or use a cheaper model.',
     );
   });
 
@@ -207,7 +207,7 @@ describe('a refused request', () => {
       ...allowed('allowed', '0.00', DAY_END),
     });
     expect(error.message).toBe(
-      "What is left of this account's daily spend limit is set aside for its requests that are running. Try again in 2 s.",
+      "The rest of this account's daily spend limit is reserved for its running requests. Try again in 2 s.",
     );
   });
 
@@ -222,7 +222,7 @@ describe('a refused request', () => {
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toMatchObject({ 'retry-after': '43200', 'x-should-retry': 'false' });
     expect(error.message).toBe(
-      "What is left of this account's daily spend limit is set aside for its batches that have not ended. It is free again at 2026-11-21T00:00:00.000Z at the latest.",
+      "The rest of this account's daily spend limit is reserved for its unfinished batches. It is available again by 2026-11-21T00:00:00.000Z.",
     );
   });
 
@@ -269,9 +269,18 @@ describe('a refused request', () => {
   test('by an account that may send nothing hears that, and not to send less', () => {
     for (const limit of ['requests_per_minute', 'concurrent_requests'] as const) {
       const { message, headers } = refused({ [limit]: 0 });
-      expect(message).toBe(`The limit ${limit} of this account is 0: nothing may be sent until an admin raises it.`);
+      expect(message).toBe(`This account is blocked, because its limit \`${limit}\` is 0. Ask an admin to raise it.`);
       expect(headers).toMatchObject({ 'x-should-retry': 'false' });
     }
+  });
+
+  test.each([
+    ['usd_per_day', 'daily'],
+    ['usd_per_month', 'monthly'],
+  ] as const)('by a spend limit of 0, %s, reads that the account is blocked', (limit, period) => {
+    expect(refused({ [limit]: 0, usd_per_week: 0.000001 }).message).toBe(
+      `This account is blocked, because its ${period} limit (\`${limit}\`) is 0. Ask an admin to raise it.`,
+    );
   });
 
   test('by what already runs may try again in a second', () => {
@@ -285,7 +294,7 @@ describe('a refused request', () => {
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'retry-after': '1' });
     expect(error.message).toBe(
-      'This account has as many requests running as it may (concurrent_requests). Wait for one of them to end.',
+      'This account has reached its limit of concurrent requests (concurrent_requests). Wait until one of them ends.',
     );
   });
 

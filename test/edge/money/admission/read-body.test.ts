@@ -77,7 +77,9 @@ test.each([
     // Its object has the settings of a deployment, too.
     installSimulator();
     const ask = () => app.post(path, { ...ASK, conversation: 'c', messages: MANY }, headers);
-    expect(await readError(await ask())).toMatchObject({ message: expect.stringContaining('two assistant messages') });
+    expect(await readError(await ask())).toMatchObject({
+      message: expect.stringContaining('follows another assistant message'),
+    });
     await limit(limits);
     const refused = await ask();
     expect([refused.status, (await readError(refused)).type]).toEqual([429, type]);

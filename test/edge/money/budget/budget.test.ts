@@ -113,7 +113,7 @@ describe('spend', () => {
       left: 5,
       never: true,
       advice:
-        'because of the shortest answer that counts (256 tokens): use a cheaper model, or have min_output_tokens lowered',
+        'A useful response needs at least 256 tokens. Use a cheaper model, or ask an admin to lower min_output_tokens.',
     });
   });
 
@@ -150,15 +150,15 @@ describe('spend', () => {
       );
       return decision.kind === 'refused' ? decision.advice : undefined;
     };
-    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('the shortest answer that counts (256 tokens)');
+    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('A useful response needs at least 256 tokens');
     expect(adviceOf({ inputCost: 1_000, outputPrice: 10 }, { on_shortfall: 'refuse' })).toContain('max_tokens (1000)');
     const long = { inputTokens: 1_000, inputCost: 9_000, outputPrice: 10 };
-    expect(adviceOf(long, { usd_per_day: usd(2_848) })).toContain('its length');
-    expect(adviceOf(long, { usd_per_day: usd(2_847) })).toContain('which pays for no question');
-    expect(adviceOf(long, { usd_per_day: usd(2_559) })).toContain('the shortest answer that counts');
+    expect(adviceOf(long, { usd_per_day: usd(2_848) })).toContain('Send a shorter request');
+    expect(adviceOf(long, { usd_per_day: usd(2_847) })).toContain('The limit is too low for any request.');
+    expect(adviceOf(long, { usd_per_day: usd(2_559) })).toContain('A useful response needs');
     // “Hi” is as short as a question can be.
     expect(adviceOf({ inputTokens: 12, inputCost: 900, outputPrice: 1 }, { usd_per_day: usd(1_000) })).toContain(
-      'which pays for no question',
+      'The limit is too low for any request.',
     );
   });
 
@@ -185,9 +185,11 @@ describe('spend', () => {
       decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON)
         .kind,
     ).toBe('admitted');
-    expect(advice(exact, searching)).toBe(`because of web_search: max_uses 1 would fit, or ${ESTIMATE_HELPS}`);
+    expect(advice(exact, searching)).toBe(
+      `To reduce the cost of web_search, lower max_uses to 1, or ${ESTIMATE_HELPS}.`,
+    );
     const two = { ...searching, served: { ...served, single: false } };
-    expect(advice(exact, two)).toBe(`because of web_search: ${ESTIMATE_HELPS}`);
+    expect(advice(exact, two)).toBe(`To reduce the cost of web_search, ${ESTIMATE_HELPS}.`);
     const estimating = { served_tools: 'estimate' } as const;
     expect(
       decideHold(createEmptyBudget(NOON), toLimitRules({ ...exact, ...estimating }), worstCaseWith(searching), NOON),
@@ -196,18 +198,18 @@ describe('spend', () => {
       inputTokens: 500,
     });
     expect(advice({ usd_per_day: usd(12_679), ...estimating }, searching)).toBe(
-      'because of web_search: max_uses 1 would fit',
+      'To reduce the cost of web_search, lower max_uses to 1.',
     );
     expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
-      'because of web_search: leave it out, or have the limit raised',
+      'Remove the tool web_search, or ask an admin to raise the limit.',
     );
     const endless = { ...searching, served: { ...served, lacksMaxUses: true } };
-    expect(advice({ usd_per_day: usd(5_000) }, endless)).toBe('because of web_search: set max_uses');
-    expect(advice(exact, endless)).toContain('set max_uses (1 would fit)');
+    expect(advice({ usd_per_day: usd(5_000) }, endless)).toBe('To reduce the cost of web_search, set max_uses.');
+    expect(advice(exact, endless)).toContain('set max_uses to 1 or less');
     expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL', inputCost: 2_560 })).toBe(
-      'because of a document by URL, whose size is not known: send its content in the request',
+      'The size of a document by URL is not known. Send its content in the request.',
     );
-    expect(advice({ usd_per_day: 0 }, {})).toBe('which is 0: its administrator can raise it');
+    expect(advice({ usd_per_day: 0 }, {})).toBeUndefined();
   });
 
   test('a request for whose uses too little is left is told how many would fit', () => {
@@ -230,7 +232,7 @@ describe('spend', () => {
       kind: 'refused',
       reason: 'spend',
       never: false,
-      advice: 'Because of web_search: set max_uses (4 would fit).',
+      advice: 'To reduce the cost of web_search, set max_uses to 4 or less.',
     });
   });
 
@@ -268,24 +270,29 @@ describe('spend', () => {
       const decision = decideHold(createEmptyBudget(NOON), rules, asked, NOON);
       if (decision.kind !== 'refused' || decision.advice === undefined) return;
       const [, blamed = 'nothing'] =
-        /^because of (web_search|a document by URL|its length|the shortest answer)/.exec(decision.advice) ?? [];
+        /(web_search|a document by URL|Send a shorter request|A useful response)/.exec(decision.advice) ?? [];
       const answer = 256 * outputPrice;
       const parts = {
         web_search: uses * ((estimates ? estimated : use) + 256 * useOutputPrice),
-        [isUnknown ? 'a document by URL' : 'its length']: input,
-        'the shortest answer': answer,
+        [isUnknown ? 'a document by URL' : 'Send a shorter request']: input,
+        'A useful response': answer,
       };
       const tokens = estimates && uses > 0 ? served.inputTokens : asked.inputTokens;
       const isShorterTooLong = answer + (input * 32) / tokens > limit;
       if (!isUnknown && isShorterTooLong && input === Math.max(...Object.values(parts)) && parts[blamed] !== input) {
-        expect(blamed).toBe(answer > limit ? 'the shortest answer' : 'nothing');
+        expect(blamed).toBe(answer > limit ? 'A useful response' : 'nothing');
         return;
       }
-      expect(blamed === 'its length' && isShorterTooLong).toBe(false);
+      expect(blamed === 'Send a shorter request' && isShorterTooLong).toBe(false);
       expect(parts[blamed]).toBe(Math.max(...Object.values(parts)));
       seen.add(blamed);
     });
-    expect([...seen].sort()).toEqual(['a document by URL', 'its length', 'the shortest answer', 'web_search']);
+    expect([...seen].sort()).toEqual([
+      'A useful response',
+      'Send a shorter request',
+      'a document by URL',
+      'web_search',
+    ]);
   });
 
   test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
@@ -517,7 +524,7 @@ describe('clamp', () => {
     const less = { usd_per_day: usd(1_000 + 20_479) };
     expect(decideHold(createEmptyBudget(NOON), toLimitRules(less), thinks, NOON)).toMatchObject({
       reason: 'spend',
-      advice: expect.stringContaining('room for text (2048 tokens), as the model may think'),
+      advice: expect.stringContaining('A response needs at least 2048 tokens, because the model can think'),
     });
     const set = toLimitRules({ ...less, min_output_tokens: 100 });
     expect(decideHold(createEmptyBudget(NOON), set, thinks, NOON).kind).toBe('admitted');
@@ -527,7 +534,7 @@ describe('clamp', () => {
       maxTokens: 300,
     });
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(3_999) }), asked, NOON)).toMatchObject({
-      advice: expect.stringContaining('max_tokens (300), which is not lowered'),
+      advice: expect.stringContaining('max_tokens (300) cannot be lowered'),
     });
   });
 

@@ -55,7 +55,8 @@ test('the restricted tokens of an account read so often in a minute, and are tol
     429,
     {
       type: 'rate_limit_error',
-      message: "This would exceed this account's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
+      message:
+        "This request would exceed this account's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
     },
   ]);
   // Whatever the account answers is counted, but not what it is asked beside an admission.

@@ -100,7 +100,7 @@ describe('minting', () => {
       /^scopes: /,
     ],
     ['a restricted token for everything', { account: 'a', scopes: ['admin'], only: ONLY }, /^scopes: /],
-    ['a restricted token for nothing', { account: 'a', scopes: ['messages'], only: {} }, /^only: must name agents or/],
+    ['a restricted token for nothing', { account: 'a', scopes: ['messages'], only: {} }, /^only: requires `agents` or/],
     ['an empty list', { account: 'a', scopes: ['messages'], only: { agents: [] } }, /^only\.agents: /],
     ['no name', { account: 'a', scopes: ['messages'], only: { agents: ['a b'] } }, /^only\.agents\.0: /],
     ['half a version', { account: 'a', scopes: ['messages'], only: { agents: ['own:sky@12'] } }, /^only\.agents\.0: /],
@@ -180,7 +180,7 @@ describe('renewing', () => {
         { account: 'a', scopes: ['messages'], ...wrong },
         await admin(),
       );
-      expect((await readError(response)).message).toMatch(/^session: must be at least `expires_in`/);
+      expect((await readError(response)).message).toMatch(/^session: requires `expires_in`/);
     }
   });
 });

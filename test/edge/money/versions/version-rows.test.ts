@@ -91,12 +91,12 @@ describe('what is put', () => {
          (with recursive n(value) as (select 1 union all select value + 1 from n where value < 1001) select value from n)`,
       );
     });
-    expect(await stub().putVersion(version('h1'))).toEqual({ outcome: 'full' });
+    expect(await stub().putVersion(version('h1'))).toEqual({ outcome: 'too_many_names' });
     await stub().removeName('prefix', 'n1');
     await stub().removeName('prefix', 'n2');
     expect(await stub().putVersion(version('h1'))).toMatchObject({ outcome: 'stored' });
     expect(await stub().putVersion(version('h2'))).toMatchObject({ outcome: 'stored' });
-    expect(await stub().putVersion(version('h1', 'x', 'one-more'))).toEqual({ outcome: 'full' });
+    expect(await stub().putVersion(version('h1', 'x', 'one-more'))).toEqual({ outcome: 'too_many_names' });
   });
 });
 

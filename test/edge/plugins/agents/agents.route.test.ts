@@ -58,9 +58,9 @@ test('a schema that Claude will refuse is stored, and warned of in its words; a 
     status: 200,
     body: {
       warnings: [
-        'Claude will refuse requests with this: tools.2.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level (the tool pick)',
-        "Claude will refuse requests with this: tools.1.custom.input_schema: For 'integer' type, property 'minimum' is not supported (the tool count, at properties.n)",
-        "Claude will refuse requests with this: output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
+        'Claude will reject requests with this: tools.2.custom.input_schema: input_schema does not support oneOf, allOf, or anyOf at the top level (the tool pick)',
+        "Claude will reject requests with this: tools.1.custom.input_schema: For 'integer' type, property 'minimum' is not supported (the tool count, at properties.n)",
+        "Claude will reject requests with this: output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to false",
       ],
     },
   });
@@ -107,7 +107,7 @@ test('a tool of a server that cannot be sent to Claude is left out, and warned o
   for (const path of ['/agents/support', '/prefixes/support']) {
     const { status, body } = await ask(app, 'PUT', path, alice, { ...AGENT, tools });
     expect({ status, warned: (body.warnings as string[]).slice(0, 1) }).toEqual({ status: 200, warned: [leftOut] });
-    expect(JSON.stringify(body.warnings)).not.toContain('Claude will refuse');
+    expect(JSON.stringify(body.warnings)).not.toContain('Claude will reject');
     expect((await ask(app, 'GET', path, alice)).body.tools).toMatchObject([
       { name: 'notes_search', input_schema: { type: 'object', properties: { text: {} }, required: ['text'] } },
     ]);
@@ -136,13 +136,19 @@ test('equal agents are one version, however they are written; a name goes back t
 
 /** What is refused when it is stored, and how the refusal begins. */
 const REFUSED: [object, string][] = [
-  [{ tool_choice: { type: 'any' } }, 'tool_choice: claude-opus-5-5 refuses this. It takes auto and none.'],
-  [{ temperature: 0.3 }, 'temperature: claude-opus-5-5 refuses this. It takes 1.'],
-  [{ top_p: 0.5 }, 'top_p: claude-opus-5-5 refuses this. It takes 0.99 to 1, without a temperature.'],
-  [{ top_k: 5 }, 'top_k: claude-opus-5-5 refuses this. It takes none.'],
+  [
+    { tool_choice: { type: 'any' } },
+    'tool_choice: this value is not supported by claude-opus-5-5 (supported: auto and none).',
+  ],
+  [{ temperature: 0.3 }, 'temperature: this value is not supported by claude-opus-5-5 (supported: 1).'],
+  [
+    { top_p: 0.5 },
+    'top_p: this value is not supported by claude-opus-5-5 (supported: 0.99 to 1, without a temperature).',
+  ],
+  [{ top_k: 5 }, 'top_k: this value is not supported by claude-opus-5-5 (supported: none).'],
   [
     { model: 'claude-haiku-4-5', output_config: { effort: 'low' } },
-    'output_config.effort: claude-haiku-4-5-20251001 refuses this. It takes none.',
+    'output_config.effort: this value is not supported by claude-haiku-4-5-20251001 (supported: none).',
   ],
   [
     { model: 'claude-opus-4-6', output_config: { effort: 'some' } },
@@ -150,15 +156,15 @@ const REFUSED: [object, string][] = [
   ],
   [
     { speed: 'fast', fallback_models: ['claude-opus-5', 'claude-haiku-5-5'] },
-    'speed: claude-haiku-5-5 refuses this. It takes standard.',
+    'speed: this value is not supported by claude-haiku-5-5 (supported: standard).',
   ],
   [
     { model: 'claude-haiku-4-5', fallback_models: ['claude-opus-5-5'] },
-    'max_tokens: claude-opus-5-5 refuses this. It takes 2048 or more, as it thinks.',
+    'max_tokens: this value is not supported by claude-opus-5-5 (supported: 2048 or more, as it thinks).',
   ],
   [
     { output_config: { effort: 'xhigh' }, fallbacks: [{ model: 'claude-opus-4-6' }] },
-    'output_config.effort: claude-opus-4-6 refuses this. It takes low, medium, high, max.',
+    'output_config.effort: this value is not supported by claude-opus-4-6 (supported: low, medium, high, max).',
   ],
   [
     {
@@ -166,7 +172,7 @@ const REFUSED: [object, string][] = [
       thinking: { type: 'disabled' },
       output_config: { effort: 'max' },
     },
-    'output_config.effort: claude-haiku-5-5 refuses this. It takes low, medium, high.',
+    'output_config.effort: this value is not supported by claude-haiku-5-5 (supported: low, medium, high).',
   ],
   [
     {
@@ -177,7 +183,7 @@ const REFUSED: [object, string][] = [
       },
       tool_choice: { type: 'tool', name: 'find' },
     },
-    'tool_choice: claude-sonnet-5-5 refuses this. It takes auto and none.',
+    'tool_choice: this value is not supported by claude-sonnet-5-5 (supported: auto and none).',
   ],
 ];
 
@@ -188,11 +194,7 @@ test('what one of its models refuses is a 400 that says what that takes, and not
   for (const [more, told] of REFUSED) {
     const { status, body } = await ask(app, 'PUT', '/agents/refused', alice, { ...AGENT, ...more });
     const { type, message } = body.error as { type: string; message: string };
-    expect([status, type, message]).toEqual([
-      400,
-      'invalid_request_error',
-      `${told} Change it, or name another model.`,
-    ]);
+    expect([status, type, message]).toEqual([400, 'invalid_request_error', `${told} Change it, or use another model.`]);
   }
   expect((await ask(app, 'GET', '/agents/refused', alice)).status).toBe(404);
   const fits = { tool_choice: { type: 'any' }, fallback_models: ['claude-haiku-4-5'], thinking: { type: 'disabled' } };
@@ -235,9 +237,7 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   expect([agent.name, formatVersionReference(agent)]).toEqual(['support', own.body.version]);
   const { stored } = await findAgent(context, asking('bob'), 'support');
   expect(JSON.parse(stored.text)).toMatchObject({ model: AGENT.model, limits: {} });
-  await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow(
-    'There is no agent support@',
-  );
+  await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow('The agent support@');
 });
 
 test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {
@@ -318,10 +318,10 @@ test.each([
   [{ ...AGENT, limits: { max_dollars: 1 } }, 'max_dollars'],
   [{ ...AGENT, approvers: 'anybody' }, "'owner' or 'admin'"],
   [{ ...AGENT, tools: [USED, USED] }, 'tools.1.name: Tool names must be unique.'],
-  [{ ...AGENT, tools: [USED, { name: 'a' }] }, 'tools.1.input_schema: Field required, where the tool has no `run`'],
+  [{ ...AGENT, tools: [USED, { name: 'a' }] }, 'tools.1.input_schema: Field required without `run`'],
   [{ ...AGENT, tools: [{ ...USED, run: 'edge' }] }, 'tools.0.run: must be \\"worker\\"'],
   [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
-  [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of its own of this name'],
+  [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of this name'],
 ])('what is no agent is a 400 that names the member: %j', async (body, words) => {
   const app = createSimulatedEdge(TOOL_VARS);
   const answer = await ask(app, 'PUT', '/agents/support', await authorizationFor('alice'), body);
@@ -345,11 +345,11 @@ test('a choice of models is stored only with labels that its classifier has; equ
   const same = await put({ otherwise: AGENT.model, models: { hard, easy }, by: 'difficulty' });
   expect(same.body.version).toBe(first.body.version);
   for (const [wrong, said] of [
-    [{ ...choice, models: { hrad: hard } }, '"hrad\\" is none of the labels'],
+    [{ ...choice, models: { hrad: hard } }, '"hrad\\" is not a label of'],
     [{ ...choice, models: {} }, 'model'],
-    [{ ...choice, by: 'several' }, 'may give several labels'],
+    [{ ...choice, by: 'several' }, 'can return several labels'],
     [{ ...choice, by: 'slow' }, 'claude-opus-5-5, which always thinks'],
-    [{ ...choice, by: 'slow' }, 'labels without: claude-haiku-5-5, '],
+    [{ ...choice, by: 'slow' }, 'without thinking: claude-haiku-5-5, '],
     [{ ...choice, control: 0.05 }, 'control'],
     [7, 'Input should be a model, or'],
   ] as const) {

@@ -348,7 +348,7 @@ test.each([
   [{ mcp_servers: [{ ...MAPS, url: 'https://evil.example.com/mcp' }] }, 400, /no TOOL_SECRET_MAPS for this host/],
   [{ mcp_servers: [{ ...MAPS, url: 'https://mcp.example.com.evil.com' }] }, 400, /for this host/],
   [{ mcp_servers: [{ ...MAPS, url: 'http://mcp.example.com/mcp' }] }, 400, /mcp_servers\.0\.url: must be an https URL/],
-  [{ mcp_servers: [{ ...MAPS, url: 'https://mcp.example.com@evil.com' }] }, 400, /url: must have no credentials/],
+  [{ mcp_servers: [{ ...MAPS, url: 'https://mcp.example.com@evil.com' }] }, 400, /url: must not contain credentials/],
   [{ mcp_servers: [{ ...OPEN, name: 'edge' }] }, 400, /mcp_servers: the name "edge"/],
   [{ container: { id: 'container_1' } }, 400, /container\.skills: /],
   [{ container: { id: 'container_1', skills: [] } }, 400, /container.*names no container/],
@@ -390,7 +390,7 @@ test('a secret goes to no other host than the operator’s, also where that was 
     vars: { ...VARS, TOOL_SECRET_MAPS: `other.example.com=Bearer ${SECRET}` },
   });
   const { status, error } = await tell('POST', '/v1/messages', bob, SENT);
-  expect([status, error]).toEqual([500, expect.stringContaining('cannot ask one of its MCP servers')]);
+  expect([status, error]).toEqual([500, expect.stringContaining('cannot call one of its MCP servers')]);
   expect(ups).toEqual([]);
   expect(JSON.stringify(app.log)).toContain('no TOOL_SECRET_MAPS for this host');
   // Another reader of URLs could take this for a path, or for a host.
@@ -418,13 +418,13 @@ test('`agent_tools` offers a server by its name, and nobody puts a toolset of th
   expect(await offered(['open', 'pick'])).toEqual([['open'], 1]);
   ups.length = 0;
   const unknown = await tell('POST', '/v1/messages', bob, { ...sent, agent_tools: ['sea'] });
-  expect([unknown.status, unknown.error]).toEqual([400, expect.stringContaining('It has: maps, pick, open.')]);
+  expect([unknown.status, unknown.error]).toEqual([400, expect.stringContaining('Its tools are: maps, pick, open.')]);
   const approval = { ...sent, agent_tools: [{ name: 'open', approval: 'always' }] };
   expect((await tell('POST', '/v1/messages', bob, approval)).status).toBe(400);
   for (const server of ['maps', 'open']) {
     const tools = [{ type: 'mcp_toolset', mcp_server_name: server, default_config: { enabled: true } }];
     const { status, error } = await tell('POST', '/v1/messages', bob, { ...sent, tools });
-    expect([status, error]).toEqual([400, expect.stringContaining('tools.0.name: the agent has a tool')]);
+    expect([status, error]).toEqual([400, expect.stringContaining('tools.0.name: the agent already has a tool')]);
   }
   expect(ups).toEqual([]);
 });

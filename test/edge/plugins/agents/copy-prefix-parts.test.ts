@@ -35,7 +35,7 @@ test('an agent takes the system and the tools of a prefix, and keeps them whatev
   expect((await requestEdge(app, 'GET', '/agents/support', alice)).body).toEqual(stored);
   // What was withdrawn makes no further agent.
   expect(errorIn(await requestEdge(app, 'PUT', '/agents/support', alice, { ...LIMITS, prefix: version }))).toMatch(
-    /^404 There is no prefix support@/,
+    /^404 The prefix support@/,
   );
 });
 
@@ -58,7 +58,7 @@ test('what GET returns of such an agent makes no new version, whatever order its
   }
   for (const name of ['system', 'tools']) {
     const other = await requestEdge(app, 'PUT', '/agents/support', alice, { ...got, [name]: [] });
-    expect(errorIn(other)).toMatch(new RegExp(`^400 ${name}: the prefix support brings it`));
+    expect(errorIn(other)).toMatch(new RegExp(`^400 ${name}: differs from the value of the prefix support`));
   }
 });
 
@@ -88,7 +88,7 @@ test('the deployment’s agent takes the deployment’s prefix alone; an account
     return put.status === 200 ? put.body.system : errorIn(put);
   };
   await store(app, alice, { system: 'Hers.' });
-  expect(await systemOf(bob)).toMatch(/^404 There is no prefix support\. Store one/);
+  expect(await systemOf(bob)).toMatch(/^404 The prefix support does not exist\. Store it/);
   // An admin's own account is no place for what the deployment's agent says.
   const rootsOwn = await authorizationFor('root', 'messages', 'prefixes');
   await store(app, rootsOwn, { system: 'Of root.' });
@@ -109,7 +109,7 @@ test('tools of a prefix need the scopes that they need in an agent, and show nob
   expect(errorIn(await take(plain, 'mine'))).toMatch(/^403 .*the scope `tools`/);
   for (const who of [plain, trusted]) {
     const refused = await take(who, 'sky');
-    expect(errorIn(refused)).toMatch(/^403 prefix: only admins see how its tools are called/);
+    expect(errorIn(refused)).toMatch(/^403 prefix: only admins can read the addresses of its tools/);
     expect(JSON.stringify(refused.body)).not.toContain(TOOL_URL);
   }
   expect((await take(trusted, 'mine')).body.tools).toEqual([weatherTool()]);
@@ -125,12 +125,12 @@ test('tools of a prefix need the scopes that they need in an agent, and show nob
 });
 
 test.each([
-  [{ system: 'Be brief.' }, /^400 system: the prefix support brings it, and this is not the same/],
-  [{ tools: [] }, /^400 tools: the prefix support brings it, and this is not the same/],
+  [{ system: 'Be brief.' }, /^400 system: differs from the value of the prefix support/],
+  [{ tools: [] }, /^400 tools: differs from the value of the prefix support/],
   [{ prefix: 'with messages' }, /^400 prefix: Input should be the name/],
   [{ prefix: null }, /^400 prefix: Input should be a string/],
-  [{ prefix: 'talk' }, /^400 prefix: this one has messages/],
-  [{ prefix: 'nobody' }, /^404 There is no prefix nobody/],
+  [{ prefix: 'talk' }, /^400 prefix: this prefix has messages/],
+  [{ prefix: 'nobody' }, /^404 The prefix nobody does not exist/],
   [{ model: undefined }, /^400 model: Field required/],
 ])('what no agent can be made of is refused: %j', async (fields, words) => {
   const app = createSimulatedEdge(TOOL_VARS);

@@ -57,13 +57,13 @@ describe('the body of a batch', () => {
   });
 
   test.each([
-    ['[]', /not valid JSON/],
+    ['[]', /must be one JSON object/],
     ['{}', /requests: Field required/],
     ['{"requests":[]}', /at least 1 item/],
     ['{"requests":{}}', /valid list/],
     ['{"requests":[{},5]}', /^requests\.1: /],
     ['{"requests":[{} {}]}', /^requests\.1: /],
-    ['{"requests":[{}],"requests":[{}]}', /one list/],
+    ['{"requests":[{}],"requests":[{}]}', /the list `requests`/],
   ])('%s is refused with words that help', (given, words) => {
     expect(() => read([encoder.encode(given)])).toThrow(words);
   });
@@ -73,7 +73,7 @@ describe('the body of a batch', () => {
     for (const size of [1, 7, 1_000]) {
       const pieces: Uint8Array[] = [];
       for (let at = 0; at < bytes.length; at += size) pieces.push(bytes.slice(at, at + size));
-      expect(() => read(pieces, 100)).toThrow(/^requests\.1: an item may have at most 100 bytes/);
+      expect(() => read(pieces, 100)).toThrow(/^requests\.1: an item can have at most 100 bytes/);
     }
   });
 });

@@ -134,7 +134,7 @@ describe('a batch', () => {
     expect(response.status).toBe(429);
     const { type, message } = await readError(response);
     expect(type).toBe('billing_error');
-    expect(message).toContain('Of its 8 items the first 3 would fit.');
+    expect(message).toContain('The first 3 of its 8 items fit into the budget.');
     expect(api.createCount).toBe(0);
     expect((await standing()).day.held_usd).toBe(0);
   });
@@ -206,9 +206,15 @@ describe('a batch', () => {
   });
 
   test.each([
-    [{ requests: [item('a'), item('a')] }, 'requests.1.custom_id: a is not unique.'],
-    [{ requests: [item('a', { conversation: 'c' })] }, 'requests.0.params.conversation: a batch has none.'],
-    [{ requests: [item('a', { background: true })] }, 'requests.0.params.background: a batch has none.'],
+    [{ requests: [item('a'), item('a')] }, 'requests.1.custom_id: a is not unique. Use another id.'],
+    [
+      { requests: [item('a', { conversation: 'c' })] },
+      'requests.0.params.conversation: not supported in batches. Remove it',
+    ],
+    [
+      { requests: [item('a', { background: true })] },
+      'requests.0.params.background: not supported in batches. Remove it',
+    ],
     [{ requests: [item('a', { messages: [] })] }, 'requests.0.params.messages: at least one message is required'],
     [{ requests: [item('a b')] }, 'requests.0.custom_id: String should match pattern'],
     [{ ...items('a'), deliver_url: 'https://hooks.example.com/x' }, 'deliver_url: '],

@@ -148,7 +148,7 @@ test('a batch goes where the files are that its first item’s prefix names', as
   expect(goneTo()).toBe('second.test');
   const late = await app.post(PATH, { requests: [item('a', says('Hi')), item('b', asks)] }, await as('alice'));
   expect(late.status).toBe(400);
-  expect((await readError(late)).message).toContain('items name what second has');
+  expect((await readError(late)).message).toContain('items refer to files, containers or threads of second');
   expect(api.createCount).toBe(1);
 });
 

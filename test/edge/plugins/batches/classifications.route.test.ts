@@ -133,7 +133,7 @@ describe('a classification by batch', () => {
       await credential('ada'),
     );
     expect(response.status).toBe(429);
-    expect((await readError(response)).message).toMatch(/would fit/);
+    expect((await readError(response)).message).toMatch(/fit into the budget/);
     await edge.app.waitUntilSettled();
     expect((await standing()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
     expect(edge.listUpstreamRequests()).toEqual([]);
@@ -229,10 +229,10 @@ describe('a classification by batch', () => {
   });
 
   test.each([
-    ['a single input', { input: 'x' }, /batch: it takes `inputs`/],
-    ['a stream', { inputs: createInputs(1), stream: true }, /batch: it takes `inputs`/],
+    ['a single input', { input: 'x' }, /batch: requires `inputs`/],
+    ['a stream', { inputs: createInputs(1), stream: true }, /batch: requires `inputs`/],
     ['two ids that are the same', { inputs: [...createInputs(1), ...createInputs(1)] }, /same id/],
-    ['more than one vote', { inputs: createInputs(1), votes: 3 }, /^votes: .*without `batch`/],
+    ['more than one vote', { inputs: createInputs(1), votes: 3 }, /^votes: must be 1 with `batch`/],
     ['keeping', { inputs: createInputs(1), cache_seconds: 60 }, /^cache_seconds: /],
     ['an id that no item can have', { inputs: [{ id: 'a b', input: 'x' }] }, /^inputs\.0\.id: /],
     ['what is no text', { inputs: [...createInputs(1), { id: 'b', input: 5 }] }, /^inputs\.1\.input: /],

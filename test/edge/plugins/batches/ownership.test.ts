@@ -110,7 +110,7 @@ test('a batch goes to an upstream that takes batches, and to the one that has wh
   expect(app.sent.at(-1)?.url.host).toBe('second.test');
   const late = await app.post(PATH, { requests: [plain, withFile('file_there')] }, await as('alice'));
   expect(late.status).toBe(400);
-  expect((await readError(late)).message).toContain('items name what second has');
+  expect((await readError(late)).message).toContain('items refer to files, containers or threads of second');
   expect(api.createCount).toBe(2);
 });
 
@@ -118,7 +118,7 @@ test('where no upstream takes batches, one is refused', async () => {
   start(upstreams('bedrock', 'signed'));
   const response = await app.post(PATH, { requests: [plain] }, await as('alice'));
   expect(response.status).toBe(400);
-  expect((await readError(response)).message).toContain('None of them could');
+  expect((await readError(response)).message).toContain('supports message batches');
   expect(app.sent).toEqual([]);
 });
 

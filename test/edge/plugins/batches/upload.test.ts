@@ -80,7 +80,7 @@ test('a connection that breaks before the body has ended is a 503, and nothing i
   });
   expect(response.status).toBe(503);
   expect(response.headers.get('retry-after')).toBe('1');
-  expect((await readError(response)).message).toContain('so there is none. Send it again.');
+  expect((await readError(response)).message).toContain('so it was not created. Send it again.');
   expect(sent).toBe(1);
   await nothingHeld();
 });

@@ -388,7 +388,7 @@ test('files count among what an account stores, until they are deleted, however 
   const { id } = await client.files.upload({ file: await fileOf(6_000) });
   expect(await usedBytes(app, 'alice')).toBe(6_000);
   const before = app.sent.length;
-  await expect(client.files.upload({ file: await fileOf(6_000) })).rejects.toThrow('no room for this file');
+  await expect(client.files.upload({ file: await fileOf(6_000) })).rejects.toThrow('This file does not fit');
   expect(app.sent.length).toBe(before);
   const both = await Promise.allSettled([client.files.delete(id), client.files.delete(id)]);
   expect(both.map(({ status }) => status).toSorted()).toContain('fulfilled');

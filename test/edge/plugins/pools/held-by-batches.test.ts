@@ -56,7 +56,7 @@ test('what another account’s batch holds of a shared budget is not waited for 
   const day = 24 * 60 * 60_000;
   expect(decision.refusal.resetsAt).toBeGreaterThanOrEqual(before + day);
   const { message, headers } = createLimitRejectionError(decision.refusal, decision.quota);
-  expect(message).toMatch(/^What is left of this deployment's total spend limit is set aside for its batches/);
+  expect(message).toMatch(/^The rest of this deployment's total spend limit is reserved for its unfinished batches/);
   expect(headers).toMatchObject({ 'x-should-retry': 'false', 'sluice-limited-by': 'deployment' });
   expect(Number(headers['retry-after'])).toBeGreaterThan(60);
 });

@@ -56,7 +56,7 @@ describe('what a tool answers', () => {
     [
       'an empty error',
       new Response('', { status: 500 }),
-      { content: 'The tool answered 500.', isError: true, bytes: 0 },
+      { content: 'The tool responded with 500.', isError: true, bytes: 0 },
     ],
   ])('is its result: %s', async (_, response, result) => {
     expect(await calling({}, async () => response)).toEqual(result);
@@ -121,7 +121,7 @@ describe('what a tool answers', () => {
     });
     expect(await calling({}, async () => new Response(endless))).toMatchObject({
       isError: true,
-      content: 'The tool answered with more than 1000000 bytes.',
+      content: 'The tool’s response has more than 1000000 bytes.',
     });
     expect(read).toBeLessThan(20);
   });
@@ -142,7 +142,7 @@ describe('what a tool answers', () => {
       new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     expect(await calling({ timeout_seconds: 5 }, hanging, { leftMs: 30 })).toMatchObject({
       isError: true,
-      content: 'The tool did not answer within 1 s.',
+      content: 'The tool did not respond within 1 s.',
     });
   });
 });

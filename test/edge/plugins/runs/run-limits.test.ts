@@ -259,5 +259,5 @@ test('the results of one step have a limit together, and the model is told which
   expect(results).toHaveLength(6);
   const [missing, kept] = [results.filter(({ is_error }) => is_error), results.filter(({ is_error }) => !is_error)];
   expect(kept).toHaveLength(3);
-  for (const { content } of missing) expect(content).toContain('Call this one again by itself');
+  for (const { content } of missing) expect(content).toContain('Call this tool again by itself');
 });

@@ -187,7 +187,7 @@ describe('a subagent', () => {
     [
       'is cut',
       () => ({ ...textAnswer('Half of'), stop_reason: 'max_tokens' }),
-      'cut (max_tokens). What it said:\n\nHalf of',
+      'cut off (max_tokens). What it said:\n\nHalf of',
     ],
     ['asks for a tool that a client has', () => callsAnswer(createTask('toolu_9', 'unknown')), 'only a client'],
   ] as const satisfies readonly [string, (body: AskedBody) => ScriptedAnswer | Response, string][]) {
@@ -248,7 +248,7 @@ describe('a subagent', () => {
     const book = weatherTool({ approval: 'always' }, 'book');
     await storeAgents({ researcher: { tools: [book] } }, TOOL_VARS);
     const { text } = await runTurn(asked({ max_usd: 0.06 }));
-    expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
+    expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approval') });
     const step = 100 * 4e-6 + 10 * 20e-6;
     // Two steps, and half of what the first one left.
     expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
@@ -280,7 +280,7 @@ describe('a subagent', () => {
         expect(resultOf(bodies)).toEqual({ type: 'tool_result', tool_use_id: 'toolu_1', content: 'It is booked.' });
         expect(cost).toBeCloseTo(4 * step, 9);
       } else {
-        expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
+        expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approval') });
         expect(cost).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
       }
       resolve();
@@ -360,7 +360,7 @@ describe('a subagent', () => {
     expect(textOfDeltas(events)).toBe('Done.');
     expect(resultOf(bodies)).toMatchObject({
       is_error: true,
-      content: expect.stringMatching(/1 s were over.*So far\./s),
+      content: expect.stringMatching(/took longer than 1 s.*So far\./s),
     });
   });
 

@@ -66,7 +66,7 @@ test('a turn that waits for a summary is stopped before anything goes up for it,
     if ((await readConversation())?.state === 'idle') await stubOf().stopRunningTurn();
     expect(isOver).toBe(true);
   });
-  expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before anything was said') });
+  expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before the response began') });
   const said = up.sent.filter((body) => !isSummaryRequest(body)).length;
   expect(await listMessages()).toHaveLength(2 * said);
   expect(await readSummaryRows()).toMatchObject([{ status: 'failed' }]);

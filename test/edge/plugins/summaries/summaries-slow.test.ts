@@ -86,7 +86,7 @@ test('a turn that waits for a summary sends pings, and goes on without it; the n
 });
 
 test.each([
-  ['a stop', 'stopped before anything was said'],
+  ['a stop', 'stopped before the response began'],
   ['a refusal of the upstream', 'No such thing.'],
 ])('%s behind the pings is an error of the stream', async (why, says) => {
   let refuses = false;

@@ -20,12 +20,17 @@ test('visitors are known for a day and pay by a pool of their own, unless the op
 
 test.each([
   ['no pages', { only: { agents: ['sky'] } }, {}, /origins/],
-  ['nothing that they may ask', { only: { origins: ['https://shop.example'] } }, {}, /must name agents or classifiers/],
-  ['pages that may not call', {}, { ALLOWED_ORIGINS: 'https://other.example' }, /none of ALLOWED_ORIGINS/],
+  [
+    'nothing that they may ask',
+    { only: { origins: ['https://shop.example'] } },
+    {},
+    /requires `agents` or `classifiers`/,
+  ],
+  ['pages that may not call', {}, { ALLOWED_ORIGINS: 'https://other.example' }, /not in ALLOWED_ORIGINS/],
   ['a pool without a limit', { pool: { alerts: [1] } }, {}, /budget of all visitors/],
   ['no secret to sign with', {}, { SIGNING_SECRET: '' }, /SIGNING_SECRET/],
   ['no secret of a widget', {}, { TURNSTILE_SECRET: '' }, /TURNSTILE_SECRET/],
-  ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /let everybody pass/],
+  ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /accepts everyone/],
   [
     'another place to verify, unencrypted',
     {},

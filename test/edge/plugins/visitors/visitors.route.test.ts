@@ -122,12 +122,17 @@ test('a person on a page gets a restricted token, and the same one again for the
 });
 
 test.each([
-  ['expired or used', { success: false, 'error-codes': ['timeout-or-duplicate'] }, 400, /has expired, was used before/],
+  [
+    'expired or used',
+    { success: false, 'error-codes': ['timeout-or-duplicate'] },
+    400,
+    /has expired or was already used/,
+  ],
   ['is none', { success: false, 'error-codes': ['invalid-input-response'] }, 400, /Reset the widget/],
-  ['made elsewhere', { ...SOLVED_CHALLENGE, hostname: 'evil.example' }, 400, /made on another page/],
+  ['made elsewhere', { ...SOLVED_CHALLENGE, hostname: 'evil.example' }, 400, /belongs to another page/],
   ['made for another action', { ...SOLVED_CHALLENGE, action: 'login' }, 400, /needs the action `sluice`/],
-  ['not judged', { success: false, 'error-codes': ['internal-error'] }, 503, /Send the same answer again/],
-  ['not judged by words', 'down for maintenance', 503, /Send the same answer again/],
+  ['not judged', { success: false, 'error-codes': ['internal-error'] }, 503, /Send the same response again/],
+  ['not judged by words', 'down for maintenance', 503, /Send the same response again/],
   ['refused with the secret', { success: false, 'error-codes': ['invalid-input-secret'] }, 500, /TURNSTILE_SECRET/],
 ])('an answer of the widget that is %s makes no visitor', async (_, said, status, words) => {
   mockTurnstile(() => said);

@@ -203,7 +203,9 @@ test('an agent that there is not is looked for again, and what its source may no
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({
     state: 'accepted',
-    attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('no agent nobody') } }],
+    attempts: [
+      { error: { type: 'not_found_error', message: expect.stringContaining('The agent nobody does not exist') } },
+    ],
   });
   const poor = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
   const account = getTestAccount(ACCOUNT);

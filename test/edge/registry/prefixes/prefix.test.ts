@@ -210,7 +210,7 @@ describe('breakpoints', () => {
     ]) {
       const message = faultOf(() => expand(bodyOf({ ...HI, ...own }), full));
       expect(message).toBe(
-        'cache_control: 5 breakpoints, and the API takes 4: the prefix has 2 of them, so at most 2 of your own fit, automatic caching included.',
+        'cache_control: 5 breakpoints, and the API supports 4. The prefix uses 2, so you can set at most 2, including automatic caching. Remove some.',
       );
     }
     expect(controls(expand(bodyOf({ ...HI, system: [marked('a'), marked('b')] }), full))).toBe(4);
@@ -250,7 +250,7 @@ describe('what is stored', () => {
 
   test('is not nothing, and has no breakpoints of its own', () => {
     for (const empty of [{}, { system: '' }, { tools: [], system: [], messages: [] }]) {
-      expect(faultOf(() => prefixOf(empty))).toMatch(/needs tools, system or messages/);
+      expect(faultOf(() => prefixOf(empty))).toMatch(/requires at least one of tools, system and messages/);
     }
     const control = { cache_control: { type: 'ephemeral' } };
     const nested = { type: 'tool_result', tool_use_id: 't', content: [{ ...text('r'), ...control }] };

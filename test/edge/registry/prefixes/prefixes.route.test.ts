@@ -39,7 +39,7 @@ test('a schema that Claude will refuse is stored, and warned of in its words', a
     await authorizationFor('alice'),
   );
   expect(warnings[0]).toBe(
-    "Claude will refuse requests with this: tools.0.custom.input_schema: For 'object' type, 'additionalProperties' must be explicitly set to false (the tool look)",
+    "Claude will reject requests with this: tools.0.custom.input_schema: For 'object' type, 'additionalProperties' must be explicitly set to false (the tool look)",
   );
 });
 
@@ -147,7 +147,7 @@ describe('PUT', () => {
       await authorizationFor('alice'),
     );
     expect(warnings).toEqual([
-      `This prefix has ${input_tokens} tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.`,
+      `This prefix has ${input_tokens} tokens, but claude-haiku-5-5 caches at least 512. The prefix is cached only together with messages.`,
     ]);
     expect(pays_from_requests).toBeNull();
   });
@@ -167,7 +167,7 @@ describe('PUT', () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const cases: [unknown, number, RegExp][] = [
-      [{}, 400, /needs tools, system or messages/],
+      [{}, 400, /requires at least one of tools, system and messages/],
       [{ system: 1 }, 400, /^system: /],
       [{ system: 'x', cache_ttl: '2h' }, 400, /^cache_ttl: Input should be '5m' or '1h'/],
       [{ system: 'x', extra: 1 }, 400, /extra/],
@@ -185,12 +185,12 @@ describe('PUT', () => {
       [
         { system: 'x', model: 'claude-haiku-4-5', max_tokens: 300, fallback_models: ['claude-opus-5-5'] },
         400,
-        /^max_tokens: claude-opus-5-5 refuses this\. It takes 2048 or more, as it thinks\. Change it, or name another/,
+        /^max_tokens: this value is not supported by claude-opus-5-5 \(supported: 2048 or more, as it thinks\)\. Change it, or use another/,
       ],
       [{ system: 'x'.repeat(20 * 1024 * 1024) }, 413, /20971520/],
       [{ version: 'support' }, 400, /^version: /],
       [{ version: 'other@0123456789abcdef0123456789abcdef' }, 400, /^version: /],
-      [{ version: 'support@0123456789abcdef0123456789abcdef' }, 404, /no prefix/],
+      [{ version: 'support@0123456789abcdef0123456789abcdef' }, 404, /does not exist/],
       ['nonsense', 400, /not valid JSON/],
     ];
     for (const [body, status, message] of cases) {

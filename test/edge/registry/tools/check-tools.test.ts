@@ -52,7 +52,10 @@ test.each([
   [{ tools: [weatherTool({ approval: { over: { field: 'amount' } } })] }, 'tools.0.run.approval'],
   [{ tools: [{ name: 'clock', run: { worker: false } }] }, 'tools.0.run.worker'],
   [{ tools: [{ name: 'clock', run: { worker: true, approval: 1 } }] }, 'tools.0.run.approval'],
-  [{ tools: [{ name: 'clock', run: { worker: true, approval: 'always' } }] }, 'tools.0.name: this edge has no tool'],
+  [
+    { tools: [{ name: 'clock', run: { worker: true, approval: 'always' } }] },
+    'tools.0.name: this deployment has no tool',
+  ],
   [{ tools: [weatherTool(), weatherTool()] }, 'tools.1.name: '],
   [{ tools: [weatherTool()], max_usd: 0 }, 'max_usd: '],
   [{ tools: [weatherTool()], max_turns: 1.5 }, 'max_turns: '],

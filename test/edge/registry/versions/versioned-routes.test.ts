@@ -50,10 +50,10 @@ test.each<[string, JsonObject, JsonObject]>([
 });
 
 test.each<[JsonObject, RegExp]>([
-  [{ labels: ['billing'] }, /^labels: `schema` determines it/],
-  [{ multi: true }, /^multi: `schema` determines it/],
-  [{ allow_none: true }, /^allow_none: `schema` determines it/],
-  [{ fields: { type: 'object', properties: {} } }, /^fields: `schema` determines it/],
+  [{ labels: ['billing'] }, /^labels: differs from the value that `schema` determines/],
+  [{ multi: true }, /^multi: differs from the value that `schema` determines/],
+  [{ allow_none: true }, /^allow_none: differs from the value that `schema` determines/],
+  [{ fields: { type: 'object', properties: {} } }, /^fields: differs from the value that `schema` determines/],
 ])('a classifier with a schema is rejected with %j, which the schema does not say', async (more, words) => {
   const app = createSimulatedEdge();
   const bob = await authorizationFor('bob', 'classify', 'prefixes');

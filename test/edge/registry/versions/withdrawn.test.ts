@@ -59,7 +59,7 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
     await app.waitUntilSettled();
     return answer;
   };
-  const refused = new RegExp(`^404 not_found_error: There is no ${kind} x@.* it is not the current version`);
+  const refused = new RegExp(`^404 not_found_error: The ${kind} x@.* is not the current version`);
 
   test.each([
     ['the deployment', ['root', 'admin'], ['root', 'admin'], ['bob', 'messages', 'classify', 'prefixes']],

@@ -45,5 +45,5 @@ test('a text of 2 MB is taken, also where its last character has several bytes; 
   expect(await refusal(textFile('log.txt', 'a', half, half))).toBe(
     'log.txt is larger than 2 MB. Attach only the part that matters.',
   );
-  expect(await refusal(textFile('log.txt'))).toBe('log.txt is empty. Attach a file that has something in it.');
+  expect(await refusal(textFile('log.txt'))).toBe('log.txt is empty. Attach another file.');
 });

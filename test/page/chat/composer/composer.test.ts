@@ -86,7 +86,9 @@ test('while a call waits for a decision nothing is sent, that is said, and what 
   const { root, draft } = await composer();
   if (session.value) session.value.rows.value = [{ role: 'assistant', paused: 'approval', content: [] } as never];
   fill(draft, 'And a cake?');
-  await expect.poll(() => root.textContent).toContain('Decide above first: the answer waits for you.');
+  await expect
+    .poll(() => root.textContent)
+    .toContain('Decide on the call above first. The response waits for your decision.');
   press(draft, 'Enter');
   expect([isDisabled(root), draft.value, posts()]).toEqual([true, 'And a cake?', []]);
 });

@@ -7,12 +7,12 @@ test.each([
   ['group', 'usd_per_month', 'your group’s monthly limit'],
   ['deployment', 'usd_per_week', 'this deployment’s weekly limit'],
   ['run', 'max_usd', 'this run’s own limit'],
-  ['account', 'output_tokens_per_minute', 'your limit of tokens a minute'],
+  ['account', 'output_tokens_per_minute', 'your limit of tokens per minute'],
   // One without words of its own.
   ['account', 'usd_per_year', 'your usd_per_year'],
 ] as const)('an answer that %s’s %s has cut says so: %s', (by, limit, said) => {
   expect(describeMaxTokensCutOff({ by, limit, resets_at: null }, false)).toBe(
-    `Cut off by the budget: ${said} left no room for more.`,
+    `Cut off by the budget: ${said} allows no more.`,
   );
 });
 
@@ -20,10 +20,8 @@ test('says when the limit is free again, and blames nobody’s longest answer wh
   vi.useFakeTimers({ now: new Date(2026, 10, 27, 12) });
   const resets_at = new Date(2026, 10, 28, 1).toISOString();
   const said = describeMaxTokensCutOff({ by: 'account', limit: 'usd_per_day', resets_at }, true);
-  expect(said).toBe(
-    'Cut off by the budget: your daily limit left no room for more. It is free again tomorrow at 01:00.',
-  );
-  expect(describeMaxTokensCutOff(undefined, false)).toContain('your longest answer. Raise it under Options');
-  expect(describeMaxTokensCutOff(undefined, true)).toContain('the agent’s longest answer');
+  expect(said).toBe('Cut off by the budget: your daily limit allows no more. It resets tomorrow at 01:00.');
+  expect(describeMaxTokensCutOff(undefined, false)).toContain('your maximum output. Raise it in Options');
+  expect(describeMaxTokensCutOff(undefined, true)).toContain('the agent’s maximum output tokens');
   vi.useRealTimers();
 });

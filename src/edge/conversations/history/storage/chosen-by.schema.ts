@@ -13,11 +13,11 @@ export const chosenBySchema = z.object({
   ),
   why: z.addDescription(
     z.enum(['label', 'kept', 'step_up', 'asked', 'failed']),
-    '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
+    '`kept`: the label may select another model, but the conversation keeps its model. `step_up`: two labels in a row selected a more expensive model. `failed`: there was no label.',
   ),
   part: z.createOptionalField(
     z.enum(['first', 'step_up', 'again', 'next']),
-    'What the request was for its conversation: its first, the first after a step up, the first after a question was asked again or edited, or another.',
+    'The position of the request in its conversation: the first one, the first one after a step up, the first one after a message was repeated or edited, or another one.',
   ),
   owner: z.createOptionalField(
     z.enum(['account', 'deployment']),
@@ -25,7 +25,7 @@ export const chosenBySchema = z.object({
   ),
   request_id: z.createOptionalField(
     z.string(),
-    'Of a row whose route is `choice`: the request for which it labels the question.',
+    'Only for rows with the route `choice`: the request whose model was chosen.',
   ),
 });
 export type ModelSelectionReason = z.output<typeof chosenBySchema>;

@@ -2,7 +2,7 @@
 
 import { ApiError, DO_NOT_RETRY } from '../../../kit/http/errors.ts';
 
-const SENTENCE = 'Something that this conversation has stored is damaged: ';
+const SENTENCE = 'Stored data of this conversation is damaged: ';
 
 /** A stored text that cannot be parsed, or a table that cannot be read. */
 export class DamagedRow extends ApiError {
@@ -11,11 +11,15 @@ export class DamagedRow extends ApiError {
 
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
-    super('api_error', `${SENTENCE}${what}. Read what is before it, rewind to before it, or DELETE all.`, {
-      headers: DO_NOT_RETRY,
-      logged: `damaged_row: ${what}`,
-      cause,
-    });
+    super(
+      'api_error',
+      `${SENTENCE}${what}. You can read the earlier messages, rewind to before this point, or delete the conversation.`,
+      {
+        headers: DO_NOT_RETRY,
+        logged: `damaged_row: ${what}`,
+        cause,
+      },
+    );
     this.subject = what;
   }
 }

@@ -46,7 +46,7 @@ const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.
 export function findDeliverUrlFault(url: string, development: boolean): string | undefined {
   const parsed = URL.parse(url);
   if (!parsed) return 'must be an https URL';
-  if (parsed.username !== '' || parsed.password !== '') return 'must have no credentials in it';
+  if (parsed.username !== '' || parsed.password !== '') return 'must not contain credentials';
   if (development && isLoopback(url)) return undefined;
   if (parsed.protocol !== 'https:') return 'must be an https URL';
   if (isPrivateHost(parsed.hostname)) return 'must not be a private address';

@@ -30,23 +30,26 @@ export const CORE_HEADERS = [
 export const CORE_HEADER_DESCRIPTIONS: Readonly<
   Record<Exclude<(typeof CORE_HEADERS)[number], 'sluice-history'>, string>
 > = {
-  'sluice-request-id': 'This edge’s id of the request; the ledger finds it by this.',
-  'sluice-upstream': 'Which one of several upstreams has answered; `simulator` where the built-in simulator has.',
-  'sluice-fallback-from': 'The model that was asked for, where another one has stepped in.',
-  'sluice-limited-by': 'What has limited it, where it was refused.',
-  'sluice-model-retires': 'When the model retires, if it does so soon.',
-  'sluice-hint': 'Where the upstream does not have the model: what replaces it, or which one may be meant.',
-  'sluice-max-tokens': 'What `max_tokens` was lowered to, so that the budget can pay for it.',
+  'sluice-request-id': 'Sluice’s id of the request. Use it with `GET /usage/requests/{request_id}`.',
+  'sluice-upstream':
+    'The name of the upstream that responded, if the deployment has several. `simulator` for the built-in simulator.',
+  'sluice-fallback-from': 'The requested model, if a fallback model responded.',
+  'sluice-limited-by':
+    'The owner of the limit that rejected the request: `account`, `token`, `group`, `deployment`, `run` or `upstream`.',
+  'sluice-model-retires': 'The retirement date of the model, if it retires soon.',
+  'sluice-hint':
+    'A suggestion if the upstream does not know the model: its replacement, or a model with a similar name.',
+  'sluice-max-tokens': 'The value to which `max_tokens` was lowered so that the budget can pay for the request.',
   'sluice-lowered-by':
-    'Whose limit has lowered `max_tokens`, and when it is free again: `account; limit=usd_per_day; resets=…`, without `resets` where it does not reset. If `max_uses` was set to limit the API’s own tools, `max_uses=…` follows.',
-  'sluice-cost-usd': 'What it cost in US dollars; a stream says it in a comment at its end.',
+    'The owner of the limit that lowered `max_tokens`, its name, and when it resets: `account; limit=usd_per_day; resets=…`. A limit that does not reset has no `resets`. If `max_uses` was set to limit server tools, `max_uses=…` follows.',
+  'sluice-cost-usd': 'The cost of the request, in US dollars. A stream contains it in a comment at its end.',
   'sluice-budget-used':
-    'The largest share of the account’s own limits in USD, its credit included, and of its token’s that is used, of 1. A stream says it in a comment at its end; a refusal that of the limit which refuses: 1 for a shared budget.',
+    'The used share, from 0 to 1, of the most used limit in US dollars of the account or its token. A stream contains it in a comment at its end. For a rejected request: the used share of the limit that rejected it, which is 1 for a shared budget.',
   'sluice-budget-fits':
-    'Whether the same question, asked once more, could still be paid for from these; a stream says it in a comment at its end.',
-  'sluice-turn': 'The turn of the conversation.',
+    'Whether these limits can pay for the same request again. A stream contains it in a comment at its end.',
+  'sluice-turn': 'The id of the turn.',
   'sluice-history-omitted':
-    'How many blocks of the history the API no longer accepts. They are replaced by a sentence in what is sent, and stay in what is shown.',
+    'The number of blocks in the history that the API no longer accepts. They are sent as a sentence instead, and remain stored.',
   'sluice-tools-omitted':
-    'The names of tools of the agent that the API has rejected. This conversation goes on without them.',
+    'The names of the agent’s tools that the API rejected. The conversation continues without them.',
 };

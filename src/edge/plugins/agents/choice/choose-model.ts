@@ -72,12 +72,14 @@ export function findRequestedModel(
 ): ModelSelection | undefined {
   if (name === undefined) return undefined;
   if (!choice.overridable)
-    throw createInvalidRequestError('sluice-model: this agent chooses its model itself. Leave it out.');
+    throw createInvalidRequestError(
+      'sluice-model: not supported by this agent, which chooses its model itself. Remove the header.',
+    );
   const all = listSelectableModels(choice);
   const model = all.find((one) => one === name || models.resolveAlias(one) === models.resolveAlias(name));
   if (model !== undefined) return { model, by: { ...NO_LABEL, arm: 'asked', why: 'asked' } };
   throw createInvalidRequestError(
-    `sluice-model: this agent answers with ${all.join(', ')}. Name one of these, or leave it out.`,
+    `sluice-model: this agent uses only ${all.join(', ')}. Name one of these, or remove the header.`,
   );
 }
 
@@ -114,7 +116,7 @@ export async function chooseModelByLabel(
   const { before, agent, text } = question;
   const leaving = new AbortController();
   try {
-    if (text === undefined) throw new Error('The question has no text to be labelled.');
+    if (text === undefined) throw new Error('The message has no text to label.');
     const labelling = classifyQuestion(choice.by, question, { ...by, signal: leaving.signal });
     // After the time is over it still settles what it has cost.
     by.waitUntil(labelling.catch(() => {}));
@@ -260,19 +262,19 @@ export async function validateModelChoice(
   const { labels, multi, model } = normalizeStoredClassifier(value);
   if (multi) {
     throw createInvalidRequestError(
-      `model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`,
+      `model.by: ${choice.by} can return several labels. Use a classifier without \`multi\`.`,
     );
   }
   const labelsBy = model === undefined ? findDefaultModel(models) : models.findRow(model);
   if (labelsBy?.thinking?.default === 'always') {
     throw createInvalidRequestError(
-      `model.by: ${choice.by} labels by ${labelsBy.id}, which always thinks, and a question waits 5 s for its label. Store it with a model that labels without: ${describeNonThinkingModels(models)}.`,
+      `model.by: ${choice.by} uses ${labelsBy.id}, which always thinks, but a question waits only 5 s for its label. Store the classifier with a model that can label without thinking: ${describeNonThinkingModels(models)}.`,
     );
   }
   const names = new Set(labels.map(({ name }) => name));
   const unknown = Object.keys(choice.models).find((label) => !names.has(label));
   if (unknown === undefined) return;
   throw createInvalidRequestError(
-    `model.models: ${JSON.stringify(unknown)} is none of the labels of ${choice.by}. It has: ${[...names].join(', ')}.`,
+    `model.models: ${JSON.stringify(unknown)} is not a label of ${choice.by}. Its labels are: ${[...names].join(', ')}.`,
   );
 }

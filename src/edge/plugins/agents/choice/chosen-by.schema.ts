@@ -12,11 +12,13 @@ declare module '../../../money/contracts/dimensions.ts' {
 export const OF_CHOICE = {
   name: 'chosen_by',
   placeOf: ({ request_id }) => request_id,
-  shown: { chosen_by: z.createOptionalField(chosenBySchema, 'Where its agent chooses its model: how it was chosen.') },
+  shown: {
+    chosen_by: z.createOptionalField(chosenBySchema, 'How the model was chosen, if the agent chooses its model.'),
+  },
   shownInMessage: {
     chosen_by: z.createOptionalField(
       chosenBySchema,
-      'Of an answer whose agent chooses its model: how it was chosen. A restricted token is not told.',
+      'How the model was chosen, if the agent chooses its model. Absent for restricted tokens.',
     ),
   },
 } satisfies Dimension<ModelSelectionReason>;

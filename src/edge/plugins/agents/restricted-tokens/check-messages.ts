@@ -45,7 +45,8 @@ const SOURCES: typeof OF_BLOCKS = {
 export function validateRestrictedMessages(messages: readonly SentMessage[], calls: ReadonlySet<string>): void {
   for (const [index, message] of messages.entries()) {
     const path = `messages.${index}`;
-    if (message.role !== 'user') throw createDisallowedPartError(`${path}.role`, 'new messages are of the role `user`');
+    if (message.role !== 'user')
+      throw createDisallowedPartError(`${path}.role`, 'new messages must have the role `user`');
     rejectDisallowedFields(path, message as unknown as JsonObject, { role: isText, content: acceptAnyValue });
     if (typeof message.content === 'string') continue;
     validateContentBlocks(`${path}.content`, message.content, calls);
@@ -54,7 +55,7 @@ export function validateRestrictedMessages(messages: readonly SentMessage[], cal
 
 /** @param calls absent within a result, which has no results itself */
 function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySet<string>): void {
-  if (!Array.isArray(blocks)) throw createDisallowedPartError(path, 'it is a text, or a list of blocks');
+  if (!Array.isArray(blocks)) throw createDisallowedPartError(path, 'must be a text or a list of blocks');
   for (const [index, block] of blocks.entries()) {
     const at = `${path}.${index}`;
     const type = isObject(block) && typeof block.type === 'string' ? block.type : '';
@@ -62,7 +63,7 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
     if (!isObject(block) || !members || (type === 'tool_result' && !calls)) {
       throw createDisallowedPartError(
         at,
-        `a block is a text, an image or a document${calls ? ', or the result of a tool' : ''}`,
+        `must be a block with text, an image${calls ? ', a document or the result of a tool' : ' or a document'}`,
       );
     }
     rejectDisallowedFields(at, block, members);
@@ -71,7 +72,7 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
     if (!calls?.has(block.tool_use_id as string))
       throw createDisallowedPartError(
         `${at}.tool_use_id`,
-        'the last answer has no open call with this id that is yours to answer',
+        'the last response has no open call with this id that your client can answer',
       );
     if (block.content !== undefined && typeof block.content !== 'string')
       validateContentBlocks(`${at}.content`, block.content);
@@ -81,8 +82,7 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
 function validateBlockSource(path: string, source: unknown): void {
   const type = isObject(source) && typeof source.type === 'string' ? source.type : '';
   const members = Object.hasOwn(SOURCES, type) ? SOURCES[type] : undefined;
-  if (!isObject(source) || !members)
-    throw createDisallowedPartError(path, 'a source is base64, or a file of this account');
+  if (!isObject(source) || !members) throw createDisallowedPartError(path, 'must be base64 or a file of this account');
   rejectDisallowedFields(path, source, members);
 }
 
@@ -94,11 +94,8 @@ function rejectDisallowedFields(
   for (const [name, member] of Object.entries(value)) {
     const check = Object.hasOwn(members, name) ? members[name] : undefined;
     if (!check)
-      throw createDisallowedPartError(
-        `${path}.${name}`,
-        `what is here has no members but ${Object.keys(members).join(', ')}`,
-      );
-    if (!check(member)) throw createDisallowedPartError(`${path}.${name}`, 'its value is of another kind');
+      throw createDisallowedPartError(`${path}.${name}`, `supports only the fields ${Object.keys(members).join(', ')}`);
+    if (!check(member)) throw createDisallowedPartError(`${path}.${name}`, 'has the wrong type');
   }
 }
 

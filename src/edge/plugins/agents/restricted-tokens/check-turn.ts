@@ -46,7 +46,7 @@ const countedHeaders = memoizeFromPlugins(() => [
 /** @returns the headers of a restricted token's request that count. @throws ApiError 403 for one that would add to the prompt */
 function filterRestrictedHeaders(headers: Headers): Headers {
   if (headers.has('sluice-prefix'))
-    throw createRestrictedTokenError('sluice-prefix: a restricted token asks an agent, and has no prefix.');
+    throw createRestrictedTokenError('sluice-prefix: not supported with a restricted token. Remove the header.');
   const entries = countedHeaders().flatMap((name): [string, string][] => {
     const value = headers.get(name);
     return value === null ? [] : [[name, value]];
@@ -93,7 +93,7 @@ function findRestrictedTurnError(
   if (refused) return refused;
   if (!present || !hasContentBesideAgent(transcript)) return undefined;
   return createRestrictedTokenError(
-    'conversation: this one has more than its agent (a system, tools, or an imported history).',
+    'conversation: restricted tokens cannot use this conversation, because it has its own system prompt, tools or an imported history. Start another one.',
   );
 }
 
@@ -111,9 +111,7 @@ function hasContentBesideAgent(transcript: Transcript): boolean {
 }
 
 function createAgentNotAllowedError(agents: readonly string[] = []): ApiError {
-  return createRestrictedTokenError(
-    `agent: this credential may ask these agents alone: ${describeAllowedNames(agents)}. Name one of them.`,
-  );
+  return createRestrictedTokenError(`agent: ${describeAllowedNames('agents', agents)}`);
 }
 
 export const boundGuard: RestrictedTokenGuard = {

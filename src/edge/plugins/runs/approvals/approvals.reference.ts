@@ -29,14 +29,14 @@ export const approvals: ApiResource = {
   tag: 'Conversations',
   parameters: {
     id: conversationId,
-    approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
+    approval: { description: 'The id of the approval.', example: 'appr_2m4gmfejmm3a_2_0' },
   },
   errors: [503],
   routes: describeRoutes(APPROVAL_ROUTES, {
     'GET /conversations/:id/approvals': {
       operation: 'listApprovals',
       summary: 'List calls that wait for approval',
-      answer: describeJsonResponse('All of them, in the order of their calls.', approvalList, {
+      answer: describeJsonResponse('The calls that wait for approval, in their order.', approvalList, {
         data: [approval],
         has_more: false,
         first_id: approval.id,
@@ -47,18 +47,22 @@ export const approvals: ApiResource = {
       operation: 'decideApproval',
       summary: 'Approve or deny a call',
       description:
-        'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
+        'The `approvers` of the agent decide: the owner of the conversation, or only an admin. Repeating the same decision has no effect. A different decision returns a 409.',
       body: {
         id: 'ApprovalDecision',
         example: { decision: 'deny', reason: 'It was paid in May.' },
       },
       answers: {
         200: describeJsonResponse(
-          'The call: others of its step still wait. Or the turn that has gone on with it.',
+          'The decided call, if other calls of its step still wait. Otherwise the turn that continued after the decision.',
           decided,
           approval,
         ),
-        202: describeJsonResponse('The turn that goes on: all calls of the step are decided.', turnSchema, turnExample),
+        202: describeJsonResponse(
+          'The turn that continues, because all calls of the step are decided.',
+          turnSchema,
+          turnExample,
+        ),
       },
       errors: [409],
     },

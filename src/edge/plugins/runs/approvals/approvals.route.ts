@@ -46,7 +46,9 @@ export const APPROVAL_ROUTES = [
       const { input_text, input: _, ...decision } = validateBySchema(request.body, sent.json);
       const input = input_text ?? parseMemberTexts(sent.text).get('input');
       if (by && input !== undefined)
-        throw createRestrictedTokenError('input: a call is approved or denied as the model made it.');
+        throw createRestrictedTokenError(
+          'input: this credential can only approve or deny a call unchanged. Remove it.',
+        );
       const { status, turn, body } = await callConversationFromPath<ApprovalDecisionResult>(c, (object) =>
         object.callPlugin('runs', 'decideApproval', {
           ...decision,
@@ -67,7 +69,9 @@ export const APPROVAL_ROUTES = [
 /** @returns the caller whose token is restricted; undefined for any other @throws ApiError 403 for one that may not decide */
 function requireApproverAccess(identity: Identity): RestrictedCaller | undefined {
   if (!identity.only || identity.only.approvals) return getCallerIfRestricted(identity);
-  throw createRestrictedTokenError('This credential decides on no calls: its token has no `approvals`.');
+  throw createRestrictedTokenError(
+    'This credential cannot decide on calls, because its token has no `approvals`. Use a token with `"approvals": true`.',
+  );
 }
 
 /**
@@ -81,7 +85,7 @@ async function callConversationFromPath<T>(c: Context<AppEnv>, method: Conversat
   if (account !== identity.account && !hasScope(identity, 'admin')) {
     throw createNonRetryableError(
       'permission_error',
-      'account: only an admin sees and decides what waits in other accounts.',
+      'account: only an admin can list and decide approvals of other accounts. Remove it.',
     );
   }
   const id = c.req.param('id') ?? '';

@@ -21,7 +21,7 @@ export const decisionRequest = z
           error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
         }),
       ),
-      'The input to call the tool with, in place of the model’s. The model is informed. Only with `approve`.',
+      'The input of the call, which replaces the model’s input. The model is informed. Only with `approve`.',
     ),
     input_text: z.createOptionalField(
       z.string().check(
@@ -36,7 +36,7 @@ export const decisionRequest = z
   .check(
     z.refine(({ decision, input, input_text }) => decision === 'approve' || (input ?? input_text) === undefined, {
       path: ['input'],
-      error: 'only with `approve`: a call that is denied is not made',
+      error: 'supported only with `approve`, because a denied call is not made',
     }),
     z.refine(({ input, input_text }) => input === undefined || input_text === undefined, {
       path: ['input_text'],
@@ -46,5 +46,5 @@ export const decisionRequest = z
 
 /** Whose conversation is meant: an admin may decide for any account. */
 export const approvalsQuery = z.object({
-  account: z.createOptionalField(z.string(), 'Another account’s conversation; an admin may ask.'),
+  account: z.createOptionalField(z.string(), 'The account of the conversation. Only admins can name another account.'),
 });

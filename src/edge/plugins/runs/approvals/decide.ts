@@ -73,7 +73,7 @@ export function createDecisionAnswer(
   hides: boolean,
 ): ApprovalDecisionResult {
   const row = getApprovalRows(transcript).findApproval(id);
-  if (!row) throw createNotFoundError('This approval is not there any more.');
+  if (!row) throw createNotFoundError('This approval no longer exists. GET …/approvals lists the waiting calls.');
   const next = row.continuedBy === null ? undefined : findTurnByNumber(transcript, row.continuedBy);
   // The report of the turn has more than the caller may read.
   const body = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
@@ -98,19 +98,25 @@ export function storeApprovalDecision(
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
   const row = transcript.profile && getApprovalRows(transcript).findApproval(id);
-  if (!row) throw createNotFoundError(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
+  if (!row)
+    throw createNotFoundError(
+      `No call waits for the approval ${JSON.stringify(id).slice(0, 300)}. GET …/approvals lists the waiting calls.`,
+    );
   if (row.approvers === 'admin' && !isAdmin) {
-    throw createNonRetryableError('permission_error', 'Only an admin decides on the calls of this agent.');
+    throw createNonRetryableError(
+      'permission_error',
+      'Only an admin can decide on the calls of this agent. Ask an admin.',
+    );
   }
   const reason = why ?? null;
   const changed = input ?? null;
   if (row.decision !== null) {
     const isSame = row.decision === decision && row.reason === reason && row.input === changed;
     if (isSame) return undefined;
-    const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
+    const was = { approve: 'approved', deny: 'denied', cancel: 'cancelled' }[row.decision];
     throw createNonRetryableError(
       'conflict_error',
-      `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`,
+      `This call was already ${was}, which cannot be changed. Read the decision with GET …/turns/:turn.`,
     );
   }
   if (
@@ -118,7 +124,7 @@ export function storeApprovalDecision(
     changed.length + getApprovalRows(transcript).countChangedInputCharacters(row.run) > MOST_INPUTS_CHARACTERS
   ) {
     throw createInvalidRequestError(
-      `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
+      `input: the changed inputs of this run would have more than ${MOST_INPUTS_CHARACTERS} characters in total. Approve the call unchanged, or deny it.`,
     );
   }
   getApprovalRows(transcript).storeDecision(id, { decision, reason, input: changed, decidedAt: now });
@@ -170,7 +176,7 @@ export function findPendingApprovalError(transcript: Transcript): ApiError | und
   const id = transcript.profile?.id ?? '';
   const turn = findTurnByNumber(transcript, first.run)?.id ?? '';
   const location = `/conversations/${id}/approvals`;
-  const message = `This conversation waits for a person. See at GET ${location} what is to be approved, and decide.`;
+  const message = `This conversation waits for an approval. List the waiting calls with GET ${location}, and decide them.`;
   const headers = { ...DO_NOT_RETRY, 'sluice-paused': 'approval', 'sluice-turn': turn, location };
   return new ApiError('conflict_error', message, { status: 423, headers });
 }

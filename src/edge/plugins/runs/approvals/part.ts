@@ -100,7 +100,7 @@ function beginContinuingTurn(
   if (!stored) {
     throw createNonRetryableError(
       'api_error',
-      'This run cannot go on: its request is not there. Rewind the conversation.',
+      'This run cannot continue, because its request is missing. Rewind the conversation.',
       {
         logged: 'no_request_of_run',
       },

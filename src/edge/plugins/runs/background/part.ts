@@ -22,20 +22,20 @@ export const BACKGROUND_MEMBERS: RequestFieldDefinitions = {
   background: {
     schema: z.createOptionalField(
       flag,
-      '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
+      '`true` returns a 202 with the turn, which runs in the background. When it ends, successfully or not, Sluice sends the event `turn.ended`.',
     ),
     keeps: 'the answer',
   },
   retry: {
     schema: z.createOptionalField(
       flag,
-      '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
+      '`true` repeats a background turn that a crash interrupted, although it may already have run. Each attempt is billed.',
     ),
   },
   deliver_url: {
     schema: z.createOptionalField(
       z.string({ error: 'Input should be a valid string' }),
-      'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
+      'The URL to which the signed event `turn.ended` of a background turn is sent. Its host must be in `DELIVER_HOSTS`. Default: `TURN_DELIVER_URL`.',
     ),
   },
 };

@@ -25,7 +25,7 @@ import { McpFault } from './mcp-fault.ts';
 import { McpSessions } from './session.ts';
 
 const MCP_IS_STORED =
-  'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
+  'run.mcp: supported only in stored agents and prefixes. Store it with PUT /agents/:name or PUT /prefixes/:name, and use that name here.';
 
 /** Tools of MCP servers. They occur only in what is stored. */
 export const mcpKind: CallableToolKind<McpToolRunConfig> = {
@@ -86,7 +86,7 @@ export async function callMcpTool(
   const takeResultBytes = async (bytes: number) => {
     used += bytes;
     resultBytes.left -= bytes;
-    if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
+    if (used > MOST_ANSWER_BYTES) throw new McpFault(`Its response has more than ${MOST_ANSWER_BYTES} bytes.`);
     if (resultBytes.left < 0) throw new NoResultBytesLeftError();
     await grow(used);
   };
@@ -115,14 +115,14 @@ export async function callMcpTool(
 
 class NoResultBytesLeftError extends McpFault {
   constructor() {
-    super('There is no room for its answer.');
+    super('Its response does not fit into memory.');
   }
 }
 
 /** @returns the result of a call in a form that the API accepts */
 function toToolResult({ content, structuredContent, isError }: JsonObject): ToolResult {
   const items = Array.isArray(content) ? content.filter(isObject) : [];
-  if (items.length > MOST_BLOCKS) return createFailedResult(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
+  if (items.length > MOST_BLOCKS) return createFailedResult(`The tool’s response has more than ${MOST_BLOCKS} blocks.`);
   const blocks = items.flatMap(toApiContentBlocks);
   const texts = blocks.flatMap(({ text }) => (typeof text === 'string' ? [text] : []));
   if (structuredContent !== undefined && !isStructuredContentRepeated(texts, structuredContent))
@@ -137,7 +137,7 @@ function toToolResult({ content, structuredContent, isError }: JsonObject): Tool
   }
   if (textBytes > MOST_TEXT_BYTES) return createTooLongResult(MOST_TEXT_BYTES);
   const shown = blocks.filter(({ type }) => type === 'image').length;
-  if (shown > MOST_IMAGES) return createFailedResult(`The tool answered with more than ${MOST_IMAGES} images.`);
+  if (shown > MOST_IMAGES) return createFailedResult(`The tool’s response has more than ${MOST_IMAGES} images.`);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: textBytes + images };
 }
 

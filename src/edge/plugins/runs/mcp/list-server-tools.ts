@@ -40,7 +40,8 @@ export async function replaceServersByTheirTools(
 ): Promise<unknown[]> {
   const servers = tools.filter(isMcpServerEntry).length;
   if (servers === 0) return tools;
-  if (servers > MOST_SERVERS) throw createInvalidRequestError(`tools: at most ${MOST_SERVERS} MCP servers.`);
+  if (servers > MOST_SERVERS)
+    throw createInvalidRequestError(`tools: at most ${MOST_SERVERS} MCP servers are supported. Remove some.`);
   await storing.onServerRequest();
   const lists = tools.map((tool, index) =>
     isMcpServerEntry(tool) ? createToolsOfServer(tool, index, settings, storing) : [tool],
@@ -92,16 +93,17 @@ async function createToolsOfServer(
   const unknown = wanted?.find((name) => !listed.some((tool) => tool.name === name));
   if (unknown !== undefined) {
     const names = listed.map(({ name }) => toJsonText(name)).join(', ');
-    throw createInvalidRequestError(`${path}.tools: this server has no tool ${unknown}. It has: ${names}.`);
+    throw createInvalidRequestError(`${path}.tools: this server has no tool ${unknown}. Its tools are: ${names}.`);
   }
   // Servers may list their tools in another order each time. That must not be another version of what is stored.
   const chosen = (wanted ? listed.filter(({ name }) => wanted.includes(toJsonText(name))) : listed).toSorted(
     (one, other) => (toJsonText(one.name) < toJsonText(other.name) ? -1 : 1),
   );
-  if (chosen.length === 0) throw createInvalidRequestError(`${path}.mcp: this server has no tools.`);
+  if (chosen.length === 0)
+    throw createInvalidRequestError(`${path}.mcp: this server has no tools. Check its URL, or remove it.`);
   if (chosen.length > MOST_SERVER_TOOLS) {
     throw createInvalidRequestError(
-      `${path}.mcp: this server has more than ${MOST_SERVER_TOOLS} tools. Name those that you need in run.tools.`,
+      `${path}.mcp: this server has more than ${MOST_SERVER_TOOLS} tools. List the tools that you need in run.tools.`,
     );
   }
   const faults: string[] = [];
@@ -155,7 +157,7 @@ async function connectAndListTools(
     if (thrown instanceof McpFault && !thrown.mayPass)
       throw createNonRetryableError('invalid_request_error', `${begin} ${thrown.message}`);
     const why = signal.aborted
-      ? `It did not answer within ${seconds} s.`
+      ? `It did not respond within ${seconds} s.`
       : thrown instanceof McpFault
         ? thrown.message
         : 'It could not be reached.';
@@ -182,7 +184,7 @@ async function listAllToolPages(session: McpSession, signal: AbortSignal): Promi
   for (let page = 0; page < MOST_TOOL_PAGES; page += 1) {
     const params = cursor === undefined ? {} : { cursor };
     const { tools, nextCursor } = await session.sendRequest('tools/list', params, { signal, take });
-    if (!Array.isArray(tools)) throw new McpFault('Its list of tools is none.');
+    if (!Array.isArray(tools)) throw new McpFault('Its list of tools is malformed.');
     listed.push(...tools.map((tool) => (isObject(tool) ? tool : {})));
     if (nextCursor === undefined || nextCursor === null) return listed;
     cursor = nextCursor;
@@ -212,7 +214,7 @@ function toStorableTool(tool: JsonObject): StorableTool | string {
   const input_schema = toApiInputSchema(inputSchema);
   if (!input_schema)
     return explainOmittedTool(
-      'Claude does not take the schema of its input: it should be one of an object, with all of its properties',
+      'Claude does not accept its input schema, which should describe an object with all of its properties',
     );
   const fault = findToolSchemaFault(input_schema);
   if (fault !== undefined) return explainOmittedTool(`Claude does not accept it: ${describeSchemaFault(fault)}`);

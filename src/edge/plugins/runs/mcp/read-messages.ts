@@ -39,7 +39,7 @@ export async function* readRpcMessages(
   const isStream = type === 'text/event-stream';
   if (!body || (!isStream && type !== 'application/json')) {
     await body?.cancel();
-    throw new McpFault('It answered with something that is not MCP.');
+    throw new McpFault('Its response is not MCP.');
   }
   // A stream of events may stay open after the answer, so what has come is read at once.
   const reader = new StreamPieceReader(body, { isLive: isStream });
@@ -89,16 +89,16 @@ const MOST_RPC_VALUES = 300_000;
 async function parseRpcMessages(text: string): Promise<JsonObject[]> {
   let json: unknown;
   if (!(await isCheapToParse(text)))
-    throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
+    throw new McpFault('Its response contains too many values, or is nested too deeply.');
   try {
     // Parsed first: a secret may be written with escapes of any kind.
     json = maskSecretsInJson(JSON.parse(text));
   } catch (cause) {
-    throw new McpFault(`It answered with something that is not JSON.`, { cause });
+    throw new McpFault(`Its response is not JSON.`, { cause });
   }
   // Until 2025-06-18 a server could answer with a list.
   const [messages, texts] = Array.isArray(json) ? [json, splitArrayItems(text)] : [[json], [text]];
-  if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  if (!messages.every(isObject)) throw new McpFault('Its response is not JSON-RPC.');
   for (const [index, message] of messages.entries()) rememberStructuredContentText(message, texts[index] ?? '{}');
   return messages;
 }

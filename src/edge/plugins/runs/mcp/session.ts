@@ -73,7 +73,7 @@ export class McpSession {
     try {
       const { protocolVersion } = await this.sendRequest('initialize', params, asking);
       if (!VERSIONS.includes(protocolVersion)) {
-        const words = `It supports none of the versions of MCP that Sluice supports: ${VERSIONS.join(', ')}, ${WITHOUT_SESSION}.`;
+        const words = `It does not support any MCP version that Sluice supports: ${VERSIONS.join(', ')}, ${WITHOUT_SESSION}.`;
         throw new McpFault(words, { code: OTHER_VERSION });
       }
       this.#version = String(protocolVersion);
@@ -149,7 +149,7 @@ export class McpSession {
       // A server may end its stream and answer on the next one.
       const { lastId, retryMs = 0 } = place;
       if (lastId === undefined || this.#hasNoSession)
-        throw new McpFault('It ended without an answer.', { mayPass: true });
+        throw new McpFault('It closed the connection without a response.', { mayPass: true });
       await pause(Math.max(SHORTEST_RETRY_MS, retryMs), signal);
       response = await this.#fetchServer('GET', signal, { 'last-event-id': lastId });
     }
@@ -192,8 +192,8 @@ export class McpSession {
     const { status } = response;
     if (status < 300) return response;
     await cancelBody(response);
-    if (status < 400) throw new McpFault('It answered with a redirect, which is not followed.', { status });
-    throw new McpFault(`It answered ${status}.`, { status, mayPass: status >= 500 || status === 429 });
+    if (status < 400) throw new McpFault('It responded with a redirect, which Sluice does not follow.', { status });
+    throw new McpFault(`It responded with ${status}.`, { status, mayPass: status >= 500 || status === 429 });
   }
 }
 
@@ -202,7 +202,7 @@ export function createByteLimiter(most: number): OnBytesRead {
   let left = most;
   return (bytes) => {
     left -= bytes;
-    if (left < 0) throw new McpFault(`It answered with more than ${most} bytes.`);
+    if (left < 0) throw new McpFault(`Its response has more than ${most} bytes.`);
   };
 }
 
@@ -252,13 +252,13 @@ function requireRpcResult({ result, error }: JsonObject): JsonObject {
   if (isObject(error)) {
     const { code = null, message } = error;
     throw new McpFault(
-      `It answered with an error: ${formatServerMessage(message) || formatServerMessage(toJsonText(code))}`,
+      `It returned an error: ${formatServerMessage(message) || formatServerMessage(toJsonText(code))}`,
       { code },
     );
   }
-  if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  if (!isObject(result)) throw new McpFault('Its response is not JSON-RPC.');
   if (result.resultType === 'input_required') {
-    throw new McpFault('It asks for something in between, which this edge cannot give.');
+    throw new McpFault('It sent a request to the client, which Sluice does not support.');
   }
   return result;
 }

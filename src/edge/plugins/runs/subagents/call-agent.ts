@@ -44,7 +44,7 @@ const MOST_ATTEMPTS = 8;
 const MOST_LOST = 20;
 const FIRST_PAUSE_LOST_MS = 100;
 const LONGEST_PAUSE_LOST_MS = 10_000;
-const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
+const NO_MONEY = 'This task was not started, because the run has used up its max_usd.';
 
 /**
  * Has a subagent do a task, and waits for its end. Stops the subagent when the run is stopped or the time is over. If the
@@ -96,7 +96,7 @@ export async function callSubagent(
   const whyStopped = signal.aborted
     ? 'It was stopped.'
     : late?.aborted
-      ? `Its ${Math.ceil(ms / 1_000)} s were over.`
+      ? `It took longer than ${Math.ceil(ms / 1_000)} s.`
       : '';
   return { ...toSubagentResult(outcome, whyStopped), cost: share.cost };
 }
@@ -167,7 +167,7 @@ const UNBEGUN: SubagentOutcome = {
 const FORGOTTEN: SubagentOutcome = {
   ...UNBEGUN,
   cost: null,
-  error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
+  error: { type: 'api_error', message: 'The deployment was interrupted for a long time, and the result is not known.' },
 };
 
 /** @returns whether a turn was refused since its account was too busy */
@@ -260,7 +260,7 @@ function toSubagentResult(outcome: SubagentOutcome | undefined, whyStopped: stri
   const content = fault === undefined ? answer || NO_CONTENT : fault + (answer && ` What it said:\n\n${answer}`);
   const bytes = encoder.encode(content).length;
   if (bytes > MOST_TEXT_BYTES)
-    return createFailedResult(`The subagent answered with more than ${MOST_TEXT_BYTES} bytes.`);
+    return createFailedResult(`The subagent’s response has more than ${MOST_TEXT_BYTES} bytes.`);
   return { content, isError: fault !== undefined, bytes };
 }
 
@@ -270,13 +270,13 @@ function explainIncompleteSubagent(
   whyStopped: string,
 ): string | undefined {
   if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
-  if (status === 'refused') return 'The subagent has refused the task.';
+  if (status === 'refused') return 'The subagent refused the task.';
   if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();
   if (paused === 'approval') {
-    return 'The subagent waits until a person has approved one of its calls. It goes on then, and its answer stays in its own conversation.';
+    return 'The subagent waits for the approval of one of its calls. It then continues, and its response is stored in its own conversation.';
   }
-  if (paused !== null) return `The subagent has paused (${paused}) before its end.`;
-  if (reason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
+  if (paused !== null) return `The subagent paused (${paused}) before its end.`;
+  if (reason === 'tool_use') return 'The subagent called a tool that only a client can run.';
   if (reason === 'end_turn' || reason === 'stop_sequence') return undefined;
-  return `The subagent’s answer was cut (${reason}).`;
+  return `The subagent’s response was cut off (${reason}).`;
 }

@@ -18,7 +18,7 @@ export const subagentsPart: ConversationPlugin = {
       },
     }) {
       if (parent && stoppedKeys.get(conversation)?.has(key))
-        throw createNonRetryableError('conflict_error', 'The run that has called this subagent has ended.');
+        throw createNonRetryableError('conflict_error', 'The run that called this subagent has ended.');
       return undefined;
     },
   }),

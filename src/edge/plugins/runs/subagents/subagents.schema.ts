@@ -11,7 +11,7 @@ export const agentRunSchema = z.strictObject({
   ),
   timeout_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(86_400)),
-    'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
+    'The number of seconds after which the subagent is stopped. Default: the rest of the run’s `max_seconds`.',
   ),
   approval,
 });

@@ -37,12 +37,12 @@ export function findAddressedToolFault(
   if (!hasScope(identity, 'tools')) {
     throw createNonRetryableError(
       'permission_error',
-      'This credential lacks the scope `tools`, which tools with `run` need.',
+      'This credential lacks the scope `tools`, which tools with an address require. Ask the operator for a token with this scope.',
     );
   }
   // The schema ignores a header with this name, but the call would send it.
   if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
-    return 'run.headers: must be names of headers, and __proto__ is none';
+    return 'run.headers: must be names of headers';
   }
   if (typeof schema === 'string') return schema;
   const checked = schema.safeParse(tool);
@@ -60,7 +60,7 @@ function findToolAddressFault(run: ToolAddress, settings: ToolCallSettings): str
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
-    return 'run: this edge calls no addresses: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+    return 'run: this deployment does not call addresses. Its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
   const [member, url] = isMcp ? ['mcp', run.mcp] : ['url', run.url];
   const fault = findDeliverUrlFault(url, development);
   if (fault !== undefined) return `run.${member}: ${fault}`;

@@ -41,6 +41,6 @@ function findWorkerToolFault(tool: JsonObject): string | undefined {
   if (fault !== undefined) return fault;
   if (typeof name === 'string' && findWorkerTool(name)) return undefined;
   const names = listWorkerToolNames();
-  const list = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
-  return `name: this edge has no tool of its own of this name. ${list}`;
+  const list = names.length > 0 ? `Its tools are: ${names.join(', ')}.` : 'It has no tools. Pass them to createApp.';
+  return `name: this deployment has no tool of this name. ${list}`;
 }

@@ -80,12 +80,15 @@ export function registerWorkerTools({ tools = {} }: AppConfig & ToolsOptions): v
   for (const [name, tool] of Object.entries(tools)) {
     const before = sharedTools.get(name)?.tool;
     if (before && before !== tool) {
-      throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);
+      throw new Error(
+        `tools.${name}: createApp was called with different tools of this name. Pass the same tool to all.`,
+      );
     }
     const fault = findWorkerToolDefinitionFault(name, tool);
     if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
     const { $schema: _, ...schema } = toToolInputJsonSchema(tool) ?? {};
-    if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
+    if (schema.type !== 'object')
+      throw new Error(`tools.${name}.schema: must describe an object, because the input of a tool is an object.`);
     const words = { input_schema: toDefaultIfAbsent(schema), description: toDefaultIfAbsent(tool.description) };
     sharedTools.set(name, { tool, words });
   }
@@ -99,14 +102,15 @@ function findWorkerToolDefinitionFault(
   name: string,
   { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool,
 ) {
-  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'a name has 1 to 128 letters, digits, _ and -.';
-  if (typeof description !== 'string' || description === '') return 'needs a description: the model goes by it.';
+  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'must be named with 1 to 128 letters, digits, _ and -.';
+  if (typeof description !== 'string' || description === '')
+    return 'requires a description, which tells the model when to call it.';
   if (typeof run !== 'function') return 'run must be a function.';
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600) {
     return 'timeout_seconds must be an integer from 1 to 600.';
   }
   if (toToolInputJsonSchema(tool) === undefined)
-    return 'schema must tell its JSON Schema, as those of `zod` do (not of `zod/mini`).';
+    return 'schema must be a schema of `zod` (not `zod/mini`), or another Standard Schema with a JSON Schema.';
   return undefined;
 }
 

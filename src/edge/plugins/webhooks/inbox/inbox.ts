@@ -357,6 +357,6 @@ function getStateForResult(result: EventResult): 'answered' | 'classified' {
 }
 
 function createTooLongAttempt(now: number, bytes: number): EventAttempt {
-  const message = `The text has ${bytes} bytes; at most ${MAX_INPUT_BYTES} can be classified.`;
+  const message = `The text has ${bytes} bytes, but at most ${MAX_INPUT_BYTES} can be classified.`;
   return { at: new Date(now).toISOString(), ms: 0, error: { type: 'invalid_request_error', message } };
 }

@@ -122,25 +122,26 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: LooseWebhookDefinition<Body> =
     read;
   if (!SOURCE.test(source)) {
-    throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
+    throw new TypeError(`The source ${source} must be named with lowercase letters, digits and hyphens.`);
   }
   if (source === ALERT_SOURCE)
-    throw new TypeError(`No source can be named ${ALERT_SOURCE}: the edge’s own alerts are.`);
+    throw new TypeError(`No source can be named ${ALERT_SOURCE}, because alerts use this name.`);
   const parts = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
   if (parts.length !== 1) {
-    throw new TypeError(`The webhook ${source} needs a classifier, labels, a schema or an agent: one of them.`);
+    throw new TypeError(`The webhook ${source} requires one of classifier, labels, schema and agent.`);
   }
   if (agent !== undefined && parseVersionRef(agent) === undefined) {
-    throw new TypeError(`The webhook ${source} has an agent that is no name: ${agent}.`);
+    throw new TypeError(`The webhook ${source} has an invalid agent name: ${agent}.`);
   }
   const task = taskRequest.safeParse(asked);
-  if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
+  if (!task.success)
+    throw new TypeError(`The webhook ${source} has an invalid classifier: ${task.error.issues[0]?.message}`);
   if (!Number.isSafeInteger(maxBodyBytes) || maxBodyBytes < 1) {
-    throw new TypeError(`The webhook ${source} has a maxBodyBytes that is no number of bytes.`);
+    throw new TypeError(`The webhook ${source} has an invalid maxBodyBytes. Pass a positive integer.`);
   }
   const signature: Webhook['signature'] = typeof verify === 'function' ? { verify } : verify;
   const payer = account ?? buildWebhookSourceAccount(source);
-  if (!isAccountName(payer)) throw new TypeError(`The webhook ${source} has an account that is no name.`);
+  if (!isAccountName(payer)) throw new TypeError(`The webhook ${source} has an invalid account name.`);
   const returnUndefined = () => undefined;
   return {
     source,
@@ -183,6 +184,6 @@ function castEventReader<Body, Result>(
  */
 export function indexWebhooksBySource(webhooks: readonly Webhook[]): ReadonlyMap<string, Webhook> {
   const found = new Map(webhooks.map((webhook) => [webhook.source, webhook]));
-  if (found.size < webhooks.length) throw new TypeError('Two webhooks have the same source.');
+  if (found.size < webhooks.length) throw new TypeError('Two webhooks have the same source. Remove one of them.');
   return found;
 }

@@ -49,8 +49,8 @@ test('a model is asked for by any of its names, where the agent allows it', () =
     model: 'claude-opus-5-5',
     by: { arm: 'asked' },
   });
-  expect(() => findRequestedModel(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
-  expect(() => findRequestedModel(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+  expect(() => findRequestedModel(open, 'claude-fable-5', models)).toThrow('Name one of these, or remove the header');
+  expect(() => findRequestedModel(CHOICE, 'claude-opus-5-5', models)).toThrow('Remove the header');
 });
 
 test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {

@@ -247,7 +247,7 @@ describe('a call that needs an approval', () => {
     for (const row of rows.slice(0, 4)) expect((await approve(row, { input })).status).toBe(200);
     expect(await approve(rows[4], { input })).toMatchObject({
       status: 400,
-      error: { type: 'invalid_request_error', message: expect.stringContaining('1048576 characters together') },
+      error: { type: 'invalid_request_error', message: expect.stringContaining('1048576 characters in total') },
     });
     expect(await fetchApprovals()).toHaveLength(2);
     expect((await approve(rows[4])).status).toBe(200);
@@ -525,8 +525,8 @@ describe('the routes', () => {
     for (const [body, said] of [
       [{ decision: 'maybe' }, /decision: Input should be approve or deny/],
       [{ decision: 'approve', input: 'all' }, /input: Input should be an object/],
-      [{ decision: 'deny', input: {} }, /input: only with/],
-      [{ decision: 'deny', input_text: '{}' }, /input: only with/],
+      [{ decision: 'deny', input: {} }, /input: supported only with/],
+      [{ decision: 'deny', input_text: '{}' }, /input: supported only with/],
       [{ decision: 'approve', input_text: '[1]' }, /input_text: Input should be the JSON text of an object/],
       [{ decision: 'approve', input_text: '{}', input: {} }, /input_text: send it or/],
       [{}, /decision/],

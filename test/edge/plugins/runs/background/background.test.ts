@@ -540,13 +540,16 @@ describe('POST /messages', () => {
     expect(await cancelled.json()).toMatchObject({ id: turn.id, conversation: 'c1' });
 
     for (const [body, said] of [
-      [{ ...createBody('Do it.'), background: true }, /background: it needs a conversation/],
+      [{ ...createBody('Do it.'), background: true }, /background: requires a conversation/],
       [
         { ...createBody('Do it.'), conversation: 'c2', background: 'yes' },
         /background: Input should be a valid boolean/,
       ],
-      [{ ...createBody('Do it.'), conversation: 'c2', retry: true }, /retry: it is for a turn in the background/],
-      [{ ...createBody('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
+      [{ ...createBody('Do it.'), conversation: 'c2', retry: true }, /retry: supported only with `background`/],
+      [
+        { ...createBody('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' },
+        /deliver_url: the operator must add its host/,
+      ],
     ] as const) {
       const refused = await app.post('/messages', body);
       expect(refused.status).toBe(400);

@@ -139,7 +139,7 @@ test('a real server of each kind is told that a call is cancelled, when it is la
       // A slow machine takes a second until the call has come there.
       expect(await call('wait', {}, { timeout_seconds: 4 })).toMatchObject({
         isError: true,
-        content: 'The tool did not answer within 4 s.',
+        content: 'The tool did not respond within 4 s.',
       });
       const stop = new AbortController();
       const stopped = call('wait', {}, {}, { signal: stop.signal });
@@ -218,16 +218,16 @@ describe('a server that is not what it should be', () => {
     ['has no JSON', (_, response) => response.writeHead(200, { 'content-type': 'application/json' }).end('{'), 'JSON'],
     ['has a number', (_, response) => json(response, 7), 'JSON-RPC'],
     ['has no result', (id, response) => json(response, { jsonrpc: '2.0', id }), 'JSON-RPC'],
-    ['answers another call', (id, response) => json(response, sun(id + 1)), 'without an answer'],
+    ['answers another call', (id, response) => json(response, sun(id + 1)), 'without a response'],
     ['says nothing', (_, response) => response.writeHead(202).end(), 'not MCP'],
-    ['knows nobody', (_, response) => response.writeHead(401).end('{}'), 'It answered 401.'],
-    ['is down', (_, response) => response.writeHead(503).end(), 'It answered 503.'],
+    ['knows nobody', (_, response) => response.writeHead(401).end('{}'), 'It responded with 401.'],
+    ['is down', (_, response) => response.writeHead(503).end(), 'It responded with 503.'],
     [
       'breaks off',
       (_, response) => events(response).write('data: {', () => response.destroy()),
       'could not be reached',
     ],
-    ['ends', (_, response) => events(response).end(': nothing\n\n'), 'without an answer'],
+    ['ends', (_, response) => events(response).end(': nothing\n\n'), 'without a response'],
     [
       'fails',
       (id, response) => json(response, { jsonrpc: '2.0', id, error: { code: -32602, message: 'No such city.' } }),
@@ -263,7 +263,7 @@ describe('a server that is not what it should be', () => {
       'nests deep',
       (_, response) =>
         events(response).end(`data: {"id":2,"result":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}\n\n`),
-      'nests too deep',
+      'nested too deeply',
     ],
     [
       'has 1,001 blocks',
@@ -373,7 +373,7 @@ describe('a server that is not what it should be', () => {
       },
     );
     const result = await call('get.weather', {}, { timeout_seconds: 1 });
-    expect(result).toMatchObject({ isError: true, content: 'The tool did not answer within 1 s.' });
+    expect(result).toMatchObject({ isError: true, content: 'The tool did not respond within 1 s.' });
   });
 
   test('speaks another version of MCP', async () => {
@@ -381,6 +381,6 @@ describe('a server that is not what it should be', () => {
       json(response, { jsonrpc: '2.0', id: 1, result: { ...greeting, protocolVersion: '2024-11-05' } }),
     );
     const { content } = await callsOf(server).call('get.weather');
-    expect(content).toContain('none of the versions');
+    expect(content).toContain('does not support any MCP version');
   });
 });

@@ -136,13 +136,13 @@ test.each<[string, { status?: number; body?: unknown }]>([
 });
 
 test.each<[string, { status?: number; body?: unknown }, { status?: number; body?: unknown }]>([
-  ['It answered 404.', { status: 404 }, { status: 404 }],
-  ['It answered 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
+  ['It responded with 404.', { status: 404 }, { status: 404 }],
+  ['It responded with 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
   ['wrong address', { body: rpcError(-32_000, 'wrong address') }, { status: 400 }],
   ['2024-11-05', { body: { result: { protocolVersion: '2024-11-05' } } }, { status: 400 }],
 ])('the first error is reported where a server supports neither way: %s', async (said, first, then) => {
   const { url, host } = await refusingSessions(first, then);
-  const expected = said === '2024-11-05' ? 'It supports none of the versions' : said;
+  const expected = said === '2024-11-05' ? 'It does not support any MCP version' : said;
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
     status: 400,
     message: expect.stringContaining(expected),
@@ -152,7 +152,7 @@ test.each<[string, { status?: number; body?: unknown }, { status?: number; body?
 test.each([401, 403, 429, 500])('a server that answers `initialize` with %i is not asked again', async (status) => {
   const { url, host } = await refusingSessions({ status }, modern);
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
-    message: expect.stringContaining(`It answered ${status}.`),
+    message: expect.stringContaining(`It responded with ${status}.`),
   });
 });
 
@@ -165,7 +165,7 @@ test('of a server’s tools only those that are wanted are stored; one that does
   ]);
   await expect(storing([{ name: 's', run: { ...run, tools: ['d'] } }], host)).rejects.toMatchObject({
     status: 400,
-    message: 'tools.0.run.tools: this server has no tool d. It has: a, b, c.',
+    message: 'tools.0.run.tools: this server has no tool d. Its tools are: a, b, c.',
   });
 });
 
@@ -383,15 +383,15 @@ function deepSchema(): object {
 }
 
 test.each<[string, (cursor?: string) => unknown, number, string]>([
-  ['has no list', () => ({}), 400, 'is none'],
+  ['has no list', () => ({}), 400, 'is malformed'],
   ['has only a tool without a schema', () => ({ tools: [{ name: 'a' }] }), 400, 'The tool a is left out'],
   ['has only a tool without a name', () => ({ tools: [tool('')] }), 400, 'it has no name'],
   ['lists what is no tool', () => ({ tools: ['a'] }), 400, 'it has no name'],
-  ['nests deep', () => ({ tools: [tool('a', { inputSchema: deepSchema() })] }), 400, 'nests too deep'],
+  ['nests deep', () => ({ tools: [tool('a', { inputSchema: deepSchema() })] }), 400, 'nested too deeply'],
   ['has no tools', () => ({ tools: [] }), 400, 'has no tools'],
-  ['wants a login', () => 401, 400, 'It answered 401.'],
+  ['wants a login', () => 401, 400, 'It responded with 401.'],
   ['redirects', () => 307, 400, 'redirect'],
-  ['is down', () => 503, 502, 'It answered 503. Try again later.'],
+  ['is down', () => 503, 502, 'It responded with 503. Try again later.'],
 ])('a server that %s is not stored, and it is said why', async (_, page, status, why) => {
   const { url, host } = await listing(page);
   const storedOne = storing([{ name: 's', run: { mcp: url } }], host);

@@ -64,11 +64,14 @@ class StormyUpstream {
     };
     if (this.isOverloaded) {
       this.overloadedCount += 1;
-      return reject(529, 'overloaded_error', 'Overloaded');
+      reject(529, 'overloaded_error', 'Overloaded');
+      return;
     }
     const { model, messages, stream, tools, container } = request;
-    if (container !== undefined && container !== this.container)
-      return reject(404, 'not_found_error', `Container not found: ${container}`);
+    if (container !== undefined && container !== this.container) {
+      reject(404, 'not_found_error', `Container not found: ${container}`);
+      return;
+    }
     this.answered.push(request);
     const hasTool = tools?.some(({ name }) => name === 'get_weather') === true;
     const calls = hasTool && messages.length % 2 === 1 && typeof messages.at(-1)?.content === 'string';

@@ -190,11 +190,7 @@ export class RetryTracker {
   }
 
   #read(task: RetriedTaskName): TaskFailures | null {
-    return getOrCreate(
-      this.#failuresByTask,
-      task,
-      () => this.#storage.get<TaskFailures>(KEY_PREFIX + task) ?? null,
-    );
+    return getOrCreate(this.#failuresByTask, task, () => this.#storage.get<TaskFailures>(KEY_PREFIX + task) ?? null);
   }
 
   /** Stores how a task fails. Only the log and the report need it, so a write that fails must not end what the caller does. */

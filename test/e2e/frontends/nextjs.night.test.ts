@@ -52,7 +52,7 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
       await mkdir(dirname(join(folder, name)), { recursive: true });
       await writeFile(join(folder, name), code);
     }
-    await run('npx', 'next', 'build');
+    await run('node_modules/.bin/next', 'build');
   });
 
   afterAll(async () => {

@@ -108,10 +108,20 @@ export function describeTagFault(type: unknown, tags: readonly string[]): string
   return `Input tag '${shown}' found using 'type' does not match any of the expected tags: ${expected}`;
 }
 
+/** A field that the API knows in a request. */
+interface KnownField {
+  type: ValueType;
+  /** The type and the name, as betas are listed. */
+  owner: string;
+}
+
 /** Compares a request, or a part of it, with the types of the API. */
 class FieldChecker {
   readonly #rules: FieldRules;
   readonly #requested: RequestedBetas;
+  /** Long conversations ask for the same types for each of their blocks. */
+  readonly #objects = new Map<ValueType, readonly ObjectType[]>();
+  readonly #fields = new Map<string, ReadonlyMap<string, KnownField>>();
 
   constructor(rules: FieldRules, requested: RequestedBetas) {
     this.#rules = rules;
@@ -128,11 +138,20 @@ class FieldChecker {
     if (isJsonObject(value) && ofKeys) {
       return findFirst(Object.entries(value), ([key, one]) => this.findFault(one, ofKeys, `${path}.${key}`, owner));
     }
-    const literals = type.literals.filter((one) => this.#isAvailable(`${owner}=${one}`));
-    if (isScalarOf(value, type.scalars) || literals.some((one) => one === value)) return undefined;
-    const objects = listObjectTypes(type.names, this.#rules.types).filter(({ name }) => this.#isAvailable(name));
+    if (isScalarOf(value, type.scalars)) return undefined;
+    if (type.literals.some((one) => one === value) && this.#isAvailable(`${owner}=${String(value)}`)) return undefined;
+    const objects = this.#listAvailableObjects(type);
     if (isJsonObject(value) && objects.length > 0) return this.#findObjectFault(value, objects, path);
+    const literals = type.literals.filter((one) => this.#isAvailable(`${owner}=${one}`));
     return `${path}: Input should be ${describeForm(value, type, literals)}`;
+  }
+
+  #listAvailableObjects(type: ValueType): readonly ObjectType[] {
+    const known = this.#objects.get(type);
+    if (known) return known;
+    const objects = listObjectTypes(type.names, this.#rules.types).filter(({ name }) => this.#isAvailable(name));
+    this.#objects.set(type, objects);
+    return objects;
   }
 
   #isAvailable(name: string): boolean {
@@ -150,17 +169,28 @@ class FieldChecker {
   }
 
   /** @param path empty for the body itself, whose fields are named without their type */
-  findFieldFault(value: JsonObject, { name: type, fields }: ObjectType, path: string): string | undefined {
+  findFieldFault(value: JsonObject, object: ObjectType, path: string): string | undefined {
     const toPath = (field: string) => (path === '' ? field : `${path}.${field}`);
-    const toOwner = (field: string) => (path === '' ? field : `${type}.${field}`);
-    const isKnown = (field: string) => Object.hasOwn(fields, field) && this.#isAvailable(toOwner(field));
-    const unknown = fields['*'] === undefined ? Object.keys(value).find((field) => !isKnown(field)) : undefined;
+    const fields = this.#listAvailableFields(object, path === '');
+    const names = Object.keys(value);
+    const unknown = object.fields['*'] === undefined ? names.find((name) => !fields.has(name)) : undefined;
     if (unknown !== undefined) return `${toPath(unknown.slice(0, 100))}: Extra inputs are not permitted`;
-    return findFirst(Object.entries(fields), ([field, text]) =>
-      field !== '*' && Object.hasOwn(value, field)
-        ? this.findFault(value[field], parseValueType(text), toPath(field), toOwner(field))
-        : undefined,
-    );
+    return findFirst(names, (name) => {
+      const field = fields.get(name);
+      return field && this.findFault(value[name], field.type, toPath(name), field.owner);
+    });
+  }
+
+  #listAvailableFields({ name: type, fields }: ObjectType, isBody: boolean): ReadonlyMap<string, KnownField> {
+    const known = this.#fields.get(type);
+    if (known) return known;
+    const available = new Map<string, KnownField>();
+    for (const [name, text] of Object.entries(fields)) {
+      const owner = isBody ? name : `${type}.${name}`;
+      if (name !== '*' && this.#isAvailable(owner)) available.set(name, { type: parseValueType(text), owner });
+    }
+    this.#fields.set(type, available);
+    return available;
   }
 }
 

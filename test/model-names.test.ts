@@ -6,9 +6,9 @@ import { MODELS } from '#edge/claude/models/models.ts';
 
 const src = fileURLToPath(new URL('../src', import.meta.url));
 
-/** What may name models: the table, examples of the reference, and the simulator, which imports nothing. */
+/** What may name models: the table, examples of the reference, the simulator, and the names of betas. */
 const MAY_NAME =
-  /^(?:edge\/claude\/models\/models\.ts|edge\/claude\/models\/model-hint\.ts|edge\/openapi\/|simulator\/|.*\.reference\.ts$)/;
+  /^(?:edge\/claude\/models\/models\.ts|edge\/claude\/models\/model-hint\.ts|edge\/openapi\/|simulator\/|api-rules\/betas\.ts$|.*\.reference\.ts$)/;
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<![:'"`/])\/\/.*$/gm;
 /** An id, or the beginning of one as a pattern has it. Claude Code is a program. */
 const ID = /claude-(?!code\b)[\w(?:[\\-]+/gi;

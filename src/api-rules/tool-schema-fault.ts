@@ -62,6 +62,9 @@ const WITH_SCHEMA = [
 const WITH_SCHEMAS = ['prefixItems', 'anyOf', 'oneOf', 'allOf'];
 const WITH_NAMED_SCHEMAS = ['properties', 'patternProperties', 'dependentSchemas', '$defs', 'definitions'];
 
+/** The SDK's type of `input_schema` allows null here. */
+const NULLABLE_AT_TOP = ['properties', 'required'];
+
 /** A part of a schema that the API rejects. */
 export interface ToolSchemaFault {
   /** A key of the input with other characters, or the path of a keyword whose value is not valid. */
@@ -80,6 +83,7 @@ export function findToolSchemaFault(schema: Readonly<Record<string, unknown>>): 
     if (!isJsonObject(one)) continue;
     for (const [name, value] of Object.entries(one)) {
       const at = path === '' ? name : `${path}.${name}`;
+      if (path === '' && value === null && NULLABLE_AT_TOP.includes(name)) continue;
       if (!isKeywordAllowed(name, value)) return { kind: 'keyword', at };
       if (WITH_SCHEMA.includes(name)) open.push({ one: value, path: at });
       else if (WITH_SCHEMAS.includes(name) || WITH_NAMED_SCHEMAS.includes(name))

@@ -57,10 +57,10 @@ export async function costTable(script: string, origin: string, tell: (text: str
     ['charge', ...all.map(({ title }) => title)],
     line('requests', 'requests'),
     line(`CPU: ${list('cpuMs', 1)} ms`, 'cpu'),
-    line(`calls of objects: ${list('objectCalls', 0)}`, 'calls'),
+    line(`calls to Durable Objects: ${list('objectCalls', 0)}`, 'calls'),
     line(`rows written: ${list('rowsWritten', 1)}`, 'rows'),
-    line('KV, read', 'kv'),
-    line('the object in memory for the 20 s of a turn', 'memory'),
+    line('KV reads', 'kv'),
+    line('the Durable Object in memory for 20 s', 'memory'),
     ['total', ...bills.map((bill) => money(Object.values(bill).reduce((sum, dollars) => sum + dollars, 0)))],
   ]);
 }

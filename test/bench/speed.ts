@@ -11,7 +11,12 @@ const LINES: readonly { title: string; workload: Workload; figure: FigureName; b
   { title: '1,000 events, each flushed alone', workload: flushed, figure: 'cpu', beside: 'bare' },
   { title: '64 streams at once, 40 tokens a second', workload: live, figure: 'cpu', beside: 'late copy' },
   { title: 'first event, added p50', workload: burst, figure: 'firstEvent', beside: 'bare' },
-  { title: 'the same where events come apart', workload: paced, figure: 'firstEvent', beside: 'bare' },
+  {
+    title: 'first event, added p50, if events arrive one by one',
+    workload: paced,
+    figure: 'firstEvent',
+    beside: 'bare',
+  },
 ];
 /** The names of columns, and of those of the other checkout. */
 const COLUMNS = ['relay', 'metered', 'turn'];

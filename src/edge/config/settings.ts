@@ -50,7 +50,7 @@ export const settingsSchema = z.object({
       ),
       CLAUDE_API,
     ),
-    'The address of the Claude API, or of a gateway in front of it.',
+    'The address of the Claude API, or the address of a gateway in front of it.',
   ),
   UPSTREAM: z.createOptionalField(
     z.enum(['anthropic', 'simulator']),
@@ -72,7 +72,7 @@ export const settingsSchema = z.object({
   MAX_BODY_BYTES: z.addDescription(createCountSettingSchema(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
   MAX_BATCH_BYTES: z.addDescription(
     createCountSettingSchema(100_000_000, 1, 256 * 1024 * 1024),
-    'Largest request body of a batch, in bytes. Including the texts of its prefixes, a batch can have 256 MB.',
+    'Largest batch request body, in bytes. Including the text of its prefixes, a batch can have 256 MB.',
   ),
   MAX_FILE_BYTES: z.addDescription(createCountSettingSchema(100_000_000, 1), 'Largest file upload, in bytes.'),
   FORWARD_HEADERS: z.addDescription(
@@ -102,11 +102,11 @@ export const settingsSchema = z.object({
   ),
   UPSTREAM_TIMEOUT_MS: z.addDescription(
     createCountSettingSchema(600_000, 1),
-    'Milliseconds to wait for the headers of a response, including retries.',
+    'Milliseconds to wait for response headers, including retries.',
   ),
   STREAM_HEADERS_MS: z.addDescription(
     createCountSettingSchema(300_000, 1),
-    'Milliseconds to wait for the headers of a stream, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
+    'Milliseconds to wait for a stream’s headers, for each attempt. `UPSTREAM_TIMEOUT_MS` limits all attempts together.',
   ),
   STREAM_IDLE_MS: z.addDescription(
     createCountSettingSchema(120_000, 1),
@@ -126,7 +126,7 @@ export const settingsSchema = z.object({
   ),
   PRICES: z.addDescription(
     z._default(createJsonSettingSchema(priceTable), {}),
-    'JSON: prices and features of models. They override or extend the built-in table.',
+    'JSON: model prices and features. They override or extend the built-in table.',
   ),
   SIGNING_SECRET: z.createOptionalField(
     secret,
@@ -144,8 +144,8 @@ export const settingsSchema = z.object({
     anyHttpUrl,
     'Address of your identity provider’s keys. Requires the next two settings, and a limit in USD in `DEFAULT_LIMITS`.',
   ),
-  JWT_ISSUER: z.createOptionalField(z.string(), 'The `iss` of the provider’s tokens.'),
-  JWT_AUDIENCE: z.createOptionalField(z.string(), 'The `aud` of the provider’s tokens.'),
+  JWT_ISSUER: z.createOptionalField(z.string(), 'The required `iss` in the provider’s tokens.'),
+  JWT_AUDIENCE: z.createOptionalField(z.string(), 'The required `aud` in the provider’s tokens.'),
   JWT_ADMIN: z.addDescription(
     z._default(z.enum(['true', 'false']), 'false'),
     '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant this scope at the provider can create admins.',
@@ -164,19 +164,19 @@ export const settingsSchema = z.object({
   ),
   JWT_ONLY_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'The claim in an identity provider’s token that lists the agents the token can use, as an array or a space-separated string. All tokens of the provider are then restricted tokens.',
+    'The claim in an identity provider’s token that lists the agents the token can use, as an array or a space-separated string. All of the provider’s tokens are then restricted tokens.',
   ),
   JWT_ONLY: z.createOptionalField(
     createJsonSettingSchema(onlySchema),
-    'JSON: the restrictions of a provider’s tokens without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all tokens of the provider.',
+    'JSON: the restrictions for a provider’s tokens without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all of the provider’s tokens.',
   ),
   VISITORS: z.createOptionalField(
     createJsonSettingSchema(visitorsSchema),
-    'JSON: the restrictions and limits of visitors without a login: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
+    'JSON: the restrictions and limits for visitors without a login: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
   ),
   TURNSTILE_SECRET: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'Secret. The secret of the Turnstile widget on the pages of visitors.',
+    'Secret. The secret key of the Turnstile widget on your pages for visitors.',
   ),
   TURNSTILE_VERIFY_URL: z.addDescription(
     z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
@@ -184,7 +184,7 @@ export const settingsSchema = z.object({
   ),
   DEFAULT_LIMITS: z.addDescription(
     z._default(createJsonSettingSchema(limitsSchema), {}),
-    'JSON: the limits of accounts without their own limits.',
+    'JSON: the limits for accounts without their own limits.',
   ),
   DEPLOYMENT_LIMITS: z.createOptionalField(
     createJsonSettingSchema(poolLimitsSchema),
@@ -196,7 +196,7 @@ export const settingsSchema = z.object({
   ),
   BOUND_READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(120, 1),
-    'The same limit for all restricted tokens of an account together, and for each visitor.',
+    'The same limit for all of an account’s restricted tokens together, and for each visitor.',
   ),
   RETENTION_DAYS: z.addDescription(
     createCountSettingSchema(30, 1, MAX_DAYS),
@@ -232,7 +232,7 @@ export const settingsSchema = z.object({
   ),
   TOOL_SIGNING_SECRET: z.createOptionalField(
     standardSecret,
-    'Secret. Signs the calls of these tools according to Standard Webhooks: `whsec_…`. Without it, Sluice calls only MCP servers.',
+    'Secret. Signs the calls to these tools according to Standard Webhooks: `whsec_…`. Without it, Sluice calls only MCP servers.',
   ),
   SIMULATOR_TTFT_MS: z.addDescription(createCountSettingSchema(300), 'Milliseconds until the simulator’s first token.'),
   SIMULATOR_TOKENS_PER_SECOND: z.addDescription(
@@ -241,7 +241,7 @@ export const settingsSchema = z.object({
   ),
   SIMULATOR_BATCH_MS: z.addDescription(
     createCountSettingSchema(5000),
-    'Duration of a batch at the simulator, in milliseconds.',
+    'Duration of a simulated batch, in milliseconds.',
   ),
 });
 

@@ -8,7 +8,7 @@ import { burst, flushed, live, paced, type Workload } from './workloads.ts';
 /** The lines of the guide, each with whom the others stand beside. */
 const LINES: readonly { title: string; workload: Workload; figure: FigureName; beside: string }[] = [
   { title: '200 events in one write', workload: burst, figure: 'cpu', beside: 'bare' },
-  { title: '1,000 events, each flushed alone', workload: flushed, figure: 'cpu', beside: 'bare' },
+  { title: '1,000 events, each flushed separately', workload: flushed, figure: 'cpu', beside: 'bare' },
   { title: '64 streams at once, 40 tokens a second', workload: live, figure: 'cpu', beside: 'late copy' },
   { title: 'first event, added p50', workload: burst, figure: 'firstEvent', beside: 'bare' },
   {

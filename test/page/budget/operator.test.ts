@@ -210,7 +210,7 @@ test('whoever sees their own requests alone reads what they were told', async ()
   listedRequestKind.value = 'failed';
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, error_type: 'upstream_redirect' }]));
-  await waitForText(root, 'Its operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
+  await waitForText(root, 'The operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
 });
 
 test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
@@ -471,7 +471,7 @@ test.each([
 
 test.each([
   ['sent', '', 'No requests in the last 7 days.'],
-  ['refused', '', 'No requests were refused in the last 7 days.'],
+  ['refused', '', 'No requests were rejected in the last 7 days.'],
   ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14.'],
 ] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
   [listedRequestKind.value, listedMinute.value, listedToken.value] = [kind, minute, ''];

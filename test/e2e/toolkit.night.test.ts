@@ -341,7 +341,7 @@ test.skipIf(isBrowserMissing())(
       await page.reload();
       await page.getByText(question, { exact: true }).waitFor();
       await page.getByRole('button', { name: 'Stop' }).waitFor();
-      await page.getByRole('button', { name: 'Send' }).waitFor();
+      await page.getByRole('button', { name: 'Send', exact: true }).waitFor();
       expect(await page.locator('article').count()).toBe(2);
       expect(await findBarriers(page)).toEqual([]);
       expect(faults).toEqual([]);

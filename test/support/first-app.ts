@@ -26,7 +26,7 @@ export async function tryFirstApp(edge: string): Promise<void> {
       const before = await listAnswers(page).count();
       const ended = page.waitForEvent('requestfinished', (one) => one.method() === 'POST');
       await page.getByRole('textbox').fill(question);
-      await page.getByRole('button', { name: 'Send' }).click();
+      await page.getByRole('button', { name: 'Send', exact: true }).click();
       await ended;
       return (await listAnswers(page).nth(before).textContent()) ?? '';
     };

@@ -269,7 +269,7 @@ export async function askWithAnswer(page: Page, answer: string): Promise<void> {
 /** Asks something in the chat that is shown. */
 export async function askQuestion(page: Page, question: string): Promise<void> {
   await page.getByRole('textbox', { name: 'Message' }).fill(question);
-  await page.getByRole('button', { name: 'Send' }).click();
+  await page.getByRole('button', { name: 'Send', exact: true }).click();
 }
 
 /** @returns once no answer is coming any more */

@@ -126,7 +126,7 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
     const { page, faults } = await open(url, 'alice');
     const answer = page.getByRole('region', { name: LABEL }).getByRole('article').nth(1);
     await page.getByRole('textbox', { name: 'Message' }).fill(LONG_QUESTION);
-    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
     await answer.getByText('simulator').waitFor();
     const readLength = async () => (await answer.textContent())?.length ?? 0;
     expect(await findBarriers(page)).toEqual([]);
@@ -149,7 +149,7 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
     // The button, unlike a page that leaves, ends the answer.
     await page.goto(url);
     await page.getByRole('button', { name: 'Stop' }).click();
-    await page.getByRole('button', { name: 'Send' }).waitFor();
+    await page.getByRole('button', { name: 'Send', exact: true }).waitFor();
     await expect.poll(async () => (await alice.conversations.get('web-first')).state).toBe('idle');
   });
 });

@@ -87,7 +87,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
 
   test.each(['Approve', 'Deny'])('asks before a call, and shows it once: %s', async (decision) => {
     const { page, faults, calls } = await openWaiting();
-    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+    expect(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
     expect(await findBarriers(page)).toEqual([]);
     // A page that is loaded again asks, too.
     await page.reload();

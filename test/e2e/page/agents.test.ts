@@ -121,7 +121,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: who are you?');
       // What is counted is the agent's prompt, at its model's price.
       await page.getByText(/^\d+ tokens · \$0\.0+\d+ to send$/).waitFor();
-      await page.getByRole('button', { name: 'Send' }).click();
+      await page.getByRole('button', { name: 'Send', exact: true }).click();
       await waitForAnswer(page);
       await page.getByRole('article', { name: 'Answer' }).getByText('Claude Sonnet 5').waitFor();
       await page.locator('.talk-head').getByRole('link', { name: 'keeper' }).waitFor();
@@ -146,7 +146,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     await inPage(async ({ page }) => {
       await page.getByRole('combobox', { name: 'Model or agent' }).selectOption({ label: 'router' });
       await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: what is a gate?');
-      await page.getByRole('button', { name: 'Send' }).click();
+      await page.getByRole('button', { name: 'Send', exact: true }).click();
       await waitForAnswer(page);
       const why = page.getByRole('article', { name: 'Answer' }).getByText('model: easy');
       await why.waitFor();
@@ -189,7 +189,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves": 12/s);
       // What was typed meanwhile is still there, and can be sent now.
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe('And a cake?');
-      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
+      await expect.poll(() => page.getByRole('button', { name: 'Send', exact: true }).isEnabled()).toBe(true);
       await page.reload();
       await waitForAnswer(page);
       await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);

@@ -46,7 +46,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await setSimulatorFaults(page, 'tps=400');
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
       await page.getByText(/^\d+ tokens · \$[\d.]+ to send$/).waitFor();
-      await page.getByRole('button', { name: 'Send' }).click();
+      await page.getByRole('button', { name: 'Send', exact: true }).click();
       const text = await begun(opened);
       const early = (await text.textContent()) ?? '';
       await waitForAnswer(page);

@@ -78,7 +78,7 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
     const fault = page.getByRole('alert').filter({ hasText: 'The models cannot be listed now.' });
     await fault.waitFor();
     await page.getByRole('textbox', { name: 'Message' }).fill('Hello?');
-    expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+    expect(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
     expect(await findBarriers(page)).toEqual([]);
     await page.getByRole('link', { name: 'Budget' }).click();
     await page.getByRole('heading', { name: 'Budget' }).waitFor();
@@ -86,7 +86,7 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
     isDead = false;
     await fault.getByRole('button', { name: 'Try again' }).click();
     await expect.poll(() => fault.count()).toBe(0);
-    const send = page.getByRole('button', { name: 'Send' });
+    const send = page.getByRole('button', { name: 'Send', exact: true });
     await send.click();
     const answers = page.getByRole('toolbar', { name: 'Actions' }).getByRole('button', { name: 'Regenerate' });
     await answers.waitFor();

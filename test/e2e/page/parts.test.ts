@@ -175,7 +175,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await limit('1');
     await why.getByRole('button', { name: 'Edit' }).click();
     await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ruin');
-    await page.getByRole('button', { name: 'Send' }).click();
+    await page.getByRole('button', { name: 'Send', exact: true }).click();
     await waitForAnswer(page);
     expect(admin.faults).toEqual([]);
     await close();

@@ -118,6 +118,6 @@ export function createUnknownVersionError(
   return createNotFoundError(
     hash === undefined
       ? `The ${kind} ${ref} does not exist. Store it with PUT ${path}/:name, or list all with GET ${path}.`
-      : `The ${kind} ${ref} is not available to you, because it is not the current version. Use \`${name}\`, or ask its owner to add this version to \`pinned\` with PUT ${path}/${name}.`,
+      : `The ${kind} ${ref} does not exist, or you cannot use it because it is not the current version. Use \`${name}\`, or ask its owner to add this version to \`pinned\` with PUT ${path}/${name}.`,
   );
 }

@@ -152,7 +152,7 @@ const REFUSED: [object, string][] = [
   ],
   [
     { model: 'claude-opus-4-6', output_config: { effort: 'some' } },
-    'output_config.effort: claude-opus-4-6 refuses this. It takes low, medium, high, max.',
+    'output_config.effort: this value is not supported by claude-opus-4-6 (supported: low, medium, high, max).',
   ],
   [
     { speed: 'fast', fallback_models: ['claude-opus-5', 'claude-haiku-5-5'] },

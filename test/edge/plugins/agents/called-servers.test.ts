@@ -434,8 +434,12 @@ test('the simulator answers such an agent, with a conversation and without one',
   installSimulator(VARS);
   const root = await authorizationFor('root', 'admin');
   const headers = { ...root, 'content-type': 'application/json' };
-  const put = await app.fetch('/agents/maps', { method: 'PUT', headers, body: JSON.stringify(AGENT) });
-  expect(put.status).toBe(200);
+  const tools = [
+    ...['maps', 'open'].map((name) => ({ type: 'mcp_toolset', mcp_server_name: name })),
+    { type: 'code_execution_20250825', name: 'code_execution' },
+  ];
+  const body = JSON.stringify({ ...AGENT, tools });
+  expect((await app.fetch('/agents/maps', { method: 'PUT', headers, body })).status).toBe(200);
   const { conversation, ...alone } = SENT;
   for (const sent of [alone, { ...alone, conversation }]) {
     const answer = await app.post('/v1/messages', sent, root);

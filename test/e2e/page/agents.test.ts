@@ -51,7 +51,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0);
       // Both are kept.
       expect(await stored(first.version)).toMatchObject({ limits: { max_turns: 4 } });
-      await page.getByText('edge_clock (called by the edge)').waitFor();
+      await page.getByText('edge_clock (called by Sluice)').waitFor();
       await page.getByRole('button', { name: 'Try', exact: true }).click();
       await page.getByText('Try porter.').waitFor();
       // The page sends no tools of its own with an agent.

@@ -40,7 +40,7 @@ const worker = isBrowserMissing() ? '' : await bundleWorker('test/fixtures/chose
 function viewsWith(plugins: readonly string[], account: string): string[] {
   const views = ['chat', 'classify', 'agents', 'agents/@new', 'wire'];
   const budget = ['overview', 'accounts', `accounts/${account}`, 'groups', 'groups/red', 'requests'];
-  const lists = ['refused', 'failed', 'webhooks', 'webhooks/github', 'webhooks/alert'];
+  const lists = ['webhooks', 'webhooks/github', 'webhooks/alert', 'refused', 'failed'];
   const all = [...views, ...[...budget, ...lists].map((view) => `budget/${view}`)];
   return plugins.includes('agents') ? all : all.filter((view) => view !== 'agents/@new');
 }

@@ -1,8 +1,10 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { decodeJwt } from 'jose';
 import { afterEach, expect, test, vi } from 'vitest';
+import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { RESOURCES } from '#edge/openapi.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
+import { settleAt } from '#test/edge/money/account/admission-requests.ts';
 import { createTestApp, type SentRequest, type TestApp, waitForAllApps } from '#test/support/app.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
 import { installSimulator, stubOf } from '#test/support/conversations.ts';
@@ -317,7 +319,10 @@ const REMEDIES: Record<string, Remedy> = {
       await getInbox('github').acceptEvent(createEvent('github_1'));
       await works.consume(['github_1']);
       expect(await works.report('github_1')).toMatchObject({ state: 'parked' });
-      await getTestAccount(WEBHOOK_ACCOUNT).setLimits({ usd_per_day: 0 });
+      const account = getTestAccount(WEBHOOK_ACCOUNT);
+      await account.setLimits({ usd_per_day: 1 });
+      const startedAt = works.clock.now;
+      await settleAt(account, { requestId: 'req_spent', status: 'complete', cost: usdToNanodollars(1), startedAt });
       for (const id of ['github_2', 'github_3']) {
         await getInbox('github').acceptEvent(createEvent(id, `This is another bug: ${id}`));
         await works.consume([id]);
@@ -335,7 +340,7 @@ const REMEDIES: Record<string, Remedy> = {
       const bound = { ...DEPLOYMENT, ...vars, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET, QUEUE: works.queue };
       return { app: createTestApp(answering, bound), isCured };
     },
-    bodies: { [LIMITS]: { usd_per_day: 1 } },
+    bodies: { [LIMITS]: { usd_per_day: 5 } },
     account: WEBHOOK_ACCOUNT,
   },
   'A pool cannot be reached': {

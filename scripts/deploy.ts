@@ -64,7 +64,7 @@ async function deploy(): Promise<void> {
   if (values['dry-run']) return;
   const missing = await missingSecrets(config.vars);
   if (missing.length > 0) {
-    console.log(`\nDeployed. Next, set these secrets. Until then, requests that need them are rejected:`);
+    console.log(`\nDeployed. Requests that need these secrets are rejected until you set them:`);
     for (const name of missing) console.log(`  ${secretCommand(name)}`);
     return;
   }

@@ -29,7 +29,7 @@ const { values, positionals } = readArguments(USAGE, {
   options: { plugins: { type: 'string', default: '' }, 'no-page': { type: 'boolean', default: false } },
 });
 const [given = '', ...more] = positionals;
-if (given === '' || more.length > 0) stop(`Name one folder. Usage: ${USAGE}`);
+if (given === '' || more.length > 0) stop(`Pass the path of one new folder.\nUsage: ${USAGE}`);
 const folder = resolve(given);
 const plugins = resolvePlugins(values.plugins);
 await checkFolder();
@@ -59,12 +59,12 @@ if (values['no-page'])
 for (const name of ['package.json', 'README.md', 'wrangler.toml']) {
   await change(name, (text) => text.replaceAll(NAME, called).replaceAll(TARBALL, tarball));
 }
-console.log(`${given} has an edge with ${plugins.length === 0 ? 'the core alone' : plugins.map(({ name }) => name).join(', ')}.
+console.log(`Created a gateway in ${given} with ${plugins.length === 0 ? 'only the core' : plugins.map(({ name }) => name).join(', ')}.
 Next, with Node 22.12 or newer:
   cd ${given} && npm install
-  npm start                      it answers on http://localhost:8787
+  npm start                      starts the gateway on http://localhost:8787
   npm test
-  npm run deploy -- --dry-run    says what would be deployed`);
+  npm run deploy -- --dry-run    shows what would be deployed`);
 
 /** @returns the plugins of a list, and those that they need, in the order of all plugins */
 function resolvePlugins(list: string): Plugin[] {

@@ -17,7 +17,7 @@ export const TABLE = new ModelTable();
 const PREFIX = `Run $run. ${'A caching test needs a long text that stays the same from one call to the next. '.repeat(60)}`;
 const CACHED = { system: [{ type: 'text', text: PREFIX, cache_control: { type: 'ephemeral' } }], max_tokens: 256 };
 const input_schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
-const TOOL = { name: 'get_weather', description: 'Tells the weather of a city.', input_schema };
+const TOOL = { name: 'get_weather', description: 'Returns the current weather in a city.', input_schema };
 const TOOLS = { tools: [TOOL], max_tokens: 512 };
 const SEARCH = { type: 'web_search_20250305', name: 'web_search', max_uses: 1 };
 const FORCED = { ...TOOLS, tool_choice: { type: 'tool', name: 'get_weather' } };
@@ -34,7 +34,8 @@ const LOW = { output_config: { effort: 'low' } };
 function cheapest(fits: (row: Model) => boolean): string {
   const rows = MODELS.filter((row) => getModelLifecycle(row) === 'active' && fits(row));
   const [first] = rows.sort((left, right) => left.prices.output - right.prices.output);
-  if (first === undefined) throw new Error('The table has no model for a call: change scripts/prove-calls.ts.');
+  if (first === undefined)
+    throw new Error('No active model in the model table fits this call. Update scripts/prove-calls.ts.');
   return first.id;
 }
 

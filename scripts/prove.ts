@@ -114,6 +114,6 @@ async function proveBatch(): Promise<void> {
     .filter(({ batch }) => batch === id)
     .reduce((sum, { cost_usd }) => sum + usdToNanodollars(cost_usd), 0);
   if (booked !== price) differing += 1;
-  printLine(`The batch: booked $${toUsd(booked)}, by its usage $${toUsd(price)}`);
+  printLine(`Batch: $${toUsd(booked)} recorded in the ledger, $${toUsd(price)} computed from its usage`);
   rmSync(BATCH);
 }

@@ -51,7 +51,11 @@ export function renderReference(reference: Reference): string {
         }),
       ),
     ]),
-    ['Schemas', 'The schemas of bodies and responses.', schemas.map(([name, schema]) => renderSchema(name, schema))],
+    [
+      'Schemas',
+      'The schemas of request bodies and responses.',
+      schemas.map(([name, schema]) => renderSchema(name, schema)),
+    ],
     ['Errors', 'Every error has this envelope and one of these statuses.', answers.map(renderError)],
   ];
   const list = places.map(([title, , each]) => {

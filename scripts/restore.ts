@@ -62,7 +62,7 @@ try {
   const { missing = [] } = end ?? {};
   if (missing.length > 0)
     faults.push(
-      `These ${missing.length} parts are missing in the backup. Create a new backup to restore them:`,
+      `${countOf(missing, 'part is', 'parts are')} missing from the backup. To restore what is missing, create a new backup:`,
       ...missing,
     );
 } catch (thrown) {
@@ -73,11 +73,17 @@ try {
 }
 // Printed in any case: what was restored before it stopped, too.
 for (const [kind, number] of Object.entries(done)) console.log(`${kind}: ${number}`);
-if (left.length > 0) console.log(`These ${left.length} already existed and are unchanged: ${left.join(', ')}.`);
-if (refused.length > 0) faults.unshift(`These ${refused.length} were not restored:`, ...refused);
+if (left.length > 0)
+  console.log(`${countOf(left, 'item was', 'items were')} already stored and not changed: ${left.join(', ')}.`);
+if (refused.length > 0) faults.unshift(`${countOf(refused, 'item was', 'items were')} not restored:`, ...refused);
 if (values.account !== undefined && done.accounts === 0 && faults.length === 0)
   faults.push(`The backup does not contain the account ${values.account}.`);
 if (faults.length > 0) stopWith(new Error(faults.join('\n')));
+
+/** @returns how many rows there are, as the beginning of a sentence: `2 items were` */
+function countOf(rows: readonly unknown[], one: string, several: string): string {
+  return `${rows.length} ${rows.length === 1 ? one : several}`;
+}
 
 /** @returns what a line begins; what cannot be read is noted, and the lines behind it are left out */
 function parseHead(line: string, number: number): BackupHead {
@@ -163,7 +169,7 @@ async function restoreOne(head: BackupHead, what: string, first: string, rest: s
   } else if (type === 'version_backup' && kind !== undefined && version !== undefined) {
     await put(versionPath(kind, version), first);
     done.versions += 1;
-  } else if (type !== 'unreadable') throw new Unavailable('This is not a backup.');
+  } else if (type !== 'unreadable') throw new Unavailable('is not part of a Sluice backup, so it was skipped');
   else throw new Unavailable(`is not JSON${rest.length > 0 ? `, so the next ${rest.length} lines were skipped` : ''}`);
 }
 

@@ -33,7 +33,7 @@ Try:
     -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello"}]}'
 
 Or point any Claude client at it: ANTHROPIC_BASE_URL=${url} ANTHROPIC_API_KEY=any
-Stop with Ctrl+C. Its batches and files are then gone.
+Stop with Ctrl+C. This deletes its batches and files.
 `);
 } catch (thrown) {
   const isUsed = thrown instanceof Error && 'code' in thrown && thrown.code === 'EADDRINUSE';

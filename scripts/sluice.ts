@@ -25,6 +25,6 @@ const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
 if (command) await command();
 else if (['--help', '-h'].includes(name)) console.log(USAGE);
 else {
-  console.error(`${name === '' ? 'A command is required.' : `Unknown command ${name}.`} Usage:\n${USAGE}`);
+  console.error(`${name === '' ? 'A command is required.' : `Unknown command ${name}.`}\nUsage:\n${USAGE}`);
   process.exit(1);
 }

@@ -44,7 +44,7 @@ try {
   if (missing.length > 0) await addSecrets(missing);
   const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
   const wanted = Number(valuesOf('--port').at(-1) ?? configured);
-  if (!Number.isInteger(wanted)) throw new Error('The port must be a number: npm start -- --port 9000');
+  if (!Number.isInteger(wanted)) throw new Error('The port must be a number. Example: npm start -- --port 9000');
   const port = await freePort(wanted);
   const protocol = valuesOf('--local-protocol').at(-1) ?? 'http';
   const url = `${protocol}://localhost:${port}`;
@@ -92,7 +92,7 @@ function rejectOtherHost(configured: string | undefined): void {
   const where = given ?? (configured === undefined ? undefined : '`host` in the section [dev] of the configuration');
   if (where === undefined) return;
   throw new Error(
-    `Remove ${where}. With this setting, wrangler rewrites the host in every header, so a web page whose host name was rebound to this machine looks like a page of localhost.`,
+    `Remove ${where}. With this setting, wrangler rewrites the host in every header, so a DNS-rebinding page looks as if it were served from localhost.`,
   );
 }
 
@@ -168,7 +168,7 @@ function describeUpstream(settings: Settings): string {
   const isSimulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && ANTHROPIC_API_KEY === undefined);
   const who =
     upstreams.length > 0
-      ? `Responses come from the upstreams of UPSTREAMS, in this order: ${names.join(', ')}.`
+      ? `Responses come from the upstreams in UPSTREAMS, tried in this order: ${names.join(', ')}.`
       : isSimulated
         ? 'Responses come from the built-in simulator. To use Claude, add ANTHROPIC_API_KEY=… to .dev.vars and start again.'
         : 'Responses come from the Claude API.';

@@ -77,7 +77,9 @@ async function readSample(sender: string, name: string, event: string): Promise<
   const path = existsSync(name) ? name : known;
   if (!existsSync(path)) {
     const names = await readdir(new URL(`${sender}/`, SAMPLES)).catch(() => []);
-    stop(`The file ${name} does not exist.${names.length > 0 ? ` Samples of ${sender}: ${names.join(', ')}` : ''}`);
+    stop(
+      `The file ${name} does not exist.${names.length > 0 ? ` Pass the path of a file, or one of the samples of ${sender}: ${names.join(', ')}` : ' Pass the path of a file.'}`,
+    );
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
   if (key.hmac) return JSON.stringify(withId(payload, key.id ?? '/sample', event));
@@ -148,13 +150,13 @@ async function signingKeyOf(sender: string): Promise<SourceKey> {
 
 /** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */
 function shippedSource(sender: string): (typeof SHIPPED_SOURCES)[number] {
-  return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Usage: ${USAGE}`);
+  return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Unknown source ${sender}.\nUsage: ${USAGE}`);
 }
 
 function readCall(): { source: string; file: string; id: string } {
   const { positionals, values } = readArguments(USAGE, { allowPositionals: true, options: { id: { type: 'string' } } });
   const [named, path] = positionals;
-  if (named === undefined || path === undefined) return stop(`Usage: ${USAGE}`);
+  if (named === undefined || path === undefined) return stop(`Pass a source and a file.\nUsage: ${USAGE}`);
   return { source: named, file: path, id: values.id ?? `local-${randomUUID()}` };
 }
 

@@ -100,7 +100,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   // It may be begun again: what is there stays as it is.
   const again = await npm('restore', there.url, [], backup.stdout);
   const named = `the conversation talk of ${account}, the conversation dice of ${account}`;
-  expect(again.stdout).toContain(`These 2 already existed and are unchanged: ${named}.`);
+  expect(again.stdout).toContain(`2 items were already stored and not changed: ${named}.`);
 });
 
 test('a backup has the versions that its conversations use, and a restore continues after what is refused', async () => {
@@ -159,7 +159,7 @@ test('a backup has the versions that its conversations use, and a restore contin
   const first = await npm('restore', there.url, [], broken).catch((thrown) => thrown);
   expect(first.code).toBe(1);
   expect(first.stdout).toContain('versions: 4\naccounts: 1\nconversations: 1\n');
-  expect(first.stderr).toContain('These 3 were not restored:');
+  expect(first.stderr).toContain('3 items were not restored:');
   expect(first.stderr).toMatch(/^line \d+: is not JSON$/m);
   expect(first.stderr).toContain(`the conversation guided of ${owner}`);
   expect(first.stderr).toContain(`The prefix ${oldGuide} is not stored in this deployment`);
@@ -168,7 +168,7 @@ test('a backup has the versions that its conversations use, and a restore contin
   const second = await npm('restore', there.url, [], backup.stdout).catch((thrown) => thrown);
   expect(second.code).toBe(1);
   expect(second.stdout).toContain('versions: 5\naccounts: 1\nconversations: 1\n');
-  expect(second.stderr).toContain('These 1 were not restored:');
+  expect(second.stderr).toContain('1 item was not restored:');
   const other = await mintFor(there.url);
   await json(await ask(there.url, 'guided', other));
   await json(await ask(there.url, 'served', other, { max_tokens: undefined }));
@@ -226,7 +226,7 @@ test('the commands of the guide back a deployment up, and name what is not resto
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {
   await expect(npm('restore', there.url, [], '{"type":"message"}\n')).rejects.toMatchObject({
-    stderr: expect.stringContaining('This is not a backup') as string,
+    stderr: expect.stringContaining('is not part of a Sluice backup, so it was skipped') as string,
   });
   await expect(npm('backup', 'http://localhost:9', [])).rejects.toMatchObject({
     stderr: expect.stringContaining('No deployment responds at http://localhost:9') as string,

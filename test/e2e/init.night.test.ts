@@ -30,16 +30,14 @@ afterEach(() => vi.unstubAllEnvs());
 afterAll(() => project.remove());
 
 test.each([
-  ['none', 'the core alone', 4],
+  ['none', 'only the core', 4],
   ['pools,runs', 'agents, runs', 5],
   ['all', 'visitors, agents, summaries', 9],
 ])(
   'sluice init --plugins %s makes an edge that passes its test, answers, has the page, and would be deployed',
   async (plugins, has, bindings) => {
     const name = `with-${plugins.split(',')[0]}`;
-    expect(await project.init(name, ...(plugins === 'none' ? [] : ['--plugins', plugins]))).toContain(
-      `an edge with ${has}`,
-    );
+    expect(await project.init(name, ...(plugins === 'none' ? [] : ['--plugins', plugins]))).toContain(` with ${has}`);
     const [made, template] = await Promise.all(
       [join(project.folder, name), join(root, 'examples/worker')].map((of) =>
         readFile(join(of, 'src/index.ts'), 'utf8'),

@@ -154,7 +154,7 @@ test('a restore into an empty deployment widens nothing: limits, groups, credit,
   expect(restored.code).toBe(1);
   expect(restored.stdout).toContain(`groups: ${GROUPS}\nerasures: 2\n`);
   expect(restored.stdout).toContain(`accounts: ${ACCOUNTS - 2}\n`);
-  expect(restored.stderr).toContain('These 1 were not restored:');
+  expect(restored.stderr).toContain('1 item was not restored:');
   expect(restored.stderr).toContain(`the account ${lost}: `);
   const merged = await npm(there, 'restore', ['--account', lost, '--replace'], backup.stdout);
   expect(merged.code, merged.stderr).toBeUndefined();

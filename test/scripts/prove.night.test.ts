@@ -104,7 +104,9 @@ test('it goes on with a batch that another run has begun', async () => {
   isOver = true;
   const ended = await run('--batch', '--into', 'proved');
   expect(ended.status, ended.said).toBe(0);
-  expect(ended.said).toMatch(/The batch: booked \$0\.0002\d+, by its usage \$0\.0002\d+\n0 differences/);
+  expect(ended.said).toMatch(
+    /Batch: \$0\.0002\d+ recorded in the ledger, \$0\.0002\d+ computed from its usage\n0 differences/,
+  );
   expect(created()).toHaveLength(1);
   expect([...(await textsIn('proved')).keys()]).toContain('batch-answer-haiku.json');
 });

@@ -18,10 +18,10 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const init = (...args: string[]) => runScript(join(root, 'scripts/init.ts'), args);
 
 test.each([
-  [[], 'Name one folder. Usage: sluice init DIR [--plugins webhooks,agents] [--no-page]'],
+  [[], 'Pass the path of one new folder.\nUsage: sluice init DIR [--plugins webhooks,agents] [--no-page]'],
   [['full'], 'full is not empty. Use a new folder.'],
   [['full/notes.txt'], 'notes.txt cannot be read: ENOTDIR'],
-  [['new', 'newer'], 'Name one folder.'],
+  [['new', 'newer'], 'Pass the path of one new folder.'],
   [['new', '--plugins', 'agents,webhoks'], 'Unknown plugin webhoks. Did you mean webhooks?'],
   [['new', '--plugins', 'weather'], 'Unknown plugin weather. The plugins are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
@@ -37,8 +37,8 @@ test('sluice init --help lists all plugins', async () => {
 });
 
 test.each([
-  [['inti'], 1, 'Unknown command inti. Usage:\nsluice init DIR'],
-  [[], 1, 'A command is required. Usage:\nsluice init DIR'],
+  [['inti'], 1, 'Unknown command inti.\nUsage:\nsluice init DIR'],
+  [[], 1, 'A command is required.\nUsage:\nsluice init DIR'],
   [['--help'], 0, 'sluice deploy [--dry-run]'],
 ])('sluice %j says which commands there are', async (args, code, words) => {
   const { status, stdout, stderr } = await runScript(join(root, 'scripts/sluice.ts'), args);

@@ -119,7 +119,7 @@ test.each([
   [[], 'Usage: npm run webhook'],
   [['gitlab', 'issue.json'], 'Usage: npm run webhook'],
   [['github', 'issue.json', '--what'], 'Usage: npm run webhook'],
-  [['github', 'nothing.json'], 'Samples of github: '],
+  [['github', 'nothing.json'], 'samples of github: '],
 ])('what cannot be sent is told in a sentence: %s', async (args, sentence) => {
   const { status, stderr } = await run(args);
   expect(status).toBe(1);

@@ -126,7 +126,7 @@ describe('of a real error the function says', () => {
   test('that the budget does not pay for the answer', async () => {
     await limit('poor', { usd_per_day: 0.000_001 });
     expect(sentence(await errorOf('poor'))).toBe(
-      'Not enough of your budget is left for this answer (about 100 %). Ask us for more.',
+      'Your remaining budget is too low for this response (about 100 %). Ask us for more.',
     );
   });
 
@@ -143,7 +143,7 @@ describe('of a real error the function says', () => {
     const left = Math.round((1 - day.settled_usd / 0.0027) * 100);
     expect(left).toBeGreaterThan(0);
     expect(sentence(refused as SluiceError).split('. ')).toEqual([
-      `Not enough of your budget is left for this answer (about ${left} %)`,
+      `Your remaining budget is too low for this response (about ${left} %)`,
       expect.stringMatching(/^It is full again on /),
     ]);
     await limit('spender', { usd_per_day: day.settled_usd });

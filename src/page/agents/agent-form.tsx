@@ -120,7 +120,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
         })}
       </div>
       {renderInput('description', 'Description', { maxLength: 1_000, placeholder: 'Purpose' })}
-      {renderTextArea('system', 'System prompt', 6, 'You answer for Acme…')}
+      {renderTextArea('system', 'System prompt', 6, 'You answer customers of Acme…')}
       {isJson ? (
         renderTextArea(
           'tools',

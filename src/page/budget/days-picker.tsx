@@ -18,7 +18,7 @@ export function DaysPicker({ of: listName, range = sharedRange }: { of: string; 
   return (
     <div class="inline filters">
       <Select
-        label={`Days of ${listName}, in UTC`}
+        label={`Date range for ${listName}, in UTC`}
         value={range.value}
         options={RANGE_NAMES}
         onChoose={(name) => (range.value = name as DayRangeName)}

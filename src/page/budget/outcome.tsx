@@ -74,7 +74,7 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
   if (group === undefined)
     return (
       <>
-        {title}, of its {limited_by}
+        {title} ({limited_by})
       </>
     );
   return (

@@ -116,7 +116,7 @@ function useReplayAllEvents() {
     run(async () => {
       const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<EventReplayReport>(path, { method: 'POST' });
-      announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event is' : 'events are'} replayed.`);
+      announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event' : 'events'} will be replayed.`);
       refreshAllPolls();
     });
   return { fault, replayAll: replayAllEvents };

@@ -61,7 +61,7 @@ export const EXAMPLES: readonly ChatExample[] = [
   },
   {
     title: 'Classify a message',
-    description: 'You give the labels and get one of them back, with its price.',
+    description: 'Provide labels. The response contains the one that fits, and its cost.',
     runExample: async () => navigateToSection('classify'),
   },
 ];

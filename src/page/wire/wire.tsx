@@ -78,7 +78,8 @@ function NoCalls() {
     <div class="page">
       <h1>Inspector</h1>
       <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExampleQuestion)}>
-        Requests of this page, from <a href="#/chat">Chat</a> or Classify, appear here with each event and its time.
+        Requests that this page sends, for example from <a href="#/chat">Chat</a> or Classify, appear here with each
+        event and its time.
       </EmptyState>
       {fault.value && <FaultMessage text={fault.value} />}
     </div>

@@ -206,7 +206,7 @@ describe('the words of the React page', () => {
     }
     const headers = new Headers({ 'sluice-limited-by': 'group', 'sluice-budget-used': '1' });
     expect(sentence({ type: 'billing_error', message, retryAfter: 60, headers })).toBe(
-      'Not enough of this chat’s budget is left. Tell us, please.',
+      'The shared budget is too low. Please contact us.',
     );
     for (const type of ['billing_error', 'rate_limit_error', 'connection_error', 'a_new_error'])
       expect(sentence({ type, message })).not.toMatch(/\$|\d{4}-|undefined/);

@@ -64,7 +64,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
     const narrow = { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const };
     await inPage(
       async ({ page }) => {
-        await page.getByText('Paused: the run has reached its limit of steps.').waitFor();
+        await page.getByText('Paused: the run has reached its step limit.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();

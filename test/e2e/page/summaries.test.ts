@@ -92,7 +92,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
         await expect.poll(() => text.count()).toBe(0);
         expect(await line.boundingBox()).toEqual(before);
         await lines(page).first().click();
-        await text.getByText('A newer summary goes up in its place now.').waitFor();
+        await text.getByText('A newer summary is now sent instead of this one.').waitFor();
       },
       `/#/chat/${id}`,
       { viewport: { width: 1280, height: 1700 } },
@@ -161,7 +161,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
       prefix: 'boxes',
       history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
     });
-    const remark = 'Sent without its oldest turns';
+    const remark = 'Generated without the oldest turns of the conversation';
     await inPage(async ({ page }) => {
       await page.getByText('No messages yet.').waitFor();
       await askUntil(page, page.getByText(remark));

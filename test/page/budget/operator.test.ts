@@ -486,7 +486,7 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
     data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
     total: { requests: 6, cost_usd: 2, saved_usd: 0, usage: {} },
   }));
-  const days = () => getElementByName<HTMLSelectElement>(root, 'Days of spending by account, in UTC');
+  const days = () => getElementByName<HTMLSelectElement>(root, 'Date range for spending by account, in UTC');
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/^globex399\$1\.00.*50%$/), expect.stringMatching(/^\(erased\)/)]);

@@ -101,7 +101,7 @@ test('who spent what begins with today, also after midnight, and leads to the da
   await expect.poll(last).toMatchObject({ from: '2026-11-28', to: '2026-11-29' });
   await click(root, 'globex');
   expect([location.hash, listedRange.value]).toEqual(['#/budget/accounts/globex', 'today']);
-  chooseValue(getElementByName(root, 'Days of spending by account, in UTC'), 'month');
+  chooseValue(getElementByName(root, 'Date range for spending by account, in UTC'), 'month');
   await expect.poll(last).toMatchObject({ from: '2026-10-30', to: '2026-11-29' });
   // What is looked at elsewhere stays until somebody goes there.
   expect(listedRange.value).toBe('today');

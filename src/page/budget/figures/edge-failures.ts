@@ -17,6 +17,7 @@ export const EDGE_FAILURES = {
 /** @returns what a caller has read of a failure that the edge tells in its own words; undefined for the API's */
 export function describeEdgeFailure(type: string): string | undefined {
   const [, status] = /^upstream_(\d{3})$/.exec(type) ?? [];
-  if (status) return `The upstream responded with ${status} without an explanation.`;
+  if (status)
+    return `The upstream responded with ${status} without an explanation. If this persists, give the operator the request id.`;
   return Object.hasOwn(EDGE_FAILURES, type) ? EDGE_FAILURES[type as keyof typeof EDGE_FAILURES] : undefined;
 }

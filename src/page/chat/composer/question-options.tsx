@@ -143,7 +143,7 @@ function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
           {(ids) => <input {...ids} name="name" required maxLength={64} autocomplete="off" placeholder="support" />}
         </Field>
         <Field label="System prompt">
-          {(ids) => <textarea {...ids} name="system" required rows={8} placeholder="You answer for Acme…" />}
+          {(ids) => <textarea {...ids} name="system" required rows={8} placeholder="You answer customers of Acme…" />}
         </Field>
         <label class="chip">
           <input type="checkbox" name="hour" /> Cache it for an hour instead of five minutes

@@ -18,7 +18,7 @@ const MAX_WAIT_SECONDS = 300;
 export function FailureNote({ failure, session }: { failure: QuestionFailure; session: Session }) {
   const { question, error, failedAt: at, isCut } = failure;
   const unsent = question !== undefined && error.type === 'connection_error' && !failure.hasArrived;
-  const sentence = `${unsent ? UNSENT_MESSAGE : describeErrorForUser(error)}${isCut ? ' The last words that you saw are not stored.' : ''}`;
+  const sentence = `${unsent ? UNSENT_MESSAGE : describeErrorForUser(error)}${isCut ? ' The end of the text that you saw is not stored.' : ''}`;
   const editFailedQuestion = () => {
     if (question === undefined) return;
     loadMessageIntoDraft(question);

@@ -113,7 +113,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
         )}
         {entry.unsent && <p class="unsent">{entry.unsent}</p>}
         {role === 'assistant' && turn !== undefined && session.truncatedTurns.has(turn) && (
-          <p class="quiet clipped">Sent without its oldest turns</p>
+          <p class="quiet clipped">Generated without the oldest turns of the conversation</p>
         )}
         {row && <MessageActions row={row} session={session} getText={() => joinTextParts(shown)} />}
         {row && <SummaryLine id={row.id} session={session} isOpen={isSummaryOpen} />}
@@ -170,10 +170,10 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
       <p class="quiet">
         {`By ${getModelDisplayName(model)}, ${formatPastTime(created_at)}. `}
         {isReplaced
-          ? 'A newer summary goes up in its place now.'
-          : 'It goes up in the place of the messages above, which stay here.'}
+          ? 'A newer summary is now sent instead of this one.'
+          : 'This summary is sent instead of the messages above, which remain in the conversation.'}
       </p>
-      {content === '' ? <p class="quiet">Its words are not known here.</p> : <Markdown text={content} />}
+      {content === '' ? <p class="quiet">The text of this summary is not available.</p> : <Markdown text={content} />}
     </section>
   );
 }

@@ -17,10 +17,10 @@ import type { AnswerWithoutText } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 
 const PAUSE_REASONS: Record<string, string> = {
-  max_turns: 'Paused: the run has reached its limit of steps.',
-  max_usd: 'Paused: the run has reached its limit of spending.',
+  max_turns: 'Paused: the run has reached its step limit.',
+  max_usd: 'Paused: the run has reached its spending limit.',
   max_seconds: 'Paused: the run has reached its time limit.',
-  max_tool_calls: 'Paused: the run has reached its limit of tool calls.',
+  max_tool_calls: 'Paused: the run has reached its tool call limit.',
   repeated_call: 'Paused: the run called the same tool with the same input three times in a row.',
   budget: 'Paused: the budget does not cover the next step.',
   revoked: 'Paused: the token was revoked.',

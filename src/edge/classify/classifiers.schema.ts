@@ -39,7 +39,7 @@ const classifierExample = z.strictObject({
     text.check(z.minLength(1), z.maxLength(16_000)),
     'The text of the example, at most 16,000 characters.',
   ),
-  label: z.createOptionalField(z.nullable(name), 'The label of the example. Null: none of the labels applies.'),
+  label: z.createOptionalField(z.nullable(name), 'The label of the example. Null if none of the labels applies.'),
   labels: z.createOptionalField(
     z.array(name),
     'The labels of the example, for a classifier with `multi`, in place of `label`.',

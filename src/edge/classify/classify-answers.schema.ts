@@ -9,26 +9,26 @@ export const classifyUsage = z.object({
 });
 
 export const classifiedFields = {
-  label: z.createOptionalField(z.nullable(z.string()), 'The label. Null: none of the labels applies.'),
+  label: z.createOptionalField(z.nullable(z.string()), 'The label. Null if none of the labels applies.'),
   labels: z.createOptionalField(z.array(z.string()), 'The labels, instead of `label`, for a classifier with `multi`.'),
   confidence: z.addDescription(
     z.nullable(z.number()),
-    'The share of the votes that agree, from 0 to 1. Null: there was only one vote.',
+    'The share of the votes that agree, from 0 to 1. Null if there was only one vote.',
   ),
   fields: z.addDescription(
     z.nullable(z.record(z.string(), z.unknown())),
-    'The extracted values. Null: the classifier has no `fields`, or there is an error.',
+    'The extracted values. Null if the classifier has no `fields`, or there is an error.',
   ),
   output: z.createOptionalField(
     z.nullable(z.record(z.string(), z.unknown())),
-    'The whole object, for a classifier with a `schema`. Null: there is an error.',
+    'The whole object, for a classifier with a `schema`. Null if there is an error.',
   ),
   cached: z.addDescription(z.boolean(), 'Whether the result is from Sluice’s cache and therefore free.'),
 };
 const spent = {
   usage: z.addDescription(classifyUsage, 'The tokens that were used.'),
   cost_usd: z.addDescription(usd, 'The cost in US dollars.'),
-  model: z.addDescription(z.string(), 'The id of the model that classified.'),
+  model: z.addDescription(z.string(), 'The id of the model that classified the text.'),
 };
 
 export const classifyAnswer = z.object({ ...classifiedFields, ...spent });
@@ -44,9 +44,9 @@ export const classifyResult = z.object({
   ...classifiedFields,
   labels: z.createOptionalField(
     z.nullable(z.array(z.string())),
-    'The labels, instead of `label`, for a classifier with `multi`. Null: there is an error.',
+    'The labels, instead of `label`, for a classifier with `multi`. Null if there is an error.',
   ),
-  error: z.addDescription(z.nullable(failure), 'Why this input was not classified. Null: it was.'),
+  error: z.addDescription(z.nullable(failure), 'Why this input was not classified. Null if the input was classified.'),
 });
 
 export const classifyResults = z.object({

@@ -8,7 +8,7 @@ const upstreamState = z.object({
   running: z.addDescription(count, 'The number of requests that are running at the upstream.'),
   max_concurrent: z.addDescription(
     z.nullable(count),
-    'The most requests that may run at the upstream at the same time. Null: there is no limit.',
+    'The most requests that may run at the upstream at the same time. Null if there is no limit.',
   ),
   models: z.addDescription(
     z.array(
@@ -18,7 +18,10 @@ const upstreamState = z.object({
           z.enum(['closed', 'open', 'half_open']),
           '`closed`: the model is used. `open`: it failed and is not tried for a while. `half_open`: one request tests whether it works again.',
         ),
-        due_at: z.addDescription(z.nullable(time), 'When it becomes half open; ISO 8601, UTC. Null: it is not open.'),
+        due_at: z.addDescription(
+          z.nullable(time),
+          'When the circuit breaker becomes half open; ISO 8601, UTC. Null if it is not open.',
+        ),
         tries: z.addDescription(count, 'Attempts in the last 30 seconds.'),
         failed: z.addDescription(count, 'How many of these attempts failed.'),
         elsewhere: z.addDescription(

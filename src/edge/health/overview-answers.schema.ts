@@ -37,7 +37,7 @@ export const overviewAnswer = z.object({
       z.object({
         task: z.addDescription(z.string(), 'The task, for example `alert` or `settlement`.'),
         failing_since: z.addDescription(time, 'When the task first failed.'),
-        last_reported_at: z.addDescription(time, 'When an object last reported the failure.'),
+        last_reported_at: z.addDescription(time, 'When a Durable Object last reported the failure.'),
       }),
     ),
     'Background tasks that have failed for at least ten minutes. They are repeated until they succeed. The log names the object.',

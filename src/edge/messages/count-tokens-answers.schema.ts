@@ -5,11 +5,11 @@ export const countAnswer = z.looseObject({
   input_tokens: z.addDescription(z.number(), 'The number of tokens of the prompt.'),
   context_window: z.addDescription(
     z.nullable(z.number()),
-    'The largest context of the model, in tokens. Null: the model is not in the model table.',
+    'The largest context of the model, in tokens. Null if the model is not in the model table.',
   ),
   fits: z.addDescription(
     z.nullable(z.boolean()),
-    'Whether the prompt fits the context window. Null: the model is not in the model table.',
+    'Whether the prompt fits the context window. Null if the model is not in the model table.',
   ),
   cost_usd: z.addDescription(
     z.nullable(
@@ -20,7 +20,7 @@ export const countAnswer = z.looseObject({
         cache_read: z.addDescription(z.number(), 'If the whole prompt is read from the cache.'),
       }),
     ),
-    'The cost of the prompt in US dollars, by how it is cached. Null: the price of the model is unknown.',
+    'The cost of the prompt in US dollars, by how it is cached. Null if the price of the model is unknown.',
   ),
 });
 

@@ -38,7 +38,7 @@ const body = memoizeFromPlugins(() =>
         messages: messageList,
         stream: z.addDescription(
           messagesRequest.shape.stream,
-          'Whether the response is a stream of events. Default: true on `/messages`, false on `/v1/messages`. Null: false.',
+          'Whether the response is a stream of events. Default: true on `/messages`, false on `/v1/messages`. Null counts as false.',
         ),
         tools: z.createOptionalField(
           z.array(z.looseObject({ run: z.optional(z.union(toolKinds().flatMap(({ schemas = [] }) => schemas))) })),
@@ -76,11 +76,11 @@ const message = z.addReferenceMeta(
       ),
       stop_reason: z.addDescription(
         z.nullable(z.string()),
-        'Why generation ended, for example `end_turn`, `max_tokens`, `tool_use` or `refusal`. Null: it has not ended.',
+        'Why generation ended, for example `end_turn`, `max_tokens`, `tool_use` or `refusal`. Null if generation has not ended.',
       ),
       stop_sequence: z.addDescription(
         z.nullable(z.string()),
-        'The stop sequence at which generation ended. Null: it did not end at one.',
+        'The stop sequence at which generation ended. Null if generation ended for another reason.',
       ),
       usage: z.addDescription(
         z.looseObject({

@@ -9,7 +9,8 @@ export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
   ...CORE_HEADER_DESCRIPTIONS,
   'sluice-history': {
     only: 'truncated',
-    words: 'It went up without its oldest turns, and there was no summary of them.',
+    words:
+      'The request was sent without the oldest turns of the conversation, because no summary of them was available.',
   },
   'request-id': 'The upstream’s id of the request if its response was forwarded, otherwise Sluice’s id.',
   'anthropic-ratelimit-requests-remaining':
@@ -18,7 +19,8 @@ export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
 
 /** @returns the schema of a header with its words. @throws Error for one that has none */
 export function createHeaderSchema(name: string, words: HeaderDescription | undefined): z.ZodMiniType {
-  if (words === undefined) throw new Error(`No words say what the header ${name} is.`);
+  if (words === undefined)
+    throw new Error(`The header ${name} has no description. Add one to the header descriptions of its plugin.`);
   return typeof words === 'string'
     ? z.addDescription(z.string(), words)
     : z.addDescription(z.literal(words.only), words.words);

@@ -57,31 +57,34 @@ const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(
 export const callerSchema = z.strictObject({
   account: z.addDescription(
     z.custom<string>(isAccountName, 'must be 1 to 128 characters'),
-    'Whose budget, conversations and prefixes these are.',
+    'The account that pays, and that owns the conversations and prefixes.',
   ),
-  scopes: z.addDescription(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
+  scopes: z.addDescription(z._default(scopesSchema, ['messages', 'classify']), 'What the caller is allowed to do.'),
   group: z.createOptionalField(
     z.custom<string>(isGroupName, 'must be 1 to 128 characters'),
-    'Whose shared budget pays too, unless an admin has chosen another group.',
+    'The group whose shared budget also pays, unless an admin has chosen another group.',
   ),
   token: z.createOptionalField(
     z.strictObject({
       jti: z.addDescription(
         z.string().check(z.minLength(1), z.maxLength(256)),
-        'Its own id, not the credential itself.',
+        'The id of the credential, not the credential itself.',
       ),
-      issued_at: z.createOptionalField(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
+      issued_at: z.createOptionalField(
+        z.int(),
+        'Seconds since 1970. If absent, revoking all tokens of the account revokes this one permanently.',
+      ),
       expires_at: z.createOptionalField(
         z.int(),
-        'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
+        'Seconds since 1970. The credential is listed until then. Sluice does not reject it later.',
       ),
     }),
-    'The credential, if it shall be listed and revocable at this edge.',
+    'The credential, if this deployment should list it and be able to revoke it.',
   ),
-  only: z.createOptionalField(onlySchema, 'Restricts the caller to these: it may do nothing else.'),
+  only: z.createOptionalField(onlySchema, 'Restricts the caller to these agents, classifiers and conversations.'),
   tags: z.createOptionalField(
     tagsSchema,
-    'What the ledger books its requests under; without them the header `sluice-tags` says so.',
+    'The tags of the caller’s requests in the ledger. If absent, the header `sluice-tags` sets them.',
   ),
 });
 

@@ -35,7 +35,7 @@ export const onlySchema = z
   .strictObject({
     agents: z.createOptionalField(
       names,
-      'The agents that the token may use. A name refers to the deployment’s agent, with the prefix `own:` to the account’s. Versions must be listed.',
+      'The agents that the token may use. A name refers to the deployment’s agent, or with the prefix `own:` to the account’s. To allow a specific version, list it as `name@version`.',
     ),
     classifiers: z.createOptionalField(names, 'The classifiers that the token may use, named like agents.'),
     conversations: z.createOptionalField(
@@ -56,7 +56,7 @@ export const onlySchema = z
     ),
     tools: z.createOptionalField(
       z.enum(['shown']),
-      '`shown`: the token can read citations and the inputs and results of tools that Sluice or the API calls. Default: only which tools were called and which failed. Calls of the page’s own tools are always complete.',
+      '`shown`: the token can read citations and the inputs and results of tools that Sluice or the API calls. Default: only which tools were called and which failed. Calls of the client’s own tools always include their inputs and results.',
     ),
   })
   .check(

@@ -18,7 +18,7 @@ export const historySetting = z
     ),
     instructions: z.createOptionalField(
       z.nullable(z.string().check(z.maxLength(8_192))),
-      'Instructions for the summary, which replace the default ones. Null: the default ones. Only with `summarize`.',
+      'Instructions for the summary, which replace the default ones. Null for the default ones. Only with `summarize`.',
     ),
     summary_max_tokens: z.createOptionalField(
       z.int().check(z.gte(1)),
@@ -57,5 +57,5 @@ export const history = z.addDescription(
       },
     ),
   ),
-  'How a history that has grown too long is shortened before it is sent. All messages stay stored. Null: it is not shortened.',
+  'How a history that has grown too long is shortened before it is sent. All messages stay stored. Null if the history is not shortened.',
 );

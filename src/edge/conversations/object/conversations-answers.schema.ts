@@ -7,7 +7,7 @@ import { history } from '../history/history.schema.ts';
 export const conversationRow = z.object({
   type: createObjectTypeSchema('conversation'),
   id: z.addDescription(z.string(), 'The id of the conversation.'),
-  title: z.addDescription(z.nullable(z.string()), 'The title. Null: there is none.'),
+  title: z.addDescription(z.nullable(z.string()), 'The title. Null if the conversation has no title.'),
   parent: z.createOptionalField(
     z.string(),
     'Only for a subagent’s conversation: the conversation whose run called the subagent.',
@@ -24,26 +24,32 @@ export const conversationRow = z.object({
   state: z.addDescription(z.enum(['idle', 'running']), '`running` while a turn is running, otherwise `idle`.'),
   paused: z.addDescription(
     z.nullable(z.literal('approval')),
-    '`approval`: the conversation waits until a person has decided on calls; see `GET …/approvals`. Null: it does not wait.',
+    '`approval`: the conversation waits until a person has decided on calls; see `GET …/approvals`. Null if the conversation does not wait.',
   ),
 });
 
 /** A conversation as its own route answers it. */
 export const conversationReport = z.extend(conversationRow, {
-  turn: z.addDescription(z.nullable(z.string()), 'The id of the running turn. Null: no turn is running.'),
-  model: z.addDescription(z.nullable(z.string()), 'The model of turns that do not set it. Null: there is no default.'),
+  turn: z.addDescription(z.nullable(z.string()), 'The id of the running turn. Null if no turn is running.'),
+  model: z.addDescription(
+    z.nullable(z.string()),
+    'The model of turns that do not set it. Null if the conversation has no default.',
+  ),
   max_tokens: z.addDescription(
     z.nullable(z.int()),
-    'The `max_tokens` of turns that do not set it. Null: there is no default.',
+    'The `max_tokens` of turns that do not set it. Null if the conversation has no default.',
   ),
-  system: z.addDescription(z.unknown(), 'The system prompt: a string, or a list of text blocks. Null: there is none.'),
+  system: z.addDescription(
+    z.unknown(),
+    'The system prompt: a string, or a list of text blocks. Null if the conversation has no system prompt.',
+  ),
   tools: z.addDescription(
     z.unknown(),
-    'The tools of turns that do not set them, without the URLs that Sluice calls. Null: there are none.',
+    'The tools of turns that do not set them, without the URLs that Sluice calls. Null if the conversation has no tools.',
   ),
   prefix: z.addDescription(
     z.nullable(z.string()),
-    'The version of the prefix, `name@version`, fixed when the conversation was created. Null: there is none.',
+    'The version of the prefix, `name@version`, fixed when the conversation was created. Null if the conversation has no prefix.',
   ),
   agent: z.addDescription(
     z.nullable(
@@ -52,15 +58,15 @@ export const conversationReport = z.extend(conversationRow, {
         version: z.addDescription(z.string(), 'The version of the agent, `name@version`.'),
       }),
     ),
-    'The agent, whose version was copied when the conversation was created. Null: there is none.',
+    'The agent, whose version was copied when the conversation was created. Null if the conversation has no agent.',
   ),
   metadata: z.addDescription(
     z.nullable(z.record(z.string(), z.unknown())),
-    'Your own key–value pairs. Null: there are none.',
+    'Your own key–value pairs. Null if none are stored.',
   ),
   retention_seconds: z.addDescription(
     z.nullable(z.int()),
-    'How many seconds the conversation is stored after its last change. Null: the deployment’s `RETENTION_DAYS`.',
+    'How many seconds the conversation is stored after its last change. Null for the deployment’s `RETENTION_DAYS`.',
   ),
   history,
   usage: z.addDescription(
@@ -122,11 +128,11 @@ export const messageRow = z.object({
   ),
   model: z.addDescription(
     z.nullable(z.string()),
-    'The id of the model of a response. Null: the message is not a response.',
+    'The id of the model of a response. Null if the message is not a response.',
   ),
   stop_reason: z.addDescription(
     z.nullable(z.string()),
-    'Why the response ended, for example `end_turn`. Null: it did not end by itself, or is not a response.',
+    'Why the response ended, for example `end_turn`. Null if the response failed or was stopped, or the message is not a response.',
   ),
   lowered_by: z.createOptionalField(
     loweredBySchema,
@@ -134,7 +140,7 @@ export const messageRow = z.object({
   ),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why the run of this response has paused. Only in the view `shown`. Null: it has not.',
+    'Why the run of this response paused. Only in the view `shown`. Null if the run has not paused.',
   ),
   usage: z.addDescription(
     z.nullable(
@@ -147,7 +153,7 @@ export const messageRow = z.object({
   ),
   cost_usd: z.addDescription(
     z.nullable(z.number()),
-    'The cost of the response, in US dollars with at most nine decimals. Null: the message is not a response.',
+    'The cost of the response, in US dollars with at most nine decimals. Null if the message is not a response.',
   ),
   created_at: z.addDescription(z.iso.datetime(), 'When the message was stored; ISO 8601, UTC.'),
   status: z.addDescription(
@@ -165,13 +171,13 @@ export const messageRow = z.object({
 const decision = {
   decision: z.addDescription(
     z.nullable(z.enum(['approve', 'deny', 'cancel'])),
-    'The decision. Null: it is pending. `cancel`: the turn was cancelled before anyone decided.',
+    'The decision. Null if the decision is pending. `cancel`: the turn was cancelled before anyone decided.',
   ),
-  reason: z.addDescription(z.nullable(z.string()), 'The reason given for a denial. Null: none was given.'),
-  changed_input: z.addDescription(z.unknown(), 'The input that replaces the model’s. Null: the input is unchanged.'),
+  reason: z.addDescription(z.nullable(z.string()), 'The reason given for a denial. Null if no reason was given.'),
+  changed_input: z.addDescription(z.unknown(), 'The input that replaces the model’s. Null if the input is unchanged.'),
   decided_at: z.addDescription(
     z.nullable(z.iso.datetime()),
-    'When the decision was made; ISO 8601, UTC. Null: it is pending.',
+    'When the decision was made; ISO 8601, UTC. Null if the decision is pending.',
   ),
 };
 
@@ -195,7 +201,7 @@ export const approvalRow = z.object({
   ...decision,
   continued_by: z.addDescription(
     z.nullable(z.string()),
-    'The id of the turn that continued after the decision. Null: there is none yet.',
+    'The id of the turn that continued after the decision. Null if no turn has continued yet.',
   ),
 });
 
@@ -204,7 +210,7 @@ export const turnReport = z.object({
   id: z.addDescription(z.string(), 'The id of the turn, as in the header `sluice-turn`.'),
   continues: z.addDescription(
     z.nullable(z.string()),
-    'The id of the turn that waited for approval and that this turn continues. Null: there is none.',
+    'The id of the turn that waited for approval and that this turn continues. Null if this turn does not continue another turn.',
   ),
   conversation: z.addDescription(z.string(), 'The id of the conversation.'),
   status: z.addDescription(
@@ -213,7 +219,7 @@ export const turnReport = z.object({
   ),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why the run has paused: one of its limits, `approval`, `budget`, `revoked` or `upstream`. With the status `running` it waits and continues by itself. Null: it has not paused.',
+    'Why the run paused: the name of one of its limits (such as `max_usd`), `repeated_call`, `approval`, `budget`, `revoked` or `upstream`. With the status `running`, the run waits and then continues automatically. Null if the run has not paused.',
   ),
   error: z.addDescription(
     z.nullable(
@@ -222,10 +228,13 @@ export const turnReport = z.object({
         message: z.addDescription(z.string(), 'A sentence that explains the error.'),
       }),
     ),
-    'The error with which the turn ended, as long as its events are stored. Null: there was none.',
+    'The error with which the turn ended, as long as its events are stored. Null if the turn ended without an error.',
   ),
   began_at: z.addDescription(z.iso.datetime(), 'When the turn began; ISO 8601, UTC.'),
-  ended_at: z.addDescription(z.nullable(z.iso.datetime()), 'When the turn ended; ISO 8601, UTC. Null: it is running.'),
+  ended_at: z.addDescription(
+    z.nullable(z.iso.datetime()),
+    'When the turn ended; ISO 8601, UTC. Null if the turn is running.',
+  ),
   cost_usd: z.addDescription(z.number(), 'The cost of all steps, in US dollars.'),
   steps: z.addDescription(
     z.array(
@@ -235,17 +244,17 @@ export const turnReport = z.object({
         model: z.addDescription(z.string(), 'The id of the model.'),
         stop_reason: z.addDescription(
           z.nullable(z.string()),
-          'Why the response ended, for example `tool_use`. Null: it did not end by itself.',
+          'Why the response ended, for example `tool_use`. Null if the response failed or was stopped.',
         ),
         lowered_by: z.createOptionalField(loweredBySchema, 'The limit that lowered `max_tokens`. Only if one did.'),
         usage: z.addDescription(
           z.nullable(z.looseObject({})),
-          'The usage that the upstream reported. Null: it reported none.',
+          'The usage that the upstream reported. Null if the upstream reported no usage.',
         ),
         cost_usd: z.addDescription(z.number(), 'The cost of the step, in US dollars.'),
         ttft_ms: z.addDescription(
           z.nullable(z.number()),
-          'Milliseconds to the first byte of the response. Null: unknown.',
+          'Milliseconds to the first byte of the response. Null if unknown.',
         ),
         calls: z.addDescription(
           z.array(
@@ -259,20 +268,20 @@ export const turnReport = z.object({
               input: z.addDescription(z.unknown(), 'The input of the call. Absent if it is not stored.'),
               approval: z.addDescription(
                 z.nullable(z.object({ id: z.addDescription(z.string(), 'The id of the approval.'), ...decision })),
-                'The approval that the call needs or needed. Null: it needs none.',
+                'The approval that the call needs or needed. Null if the call needs no approval.',
               ),
               ms: z.addDescription(
                 z.nullable(z.number()),
-                'How long the call took, in milliseconds. Null: it has not returned.',
+                'How long the call took, in milliseconds. Null if the call has not returned.',
               ),
               tries: z.addDescription(z.int(), 'How often the call was made: more than once only after a crash.'),
               is_error: z.addDescription(
                 z.nullable(z.boolean()),
-                'Whether the call failed. Null: it has not returned.',
+                'Whether the call failed. Null if the call has not returned.',
               ),
               bytes: z.addDescription(
                 z.nullable(z.int()),
-                'The size of the result in bytes. Null: the call has not returned.',
+                'The size of the result in bytes. Null if the call has not returned.',
               ),
             }),
           ),
@@ -287,7 +296,7 @@ export const turnReport = z.object({
 /** The event that is sent when a turn in the background has ended. */
 export const turnEnded = z.object({
   type: createObjectTypeSchema('turn.ended'),
-  event_id: z.addDescription(z.string(), 'The same however often it is told.'),
+  event_id: z.addDescription(z.string(), 'The id of the event, which is the same in every delivery attempt.'),
   created_at: z.iso.datetime(),
   account: z.string(),
   conversation: z.string(),

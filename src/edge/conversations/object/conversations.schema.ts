@@ -68,7 +68,7 @@ const metadata = z.addDescription(
 const defaultMaxTokens = z.addDescription(z.int().check(z.gte(0)), 'The `max_tokens` of turns that do not set it.');
 const retentionSeconds = z.addDescription(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
-  'How many seconds the conversation is stored after its last change, 60 at least. The maximum is the deployment’s `RETENTION_DAYS` unless an admin sets it. Null: `RETENTION_DAYS`.',
+  'How many seconds the conversation is stored after its last change, 60 at least. The maximum is the deployment’s `RETENTION_DAYS` unless an admin sets it. Null for `RETENTION_DAYS`.',
 );
 export const importedHistory =
   'The initial history: messages, or the rows of another conversation. No request is sent to a model. Roles and content are stored, without thinking. The origin of the messages is not verified.';

@@ -36,11 +36,11 @@ export function createListResponseSchema<T extends z.ZodMiniType>(row: T) {
     has_more: z.addDescription(z.boolean(), 'Whether more rows follow in the direction of paging.'),
     first_id: z.addDescription(
       z.nullable(z.string()),
-      'The id of the first row of the page, for `before_id`. Null: the page is empty.',
+      'The id of the first row of the page, for `before_id`. Null if the page is empty.',
     ),
     last_id: z.addDescription(
       z.nullable(z.string()),
-      'The id of the last row of the page, for `after_id`. Null: the page is empty.',
+      'The id of the last row of the page, for `after_id`. Null if the page is empty.',
     ),
   });
 }

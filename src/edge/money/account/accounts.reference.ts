@@ -160,7 +160,7 @@ export const accounts: ApiResource = {
       operation: 'listErasures',
       summary: 'List erased accounts',
       description:
-        'Lists the erasures of the last 90 days, in the order of the account names. `erased_at` is the time of the last erasure.',
+        'Lists the erasures of the last 90 days, sorted by account name. `erased_at` is the time of the last erasure.',
       answer: describePageResponse(
         createNamedListSchema('ErasureList', erasureRow),
         { type: 'erasure', account: 'leaver', erased_at: '2026-11-20T10:06:14.000Z' },

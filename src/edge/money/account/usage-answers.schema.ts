@@ -26,7 +26,7 @@ const meterSchema = z.object({
 
 const spendSchema = z.object({
   window: z.addDescription(z.string(), 'The window, such as `2026-11-20T12`, `2026-11-20`, `2026-W47` or `2026-11`.'),
-  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null: there is none.'),
+  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null if there is no limit.'),
   settled_usd: z.addDescription(usd, 'The cost of settled requests, in US dollars.'),
   held_usd: z.addDescription(usd, 'The maximum cost of running requests, in US dollars.'),
   resets_at: z.addDescription(time, 'When the window ends; ISO 8601, UTC.'),
@@ -35,7 +35,7 @@ const spendSchema = z.object({
 const totalSchema = z.object({
   limit_usd: z.addDescription(
     z.nullable(usd),
-    'The limit `usd_total` plus credit, in US dollars. Null: there is none.',
+    'The limit `usd_total` plus credit, in US dollars. Null if there is no such limit.',
   ),
   settled_usd: z.addDescription(usd, 'The cost of settled requests, in US dollars.'),
   held_usd: z.addDescription(usd, 'The maximum cost of running requests, in US dollars.'),
@@ -85,7 +85,7 @@ const storedSchema = z.object({
 
 export const blockedBy = z.addDescription(
   z.nullable(z.enum(BLOCKING_LIMITS)),
-  'The limit that rejects all requests because it is 0 or lists no models. Null: there is none.',
+  'The limit that rejects all requests because it is 0 or lists no models. Null if no limit does.',
 );
 
 export const accountRow = z.object({
@@ -101,9 +101,12 @@ export const quotaReportSchema = z.object({
   ),
   own_limits: z.addDescription(
     z.nullable(limitsSchema),
-    'The account’s own limits. Null: it has only the deployment’s defaults.',
+    'The account’s own limits. Null if the account has only the deployment’s defaults.',
   ),
-  group: z.addDescription(z.nullable(z.string()), 'The group to which an admin has assigned the account. Null: none.'),
+  group: z.addDescription(
+    z.nullable(z.string()),
+    'The group to which an admin has assigned the account. Null if no admin has assigned one.',
+  ),
   blocked_by: blockedBy,
   binds: z.addDescription(
     z.array(bindingLimitSchema),
@@ -116,15 +119,15 @@ export const quotaReportSchema = z.object({
   total: z.addDescription(totalSchema, 'Since the account’s first request.'),
   token: z.addDescription(
     z.nullable(tokenQuotaSchema),
-    'The usage of the token that sent this request. Null: it has no limits of its own.',
+    'The usage of the token that sent this request. Null if the token has no limits.',
   ),
-  requests: z.addDescription(z.nullable(meterSchema), 'Requests per minute. Null: there is no limit.'),
+  requests: z.addDescription(z.nullable(meterSchema), 'Requests per minute. Null if there is no limit.'),
   input_tokens: z.addDescription(
     z.nullable(meterSchema),
-    'Input tokens per minute, without those read from the cache. Null: there is no limit.',
+    'Input tokens per minute, without those read from the cache. Null if there is no limit.',
   ),
-  output_tokens: z.addDescription(z.nullable(meterSchema), 'Output tokens per minute. Null: there is no limit.'),
-  count_requests: z.addDescription(z.nullable(meterSchema), 'Token counts per minute. Null: there is no limit.'),
+  output_tokens: z.addDescription(z.nullable(meterSchema), 'Output tokens per minute. Null if there is no limit.'),
+  count_requests: z.addDescription(z.nullable(meterSchema), 'Token counts per minute. Null if there is no limit.'),
   running_requests: z.addDescription(z.int(), 'The number of requests that are running.'),
   conversations: z.addDescription(storedSchema, 'The number of stored conversations.'),
   stored_bytes: z.addDescription(
@@ -152,12 +155,12 @@ const usedInWindow = z.nullable(
 
 /** An account as a page's restricted token sees it: shares and times, and no amount. null: no limit in USD. */
 export const boundAccountAnswer = z.extend(accountRow, {
-  hour: z.addDescription(usedInWindow, 'The hourly limit. Null: there is none.'),
-  day: z.addDescription(usedInWindow, 'The daily limit. Null: there is none.'),
-  week: z.addDescription(usedInWindow, 'The weekly limit. Null: there is none.'),
-  month: z.addDescription(usedInWindow, 'The monthly limit. Null: there is none.'),
-  total: z.addDescription(usedSchema, 'The limit `usd_total` plus credit. Null: there is none.'),
-  token: z.addDescription(usedSchema, 'The limit of the token that sent this request. Null: there is none.'),
+  hour: z.addDescription(usedInWindow, 'The hourly limit. Null if there is no such limit.'),
+  day: z.addDescription(usedInWindow, 'The daily limit. Null if there is no such limit.'),
+  week: z.addDescription(usedInWindow, 'The weekly limit. Null if there is no such limit.'),
+  month: z.addDescription(usedInWindow, 'The monthly limit. Null if there is no such limit.'),
+  total: z.addDescription(usedSchema, 'The limit `usd_total` plus credit. Null if there is no such limit.'),
+  token: z.addDescription(usedSchema, 'The limit of the token that sent this request. Null if the token has no limit.'),
 });
 
 /** How far an erasure has come. It goes on by itself. */
@@ -178,20 +181,29 @@ export const ledgerRowSchema = z.object({
   created_at: z.addDescription(time, 'When the request was admitted; ISO 8601, UTC.'),
   settled_at: z.addDescription(
     z.nullable(time),
-    'When the cost was settled; ISO 8601, UTC. Null: the request is running.',
+    'When the cost was settled; ISO 8601, UTC. Null if the request is running.',
   ),
   route: z.addDescription(z.string(), 'The kind of request, such as `messages`.'),
   model: z.addDescription(z.string(), 'The id of the requested model.'),
   answered_by: z.addDescription(
     z.nullable(z.string()),
-    'The id of the model that responded, as reported by the upstream. Null: no model responded.',
+    'The id of the model that responded, as reported by the upstream. Null if no model responded.',
   ),
-  conversation: z.addDescription(z.nullable(z.string()), 'The id of the conversation. Null: there is none.'),
-  prefix: z.addDescription(z.nullable(z.string()), 'The version of the prefix, `name@version`. Null: there is none.'),
-  agent: z.addDescription(z.nullable(z.string()), 'The version of the agent, `name@version`. Null: there is none.'),
+  conversation: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the conversation. Null if the request has no conversation.',
+  ),
+  prefix: z.addDescription(
+    z.nullable(z.string()),
+    'The version of the prefix, `name@version`. Null if the request has no prefix.',
+  ),
+  agent: z.addDescription(
+    z.nullable(z.string()),
+    'The version of the agent, `name@version`. Null if the request has no agent.',
+  ),
   token: z.addDescription(
     z.nullable(z.string()),
-    'The `jti` of the token that sent the request. Null: the credential has none.',
+    'The `jti` of the token that sent the request. Null if the credential has no `jti`.',
   ),
   tags: z.addDescription(
     z.record(z.string(), z.string()),
@@ -199,20 +211,23 @@ export const ledgerRowSchema = z.object({
   ),
   user: z.addDescription(
     z.nullable(z.string()),
-    'A pseudonym of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` followed by the id. Null: there is none.',
+    'A pseudonym of `metadata.user_id`: the first 32 digits of the SHA-256 of `sluice user ` followed by the id. Null if the request has no user id.',
   ),
   status: z.addDescription(
     z.string(),
     'How the request ended, for example `complete`, `cut`, `client_gone`, `refused_upstream`, `retried` or `orphaned`; `held` while it is running.',
   ),
-  stage: z.addDescription(z.nullable(z.string()), 'The last stage of processing that was reported. Null: none was.'),
+  stage: z.addDescription(
+    z.nullable(z.string()),
+    'The last stage of processing that was reported. Null if no stage was reported.',
+  ),
   max_tokens: z.addDescription(
     z.nullable(count),
-    'The `max_tokens` that was sent to the upstream. Null: there was none.',
+    'The `max_tokens` that was sent to the upstream. Null if no `max_tokens` was sent.',
   ),
   lowered_by: z.addDescription(
     z.nullable(loweredBySchema),
-    'The limit that lowered `max_tokens` or set `max_uses`. Null: none did.',
+    'The limit that lowered `max_tokens` or set `max_uses`. Null if no limit did.',
   ),
   hold_usd: z.addDescription(usd, 'The maximum cost that was held for the request, in US dollars.'),
   cost_usd: z.addDescription(usd, 'The cost of the request, in US dollars.'),
@@ -232,19 +247,19 @@ export const ledgerRowSchema = z.object({
   ),
   stop_reason: z.addDescription(
     z.nullable(z.string()),
-    'Why the response ended, for example `end_turn`. Null: it did not end by itself.',
+    'Why the response ended, for example `end_turn`. Null if the response failed or was stopped.',
   ),
   error_type: z.addDescription(
     z.nullable(z.string()),
-    'The type of the error, such as `overloaded_error`. Null: the request succeeded.',
+    'The type of the error, such as `overloaded_error`. Null if the request succeeded.',
   ),
   upstream_request_id: z.addDescription(
     z.nullable(z.string()),
-    'The upstream’s id of the request, as in its header `request-id`. Null: the upstream returned none.',
+    'The upstream’s id of the request, as in its header `request-id`. Null if the upstream returned no id.',
   ),
   upstream: z.addDescription(
     z.nullable(z.string()),
-    'The name of the upstream that responded. Null: the deployment has only one.',
+    'The name of the upstream that responded. Null if the deployment has only one.',
   ),
   failed_upstreams: z.addDescription(
     z.array(z.string()),
@@ -252,20 +267,23 @@ export const ledgerRowSchema = z.object({
   ),
   ttft_ms: z.addDescription(
     z.nullable(z.number()),
-    'Milliseconds from sending the request upstream to the first byte. Null: none was received.',
+    'Milliseconds from sending the request upstream to the first byte. Null if no byte was received.',
   ),
   waited_ms: z.addDescription(
     z.nullable(z.number()),
-    'Milliseconds that the request waited for its account and budgets before it was sent. Null: unknown.',
+    'Milliseconds that the request waited for its account and budgets before it was sent. Null if unknown.',
   ),
-  ms: z.addDescription(z.nullable(z.number()), 'The duration of the request in milliseconds. Null: it is running.'),
+  ms: z.addDescription(
+    z.nullable(z.number()),
+    'The duration of the request in milliseconds. Null if the request is running.',
+  ),
   batch: z.addDescription(
     z.nullable(z.string()),
-    'The id of the batch, which has one row for each of its models. Null: the request is not a batch.',
+    'The id of the batch, which has one row for each of its models. Null if the request is not a batch.',
   ),
   outcomes: z.addDescription(
     z.nullable(outcomeCounts),
-    'How many requests of a batch ended with each outcome. Null: the row is not a batch’s, or the batch has not ended.',
+    'How many requests of a batch ended with each outcome. Null if the row is not a batch’s, or the batch has not ended.',
   ),
 });
 
@@ -296,7 +314,7 @@ export const listedRequestSchema = z.extend(ledgerRowSchema, {
 /** What a list of requests says beside its rows. */
 export const ownerOfListSchema = z.addDescription(
   z.nullable(z.string()),
-  'The account that sent the requests. Null: the list is of all accounts.',
+  'The account that sent the requests. Null if the list covers all accounts.',
 );
 
 /** One request by its id, with each of its tries. Every try that may have run is paid for. */
@@ -306,7 +324,10 @@ export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
     z.array(ledgerRowSchema),
     'The rows of all attempts, this one first: `<request_id>.2` is the second. A batch has one row for each of its models.',
   ),
-  refusal: z.addDescription(z.nullable(refusalSchema), 'Why the request was rejected. Null: it was not.'),
+  refusal: z.addDescription(
+    z.nullable(refusalSchema),
+    'Why the request was rejected. Null if the request was not rejected.',
+  ),
 });
 
 /** How fast streams were: counts and sums, so that those of several groups can be added. */
@@ -339,16 +360,16 @@ const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: t
 export const usageReportSchema = z.object({
   from: z.addDescription(
     dayOrMoment,
-    'The first day or time of the report, inclusive; reports of all accounts cover whole days. Null: there is no lower bound.',
+    'The first day or time of the report, inclusive; reports of all accounts cover whole days. Null if there is no lower bound.',
   ),
-  to: z.addDescription(dayOrMoment, 'The last day or time of the report, exclusive. Null: there is no upper bound.'),
+  to: z.addDescription(dayOrMoment, 'The last day or time of the report, exclusive. Null if there is no upper bound.'),
   group_by: z.addDescription(z.string(), 'The dimension by which requests are grouped.'),
   data: z.addDescription(
     z.array(
       z.extend(usageTotalSchema, {
         key: z.addDescription(
           z.nullable(z.string()),
-          'The value of the dimension, such as a day or a model. Null: requests without a value.',
+          'The value of the dimension, such as a day or a model. Null for requests without a value.',
         ),
         last_day: z.createOptionalField(
           z.iso.date(),
@@ -370,25 +391,34 @@ export const usageReportSchema = z.object({
 /** A credential that was minted here or seen in use, without the token itself. */
 export const tokenRowSchema = z.object({
   jti: z.addDescription(z.string(), 'The id of the token.'),
-  label: z.addDescription(z.nullable(z.string()), 'The label that the token was created with. Null: there is none.'),
-  scopes: z.addDescription(z.nullable(z.array(z.string())), 'The scopes of the token. Null: unknown.'),
+  label: z.addDescription(
+    z.nullable(z.string()),
+    'The label that the token was created with. Null if the token has no label.',
+  ),
+  scopes: z.addDescription(z.nullable(z.array(z.string())), 'The scopes of the token. Null if unknown.'),
   minted_at: z.addDescription(
     z.nullable(time),
-    'When the token was created; ISO 8601, UTC. Null: it was issued by another service.',
+    'When the token was created; ISO 8601, UTC. Null if another service issued the token.',
   ),
   first_seen_at: z.addDescription(
     z.nullable(time),
-    'When the token was first used; ISO 8601, UTC. Null: it was not used yet.',
+    'When the token was first used; ISO 8601, UTC. Null if the token has not been used yet.',
   ),
-  expires_at: z.addDescription(z.nullable(time), 'When the token expires; ISO 8601, UTC. Null: never.'),
-  revoked_at: z.addDescription(z.nullable(time), 'When the token was revoked; ISO 8601, UTC. Null: it is not revoked.'),
+  expires_at: z.addDescription(
+    z.nullable(time),
+    'When the token expires; ISO 8601, UTC. Null if the token does not expire.',
+  ),
+  revoked_at: z.addDescription(
+    z.nullable(time),
+    'When the token was revoked; ISO 8601, UTC. Null if the token is not revoked.',
+  ),
   limits: z.addDescription(
     z.nullable(tokenLimits),
-    'The token’s own limits, in addition to those of its account. Null: it has none.',
+    'The token’s own limits, in addition to those of its account. Null if the token has no limits of its own.',
   ),
   spent_usd: z.addDescription(
     z.nullable(usd),
-    'The cost of the token’s requests, in US dollars. Null: the token has no limits of its own.',
+    'The cost of the token’s requests, in US dollars. Null if the token has no limits of its own.',
   ),
 });
 
@@ -402,9 +432,15 @@ export const creditRowSchema = z.object({
     'How much of the credit is spent, in US dollars. The credit that expires first is spent first; credit that does not expire is spent after `usd_total`.',
   ),
   left_usd: z.addDescription(usd, 'How much of the credit is left, in US dollars.'),
-  note: z.addDescription(z.nullable(z.string()), 'The note of the admin who gave the credit. Null: there is none.'),
+  note: z.addDescription(
+    z.nullable(z.string()),
+    'The note of the admin who gave the credit. Null if the credit has no note.',
+  ),
   created_at: z.addDescription(time, 'When the credit was given; ISO 8601, UTC.'),
-  expires_at: z.addDescription(z.nullable(time), 'When the credit expires; ISO 8601, UTC. Null: never.'),
+  expires_at: z.addDescription(
+    z.nullable(time),
+    'When the credit expires; ISO 8601, UTC. Null if the credit does not expire.',
+  ),
 });
 
 /** What was revoked: one token, or all of an account. */

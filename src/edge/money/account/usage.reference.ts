@@ -84,7 +84,7 @@ const ledgerPage = z.addReferenceMeta(
     account: ownerOfListSchema,
     accounts_after: z.createOptionalField(
       z.nullable(z.string()),
-      'Only on a page of all accounts. A page reads at most 200 accounts. To continue with the others, send this value as `accounts_after`. Null: there are no others.',
+      'Only on a page of all accounts. A page reads at most 200 accounts. To continue with the others, send this value as `accounts_after`. Null if there are no other accounts.',
     ),
   }),
   { id: 'LedgerPage' },

@@ -31,23 +31,23 @@ export const alertSchema = z.object({
   created_at: z.addDescription(time, 'When the alert was created; ISO 8601, UTC.'),
   limit: z.addDescription(
     z.nullable(z.string()),
-    'The name of the limit, such as `usd_per_day`. Null: the alert is not about a limit.',
+    'The name of the limit, such as `usd_per_day`. Null if the alert is not about a limit.',
   ),
   window: z.addDescription(
     z.nullable(z.string()),
-    'The window of the limit, such as `2026-11-20` or `2026-W47`. Null: there is none.',
+    'The window of the limit, such as `2026-11-20` or `2026-W47`. Null if the limit has no window.',
   ),
   threshold: z.addDescription(
     z.nullable(z.number()),
-    'The share of the limit that was reached, such as 0.8. Null: the alert is not about a share.',
+    'The share of the limit that was reached, such as 0.8. Null if the alert is not about a share.',
   ),
   limit_usd: z.addDescription(
     z.nullable(usd),
-    'The limit in US dollars. Null: the alert is not about a limit in US dollars.',
+    'The limit in US dollars. Null if the alert is not about a limit in US dollars.',
   ),
   settled_usd: z.addDescription(
     z.nullable(usd),
-    'The spending when the alert was created, in US dollars. Null: the alert is not about spending.',
+    'The spending when the alert was created, in US dollars. Null if the alert is not about spending.',
   ),
   subject: z.addDescription(
     z.nullable(z.string()),
@@ -69,9 +69,12 @@ export const triesSchema = {
   attempts: z.addDescription(z.int(), 'How often it was tried.'),
   next_attempt_at: z.addDescription(
     z.nullable(time),
-    'When it is tried again; ISO 8601, UTC. Null: no attempt is scheduled.',
+    'When the delivery is tried again; ISO 8601, UTC. Null if no attempt is scheduled.',
   ),
-  error: z.addDescription(attemptError, 'The error of the last attempt. Null: it succeeded, or there was none.'),
+  error: z.addDescription(
+    attemptError,
+    'The error of the last attempt. Null if the attempt succeeded, or there was no attempt.',
+  ),
 };
 
 /** An alert in the list of them. */

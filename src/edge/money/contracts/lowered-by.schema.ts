@@ -9,7 +9,7 @@ export const loweredBySchema = z.object({
   limit: z.addDescription(z.string(), 'The name of the limit, such as `usd_per_day`.'),
   resets_at: z.addDescription(
     z.nullable(z.iso.datetime()),
-    'When the limit resets; ISO 8601, UTC. Null: it does not reset.',
+    'When the limit resets; ISO 8601, UTC. Null if the limit does not reset.',
   ),
   max_uses: z.createOptionalField(
     z.int(),

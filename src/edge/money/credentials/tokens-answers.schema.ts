@@ -9,11 +9,17 @@ export const mintedToken = z.object({
   jti: z.addDescription(z.string(), 'The id of the token.'),
   account: z.addDescription(z.string(), 'The account that the token is for.'),
   scopes: z.addDescription(z.array(z.enum(SCOPES)), 'What the token is allowed to do.'),
-  expires_at: z.addDescription(z.nullable(z.iso.datetime()), 'When the token expires; ISO 8601, UTC. Null: never.'),
-  limits: z.addDescription(z.nullable(tokenLimits), 'The token’s own limits. Null: it has only those of its account.'),
+  expires_at: z.addDescription(
+    z.nullable(z.iso.datetime()),
+    'When the token expires; ISO 8601, UTC. Null if the token does not expire.',
+  ),
+  limits: z.addDescription(
+    z.nullable(tokenLimits),
+    'The token’s own limits. Null if the token has only the limits of its account.',
+  ),
   only: z.addDescription(
     z.nullable(onlySchema),
-    'The agents and classifiers to which a restricted token is limited. Null: the token is not restricted.',
+    'The agents and classifiers to which a restricted token is limited. Null if the token is not restricted.',
   ),
 });
 

@@ -85,7 +85,7 @@ export const tokens: ApiResource = {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
       answer: createRevokedResponse(
-        'All tokens issued until now are revoked. Their turns stop, and their runs make no further calls.',
+        'All tokens issued until now are revoked. Turns that were started with them stop, and their runs make no further calls.',
         'all',
       ),
     },
@@ -93,7 +93,7 @@ export const tokens: ApiResource = {
       operation: 'revokeToken',
       summary: 'Revoke a token',
       answer: createRevokedResponse(
-        'The token is revoked. Its turns stop, and its runs make no further calls.',
+        'The token is revoked. Turns that were started with it stop, and their runs make no further calls.',
         tokenId,
       ),
     },

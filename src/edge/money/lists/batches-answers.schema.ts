@@ -26,16 +26,22 @@ export const messageBatch = z.object({
   ),
   created_at: z.addDescription(time, 'When the batch was created; ISO 8601, UTC.'),
   expires_at: z.addDescription(time, 'When the upstream stops processing the batch; ISO 8601, UTC.'),
-  ended_at: z.addDescription(z.nullable(time), 'When processing ended; ISO 8601, UTC. Null: it has not.'),
+  ended_at: z.addDescription(
+    z.nullable(time),
+    'When processing ended; ISO 8601, UTC. Null if processing has not ended.',
+  ),
   cancel_initiated_at: z.addDescription(
     z.nullable(time),
-    'When the cancellation was requested; ISO 8601, UTC. Null: it was not.',
+    'When the cancellation was requested; ISO 8601, UTC. Null if no cancellation was requested.',
   ),
-  archived_at: z.addDescription(z.nullable(time), 'When the results were deleted; ISO 8601, UTC. Null: they were not.'),
-  results_url: z.addDescription(z.nullable(z.string()), 'The URL of the results. Null: the batch has not ended.'),
+  archived_at: z.addDescription(
+    z.nullable(time),
+    'When the results were deleted; ISO 8601, UTC. Null if the results are not deleted.',
+  ),
+  results_url: z.addDescription(z.nullable(z.string()), 'The URL of the results. Null if the batch has not ended.'),
   cost_usd: z.addDescription(
     z.nullable(usd),
-    'The cost of all requests, in US dollars. Null: the batch has not ended.',
+    'The cost of all requests, in US dollars. Null if the batch has not ended.',
   ),
   unknown: z.createOptionalField(
     z.string(),

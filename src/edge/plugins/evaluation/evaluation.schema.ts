@@ -12,7 +12,7 @@ const evaluationExample = z.strictObject({
     'The id by which the report names the example. Default: its index in the list.',
   ),
   input: z.addDescription(z.string({ error: 'Input should be a valid string' }), 'The text of the example.'),
-  label: z.createOptionalField(z.nullable(z.string()), 'The expected label. Null: none of the labels applies.'),
+  label: z.createOptionalField(z.nullable(z.string()), 'The expected label. Null if none of the labels applies.'),
   labels: z.createOptionalField(
     z.array(z.string()),
     'The expected labels, for a classifier with `multi`, in place of `label`.',

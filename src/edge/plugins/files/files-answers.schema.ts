@@ -15,7 +15,7 @@ export const fileAnswer = z.looseObject({
   ),
   expires_at: z.createOptionalField(
     z.nullable(z.string()),
-    'When the file is deleted; ISO 8601, UTC. Null: it does not expire.',
+    'When the file is deleted; ISO 8601, UTC. Null if the file does not expire.',
   ),
 });
 
@@ -23,14 +23,17 @@ export const fileAnswer = z.looseObject({
 export const fileListAnswer = z.object({
   data: z.addDescription(z.array(fileAnswer), 'The files of the page.'),
   has_more: z.addDescription(z.boolean(), 'Whether more files follow.'),
-  first_id: z.addDescription(z.nullable(z.string()), 'The id of the first file of the page. Null: the page is empty.'),
+  first_id: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the first file of the page. Null if the page is empty.',
+  ),
   last_id: z.addDescription(
     z.nullable(z.string()),
-    'The id of the last file of the page, for `after_id`. Null: the page is empty.',
+    'The id of the last file of the page, for `after_id`. Null if the page is empty.',
   ),
   next_page: z.addDescription(
     z.nullable(z.string()),
-    'The query parameter `page` of the next page. Null: this is the last one.',
+    'The query parameter `page` of the next page. Null if this is the last page.',
   ),
 });
 

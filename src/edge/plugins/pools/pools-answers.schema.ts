@@ -5,7 +5,7 @@ import { poolLimitsSchema, unpaidSearchesSchema } from '../../money/budget/limit
 
 const sharedSpendSchema = z.object({
   window: z.addDescription(z.string(), 'The window, such as `2026-11-20T12`, `2026-11-20`, `2026-W47` or `2026-11`.'),
-  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null: there is none.'),
+  limit_usd: z.addDescription(z.nullable(usd), 'The limit in US dollars. Null if there is no limit.'),
   spent_usd: z.addDescription(usd, 'Settled spending in US dollars, updated within a minute.'),
   leased_usd: z.addDescription(usd, 'US dollars that accounts hold for running requests and the next ones.'),
   resets_at: z.addDescription(time, 'When the window ends; ISO 8601, UTC.'),
@@ -39,7 +39,7 @@ export const deploymentAnswer = z.object({
   id: z.addDescription(z.literal('deployment'), 'Always `deployment`.'),
   limits: z.addDescription(
     z.nullable(poolLimitsSchema),
-    'The limits that all accounts share. Null: they share no budget.',
+    'The limits that all accounts share. Null if accounts share no budget.',
   ),
   ...sharedWindows,
   binds,
@@ -57,7 +57,10 @@ export const groupAnswer = z.object({
 
 export const membershipAnswer = z.object({
   account: z.addDescription(z.string(), 'The account.'),
-  group: z.addDescription(z.nullable(z.string()), 'The group that the account is now in. Null: none.'),
+  group: z.addDescription(
+    z.nullable(z.string()),
+    'The group that the account is now in. Null if the account is in no group.',
+  ),
 });
 
 const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
@@ -67,18 +70,21 @@ const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
 export const accountSpendRow = z.object({
   type: createObjectTypeSchema('account'),
   id: z.addDescription(z.string(), 'The name of the account.'),
-  group: z.addDescription(z.nullable(z.string()), 'The group to which an admin has assigned the account. Null: none.'),
+  group: z.addDescription(
+    z.nullable(z.string()),
+    'The group to which an admin has assigned the account. Null if no admin has assigned one.',
+  ),
   spent_usd: z.addDescription(
     createPerPeriodSchema(usd),
     'The spending in the current day, week and month, in US dollars.',
   ),
   limit_usd: z.addDescription(
     createPerPeriodSchema(z.nullable(usd)),
-    'The limits in force, in US dollars. Null: there is none.',
+    'The limits in force, in US dollars. Null for each limit that is not set.',
   ),
   tightest: z.addDescription(
     z.nullable(bindingLimitSchema),
-    'The most used limit in US dollars that applies to the account: its own, those of its tokens and its group, and the deployment’s once it is used up. Null: there is none.',
+    'The most used limit in US dollars that applies to the account: its own, those of its tokens and its group, and the deployment’s once it is used up. Null if no such limit applies.',
   ),
   blocked_by: blockedBy,
   refused_today: z.addDescription(
@@ -87,7 +93,7 @@ export const accountSpendRow = z.object({
   ),
   last_seen_at: z.addDescription(
     z.nullable(time),
-    'When the account last sent a request, updated within a minute; ISO 8601, UTC. Null: never.',
+    'When the account last sent a request, updated within a minute; ISO 8601, UTC. Null if the account has not sent a request.',
   ),
 });
 

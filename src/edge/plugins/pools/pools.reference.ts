@@ -124,7 +124,7 @@ export const groups: ApiResource = {
         createNamedListSchema('GroupList', groupAnswer),
         groupExample,
         'research',
-        'A page of the groups, in the order of their names, with their usage.',
+        'A page of the groups with their usage, sorted by name.',
       ),
     },
     'GET /groups/:id': {

@@ -19,7 +19,7 @@ const sharedLimits = z.nullable(poolLimitsSchema);
 /** The backup of the budget that all accounts share. Times are milliseconds since 1970. */
 export const deploymentBackup = z.strictObject({
   type: createObjectTypeSchema('deployment_backup'),
-  limits: z.addDescription(sharedLimits, 'The limits of the deployment. Null: accounts share no budget.'),
+  limits: z.addDescription(sharedLimits, 'The limits of the deployment. Null if accounts share no budget.'),
   spent: sumsByWindow,
 });
 
@@ -27,7 +27,7 @@ export const deploymentBackup = z.strictObject({
 export const groupBackup = z.strictObject({
   type: createObjectTypeSchema('group_backup'),
   id: z.addDescription(z.string(), 'The name of the group.'),
-  limits: z.addDescription(sharedLimits, 'The limits of the group. Null: it has none.'),
+  limits: z.addDescription(sharedLimits, 'The limits of the group. Null if the group has no limits.'),
   spent: sumsByWindow,
 });
 
@@ -35,6 +35,6 @@ export const groupBackup = z.strictObject({
 export const membersQuery = z.object({
   period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
-    'The window by whose spending the accounts are sorted.',
+    'Sorts the accounts by their spending in this window.',
   ),
 });

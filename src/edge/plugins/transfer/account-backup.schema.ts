@@ -16,11 +16,11 @@ export const accountBackup = z.strictObject({
   taken_at: z.addDescription(instant, 'When the backup was made; milliseconds since 1970.'),
   limits: z.addDescription(
     z.nullable(limitsSchema),
-    'The account’s own limits. Null: it has only the deployment’s defaults.',
+    'The account’s own limits. Null if the account has only the deployment’s defaults.',
   ),
   group: z.addDescription(
     z.nullable(createTextSchema(128).check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
-    'The group to which an admin has assigned the account. Null: none.',
+    'The group to which an admin has assigned the account. Null if no admin has assigned one.',
   ),
   revoked_before: z.addDescription(instant, 'Tokens issued until this time are revoked; milliseconds since 1970.'),
   credits: z.addDescription(
@@ -32,7 +32,7 @@ export const accountBackup = z.strictObject({
         ),
         key: z.addDescription(
           z.nullable(createTextSchema(256)),
-          'The `idempotency-key` with which the credit was given. Null: it was given without one.',
+          'The `idempotency-key` with which the credit was given. Null if the credit was given without a key.',
         ),
         amount: z.addDescription(
           nanodollars,
@@ -41,12 +41,12 @@ export const accountBackup = z.strictObject({
         spent: z.addDescription(nanodollars, 'How much of the credit is spent, in nanodollars.'),
         note: z.addDescription(
           z.nullable(createTextSchema(512)),
-          'The note of the admin who gave the credit. Null: there is none.',
+          'The note of the admin who gave the credit. Null if the credit has no note.',
         ),
         created_at: z.addDescription(instant, 'When the credit was given; milliseconds since 1970.'),
         expires_at: z.addDescription(
           z.nullable(instant),
-          'When the credit expires; milliseconds since 1970. Null: never.',
+          'When the credit expires; milliseconds since 1970. Null if the credit does not expire.',
         ),
       }),
     ),
@@ -58,31 +58,31 @@ export const accountBackup = z.strictObject({
         jti: z.addDescription(createTextSchema(256), 'The id of the token.'),
         label: z.addDescription(
           z.nullable(createTextSchema(1_000)),
-          'The label that the token was created with. Null: there is none.',
+          'The label that the token was created with. Null if the token has no label.',
         ),
         scopes: z.addDescription(
           z.nullable(createTextSchema(1_000)),
-          'The scopes of the token, separated by spaces. Null: unknown.',
+          'The scopes of the token, separated by spaces. Null if unknown.',
         ),
         minted_at: z.addDescription(
           z.nullable(instant),
-          'When the token was created; milliseconds since 1970. Null: it was issued by another service.',
+          'When the token was created; milliseconds since 1970. Null if another service issued the token.',
         ),
         first_seen_at: z.addDescription(
           z.nullable(instant),
-          'When the token was first used; milliseconds since 1970. Null: it was not used yet.',
+          'When the token was first used; milliseconds since 1970. Null if the token has not been used yet.',
         ),
         expires_at: z.addDescription(
           z.nullable(instant),
-          'When the token expires; milliseconds since 1970. Null: never.',
+          'When the token expires; milliseconds since 1970. Null if the token does not expire.',
         ),
         revoked_at: z.addDescription(
           z.nullable(instant),
-          'When the token was revoked; milliseconds since 1970. Null: it is not revoked.',
+          'When the token was revoked; milliseconds since 1970. Null if the token is not revoked.',
         ),
         limits: z.addDescription(
           z.nullable(tokenLimits),
-          'The token’s own limits. Null: it has only those of the account.',
+          'The token’s own limits. Null if the token has only the limits of the account.',
         ),
         spent: z.addDescription(nanodollars, 'The cost of the token’s requests, in nanodollars.'),
       }),

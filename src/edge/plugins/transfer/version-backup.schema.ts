@@ -33,7 +33,7 @@ export const versionBackup = z.strictObject({
   ),
   account: z.addDescription(
     z.nullable(z.string()),
-    'The account that stored the version. Null: an admin stored it for the deployment.',
+    'The account that stored the version. Null if an admin stored it for the deployment.',
   ),
   version: z.addDescription(
     z.string().check(z.refine((ref) => parseVersionRef(ref)?.hash !== undefined, 'Input should be name@version')),

@@ -35,7 +35,7 @@ export async function createUndeliveredMetrics(c: Context<AppEnv>): Promise<Metr
       {
         name: 'sluice_undelivered_events',
         type: 'gauge',
-        help: 'Events of webhooks that were tried in vain, by their source: they are tried again, or parked.',
+        help: 'Webhook events that failed at least once, by source. They are retried, or parked.',
         samples: undelivered_events.map(({ source, events }) => ({ labels: { source }, value: events })),
       },
       {

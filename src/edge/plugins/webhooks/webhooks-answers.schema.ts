@@ -7,10 +7,10 @@ import { eventState } from './webhooks.schema.ts';
 /** The labels of a text, and what they cost. */
 const classification = z.object({
   ...classifiedFields,
-  model: z.addDescription(z.string(), 'The id of the model that classified.'),
+  model: z.addDescription(z.string(), 'The id of the model that classified the text.'),
   classifier: z.addDescription(
     z.nullable(z.string()),
-    'The version of the stored classifier, `name@version`. Null: the source has none.',
+    'The version of the stored classifier, `name@version`. Null if the source has no stored classifier.',
   ),
   usage: z.addDescription(z.record(z.string(), z.number()), 'The tokens that were used, by kind.'),
   cost_usd: z.addDescription(z.number(), 'The cost in US dollars.'),
@@ -24,11 +24,11 @@ const agentAnswer = z.object({
   status: z.addDescription(z.enum(['complete', 'stopped', 'interrupted', 'refused']), 'How the turn ended.'),
   paused: z.addDescription(
     z.nullable(z.string()),
-    'Why the run paused before its end, as in the turn. Null: it did not.',
+    'Why the run paused before its end, as in the turn. Null if the run did not pause.',
   ),
   stop_reason: z.addDescription(
     z.nullable(z.string()),
-    'Why the response ended, for example `end_turn`. Null: it did not end by itself.',
+    'Why the response ended, for example `end_turn`. Null if the response failed or was stopped.',
   ),
   text: z.addDescription(z.string(), 'The text of the last response, cut off after 100,000 characters.'),
   error: z.addDescription(
@@ -38,7 +38,7 @@ const agentAnswer = z.object({
         message: z.addDescription(z.string(), 'A sentence that explains the error.'),
       }),
     ),
-    'The error with which the turn ended. Null: there was none.',
+    'The error with which the turn ended. Null if the turn ended without an error.',
   ),
   cost_usd: z.addDescription(z.number(), 'The cost of the turn, in US dollars.'),
   answered_at: z.addDescription(z.iso.datetime(), 'When the turn ended; ISO 8601, UTC.'),
@@ -48,7 +48,7 @@ const agentAnswer = z.object({
 const attempt = z.object({
   at: z.addDescription(z.iso.datetime(), 'When the attempt began; ISO 8601, UTC.'),
   ms: z.addDescription(z.int(), 'How long the attempt took, in milliseconds.'),
-  error: z.addDescription(attemptError, 'Why the attempt failed. Null: it succeeded.'),
+  error: z.addDescription(attemptError, 'Why the attempt failed. Null if the attempt succeeded.'),
 });
 
 /** An event in its source's list. */
@@ -59,28 +59,34 @@ export const eventRow = z.object({
   state: eventState,
   label: z.addDescription(
     z.nullable(z.union([z.string(), z.array(z.string())])),
-    'The label of the event, or its labels. Null: it is not classified.',
+    'The label of the event, or its labels. Null if the event is not classified.',
   ),
   conversation: z.addDescription(
     z.nullable(z.string()),
-    'The id of the conversation in which an agent works on the event, in the account of the source. Null: there is none.',
+    'The id of the conversation in which an agent works on the event, in the account of the source. Null if no agent works on the event.',
   ),
-  turn: z.addDescription(z.nullable(z.string()), 'The id of the agent’s turn. Null: there is none.'),
+  turn: z.addDescription(
+    z.nullable(z.string()),
+    'The id of the agent’s turn. Null if no agent has worked on the event.',
+  ),
   received_at: z.addDescription(z.iso.datetime(), 'When the event was received; ISO 8601, UTC.'),
   ...triesSchema,
 });
 
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
   account: z.addDescription(z.string(), 'The account that pays for the event, such as `webhook-github`.'),
-  subject: z.addDescription(z.nullable(z.string()), 'The URL or id of the subject at the sender. Null: unknown.'),
+  subject: z.addDescription(
+    z.nullable(z.string()),
+    'The URL or id, at the sender, of the item that the event is about, such as a GitHub issue. Null if unknown.',
+  ),
   digest: z.addDescription(z.string(), 'The SHA-256 digest of the received body: `sha256:…`.'),
   text: z.addDescription(
     z.nullable(z.string()),
-    'The text that is classified or processed by the agent. Null: it was too long.',
+    'The text that is classified or processed by the agent. Null if the text was too long to be stored.',
   ),
   result: z.addDescription(
     z.nullable(z.union([classification, agentAnswer])),
-    'The classification, or the response of the agent. Null: there is none yet.',
+    'The classification, or the response of the agent. Null if there is no result yet.',
   ),
   attempts: z.addDescription(z.array(attempt), 'The last fifty attempts, oldest first.'),
 });
@@ -90,15 +96,12 @@ export const sourceRow = z.object({
   type: createObjectTypeSchema('webhook_source'),
   source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
   open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
-  agent: z.addDescription(z.nullable(z.string()), 'The agent that processes the events. Null: there is none.'),
+  agent: z.addDescription(z.nullable(z.string()), 'The agent that processes the events. Null if no agent does.'),
   classifier: z.addDescription(
     z.nullable(z.string()),
-    'The stored classifier that classifies the events. Null: there is none.',
+    'The stored classifier that classifies the events. Null if the source uses no stored classifier.',
   ),
-  undelivered_events: z.addDescription(
-    count,
-    'Events that were tried without success: they are tried again, or `parked`.',
-  ),
+  undelivered_events: z.addDescription(count, 'Events that failed at least once. They are retried, or `parked`.'),
 });
 
 export const replayed = z.object({

@@ -10,7 +10,7 @@ export const prefixAnswer = z.object({
   input_tokens: z.addDescription(z.int(), 'The number of tokens of the prefix.'),
   minimum_cacheable_tokens: z.addDescription(
     z.nullable(z.int()),
-    'The fewest tokens that the model caches. Null: the model is not in the model table.',
+    'The fewest tokens that the model caches. Null if the model is not in the model table.',
   ),
   warnings: z.addDescription(
     z.array(z.string()),
@@ -25,11 +25,11 @@ export const prefixAnswer = z.object({
         read: z.addDescription(usd, 'For each request that reads the prefix from the cache, in US dollars.'),
       }),
     ),
-    'The cost of the prefix per request. Null: the price of the model is unknown.',
+    'The cost of the prefix per request. Null if the price of the model is unknown.',
   ),
   pays_from_requests: z.addDescription(
     z.nullable(z.int()),
-    'The number of requests within one cache lifetime from which caching is cheaper. Null: unknown.',
+    'The number of requests within one cache lifetime from which caching is cheaper. Null if unknown.',
   ),
 });
 

@@ -53,7 +53,10 @@ export const prefixes: ApiResource = {
         example: { type: 'prefix', name: 'support', version, owner: 'account', ...fields },
       },
       deleted: prefixDeleted,
-      remove: { summary: 'Delete a prefix', description: 'Its versions remain available as `name@version`.' },
+      remove: {
+        summary: 'Delete a prefix',
+        description: 'The versions of the prefix remain available as `name@version`.',
+      },
     }),
   },
 };

@@ -10,7 +10,10 @@ export const nameRow = z.object({
     z.enum(['account', 'deployment']),
     'Who stored it: the `account`, or an admin for the whole `deployment`.',
   ),
-  description: z.addDescription(z.nullable(z.string()), 'The description of the current version. Null: there is none.'),
+  description: z.addDescription(
+    z.nullable(z.string()),
+    'The description of the current version. Null if the version has no description.',
+  ),
   bytes: z.addDescription(z.int(), 'The size of the current version in bytes.'),
   created_at: z.addDescription(time, 'When the current version was first stored; ISO 8601, UTC.'),
   updated_at: z.addDescription(time, 'When the name was last changed; ISO 8601, UTC.'),
@@ -35,7 +38,10 @@ export const versionRow = z.object({
   version: z.addDescription(z.string(), 'The name and the hash of the content, `name@version`.'),
   current: z.addDescription(z.boolean(), 'Whether the name points to this version.'),
   pinned: z.addDescription(z.boolean(), 'Whether callers can use this version although it is not current.'),
-  description: z.addDescription(z.nullable(z.string()), 'The description of the version. Null: there is none.'),
+  description: z.addDescription(
+    z.nullable(z.string()),
+    'The description of the version. Null if the version has no description.',
+  ),
   bytes: z.addDescription(z.int(), 'The size of the version in bytes.'),
   created_at: z.addDescription(time, 'When the version was first stored; ISO 8601, UTC.'),
 });

@@ -2,10 +2,10 @@ import * as z from '../../../kit/http/zod.ts';
 
 /** Why a request went to its model, where its agent chooses. */
 export const chosenBySchema = z.object({
-  label: z.addDescription(z.nullable(z.string()), 'The label of the question. Null: there is none.'),
+  label: z.addDescription(z.nullable(z.string()), 'The label of the question. Null if the question has no label.'),
   classifier: z.addDescription(
     z.nullable(z.string()),
-    'The version of the classifier, `name@version`. Null: there is none.',
+    'The version of the classifier, `name@version`. Null if no classifier was used.',
   ),
   arm: z.addDescription(
     z.enum(['chosen', 'asked']),

@@ -103,7 +103,9 @@ async function identifyByAuthenticateHook(
     if (error.issues.every(({ path }) => path[0] === 'account'))
       throw createUnauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
-    throw createMisconfiguredError(`\`authenticate\` returned an invalid identity: ${fields}.`);
+    throw createMisconfiguredError(
+      `\`authenticate\` returned an invalid identity: ${fields}. The operator must correct this function.`,
+    );
   }
   const { account, token, group, only } = data;
   const scopes = filterRestrictedScopes(data.scopes, only);

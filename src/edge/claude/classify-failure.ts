@@ -282,7 +282,9 @@ function createCallerError(
   const type = error && isErrorType(error.type) ? error.type : undefined;
   const isOpen = !(DEPLOYMENT_WORDS.test(words) || OPERATOR_WORDS.test(words));
   const message =
-    error?.message || (isOpen && words) || `The upstream responded with ${status} without an explanation.`;
+    error?.message ||
+    (isOpen && words) ||
+    `The upstream responded with ${status} without an explanation. If this persists, give the operator the request id.`;
   return new ApiError(type ?? byStatus, message, { status, headers: passed, logged: type ?? `upstream_${status}` });
 }
 

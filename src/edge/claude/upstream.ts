@@ -108,7 +108,7 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
 function findSharedFetch(): Fetch | undefined {
   if (sharedFetches.size > 1) {
     throw createMisconfiguredError(
-      'createApp was called with different `fetch` functions in this Worker, and its objects can use only one. Pass the same function to all.',
+      'createApp was called with different `fetch` functions in this Worker, and its objects can use only one. Pass the same function to every call.',
     );
   }
   const [only] = sharedFetches;

@@ -8,7 +8,7 @@ export function describeSchemaFaults({ issues }: Pick<z.core.$ZodError, 'issues'
 }
 
 export function createMalformedSettingsError(faults: string): ApiError {
-  return createMisconfiguredError(`This deployment has malformed settings: ${faults}.`);
+  return createMisconfiguredError(`This deployment has malformed settings: ${faults}. Its operator must correct them.`);
 }
 
 /** @throws ApiError 500 that names a setting with which deliveries would fail */

@@ -296,7 +296,7 @@ export function addWorkerPrices(prices: Prices): void {
   if (error) throw new Error(`prices: ${describeSchemaFaults(error)}`);
   if (sharedPrices && JSON.stringify(sharedPrices) !== JSON.stringify(data)) {
     throw new Error(
-      'createApp was called with different `prices` in this Worker, and its accounts can use only one table. Pass the same prices to all.',
+      'createApp was called with different `prices` in this Worker, and its accounts can use only one table. Pass the same prices to every call.',
     );
   }
   sharedPrices = data;

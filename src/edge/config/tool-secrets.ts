@@ -40,7 +40,7 @@ export const toolSecretsOf = memoizeBySettings(({ vars, development }: SecretSet
       throw createMalformedSettingsError(`${setting} (must be a host and a value, such as api.example.com=Bearer abc)`);
     if (!development && stripAuthScheme(value).length < MIN_SECRET_CHARACTERS) {
       throw createMalformedSettingsError(
-        `${setting} (its value must have at least ${MIN_SECRET_CHARACTERS} characters, without Bearer)`,
+        `${setting} (its value must have at least ${MIN_SECRET_CHARACTERS} characters, not counting \`Bearer\`)`,
       );
     }
     secrets[name] = { host, value };

@@ -123,7 +123,10 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     'virtual_key vk-7 may not.',
   ])('says nothing that is its operator’s: %s', (words) => {
     const { message } = gateways(400, words).forCaller;
-    if (!isOfApi) expect(message).toBe('The upstream responded with 400 without an explanation.');
+    if (!isOfApi)
+      expect(message).toBe(
+        'The upstream responded with 400 without an explanation. If this persists, give the operator the request id.',
+      );
     else expect(message).toBe(words);
   });
 
@@ -145,14 +148,18 @@ test.each<[string, number, string]>([
   const { forCaller } = refusalOf(200, `data: ${body}\n\n`);
   expect([forCaller.status, forCaller.type]).toEqual([status, type]);
   expect(forCaller.message).toBe(
-    status === 422 ? 'Odd' : `The upstream responded with ${status} without an explanation.`,
+    status === 422
+      ? 'Odd'
+      : `The upstream responded with ${status} without an explanation. If this persists, give the operator the request id.`,
   );
 });
 
 test('the words of a body of any form are found, however deep it is', () => {
   const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
   for (const text of [deep, `{"error":${deep}}`, `{"detail":${deep}}`, '{"error":{"message":7}}', '[]', 'null', '7'])
-    expect(refusalOf(400, text).forCaller.message).toBe('The upstream responded with 400 without an explanation.');
+    expect(refusalOf(400, text).forCaller.message).toBe(
+      'The upstream responded with 400 without an explanation. If this persists, give the operator the request id.',
+    );
   expect(refusalOf(400, '{"error":"Bad Request","message":"n: too many"}').forCaller.message).toBe('n: too many');
   expect(refusalOf(400, '{"detail":[{"msg":"a"},{"msg":"b"}]}').forCaller.message).toBe('a; b');
   const long = [{ msg: 'a'.repeat(490) }, { msg: '1234567🌍' }];

@@ -240,13 +240,13 @@ const ROWS: Record<string, Row> = {
   },
   'a page of a proxy that reached nobody': {
     answer: page(521),
-    says: '521 api_error: The upstream responded with 521 without an explanation.',
+    says: '521 api_error: The upstream responded with 521 without an explanation. If this persists, give the operator the request id.',
     logs: 'upstream_521',
     books: 'refused_upstream free',
   },
   'a page after a while': {
     answer: late(page(502)),
-    says: '502 api_error: The upstream responded with 502 without an explanation.',
+    says: '502 api_error: The upstream responded with 502 without an explanation. If this persists, give the operator the request id.',
     logs: 'upstream_502',
     books: 'refused_upstream by the clock',
     // What does not stream is not sent again after a try that may have run.
@@ -339,7 +339,7 @@ const ROWS: Record<string, Row> = {
     lost: 2,
     vars: { UPSTREAM_MAX_RETRIES: '1' },
     on: ['stream', 'turn'],
-    says: '502 api_error: The upstream responded with 502 without an explanation.',
+    says: '502 api_error: The upstream responded with 502 without an explanation. If this persists, give the operator the request id.',
     logs: 'upstream_502',
     books: 'unreachable free, retried by the clock',
   },

@@ -34,7 +34,9 @@ export function validateExampleLabels(
   const chosen = [...new Set(toLabelList(example))];
   const unknown = chosen.find((label) => !names.has(label));
   if (unknown !== undefined) {
-    throw createInvalidRequestError(`${path}: ${JSON.stringify(unknown)} is not a label of ${name}.`);
+    throw createInvalidRequestError(
+      `${path}: ${JSON.stringify(unknown)} is not a label of ${name}. Use one of its labels, or add this label.`,
+    );
   }
   if (chosen.length === 0 && !allow_none) {
     throw createInvalidRequestError(`${path}: has no label. Add one, or set \`allow_none\` in ${name}.`);

@@ -92,7 +92,7 @@ export function prepareClassificationTask(
   const modelAsked = classifier.model ?? prefix?.value.content.model ?? findDefaultModel(models)?.id;
   if (modelAsked === undefined)
     throw createMisconfiguredError(
-      'model: Field required, because the model table of this deployment contains no Haiku.',
+      'model: Field required. The default is a Haiku model, and the model table of this deployment contains none.',
     );
   const model = models.resolveAlias(modelAsked);
   const row = models.findRow(model);

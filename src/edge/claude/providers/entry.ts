@@ -117,7 +117,9 @@ export function parseUpstreams(settings: Settings): UpstreamEntry[] {
     else entries.push(data as UpstreamEntry);
   }
   if (faults.length > 0)
-    throw createMisconfiguredError(`This deployment has a malformed UPSTREAMS: ${faults.join('; ')}.`);
+    throw createMisconfiguredError(
+      `This deployment has a malformed UPSTREAMS: ${faults.join('; ')}. Its operator must correct it.`,
+    );
   const simulated = entries.filter(({ kind }) => allProviders()[kind]?.simulated);
   if (simulated.length > 0 && !settings.development) {
     throw createMisconfiguredError(

@@ -145,7 +145,8 @@ export async function drainReader(reader: ReadableStreamBYOBReader): Promise<boo
       if (value) buffer = value.buffer as ArrayBuffer;
       if (done || !value || value.length < SMALL_PIECE_BYTES) break;
       bytes += value.length;
-      if (bytes > MAX_BUFFERED_RESPONSE_BYTES) throw new RangeError('It has no end.');
+      if (bytes > MAX_BUFFERED_RESPONSE_BYTES)
+        throw new RangeError(`The response is larger than ${MAX_BUFFERED_RESPONSE_BYTES} bytes.`);
     }
     return true;
   } catch {

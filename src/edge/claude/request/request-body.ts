@@ -101,7 +101,7 @@ function insertHistory(text: string, history: readonly Uint8Array[]): Uint8Array
   const length = sumPieceLengths(history);
   if (length === 0) return encoder.encode(text);
   const range = findMemberRange(text, 'messages');
-  if (!range) throw new TypeError('A body without messages.');
+  if (!range) throw new TypeError('The body contains no messages.');
   const begins = range.start + 1;
   const before = encoder.encode(text.slice(0, begins));
   const after = encoder.encode(text.slice(begins));

@@ -286,7 +286,7 @@ function serializeCanonically(content: unknown): string {
     return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? normalizeJson(value) : value));
   } catch (thrown) {
     if (!(thrown instanceof RangeError)) throw thrown;
-    throw createInvalidRequestError('messages: Input nests too deep.');
+    throw createInvalidRequestError('messages: Input nests too deep. Send messages with fewer levels.');
   }
 }
 

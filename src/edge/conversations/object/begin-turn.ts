@@ -238,7 +238,7 @@ export function storeTurnAndMessages(
   }: Omit<StepOrRecoveryOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
 ): TurnRecorder {
   const { profile } = transcript;
-  if (!profile) throw new TypeError('A conversation without a profile.');
+  if (!profile) throw new TypeError('The profile of this conversation is not stored.');
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
   const betas = findBetasNeededByMessages(planned.messages);
   if (sentFrom !== profile.sentFrom || betas.length > 0) {

@@ -51,16 +51,19 @@ export async function readRpcText(crossed: RpcText): Promise<string> {
 /** @returns the answer for a caller who does not stream. */
 export function createBufferedAnswer(turn: TurnHandle, extra: Record<string, string>): TurnAnswer {
   const { result: ended, row } = turn;
-  if (!ended) throw new TypeError('A turn that has not ended.');
+  if (!ended) throw new TypeError('The turn has not ended, so it has no response yet.');
   const { message, paused, summary } = ended;
   if (message) {
     const body = stringifyWithRememberedTexts(message);
     const headers = paused === undefined ? extra : { ...extra, 'sluice-paused': paused };
     return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: summary };
   }
-  const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
+  const reason = ended.error ?? {
+    type: 'api_error',
+    message: 'This turn was interrupted. Send a message to continue.',
+  };
   const isKept = ended.status === 'interrupted' && !ended.isUnanswered;
-  const words = isKept ? `${reason.message} (What was said is kept in the conversation.)` : reason.message;
+  const words = isKept ? `${reason.message} (The conversation keeps the response so far.)` : reason.message;
   const errorType = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
   const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
   const type = isKept && !isRequestError(reason) ? 'api_error' : errorType;

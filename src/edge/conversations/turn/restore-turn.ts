@@ -59,7 +59,7 @@ export function restoreCrashedTurn(transcript: Transcript, row: TurnRow, wokeAt:
 /** Restores a turn that has ended, from its log. */
 export function restoreEndedTurn(transcript: Transcript, row: TurnRow): TurnRecorder {
   const { outcome, status } = row;
-  if (!outcome) throw new TypeError('A turn that has not ended.');
+  if (!outcome) throw new TypeError('The turn has not ended, so it cannot be restored from its log.');
   const turn = new TurnRecorder(transcript, row, 1);
   let error: TurnResult['error'];
   for (const { event, data } of new SseEventReader().readCompletedEvents(

@@ -14,8 +14,8 @@ import type { TurnEventLogAccess } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 const NOTHING_SAID = 'This turn was stopped before the response began.';
-const NOT_KEPT = `${NOTHING_SAID} It is not part of the conversation.`;
-const QUESTION_KEPT = `${NOTHING_SAID} The conversation contains only the question.`;
+const NOT_KEPT = `${NOTHING_SAID} It is not part of the conversation. Send the message again.`;
+const QUESTION_KEPT = `${NOTHING_SAID} The conversation contains only the question. Send your next message to continue.`;
 
 /** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
 export type TurnEnd =

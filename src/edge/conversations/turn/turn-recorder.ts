@@ -354,7 +354,7 @@ export class TurnRecorder {
   /** Decides what the end of the turn changes. */
   #planTurnEnd(turnEnd: TurnEnd, now: number): PlannedTurnEnd {
     const { profile, bytes } = this.#transcript;
-    if (!profile) throw new TypeError('A turn without a conversation.');
+    if (!profile) throw new TypeError('The conversation of this turn is not stored.');
     const { blocks, stopReason } = this.builder;
     const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
     const complete = turnEnd.kind === 'complete';
@@ -500,7 +500,8 @@ export class TurnRecorder {
       createdAt: beganAt,
       origin: isOfEdge && message.role === 'user' ? ('edge' as const) : null,
     }));
-    if (rows.length !== numbers.length) throw new TypeError('Other messages than the turn has.');
+    if (rows.length !== numbers.length)
+      throw new TypeError(`The turn has ${numbers.length} messages, but ${rows.length} were passed.`);
     this.#transcript.runInTransaction(() => {
       this.#transcript.deleteMessages('turn = ?', seq);
       this.#transcript.addMessages(rows);

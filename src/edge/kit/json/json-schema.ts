@@ -35,7 +35,7 @@ const MAX_FAULT_CHARACTERS = 300;
 export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): string | undefined {
   const joinPath = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
   const here = path === '' ? 'the schema' : path;
-  if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested more than ${MAX_SCHEMA_DEPTH} levels deep`;
+  if (depth > MAX_SCHEMA_DEPTH) return `${here} is nested more than ${MAX_SCHEMA_DEPTH} levels deep. Simplify it`;
   if (!isObject(schema)) return `${here} should be an object`;
   const { type, enum: choices, properties, required, items, additionalProperties } = schema;
   const types = Array.isArray(type) ? type : [type];
@@ -111,7 +111,7 @@ export function createValueChecker(
 ): (value: unknown) => SchemaValueFault | undefined {
   const validator = new Validator(pickCheckedKeywords(schema, isClosed) as Schema, '2020-12');
   return (value) => {
-    if (value === undefined) return { path: root, problem: 'It is missing.' };
+    if (value === undefined) return { path: root, problem: 'The value is missing.' };
     try {
       const { valid, errors } = validator.validate(value);
       if (valid) return undefined;
@@ -121,11 +121,11 @@ export function createValueChecker(
       const path = [root, ...keys.map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))].join('.');
       return {
         path,
-        problem: keyword === 'false' ? 'The schema does not allow it.' : error.slice(0, MAX_FAULT_CHARACTERS),
+        problem: keyword === 'false' ? 'The schema does not allow this value.' : error.slice(0, MAX_FAULT_CHARACTERS),
       };
     } catch (thrown) {
       // The library writes names into URLs, which cannot hold half a surrogate pair.
-      if (thrown instanceof URIError) return { path: root, problem: 'A name in it has half a surrogate pair.' };
+      if (thrown instanceof URIError) return { path: root, problem: 'A name in this value contains a lone surrogate.' };
       throw thrown;
     }
   };

@@ -70,12 +70,12 @@ class SchemaReferenceResolver {
     this.#schemas += 1;
     if (depth > MAX_SCHEMA_DEPTH) {
       throw new UnresolvedReferenceError(
-        `${path === '' ? 'the schema' : path} is nested more than ${MAX_SCHEMA_DEPTH} levels deep`,
+        `${path === '' ? 'the schema' : path} is nested more than ${MAX_SCHEMA_DEPTH} levels deep. Simplify it`,
       );
     }
     if (this.#schemas > MAX_SCHEMAS) {
       throw new UnresolvedReferenceError(
-        `it contains more than ${MAX_SCHEMAS} schemas once its references are resolved`,
+        `the schema contains more than ${MAX_SCHEMAS} schemas once its references are resolved. Use fewer references`,
       );
     }
     const joinPath = (rest: string) => (path === '' ? rest : `${path}.${rest}`);
@@ -94,7 +94,8 @@ class SchemaReferenceResolver {
     }
     if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) return value;
     const inner = Object.entries(value).map(([name, schema]) => {
-      if (!name.isWellFormed()) throw new UnresolvedReferenceError(`${path} has a name with a lone surrogate`);
+      if (!name.isWellFormed())
+        throw new UnresolvedReferenceError(`${path} contains a name with a lone surrogate. Use another name`);
       return [name, this.resolveSchema(schema, `${path}.${name}`, depth)];
     });
     return Object.fromEntries(inner);
@@ -109,7 +110,9 @@ class SchemaReferenceResolver {
       );
     }
     if (this.#openReferences.has(reference)) {
-      throw new UnresolvedReferenceError(`${at} is recursive, which structured output does not support`);
+      throw new UnresolvedReferenceError(
+        `${at} is recursive, which structured output does not support. Remove the recursion, for example by limiting the depth`,
+      );
     }
     this.#openReferences.add(reference);
     const resolved = this.resolveSchema(target, path, depth + 1) as JsonObject;

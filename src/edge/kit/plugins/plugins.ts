@@ -40,7 +40,7 @@ export function registerPlugins(plugins: readonly Plugin[]): void {
   const differs =
     registered && (registered.length !== plugins.length || registered.some((plugin, at) => plugin !== plugins[at]));
   if (differs)
-    throw new Error('createApp was called with different `plugins` in this Worker. Pass the same list to all.');
+    throw new Error('createApp was called with different `plugins` in this Worker. Pass the same list to every call.');
   for (const { name, needs = [] } of plugins) {
     if (plugins.filter((one) => one.name === name).length > 1)
       throw new Error(`plugins: two plugins have the name ${name}. Remove one of them.`);

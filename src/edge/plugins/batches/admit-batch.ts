@@ -84,7 +84,8 @@ function tryAdmitBatch(
     now,
     { purses: collectBudgetWindows(state, order, now), models: state.limitedTokens.getAllowedModels(jti) },
   );
-  if (decision.kind === 'count_needed' || decision.kind === 'behind') throw new TypeError('A batch is never counted.');
+  if (decision.kind === 'count_needed' || decision.kind === 'behind')
+    throw new TypeError(`Unexpected decision for a batch: ${decision.kind}.`);
   const short = findLeaseShortage(decision, leases, { least: whole.inputCost, most: whole.inputCost }, mayAsk, now);
   if (short) return short;
   if (decision.kind === 'refused') {

@@ -25,7 +25,10 @@ export function toBatchResponse(state: BatchState, context: RequestContext): Res
     if (batch.unknown === undefined) return Response.json(batch);
     throw createNonRetryableError('timeout_error', batch.unknown, { logged: 'batch_unknown' });
   }
-  if (state.kind === 'none') throw createNotFoundError('The batch was deleted in the meantime.');
+  if (state.kind === 'none')
+    throw createNotFoundError(
+      'The batch was deleted in the meantime. If you still need it, create it again with a new idempotency-key.',
+    );
   return createRejectionResponse(state, context);
 }
 

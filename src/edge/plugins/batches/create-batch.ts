@@ -126,7 +126,7 @@ export async function createBatch(c: BatchRequestContext, own?: InternalClassifi
 
 /** @returns where the batch goes. Call it after the first item has been read. */
 function requireBatchTarget({ chosenTarget: target }: BatchItemReader): BatchTarget {
-  if (!target) throw new TypeError('A batch without items has no upstream.');
+  if (!target) throw new TypeError('The batch has no items, so it has no upstream.');
   return target;
 }
 
@@ -140,7 +140,9 @@ async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Res
     await digestWriter.write(piece);
     for (const bytes of body.splitPieceIntoItems(piece)) {
       if (body.itemCount >= MOST_ITEMS)
-        throw createInvalidRequestError(`requests: List should have at most ${MOST_ITEMS} items`);
+        throw createInvalidRequestError(
+          `requests: List should have at most ${MOST_ITEMS} items. Split them into several batches.`,
+        );
       c.get('share').reserveBytes(ROOM_BYTES + bytes.length);
       const item = await items.parseAndBoundItem(bytes, body.itemCount);
       total.addItem(item, body.itemCount);
@@ -283,7 +285,7 @@ async function estimateBatchCost(
   order: BatchAdmissionRequest,
 ): Promise<z.output<typeof batchEstimate>> {
   const { decision } = await requestBatchAdmission(context, order);
-  if (decision.outcome === 'attached') throw new TypeError('A dry run cannot attach to a batch.');
+  if (decision.outcome === 'attached') throw new TypeError('A dry run was attached to a batch.');
   const cost_usd = toUsd(order.rows.reduce((sum, { cost }) => sum + cost, 0));
   const answer = { type: 'message_batch_estimate', requests: order.items, cost_usd } as const;
   if (decision.outcome === 'admitted') return { ...answer, fits: true, fitting: order.items };

@@ -97,7 +97,9 @@ async function listFiles(c: Context<AppEnv>, upstream: Upstream, schema: typeof 
 /** @returns the descriptions of those of some files that are the account's */
 async function listOwnFilesByIds(c: Context<AppEnv>, upstream: Upstream, ids: readonly string[]) {
   if (ids.length > MOST_FILE_IDS)
-    throw createInvalidRequestError(`ids: List should have at most ${MOST_FILE_IDS} items.`);
+    throw createInvalidRequestError(
+      `ids: List should have at most ${MOST_FILE_IDS} items. Split them into several requests.`,
+    );
   if (c.req.query('page') !== undefined || c.req.query('limit') !== undefined) {
     throw createInvalidRequestError('ids: not supported with page or limit. Remove one of them.');
   }

@@ -235,7 +235,7 @@ export class RunExecutor implements TurnRunner {
       findEdgeCalls: (content) => this.#shown.findEdgeCalls(content),
       onStepEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
-    if (!log) throw new TypeError('A step without a log.');
+    if (!log) throw new TypeError('The step has no log.');
     this.#number += 1;
     return { runner, log };
   }
@@ -247,7 +247,7 @@ export class RunExecutor implements TurnRunner {
   ): void {
     const { row, result: ended, builder } = runner.turn;
     this.#context.trackStepSettlement(row, settled);
-    if (!ended) throw new TypeError('A step that has not ended.');
+    if (!ended) throw new TypeError('The step has not ended.');
     const isAnswer = ended.status !== 'failed';
     this.turn.isUnanswered = ended.isUnanswered;
     this.#meter.countStep(row.cost, isAnswer);

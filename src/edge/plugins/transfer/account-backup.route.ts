@@ -14,7 +14,7 @@ import { accountBackup, restoreQuery } from './account-backup.schema.ts';
 const CONFLICTS: Partial<Record<RestoreOutcome, string>> = {
   used: 'This account is already in use: it has usage, limits, credit or a group. To merge the backup into it, an admin can send the backup with ?mode=merge (npm run restore -- --account … --replace).',
   held: 'A request of this account is running. Send the backup again when the request has ended.',
-  erased: 'This account was erased after the backup was made, and cannot be restored.',
+  erased: 'This account was erased after the backup was made, and cannot be restored. Skip it.',
 };
 
 /** The routes by which an admin moves accounts to another deployment. */

@@ -103,9 +103,11 @@ function decodeUtf8(decoder: TextDecoder, piece?: Uint8Array): string {
   try {
     return piece ? decoder.decode(piece, { stream: true }) : decoder.decode();
   } catch {
-    throw createInvalidRequestError('The backup is not valid UTF-8.');
+    throw createInvalidRequestError(`The backup is not valid UTF-8. ${SEND_UNCHANGED}`);
   }
 }
+
+const SEND_UNCHANGED = 'Send the unchanged response of GET …/backup.';
 
 /** The order in which lines may come: the profile, its parts, each turn with what belongs to it, and the end. */
 class BackupLineValidator {
@@ -130,15 +132,16 @@ class BackupLineValidator {
     const at = `line ${number}`;
     const schemas = BACKUP_LINES[kind];
     if (values.length !== schemas.length)
-      throw createInvalidRequestError(`${at}: a line of ${kind} has ${schemas.length} parts`);
+      throw createInvalidRequestError(`${at}: a line of ${kind} must have ${schemas.length} parts. ${SEND_UNCHANGED}`);
     for (const [index, schema] of schemas.entries()) validateLinePart(schema, values[index], `${at}: ${kind}`);
-    if (!this.#isKindAllowedNext(kind)) throw createInvalidRequestError(`${at}: ${kind} is not allowed here`);
+    if (!this.#isKindAllowedNext(kind))
+      throw createInvalidRequestError(`${at}: ${kind} is not allowed here. ${SEND_UNCHANGED}`);
     this.#seen.add(kind);
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id' | 'createdAt', number>];
     if (kind === 'profile' && first.createdAt <= this.#erasedUntil)
       throw createNonRetryableError(
         'conflict_error',
-        'This conversation was erased with its account, and cannot be restored.',
+        'This conversation was erased with its account, and cannot be restored. Skip it.',
       );
     if (kind === 'summary') {
       this.#summary = requireIncreasingNumber(this.#summary, first.id, at);
@@ -147,10 +150,12 @@ class BackupLineValidator {
       this.#turn = requireIncreasingNumber(this.#turn, first.seq, at);
       this.#call = -1;
     } else if (kind === 'call') {
-      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this call belongs to another turn`);
+      if (first.turn !== this.#turn)
+        throw createInvalidRequestError(`${at}: this call belongs to another turn. ${SEND_UNCHANGED}`);
       this.#call = requireIncreasingNumber(this.#call, first.n, at);
     } else if (kind === 'message') {
-      if (first.turn !== this.#turn) throw createInvalidRequestError(`${at}: this message belongs to another turn`);
+      if (first.turn !== this.#turn)
+        throw createInvalidRequestError(`${at}: this message belongs to another turn. ${SEND_UNCHANGED}`);
       this.#message = requireIncreasingNumber(this.#message, first.seq, at);
     }
   }
@@ -163,7 +168,8 @@ class BackupLineValidator {
 }
 
 function requireIncreasingNumber(before: number, now: number, at: string): number {
-  if (now <= before) throw createInvalidRequestError(`${at}: its number must follow ${before}`);
+  if (now <= before)
+    throw createInvalidRequestError(`${at}: the number of this line must be greater than ${before}. ${SEND_UNCHANGED}`);
   return now;
 }
 
@@ -178,9 +184,7 @@ function parseBackupLine(line: string, number: number): [BackupLineKind, ...unkn
   const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
   // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
   if (!isKnown || iterateArrayItems(line).next().value !== `"${kind}"`) {
-    throw createInvalidRequestError(
-      `line ${number}: not a line of a conversation’s backup. Send the unchanged response of GET …/backup.`,
-    );
+    throw createInvalidRequestError(`line ${number}: not a line of a conversation’s backup. ${SEND_UNCHANGED}`);
   }
   return parts as [BackupLineKind, ...unknown[]];
 }

@@ -45,7 +45,7 @@ export const VERSION_BACKUP_ROUTES = [
     const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
     if (!bytes) {
       await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: parseVersionOwner(account), name, hash });
-      throw createNotFoundError(`The ${kind} ${ref} does not exist in this deployment.`);
+      throw createNotFoundError(`The ${kind} ${ref} does not exist in this deployment. Check its name and version.`);
     }
     const stored_at = (await object((one) => one.findVersionStoredAt({ kind, name, hash }))) ?? 0;
     const isCurrent = current === hash;
@@ -64,7 +64,9 @@ export const VERSION_BACKUP_ROUTES = [
     const { name = '', hash = '' } = parseVersionRef(version) ?? {};
     const bytes = extractVersionContent(sent);
     if ((await computeVersionHash(bytes)) !== hash)
-      throw createInvalidRequestError('content: does not match this version. Send the unchanged response of GET.');
+      throw createInvalidRequestError(
+        'content: does not match this version. Send the response of GET on this path unchanged.',
+      );
     validateBySchema(storedShapes[kind], content, 'content');
     const owner = parseVersionOwner(account);
     const description = typeof content.description === 'string' ? content.description : null;

@@ -24,7 +24,7 @@ export function createWebhookSourceReader(webhooks: readonly Webhook[]): Webhook
       const { source, verify } = entry;
       if (verify && ofCode.has(source)) {
         throw createMalformedSettingsError(
-          `WEBHOOKS.${source}.verify (cannot be set for a source that this Worker’s code defines: remove it)`,
+          `WEBHOOKS.${source}.verify (this Worker’s code already defines how this source is verified; remove the setting)`,
         );
       }
       const webhook = verify ? createWebhookFromSettings(entry, verify.hmac) : ofCode.get(source);
@@ -59,7 +59,7 @@ function applySourceSettings(webhook: Webhook, { source, agent, classifier }: So
   if (classifier === undefined) return { ...webhook, agent: webhook.agent ?? agent };
   if (webhook.agent !== undefined) {
     throw createMalformedSettingsError(
-      `WEBHOOKS.${source}.classifier (this Worker’s code uses an agent for this source: remove it)`,
+      `WEBHOOKS.${source}.classifier (this Worker’s code uses an agent for this source; remove the setting)`,
     );
   }
   return { ...webhook, task: { classifier } };

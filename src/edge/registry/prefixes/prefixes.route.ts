@@ -74,7 +74,9 @@ async function createPrefixResponse(
     );
   }
   if (row && input_tokens > row.max_input_tokens) {
-    warnings.push(`This prefix has ${input_tokens} tokens, but ${row.id} supports at most ${row.max_input_tokens}.`);
+    warnings.push(
+      `This prefix has ${input_tokens} tokens, but ${row.id} supports at most ${row.max_input_tokens}. Shorten the prefix, or use another model.`,
+    );
   }
   return {
     type: 'prefix',

@@ -297,7 +297,10 @@ export async function updateStoredName<T>(
     case 'withdrawn':
       throw createWithdrawnVersionError(stored.kind, ref);
     case 'erased':
-      throw createNonRetryableError('conflict_error', `${ref} was erased with its account, and cannot be restored.`);
+      throw createNonRetryableError(
+        'conflict_error',
+        `${ref} was erased with its account, and cannot be restored. Skip it.`,
+      );
     case 'unknown':
       throw createUnknownVersionError(stored, ref);
     case 'current':

@@ -81,10 +81,13 @@ test('names the place and the problem of a fault', () => {
     required: ['tags'],
   };
   const check = createValueChecker(given, { root: 'fields', closed: true });
-  expect(check(undefined)).toEqual({ path: 'fields', problem: 'It is missing.' });
+  expect(check(undefined)).toEqual({ path: 'fields', problem: 'The value is missing.' });
   expect(check({})).toMatchObject({ path: 'fields', problem: expect.stringContaining('"tags"') as string });
   expect(check({ tags: ['a', 'x'] })).toMatchObject({ path: 'fields.tags.1' });
-  expect(check({ tags: [], more: 1 })).toEqual({ path: 'fields.more', problem: 'The schema does not allow it.' });
+  expect(check({ tags: [], more: 1 })).toEqual({
+    path: 'fields.more',
+    problem: 'The schema does not allow this value.',
+  });
   expect(check({ tags: [], 'a/b~ c': 1 })).toMatchObject({ path: 'fields.a/b~ c' });
   expect(check({ tags: ['a'] })).toBeUndefined();
   expect(createValueChecker(given, { root: 'it' })({ tags: [], more: 1 })).toBeUndefined();

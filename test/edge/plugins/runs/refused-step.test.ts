@@ -46,7 +46,7 @@ describe('a step that the API refuses', () => {
     const tools = [weatherTool(), note];
     const whole = await refusedIn(app, { ...ASKED, tools }, alice);
     expect(whole).toMatchObject({ status: 400, error: { type: 'invalid_request_error' } });
-    expect((whole.error as JsonObject).message).toBe(`${NAMED} (What was said is kept in the conversation.)`);
+    expect((whole.error as JsonObject).message).toBe(`${NAMED} (The conversation keeps the response so far.)`);
     // It would be asked a second time.
     expect(whole.headers.get('x-should-retry')).toBe('false');
     expect(whole.headers.get('sluice-turn')).toMatch(/^turn_/);

@@ -4,36 +4,47 @@ import type { SentMessage } from '../../../conversations/history/continuation.ts
 import { type ApiError, createRestrictedTokenError } from '../../../kit/http/errors.ts';
 import { isObject, type JsonObject } from '../../../kit/json/object.ts';
 
-type FieldValidator = (value: unknown) => boolean;
+interface FieldRule {
+  /** Completes the sentence "This field must be …". */
+  expected: string;
+  isValid: (value: unknown) => boolean;
+}
 
-const isText: FieldValidator = (value) => typeof value === 'string';
-const isTextOrNull: FieldValidator = (value) => value === null || isText(value);
-const isCitationsSetting: FieldValidator = (value) =>
-  value === null ||
-  (isObject(value) && Object.entries(value).every(([name, on]) => name === 'enabled' && typeof on === 'boolean'));
-/** What is looked at by itself. */
-const acceptAnyValue: FieldValidator = () => true;
+const text: FieldRule = { expected: 'a string', isValid: (value) => typeof value === 'string' };
+const textOrNull: FieldRule = {
+  expected: 'a string or null',
+  isValid: (value) => value === null || typeof value === 'string',
+};
+const boolean: FieldRule = { expected: 'a boolean', isValid: (value) => typeof value === 'boolean' };
+const citationsSetting: FieldRule = {
+  expected: 'null, or an object whose only field is the boolean `enabled`',
+  isValid: (value) =>
+    value === null ||
+    (isObject(value) && Object.entries(value).every(([name, on]) => name === 'enabled' && typeof on === 'boolean')),
+};
+/** The value of this field is checked separately. */
+const anyValue: FieldRule = { expected: 'any value', isValid: () => true };
 
-const OF_BLOCKS: Readonly<Record<string, Readonly<Record<string, FieldValidator>>>> = {
-  text: { type: isText, text: isText },
-  image: { type: isText, source: acceptAnyValue },
+const OF_BLOCKS: Readonly<Record<string, Readonly<Record<string, FieldRule>>>> = {
+  text: { type: text, text },
+  image: { type: text, source: anyValue },
   document: {
-    type: isText,
-    source: acceptAnyValue,
-    title: isTextOrNull,
-    context: isTextOrNull,
-    citations: isCitationsSetting,
+    type: text,
+    source: anyValue,
+    title: textOrNull,
+    context: textOrNull,
+    citations: citationsSetting,
   },
   tool_result: {
-    type: isText,
-    tool_use_id: isText,
-    content: acceptAnyValue,
-    is_error: (value) => typeof value === 'boolean',
+    type: text,
+    tool_use_id: text,
+    content: anyValue,
+    is_error: boolean,
   },
 };
 const SOURCES: typeof OF_BLOCKS = {
-  base64: { type: isText, media_type: isText, data: isText },
-  file: { type: isText, file_id: isText },
+  base64: { type: text, media_type: text, data: text },
+  file: { type: text, file_id: text },
 };
 
 /**
@@ -47,7 +58,7 @@ export function validateRestrictedMessages(messages: readonly SentMessage[], cal
     const path = `messages.${index}`;
     if (message.role !== 'user')
       throw createDisallowedPartError(`${path}.role`, 'new messages must have the role `user`');
-    rejectDisallowedFields(path, message as unknown as JsonObject, { role: isText, content: acceptAnyValue });
+    rejectDisallowedFields(path, message as unknown as JsonObject, { role: text, content: anyValue });
     if (typeof message.content === 'string') continue;
     validateContentBlocks(`${path}.content`, message.content, calls);
   }
@@ -72,7 +83,7 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
     if (!calls?.has(block.tool_use_id as string))
       throw createDisallowedPartError(
         `${at}.tool_use_id`,
-        'the last response has no open call with this id that your client can answer',
+        'the last response has no open call with this id that your client can answer. Send results only for such calls',
       );
     if (block.content !== undefined && typeof block.content !== 'string')
       validateContentBlocks(`${at}.content`, block.content);
@@ -86,16 +97,15 @@ function validateBlockSource(path: string, source: unknown): void {
   rejectDisallowedFields(path, source, members);
 }
 
-function rejectDisallowedFields(
-  path: string,
-  value: JsonObject,
-  members: Readonly<Record<string, FieldValidator>>,
-): void {
+function rejectDisallowedFields(path: string, value: JsonObject, members: Readonly<Record<string, FieldRule>>): void {
   for (const [name, member] of Object.entries(value)) {
-    const check = Object.hasOwn(members, name) ? members[name] : undefined;
-    if (!check)
-      throw createDisallowedPartError(`${path}.${name}`, `supports only the fields ${Object.keys(members).join(', ')}`);
-    if (!check(member)) throw createDisallowedPartError(`${path}.${name}`, 'has the wrong type');
+    const rule = Object.hasOwn(members, name) ? members[name] : undefined;
+    if (!rule)
+      throw createDisallowedPartError(
+        `${path}.${name}`,
+        `not supported. Remove it. Supported fields: ${Object.keys(members).join(', ')}`,
+      );
+    if (!rule.isValid(member)) throw createDisallowedPartError(`${path}.${name}`, `must be ${rule.expected}`);
   }
 }
 

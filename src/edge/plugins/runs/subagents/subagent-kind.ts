@@ -30,7 +30,7 @@ export const subagentKind: CallableToolKind<SubagentToolRun> = {
   apart: computeSubagentConversationId,
   createToolCaller: ({ env, settings, account, caller }) => ({
     callTool: async (call, run, { apart, ...options }) => {
-      if (!apart) throw new TypeError('A call of an agent without its share.');
+      if (!apart) throw new TypeError('The stored call of this agent has no subagent.');
       const createConversationStub = (id: string) => getConversationStub(env, settings, { account, id });
       return await reserveMemoryForResult(
         await callSubagent(call, run, { ...options, ...apart, caller, createConversationStub }),

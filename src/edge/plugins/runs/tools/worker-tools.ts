@@ -81,7 +81,7 @@ export function registerWorkerTools({ tools = {} }: AppConfig & ToolsOptions): v
     const before = sharedTools.get(name)?.tool;
     if (before && before !== tool) {
       throw new Error(
-        `tools.${name}: createApp was called with different tools of this name. Pass the same tool to all.`,
+        `tools.${name}: createApp was called with different tools of this name. Pass the same tool to every call.`,
       );
     }
     const fault = findWorkerToolDefinitionFault(name, tool);

@@ -128,7 +128,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     throw new TypeError(`No source can be named ${ALERT_SOURCE}, because alerts use this name.`);
   const parts = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
   if (parts.length !== 1) {
-    throw new TypeError(`The webhook ${source} requires one of classifier, labels, schema and agent.`);
+    throw new TypeError(`The webhook ${source} requires exactly one of classifier, labels, schema and agent.`);
   }
   if (agent !== undefined && parseVersionRef(agent) === undefined) {
     throw new TypeError(`The webhook ${source} has an invalid agent name: ${agent}.`);

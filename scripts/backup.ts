@@ -47,7 +47,7 @@ try {
   for (const [kind, number] of Object.entries(done)) console.error(`${kind}: ${number}`);
   if (missing.length > 0)
     throw new Error(
-      `The backup is incomplete. Run the command again to back up these missing parts:\n${missing.join('\n')}`,
+      `The backup is incomplete. Run the command again, because these parts are missing:\n${missing.join('\n')}`,
     );
 } catch (thrown) {
   stopWith(thrown);

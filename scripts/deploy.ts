@@ -33,7 +33,7 @@ const { values } = parseArgs({
   strict: false,
   options: { env: { type: 'string', short: 'e', default: '' }, 'dry-run': { type: 'boolean', default: false } },
 });
-if (typeof values.env !== 'string') stop('--env needs a name: --env production');
+if (typeof values.env !== 'string') stop('--env requires a name. Example: --env production');
 // What is nearly --dry-run must not make queues before wrangler refuses it.
 const misspelt = Object.keys(values).find((name) => name !== 'dry-run' && /^dry/i.test(name));
 if (misspelt !== undefined) stop(`Unknown option --${misspelt}. Did you mean --dry-run?`);

@@ -29,7 +29,12 @@ const { values } = readArguments('npm run prove -- [--most-usd 0.50] [--without 
 });
 const { ANTHROPIC_API_KEY: key = '', ANTHROPIC_BASE_URL: base = API } = { ...(await readDevVars()), ...process.env };
 registerSecrets('prove', [key]);
-process.on('uncaughtException', (thrown) => stopWith(maskSecrets(`The test stopped: ${thrown}`)));
+process.on('uncaughtException', (thrown) =>
+  stopWith(
+    maskSecrets(`The test stopped: ${thrown}
+Fix the problem, and run the command again.`),
+  ),
+);
 const printLine = (text: string) => console.log(maskSecrets(text));
 const isClaude = URL.canParse(base) && new URL(base).origin === API;
 const into = values.into ?? (isClaude ? 'test/fixtures/proved' : OWN);
@@ -44,7 +49,7 @@ if (key === '')
   stopWith(
     'ANTHROPIC_API_KEY is not set in the environment or in .dev.vars, so nothing was sent. Set it, and run the command again.',
   );
-if (!isClaude) printLine(`${base} is not the Claude API, so the results say nothing about it.`);
+if (!isClaude) printLine(`${base} is not the Claude API, so the results do not apply to the API.`);
 for (const folder of [into, DIFFERING]) mkdirSync(folder, { recursive: true });
 
 const { code } = await buildWorker();

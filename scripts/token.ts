@@ -62,7 +62,7 @@ if (!secret) {
   );
 }
 if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
-  stop('SIGNING_SECRET must have at least 32 characters.');
+  stop('SIGNING_SECRET must have at least 32 characters. Set a longer one.');
 }
 
 const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label, only });

@@ -65,7 +65,7 @@ test('it writes what came as expected, and what differs elsewhere, and tells nob
     new Response((await answer.text()).replace(/"(text|message)":"/, `$&${headers['x-api-key']} `), answer);
   const right = await run('--into', 'proved');
   expect(right.status, right.said).toBe(0);
-  expect(right.said).toContain('is not the Claude API, so the results say nothing about it.');
+  expect(right.said).toContain('is not the Claude API, so the results do not apply to the API.');
   expect(right.said).toContain('0 differences. Responses do not contain prices');
   const written = await textsIn('proved');
   expect([...written.keys()]).toEqual(names.sort());

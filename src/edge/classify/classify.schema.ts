@@ -24,7 +24,7 @@ const item = z.strictObject({
   ),
   input: z.createOptionalField(
     z.unknown(),
-    'The text to classify, at most 1,048,576 bytes of UTF-8. A faulty one fails by itself; the others are still classified.',
+    'The text to classify, at most 1,048,576 bytes of UTF-8. An invalid input has an error in the results; the others are still classified.',
   ),
 });
 

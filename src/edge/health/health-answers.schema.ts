@@ -42,7 +42,7 @@ const upstreamState = z.object({
 export const healthAnswer = z.object({
   status: z.addDescription(
     z.enum(['ok', 'degraded']),
-    '`ok`, or `degraded`: an upstream rejects this deployment because of its key, its organization or its spend limit, as far as the responding isolate knows.',
+    '`ok`, or `degraded` if an upstream rejects this deployment because of its key, its organization or its spend limit, as far as the responding isolate knows.',
   ),
   since: z.createOptionalField(time, 'When the deployment became degraded.'),
   todo: z.createOptionalField(z.string(), 'What the operator must do while the deployment is degraded.'),

@@ -83,7 +83,7 @@ function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAge
   return (
     <section class="stack">
       <h2>Versions</h2>
-      <p class="quiet">Requests and cost of all time; they come up to a minute late.</p>
+      <p class="quiet">Requests and cost of all time, updated within a minute.</p>
       <Table
         columns={['Version', 'Stored', { number: 'Size', spare: true }, { number: 'Requests' }, { number: 'Cost' }]}
         label="Versions"

@@ -67,7 +67,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'batch_missing':
       return `${who}: Claude has not found the batch ${subject} for an hour. Check the Claude Console`;
     case 'disk_full':
-      return 'Data could not be stored, because the disk or the database of an object is full';
+      return 'Data could not be stored, because the disk or the database of a Durable Object is full';
     case 'key_refused':
       return `Claude rejects this deployment: ${subject}`;
     case 'key_works':

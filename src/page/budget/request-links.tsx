@@ -22,7 +22,7 @@ export function RequestCostLinks({ request: { conversation, agent, tags, account
             key={`${group} ${key}`}
             type="button"
             class="link"
-            title={`${group} ${key}: what it cost in the last 7 days`}
+            title={`${group} ${key}: cost in the last 7 days`}
             onClick={() => showSpendOfKey(group, key, account)}
           >
             {name ?? key}

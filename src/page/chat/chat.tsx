@@ -86,7 +86,10 @@ export function Chat() {
         </header>
         {fault.value && <FaultMessage text={fault.value} />}
         {isMissing && (
-          <NotFound title="This conversation does not exist" text="It was deleted, or it belongs to another account." />
+          <NotFound
+            title="This conversation does not exist"
+            text="The conversation was deleted, or belongs to another account."
+          />
         )}
         {!isMissing && (current ? <Transcript key={current.id} session={current} /> : <Welcome />)}
         {!isMissing && <Composer />}

@@ -40,7 +40,7 @@ export function Classify() {
     <div class="page classify">
       <header class="stack">
         <h1>Classify</h1>
-        <p class="lead-more">Enter a text and some labels. You get one of the labels back, never anything else.</p>
+        <p class="lead-more">Enter a text and some labels. The response is always one of these labels.</p>
         <p class="row">
           {SAMPLES.map((sample) => (
             <SmallButton key={sample.title} name={sample.title} onClick={() => void fillAndClassifySample(sample)} />

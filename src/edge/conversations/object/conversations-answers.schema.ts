@@ -96,7 +96,7 @@ export const conversationReport = z.extend(conversationRow, {
     z.object({
       thinking: z.addDescription(
         z.int(),
-        'Thinking blocks: the API accepts them only in the conversation in which they were generated.',
+        'Thinking blocks, which the API accepts only in the conversation in which they were generated.',
       ),
       messages: z.addDescription(
         z.int(),

@@ -111,7 +111,7 @@ export const accountsQuery = z.object({
   ),
   period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),
-    'The window by which `spent` and `limit` sort.',
+    'The window that `sort=spent` and `sort=limit` use.',
   ),
 });
 

@@ -26,7 +26,10 @@ export const mintedToken = z.object({
 /** A token in the place of the one that asked. That one stays valid until its end. */
 export const renewedToken = z.object({
   token: z.addDescription(z.string(), 'The new token, a JWT. The old one stays valid until it expires.'),
-  jti: z.addDescription(z.string(), 'The id of the token, unchanged: a revocation applies to renewed tokens too.'),
+  jti: z.addDescription(
+    z.string(),
+    'The id of the token. Renewing keeps this id, so a revocation applies to renewed tokens too.',
+  ),
   expires_at: z.addDescription(z.iso.datetime(), 'When the new token expires; ISO 8601, UTC.'),
   session_ends_at: z.addDescription(z.iso.datetime(), 'When the token can no longer be renewed; ISO 8601, UTC.'),
 });

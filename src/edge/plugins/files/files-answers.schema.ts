@@ -11,7 +11,7 @@ export const fileAnswer = z.looseObject({
   created_at: z.addDescription(z.string(), 'When the file was created; ISO 8601, UTC.'),
   downloadable: z.createOptionalField(
     z.boolean(),
-    'Whether `GET /v1/files/{id}/content` can return the content: only for files that a tool created.',
+    'Whether `GET /v1/files/{id}/content` can return the content, which is possible only for files that a tool created.',
   ),
   expires_at: z.createOptionalField(
     z.nullable(z.string()),

@@ -59,12 +59,12 @@ const deploymentBackupSchema = z.addReferenceMeta(deploymentBackup, { id: 'Deplo
 const restoredGroup = z.object({
   type: createObjectTypeSchema('group'),
   id: z.addDescription(z.string(), 'The name of the group.'),
-  restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.'),
+  restored: z.addDescription(z.literal(true), 'Always `true`, because the backup is restored.'),
 });
 const restoredPool = z.object({
   type: createObjectTypeSchema('pool'),
   id: z.addDescription(z.literal('deployment'), 'Always `deployment`.'),
-  restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.'),
+  restored: z.addDescription(z.literal(true), 'Always `true`, because the backup is restored.'),
 });
 const describeMembershipResponse = (description: string, name: string | null) =>
   describeJsonResponse(description, membershipSchema, { account: 'alice', group: name });

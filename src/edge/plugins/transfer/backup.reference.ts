@@ -33,7 +33,9 @@ const backup = {
 };
 const backupSchema = z.addReferenceMeta(accountBackup, { id: 'AccountBackup' });
 const restoredAnswer = z.addReferenceMeta(
-  z.extend(accountRow, { restored: z.addDescription(z.literal(true), 'Always `true`: the backup is restored.') }),
+  z.extend(accountRow, {
+    restored: z.addDescription(z.literal(true), 'Always `true`, because the backup is restored.'),
+  }),
   {
     id: 'RestoredAccount',
   },

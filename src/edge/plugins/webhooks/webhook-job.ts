@@ -123,7 +123,7 @@ class WebhookJob {
   async #processLeasedEvent(work: ActiveEventWork, webhook: Webhook | undefined): Promise<void> {
     if (this.#source === ALERT_SOURCE) return await this.#deliverAlert(work);
     if (!webhook) {
-      const message = `This deployment no longer has the webhook ${this.#source}.`;
+      const message = `This deployment no longer has the webhook ${this.#source}. Add it again, then replay the event.`;
       return await this.#recordJobEnd(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
     const target = createDeliveryTarget(webhook, this.#settings);

@@ -54,7 +54,7 @@ export function createVersionedRoutesReference(
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List ${plural}`,
-      answer: describePageResponse(nameList, row, name, 'A page of the list, in the order of the names.'),
+      answer: describePageResponse(nameList, row, name, 'A page of the list, sorted by name.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,

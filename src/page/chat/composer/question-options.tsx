@@ -75,7 +75,7 @@ export function QuestionOptions() {
         )}
         <Field
           label="Thinking"
-          note={skips ? 'Claude thinks before it answers, and that is paid.' : 'This model always thinks.'}
+          note={skips ? 'Claude thinks before it responds. Thinking tokens are billed.' : 'This model always thinks.'}
         >
           {(ids) => (
             <Select
@@ -97,7 +97,7 @@ export function QuestionOptions() {
             name="Edge tools"
             value={hasEdgeTools}
             disabled={hasAgent}
-            note={hasAgent ? ownTools : `Run by the edge: ${edgeToolNames.value.join(', ')}`}
+            note={hasAgent ? ownTools : `Called by Sluice: ${edgeToolNames.value.join(', ')}`}
           />
         )}
       </Popover>

@@ -7,7 +7,7 @@ import { approval } from '../runs.schema.ts';
 export const agentRunSchema = z.strictObject({
   agent: z.addDescription(
     createVersionRefSchema('agent'),
-    'The agent that works on the task, in a conversation of its own; no scope is needed.',
+    'The agent that works on the task, in a separate conversation. Such tools require no scope.',
   ),
   timeout_seconds: z.createOptionalField(
     z.int().check(z.gte(1), z.lte(86_400)),

@@ -277,7 +277,7 @@ async function sendDecisions(
   }
   const stream = turn === null ? null : await client.conversations.resume(conversation, { turn });
   if (stream) return stream;
-  throw new SluiceError('conflict_error', 'Another call still waits for a person. Load the conversation again.');
+  throw new SluiceError('conflict_error', 'Another call still waits for a decision. Load the conversation again.');
 }
 
 /** Rewinds the conversation to before the question that is asked again or changed. */

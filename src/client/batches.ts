@@ -102,7 +102,7 @@ export function createBatchesClient(transport: Transport) {
         missing -= 1;
         yield result;
       }
-      if (missing > 0) throw createConnectionError(new Error(`${missing} results are missing. Ask for them again.`));
+      if (missing > 0) throw createConnectionError(new Error(`${missing} results are missing`));
     },
     /**
      * Waits until a batch has ended, or is `unknown`. It asks less and less often, waits as long as the edge asks it to, and

@@ -164,7 +164,7 @@ export function createConversationsClient(transport: Transport) {
         if (row.type === 'end') return;
         yield row;
       }
-      throw new SluiceError('connection_error', 'The export was cut before its end. Ask for it again.');
+      throw new SluiceError('connection_error', 'The export ended before it was complete. Request it again.');
     },
   };
 }

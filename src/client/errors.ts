@@ -81,12 +81,16 @@ export async function readErrorResponse(response: Response): Promise<SluiceError
   const { error, request_id }: Partial<ErrorBody> = parseJsonObject(text) ?? {};
   const seconds = headers.get('retry-after-ms') === null ? 1 : 1_000;
   const wait = headers.get('retry-after-ms') ?? headers.get('retry-after');
-  return new SluiceError(error?.type ?? 'api_error', error?.message ?? `The answer was ${status}.`, {
-    status,
-    headers,
-    requestId: headers.get('sluice-request-id') ?? request_id,
-    retryAfter: wait === null || Number.isNaN(Number(wait)) ? undefined : Number(wait) / seconds,
-  });
+  return new SluiceError(
+    error?.type ?? 'api_error',
+    error?.message ?? `The deployment responded with ${status} without an error message.`,
+    {
+      status,
+      headers,
+      requestId: headers.get('sluice-request-id') ?? request_id,
+      retryAfter: wait === null || Number.isNaN(Number(wait)) ? undefined : Number(wait) / seconds,
+    },
+  );
 }
 
 /** @returns the error of an error event's data; undefined if the data is incomplete */

@@ -113,7 +113,7 @@ export class Run extends SdkStyleStreamReader {
 
   protected override lastMessage(): Message {
     const last = this.steps.at(-1);
-    if (!last) throw new SluiceError('closed', 'The run was closed before its first answer had ended.');
+    if (!last) throw new SluiceError('closed', 'The run was closed before its first response ended.');
     return last.message;
   }
 

@@ -150,7 +150,7 @@ export class MessageStream extends SdkStyleStreamReader {
   protected override lastMessage(): Message {
     const { message } = this.#builder;
     if (!message || !this.#isComplete)
-      throw new SluiceError('closed', 'The stream was closed before the answer had ended.');
+      throw new SluiceError('closed', 'The stream was closed before the response ended.');
     return message;
   }
 
@@ -223,7 +223,11 @@ export class MessageStream extends SdkStyleStreamReader {
         if (this.#requestPausedContinuation()) continue;
         return this.#isStopped() ? undefined : this.#failure;
       }
-      error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
+      error ??= new SluiceError(
+        'connection_error',
+        'The connection ended before the response was complete. Try again.',
+        { headers: this.headers },
+      );
       if (this.conversation === undefined) return error;
       this.#lostAt ??= Date.now();
       if (Date.now() - this.#lostAt > (this.headers === undefined ? beginMs : resumeMs)) {
@@ -494,6 +498,6 @@ function isEventsExpired(thrown: unknown): thrown is SluiceError {
 function createNotStoredError(): SluiceError {
   return new SluiceError(
     'api_error',
-    'The answer was interrupted, and its rest is not in the conversation. Send the next message, or the same one again.',
+    'The response was interrupted, and its rest is not in the conversation. Send the next message, or send the same message again.',
   );
 }

@@ -137,10 +137,14 @@ export class Transport {
 /** @returns the error for an answer that did not come, or not completely */
 export function createConnectionError(cause: unknown, signal?: AbortSignal | null): SluiceError {
   if (signal?.aborted && !(signal.reason instanceof SluiceError)) {
-    return new SluiceError('closed', 'Closed before the answer had ended.', { cause });
+    return new SluiceError('closed', 'The request was closed before the response ended.', { cause });
   }
   const reason = cause instanceof Error ? ` (${cause.message})` : '';
-  return new SluiceError('connection_error', `The connection to the edge failed${reason}.`, { cause });
+  return new SluiceError(
+    'connection_error',
+    `The connection to the deployment failed${reason}. Check your network, then try again.`,
+    { cause },
+  );
 }
 
 /** Makes an idempotency key. (`randomUUID` is missing in pages that were not loaded by https.) */

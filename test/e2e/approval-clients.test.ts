@@ -161,7 +161,7 @@ describe('a call that waits for a person', () => {
     };
     await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
       statusCode: 423,
-      message: expect.stringContaining('waits for a decision'),
+      message: expect.stringContaining('waits for an approval'),
     });
     expect(statuses).toEqual([423]);
   });

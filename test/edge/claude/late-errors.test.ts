@@ -41,7 +41,7 @@ test.each(
       when: 'of the operator behind an answer',
       before: BEGUN,
       body: { error: { message: 'Budget of key 1 is spent', code: 400 } },
-      says: 'The upstream answered 400 without',
+      says: 'The upstream responded with 400 without',
     },
     {
       way,

@@ -95,7 +95,7 @@ export const classification: ApiResource = {
         },
         answers: {
           200: {
-            description: 'The result for `input`. For `inputs`: `results`, and their sums.',
+            description: 'The result for `input`. For `inputs`: `results`, and their total usage and cost.',
             content: [evaluationContent, ...severalLabels.contents],
             headers,
           },

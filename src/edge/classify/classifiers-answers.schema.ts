@@ -12,7 +12,7 @@ export const classifierContent = z.object({
     'The labels, in the form in which they were stored; with a `schema`, those that it contains.',
   ),
   multi: z.addDescription(z.boolean(), 'Whether a text can have any number of labels instead of exactly one.'),
-  allow_none: z.addDescription(z.boolean(), 'Whether the result may be that none of the labels applies.'),
+  allow_none: z.addDescription(z.boolean(), 'Whether a text can have no label.'),
 });
 
 export const classifierDeleted = z.object({

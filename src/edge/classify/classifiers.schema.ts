@@ -75,7 +75,7 @@ export const classifierParts = {
     'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
   ),
   multi: z.createOptionalField(z.boolean(), 'Whether a text can have any number of labels instead of exactly one.'),
-  allow_none: z.createOptionalField(z.boolean(), 'Whether the result may be that none of the labels applies.'),
+  allow_none: z.createOptionalField(z.boolean(), 'Whether a text can have no label.'),
   instructions: z.createOptionalField(
     text.check(z.maxLength(20_000)),
     'Additional instructions for the model, at most 20,000 characters.',

@@ -44,7 +44,9 @@ export function Savings() {
       </p>
       <p class="quiet">
         {formatCount(tokens)} tokens were read from Claude’s cache at a tenth of the price or less.{' '}
-        {saved < 0 ? 'Writing to the cache has cost more so far.' : 'The cost of writing to the cache is deducted.'}
+        {saved < 0
+          ? 'So far, writing to the cache has cost more than reading from it has saved.'
+          : 'The cost of writing to the cache is deducted.'}
       </p>
       <PolledList<PrefixUsageRow, UsageReport>
         name="Saved by prefix"

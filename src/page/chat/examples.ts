@@ -107,8 +107,8 @@ function createHandbookText(): string {
     HANDBOOK_CASES.map((event, column) => {
       const days = 7 + ((row * 7 + column * 3) % 24);
       const payer = (row + column) % 2 === 0 ? 'the shop' : 'the customer';
-      return `Article ${row * HANDBOOK_CASES.length + column + 1}. If a ${thing} ${event}, the customer writes to us within ${days} days and says when it was bought and where. A ${thing} that is complete is replaced, or paid back in the way in which it was paid; the parcel is paid for by ${payer}. Whoever answers looks the order up first, promises nothing that this article does not say, and stays friendly.`;
+      return `Article ${row * HANDBOOK_CASES.length + column + 1}. If a ${thing} ${event}, the customer writes to us within ${days} days and says when it was bought and where. We replace a complete ${thing}, or refund it to the original payment method; ${payer} pays for shipping. Look up the order first, promise only what this article covers, and stay friendly. Never name a price that is not in the order.`;
     }),
   );
-  return ['You answer for Lock & Spoke, a bicycle shop, by its handbook and nothing else.', ...articles].join('\n\n');
+  return ['You answer customers of Lock & Spoke, a bicycle shop. Use only its handbook.', ...articles].join('\n\n');
 }

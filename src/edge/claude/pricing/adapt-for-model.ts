@@ -66,14 +66,14 @@ export function adaptRequestForModel(
     [
       hasPrefill(messages) && (thinks || rejectsParameter('prefill')),
       'messages',
-      'a message of the user as the last one',
+      'messages that end with a user message',
     ],
     [least > 0 && (temperature ?? 1) !== 1, 'temperature', '1'],
     [isSpecified(top_p) && !isWithin, 'top_p', `${least} to ${highest}, without a temperature`],
     [least > 0 && isSpecified(top_k), 'top_k', 'none'],
     [(speed ?? 'standard') !== 'standard' && !supportsFastMode(row, now), 'speed', 'standard'],
     [isSpecified(format) && !row.structured_output, 'output_config.format', 'none'],
-    [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more, as it thinks`],
+    [thinks && comesIn && most < needed, 'max_tokens', `${needed} or more with thinking`],
   ];
   const refused = refusals.find(([isRefused]) => isRefused);
   return { changes, refused: refused && { member: refused[1], reason: refused[2] } };

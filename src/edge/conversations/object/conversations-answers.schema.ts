@@ -45,7 +45,7 @@ export const conversationReport = z.extend(conversationRow, {
   ),
   tools: z.addDescription(
     z.unknown(),
-    'The tools of turns that do not set them, without the URLs that Sluice calls. Null if the conversation has no tools.',
+    'The default tools, for turns that do not set `tools`. The URLs that Sluice calls are omitted. Null if the conversation has no tools.',
   ),
   prefix: z.addDescription(
     z.nullable(z.string()),

@@ -98,7 +98,7 @@ export const createConversation = z.strictObject({
   ),
   tools: z.createOptionalField(
     z.array(z.looseObject({})),
-    'The tools of turns that do not set them. Sluice calls those with `run`.',
+    'The default tools, for turns that do not set `tools`. Sluice calls the tools with `run`.',
   ),
   messages: z.createOptionalField(
     messageParams.check(

@@ -560,7 +560,7 @@ function parseRejection(response: Response, text: string): Pick<RejectedRequest,
 
 function createAccountTimeoutError(): ApiError {
   return createRetryableError(
-    'The account did not respond in time. Try again in a moment.',
+    'Sluice could not check the budget of this account in time. Try again in a moment.',
     'account_unreachable: no answer',
   );
 }

@@ -11,5 +11,5 @@ export const SHOW_MEMBER: RequestFieldDefinition<string> = {
   mayBeNull: true,
   open: ['bound'],
   // Nobody else would have the hidden blocks, which the API needs in the next request.
-  keeps: 'what is hidden',
+  keeps: 'the hidden content',
 };

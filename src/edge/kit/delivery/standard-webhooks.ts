@@ -50,7 +50,7 @@ function parseStandardWebhookKey(secret: string): Uint8Array<ArrayBuffer> {
     return decodeBase64(secret.startsWith(SECRET_PREFIX) ? secret.slice(SECRET_PREFIX.length) : secret);
   } catch {
     throw createMisconfiguredError(
-      'A secret of Standard Webhooks is not base64. It must look like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw.',
+      'The signing secret of a webhook or of DELIVERY_SIGNING_SECRET is not valid base64. Set one like whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw.',
     );
   }
 }

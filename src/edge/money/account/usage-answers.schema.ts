@@ -79,7 +79,7 @@ const tokenQuotaSchema = z.object({
 });
 
 const storedSchema = z.object({
-  limit: z.addDescription(z.int(), 'The most that can be stored.'),
+  limit: z.addDescription(z.int(), 'The maximum that can be stored.'),
   used: z.addDescription(z.int(), 'How much is stored.'),
 });
 
@@ -127,7 +127,10 @@ export const quotaReportSchema = z.object({
     'Input tokens per minute, without those read from the cache. Null if there is no limit.',
   ),
   output_tokens: z.addDescription(z.nullable(meterSchema), 'Output tokens per minute. Null if there is no limit.'),
-  count_requests: z.addDescription(z.nullable(meterSchema), 'Token counts per minute. Null if there is no limit.'),
+  count_requests: z.addDescription(
+    z.nullable(meterSchema),
+    'Token-counting requests per minute. Null if there is no limit.',
+  ),
   running_requests: z.addDescription(z.int(), 'The number of requests that are running.'),
   conversations: z.addDescription(storedSchema, 'The number of stored conversations.'),
   stored_bytes: z.addDescription(
@@ -341,7 +344,7 @@ const speedSchema = z.object({
   streamed_tokens: z.addDescription(count, 'The output tokens of complete streams.'),
   streamed_ms: z.addDescription(
     count,
-    'The sum of the milliseconds from the first to the last event of these streams, as clients read them. Tokens per second are `streamed_tokens / streamed_ms * 1000`.',
+    'The total time from the first to the last event of these streams, in milliseconds. Slow clients increase the time. Tokens per second are `streamed_tokens / streamed_ms * 1000`.',
   ),
 });
 

@@ -38,7 +38,10 @@ export const limitsSchema = z.strictObject({
   requests_per_minute: z.addDescription(perMinute, 'Requests per minute; the bucket refills continuously.'),
   input_tokens_per_minute: z.addDescription(perMinute, 'Input tokens per minute, without those read from the cache.'),
   output_tokens_per_minute: z.addDescription(perMinute, 'Output tokens per minute.'),
-  count_requests_per_minute: z.addDescription(perMinute, 'Token counts per minute. No other limit applies to them.'),
+  count_requests_per_minute: z.addDescription(
+    perMinute,
+    'Token-counting requests per minute. No other limit applies to them.',
+  ),
   ...usdWindows,
   usd_total: z.addDescription(
     usdLimit,

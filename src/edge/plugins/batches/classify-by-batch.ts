@@ -52,7 +52,7 @@ function validateClassifyInputs(inputs: BatchClassificationJob['inputs']): void 
   for (const [n, { id, input }] of inputs.entries()) {
     if (!CUSTOM_ID.test(id)) {
       throw createInvalidRequestError(
-        `inputs.${n}.id: with \`batch\`, String should match pattern '${CUSTOM_ID.source}'`,
+        `inputs.${n}.id: String should match pattern '${CUSTOM_ID.source}' if \`batch\` is true`,
       );
     }
     const fault = validateClassificationInput(input);

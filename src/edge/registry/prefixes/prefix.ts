@@ -93,7 +93,7 @@ export function createCanonicalPrefixText(fields: PrefixFields): string {
     );
   }
   if (tools.length + blocks.length + messages.length === 0) {
-    throw createInvalidRequestError('A prefix requires at least one of tools, system and messages that is not empty.');
+    throw createInvalidRequestError('A prefix requires non-empty tools, system or messages.');
   }
   const content: StoredPrefixContent = {
     tools,

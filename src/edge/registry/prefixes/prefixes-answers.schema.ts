@@ -20,9 +20,9 @@ export const prefixAnswer = z.object({
   cost_usd: z.addDescription(
     z.nullable(
       z.object({
-        cold: z.addDescription(usd, 'For each request without caching, in US dollars.'),
-        write: z.addDescription(usd, 'For the request that writes the prefix to the cache, in US dollars.'),
-        read: z.addDescription(usd, 'For each request that reads the prefix from the cache, in US dollars.'),
+        cold: z.addDescription(usd, 'The cost of each request without caching, in US dollars.'),
+        write: z.addDescription(usd, 'The cost of the request that writes the prefix to the cache, in US dollars.'),
+        read: z.addDescription(usd, 'The cost of each request that reads the prefix from the cache, in US dollars.'),
       }),
     ),
     'The cost of the prefix per request. Null if the price of the model is unknown.',

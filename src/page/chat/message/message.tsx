@@ -214,7 +214,7 @@ function MessageTokenCounts({
       {row && written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
       {reason && <ModelChoiceNote reason={reason} />}
-      {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
+      {lowered && <span>output limited to {formatCount(Number(lowered))} tokens by the budget</span>}
     </span>
   );
 }

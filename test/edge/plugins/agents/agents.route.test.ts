@@ -160,7 +160,7 @@ const REFUSED: [object, string][] = [
   ],
   [
     { model: 'claude-haiku-4-5', fallback_models: ['claude-opus-5-5'] },
-    'max_tokens: this value is not supported by claude-opus-5-5 (supported: 2048 or more, as it thinks).',
+    'max_tokens: this value is not supported by claude-opus-5-5 (supported: 2048 or more with thinking).',
   ],
   [
     { output_config: { effort: 'xhigh' }, fallbacks: [{ model: 'claude-opus-4-6' }] },

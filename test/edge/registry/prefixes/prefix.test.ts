@@ -250,7 +250,7 @@ describe('what is stored', () => {
 
   test('is not nothing, and has no breakpoints of its own', () => {
     for (const empty of [{}, { system: '' }, { tools: [], system: [], messages: [] }]) {
-      expect(faultOf(() => prefixOf(empty))).toMatch(/requires at least one of tools, system and messages/);
+      expect(faultOf(() => prefixOf(empty))).toMatch(/requires non-empty tools, system or messages/);
     }
     const control = { cache_control: { type: 'ephemeral' } };
     const nested = { type: 'tool_result', tool_use_id: 't', content: [{ ...text('r'), ...control }] };

@@ -167,7 +167,7 @@ describe('PUT', () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const cases: [unknown, number, RegExp][] = [
-      [{}, 400, /requires at least one of tools, system and messages/],
+      [{}, 400, /requires non-empty tools, system or messages/],
       [{ system: 1 }, 400, /^system: /],
       [{ system: 'x', cache_ttl: '2h' }, 400, /^cache_ttl: Input should be '5m' or '1h'/],
       [{ system: 'x', extra: 1 }, 400, /extra/],
@@ -185,7 +185,7 @@ describe('PUT', () => {
       [
         { system: 'x', model: 'claude-haiku-4-5', max_tokens: 300, fallback_models: ['claude-opus-5-5'] },
         400,
-        /^max_tokens: this value is not supported by claude-opus-5-5 \(supported: 2048 or more, as it thinks\)\. Change it, or use another/,
+        /^max_tokens: this value is not supported by claude-opus-5-5 \(supported: 2048 or more with thinking\)\. Change it, or use another/,
       ],
       [{ system: 'x'.repeat(20 * 1024 * 1024) }, 413, /20971520/],
       [{ version: 'support' }, 400, /^version: /],

@@ -24,7 +24,7 @@ export const BACKGROUND_MEMBERS: RequestFieldDefinitions = {
       flag,
       '`true` returns a 202 with the turn, which runs in the background. When it ends, successfully or not, Sluice sends the event `turn.ended`.',
     ),
-    keeps: 'the answer',
+    keeps: 'the response',
   },
   retry: {
     schema: z.createOptionalField(

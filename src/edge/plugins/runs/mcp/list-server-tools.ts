@@ -124,7 +124,7 @@ async function createToolsOfServer(
   });
   if (stored.length === 0) {
     throw createInvalidRequestError(
-      `${path}.mcp: this server has no tool that can be sent to Claude. ${faults.join(' ')}`,
+      `${path}.mcp: this server has no tool that can be sent to Claude. ${faults.join(' ')} Correct the server's tools, or remove the server from the list.`,
     );
   }
   for (const fault of faults) warn(`${path}.mcp: ${fault}`);

@@ -100,7 +100,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
         await page.keyboard.type(usd);
         await page.keyboard.press('Enter');
         // The form's own text: what screen readers were told of an earlier form stays until the next announcement.
-        const form = page.getByRole('region', { name: /^Limits/ });
+        const form = page.getByRole('region', { name: /^(Limits|Shared limits)$/ });
         await form.getByText('Saved. Lists are updated within a minute.').waitFor();
       };
       await page.getByRole('combobox', { name: 'Add a limit' }).selectOption('usd_per_month');

@@ -24,7 +24,7 @@ test('a token makes as many requests as it may, whatever wakes its account, and 
   await app.waitUntilSettled();
   for (const key of ['4', '5']) {
     const { status, body } = await say(key);
-    expect([status, JSON.stringify(body)]).toEqual([403, expect.stringContaining('has made 3 requests')]);
+    expect([status, JSON.stringify(body)]).toEqual([403, expect.stringContaining('reached its limit of 3 requests')]);
   }
   // What it has asked for can still be heard again.
   expect((await say('3')).status).toBe(200);
@@ -61,7 +61,7 @@ test('a classification counts once, whatever votes, inputs and second tries it t
   await app.waitUntilSettled();
   await abortAllDurableObjects();
   const rest = await Promise.all(Array.from({ length: most + 2 }, (_, n) => send(`Nr. ${n}`, `odd ${n}`)));
-  const told = rest.map(({ body }) => JSON.stringify(body).split('has made 3 requests').length - 1);
+  const told = rest.map(({ body }) => JSON.stringify(body).split('reached its limit of 3 requests').length - 1);
   // Whoever was admitted got all of its answers, and whoever was not got none.
   expect(told.toSorted()).toEqual([0, 0, 2, 2, 2]);
   await app.waitUntilSettled();

@@ -128,7 +128,7 @@ test('a create without an answer is told as unknown at once, with what to do, an
     expect(response.headers.get('x-should-retry')).toBe('false');
     const { type, message } = await readError(response);
     expect(type).toBe('timeout_error');
-    expect(message).toMatch(/batch msgbatch_\w{26}\. .*one of 2 items .*another idempotency-key/);
+    expect(message).toMatch(/batch msgbatch_\w{26}\. .*a batch with 2 items .*another idempotency-key/);
   }
   expect(api.createCount).toBe(1);
   const list = await app.fetch(PATH, { headers: key });

@@ -47,7 +47,7 @@ export function describeErrorType(type: string): string {
 /** @returns how much is left of a budget that does not pay for an answer, in the words of the guide for errors */
 function describeRemainingBudget({ headers }: SluiceError): string {
   const by = headers?.get('sluice-limited-by') ?? 'account';
-  if (by !== 'account' && by !== 'token') return 'The shared budget of this deployment is too low.';
+  if (by !== 'account' && by !== 'token') return 'The shared budget is too low.';
   const used = headers?.get('sluice-budget-used') ?? undefined;
   if (used === '1') return 'Your budget is used up.';
   const left = used === undefined ? '' : ` (about ${Math.max(1, Math.round((1 - Number(used)) * 100))} %)`;

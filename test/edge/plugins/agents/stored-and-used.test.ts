@@ -10,6 +10,7 @@ import { putAgent } from '#edge/plugins/agents/agents.schema.ts';
 import { buildRequestWithAgent } from '#edge/plugins/agents/apply-agent.ts';
 import { validateEdgeTools } from '#edge/registry/tools/check-tools.ts';
 import { findEdgeTools } from '#edge/registry/tools/edge-tools.ts';
+import { findRejectionWarnings } from '#edge/registry/versions/rejection-warnings.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 
 const PICKED = { type: 'object', properties: { city: { type: 'string' } } };
@@ -105,6 +106,12 @@ function upOf(given: JsonObject): JsonObject | undefined {
   }
 }
 
+/** @returns whether storing the agent warns that Claude rejects it */
+function isWarnedOf({ tools, output_config }: JsonObject): boolean {
+  const listed = Array.isArray(tools) ? (tools as JsonObject[]) : [];
+  return findRejectionWarnings({ tools: listed, output_config, mcp_servers: [] }).length > 0;
+}
+
 test('what an agent is stored with, its requests go up with: the API refuses none for a form that is known here', async () => {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const headers = { 'content-type': 'application/json', 'x-api-key': 'key', 'anthropic-version': '2023-06-01' };
@@ -123,7 +130,7 @@ test('what an agent is stored with, its requests go up with: the API refuses non
     if (!up) continue;
     stored += 1;
     const why = await refusalOf(counted(up));
-    if (why !== undefined && !OF_THE_API.test(why)) refused.push(`${what}: ${why}`);
+    if (why !== undefined && !OF_THE_API.test(why) && !isWarnedOf(up)) refused.push(`${what}: ${why}`);
   }
   expect(refused).toEqual([]);
   expect(stored).toBeGreaterThan(50);

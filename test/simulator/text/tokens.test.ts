@@ -36,7 +36,8 @@ describe('the count of a request', () => {
   const client = clientOf(simulated());
   const bytes = (value: unknown): number =>
     new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)).byteLength;
-  const visible = anyText.filter((text) => text.trim() !== '');
+  // The API rejects half a surrogate pair.
+  const visible = anyText.map((text) => text.toWellFormed()).filter((text) => text.trim() !== '');
 
   test('is what a message is charged for, and stays under the bound that budgets rely on', async () => {
     const tool = fc.record({ name: fc.stringMatching(/^[a-z_]{1,20}$/), description: fc.string({ maxLength: 80 }) });

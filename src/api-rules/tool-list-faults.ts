@@ -1,5 +1,5 @@
 /**
- * What the API rejects in the list of a request's tools, beside the JSON types of their fields, and in the parts of a request that name tools.
+ * Finds what the API rejects in a request's tools, apart from the JSON types of their fields, and in the parts that name tools.
  *
  * Sources: the words in backticks were seen by others in 2026, as were those about skills; the rules for MCP servers, for
  * `max_uses` and for `url_sources` are those of the official pages "MCP connector" and "Messages", and of the SDK's docstrings.

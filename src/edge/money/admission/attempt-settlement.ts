@@ -56,7 +56,7 @@ export function recordCachingUpstream(
 
 type KeyAlertContext = Pick<RequestToSettle, 'accounts' | 'settings' | 'waitUntil'>;
 
-/** Has the operator told when an upstream begins to refuse its key, and when it answers again. */
+/** Alerts the operator when an upstream starts to reject its key, and when the key works again. */
 export function raiseAlertOnKeyChange(place: KeyAlertContext, upstream: Upstream): void {
   if (!place.accounts.POOL) return;
   for (const [name, key] of listKeyHealths(upstream)) {

@@ -98,7 +98,7 @@ export class BilledAttempt {
     return callAccount(this.#request, (account) => account.renewHold(requestId, stage, holdMs));
   }
 
-  /** Reports that nobody waits for the response any more, so that the attempt does not count as running. Never rejects. */
+  /** Reports that the caller no longer waits for the response, so that the attempt does not count as running. Never rejects. */
   async abandon(): Promise<void> {
     await this.renew(ABANDONED_STAGE).catch(() => false);
   }

@@ -120,7 +120,7 @@ export class BilledRequest implements Payment {
     let only: string | undefined;
     if (named.length > 0) {
       only = await requireResourcesOwnedByAccount(context, named);
-      // A turn that was stopped in the meantime has ended, so nobody would settle its hold.
+      // A turn that was stopped in the meantime has ended, so its hold would never be settled.
       if (context.signal?.aborted) throw createCallerLeftError();
     }
     const { upstream, streams = false, requestId } = context;
@@ -146,7 +146,7 @@ export class BilledRequest implements Payment {
     }
   }
 
-  /** The latest attempt: it may have to be settled. Undefined if there is none, as for a rejected request. */
+  /** The latest attempt, which may have to be settled. Undefined if there is none, for example after a rejection. */
   get openAttempt(): BilledAttempt | undefined {
     return this.attempts.at(-1);
   }
@@ -194,7 +194,7 @@ export class BilledRequest implements Payment {
     return (await this.openAttempt?.renew(stage)) ?? false;
   }
 
-  /** Reports that nobody waits for the response of the latest attempt any more. Never rejects. */
+  /** Reports that the caller no longer waits for the response of the latest attempt. Never rejects. */
   async abandon(): Promise<void> {
     await this.openAttempt?.abandon();
   }

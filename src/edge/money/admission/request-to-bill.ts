@@ -23,7 +23,7 @@ export interface BillingContext extends RequestContext, Pick<AdmissionRequest, F
   routing?: Omit<UpstreamRoutingInput, 'model'> | undefined;
   /** The headers as they are sent, without the credential. */
   headers: Headers | PlainHeaders;
-  /** Whether the account may store the grant that settles the request after a crash, so that nobody else has to. */
+  /** Whether the account may store the grant that settles the request after a crash, so that the conversation does not have to. */
   keeps?: boolean | undefined;
   /** Whether the response streams although the body does not request that. */
   streams?: boolean | undefined;

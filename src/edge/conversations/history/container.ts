@@ -6,7 +6,7 @@
 import { getContainerIds } from '../../claude/request/referenced-ids.ts';
 import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { getMember, isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
-import { ANSWERED, readLastAnswerAndAfter } from './new-messages.ts';
+import { ANSWERED, readLastAnswerAndAfter } from './incoming-messages.ts';
 import { convertResultsToText } from './omitted-calls.ts';
 import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { isServerToolCall, removeBlocksAndBoundThinking } from './replayable-blocks.ts';
@@ -89,7 +89,7 @@ export function findReusableContainer(
 export function removeLostCode(transcript: Transcript, body: string, now: number): void {
   const { profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
-  const last = cached ? cached.last : findNewestTurn(transcript, [...ANSWERED, 'empty']);
+  const last = cached ? cached.lastTurn : findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
   // A paused answer may go on, and one that has come to its end waits for nothing.
   if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;

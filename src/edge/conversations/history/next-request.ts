@@ -1,66 +1,45 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
+import type { ModelTable } from '../../claude/models/models.ts';
 import { adaptRequestForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
-import { fieldRemovals, readRequestField } from '../../claude/request/all-fields.ts';
+import { fieldRemovals } from '../../claude/request/all-fields.ts';
 import { type HistoryReplacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
 import { freeBytesAndReturnLength } from '../../kit/http/body/release-bytes.ts';
 import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import { ApiError, createTooLargeError } from '../../kit/http/errors.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
-import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
-import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
-import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
+import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 import type { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { findEdgeTools, NO_EDGE_TOOLS, type ParsedEdgeTools } from '../../registry/tools/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { ResolvedAgent } from './agent-in-use.ts';
 import { createContainerParameter, findReusableContainer } from './container.ts';
-import { checkContinuation, type SentMessage } from './continuation.ts';
 import { createPromptFrameKey } from './frame.ts';
-import { getRestrictedTokenGuard } from './guard.ts';
-import { findInheritedSystemAndTools } from './inherited-parts.ts';
 import {
-  ANSWERED,
-  addPendingResultsToNewMessages,
-  listOmittedCallIdsOfConversation,
-  type NewMessagesWithContext,
-  readLastAnswerAndAfter,
-  separateNewMessages,
-} from './new-messages.ts';
-import { convertOmittedResultsInMessage } from './omitted-calls.ts';
+  continuesLastAnswer,
+  getParsedMessages,
+  type IncomingMessage,
+  type IncomingMessages,
+  readIncomingMessages,
+} from './incoming-messages.ts';
+import { findInheritedSystemAndTools } from './inherited-parts.ts';
 import { removeOmittedTools } from './omitted-tools.ts';
+import { createRequestTooLargeError, readSentHistory } from './prompt-history.ts';
 import { addBreakpointToPreviousQuestion } from './question-breakpoint.ts';
 import { findResultsInUnansweredQuestion, type StepResults } from './refused-results.ts';
-import { removePendingCallsOfPausedAnswer } from './repair-paused.ts';
 import { type RepairablePlan, RequestRepair } from './repair-request.ts';
 import { repairCallsInBody } from './repaired-calls.ts';
-import { listAnsweredCallIds } from './replayable-blocks.ts';
 import { type RequestOptions, type ResolvedRequest, readMaxCost, resolveRequest } from './resolved-request.ts';
-import { parseMessage } from './shown-messages.ts';
-import type { CachedHistory, MessageText } from './storage/history-cache.ts';
-import { BREAKPOINT, hasThinking, removeBreakpointsFromMessage, removeThinking } from './storage/message-text.ts';
-import type { CodeContainer } from './storage/rows.ts';
+import { BREAKPOINT, removeBreakpointsFromMessage } from './storage/message-text.ts';
+import type { CodeContainer, TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { findNewestTurn } from './storage/turn-queries.ts';
-import {
-  createSentHistory,
-  isLongHistory,
-  readHistory,
-  readLongHistory,
-  type StoredMessagesToSend,
-} from './stored-history.ts';
-import {
-  findModelOfToolLoop,
-  findTurnsWithoutThinking,
-  NO_UNBOUND_TURNS,
-  type TurnsWithoutThinking,
-} from './thinking.ts';
-import { findFirstMessageToSend, findStartOfPrompt, isSummaryMissing } from './truncate.ts';
+import { findModelOfToolLoop } from './thinking.ts';
+import { isSummaryMissing } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequestPlan extends RepairablePlan {
@@ -113,18 +92,12 @@ export function planNextRequest(
 ): NextRequestPlan {
   const text = repairCallsInBody(callerBody);
   const request = resolveRequest(text, transcript, settings, options);
-  const continuation = readIncomingMessages(request, transcript, settings, options);
+  const incoming = readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
   const { agent } = options;
   const { json, sent: members, frozen, maxTokens, name } = request;
-  const {
-    fresh,
-    freshTexts: news,
-    shownTexts: shown,
-    last,
-    follows,
-    isPauseAbandoned: leavesPaused,
-    model,
-  } = continuation;
+  const { lastTurn, tail } = incoming.stored;
+  const follows = continuesLastAnswer(incoming);
+  const model = chooseModel(settings.models, name, transcript, follows ? lastTurn : undefined);
   const run = planRun(
     request.members,
     json,
@@ -132,11 +105,16 @@ export function planNextRequest(
     options.isRun === true,
   );
   const frame = createPromptFrameKey(members, frozen, model, options.betas, run?.tools.mark);
-  const { history, sentFrom } = readSentHistory(request, continuation, transcript, settings);
-  const markPreviousQuestion = () => addBreakpointToPreviousQuestion(history, continuation.tail, fresh, transcript);
-  const { body, longer } = buildTurnBody(
+  const { history, sentFrom } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
+  const { body, extendedHistory } = buildTurnBody(
     request,
-    { ...continuation, mark: markPreviousQuestion },
+    {
+      messages: incoming.new,
+      model,
+      container: findContainer(incoming, transcript, options),
+      markPreviousQuestion: () =>
+        addBreakpointToPreviousQuestion(history, tail, getParsedMessages(incoming.new), transcript),
+    },
     history,
     run,
     options,
@@ -144,30 +122,34 @@ export function planNextRequest(
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw createRequestTooLargeError(limit, body.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
-  const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
-  const before = isExtended ? last.tokens : null;
-  const added = before === null ? undefined : computeAddedTokenUpperBound(fresh, news, model, settings);
+  const isExtended = frame !== null && lastTurn?.frame === frame && lastTurn.sentFrom === sentFrom;
+  const before = isExtended ? lastTurn.tokens : null;
+  const added = before === null ? undefined : computeAddedTokenUpperBound(incoming.new, model, settings);
+  const results = findUnacceptedResults(incoming, transcript);
   return {
-    messages: fresh.map(({ role }, index) => ({
-      role,
-      text: removeBreakpointsFromMessage(news[index] ?? ''),
-      shown: shown[index] === news[index] ? null : removeBreakpointsFromMessage(shown[index] ?? ''),
-    })),
+    messages: incoming.new.map(({ message, text }, index) => {
+      const shown = incoming.shown[index] ?? text;
+      return {
+        role: message.role,
+        text: removeBreakpointsFromMessage(text),
+        shown: shown === text ? null : removeBreakpointsFromMessage(shown),
+      };
+    }),
     body,
-    longer,
+    extendedHistory,
     model,
     maxTokens,
     count: before === null || added === undefined ? undefined : before + added,
     frame,
     sentFrom,
     follows,
-    isPauseAbandoned: leavesPaused,
+    isPauseAbandoned: incoming.isPauseAbandoned,
     isTruncated: isSummaryMissing(request.profile?.history, sentFrom),
     repair:
-      continuation.results || body.hasHistory || agent
+      results || body.hasHistory || agent
         ? new RequestRepair<NextRequestPlan>({
             transcript,
-            results: continuation.results,
+            results,
             isStep: options.isStep === true,
             planAgain: () => planNextRequest(callerBody, transcript, settings, options),
           })
@@ -183,107 +165,59 @@ export function planNextRequest(
   };
 }
 
-/** What is said in a request. */
-interface IncomingMessages {
-  /** The new messages, and their JSON texts. */
-  fresh: readonly SentMessage[];
-  freshTexts: readonly string[];
-  /** The texts as they are shown: as they came, with all results of the edge's calls. */
-  shownTexts: readonly string[];
-  /** The last turn that the upstream has answered. */
-  last: ReturnType<typeof findNewestTurn>;
-  tail: readonly MessageText[];
-  /** The history, if it was read for this. */
-  storedHistory: StoredMessagesToSend | undefined;
-  follows: boolean;
-  isPauseAbandoned: boolean;
-  /** The turn that is gone on with. */
-  continuedTurn: ReturnType<typeof findNewestTurn>;
-  /** The upstream's name of the model. */
-  model: string;
-  /** The container that the request names. */
-  container: CodeContainer | undefined;
-  /** The results of the edge's calls that go up with the new messages, or before them in a question without an answer. */
-  results: StepResults | undefined;
-}
-
-/** Reads which messages are new, and what they continue: that chooses the model. */
-function readIncomingMessages(
-  { json, members, profile, cached, name }: ResolvedRequest,
+/** @returns the upstream's name of the model. @param continuedTurn the turn whose answer the request continues */
+function chooseModel(
+  models: ModelTable,
+  name: string,
   transcript: Transcript,
-  { models, MAX_BODY_BYTES: limit }: Settings,
-  { agent, isAgain = false, isBound = false, isStep = false, counts = false, now = Date.now() }: RequestOptions,
-): IncomingMessages {
-  const asksFor = models.resolveAlias(name);
-  const incoming = json.messages as SentMessage[];
-  const texts = splitArrayItems(members.get('messages') ?? '[]');
-  const last = cached ? cached.last : findNewestTurn(transcript, [...ANSWERED, 'empty']);
-  const begin = findStartOfPrompt(transcript, profile?.sentFrom ?? 0).from;
-  const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
-  const tail = cached?.tail ?? stored?.tail ?? readLastAnswerAndAfter(transcript);
-  const cancels = readRequestField('on_pending_tools', undefined, json) === 'cancel';
-  const incomingOnly = separateNewMessages(incoming, texts, transcript, last, tail);
-  const newIn = createOmittedCallWriter(listOmittedCallIdsOfConversation(transcript));
-  if (isBound) getRestrictedTokenGuard().checkMessages(newIn(incomingOnly).fresh, findCallIdsOfClient(tail, agent));
-  const { isPauseAbandoned: leavesPaused } = incomingOnly;
-  const joined = isAgain ? incomingOnly : addPendingResultsToNewMessages(incomingOnly, cancels);
-  const { fresh, at, freshTexts: news } = newIn(joined);
-  const { freshTexts: shown } = joined;
-  if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
-  const follows = fresh.length === 0 || listAnsweredCallIds(fresh[0]?.content).length > 0;
-  const continued = follows ? last : undefined;
-  const model = continued ? findModelOfToolLoop(transcript, continued, asksFor, models) : asksFor;
-  const isSameTurn = isStep || (fresh.length === 0 && last?.outcome?.stop_reason === 'pause_turn');
-  const container = counts ? undefined : findReusableContainer(transcript, last, { tail, isSameTurn, now });
-  const { pending } = incomingOnly;
-  const results =
-    last && pending.size > 0 ? { turn: last.seq, pending } : findResultsInUnansweredQuestion(transcript, last, tail);
-  return {
-    fresh,
-    freshTexts: news,
-    shownTexts: shown,
-    last,
-    tail,
-    storedHistory: stored,
-    follows,
-    isPauseAbandoned: leavesPaused,
-    continuedTurn: continued,
-    model,
-    container,
-    results,
-  };
+  continuedTurn: TurnRow | undefined,
+): string {
+  const requestedModel = models.resolveAlias(name);
+  return continuedTurn ? findModelOfToolLoop(transcript, continuedTurn, requestedModel, models) : requestedModel;
 }
 
-/** @returns what tells in words what left-out calls have answered */
-function createOmittedCallWriter(leftOut: ReadonlySet<string>): (of: NewMessagesWithContext) => NewMessagesWithContext {
-  return (of) => {
-    const news = of.freshTexts.map((text) => convertOmittedResultsInMessage(text, leftOut));
-    const fresh = of.fresh.map((message, at) => {
-      const text = news[at] ?? '';
-      return text === of.freshTexts[at] ? message : parseMessage({ role: message.role, text });
-    });
-    return { ...of, fresh, freshTexts: news };
-  };
+/** @returns the container that the request names; undefined if it needs none */
+function findContainer(
+  { stored: { lastTurn, tail }, new: messages }: IncomingMessages,
+  transcript: Transcript,
+  { isStep = false, counts = false, now = Date.now() }: RequestOptions,
+): CodeContainer | undefined {
+  if (counts) return undefined;
+  const isSameTurn = isStep || (messages.length === 0 && lastTurn?.outcome?.stop_reason === 'pause_turn');
+  return findReusableContainer(transcript, lastTurn, { tail, isSameTurn, now });
+}
+
+/** @returns results of the edge's calls that the API may not have accepted yet: in the new messages, or in the last question */
+function findUnacceptedResults(
+  { stored: { lastTurn, tail, pendingResults } }: IncomingMessages,
+  transcript: Transcript,
+): StepResults | undefined {
+  return lastTurn && pendingResults.size > 0
+    ? { turn: lastTurn.seq, pending: pendingResults }
+    : findResultsInUnansweredQuestion(transcript, lastTurn, tail);
 }
 
 /**
- * @returns the body that goes up. The results of a step, which may be long, are bytes in it at once: as text and parsed they
- *   would be in memory several times more
+ * Builds the body that is sent. The results of a step, which may be long, become bytes at once: as text and parsed, they would
+ * take several times as much memory.
  */
 export function buildTurnBody(
   request: ResolvedRequest,
   {
-    fresh,
-    freshTexts: news,
+    messages,
     model,
     container,
-    mark: markPreviousQuestion,
-  }: Pick<IncomingMessages, 'fresh' | 'freshTexts' | 'model'> &
-    Partial<Pick<IncomingMessages, 'container'>> & { mark?(): HistoryReplacement | undefined },
+    markPreviousQuestion,
+  }: {
+    messages: readonly IncomingMessage[];
+    model: string;
+    container?: CodeContainer | undefined;
+    markPreviousQuestion?(): HistoryReplacement | undefined;
+  },
   history: SentHistory,
   run: Omit<PlannedRun, 'bodyWithoutMessages'> | undefined,
   options: RequestOptions,
-): { body: RequestBody; longer: SentHistory | undefined } {
+): { body: RequestBody; extendedHistory: SentHistory | undefined } {
   const { used, free } = request;
   const { isStep = false } = options;
   const changes = collectChanges(request, model, run, options);
@@ -291,12 +225,13 @@ export function buildTurnBody(
   if (named !== undefined) changes.container = named;
   const isCached = used === 0 || (isStep && used < free);
   if (isCached) changes.cache_control = BREAKPOINT.cache_control;
-  const longer = isStep ? history.appendMessages(news, fresh) : undefined;
-  const own = isStep ? [] : news;
-  const text = editJson(request.text, { ...changes, messages: `[${own.join(',')}]` });
+  const texts = messages.map(({ text }) => text);
+  const extended = isStep ? history.appendMessages(texts, getParsedMessages(messages)) : undefined;
+  const text = editJson(request.text, { ...changes, messages: `[${isStep ? '' : texts.join(',')}]` });
+  const replaced = isCached && used + 1 < free ? markPreviousQuestion?.() : undefined;
   return {
-    body: new RequestBody(text, longer ?? history, isCached && used + 1 < free ? markPreviousQuestion?.() : undefined),
-    longer: news.every((text) => removeBreakpointsFromMessage(text) === text) ? longer : undefined,
+    body: new RequestBody(text, extended ?? history, replaced),
+    extendedHistory: texts.every((one) => removeBreakpointsFromMessage(one) === one) ? extended : undefined,
   };
 }
 
@@ -320,69 +255,6 @@ function collectChanges(
   if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
   if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
   return changes;
-}
-
-/** Reads the history that goes up, and keeps it in memory for the next turn. */
-function readSentHistory(
-  { profile, cached, frozen }: ResolvedRequest,
-  {
-    freshTexts: news,
-    last,
-    tail,
-    storedHistory: stored,
-    follows,
-    isPauseAbandoned: leavesPaused,
-    continuedTurn: continued,
-    model,
-  }: IncomingMessages,
-  transcript: Transcript,
-  { models, MAX_BODY_BYTES: limit }: Settings,
-): { history: CachedHistory['history']; sentFrom: number } {
-  const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
-  const sentFrom = findFirstMessageToSend(transcript, profile, newCharacters, continued?.sentFrom);
-  const isCached =
-    cached?.from === sentFrom &&
-    cached.model === model &&
-    (follows || !(cached.isForLoop || (last && !models.canBeSameModel(last.model, model))));
-  const findUnboundTurnsOnce = () => findTurnsWithoutThinking(transcript, { from: sentFrom, model, follows }, models);
-  // What is in memory is the history as it is stored: if the turn fails, the paused answer may still go on.
-  if (leavesPaused)
-    return { history: buildHistoryWithoutPause(transcript, findUnboundTurnsOnce, { sentFrom, limit }), sentFrom };
-  const { history, isForLoop } = isCached
-    ? cached
-    : buildSentHistory(transcript, findUnboundTurnsOnce, { sentFrom, limit, stored });
-  if (frozen) transcript.storeCachedHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
-  return { history, sentFrom };
-}
-
-/** @returns the history without the calls of its last answer that have no result */
-function buildHistoryWithoutPause(
-  transcript: Transcript,
-  unbound: () => TurnsWithoutThinking,
-  { sentFrom, limit }: { sentFrom: number; limit: number },
-): SentHistory {
-  const repaired = new Map(removePendingCallsOfPausedAnswer(transcript).map(({ seq, content }) => [seq, content]));
-  const first = Math.max(findStartOfPrompt(transcript, sentFrom).from, Math.min(...repaired.keys()));
-  const before = buildSentHistory(transcript, unbound, { sentFrom, limit, stored: undefined, to: first - 1 });
-  const { turns } = unbound();
-  const texts = [...transcript.messages.readMessages({ from: first, sent: true })].flatMap(({ seq, turn, text }) => {
-    const content = repaired.get(seq);
-    if (content?.length === 0) return [];
-    const rest = content ? stringifyWithRememberedTexts({ role: 'assistant', content }) : text;
-    return turns.has(turn) ? removeThinking(rest) : rest;
-  });
-  return before.history.appendMessages(texts);
-}
-
-/** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */
-function findCallIdsOfClient(tail: readonly MessageText[], agent: ResolvedAgent | undefined): ReadonlySet<string> {
-  const blocks = tail.flatMap(({ text }) => {
-    const content = parseJsonObject(text)?.content;
-    return Array.isArray(content) ? content.filter(isObject) : [];
-  });
-  return new Set(
-    blocks.flatMap(({ type, name, id }) => (type === 'tool_use' && agent?.hasTool(name, 'client') ? [String(id)] : [])),
-  );
 }
 
 /** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */
@@ -423,61 +295,14 @@ function getMemberText(members: Map<string, string>, name: string): string | und
   return text === 'null' ? undefined : text;
 }
 
-/**
- * @param sentFrom what is sent first: the number of a message, or a summary's id below zero
- * @param stored what has been read already; read again if it begins elsewhere
- * @param to the last message; default: all
- */
-export function buildSentHistory(
-  transcript: Transcript,
-  unbound: () => TurnsWithoutThinking,
-  {
-    sentFrom,
-    limit,
-    stored,
-    to,
-  }: { sentFrom: number; limit: number; stored: StoredMessagesToSend | undefined; to?: number },
-): Pick<CachedHistory, 'history' | 'isForLoop'> {
-  const { from, standIn } = findStartOfPrompt(transcript, sentFrom);
-  const begins = standIn?.text ? [standIn.text] : [];
-  if (isLongHistory(transcript, from)) {
-    const { turns, isForLoop: later } = unbound();
-    const long = readLongHistory(transcript, { from, to, begins: begins }, limit, turns);
-    if (long === undefined) throw createRequestTooLargeError(limit, true);
-    return { history: long, isForLoop: later };
-  }
-  const history = stored?.from === from ? stored : readHistory(transcript, from, limit, to);
-  if (history.isTooLong) throw createRequestTooLargeError(limit, true);
-  // Without thinking, an object that wakes has a query less to prepare.
-  const { turns, isForLoop: later } = history.messages.some(({ text }) => hasThinking(text))
-    ? unbound()
-    : NO_UNBOUND_TURNS;
-  return { history: createSentHistory(history, turns, begins), isForLoop: later };
-}
-
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */
 function computeAddedTokenUpperBound(
-  messages: readonly SentMessage[],
-  texts: readonly string[],
+  added: readonly IncomingMessage[],
   model: string,
   { models }: Settings,
 ): number | undefined {
-  const bytes = texts.reduce((sum, text) => sum + freeBytesAndReturnLength(encoder.encode(text)), 0);
-  const { maximumCost: worstCase } = computeMaximumCost({ model, messages, max_tokens: 0 }, { bytes, models });
-  return worstCase.bounded ? worstCase.inputTokens : undefined;
-}
-
-/**
- * Makes the 413 for a request that is too large to go up.
- *
- * @param hasHistory whether it has a history. Then a smaller request does not help, and the error says what helps
- */
-export function createRequestTooLargeError(limitBytes: number, hasHistory: boolean): ApiError {
-  if (!hasHistory) return createTooLargeError(limitBytes);
-  return new ApiError(
-    'request_too_large',
-    `The history of this conversation is larger than the ${limitBytes} bytes that one request can have. ` +
-      'Rewind it (POST /conversations/:id/rewind), fork it from an earlier message (POST /conversations/:id/fork with `at`), ' +
-      'or leave out its oldest turns with PATCH /conversations/:id and {"history":{"max_tokens":…,"strategy":"truncate"}}.',
-  );
+  const bytes = added.reduce((sum, { text }) => sum + freeBytesAndReturnLength(encoder.encode(text)), 0);
+  const request = { model, messages: getParsedMessages(added), max_tokens: 0 };
+  const { maximumCost } = computeMaximumCost(request, { bytes, models });
+  return maximumCost.bounded ? maximumCost.inputTokens : undefined;
 }

@@ -6,7 +6,7 @@
 import { getMember, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { PendingResults } from './continuation.ts';
-import { ANSWERED, readLastAnswerAndAfter } from './new-messages.ts';
+import { ANSWERED, readLastAnswerAndAfter } from './incoming-messages.ts';
 import { convertResultToTextBlocks, findPrecedingCallText } from './omitted-calls.ts';
 import { parseBlocks, type RepairedMessage, storeRepaired } from './repaired-messages.ts';
 import { listAnsweredCallIds } from './replayable-blocks.ts';

@@ -72,8 +72,8 @@ export interface RepairablePlan {
   messages: { role: string; text: string; shown?: string | null }[];
   /** The body that is sent to the upstream. */
   body: JsonBody;
-  /** For a step: the history with its messages. Absent where what is sent is not what is stored. */
-  longer?: SentHistory | undefined;
+  /** For a step: the history with its messages. Absent if the messages are not sent as they are stored. */
+  extendedHistory?: SentHistory | undefined;
   /** What the steps of a run have in common; absent if the turn is not a run. */
   run?: { tools: ParsedEdgeTools } | undefined;
 }
@@ -256,7 +256,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
       return omitted.size > 0 ? removeThinking(removeOmittedBlocksFromMessage(shown, omitted)) : shown;
     });
     const changed = editJson(body.textWithoutHistory, { messages: `[${messages.join(',')}]` });
-    return { ...plan, body: new RequestBody(changed, SentHistory.EMPTY), longer: undefined };
+    return { ...plan, body: new RequestBody(changed, SentHistory.EMPTY), extendedHistory: undefined };
   }
 
   #convertHiddenResultsToText(message: string, hidden: ReadonlyMap<string, JsonObject>): string {

@@ -257,7 +257,7 @@ export function storeTurnAndMessages(
   if (cached)
     transcript.storeCachedHistory({
       ...cached,
-      fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
+      running: { turn: row.seq, messages: planned.messages, history: planned.extendedHistory },
     });
   const { isPauseAbandoned: leavesPaused } = planned;
   return new TurnRecorder(transcript, row, planned.maxTokens, {

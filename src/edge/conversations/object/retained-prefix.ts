@@ -18,7 +18,7 @@ import {
   type VersionStorageContext,
 } from '../../registry/versions/find-stored.ts';
 import type { NewConversationDefaults } from '../history/inherited-parts.ts';
-import { createRequestTooLargeError } from '../history/next-request.ts';
+import { createRequestTooLargeError } from '../history/prompt-history.ts';
 import { formatVersionReference, type RetainedAgent, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { PrefixedTurnBody } from '../turn/turn-context.ts';
 import type { ConversationKey } from './contract.ts';

@@ -481,7 +481,7 @@ export class TurnRecorder {
     this.log.store();
     Object.assign(this.row, row);
     const { isCommitted: committed, status, repaired } = plan;
-    if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
+    if (cached?.running?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
       this.#transcript.storeCachedHistory(addTurnToCachedHistory(cached, this.row, text));
     }
     return hidesResults;

@@ -2,7 +2,8 @@
 
 import { computeMinTokensForText, TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { Settings } from '../../config/settings.ts';
-import { buildSentHistory, buildTurnBody, planRun } from '../../conversations/history/next-request.ts';
+import { buildTurnBody, planRun } from '../../conversations/history/next-request.ts';
+import { buildSentHistory } from '../../conversations/history/prompt-history.ts';
 import { type RequestOptions, resolveRequest } from '../../conversations/history/resolved-request.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { findTurnsWithoutThinking } from '../../conversations/history/thinking.ts';
@@ -51,7 +52,7 @@ export function createSummaryRequest(
   const { history } = buildSentHistory(transcript, listUnboundTurns, {
     sentFrom: base,
     limit,
-    stored: undefined,
+    readMessages: undefined,
     to: until,
   });
   const run = planRun(
@@ -60,9 +61,10 @@ export function createSummaryRequest(
     { tools: asked.inherited.tools, runs: asked.frozen?.runs },
     options.isRun === true,
   );
-  const news = [JSON.stringify({ role: 'user', content: instructions ?? INSTRUCTIONS })];
+  const message = { role: 'user', content: instructions ?? INSTRUCTIONS };
+  const messages = [{ message, text: JSON.stringify(message) }];
   const createSummaryBody = (text: string) =>
-    buildTurnBody({ ...plain, text }, { fresh: [], freshTexts: news, model }, history, run, options).body;
+    buildTurnBody({ ...plain, text }, { messages, model }, history, run, options).body;
   const body = createSummaryBody(plain.text);
   // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
   return {

@@ -10,7 +10,15 @@ export interface MessageText {
   text: string;
 }
 
-export interface CachedHistory {
+/** The end of a history. */
+export interface HistoryEnd {
+  /** The last turn whose answer is in the history, or whose question has no answer; undefined without one. */
+  lastTurn: TurnRow | undefined;
+  /** The last answer and what came after it, oldest first. */
+  tail: readonly MessageText[];
+}
+
+export interface CachedHistory extends HistoryEnd {
   /** The number of the first message in `history`. */
   from: number;
   history: SentHistory;
@@ -18,14 +26,12 @@ export interface CachedHistory {
   model: string;
   /** Whether `history` has thinking that goes up only while the last turn is continued. */
   isForLoop: boolean;
-  /** The last answer and what came after it, oldest first. */
-  tail: readonly MessageText[];
-  last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
   /**
-   * The messages of the running turn. They become part of the history when it is committed. `history` has them already.
+   * The messages of the running turn. They become part of the history when the turn is committed. `running.history` already
+   * contains them.
    */
-  fresh?: { turn: number; messages: readonly MessageText[]; history?: SentHistory | undefined };
+  running?: { turn: number; messages: readonly MessageText[]; history?: SentHistory | undefined };
 }
 
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
@@ -34,12 +40,12 @@ export const historyCache = new LruCache<object, CachedHistory>({
   maxSize: 24_000_000,
   // A larger history would push too many others out. The longest context of a model is about half of that.
   largest: 8_000_000,
-  computeCachedHistorySize({ history, tail, frozen, fresh }) {
-    const messages = [...tail, ...(fresh?.messages ?? [])];
+  computeCachedHistorySize({ history, tail, frozen, running }) {
+    const messages = [...tail, ...(running?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
     // A character counts as two bytes.
     return (
-      Math.max(history.bufferSizeBytes, fresh?.history?.bufferSizeBytes ?? 0) +
+      Math.max(history.bufferSizeBytes, running?.history?.bufferSizeBytes ?? 0) +
       texts.reduce((sum, text) => sum + 2 * text.length, 0)
     );
   },
@@ -60,14 +66,14 @@ const getMessageText = ({ text }: MessageText) => text;
 /** @returns the cached history with the running turn added, and with its answer if there is one. */
 export function addTurnToCachedHistory(
   cached: CachedHistory,
-  last: TurnRow,
+  lastTurn: TurnRow,
   answer: string | undefined,
 ): CachedHistory {
-  const { fresh, ...rest } = cached;
-  const { messages = [], history: before } = fresh ?? {};
+  const { running, ...rest } = cached;
+  const { messages = [], history: before } = running ?? {};
   const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
   const added = [...messages, ...answers];
   const history =
     before?.appendMessages(answers.map(getMessageText)) ?? cached.history.appendMessages(added.map(getMessageText));
-  return { ...rest, history, tail: findLastAnswerAndAfter([...cached.tail, ...added]), last };
+  return { ...rest, history, tail: findLastAnswerAndAfter([...cached.tail, ...added]), lastTurn };
 }

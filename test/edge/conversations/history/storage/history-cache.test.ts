@@ -19,7 +19,7 @@ const cachedHistory = (bytes: number): CachedHistory => ({
   from: 0,
   history: SentHistory.EMPTY.appendMessages([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
-  last: undefined,
+  lastTurn: undefined,
   frozen: { system: undefined, tools: undefined, runs: undefined },
 });
 

@@ -38,9 +38,12 @@ export const ERRORS = {
   403: createErrorDescription('The credential is not allowed to do this.', {
     permission_error: 'This credential lacks the scope `admin`. Ask the operator for a token with this scope.',
   }),
-  404: createErrorDescription('The resource does not exist, or belongs to another account.', {
-    not_found_error: 'This conversation does not exist. Check its id and the account.',
-  }),
+  404: createErrorDescription(
+    'The resource does not exist or belongs to another account, or the account cannot use the model.',
+    {
+      not_found_error: 'This conversation does not exist. Check its id and the account.',
+    },
+  ),
   409: createErrorDescription(
     'The request conflicts with the current state: another turn is running, or the id is in use. `x-should-retry: false`.',
     {

@@ -27,6 +27,7 @@ const SHORT_WAIT_SECONDS = 300;
 /** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
 export function describeErrorForUser(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
+  if (isModelNotAllowedError(error)) return 'This model is not available to you. Choose another one.';
   if (isApprovalRequiredError(error)) return 'Decide on the call above first. The response waits for your decision.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
   const kind = Object.hasOwn(ERROR_SENTENCES, type) ? (type as keyof typeof ERROR_SENTENCES) : unknown;
@@ -58,6 +59,11 @@ function describeRemainingBudget({ headers }: SluiceError): string {
 export function formatErrorDetails({ type, status, requestId, message }: SluiceError): string {
   const kind = [type, status === undefined ? [] : `HTTP ${status}`, requestId ?? []].flat().join(' · ');
   return `${kind}\n${message}`;
+}
+
+/** @returns whether the account or its token may not use the requested model. No other 404 is the result of a limit */
+function isModelNotAllowedError({ type, headers }: SluiceError): boolean {
+  return type === 'not_found_error' && headers?.has('sluice-limited-by') === true;
 }
 
 /** @returns whether a conversation has refused a turn because a person must decide on its calls first */

@@ -124,6 +124,10 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
     return await seen(app, [bearerHeader(token), bearerHeader(`${token.slice(0, -9)}123456789`)]);
   },
   'Users get 403': async () => await seen(edge(), [bearerHeader(await createToken('alice', ['classify']))]),
+  'Users get 404 for a model': async () => {
+    const app = edge(answering, { DEFAULT_LIMITS: '{"models":["claude-haiku-5-5"]}' });
+    return await seen(app, [await alice()]);
+  },
   'Users get 429': async () => {
     const app = edge(answering, { DEFAULT_LIMITS: '{"requests_per_minute":1}' });
     return await seen(app, [await alice(), await alice()]);
@@ -268,13 +272,21 @@ const REMEDIES: Record<string, Remedy> = {
   'Users get 403': {
     begin: async () => {
       const app = edge();
+      expect(await asks(app, bearerHeader(await createToken('alice', ['classify'])))).toBe(403);
+      return { app, isCured: async (answers) => expect(await asks(app, newToken(answers))).toBe(200) };
+    },
+    bodies: MINTED,
+  },
+  'Users get 404 for a model': {
+    begin: async () => {
+      const app = edge();
       const headers = { 'content-type': 'application/json', ...(await admin()) };
       const body = JSON.stringify({ models: ['claude-haiku-5-5'] });
       await app.fetch('/accounts/alice/limits', { method: 'PUT', headers, body });
-      expect(await asks(app, await alice())).toBe(403);
-      return { app, isCured: async (answers) => expect(await asks(app, newToken(answers))).toBe(200) };
+      expect(await asks(app, await alice())).toBe(404);
+      return { app, isCured: async () => expect(await asks(app, await alice())).toBe(200) };
     },
-    bodies: { ...MINTED, [LIMITS]: { models: ['claude-haiku-5-5', 'claude-opus-5-5'] } },
+    bodies: { [LIMITS]: { models: ['claude-haiku-5-5', 'claude-opus-5-5'] } },
   },
   'Users get 429': {
     begin: async () => {

@@ -686,7 +686,7 @@ test('what limits the account, and what ails the upstream, is told as it is', as
     expect((await readError(refused)).type).toBe('billing_error');
   }
   const barred = await createClassifyCaller(() => labelMessage('bug'), { limits: { models: ['claude-opus-5-5'] } });
-  expect((await barred.request(ticket('x'))).status).toBe(403);
+  expect((await barred.request(ticket('x'))).status).toBe(404);
   for (const [status, answered, type] of [
     [401, 500, 'api_error'],
     [400, 400, 'invalid_request_error'],

@@ -92,7 +92,7 @@ describe('an account that may use some models', () => {
       const { app } = await limitedTo([...models]);
       const messages = [{ role: 'user', content: 'Hi' }];
       const refused = await app.post('/v1/messages', { model: 'claude-opus-5-5', max_tokens: 9, messages });
-      expect(refused.status).toBe(403);
+      expect(refused.status).toBe(404);
       expect((await readError(refused)).message).toContain(told);
       expect(app.sent).toEqual([]);
     }

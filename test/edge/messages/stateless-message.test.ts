@@ -91,7 +91,7 @@ test('limits hold: the account’s list of models, and what an answer of the age
   expect(Number(up().max_tokens)).toBeGreaterThan(2_000);
   expect(errorIn(await say({ max_usd: 0.000001 }))).toMatch(/^400 .*max_usd/);
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
-  expect(errorIn(await say({ model: 'claude-haiku-5-5' }))).toMatch(/^403 .*cannot use claude-opus-5-5/);
+  expect(errorIn(await say({ model: 'claude-haiku-5-5' }))).toMatch(/^404 .*cannot use claude-opus-5-5/);
   expect(app.sent).toHaveLength(1);
 });
 

@@ -47,3 +47,10 @@ test.each([
     waits,
   );
 });
+
+test('a model that the account cannot use is not said to be deleted', () => {
+  const notFound = (headers: object) =>
+    describeErrorForUser(new SluiceError('not_found_error', '', { status: 404, headers: new Headers({ ...headers }) }));
+  expect(notFound({ 'sluice-limited-by': 'token' })).toBe('This model is not available to you. Choose another one.');
+  expect(notFound({})).toBe('This does not exist, or was deleted.');
+});

@@ -114,15 +114,16 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
     });
   const soon = { ...createRetryAfterHeader(retryAfter), ...createQuotaHeaders(quota) };
   switch (refusal.reason) {
+    // A 404, as from the API for a model without access. Claude Code takes any 403 for a failed login.
     case 'model':
       return createErrorWithHeaders(
-        'permission_error',
+        'not_found_error',
         `This ${by === 'token' ? by : 'account'} cannot use ${model ?? 'this model'}. ${hint ? `${hint} ` : ''}${describeAllowedModels(refusal.allowed ?? [])}`,
         DO_NOT_RETRY,
       );
     case 'unpriced':
       return createErrorWithHeaders(
-        'permission_error',
+        'not_found_error',
         `This account has a limit in USD, but the price of ${model || 'this model'} is not known. ${hint || 'Use a model that GET /models lists, or ask the operator to add it to PRICES.'}`,
         DO_NOT_RETRY,
       );

@@ -140,7 +140,7 @@ describe('an account that is limited to a model', () => {
   test.each(Object.entries(SNEAKY))('does not get another by %s', async (_, text) => {
     const { app, headers } = await setUp();
     const response = await app.post('/v1/messages', text, headers);
-    expect(response.status).toBe(403);
+    expect(response.status).toBe(404);
     expect(app.sent).toEqual([]);
   });
 

@@ -144,7 +144,7 @@ test('a budget that does not pay for the label still pays for the answer, and no
   expect([up.length, labels.length]).toEqual([1, 0]);
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: [SMALL] });
   const refused = await askWhole(app, bob, 'hard', { conversation: 'c2' });
-  expect([refused.status, up.length, labels.length]).toEqual([403, 1, 1]);
+  expect([refused.status, up.length, labels.length]).toEqual([404, 1, 1]);
   const easy = await askWhole(app, bob, 'easy', { conversation: 'c3' });
   expect([easy.status, up.at(-1)?.model]).toEqual([200, SMALL]);
   const list = await requestEdge(app, 'GET', '/conversations', bob);

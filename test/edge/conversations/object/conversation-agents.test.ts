@@ -330,7 +330,7 @@ test('an agent is no way round an account’s list of models', async () => {
   answerTools(() => new Response('sun'));
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });
   expect(errorIn(await runWholeTurn(app, bob, { agent: 'sky', model: 'claude-haiku-5-5' }))).toMatch(
-    /^403 .*cannot use claude-opus-5-5/,
+    /^404 .*cannot use claude-opus-5-5/,
   );
   expect(bodies).toHaveLength(0);
   expect(

@@ -92,7 +92,7 @@ describe('the list of accounts', () => {
 
   test('has those that have only been refused, and nobody without a credential that holds', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":[]}' });
-    expect((await app.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(403);
+    expect((await app.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(404);
     for (const credential of ['sk-ant-mallory', (await createToken('mallory')).replace(/.$/, '!')]) {
       expect((await app.post('/messages', ASK, bearerHeader(credential))).status).toBe(401);
     }
@@ -259,7 +259,7 @@ describe('limits', () => {
     await put(app, '/accounts/alice/limits', { usd_per_day: 0 });
     expect((await app.post('/messages', ASK, alice)).status).toBe(429);
     await put(app, '/accounts/alice/limits', { models: ['claude-opus-5-5'] });
-    expect((await app.post('/messages', ASK, alice)).status).toBe(403);
+    expect((await app.post('/messages', ASK, alice)).status).toBe(404);
     await put(app, '/accounts/alice/limits', {});
     expect((await app.post('/messages', ASK, alice)).status).toBe(200);
   });

@@ -140,7 +140,7 @@ describe('a refused request', () => {
   test('of an account that was never admitted is found by its id alone', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const { id, response } = await asked(app, 'alice');
-    expect(response.status).toBe(403);
+    expect(response.status).toBe(404);
     const refused = { request_id: id, account: 'alice', status: 'refused', refusal: { limit: 'models' } };
     expect(await found(app, id)).toMatchObject(refused);
   });

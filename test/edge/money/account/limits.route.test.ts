@@ -301,7 +301,7 @@ describe('a token with limits of its own', () => {
     const { headers } = await minted(app, { models: ['claude-haiku-5-5'] });
     expect((await app.post('/messages', ASK, headers)).status).toBe(200);
     const refused = await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, headers);
-    expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([403, 'token']);
+    expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([404, 'token']);
     expect((await readError(refused)).message).toMatch(/^This token cannot use claude-opus-5-5\./);
     expect((await app.post('/messages', { ...ASK, model: 'claude-opus-5-5' }, await alice())).status).toBe(200);
   });

@@ -45,7 +45,7 @@ test('an admin who names no account lists what was refused of all, and finds it 
   disableAutomaticAlarms();
   const app = smallEdge(NOT_ALLOWED);
   const ids: string[] = [];
-  for (const name of ['alice', 'bob', 'alice']) ids.unshift(await asked(app, name, 403));
+  for (const name of ['alice', 'bob', 'alice']) ids.unshift(await asked(app, name, 404));
   expect(await idsOf(app, 'outcome=refused')).toEqual([]);
   for (const name of ['alice', 'bob']) await runDurableObjectAlarm(account(name));
   const { data: all } = (await list(app, 'outcome=refused')).page;
@@ -56,7 +56,7 @@ test('an admin who names no account lists what was refused of all, and finds it 
   ]);
   const message = expect.stringContaining('cannot use') as string;
   const refusal = { limited_by: 'account', limit: 'models', message };
-  expect(all[0]).toMatchObject({ status: 'refused', route: 'messages', error_type: 'permission_error', refusal });
+  expect(all[0]).toMatchObject({ status: 'refused', route: 'messages', error_type: 'not_found_error', refusal });
   // What an account answers of itself is the same.
   const { account: _, ...own } = all[0] as ListedRequest;
   const ofAlice = await list(app, `outcome=refused&account=alice&token=${all[0]?.token}`);
@@ -99,7 +99,7 @@ test('a page asks the accounts whose last is the newest, and each page goes on w
   const ids: string[] = [];
   const names = Array.from({ length: 12 }, (_, n) => `account-${n}`);
   for (const name of [...names, ...names]) {
-    ids.unshift(await asked(app, name, 403));
+    ids.unshift(await asked(app, name, 404));
     advanceClock(MINUTE_MS);
   }
   for (const name of names) await runDurableObjectAlarm(account(name));
@@ -123,7 +123,7 @@ test('a page asks 200 accounts at most, and its cursor continues with the others
   disableAutomaticAlarms();
   const calls: string[] = [];
   const app = smallEdge({ ...NOT_ALLOWED, ACCOUNT: counting<object>(bindings.ACCOUNT, calls) });
-  const first = await asked(app, 'account-0', 403);
+  const first = await asked(app, 'account-0', 404);
   await runDurableObjectAlarm(account('account-0'));
   // Others that the deployment's pool knows: they have nothing to list.
   await runInDurableObject(getPoolStub(bindings, {}, DEPLOYMENT_POOL), (_, { storage }) => {
@@ -166,9 +166,9 @@ test('a page asks 200 accounts at most, and its cursor continues with the others
 test('it is told after a crash; an erased account leaves none', async () => {
   disableAutomaticAlarms();
   const app = smallEdge(NOT_ALLOWED);
-  const before = await asked(app, 'alice', 403);
+  const before = await asked(app, 'alice', 404);
   await runDurableObjectAlarm(account('alice'));
-  const after = await asked(app, 'alice', 403);
+  const after = await asked(app, 'alice', 404);
   // What is refused within a second of the one before is stored at its end.
   await expect
     .poll(() =>

@@ -276,8 +276,8 @@ describe('a whole answer', () => {
     expect(await row()).toMatchObject({ unpriced: false, cost_usd: usd(20 * 7_000 + 30 * 70_000) });
     const refused = await ask();
     expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
-      status: 403,
-      type: 'permission_error',
+      status: 404,
+      type: 'not_found_error',
     });
     expect(refused.headers.get('sluice-limited-by')).toBe('account');
   });

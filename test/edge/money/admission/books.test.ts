@@ -661,7 +661,7 @@ describe('models', () => {
       expect(response.status).toBe(200);
       const [row] = await limited.rows();
       expect(row).toMatchObject({ model: 'claude-sonnet-5-5', unpriced: false });
-      expect((await limited.ask({ ...ASK, model: 'claude-haiku-4-5' })).status).toBe(403);
+      expect((await limited.ask({ ...ASK, model: 'claude-haiku-4-5' })).status).toBe(404);
     },
   );
 
@@ -673,7 +673,7 @@ describe('models', () => {
   test('a model without a price is refused where a limit in USD holds, with a sentence that names PRICES', async () => {
     const limited = account(ok, { usd_per_month: 100 });
     const response = await limited.ask({ ...ASK, model: 'claude-next-7', stream: false });
-    expect(response.status).toBe(403);
+    expect(response.status).toBe(404);
     expect((await readError(response)).message).toContain('PRICES');
     expect(limited.app.sent).toEqual([]);
     const priced = account(ok, { usd_per_month: 100 }, { PRICES: '{"claude-next-7":{"prices":{"input":1}}}' });

@@ -228,7 +228,7 @@ describe('a refused request', () => {
 
   test('by a limit in USD for want of a price hears of PRICES', () => {
     const error = refused({ usd_per_day: 1 }, { known: false, models: [['claude-next']] });
-    expect(error).toMatchObject({ type: 'permission_error', status: 403 });
+    expect(error).toMatchObject({ type: 'not_found_error', status: 404 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
     expect(error.message).toContain('claude-next');
     expect(error.message).toContain('PRICES');
@@ -298,9 +298,9 @@ describe('a refused request', () => {
     );
   });
 
-  test('by the models that it may use is forbidden, by the model’s name', () => {
+  test('by the models that it may use is a 404 with the model’s name, as from the API', () => {
     const error = refused({ models: ['claude-haiku-5-5'] });
-    expect(error).toMatchObject({ type: 'permission_error', status: 403 });
+    expect(error).toMatchObject({ type: 'not_found_error', status: 404 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
     expect(error.message).toContain('claude-opus-5-5');
   });

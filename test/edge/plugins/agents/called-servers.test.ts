@@ -460,6 +460,6 @@ test('what the API may add by servers and skills, and each of its fallbacks, is 
   expect(await costly({})).toBe(200);
   expect(await costly({ mcp_servers: [OPEN] })).toBe(429);
   expect(await costly({ container: SKILLS })).toBe(429);
-  expect(await costly({ fallbacks: FALLBACKS })).toBe(403);
-  expect(await costly({ fallbacks: 'default' })).toBe(403);
+  expect(await costly({ fallbacks: FALLBACKS })).toBe(404);
+  expect(await costly({ fallbacks: 'default' })).toBe(404);
 });

@@ -1,4 +1,3 @@
-import { isGroupName } from '../auth/identity/identity.ts';
 import { onlySchema } from '../auth/identity/only.ts';
 import { type ModelOverride, ModelTable } from '../claude/models/models.ts';
 import { type Prices, priceTable } from '../claude/models/price-settings.ts';
@@ -152,15 +151,7 @@ export const settingsSchema = z.object({
   ),
   JWT_GROUP_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
-    'The claim in a provider’s token that contains the account’s group. A group that an admin has set takes precedence.',
-  ),
-  JWT_GROUP_ORDER: z.addDescription(
-    z._default(commaListSetting, []),
-    'Groups, separated by commas. If a token names several groups, Sluice uses the group that comes first in this list.',
-  ),
-  JWT_GROUP_DEFAULT: z.createOptionalField(
-    z.custom<string>(isGroupName, 'must be 1 to 128 characters'),
-    'The group for a provider’s tokens without the group claim. Without this setting, such tokens have no group, and `/health` warns.',
+    'The claim in a provider’s token that contains the account’s group: one name, alone or in an array. Tokens without it have no group. A group that an admin has set takes precedence.',
   ),
   JWT_ONLY_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
@@ -177,10 +168,6 @@ export const settingsSchema = z.object({
   TURNSTILE_SECRET: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'Secret. The secret key of the Turnstile widget on your pages for visitors.',
-  ),
-  TURNSTILE_VERIFY_URL: z.addDescription(
-    z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
-    'Address at which Turnstile responses are verified. Change it only in tests.',
   ),
   DEFAULT_LIMITS: z.addDescription(
     z._default(createJsonSettingSchema(limitsSchema), {}),

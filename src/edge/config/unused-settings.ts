@@ -9,7 +9,6 @@ const PLUGIN_BY_SETTING: Readonly<Record<string, string>> = {
   TOOL_SIGNING_SECRET: 'runs',
   VISITORS: 'visitors',
   TURNSTILE_SECRET: 'visitors',
-  TURNSTILE_VERIFY_URL: 'visitors',
   DEPLOYMENT_LIMITS: 'pools',
 };
 

@@ -58,16 +58,8 @@ function describeRejectedKeys(refused: [string, KeyHealth][]): Pick<HealthAnswer
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }
 
-function listSettingsWarnings({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT, VISITORS }: Settings): readonly string[] {
-  const warnings: string[] = [];
-  if (JWT_GROUP_CLAIM !== undefined && JWT_GROUP_DEFAULT === undefined) {
-    warnings.push(
-      'Tokens without the claim of JWT_GROUP_CLAIM are in no group, so no group’s budget limits them. Set JWT_GROUP_DEFAULT.',
-    );
-  }
-  if (VISITORS?.turnstile === false)
-    warnings.push('VISITORS sets "turnstile": false, so programs can also be visitors.');
-  return warnings;
+function listSettingsWarnings({ VISITORS }: Settings): readonly string[] {
+  return VISITORS?.turnstile === false ? ['VISITORS sets "turnstile": false, so programs can also be visitors.'] : [];
 }
 
 /** @returns how the upstreams are, as far as this isolate knows. */

@@ -59,15 +59,21 @@ describe.skipIf(isBrowserMissing())('a static page for visitors', () => {
     return { asked, url: `${verifier.origin}/siteverify` };
   }
 
-  /** Opens the page, on an edge with the guide's setting. (Only in development may it ask somebody else than Turnstile.) */
+  /** @returns the Worker with another address at which it verifies responses */
+  function createWorkerWithVerifier(url: string): string {
+    const parts = inject('deployed').code.split('https://challenges.cloudflare.com/turnstile/v0/siteverify');
+    expect(parts).toHaveLength(2);
+    return parts.join(url);
+  }
+
+  /** Opens the page, on an edge with the guide's setting. */
   async function open({ script = TURNSTILE, expired = [] as string[] } = {}) {
     const verifier = await startVerifier(expired);
     const settings = ({ origin }: { origin: string }) => ({
       VISITORS: (/^VISITORS = '(.*)'$/m.exec(guide)?.[1] ?? '').replace('https://app.example.com', origin),
       TURNSTILE_SECRET: 'the-secret-of-the-tests-widget',
-      TURNSTILE_VERIFY_URL: verifier.url,
     });
-    const { site, edge } = await startBoth(settings, inject('worker'));
+    const { site, edge } = await startBoth(settings, createWorkerWithVerifier(verifier.url));
     publishGuidePage(site, edge, files);
     const seen = await visit(site, edge, async (page) => {
       await page.route(API_JS, (route) => route.fulfill({ contentType: 'text/javascript', body: script }));

@@ -384,18 +384,6 @@ test('HEAD of /health is its GET without a body', async () => {
   expect(await (await app.fetch('/health')).json()).toMatchObject({ status: 'ok', upstream: 'anthropic' });
 });
 
-test('/health warns where a token may be in no group, and nobody’s budget holds it', async () => {
-  const warnings = async (vars: Record<string, string>) => {
-    const answer = (await (await createTestApp(() => new Response(), vars).fetch('/health')).json()) as {
-      warnings?: string[];
-    };
-    return answer.warnings ?? [];
-  };
-  expect(await warnings({ JWT_GROUP_CLAIM: 'groups' })).toEqual([expect.stringContaining('JWT_GROUP_DEFAULT')]);
-  expect(await warnings({ JWT_GROUP_CLAIM: 'groups', JWT_GROUP_DEFAULT: 'red' })).toEqual([]);
-  expect(await warnings({})).toEqual([]);
-});
-
 test('any bytes to any route by any method are answered without a server error, and go nowhere', async () => {
   const app = accepting();
   const path = fc.oneof(

@@ -13,6 +13,7 @@ import { isTurnstileTestSecret } from './visitor-settings.ts';
 
 /** What the widgets of visitors are for, in their member `action`. */
 const ACTION = 'sluice';
+const VERIFY_URL = 'https://challenges.cloudflare.com/turnstile/v0/siteverify';
 const VERIFY_MS = 5_000;
 const VERIFY_AGAIN_S = 5;
 
@@ -36,9 +37,9 @@ interface TurnstileResponse {
  */
 export async function verifyTurnstileToken(
   { response, id, address }: { response: string; id: string; address: string | null },
-  { TURNSTILE_SECRET: secret = '', TURNSTILE_VERIFY_URL, VISITORS, development }: Settings,
+  { TURNSTILE_SECRET: secret = '', VISITORS, development }: Settings,
 ): Promise<number> {
-  const verdict = await postToTurnstile(TURNSTILE_VERIFY_URL, {
+  const verdict = await postToTurnstile({
     secret,
     response,
     idempotency_key: id,
@@ -58,12 +59,12 @@ export async function verifyTurnstileToken(
   return Number.isFinite(solvedAt) ? solvedAt : Date.now();
 }
 
-async function postToTurnstile(url: string, body: Record<string, string | undefined>): Promise<TurnstileResponse> {
+async function postToTurnstile(body: Record<string, string | undefined>): Promise<TurnstileResponse> {
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
     // A redirect would take the secret to another host.
-    const answer = await fetch(url, {
+    const answer = await fetch(VERIFY_URL, {
       method: 'POST',
       headers,
       body: JSON.stringify(body),

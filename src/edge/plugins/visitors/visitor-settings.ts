@@ -1,7 +1,6 @@
 import { createMalformedSettingsError } from '../../config/setting-faults.ts';
 import type { Settings } from '../../config/settings.ts';
 import { createMisconfiguredError } from '../../kit/http/errors.ts';
-import { findDeliverUrlFault } from '../../kit/http/headers/hosts.ts';
 
 /** @returns whether Turnstile accepts or refuses everything by this secret. Cloudflare has published these for tests. */
 export function isTurnstileTestSecret(secret: string): boolean {
@@ -25,8 +24,6 @@ export function validateVisitorSettings(settings: Settings): void {
       'TURNSTILE_SECRET is a test secret, which accepts everyone. Set the secret of your widget.',
     );
   }
-  const fault = findDeliverUrlFault(settings.TURNSTILE_VERIFY_URL, false);
-  if (fault !== undefined) throw createMalformedSettingsError(`TURNSTILE_VERIFY_URL (${fault})`);
   const other = VISITORS.only.origins?.find((one) => !ALLOWED_ORIGINS.includes('*') && !ALLOWED_ORIGINS.includes(one));
   if (other !== undefined) {
     throw createMalformedSettingsError(

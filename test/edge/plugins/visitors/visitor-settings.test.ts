@@ -31,12 +31,6 @@ test.each([
   ['no secret to sign with', {}, { SIGNING_SECRET: '' }, /SIGNING_SECRET/],
   ['no secret of a widget', {}, { TURNSTILE_SECRET: '' }, /TURNSTILE_SECRET/],
   ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /accepts everyone/],
-  [
-    'another place to verify, unencrypted',
-    {},
-    { TURNSTILE_VERIFY_URL: 'http://proxy.example/verify' },
-    /TURNSTILE_VERIFY_URL/,
-  ],
   ['a member that nobody knows', { agents: ['sky'] }, {}, /VISITORS/],
 ])('visitors with %s are refused at start', (_, visitors, vars, words) => {
   expect(() => parsed(visitors, vars)).toThrow(words);

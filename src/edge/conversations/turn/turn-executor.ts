@@ -1,7 +1,7 @@
 import type { Identity } from '../../auth/identity/caller.ts';
 import { classifyIfFailed, createCallerErrorFromEvent } from '../../claude/classify-failure.ts';
 import { isEventStream, rejectEncoding } from '../../claude/content-type.ts';
-import { ABANDONED_HEADERS_MS, DRAIN_CHECK_MS, UpstreamExchange } from '../../claude/exchange.ts';
+import { UpstreamExchange } from '../../claude/exchange.ts';
 import { createHeadersTimeoutError, createInterruptedError } from '../../claude/failure.ts';
 import { createOutputDeadline } from '../../claude/keep-alive.ts';
 import { createModelHintHeaders } from '../../claude/models/model-hint.ts';
@@ -23,8 +23,8 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
 import { removeThinking } from '../history/storage/message-text.ts';
-import type { StoredOutcome } from '../history/storage/rows.ts';
 import { TurnEventPublisher } from './publisher.ts';
+import { ReadAfterStop } from './read-after-stop.ts';
 import { classifyInterruption, readAnswerStream, readFirstMeaningfulEvent } from './read-answer-stream.ts';
 import {
   answerUpstreamRefusal,
@@ -32,7 +32,6 @@ import {
   selectCallerHeaders,
   type UpstreamStartResult,
 } from './read-buffered-answer.ts';
-import { drainStoppedAnswer, type ReadStoppedAnswerOptions } from './read-stopped-answer.ts';
 import { createTurnStoppedError, TurnAborter } from './turn-abort.ts';
 import type { TurnExecutionContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
@@ -50,12 +49,19 @@ const RENEW_MS = 180_000;
 const PATIENCE_MS = 60_000;
 /** The statuses with which the API rejects what a request contains. */
 const REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 404, 413, 422]);
-/** Milliseconds after a stop. Most answers begin within this time, and need no count. */
-const COUNT_AFTER_MS = 1_000;
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
-/** Runs one turn: has it admitted, sends it, reads the answer, stores and shows it, and ends the turn. */
+/** A request that the upstream has answered. */
+interface AnsweredRequest {
+  exchange: UpstreamExchange;
+  response: Response;
+}
+
+/**
+ * Runs one turn. A turn is admitted, its request is sent, the answer is read, and the turn ends. A request whose history the API
+ * rejects is amended, and sent again. From each of these states a turn may end early: stopped, cut or rejected.
+ */
 export class TurnExecutor implements TurnRunner {
   readonly turn: TurnRecorder;
   /** Why the turn has failed before the upstream answered. */
@@ -73,19 +79,15 @@ export class TurnExecutor implements TurnRunner {
   readonly #publisher: TurnEventPublisher;
   readonly #timer: TurnTimer;
   readonly #abort = new TurnAborter();
-  /** Answers the caller, once the request was sent. Further calls change nothing. */
-  #answerCaller: () => void = () => {};
+  readonly #afterStop: ReadAfterStop;
+  #phase: 'admitting' | 'sent' | 'ended' = 'admitting';
   #billed: BilledRequest | undefined;
-  /** What reads the answer on if the turn is stopped; undefined where nothing can be read on. */
-  #readOnIfStopped: (() => Promise<unknown>) | undefined;
+  /** What the next event or ping answers the caller with; undefined until the request was sent. */
+  #firstAnswer: UpstreamStartResult | undefined;
+  #isCallerAnswered = false;
+  /** Settles when the upstream's stream has closed, if it is still open at the end of the turn. */
+  #openStream: Promise<boolean> | undefined;
   #renewedAt: number;
-  #hasEnded = false;
-  /** Whether a try was admitted and has gone up. */
-  #isSent = false;
-  /** Whether a grant that comes now is stored at once. */
-  #shouldStoreGrants = false;
-  /** Whether the turn has ended but its stream has not. */
-  #isDraining = false;
 
   constructor(turn: TurnRecorder, context: TurnExecutionContext) {
     this.turn = turn;
@@ -100,34 +102,38 @@ export class TurnExecutor implements TurnRunner {
       onSilence: () => this.#sendPing(),
       // A short answer stores its grant together with its end, which saves a write.
       onFirstTick: () => {
-        if (!this.#isSent) return false;
-        this.#shouldStoreGrants = true;
-        this.turn.grants.storeSentGrant();
+        if (this.#phase === 'admitting') return false;
+        this.turn.grants.storeGrantsFromNowOn();
         return true;
       },
       onFailure: logPublisherFailure,
     });
     this.#timer.setTimeLimit(ADMIT_MS, createAccountTimeoutError);
+    const { conversation, now } = context;
+    const countPrompt = async () => await this.#billed?.countPrompt();
+    this.#afterStop = new ReadAfterStop({ turn, abort: this.#abort, conversation, now, countPrompt });
   }
 
   /** Runs the turn to its end. Never rejects. */
   async runSteps(plan: NextRequestPlan): Promise<void> {
     this.#timer.startTimer();
     try {
-      await this.#executePlan(plan);
+      const billed = await this.#admit(plan);
+      let answered = await this.#send(plan, billed);
+      while (await this.#amend(plan, billed, answered)) answered = await this.#send(plan, billed);
+      await this.#read(plan, billed, answered);
     } catch (thrown) {
       const error = toApiError(thrown);
       this.failure = error;
       this.#started.resolve({ kind: 'error', error });
-      this.#endTurn(
-        this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) },
-      );
+      this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) });
     } finally {
-      const { lateReading: readingOn } = this.turn;
-      if (readingOn) void readingOn.outcome.then(() => plan.share?.releaseMemory());
+      const { lateReading } = this.turn;
+      if (lateReading) void lateReading.outcome.then(() => plan.share?.releaseMemory());
       else plan.share?.releaseMemory();
       // A timer that is left running would wake the isolate once more for nothing.
-      if (!this.#isDraining) this.#timer.clearTimer();
+      if (this.#openStream !== undefined) this.#context.waitUntil(this.#waitForStreamEnd(this.#openStream));
+      else this.#timer.clearTimer();
       this.#admitted.resolve();
       this.#done.resolve();
     }
@@ -135,57 +141,10 @@ export class TurnExecutor implements TurnRunner {
 
   /** Ends the turn, and stores the part of the answer that has come. */
   stopTurn(): void {
-    const { progress, lateReading: readingOn, hasAnswerBegun: hasBegun } = this.turn;
-    if (readingOn) return;
-    if (!this.#readOnIfStopped || progress.sentAt === undefined || this.#hasEnded || this.#abort.reason) {
-      this.#abort.stopByClient();
-      return;
-    }
-    const { now, waitUntil } = this.#context;
-    progress.isAbandoned = true;
-    const until = now() + 2 * DRAIN_CHECK_MS + (hasBegun ? 0 : ABANDONED_HEADERS_MS);
-    const outcome = this.#readUntilFirstEvent(this.#readOnIfStopped);
-    this.turn.lateReading = { outcome, until };
-    this.#abort.stopByClient(true);
-    waitUntil(Promise.all([outcome, this.#billed?.abandon()]));
-  }
-
-  /** Reads the answer on to its first event, or for a moment, and ends the request. Never rejects. */
-  async #readUntilFirstEvent(onward: () => Promise<unknown>): Promise<StoredOutcome> {
-    const { now } = this.#context;
-    const since = Date.now();
-    const over = Promise.withResolvers<void>();
-    let closedAt: number | undefined;
-    let isCounted = false;
-    const timer = setInterval(() => {
-      // The count is stored early: nobody knows the prompt any more if the object dies meanwhile.
-      if (!isCounted && !this.turn.hasAnswerBegun && Date.now() - since >= COUNT_AFTER_MS) {
-        isCounted = true;
-        void this.#countUnansweredPrompt();
-      }
-      if (closedAt !== undefined) over.resolve();
-      else if (this.turn.hasAnswerBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
-        closedAt = now();
-        // What has come until then is still read.
-        this.#abort.controller.abort(createTurnStoppedError());
-      }
-    }, DRAIN_CHECK_MS);
-    // However it ends, it is settled by what came.
-    await Promise.race([onward(), over.promise]).catch(() => undefined);
-    clearInterval(timer);
-    this.#abort.abortTurn(createTurnStoppedError());
-    this.turn.progress.leave?.(false);
-    return this.turn.buildOutcomeAfterEnd(closedAt ?? now());
-  }
-
-  /** Counts the prompt of an answer that does not begin. Never rejects. */
-  async #countUnansweredPrompt(): Promise<void> {
-    try {
-      const tokens = await this.#billed?.countPrompt();
-      if (tokens !== undefined) this.turn.recordPromptTokens(tokens);
-    } catch (thrown) {
-      logBackgroundFailure({ conversation: this.#context.conversation, turn: this.turn.row.id }, thrown);
-    }
+    if (this.turn.lateReading) return;
+    const outcome = this.#phase === 'ended' ? undefined : this.#afterStop.begin();
+    this.#abort.stopByClient(outcome !== undefined);
+    if (outcome) this.#context.waitUntil(Promise.all([outcome, this.#billed?.abandon()]));
   }
 
   stopForRevokedCredential(): void {
@@ -201,26 +160,24 @@ export class TurnExecutor implements TurnRunner {
     this.#renewedAt = now;
   }
 
-  async #executePlan(plan: NextRequestPlan): Promise<void> {
-    const { settings, upstream, headers, applyPrefix } = this.#context;
+  /** Completes the request, and has its account reserve the budget. */
+  async #admit(plan: NextRequestPlan): Promise<BilledRequest> {
+    const { applyPrefix } = this.#context;
     const named = findResourceIdsInNewMessages(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     await this.#omitDeletedFiles(plan);
     let { fallbacks } = this.#context;
     if (applyPrefix) {
-      const laid = await this.#abort.raceWithAbort(applyPrefix(plan.body));
-      plan.body = laid.body;
-      fallbacks ??= laid.fallbacks;
+      const prefixed = await this.#abort.raceWithAbort(applyPrefix(plan.body));
+      plan.body = prefixed.body;
+      fallbacks ??= prefixed.fallbacks;
     }
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
     const billed = this.#createBilledRequest(plan, { named, fallbacks });
-    this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
+    this.#limitAdmissionTime();
     await this.#abort.raceWithAbort(billed.reserve());
-    // The edge has removed the other headers that do not go up.
-    if (!upstream.isSimulated) delete headers['sluice-simulate'];
-    headers['x-api-key'] = upstream.apiKey;
-    await this.#sendAndReadAnswer(plan, billed);
+    return billed;
   }
 
   /** Omits files of the history that were deleted through this edge, because the upstream would reject the request. */
@@ -235,9 +192,13 @@ export class TurnExecutor implements TurnRunner {
     if (deleted.length > 0) Object.assign(plan, { ...repair.omitDeletedFiles(deleted), repair });
   }
 
-  async #sendAndReadAnswer(plan: NextRequestPlan, billed: BilledRequest): Promise<void> {
-    const { settings, upstream, headers, query, now } = this.#context;
+  /** Sends the request, and waits for the headers of the answer. */
+  async #send(plan: NextRequestPlan, billed: BilledRequest): Promise<AnsweredRequest> {
+    const { settings, upstream, headers, query } = this.#context;
     const { latestAttempt: attempt, createBody: body } = billed;
+    // The edge has removed the other headers that are not forwarded.
+    if (!upstream.isSimulated) delete headers['sluice-simulate'];
+    headers['x-api-key'] = upstream.apiKey;
     this.#timer.setTimeLimit(settings.UPSTREAM_TIMEOUT_MS, createHeadersTimeoutError);
     const { progress } = this.turn;
     const { background } = this.#context;
@@ -262,71 +223,83 @@ export class TurnExecutor implements TurnRunner {
     if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(attempt);
     if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
-    if (this.#context.isStreaming) this.#acknowledgeOnNextPing({ ...billed.createAnswerHeaders(undefined) });
-    const late = { exchange, turn: this.turn, abort: this.#abort, now };
-    this.#readOnIfStopped = async () => await drainStoppedAnswer(await answering, late);
-    const response = await this.#abort.raceWithAbort(answering);
-    this.#readOnIfStopped = undefined;
-    const other = await this.#repairRejectedPlan(plan, response, late);
-    if (other) {
-      // A body that broke off cannot be cancelled any more.
-      response.body?.cancel().catch(() => {});
-      exchange.closeExchange('error');
-      // Nothing has run. What is sent now has words in place of what was rejected.
-      progress.sentAt = undefined;
-      progress.opening = undefined;
-      // The refused body must not stay in memory beside the one that goes up now.
-      const { body, count } = Object.assign(plan, other, { messages: [] });
-      this.#timer.setTimeLimit(ADMIT_MS + settings.HOLD_WAIT_MS, createAccountTimeoutError);
-      await this.#abort.raceWithAbort(
-        billed.replaceBody({ body, count }, createUnansweredOutcome(progress, this.#context.now())),
-      );
-      return await this.#sendAndReadAnswer(plan, billed);
-    }
-    const { row } = this.turn;
+    // Until the first event, a ping may answer the caller.
+    if (this.#context.isStreaming)
+      this.#firstAnswer = { kind: 'stream', headers: billed.createAnswerHeaders(undefined) };
+    const readResponse = async () => await this.#afterStop.readResponse(await answering, exchange);
+    return { exchange, response: await this.#afterStop.raceWithAbort(answering, readResponse) };
+  }
+
+  /** Amends the request if the API rejects its history, and has the other body admitted. @returns whether it is to be sent again */
+  async #amend(
+    plan: NextRequestPlan,
+    billed: BilledRequest,
+    { exchange, response }: AnsweredRequest,
+  ): Promise<boolean> {
+    const amended = await this.#planAmendedRequest(plan, { exchange, response });
+    if (!amended) return false;
+    // A body that broke off cannot be cancelled any more.
+    response.body?.cancel().catch(() => {});
+    exchange.closeExchange('error');
+    const { progress } = this.turn;
+    // Nothing has run. What is sent now has words in place of what was rejected.
+    progress.sentAt = undefined;
+    progress.opening = undefined;
+    // The refused body must not stay in memory beside the one that goes up now.
+    const { body, count } = Object.assign(plan, amended, { messages: [] });
+    this.#limitAdmissionTime();
+    const outcome = createUnansweredOutcome(progress, this.#context.now());
+    await this.#abort.raceWithAbort(billed.replaceBody({ body, count }, outcome));
+    return true;
+  }
+
+  /** Reads the answer to its end, and ends the turn. */
+  async #read(plan: NextRequestPlan, billed: BilledRequest, { exchange, response }: AnsweredRequest): Promise<void> {
+    const { row, progress } = this.turn;
     const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
-    const { omittedBlockCount: omitted = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
+    const quotaStatus = this.#createAnswerHeaders(plan, billed, response);
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
     billed.release();
     plan.share?.releaseMemory();
-    const quota = {
-      ...billed.createAnswerHeaders(progress.upstream),
-      ...createModelHintHeaders(response.status, this.model ?? plan.model, settings.models),
-      ...(omitted > 0 && { 'sluice-history-omitted': String(omitted) }),
-      ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
-    };
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     rejectEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerFromBufferedResponse(response, exchange, { quotaStatus: quota, sent });
+      await this.#answerFromBufferedResponse(response, exchange, { quotaStatus, sent });
       return;
     }
     let started: UpstreamStartResult = {
       kind: 'stream',
-      headers: { ...selectCallerHeaders(response.headers), ...quota },
+      headers: { ...selectCallerHeaders(response.headers), ...quotaStatus },
     };
-    let isShown = Boolean(background) || this.turn.isAcknowledged;
-    this.#answerCaller = () => {
-      isShown = true;
-      this.#started.resolve(started);
-    };
+    this.#firstAnswer = started;
     this.#acknowledgeTurn();
     let how = await this.#readEventStream(response.body, progress.opening);
     const text =
       how.kind === 'error' && !this.turn.hasAnswerContent ? how.frame.data : how.kind === 'complete' ? '{}' : '';
     const refusal = exchange.classifyStart(response, text);
     if (refusal) {
-      const options = { quotaStatus: quota, requestId: this.#context.requestId };
+      const options = { quotaStatus, requestId: this.#context.requestId };
       ({ how, started } = await answerUpstreamRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
-      this.turn.isAcknowledged &&= isShown;
+      this.turn.isAcknowledged &&= Boolean(this.#context.background) || this.#isCallerAnswered;
     } else if (how.kind === 'error' && how.frame.event === '')
       how = { kind: 'cut', error: createCallerErrorFromEvent(how.frame.data), end: 'error' };
-    this.#endTurn(how);
+    this.#end(how);
     this.#started.resolve(started);
+  }
+
+  /** @returns the headers of the answer that are not the upstream's: the account's quota, and what was omitted */
+  #createAnswerHeaders(plan: NextRequestPlan, billed: BilledRequest, response: Response): Record<string, string> {
+    const { omittedBlockCount = 0, omittedTools = [] } = (response.ok && plan.repair) || {};
+    return {
+      ...billed.createAnswerHeaders(this.turn.progress.upstream),
+      ...createModelHintHeaders(response.status, this.model ?? plan.model, this.#context.settings.models),
+      ...(omittedBlockCount > 0 && { 'sluice-history-omitted': String(omittedBlockCount) }),
+      ...(omittedTools.length > 0 && { 'sluice-tools-omitted': omittedTools.join(', ') }),
+    };
   }
 
   /** Who may send it again: the client of a later step, or of a subagent, cannot. */
@@ -336,14 +309,10 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /** @returns the plan without what the API has rejected; undefined if the answer is final */
-  async #repairRejectedPlan(
-    plan: NextRequestPlan,
-    response: Response,
-    late: ReadStoppedAnswerOptions,
-  ): Promise<NextRequestPlan | undefined> {
+  async #planAmendedRequest(plan: NextRequestPlan, answered: AnsweredRequest): Promise<NextRequestPlan | undefined> {
     const { repair } = plan;
     if (!repair) return undefined;
-    const rejection = await this.#readRejection(response, late);
+    const rejection = await this.#readRejection(answered);
     if (rejection === 'accepted') {
       const messages = repair.storeAcceptedOmissions();
       if (messages) this.turn.replaceMessages(messages);
@@ -367,10 +336,10 @@ export class TurnExecutor implements TurnRunner {
    * @returns the error with which the API rejects what a request contains, be it in a stream, before all else; undefined for any
    *   other error
    */
-  async #readRejection(
-    response: Response,
-    late: ReadStoppedAnswerOptions,
-  ): Promise<'accepted' | Pick<RejectedRequest, 'status' | 'text'> | undefined> {
+  async #readRejection({
+    exchange,
+    response,
+  }: AnsweredRequest): Promise<'accepted' | Pick<RejectedRequest, 'status' | 'text'> | undefined> {
     if (REJECTION_STATUSES.has(response.status))
       return parseRejection(response, await this.#abort.raceWithAbort(response.clone().text()));
     if (!response.ok) return undefined;
@@ -378,21 +347,21 @@ export class TurnExecutor implements TurnRunner {
     const { progress } = this.turn;
     this.#startEventTimeout();
     // Pings may come for long before it says anything.
-    this.#acknowledgeOnNextPing({
+    const headers = {
       ...selectCallerHeaders(response.headers),
       ...this.#billed?.createAnswerHeaders(progress.upstream),
-    });
+    };
+    this.#firstAnswer = { kind: 'stream', headers };
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstMeaningfulEvent(response.body, read);
-    this.#readOnIfStopped = async () => {
+    const readOn = async () => {
       progress.opening = (await reading).opening;
-      await drainStoppedAnswer(response, late);
+      await this.#afterStop.readResponse(response, exchange);
     };
-    const { opening, first } = await this.#abort.raceWithAbort(reading).catch((thrown) => {
+    const { opening, first } = await this.#afterStop.raceWithAbort(reading, readOn).catch((thrown) => {
       if (this.turn.lateReading) throw thrown;
       return reading;
     });
-    this.#readOnIfStopped = undefined;
     progress.opening = opening;
     if (!first) return undefined;
     const isError = classifyIfFailed(response, first.data) !== undefined;
@@ -400,14 +369,14 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /**
-   * Has the next ping answer the caller. From then on a failure is an `error` event of the stream. A rejection by the account
-   * keeps its status, because nothing is sent before the admission.
+   * Answers the caller with a stream, because an event or a ping can be sent. From then on a failure is an `error` event of the
+   * stream. Before the admission nothing is sent, so a rejection by the account keeps its status.
    */
-  #acknowledgeOnNextPing(headers: Record<string, string>): void {
-    this.#answerCaller = () => {
-      this.#acknowledgeTurn();
-      this.#started.resolve({ kind: 'stream', headers });
-    };
+  #answerCaller(): void {
+    if (!this.#firstAnswer || this.#isCallerAnswered) return;
+    this.#isCallerAnswered = true;
+    this.#acknowledgeTurn();
+    this.#started.resolve(this.#firstAnswer);
   }
 
   /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
@@ -428,8 +397,12 @@ export class TurnExecutor implements TurnRunner {
       exchange.closeExchange(),
     );
     // The turn is ended first, because an answer in one piece is taken from its log.
-    this.#endTurn(how);
+    this.#end(how);
     this.#started.resolve(started);
+  }
+
+  #limitAdmissionTime(): void {
+    this.#timer.setTimeLimit(ADMIT_MS + this.#context.settings.HOLD_WAIT_MS, createAccountTimeoutError);
   }
 
   #startEventTimeout(): void {
@@ -448,18 +421,14 @@ export class TurnExecutor implements TurnRunner {
       now: this.#context.now,
       onEvents: () => this.#answerCaller(),
     });
-    this.#readOnIfStopped = () => reading;
-    const ended = await this.#abort.raceWithAbort(reading).catch(() => (this.turn.lateReading ? undefined : reading));
-    this.#readOnIfStopped = undefined;
+    const ended = await this.#afterStop
+      .raceWithAbort(reading, () => reading)
+      .catch(() => (this.turn.lateReading ? undefined : reading));
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
-    if (rest !== undefined && how.kind === 'complete') {
-      this.#isDraining = true;
-      this.#context.waitUntil(this.#waitForStreamEnd(rest));
-    } else {
-      // The turn has ended, so the upstream must not go on writing what would have to be paid.
-      this.#abort.abortTurn(createTurnStoppedError());
-    }
+    if (how.kind === 'complete' && rest !== undefined) this.#openStream = rest;
+    // The turn has ended, so the upstream must not go on writing what would have to be paid.
+    else this.#abort.abortTurn(createTurnStoppedError());
     return how;
   }
 
@@ -472,16 +441,15 @@ export class TurnExecutor implements TurnRunner {
 
   /** Takes over the admission of a try, and stores its grant. */
   #storeAdmissionGrant(attempt: BilledAttempt): void {
-    if (this.#hasEnded) {
-      // The turn was stopped during the admission, so this try never goes up.
+    if (this.#phase === 'ended') {
+      // The turn was stopped during the admission, so this attempt is not sent.
       const { done } = attempt.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
     this.model = attempt.model;
+    this.#phase = 'sent';
     this.turn.grants.setAdmittedGrant(attempt, this.turn.progress.upstream, this.#context.now());
-    this.#isSent = true;
-    if (this.#shouldStoreGrants) this.turn.grants.storeSentGrant();
   }
 
   /** @returns the turn's request, before its admission */
@@ -526,9 +494,9 @@ export class TurnExecutor implements TurnRunner {
     this.turn.grants.storeCoveredTime(this.#context.now());
   }
 
-  #endTurn(turnEnd: TurnEnd): void {
-    if (this.#hasEnded) return;
-    this.#hasEnded = true;
+  #end(turnEnd: TurnEnd): void {
+    if (this.#phase === 'ended') return;
+    this.#phase = 'ended';
     this.turn.progress.leave?.(turnEnd.kind === 'cut' && turnEnd.end !== 'error');
     this.#publisher.end();
     const { onEnd, onEndNotStored: onBroken, now, requestId } = this.#context;

@@ -33,6 +33,7 @@ export class TurnGrantStore {
   readonly #row: TurnRow;
   #isStored = true;
   #hasEnded = false;
+  #storesAtOnce = false;
   /** The grant of the try before, while the account is asked for another try. */
   #previousGrant: StoredGrant | null | undefined;
 
@@ -50,7 +51,7 @@ export class TurnGrantStore {
     this.#row.grant = grant;
   }
 
-  /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
+  /** Notes the grant of an attempt that was admitted and sent. `storeSentGrant` stores it, in case the object dies. */
   setAdmittedGrant(
     attempt: Pick<BilledAttempt, 'requestId' | 'grant' | 'terms'>,
     upstream: string | undefined,
@@ -64,6 +65,13 @@ export class TurnGrantStore {
       coversUntil: now + COVER_MS,
     });
     this.#isStored = terms?.isKept === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
+    if (this.#storesAtOnce) this.storeSentGrant();
+  }
+
+  /** Stores the grant of the attempt that was sent, and from now on that of each later attempt at once. */
+  storeGrantsFromNowOn(): void {
+    this.#storesAtOnce = true;
+    this.storeSentGrant();
   }
 
   /** Stores the grant of the try that has gone up, unless it is stored already. */

@@ -7,7 +7,8 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
-import { getRequiredScope } from './auth/route.ts';
+import { isAdminScope } from './auth/identity/identity.ts';
+import { getRequiredScopes } from './auth/route.ts';
 import { classification } from './classify/classification.reference.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
@@ -160,8 +161,9 @@ function createOperation(
   const errors = listErrorStatusesOfRoute(resource, route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
-  const scope = getRequiredScope(route.needs);
-  const description = [route.description, scope && `Requires the scope \`${scope}\`.`].filter(Boolean).join('\n\n');
+  const scopes = getRequiredScopes(route.needs).map((scope) => `\`${scope}\``);
+  const needed = scopes.length > 0 && `Requires the scope ${scopes.join(' or ')}.`;
+  const description = [route.description, needed].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
     tags: [resource.tag],
@@ -196,9 +198,11 @@ function listErrorStatusesOfRoute(
   const { needs, body, query, errors = resource.errors ?? [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);
-  if (getRequiredScope(route.needs) !== undefined) all.add(403);
-  // Reads are counted, but for those of an admin.
-  if (isRead && needs !== 'admin' && needs !== 'nothing') all.add(429);
+  const scopes = getRequiredScopes(route.needs);
+  if (scopes.length > 0) all.add(403);
+  // Reads are counted, but for those of admins and operators.
+  const isForOperators = scopes.length > 0 && scopes.every(isAdminScope);
+  if (isRead && !isForOperators && needs !== 'nothing') all.add(429);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);
   if (query) all.add(400);
   if (named) all.add(404);

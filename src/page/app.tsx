@@ -21,7 +21,14 @@ import { FaultMessage } from './ui/fault.tsx';
 import { formatDateAndTime } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { NotFound } from './ui/not-found.tsx';
-import { currentPart, navigateToSection, PAGE_PARTS, type PageSection, unknownAddress } from './ui/route.ts';
+import {
+  currentPart,
+  isStartAddress,
+  navigateToSection,
+  PAGE_PARTS,
+  type PageSection,
+  unknownAddress,
+} from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
 const PART_NAMES: Record<PageSection, string> = {
@@ -142,11 +149,16 @@ export function App() {
 /** @returns the parts that the edge offers; none until it is known which plugins it includes, so that no tab disappears */
 function listAvailablePageParts(): readonly PageSection[] {
   if (includedPlugins.value === undefined) return [];
-  return PAGE_PARTS.filter((name) => name !== 'agents' || hasPlugin('agents'));
+  const { canChat } = identity.value;
+  return PAGE_PARTS.filter((name) => {
+    if (!canChat) return name === 'budget' || name === 'wire';
+    return name !== 'agents' || hasPlugin('agents');
+  });
 }
 
 function CurrentPagePart() {
-  const { value } = currentPart;
+  // The page opens with the chat, if the token can chat.
+  const value = isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
   const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)
     return (

@@ -36,7 +36,7 @@ export function TokenGate() {
 }
 
 export function TokenDialog({ onClose }: { onClose(): void }) {
-  const { account, admin } = identity.value;
+  const { account, admin, operator } = identity.value;
   const removeToken = () => {
     onClose();
     void changeToken(undefined);
@@ -45,7 +45,7 @@ export function TokenDialog({ onClose }: { onClose(): void }) {
     <Dialog title="Account" onClose={onClose}>
       <p>
         You are <strong>{account}</strong>
-        {admin ? ', an admin' : ''}
+        {admin ? ', an admin' : operator ? ', who can read all accounts' : ''}
         {token.value === undefined ? '. In development mode no token is needed.' : '.'}
       </p>
       {token.value !== undefined && (

@@ -448,7 +448,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'isolation: a scope lets everything in',
     file: 'src/edge/auth/authenticate.ts',
-    edits: [["return scopes.includes(scope) || scopes.includes('admin');", 'return scopes.length > 0;']],
+    edits: [["if (scopes.includes(scope) || scopes.includes('admin')) return true;", 'return scopes.length > 0;']],
     foundBy: 'test/edge/registry/prefixes/prefixes.route.test.ts',
   },
   {
@@ -489,7 +489,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'isolation: everybody reads what each account has spent',
     file: 'src/edge/money/account/usage.route.ts',
-    edits: [["if (!hasScope(c.get('identity'), 'admin')) {", "if (c.get('identity').account === '') {"]],
+    edits: [["if (!hasScope(c.get('identity'), 'admin:read')) {", "if (c.get('identity').account === '') {"]],
     foundBy: 'test/edge/money/account/usage.route.test.ts',
   },
   {

@@ -25,14 +25,37 @@ export const ROUTES: readonly AppRoute[] = [
 /** Routes without a scope: callers read their own standing and usage. */
 const OWN = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
 
-/** @returns the scope that a route needs, as the documentation lists them; undefined if it needs none */
-export function scopeOf({ method, path }: AppRoute): Scope | undefined {
-  if (method === 'DELETE' && path === '/accounts/:id') return 'admin';
-  if (path.startsWith('/classif')) return ['PUT', 'DELETE'].includes(method) ? 'prefixes' : 'classify';
-  if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
-  if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
-  if (path === '/tokens/renew' || (method === 'GET' && path === '/accounts/:id/credit')) return undefined;
-  return OWN.includes(path) ? undefined : 'admin';
+/** Routes that only read, with the scopes other than `admin` each of which is enough for them. */
+const READ_BY: Readonly<Record<string, readonly Scope[]>> = {
+  '/accounts': ['admin:read', 'admin:backup'],
+  '/accounts/:id/backup': ['admin:backup'],
+  '/accounts/:id/conversations': ['admin:backup'],
+  '/accounts/:id/conversations/:conversation/backup': ['admin:backup'],
+  '/accounts/:id/tokens': ['admin:read'],
+  '/alerts': ['admin:read'],
+  '/erasures': ['admin:backup'],
+  '/groups': ['admin:read', 'admin:backup'],
+  '/groups/:id': ['admin:read'],
+  '/groups/:id/accounts': ['admin:read'],
+  '/groups/:id/backup': ['admin:backup'],
+  '/metrics': ['admin:metrics', 'admin:read'],
+  '/overview': ['admin:read'],
+  '/pools/deployment': ['admin:read'],
+  '/pools/deployment/backup': ['admin:backup'],
+  '/versions/:kind': ['admin:read', 'admin:backup'],
+  '/versions/:kind/:version/backup': ['admin:backup'],
+  '/webhooks': ['admin:read'],
+  '/webhooks/:source/events': ['admin:read'],
+  '/webhooks/:source/events/:id': ['admin:read'],
+};
+
+/** @returns the scopes each of which is enough for a route, as the documentation lists them; none if any credential will do */
+export function scopesOf({ method, path }: AppRoute): readonly Scope[] {
+  if (path === '/tokens/renew' || (method === 'GET' && [...OWN, '/accounts/:id/credit'].includes(path))) return [];
+  if (path.startsWith('/classif')) return [['PUT', 'DELETE'].includes(method) ? 'prefixes' : 'classify', 'admin'];
+  if (/^\/(agents|prefixes)/.test(path)) return [method === 'GET' ? 'messages' : 'prefixes', 'admin'];
+  if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return ['messages', 'admin'];
+  return [...((method === 'GET' && READ_BY[path]) || []), 'admin'];
 }
 
 /** What a restricted token may call. */

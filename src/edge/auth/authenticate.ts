@@ -196,17 +196,17 @@ export function requireScope(scope: Scope) {
   });
 }
 
-/** @throws ApiError 403 for a caller without the scope */
-export function assertScope(identity: Identity, scope: Scope): void {
-  if (!hasScope(identity, scope)) {
-    throw createNonRetryableError(
-      'permission_error',
-      `This credential lacks the scope \`${scope}\`. Ask the operator for a token with this scope.`,
-    );
-  }
+/** @throws ApiError 403 for a caller that has none of the scopes */
+export function assertScope(identity: Identity, ...scopes: readonly Scope[]): void {
+  if (scopes.some((scope) => hasScope(identity, scope))) return;
+  throw createNonRetryableError(
+    'permission_error',
+    `This credential lacks the scope ${scopes.map((scope) => `\`${scope}\``).join(' or ')}. Ask the operator for a token with this scope.`,
+  );
 }
 
-/** @returns whether an identity has a scope; `admin` includes every other. */
+/** @returns whether an identity has a scope, possibly by another scope that includes it. */
 export function hasScope({ scopes }: Pick<Identity, 'scopes'>, scope: Scope): boolean {
-  return scopes.includes(scope) || scopes.includes('admin');
+  if (scopes.includes(scope) || scopes.includes('admin')) return true;
+  return scope === 'admin:metrics' && scopes.includes('admin:read');
 }

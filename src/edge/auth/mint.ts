@@ -1,14 +1,14 @@
 import { type JWTPayload, SignJWT } from 'jose';
 import { encodeUtf8 } from '../kit/http/bytes.ts';
 import type { TokenRenewal } from './identity/caller.ts';
-import type { Scope } from './identity/identity.ts';
+import { isAdminScope, type Scope } from './identity/identity.ts';
 import type { TokenRestrictions } from './identity/only.ts';
 
 /** What a new token says. */
 export interface MintOptions {
   account: string;
   scopes: readonly Scope[];
-  /** Seconds from now. Default: valid until it is revoked; with the scope `admin` 30 days. */
+  /** Seconds from now. Default: valid until it is revoked; with `admin` or a scope that begins with `admin:`, 30 days. */
   expiresIn?: number | undefined;
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
@@ -32,7 +32,7 @@ export interface MintedCredential {
   expires_at: number | undefined;
 }
 
-/** How long a token for everything is valid if nobody says how long. */
+/** How long a token that reaches all accounts is valid by default. */
 const DEFAULT_ADMIN_TOKEN_SECONDS = 30 * 86_400;
 /** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
@@ -45,7 +45,7 @@ export const TOKEN_ALGORITHM = 'HS256';
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const second = Math.floor(now / 1_000);
   const { jti, issuedAt } = options.renews ?? { jti: crypto.randomUUID(), issuedAt: second };
-  const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined);
+  const expiresIn = options.expiresIn ?? (options.scopes.some(isAdminScope) ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined);
   const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;

@@ -16,8 +16,11 @@ type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
 interface RouteOptions<Body, Query> {
-  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
-  needs: Scope | 'credential' | 'signature' | 'nothing';
+  /**
+   * The scope that it needs, or several, each of which is enough. `credential`: any scope will do; `signature`: the body must
+   * be signed; `nothing`: it is public.
+   */
+  needs: Scope | readonly Scope[] | 'credential' | 'signature' | 'nothing';
   /** By these the handler checks what is sent, and from these the reference describes it. */
   body?: Body;
   /** As a function where plugins have their share in it. */
@@ -94,10 +97,10 @@ export function mountRoutes(
     };
     const handleRoute: Handler<AppEnv> = (c) => answer(c, request);
     const [head = handleRoute, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), handleRoute];
-    const scope = getRequiredScope(needs);
+    const scopes = getRequiredScopes(needs);
     // New for every app, so that it knows its own from those of another one.
     const checkScopeThenNext: Handler<AppEnv> = (c, next) => {
-      if (scope) assertScope(c.get('identity'), scope);
+      if (scopes.length > 0) assertScope(c.get('identity'), ...scopes);
       return head(c, next);
     };
     if (restrictedClassifier) openToRestrictedTokens(checkScopeThenNext);
@@ -110,7 +113,8 @@ export function getQuerySchema(query: AnyRoute['query']): z.ZodMiniObject | unde
   return typeof query === 'function' ? query() : query;
 }
 
-/** @returns the scope that a route needs; undefined if any credential will do, or none */
-export function getRequiredScope(needs: AnyRoute['needs']): Scope | undefined {
-  return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
+/** @returns the scopes each of which is enough for a route; none if any credential will do, or no credential is needed */
+export function getRequiredScopes(needs: AnyRoute['needs']): readonly Scope[] {
+  if (needs === 'nothing' || needs === 'credential' || needs === 'signature') return [];
+  return typeof needs === 'string' ? [needs] : needs;
 }

@@ -16,7 +16,14 @@ import { isObject } from '../kit/json/object.ts';
 import { getCachedOrComputeMark } from './account-mark.ts';
 import { resolveGroupFromClaims } from './group-claim.ts';
 import { type Identity, LEEWAY_S, type TokenRenewal, type VerifiedToken } from './identity/caller.ts';
-import { isAccountName, isSourceAccount, isVisitor, PROVIDER_DEFAULT, parseScopes } from './identity/identity.ts';
+import {
+  isAccountName,
+  isAdminScope,
+  isSourceAccount,
+  isVisitor,
+  PROVIDER_DEFAULT,
+  parseScopes,
+} from './identity/identity.ts';
 import { filterRestrictedScopes } from './identity/only.ts';
 import { parseTagsClaim } from './identity/tags.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
@@ -214,7 +221,7 @@ async function verifyWithSecrets(
 }
 
 /**
- * @param mayBeAdmin whether the scope `admin` counts. A person who writes a provider's claims need not be an admin of this
+ * @param mayBeAdmin whether `admin` and the scopes that begin with `admin:` count. A person who writes a provider's claims need not be an admin of this
  * edge
  */
 async function createIdentity(
@@ -232,7 +239,7 @@ async function createIdentity(
   // The edge mints such an account for nobody but visitors.
   const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
   if (!visitors) rejectReservedAccount(claims.sub);
-  const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
+  const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || !isAdminScope(scope));
   const only = readTokenRestrictionsFromClaims(claims, issuer, settings);
   const scopes = filterRestrictedScopes(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
   const group = visitors?.group ?? resolveGroupFromClaims(claims, issuer, settings);

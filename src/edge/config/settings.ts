@@ -147,7 +147,7 @@ export const settingsSchema = z.object({
   JWT_AUDIENCE: z.createOptionalField(z.string(), 'The required `aud` in the provider’s tokens.'),
   JWT_ADMIN: z.addDescription(
     z._default(z.enum(['true', 'false']), 'false'),
-    '`true`: accept the scope `admin` in a provider’s token. Anyone who can grant this scope at the provider can create admins.',
+    '`true`: accept `admin` and the scopes that begin with `admin:` in a provider’s token. Anyone who can grant `admin` at the provider can create admins.',
   ),
   JWT_GROUP_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
@@ -179,7 +179,7 @@ export const settingsSchema = z.object({
   ),
   READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(600, 1),
-    'Maximum number of requests per minute that an account can send to routes that call no model. Requests with the scope `admin` do not count.',
+    'Maximum number of requests per minute that an account can send to routes that call no model. Requests with `admin`, or a scope that begins with `admin:`, do not count.',
   ),
   BOUND_READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(120, 1),

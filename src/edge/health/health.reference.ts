@@ -9,7 +9,10 @@ const healthQuery = z.object({
     z.literal(''),
     'Returns 503 instead of 200 while the deployment is degraded and no other upstream is available.',
   ),
-  upstreams: z.createOptionalField(z.literal(''), 'Includes the state of each upstream. Requires the scope `admin`.'),
+  upstreams: z.createOptionalField(
+    z.literal(''),
+    'Includes the state of each upstream. Requires the scope `admin:metrics`.',
+  ),
 });
 
 export const health: ApiResource = {
@@ -20,7 +23,7 @@ export const health: ApiResource = {
       operation: 'health',
       summary: 'Check the health of the deployment',
       description:
-        'With `?upstreams`, an admin gets the state of each upstream. With `?strict`, the status is 503 while every upstream rejects the deployment.',
+        'With `?upstreams` and the scope `admin:metrics`, the response contains the state of each upstream. With `?strict`, the status is 503 while every upstream rejects the deployment.',
       query: healthQuery,
       answer: describeJsonResponse('The health of the deployment.', healthAnswer, {
         status: 'ok',

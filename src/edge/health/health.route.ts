@@ -20,7 +20,7 @@ export const HEALTH_ROUTES = [
     if (shouldIncludeUpstreams) {
       await authenticateRequest(c);
       await requireUnrevokedCredential(c);
-      assertScope(c.get('identity'), 'admin');
+      assertScope(c.get('identity'), 'admin:metrics');
     }
     const upstream = getUpstreamOfContext(c);
     const { isSimulated: simulated, pool } = upstream;

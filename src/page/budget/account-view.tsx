@@ -17,7 +17,7 @@ import {
   shownAccount,
 } from './figures/report.ts';
 import { FocusHeading } from './focus-heading.tsx';
-import { LimitsForm } from './limits-form.tsx';
+import { LimitList, LimitsForm } from './limits-form.tsx';
 import { ACCOUNTS_HREF, navigateToAccountRequests } from './links.tsx';
 import { GroupMembership } from './membership.tsx';
 import { Savings } from './savings-view.tsx';
@@ -26,7 +26,7 @@ import { Tokens } from './tokens.tsx';
 
 const LIMIT_NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 
-/** Shows an admin one account: what binds it, what can be changed, and what it has spent. */
+/** Shows an operator one account: what binds it, what an admin can change, and what it has spent. */
 export function AccountView() {
   useEffect(pollShownAccountReport, []);
   const id = shownAccount.value;
@@ -54,12 +54,16 @@ export function AccountView() {
         <div class="budget-columns" key={id}>
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Limits</h3>
-            <LimitsForm
-              target={{ kind: 'account', id }}
-              ownLimits={stands.own_limits ?? {}}
-              names={LIMIT_NAMES.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
-              inForce={stands.limits}
-            />
+            {identity.value.admin ? (
+              <LimitsForm
+                target={{ kind: 'account', id }}
+                ownLimits={stands.own_limits ?? {}}
+                names={LIMIT_NAMES.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
+                inForce={stands.limits}
+              />
+            ) : (
+              <LimitList limits={stands.limits} />
+            )}
           </section>
           <div class="stack">
             {hasPlugin('pools') && <GroupMembership account={id} group={stands.group} />}

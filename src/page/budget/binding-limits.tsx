@@ -139,9 +139,9 @@ export function BindingLimitCards({
   );
 }
 
-/** An admin sees limits of several owners: whose each is stands with it, and leads to its group. */
+/** An operator sees limits of several owners: whose each is stands with it, and leads to its group. */
 function renderLimitOwner({ by, id }: SpendLimitUsage): ComponentChildren {
-  if (!identity.value.admin) return describeLimitOwner({ by, id });
+  if (!identity.value.operator) return describeLimitOwner({ by, id });
   if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];
   if (by === 'deployment' && budgetView.value !== 'overview')
     return <a href="#/budget">{describeLimitOwner({ by, id })}</a>;

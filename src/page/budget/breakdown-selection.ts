@@ -40,6 +40,6 @@ export function showSpendOfKey(group: SpendGrouping, key: string, accountId = sh
   spendGroup.value = group;
   selectedKey.value = key;
   listedRange.value = 'week';
-  if (identity.value.admin) navigateToAccount(accountId);
+  if (identity.value.operator) navigateToAccount(accountId);
   else navigateToSection('budget');
 }

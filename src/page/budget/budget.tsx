@@ -9,13 +9,13 @@ import { shownAccount } from './figures/report.ts';
 const BUDGET_TABS: readonly {
   name: string;
   views: readonly BudgetViewName[];
-  isForAdmins?: boolean;
+  isForOperators?: boolean;
   plugin?: PluginName;
 }[] = [
   { name: 'Overview', views: ['overview'] },
-  { name: 'Accounts', views: ['accounts', 'groups'], isForAdmins: true },
+  { name: 'Accounts', views: ['accounts', 'groups'], isForOperators: true },
   { name: 'Requests', views: ['requests', 'refused', 'failed'] },
-  { name: 'Webhooks', views: ['webhooks'], isForAdmins: true, plugin: 'webhooks' },
+  { name: 'Webhooks', views: ['webhooks'], isForOperators: true, plugin: 'webhooks' },
 ];
 
 const VIEW_LOADERS = {
@@ -27,11 +27,11 @@ const VIEW_LOADERS = {
   webhooks: async () => (await import('./webhooks.tsx')).Webhooks,
 } satisfies Record<string, ComponentLoader>;
 
-/** Shows what was spent, by whom, and each request. Everybody but an admin has one account only: their own. */
+/** Shows what was spent, by whom, and each request. Everybody but an operator has one account only: their own. */
 export function Budget() {
-  const { admin } = identity.value;
+  const { operator } = identity.value;
   const tabs = BUDGET_TABS.filter(
-    ({ isForAdmins, plugin }) => (admin || !isForAdmins) && (plugin === undefined || hasPlugin(plugin)),
+    ({ isForOperators, plugin }) => (operator || !isForOperators) && (plugin === undefined || hasPlugin(plugin)),
   );
   const load = getViewLoader(budgetView.value, budgetName.value !== undefined);
   const renderBudgetView = () => (
@@ -43,7 +43,7 @@ export function Budget() {
     <div class="page budget">
       <header class="apart page-head">
         <h1>Budget</h1>
-        {!admin && <span class="tag">{shownAccount.value}</span>}
+        {!operator && <span class="tag">{shownAccount.value}</span>}
       </header>
       <div>
         <Tabs
@@ -61,7 +61,7 @@ export function Budget() {
 }
 
 function getViewLoader(view: BudgetViewName, isNamed: boolean): ComponentLoader {
-  if (!identity.value.admin) return view === 'overview' ? VIEW_LOADERS.overview : VIEW_LOADERS.requests;
+  if (!identity.value.operator) return view === 'overview' ? VIEW_LOADERS.overview : VIEW_LOADERS.requests;
   switch (view) {
     case 'overview':
       return VIEW_LOADERS.overview;

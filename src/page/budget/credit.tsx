@@ -5,6 +5,7 @@ import type { CreditRow, ServedRoutePath } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { findFaultyField } from '../edge/field-fault.ts';
+import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
@@ -54,20 +55,22 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
           limit to 0.
         </p>
       )}
-      <Form onSubmit={(data) => void giveCredit(data)}>
-        <div class="fields" id={CREDIT_FIELDS_ID}>
-          <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
-            {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
-          </Field>
-          <Field label="Note" fault={shownFault.field === 'note' ? shownFault.message : undefined}>
-            {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="Purpose" />}
-          </Field>
-        </div>
-        {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
-        <p class="row">
-          <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{notice.value}</span>
-        </p>
-      </Form>
+      {identity.value.admin && (
+        <Form onSubmit={(data) => void giveCredit(data)}>
+          <div class="fields" id={CREDIT_FIELDS_ID}>
+            <Field label="Dollars of credit" fault={shownFault.field === 'usd' ? shownFault.message : undefined}>
+              {(ids) => <input {...ids} name="usd" type="number" step="any" required />}
+            </Field>
+            <Field label="Note" fault={shownFault.field === 'note' ? shownFault.message : undefined}>
+              {(ids) => <input {...ids} name="note" maxLength={512} autocomplete="off" placeholder="Purpose" />}
+            </Field>
+          </div>
+          {fault.value && !shownFault.field && <FaultMessage text={shownFault.message} />}
+          <p class="row">
+            <SubmitButton name="Give credit" disabled={busy.value} /> <span class="quiet">{notice.value}</span>
+          </p>
+        </Form>
+      )}
       <PolledList<CreditRow>
         name="Credits"
         path={path}

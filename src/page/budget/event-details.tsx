@@ -4,6 +4,7 @@ import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReport, EventRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
@@ -41,7 +42,7 @@ export function EventDetails({ row }: { row: EventRow }) {
               ...(event.conversation === null ? [] : ([['Conversation', event.conversation]] as const)),
             ]}
           />
-          <p class="typed">{event.text ?? 'The text was too long to be stored.'}</p>
+          <p class="typed">{event.text ?? describeMissingText()}</p>
           {event.result && 'output' in event.result && event.result.output && (
             <pre class="raw">{JSON.stringify(event.result.output, undefined, 2)}</pre>
           )}
@@ -50,6 +51,10 @@ export function EventDetails({ row }: { row: EventRow }) {
       )}
     </div>
   );
+}
+
+function describeMissingText(): string {
+  return identity.value.admin ? 'The text was too long to be stored.' : 'Your token cannot read the text.';
 }
 
 /** Shows by what the sender finds the text. */

@@ -4,6 +4,7 @@ import { encodePathSegment } from '../../client/transport.ts';
 import type { AccountSpendRow, GroupReport, ServedRoutePath } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { pollIntoSignal, refreshAllPolls } from '../edge/poll.ts';
 import { FirstOfFaults } from '../edge/retry-fault.tsx';
@@ -15,7 +16,7 @@ import { Usd } from '../ui/usd.tsx';
 import { ViewHeader } from './account-view.tsx';
 import { BindingLimitCards, BindingLimitCell } from './binding-limits.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
-import { LimitsForm } from './limits-form.tsx';
+import { LimitList, LimitsForm } from './limits-form.tsx';
 import { navigateToAccount } from './links.tsx';
 
 const GROUP_POLL_MS = 5_000;
@@ -33,7 +34,7 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
   { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
 
-/** Shows an admin one group: its budget, and the accounts that share it. */
+/** Shows an operator one group: its budget, and the accounts that share it. */
 export function GroupFromUrl() {
   const id = budgetName.value ?? '';
   return <GroupDetails key={id} id={id} />;
@@ -54,7 +55,11 @@ function GroupDetails({ id }: { id: string }) {
           <BindingLimitCards bindingLimits={stands.binds} spentUsd={stands.month.spent_usd} isOwn />
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Shared limits</h3>
-            <LimitsForm target={{ kind: 'group', id }} ownLimits={stands.limits} names={SHARED_LIMIT_NAMES} />
+            {identity.value.admin ? (
+              <LimitsForm target={{ kind: 'group', id }} ownLimits={stands.limits} names={SHARED_LIMIT_NAMES} />
+            ) : (
+              <LimitList limits={stands.limits} />
+            )}
           </section>
         </>
       )}
@@ -67,7 +72,7 @@ function GroupDetails({ id }: { id: string }) {
           row={{ getKey: (row) => row.id }}
           empty="No account of this group has spent anything yet."
         />
-        <AddGroupMemberForm group={id} />
+        {identity.value.admin && <AddGroupMemberForm group={id} />}
       </section>
     </>
   );

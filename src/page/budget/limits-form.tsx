@@ -5,9 +5,10 @@ import { findFaultyField } from '../edge/field-fault.ts';
 import { availableModels } from '../edge/models.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
+import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
-import { LIMIT_FORMS } from './figures/limit-names.ts';
+import { getLimitTitle, LIMIT_FORMS } from './figures/limit-names.ts';
 import { type LimitOwner, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
 import { formatPercentageList, parsePercentageList } from './figures/shares.ts';
 
@@ -109,6 +110,16 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
       </p>
     </Form>
   );
+}
+
+/** Shows limits to an operator who cannot change them. */
+export function LimitList({ limits }: { limits: OwnLimits }) {
+  const facts = Object.entries(limits).map(([name, value]) => [getLimitTitle(name), formatLimit(value)] as const);
+  return facts.length === 0 ? <p class="quiet">No limits.</p> : <Facts facts={facts} />;
+}
+
+function formatLimit(value: unknown): string {
+  return Array.isArray(value) ? value.join(', ') : String(value);
 }
 
 interface LimitInputProps {

@@ -4,6 +4,7 @@ import type { Page } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
@@ -45,29 +46,31 @@ export function GroupMembership({ account, group }: { account: string; group: st
           : 'The account shares the budget of '}
         {group !== null && <GroupLink group={group} />}
       </p>
-      <Form class="inline with-button" onSubmit={(data) => void moveToGroup(data)}>
-        <Field label="Move to group" note="Leave empty to remove the account from its group.">
-          {(ids) => (
-            <>
-              <input
-                {...ids}
-                key={group}
-                name="group"
-                list="groups-of-all"
-                autocomplete="off"
-                maxLength={128}
-                defaultValue={group ?? ''}
-              />
-              <datalist id="groups-of-all">
-                {names.value.map((name) => (
-                  <option key={name} value={name} />
-                ))}
-              </datalist>
-            </>
-          )}
-        </Field>
-        <SubmitButton name="Move" kind="plain" disabled={busy.value} />
-      </Form>
+      {identity.value.admin && (
+        <Form class="inline with-button" onSubmit={(data) => void moveToGroup(data)}>
+          <Field label="Move to group" note="Leave empty to remove the account from its group.">
+            {(ids) => (
+              <>
+                <input
+                  {...ids}
+                  key={group}
+                  name="group"
+                  list="groups-of-all"
+                  autocomplete="off"
+                  maxLength={128}
+                  defaultValue={group ?? ''}
+                />
+                <datalist id="groups-of-all">
+                  {names.value.map((name) => (
+                    <option key={name} value={name} />
+                  ))}
+                </datalist>
+              </>
+            )}
+          </Field>
+          <SubmitButton name="Move" kind="plain" disabled={busy.value} />
+        </Form>
+      )}
       {(fault.value ?? reading.fault.value) && <FaultMessage text={fault.value ?? reading.fault.value ?? ''} />}
     </section>
   );

@@ -37,7 +37,7 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
  */
 export function describeFailureCause(request: RequestWithOutcome): string {
   const { refusal, error_type } = request;
-  if (!identity.value.admin) return describeFailureCauseForCaller(request);
+  if (!identity.value.operator) return describeFailureCauseForCaller(request);
   if (refusal) return describeRejectionForOperator(describeFailureCauseForCaller(request));
   return error_type === null
     ? ''
@@ -79,7 +79,7 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
     );
   return (
     <>
-      {title}, of group {identity.value.admin ? <GroupLink group={group} /> : group}
+      {title}, of group {identity.value.operator ? <GroupLink group={group} /> : group}
     </>
   );
 }

@@ -23,9 +23,9 @@ const PERIOD_TITLES = {
   month: 'Deployment, this month',
 } as const;
 
-/** Shows an admin the whole deployment, as far as the edge sums it, and everybody else their own budget. */
+/** Shows an operator the whole deployment, as far as the edge sums it, and everybody else their own budget. */
 export function BudgetOverview() {
-  if (!identity.value.admin) return <OwnBudgetView />;
+  if (!identity.value.operator) return <OwnBudgetView />;
   if (hasPlugin('pools')) return <DeploymentView />;
   return (
     <>
@@ -91,7 +91,7 @@ function DeploymentView() {
                 return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
               })}
             </ul>
-            {shared?.limits && (
+            {identity.value.admin && shared?.limits && (
               <details class="aside" open={hasRefused.current}>
                 <summary>Limits of the deployment</summary>
                 <LimitsForm

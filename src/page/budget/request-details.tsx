@@ -54,9 +54,9 @@ export function RequestDetails({ request }: RequestDetailsProps) {
   );
 }
 
-/** Says why a request has failed; to an admin also where its reason is, and what its caller has read. */
+/** Says why a request has failed; to an operator also where its reason is, and what its caller has read. */
 function FailureExplanation({ request }: RequestDetailsProps) {
-  if (!identity.value.admin) return <p>{describeFailureCause(request)}</p>;
+  if (!identity.value.operator) return <p>{describeFailureCause(request)}</p>;
   return (
     <div>
       <p>

@@ -45,9 +45,9 @@ const AROUND_MINUTE_MS = 5 * 60_000;
 /** The credential (its jti) whose requests are listed; empty for all of them. */
 export const listedToken = signal('');
 
-/** Shows an account's requests. An admin finds those of every account. */
+/** Shows an account's requests. An operator finds those of every account. */
 export function BudgetRequests() {
-  if (!identity.value.admin) return <AccountRequests />;
+  if (!identity.value.operator) return <AccountRequests />;
   const views = REQUEST_VIEWS.filter(([, , plugin]) => plugin === undefined || hasPlugin(plugin));
   const shown = Math.max(
     0,
@@ -92,7 +92,7 @@ function AccountRequests() {
         Requests of {shownAccount.value}
       </FocusHeading>
       <div class="row filters">
-        {identity.value.admin && (
+        {identity.value.operator && (
           <>
             <AccountChooser key={shownAccount.value} />
             <AccountLink account={shownAccount.value} name="Limits" />

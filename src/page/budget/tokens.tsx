@@ -3,6 +3,7 @@ import { encodePathSegment } from '../../client/transport.ts';
 import type { MintedTokenAnswer, Scope, ServedRoutePath, TokenRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
@@ -12,12 +13,21 @@ import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { formatDateAndTime } from '../ui/format.ts';
 
-/** All scopes but `admin`, which stands apart. A scope that is missing here is a type error. */
-const SCOPE_OPTIONS: Record<Exclude<Scope, 'admin'>, true> = {
+type AdminScope = Extract<Scope, `admin${string}`>;
+
+/** All scopes but those of operators, which stand apart. A scope that is missing here is a type error. */
+const SCOPE_OPTIONS: Record<Exclude<Scope, AdminScope>, true> = {
   messages: true,
   classify: true,
   prefixes: true,
   tools: true,
+};
+/** The scopes that concern all accounts, each with what it allows. */
+const ADMIN_SCOPE_OPTIONS: Record<AdminScope, string> = {
+  'admin:read': 'reads accounts, usage and alerts',
+  'admin:metrics': 'reads metrics',
+  'admin:backup': 'reads backups, which contain everything',
+  admin: 'full access to all accounts',
 };
 /** What a restricted token names, each with an example. */
 const RESTRICTIONS = [
@@ -58,14 +68,15 @@ export function Tokens({ account }: { account: string }) {
       name: 'Revoke',
       kind: 'action',
       renderCell: ({ jti, label, revoked_at }) =>
-        !revoked_at && (
+        !revoked_at &&
+        identity.value.admin && (
           <SmallButton name="Revoke" label={`Revoke ${label ?? jti}`} onClick={() => void revokeToken(jti)} />
         ),
     },
   ];
   return (
     <div class="stack">
-      <MintForm account={account} mint={mintToken} />
+      {identity.value.admin && <MintForm account={account} mint={mintToken} />}
       {minted.value && (
         <div class="minted">
           <code>{minted.value}</code>
@@ -128,9 +139,11 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
         ))}
       </fieldset>
       <fieldset class="row">
-        <legend class="unseen">Everything</legend>
-        <ScopeCheckbox scope="admin" />
-        <span class="quiet">Full access to all accounts. Never use such a token in a page.</span>
+        <legend class="unseen">Scopes for all accounts</legend>
+        {Object.entries(ADMIN_SCOPE_OPTIONS).map(([scope, meaning]) => (
+          <ScopeCheckbox key={scope} scope={scope} meaning={meaning} />
+        ))}
+        <span class="quiet">These scopes concern all accounts. Never use such a token in a page.</span>
       </fieldset>
       {hasPlugin('agents') && <RestrictionFields />}
       <p class="row">
@@ -140,9 +153,9 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
   );
 }
 
-function ScopeCheckbox({ scope }: { scope: string }) {
+function ScopeCheckbox({ scope, meaning }: { scope: string; meaning?: string }) {
   return (
-    <label class="chip">
+    <label class="chip" title={meaning}>
       <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />
       {scope}
     </label>

@@ -3,6 +3,7 @@ import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReplayReport, EventRow, ServedRoutePath, WebhookSourceRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
@@ -64,7 +65,8 @@ function WebhookSources() {
       name: 'Replay all',
       kind: 'action',
       renderCell: ({ source, undelivered_events: count }) =>
-        count > 0 && (
+        count > 0 &&
+        identity.value.admin && (
           <SmallButton
             name="Replay all"
             label={`Replay all undelivered events from ${source}`}
@@ -147,7 +149,8 @@ function SourceEvents({ source }: { source: string }) {
       name: 'Replay',
       kind: 'action',
       renderCell: (row) =>
-        canReplayEvent(row) && (
+        canReplayEvent(row) &&
+        identity.value.admin && (
           <SmallButton name="Replay" label={`Replay ${row.event_id}`} onClick={() => void replayEvent(row.event_id)} />
         ),
     },
@@ -175,7 +178,7 @@ function SourceEvents({ source }: { source: string }) {
             onChoose={(one) => (eventFilter.value = one as WebhookEventFilter)}
           />
         </label>
-        {kind === 'undelivered' && (
+        {kind === 'undelivered' && identity.value.admin && (
           <SmallButton name="Replay all undelivered events" onClick={() => void replayAll(source)} />
         )}
       </div>

@@ -10,7 +10,7 @@ import { hasPlugin } from './plugins.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
 
-/** In US dollars: by one's own account, with what is set aside, or for an admin by all accounts. */
+/** In US dollars: by one's own account, with what is set aside, or for an operator by all accounts. */
 export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
 export const prefixes = signal<NamedResourceRow[]>([]);
 
@@ -36,10 +36,10 @@ export function setSpentToday(ownQuota?: AccountQuota, all?: DeploymentReport): 
 export async function refreshSpentToday(): Promise<void> {
   readCount += 1;
   const question = readCount;
-  const { account, admin } = identity.value;
+  const { account, operator } = identity.value;
   // One of both is enough here. Why the other cannot be read, Budget says.
   const all =
-    admin && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
+    operator && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
   const own = readAccountQuota(account).catch(async (thrown: unknown) => {
     if ((await all) === undefined) throw thrown;
     return undefined;

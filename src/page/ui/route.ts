@@ -24,6 +24,9 @@ export const currentPart = computed<PageSection>(
   () => PAGE_PARTS.find((name) => name === pathSteps.value[0]) ?? 'chat',
 );
 
+/** Whether the URL names no part. */
+export const isStartAddress = computed(() => pathSteps.value[0] === '');
+
 /** The address in the URL, where the page has nothing at it. Parts with addresses of their own judge these themselves. */
 export const unknownAddress = computed(() => {
   const [name = '', , more] = pathSteps.value;

@@ -1,7 +1,24 @@
-/** What a credential may do. `admin` includes the others. */
-export const SCOPES = ['messages', 'classify', 'prefixes', 'tools', 'admin'] as const;
+/**
+ * What a credential may do. `admin` includes the others, and `admin:read` includes `admin:metrics`. The scopes that begin with
+ * `admin:` only read.
+ */
+export const SCOPES = [
+  'messages',
+  'classify',
+  'prefixes',
+  'tools',
+  'admin:read',
+  'admin:metrics',
+  'admin:backup',
+  'admin',
+] as const;
 
 export type Scope = (typeof SCOPES)[number];
+
+/** @returns whether a scope concerns all accounts. An identity provider can grant it only if the operator allows that. */
+export function isAdminScope(scope: Scope): boolean {
+  return scope === 'admin' || scope.startsWith('admin:');
+}
 
 /** The longest name of an account, which is the `sub` of its tokens. */
 export const MAX_ACCOUNT_CHARACTERS = 128;

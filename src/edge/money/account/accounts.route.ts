@@ -109,7 +109,7 @@ export const ACCOUNT_ROUTES = [
       );
     return await eraseAccountAndRespond(c, c.req.param('id'), at);
   }),
-  defineRoute('GET /erasures', { needs: 'admin', pages: true }, async (c) => {
+  defineRoute('GET /erasures', { needs: 'admin:backup', pages: true }, async (c) => {
     const { limit, after_id: after, before_id: before } = parsePageQuery(c.req.query());
     const page = await readErasureListPage(c.env.STORE, { limit, after, before });
     const rows = page.erasures.map(({ account, at }) => {
@@ -136,8 +136,8 @@ async function fetchAccountAnswer(c: Context<AppEnv>, id: string) {
   const jti = account === id ? token?.jti : undefined;
   const defaults = getDefaultLimits(id, c.get('settings'));
   const standing = await createAccountCaller(c, id)((object) => object.getQuotaReport(defaults, jti));
-  // What others have spent is for admins.
-  const all = hasScope(c.get('identity'), 'admin') ? getSinglePluginMember('allAccounts') : undefined;
+  // What others have spent is for operators.
+  const all = hasScope(c.get('identity'), 'admin:read') ? getSinglePluginMember('allAccounts') : undefined;
   const shared = (await all?.readSharedLimits(c, standing.group)) ?? [];
   return { type: 'account', id, ...standing, binds: sortByTightness([...standing.binds, ...shared]) };
 }
@@ -177,10 +177,14 @@ function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
   return key;
 }
 
-/** @throws ApiError 404 for somebody else's account, the same as for one that does not exist */
+/**
+ * Resolves the account of a request that only reads.
+ *
+ * @throws ApiError 404 for somebody else's account, the same as for one that does not exist
+ */
 export function resolveAccountId(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
-  const isAny = identity.only === undefined && hasScope(identity, 'admin');
+  const isAny = identity.only === undefined && hasScope(identity, 'admin:read');
   if (name !== identity.account && !isAny) throw createNotFoundError('This account does not exist. Check its id.');
   return name;
 }

@@ -96,10 +96,10 @@ export const USAGE_ROUTES = [
 
 /** @throws ApiError 400 if a sum over all accounts is asked for one account, 403 if the caller may not see other accounts */
 function requireAccessToAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
-  if (!hasScope(c.get('identity'), 'admin')) {
+  if (!hasScope(c.get('identity'), 'admin:read')) {
     throw createNonRetryableError(
       'permission_error',
-      'group_by=account, group_by=group and `group` require the scope `admin`. Remove them, or use an admin’s token.',
+      'group_by=account, group_by=group and `group` require the scope `admin:read`. Remove them, or use a token with this scope.',
     );
   }
   if (account !== undefined)
@@ -124,7 +124,7 @@ function filterReportByKey(report: UsageReport, key: string): UsageReport {
 
 /** @returns whether an admin asks without naming an account. */
 function isAdminWithoutAccount(c: Context<AppEnv>): boolean {
-  return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
+  return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin:read');
 }
 
 /**
@@ -190,7 +190,7 @@ async function findRequestOfAccount(
     c,
     account,
   )((object) => (isOwn ? object.findRequest(id) : object.findRequestByUpstreamId(id)));
-  return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
+  return row && hasScope(c.get('identity'), 'admin:read') ? { ...row, account } : row;
 }
 
 function getRequestedAccount(c: Context<AppEnv>): string {

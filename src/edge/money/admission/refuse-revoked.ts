@@ -1,9 +1,9 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { getAllAccountMarks } from '../../auth/account-mark.ts';
-import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
+import { isAdminScope } from '../../auth/identity/identity.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import type { AdmissionDecision, RateLimitedRead } from '../contracts/admission.ts';
 import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
@@ -39,8 +39,8 @@ const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
-  // The operator's page asks often, and a backup reads everything.
-  if (hasScope(identity, 'admin')) return await requireUnrevokedCaller(getRequestContext(c));
+  // The operator's page and Prometheus ask often, and a backup reads everything.
+  if (identity.scopes.some(isAdminScope)) return await requireUnrevokedCaller(getRequestContext(c));
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
   const bound = identity.only !== undefined;
   const most = bound ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;

@@ -90,7 +90,7 @@ export const TOKEN_ROUTES = [
     };
     return c.json(answer, 201);
   }),
-  defineRoute('GET /accounts/:id/tokens', { needs: 'admin', pages: true }, async (c) => {
+  defineRoute('GET /accounts/:id/tokens', { needs: 'admin:read', pages: true }, async (c) => {
     const page = parsePageQuery(c.req.query());
     return c.json(await createAccountCaller(c, c.req.param('id'))((object) => object.listTokens(page)));
   }),

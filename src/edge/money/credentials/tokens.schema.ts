@@ -37,7 +37,7 @@ export const mintRequest = z
     ),
     expires_in: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
-      'After how many seconds the token expires. Default: it does not expire; with the scope `admin` 30 days.',
+      'After how many seconds the token expires. Default: it does not expire; with `admin` or a scope that begins with `admin:`, 30 days.',
     ),
     label: z.createOptionalField(
       z.string().check(z.maxLength(256)),

@@ -6,7 +6,7 @@ import { createIsolateMetricFamilies } from './isolate-families.ts';
 
 /** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool, and the counts of this isolate. */
 export const METRICS_ROUTES = [
-  defineRoute('GET /metrics', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /metrics', { needs: 'admin:metrics' }, async (c) => {
     const { pool } = getUpstreamOfContext(c);
     const families = await Promise.all(getPluginMembers('metrics').map((tell) => tell(c, pool)));
     return c.text(formatMetrics([...families.flat(), ...createIsolateMetricFamilies(pool, Date.now())]), 200, {

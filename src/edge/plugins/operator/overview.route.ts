@@ -4,7 +4,7 @@ import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 
 /** What is broken, as plugins tell it: sums that accounts have reported, and counts of what was not delivered. */
 export const OVERVIEW_ROUTES = [
-  defineRoute('GET /overview', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /overview', { needs: 'admin:read' }, async (c) => {
     const parts = await Promise.all(getPluginMembers('overview').map((tell) => tell(c)));
     const answer: OverviewResponse = Object.assign({ type: 'overview' as const }, ...parts);
     return c.json(answer);

@@ -36,33 +36,37 @@ const GROUPS_AT_ONCE = 20;
 
 /** The list of accounts, with what they have told the deployment's pool. */
 export const ACCOUNT_LIST_ROUTES = [
-  defineRoute('GET /accounts', { needs: 'admin', pages: true, query: accountsQuery }, async (c, { query }) => {
-    const page = parsePageQuery(c.req.query());
-    const { sort, period } = validateBySchema(query, c.req.query());
-    if (sort !== 'name') {
-      // How much of a group's budget is used decides where its members stand.
-      const groups = sort === 'used' ? await getCachedTightestLimitOfAllGroups(c) : undefined;
-      const list = await createDeploymentPoolCaller(c)((pool) =>
-        pool.listAccountSpending({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
-      );
-      return c.json(groups ? list : { ...list, data: await addGroupLimitsToRows(c, list.data) });
-    }
-    const { limit, after_id: after, before_id: before } = page;
-    const { names, hasMore } = await accountList.readNamePage(c.env.STORE, { limit, after, before });
-    const spent = await readAccountSpending(c, names);
-    const rows = names.map((id) => spent.get(id) ?? createUnknownAccountRow(id));
-    return c.json(createListResponse(await addGroupLimitsToRows(c, rows), hasMore, ({ id }) => id));
-  }),
+  defineRoute(
+    'GET /accounts',
+    { needs: ['admin:read', 'admin:backup'], pages: true, query: accountsQuery },
+    async (c, { query }) => {
+      const page = parsePageQuery(c.req.query());
+      const { sort, period } = validateBySchema(query, c.req.query());
+      if (sort !== 'name') {
+        // How much of a group's budget is used decides where its members stand.
+        const groups = sort === 'used' ? await getCachedTightestLimitOfAllGroups(c) : undefined;
+        const list = await createDeploymentPoolCaller(c)((pool) =>
+          pool.listAccountSpending({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
+        );
+        return c.json(groups ? list : { ...list, data: await addGroupLimitsToRows(c, list.data) });
+      }
+      const { limit, after_id: after, before_id: before } = page;
+      const { names, hasMore } = await accountList.readNamePage(c.env.STORE, { limit, after, before });
+      const spent = await readAccountSpending(c, names);
+      const rows = names.map((id) => spent.get(id) ?? createUnknownAccountRow(id));
+      return c.json(createListResponse(await addGroupLimitsToRows(c, rows), hasMore, ({ id }) => id));
+    },
+  ),
 ];
 
 /** The routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
 export const GROUP_ROUTES = [
-  defineRoute('GET /groups', { needs: 'admin', pages: true }, async (c) => {
+  defineRoute('GET /groups', { needs: ['admin:read', 'admin:backup'], pages: true }, async (c) => {
     const { limit, after_id, before_id } = parsePageQuery(c.req.query());
     const page = await groupList.readNamePage(c.env.STORE, { limit, after: after_id, before: before_id });
     return c.json(createListResponse(await readGroups(c, page.names), page.hasMore, ({ id }) => id));
   }),
-  defineRoute('GET /groups/:id', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /groups/:id', { needs: 'admin:read' }, async (c) => {
     return c.json(await readGroup(c, requireGroupFromPath(c)));
   }),
   defineRoute('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
@@ -81,7 +85,7 @@ export const GROUP_ROUTES = [
     await groupList.addName(c.env.STORE, id);
     return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  defineRoute('GET /groups/:id/backup', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /groups/:id/backup', { needs: 'admin:backup' }, async (c) => {
     const id = requireGroupFromPath(c);
     return c.json({
       type: 'group_backup',
@@ -112,7 +116,7 @@ export const GROUP_ROUTES = [
   }),
   defineRoute(
     'GET /groups/:id/accounts',
-    { needs: 'admin', pages: true, query: membersQuery },
+    { needs: 'admin:read', pages: true, query: membersQuery },
     async (c, { query }) => {
       const { limit, after_id, before_id } = parsePageQuery(c.req.query());
       const { period } = validateBySchema(query, c.req.query());
@@ -154,7 +158,7 @@ export const GROUP_ROUTES = [
 
 /** Those of the deployment's pool. */
 export const DEPLOYMENT_ROUTES = [
-  defineRoute('GET /pools/deployment', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /pools/deployment', { needs: 'admin:read' }, async (c) => {
     return c.json(await readDeploymentPoolAnswer(c));
   }),
   defineRoute('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
@@ -169,7 +173,7 @@ export const DEPLOYMENT_ROUTES = [
     const limits = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch));
     return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
-  defineRoute('GET /pools/deployment/backup', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /pools/deployment/backup', { needs: 'admin:backup' }, async (c) => {
     const backup = await createDeploymentPoolCaller(c)((pool) => pool.createPoolBackup());
     const limits = hasDeploymentLimits(c) ? backup.limits : null;
     return c.json({ type: 'deployment_backup', ...backup, limits });

@@ -19,7 +19,7 @@ const CONFLICTS: Partial<Record<RestoreOutcome, string>> = {
 
 /** The routes by which an admin moves accounts to another deployment. */
 export const ACCOUNT_BACKUP_ROUTES = [
-  defineRoute('GET /accounts/:id/backup', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /accounts/:id/backup', { needs: 'admin:backup' }, async (c) => {
     const id = c.req.param('id');
     const text = await createAccountCaller(c, id)((object) => object.backupJson(id));
     return c.body(text, 200, { 'content-type': 'application/json' });

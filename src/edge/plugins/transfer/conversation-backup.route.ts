@@ -19,13 +19,13 @@ const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 export const CONVERSATION_BACKUP_ROUTES = [
   defineRoute(
     'GET /accounts/:id/conversations',
-    { needs: 'admin', pages: true, query: conversationsQuery },
+    { needs: 'admin:backup', pages: true, query: conversationsQuery },
     async (c, { query }) => {
       const page = { ...parsePageQuery(c.req.query()), ...validateBySchema(query, c.req.query()) };
       return c.json(await createAccountCaller(c, c.req.param('id'))((account) => account.listConversations(page)));
     },
   ),
-  defineRoute('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /accounts/:id/conversations/:conversation/backup', { needs: 'admin:backup' }, async (c) => {
     const { account, id } = requireConversationParams(c);
     const lines = await callConversationMethod<ReadableStream<Uint8Array>>(c, id, (object) => object.backup(), account);
     return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });

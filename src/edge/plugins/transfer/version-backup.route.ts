@@ -24,35 +24,43 @@ const LONGEST_HEAD = 4_096;
 
 /** The routes by which an admin moves versions of stored things, of any owner, to another deployment. */
 export const VERSION_BACKUP_ROUTES = [
-  defineRoute('GET /versions/:kind', { needs: 'admin', pages: true, query: versionOwner }, async (c, { query }) => {
-    const { account = null } = validateBySchema(query, c.req.query());
-    const { kind } = requireStoredKindParam(c);
-    const page = parsePageQuery(c.req.query());
-    const found = await createOwnerCaller(c, parseVersionOwner(account))((one) => one.listVersionedNames(kind, page));
-    const rows = found.map(({ name, hash }) => ({ type: kind, id: name, version: `${name}@${hash}` }));
-    const names = page.before_id === undefined ? rows.slice(0, page.limit) : rows.slice(-page.limit);
-    return c.json(createListResponse(names, rows.length > page.limit, ({ id }) => id));
-  }),
-  defineRoute('GET /versions/:kind/:version/backup', { needs: 'admin', query: versionOwner }, async (c, { query }) => {
-    const { account = null } = validateBySchema(query, c.req.query());
-    const stored = requireStoredKindParam(c);
-    const { kind } = stored;
-    const ref = c.req.param('version');
-    const object = createOwnerCaller(c, parseVersionOwner(account));
-    const { name = '', hash: wanted } = parseVersionRef(ref) ?? {};
-    const current = (await object((one) => one.findVersionedName(kind, name)))?.hash;
-    const hash = wanted ?? current ?? '';
-    const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
-    if (!bytes) {
-      await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: parseVersionOwner(account), name, hash });
-      throw createNotFoundError(`The ${kind} ${ref} does not exist in this deployment. Check its name and version.`);
-    }
-    const stored_at = (await object((one) => one.findVersionStoredAt({ kind, name, hash }))) ?? 0;
-    const isCurrent = current === hash;
-    const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: isCurrent, stored_at };
-    const text = `${JSON.stringify(head).slice(0, -1)},"content":${decoder.decode(bytes)}}`;
-    return c.body(text, 200, { 'content-type': 'application/json' });
-  }),
+  defineRoute(
+    'GET /versions/:kind',
+    { needs: ['admin:read', 'admin:backup'], pages: true, query: versionOwner },
+    async (c, { query }) => {
+      const { account = null } = validateBySchema(query, c.req.query());
+      const { kind } = requireStoredKindParam(c);
+      const page = parsePageQuery(c.req.query());
+      const found = await createOwnerCaller(c, parseVersionOwner(account))((one) => one.listVersionedNames(kind, page));
+      const rows = found.map(({ name, hash }) => ({ type: kind, id: name, version: `${name}@${hash}` }));
+      const names = page.before_id === undefined ? rows.slice(0, page.limit) : rows.slice(-page.limit);
+      return c.json(createListResponse(names, rows.length > page.limit, ({ id }) => id));
+    },
+  ),
+  defineRoute(
+    'GET /versions/:kind/:version/backup',
+    { needs: 'admin:backup', query: versionOwner },
+    async (c, { query }) => {
+      const { account = null } = validateBySchema(query, c.req.query());
+      const stored = requireStoredKindParam(c);
+      const { kind } = stored;
+      const ref = c.req.param('version');
+      const object = createOwnerCaller(c, parseVersionOwner(account));
+      const { name = '', hash: wanted } = parseVersionRef(ref) ?? {};
+      const current = (await object((one) => one.findVersionedName(kind, name)))?.hash;
+      const hash = wanted ?? current ?? '';
+      const bytes = await object((one) => one.readVersion({ kind, name, hash }, true));
+      if (!bytes) {
+        await rejectWithdrawnVersion(stored, createVersionReader(c), { owner: parseVersionOwner(account), name, hash });
+        throw createNotFoundError(`The ${kind} ${ref} does not exist in this deployment. Check its name and version.`);
+      }
+      const stored_at = (await object((one) => one.findVersionStoredAt({ kind, name, hash }))) ?? 0;
+      const isCurrent = current === hash;
+      const head = { type: 'version_backup', kind, account, version: `${name}@${hash}`, current: isCurrent, stored_at };
+      const text = `${JSON.stringify(head).slice(0, -1)},"content":${decoder.decode(bytes)}}`;
+      return c.body(text, 200, { 'content-type': 'application/json' });
+    },
+  ),
   defineRoute('PUT /versions/:kind/:version/backup', { needs: 'admin', body: versionBackup }, async (c, { body }) => {
     const stored = requireStoredKindParam(c);
     const { json, bytes: sent } = await readJsonBody(c);

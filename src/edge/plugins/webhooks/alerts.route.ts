@@ -3,9 +3,9 @@ import { parsePageQuery } from '../../kit/http/page.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 
-/** Alerts: what was spent beyond a share of a limit, and what went wrong; for admins. */
+/** Alerts: what was spent beyond a share of a limit, and what went wrong; for operators. */
 export const ALERT_ROUTES = [
-  defineRoute('GET /alerts', { needs: 'admin', pages: true }, async (c) => {
+  defineRoute('GET /alerts', { needs: 'admin:read', pages: true }, async (c) => {
     const page = parsePageQuery(c.req.query());
     const place = { inboxes: c.env, settings: c.get('settings'), source: ALERT_SOURCE };
     return c.json(await callInbox(place, (inbox) => inbox.listAlerts(page)));

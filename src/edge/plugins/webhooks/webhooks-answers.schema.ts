@@ -77,16 +77,16 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: tr
   account: z.addDescription(z.string(), 'The account that pays for the event, such as `webhook-github`.'),
   subject: z.addDescription(
     z.nullable(z.string()),
-    'The URL or id, at the sender, of the item that the event is about, such as a GitHub issue. Null if unknown.',
+    'The URL or id, at the sender, of the item that the event is about, such as a GitHub issue. Null if unknown, and for the scope `admin:read`.',
   ),
   digest: z.addDescription(z.string(), 'The SHA-256 digest of the received body: `sha256:…`.'),
   text: z.addDescription(
     z.nullable(z.string()),
-    'The text that is classified or processed by the agent. Null if the text was too long to be stored.',
+    'The text that is classified or processed by the agent. Null if the text was too long to be stored, and for the scope `admin:read`.',
   ),
   result: z.addDescription(
     z.nullable(z.union([classification, agentAnswer])),
-    'The classification, or the response of the agent. Null if there is no result yet.',
+    'The classification, or the response of the agent. Null if there is no result yet. For the scope `admin:read`, extracted values and texts are left out.',
   ),
   attempts: z.addDescription(z.array(attempt), 'The last fifty attempts, oldest first.'),
 });

@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import { hasScope } from '../../auth/authenticate.ts';
 import type { AppConfig, AppEnv } from '../../auth/context.ts';
 import { defineRoute } from '../../auth/route.ts';
 import type { RemoteMethods } from '../../durable/call-object.ts';
@@ -14,7 +15,7 @@ import { sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 import { createWebhookSourceReader, type WebhookSourceReader } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
-import type { EventReplayReport, WebhookSourceRow } from './webhooks-answers.schema.ts';
+import type { EventReplayReport, EventReport, EventResult, WebhookSourceRow } from './webhooks-answers.schema.ts';
 
 export interface WebhooksOptions {
   /**
@@ -32,7 +33,7 @@ export const WEBHOOK_ROUTES = [
   defineRoute('POST /webhooks/:source', { needs: 'signature' }, (c) =>
     handleIncomingWebhook(c, requireWebhookParam(c)),
   ),
-  defineRoute('GET /webhooks', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /webhooks', { needs: 'admin:read' }, async (c) => {
     const { settings, app } = c.var;
     const rows = [...getWebhookSourceReader(app)(settings).values()].map((webhook) =>
       createWebhookSourceRow(c, webhook),
@@ -41,17 +42,17 @@ export const WEBHOOK_ROUTES = [
   }),
   defineRoute(
     'GET /webhooks/:source/events',
-    { needs: 'admin', pages: true, query: eventsQuery },
+    { needs: 'admin:read', pages: true, query: eventsQuery },
     async (c, { query }) => {
       const { state, undelivered } = validateBySchema(query, c.req.query());
       const filter = { ...parsePageQuery(c.req.query()), state, undelivered: undelivered !== undefined };
       return c.json(await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.listEvents(filter)));
     },
   ),
-  defineRoute('GET /webhooks/:source/events/:id', { needs: 'admin' }, async (c) => {
+  defineRoute('GET /webhooks/:source/events/:id', { needs: 'admin:read' }, async (c) => {
     const report = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.readEvent(c.req.param('id')));
     if (!report) throw createEventNotFoundError();
-    return c.json(report);
+    return c.json(hasScope(c.get('identity'), 'admin') ? report : redactEventTexts(report));
   }),
   defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
@@ -72,6 +73,17 @@ export const WEBHOOK_ROUTES = [
     return c.json(answer, 202);
   }),
 ];
+
+/** @returns an event without the received text, what it is about, and the values and texts of its result */
+function redactEventTexts(report: EventReport): EventReport {
+  return { ...report, subject: null, text: null, result: report.result && redactResultTexts(report.result) };
+}
+
+function redactResultTexts(result: EventResult): EventResult {
+  if ('agent' in result) return { ...result, text: '', error: result.error && { ...result.error, message: '' } };
+  const { output: _, ...classification } = result;
+  return { ...classification, fields: null };
+}
 
 /** @returns the function that reads the sources of an app, with their settings. @throws Error for two of one name */
 export function getWebhookSourceReader(app: AppConfig): WebhookSourceReader {

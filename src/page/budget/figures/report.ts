@@ -9,10 +9,10 @@ import { pollWhileVisible } from '../../edge/poll.ts';
 import { budgetName, budgetView } from '../../ui/route.ts';
 import { formatDateDaysAgo } from './days.ts';
 
-/** The account that is shown: the one that the URL names to an admin, or one's own. */
+/** The account that is shown: the one that the URL names to an operator, or one's own. */
 export const shownAccount = computed(() => {
-  const { account: own, admin } = identity.value;
-  const isNamed = admin && (budgetView.value === 'accounts' || budgetView.value === 'requests');
+  const { account: own, operator } = identity.value;
+  const isNamed = operator && (budgetView.value === 'accounts' || budgetView.value === 'requests');
   return (isNamed ? budgetName.value : undefined) ?? own;
 });
 /** The account, or the group, to which somebody is being led. */
@@ -53,8 +53,8 @@ function pollAccountReport(name: string): () => void {
     const stands = await readAccountQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
-    const { account: own, admin } = identity.value;
-    if (name === own && !admin) setSpentToday(stands);
+    const { account: own, operator } = identity.value;
+    if (name === own && !operator) setSpentToday(stands);
     // The sums change only when a request is settled, and at midnight.
     const standing = `${formatDateDaysAgo(0)} ${stands.month.settled_usd}`;
     if (standing === drawn) return;

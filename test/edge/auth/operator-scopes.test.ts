@@ -1,0 +1,208 @@
+/** Authenticate.test.ts tries each scope that is enough for a route. This file lists what each operator scope opens, and nothing else. */
+import { describe, expect, test } from 'vitest';
+import type { Scope } from '#edge/auth/identity/identity.ts';
+import type { EventReport } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
+import { createTestApp, readError } from '#test/support/app.ts';
+import { ROUTES } from '#test/support/routes.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
+import { createClassification, createEvent, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+
+const OPERATOR_SCOPES = ['admin:read', 'admin:metrics', 'admin:backup'] as const satisfies Scope[];
+type OperatorScope = (typeof OPERATOR_SCOPES)[number];
+
+/** The routes that only operators read, with the scopes that open them. */
+const OPERATOR_READS: Readonly<Record<string, readonly OperatorScope[]>> = {
+  'GET /accounts': ['admin:read', 'admin:backup'],
+  'GET /accounts/:id/backup': ['admin:backup'],
+  'GET /accounts/:id/conversations': ['admin:backup'],
+  'GET /accounts/:id/conversations/:conversation/backup': ['admin:backup'],
+  'GET /accounts/:id/tokens': ['admin:read'],
+  'GET /alerts': ['admin:read'],
+  'GET /erasures': ['admin:backup'],
+  'GET /groups': ['admin:read', 'admin:backup'],
+  'GET /groups/:id': ['admin:read'],
+  'GET /groups/:id/accounts': ['admin:read'],
+  'GET /groups/:id/backup': ['admin:backup'],
+  'GET /metrics': ['admin:read', 'admin:metrics'],
+  'GET /overview': ['admin:read'],
+  'GET /pools/deployment': ['admin:read'],
+  'GET /pools/deployment/backup': ['admin:backup'],
+  'GET /versions/:kind': ['admin:read', 'admin:backup'],
+  'GET /versions/:kind/:version/backup': ['admin:backup'],
+  'GET /webhooks': ['admin:read'],
+  'GET /webhooks/:source/events': ['admin:read'],
+  'GET /webhooks/:source/events/:id': ['admin:read'],
+};
+
+/** Routes that any credential may call, for its own account. `admin:read` calls them for every account. */
+const OWN_READS = [
+  'GET /accounts/:id',
+  'GET /accounts/:id/credit',
+  'GET /accounts/:id/export',
+  'GET /usage',
+  'GET /usage/requests',
+  'GET /usage/requests/:request_id',
+];
+
+/** Any credential can renew itself, if it was created with a session. */
+const RENEWAL = 'POST /tokens/renew';
+
+/** The routes that no operator scope opens. A new route belongs here, or into one of the lists above. */
+const CLOSED = [
+  'POST /messages',
+  'POST /v1/messages',
+  'POST /count-tokens',
+  'POST /v1/messages/count_tokens',
+  'GET /models',
+  'GET /models/:id',
+  'GET /v1/models',
+  'GET /v1/models/:id',
+  'POST /v1/messages/batches',
+  'GET /v1/messages/batches',
+  'GET /v1/messages/batches/:id',
+  'GET /v1/messages/batches/:id/results',
+  'POST /v1/messages/batches/:id/cancel',
+  'DELETE /v1/messages/batches/:id',
+  'POST /v1/files',
+  'GET /v1/files',
+  'GET /v1/files/:id',
+  'GET /v1/files/:id/content',
+  'DELETE /v1/files/:id',
+  'GET /conversations',
+  'POST /conversations',
+  'GET /conversations/:id',
+  'PATCH /conversations/:id',
+  'DELETE /conversations/:id',
+  'GET /conversations/:id/messages',
+  'GET /conversations/:id/turns/:turn',
+  'DELETE /conversations/:id/turns/:turn',
+  'GET /conversations/:id/stream',
+  'POST /conversations/:id/stop',
+  'POST /conversations/:id/rewind',
+  'GET /conversations/:id/export',
+  'POST /conversations/:id/fork',
+  'GET /conversations/:id/approvals',
+  'POST /conversations/:id/approvals/:approval',
+  ...['agents', 'prefixes', 'classifiers'].flatMap((name) => [
+    `GET /${name}`,
+    `GET /${name}/:name`,
+    `GET /${name}/:name/versions`,
+    `PUT /${name}/:name`,
+    `DELETE /${name}/:name`,
+    `DELETE /${name}/:name/versions/:hash`,
+  ]),
+  'POST /classify',
+  'POST /classifiers/:name/evaluate',
+  'GET /classifications/:id',
+  'GET /classifications/:id/results',
+  'POST /classifications/:id/cancel',
+  'POST /tokens',
+  'DELETE /accounts/:id/tokens',
+  'DELETE /accounts/:id/tokens/:jti',
+  'PUT /accounts/:id/limits',
+  'PATCH /accounts/:id/limits',
+  'POST /accounts/:id/credit',
+  'DELETE /accounts/:id',
+  'PUT /accounts/:id/erasure',
+  'PUT /accounts/:id/backup',
+  'PUT /accounts/:id/conversations/:conversation/backup',
+  'PUT /versions/:kind/:version/backup',
+  'PUT /groups/:id/limits',
+  'PATCH /groups/:id/limits',
+  'PUT /groups/:id/backup',
+  'DELETE /groups/:id',
+  'PUT /groups/:id/accounts/:account',
+  'DELETE /groups/:id/accounts/:account',
+  'PUT /pools/deployment/limits',
+  'PATCH /pools/deployment/limits',
+  'PUT /pools/deployment/backup',
+  'POST /webhooks/:source/events/:id/replay',
+  'POST /webhooks/:source/events/replay',
+];
+
+const createEdge = () =>
+  createTestApp(() => Response.json({ data: [] }), {
+    ...DEPLOYED_VARS,
+    ...createWebhookVars('github'),
+    GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET,
+    DEPLOYMENT_LIMITS: '{}',
+  });
+
+test('each route of the app is in exactly one list', () => {
+  const listed = [...Object.keys(OPERATOR_READS), ...OWN_READS, ...CLOSED, RENEWAL];
+  expect(listed.sort()).toEqual(ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
+});
+
+describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
+  test('opens the routes of its list, and no other', async () => {
+    const app = createEdge();
+    const headers = bearerHeader(await createToken('monitor', [scope]));
+    for (const { method, path, url } of ROUTES) {
+      const name = `${method} ${path}`;
+      const isOpen = OPERATOR_READS[name]?.includes(scope) ?? (OWN_READS.includes(name) || name === RENEWAL);
+      const json = method === 'GET' ? {} : { 'content-type': 'application/json' };
+      const response = await app.fetch(url, { method, headers: { ...headers, ...json } });
+      if (isOpen) expect([401, 403], `${name} with ${scope}`).not.toContain(response.status);
+      else expect(response.status, `${name} with ${scope}`).toBe(403);
+      await response.body?.cancel();
+    }
+    expect(app.sent).toEqual([]);
+  });
+
+  test('reads other accounts only with admin:read', async () => {
+    const app = createEdge();
+    const admin = bearerHeader(await createToken('root', ['admin']));
+    const json = { 'content-type': 'application/json', ...admin };
+    await app.fetch('/accounts/alice/limits', { method: 'PUT', headers: json, body: '{"usd_per_day":2}' });
+    const headers = bearerHeader(await createToken('monitor', [scope]));
+    for (const path of [
+      '/accounts/alice',
+      '/accounts/alice/credit',
+      '/accounts/alice/export',
+      '/usage?account=alice',
+    ]) {
+      const response = await app.fetch(path, { headers });
+      expect(response.status, `${path} with ${scope}`).toBe(scope === 'admin:read' ? 200 : 404);
+      await response.body?.cancel();
+    }
+    const all = await app.fetch('/usage?group_by=account', { headers });
+    expect(all.status).toBe(scope === 'admin:read' ? 200 : 403);
+    await all.body?.cancel();
+    const own = await app.fetch('/accounts/monitor', { headers });
+    expect(own.status).toBe(200);
+    await own.body?.cancel();
+  });
+
+  test('reads as often as it likes, and the state of upstreams unless it is for backups', async () => {
+    const app = createTestApp(() => Response.json({ data: [] }), { ...DEPLOYED_VARS, READS_PER_MINUTE: '1' });
+    const headers = bearerHeader(await createToken('monitor', [scope]));
+    for (let read = 0; read < 3; read += 1)
+      expect((await app.fetch('/accounts/monitor', { headers })).status, `read ${read}`).toBe(200);
+    const health = await app.fetch('/health?upstreams', { headers });
+    expect(health.status).toBe(scope === 'admin:backup' ? 403 : 200);
+    if (health.status === 403) expect((await readError(health)).message).toContain('`admin:metrics`');
+    else await health.body?.cancel();
+  });
+});
+
+test('admin:read reads an event without its subject, its text, and the texts of its result', async () => {
+  const app = createEdge();
+  const event = createEvent('github_1', 'The private text.');
+  await getInbox('github').acceptEvent(event);
+  const values = { fields: { name: 'private' }, output: { summary: 'private' } };
+  await getInbox('github').recordResult('github_1', { ...createClassification('bug'), ...values });
+  const read = async (scope: Scope) => {
+    const headers = bearerHeader(await createToken('desk', [scope]));
+    return (await (await app.fetch('/webhooks/github/events/github_1', { headers })).json()) as EventReport;
+  };
+  expect(await read('admin')).toMatchObject({ subject: event.subject, text: event.text, result: values });
+  const redacted = await read('admin:read');
+  expect(redacted).toMatchObject({
+    event_id: 'github_1',
+    subject: null,
+    text: null,
+    result: { label: 'bug', fields: null },
+  });
+  expect(JSON.stringify(redacted)).not.toContain('private');
+});

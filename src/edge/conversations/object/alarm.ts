@@ -41,17 +41,18 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   if (!profile) return;
   callHookOfEachPlugin(state, 'settle', (part) => part.settle?.());
   callHookOfEachPlugin(state, 'alarm', (part) => part.alarm?.());
-  if (state.runner) {
-    const next = state.runner.waitsUntil ?? now() + WATCH_MS;
+  const { holder } = state.lock;
+  if (holder) {
+    const next = holder.waitsUntil ?? now() + WATCH_MS;
     // What is due now is done once the turn has ended.
     if (isDue) alarm.scheduleAt(next);
     else alarm.scheduleWatchAt(next);
     // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
-    await waitWithTimeout(state.runner.renewHold(), STOP_MS).then(
+    await waitWithTimeout(holder.renewHold(), STOP_MS).then(
       () => state.retries.recordSuccess('hold_renewal'),
       (thrown: unknown) => state.retries.recordFailure('hold_renewal', thrown, next),
     );
-  } else if (state.isStoringHistory) alarm.scheduleAt(now() + GRACE_MS);
+  } else if (state.lock.isStoringHistory) alarm.scheduleAt(now() + GRACE_MS);
   else if (profile.exists && maintenance.computeExpiryTime(profile) <= now()) await eraseConversation(state);
   else await maintenance.runDueMaintenance();
 }

@@ -166,7 +166,7 @@ export function createSingleRequestRunner(
     headers: request.headers,
     most: planned.maxCost,
     onEnd: (settled) => {
-      conversation.releaseLock();
+      conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
       if (!isUnreportedRefusal(transcript, turn))
         callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));

@@ -1,4 +1,4 @@
-/** What all calls of a conversation's object share: the lock, and the recovery after a crash. */
+/** What all calls of a conversation's object share, and the recovery after a crash. */
 
 import type { RestrictedCaller } from '../../auth/identity/caller.ts';
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
@@ -35,6 +35,7 @@ import {
   toFailedResult,
   toRpcText,
 } from './rpc-response.ts';
+import { TurnLock } from './turn-lock.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
@@ -55,13 +56,11 @@ export class ConversationState implements ConversationContext {
   readonly deleteRowsAndAlarm: UpstreamObjectServices['deleteRowsAndAlarm'];
   readonly abortObjectWithMessage: UpstreamObjectServices['abortObjectWithMessage'];
   readonly retries: UpstreamObjectServices['retries'];
-  /** The turn that runs: it has the lock. */
-  runner: TurnRunner | undefined;
+  readonly lock: TurnLock;
   readonly #ctx: DurableObjectState;
   readonly #surroundings: UpstreamObjectServices;
   #recovery: 'pending' | 'running' | 'done' = 'pending';
   #failedRecoveries = 0;
-  #isCopying = false;
   /** The turns that wait before they begin. */
   readonly #waitingTurns = new Set<{ key: string | undefined; isStopped: boolean }>();
 
@@ -78,10 +77,9 @@ export class ConversationState implements ConversationContext {
     this.abortObjectWithMessage = around.abortObjectWithMessage;
     this.retries = around.retries;
     this.transcript = new Transcript(ctx.storage);
+    this.lock = new TurnLock(() => callHookOfEachPlugin(this, 'ended', (part) => part.ended?.()));
     const hasRunningWork = () =>
-      this.runner !== undefined ||
-      this.#isCopying ||
-      this.transcript.findFirstFromPlugins(({ isBusy }) => isBusy || undefined) === true;
+      !this.lock.isFree || this.transcript.findFirstFromPlugins(({ isBusy }) => isBusy || undefined) === true;
     const hasPendingPluginWork = () =>
       callHookOfEachPlugin(this, 'isOpen', (part) => part.isOpen?.()).some((one) => one);
     this.maintenance = new ConversationMaintainer({
@@ -122,7 +120,7 @@ export class ConversationState implements ConversationContext {
       bodyMemory.releaseMemoryOfObject(createMemoryOwnerName({ account: readable.account, conversation: readable.id }));
     try {
       const acquireLockForRunner = (runner: TurnRunner) => {
-        this.runner = runner;
+        this.lock.acquire(runner);
         // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.stopIfCredentialEnded().catch(() => {}));
       };
@@ -136,7 +134,7 @@ export class ConversationState implements ConversationContext {
   /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */
   endDamagedWork(thrown: unknown): void {
     this.maintenance.logDamage(thrown);
-    this.runner = undefined;
+    this.lock.releaseDamaged();
     const damage = findDamageInError(thrown);
     this.transcript.damage ??=
       damage instanceof DamagedTable ? damage : catchDamagedRow(() => endDamagedTurns(this.transcript, this.now()));
@@ -145,7 +143,7 @@ export class ConversationState implements ConversationContext {
   /** Ends what runs if its credential has ended. @throws ObjectUnreachableError while the account cannot be asked */
   async stopIfCredentialEnded(): Promise<void> {
     this.recoverFromCrash();
-    const { runner } = this;
+    const { holder: runner } = this.lock;
     if (runner && (await isCredentialRevoked(createAccountRequest(this, runner.identity))))
       runner.stopForRevokedCredential();
     for (const { part, by: caller } of callHookOfEachPlugin(this, 'by', (part) => ({ part, by: part.by?.() }))) {
@@ -156,7 +154,7 @@ export class ConversationState implements ConversationContext {
   /** @returns the profile; undefined if the conversation does not exist. It exists from the moment its first turn runs. */
   getExistingProfile(): ConversationProfile | undefined {
     const { profile } = this.transcript;
-    return profile?.exists || this.runner ? profile : undefined;
+    return profile?.exists || this.lock.holder ? profile : undefined;
   }
 
   // The methods of parts take these apart from the state.
@@ -179,15 +177,6 @@ export class ConversationState implements ConversationContext {
 
   readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.recoverAndGetProfile());
 
-  readonly acquireLock = (runner: TurnRunner): void => {
-    this.runner = runner;
-  };
-
-  readonly releaseLock = (): void => {
-    this.runner = undefined;
-    callHookOfEachPlugin(this, 'ended', (part) => part.ended?.());
-  };
-
   // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
   readonly abortObject = (thrown: unknown): void => {
     logBackgroundFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
@@ -203,22 +192,17 @@ export class ConversationState implements ConversationContext {
     if (!profile) return createConversationNotFoundResult();
     return {
       ok: true,
-      value: toRpcText(formatConversationJson(profile, this.transcript, this.runner?.turn.row.id, omitted)),
+      value: toRpcText(formatConversationJson(profile, this.transcript, this.lock.holder?.turn.row.id, omitted)),
     };
   }
 
   get isBeingCopiedOrDeleted(): boolean {
-    return this.#isCopying || this.transcript.profile?.deleted === true;
+    return this.lock.isStoringHistory || this.transcript.profile?.deleted === true;
   }
 
   get isConversationIdFree(): boolean {
     this.recoverFromCrash();
-    return !this.transcript.profile?.exists && !this.runner && !this.isBeingCopiedOrDeleted;
-  }
-
-  /** Whether a history is being stored. */
-  get isStoringHistory(): boolean {
-    return this.#isCopying;
+    return !this.transcript.profile?.exists && this.lock.isFree && !this.transcript.profile?.deleted;
   }
 
   /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
@@ -241,7 +225,7 @@ export class ConversationState implements ConversationContext {
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
   async stopTurn(only: StopTurnQuery): Promise<void> {
     this.recoverFromCrash();
-    const { runner } = this;
+    const { holder: runner } = this.lock;
     const { id, key } = runner?.turn.row ?? {};
     if (only.turn === undefined) await this.stopWaitingTurns(only.key);
     if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
@@ -270,14 +254,11 @@ export class ConversationState implements ConversationContext {
    * @returns the conversation, which says how much was left out if that is anything
    */
   async waitUntilHistoryStored(stored: Promise<void>, omitted?: ImportOmissions): Promise<RpcResult<RpcText>> {
-    this.#isCopying = true;
     try {
-      await stored;
+      await this.lock.holdWhileStoring(stored);
       return this.describeAsResult(this.recoverAndGetProfile(), omitted);
     } catch (thrown) {
       return toFailedResult(thrown);
-    } finally {
-      this.#isCopying = false;
     }
   }
 }
@@ -295,7 +276,7 @@ function endCrashedTurns(
   const { transcript, maintenance } = conversation;
   const unsettled = readTurnsAtWake(transcript);
   const running = unsettled.filter(
-    ({ status, seq }) => status === 'running' && seq !== conversation.runner?.turn.row.seq,
+    ({ status, seq }) => status === 'running' && seq !== conversation.lock.holder?.turn.row.seq,
   );
   for (const row of running) {
     if (row.run !== null && row.run !== row.seq) continue;
@@ -305,7 +286,7 @@ function endCrashedTurns(
   }
   const { profile } = transcript;
   // A first turn must not continue a copy that was interrupted.
-  if (profile && !profile.exists && !profile.deleted && !conversation.runner) transcript.dropIncompleteCopy();
+  if (profile && !profile.exists && !profile.deleted && !conversation.lock.holder) transcript.dropIncompleteCopy();
   maintenance.confirmInBackground(unsettled.length > 0);
 }
 

@@ -84,7 +84,7 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
   /** Resumes a turn after an event, or the running turn from its beginning. */
   resumeTurnStream(after: string | undefined, caller?: RestrictedCaller, show?: string): TurnResumeResult {
     this.#state.recoverFromCrash();
-    const { runner } = this.#state;
+    const { holder: runner } = this.#state.lock;
     const refused = this.#state.findRestrictionError(caller);
     if (refused) return { kind: 'error', error: serializeApiError(refused) };
     return resumeTurnEvents(this.#state, runner, after, {
@@ -98,12 +98,13 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
     this.#state.recoverFromCrash();
     const refused = this.#state.findRestrictionError(caller);
     if (refused) return toFailedResult(refused);
-    const { runner, transcript } = this.#state;
+    const { lock, transcript } = this.#state;
+    const { holder: runner } = lock;
     await this.#state.stopTurn(only);
     // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
     const profile = this.#state.recoverAndGetProfile() ?? (runner && transcript.profile);
     if (caller && profile)
-      return { ok: true, value: createRestrictedConversationJson(profile, this.#state.runner?.turn.row.id) };
+      return { ok: true, value: createRestrictedConversationJson(profile, lock.holder?.turn.row.id) };
     return this.#state.describeAsResult(profile);
   }
 
@@ -132,8 +133,8 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
   /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
   async readTurnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined> {
     this.#state.recoverFromCrash();
-    const { transcript, runner } = this.#state;
-    if (isAwaited && runner?.turn.row.key === key) await runner.done;
+    const { transcript, lock } = this.#state;
+    if (isAwaited && lock.holder?.turn.row.key === key) await lock.holder.done;
     return transcript.profile && findTurnOutcome(transcript, key);
   }
 
@@ -219,7 +220,8 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
   rewindConversation(before: string): RpcResult<RpcText> {
     const profile = this.#state.recoverAndGetProfile();
     if (!profile) return createConversationNotFoundResult();
-    if (this.#state.runner) return toFailedResult(createTurnRunningError(profile.id, this.#state.runner.turn.row.id));
+    const { holder } = this.#state.lock;
+    if (holder) return toFailedResult(createTurnRunningError(profile.id, holder.turn.row.id));
     // What was settled together with a turn that has gone may have to be settled by itself.
     this.services.alarm.scheduleAt(this.now() + CONFIRM_RETRY_MS);
     const change = rewindToMessage(this.#state.transcript, before);

@@ -31,11 +31,12 @@ async function eraseUndamagedConversation(state: ConversationState, ends: boolea
   if (ends && (await maintenance.deleteRowsWithoutReport())) return true;
   await state.stopWaitingTurns();
   await state.stopPluginWork();
-  const existed = profile.exists || state.runner !== undefined;
-  if (state.runner) {
-    state.runner.stopTurn();
+  const existed = profile.exists || state.lock.holder !== undefined;
+  const { holder } = state.lock;
+  if (holder) {
+    holder.stopTurn();
     // This goes on in the same step in which the turn ends: no other turn begins in between.
-    await waitWithTimeout(state.runner.done, STOP_MS);
+    await waitWithTimeout(holder.done, STOP_MS);
   }
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
   for (const part of state.hooks) void stopPluginWork(state, part);

@@ -4,6 +4,7 @@ import { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { getRestrictedTokenGuard } from '../history/guard.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
+import type { TurnRow } from '../history/storage/rows.ts';
 import { isSummaryMissing } from '../history/truncate.ts';
 import { restoreEdgeCallsInText } from '../views/edge-blocks.ts';
 import { redactAnswer } from '../views/redact-answer.ts';
@@ -41,7 +42,7 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
         pluginContext: new PluginContextValues(),
       });
       const withHeaders = addPluginHeaders(state, answer, only !== undefined);
-      return redactAnswer(withHeaders, shouldHideToolContents(only) && !request.parent, state.runner?.turn.log);
+      return redactAnswer(withHeaders, shouldHideToolContents(only) && !request.parent, state.lock.holder?.turn.log);
     } finally {
       releaseUnusedPrefix(state, beginning?.retained);
     }
@@ -51,55 +52,34 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
 }
 
 /**
- * Goes through the phases of a turn until it has begun. After each wait everything is looked at again, and between the last look
- * and the lock nothing waits.
+ * Begins a turn, or attaches to the one that the same request began before. After each wait all guards run again, and between
+ * the last guard and the lock nothing waits.
  */
 async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer> {
-  const { transcript } = state;
-  const { request, initialContext: beginning } = turn;
-  const findRepeatedRequest = () => findRepeatedTurn(transcript, request.call, state.now());
-  const requireUnrevoked = () => requireUnrevokedCaller(createAccountRequest(state, request.caller));
+  const { request } = turn;
   for (;;) {
     state.recoverFromCrash();
-    // What a deletion has left is done now: who was told that it is gone may begin anew at once.
-    if (transcript.profile?.deleted) await state.maintenance.deleteRowsIfReported();
+    // Finish an interrupted deletion first: its caller was told that the conversation is gone, and may begin a new one.
+    if (state.transcript.profile?.deleted) await state.maintenance.deleteRowsIfReported();
     requireAllowedByRestriction(state, turn);
-    if (findRepeatedRequest() || state.runner || state.isBeingCopiedOrDeleted || state.pendingApprovalError) {
-      await requireUnrevoked();
-      // While the account was asked, the other turn may have ended or failed, and a copy may be there: look again.
-      requireAllowedByRestriction(state, turn);
-      const repeated = findRepeatedRequest();
-      if (repeated) {
-        const answer = await answerRepeatedRequest(state, state.runner, repeated, request);
-        return addTruncationHeader(state, answer, repeated.sentFrom);
-      }
-      requireIdleConversation(transcript, state.runner, state.isBeingCopiedOrDeleted);
-      const { pendingApprovalError: awaited } = state;
-      if (awaited) throw awaited;
-      // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-      if (hasInitialContext(request.asked) && !beginning && !state.getExistingProfile())
-        throw createInterruptedCallError();
+    if (isRepeatedOrBlocked(state, turn)) {
+      const answer = await attachOrReject(state, turn);
+      if (answer) return answer;
+      continue;
     }
+    requireInitialContext(state, turn);
     let planned: NextRequestPlan;
     try {
       planned = planTurn(state, state.getExistingProfile(), turn);
     } catch (thrown) {
-      await requireUnrevoked();
+      // A revoked caller must not learn why its request is rejected.
+      await requireUnrevokedCaller(createAccountRequest(state, request.caller));
       throw thrown;
     }
-    const wait = findFirstPrerequisite(state, turn, planned);
-    if (!wait) {
-      // This takes the lock: from here on no other turn begins.
-      const runner = storeTurnAndCreateRunner(state, turn, planned);
-      state.acquireLock(runner);
-      // A long prompt must not stay in memory for as long as the answer takes.
-      request.body = '';
-      planned.messages = [];
-      state.waitUntil(runner.runSteps(planned));
-      return addTruncationHeader(state, await answerStartedTurn(transcript, runner, request), planned.sentFrom);
-    }
-    const work = state.waitBeforeTurn(request.call.key, wait.work);
-    if (wait.pings && request.call.stream && !request.asked.background && !request.parent) {
+    const prerequisite = findFirstPrerequisite(state, turn, planned);
+    if (!prerequisite) return await beginTurn(state, turn, planned);
+    const work = state.waitBeforeTurn(request.call.key, prerequisite.work);
+    if (prerequisite.pings && request.call.stream && !request.asked.background && !request.parent) {
       const coming = work.then(() => startOrAttachToTurn(state, turn)).catch(toFailedTurnAnswer);
       return await waitForAnswerSendingPings(createTurnId(request), work, coming, {
         requestId: request.call.id,
@@ -108,6 +88,64 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     }
     await work;
   }
+}
+
+/** Stores the turn, acquires the lock, and runs the turn. Up to the lock nothing waits. */
+async function beginTurn(state: ConversationState, turn: PendingTurn, planned: NextRequestPlan): Promise<TurnAnswer> {
+  const { request } = turn;
+  const runner = storeTurnAndCreateRunner(state, turn, planned);
+  state.lock.acquire(runner);
+  // A long prompt must not stay in memory for as long as the answer takes.
+  request.body = '';
+  planned.messages = [];
+  state.waitUntil(runner.runSteps(planned));
+  return addTruncationHeader(state, await answerStartedTurn(state.transcript, runner, request), planned.sentFrom);
+}
+
+function findTurnOfSameRequest(state: ConversationState, { request }: PendingTurn): TurnRow | undefined {
+  return findRepeatedTurn(state.transcript, request.call, state.now());
+}
+
+/** @returns whether the turn cannot begin now: its request began a turn before, or the conversation is not free */
+function isRepeatedOrBlocked(state: ConversationState, turn: PendingTurn): boolean {
+  return Boolean(
+    findTurnOfSameRequest(state, turn) ||
+      state.lock.holder ||
+      state.isBeingCopiedOrDeleted ||
+      state.pendingApprovalError,
+  );
+}
+
+/**
+ * Attaches a request to the turn that it began before, or rejects it because the conversation is not free.
+ *
+ * @returns undefined if neither is the case any more, after its account was asked whether the caller is revoked
+ */
+async function attachOrReject(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer | undefined> {
+  const { request } = turn;
+  await requireUnrevokedCaller(createAccountRequest(state, request.caller));
+  // Re-check after the await: the other turn may have ended or failed, and a copy may be there.
+  requireAllowedByRestriction(state, turn);
+  const repeated = findTurnOfSameRequest(state, turn);
+  if (repeated) {
+    const answer = await answerRepeatedRequest(state, state.lock.holder, repeated, request);
+    return addTruncationHeader(state, answer, repeated.sentFrom);
+  }
+  requireIdleConversation(state.transcript, state.lock.holder, state.isBeingCopiedOrDeleted);
+  const { pendingApprovalError } = state;
+  if (pendingApprovalError) throw pendingApprovalError;
+  return undefined;
+}
+
+/**
+ * Requires the prefix or agent that a request names, if it would begin a conversation.
+ *
+ * @throws ApiError 503 if it was not resolved, because a conversation existed then that is gone now: one that was deleted, or
+ *   whose first turn has failed
+ */
+function requireInitialContext(state: ConversationState, { request, initialContext }: PendingTurn): void {
+  if (hasInitialContext(request.asked) && !initialContext && !state.getExistingProfile())
+    throw createInterruptedCallError();
 }
 
 /** @returns the first thing that must be waited for before a turn begins */
@@ -124,19 +162,15 @@ function findFirstPrerequisite(
 }
 
 /** @throws ApiError 403 for a restricted token that may not use this conversation */
-function requireAllowedByRestriction(
-  state: ConversationState,
-  { request, initialContext: beginning }: PendingTurn,
-): void {
+function requireAllowedByRestriction(state: ConversationState, turn: PendingTurn): void {
+  const { request, initialContext } = turn;
   if (!request.caller.only || request.parent) return;
-  const present = state.getExistingProfile();
-  // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
-  if (hasInitialContext(request.asked) && !beginning && !present) throw createInterruptedCallError();
+  requireInitialContext(state, turn);
   const refused = getRestrictedTokenGuard().findTurnRestrictionError(
     request.caller,
     state.transcript,
-    present,
-    beginning?.agent,
+    state.getExistingProfile(),
+    initialContext?.agent,
   );
   if (refused) throw refused;
 }

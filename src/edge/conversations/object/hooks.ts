@@ -16,6 +16,7 @@ import type { ImportOmissions } from './conversations-answers.schema.ts';
 import type { InitialContext } from './initial-context.ts';
 import type { ConversationMaintainer } from './maintenance.ts';
 import type { ObjectContext } from './object-context.ts';
+import type { TurnLock } from './turn-lock.ts';
 
 /** A turn's request whose body has been read. */
 export type BufferedTurnRequest = TurnRequest & { body: string };
@@ -104,12 +105,8 @@ export interface ConversationContext extends ObjectContext {
   recoverFromCrash(): void;
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
   stopTurn(only: StopTurnQuery): Promise<void>;
-  /** Takes the lock for a turn that has begun. */
-  acquireLock(runner: TurnRunner): void;
-  /** The turn that runs. */
-  readonly runner: TurnRunner | undefined;
-  /** Gives the lock back: the turn has ended, and is stored. */
-  releaseLock(): void;
+  /** The lock that the running turn holds. */
+  readonly lock: TurnLock;
   /** Aborts the object, since the end of a turn could not be stored. */
   abortObject(thrown: unknown): void;
   /** Whether a new conversation may begin here. */

@@ -118,7 +118,7 @@ function createRunContext(
       getCallRows(transcript).storeWait(run.seq, reason, until);
     },
     onRunEnd: (ended) => {
-      conversation.releaseLock();
+      conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(ended);
       if (!isUnreportedRefusal(transcript, ended)) getTurnEventSender(conversation).storeTurnEndedEvent(ended);
       maintenance.settlements.markRunEnded(run);

@@ -18,7 +18,8 @@ export const runsPart: ConversationPlugin = {
     tell: (turn) => getTurnEventSender(conversation).storeTurnEndedEvent(turn),
     alarm() {
       conversation.waitUntil(getTurnEventSender(conversation).sendDueEvents());
-      if (conversation.runner instanceof RunExecutor) conversation.runner.endWaitIfDue(conversation.now());
+      const { holder } = conversation.lock;
+      if (holder instanceof RunExecutor) holder.endWaitIfDue(conversation.now());
     },
     isOpen: () => getTurnEventSender(conversation).canHaveUnsentEvents,
     resume: (row) => (row.run === row.seq ? endOrResumeCrashedRun(conversation, row) : undefined),

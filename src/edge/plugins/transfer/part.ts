@@ -38,10 +38,10 @@ async function forkConversation(
 ): Promise<RpcResult<RpcText>> {
   const may = object.findProfileForCaller(by);
   if (!may.ok) return may;
-  const { transcript, env, settings, runner } = object;
+  const { transcript, env, settings, lock } = object;
   const { exists, id, account } = may.value;
   // Its first turn is running: there is nothing to copy yet.
-  if (!exists && runner) return toFailedResult(createTurnRunningError(id, runner.turn.row.id));
+  if (!exists && lock.holder) return toFailedResult(createTurnRunningError(id, lock.holder.turn.row.id));
   const texts = createCopyStream(transcript, may.value, at);
   if (!texts) return createMessageNotFoundResult(at);
   const place = { account, id: to };

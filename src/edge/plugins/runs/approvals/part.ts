@@ -55,7 +55,7 @@ async function decideApprovalAndContinue(
     maintenance,
     findProfileForCaller: allowed,
     findWithdrawal: withdrawal,
-    acquireLock: begun,
+    lock,
   } = conversation;
   const { id, requestId, by } = decision;
   const withdrawn = decision.decision === 'approve' && (await withdrawal());
@@ -71,7 +71,7 @@ async function decideApprovalAndContinue(
         value: createDecisionAnswer(transcript, id, goesOn !== undefined, shouldHideToolContents(by?.only)),
       };
     });
-    if (going) begun(going);
+    if (going) lock.acquire(going);
     return { ok: true, value };
   } catch (thrown) {
     return toFailedResult(thrown);

@@ -31,8 +31,9 @@ async function waitForSubagentOutcome(
   key: string,
 ): Promise<RpcResult<SubagentOutcome | undefined>> {
   conversation.recoverFromCrash();
-  const { runner, transcript } = conversation;
-  if (runner?.turn.row.key === key) await runner.done;
+  const { transcript } = conversation;
+  const { holder } = conversation.lock;
+  if (holder?.turn.row.key === key) await holder.done;
   return { ok: true, value: readSubagentOutcome(transcript, key) };
 }
 

@@ -1,12 +1,12 @@
-import type { Context } from 'hono';
+import type { Context, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { authenticateRequest } from './auth/authenticate.ts';
-import type { AppConfig, AppEnv } from './auth/context.ts';
+import type { AppConfig, AppEnv, RouteTerms } from './auth/context.ts';
 import { restrictToLoopback } from './auth/loopback.ts';
 import { addCorsHeaders } from './auth/origins.ts';
-import { closePath, collectRouteHandlers, createCredentialMiddleware, openPath } from './auth/protected-paths.ts';
-import { type AnyRoute, mountRoutes } from './auth/route.ts';
+import { closePath, createPathProtection, openPath } from './auth/protected-paths.ts';
+import { type AnyRoute, isPublicRoute, mountRoutes, requireScopeOfRoute } from './auth/route.ts';
 import { CLASSIFIER_ROUTES } from './classify/classifiers.route.ts';
 import { CLASSIFY_ROUTES } from './classify/classify.route.ts';
 import { explainErrorInDevelopment } from './claude/explain-rejected-key.ts';
@@ -31,7 +31,11 @@ import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { sendDiskFullAlert } from './money/account/alert-disk-full.ts';
 import { USAGE_ROUTES } from './money/account/usage.route.ts';
-import { refuseRevoked, refuseRevokedAfterwards } from './money/admission/refuse-revoked.ts';
+import {
+  refuseRevoked,
+  refuseRevokedAfterwards,
+  requireUnrevokedCredential,
+} from './money/admission/refuse-revoked.ts';
 import { TOKEN_ROUTES } from './money/credentials/tokens.route.ts';
 import type { Plugin } from './plugins/plugin.ts';
 import type { PluginOptions } from './plugins.ts';
@@ -93,47 +97,59 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     return createApiErrorResponse(error, c.get('requestId'), explained);
   });
   app.use(createRequestStartMiddleware(options), restrictToLoopback, addCorsHeaders);
-  const all = [...CORE_ROUTES, ...getPluginMembers('routes').flat()];
-  // Health, webhooks, which need only their signature, and who wants a credential without a login.
-  const isPublic = ({ needs }: AnyRoute) => needs === 'nothing' || needs === 'signature';
-  mountRoutes(app, all.filter(isPublic));
+  const routes = [...CORE_ROUTES, ...getPluginMembers('routes').flat()];
+  mountRoutes(app, routes, createRouteMiddleware(options));
   for (const path of options.publicPaths ?? []) app.use(path, openPath);
-  const edge = new Hono<AppEnv>();
-  const beforeSpending = getSinglePluginMember('allAccounts')?.beforeSpending;
-  const others = all.filter((one) => !isPublic(one));
-  // A Worker's own login may read headers that only the Worker knows.
-  const checks = options.authenticate ? [headerCountGuard] : [headerCountGuard, unreadHeadersGuard];
-  mountRoutes(
-    edge,
-    others.filter(({ admits }) => admits),
-    { first: [refuseRevokedAfterwards, ...checks], beforeSpending },
-  );
-  edge.use(refuseRevoked);
-  mountRoutes(
-    edge,
-    others.filter(({ admits }) => !admits),
-    { first: checks, beforeSpending },
-  );
-  for (const path of [...collectSubtrees(edge), ...(options.privatePaths ?? [])]) app.use(path, closePath);
-  const unknown = rejectUnknownPaths(app);
-  const passing = new Set<unknown>([refuseRevoked, unknown]);
-  let own: ReadonlySet<unknown> = new Set();
-  // All routes from here on need a credential, also those that a Worker adds to the app.
-  app.use(
-    createCredentialMiddleware(app, authenticateRequest, () => ({ ownHandlers: own, globalMiddleware: passing })),
-  );
-  app.route('/', edge);
-  app.use(unknown);
-  own = collectRouteHandlers(app);
+  const privateRoutes = routes.filter((route) => !isPublicRoute(route));
+  for (const path of [...collectSubtrees(privateRoutes), ...(options.privatePaths ?? [])]) app.use(path, closePath);
+  app.use(createOtherPathMiddleware(app));
   return app;
 }
 
+/** @returns a function that lists the middleware of a route, in the order in which a request passes it */
+function createRouteMiddleware({ authenticate: own }: AppConfig) {
+  const beforeSpending = getSinglePluginMember('allAccounts')?.beforeSpending;
+  return (route: RouteTerms): MiddlewareHandler<AppEnv>[] =>
+    isPublicRoute(route)
+      ? []
+      : [
+          authenticate,
+          route.admits ? refuseRevokedAfterwards : refuseRevoked,
+          headerCountGuard,
+          // A Worker's own login may read headers that only the Worker knows.
+          ...(own ? [] : [unreadHeadersGuard]),
+          requireScopeOfRoute,
+          ...(route.spends && beforeSpending ? [beforeSpending] : []),
+        ];
+}
+
+const authenticate = createMiddleware<AppEnv>(async (c, next) => {
+  await authenticateRequest(c);
+  await next();
+});
+
 /**
- * @returns paths of an app's routes, with all that is below them: a stranger cannot find out what is there. What stands below
- *   a path of one part, such as `/messages`, may be another app's
+ * Makes the middleware for paths that none of the edge's routes has answered: it asks for a credential where one is needed, also
+ * for routes that a Worker adds to the app, and answers unknown paths.
  */
-function collectSubtrees({ routes }: Hono<AppEnv>): string[] {
-  const paths = routes.filter(({ method }) => method !== 'ALL').map(({ path }) => path);
+function createOtherPathMiddleware(app: Hono<AppEnv>) {
+  const needsCredential = createPathProtection(app);
+  const rejectUnknownPath = rejectUnknownPaths(app);
+  return createMiddleware<AppEnv>(async (c, next) => {
+    if (needsCredential(c)) {
+      await authenticateRequest(c);
+      await requireUnrevokedCredential(c);
+    }
+    return await rejectUnknownPath(c, next);
+  });
+}
+
+/**
+ * @returns paths of routes, with all that is below them: a stranger cannot find out what is there. What stands below a path of
+ *   one part, such as `/messages`, may be another app's
+ */
+function collectSubtrees(routes: readonly AnyRoute[]): string[] {
+  const paths = routes.map(({ name }) => name.slice(name.indexOf('/')));
   const toSubtree = (path: string) => `${/^\/[^/]+(?:\/:\w+\/\w+)?/.exec(path)?.[0]}/*`;
   const folders = new Set(paths.map((path) => (path.lastIndexOf('/') === 0 ? path : toSubtree(path))));
   const toTopLevelSubtree = (path: string) => `/${path.split('/')[1]}/*`;

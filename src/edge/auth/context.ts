@@ -4,6 +4,7 @@ import type { BodyMemoryShare } from '../kit/http/body-memory.ts';
 import type { RequestLogEntry } from '../kit/http/log.ts';
 import type { AccountAndPoolBindings, Bindings } from '../kit/plugins/bindings.ts';
 import type { Caller, Identity } from './identity/caller.ts';
+import type { Scope } from './identity/identity.ts';
 
 /**
  * A Worker's own function that says who sends a request.
@@ -36,6 +37,23 @@ export interface AppConfig {
   isUnmetered?: boolean;
 }
 
+/** What must hold before a route of the edge is called. */
+export interface RouteTerms {
+  /**
+   * The scope that it needs, or several, each of which is enough. `credential`: any scope will do; `signature`: the body must
+   * be signed; `nothing`: it is public.
+   */
+  needs: Scope | readonly Scope[] | 'credential' | 'signature' | 'nothing';
+  /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
+  restrictedClassifier?: true;
+  /** Whether its answer is no secret: in development any page may read it. */
+  common?: true;
+  /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
+  admits?: true;
+  /** Whether it spends money at once, so that it may be refused before its body is read. */
+  spends?: true;
+}
+
 /** The context of a request for middleware and routes: `c.env` and `c.get(…)`. */
 export interface AppEnv {
   Bindings: Bindings;
@@ -46,6 +64,8 @@ export interface AppEnv {
     entry: RequestLogEntry;
     /** The memory that its body takes. */
     share: BodyMemoryShare;
+    /** The terms of the edge's route that answers the request. Absent on other paths, such as those that a Worker adds. */
+    route?: RouteTerms;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
     /** Whether the path needs no credential, because a Worker has said so. */

@@ -1,9 +1,8 @@
-import type { Context, Handler } from 'hono';
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { createNonRetryableError } from '../kit/http/errors.ts';
 import { isLoopback } from '../kit/http/headers/hosts.ts';
 import type { AppEnv } from './context.ts';
-import { RouteHandlerSet } from './route-set.ts';
 
 /**
  * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
@@ -32,12 +31,6 @@ const UNKNOWN_PAGE_MESSAGE =
   'This request has an `Origin` but no `Sec-Fetch-Site`, so it may come from a page whose host name was rebound to this machine. Use a current browser (Chrome 76, Edge 79, Firefox 90, Safari 16.4 or newer). From a program, leave out `Origin`.';
 
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
-const publicRoutes = new RouteHandlerSet();
-
-/** Marks a route by its function: what it answers is no secret, so that in development any page may read it. */
-export function markRouteReadableByAnyPage(handler: Handler<AppEnv>): void {
-  publicRoutes.addHandler(handler);
-}
 
 /**
  * Says whether a page whose name was made to point to this machine may be reading what is stored here. The local runtime takes a
@@ -47,5 +40,5 @@ export function markRouteReadableByAnyPage(handler: Handler<AppEnv>): void {
 export function isPossibleDnsRebinding(c: Context<AppEnv>): boolean {
   const { method, headers } = c.req.raw;
   if ((method !== 'GET' && method !== 'HEAD') || headers.has('origin')) return false;
-  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !publicRoutes.matchesRequest(c);
+  return !OWN_SITES.includes(headers.get(FETCH_SITE)) && !c.get('route')?.common;
 }

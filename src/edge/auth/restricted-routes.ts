@@ -1,25 +1,17 @@
 /** Where a restricted token may be used: on routes whose definition says so, and from the origins that it names. */
 
-import type { Context, Handler } from 'hono';
+import type { Context } from 'hono';
 import type { Settings } from '../config/settings.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../kit/plugins/plugins.ts';
 import type { AppEnv } from './context.ts';
 import type { TokenRestrictions } from './identity/only.ts';
-import { RouteHandlerSet } from './route-set.ts';
 
 /** @returns whether restricted tokens are taken at all: not where nothing guards what they ask */
 export const canUseRestrictedTokens = memoizeFromPlugins(() => getPluginMembers('guard').length > 0);
 
-const restrictedRoutes = new RouteHandlerSet();
-
-/** Opens the route to which a function belongs to restricted tokens. The route itself must see what they may ask there. */
-export function openToRestrictedTokens(handler: Handler<AppEnv>): void {
-  restrictedRoutes.addHandler(handler);
-}
-
-/** @returns whether a route that answers this request is open to restricted tokens. */
+/** @returns whether the route of this request accepts restricted tokens. The route itself must see what they may ask there. */
 export function isOpenToRestrictedTokens(c: Context<AppEnv>): boolean {
-  return restrictedRoutes.matchesRequest(c);
+  return c.get('route')?.restrictedClassifier === true;
 }
 
 /**

@@ -1,11 +1,10 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
+import { createMiddleware } from 'hono/factory';
 import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
 import { assertScope } from './authenticate.ts';
-import type { AppConfig, AppEnv } from './context.ts';
+import type { AppConfig, AppEnv, RouteTerms } from './context.ts';
 import type { Scope } from './identity/identity.ts';
-import { markRouteReadableByAnyPage } from './loopback.ts';
-import { openToRestrictedTokens } from './restricted-routes.ts';
 
 type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 
@@ -15,26 +14,13 @@ export type RouteName = `${HttpMethod} /${string}`;
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** What must hold before a route's handler is called, and what it reads. */
-interface RouteOptions<Body, Query> {
-  /**
-   * The scope that it needs, or several, each of which is enough. `credential`: any scope will do; `signature`: the body must
-   * be signed; `nothing`: it is public.
-   */
-  needs: Scope | readonly Scope[] | 'credential' | 'signature' | 'nothing';
+interface RouteOptions<Body, Query> extends RouteTerms {
   /** By these the handler checks what is sent, and from these the reference describes it. */
   body?: Body;
   /** As a function where plugins have their share in it. */
   query?: Query | (() => Query);
   /** Whether its query also says which page of a list is asked for: `parsePageQuery` reads that. */
   pages?: true;
-  /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
-  restrictedClassifier?: true;
-  /** Whether its answer is no secret: in development any page may read it. */
-  common?: true;
-  /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
-  admits?: true;
-  /** Whether it spends money at once, so that it may be refused before its body is read. */
-  spends?: true;
 }
 
 /** One route: all that the core, its plugins and the reference know of it. */
@@ -73,40 +59,43 @@ export function defineRoute<
   return { ...terms, name, handle: answer };
 }
 
-/** Middleware of routes. */
-interface RouteMiddleware {
-  /** Before each of them. */
-  first?: readonly MiddlewareHandler<AppEnv>[];
-  /** Before the body of a request that spends money is read. */
-  beforeSpending?: MiddlewareHandler<AppEnv> | undefined;
-}
-
-/** Adds routes to an app. The first function of each also asks for the scope. */
+/**
+ * Adds routes to an app. The first middleware of each puts its terms into the context, where authentication reads them.
+ *
+ * @param getMiddleware returns what comes between the terms and the handler
+ */
 export function mountRoutes(
   app: Hono<AppEnv>,
   routes: readonly AnyRoute[],
-  { first = [], beforeSpending }: RouteMiddleware = {},
+  getMiddleware: (terms: RouteTerms) => readonly MiddlewareHandler<AppEnv>[],
 ): void {
-  for (const { name, needs, restrictedClassifier, common, spends, body, query, handle: answer } of routes) {
-    const [method = '', path = ''] = name.split(' ');
+  for (const route of routes) {
+    const [method = '', path = ''] = route.name.split(' ');
     const request = {
-      body,
+      body: route.body,
       get query() {
-        return getQuerySchema(query);
+        return getQuerySchema(route.query);
       },
     };
-    const handleRoute: Handler<AppEnv> = (c) => answer(c, request);
-    const [head = handleRoute, ...others] = [...(spends && beforeSpending ? [beforeSpending] : []), handleRoute];
-    const scopes = getRequiredScopes(needs);
-    // New for every app, so that it knows its own from those of another one.
-    const checkScopeThenNext: Handler<AppEnv> = (c, next) => {
-      if (scopes.length > 0) assertScope(c.get('identity'), ...scopes);
-      return head(c, next);
+    const setTerms: MiddlewareHandler<AppEnv> = (c, next) => {
+      c.set('route', route);
+      return next();
     };
-    if (restrictedClassifier) openToRestrictedTokens(checkScopeThenNext);
-    if (common) markRouteReadableByAnyPage(checkScopeThenNext);
-    app.on(method, [path], ...first, checkScopeThenNext, ...others);
+    const handleRoute: Handler<AppEnv> = (c) => route.handle(c, request);
+    app.on(method, [path], setTerms, ...getMiddleware(route), handleRoute);
   }
+}
+
+/** Requires the scope that the route needs. */
+export const requireScopeOfRoute = createMiddleware<AppEnv>((c, next) => {
+  const scopes = getRequiredScopes(c.get('route')?.needs ?? 'admin');
+  if (scopes.length > 0) assertScope(c.get('identity'), ...scopes);
+  return next();
+});
+
+/** @returns whether a route needs no credential: health, webhooks, which need their signature, and visitors' first tokens */
+export function isPublicRoute({ needs }: RouteTerms): boolean {
+  return needs === 'nothing' || needs === 'signature';
 }
 
 export function getQuerySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {

@@ -94,7 +94,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
       bindings: { OWN: 'Own' },
       health: () => ({}),
       account: { summed: (state) => void state.accountId },
-      conversation: [{ createHooks: ({ transcript }) => ({ headers: () => ({ 'sluice-own': String(transcript.profile?.turns) }) }) }],
+      conversation: [{ createHooks: ({ transcript }) => ({ headers: () => ({ 'sluice-own': String(transcript.storedProfile?.turns) }) }) }],
     };
     void [members, own];
     // @ts-expect-error: not a plugin

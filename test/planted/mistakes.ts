@@ -202,7 +202,9 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'history: a conversation has no lock',
     file: 'src/edge/conversations/object/resume-turn.ts',
-    edits: [["if (running) throw createTurnRunningError(transcript.profile?.id ?? '', running.turn.row.id);", '']],
+    edits: [
+      ["if (running) throw createTurnRunningError(transcript.storedProfile?.id ?? '', running.turn.row.id);", ''],
+    ],
     foundBy: 'test/simulation/conversation.test.ts',
   },
   {

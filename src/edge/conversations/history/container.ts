@@ -87,7 +87,7 @@ export function findReusableContainer(
  * @param body the request's body: its caller may name the container
  */
 export function removeLostCode(transcript: Transcript, body: string, now: number): void {
-  const { profile, cachedHistory: cached } = transcript;
+  const { storedProfile: profile, cachedHistory: cached } = transcript;
   if (!profile?.exists) return;
   const last = cached ? cached.lastTurn : findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
@@ -113,7 +113,7 @@ export function removeLostCode(transcript: Transcript, body: string, now: number
 }
 
 /** @returns whether a result of a turn's calls goes up in words, as its call does not go up */
-function hasTurnResultsSentAsText({ profile, edgeCalls: calls }: Transcript, turn: TurnRow): boolean {
+function hasTurnResultsSentAsText({ storedProfile: profile, edgeCalls: calls }: Transcript, turn: TurnRow): boolean {
   if (!profile?.leftOut || typeof turn.run !== 'number') return false;
   const leftOut = new Set(profile.leftOut);
   return [...calls.readResultsOfTurn(turn.seq).keys()].some((id) => leftOut.has(id));

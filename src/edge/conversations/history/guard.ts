@@ -91,7 +91,7 @@ export function findConversationRestrictionError(
   caller: RestrictedCaller | undefined,
   transcript: Transcript,
 ): ApiError | undefined {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   return caller && profile
     ? getRestrictedTokenGuard().findTurnRestrictionError(caller, transcript, profile, undefined)
     : undefined;

@@ -197,7 +197,7 @@ function findPendingResults(transcript: Transcript, last: TurnRow | undefined, a
 }
 
 /** @returns the ids of calls that were shown but do not go up */
-function listOmittedCallIdsOfConversation({ profile }: Transcript): ReadonlySet<string> {
+function listOmittedCallIdsOfConversation({ storedProfile: profile }: Transcript): ReadonlySet<string> {
   return new Set(profile?.leftOut);
 }
 

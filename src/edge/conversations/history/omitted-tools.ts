@@ -28,7 +28,7 @@ export function storeRejectedToolAsOmitted(
   tools: unknown,
   runs: ReadonlyMap<string, unknown> | undefined,
 ): string | undefined {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   const [, number] = PATH_OF_TOOL.exec(words) ?? [];
   const tool: unknown = Array.isArray(tools) ? tools[Number(number)] : undefined;
   const name = isObject(tool) ? toJsonText(tool.name) : '';
@@ -43,7 +43,7 @@ export function storeRejectedToolAsOmitted(
 }
 
 /** @returns a request as JSON text without omitted tools */
-export function removeOmittedTools(text: string, { profile }: Transcript): string {
+export function removeOmittedTools(text: string, { storedProfile: profile }: Transcript): string {
   const omitted = new Set(profile?.omittedTools);
   const tools = omitted.size > 0 ? parseMemberTexts(text).get('tools') : undefined;
   if (tools === undefined || !tools.startsWith('[')) return text;

@@ -307,7 +307,7 @@ function removeOmittedBlocksFromMessage(text: string, omitted: ReadonlySet<strin
 
 /** Stores that blocks are not sent any more. What was stored is shown as before. */
 function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): void {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (omitted.size === 0 || !profile) return;
   const repaired: RepairedMessage[] = [];
   for (const row of transcript.messages.readMessages({ sent: true })) {

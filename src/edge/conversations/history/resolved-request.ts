@@ -83,10 +83,10 @@ export function resolveRequest(
     defaults,
     counts = false,
     isBound = false,
-    model = transcript.profile?.choices?.at(-1)?.model,
+    model = transcript.storedProfile?.choices?.at(-1)?.model,
   }: RequestOptions,
 ): ResolvedRequest {
-  const profile = transcript.profile?.exists ? transcript.profile : undefined;
+  const profile = transcript.storedProfile?.exists ? transcript.storedProfile : undefined;
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozenTexts);
   const sent = parseMemberTexts(text);

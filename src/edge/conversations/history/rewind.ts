@@ -16,7 +16,7 @@ import { countTurnsAndMessages, findConversationPauseReason, findTurnByNumber } 
  */
 export function rewindToMessage(transcript: Transcript, id: string): Partial<ConversationProfile> | undefined {
   const found = transcript.messages.findMessage(id);
-  const profile = transcript.profile;
+  const profile = transcript.storedProfile;
   if (!found || !profile) return undefined;
   const { run = null } = findTurnByNumber(transcript, found.turn) ?? {};
   const turn = run ?? found.turn;

@@ -54,7 +54,7 @@ const LONG_HISTORY_MESSAGES = 256;
 
 /** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages */
 export function isLongHistory(transcript: Transcript, from: number): boolean {
-  return (transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY_MESSAGES;
+  return (transcript.storedProfile?.nextMessage ?? 0) - from > LONG_HISTORY_MESSAGES;
 }
 
 /**

@@ -35,8 +35,8 @@ export function findTurnsWithoutThinking(
   { from, model, follows }: NextPromptBinding,
   models: ModelTable,
 ): TurnsWithoutThinking {
-  if (!transcript.profile) return NO_UNBOUND_TURNS;
-  const { thinkingFrom = 0 } = transcript.profile;
+  if (!transcript.storedProfile) return NO_UNBOUND_TURNS;
+  const { thinkingFrom = 0 } = transcript.storedProfile;
   const others = transcript.readAllRows<{ seq: number; model: string; route: string; sent_from: number }>(
     'select seq, model, route, sent_from from turns where model != ? or sent_from != ? or route = ? or seq < ?',
     model,

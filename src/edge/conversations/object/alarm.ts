@@ -37,7 +37,7 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   // Without readable settings, neither the retention nor the account's address is known.
   if (readRetentionMs(() => state.settings()) === undefined) return alarm.scheduleAt(now() + SETTINGS_RETRY_MS);
   state.recoverFromCrash();
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile) return;
   callHookOfEachPlugin(state, 'settle', (part) => part.settle?.());
   callHookOfEachPlugin(state, 'alarm', (part) => part.alarm?.());

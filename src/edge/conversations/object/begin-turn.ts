@@ -125,7 +125,7 @@ export function storeTurnAndCreateRunner(
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   conversation.getUpstream();
   const now = conversation.now();
-  const isNew = !transcript.profile?.exists;
+  const isNew = !transcript.storedProfile?.exists;
   if (isNew) startConversationWithTurnDefaults(conversation, request, planned, beginning);
   const agent = readRetainedAgent(conversation);
   if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
@@ -191,7 +191,7 @@ function startConversationWithTurnDefaults(
     history: beginning?.history ?? null,
     ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
   });
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !beginning)) return;
   transcript.runInTransaction(() => {
     if (system !== undefined) transcript.storeFrozenText('system', system);
@@ -214,7 +214,7 @@ export function replanStoredRequest(
   options: { isStep?: boolean; isAgain?: boolean },
 ): NextRequestPlan {
   const { transcript } = conversation;
-  const { model = null, maxTokens = null } = transcript.profile ?? {};
+  const { model = null, maxTokens = null } = transcript.storedProfile ?? {};
   const { runs } = transcript.frozenTexts;
   removeLostCode(transcript, body, conversation.now());
   return planNextRequest(body, transcript, conversation.settings(), {
@@ -237,7 +237,7 @@ export function storeTurnAndMessages(
     ...options
   }: Omit<StepOrRecoveryOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
 ): TurnRecorder {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile) throw new TypeError('The profile of this conversation is not stored.');
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
   const betas = findBetasNeededByMessages(planned.messages);
@@ -278,7 +278,7 @@ export function createTurnExecutor(
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.getUpstream();
   const stays = upstream.pool && findNewestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
-  const { prefix } = transcript.profile ?? {};
+  const { prefix } = transcript.storedProfile ?? {};
   const { betas } = readRetainedAgent(conversation)?.definition ?? {};
   return new TurnExecutor(turn, {
     requestId: call.id,
@@ -288,9 +288,9 @@ export function createTurnExecutor(
     store: env.STORE,
     waitUntil,
     conversation: place.id,
-    parent: transcript.profile?.parent && toListedParent(transcript.profile.parent),
+    parent: transcript.storedProfile?.parent && toListedParent(transcript.storedProfile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    applyPrefix: createPrefixApplier(conversation, transcript.profile),
+    applyPrefix: createPrefixApplier(conversation, transcript.storedProfile),
     about: Object.assign(
       createDimensionValue(OF_PREFIX, prefix ? formatVersionReference(prefix) : undefined),
       ...callHookOfEachPlugin(conversation, 'about', (part) => part.about?.(planned.memory)),
@@ -301,11 +301,11 @@ export function createTurnExecutor(
     cachedAt: stays === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
     fallbacks: asked.fallback_models,
     background: asked.background,
-    isStreaming: call.stream && !transcript.profile?.parent,
+    isStreaming: call.stream && !transcript.storedProfile?.parent,
     transcript,
     now: conversation.now,
     ...options,
-    headers: addNeededBetasToHeaders(addNeededBetasToHeaders(options.headers, betas), transcript.profile?.betas),
+    headers: addNeededBetasToHeaders(addNeededBetasToHeaders(options.headers, betas), transcript.storedProfile?.betas),
   });
 }
 
@@ -345,7 +345,7 @@ export function createTurnRow(
   const { model, frame, sentFrom, follows } = planned;
   return {
     ...BLANK_TURN,
-    seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurnNumber + 1),
+    seq: Math.max(transcript.storedProfile?.nextTurn ?? 1, transcript.newestTurnNumber + 1),
     id: createTurnId(request),
     requestId,
     key,
@@ -368,13 +368,12 @@ export async function prepareNextPrompt(
   state: ConversationState,
   request: NextPromptRequest,
 ): Promise<PromptToCount | undefined> {
-  const getProfile = () => state.getExistingProfile();
   try {
     const sent = await readRpcText(request.body);
     const { only } = request.caller;
-    if (!getProfile()?.exists && !only) return undefined;
-    const body = getProfile()?.turns ? sent : await restoreEdgeCallsInText(sent);
-    const profile = getProfile();
+    if (!state.visibleProfile?.exists && !only) return undefined;
+    const body = state.visibleProfile?.turns ? sent : await restoreEdgeCallsInText(sent);
+    const profile = state.visibleProfile;
     // A restricted token is told only what a turn of its own would come to: the object looks at it all.
     const beginning =
       only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
@@ -392,14 +391,18 @@ async function buildNextPrompt(
   request: NextPromptRequest & { body: string },
   beginning: InitialContext | undefined,
 ): Promise<PromptToCount> {
-  const getProfile = () => state.getExistingProfile();
   const { caller: identity, body, asked } = request;
   const requireAllowedProfile = () => {
     const refused =
       identity.only &&
-      getRestrictedTokenGuard().findTurnRestrictionError(identity, state.transcript, getProfile(), beginning?.agent);
+      getRestrictedTokenGuard().findTurnRestrictionError(
+        identity,
+        state.transcript,
+        state.visibleProfile,
+        beginning?.agent,
+      );
     if (refused) throw refused;
-    return getProfile();
+    return state.visibleProfile;
   };
   const before = requireAllowedProfile();
   if (before) requireSameInitialContext(before, asked);

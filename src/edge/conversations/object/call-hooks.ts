@@ -46,5 +46,5 @@ function logHookError(
   thrown: unknown,
 ): void {
   if (findDamageInError(thrown)) throw thrown;
-  logBackgroundFailure({ conversation: transcript.readable?.id ?? '', hook }, thrown);
+  logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '', hook }, thrown);
 }

@@ -115,7 +115,7 @@ export class ConversationState implements ConversationContext {
   }
 
   #recoverTurns(): void {
-    const { readable } = this.transcript;
+    const { uncheckedProfile: readable } = this.transcript;
     if (readable)
       bodyMemory.releaseMemoryOfObject(createMemoryOwnerName({ account: readable.account, conversation: readable.id }));
     try {
@@ -151,17 +151,17 @@ export class ConversationState implements ConversationContext {
     }
   }
 
-  /** @returns the profile; undefined if the conversation does not exist. It exists from the moment its first turn runs. */
-  getExistingProfile(): ConversationProfile | undefined {
-    const { profile } = this.transcript;
+  /**
+   * The profile, if callers can see the conversation: from the moment its first turn runs, until it is deleted. Recovers from a
+   * crash first, because that may end the first turn. Compare `Transcript.storedProfile`.
+   *
+   * @throws DamagedRow if it cannot be read
+   */
+  get visibleProfile(): ConversationProfile | undefined {
+    this.recoverFromCrash();
+    const { storedProfile: profile } = this.transcript;
     return profile?.exists || this.lock.holder ? profile : undefined;
   }
-
-  // The methods of parts take these apart from the state.
-  readonly recoverAndGetProfile = (): ConversationProfile | undefined => {
-    this.recoverFromCrash();
-    return this.getExistingProfile();
-  };
 
   /** @returns the 403 for a restricted token that may not use this conversation; undefined for whoever may */
   findRestrictionError(caller: RestrictedCaller | undefined): ApiError | undefined {
@@ -169,17 +169,17 @@ export class ConversationState implements ConversationContext {
   }
 
   readonly findProfileForCaller = (by: RestrictedCaller | undefined): RpcResult<ConversationProfile> => {
-    const profile = this.recoverAndGetProfile();
+    const profile = this.visibleProfile;
     if (!profile) return createConversationNotFoundResult();
     const refused = this.findRestrictionError(by);
     return refused ? toFailedResult(refused) : { ok: true, value: profile };
   };
 
-  readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.recoverAndGetProfile());
+  readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.visibleProfile);
 
   // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
   readonly abortObject = (thrown: unknown): void => {
-    logBackgroundFailure({ conversation: this.transcript.readable?.id ?? '' }, thrown);
+    logBackgroundFailure({ conversation: this.transcript.uncheckedProfile?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
     if (findDamageInError(thrown)) {
       this.endDamagedWork(thrown);
@@ -197,12 +197,12 @@ export class ConversationState implements ConversationContext {
   }
 
   get isBeingCopiedOrDeleted(): boolean {
-    return this.lock.isStoringHistory || this.transcript.profile?.deleted === true;
+    return this.lock.isStoringHistory || this.transcript.storedProfile?.deleted === true;
   }
 
   get isConversationIdFree(): boolean {
     this.recoverFromCrash();
-    return !this.transcript.profile?.exists && this.lock.isFree && !this.transcript.profile?.deleted;
+    return !this.transcript.storedProfile?.exists && this.lock.isFree && !this.transcript.storedProfile?.deleted;
   }
 
   /** Why no turn may begin while calls wait for a decision; undefined while none waits. */
@@ -256,7 +256,7 @@ export class ConversationState implements ConversationContext {
   async waitUntilHistoryStored(stored: Promise<void>, omitted?: ImportOmissions): Promise<RpcResult<RpcText>> {
     try {
       await this.lock.holdWhileStoring(stored);
-      return this.describeAsResult(this.recoverAndGetProfile(), omitted);
+      return this.describeAsResult(this.visibleProfile, omitted);
     } catch (thrown) {
       return toFailedResult(thrown);
     }
@@ -284,7 +284,7 @@ function endCrashedTurns(
       row.run === null ? restartOrEndTurn(conversation, row) : resumeOrEndRun(conversation, row, isLastTry);
     if (runner) onResumed(runner);
   }
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   // A first turn must not continue a copy that was interrupted.
   if (profile && !profile.exists && !profile.deleted && !conversation.lock.holder) transcript.dropIncompleteCopy();
   maintenance.confirmInBackground(unsettled.length > 0);
@@ -319,7 +319,7 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
     return findFirstPluginRunner(conversation, (part) => part.resume?.(row));
   } catch (thrown) {
     if (findDamageInError(thrown)) throw thrown;
-    logBackgroundFailure({ conversation: transcript.readable?.id ?? '', hook: 'resume' }, thrown);
+    logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '', hook: 'resume' }, thrown);
     // Another plugin may have ended it.
     if (transcript.getTurnStatus(row.seq) !== 'running') return undefined;
     // The next recovery may succeed, and keeps what the run has said.

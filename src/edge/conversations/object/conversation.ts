@@ -102,7 +102,7 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
     const { holder: runner } = lock;
     await this.#state.stopTurn(only);
     // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
-    const profile = this.#state.recoverAndGetProfile() ?? (runner && transcript.profile);
+    const profile = this.#state.visibleProfile ?? (runner && transcript.storedProfile);
     if (caller && profile)
       return { ok: true, value: createRestrictedConversationJson(profile, lock.holder?.turn.row.id) };
     return this.#state.describeAsResult(profile);
@@ -120,14 +120,14 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
 
   /** @returns the conversation without its messages, as JSON text. */
   read(): RpcResult<RpcText> {
-    return this.#state.describeAsResult(this.#state.recoverAndGetProfile());
+    return this.#state.describeAsResult(this.#state.visibleProfile);
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
   readTurnReport(id: string): RpcResult<RpcText> {
     this.#state.recoverFromCrash();
     const { transcript } = this.#state;
-    return transcript.profile ? findTurnReport(transcript, id) : createConversationNotFoundResult();
+    return transcript.storedProfile ? findTurnReport(transcript, id) : createConversationNotFoundResult();
   }
 
   /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
@@ -135,7 +135,7 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
     this.#state.recoverFromCrash();
     const { transcript, lock } = this.#state;
     if (isAwaited && lock.holder?.turn.row.key === key) await lock.holder.done;
-    return transcript.profile && findTurnOutcome(transcript, key);
+    return transcript.storedProfile && findTurnOutcome(transcript, key);
   }
 
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
@@ -211,14 +211,14 @@ export class Conversation extends UpstreamDurableObject implements ConversationO
 
   /** Changes the fields that are not frozen. */
   patchConversation(patch: ConversationPatch): RpcResult<RpcText> {
-    if (!this.#state.recoverAndGetProfile()) return createConversationNotFoundResult();
+    if (!this.#state.visibleProfile) return createConversationNotFoundResult();
     this.#state.maintenance.changeProfile(toProfileChanges(patch));
     return this.read();
   }
 
   /** Goes back to the state before a message's turn. In an import it goes back to the state before the message itself. */
   rewindConversation(before: string): RpcResult<RpcText> {
-    const profile = this.#state.recoverAndGetProfile();
+    const profile = this.#state.visibleProfile;
     if (!profile) return createConversationNotFoundResult();
     const { holder } = this.#state.lock;
     if (holder) return toFailedResult(createTurnRunningError(profile.id, holder.turn.row.id));

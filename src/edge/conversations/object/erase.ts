@@ -10,7 +10,7 @@ import { deleteAllButProfile, eraseDamagedConversation } from './profile-changes
 /** Deletes everything. @param place as of `erase` of the object. @param ends whether its account ends, and needs no report */
 export async function eraseConversation(
   state: ConversationState,
-  place: ConversationKey | undefined = state.transcript.readable,
+  place: ConversationKey | undefined = state.transcript.uncheckedProfile,
   ends = false,
 ): Promise<boolean> {
   try {
@@ -26,7 +26,7 @@ export async function eraseConversation(
 async function eraseUndamagedConversation(state: ConversationState, ends: boolean): Promise<boolean> {
   const { transcript, maintenance } = state;
   state.recoverFromCrash();
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile) return false;
   if (ends && (await maintenance.deleteRowsWithoutReport())) return true;
   await state.stopWaitingTurns();
@@ -41,7 +41,7 @@ async function eraseUndamagedConversation(state: ConversationState, ends: boolea
   // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
   for (const part of state.hooks) void stopPluginWork(state, part);
   state.alarm.scheduleAt(state.now() + CONFIRM_RETRY_MS);
-  deleteAllButProfile(state, transcript.profile ?? profile);
+  deleteAllButProfile(state, transcript.storedProfile ?? profile);
   await maintenance.deleteRowsIfReported();
   return existed;
 }

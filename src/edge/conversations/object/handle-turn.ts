@@ -27,11 +27,11 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
     const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
     state.recoverFromCrash();
     // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
-    if (!state.getExistingProfile()?.turns) request.body = await restoreEdgeCallsInText(request.body);
+    if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
     // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
     const named = applyDefaultAgent(request.asked);
     const beginning =
-      hasInitialContext(named) && !state.getExistingProfile()
+      hasInitialContext(named) && !state.visibleProfile
         ? await resolveInitialContext(state, request.place, named, request.caller)
         : undefined;
     try {
@@ -60,7 +60,7 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
   for (;;) {
     state.recoverFromCrash();
     // Finish an interrupted deletion first: its caller was told that the conversation is gone, and may begin a new one.
-    if (state.transcript.profile?.deleted) await state.maintenance.deleteRowsIfReported();
+    if (state.transcript.storedProfile?.deleted) await state.maintenance.deleteRowsIfReported();
     requireAllowedByRestriction(state, turn);
     if (isRepeatedOrBlocked(state, turn)) {
       const answer = await attachOrReject(state, turn);
@@ -70,7 +70,7 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     requireInitialContext(state, turn);
     let planned: NextRequestPlan;
     try {
-      planned = planTurn(state, state.getExistingProfile(), turn);
+      planned = planTurn(state, state.visibleProfile, turn);
     } catch (thrown) {
       // A revoked caller must not learn why its request is rejected.
       await requireUnrevokedCaller(createAccountRequest(state, request.caller));
@@ -144,8 +144,7 @@ async function attachOrReject(state: ConversationState, turn: PendingTurn): Prom
  *   whose first turn has failed
  */
 function requireInitialContext(state: ConversationState, { request, initialContext }: PendingTurn): void {
-  if (hasInitialContext(request.asked) && !initialContext && !state.getExistingProfile())
-    throw createInterruptedCallError();
+  if (hasInitialContext(request.asked) && !initialContext && !state.visibleProfile) throw createInterruptedCallError();
 }
 
 /** @returns the first thing that must be waited for before a turn begins */
@@ -169,7 +168,7 @@ function requireAllowedByRestriction(state: ConversationState, turn: PendingTurn
   const refused = getRestrictedTokenGuard().findTurnRestrictionError(
     request.caller,
     state.transcript,
-    state.getExistingProfile(),
+    state.visibleProfile,
     initialContext?.agent,
   );
   if (refused) throw refused;
@@ -184,6 +183,6 @@ function addPluginHeaders(state: ConversationState, answer: TurnAnswer, hides: b
 
 /** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */
 function addTruncationHeader({ transcript }: ConversationState, answer: TurnAnswer, sentFrom: number): TurnAnswer {
-  if (answer.kind === 'error' || !isSummaryMissing(transcript.profile?.history, sentFrom)) return answer;
+  if (answer.kind === 'error' || !isSummaryMissing(transcript.storedProfile?.history, sentFrom)) return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };
 }

@@ -95,8 +95,8 @@ export interface ConversationHooks {
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: ConversationMaintainer;
   readonly hooks: readonly ConversationHooks[];
-  /** @returns the profile; undefined if the conversation does not exist. Ends first what a crash has interrupted */
-  recoverAndGetProfile(): ConversationProfile | undefined;
+  /** The profile, if callers can see the conversation. Ends first what a crash has interrupted. */
+  readonly visibleProfile: ConversationProfile | undefined;
   /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
   findProfileForCaller(caller: RestrictedCaller | undefined): RpcResult<ConversationProfile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */

@@ -83,7 +83,7 @@ export function findToolOwnerOfConversation(
   { transcript, ...context }: Pick<ObjectContext, 'transcript' | 'settings'>,
   tool: string,
 ): string | undefined {
-  const { agent, prefix } = transcript.profile ?? {};
+  const { agent, prefix } = transcript.storedProfile ?? {};
   if (agent) return readRetainedAgent({ transcript, ...context })?.hasTool(tool) ? agent.owner : undefined;
   const isOfPrefix =
     prefix && (JSON.parse(transcript.frozenTexts.runs ?? '[]') as JsonObject[]).some(({ name }) => name === tool);
@@ -175,7 +175,7 @@ export function readRetainedAgent({
   transcript,
   settings,
 }: Pick<ObjectContext, 'transcript' | 'settings'>): ResolvedAgent | undefined {
-  const retained = transcript.profile?.agent;
+  const retained = transcript.storedProfile?.agent;
   if (!retained) return undefined;
   const kind = getAgentKind();
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };

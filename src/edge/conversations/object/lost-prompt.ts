@@ -26,12 +26,12 @@ export function createLostPromptCounter(
   if (!asked) return undefined;
   const { plan, betas } = asked;
   const { transcript } = conversation;
-  const { account = '', prefix } = transcript.profile ?? {};
+  const { account = '', prefix } = transcript.storedProfile ?? {};
   return async () => {
     const body = prefix ? (await applyRetainedPrefix(conversation, account, prefix, plan.body)).body : plan.body;
     const headers = addNeededBetasToHeaders(
       betas === undefined ? {} : { 'anthropic-beta': betas },
-      transcript.profile?.betas,
+      transcript.storedProfile?.betas,
     );
     const routing = { streams: true, only: row.grant?.upstream };
     const [upstream, settings] = [conversation.getUpstream(), conversation.settings()];
@@ -45,7 +45,7 @@ function replanRequestOfTurn(
   row: TurnRow,
 ): { plan: NextRequestPlan; betas: string | undefined } | undefined {
   const { transcript, settings, now } = conversation;
-  const { profile, frozenTexts: frozen } = transcript;
+  const { storedProfile: profile, frozenTexts: frozen } = transcript;
   const members = row.frame === null ? undefined : parseFrameMembers(row.frame, row.model);
   const question = listMessageNumbersOfTurn(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.messages.readMessages({ from: seq, to: seq, pending: true }), ({ text }) => text),

@@ -55,7 +55,7 @@ export class ConversationMaintainer {
   /** Confirms soon what a wake has found to be open. @param isOpen whether a settlement is */
   confirmInBackground(isOpen: boolean): void {
     const { transcript, waitUntil } = this.#object;
-    if (!isOpen && !transcript.profile?.unreported) return;
+    if (!isOpen && !transcript.storedProfile?.unreported) return;
     this.#scheduleConfirmation();
     waitUntil(this.#repeatUnconfirmedReports());
   }
@@ -64,14 +64,14 @@ export class ConversationMaintainer {
   logDamage(thrown: unknown): void {
     const damage = findDamageInError(thrown);
     if (!damage) throw thrown;
-    const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
+    const { account = '', id: conversation = '' } = this.#object.transcript.uncheckedProfile ?? {};
     logBackgroundFailure({ account, conversation }, damage);
   }
 
   /** Ends what an alarm could not end because it is damaged. The alarm comes again when the retention has ended, or a day later. */
   async maintainDamagedConversation(eraseDamaged: (profile: ConversationProfile) => Promise<unknown>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
-    const profile = transcript.readable;
+    const profile = transcript.uncheckedProfile;
     if (!profile) return;
     const end = this.#computeRetentionEnd(profile);
     if (profile.deleted || end <= now()) await eraseDamaged(profile);
@@ -85,7 +85,7 @@ export class ConversationMaintainer {
     try {
       this.#deleteExpiredLogsAndTurns();
       await this.#repeatUnconfirmedReports();
-      if (!isBusy() && !transcript.profile?.exists) await this.deleteRowsIfReported();
+      if (!isBusy() && !transcript.storedProfile?.exists) await this.deleteRowsIfReported();
       else this.#scheduleNextAlarm();
     } finally {
       this.#isTidying = false;
@@ -96,7 +96,7 @@ export class ConversationMaintainer {
   /** Whether something is under way for which only a watch wakes the object. */
   get #needsWatch(): boolean {
     const { transcript, hasRunningWork: isBusy, hasPendingPluginWork: isOpen } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (isBusy() || this.#isTidying || isOpen() || this.settlements.hasUnconfirmedSettlements) return true;
     return !profile || profile.deleted || profile.unreported;
   }
@@ -104,7 +104,7 @@ export class ConversationMaintainer {
   /** Notes that the conversation is deleted after its retention. */
   scheduleRetentionEnd(): void {
     const { transcript, alarm } = this.#object;
-    if (transcript.profile) alarm.scheduleAt(this.#computeRetentionEnd(transcript.profile));
+    if (transcript.storedProfile) alarm.scheduleAt(this.#computeRetentionEnd(transcript.storedProfile));
   }
 
   /** Notes how a turn has ended. A failed one is forgotten after the grace period. Later logs replace the others. */
@@ -136,7 +136,7 @@ export class ConversationMaintainer {
   /** Reports a change to the account that no settlement has reported. */
   async #reportToAccount(): Promise<void> {
     const { transcript, erase } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (!profile?.unreported) return;
     try {
       const report = createConversationReport(profile);
@@ -145,7 +145,7 @@ export class ConversationMaintainer {
         callAccount(request, (account) => account.noteConversation(report)),
         CONFIRM_MS,
       );
-      const now = transcript.profile;
+      const now = transcript.storedProfile;
       if (now?.version === profile.version) transcript.saveProfile({ ...now, unreported: false });
       this.#object.retries.recordSuccess('conversation_report');
       this.resetAlarmToNextDue();
@@ -159,10 +159,10 @@ export class ConversationMaintainer {
   /** Deletes everything once the conversation is deleted and the account has confirmed all reports. */
   async deleteRowsIfReported(): Promise<void> {
     const { transcript, hasRunningWork: isBusy } = this.#object;
-    if (isBusy() || transcript.profile?.exists) return;
+    if (isBusy() || transcript.storedProfile?.exists) return;
     this.#deleteExpiredLogsAndTurns();
     await this.#repeatUnconfirmedReports();
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
     if (profile.unreported || transcript.hasRows("turns where settled = 0 or status = 'running'")) {
       this.#scheduleConfirmation();
@@ -182,7 +182,7 @@ export class ConversationMaintainer {
       this.#object.alarm.scheduleAt(nextAt);
       return;
     }
-    if (isBusy() || transcript.profile?.exists) return;
+    if (isBusy() || transcript.storedProfile?.exists) return;
     await this.#deleteAllRows();
   }
 
@@ -198,7 +198,7 @@ export class ConversationMaintainer {
       this.settlements.hasUnconfirmedSettlements ||
       transcript.hasRows("turns where settled = 0 or status = 'running'") ||
       findNextNotificationTime(transcript) !== undefined;
-    const { prefix } = transcript.profile ?? {};
+    const { prefix } = transcript.storedProfile ?? {};
     if (hasOpenWork() || (prefix && !(await this.#releasePrefix(prefix))) || hasOpenWork()) return false;
     await this.#deleteAllRows();
     return true;
@@ -248,7 +248,7 @@ export class ConversationMaintainer {
   /** Sets the alarm for the next thing that is due. */
   #scheduleNextAlarm(): void {
     const { transcript, hasRunningWork: isBusy } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (!profile) return;
     // A summary that is made or settled must be looked after, too.
     const isOpen = listUnsettledTurns(transcript).length > 0 || isBusy();
@@ -272,7 +272,7 @@ export class ConversationMaintainer {
   /** Reports a change to the account in the background, if no settlement has reported it. */
   reportChangesInBackground(): void {
     const { transcript, waitUntil } = this.#object;
-    if (!transcript.profile?.unreported) return;
+    if (!transcript.storedProfile?.unreported) return;
     this.#watchPendingReport();
     waitUntil(this.#reportToAccount());
   }
@@ -281,13 +281,13 @@ export class ConversationMaintainer {
   reportPausedState(): void {
     const { transcript } = this.#object;
     const paused = findConversationPauseReason(transcript);
-    if (transcript.profile && transcript.profile.paused !== paused) this.changeProfile({ paused });
+    if (transcript.storedProfile && transcript.storedProfile.paused !== paused) this.changeProfile({ paused });
   }
 
   /** Changes the profile, and reports that to the account. */
   changeProfile(change: Partial<ConversationProfile>): void {
     const { transcript, now, waitUntil } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (!profile) return;
     const updatedAt = now();
     const version = Math.max(profile.version + 1, updatedAt);

@@ -25,7 +25,14 @@ export function startConversation(
 ): void {
   const { transcript, now } = conversation;
   conversation.alarm.scheduleWatchAt(now() + watchMs);
-  const { prefix, nextTurn = 1, version = 0, cost = 0, inputTokens = 0, outputTokens = 0 } = transcript.profile ?? {};
+  const {
+    prefix,
+    nextTurn = 1,
+    version = 0,
+    cost = 0,
+    inputTokens = 0,
+    outputTokens = 0,
+  } = transcript.storedProfile ?? {};
   if (prefix) releasePrefixInBackground(conversation, prefix);
   const spent = { cost, inputTokens, outputTokens };
   const profile: ConversationProfile = { ...createEmptyProfile(place, now(), version), ...spent, ...fields };
@@ -89,7 +96,8 @@ export async function storeNewConversation(
   const imported =
     storing &&
     (await runInSteps(storing).catch((thrown: unknown) => discardConversationAndThrow(conversation, retained, thrown)));
-  if (transcript.profile?.deleted) discardConversationAndThrow(conversation, retained, createIncompleteImportError());
+  if (transcript.storedProfile?.deleted)
+    discardConversationAndThrow(conversation, retained, createIncompleteImportError());
   transcript.runInTransaction(() => {
     transcript.storeFrozenText('system', begins.system);
     transcript.storeFrozenText('tools', begins.tools);
@@ -134,7 +142,7 @@ export async function eraseDamagedConversation(
   { account, id }: ConversationKey,
 ): Promise<void> {
   const { transcript, maintenance, now, alarm } = conversation;
-  const prefix = transcript.readable?.prefix;
+  const prefix = transcript.uncheckedProfile?.prefix;
   await conversation.deleteRowsAndAlarm();
   transcript.clearMemory();
   alarm.scheduleAt(now());

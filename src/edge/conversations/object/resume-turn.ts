@@ -70,7 +70,7 @@ function resumeTurnEventsOrThrow(
       body: streamRedactedEvents(log, event, { shouldHideTools: hides, textOnly: isTextOnlyTurn(log.id, show) }),
     };
   };
-  const isPresent = transcript.profile?.exists || running !== undefined;
+  const isPresent = transcript.storedProfile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };
     const log = running?.turn.log;
@@ -186,7 +186,7 @@ export async function answerRepeatedRequest(
   const stored = findTurnByNumber(transcript, row.seq);
   const log = stored && findStoredLog(transcript, stored, now());
   if (!stored || stored.status === 'failed' || !log)
-    throw createTurnEventsExpiredError(transcript.profile?.id ?? '', row.id);
+    throw createTurnEventsExpiredError(transcript.storedProfile?.id ?? '', row.id);
   const requestId = stored.outcome?.upstream_request_id;
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
@@ -199,6 +199,6 @@ export function requireIdleConversation(
   running: TurnRunner | undefined,
   isInTransit: boolean,
 ): void {
-  if (running) throw createTurnRunningError(transcript.profile?.id ?? '', running.turn.row.id);
+  if (running) throw createTurnRunningError(transcript.storedProfile?.id ?? '', running.turn.row.id);
   if (isInTransit) throw createCopyInProgressError();
 }

@@ -88,7 +88,7 @@ export function releasePrefixInBackground(
 
 /** Releases a prefix that was taken for a conversation which was not created, or which existed already. */
 export function releaseUnusedPrefix(context: ObjectContext, retained: RetainedPrefix | undefined): void {
-  if (retained && context.transcript.profile?.prefix?.holder !== retained.holder)
+  if (retained && context.transcript.storedProfile?.prefix?.holder !== retained.holder)
     releasePrefixInBackground(context, retained);
 }
 

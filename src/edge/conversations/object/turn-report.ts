@@ -35,7 +35,7 @@ export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typ
     type: 'turn',
     id,
     continues: before === undefined ? null : (findTurnByNumber(transcript, before)?.id ?? null),
-    conversation: transcript.profile?.id ?? '',
+    conversation: transcript.storedProfile?.id ?? '',
     status: toReportedStatus(status),
     paused: run === seq ? findTurnPauseReason(transcript, seq) : null,
     error: status === 'failed' || status === 'interrupted' ? findTurnError(transcript, row) : null,

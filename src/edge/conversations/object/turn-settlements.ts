@@ -72,7 +72,7 @@ export class TurnSettlementTracker {
     row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>,
     count?: () => Promise<number | undefined>,
   ): Pick<BilledAttempt, 'settle'> {
-    const account = this.#object.transcript.profile?.account ?? '';
+    const account = this.#object.transcript.storedProfile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...createAccountRequest(this.#object, { account }), requestId, model: row.model };
     return BilledRequest.restore(request, row.grant, count);
@@ -124,7 +124,7 @@ export class TurnSettlementTracker {
     if (!run?.hasEnded || run.openCount > 0) return;
     this.#runs.delete(seq);
     const { transcript } = this.#object;
-    const row = transcript.profile && findTurnByNumber(transcript, seq);
+    const row = transcript.storedProfile && findTurnByNumber(transcript, seq);
     if (row?.run !== seq) return;
     if (run.isSure) {
       transcript.updateTurn(row, { settled: true });
@@ -168,12 +168,12 @@ export class TurnSettlementTracker {
     let isCorrected = false;
     // If a part of it failed, no later confirmation would correct the rest.
     transcript.runInTransaction(() => {
-      if (marks && !row.settled && transcript.profile) transcript.updateTurn(row, { settled: true });
+      if (marks && !row.settled && transcript.storedProfile) transcript.updateTurn(row, { settled: true });
       if (outcome !== 'erased') isCorrected = this.#correctTurnCost(row, cost + (row.grant?.earlier ?? 0));
       if (row.status === 'failed') this.deleteFailedTurn(row);
     });
     if (isCorrected) this.#report();
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (outcome === 'erased' && profile && !profile.deleted) await erase();
   }
 
@@ -189,7 +189,7 @@ export class TurnSettlementTracker {
     if (settled === cost && !isReadOn) return false;
     // Another confirmation may have corrected it already.
     const stored = findTurnByNumber(transcript, seq);
-    if (stored?.id !== id || !transcript.profile) return false;
+    if (stored?.id !== id || !transcript.storedProfile) return false;
     if (settled !== stored.cost) this.#wake();
     transcript.updateTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
     if (settled === stored.cost) return false;
@@ -235,7 +235,7 @@ export class TurnSettlementTracker {
     for (const { seq, id } of isRun ? listTurnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
       // Its cost may have been corrected while the code waited for the settlement before.
       const turn = findTurnByNumber(transcript, seq);
-      const { profile } = transcript;
+      const { storedProfile: profile } = transcript;
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
@@ -251,7 +251,7 @@ export class TurnSettlementTracker {
         this.#object.retries.recordSuccess('settlement', turn.id);
       } else await waitWithTimeout(this.waitForConfirmation(turn, done), CONFIRM_MS);
     }
-    if (!isRun || !transcript.profile) return;
+    if (!isRun || !transcript.storedProfile) return;
     transcript.updateTurn(row, { settled: true });
     this.#object.retries.recordSuccess('settlement', row.id);
   }

@@ -12,7 +12,7 @@ import { computeNextProfileVersion } from './turn-ending.ts';
  * @param now milliseconds since 1970
  */
 export function endDamagedTurns(transcript: Transcript, now: number): void {
-  const profile = transcript.readable;
+  const profile = transcript.uncheckedProfile;
   if (!profile) return;
   transcript.runInTransaction(() => {
     let { nextMessage } = profile;

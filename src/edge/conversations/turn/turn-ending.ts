@@ -174,7 +174,7 @@ export function addConversationCost(
   now: number,
   more: Partial<ConversationProfile> = {},
 ): void {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (profile)
     transcript.saveProfile({
       ...profile,

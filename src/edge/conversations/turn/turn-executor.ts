@@ -256,7 +256,7 @@ export class TurnExecutor implements TurnRunner {
   /** Reads the answer to its end, and ends the turn. */
   async #read(plan: NextRequestPlan, billed: BilledRequest, { exchange, response }: AnsweredRequest): Promise<void> {
     const { row, progress } = this.turn;
-    const isNamed = row.run !== null || this.#context.transcript.profile?.agent;
+    const isNamed = row.run !== null || this.#context.transcript.storedProfile?.agent;
     const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
     const quotaStatus = this.#createAnswerHeaders(plan, billed, response);
     plan.body = RELEASED_BODY;

@@ -353,7 +353,7 @@ export class TurnRecorder {
 
   /** Decides what the end of the turn changes. */
   #planTurnEnd(turnEnd: TurnEnd, now: number): PlannedTurnEnd {
-    const { profile, bytes } = this.#transcript;
+    const { storedProfile: profile, bytes } = this.#transcript;
     if (!profile) throw new TypeError('The conversation of this turn is not stored.');
     const { blocks, stopReason } = this.builder;
     const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;

@@ -15,7 +15,7 @@ import { boundGuard } from './restricted-tokens/check-turn.ts';
 const agentsPart: ConversationPlugin = {
   createHooks({ transcript }) {
     const findNamedAgent = () => {
-      const agent = transcript.profile?.agent;
+      const agent = transcript.storedProfile?.agent;
       return agent ? formatVersionReference(agent) : undefined;
     };
     return {

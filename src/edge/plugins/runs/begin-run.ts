@@ -65,7 +65,7 @@ function createRunContext(
       query: request.query,
       route: request.call.route,
       depth: request.parent?.depth ?? 1,
-      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+      retentionSeconds: transcript.storedProfile?.retentionSeconds ?? null,
       findToolOwner: (tool) => findToolOwnerOfConversation(conversation, tool),
     },
     isStreaming: call.stream,

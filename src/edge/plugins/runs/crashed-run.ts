@@ -180,7 +180,7 @@ function restoreShownResultsToLog(transcript: Transcript, row: TurnRow): void {
 
 /** Adds to the profile what the steps have changed since it was stored. */
 function restoreProfileFromSteps(transcript: Transcript, { seq }: TurnRow): void {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile) return;
   const next = { ...profile };
   for (const step of listTurnsOfRun(transcript, seq).slice(1)) {

@@ -65,7 +65,7 @@ export function storeRunEnd(
   // A run that waits for approval will go on with its stored request.
   if (paused !== 'approval') getCallRows(transcript).deleteRunRequest(row.seq);
   if (status === 'interrupted') storeEmptyRowForUnansweredCalls(transcript, row, now);
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.saveProfile({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
   } else transcript.saveUnsavedProfile();
@@ -93,7 +93,7 @@ function storeEmptyRowForUnansweredCalls(transcript: Transcript, run: Pick<TurnR
   const last = listTurnsOfRun(transcript, run.seq)
     .slice(1)
     .findLast(({ status }) => status !== 'failed');
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile || !last || transcript.hasRows("messages where turn = ? and role = 'assistant'", last.seq)) return;
   const { version, messages, nextMessage } = profile;
   const answer = { seq: nextMessage, turn: last.seq, id: `msg_${last.id}_answer` };

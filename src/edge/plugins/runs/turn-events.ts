@@ -85,7 +85,7 @@ export class TurnWebhookSender {
     const { transcript, alarm, now, settings, waitUntil } = this.#object;
     const url = typeof notes?.[ADDRESS] === 'string' ? notes[ADDRESS] : null;
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
-    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const { account = '', id: conversation = '' } = transcript.storedProfile ?? {};
     const id = `evt_${requestId.replace(/^req_/, '')}${mark}`;
     const about = { type, event_id: id, created_at: new Date(now()).toISOString(), account, conversation };
     let body = stringifyWithRememberedTexts({ ...about, ...members });
@@ -108,7 +108,7 @@ export class TurnWebhookSender {
         const { transcript, alarm, now, retries } = this.#object;
         const damage = findDamageInError(thrown);
         // What is damaged would fail again each time. An event that was read has a later time, for which maintenance sets the alarm.
-        if (damage) return logBackgroundFailure({ conversation: transcript.readable?.id ?? '' }, damage);
+        if (damage) return logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '' }, damage);
         alarm.scheduleAt(now() + LEASE_MS);
         retries.recordFailure('turn_event', thrown, now() + LEASE_MS);
       })
@@ -133,7 +133,7 @@ export class TurnWebhookSender {
       const { failure, again } = whole
         ? await deliverEventOnce(whole, to, { settings: settings(), env, now: now() })
         : {};
-      if (!transcript.profile) return;
+      if (!transcript.storedProfile) return;
       if (again) {
         alarm.scheduleAt(again.nextAt);
         retries.recordFailure('delivery', failure, again.nextAt, { subject: id, attempts: again.failures });
@@ -152,7 +152,7 @@ export class TurnWebhookSender {
 
   #findDueDelivery() {
     const { transcript, now } = this.#object;
-    return transcript.profile && this.#deliveries.findDueDelivery(now());
+    return transcript.storedProfile && this.#deliveries.findDueDelivery(now());
   }
 }
 

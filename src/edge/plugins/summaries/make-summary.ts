@@ -44,7 +44,7 @@ export async function makeSummary(
   { planned, row, paid: summaries, abort }: PendingSummary,
 ): Promise<void> {
   const { transcript, env, waitUntil, now, maintenance } = conversation;
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   const settings = conversation.settings();
   const upstream = conversation.getUpstream();
   const agent = readRetainedAgent(conversation);

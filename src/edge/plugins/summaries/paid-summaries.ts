@@ -38,7 +38,7 @@ export class SummarySettler {
   /** Stores the row of a summary, and has it made. Never rejects: without it the turn is sent without its oldest messages. */
   async storeAndMakeSummary(row: SummaryRow, work: () => Promise<void>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     this.#isMaking = true;
     try {
       if (!profile) return;
@@ -72,7 +72,7 @@ export class SummarySettler {
     attempt: SettleableSummary,
   ): Promise<void> {
     const { transcript } = this.#object;
-    if (!transcript.profile) return;
+    if (!transcript.storedProfile) return;
     const summaries = getSummaryRows(transcript);
     // Meanwhile the history may have been rewound to before its end.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
@@ -105,7 +105,7 @@ export class SummarySettler {
     cost: number,
   ): Promise<void> {
     const { transcript, alarm, now, retries } = this.#object;
-    const { profile } = transcript;
+    const { storedProfile: profile } = transcript;
     if (!profile) return;
     const summaries = getSummaryRows(transcript);
     const { nanodollars, done } = attempt.settle(outcome, {
@@ -118,7 +118,7 @@ export class SummarySettler {
     this.#addCostToConversation(row.id, cost, nanodollars);
     try {
       const settled = await waitWithTimeout(done, CONFIRM_MS);
-      if (!transcript.profile) return;
+      if (!transcript.storedProfile) return;
       if (settled.outcome !== 'erased')
         this.#addCostToConversation(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
       summaries.updateSummary(row.id, { settled: true });
@@ -133,7 +133,7 @@ export class SummarySettler {
   /** Adds its cost to the conversation's. */
   #addCostToConversation(id: number, before: number, cost: number): void {
     const { transcript, now } = this.#object;
-    if (!transcript.profile || !Number.isFinite(cost) || cost === before) return;
+    if (!transcript.storedProfile || !Number.isFinite(cost) || cost === before) return;
     getSummaryRows(transcript).updateSummary(id, { cost });
     addConversationCost(transcript, cost - before, now());
   }

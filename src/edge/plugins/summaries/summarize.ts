@@ -31,7 +31,7 @@ export interface SummaryPlan {
  * @returns undefined if there is nothing to summarize now
  */
 export function planNextSummary(transcript: Transcript, filled: number): SummaryPlan | undefined {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   const { history } = profile ?? {};
   if (!profile?.exists || history?.strategy !== 'summarize' || !canStartSummary(transcript)) return undefined;
   const { max_tokens: limit, instructions } = history;

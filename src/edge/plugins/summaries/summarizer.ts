@@ -48,7 +48,7 @@ export class Summarizer implements ConversationHooks {
 
   /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
   begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequestPlan): undefined {
-    const isWanted = this.#conversation.transcript.profile?.history?.strategy === 'summarize';
+    const isWanted = this.#conversation.transcript.storedProfile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.bodyWithoutMessages ?? editJson(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }

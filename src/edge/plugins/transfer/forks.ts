@@ -1,28 +1,20 @@
-/** Writes a conversation as lines, and stores the lines of another one. */
+/** Writes a conversation as lines, and begins one with the lines of another. */
 
 import {
   type ConversationCopyLine,
   copiedRows,
   selectProfileMembers,
 } from '../../conversations/history/storage/copyable-rows.ts';
-import { DamagedRow, findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
-import {
-  type ConversationProfile,
-  GRACE_MS,
-  type NewMessage,
-  type RetainedPrefix,
-  type TurnRow,
-} from '../../conversations/history/storage/rows.ts';
+import { findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
+import { type ConversationProfile, GRACE_MS, type RetainedPrefix } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { selectVisibleNotes } from '../../conversations/history/storage/turn-notes.ts';
 import {
-  countTurnsAndMessages,
   findLastCommittedTurnNumber,
   findTurnByNumber,
   listTurnsOfRun,
   readCommittedTurns,
 } from '../../conversations/history/storage/turn-queries.ts';
-import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import type { ConversationKey } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import {
@@ -32,10 +24,10 @@ import {
 } from '../../conversations/object/profile-changes.ts';
 import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
 import { readMessageRows } from '../../conversations/views/message-json.ts';
-import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
-import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { editJson } from '../../kit/json/edit.ts';
 import { removeLineBreaks } from './export-lines.ts';
+import { storeCopiedLines } from './store-copy.ts';
 
 /** What a backup has and a fork begins anew. */
 const BACKED_UP = [
@@ -93,8 +85,8 @@ export function createCopyStream(
         yield formatCopyLine('message', shown === null ? head : editJson(head, { shown }), text);
       }
     }
-    const isSame = transcript.profile?.version === version || findTurnByNumber(transcript, until) !== undefined;
-    yield formatCopyLine(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
+    const isSame = transcript.storedProfile?.version === version || findTurnByNumber(transcript, until) !== undefined;
+    yield formatCopyLine(transcript.storedProfile?.exists && isSame ? 'end' : 'changed', 'null');
   }
   return createTextStream(yieldLinesUntilDamage(generateCopyLines()));
 }
@@ -153,105 +145,6 @@ function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {
   return `[${JSON.stringify(kind)},${removeLineBreaks(texts.join(','))}]\n`;
 }
 
-/** @returns the row of a copied turn */
-function createCopiedTurnRow(copied: TurnRow, shift: number) {
-  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
-  const { sentFrom, follows, events, run } = copied;
-  const ended = {
-    status,
-    endedAt,
-    outcome,
-    cost,
-    tokens,
-    frame,
-    events,
-    settled: true,
-    notes: selectVisibleNotes(copied),
-  };
-  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
-  return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
-}
-
-/**
- * Stores the lines of another conversation, those of a stretch in one transaction.
- *
- * @returns the copied profile; undefined if the copy is incomplete
- */
-async function storeCopiedLines(
-  transcript: Transcript,
-  bytes: ReadableStream<Uint8Array>,
-): Promise<Partial<ConversationProfile> | undefined> {
-  let copied: Partial<ConversationProfile> = {};
-  let isOfOther = false;
-  // The numbers of turns that failed here are not used again.
-  let nextTurn = transcript.profile?.nextTurn ?? 1;
-  const shift = nextTurn - 1;
-  let nextMessage = 1;
-  const storing = copiedRows().flatMap(({ kinds = [], storing }) =>
-    storing ? [{ kinds, ...storing(transcript, shift) }] : [],
-  );
-  const ofKind = new Map(storing.flatMap((one) => one.kinds.map((kind) => [JSON.stringify(kind), one] as const)));
-  let isComplete = false;
-  const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
-  let parts: string[] = [];
-  const pacer = new WorkPacer();
-  let turns: Partial<TurnRow>[] = [];
-  let messages: NewMessage[] = [];
-  const flushRows = () => {
-    transcript.insertEndedTurns(turns);
-    transcript.addMessages(messages);
-    [turns, messages] = [[], []];
-  };
-  for await (const piece of bytes) {
-    const pieces = decoder.decode(piece, { stream: true }).split('\n');
-    const rest = pieces.pop() ?? '';
-    for (const end of pieces) {
-      const text = [...parts, end].join('');
-      parts = [];
-      const next = pacer.waitForTurn(text.length);
-      if (next !== undefined) {
-        flushRows();
-        await next;
-      }
-      const [kind, first = 'null', second = ''] = splitArrayItems(text);
-      if (kind === '"profile"') {
-        const { account, ...rest } = JSON.parse(first) as Partial<ConversationProfile>;
-        copied = rest;
-        isOfOther = account !== transcript.profile?.account;
-      } else if (kind === '"turn"') {
-        const turn = createCopiedTurnRow(JSON.parse(first) as TurnRow, shift);
-        turns.push(isOfOther ? { ...turn, route: IMPORT_ROUTE } : turn);
-        nextTurn = turn.seq + 1;
-      } else if (kind === '"message"') {
-        const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
-        const shown = message.shown ? (parseMemberTexts(first).get('shown') ?? null) : null;
-        messages.push({ ...message, turn: shift + message.turn, text: second, shown });
-        nextMessage = message.seq + 1;
-      } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
-      else if (kind === '"end"' || kind === '"changed"') isComplete = kind === '"end"';
-      else if (kind !== undefined) {
-        const rows = ofKind.get(kind);
-        if (!rows) throw createIncompleteImportError();
-        rows.addLine(kind.slice(1, -1), first, second);
-      }
-    }
-    parts.push(rest);
-  }
-  flushRows();
-  if (!isComplete) return undefined;
-  const { sentFrom = 0 } = copied;
-  const members = selectProfileMembers(copied, { last: Number.POSITIVE_INFINITY, isCut: false, shift });
-  for (const { end } of storing) Object.assign(members, end?.());
-  return {
-    ...copied,
-    ...members,
-    ...countTurnsAndMessages(transcript),
-    nextTurn,
-    nextMessage,
-    sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
-  };
-}
-
 /**
  * Stores the copy of another conversation: all of it, or nothing.
  *
@@ -273,7 +166,7 @@ export async function storeConversationCopy(
       retained = await retainPrefix(conversation, place, copied.prefix);
       copied.prefix = retained;
     }
-    if (!copied || transcript.profile?.deleted) throw createIncompleteImportError();
+    if (!copied || transcript.storedProfile?.deleted) throw createIncompleteImportError();
     maintenance.changeProfile({ ...copied, exists: true });
   } catch (thrown) {
     discardConversationAndThrow(conversation, retained, thrown);

@@ -85,7 +85,7 @@ export function* storeImportedTurns(
   turns: readonly ImportedMessage[][],
   { model, now }: { model: string | null; now: number },
 ): SteppedWork<{ nextTurn: number; nextMessage: number }> {
-  let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurnNumber + 1);
+  let seq = Math.max(transcript.storedProfile?.nextTurn ?? 1, transcript.newestTurnNumber + 1);
   let nextMessage = 1;
   const rows: Omit<TurnRow, keyof typeof BLANK_TURN | 'key' | 'frame'>[] = [];
   const messageRows: NewMessage[] = [];

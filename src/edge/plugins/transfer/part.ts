@@ -63,22 +63,20 @@ async function adoptConversationCopy(
 
 /** @returns the whole conversation as lines of JSON */
 function exportConversation(
-  { transcript, recoverAndGetProfile: profile }: ConversationContext,
+  { transcript, visibleProfile }: ConversationContext,
   view?: HistoryViewName,
 ): RpcResult<ReadableStream<Uint8Array>> {
-  const present = profile();
-  return present
-    ? { ok: true, value: createExportStream(present, transcript, view) }
+  return visibleProfile
+    ? { ok: true, value: createExportStream(visibleProfile, transcript, view) }
     : createConversationNotFoundResult();
 }
 
 /** @returns the history as the lines that another deployment can restore */
 function backUpConversation({
   transcript,
-  recoverAndGetProfile: profile,
+  visibleProfile,
 }: ConversationContext): RpcResult<ReadableStream<Uint8Array>> {
-  const present = profile();
   // While its first turn runs, there is nothing to keep yet.
-  const value = present?.exists && createBackupStream(transcript, present);
+  const value = visibleProfile?.exists && createBackupStream(transcript, visibleProfile);
   return value ? { ok: true, value } : createConversationNotFoundResult();
 }

@@ -142,7 +142,7 @@ test('nothing wakes a conversation for what its account has confirmed', async ()
   await eventually(async () => {
     const unreported = await runInDurableObject(
       stubOf(),
-      (_, { storage }) => new Transcript(storage).profile?.unreported,
+      (_, { storage }) => new Transcript(storage).storedProfile?.unreported,
     );
     expect(unreported).toBe(false);
   });

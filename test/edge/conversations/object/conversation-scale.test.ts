@@ -213,12 +213,12 @@ test('what the account says of a turn’s cost is taken once, however often it s
       erase: async () => {},
     });
     const settled = Promise.resolve({ outcome: 'duplicate' as const, cost: row.cost + 1_000, overHold: false });
-    const before = transcript.profile?.cost ?? 0;
+    const before = transcript.storedProfile?.cost ?? 0;
     await Promise.all([
       maintenance.settlements.waitForConfirmation(row, settled),
       maintenance.settlements.waitForConfirmation(row, settled),
     ]);
-    return { total: transcript.profile?.cost, once: before + 1_000 };
+    return { total: transcript.storedProfile?.cost, once: before + 1_000 };
   });
   expect(total).toBe(once);
 });

@@ -603,7 +603,7 @@ describe('working with history', () => {
     await runTurn(question(`Two ${long}`));
     const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
       const transcript = new Transcript(storage);
-      const profile = transcript.profile;
+      const profile = transcript.storedProfile;
       const lines = profile && createCopyStream(transcript, profile, undefined);
       return await new Response(lines).text();
     });

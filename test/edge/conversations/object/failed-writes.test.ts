@@ -38,7 +38,7 @@ test('arms the alarm before it stores a conversation', async () => {
   vi.spyOn(Transcript.prototype, 'storeFrozenText').mockImplementationOnce(failing);
   expect(await sendTurn({ ...createBody('Hello'), system: 'Be brief.' })).toMatchObject({ kind: 'error' });
   await runInDurableObject(stubOf(), async (_, { storage }) => {
-    expect(new Transcript(storage).profile).toMatchObject({ exists: false });
+    expect(new Transcript(storage).storedProfile).toMatchObject({ exists: false });
     expect(await storage.getAlarm()).not.toBeNull();
   });
 });

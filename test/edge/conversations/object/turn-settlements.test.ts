@@ -37,7 +37,7 @@ test('a conversation has cost what the account says of its turn, however often t
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
     const [ended] = transcript.listTurns();
-    const others = (transcript.profile?.cost ?? 0) - (ended?.cost ?? 0);
+    const others = (transcript.storedProfile?.cost ?? 0) - (ended?.cost ?? 0);
     const { surroundings } = new Shown(state, env as unknown as Bindings);
     const object = { ...surroundings, transcript, erase: async () => {} };
     const settlements = new TurnSettlementTracker(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
@@ -53,7 +53,7 @@ test('a conversation has cost what the account says of its turn, however often t
           await settlements.waitForConfirmation(findTurnByNumber(transcript, known.seq) ?? known, settled());
         }
         expect(findTurnByNumber(transcript, known.seq)?.cost).toBe(cost);
-        expect(transcript.profile?.cost).toBe(others + cost);
+        expect(transcript.storedProfile?.cost).toBe(others + cost);
       }
     });
   });
@@ -103,7 +103,7 @@ async function totals(): Promise<{ booked: number; own: number | undefined; list
   const account = getAccountStub(bindings, {}, 'alice');
   const { data } = await account.listRequests({});
   const booked = data.reduce((sum, { cost_usd }) => sum + Math.round((cost_usd ?? 0) * 1e9), 0);
-  const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).profile?.cost);
+  const own = await runInDurableObject(stubOf(), (_, state) => new Transcript(state.storage).storedProfile?.cost);
   const [listed] = (await account.listConversations({ limit: 20 })).data;
   return { booked, own, listed: listed && Math.round(listed.cost_usd * 1e9) };
 }

@@ -160,8 +160,8 @@ describe('the history as clients see it', () => {
     const ends = stored.filter(({ turn }, index) => turn !== stored[index + 1]?.turn);
     const summaries = await runInDurableObject(stubOf(), (_, { storage }) => {
       const transcript = new Transcript(storage);
-      if (!transcript.profile) throw new Error('There is no conversation.');
-      const { profile } = transcript;
+      if (!transcript.storedProfile) throw new Error('There is no conversation.');
+      const { storedProfile: profile } = transcript;
       const own = {
         ...BLANK_SUMMARY,
         turn: 1,

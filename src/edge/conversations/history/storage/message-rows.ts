@@ -99,7 +99,7 @@ export class MessageRows extends TableRowsBase<ConversationTables> {
   }
 
   #selectMessages(columns: string, range: MessageRange & { limit?: number }): SqlStorageCursor<SqliteRow> | undefined {
-    if (!this.tables.readable) return undefined;
+    if (!this.tables.uncheckedProfile) return undefined;
     const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, shown, isBackwards, pending } = range;
     const hasText = `(m.text is not '${NO_ANSWER}'${shown ? ' or m.shown = 1' : ''})`;
     return this.tables.iterateRows<SqliteRow>(
@@ -115,7 +115,7 @@ export class MessageRows extends TableRowsBase<ConversationTables> {
 
   /** @returns where the message with an id is; undefined if nowhere. */
   findMessage(id: string): { seq: number; turn: number } | undefined {
-    if (!this.tables.readable) return undefined;
+    if (!this.tables.uncheckedProfile) return undefined;
     const [row] = this.tables.readAllRows(
       `select m.seq, m.turn from messages m join turns t on t.seq = m.turn
        where m.id = ? and t.status in ${COMMITTED} order by m.seq desc limit 1`,
@@ -163,7 +163,7 @@ export function addAnswerId(transcript: ConversationTables, id: string, next: nu
 /** Reads the ids that are not known yet: of a copy, and of a run that a crash has interrupted. */
 function readAnswerIds(transcript: ConversationTables): AnswerIds {
   const { nextMessage = 1, answerIds = { from: 1, marks: '' } }: Partial<ConversationProfile> =
-    transcript.readable ?? {};
+    transcript.uncheckedProfile ?? {};
   if (answerIds.from >= nextMessage) return answerIds;
   const rows = transcript.readAllRows<{ id: string }>('select id from messages where seq >= ?', answerIds.from);
   return { from: nextMessage, marks: answerIds.marks + computeIdFingerprints(rows.map(({ id }) => id)) };

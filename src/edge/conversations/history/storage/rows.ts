@@ -58,7 +58,7 @@ export interface ParentCall extends ParentToolCall {
 }
 
 /** The tables of a conversation, with its profile. Without one there may be no tables. */
-export type ConversationTables = SqlTables & { readonly readable: ConversationProfile | undefined };
+export type ConversationTables = SqlTables & { readonly uncheckedProfile: ConversationProfile | undefined };
 
 /** Everything about a conversation except its turns and messages. */
 export interface ConversationProfile {

@@ -89,13 +89,19 @@ export class Transcript extends SqlTables {
     });
   }
 
-  /** @throws DamagedRow if it cannot be read */
-  get profile(): ConversationProfile | undefined {
+  /**
+   * The profile as it is stored. It is stored before callers can see the conversation, while its first turn or copy begins, and
+   * after its deletion, until the account has confirmed that. Compare `ConversationContext.visibleProfile`.
+   *
+   * @throws DamagedRow if it cannot be read
+   */
+  get storedProfile(): ConversationProfile | undefined {
     if (this.damage) throw this.damage;
     return this.#profile;
   }
 
-  get readable(): ConversationProfile | undefined {
+  /** The stored profile of a conversation that may be damaged: to say whose it is, and to delete it. */
+  get uncheckedProfile(): ConversationProfile | undefined {
     return this.#profile;
   }
 

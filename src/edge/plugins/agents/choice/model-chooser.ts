@@ -80,7 +80,7 @@ export class ModelChooser implements ConversationHooks {
     let planned = plan(model);
     if (planned.follows) {
       // The results of calls go to the model that has made them.
-      chosen = transcript.profile?.choices?.at(-1);
+      chosen = transcript.storedProfile?.choices?.at(-1);
       const maker = chosen?.model ?? choice.otherwise;
       if (maker !== model) planned = plan(maker);
     }
@@ -97,7 +97,7 @@ export class ModelChooser implements ConversationHooks {
     { request, initialContext: beginning, pluginContext: memory }: PendingTurn,
     { messages }: NextRequestPlan,
   ): TurnPrerequisite | undefined {
-    const { profile } = this.#conversation.transcript;
+    const { storedProfile: profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : beginning?.agent;
     const toChoose = memory.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
@@ -114,7 +114,7 @@ export class ModelChooser implements ConversationHooks {
   }
 
   about(memory: PluginContextValues | undefined): DimensionValues {
-    const { agent, choices } = this.#conversation.transcript.profile ?? {};
+    const { agent, choices } = this.#conversation.transcript.storedProfile ?? {};
     return agent ? createModelChoiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }
 
@@ -163,7 +163,7 @@ function findCurrentModelChoice(
   transcript: Transcript,
   hash?: string,
 ): { chosen: TurnWithModelSelection | undefined; isDecided: boolean } {
-  const { choices = [] } = transcript.profile ?? {};
+  const { choices = [] } = transcript.storedProfile ?? {};
   const last = choices.at(-1);
   if (last && last.hash === hash && last.by.arm !== 'asked' && isTurnRetryable(transcript.getTurnStatus(last.turn)))
     return { chosen: last, isDecided: true };
@@ -172,7 +172,7 @@ function findCurrentModelChoice(
 
 /** @returns how the model of a turn was chosen; undefined if it was not */
 function findModelChoiceOfTurn(transcript: Transcript, id: string): TurnWithModelSelection | undefined {
-  const { choices } = transcript.profile ?? {};
+  const { choices } = transcript.storedProfile ?? {};
   if (!choices) return undefined;
   const seq = findTurnById(transcript, id)?.seq ?? Number.POSITIVE_INFINITY;
   return choices.findLast(({ turn }) => turn <= seq);
@@ -188,7 +188,7 @@ function storeModelChoice(
   { seq, hash }: { seq: number; hash: string },
   chosen: ModelSelection,
 ): ModelSelectionReason['part'] {
-  const { profile } = transcript;
+  const { storedProfile: profile } = transcript;
   if (!profile) return undefined;
   const { choices: stored = [], asksAgain, ...others } = profile;
   const choices = stored.filter((one) => one.turn < seq && isChoiceKeptForLaterTurns(transcript, one));

@@ -27,7 +27,7 @@ const MOST_INPUTS_CHARACTERS = 1_048_576;
 
 /** @returns the calls that nobody has decided on, in their order, as a JSON list */
 export function describeOpenApprovals(transcript: Transcript): string {
-  const rows = transcript.profile ? getApprovalRows(transcript).listOpenApprovals() : [];
+  const rows = transcript.storedProfile ? getApprovalRows(transcript).listOpenApprovals() : [];
   return stringifyWithRememberedTexts(createListResponse(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
@@ -97,7 +97,7 @@ export function storeApprovalDecision(
   { id, decision, reason: why, input, isAdmin }: ApprovalDecisionRequest,
   now: number,
 ): { paused: TurnRow; step: number } | undefined {
-  const row = transcript.profile && getApprovalRows(transcript).findApproval(id);
+  const row = transcript.storedProfile && getApprovalRows(transcript).findApproval(id);
   if (!row)
     throw createNotFoundError(
       `No call waits for the approval ${JSON.stringify(id).slice(0, 300)}. GET …/approvals lists the waiting calls.`,
@@ -134,7 +134,7 @@ export function storeApprovalDecision(
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
 export function cancelPausedTurn(transcript: Transcript, id: string, now: number): void {
-  const turn = transcript.profile && findTurnById(transcript, id);
+  const turn = transcript.storedProfile && findTurnById(transcript, id);
   const open = turn
     ? getApprovalRows(transcript)
         .listApprovalsOfRun(turn.seq)
@@ -171,9 +171,9 @@ export function cancelPausedTurn(transcript: Transcript, id: string, now: number
  *   some clients retry every 409 by its status alone
  */
 export function findPendingApprovalError(transcript: Transcript): ApiError | undefined {
-  const [first] = transcript.profile ? getApprovalRows(transcript).listOpenApprovals() : [];
+  const [first] = transcript.storedProfile ? getApprovalRows(transcript).listOpenApprovals() : [];
   if (!first) return undefined;
-  const id = transcript.profile?.id ?? '';
+  const id = transcript.storedProfile?.id ?? '';
   const turn = findTurnByNumber(transcript, first.run)?.id ?? '';
   const location = `/conversations/${id}/approvals`;
   const message = `This conversation waits for an approval. List the waiting calls with GET ${location}, and decide them.`;

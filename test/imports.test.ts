@@ -45,6 +45,7 @@ const ORDER = [
   'edge/money/budget',
   'edge/money/contracts',
   'edge/money/alerts',
+  'edge/money/changes',
   'edge/claude',
   'edge/claude/request',
   'edge/claude/upstreams',

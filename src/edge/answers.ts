@@ -38,6 +38,7 @@ export type {
 } from './money/account/usage-answers.schema.ts';
 export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
+export type { ChangeRow } from './money/changes/changes-answers.schema.ts';
 export type { PluginRowFields } from './money/contracts/dimensions.ts';
 export type { MintedTokenAnswer } from './money/credentials/tokens-answers.schema.ts';
 export type { MessageBatch } from './money/lists/batches-answers.schema.ts';

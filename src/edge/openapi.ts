@@ -34,6 +34,7 @@ import { batches } from './plugins/batches/batches.reference.ts';
 import { classifications } from './plugins/batches/classifications.reference.ts';
 import { evaluations } from './plugins/evaluation/evaluation.reference.ts';
 import { files } from './plugins/files/files.reference.ts';
+import { changes } from './plugins/operator/changes.reference.ts';
 import { metrics } from './plugins/operator/metrics.reference.ts';
 import { overview } from './plugins/operator/overview.reference.ts';
 import { deploymentPools, groups, spenders } from './plugins/pools/pools.reference.ts';
@@ -73,6 +74,7 @@ export const RESOURCES: readonly ApiResource[] = [
   tokens,
   visitors,
   alerts,
+  changes,
   health,
   metrics,
   overview,

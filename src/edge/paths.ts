@@ -17,6 +17,7 @@ type Path =
   | '/agents/:name/versions'
   | '/agents/:name/versions/:hash'
   | '/alerts'
+  | '/changes'
   | '/classifications/:id'
   | '/classifications/:id/cancel'
   | '/classifications/:id/results'

@@ -33,6 +33,7 @@ const READ_BY: Readonly<Record<string, readonly Scope[]>> = {
   '/accounts/:id/conversations/:conversation/backup': ['admin:backup'],
   '/accounts/:id/tokens': ['admin:read'],
   '/alerts': ['admin:read'],
+  '/changes': ['admin:read'],
   '/erasures': ['admin:backup'],
   '/groups': ['admin:read', 'admin:backup'],
   '/groups/:id': ['admin:read'],

@@ -17,6 +17,7 @@ export const RETRIED_TASKS = [
   'alert',
   'batch',
   'batch_task',
+  'change',
   'conversation_report',
   'credential_check',
   'delivery',

@@ -22,12 +22,13 @@ import '../conversations/history/history.schema.ts';
 import '../conversations/object/initial-context.ts';
 import '../conversations/history/guard.ts';
 import '../registry/tools/tool-kind.ts';
-// Accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`.
+// Accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`, `changeList`.
 import '../money/account/hooks.ts';
 import '../money/contracts/dimensions.ts';
 import '../money/account/account-state.ts';
 import '../money/contracts/all-accounts.ts';
 import '../money/alerts/alert-outbox.ts';
+import '../money/changes/change-outbox.ts';
 // Operations: `health`, `metrics`, `overview`, `failingTasks`.
 import '../health/plugin-hooks.ts';
 import '../durable/retries.ts';

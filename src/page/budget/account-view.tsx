@@ -5,6 +5,7 @@ import { hasPlugin } from '../edge/plugins.ts';
 import { FirstOfFaults } from '../edge/retry-fault.tsx';
 import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
+import { Changes } from './changes.tsx';
 import { Credit } from './credit.tsx';
 import { LIMIT_FORMS } from './figures/limit-names.ts';
 import { listRefusedRequestsIfNewest } from './figures/listed-requests.ts';
@@ -75,6 +76,7 @@ export function AccountView() {
         <h3 id="tokens">Tokens</h3>
         <Tokens account={id} />
       </section>
+      <Changes key={`changes of ${id}`} of={{ account: id }} />
       <Breakdown />
       <div class="budget-columns">
         <SpendChart days={dailySpend.value} isOwn={id === identity.value.account} />

@@ -15,6 +15,7 @@ import { budgetName } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import { ViewHeader } from './account-view.tsx';
 import { BindingLimitCards, BindingLimitCell } from './binding-limits.tsx';
+import { Changes } from './changes.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
 import { LimitList, LimitsForm } from './limits-form.tsx';
 import { navigateToAccount } from './links.tsx';
@@ -74,6 +75,7 @@ function GroupDetails({ id }: { id: string }) {
         />
         {identity.value.admin && <AddGroupMemberForm group={id} />}
       </section>
+      <Changes of={{ group: id }} />
     </>
   );
 }

@@ -19,6 +19,7 @@ const OPERATOR_READS: Readonly<Record<string, readonly OperatorScope[]>> = {
   'GET /accounts/:id/conversations/:conversation/backup': ['admin:backup'],
   'GET /accounts/:id/tokens': ['admin:read'],
   'GET /alerts': ['admin:read'],
+  'GET /changes': ['admin:read'],
   'GET /erasures': ['admin:backup'],
   'GET /groups': ['admin:read', 'admin:backup'],
   'GET /groups/:id': ['admin:read'],

@@ -19,6 +19,10 @@ export interface RequestLogLine {
   /** The model that the agent has chosen, and why, as the header `sluice-model-chosen` says it. */
   model_chosen?: string | undefined;
   event_id?: string | undefined;
+  /** What an admin has changed. */
+  subject?: { type: string; id: string | null } | undefined;
+  /** The names of the changed fields. */
+  changed?: string[] | undefined;
   model?: string | undefined;
   status?: number | undefined;
   error_type?: string | undefined;

@@ -24,6 +24,7 @@ const SINGLE_MEMBERS = [
   'sharedBudgets',
   'allAccounts',
   'alertInbox',
+  'changeList',
   'failingTasks',
 ] as const;
 type SinglePluginMember = (typeof SINGLE_MEMBERS)[number] & PluginMember;

@@ -1,14 +1,20 @@
+import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
 import { EdgeDurableObject } from '../../durable/edge-object.ts';
 import type { ConversationPageSelection, ListPage, PageSelection } from '../../durable/page.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
+import type { ChangeOrigin } from '../changes/change-origin.ts';
+import { compareFields } from '../changes/change-outbox.ts';
+import type { ChangeRow, VersionedKind } from '../changes/changes-answers.schema.ts';
 import type {
   AccountObject,
+  ChangesPageQuery,
   NewVersion,
   VersionChangeOutcome,
   VersionedNameRow,
   VersionId,
+  VersionPointer,
   VersionToPointTo,
 } from '../contracts/account.ts';
 import type {
@@ -38,33 +44,51 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     this.state = new AccountState(ctx, this.services);
   }
 
-  /** Stores a version, and makes its name point to it. */
-  async putVersion(version: NewVersion): Promise<VersionChangeOutcome> {
+  /** Stores a version, and makes its name point to it. @param by absent if the owner stores it, not an admin */
+  async putVersion(version: NewVersion, by?: ChangeOrigin): Promise<VersionChangeOutcome> {
     const now = this.state.advanceBudgetToNow();
-    const outcome = this.state.versions.storeAndPointTo(
-      version,
-      now,
-      this.state.storage.computeBytesLeftForVersions(this.state.limits.effectiveLimits, now),
-    );
-    return await this.#publishNameToKv(version, outcome);
-  }
-
-  /** Makes a name point to an earlier version. */
-  async pointVersion(id: VersionToPointTo): Promise<VersionChangeOutcome> {
-    return await this.#publishNameToKv(id, this.state.versions.point(id, this.state.advanceBudgetToNow()));
-  }
-
-  /** Removes a name. Its versions stay for those who hold them. */
-  async removeName(kind: string, name: string): Promise<VersionChangeOutcome> {
-    return await this.#publishNameToKv(
-      { kind, name },
-      this.state.versions.remove(kind, name, this.state.advanceBudgetToNow()),
+    const bytes = this.state.storage.computeBytesLeftForVersions(this.state.limits.effectiveLimits, now);
+    return await this.#changeName(version, by, 'stored', () =>
+      this.state.versions.storeAndPointTo(version, now, bytes),
     );
   }
 
-  /** Takes a version back from everybody, holders too. */
-  async withdrawVersion(id: VersionId): Promise<VersionChangeOutcome> {
-    return await this.#publishNameToKv(id, this.state.versions.withdrawVersion(id, this.state.advanceBudgetToNow()));
+  /** Makes a name point to an earlier version. @param by as for `putVersion` */
+  async pointVersion(id: VersionToPointTo, by?: ChangeOrigin): Promise<VersionChangeOutcome> {
+    const now = this.state.advanceBudgetToNow();
+    return await this.#changeName(id, by, 'stored', () => this.state.versions.point(id, now));
+  }
+
+  /** Removes a name. Its versions stay for those who hold them. @param by as for `putVersion` */
+  async removeName(kind: string, name: string, by?: ChangeOrigin): Promise<VersionChangeOutcome> {
+    const now = this.state.advanceBudgetToNow();
+    return await this.#changeName({ kind, name }, by, 'deleted', () => this.state.versions.remove(kind, name, now));
+  }
+
+  /** Takes a version back from everybody, holders too. @param by as for `putVersion` */
+  async withdrawVersion(id: VersionId, by?: ChangeOrigin): Promise<VersionChangeOutcome> {
+    const now = this.state.advanceBudgetToNow();
+    return await this.#changeName(id, by, 'withdrawn', () => this.state.versions.withdrawVersion(id, now));
+  }
+
+  /** Changes what is stored under a name, notes which admin has done so, and publishes the name. */
+  async #changeName(
+    place: Omit<VersionId, 'hash'>,
+    by: ChangeOrigin | undefined,
+    action: 'stored' | 'deleted' | 'withdrawn',
+    change: () => VersionChangeOutcome['outcome'],
+  ): Promise<VersionChangeOutcome> {
+    const { versions, changes, accountId = DEPLOYMENT } = this.state;
+    const { kind, name } = place;
+    const before = by && versions.readNamePointer(kind, name);
+    const outcome = change();
+    if (before && outcome === 'stored') {
+      const fields = compareFields(toPointerFields(before), toPointerFields(versions.readNamePointer(kind, name)));
+      const subject = { type: kind as VersionedKind, id: name, account: accountId === DEPLOYMENT ? null : accountId };
+      if (Object.keys(fields).length > 0)
+        changes.recordChanges(by, [{ kind: `${subject.type}.${action}`, subject, changes: fields }]);
+    }
+    return await this.#publishNameToKv(place, outcome);
   }
 
   async #publishNameToKv(
@@ -81,13 +105,21 @@ export abstract class AccountListsBase extends EdgeDurableObject {
    *
    * @param at when it was stored where the backup was made; milliseconds since 1970
    * @param isCurrent whether its name points to it, if there is no such name here
+   * @param by the admin who restores it
    */
-  async restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<VersionChangeOutcome> {
+  async restoreVersion(
+    version: NewVersion,
+    at: number,
+    isCurrent: boolean,
+    by?: ChangeOrigin,
+  ): Promise<VersionChangeOutcome> {
     const { state } = this;
     const now = state.advanceBudgetToNow();
     if (at <= state.erasedUntil) return { outcome: 'erased' };
     const bytes = state.storage.computeBytesLeftForVersions(state.limits.effectiveLimits, now);
-    return await this.#publishNameToKv(version, state.versions.restore(version, Math.min(at, now), bytes, isCurrent));
+    return await this.#changeName(version, by, 'stored', () =>
+      state.versions.restore(version, Math.min(at, now), bytes, isCurrent),
+    );
   }
 
   /** @returns when a version was stored; milliseconds since 1970 */
@@ -223,4 +255,23 @@ export abstract class AccountListsBase extends EdgeDurableObject {
   recordFileDeletion(id: string): void {
     this.state.ownership.markDeleted(id);
   }
+
+  /** Lists changes that admins have made anywhere. Only the object of the deployment is asked. @param changes as JSON */
+  recordChanges(changes: string): void {
+    callAccountPluginMethod('recordChanges', this.state, changes);
+  }
+
+  /** @returns a page of all changes, newest first. Only the object of the deployment is asked */
+  listChanges(query: ChangesPageQuery): ListPage<ChangeRow> {
+    return callAccountPluginMethod('listChanges', this.state, query);
+  }
+
+  /** Removes the name of an erased account from all changes. Only the object of the deployment is asked. */
+  eraseChangeNames(account: string, until: number): void {
+    callAccountPluginMethod('eraseChangeNames', this.state, account, until);
+  }
+}
+
+function toPointerFields({ hash, pinned, withdrawn }: VersionPointer): object {
+  return { version: hash || null, pinned: pinned.length > 0 ? pinned : null, withdrawn: withdrawn.at(-1) ?? null };
 }

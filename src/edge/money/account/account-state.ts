@@ -8,6 +8,7 @@ import { AlertOutbox } from '../alerts/alert-outbox.ts';
 import { RecentAnswerLengths } from '../budget/answer-lengths.ts';
 import { addHold, advanceBudgetTo, type Budget, createEmptyBudget, getOrCreateGroupWindows } from '../budget/state.ts';
 import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
+import { ChangeOutbox } from '../changes/change-outbox.ts';
 import type { AdmissionContext, CredentialClaims } from '../contracts/admission.ts';
 import { InMemoryRateBuckets } from '../credentials/buckets.ts';
 import { TokenTable } from '../credentials/credentials.ts';
@@ -69,6 +70,8 @@ export class AccountState {
   readonly answerLengths = new RecentAnswerLengths(() => this.ledger.readRecentAnswerLengths());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
+  /** What admins have changed here, until the list of all changes has it. */
+  readonly changes: ChangeOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
   isReplaced = false;
   readonly settings: () => Settings;
@@ -98,6 +101,7 @@ export class AccountState {
     const tokenRows = new TokenRowCache(ledger);
     this.limitedTokens = new LimitedTokensTracker(ledger, tokenRows, budget.holds);
     this.alerts = new AlertOutbox(ledger, around);
+    this.changes = new ChangeOutbox(ledger, around);
     this.credentials = new TokenTable(ledger, tokenRows, this.limitedTokens);
     this.requestCounts = new TokenRequestCounts(ledger);
     this.credits = new AccountCredits(ledger, hasCredit);

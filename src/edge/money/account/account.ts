@@ -1,7 +1,12 @@
+import { isAdminScope, parseScopes } from '../../auth/identity/identity.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
+import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { createQuotaReport } from '../budget/quota-status.ts';
+import type { ChangeOrigin } from '../changes/change-origin.ts';
+import { compareFields, createLimitsChange, createMembershipChanges } from '../changes/change-outbox.ts';
+import type { ChangeSubject } from '../changes/changes-answers.schema.ts';
 import type {
   AccountObject,
   ErasureProgress,
@@ -126,12 +131,25 @@ export class Account extends AccountListsBase implements AccountObject {
     };
   }
 
-  /** Replaces the account's own limits; null means the deployment's limits. */
-  setLimits(limits: Limits | null): void {
-    this.state.limits.setOwnLimits(limits);
+  /** Replaces the account's own limits; null means the deployment's limits. @returns the names of the changed limits */
+  setLimits(limits: Limits | null, by?: ChangeOrigin): string[] {
+    return this.#changeLimits(by, () => this.state.limits.setOwnLimits(limits));
+  }
+
+  #changeLimits(by: ChangeOrigin | undefined, change: () => void): string[] {
+    const { limits, changes } = this.state;
+    const before = limits.ownLimits;
+    change();
+    changes.recordChanges(by, createLimitsChange(this.#subject, before, limits.ownLimits));
     this.state.recordConfigurationTime(this.state.advanceBudgetToNow());
     notifySumsChanged(this.state);
     this.state.sharedBudgets?.onAccountDataChanged();
+    return Object.keys(compareFields(before, limits.ownLimits));
+  }
+
+  /** The account as what an admin changes. */
+  get #subject(): ChangeSubject {
+    return { type: 'account', id: this.state.accountId ?? null };
   }
 
   getGroup(): string | null {
@@ -139,8 +157,10 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /** Chooses the account's group; null means the group of its credentials. Earlier holds stay with the earlier group. */
-  setGroup(group: string | null): void {
+  setGroup(group: string | null, by?: ChangeOrigin): void {
+    const before = this.state.chosenGroup ?? null;
     this.state.storeChosenGroup(group ?? undefined);
+    this.state.changes.recordChanges(by, createMembershipChanges(this.#subject, before, group));
     this.state.recordConfigurationTime(this.state.advanceBudgetToNow());
     this.state.sharedBudgets?.onAccountDataChanged();
   }
@@ -151,17 +171,24 @@ export class Account extends AccountListsBase implements AccountObject {
     await this.state.sharedBudgets?.reportToBudget(pool);
   }
 
-  /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
-  patchLimits(patch: LimitsPatch): void {
-    this.state.limits.patchOwnLimits(patch);
-    this.state.recordConfigurationTime(this.state.advanceBudgetToNow());
-    notifySumsChanged(this.state);
-    this.state.sharedBudgets?.onAccountDataChanged();
+  /**
+   * Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay.
+   *
+   * @returns the names of the changed limits
+   */
+  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[] {
+    return this.#changeLimits(by, () => this.state.limits.patchOwnLimits(patch));
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
-  giveCredit(credit: NewCredit): GiveCreditOutcome {
+  giveCredit(credit: NewCredit, by?: ChangeOrigin): GiveCreditOutcome {
+    const isRepeated = this.state.credits.hasCredit(credit.id);
     const answer = this.state.credits.giveCredit(credit, this.state.advanceBudgetToNow());
+    if (!isRepeated && this.state.credits.hasCredit(credit.id)) {
+      const added = { credit: credit.id, usd: credit.usd, expires_at: toIsoTimeOrNull(credit.expiresAt) };
+      const changes = compareFields(null, added);
+      this.state.changes.recordChanges(by, [{ kind: 'credit.added', subject: this.#subject, changes }]);
+    }
     this.state.advanceBudgetToNow();
     this.state.sharedBudgets?.onAccountDataChanged();
     return answer;
@@ -212,26 +239,44 @@ export class Account extends AccountListsBase implements AccountObject {
    *
    * @returns false if the account already has as many as allowed. Then this one must not be given to anybody
    */
-  recordMintedToken(minted: MintedToken): boolean {
+  recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean {
+    const isRepeated = this.state.credentials.hasToken(minted.jti);
     const isKept = this.state.credentials.recordMintedToken(minted, this.state.advanceBudgetToNow());
+    // A login mints a token for each user, so only tokens that concern all accounts are listed as changes.
+    if (isKept && !isRepeated && parseScopes(minted.scopes).some(isAdminScope)) {
+      const expires_at = minted.exp === undefined ? null : toIsoTime(minted.exp * 1_000);
+      const changes = compareFields(null, { scopes: minted.scopes, expires_at });
+      this.state.changes.recordChanges(by, [
+        { kind: 'token.minted', subject: this.#toTokenSubject(minted.jti), changes },
+      ]);
+    }
     if (minted.limits?.usd_total !== undefined) this.state.sharedBudgets?.onAccountDataChanged();
     return isKept;
   }
 
   /** Revokes a credential by its id, known or not. What runs with it in conversations is ended soon after. */
-  revokeToken(jti: string): void {
+  revokeToken(jti: string, by?: ChangeOrigin): void {
     const now = this.state.advanceBudgetToNow();
-    this.state.credentials.revoke(jti, now);
+    if (this.state.credentials.revoke(jti, now)) {
+      const changes = compareFields(null, { revoked_at: toIsoTime(now) });
+      this.state.changes.recordChanges(by, [{ kind: 'token.revoked', subject: this.#toTokenSubject(jti), changes }]);
+    }
     recordConversationsToStop(this.state, now, jti);
     this.state.sharedBudgets?.onAccountDataChanged();
   }
 
   /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
-  revokeAllTokens(): void {
+  revokeAllTokens(by?: ChangeOrigin): void {
     const now = this.state.advanceBudgetToNow();
     this.state.credentials.revokeTokensIssuedUntil(now);
+    const changes = compareFields(null, { all_revoked_at: toIsoTime(now) });
+    this.state.changes.recordChanges(by, [{ kind: 'token.revoked', subject: this.#subject, changes }]);
     recordConversationsToStop(this.state, now);
     this.state.sharedBudgets?.onAccountDataChanged();
+  }
+
+  #toTokenSubject(jti: string): ChangeSubject {
+    return { type: 'token', id: jti, account: this.state.accountId ?? null };
   }
 
   /**
@@ -272,10 +317,13 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /** Restores a backup. @param merges whether the account may have been used. Then of each sum the larger one counts */
-  restoreJson(backup: string, digest: string, merges: boolean): RestoreOutcome {
+  restoreJson(backup: string, digest: string, merges: boolean, by?: ChangeOrigin): RestoreOutcome {
+    const before = { limits: this.state.limits.ownLimits, group: this.state.chosenGroup };
     const outcome = callAccountPluginMethod('restoreJson', this.state, backup, digest, merges);
     if (this.state.isReplaced) {
       this.#reloadReplacedRows();
+      const changes = compareFields(before, { limits: this.state.limits.ownLimits, group: this.state.chosenGroup });
+      this.state.changes.recordChanges(by, [{ kind: 'account.restored', subject: this.#subject, changes }]);
       this.state.sharedBudgets?.onSumsRestored();
     }
     return outcome;
@@ -292,8 +340,8 @@ export class Account extends AccountListsBase implements AccountObject {
    *
    * @param until erases and revokes only what is older: the time of an erasure of another deployment
    */
-  async erase(until?: number): Promise<ErasureProgress> {
-    return await eraseAccount(this.state, until);
+  async erase(until?: number, by?: ChangeOrigin): Promise<ErasureProgress> {
+    return await eraseAccount(this.state, until, by);
   }
 
   /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */

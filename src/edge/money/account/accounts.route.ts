@@ -20,6 +20,7 @@ import { getDefaultLimits } from '../budget/default-limits.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../budget/unpaid-searches.ts';
 import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
+import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { addNamedAccountToList } from '../lists/list-account.ts';
 import { absentQuery, erasureRequest } from './usage.schema.ts';
@@ -49,7 +50,8 @@ export const ACCOUNT_ROUTES = [
     const id = c.req.param('id');
     const { json } = await readJsonBody(c);
     const limits = validateBySchema(body, json);
-    await createAccountCaller(c, id)((object) => object.setLimits(limits));
+    const changed = await createAccountCaller(c, id)((object) => object.setLimits(limits, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id }, changed);
     addNamedAccountToList(getRequestContext(c), id);
     return c.json(await fetchChangedAccountAnswer(c, id));
   }),
@@ -57,7 +59,8 @@ export const ACCOUNT_ROUTES = [
     const id = c.req.param('id');
     const { json } = await readJsonBody(c);
     const patch = validateBySchema(body, json);
-    await createAccountCaller(c, id)((object) => object.patchLimits(patch));
+    const changed = await createAccountCaller(c, id)((object) => object.patchLimits(patch, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id }, changed);
     addNamedAccountToList(getRequestContext(c), id);
     return c.json(await fetchChangedAccountAnswer(c, id));
   }),
@@ -73,7 +76,8 @@ export const ACCOUNT_ROUTES = [
         'expires_at: not supported for a negative amount, which does not expire. Remove it.',
       );
     const credit = { id: `credit_${crypto.randomUUID()}`, key: getIdempotencyKeyOfCredit(c), usd, expiresAt, note };
-    const answer = await createAccountCaller(c, id)((object) => object.giveCredit(credit));
+    const answer = await createAccountCaller(c, id)((object) => object.giveCredit(credit, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id }, ['credit']);
     if (answer.outcome === 'other') {
       throw createInvalidRequestError(
         'This idempotency-key was already used for another credit. Use a new key for a new credit.',
@@ -122,7 +126,9 @@ export const ACCOUNT_ROUTES = [
 /** Erases an account, and answers how far that is. @param until as `erase` of its object */
 async function eraseAccountAndRespond(c: Context<AppEnv>, id: string, until?: number): Promise<Response> {
   const call = createAccountCaller(c, id);
-  const progress = await call((object) => object.erase(until));
+  const progress = await call((object) => object.erase(until, createChangeOrigin(c)));
+  // The account’s name must not stay in the log.
+  logChange(c, { type: 'account', id: null }, []);
   // An account with something newer than an earlier erasure stays on the list.
   if (until === undefined || !(await call((object) => object.isInAccountList()))) {
     await accountList.removeName(c.env.STORE, id);

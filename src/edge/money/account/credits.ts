@@ -45,11 +45,15 @@ export class AccountCredits extends TableRowsBase {
     this.#all = hasAny ? tables.readAllRows<Record<string, SqlStorageValue> & AccountCredit>(ALL_CREDITS) : [];
   }
 
-  /** Gives credit, once for each key. */
+  hasCredit(id: string): boolean {
+    return this.#all.some((one) => one.id === id);
+  }
+
+  /** Gives credit, once for each id and each key. */
   giveCredit({ id, key, usd, expiresAt, note }: NewCredit, now: number): GiveCreditOutcome {
     const amount = usdToNanodollars(usd);
     const credit = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
-    const earlier = key === undefined ? undefined : this.#all.find((one) => one.key === key);
+    const earlier = this.#all.find((one) => one.id === id || (key !== undefined && one.key === key));
     if (earlier) {
       const isSame = earlier.amount === amount && earlier.expiresAt === expiresAt;
       return isSame ? { outcome: 'given', id: earlier.id } : { outcome: 'other' };

@@ -5,11 +5,12 @@ import { deleteCachedAnswersPage } from '../../kit/kv/cached-answers.ts';
 import { addToErasureList } from '../../kit/kv/erasure-list.ts';
 import { advanceBudgetTo } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
+import type { ChangeOrigin } from '../changes/change-origin.ts';
 import type { ErasureProgress } from '../contracts/account.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { ErasableResourceList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
-import { accountPlugins, listPluginErasables, UNKNOWN_LIST } from './hooks.ts';
+import { type AccountPlugin, accountPlugins, listPluginErasables, UNKNOWN_LIST } from './hooks.ts';
 import { recordConversationsToStop } from './notify-revoked.ts';
 
 /** How soon the alarm goes on with what is left; milliseconds. */
@@ -29,11 +30,16 @@ const CONCURRENT_ERASURES = 5;
  *
  * @param until erases and revokes only what is older, in milliseconds since 1970: an erasure of another deployment, which may
  *   have been applied already. Default: now
+ * @param by the admin who erases the account
  */
-export async function eraseAccount(state: AccountState, until?: number): Promise<ErasureProgress> {
+export async function eraseAccount(state: AccountState, until?: number, by?: ChangeOrigin): Promise<ErasureProgress> {
   const now = state.advanceBudgetToNow();
   const isDue = until === undefined ? state.erasureCutoff === 0 : until > state.erasedUntil;
-  if (isDue) beginErasure(state, Math.min(until ?? now, now), now);
+  if (isDue) {
+    beginErasure(state, Math.min(until ?? now, now), now);
+    // Nothing that lasts names the account.
+    state.changes.recordChanges(by, [{ kind: 'account.erased', subject: { type: 'account', id: null }, changes: {} }]);
+  }
   const { remaining, more } = eraseRows(state);
   const { versions, ledger } = state;
   const others = countRemainingElsewhere(state, state.erasedUntil);
@@ -47,8 +53,24 @@ export async function eraseAccount(state: AccountState, until?: number): Promise
     scheduleErasureAlarm(state, now);
   }
   await addErasureToKvList(state);
-  const left = remaining + others + (ledger.readMetaValue(UNLISTED_ERASURE_KEY) === undefined ? 0 : 1);
+  await eraseWithinCall(
+    state,
+    accountPlugins().filter((part) => part.isErasedWithinCall),
+  );
+  const elsewhere = countRemainingElsewhere(state, state.erasedUntil);
+  const left = remaining + elsewhere + (ledger.readMetaValue(UNLISTED_ERASURE_KEY) === undefined ? 0 : 1);
   return { done: left === 0, remaining: left };
+}
+
+/** Erases what plugins keep in one other object. The alarm repeats what fails. */
+async function eraseWithinCall(state: AccountState, parts: readonly AccountPlugin[]): Promise<void> {
+  const { accountId, erasedUntil: until } = state;
+  if (accountId === undefined) return;
+  for (const part of parts) {
+    const list = listPluginErasables(state, part);
+    const erase = (id: string) => part.erase?.(state, { account: accountId, id }, until) ?? Promise.resolve(false);
+    if (list) await eraseSomeObjects(state, until, list, erase);
+  }
 }
 
 /**

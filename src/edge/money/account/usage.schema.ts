@@ -15,7 +15,8 @@ export const usageGroupSchema = memoizeFromPlugins(() => {
 });
 
 const TIME_ERROR = 'Input should be a day, YYYY-MM-DD, or a time such as 2026-11-20T10:14:00Z';
-const dayOrTime = z
+/** A day or a time of a query. */
+export const dayOrTime = z
   .string({ error: TIME_ERROR })
   .check(
     z.regex(/^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/, { error: TIME_ERROR, abort: true }),

@@ -11,6 +11,8 @@ import type {
   UsageReport,
 } from '../account/usage-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
+import type { ChangeOrigin } from '../changes/change-origin.ts';
+import type { ChangeRow } from '../changes/changes-answers.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialClaims, RecoverableHold } from './admission.ts';
 import type {
@@ -37,20 +39,20 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   renewHold(requestId: string, stage?: string, holdMs?: number): boolean;
   getStoredHold(requestId: string): RecoverableHold | undefined;
   getQuotaReport(defaults?: Limits, jti?: string): QuotaReport;
-  setLimits(limits: Limits | null): void;
+  setLimits(limits: Limits | null, by?: ChangeOrigin): string[];
   getGroup(): string | null;
-  setGroup(group: string | null): void;
+  setGroup(group: string | null, by?: ChangeOrigin): void;
   reportSpendingToPool(pool: string): Promise<void>;
-  patchLimits(patch: LimitsPatch): void;
-  giveCredit(credit: NewCredit): GiveCreditOutcome;
+  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[];
+  giveCredit(credit: NewCredit, by?: ChangeOrigin): GiveCreditOutcome;
   listCredits(page: PageSelection, defaults?: Limits): ListPage<CreditRow>;
   markInAccountList(): void;
   isInAccountList(): boolean;
   releaseExpectedStorage(conversation: string): void;
-  erase(until?: number): Promise<ErasureProgress>;
+  erase(until?: number, by?: ChangeOrigin): Promise<ErasureProgress>;
   getErasedUntil(): number;
   backupJson(id: string): string;
-  restoreJson(backup: string, digest: string, merges: boolean): RestoreOutcome;
+  restoreJson(backup: string, digest: string, merges: boolean, by?: ChangeOrigin): RestoreOutcome;
 
   getUsageReport(query: UsageQuery): UsageReport;
   listRequests(page: PageSelection, filter?: RequestsFilter): ListPage<ListedRequest>;
@@ -77,16 +79,16 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   recordFileDeletion(id: string): void;
 
   listTokens(page?: PageSelection): ListPage<TokenRow>;
-  recordMintedToken(minted: MintedToken): boolean;
-  revokeToken(jti: string): void;
-  revokeAllTokens(): void;
+  recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean;
+  revokeToken(jti: string, by?: ChangeOrigin): void;
+  revokeAllTokens(by?: ChangeOrigin): void;
   isTokenRevoked(token: CredentialClaims | undefined, countedRead?: string): boolean | string;
 
-  putVersion(version: NewVersion): Promise<VersionChangeOutcome>;
-  pointVersion(id: VersionToPointTo): Promise<VersionChangeOutcome>;
-  removeName(kind: string, name: string): Promise<VersionChangeOutcome>;
-  withdrawVersion(id: VersionId): Promise<VersionChangeOutcome>;
-  restoreVersion(version: NewVersion, at: number, isCurrent: boolean): Promise<VersionChangeOutcome>;
+  putVersion(version: NewVersion, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  pointVersion(id: VersionToPointTo, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  removeName(kind: string, name: string, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  withdrawVersion(id: VersionId, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  restoreVersion(version: NewVersion, at: number, isCurrent: boolean, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
   findVersionStoredAt(id: VersionId): number | undefined;
   readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
   findVersionedName(kind: string, name: string): VersionedNameRow | undefined;
@@ -94,6 +96,21 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined;
   retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
+
+  recordChanges(changes: string): void;
+  listChanges(query: ChangesPageQuery): ListPage<ChangeRow>;
+  eraseChangeNames(account: string, until: number): void;
+}
+
+/** A page of the changes. */
+export interface ChangesPageQuery extends PageSelection {
+  account?: string | undefined;
+  group?: string | undefined;
+  actor?: string | undefined;
+  kind?: string | undefined;
+  /** Milliseconds since 1970; the second exclusive. */
+  from?: number | undefined;
+  to?: number | undefined;
 }
 
 /**

@@ -129,16 +129,21 @@ export class TokenTable extends TableRowsBase {
     );
   }
 
-  /** Revokes a token, known or not. */
-  revoke(jti: string, now: number): void {
+  hasToken(jti: string): boolean {
+    return this.#rows.findTokenRow(jti) !== undefined;
+  }
+
+  /** Revokes a token, known or not. @returns false if it was revoked already */
+  revoke(jti: string, now: number): boolean {
     const row = this.#rows.findTokenRow(jti);
-    if (row?.isRevoked) return;
+    if (row?.isRevoked) return false;
     this.tables.runWriteStatement(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
     );
     this.#recordRowChange(jti, row ? 0 : 1);
+    return true;
   }
 
   /** Revokes every token that was issued until a time, seen or not. */

@@ -8,6 +8,7 @@ import { parsePageQuery } from '../../kit/http/page.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { readJsonBody } from '../admission/read-body.ts';
+import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { MAX_MINTED_TOKENS } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';
@@ -47,11 +48,12 @@ export const TOKEN_ROUTES = [
     // Its limits and its revocation hold for as long as it can be renewed.
     const token = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
     // A token that could not be noted is not given out.
-    if (!(await createAccountCaller(c, account)((object) => object.recordMintedToken(token)))) {
+    if (!(await createAccountCaller(c, account)((object) => object.recordMintedToken(token, createChangeOrigin(c))))) {
       throw createInvalidRequestError(
         `This account has ${MAX_MINTED_TOKENS} valid tokens, which is the maximum. Revoke some of them. With \`expires_in\`, tokens expire by themselves.`,
       );
     }
+    logChange(c, { type: 'token', id: jti, account }, ['scopes']);
     const answer: MintedTokenAnswer = {
       token: minted.token,
       jti,
@@ -95,12 +97,14 @@ export const TOKEN_ROUTES = [
     return c.json(await createAccountCaller(c, c.req.param('id'))((object) => object.listTokens(page)));
   }),
   defineRoute('DELETE /accounts/:id/tokens', { needs: 'admin' }, async (c) => {
-    await createAccountCaller(c, c.req.param('id'))((object) => object.revokeAllTokens());
+    await createAccountCaller(c, c.req.param('id'))((object) => object.revokeAllTokens(createChangeOrigin(c)));
+    logChange(c, { type: 'account', id: c.req.param('id') }, ['all_revoked_at']);
     return c.json({ account: c.req.param('id'), revoked: 'all' });
   }),
   defineRoute('DELETE /accounts/:id/tokens/:jti', { needs: 'admin' }, async (c) => {
     const { id, jti } = c.req.param();
-    await createAccountCaller(c, id)((object) => object.revokeToken(jti));
+    await createAccountCaller(c, id)((object) => object.revokeToken(jti, createChangeOrigin(c)));
+    logChange(c, { type: 'token', id: jti, account: id }, ['revoked_at']);
     return c.json({ account: id, revoked: jti });
   }),
 ];

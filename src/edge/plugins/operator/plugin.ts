@@ -1,9 +1,14 @@
+import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import { type AlertToRaise, areAlertsDelivered } from '../../money/alerts/alert-outbox.ts';
 import { createBudgetWindows } from '../../money/budget/budget-windows.ts';
 import { createOverHoldAlert, findReachedThresholds } from '../../money/budget/thresholds.ts';
+import type { ChangeInTransit } from '../../money/changes/change-outbox.ts';
 import type { Plugin } from '../plugin.ts';
 import { pools } from '../pools/plugin.ts';
+import { eraseNamesInChangeList, getChangeList, sendToChangeList } from './change-list.ts';
+import { CHANGE_ROUTES } from './changes.route.ts';
+import { ErasedChangeNames } from './erased-changes.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
 
@@ -31,11 +36,30 @@ function raiseDueAccountAlerts(state: AccountState, overHold?: string): void {
   if (due.length > 0) state.alerts.storeAndSendAlerts(due, accountId);
 }
 
-/** What operators look at: metrics, and when they are alerted. */
+/** What operators look at: metrics, changes, and when they are alerted. */
 export const operator: Plugin = {
   name: 'operator',
   // The sums of all accounts are in the shared budgets' objects.
   needs: [pools],
-  account: { summed: raiseDueAccountAlerts, due: ({ alerts }) => alerts.sendUnconfirmedAlerts() },
-  routes: [...METRICS_ROUTES, ...OVERVIEW_ROUTES],
+  account: {
+    methods: {
+      recordChanges: (state, changes) => getChangeList(state).recordChanges(JSON.parse(changes) as ChangeInTransit[]),
+      listChanges: (state, query) => getChangeList(state).listChanges(query),
+      eraseChangeNames: (state, account, until) => getChangeList(state).eraseAccountNames(account, until),
+    },
+    summed: raiseDueAccountAlerts,
+    async due(state) {
+      await state.alerts.sendUnconfirmedAlerts();
+      await state.changes.sendUnconfirmedChanges();
+      if (state.accountId === DEPLOYMENT) getChangeList(state).deleteExpired();
+    },
+    listKept: (state) => new ErasedChangeNames(state),
+    isErasedWithinCall: true,
+    async erase({ env }, { account, id: until }) {
+      await eraseNamesInChangeList(env, account, Number(until));
+      return true;
+    },
+  },
+  changeList: sendToChangeList,
+  routes: [...METRICS_ROUTES, ...OVERVIEW_ROUTES, ...CHANGE_ROUTES],
 };

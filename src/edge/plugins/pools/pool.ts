@@ -17,6 +17,8 @@ import {
   PERIODS,
   type Period,
 } from '../../money/budget/windows.ts';
+import type { ChangeOrigin } from '../../money/changes/change-origin.ts';
+import { ChangeOutbox, compareFields, createLimitsChange } from '../../money/changes/change-outbox.ts';
 import type {
   AccountLastFailure,
   AccountLastFailuresQuery,
@@ -88,6 +90,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   readonly #used: ReportedUsageTable;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
+  readonly #changes: ChangeOutbox;
   readonly #key: UpstreamKeyMonitor;
   readonly #failing: FailingTaskStore;
   readonly #books: OpenLeasesAndTotals<StoredPoolLease>;
@@ -104,6 +107,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#store = new PoolStore(ctx.storage, this.services.abortObjectWithMessage);
     this.#used = new ReportedUsageTable(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.services);
+    this.#changes = new ChangeOutbox(this.#store, this.services);
     this.#key = new UpstreamKeyMonitor(this.#store, this.#alerts, this.services);
     this.#failing = new FailingTaskStore(this.#store);
     this.#books = createOpenLeasesAndTotals(this.#store.iterateLeases(), this.now());
@@ -132,20 +136,24 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return JSON.stringify(answer);
   }
 
-  /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
-  setLimits(limits: PoolLimits | null): void {
+  /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. @returns the names of the changed limits */
+  setLimits(limits: PoolLimits | null, by?: ChangeOrigin): string[] {
+    const before = this.#effectiveLimits;
     this.#store.writeMetaValue('limits', limits === null ? undefined : JSON.stringify(limits));
     this.#own = limits;
     this.#rules = undefined;
+    const { kind: type, group } = parsePoolName(this.#name);
+    const subject = { type, id: group ?? DEPLOYMENT_POOL };
+    this.#changes.recordChanges(by, createLimitsChange(subject, before, this.#effectiveLimits));
     const now = this.now();
     this.#raiseDueSpendAlerts(PERIODS.map((period) => getPoolWindowAt(period, now)));
+    return Object.keys(compareFields(before, this.#effectiveLimits));
   }
 
   /** Changes some of the pool's limits. Null removes one; those that are not in the patch stay. @returns all of them */
-  patchLimits(patch: PoolLimitsPatch): PoolLimits {
+  patchLimits(patch: PoolLimitsPatch, by?: ChangeOrigin): { limits: PoolLimits; changed: string[] } {
     const limits = applyPatch(this.#effectiveLimits, patch);
-    this.setLimits(limits);
-    return limits;
+    return { limits, changed: this.setLimits(limits, by) };
   }
 
   /** @returns the limits in force, and what was spent that no account reports after a restore */
@@ -158,10 +166,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
    *
    * @returns false if the pool has other limits already. Then nothing changes
    */
-  restorePoolBackup({ limits, spent }: PoolBackup): boolean {
+  restorePoolBackup({ limits, spent }: PoolBackup, by?: ChangeOrigin): boolean {
     const isSame = limits === null || stringifyPoolLimits(limits) === stringifyPoolLimits(this.#effectiveLimits);
     if (this.#own !== null && !isSame) return false;
-    if (!isSame) this.setLimits(limits);
+    if (!isSame) this.setLimits(limits, by);
     const now = this.now();
     const before = this.#store.findLease(RESTORED_LEASE);
     const here = this.#sumSpendingNotRestoredByAccounts();
@@ -285,6 +293,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.services.alarm.markFired();
     const now = this.now();
     await this.#alerts.sendUnconfirmedAlerts();
+    await this.#changes.sendUnconfirmedChanges();
     await this.#key.retryRejectedKeys();
     const silent = this.#listOpenLeases().filter((lease) => this.#computeAskTime(lease) <= now);
     const some = silent.slice(0, ASKED_AT_ONCE);

@@ -18,6 +18,7 @@ import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
 import { poolLimitsPatch, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../../money/budget/unpaid-searches.ts';
+import { createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
 import type { AllAccountsPlugin } from '../../money/contracts/all-accounts.ts';
 import { createAccountCaller } from '../../money/contracts/call-account.ts';
 import { addNamedAccountToList } from '../../money/lists/list-account.ts';
@@ -72,7 +73,11 @@ export const GROUP_ROUTES = [
   defineRoute('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     const id = requireGroupFromPath(c);
     const limits = validateBySchema(body, await readShortBody(c));
-    await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.setLimits(limits));
+    const changed = await createPoolCaller(
+      c,
+      toGroupPoolName(id),
+    )((pool) => pool.setLimits(limits, createChangeOrigin(c)));
+    logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.addName(c.env.STORE, id);
     return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
@@ -80,7 +85,11 @@ export const GROUP_ROUTES = [
   defineRoute('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     const id = requireGroupFromPath(c);
     const patch = validateBySchema(body, await readShortBody(c));
-    const limits = await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.patchLimits(patch));
+    const { limits, changed } = await createPoolCaller(
+      c,
+      toGroupPoolName(id),
+    )((pool) => pool.patchLimits(patch, createChangeOrigin(c)));
+    logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.addName(c.env.STORE, id);
     return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
@@ -101,15 +110,20 @@ export const GROUP_ROUTES = [
     const isRestored = await createPoolCaller(
       c,
       toGroupPoolName(id),
-    )((pool) => pool.restorePoolBackup({ limits, spent }));
+    )((pool) => pool.restorePoolBackup({ limits, spent }, createChangeOrigin(c)));
     if (!isRestored) throw createLimitsAlreadySetError('This group');
+    logChange(c, { type: 'group', id }, ['backup']);
     groupLooks.delete(c.get('settings'));
     if (limits !== null) await groupList.addName(c.env.STORE, id);
     return c.json({ type: 'group', id, restored: true });
   }),
   defineRoute('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
     const id = requireGroupFromPath(c);
-    await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.setLimits(null));
+    const changed = await createPoolCaller(
+      c,
+      toGroupPoolName(id),
+    )((pool) => pool.setLimits(null, createChangeOrigin(c)));
+    logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.removeName(c.env.STORE, id);
     return c.json(await readGroup(c, id));
@@ -140,7 +154,8 @@ export const GROUP_ROUTES = [
   defineRoute('PUT /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
     const group = requireGroupFromPath(c);
     const account = c.req.param('account');
-    await createAccountCaller(c, account)((object) => object.setGroup(group));
+    await createAccountCaller(c, account)((object) => object.setGroup(group, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id: account }, ['group']);
     addNamedAccountToList(getRequestContext(c), account);
     return c.json({ account, group });
   }),
@@ -151,7 +166,8 @@ export const GROUP_ROUTES = [
     const own = await call((object) => object.getGroup());
     // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
     if (own !== group) return c.json({ account, group: own });
-    await call((object) => object.setGroup(null));
+    await call((object) => object.setGroup(null, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id: account }, ['group']);
     return c.json({ account, group: null });
   }),
 ];
@@ -164,13 +180,16 @@ export const DEPLOYMENT_ROUTES = [
   defineRoute('PUT /pools/deployment/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     requireDeploymentLimits(c);
     const limits = validateBySchema(body, await readShortBody(c));
-    await createDeploymentPoolCaller(c)((pool) => pool.setLimits(limits));
+    const changed = await createDeploymentPoolCaller(c)((pool) => pool.setLimits(limits, createChangeOrigin(c)));
+    logChange(c, { type: 'deployment', id: DEPLOYMENT_POOL }, changed);
     return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
   defineRoute('PATCH /pools/deployment/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     requireDeploymentLimits(c);
     const patch = validateBySchema(body, await readShortBody(c));
-    const limits = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch));
+    const origin = createChangeOrigin(c);
+    const { limits, changed } = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch, origin));
+    logChange(c, { type: 'deployment', id: DEPLOYMENT_POOL }, changed);
     return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
   defineRoute('GET /pools/deployment/backup', { needs: 'admin:backup' }, async (c) => {
@@ -181,8 +200,10 @@ export const DEPLOYMENT_ROUTES = [
   defineRoute('PUT /pools/deployment/backup', { needs: 'admin', body: deploymentBackup }, async (c, { body }) => {
     const { limits, spent } = validateBySchema(body, await readShortBody(c));
     if (limits !== null) requireDeploymentLimits(c);
-    if (!(await createDeploymentPoolCaller(c)((pool) => pool.restorePoolBackup({ limits, spent }))))
+    const origin = createChangeOrigin(c);
+    if (!(await createDeploymentPoolCaller(c)((pool) => pool.restorePoolBackup({ limits, spent }, origin))))
       throw createLimitsAlreadySetError('This deployment');
+    logChange(c, { type: 'deployment', id: DEPLOYMENT_POOL }, ['backup']);
     return c.json({ type: 'pool', id: DEPLOYMENT_POOL, restored: true });
   }),
 ];

@@ -5,6 +5,7 @@ import { sha256Hex } from '../../kit/http/bytes.ts';
 import { createInvalidRequestError, createNonRetryableError } from '../../kit/http/errors.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { readJsonBody } from '../../money/admission/read-body.ts';
+import { createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
 import type { RestoreOutcome } from '../../money/contracts/account.ts';
 import { createAccountCaller } from '../../money/contracts/call-account.ts';
 import { addNamedAccountToList } from '../../money/lists/list-account.ts';
@@ -39,9 +40,13 @@ export const ACCOUNT_BACKUP_ROUTES = [
       if (future >= 0) throw createInvalidRequestError(`days.${future}.day: must not be in the future`);
       const digest = await sha256Hex(bytes);
       const text = JSON.stringify(backup);
-      const outcome = await createAccountCaller(c, id)((object) => object.restoreJson(text, digest, mode === 'merge'));
+      const outcome = await createAccountCaller(
+        c,
+        id,
+      )((object) => object.restoreJson(text, digest, mode === 'merge', createChangeOrigin(c)));
       const conflict = CONFLICTS[outcome];
       if (conflict !== undefined) throw createNonRetryableError('conflict_error', conflict);
+      logChange(c, { type: 'account', id }, ['backup']);
       addNamedAccountToList(getRequestContext(c), id);
       return c.json({ type: 'account', id, restored: true });
     },

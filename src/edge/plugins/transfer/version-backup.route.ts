@@ -11,6 +11,7 @@ import { validateBySchema } from '../../kit/http/validate.ts';
 import { CLOSE_OBJECT } from '../../kit/json/characters.ts';
 import { parseVersionRef } from '../../kit/kv/version-ref.ts';
 import { readJsonBody } from '../../money/admission/read-body.ts';
+import { createChangeOrigin } from '../../money/changes/change-origin.ts';
 import { createOwnerCaller } from '../../money/contracts/call-account.ts';
 import { computeVersionHash } from '../../money/versions/kv-copies.ts';
 import { PREFIXES } from '../../registry/prefixes/prefix-kind.ts';
@@ -80,7 +81,7 @@ export const VERSION_BACKUP_ROUTES = [
     const description = typeof content.description === 'string' ? content.description : null;
     const restored = { kind, name, hash, bytes, description };
     await updateStoredName(c, stored, { kind, owner, name }, version, (object) =>
-      object.restoreVersion(restored, stored_at, current),
+      object.restoreVersion(restored, stored_at, current, createChangeOrigin(c)),
     );
     return c.json({ type: 'version_restored', kind, version });
   }),

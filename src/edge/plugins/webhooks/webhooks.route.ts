@@ -7,6 +7,7 @@ import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { createNotFoundError } from '../../kit/http/errors.ts';
 import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
+import { createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { verifyAndReadWebhook } from './receive.ts';
@@ -56,8 +57,12 @@ export const WEBHOOK_ROUTES = [
   }),
   defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const report = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.replayEvent(id));
+    const report = await createInboxCaller(
+      c,
+      requireWebhookParam(c),
+    )((inbox) => inbox.replayEvent(id, createChangeOrigin(c)));
     if (!report) throw createEventNotFoundError();
+    logChange(c, { type: 'event', id, account: report.account }, ['state']);
     enqueueEventInBackground(c, id);
     return c.json(report, 202);
   }),
@@ -66,10 +71,14 @@ export const WEBHOOK_ROUTES = [
     const answer: EventReplayReport = { type: 'webhook_replay', source: webhook.source, scheduled: 0 };
     for (let after: number | undefined = 0; after !== undefined; ) {
       const from: number = after;
-      const { scheduled, last } = await createInboxCaller(c, webhook)((inbox) => inbox.replayUndelivered(from));
+      const { scheduled, last } = await createInboxCaller(
+        c,
+        webhook,
+      )((inbox) => inbox.replayUndelivered(from, createChangeOrigin(c)));
       answer.scheduled += scheduled;
       after = last;
     }
+    logChange(c, { type: 'webhook', id: webhook.source }, ['events']);
     return c.json(answer, 202);
   }),
 ];

@@ -12,6 +12,8 @@ import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts'
 import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import { isValidVersionedName, NAME_RULE, parseVersionRef } from '../../kit/kv/version-ref.ts';
+import { type ChangeOrigin, createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
+import type { VersionedKind } from '../../money/changes/changes-answers.schema.ts';
 import type { AccountObject, VersionChangeOutcome, VersionedNameRow } from '../../money/contracts/account.ts';
 import { createOwnerCaller } from '../../money/contracts/call-account.ts';
 import {
@@ -81,7 +83,7 @@ export function createVersionedRoutes<
     defineRoute(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
       const name = getNameParameter(c);
       await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), name, (object) =>
-        object.removeName(kind, name),
+        object.removeName(kind, name, createAdminOrigin(c)),
       );
       return c.json({ type: `${kind}_deleted`, name });
     }),
@@ -91,7 +93,7 @@ export function createVersionedRoutes<
       if (!parseVersionRef(version)) throw createUnknownVersionError(stored, version);
       const id = { kind, name, hash };
       await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), version, (object) =>
-        object.withdrawVersion(id),
+        object.withdrawVersion(id, createAdminOrigin(c)),
       );
       return c.json({ type: `${kind}_version_withdrawn`, version });
     }),
@@ -142,7 +144,9 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
     const answer = await answerPut(c, found, warnings);
     await admit(c, owner);
     const id = { kind, name, hash, pinned };
-    await updateStoredName(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
+    await updateStoredName(c, stored, place, `${name}@${hash}`, (object) =>
+      object.pointVersion(id, createAdminOrigin(c)),
+    );
     return answer;
   }
   const fields = validateBySchema(schemas.fields, json);
@@ -153,7 +157,9 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
   await admit(c, owner);
   const { description = null } = fields;
   const version = { kind, name, hash, bytes, description, pinned };
-  await updateStoredName(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
+  await updateStoredName(c, stored, place, `${name}@${hash}`, (object) =>
+    object.putVersion(version, createAdminOrigin(c)),
+  );
   return answer;
 }
 
@@ -170,6 +176,11 @@ function listVisibleOwners(c: Context<AppEnv>): string[] {
 function getWritableVersionPlace(c: Context<AppEnv>, kind: string, name: string): OwnedName {
   const identity = c.get('identity');
   return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
+}
+
+/** @returns the admin who changes a name. What accounts store for themselves is not in the list of changes. */
+function createAdminOrigin(c: Context<AppEnv>): ChangeOrigin | undefined {
+  return hasScope(c.get('identity'), 'admin') ? createChangeOrigin(c) : undefined;
 }
 
 /** @returns the name of an owner in answers. */
@@ -290,6 +301,9 @@ export async function updateStoredName<T>(
 ): Promise<void> {
   const memory = getVersionMemory(stored, c.get('settings'));
   const answer = await createOwnerCaller(c, place.owner)(change).finally(() => memory.dropCachedPointer(place));
+  const { kind, name, owner } = place;
+  if (answer.outcome === 'stored')
+    logChange(c, { type: kind as VersionedKind, id: name, account: owner === DEPLOYMENT ? null : owner }, ['version']);
   switch (answer.outcome) {
     case 'stored':
       if (!answer.published) throw createKvUnavailableError();

@@ -29,6 +29,11 @@ export function createRequestId(): string {
   return latest.start + random;
 }
 
+/** Makes an id for a change that an admin makes. It sorts by time like the id of a request. */
+export function createChangeId(): string {
+  return `chg_${createRequestId().slice(PREFIX.length)}`;
+}
+
 function encodeTimePrefix(now: number): string {
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {

@@ -5,6 +5,7 @@ import type { OverviewResponse } from '../../../health/overview-answers.schema.t
 import type { SpendLimitUsage } from '../../../money/account/usage-answers.schema.ts';
 import type { BatchHoldsTotal } from '../../../money/budget/budget-windows.ts';
 import type { BlockingLimitName, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
+import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import type { DailyRejectionCount } from '../../../money/contracts/account.ts';
 import type { SpendLimitedToken } from '../../../money/contracts/admission.ts';
 import type {
@@ -21,10 +22,10 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   previewLeaseJson(call: string): string;
   findAccountsByLastFailure(query: AccountLastFailuresQuery): AccountLastFailure[];
   getPoolQuotaReport(): PoolQuotaReport;
-  setLimits(limits: PoolLimits | null): void;
-  patchLimits(patch: PoolLimitsPatch): PoolLimits;
+  setLimits(limits: PoolLimits | null, by?: ChangeOrigin): string[];
+  patchLimits(patch: PoolLimitsPatch, by?: ChangeOrigin): { limits: PoolLimits; changed: string[] };
   createPoolBackup(): PoolBackup;
-  restorePoolBackup(backup: PoolBackup): boolean;
+  restorePoolBackup(backup: PoolBackup, by?: ChangeOrigin): boolean;
   listAccountSpending(query: AccountSpendingQuery): ListPage<AccountSpendRow>;
   getPoolOverview(groups: TightestLimitByGroup, isShared: boolean): PoolOverview;
   getAccountSpending(names: readonly string[], isShared: boolean): AccountSpendRow[];

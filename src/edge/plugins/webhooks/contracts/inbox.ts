@@ -1,5 +1,6 @@
 import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
+import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import type { WebhookEventState } from '../webhooks.schema.ts';
 import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -21,8 +22,8 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   countUndelivered(): number;
   listAlerts(page: PageSelection): ListPage<AlertRow>;
   readEvent(id: string): EventReport | undefined;
-  replayEvent(id: string): EventReport | undefined;
-  replayUndelivered(after: number): { scheduled: number; last: number | undefined };
+  replayEvent(id: string, by?: ChangeOrigin): EventReport | undefined;
+  replayUndelivered(after: number, by?: ChangeOrigin): { scheduled: number; last: number | undefined };
   eraseAccountEvents(account: string, until: number): { remaining: number };
 }
 

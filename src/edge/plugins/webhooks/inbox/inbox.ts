@@ -10,6 +10,8 @@ import { AlertOutbox, areAlertsDelivered, UNOWNED } from '../../../money/alerts/
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import { createDeadLetterAlert } from '../../../money/budget/thresholds.ts';
+import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
+import { ChangeOutbox } from '../../../money/changes/change-outbox.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';
 import type {
   AgentTurnRef,
@@ -52,6 +54,7 @@ const ANNOUNCED = 'announced:';
 export class Inbox extends EdgeDurableObject implements InboxObject {
   readonly #events: EventStore;
   readonly #alerts: AlertOutbox;
+  readonly #changes: ChangeOutbox;
   /**
    * When the lease of each event ends. It is not stored: after a crash the stored `due_at` counts, which is never earlier.
    */
@@ -64,6 +67,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     super(ctx, env, WAKE_GRAIN_MS);
     this.#events = new EventStore(ctx.storage, ctx.id.name ?? '', this.services.abortObjectWithMessage);
     this.#alerts = new AlertOutbox(this.#events, this.services);
+    this.#changes = new ChangeOutbox(this.#events, this.services);
   }
 
   /** Puts events on the queue; tests replace it. */
@@ -209,7 +213,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
    *
    * @returns the event; undefined if there is none with this id
    */
-  replayEvent(id: string): EventReport | undefined {
+  replayEvent(id: string, by?: ChangeOrigin): EventReport | undefined {
     const now = this.now();
     const event = this.#events.findEvent(id);
     if (!event) return undefined;
@@ -224,6 +228,9 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
         waits: false,
         dueAt: now + this.getQueueTimeoutMs(),
       });
+      const changes = { state: { from: event.state, to: state } };
+      const subject = { type: 'event', id, account: event.account } as const;
+      this.#changes.recordChanges(by, [{ kind: 'event.replayed', subject, changes }]);
       this.#scheduleNextAlarm();
     }
     return this.#events.readEventReport(id);
@@ -234,11 +241,16 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
    *
    * @param after the `last` of the page before. Without it, events that fail again at once would be replayed for ever
    */
-  replayUndelivered(after: number): { scheduled: number; last: number | undefined } {
+  replayUndelivered(after: number, by?: ChangeOrigin): { scheduled: number; last: number | undefined } {
     const now = this.now();
     const leased = [...this.#leases.keys()].filter((id) => this.#isEventLeased(id, now));
     const page = this.#events.replayUndelivered({ after, leased, now }, REPLAYED_AT_ONCE);
-    if (page.scheduled > 0) this.services.alarm.scheduleAt(now);
+    if (page.scheduled > 0) {
+      this.services.alarm.scheduleAt(now);
+      const changes = { events: { from: null, to: page.scheduled } };
+      const subject = { type: 'webhook', id: this.ctx.id.name ?? '' } as const;
+      this.#changes.recordChanges(by, [{ kind: 'event.replayed', subject, changes }]);
+    }
     return page;
   }
 
@@ -262,6 +274,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     const isEnqueued = await this.#enqueueDueEvents(now);
     for (const account of this.#events.listMetaKeys(ANNOUNCED, 'pending')) await this.#registerWithAccount(account);
     await this.#alerts.sendUnconfirmedAlerts();
+    await this.#changes.sendUnconfirmedChanges();
     const retention = readRetentionMs(() => parseSettingsOnce(this.env));
     if (
       retention !== undefined &&

@@ -116,13 +116,15 @@ export function hasFallbackUsage(usage: Usage): boolean {
 }
 
 /**
- * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own prompt
- *   if long prompts are dearer. Undefined if the totals decide
+ * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own speed
+ *   if that is not the speed of the totals, by its own prompt if long prompts cost more. Undefined if the totals decide
  */
 function findPricedSteps(usage: Usage, { prices }: Model): UsageIterations | undefined {
   const steps = getIterations(usage, SAMPLING_TYPES);
   if (hasFallbackUsage(usage)) return steps;
-  if (countPromptTokens(usage) > 0 && (!prices.long_prompt || steps.length < 2)) return undefined;
+  const hasOtherSpeed = steps.some(({ speed }) => typeof speed === 'string' && speed !== usage.speed);
+  const hasOwnPrices = hasOtherSpeed || (prices.long_prompt !== undefined && steps.length > 1);
+  if (countPromptTokens(usage) > 0 && !hasOwnPrices) return undefined;
   return areIterationsComplete(steps, usage) ? steps : undefined;
 }
 

@@ -168,6 +168,28 @@ test('compaction and advisors are billed beside the totals, each by its own mode
   expect(computeCost(usage([long]), opus, { priceOf })).toBe(600_000 + 50_000_500);
 });
 
+test('prices each iteration at its own speed, which the totals may not contain', () => {
+  const opus = row('claude-opus-5-5');
+  const [one, other] = [
+    { type: 'message', input_tokens: 1_000, output_tokens: 100 },
+    { type: 'message', input_tokens: 2_000, output_tokens: 50 },
+  ];
+  const priceWith = (iterations: Usage['iterations'], more: Partial<Usage> = {}) =>
+    computeCost({ input_tokens: 3_000, output_tokens: 150, iterations, ...more }, opus);
+  // Standard: $4 and $20 a million tokens. Fast: twice that.
+  expect(priceWith([one, { ...other, speed: 'fast' }])).toBe(6_000_000 + 18_000_000);
+  expect(
+    priceWith([
+      { ...one, speed: 'fast' },
+      { ...other, speed: 'fast' },
+    ]),
+  ).toBe(12_000_000 + 18_000_000);
+  expect(priceWith([one, { ...other, speed: 'standard' }], { speed: 'fast' })).toBe(12_000_000 + 9_000_000);
+  expect(priceWith([one, other], { speed: 'fast' })).toBe(30_000_000);
+  const advice = { type: 'advisor_message', model: 'claude-opus-5-5', input_tokens: 1_000, output_tokens: 100 };
+  expect(priceWith([one, other, { ...advice, speed: 'fast' }])).toBe(15_000_000 + 12_000_000);
+});
+
 const tokens = fc.option(fc.nat(1_000_000));
 const usage = fc.record(
   {

@@ -72,7 +72,7 @@ test('small ones wait at most a second longer beside one large request that wait
     return { ms: p95OfWaits(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };
   };
   const alone = await timesOf(createLabelMix(0));
-  // Three have plugin, and each of the others waits for 30 s.
+  // Three fit, and each of the others waits for 30 s.
   for (const mix of [createLabelMix(4), createLabelMix(12, [4, 4])]) {
     const beside = await timesOf(mix);
     expect(beside.refused).toBeGreaterThan(5);

@@ -16,7 +16,6 @@ import { printUsage } from './arguments.ts';
 import { addSecrets, readDevVars, readEnvFile } from './dev-vars.ts';
 import { findMisspeltSettings } from './misspelt-settings.ts';
 import { isInPackage, root } from './root.ts';
-import { formatStartMessage } from './start-message.ts';
 import { missingWebhookSecrets } from './webhook-secrets.ts';
 
 /** The files in which wrangler looks for its configuration, in its order. */
@@ -25,6 +24,9 @@ const CONFIGURATIONS = ['wrangler.json', 'wrangler.jsonc', 'wrangler.toml'];
 const PORT = '8787';
 /** The options by which `wrangler dev` calls the Worker with another host than the one in the request. */
 const HOST_OPTIONS = ['--host', '--local-upstream'];
+const TOKEN = 'npm run token -- --account dev --scopes admin';
+const TRY = `-H 'content-type: application/json' \\
+    -d '{"model":"claude-haiku-5-5","max_tokens":2048,"messages":[{"role":"user","content":"Hello, who are you?"}]}'`;
 
 printUsage(
   'npm start [-- --port 9000 --var NAME:value --env-file FILE], and all options of npx wrangler dev (see --help)',
@@ -46,9 +48,16 @@ try {
   const port = await freePort(wanted);
   const protocol = valuesOf('--local-protocol').at(-1) ?? 'http';
   const url = `${protocol}://localhost:${port}`;
-  const hasStoredData = existsSync(join(root, '.wrangler/state'));
-  const resetCommand = isInPackage ? 'rm -r .wrangler/state' : 'npm run reset';
-  console.log(formatStartMessage({ url, settings, hasStoredData, resetCommand }));
+  console.log(`
+Sluice starts on ${url}
+${describeUpstream(settings)}
+
+Try:
+  curl -N ${url}/messages ${TRY}
+
+Or point any Claude client at it: ANTHROPIC_BASE_URL=${url}
+Stop with Ctrl+C. To delete all local state: ${isInPackage ? 'rm -r .wrangler/state' : 'npm run reset'}
+`);
   const others = args.filter((arg, at) => !/^--port(=|$)/.test(arg) && args[at - 1] !== '--port');
   run(['dev', ...others, '--port', String(port)]);
 } catch (thrown) {
@@ -150,6 +159,23 @@ async function freePort(port: number): Promise<number> {
     });
   }
   return free;
+}
+
+function describeUpstream(settings: Settings): string {
+  const { UPSTREAM, ANTHROPIC_API_KEY, hasKey } = settings;
+  const upstreams = createConfiguredUpstreams(settings);
+  const names = upstreams.map(({ name, isSimulated: simulated }) => (simulated ? `${name} (simulated)` : name));
+  const isSimulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && ANTHROPIC_API_KEY === undefined);
+  const who =
+    upstreams.length > 0
+      ? `Responses come from the upstreams in UPSTREAMS, tried in this order: ${names.join(', ')}.`
+      : isSimulated
+        ? 'Responses come from the built-in simulator. To use Claude, add ANTHROPIC_API_KEY=… to .dev.vars and start again.'
+        : 'Responses come from the Claude API.';
+  if (hasKey)
+    return `${who}\nTo read stored data with curl or an SDK, send the token that this command prints: ${TOKEN}`;
+  if (!existsSync(join(root, '.wrangler/state'))) return who;
+  return `${who}\nNo key is set, so the data that is stored here can be read without a token.`;
 }
 
 /** Runs wrangler in this terminal, and ends as it does. */

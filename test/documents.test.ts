@@ -115,10 +115,7 @@ test('the runbook names what the page shows', async () => {
 const ASKED = /(?:\b(claude-[\w-]+)\\?['"][^{}]{0,40}?)?(?:max|example)_?tokens\\?['"]?(?::| =) ?([\d_]+)/gi;
 
 test('no example asks for less plugin than its model needs for a text behind what it thinks', async () => {
-  const shown = [
-    ...(await readGuides()).entries(),
-    ['scripts/start-message.ts', await read('scripts/start-message.ts')] as const,
-  ];
+  const shown = [...(await readGuides()).entries(), ['scripts/start.ts', await read('scripts/start.ts')] as const];
   for (const folder of ['examples', 'src']) {
     for (const name of await readdir(new URL(folder, root), { recursive: true })) {
       const file = `${folder}/${name}`;

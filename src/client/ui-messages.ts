@@ -146,13 +146,10 @@ function toUserParts(block: StoredBlock): UIMessage['parts'] {
   if (block.type === 'text') return [{ type: 'text', text: String(block.text) }];
   if (block.type !== 'image' && block.type !== 'document') return [];
   const { type, media_type, data, url } = block.source as Record<string, string | undefined>;
-  const name = typeof block.title === 'string' ? { filename: block.title } : {};
-  if (type === 'text') {
-    const text = `data:text/plain,${encodeURIComponent(data ?? '')}`;
-    return [{ type: 'file', mediaType: 'text/plain', url: text, ...name }];
-  }
+  if (type === 'text')
+    return [{ type: 'file', mediaType: 'text/plain', url: `data:text/plain,${encodeURIComponent(data ?? '')}` }];
   const mediaType = media_type ?? (block.type === 'image' ? 'image' : 'application/pdf');
-  return [{ type: 'file', mediaType, url: url ?? `data:${mediaType};base64,${data ?? ''}`, ...name }];
+  return [{ type: 'file', mediaType, url: url ?? `data:${mediaType};base64,${data ?? ''}` }];
 }
 
 function toAnswerParts(block: StoredBlock): UIMessage['parts'] {

@@ -247,21 +247,6 @@ test('a history becomes messages: an answer with its tools is one', () => {
   ]);
 });
 
-test('a document keeps its file name in a history', () => {
-  const content = [
-    { type: 'document', title: 'a.pdf', source: { type: 'base64', media_type: 'application/pdf', data: 'AAAA' } },
-    { type: 'document', title: 'b.txt', source: { type: 'text', media_type: 'text/plain', data: 'b, c' } },
-    { type: 'document', title: null, source: { type: 'base64', media_type: 'application/pdf', data: 'AAAA' } },
-  ] as ConversationMessage['content'];
-  const [message] = toUIMessages([row('m1', 'user', content)]);
-  const pdf = { type: 'file', mediaType: 'application/pdf', url: 'data:application/pdf;base64,AAAA' };
-  expect(message?.parts).toEqual([
-    { ...pdf, filename: 'a.pdf' },
-    { type: 'file', mediaType: 'text/plain', url: 'data:text/plain,b%2C%20c', filename: 'b.txt' },
-    pdf,
-  ]);
-});
-
 describe('of a call that waits for approval', () => {
   const call = { type: 'mcp_tool_use', id: 't1', name: 'save', input: { a: 1 }, server_name: 'edge' };
   const result = {

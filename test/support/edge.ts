@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process';
+import type { RequestListener } from 'node:http';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'miniflare';
@@ -35,6 +36,19 @@ export async function startEdge(
   folder = root,
 ): Promise<Edge> {
   return await startRuntime(script, vars, { persist, folder });
+}
+
+/**
+ * Starts workerd with the built Worker, as it would be deployed, with all its calls to the outside answered by this process. So its
+ * upstream is the Claude API itself, which some rules hold for only.
+ */
+export async function startEdgeOfClaudeApi(
+  answer: RequestListener,
+  script: string,
+  vars: Record<string, string>,
+  persist?: string,
+): Promise<Edge> {
+  return await startRuntime(script, vars, { persist, outside: answer });
 }
 
 /**
@@ -100,11 +114,19 @@ function readConfiguration(folder = root) {
   return { config, assets, configured };
 }
 
-/** @param options.withAssets whether the page is there, before the Worker as where it is deployed */
+interface RuntimeOptions {
+  persist?: string | undefined;
+  folder?: string;
+  /** Whether the page is there, before the Worker as where it is deployed. */
+  withAssets?: boolean;
+  /** Answers all calls to the outside. Default: the network. */
+  outside?: RequestListener;
+}
+
 async function startRuntime(
   script: string,
   vars: Record<string, string>,
-  { persist, folder, withAssets = false }: { persist?: string | undefined; folder?: string; withAssets?: boolean },
+  { persist, folder, withAssets = false, outside }: RuntimeOptions,
 ): Promise<Edge> {
   const { config, assets, configured } = readConfiguration(folder);
   const log: Record<string, unknown>[] = [];
@@ -124,6 +146,7 @@ async function startRuntime(
         if (message.startsWith('{')) log.push(JSON.parse(message) as Record<string, unknown>);
       },
       cf: false,
+      ...(outside && { outboundService: { node: outside } }),
     }),
     ...(persist === undefined ? {} : { resourcePersistencePath: persist }),
   });

@@ -98,7 +98,7 @@ export function replaceAddresses(code: string, site: Frontend, edge: Edge): stri
 
 /** Starts an edge whose answers are so slow that a page can leave in the middle of one. It has the agent of the guides. */
 export async function startSlowEdge(settings: Record<string, string> = {}): Promise<Edge> {
-  const pace = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '2' };
+  const pace = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '10' };
   const edge = await startSimulatingEdge({ SIGNING_SECRET: SECRET, ...pace, ...settings });
   onTestFinished(() => edge.stop());
   const admin = createClient({ baseURL: edge.url, token: await createToken('backend', ['admin']) });

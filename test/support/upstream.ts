@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 
 /** A request that has reached the upstream. */
 export interface ReceivedRequest {
@@ -15,14 +15,14 @@ export interface FakeUpstream {
   /** How many answers were cut off by the caller's side before they ended. */
   cancelledCount: number;
   answer: (request: ReceivedRequest, response: ServerResponse) => void;
+  /** Takes a request that has come in another way than to its URL. */
+  receive: RequestListener;
   stop(): Promise<void>;
 }
 
 /** Starts the stand-in; `answer` may be replaced between requests. */
 export async function startUpstream(answer: FakeUpstream['answer']): Promise<FakeUpstream> {
-  // Whoever calls ends what it does not need any more. A server that did so could end a connection in the very moment in
-  // which the next request goes up on it: for the edge a request that may have run.
-  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
+  const receive: RequestListener = (request, response) => {
     const pieces: Buffer[] = [];
     request.on('data', (piece: Buffer) => pieces.push(piece));
     request.on('end', () => {
@@ -38,7 +38,10 @@ export async function startUpstream(answer: FakeUpstream['answer']): Promise<Fak
       });
       upstream.answer(received, response);
     });
-  });
+  };
+  // Whoever calls ends what it does not need any more. A server that did so could end a connection in the very moment in
+  // which the next request goes up on it: for the edge a request that may have run.
+  const server = createServer({ keepAliveTimeout: 0 }, receive);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
   const port = typeof address === 'object' && address ? address.port : 0;
@@ -47,6 +50,7 @@ export async function startUpstream(answer: FakeUpstream['answer']): Promise<Fak
     receivedRequests: [],
     cancelledCount: 0,
     answer,
+    receive,
     stop: () =>
       new Promise((resolve) => {
         server.closeAllConnections();

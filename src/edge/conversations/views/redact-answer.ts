@@ -5,7 +5,6 @@
 
 import { parseErrorType } from '../../claude/usage/usage-report.ts';
 import { encoder } from '../../kit/http/bytes.ts';
-import type { ErrorType } from '../../kit/http/errors.ts';
 import { parseEventRememberingInput, parseMessageRememberingInputs } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
@@ -28,20 +27,8 @@ const PLAIN_DELTA =
   /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
 /** A block of which nobody knows how it began. */
 const UNSEEN_BLOCK = { isHidden: true, number: undefined };
-/** Errors that the same request returns again. */
-const PERMANENT_ERRORS: ReadonlySet<string> = new Set<ErrorType>([
-  'invalid_request_error',
-  'not_found_error',
-  'permission_error',
-  'request_too_large',
-]);
-
-/** @returns a text in place of the upstream's, which may quote the agent's prompt, its tools or their results. */
-function createHiddenErrorMessage(type: string): string {
-  return PERMANENT_ERRORS.has(type)
-    ? 'Claude rejected this request, and rejects it again if it is repeated. Change the message, or start a new conversation. For the reason, the operator can send the same request with an unrestricted token.'
-    : 'This response is incomplete. Ask again.';
-}
+/** What is told of an error in an answer: the upstream may quote what it was sent. */
+const HIDDEN_ERROR_MESSAGE = 'This response is incomplete. Ask again.';
 
 /** The log of a turn, for who listens to it. */
 interface FollowableEventLog {
@@ -153,10 +140,7 @@ export function redactAnswer(
   log?: Pick<FollowableEventLog, 'blocks'> & { id: string },
 ): TurnAnswer {
   if (answer.kind === 'error') {
-    const { error } = answer;
-    return hides && answer.isEnd
-      ? { ...answer, error: { ...error, message: createHiddenErrorMessage(error.type) } }
-      : answer;
+    return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: HIDDEN_ERROR_MESSAGE } } : answer;
   }
   const viewer = { shouldHideTools: hides, textOnly: isTextOnlyTurn(answer.turn) };
   if (!hides && !viewer.textOnly) return answer;
@@ -180,6 +164,9 @@ export function redactAnswer(
 /** @returns an error of the API's form by its type alone, as JSON text. */
 export function redactError({ error, request_id: id }: JsonObject): string {
   const request_id = /^req_[\w.]+$/.test(String(id)) ? id : undefined;
-  const type = parseErrorType({ error });
-  return JSON.stringify({ type: 'error', error: { type, message: createHiddenErrorMessage(type) }, request_id });
+  return JSON.stringify({
+    type: 'error',
+    error: { type: parseErrorType({ error }), message: HIDDEN_ERROR_MESSAGE },
+    request_id,
+  });
 }

@@ -329,7 +329,7 @@ test('a whole answer is hidden as its stream is, and of an error what it says', 
   );
   expect(JSON.parse(String((refused as { body?: string }).body))).toEqual({
     type: 'error',
-    error: { type: 'invalid_request_error', message: expect.stringMatching(/^Claude rejected this request/) as string },
+    error: { type: 'invalid_request_error', message: expect.stringMatching(/Ask again\.$/) as string },
   });
 });
 

@@ -16,6 +16,7 @@ import {
   modelOfCase,
 } from '#test/support/audit.ts';
 import { computeBooked, createNewEdge, grantOfAnswer } from '#test/support/audited-bills.ts';
+import { type BookedCases, FigureTable } from '#test/support/figure-table.ts';
 import { readUntilEnd } from '#test/support/read-until-end.ts';
 
 const ANSWERS = 60;
@@ -27,33 +28,9 @@ const FALLBACKS = { fallbacks: [{ model: SECOND }] };
 const ADVISOR = { tools: [{ type: 'advisor_20260301', name: 'advisor', model: SECOND, max_uses: 3 }] };
 
 const edge = createNewEdge();
-/** What was booked and billed in each case of a kind; nanodollars. */
-type Cases = [booked: number, billed: number][];
-const table: Record<string, Record<string, string | number>> = {};
+const figures = new FigureTable();
 
-afterAll(() => {
-  // biome-ignore lint/suspicious/noConsole: the figures are shown with --silent=false
-  console.table(table);
-});
-
-/** Notes the figures of a kind. @returns the median, and the sum of what was booked as a multiple of the sum billed */
-function figuresOf(kind: string, cases: Cases): { least: number; median: number; sum: number } {
-  const times = cases.map(([one, bill]) => one / bill).sort((one, other) => one - other);
-  const at = (share: number) => times[Math.floor((times.length - 1) * share)] ?? Number.NaN;
-  const total = (index: 0 | 1) => cases.reduce((sum, one) => sum + one[index], 0);
-  const sum = total(0) / total(1);
-  const [least, median, high, most] = [at(0), at(0.5), at(0.95), at(1)];
-  const shown = [least, median, high, most, sum].map((one) => one.toFixed(2));
-  table[kind] = {
-    n: times.length,
-    min: shown[0] ?? '',
-    median: shown[1] ?? '',
-    p95: shown[2] ?? '',
-    max: shown[3] ?? '',
-    sum: shown[4] ?? '',
-  };
-  return { least, median, sum };
-}
+afterAll(() => figures.print());
 
 /** @returns what is booked and billed for an answer that is stopped at a time, over a network that takes so long */
 function stoppedAt(answer: Answer, at: number, networkMs = 0): [number, number] {
@@ -81,8 +58,8 @@ test.each([
 ] as const)('an Escape beside %s is booked at no more than 1.6 times its bill in the median', (kind, more) => {
   const ends = (body: object) =>
     answersOf('text', body).flatMap((answer) => timesOf(answer).map((at) => stoppedAt(answer, at)));
-  figuresOf('neither', ends({}));
-  const { least, median } = figuresOf(kind, ends(more));
+  figures.addKind('neither', ends({}));
+  const { least, median } = figures.addKind(kind, ends(more));
   expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
   expect(median).toBeLessThanOrEqual(1.6);
 });
@@ -90,17 +67,17 @@ test.each([
 test.each(['handed', 'advised'] as const)('many Escapes before and behind a second model: %s', (kind) => {
   const all = answersOf(kind);
   const any = all.flatMap((answer) => timesOf(answer).map((at) => stoppedAt(answer, at)));
-  expect(figuresOf(`${kind}: at any time`, any).sum).toBeGreaterThanOrEqual(1);
+  expect(figures.addKind(`${kind}: at any time`, any).sum).toBeGreaterThanOrEqual(1);
   // These are the named exceptions: the sum above is of all ends.
   const justBefore = all.flatMap((answer) => {
     const begun = answer.actions.find(({ at, by, prompt }) => at > 0 && by !== undefined && prompt !== undefined)?.at;
     return begun === undefined ? [] : [1, 50, 100].map((ms) => stoppedAt(answer, begun - ms));
   });
-  figuresOf(`${kind}: it begins 0 to 100 ms behind`, justBefore);
+  figures.addKind(`${kind}: it begins 0 to 100 ms behind`, justBefore);
 });
 
 /** @returns what is booked and billed where answers are stopped shortly before the results of their first uses arrive */
-function stopBeforeResults(answers: readonly Answer[], networkMs: number): Cases {
+function stopBeforeResults(answers: readonly Answer[], networkMs: number): BookedCases {
   return answers.flatMap((answer) => {
     const results = answer.actions.filter(({ at, prompt }) => at > 0 && prompt !== undefined).slice(0, 4);
     return results.flatMap(({ at }) => [40, 150, 300].map((ms) => stoppedAt(answer, at - ms, networkMs)));
@@ -109,7 +86,7 @@ function stopBeforeResults(answers: readonly Answer[], networkMs: number): Cases
 
 test.each(['search', 'fetch', 'code', 'mcp'] as const)('an Escape while a result is under way: %s', (kind) => {
   for (const network of NETWORKS_MS) {
-    const { least } = figuresOf(
+    const { least } = figures.addKind(
       `${kind}: result under way, ${network} ms of network`,
       stopBeforeResults(answersOf(kind), network),
     );
@@ -127,7 +104,10 @@ test.each([
 ] as const)('an Escape while a result of up to 25,000 tokens is under way: %s', (kind, more) => {
   for (const network of NETWORKS_MS) {
     const answers = answersOf(kind, more, { maxResultTokens: 25_000 });
-    const { least } = figuresOf(`${kind}: long result, ${network} ms of network`, stopBeforeResults(answers, network));
+    const { least } = figures.addKind(
+      `${kind}: long result, ${network} ms of network`,
+      stopBeforeResults(answers, network),
+    );
     expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
   }
 });
@@ -145,13 +125,13 @@ function unheard(more: Partial<RequestOutcome>, ms = 0) {
 
 test('a stop while the API hangs before its first event costs its prompt and a round trip', () => {
   const cases = answersOf('text').flatMap(
-    (answer): Cases =>
+    (answer): BookedCases =>
       [5_000, 20_000, 60_000].map((hangMs) => {
         const cost = computeBooked(answer, edge, unheard({ stopped: true }, hangMs));
         return [cost, computeBill({ ...answer, actions: answer.actions.slice(0, 1) }, 0)];
       }),
   );
-  const { least } = figuresOf('hanging upstream', cases);
+  const { least } = figures.addKind('hanging upstream', cases);
   expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
 });
 
@@ -160,7 +140,7 @@ test('a first turn that is stopped before its first event costs its prompt and a
     const first = answer.actions.find(({ event }) => event)?.at ?? 0;
     return [0.01, 0.5, 0.99].map((share) => stoppedAt(answer, first * share));
   });
-  expect(figuresOf('first turn stopped', cases).least).toBeGreaterThanOrEqual(1 - 1e-9);
+  expect(figures.addKind('first turn stopped', cases).least).toBeGreaterThanOrEqual(1 - 1e-9);
 });
 
 /** Milliseconds after a stop at which the object dies, and the most that pass until it wakes. */
@@ -169,7 +149,7 @@ const WAKES_AFTER_MS = [50, 1_000, 30_000];
 
 test('a turn whose object dies while it reads the rest of a stopped answer is booked at its bill or more', () => {
   const cases = answersOf('text').flatMap((answer) =>
-    timesOf(answer).flatMap((at): Cases => {
+    timesOf(answer).flatMap((at): BookedCases => {
       const { report } = readUntilEnd(answer, 'stopped', () => at, {
         isLate: false,
         grant: grantOfAnswer(answer, edge),
@@ -186,7 +166,7 @@ test('a turn whose object dies while it reads the rest of a stopped answer is bo
       );
     }),
   );
-  expect(figuresOf('killed while reading on', cases).least).toBeGreaterThanOrEqual(1 - 1e-9);
+  expect(figures.addKind('killed while reading on', cases).least).toBeGreaterThanOrEqual(1 - 1e-9);
 });
 
 /** Letters of a signature for a token that was thought, at the least and at the most. */
@@ -249,7 +229,7 @@ test.each([false, true])(
         return [booked, (count + kept) * answer.model.input];
       }),
     );
-    const { least, median } = figuresOf(`kept thinking, ${isLearned ? 'learned' : 'not learned'}`, cases);
+    const { least, median } = figures.addKind(`kept thinking, ${isLearned ? 'learned' : 'not learned'}`, cases);
     expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
     if (isLearned) expect(median).toBeLessThanOrEqual(1.6);
   },
@@ -267,7 +247,7 @@ test.each(['complete', 'stopped'] as const)(
   'an answer of a gateway that spells its model otherwise is booked at its bill or more: %s',
   (end) => {
     const cases = answersOf('text').flatMap(
-      (answer): Cases =>
+      (answer): BookedCases =>
         SPELLINGS.map((spell) => {
           const last = answer.actions.at(-1)?.at ?? 0;
           const at = end === 'complete' ? last + 1 : last * 0.6;
@@ -280,7 +260,7 @@ test.each(['complete', 'stopped'] as const)(
           return [cost, computeBill(answer, at + CLOSE_NOTICE_MS)];
         }),
     );
-    const { least, median } = figuresOf(`another spelling of the model, ${end}`, cases);
+    const { least, median } = figures.addKind(`another spelling of the model, ${end}`, cases);
     // The API bills whole tokens.
     expect(least).toBeGreaterThanOrEqual(end === 'complete' ? 0.999 : 1 - 1e-9);
     expect(median).toBeLessThanOrEqual(end === 'complete' ? 1.001 : 1.7);
@@ -297,5 +277,5 @@ test('a prompt that a gateway counts as almost nothing is booked at a sixteenth 
       return [booked, computeBill({ ...answer, actions: answer.actions.slice(0, 1) }, 0)];
     }),
   );
-  figuresOf('wrong counts', cases);
+  figures.addKind('wrong counts', cases);
 });

@@ -1,8 +1,7 @@
 /** Checks the new messages of a restricted token: questions and results of its own tools, and nothing by which it could instruct. */
 
-import { formatQuotedList } from '../../../../api-rules/quoted-list.ts';
 import type { SentMessage } from '../../../conversations/history/continuation.ts';
-import { type ApiError, createInvalidRequestError, createRestrictedTokenError } from '../../../kit/http/errors.ts';
+import { type ApiError, createRestrictedTokenError } from '../../../kit/http/errors.ts';
 import { isObject, type JsonObject } from '../../../kit/json/object.ts';
 
 interface FieldRule {
@@ -43,35 +42,16 @@ const OF_BLOCKS: Readonly<Record<string, Readonly<Record<string, FieldRule>>>> =
     is_error: boolean,
   },
 };
-const INLINE_SOURCE = { type: text, media_type: text, data: text };
-const FILE_SOURCE = { type: text, file_id: text };
-
-interface SourceRules {
-  /** Completes the sentence "This source must be …". */
-  expected: string;
-  fields: typeof OF_BLOCKS;
-  /** The media types that the API accepts for the source's `type`. Its own error would not be shown to a restricted token. */
-  mediaTypes: Readonly<Record<string, readonly string[]>>;
-}
-
-const SOURCES: Readonly<Record<'image' | 'document', SourceRules>> = {
-  image: {
-    expected: 'base64 or a file of this account',
-    fields: { base64: INLINE_SOURCE, file: FILE_SOURCE },
-    mediaTypes: { base64: ['image/png', 'image/jpeg', 'image/gif', 'image/webp'] },
-  },
-  document: {
-    expected: 'base64, text or a file of this account',
-    fields: { base64: INLINE_SOURCE, text: INLINE_SOURCE, file: FILE_SOURCE },
-    mediaTypes: { base64: ['application/pdf'], text: ['text/plain'] },
-  },
+const SOURCES: typeof OF_BLOCKS = {
+  base64: { type: text, media_type: text, data: text },
+  file: { type: text, file_id: text },
 };
 
 /**
  * Checks what is new in a restricted token's request. What it resends is not read.
  *
  * @param calls ids of calls that the caller may answer
- * @throws ApiError 403 that names what is not allowed; 400 for a media type that the API rejects
+ * @throws ApiError 403 that names what is not allowed
  */
 export function validateRestrictedMessages(messages: readonly SentMessage[], calls: ReadonlySet<string>): void {
   for (const [index, message] of messages.entries()) {
@@ -98,7 +78,7 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
       );
     }
     rejectDisallowedFields(at, block, members);
-    if (type === 'image' || type === 'document') validateBlockSource(`${at}.source`, block.source, SOURCES[type]);
+    if (Object.hasOwn(members, 'source')) validateBlockSource(`${at}.source`, block.source);
     if (type !== 'tool_result') continue;
     if (!calls?.has(block.tool_use_id as string))
       throw createDisallowedPartError(
@@ -110,17 +90,11 @@ function validateContentBlocks(path: string, blocks: unknown, calls?: ReadonlySe
   }
 }
 
-function validateBlockSource(path: string, source: unknown, { expected, fields, mediaTypes }: SourceRules): void {
+function validateBlockSource(path: string, source: unknown): void {
   const type = isObject(source) && typeof source.type === 'string' ? source.type : '';
-  const members = Object.hasOwn(fields, type) ? fields[type] : undefined;
-  if (!isObject(source) || !members) throw createDisallowedPartError(path, `must be ${expected}`);
+  const members = Object.hasOwn(SOURCES, type) ? SOURCES[type] : undefined;
+  if (!isObject(source) || !members) throw createDisallowedPartError(path, 'must be base64 or a file of this account');
   rejectDisallowedFields(path, source, members);
-  const accepted = mediaTypes[type];
-  if (accepted && !accepted.includes(String(source.media_type))) {
-    throw createInvalidRequestError(
-      `${path}.media_type: must be ${formatQuotedList(accepted)} in a source of the type \`${type}\`.`,
-    );
-  }
 }
 
 function rejectDisallowedFields(path: string, value: JsonObject, members: Readonly<Record<string, FieldRule>>): void {

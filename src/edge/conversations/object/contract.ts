@@ -3,48 +3,8 @@ import type { PlainHeaders } from '../../claude/headers.ts';
 import type { MessageDefaults } from '../../config/message-defaults.ts';
 import type { RequestedAgentOwner } from '../history/guard.ts';
 import type { ParentCall } from '../history/storage/rows.ts';
-import type { PackedTurnAnswer, SerializedApiError } from '../views/turn-answer.ts';
-import type {
-  ConversationFields,
-  ConversationPatch,
-  HistoryPageQuery,
-  HistoryViewName,
-  StopTurnQuery,
-} from './conversations.schema.ts';
-
-declare module '../../kit/plugins/bindings.ts' {
-  interface Bindings {
-    CONVERSATION: DurableObjectNamespace<ConversationObject>;
-  }
-}
-
-/** The methods of a conversation's object. The object says what each one does. */
-export interface ConversationObject extends Rpc.DurableObjectBranded {
-  turn(call: string, body: TurnRequest['body']): Promise<PackedTurnAnswer>;
-  prepareNextPrompt(request: NextPromptRequest): Promise<PromptToCount | undefined>;
-  endInterruptedTurns(): void;
-  stopIfCredentialEnded(): Promise<void>;
-  resumeTurnStream(after: string | undefined, caller?: RestrictedCaller, show?: string): TurnResumeResult;
-  stopRunningTurn(only?: StopTurnQuery, caller?: RestrictedCaller): Promise<RpcResult<RpcText>>;
-  read(): RpcResult<RpcText>;
-  readTurnReport(id: string): RpcResult<RpcText>;
-  readTurnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
-  cancelTurn(turn: string): Promise<RpcResult<RpcText>>;
-  callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<RpcResult<T>>;
-  readMessagePage(page: HistoryPageQuery, caller?: RestrictedCaller): RpcResult<ReadableStream<Uint8Array>>;
-  exportConversation(view?: HistoryViewName): Promise<RpcResult<ReadableStream<Uint8Array>>>;
-  createConversation(
-    place: ConversationKey,
-    fields: NewConversationFields,
-    texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
-  ): Promise<RpcResult<RpcText>>;
-  patchConversation(patch: ConversationPatch): RpcResult<RpcText>;
-  rewindConversation(before: string): RpcResult<RpcText>;
-  forkConversation(to: string, at: string | undefined, caller?: RestrictedCaller): Promise<RpcResult<RpcText>>;
-  backup(): Promise<RpcResult<ReadableStream<Uint8Array>>>;
-  storeCopiedHistory(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<RpcResult<RpcText>>;
-  erase(place?: ConversationKey, ends?: boolean): Promise<boolean>;
-}
+import type { SerializedApiError } from '../views/turn-answer.ts';
+import type { ConversationFields } from './conversations.schema.ts';
 
 /** A decision about a call that waits for approval. */
 export interface ApprovalDecisionRequest {

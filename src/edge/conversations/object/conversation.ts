@@ -15,7 +15,6 @@ import { maintainConversation } from './alarm.ts';
 import { prepareNextPrompt } from './begin-turn.ts';
 import type {
   ConversationKey,
-  ConversationObject,
   NewConversationFields,
   NextPromptRequest,
   PromptToCount,
@@ -47,6 +46,12 @@ import {
 } from './rpc-response.ts';
 import { findTurnOutcome, findTurnReport } from './turn-report.ts';
 
+declare module '../../kit/plugins/bindings.ts' {
+  interface Bindings {
+    CONVERSATION: DurableObjectNamespace<Conversation>;
+  }
+}
+
 /**
  * One conversation: its history, and the turn that runs.
  *
@@ -56,7 +61,7 @@ import { findTurnOutcome, findTurnReport } from './turn-report.ts';
  *
  * @example export { Conversation } from 'sluice';
  */
-export class Conversation extends UpstreamDurableObject implements ConversationObject {
+export class Conversation extends UpstreamDurableObject {
   readonly #state: ConversationState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {

@@ -6,7 +6,8 @@
 
 import { toUpstreamHeaders } from '../../claude/headers.ts';
 import type { Settings } from '../../config/settings.ts';
-import type { ConversationObject, TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
+import type { TurnOutcome, TurnRequest } from '../../conversations/object/contract.ts';
+import type { Conversation } from '../../conversations/object/conversation.ts';
 import { HOOK_ID } from '../../conversations/object/conversations.schema.ts';
 import { parseErrorEvent } from '../../conversations/turn/turn-ending.ts';
 import type { PackedTurnAnswer } from '../../conversations/views/turn-answer.ts';
@@ -66,7 +67,7 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
   // A hash of the event's id follows.
   const id = HOOK_ID + (await sha256Hex(encodeUtf8(task.event))).slice(0, 32);
   const place = { account: task.account, id };
-  const callEventConversation = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
+  const callEventConversation = <T>(method: (object: DurableObjectStub<Conversation>) => PromiseLike<unknown>) =>
     callObjectWithRetry('conversation', async () => (await method(getConversationStub(env, settings, place))) as T);
   const readTurnOutcome = (key: string, isAwaited = false) =>
     callEventConversation<TurnOutcome | undefined>((object) => object.readTurnOutcome(key, isAwaited));

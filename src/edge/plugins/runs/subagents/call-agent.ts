@@ -6,11 +6,11 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type {
   ConversationKey,
-  ConversationObject,
   RpcResult,
   TurnRequest,
   TurnRequestMetadata,
 } from '../../../conversations/object/contract.ts';
+import type { Conversation } from '../../../conversations/object/conversation.ts';
 import { SUBAGENT_ID } from '../../../conversations/object/conversations.schema.ts';
 import { parseErrorEvent } from '../../../conversations/turn/turn-ending.ts';
 import type { PackedTurnAnswer } from '../../../conversations/views/turn-answer.ts';
@@ -101,7 +101,7 @@ export async function callSubagent(
   return { ...toSubagentResult(outcome, whyStopped), cost: share.cost };
 }
 
-type ConversationStub = DurableObjectStub<ConversationObject>;
+type ConversationStub = DurableObjectStub<Conversation>;
 type CreateConversationStub = () => ConversationStub;
 
 /** What is asked of a subagent, but for the task. Each try is a request of its own. */

@@ -27,6 +27,6 @@ export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix =
       if (!value?.startsWith(prefix)) return undefined;
       return { signatures: decodeSignatures([value.slice(prefix.length)], encoding, algorithm), signedPrefix: '' };
     },
-    { hash: algorithm },
+    { hash: algorithm, form: `${header}: ${prefix}…, with an ${algorithm} HMAC of the body in ${encoding}` },
   );
 }

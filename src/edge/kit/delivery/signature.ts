@@ -33,6 +33,8 @@ export interface SignatureScheme {
    */
   precheckHeaders(headers: Headers, now: number): SignatureHeaderFault | undefined;
   verify: VerifySignature;
+  /** The headers of the signature and their form, for the error that a request without them receives. */
+  form?: string;
   /** What the signature covers beside the body. If nothing, anyone who has seen one request can send copies of it. */
   covers?: 'id' | 'time';
 }
@@ -67,7 +69,7 @@ export function createSignatureScheme(
   {
     hash = 'SHA-256',
     ...scheme
-  }: { hash?: HashAlgorithmName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers'>,
+  }: { hash?: HashAlgorithmName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers' | 'form'>,
 ): SignatureScheme {
   const { keyOf = encodeUtf8, ...rest } = scheme;
   const checkSignatureHeaders = (headers: Headers, now: number): SignatureHeaderFault | ParsedSignatureHeaders => {

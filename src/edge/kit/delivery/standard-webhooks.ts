@@ -23,7 +23,11 @@ export const verifyStandard = createSignatureScheme(
     const signatures = values.map((value) => value.slice(3));
     return { signatures: decodeSignatures(signatures, 'base64'), signedPrefix: `${id}.${timestamp}.`, seconds };
   },
-  { covers: 'id', keyOf: parseStandardWebhookKey },
+  {
+    covers: 'id',
+    form: 'webhook-signature: v1,…, with webhook-id and webhook-timestamp',
+    keyOf: parseStandardWebhookKey,
+  },
 );
 
 /**

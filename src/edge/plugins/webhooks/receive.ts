@@ -41,7 +41,7 @@ export async function verifyAndReadWebhook(
   const { headers } = request;
   const { signature, maxBodyBytes } = webhook;
   const lacking = signature.precheckHeaders?.(headers, now);
-  if (lacking) throw createSignatureError(lacking);
+  if (lacking) throw createSignatureError(lacking, signature.form);
   const limit = Math.min(limitBytes, maxBodyBytes);
   const share = new BodyMemoryShare(bodyMemory, true);
   try {
@@ -51,7 +51,7 @@ export async function verifyAndReadWebhook(
       onComing: (body) => share.setIncomingBody(body),
     });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
-    if (verdict !== 'valid') throw createSignatureError(verdict);
+    if (verdict !== 'valid') throw createSignatureError(verdict, signature.form);
     const { json } = await runInSteps(parseJsonInSteps(bytes));
     const digest = `sha256:${await sha256Hex(bytes)}`;
     try {
@@ -103,15 +103,18 @@ export function parseSourceOfEventId(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
 }
 
-/** Why a request is refused. */
-const REFUSALS: Record<Exclude<SignatureVerificationResult, 'valid'>, string> = {
-  missing: 'This request has no signature of this source. Check the webhook’s settings at the sender.',
+/** Why a request is rejected that has a signature. */
+const REFUSALS = {
   forged:
     'The signature is invalid, because the secret differs or the body was changed. Set the same secret at the sender and in this deployment.',
   stale: 'The signature’s time is too old or in the future. Check the sender’s clock, and send the event again.',
 };
 
-function createSignatureError(verdict: keyof typeof REFUSALS): ApiError {
+function createSignatureError(verdict: Exclude<SignatureVerificationResult, 'valid'>, form?: string): ApiError {
   const logged = `webhook_signature_${verdict}`;
-  return createNonRetryableError('authentication_error', REFUSALS[verdict], { logged });
+  const message =
+    verdict === 'missing'
+      ? `This request has no signature of this source${form === undefined ? '' : ` in the form \`${form}\``}. Check the webhook’s settings at the sender.`
+      : REFUSALS[verdict];
+  return createNonRetryableError('authentication_error', message, { logged });
 }

@@ -139,6 +139,7 @@ export const received = z.object({
     z.enum(['accepted', 'duplicate', 'ignored']),
     '`accepted`: it is stored and will be processed. `duplicate`: it was received before. `ignored`: it contains nothing to process.',
   ),
+  reason: z.createOptionalField(z.string(), 'Why the event is ignored. Absent if it is not ignored.'),
 });
 
 export type EventClassification = z.output<typeof classification>;

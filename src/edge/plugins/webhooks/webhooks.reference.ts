@@ -78,7 +78,7 @@ export const webhooks: ApiResource = {
         200: describeJsonResponse(
           'The event was already received, or has no text; or the response that the protocol of the sender requires.',
           receivedSchema,
-          { status: 'ignored' },
+          { status: 'ignored', reason: 'The source found no text in this event.' },
         ),
         202: describeJsonResponse('The event is stored and will be processed.', receivedSchema, {
           event_id: id,

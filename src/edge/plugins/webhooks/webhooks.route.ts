@@ -135,7 +135,11 @@ async function handleIncomingWebhook(c: Context<AppEnv>, webhook: Webhook): Prom
   if (received.kind === 'answer') return received.response;
   if (received.kind === 'ignored') {
     if (received.unreadable !== undefined) entry.line.error_type = `webhook_unreadable: ${received.unreadable}`;
-    return c.json({ status: 'ignored' });
+    const reason =
+      received.unreadable === undefined
+        ? 'The source found no text in this event.'
+        : 'The source cannot read this event.';
+    return c.json({ status: 'ignored', reason });
   }
   const { event } = received;
   entry.line.event_id = event.id;

@@ -129,6 +129,23 @@ describe('a source that only settings define', () => {
     expect((await getInbox('shop').listEvents({})).data).toEqual([]);
   });
 
+  test.each([
+    ['no header', {}],
+    ['another prefix', { 'x-shop-signature': 'ab'.repeat(32) }],
+    ['another encoding', { 'x-shop-signature': `sha256=${btoa('x'.repeat(32))}` }],
+  ])('names the expected header and its form to a request with %s', async (_, headers) => {
+    const answer = await edgeOf([SHOP]).fetch('/webhooks/shop', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...headers },
+      body: JSON.stringify(TICKET),
+    });
+    const { error } = (await answer.json()) as { error: { message: string } };
+    expect([answer.status, error.message]).toEqual([
+      401,
+      'This request has no signature of this source in the form `x-shop-signature: sha256=…, with an SHA-256 HMAC of the body in hex`. Check the webhook’s settings at the sender.',
+    ]);
+  });
+
   test('counts one event by its id, and by its body where it has none', async () => {
     const edge = edgeOf([SHOP]);
     const statuses = async (payload: object) =>
@@ -151,7 +168,10 @@ describe('a source that only settings define', () => {
   ])('ignores an event with %s', async (_, payload) => {
     const edge = edgeOf([{ ...SHOP, text: ['/subject', '/data/message', '/constructor/name'] }]);
     const answer = await send(edge, payload);
-    expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
+    expect([answer.status, await answer.json()]).toEqual([
+      200,
+      { status: 'ignored', reason: 'The source found no text in this event.' },
+    ]);
   });
 
   test('is labelled as any message where its entry names no classifier', async () => {

@@ -141,7 +141,10 @@ describe('a signed event', () => {
   ])('of %s is ignored where there is nothing to label: %s', async (source, _, payload) => {
     const edge = edgeOf();
     const answer = await send(edge, source, payload);
-    expect([answer.status, await answer.json()]).toEqual([200, { status: 'ignored' }]);
+    expect([answer.status, await answer.json()]).toEqual([
+      200,
+      { status: 'ignored', reason: 'The source found no text in this event.' },
+    ]);
     await edge.waitUntilSettled();
     expect(edge.queued).toEqual([]);
     expect((await getInbox(source).listEvents({})).data).toEqual([]);
@@ -495,7 +498,7 @@ describe('what is no event', () => {
     const edge = edgeOf({}, [webhook]);
     const json = { 'content-type': 'application/json' };
     const response = await edge.fetch('/webhooks/github', { method: 'POST', headers: json, body: '{}' });
-    expect(await response.json()).toEqual({ status: 'ignored' });
+    expect(await response.json()).toEqual({ status: 'ignored', reason: 'The source cannot read this event.' });
     await edge.waitUntilSettled();
     expect(edge.log.at(-1)?.error_type).toBe('webhook_unreadable: TypeError');
   });

@@ -14,7 +14,7 @@ export const verifySlack = createSignatureScheme(
     if (seconds === undefined || !value?.startsWith('v0=')) return undefined;
     return { signatures: decodeSignatures([value.slice(3)]), signedPrefix: `v0:${timestamp}:`, seconds };
   },
-  { covers: 'time' },
+  { covers: 'time', form: 'x-slack-signature: v0=…, with x-slack-request-timestamp' },
 );
 
 /** Verifies Stripe's signatures: `t=…,v1=…`, several `v1` while a secret is rotated. `v0` is for tests and proves nothing. */
@@ -28,5 +28,5 @@ export const verifyStripe = createSignatureScheme(
     if (seconds === undefined || another !== undefined) return undefined;
     return { signatures: decodeSignatures(listSignatureValues('v1')), signedPrefix: `${timestamp}.`, seconds };
   },
-  { covers: 'time' },
+  { covers: 'time', form: 'stripe-signature: t=…,v1=…' },
 );

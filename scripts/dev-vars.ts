@@ -31,19 +31,22 @@ export async function readEnvFile(path: string): Promise<Record<string, string>>
  * work at once. Then its owner alone can read the file: a copy of the example can be read by everybody on the machine.
  *
  * @param webhookSecrets the names of the secrets of webhooks
+ * @returns the names of the added secrets
  */
-export async function addSecrets(webhookSecrets: readonly string[]): Promise<void> {
+export async function addSecrets(webhookSecrets: readonly string[]): Promise<string[]> {
   const text = await readText(FILE);
   const there = parse(text ?? '');
   const secrets = [
     ['SIGNING_SECRET', randomBytes(32).toString('base64url')],
     ...webhookSecrets.map((name) => [name, `whsec_${randomBytes(32).toString('base64')}`]),
   ];
-  const lines = secrets.filter(([name = '']) => !there[name]).map((pair) => `${pair.join('=')}\n`);
-  if (lines.length === 0) return;
+  const added = secrets.filter(([name = '']) => !there[name]);
+  if (added.length === 0) return [];
+  const lines = added.map((pair) => `${pair.join('=')}\n`);
   const separator = text === undefined || text === '' || text.endsWith('\n') ? '' : '\n';
   await appendFile(FILE, separator + lines.join(''), { mode: 0o600 });
   await chmod(FILE, 0o600);
+  return added.map(([name = '']) => name);
 }
 
 /** @returns the name of the secret of a shipped source */

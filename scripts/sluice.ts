@@ -10,6 +10,12 @@ sluice token --account you --scopes admin   creates a token with SIGNING_SECRET
 Anywhere:
 sluice simulator [--port 4010]              starts the simulator of the Claude API without Sluice`;
 
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 12)) {
+  console.error(`sluice requires Node 22.12 or newer. This is Node ${process.versions.node}.`);
+  process.exit(1);
+}
+
 const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   init: () => import('./init.ts'),
   build: () => import('./build-edge.ts'),

@@ -41,7 +41,8 @@ try {
   const settings = await readSettings(config?.vars);
   // Wrangler reads the file once it starts.
   const missing = missingWebhookSecrets(settings);
-  if (missing.length > 0) await addSecrets(missing);
+  const added = missing.length > 0 ? await addSecrets(missing) : [];
+  if (added.length > 0) console.log(`Added generated values to .dev.vars: ${added.join(', ')}`);
   const [, configured = PORT] = /^\s*"?port"?\s*[=:]\s*(\d+)/m.exec(text) ?? [];
   const wanted = Number(valuesOf('--port').at(-1) ?? configured);
   if (!Number.isInteger(wanted)) throw new Error('The port must be a number. Example: npm start -- --port 9000');

@@ -9,6 +9,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { parseSettings } from '../src/edge/config/settings.ts';
 import type { HmacOptions } from '../src/edge/kit/delivery/hmac.ts';
 import { createStandardWebhookHeaders } from '../src/edge/kit/delivery/standard-webhooks.ts';
+import { ApiError } from '../src/edge/kit/http/errors.ts';
 import { SHIPPED_SOURCES } from '../src/edge/plugins/webhooks/shipped-sources.ts';
 import { sourcesOf } from '../src/edge/plugins/webhooks/source-settings.ts';
 import { WRITTEN_KINDS } from '../src/edge/plugins/webhooks/sources/github.ts';
@@ -31,6 +32,8 @@ const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
 };
 
 const SAMPLES = new URL('../examples/webhooks/', import.meta.url);
+/** The settings of a source. The environment overrides those of `.dev.vars`. */
+const SETTINGS = ['WEBHOOKS', 'DELIVERY_SIGNING_SECRET', 'DELIVER_HOSTS'];
 const WORK_MS = 15_000;
 const POLL_MS = 100;
 
@@ -136,7 +139,8 @@ interface SourceKey {
 async function signingKeyOf(sender: string): Promise<SourceKey> {
   const vars = await readDevVars();
   const given = (setting: string) => process.env[setting] || vars[setting] || '';
-  const entry = sourcesOf(parseSettings({ ...vars, WEBHOOKS: given('WEBHOOKS') }, true)).get(sender);
+  const settings = Object.fromEntries(SETTINGS.map((name) => [name, given(name)]));
+  const entry = readSourceEntry(sender, { ...vars, ...settings });
   const hmac = entry?.verify?.hmac;
   if (!hmac) shippedSource(sender);
   const name = entry?.secret ?? `${sender.toUpperCase()}_WEBHOOK_SECRET`;
@@ -146,6 +150,15 @@ async function signingKeyOf(sender: string): Promise<SourceKey> {
     stop(`${name} is not set in the environment or in .dev.vars. ${how}`);
   }
   return { secret: first.trim(), hmac, id: entry?.id };
+}
+
+function readSourceEntry(sender: string, vars: Record<string, string>) {
+  try {
+    return sourcesOf(parseSettings(vars, true)).get(sender);
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError)) throw thrown;
+    return stop(thrown.message);
+  }
 }
 
 /** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */

@@ -1,7 +1,7 @@
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { root } from '#test/support/root.ts';
 import { runScript } from '#test/support/run-script.ts';
 
@@ -43,4 +43,14 @@ test.each([
 ])('sluice %j says which commands there are', async (args, code, words) => {
   const { status, stdout, stderr } = await runScript(join(root, 'scripts/sluice.ts'), args);
   expect([status, stdout + stderr]).toEqual([code, expect.stringContaining(words)]);
+});
+
+test.each(['20.19.0', '22.11.0'])('sluice asks for a newer Node than %s', async (version) => {
+  vi.stubGlobal('process', Object.create(process, { versions: { value: { ...process.versions, node: version } } }));
+  try {
+    const { status, stderr } = await runScript(join(root, 'scripts/sluice.ts'), ['--help']);
+    expect([status, stderr]).toEqual([1, `sluice requires Node 22.12 or newer. This is Node ${version}.\n`]);
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });

@@ -136,11 +136,18 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
   }
   if (token !== undefined)
     return findCachedVerifiedIdentity(token, settings) ?? verifyTokensUntilValid(tokens, settings);
-  throw createUnauthenticatedError(
-    credentials.length === 0
-      ? 'This request has no credential. Send a token of this deployment as `Authorization: Bearer …` or `x-api-key`.'
-      : 'This is not a token of this deployment. Log in again, or ask its operator for a token.',
-  );
+  throw createUnauthenticatedError(describeMissingToken(c.req.raw.headers, sent));
+}
+
+/** @returns why a request without a JWT is rejected */
+function describeMissingToken(headers: Headers, { bearer, key }: RequestCredentials): string {
+  if (bearer !== undefined && UNSET_VALUES.has(bearer)) {
+    return `Authorization: the bearer is the text \`${bearer}\`, so your code has no token. Log in again, or ask this deployment’s operator for a token.`;
+  }
+  if (bearer || key) return 'This is not a token of this deployment. Log in again, or ask its operator for a token.';
+  return headers.has('authorization')
+    ? 'Authorization: must have the form `Bearer TOKEN`. Send a token of this deployment.'
+    : 'This request has no credential. Send a token of this deployment as `Authorization: Bearer …` or `x-api-key`.';
 }
 
 /** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
@@ -155,6 +162,9 @@ async function verifyTokensUntilValid(
     return await verifyTokensUntilValid(others, settings).catch(() => Promise.reject(thrown));
   }
 }
+
+/** Texts that JavaScript makes of a token that is not there. */
+const UNSET_VALUES: ReadonlySet<string> = new Set(['undefined', 'null', '[object Promise]', '[object Object]']);
 
 /** What a request sends as credentials. The bearer is empty where the header names the scheme only. */
 interface RequestCredentials {
@@ -175,8 +185,9 @@ function readCredentials(headers: Headers): RequestCredentials {
  */
 function rejectPlaceholderToken({ bearer, key }: RequestCredentials): void {
   if (bearer === undefined || bearer === PLACEHOLDER_BEARER || (bearer !== '' && bearer === key)) return;
-  const isUnset = bearer === 'undefined' || bearer === 'null';
-  const what = isUnset ? `the text \`${bearer}\`, so your code has no token` : 'not a token of this edge';
+  const what = UNSET_VALUES.has(bearer)
+    ? `the text \`${bearer}\`, so your code has no token`
+    : 'not a token of this edge';
   throw createUnauthenticatedError(
     `Authorization: the bearer is ${bearer === '' ? 'empty' : what}. Send the token that this command prints: npm run token -- --account dev --scopes admin. To use the account \`dev\` of this development server, omit the header, or send \`Bearer ${PLACEHOLDER_BEARER}\` if your client requires a key.`,
   );

@@ -604,6 +604,18 @@ describe('a page whose name was made to point here', () => {
   });
 });
 
+test.each([
+  [{}, /^This request has no credential/],
+  [{ authorization: 'eyJhbGciOiJIUzI1NiJ9.e30.x' }, /^Authorization: must have the form `Bearer TOKEN`/],
+  [{ authorization: 'Bearer ' }, /^Authorization: must have the form `Bearer TOKEN`/],
+  [{ authorization: 'Bearer undefined' }, /the text `undefined`, so your code has no token/],
+  [{ authorization: 'Bearer null' }, /the text `null`/],
+  [{ authorization: 'Bearer [object Promise]' }, /the text `\[object Promise\]`/],
+  [{ 'x-api-key': 'sk-ant-x' }, /^This is not a token of this deployment/],
+])('a deployment names what is wrong with %j', async (headers, message) => {
+  expect(await expectRefused(await answering({}).post('/messages', ASK, headers), 401)).toMatch(message);
+});
+
 test('a development server rejects an origin of this machine without Sec-Fetch-Site, by every route and method', async () => {
   // `wrangler dev --local-upstream localhost:80` makes this of the origin of a page under a rebound name.
   const rewritten = { origin: 'http://localhost', 'sec-fetch-site': '' };

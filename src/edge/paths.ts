@@ -60,6 +60,7 @@ type Path =
   | '/prefixes/:name/versions'
   | '/prefixes/:name/versions/:hash'
   | '/tokens'
+  | '/tokens/:jti'
   | '/tokens/renew'
   | '/tokens/visitor'
   | '/usage'

@@ -45,6 +45,8 @@ const READ_BY: Readonly<Record<string, readonly Scope[]>> = {
   '/pools/deployment/backup': ['admin:backup'],
   '/versions/:kind': ['admin:read', 'admin:backup'],
   '/versions/:kind/:version/backup': ['admin:backup'],
+  '/tokens': ['admin:read'],
+  '/tokens/:jti': ['admin:read'],
   '/webhooks': ['admin:read'],
   '/webhooks/:source/events': ['admin:read'],
   '/webhooks/:source/events/:id': ['admin:read'],

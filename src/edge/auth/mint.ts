@@ -1,5 +1,6 @@
 import { type JWTPayload, SignJWT } from 'jose';
 import { encodeUtf8 } from '../kit/http/bytes.ts';
+import { getCachedOrComputeMark } from './account-mark.ts';
 import type { TokenRenewal } from './identity/caller.ts';
 import { isAdminScope, type Scope } from './identity/identity.ts';
 import type { TokenRestrictions } from './identity/only.ts';
@@ -44,7 +45,10 @@ export const TOKEN_ALGORITHM = 'HS256';
  */
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const second = Math.floor(now / 1_000);
-  const { jti, issuedAt } = options.renews ?? { jti: crypto.randomUUID(), issuedAt: second };
+  const { jti, issuedAt } = options.renews ?? {
+    jti: createTokenId(await getCachedOrComputeMark(secret, options.account)),
+    issuedAt: second,
+  };
   const expiresIn = options.expiresIn ?? (options.scopes.some(isAdminScope) ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined);
   const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
@@ -60,4 +64,16 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
   if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
   const token = await jwt.sign(encodeUtf8(secret));
   return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
+}
+
+const RANDOM_ID_CHARACTERS = 24;
+
+/** Makes the id of a token. The mark of its account lets the operator find the account. */
+function createTokenId(mark: string): string {
+  return `tok_${mark}_${crypto.randomUUID().replaceAll('-', '').slice(0, RANDOM_ID_CHARACTERS)}`;
+}
+
+/** @returns the characters of a token's id that may be the mark of its account; undefined if the id has none */
+export function extractMarkOfToken(jti: string): string | undefined {
+  return /^tok_([0-9a-z]{8})_[0-9a-f]+$/.exec(jti)?.[1];
 }

@@ -3,6 +3,7 @@ import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FirstOfFaults } from '../edge/retry-fault.tsx';
+import { formatDateAndTime } from '../ui/format.ts';
 import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Changes } from './changes.tsx';
@@ -47,8 +48,11 @@ export function AccountView() {
         </button>
       </ViewHeader>
       <FirstOfFaults of={[reportFault]} />
+      {stands?.erased_at !== undefined && (
+        <p class="quiet">This account was erased on {formatDateAndTime(stands.erased_at)}.</p>
+      )}
       <BindingLimits stands={stands} />
-      {stands && hasNoAccountData(stands) && (
+      {stands && stands.erased_at === undefined && hasNoAccountData(stands) && (
         <p class="quiet">This account has no spending and no limits. Check its name.</p>
       )}
       {stands && (

@@ -29,6 +29,8 @@ const OPERATOR_READS: Readonly<Record<string, readonly OperatorScope[]>> = {
   'GET /overview': ['admin:read'],
   'GET /pools/deployment': ['admin:read'],
   'GET /pools/deployment/backup': ['admin:backup'],
+  'GET /tokens': ['admin:read'],
+  'GET /tokens/:jti': ['admin:read'],
   'GET /versions/:kind': ['admin:read', 'admin:backup'],
   'GET /versions/:kind/:version/backup': ['admin:backup'],
   'GET /webhooks': ['admin:read'],

@@ -76,6 +76,9 @@ export const accountList = new KvNameList('account:');
 /** The groups that were given limits. */
 export const groupList = new KvNameList('group:');
 
+/** The accounts of which tokens for operators were created over HTTP or used. */
+export const operatorList = new KvNameList('operator:');
+
 function compareByUtf8Bytes(left: string, right: string): number {
   const [a, b] = [encoder.encode(left), encoder.encode(right)];
   const length = Math.min(a.length, b.length);

@@ -2,6 +2,8 @@ import { readRetentionMs } from '../../config/retention.ts';
 import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
 import type { DurableObjectAlarm } from '../../durable/alarm.ts';
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
+import { logBackgroundFailure } from '../../kit/http/log.ts';
+import { operatorList } from '../../kit/kv/name-list.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
@@ -30,6 +32,8 @@ import { VisitorSession } from './visitor-session.ts';
 
 /** The key in `meta` of the time at which the account's own limits or its group were last set. */
 const CONFIGURED_AT = 'configured_at';
+/** The key in `meta` that says whether the account is in the list of those with tokens for operators. */
+const OPERATOR_LISTED = 'operator_listed';
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
 
@@ -80,6 +84,7 @@ export class AccountState {
   readonly #surroundings: DurableObjectServices;
   #group: string | undefined;
   #isListed: boolean;
+  #isOperatorListed: boolean;
   #erasing: number;
   #erasedAt: number;
 
@@ -121,6 +126,7 @@ export class AccountState {
       ...(this.sharedBudgets ? [this.sharedBudgets] : []),
     ];
     this.#isListed = ledger.readMetaValue('listed') !== undefined;
+    this.#isOperatorListed = ledger.readMetaValue(OPERATOR_LISTED) !== undefined;
     this.#erasing = Number(ledger.readMetaValue('erasing') ?? 0);
     this.#erasedAt = Number(ledger.readMetaValue('erased_at') ?? 0);
     ledger.dropMetaReadAtWake();
@@ -130,7 +136,25 @@ export class AccountState {
   recordCredentialUse(token: CredentialClaims, now: number): void {
     // Visitors are in no list.
     if (this.visitorSession.isVisitor) this.visitorSession.recordCredential(token);
-    else this.credentials.recordFirstUse(token, now);
+    else {
+      this.credentials.recordFirstUse(token, now);
+      if (token.operatorScopes !== undefined) this.#recordOperatorUse(token, now);
+    }
+  }
+
+  #recordOperatorUse(token: CredentialClaims, now: number): void {
+    this.credentials.recordOperatorUse(token, now);
+    if (this.#isOperatorListed || this.accountId === undefined) return;
+    // If KV does not accept it, the next use tries again.
+    this.#isOperatorListed = true;
+    const listed = operatorList.addName(this.env.STORE, this.accountId).then(
+      () => this.ledger.writeMetaValue(OPERATOR_LISTED, '1'),
+      (thrown: unknown) => {
+        this.#isOperatorListed = false;
+        logBackgroundFailure({ account: this.accountId ?? '' }, thrown);
+      },
+    );
+    this.#surroundings.waitUntil(listed);
   }
 
   get retries(): DurableObjectServices['retries'] {
@@ -185,6 +209,10 @@ export class AccountState {
   }
 
   setInAccountList(listed: boolean): void {
+    if (!listed && this.#isOperatorListed) {
+      this.ledger.writeMetaValue(OPERATOR_LISTED, undefined);
+      this.#isOperatorListed = false;
+    }
     if (listed === this.#isListed) return;
     this.ledger.writeMetaValue('listed', listed ? '1' : undefined);
     this.#isListed = listed;

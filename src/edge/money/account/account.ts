@@ -123,8 +123,10 @@ export class Account extends AccountListsBase implements AccountObject {
     const token = limitedTokens.findTokenWithTightestLimit(budget.last);
     const all = { effective: limits.effectiveLimits, own: limits.ownLimits, token };
     const quotaStatus = createQuotaReport(budget, limits.decisionRules, all, this.now());
+    const { erasedUntil } = this.state;
     return {
       ...quotaStatus,
+      ...(erasedUntil === 0 ? {} : { erased_at: toIsoTime(erasedUntil) }),
       group,
       token: limitedTokens.reportTokenQuota(jti),
       ...storage.reportStorageUsage(limits.effectiveLimits, budget.last),
@@ -232,6 +234,16 @@ export class Account extends AccountListsBase implements AccountObject {
   /** @returns a page of the credentials that were minted for the account or seen in use, newest first. */
   listTokens(page: PageSelection = {}): ListPage<TokenRow> {
     return this.state.credentials.listTokens(page);
+  }
+
+  /** @returns a credential by its id; undefined if it is not known. */
+  findToken(jti: string): TokenRow | undefined {
+    return this.state.credentials.findToken(jti);
+  }
+
+  /** @returns the credentials with a scope for operators that were minted for the account or seen in use, newest first. */
+  listOperatorTokens(): TokenRow[] {
+    return this.state.credentials.listOperatorTokens();
   }
 
   /**

@@ -11,7 +11,7 @@ import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { readErasureListPage } from '../../kit/kv/erasure-list.ts';
-import { accountList } from '../../kit/kv/name-list.ts';
+import { accountList, operatorList } from '../../kit/kv/name-list.ts';
 import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { computeUsedShareOfLimit } from '../admission/budget-left.ts';
 import { readJsonBody } from '../admission/read-body.ts';
@@ -132,6 +132,7 @@ async function eraseAccountAndRespond(c: Context<AppEnv>, id: string, until?: nu
   // An account with something newer than an earlier erasure stays on the list.
   if (until === undefined || !(await call((object) => object.isInAccountList()))) {
     await accountList.removeName(c.env.STORE, id);
+    await operatorList.removeName(c.env.STORE, id);
     for (const mark of await getAllAccountMarks(id, c.get('settings'))) await deleteMark(c.env.STORE, mark);
   }
   return c.json({ type: 'account', id, ...progress }, 202);

@@ -95,6 +95,7 @@ export const accountRow = z.object({
 
 /** The quota status of an account, in every window and bucket. */
 export const quotaReportSchema = z.object({
+  erased_at: z.createOptionalField(time, 'When the account was last erased; ISO 8601, UTC. Absent if it never was.'),
   limits: z.addDescription(
     limitsSchema,
     'The limits in force: the account’s own, and the deployment’s defaults for the others.',
@@ -378,6 +379,10 @@ export const usageReportSchema = z.object({
           z.iso.date(),
           'The last day (UTC) with such a request. Only in reports of all accounts by agent, token, user and the like.',
         ),
+        account: z.createOptionalField(
+          z.string(),
+          'The account of the token. Only in reports of all accounts by token.',
+        ),
         calls: z.createOptionalField(
           count,
           'Only by tool: how often Sluice called it. `requests` counts the steps that received its results.',
@@ -407,6 +412,10 @@ export const tokenRowSchema = z.object({
     z.nullable(time),
     'When the token was first used; ISO 8601, UTC. Null if the token has not been used yet.',
   ),
+  last_seen_at: z.createOptionalField(
+    z.nullable(time),
+    'When the token was last used, at most an hour too early; ISO 8601, UTC. Only for tokens with `admin`, or a scope that begins with `admin:`.',
+  ),
   expires_at: z.addDescription(
     z.nullable(time),
     'When the token expires; ISO 8601, UTC. Null if the token does not expire.',
@@ -423,6 +432,11 @@ export const tokenRowSchema = z.object({
     z.nullable(usd),
     'The cost of the token’s requests, in US dollars. Null if the token has no limits of its own.',
   ),
+});
+
+/** A token, with the account that it is for. */
+export const ownedTokenRowSchema = z.extend(tokenRowSchema, {
+  account: z.addDescription(z.string(), 'The account that the token is for.'),
 });
 
 /** Money that an account was given in addition to its limit usd_total. */
@@ -464,3 +478,4 @@ export type ListedRequest = z.output<typeof listedRequestSchema> & PluginRowFiel
 export type UsageReport = z.output<typeof usageReportSchema>;
 export type CreditRow = z.output<typeof creditRowSchema>;
 export type TokenRow = z.output<typeof tokenRowSchema>;
+export type OwnedTokenRow = z.output<typeof ownedTokenRowSchema>;

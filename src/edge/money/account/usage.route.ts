@@ -1,8 +1,7 @@
 import type { Context } from 'hono';
-import { getAllAccountMarks } from '../../auth/account-mark.ts';
-import { findAccountByMark, storeMark } from '../../auth/account-mark-index.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';
+import { iterateAccountsOfMark } from '../../auth/find-account-by-mark.ts';
 import { defineRoute } from '../../auth/route.ts';
 import { addSums, toUsageTotal } from '../../claude/pricing/usage-sums.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
@@ -10,7 +9,6 @@ import { createInvalidRequestError, createNonRetryableError, createNotFoundError
 import { extractAccountMark } from '../../kit/http/headers/request-id.ts';
 import { parsePageQuery } from '../../kit/http/page.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
-import { accountList } from '../../kit/kv/name-list.ts';
 import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { formatCalendarWindowId } from '../budget/windows.ts';
 import type { DateRange } from '../contracts/account.ts';
@@ -127,23 +125,11 @@ function isAdminWithoutAccount(c: Context<AppEnv>): boolean {
   return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin:read');
 }
 
-/**
- * Finds a request by the mark of the account in its id. It asks the account for which the mark was noted, then the admin's
- * own, then every listed account with this mark.
- */
+/** Finds a request by the mark of the account in its id. */
 async function findRequestOfAnyAccount(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
-  const { STORE } = c.env;
   const mark = extractAccountMark(id);
   if (mark === undefined) return await findFailedRequestByUpstreamId(c, id);
-  const noted = await findAccountByMark(STORE, mark);
-  const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
-  for (const account of tried) {
-    const row = await findRequestOfAccount(c, account, id);
-    if (row) return row;
-  }
-  for await (const account of accountList.iterateNames(STORE)) {
-    if (tried.has(account) || !(await getAllAccountMarks(account, c.get('settings'))).includes(mark)) continue;
-    c.get('entry').keepAliveFor(storeMark(STORE, mark, account));
+  for await (const account of iterateAccountsOfMark(c, mark)) {
     const row = await findRequestOfAccount(c, account, id);
     if (row) return row;
   }

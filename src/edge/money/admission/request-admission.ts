@@ -2,7 +2,7 @@
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { isVisitor } from '../../auth/identity/identity.ts';
+import { isAdminScope, isVisitor } from '../../auth/identity/identity.ts';
 import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../../claude/models/models.ts';
 import type { Settings } from '../../config/settings.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
@@ -42,8 +42,9 @@ export function createAdmissionRequest(
 /** @returns what an account must know of the credential that is used; undefined if none is. */
 export function toCredentialUse({ token, only }: Identity): AdmissionRequest['token'] {
   if (!token) return undefined;
-  const { jti, issued_at: iat, expires_at: exp, session } = token;
-  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests };
+  const { jti, issued_at: iat, expires_at: exp, session, scopes } = token;
+  const operatorScopes = scopes.some(isAdminScope) ? scopes.join(' ') : undefined;
+  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests, operatorScopes };
 }
 
 /** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */

@@ -79,6 +79,8 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   recordFileDeletion(id: string): void;
 
   listTokens(page?: PageSelection): ListPage<TokenRow>;
+  findToken(jti: string): TokenRow | undefined;
+  listOperatorTokens(): TokenRow[];
   recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean;
   revokeToken(jti: string, by?: ChangeOrigin): void;
   revokeAllTokens(by?: ChangeOrigin): void;

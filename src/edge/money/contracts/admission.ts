@@ -224,6 +224,8 @@ export interface CredentialClaims {
   sessionEnd?: number | undefined;
   /** How many requests it may make in all; absent if as many as it likes. */
   maxRequests?: number | undefined;
+  /** Its scopes, if it is a token for operators: such tokens are listed by themselves. */
+  operatorScopes?: string | undefined;
 }
 
 /** A valid token with a limit in USD of its own. */

@@ -4,7 +4,8 @@ import { LEEWAY_S } from '../../auth/identity/caller.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
-import { DAY_MS } from '../../kit/async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
+import { LruCache } from '../../kit/cache/lru.ts';
 import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
@@ -20,11 +21,13 @@ type TokenTableRow = Record<string, SqlStorageValue> &
     scopes: string | null;
     minted_at: number | null;
     first_seen_at: number | null;
+    last_seen_at: number | null;
     expires_at: number | null;
     revoked_at: number | null;
   };
 
 const MAX_JTI_CHARACTERS = 256;
+const MAX_OPERATOR_USES = 1_000;
 /** How many valid tokens an operator may mint for one account. */
 export const MAX_MINTED_TOKENS = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
@@ -46,6 +49,8 @@ export class TokenTable extends TableRowsBase {
   readonly #rows: TokenRowCache;
   readonly #limitedTokens: LimitedTokensTracker;
   #revokedBefore: number;
+  /** When the last use of each token for operators was noted; a few tokens. */
+  readonly #operatorUses = new LruCache<string, number>({ maxSize: MAX_OPERATOR_USES });
   /** How many tokens are listed; undefined until somebody asks. */
   #count: number | undefined;
 
@@ -79,13 +84,40 @@ export class TokenTable extends TableRowsBase {
     // A token that is not listed can still be revoked.
     if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
     this.tables.runWriteStatement(
-      `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
+      `insert into tokens (jti, first_seen_at, expires_at, scopes) values (?, ?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
       jti,
       now,
       secondsToMs(token.exp),
+      token.operatorScopes ?? null,
     );
     this.#recordRowChange(jti, row ? 0 : 1);
+  }
+
+  /** Notes the last use of a token for operators, at most once an hour. */
+  recordOperatorUse({ jti }: CredentialClaims, now: number): void {
+    if (jti === undefined || now - (this.#operatorUses.get(jti) ?? 0) < HOUR_MS) return;
+    this.#operatorUses.set(jti, now);
+    this.tables.runWriteStatement(
+      'update tokens set last_seen_at = ?1 where jti = ?2 and coalesce(last_seen_at, 0) <= ?1 - ?3',
+      now,
+      jti,
+      HOUR_MS,
+    );
+  }
+
+  /** @returns a token by its id; undefined if it is not known. */
+  findToken(jti: string): TokenRow | undefined {
+    return this.#describeTokens(this.tables.readAllRows<TokenTableRow>('select * from tokens where jti = ?', jti))[0];
+  }
+
+  /** @returns the tokens for operators, newest first. */
+  listOperatorTokens(): TokenRow[] {
+    return this.#describeTokens(
+      this.tables.readAllRows<TokenTableRow>(
+        `select * from tokens where ' ' || scopes glob '* admin*' order by ${KNOWN_SINCE} desc, jti`,
+      ),
+    );
   }
 
   /**
@@ -189,9 +221,13 @@ export class TokenTable extends TableRowsBase {
   listTokens(page: PageSelection): ListPage<TokenRow> {
     const all = this.tables.readAllRows<TokenTableRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
     const rows = paginateRowsInMemory(all, page, ({ jti }) => jti, 'end');
-    const limits = this.#limitedTokens.describeTokenLimits(rows.data);
+    return { ...rows, data: this.#describeTokens(rows.data) };
+  }
+
+  #describeTokens(rows: readonly TokenTableRow[]): TokenRow[] {
+    const limits = this.#limitedTokens.describeTokenLimits(rows);
     const none = { limits: null, spent_usd: null };
-    return { ...rows, data: rows.data.map((row, index) => ({ ...toTokenRow(row), ...(limits[index] ?? none) })) };
+    return rows.map((row, index) => ({ ...toTokenRow(row), ...(limits[index] ?? none) }));
   }
 }
 
@@ -202,6 +238,7 @@ function toTokenRow(row: TokenTableRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
     scopes: row.scopes === null ? null : row.scopes.split(' ').filter((scope) => scope !== ''),
     minted_at: toIsoTimeOrNull(row.minted_at),
     first_seen_at: toIsoTimeOrNull(row.first_seen_at),
+    ...(row.last_seen_at === null ? {} : { last_seen_at: toIsoTimeOrNull(row.last_seen_at) }),
     expires_at: toIsoTimeOrNull(row.expires_at),
     revoked_at: toIsoTimeOrNull(row.revoked_at),
   };

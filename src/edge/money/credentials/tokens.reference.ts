@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
-import { revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
+import { ownedTokenRowSchema, revokedAnswer, tokenRowSchema } from '../account/usage-answers.schema.ts';
 import { TOKEN_ROUTES } from './tokens.route.ts';
 import { mintedToken, renewedToken } from './tokens-answers.schema.ts';
 
@@ -70,6 +70,28 @@ export const tokens: ApiResource = {
           session_ends_at: '2026-11-20T18:06:14.000Z',
         }),
       },
+    },
+    'GET /tokens': {
+      operation: 'listOperatorTokens',
+      summary: 'List tokens that concern all accounts',
+      description:
+        'Lists tokens with `admin`, or a scope that begins with `admin:`, which were created with `POST /tokens` or used. A token that the command line signed is listed after its first use.',
+      answer: describePageResponse(
+        createNamedListSchema('OperatorTokenList', z.addReferenceMeta(ownedTokenRowSchema, { id: 'OwnedTokenRow' })),
+        { ...row, account: 'desk' },
+        tokenId,
+        'A page of the tokens’ records, without the tokens themselves.',
+      ),
+    },
+    'GET /tokens/:jti': {
+      operation: 'retrieveToken',
+      summary: 'Find a token by its id',
+      description:
+        'Finds the account by the mark in the id. Finds tokens of this deployment that were used, and those with an `admin` scope that were created with `POST /tokens`.',
+      answer: describeJsonResponse('The token’s record, with its account.', ownedTokenRowSchema, {
+        ...row,
+        account: 'desk',
+      }),
     },
     'GET /accounts/:id/tokens': {
       operation: 'listTokens',

@@ -1,17 +1,24 @@
+import type { Context } from 'hono';
+import { storeMark } from '../../auth/account-mark-index.ts';
+import type { AppEnv } from '../../auth/context.ts';
+import { iterateAccountsOfMark } from '../../auth/find-account-by-mark.ts';
+import { isAdminScope } from '../../auth/identity/identity.ts';
 import { parseStoredTags } from '../../auth/identity/tags.ts';
-import { mintToken } from '../../auth/mint.ts';
+import { extractMarkOfToken, mintToken } from '../../auth/mint.ts';
 import { canUseRestrictedTokens, findTokenOriginUnknownToDeployment } from '../../auth/restricted-routes.ts';
 import { defineRoute } from '../../auth/route.ts';
 import type { Settings } from '../../config/settings.ts';
-import { createInvalidRequestError, createMisconfiguredError } from '../../kit/http/errors.ts';
-import { parsePageQuery } from '../../kit/http/page.ts';
+import { createInvalidRequestError, createMisconfiguredError, createNotFoundError } from '../../kit/http/errors.ts';
+import { paginateRowsInMemory, parsePageQuery } from '../../kit/http/page.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
+import { operatorList } from '../../kit/kv/name-list.ts';
+import type { OwnedTokenRow } from '../account/usage-answers.schema.ts';
 import { readJsonBody } from '../admission/read-body.ts';
 import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { MAX_MINTED_TOKENS } from './credentials.ts';
-import { mintRequest } from './tokens.schema.ts';
+import { mintRequest, tokensQuery } from './tokens.schema.ts';
 import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
 
 /** The routes by which an admin mints, lists and revokes credentials. */
@@ -54,6 +61,7 @@ export const TOKEN_ROUTES = [
       );
     }
     logChange(c, { type: 'token', id: jti, account }, ['scopes']);
+    if (scopes.some(isAdminScope)) await noteOperatorAccount(c, account, jti);
     const answer: MintedTokenAnswer = {
       token: minted.token,
       jti,
@@ -92,6 +100,26 @@ export const TOKEN_ROUTES = [
     };
     return c.json(answer, 201);
   }),
+  defineRoute('GET /tokens', { needs: 'admin:read', pages: true, query: tokensQuery }, async (c, { query }) => {
+    validateBySchema(query, c.req.query());
+    const rows: OwnedTokenRow[] = [];
+    for await (const account of operatorList.iterateNames(c.env.STORE)) {
+      const tokens = await createAccountCaller(c, account)((object) => object.listOperatorTokens());
+      rows.push(...tokens.map((token) => ({ ...token, account })));
+    }
+    return c.json(paginateRowsInMemory(rows, parsePageQuery(c.req.query()), ({ jti }) => jti, 'end'));
+  }),
+  defineRoute('GET /tokens/:jti', { needs: 'admin:read' }, async (c) => {
+    const jti = c.req.param('jti');
+    const mark = extractMarkOfToken(jti);
+    for await (const account of mark === undefined ? [] : iterateAccountsOfMark(c, mark)) {
+      const token = await createAccountCaller(c, account)((object) => object.findToken(jti));
+      if (token) return c.json({ ...token, account } satisfies OwnedTokenRow);
+    }
+    throw createNotFoundError(
+      'No account knows this token. Tokens that an identity provider issued, or that were never used, are listed only by GET /accounts/:id/tokens.',
+    );
+  }),
   defineRoute('GET /accounts/:id/tokens', { needs: 'admin:read', pages: true }, async (c) => {
     const page = parsePageQuery(c.req.query());
     return c.json(await createAccountCaller(c, c.req.param('id'))((object) => object.listTokens(page)));
@@ -108,6 +136,13 @@ export const TOKEN_ROUTES = [
     return c.json({ account: id, revoked: jti });
   }),
 ];
+
+/** Notes the account of a token for operators, so that the token is found before its first use. */
+async function noteOperatorAccount(c: Context<AppEnv>, account: string, jti: string): Promise<void> {
+  const { STORE } = c.env;
+  const mark = extractMarkOfToken(jti);
+  await Promise.all([operatorList.addName(STORE, account), mark && storeMark(STORE, mark, account)]);
+}
 
 /** @throws ApiError 500 for a deployment that cannot mint */
 function requireSigningSecret({ SIGNING_SECRET }: Settings): string {

@@ -11,6 +11,14 @@ import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { tokenLimits } from '../budget/limits.schema.ts';
 
+/** The query of the list of tokens of all accounts. */
+export const tokensQuery = z.object({
+  scope: z.createOptionalField(
+    z.literal('admin', { error: 'must be `admin`. For other tokens, use GET /accounts/:id/tokens' }),
+    '`admin` (default): tokens with `admin`, or a scope that begins with `admin:`.',
+  ),
+});
+
 export const mintRequest = z
   .strictObject({
     account: z.addDescription(

@@ -168,6 +168,7 @@ export const LEDGER_TABLES = `
     scopes text,
     minted_at integer,
     first_seen_at integer,
+    last_seen_at integer,
     expires_at integer,
     revoked_at integer,
     limits text,

@@ -94,10 +94,26 @@ export class ReportedUsageTable extends TableRowsBase {
     }));
     const used = groups.filter(({ requests, cost, failed }) => requests !== 0 || cost !== 0 || failed !== 0);
     const lasts = new Map(used.map(({ value, last }) => [value, formatCalendarWindowId('day', last * DAY_MS)]));
+    const accounts = group === 'token' ? this.#readAccountsOfTokens() : undefined;
     return groupUsageByValue(used, all, hasSeveral).map((row) => {
       const last_day = row.key === null ? undefined : lasts.get(row.key);
-      return last_day === undefined ? row : { ...row, last_day };
+      const account = accounts?.get(row.key ?? '');
+      return {
+        ...row,
+        ...(last_day === undefined ? {} : { last_day }),
+        ...(account === undefined ? {} : { account }),
+      };
     });
+  }
+
+  /** @returns the accounts of tokens that have spent something, but for erased accounts */
+  #readAccountsOfTokens(): Map<string, string> {
+    const rows = this.tables.readAllRows<{ token: string; account: string }>(
+      `select used.value as token, max(leases.account) as account
+       from (select distinct value, lease from used where dimension = 'token') as used
+       join leases on leases.id = used.lease where leases.erased = 0 and leases.account is not null group by 1`,
+    );
+    return new Map(rows.map(({ token, account }) => [token, account]));
   }
 
   #querySums(

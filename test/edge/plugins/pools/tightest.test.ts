@@ -372,6 +372,8 @@ test('a change that the list does not show calls no pool', async () => {
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1 });
   await expectRow(app, { limit_usd: { day: 1, week: null, month: null } });
   const account = bindings.ACCOUNT.getByName('alice');
+  // The alarm that the change has set also reports to the pool.
+  await runDurableObjectAlarm(account);
   const calls = await runInDurableObject(pool(), (object: Pool) =>
     vi.spyOn(Object.getPrototypeOf(object) as Pool, 'leaseJson'),
   );

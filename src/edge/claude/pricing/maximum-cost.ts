@@ -7,7 +7,7 @@
  */
 
 import { isObject, type JsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
-import type { Model, ModelTable } from '../models/models.ts';
+import type { ModelTable } from '../models/models.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
 import {
   findBillableModelRows,
@@ -74,7 +74,7 @@ const BYTES_PER_BASE64_CHARACTER = 0.75;
 const CALL_OVERHEAD_TOKENS = 1_000;
 
 /**
- * Computes the most that a request can cost.
+ * Computes the most that a request can cost: the sum over the attempts of all models that may answer it, and over its advisors.
  *
  * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
  *   assumed.
@@ -83,138 +83,275 @@ export function computeMaximumCost(
   body: JsonObject,
   options: MaximumCostOptions,
 ): { maximumCost: MaximumCost; terms: SettlementTerms } {
-  const { readings } = options;
+  const request = findBoundedRequest(body, options);
+  const [first, ...others] = listModelAttempts(body);
+  const requested = boundAttempt(request, first, options.asked);
+  const fallbacks = others.map((attempt) => boundAttempt(request, attempt));
+  const advisors = request.found.advisors.slice(0, MAX_ADVISORS).map((tool) => boundAdvisor(request, tool));
+  return {
+    maximumCost: sumCosts(request, [requested, ...fallbacks], advisors),
+    terms: combineTerms(request, requested, fallbacks, advisors),
+  };
+}
+
+function sumCosts(
+  { options, found, uses }: BoundedRequest,
+  attempts: readonly AttemptBounds[],
+  advisors: readonly AdvisorBounds[],
+): MaximumCost {
+  const all = [...attempts, ...advisors].map(({ cost }) => cost);
+  const addUp = (name: SummedCost) => all.reduce((sum, cost) => sum + cost[name], 0);
+  const searches = found.searches * WEB_SEARCH_NANODOLLARS * all.length;
+  const discount = (cost: Nanodollars, full: Nanodollars) => (options.batch ? halveTokenCost(cost, full) : cost);
+  const addUpInput = (name: 'inputCost' | 'estimatedInputCost') => {
+    const cost = found.advisors.length > MAX_ADVISORS ? Number.POSITIVE_INFINITY : addUp(name);
+    return limitToMaxHold(discount(cost, searches));
+  };
+  const outputTokens = attempts[0]?.outputTokens ?? 0;
+  const outputPrice = discount(addUp('outputPrice'), 0);
+  const maximumCost: MaximumCost = {
+    inputTokens: addUp('inputTokens'),
+    inputCost: addUpInput('inputCost'),
+    outputTokens,
+    outputPrice: outputPrice * outputTokens <= MAX_HOLD ? outputPrice : MAX_HOLD,
+    leastOutput: Math.max(...attempts.map(({ leastOutput }) => leastOutput)),
+    usefulOutput: Math.max(...attempts.map(({ usefulOutput }) => usefulOutput)),
+    bounded: attempts.every(({ isBounded }) => isBounded),
+    countable:
+      found.by !== 'window' &&
+      !found.served.hidden &&
+      options.count === undefined &&
+      attempts.every(({ isWorthCounting }) => isWorthCounting),
+    known: all.every(({ isKnown }) => isKnown),
+    models: all.map(({ names }) => names),
+  };
+  if (found.served.tools > 0) {
+    maximumCost.served = {
+      tool: found.served.name,
+      single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
+      lacksMaxUses: found.served.lackMaxUses > 0,
+      ...computeLeastServerToolUses(found.served),
+      uses,
+      inputTokens: addUp('estimatedInputTokens'),
+      inputCost: addUpInput('estimatedInputCost'),
+      useCost: addUp('useCost'),
+      estimatedUseCost: addUp('estimatedUseCost'),
+      useOutputPrice: addUp('useOutputPrice'),
+    };
+  }
+  const isUncounted = found.by === 'count' && options.count === null;
+  const because = isUncounted ? 'a block that the upstream cannot count' : found.because;
+  if (because !== undefined && found.by !== 'bytes') maximumCost.because = because;
+  return maximumCost;
+}
+
+/** Combines the terms of all models. Any of them may be the one that answers, so the highest of each term decides. */
+function combineTerms(
+  { body, options, found, uses, steps }: BoundedRequest,
+  requested: AttemptBounds,
+  fallbacks: readonly AttemptBounds[],
+  advisors: readonly AdvisorBounds[],
+): SettlementTerms {
+  const attempts = [requested, ...fallbacks];
+  const findHighest = (name: RaisedTerm) => Math.max(...attempts.map(({ terms }) => terms[name]));
+  const terms: SettlementTerms = {
+    promptTokens: findHighest('promptTokens'),
+    promptCost: limitToMaxHold(findHighest('promptCost')),
+    leastPrompt: estimateMinimumPromptTokens(found, options.bytes),
+    inputPrice: findHighest('inputPrice'),
+    outputPrice: findHighest('outputPrice'),
+    tokensPerSecond: Math.max(findHighest('tokensPerSecond'), ...advisors.map((one) => one.tokensPerSecond)),
+    isFast: attempts.some(({ isFast }) => isFast),
+    cache: found.cache,
+    steps: steps > 1 ? 'several' : 'one',
+    compacts: attempts.some(({ isCompacting }) => isCompacting),
+    streams: body.stream === true,
+  };
+  if (found.served.tools > 0) {
+    terms.served = { uses, searches: found.searches, window: Math.max(...attempts.map(({ window }) => window)) };
+    if (Number.isFinite(found.served.result)) terms.served.mostResult = found.served.result;
+  }
+  if (fallbacks.length > 0) terms.fallbacks = combineSecondModels(fallbacks);
+  if (advisors.length > 0) terms.advisor = combineSecondModels(advisors);
+  return terms;
+}
+
+/** What holds for all models that may answer a request. */
+interface BoundedRequest {
+  body: JsonObject;
+  options: MaximumCostOptions;
+  found: PromptFeatures;
+  /** How often the API may call tools of its own, and how many steps that makes. */
+  uses: number;
+  steps: number;
+  /** As many as a limit that estimates counts. */
+  estimatedSteps: number;
+  /** Factors of the prices, in tenths: the highest that may apply, and the one that the request names. */
+  geography: { hold: number; requested: number };
+  /** Whether the request asks for the context window of a million tokens. */
+  isWide: boolean;
+}
+
+function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): BoundedRequest {
+  const { readings, betas, thinkingShare = BYTES_PER_BASE64_CHARACTER } = options;
   const found = findFeaturesOfBody(body, options.before, options.lengthOf);
-  const { thinkingShare = BYTES_PER_BASE64_CHARACTER } = options;
   const kept = Math.ceil(found.signed * Math.min(BYTES_PER_BASE64_CHARACTER, thinkingShare));
   found.extra += TOKENS_PER_REQUEST - (found.signed - kept);
   found.thought += kept;
   if (readings) addModels(findModelsInRepeatedKeys(readings.text, readings.json), found);
-  // How often the API may call tools of its own.
   const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
   const steps = Math.min(MAX_STEPS, uses + 1);
-  // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
-  const estimatedSteps = steps + Number(found.served.unlimited > 0);
-  const geography = body.inference_geo === 'global' ? 10 : 11;
-  const wide = options.betas?.some((beta) => beta.startsWith('context-1m')) ?? false;
-  const wanted = toWholeNumber(body.max_tokens);
-
-  const worstCase: MaximumCost = {
-    inputTokens: 0,
-    inputCost: 0,
-    outputTokens: 0,
-    outputPrice: 0,
-    leastOutput: 0,
-    bounded: true,
-    countable: found.by !== 'window' && !found.served.hidden && options.count === undefined,
-    known: true,
-    models: [],
-  };
-  const served: ServerToolsMaximumCost = {
-    tool: found.served.name,
-    single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
-    lacksMaxUses: found.served.lackMaxUses > 0,
-    ...computeLeastServerToolUses(found.served),
+  return {
+    body,
+    options,
+    found,
     uses,
-    inputTokens: 0,
-    inputCost: 0,
-    useCost: 0,
-    estimatedUseCost: 0,
-    useOutputPrice: 0,
+    steps,
+    // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
+    estimatedSteps: steps + Number(found.served.unlimited > 0),
+    geography: {
+      hold: body.inference_geo === 'global' ? 10 : 11,
+      requested: body.inference_geo === 'us' ? 11 : 10,
+    },
+    isWide: betas?.some((beta) => beta.startsWith('context-1m')) ?? false,
   };
-  const terms: SettlementTerms = {
-    promptTokens: 0,
-    promptCost: 0,
-    leastPrompt: estimateMinimumPromptTokens(found, options.bytes),
-    inputPrice: 0,
-    outputPrice: 0,
-    tokensPerSecond: 0,
-    isFast: false,
-    cache: found.cache,
-    steps: steps > 1 ? 'several' : 'one',
-    compacts: false,
-    streams: body.stream === true,
+}
+
+/** What one model can cost. A request can cost the sum over its models. */
+interface ModelCost {
+  /** The names of the model by which limits may allow it. */
+  names: string[];
+  /** Whether the model is in the price table, or the API chooses it, which is priced as the dearest. */
+  isKnown: boolean;
+  inputTokens: number;
+  inputCost: Nanodollars;
+  /** The same where limits say `served_tools: "estimate"`. */
+  estimatedInputTokens: number;
+  estimatedInputCost: Nanodollars;
+  outputPrice: Nanodollars;
+  /** What each use of the API's own tools adds to these. */
+  useCost: Nanodollars;
+  estimatedUseCost: Nanodollars;
+  useOutputPrice: Nanodollars;
+}
+
+type SummedCost = Exclude<keyof ModelCost, 'names' | 'isKnown'>;
+type RaisedTerm = 'promptTokens' | 'promptCost' | 'inputPrice' | 'outputPrice' | 'tokensPerSecond';
+
+/** What the answer of one model can cost, and by which terms it is settled if it is interrupted. */
+interface AttemptBounds {
+  cost: ModelCost;
+  terms: Pick<SettlementTerms, RaisedTerm>;
+  outputTokens: number;
+  leastOutput: number;
+  usefulOutput: number;
+  isBounded: boolean;
+  isWorthCounting: boolean;
+  isCompacting: boolean;
+  isFast: boolean;
+  window: number;
+  asSecondModel: Required<SecondModelPrices>;
+}
+
+/** @param alias the model's name as the caller wrote it, if that is known */
+function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: string): AttemptBounds {
+  const { body, options, found, uses, steps, estimatedSteps, geography, isWide } = request;
+  const { models } = options;
+  const { hidden, growth, result } = found.served;
+  const { model, isFastMode, maxTokens: ownMaxTokens } = attempt;
+  const rows = findBillableModelRows(models, model);
+  const row = findOwnModelRow(models, model);
+  const window = Math.max(...rows.map((one) => one.max_input_tokens), isWide ? 1_000_000 : 0);
+  const prompt = computePromptTokenUpperBound(found, window, options);
+  const first = hidden ? { tokens: window, bounded: false } : prompt;
+  const firstEstimated = hidden ? Math.min(window, prompt.tokens + SERVED_STEP_TOKENS) : prompt.tokens;
+  const output = toWholeNumber(body.max_tokens) ?? getMaxOutputTokens(rows);
+  const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
+  const added = Number.isFinite(result) ? result + CALL_OVERHEAD_TOKENS : SERVED_STEP_TOKENS;
+  const input = first.tokens + later * (steps - 1);
+  const estimatedInput = Math.min(input, sumTokensReadBySteps(firstEstimated, added, estimatedSteps, window));
+  const longest = Math.max(first.tokens, later);
+  const isCompacting = canApiCompactPrompt(body, longest, steps);
+  const findPrice = (promptTokens: number, factor: number) =>
+    findHighestPrice(rows, promptTokens, isFastMode, found.cache, factor);
+  const price = findPrice(longest, geography.hold);
+  const searches = found.searches * WEB_SEARCH_NANODOLLARS;
+  const searchesPerUse = searches / Math.max(1, uses);
+  const ownOutput = ownMaxTokens === undefined ? 0 : Math.min(ownMaxTokens, window) * price.output * steps;
+  const computeInputCost = (tokens: number) => {
+    const summaries = isCompacting ? tokens * price.input + getMaxOutputTokens(rows) * price.output * steps : 0;
+    return tokens * price.input + searches + summaries + ownOutput;
   };
-  for (const attempt of listModelAttempts(body)) {
-    const rows = findBillableModelRows(options.models, attempt.model);
-    const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
-    const ofPrompt = computePromptTokenUpperBound(found, window, options);
-    const { hidden, growth, result } = found.served;
-    const first = hidden ? { tokens: window, bounded: false } : ofPrompt;
-    const firstEstimated = hidden ? Math.min(window, ofPrompt.tokens + SERVED_STEP_TOKENS) : ofPrompt.tokens;
-    const output = wanted ?? getMaxOutputTokens(rows);
-    const later = steps > 1 ? Math.min(window, first.tokens + growth + (steps - 1) * output) : 0;
-    const added = Number.isFinite(result) ? result + CALL_OVERHEAD_TOKENS : SERVED_STEP_TOKENS;
-    const price = findHighestPrice(rows, Math.max(first.tokens, later), attempt.isFastMode, found.cache, geography);
-    const own = attempt.maxTokens;
-    const searches = found.searches * WEB_SEARCH_NANODOLLARS;
-    const compacting = canApiCompactPrompt(body, Math.max(first.tokens, later), steps);
-    const inputExact = first.tokens + later * (steps - 1);
-    const inputEstimated = Math.min(inputExact, sumTokensReadBySteps(firstEstimated, added, estimatedSteps, window));
-    const computeCostOfTokens = (tokens: number) => {
-      const beside = compacting ? tokens * price.input + getMaxOutputTokens(rows) * price.output * steps : 0;
-      return tokens * price.input + searches + beside;
-    };
-    const ownOutput = own === undefined ? 0 : Math.min(own, window) * price.output * steps;
-    worstCase.countable &&= ofPrompt.tokens * estimatedSteps * MIN_COUNTED_SHARE >= inputEstimated;
-    worstCase.inputTokens += inputExact * (compacting ? 2 : 1);
-    worstCase.inputCost += computeCostOfTokens(inputExact) + ownOutput;
-    served.inputTokens += inputEstimated * (compacting ? 2 : 1);
-    served.inputCost += computeCostOfTokens(inputEstimated) + ownOutput;
-    const perSearch = searches / Math.max(1, uses);
-    served.useCost += later * price.input + perSearch;
-    // Later uses cost more than the mean, so what this says would fit does.
-    served.estimatedUseCost += ((inputEstimated - firstEstimated) / Math.max(1, uses)) * price.input + perSearch;
-    if (own === undefined) {
-      worstCase.outputPrice += price.output * steps;
-      served.useOutputPrice += price.output;
-    }
-    terms.compacts ||= compacting;
-    if (worstCase.models.length === 0) worstCase.outputTokens = Math.min(output, window);
-    // A model that the API chooses itself has no name. It is priced as the dearest.
-    if (attempt.model !== undefined) worstCase.known &&= findOwnModelRow(options.models, attempt.model) !== undefined;
-    worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
-    const useful = computeMinTokensForText(findOwnModelRow(options.models, attempt.model), attempt.asked);
-    worstCase.usefulOutput = Math.max(worstCase.usefulOutput ?? 0, useful);
-    worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
-    const alias = worstCase.models.length === 0 ? options.asked : undefined;
-    worstCase.models.push(listModelNamesForLimits(options.models, attempt.model, alias));
-    if (found.served.tools > 0) {
-      const { window: widest = 0 } = terms.served ?? {};
-      terms.served = {
-        uses,
-        searches: found.searches,
-        window: Math.max(widest, window),
-        ...(Number.isFinite(result) && { mostResult: result }),
-      };
-    }
-    const isFallback = worstCase.models.length > 1;
-    raiseSettlementTerms(terms, rows, attempt, first.tokens, {
-      hold: geography,
-      asked: body.inference_geo === 'us' ? 11 : 10,
-    });
-    if (isFallback)
-      terms.fallbacks = addSecondModel(
-        terms.fallbacks,
-        findHighestPrice(rows, window, attempt.isFastMode, found.cache, 10),
-        1,
-      );
-  }
-  if (found.advisors.length > MAX_ADVISORS) {
-    worstCase.inputCost = Number.POSITIVE_INFINITY;
-    served.inputCost = Number.POSITIVE_INFINITY;
-  }
-  for (const advisor of found.advisors.slice(0, MAX_ADVISORS))
-    addAdvisorMaximumCost({ worstCase: worstCase, served, terms }, advisor, options, geography);
-  if (options.batch)
-    applyBatchDiscount(worstCase, served, found.searches * WEB_SEARCH_NANODOLLARS * worstCase.models.length);
-  if (!(worstCase.inputCost <= MAX_HOLD)) worstCase.inputCost = MAX_HOLD;
-  if (!(served.inputCost <= MAX_HOLD)) served.inputCost = MAX_HOLD;
-  if (!(worstCase.outputPrice * worstCase.outputTokens <= MAX_HOLD)) worstCase.outputPrice = MAX_HOLD;
-  if (found.served.tools > 0) worstCase.served = served;
-  if (found.by === 'count' && options.count === null) found.because = 'a block that the upstream cannot count';
-  if (found.because !== undefined && found.by !== 'bytes') worstCase.because = found.because;
-  return { maximumCost: worstCase, terms };
+  return {
+    cost: {
+      names: listModelNamesForLimits(models, model, alias),
+      isKnown: model === undefined || row !== undefined,
+      inputTokens: input * (isCompacting ? 2 : 1),
+      inputCost: computeInputCost(input),
+      estimatedInputTokens: estimatedInput * (isCompacting ? 2 : 1),
+      estimatedInputCost: computeInputCost(estimatedInput),
+      // Lowering `max_tokens` does not change the output of a fallback with its own.
+      outputPrice: ownMaxTokens === undefined ? price.output * steps : 0,
+      useCost: later * price.input + searchesPerUse,
+      // Later uses cost more than the mean, so what this says would fit does.
+      estimatedUseCost: ((estimatedInput - firstEstimated) / Math.max(1, uses)) * price.input + searchesPerUse,
+      useOutputPrice: ownMaxTokens === undefined ? price.output : 0,
+    },
+    terms: {
+      promptTokens: first.tokens,
+      promptCost: first.tokens * findPrice(first.tokens, geography.hold).input,
+      inputPrice: findPrice(first.tokens, 10).input,
+      // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
+      outputPrice: findPrice(first.tokens, geography.requested).output,
+      tokensPerSecond: Math.max(
+        ...rows.map((one) => (isFastMode ? one.fast_tokens_per_second : one.tokens_per_second)),
+      ),
+    },
+    outputTokens: Math.min(output, window),
+    leastOutput: attempt.thinkingBudget + 1,
+    usefulOutput: computeMinTokensForText(row, attempt.asked),
+    isBounded: first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY),
+    isWorthCounting: prompt.tokens * estimatedSteps * MIN_COUNTED_SHARE >= estimatedInput,
+    isCompacting,
+    isFast: isFastMode,
+    window,
+    asSecondModel: toSecondModel(findPrice(window, 10), 1),
+  };
+}
+
+/** What an advisor can cost: each use is a separate request, to the model that the tool names. */
+interface AdvisorBounds {
+  cost: ModelCost;
+  tokensPerSecond: number;
+  asSecondModel: Required<SecondModelPrices>;
+}
+
+function boundAdvisor({ options: { models }, geography }: BoundedRequest, tool: JsonObject): AdvisorBounds {
+  const rows = findBillableModelRows(models, tool.model);
+  const window = Math.max(...rows.map((row) => row.max_input_tokens));
+  const caching: PromptFeatures = { ...NO_FEATURES };
+  extendCacheLifetime(tool.caching, caching);
+  const price = findHighestPrice(rows, window, false, caching.cache, geography.hold);
+  const output = Math.min(toWholeNumber(tool.max_tokens) ?? getMaxOutputTokens(rows), window) * price.output;
+  const uses = Math.min(toWholeNumber(tool.max_uses) ?? UNLIMITED_USES, MAX_STEPS);
+  const useCost = window * price.input + output;
+  const estimatedUseCost = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
+  return {
+    cost: {
+      names: listModelNamesForLimits(models, tool.model),
+      isKnown: typeof tool.model !== 'string' || findOwnModelRow(models, tool.model) !== undefined,
+      inputTokens: 0,
+      inputCost: uses * useCost,
+      estimatedInputTokens: 0,
+      estimatedInputCost: uses * estimatedUseCost,
+      outputPrice: 0,
+      useCost,
+      estimatedUseCost,
+      useOutputPrice: 0,
+    },
+    tokensPerSecond: Math.max(...rows.map((row) => row.tokens_per_second)),
+    asSecondModel: toSecondModel(findHighestPrice(rows, window, false, caching.cache, 10), uses),
+  };
 }
 
 /** @returns to how many uses `max_uses` can limit the tools that lack it, where only these are unlimited */
@@ -226,12 +363,13 @@ function computeLeastServerToolUses({
   return lackMaxUses > 0 && lackMaxUses === unlimited ? { leastUses: uses + lackMaxUses } : {};
 }
 
-/** Takes half of what tokens cost; searches have no half price. */
-function applyBatchDiscount(worstCase: MaximumCost, served: ServerToolsMaximumCost, searches: Nanodollars): void {
-  const halveTokenCost = (cost: Nanodollars) => Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
-  worstCase.inputCost = halveTokenCost(worstCase.inputCost);
-  worstCase.outputPrice = Math.ceil(worstCase.outputPrice / 2);
-  served.inputCost = halveTokenCost(served.inputCost);
+/** @returns half of what tokens cost. Searches have no half price. */
+function halveTokenCost(cost: Nanodollars, searches: Nanodollars): Nanodollars {
+  return Math.ceil(Math.max(0, cost - searches) / 2) + Math.min(cost, searches);
+}
+
+function limitToMaxHold(cost: Nanodollars): Nanodollars {
+  return cost <= MAX_HOLD ? cost : MAX_HOLD;
 }
 
 /** @returns the most tokens of the first prompt, before the API's own tools have added to it. */
@@ -261,27 +399,6 @@ function sumTokensReadBySteps(first: number, added: number, steps: number, windo
   return grown * first + (added * grown * (grown - 1)) / 2 + (steps - grown) * window;
 }
 
-/** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */
-function raiseSettlementTerms(
-  terms: SettlementTerms,
-  rows: readonly Model[],
-  { isFastMode: fast }: ModelAttempt,
-  promptTokens: number,
-  geography: { hold: number; asked: number },
-): void {
-  const price = findHighestPrice(rows, promptTokens, fast, terms.cache, 10);
-  const hold = findHighestPrice(rows, promptTokens, fast, terms.cache, geography.hold);
-  // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
-  const dearestPrice = findHighestPrice(rows, promptTokens, fast, terms.cache, geography.asked);
-  const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
-  terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
-  terms.promptCost = Math.min(MAX_HOLD, Math.max(terms.promptCost, promptTokens * hold.input));
-  terms.inputPrice = Math.max(terms.inputPrice, price.input);
-  terms.outputPrice = Math.max(terms.outputPrice, dearestPrice.output);
-  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
-  terms.isFast ||= fast;
-}
-
 /** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */
 interface ModelAttempt {
   model: unknown;
@@ -293,7 +410,7 @@ interface ModelAttempt {
   asked: JsonObject;
 }
 
-function listModelAttempts(body: JsonObject): ModelAttempt[] {
+function listModelAttempts(body: JsonObject): [ModelAttempt, ...ModelAttempt[]] {
   const first = {
     model: body.model,
     isFastMode: isFastSpeed(body.speed),
@@ -318,37 +435,6 @@ function listModelAttempts(body: JsonObject): ModelAttempt[] {
   ];
 }
 
-/** Adds the worst case of an advisor. Each use is a request of its own, to the model that the tool names. */
-function addAdvisorMaximumCost(
-  {
-    worstCase: maximumCost,
-    served,
-    terms,
-  }: { worstCase: MaximumCost; served: ServerToolsMaximumCost; terms: SettlementTerms },
-  tool: JsonObject,
-  { models }: MaximumCostOptions,
-  geography: number,
-): void {
-  const rows = findBillableModelRows(models, tool.model);
-  const window = Math.max(...rows.map((row) => row.max_input_tokens));
-  const caching: PromptFeatures = { ...NO_FEATURES };
-  extendCacheLifetime(tool.caching, caching);
-  const price = findHighestPrice(rows, window, false, caching.cache, geography);
-  const output = Math.min(toWholeNumber(tool.max_tokens) ?? getMaxOutputTokens(rows), window) * price.output;
-  const uses = Math.min(toWholeNumber(tool.max_uses) ?? UNLIMITED_USES, MAX_STEPS);
-  const estimated = Math.min(window, SERVED_STEP_TOKENS) * price.input + output;
-  maximumCost.inputCost += uses * (window * price.input + output);
-  served.inputCost += uses * estimated;
-  served.useCost += window * price.input + output;
-  served.estimatedUseCost += estimated;
-  const dearestPrice = findHighestPrice(rows, window, false, caching.cache, 10);
-  terms.advisor = addSecondModel(terms.advisor, dearestPrice, uses);
-  terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rows.map((row) => row.tokens_per_second));
-  // An advisor without a name is priced as the dearest model.
-  if (typeof tool.model === 'string') maximumCost.known &&= findOwnModelRow(models, tool.model) !== undefined;
-  maximumCost.models.push(listModelNamesForLimits(models, tool.model));
-}
-
 /** @returns whether the API may summarize the prompt first. That is billed beside the answer, and `max_tokens` does not limit it. */
 function canApiCompactPrompt(body: JsonObject, tokens: number, steps: number): boolean {
   if (body.compaction) return true;
@@ -361,17 +447,19 @@ function canApiCompactPrompt(body: JsonObject, tokens: number, steps: number): b
   });
 }
 
-/** @returns the terms of second models, with one more that may begin so often */
-function addSecondModel(
-  before: SecondModelPrices | undefined,
-  { input, output, cached }: ReturnType<typeof findHighestPrice>,
-  times: number,
-): SecondModelPrices {
+function toSecondModel(price: ReturnType<typeof findHighestPrice>, times: number): Required<SecondModelPrices> {
+  return { inputPrice: price.input, outputPrice: price.output, cachePrice: price.cached, times };
+}
+
+/** @returns the highest prices of several second models, and how often one of them may begin */
+function combineSecondModels(all: readonly Pick<AttemptBounds, 'asSecondModel'>[]): SecondModelPrices {
+  const findHighest = (name: keyof SecondModelPrices) =>
+    Math.max(...all.map(({ asSecondModel }) => asSecondModel[name]));
   return {
-    inputPrice: Math.max(before?.inputPrice ?? 0, input),
-    outputPrice: Math.max(before?.outputPrice ?? 0, output),
-    cachePrice: Math.max(before?.cachePrice ?? 0, cached),
-    times: (before?.times ?? 0) + times,
+    inputPrice: findHighest('inputPrice'),
+    outputPrice: findHighest('outputPrice'),
+    cachePrice: findHighest('cachePrice'),
+    times: all.reduce((sum, { asSecondModel }) => sum + asSecondModel.times, 0),
   };
 }
 

@@ -18,15 +18,19 @@ const THINKING = encodeUtf8('thinking_delta');
 const SIGNATURE = encodeUtf8('signature_delta');
 const TEXT_TYPE = encodeUtf8('text_delta');
 const INPUT_TYPE = encodeUtf8('input_json_delta');
-/** The API's own tools that cost nothing beside the steps that follow them. */
-const FREE_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
-/** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
-const SHORT_RESULT_TOOLS = /^(?:advisor|tool_search)/;
-const CODE_TOOLS: ReadonlySet<string> = new Set([
-  'code_execution',
-  'bash_code_execution',
-  'text_editor_code_execution',
+/** What a use of each of the API's own tools costs in addition to the steps that follow it. Another tool may cost anything. */
+const SERVER_TOOL_COSTS: ReadonlyMap<string, 'nothing' | 'search' | 'code' | 'advice'> = new Map([
+  ['web_fetch', 'nothing'],
+  ['tool_search_tool_regex', 'nothing'],
+  ['tool_search_tool_bm25', 'nothing'],
+  ['web_search', 'search'],
+  ['code_execution', 'code'],
+  ['bash_code_execution', 'code'],
+  ['text_editor_code_execution', 'code'],
+  ['advisor', 'advice'],
 ]);
+/** Tools that add little to the prompt: an advice, and definitions of tools that are in the request. */
+const SHORT_RESULT_TOOLS = /^(?:advisor|tool_search)/;
 /** Tokens that a block takes beside its text, and a tool call beside its name and input. */
 const TOKENS_PER_BLOCK = 4;
 const TOKENS_PER_CALL = 40;
@@ -34,6 +38,33 @@ const TOKENS_PER_CALL = 40;
 const OUTPUT_DELTAS: ReadonlySet<string> = new Set(['text_delta', 'input_json_delta']);
 /** Deltas that the model has not written: signatures, and citations of a source that was paid for as input. */
 const NON_OUTPUT_DELTAS: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
+
+/** The start of a block: its `content_block`, and what decides how the block is measured. */
+interface BlockStart {
+  block: unknown;
+  type: string;
+  name: string;
+  at: number;
+}
+
+/** How a block is measured. `hidden thinking` is measured by the clock only. */
+type BlockKind =
+  | 'text'
+  | 'thinking'
+  | 'hidden thinking'
+  | 'client tool'
+  | 'server tool'
+  | 'tool result'
+  | 'fallback'
+  | 'unknown';
+
+function getBlockKind(type: string): BlockKind {
+  if (type === 'text' || type === 'thinking' || type === 'fallback') return type;
+  if (type === 'tool_use') return 'client tool';
+  if (type.endsWith('tool_use')) return 'server tool';
+  if (type.endsWith('_tool_result')) return 'tool result';
+  return isThinkingType(type) ? 'hidden thinking' : 'unknown';
+}
 
 /** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
 export class VisibleOutputMeter {
@@ -145,53 +176,74 @@ export class VisibleOutputMeter {
    */
   recordBlockStart(block: unknown, at: number, since: number): void {
     const type = toStringOrUndefined(getMember(block, 'type')) ?? '';
-    const isResult = type.endsWith('_tool_result');
-    if (this.#isStepOver && !isResult) {
+    const name = toStringOrUndefined(getMember(block, 'name')) ?? '';
+    const kind = getBlockKind(type);
+    if (this.#isStepOver && kind !== 'tool result') {
       this.#laterPrompts.push(this.#createOutputSnapshot(at));
       this.#isStepOver = false;
     }
-    const name = toStringOrUndefined(getMember(block, 'name')) ?? '';
     this.#clock.recordBlockStart(type === 'server_tool_use' && name === 'advisor' ? ADVISOR_BLOCK : type, at, since);
-    if (isResult) {
-      if (!SHORT_RESULT_TOOLS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
-      const result = computeTextTokenUpperBound(JSON.stringify(getMember(block, 'content') ?? ''));
-      const use = String(getMember(block, 'tool_use_id'));
-      const tool = this.#runningTools.get(use);
-      this.#runningTools.delete(use);
-      if (tool !== undefined) this.#resultsByTool.set(tool, Math.max(result, this.#resultsByTool.get(tool) ?? 0));
-      this.#results += result;
-      this.#longestResult = Math.max(this.#longestResult, result);
-      this.#isStepOver = true;
-    } else if (type === 'fallback') {
-      this.#handover = this.#createOutputSnapshot(at);
-      this.fallbacks = [...(this.fallbacks ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
-    } else if (type.endsWith('tool_use')) {
-      const input = getMember(block, 'input');
-      this.#outputTokens += TOKENS_PER_CALL + computeTextTokenUpperBound(name);
-      if (Object.keys(input ?? {}).length > 0) this.#outputTokens += computeTextTokenUpperBound(JSON.stringify(input));
-      if (type === 'tool_use') return;
-      this.#isStepOver = true;
-      this.#uses += 1;
-      if (!SHORT_RESULT_TOOLS.test(name)) {
-        this.#runningUses += 1;
-        this.#runningTools.set(String(getMember(block, 'id')), getToolStatisticsKey(type, name));
-      }
-      if (type === 'mcp_tool_use') return;
-      if (type !== 'server_tool_use') this.#opaqueUses += 1;
-      else if (name === 'web_search') this.#searches += 1;
-      else if (CODE_TOOLS.has(name)) this.#hasRunCode = true;
-      else if (name === 'advisor') {
-        this.#advisorUses += 1;
-        this.#advisedTokens += this.#totalOutputTokens;
-      } else if (!FREE_TOOLS.has(name)) this.#opaqueUses += 1;
-    } else if (type === 'text' || type === 'thinking') {
-      const tokens = TOKENS_PER_BLOCK + computeTextTokenUpperBound(toStringOrUndefined(getMember(block, type)) ?? '');
-      if (type === 'text') this.#outputTokens += tokens;
-      else this.#thinkingTokens += tokens;
-    } else if (!isThinkingType(type)) {
-      // The block type is not known here. Its content may come at once, or by deltas.
-      this.#outputTokens += computeTextTokenUpperBound(JSON.stringify(block ?? ''));
+    VisibleOutputMeter.#recordStart[kind](this, { block, type, name, at });
+  }
+
+  static readonly #recordStart: Readonly<Record<BlockKind, (meter: VisibleOutputMeter, start: BlockStart) => void>> = {
+    text: (meter, { block }) => {
+      meter.#outputTokens += TOKENS_PER_BLOCK + measureText(getMember(block, 'text'));
+    },
+    thinking: (meter, { block }) => {
+      meter.#thinkingTokens += TOKENS_PER_BLOCK + measureText(getMember(block, 'thinking'));
+    },
+    'hidden thinking': () => {},
+    'client tool': (meter, start) => meter.#recordCall(start),
+    'server tool': (meter, start) => {
+      meter.#recordCall(start);
+      meter.#recordServerToolUse(start);
+    },
+    'tool result': (meter, { block, type }) => meter.#recordToolResult(block, type),
+    fallback: (meter, { block, at }) => {
+      meter.#handover = meter.#createOutputSnapshot(at);
+      meter.fallbacks = [...(meter.fallbacks ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
+    },
+    // Its content may come at once, or by deltas.
+    unknown: (meter, { block }) => {
+      meter.#outputTokens += computeTextTokenUpperBound(JSON.stringify(block ?? ''));
+    },
+  };
+
+  #recordCall({ block, name }: BlockStart): void {
+    const input = getMember(block, 'input');
+    this.#outputTokens += TOKENS_PER_CALL + computeTextTokenUpperBound(name);
+    if (Object.keys(input ?? {}).length > 0) this.#outputTokens += computeTextTokenUpperBound(JSON.stringify(input));
+  }
+
+  #recordServerToolUse({ block, type, name }: BlockStart): void {
+    this.#isStepOver = true;
+    this.#uses += 1;
+    if (!SHORT_RESULT_TOOLS.test(name)) {
+      this.#runningUses += 1;
+      this.#runningTools.set(String(getMember(block, 'id')), getToolStatisticsKey(type, name));
     }
+    if (type === 'mcp_tool_use') return;
+    const cost = type === 'server_tool_use' ? SERVER_TOOL_COSTS.get(name) : undefined;
+    if (cost === undefined) this.#opaqueUses += 1;
+    if (cost === 'search') this.#searches += 1;
+    if (cost === 'code') this.#hasRunCode = true;
+    if (cost === 'advice') {
+      this.#advisorUses += 1;
+      this.#advisedTokens += this.#totalOutputTokens;
+    }
+  }
+
+  #recordToolResult(block: unknown, type: string): void {
+    if (!SHORT_RESULT_TOOLS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
+    const result = computeTextTokenUpperBound(JSON.stringify(getMember(block, 'content') ?? ''));
+    const use = String(getMember(block, 'tool_use_id'));
+    const tool = this.#runningTools.get(use);
+    this.#runningTools.delete(use);
+    if (tool !== undefined) this.#resultsByTool.set(tool, Math.max(result, this.#resultsByTool.get(tool) ?? 0));
+    this.#results += result;
+    this.#longestResult = Math.max(this.#longestResult, result);
+    this.#isStepOver = true;
   }
 
   /**
@@ -247,4 +299,8 @@ export class VisibleOutputMeter {
 /** @returns whether a byte of UTF-8 is the first one of its character */
 function isFirstByte(byte: number): boolean {
   return (byte & 0xc0) !== 0x80;
+}
+
+function measureText(text: unknown): number {
+  return computeTextTokenUpperBound(toStringOrUndefined(text) ?? '');
 }

@@ -358,10 +358,9 @@ export class Account extends AccountListsBase implements AccountObject {
 
   /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
-    const { alarm, budget, credentials, publisher, refusals } = this.state;
+    const { alarm, budget, credentials } = this.state;
     alarm.markFired();
     const now = this.state.advanceBudgetToNow();
-    this.state.visitorSession.scheduleEndAlarm(now);
     settleExpiredHolds(this.state, now);
     notifySumsChanged(this.state);
     credentials.deleteExpiredTokens(now);
@@ -369,15 +368,31 @@ export class Account extends AccountListsBase implements AccountObject {
     for (const { deadline } of budget.holds.values()) alarm.scheduleAt(deadline);
     const { retentionMs: retention } = this.state;
     if (retention === undefined) return alarm.scheduleAt(now + SETTINGS_RETRY_MS);
-    pruneExpiredLedgerRows(this.state, now, retention);
-    refusals.pruneRejections(now - retention);
+    try {
+      await this.#callOtherObjects();
+    } finally {
+      // May set the alarm to a time weeks away. If it came first and the object died at a call above, the rest of the calls would
+      // wait as long: the platform repeats an alarm only if its handler has not set another one.
+      this.#pruneRows(now, retention);
+    }
+  }
+
+  /** Continues what needs other objects. What fails is repeated by another alarm. */
+  async #callOtherObjects(): Promise<void> {
     await stopRevokedConversations(this.state);
     await runDuePluginWork(this.state);
     if (await endExpiredVisitorAccount(this.state)) return await this.#deleteWholeAccount();
     await this.state.sharedBudgets?.reportDueChanges();
     await eraseInOtherObjects(this.state);
     await runDueFileWork(this.state);
-    await publisher.publishAllToKv();
+    await this.state.publisher.publishAllToKv();
+  }
+
+  /** Deletes rows that are older than the retention, and sets the alarm for the next ones. */
+  #pruneRows(now: number, retention: number): void {
+    pruneExpiredLedgerRows(this.state, now, retention);
+    this.state.refusals.pruneRejections(now - retention);
+    this.state.visitorSession.scheduleEndAlarm(now);
   }
 
   /** Deletes everything, as if the account had never been. */

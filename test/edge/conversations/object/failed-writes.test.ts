@@ -3,6 +3,7 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
+import { addConversationCost } from '#edge/conversations/turn/turn-ending.ts';
 import { DurableObjectAlarm } from '#edge/durable/alarm.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
@@ -40,6 +41,22 @@ test('arms the alarm before it stores a conversation', async () => {
   await runInDurableObject(stubOf(), async (_, { storage }) => {
     expect(new Transcript(storage).storedProfile).toMatchObject({ exists: false });
     expect(await storage.getAlarm()).not.toBeNull();
+  });
+});
+
+test('keeps the profile as it is stored when a transaction is rolled back', async () => {
+  installSimulator();
+  await runTurn(createBody('Hello'));
+  await runInDurableObject(stubOf(), (_, { storage }) => {
+    const transcript = new Transcript(storage);
+    const { storedProfile } = transcript;
+    const change = () => {
+      addConversationCost(transcript, 5_000, Date.now(), { unreported: true });
+      failing();
+    };
+    expect(() => transcript.runInTransaction(change)).toThrow('the write failed');
+    expect(transcript.storedProfile).toEqual(storedProfile);
+    expect(new Transcript(storage).storedProfile).toEqual(storedProfile);
   });
 });
 

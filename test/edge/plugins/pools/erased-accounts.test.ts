@@ -1,13 +1,16 @@
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { LEEWAY_S } from '#edge/auth/identity/caller.ts';
 import { addSums, packSums } from '#edge/claude/pricing/usage-sums.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { DAY_MS, MINUTE_MS } from '#edge/kit/async/durations.ts';
 import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
+import { UnreportedPools } from '#edge/plugins/pools/leases/unreported-pools.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
+import { bindings } from '#test/support/conversations.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { shortenAccountWaits } from '#test/support/shorten-account-waits.ts';
 import { MODEL, SMALL_MESSAGE } from '#test/support/small-message.ts';
@@ -125,6 +128,36 @@ test('a request that outlives the erasure of its account is counted all the time
   await expect.poll(() => leasesOf('deployment')).toEqual([null, null, null]);
   await expect.poll(spentBy).toEqual({ '(erased)': COST });
   expect([await standing(), await spentIn('deployment')]).toEqual([COST, COST]);
+});
+
+test('a request that outlives the erasure of its account is counted if the object dies before it reports the cost', async () => {
+  let answer = () => {};
+  const app = createTestApp(async (sent) => {
+    if (!sent.url.pathname.endsWith('/count_tokens')) {
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+    }
+    return message(sent);
+  }, DEPLOYED_VARS);
+  const asked = app.post('/v1/messages', ask, bearerHeader(await createToken('alice')));
+  try {
+    await expect.poll(() => app.sent.filter(({ url }) => !url.pathname.endsWith('/count_tokens')).length).toBe(1);
+    vi.spyOn(UnreportedPools.prototype, 'report').mockResolvedValue();
+    await admin(app, 'DELETE', '/accounts/alice');
+  } finally {
+    answer();
+  }
+  await (await asked).text();
+  await app.waitUntilSettled();
+  await abortAllDurableObjects();
+  vi.restoreAllMocks();
+  await expect
+    .poll(async () => {
+      await runDurableObjectAlarm(getAccountStub(bindings, {}, 'alice'));
+      return await spentIn('deployment');
+    })
+    .toBe(COST);
 });
 
 test('a repeat of the last report of a visitor changes nothing, nor one of an erased account', async () => {

@@ -1,9 +1,12 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test, vi } from 'vitest';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import { MINUTE_MS } from '#edge/kit/async/durations.ts';
 import { Account } from '#edge/money/account/account.ts';
+import { AccountLeases } from '#edge/plugins/pools/leases/leases.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
+import { bindings } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import { resetAll } from '#test/support/reset.ts';
@@ -17,6 +20,22 @@ const pool = (name: string) => POOL.get(POOL.idFromName(name));
 afterEach(async () => {
   vi.restoreAllMocks();
   await resetAll();
+});
+
+test('sets no alarm for weeks ahead before what is due has been reported, so that the alarm of a dead object is repeated', async () => {
+  disableAutomaticAlarms();
+  const stub = getAccountStub(bindings, {}, 'alice');
+  const alarms: (number | null)[] = [];
+  await runInDurableObject(stub, async (account: Account, { storage }) => {
+    account.settleJson(JSON.stringify({ requestId: 'req_1', status: 'complete', cost: 100, startedAt: NOON }));
+    vi.spyOn(AccountLeases.prototype, 'reportDueChanges').mockImplementation(async () => {
+      alarms.push(await storage.getAlarm());
+    });
+    await storage.deleteAlarm();
+    await account.alarm();
+    alarms.push(await storage.getAlarm());
+  });
+  expect(alarms).toEqual([null, expect.any(Number)]);
 });
 
 test('reports the one account that does not answer among many that do, although the pool sleeps in between', async () => {

@@ -144,8 +144,20 @@ export class Transcript extends SqlTables {
     return this.findFirstFromPlugins(({ standIns }) => standIns);
   }
 
+  /** @throws whatever `change` throws; then neither rows nor memory have changed */
   override runInTransaction<T>(change: () => T): T {
-    return this.#pluginTables.transactWithTableCreation(() => super.runInTransaction(change));
+    const [profile, isUnsaved, isEmpty] = [this.#profile, this.#hasUnsavedProfile, this.#isEmpty];
+    try {
+      return this.#pluginTables.transactWithTableCreation(() => super.runInTransaction(change));
+    } catch (thrown) {
+      // The rows are rolled back. A repeated change must start from the same profile, or it would be applied twice.
+      this.#clearCachedState();
+      this.#size = undefined;
+      this.#profile = profile;
+      this.#hasUnsavedProfile = isUnsaved;
+      this.#isEmpty = isEmpty;
+      throw thrown;
+    }
   }
 
   /** The number of the newest turn, whatever its status is; 0 if there is none. */

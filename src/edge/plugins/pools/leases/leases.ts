@@ -211,7 +211,9 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     this.#seenAt = undefined;
     this.#unreported.clear();
     const sums = this.#sums.createNamelessUnconfirmedReport();
-    const names = [...new Set([...this.#identity.poolNames, ...(sums.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])];
+    // The deployment's pool counts what is held now, too: an object that dies before its settlement finds it here.
+    const isCountedByAll = sums.rows.length > 0 || this.#getWindowsForPool(DEPLOYMENT_POOL).total.held > 0;
+    const names = [...new Set([...this.#identity.poolNames, ...(isCountedByAll ? [DEPLOYMENT_POOL] : [])])];
     const figures = new Map(names.map((name) => [name, createFinalLeaseWindows(this.#getWindowsForPool(name))]));
     const spent = new Map([...figures].map(([name, all]) => [name, getSpentByWindow(all)]));
     const pools = names.filter((name) => this.#getWindowsForPool(name).total.held > 0);

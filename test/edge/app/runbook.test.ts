@@ -1,6 +1,8 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { decodeJwt } from 'jose';
 import { afterEach, expect, test, vi } from 'vitest';
+import { getCachedOrComputeMark } from '#edge/auth/account-mark.ts';
+import { mintToken } from '#edge/auth/mint.ts';
 import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { RESOURCES } from '#edge/openapi.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
@@ -11,7 +13,7 @@ import { installSimulator, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { SMALL_MESSAGE } from '#test/support/small-message.ts';
-import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { bearerHeader, createToken, DEPLOYED_VARS, SECRET } from '#test/support/tokens.ts';
 import { createBody } from '#test/support/turns.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import { createEvent, createWebhookWorks, getInbox, getTestAccount, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
@@ -191,6 +193,13 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
     const answer = await app.fetch('/conversations/c1', { headers: await alice() });
     return await look(app, await answer.text());
   },
+  'A token has leaked': async () => {
+    const app = edge();
+    const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken('ci', ['admin'])) };
+    const body = JSON.stringify({ usd_per_day: 9_000 });
+    const answer = await app.fetch('/accounts/sales-08/limits', { method: 'PATCH', headers, body });
+    return await look(app, await answer.text());
+  },
 };
 
 test('the runbook has its lines for each incident that is provoked here, and no other incidents', () => {
@@ -234,8 +243,12 @@ interface Remedy {
   account?: string;
 }
 
+/** The id of a token of `alice` that has leaked. */
+const LEAKED_JTI = `tok_${await getCachedOrComputeMark(SECRET, 'alice')}_0123456789abcdef01234567`;
+
 /** What stands for the parameters of the runbook's routes. */
 const FILLED: readonly (readonly [RegExp, string])[] = [
+  [/\/tokens\/:jti/, `/tokens/${LEAKED_JTI}`],
   [/\/groups\/:id/, '/groups/team'],
   [/\/conversations\/:id/, '/conversations/c1'],
   [/\/webhooks\/:source/, '/webhooks/github'],
@@ -383,6 +396,16 @@ const REMEDIES: Record<string, Remedy> = {
       return { app, isCured, before: data[2]?.id };
     },
     bodies: MINTED,
+  },
+  'A token has leaked': {
+    begin: async () => {
+      const app = edge();
+      const renews = { jti: LEAKED_JTI, issuedAt: Math.floor(Date.now() / 1_000) };
+      const { token } = await mintToken(SECRET, { account: 'alice', scopes: ['messages'], renews });
+      expect(await asks(app, bearerHeader(token))).toBe(200);
+      await app.waitUntilSettled();
+      return { app, isCured: async () => expect(await asks(app, bearerHeader(token))).toBe(401) };
+    },
   },
 };
 

@@ -18,7 +18,7 @@ const MAX_CHANGES = 100_000;
 
 /** `erased_names` has the accounts that were erased: a change of before may still be on its way here. */
 const CHANGE_TABLES = `
-  create table changes (
+  create table if not exists changes (
     id text primary key,
     at integer not null,
     request_id text not null,
@@ -30,12 +30,12 @@ const CHANGE_TABLES = `
     subject text not null,
     changes text not null
   ) strict, without rowid;
-  create index changes_by_time on changes (at, id);
-  create index changes_by_kind on changes (kind, at, id);
-  create index changes_by_actor on changes (actor, at, id) where actor is not null;
-  create index changes_by_account on changes (account, at, id) where account is not null;
-  create index changes_by_group on changes (pool_group, at, id) where pool_group is not null;
-  create table erased_names (account text primary key, until integer not null) strict, without rowid;`;
+  create index if not exists changes_by_time on changes (at, id);
+  create index if not exists changes_by_kind on changes (kind, at, id);
+  create index if not exists changes_by_actor on changes (actor, at, id) where actor is not null;
+  create index if not exists changes_by_account on changes (account, at, id) where account is not null;
+  create index if not exists changes_by_group on changes (pool_group, at, id) where pool_group is not null;
+  create table if not exists erased_names (account text primary key, until integer not null) strict, without rowid;`;
 
 type ChangeSqlRow = Record<string, SqlStorageValue> & {
   id: string;

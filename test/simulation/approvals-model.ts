@@ -53,6 +53,8 @@ export class ApprovalsModel {
   readonly #storedDecisions = new Map<string, string>();
   readonly #startedAt = new Map<string, string>();
   #lastCheckedChanges = 0;
+  /** What was booked before the conversation was stored: its total begins after that. */
+  #bookedBefore = 0;
 
   constructor(objects: ApprovalHosts, world: World, till: SimulatedTools) {
     this.#objects = objects;
@@ -133,6 +135,7 @@ export class ApprovalsModel {
   check(): void {
     this.#ledger.check();
     const { conversation } = this.#objects;
+    if (!this.#readProfile) this.#bookedBefore = this.#sumBookedCosts();
     if (this.#lastCheckedChanges === conversation.storage.changes) return;
     this.#lastCheckedChanges = conversation.storage.changes;
     const running = this.#read('turns', "select id, run, seq from turns where status = 'running'");
@@ -221,11 +224,16 @@ export class ApprovalsModel {
     return this.seenCallIds.map((id) => this.#outcomeOf(id, rows));
   }
 
+  #sumBookedCosts(): number {
+    const query = "select coalesce(sum(cost), 0) as booked from ledger where conversation = 'c1' and status != 'held'";
+    return Number(readRows(this.#objects.account, 'ledger', query)[0]?.booked ?? 0);
+  }
+
   /** What the account tells of the conversation is what the conversation is, and it has cost what was booked. */
   #checkAccount(account: Host): void {
     const profile = this.#readProfile;
     if (!profile) return;
-    const { turns, messages, cost, paused = null, unreported, exists, createdAt } = profile;
+    const { turns, messages, cost, paused = null, unreported, exists } = profile;
     if (unreported) throw new InvariantViolation(`not told in the end: ${JSON.stringify(profile)}`);
     const [row] = readRows(
       account,
@@ -237,13 +245,7 @@ export class ApprovalsModel {
     if ((paused !== null) !== this.isWaiting)
       throw new InvariantViolation(`paused: ${paused}, and open: ${this.openCallIds}`);
     if (this.losesHistory) return;
-    const [{ booked = 0 } = {}] = readRows(
-      account,
-      'ledger',
-      // Where its first turn failed it was no conversation yet, and began anew.
-      "select coalesce(sum(cost), 0) as booked from ledger where conversation = 'c1' and at >= ?",
-      createdAt,
-    );
+    const booked = this.#sumBookedCosts() - this.#bookedBefore;
     if (booked !== cost) throw new InvariantViolation(`it has cost ${cost}, and ${String(booked)} are booked`);
   }
 

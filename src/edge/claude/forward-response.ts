@@ -5,6 +5,7 @@ import type { AnsweredExchange } from './exchange.ts';
 import { createCallerLeftError, getRequestEndOfError } from './failure.ts';
 import type { PlainHeaders } from './headers.ts';
 import { getLogTypeOfStreamEnd } from './outcome.ts';
+import { waitForCaller } from './relay/wait-for-caller.ts';
 
 /** What carrying needs of the request. */
 interface ForwardOptions {
@@ -43,11 +44,11 @@ async function forwardBody(
   try {
     for await (const piece of exchange.readPieces(response)) {
       isWriting = true;
-      await writer.write(piece);
+      await waitForCaller(writer.write(piece), writer, exchange.watchdog.idleLimitMs);
       isWriting = false;
     }
     isWriting = true;
-    await writer.close();
+    await waitForCaller(writer.close(), writer, exchange.watchdog.idleLimitMs);
     exchange.closeExchange();
     return undefined;
   } catch (thrown) {

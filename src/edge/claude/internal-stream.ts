@@ -1,6 +1,7 @@
 /** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
 
 import { runInSteps, type SteppedWork } from '../kit/async/run-in-steps.ts';
+import { resolveWithin } from '../kit/async/timeout.ts';
 import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, encodeUtf8 } from '../kit/http/bytes.ts';
 import { maskSecretsInBytes } from '../kit/http/secrets.ts';
@@ -24,7 +25,7 @@ import {
   SMALL_PIECE_BYTES,
   type StreamReadResult,
 } from './relay/tee-reader.ts';
-import { CLOSE_WAIT_MS, resolveWithin } from './stream.ts';
+import { CLOSE_WAIT_MS } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import { hasObservedOutput, type ResponseReport } from './usage/usage-report.ts';
 import { StreamedMessageJson } from './whole-message.ts';

@@ -4,6 +4,7 @@
  */
 
 import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
+import { resolveWithin } from '../kit/async/timeout.ts';
 import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { createSseErrorEvent } from '../kit/http/errors.ts';
@@ -199,6 +200,7 @@ async function forwardStreamToEnd(
   writeStreamStart(opening, writable, mask);
   /** Whether the usage reader has seen everything that came. */
   let isRead = true;
+  let delivered: Promise<unknown> | undefined;
   try {
     const following = await rest?.next;
     if (following?.value) {
@@ -207,14 +209,14 @@ async function forwardStreamToEnd(
     }
     if (rest && !following?.done) {
       rest.reader.releaseLock();
-      isRead = await forwardStream(rest.body, {
+      ({ isRead, delivered } = await forwardStream(rest.body, {
         writable,
         usage,
         mask,
         watchdog,
         signal,
         onCallerLeft: exchange.leave,
-      });
+      }));
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.
@@ -257,25 +259,9 @@ async function forwardStreamToEnd(
       }
     }
   } finally {
+    await delivered;
     writeTextAndClose(writable, words);
   }
-}
-
-/** @returns the value of a promise, or undefined if it takes longer. */
-export function resolveWithin<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const waiting = setTimeout(resolve, milliseconds, undefined);
-    coming.then(
-      (value) => {
-        clearTimeout(waiting);
-        resolve(value);
-      },
-      (thrown) => {
-        clearTimeout(waiting);
-        reject(thrown);
-      },
-    );
-  });
 }
 
 /** Writes without waiting: if the caller has stopped reading, it can take for ever. */

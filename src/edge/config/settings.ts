@@ -109,7 +109,7 @@ export const settingsSchema = z.object({
   ),
   STREAM_IDLE_MS: z.addDescription(
     createCountSettingSchema(120_000, 1),
-    'Milliseconds of silence after which a response counts as cut off.',
+    'Milliseconds of silence after which a response counts as cut off. A caller that takes nothing for this long counts as gone.',
   ),
   HOLD_WAIT_MS: z.addDescription(
     createCountSettingSchema(30_000),

@@ -128,6 +128,28 @@ test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from 
   expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
 });
 
+test('a caller that stops reading a gateway’s stream counts as gone, and its connection is broken', async () => {
+  const hasRead = readBytes();
+  const body = new ReadableStream({ type: 'bytes', pull: (controller) => controller.enqueue(encodeUtf8(PING)) });
+  const controller = new AbortController();
+  const { down, works, endings } = await relayFrom('https://gateway.example.com/', body, { controller, idleMs: 50 });
+  await Promise.all(works);
+  expect(endings).toEqual(['client_gone']);
+  expect(controller.signal.aborted).toBe(true);
+  expect(hasRead()).toBeGreaterThan(0);
+  await expect(down.text()).rejects.toThrow();
+});
+
+test('a stream of a service ends when the upstream ends it, not when a slow caller has read it', async () => {
+  const [service = ''] = SERVICES;
+  const slow = [...Array<string>(8).fill(PING), ...events];
+  const { down, works, endings } = await relay(service, slow);
+  await waitForCondition(() => endings.length > 0);
+  expect(endings).toEqual(['complete']);
+  expect(await down.text()).toBe(slow.join(''));
+  await Promise.all(works);
+});
+
 test('where nobody takes what comes from a gateway, it is not read on, until somebody does', async () => {
   const slow = [...Array<string>(120).fill(PING), ...events];
   const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);

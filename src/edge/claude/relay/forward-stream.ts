@@ -5,6 +5,7 @@ import { NO_BYTES } from '../../kit/http/bytes.ts';
 import type { UsageReader } from '../usage/usage-reader.ts';
 import type { StreamErrorMasker } from './error-mask.ts';
 import { readTeeCopyToEnd, SMALL_PIECE_BYTES, type StreamReadResult } from './tee-reader.ts';
+import { waitForCaller } from './wait-for-caller.ts';
 
 /**
  * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
@@ -33,21 +34,32 @@ interface ForwardContext {
   onCallerLeft(): Promise<void>;
 }
 
+/** How forwarding has ended. */
+interface ForwardResult {
+  /** Whether everything that the upstream sent was read. False if the caller has left or has stopped reading. */
+  isRead: boolean;
+  /** Settles when the caller has everything that was read. Until then, the pipe has locked the writable side. Never rejects. */
+  delivered?: Promise<unknown>;
+}
+
 /**
  * Carries the rest of a stream down. If the caller has left before the headers, nobody reads what is written, and a native pipe
  * would not end.
  *
- * @returns whether the caller has stayed
  * @throws the error that broke a stream that was carried piece by piece, after everything that came before it
  */
-export async function forwardStream(body: ReadableStream<Uint8Array>, carriage: ForwardContext): Promise<boolean> {
+export async function forwardStream(
+  body: ReadableStream<Uint8Array>,
+  carriage: ForwardContext,
+): Promise<ForwardResult> {
   const isByPieces = carriage.mask !== undefined || carriage.signal.aborted;
-  return isByPieces ? await forwardStreamByPieces(body, carriage) : await forwardStreamByNativePipe(body, carriage);
+  if (!isByPieces) return await forwardStreamByNativePipe(body, carriage);
+  return { isRead: await forwardStreamByPieces(body, carriage) };
 }
 
 /**
  * Carries the rest of a stream piece by piece, so that its errors can be masked, or nothing need go down. The next piece is read
- * once the one before is on its way down.
+ * once the one before is on its way down. A caller that takes nothing for as long as an upstream may be silent counts as gone.
  *
  * @returns whether the caller has stayed
  * @throws the error that broke the stream
@@ -71,7 +83,7 @@ async function forwardStreamByPieces(
       const bytes: Uint8Array = isThere && mask ? mask.maskPiece(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pauseUntilTouched();
-      isThere = await writePiece(writable, bytes);
+      isThere = await waitForCaller(writePiece(writable, bytes), writable, watchdog.idleLimitMs).catch(() => false);
       watchdog.restartIdleTime();
       if (!isThere) drainUpstreamForUsage();
     }
@@ -97,14 +109,13 @@ export async function writePiece(writable: WritableStream<Uint8Array>, bytes: Ui
 }
 
 /**
- * Carries the rest of a stream by the native pipe.
- *
- * @returns whether the caller has stayed
+ * Carries the rest of a stream by the native pipe. The runtime keeps for a slow caller what the copy has brought already. So a
+ * caller that stops reading delays neither the end of the upstream's stream nor what depends on it, such as the hold.
  */
 async function forwardStreamByNativePipe(
   body: ReadableStream<Uint8Array>,
   { writable, usage, watchdog, onCallerLeft: onLeft }: ForwardContext,
-): Promise<boolean> {
+): Promise<ForwardResult> {
   const [down, copy] = body.tee();
   const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
     () => true,
@@ -124,12 +135,13 @@ async function forwardStreamByNativePipe(
     if (hasBroken && isAll) readsBehind += 1;
     if (readsBehind > MAX_READS_AFTER_BREAK) abandonCopy();
   });
-  const isCarried = await pipe;
+  const isCarried = await Promise.race([pipe, reading]);
   hasBroken = !isCarried;
-  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopyTimeout()]))) return true;
+  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopyTimeout()])))
+    return { isRead: true, delivered: pipe };
   await Promise.race([reading, onLeft()]);
   reader.cancel().catch(ignoreCallerGone);
-  return false;
+  return { isRead: false };
 }
 
 /**

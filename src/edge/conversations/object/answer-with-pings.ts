@@ -1,7 +1,7 @@
 /** Answers whoever waits for a turn that cannot begin yet, before networks take the connection for dead. */
 
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
-import { resolveWithin } from '../../claude/stream.ts';
+import { resolveWithin } from '../../kit/async/timeout.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { createSseErrorEvent } from '../../kit/http/errors.ts';
 import { PING_EVENT } from '../turn/event-log.ts';

@@ -4,6 +4,7 @@ import type { AppEnv } from '../../auth/context.ts';
 import { EVENT_STREAM } from '../../claude/content-type.ts';
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import { chooseNextBuffer, SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
+import { waitForCaller } from '../../claude/relay/wait-for-caller.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { ApiError, createSseErrorEvent } from '../../kit/http/errors.ts';
@@ -54,13 +55,11 @@ export function streamTurn(
   if (signal.aborted) handleCallerDisconnect();
   else {
     signal.addEventListener('abort', handleCallerDisconnect, { once: true });
-    const carrying = copyEventsToCaller(answer.first ?? '', body, writable, c.get('requestId')).then(
-      async (summary) => {
-        end(summary, signal.aborted ? 'client_gone' : 'cut');
-        // If it cannot be reached, its alarm wakes it.
-        if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
-      },
-    );
+    const carrying = copyEventsToCaller(answer.first ?? '', body, writable, c).then(async (summary) => {
+      end(summary, signal.aborted ? 'client_gone' : 'cut');
+      // If it cannot be reached, its alarm wakes it.
+      if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
+    });
     // It fails where nothing can be written: the caller has left, and the runtime has not said so yet.
     c.executionCtx.waitUntil(carrying.catch(handleCallerDisconnect));
   }
@@ -77,13 +76,19 @@ export function createEventStreamHeaders(headers: Record<string, string>): Recor
   };
 }
 
-/** Copies the events. @returns the turn's summary as JSON; undefined if the stream was interrupted */
+/**
+ * Copies the events. A caller that takes nothing for STREAM_IDLE_MS counts as gone, since the object stays awake for its
+ * stream. It can resume.
+ *
+ * @returns the turn's summary as JSON; undefined if the stream was interrupted
+ */
 async function copyEventsToCaller(
   first: string,
   reader: ReadableStreamBYOBReader,
   writable: WritableStream<Uint8Array>,
-  requestId: string,
+  c: Context<AppEnv>,
 ): Promise<string | undefined> {
+  const { STREAM_IDLE_MS: idleMs } = c.get('settings');
   const writer = writable.getWriter();
   const tail = new UnfinishedEventBuffer();
   let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
@@ -102,19 +107,14 @@ async function copyEventsToCaller(
       const events = end < 0 ? value : value.subarray(0, end);
       if (end >= 0) summary = decoder.decode(value.subarray(end + 1));
       tail.addBytes(events);
-      if (events.length > 0) await writer.write(events);
+      if (events.length > 0) await waitForCaller(writer.write(events), writer, idleMs);
     } else summary += decoder.decode(value);
     buffer = chooseNextBuffer(value);
   }
   if (summary === undefined) {
-    await writer.write(
-      encoder.encode(
-        createInterruptionEnding(
-          tail.streamEndState,
-          CUT_REMARK + createSseErrorEvent(createBrokenStreamError(), requestId),
-        ),
-      ),
-    );
+    const error = CUT_REMARK + createSseErrorEvent(createBrokenStreamError(), c.get('requestId'));
+    const ending = encoder.encode(createInterruptionEnding(tail.streamEndState, error));
+    await waitForCaller(writer.write(ending), writer, idleMs);
   }
   writer.close().catch(() => {});
   return summary;

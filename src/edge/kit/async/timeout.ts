@@ -14,3 +14,20 @@ export async function waitWithTimeout<T>(work: Promise<T>, milliseconds: number)
     clearTimeout(timer);
   }
 }
+
+/** @returns the value of a promise, or undefined if it takes longer. */
+export function resolveWithin<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const waiting = setTimeout(resolve, milliseconds, undefined);
+    coming.then(
+      (value) => {
+        clearTimeout(waiting);
+        resolve(value);
+      },
+      (thrown) => {
+        clearTimeout(waiting);
+        reject(thrown);
+      },
+    );
+  });
+}

@@ -1,7 +1,6 @@
 /** Decides when summaries of a conversation are made: behind an answer, or before a turn that would be too long without one. */
 
 import type { Identity } from '../../auth/identity/caller.ts';
-import { resolveWithin } from '../../claude/stream.ts';
 import { SUMMARY_KEEP_RATIO, SUMMARY_START_RATIO } from '../../conversations/history/history-ratios.ts';
 import type { NextRequestPlan } from '../../conversations/history/next-request.ts';
 import { findLastCommittedTurnNumber, findNewestTurn } from '../../conversations/history/storage/turn-queries.ts';
@@ -12,6 +11,7 @@ import type {
   TurnPrerequisite,
 } from '../../conversations/object/hooks.ts';
 import { TurnAborter } from '../../conversations/turn/turn-abort.ts';
+import { resolveWithin } from '../../kit/async/timeout.ts';
 import { createRequestIdWithSameMark } from '../../kit/http/headers/request-id.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { editJson } from '../../kit/json/edit.ts';

@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import { Hono } from 'hono';
 import { expect, test } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
+import { parseSettings } from '#edge/config/settings.ts';
 import { streamTurn } from '#edge/conversations/object/turn-stream.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import { countLargeBuffers } from '#test/support/large-buffers.ts';
@@ -11,7 +12,7 @@ import { countLargeBuffers } from '#test/support/large-buffers.ts';
 const EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** @returns the answer to a caller whose signal tells nothing, and how its stream is said to have ended */
-async function carried(first?: string) {
+async function carried(first?: string, vars: Record<string, string> = {}) {
   const events = new TransformStream<Uint8Array, Uint8Array>();
   const writer = events.writable.getWriter();
   const { readable: body, writable } = new IdentityTransformStream();
@@ -20,8 +21,9 @@ async function carried(first?: string) {
   let woken = 0;
   const told = Promise.withResolvers<void>();
   const app = new Hono<AppEnv>();
-  app.get('/', (c) =>
-    streamTurn(
+  app.get('/', (c) => {
+    c.set('settings', parseSettings(vars));
+    return streamTurn(
       c,
       first === undefined ? { body } : { body, first },
       {},
@@ -30,8 +32,8 @@ async function carried(first?: string) {
         told.resolve();
       },
       async () => (woken += 1),
-    ),
-  );
+    );
+  });
   const waiting: Promise<unknown>[] = [];
   const context = { waitUntil: (promise: Promise<unknown>) => void waiting.push(promise), passThroughOnException() {} };
   const response = await app.request('/', {}, {}, { ...context, props: {} } as unknown as ExecutionContext);
@@ -57,6 +59,15 @@ test('a reader who leaves has left, whether something was read or not, and nothi
       expect(woken()).toBe(0);
     }
   }
+});
+
+test('a reader who takes nothing for STREAM_IDLE_MS counts as gone, and its connection is broken', async () => {
+  const { response, writer, ends, waiting, woken } = await carried(undefined, { STREAM_IDLE_MS: '50' });
+  const written = writer.write(encoder.encode(EVENT));
+  await Promise.all(waiting);
+  expect([ends, woken()]).toEqual([['client_gone'], 0]);
+  await written;
+  await expect(response.text()).rejects.toThrow();
 });
 
 test('a conversation that dies in the middle of its answer has been cut, and is woken', async () => {

@@ -60,12 +60,6 @@ export function createCallerLeftError(): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
-/** @returns the error that breaks the connection to a caller that has stopped reading. */
-export function createCallerStalledError(): UpstreamFailure {
-  const message = 'The caller stopped reading before the response ended.';
-  return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
-}
-
 /** @returns the error for an upstream whose headers did not come in time. */
 export function createHeadersTimeoutError(): UpstreamFailure {
   const message = 'The upstream did not respond in time. Try again, or stream the response.';

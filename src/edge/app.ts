@@ -15,6 +15,7 @@ import type { Prices } from './claude/models/price-settings.ts';
 import { createConfiguredUpstreams } from './claude/providers/entry.ts';
 import { rejectUnknownHeaders } from './claude/request/all-fields.ts';
 import { shareFetchWithObjects } from './claude/upstream.ts';
+import { findPluginOfPath } from './config/plugin-paths.ts';
 import { addWorkerPrices, parseSettingsOnce } from './config/settings.ts';
 import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
@@ -25,7 +26,7 @@ import { createCommonHeaders, createRequestId, REQUEST_ID_HEADER } from './kit/h
 import { Hono } from './kit/http/hono.ts';
 import { RequestLogEntry, type RequestLogLine } from './kit/http/log.ts';
 import { createUnknownPathError } from './kit/http/unknown-path.ts';
-import { getPluginMembers, getSinglePluginMember, registerPlugins } from './kit/plugins/plugins.ts';
+import { getPluginMembers, getSinglePluginMember, hasPlugin, registerPlugins } from './kit/plugins/plugins.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
@@ -172,6 +173,10 @@ function rejectUnknownPaths(app: Hono<AppEnv>) {
       base,
       routes: app.routes,
       listMethodsOfPath: (one) => findAllowedMethods(app, one),
+      findMissingPlugin: (one) => {
+        const plugin = findPluginOfPath(one);
+        return plugin === undefined || hasPlugin(plugin) ? undefined : plugin;
+      },
     });
     if (!isBrowserPageRequest(c.req.raw)) throw error;
     c.get('entry').line.error_type ??= error.logged;

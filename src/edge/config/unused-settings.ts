@@ -10,6 +10,7 @@ const PLUGIN_BY_SETTING: Readonly<Record<string, string>> = {
   VISITORS: 'visitors',
   TURNSTILE_SECRET: 'visitors',
   DEPLOYMENT_LIMITS: 'pools',
+  ALERT_URL: 'webhooks',
 };
 
 /** @returns a sentence for each setting of a plugin that is not in use */

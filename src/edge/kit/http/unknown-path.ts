@@ -13,6 +13,8 @@ interface EdgeRoutes {
   routes: readonly { method: string; path: string }[];
   /** @returns the methods of a path of the edge; an empty list if it does not exist */
   listMethodsOfPath(path: string): readonly string[];
+  /** @returns the plugin that provides a path, if the deployment does not include this plugin */
+  findMissingPlugin(path: string): string | undefined;
 }
 
 /**
@@ -35,6 +37,11 @@ export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError
     const [method] = edge.listMethodsOfPath(meant.path);
     const advice = meant.extra ? ` Remove “${meant.extra}” from the end of your client’s base URL.` : '';
     return createNotFoundError(`${shown} does not exist. Did you mean ${method} ${edge.base}${meant.path}?${advice}`);
+  }
+  const plugin = edge.findMissingPlugin(path);
+  if (plugin !== undefined) {
+    const message = `${shown} requires the plugin \`${plugin}\`, which this deployment does not include. Ask its operator to add it.`;
+    return path.startsWith('/v1/') ? createNonRetryableError('not_supported', message) : createNotFoundError(message);
   }
   if (!path.startsWith('/v1/'))
     return createNotFoundError(`${shown} does not exist. Check the path and the method; /docs lists all routes.`);

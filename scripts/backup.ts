@@ -10,6 +10,7 @@ import {
   groupBackupPath,
   listIds,
   listRows,
+  requireTransferPlugin,
   stopWith,
   Unavailable,
   versionPath,
@@ -40,6 +41,7 @@ interface StoredReference {
 const missing: string[] = [];
 
 try {
+  if (!values.erasures) await requireTransferPlugin();
   if (values.erasures) await writeErasures();
   else if (values.account === undefined) await writeDeployment();
   else await writeOneAccount(values.account);

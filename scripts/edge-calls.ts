@@ -15,7 +15,7 @@ export class Unavailable extends Error {}
  * Calls the edge, and again where it is busy.
  *
  * @throws Unavailable with what the edge says, but for the statuses that are `taken`
- * @throws Error where nothing answers, and where the edge does not take the token
+ * @throws Error where nothing answers, where the edge does not take the token, and where it needs one and SLUICE_TOKEN is not set
  */
 export async function callEdge(
   method: 'GET' | 'PUT',
@@ -35,6 +35,8 @@ export async function callEdge(
       });
     });
     if (response.ok || taken.includes(response.status)) return response;
+    if (response.status === 401 && !token)
+      throw new Error('SLUICE_TOKEN is not set. Set it to a token of the deployment, created with `npm run token`.');
     const text = await response.text();
     const mayTryAgain = response.status === 429 || response.status >= 500;
     if (!mayTryAgain || response.headers.get('x-should-retry') === 'false' || tries === TRIES) {
@@ -43,6 +45,15 @@ export async function callEdge(
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));
   }
+}
+
+/** @throws Error if the deployment does not include the plugin that provides the routes of backups */
+export async function requireTransferPlugin(): Promise<void> {
+  const { plugins } = (await (await callEdge('GET', '/health')).json()) as { plugins: string[] };
+  if (!plugins.includes('transfer'))
+    throw new Error(
+      'Backups require the plugin `transfer`, which this deployment does not include. Add it to the plugins of the Worker, and deploy again.',
+    );
 }
 
 /** Yields the ids of a list, page by page. @param path with its query, if it has one @param taken statuses that mean no rows */

@@ -249,6 +249,7 @@ async function fakeEdge(answerTo: (path: string) => string | null | undefined): 
     const { pathname, searchParams } = new URL(url, 'http://edge');
     const answer = searchParams.has('parent') ? list() : answerTo(pathname);
     if (answer === null) response.destroy();
+    else if (pathname === '/health') response.end('{"plugins":["transfer"]}');
     else if (answer === undefined && EMPTY_LISTS.test(pathname)) response.end(list());
     else if (answer === undefined && pathname === '/pools/deployment/backup')
       response.end('{"type":"deployment_backup"}');

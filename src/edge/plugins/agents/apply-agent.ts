@@ -63,7 +63,7 @@ export function buildRequestWithAgent(
   { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyAgentOptions,
 ): string {
   const { model: named } = definition;
-  // Members are changed so that the chosen model takes them.
+  // Adapt the parameters to what the chosen model supports.
   const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
   const changes = chosen !== undefined && {
     ...adaptRequestForModel(secrets?.models.findRow(chosen), { ...definition }).changes,
@@ -171,7 +171,7 @@ function listToolAndServerNames(tools: readonly JsonObject[], servers: AgentFiel
 }
 
 function addApprovalToTool({ tool: { run }, text }: AgentToolWithText): string {
-  // The other one is `worker`.
+  // The only form of `run` that is not an object is `worker`.
   const called = isObject(run) ? run : { worker: true };
   return editJson(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }

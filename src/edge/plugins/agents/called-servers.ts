@@ -43,9 +43,9 @@ export function resolveMcpServerTokens(servers: readonly AgentMcpServer[], setti
     }
     return {
       ...server,
-      // Spelled as it was checked: another reader could see another host in it.
+      // Send the normalized URL that was checked: another URL parser could read a different host from the original text.
       url: URL.parse(url)?.href,
-      // The API itself puts `Bearer` before it.
+      // The API adds `Bearer` itself.
       authorization_token: stripAuthScheme(readSecretValue(token.secret, settings)),
     };
   });

@@ -52,7 +52,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       this.#record.enterPhase('closing', { closingAt: this.now() });
       this.#scheduleNextAlarm();
     }
-    // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
+    // Idempotent: only the sender of the last byte calls this, and calls again if the response was lost.
     return this.#journal?.phase === 'closing';
   }
 
@@ -73,7 +73,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
 
   async giveUpUnsentBatch(isHeld: boolean): Promise<boolean> {
     const journal = this.#journal;
-    // What it gave up by itself may have been released before the account was asked.
+    // The batch may already have given up by itself and released its hold.
     if (!journal || journal.phase === 'unsent') return false;
     if (!(journal.phase === 'prepared' || isAwaitingCreateResponse(journal))) return true;
     this.#record.scheduleAlarmIn(0);
@@ -105,7 +105,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     if (journal.phase !== 'ended') return 'running';
     this.#record.scheduleAlarmIn(FAILED_MS);
     this.#record.addPendingTasks([], { isErased: true });
-    // For the caller it is deleted now. If something fails, the alarm does it later.
+    // The caller sees the batch as deleted from now on. If one of these tasks fails, the alarm retries it.
     await runDuePendingTasks(this.#record);
     return 'removed';
   }
@@ -119,7 +119,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       isErased: true,
       ...(isCancelled && { cancelAt: this.now() }),
     });
-    // Its last byte will not be sent any more.
+    // The last byte of the request has not been sent, and now never will be. So no batch can exist upstream.
     if (journal.phase === 'prepared') this.#record.enterPhase('unsent');
   }
 
@@ -155,7 +155,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
         break;
       case 'running':
         this.#polledAt = this.now();
-        // Reading its results has failed, and is not due again.
+        // Reading the results has failed before, and the next attempt is not due yet.
         if (journal.rereading && this.now() < journal.rereading.nextAt) return;
         await pollBatch(this.#record, journal);
         break;
@@ -202,7 +202,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     try {
       if (journal) return this.#computeNextPhaseWorkTime(journal, this.now() + FAILED_MS);
     } catch {
-      // Unreadable settings are reported elsewhere.
+      // Ignore unreadable settings here: they are reported elsewhere. The alarm tries again later.
     }
     return this.now() + SETTINGS_RETRY_MS;
   }

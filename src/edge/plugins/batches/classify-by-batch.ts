@@ -78,13 +78,13 @@ function createInternalBatchRequest(c: Context<AppEnv>, work: BatchClassificatio
 }
 
 async function* writeBatchBody({ task, inputs }: BatchClassificationJob): AsyncGenerator<string> {
-  // Limits may allow a model by its alias, so they get the requested name.
+  // Limits may allow a model by its alias, so check them against the requested name and not the resolved one.
   const thinkingTokens = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
   const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.requestedModel };
   const pacer = new WorkPacer();
   let chunk = '{"requests":[';
   for (const [n, { id, input }] of inputs.entries()) {
-    // JSON that goes up cannot hold half a surrogate pair.
+    // Replace lone surrogates, which cannot be encoded as UTF-8.
     const text = String(input).toWellFormed();
     await pacer.waitForTurn(text.length);
     chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${createClassificationRequest(prompt, text).text}}`;

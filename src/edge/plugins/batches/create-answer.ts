@@ -51,9 +51,10 @@ export async function finishUploadAndReadOutcome(
     return { kind: 'made', id: json.id, expiresAt: toStringOrUndefined(json.expires_at) ?? '' };
   }
   const { kind } = classifyFailure(response, { text: refused.body, elapsedMs: 0 });
-  // Below 200 it was taken, and its answer is still to come. Above 500 a gateway has lost it, or has not waited for it.
+  // A 2xx response without a batch id, or a gateway's 5xx: the upstream may have created the batch, so its outcome is unknown.
   if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
-  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
+  // An error in the API's own format (such as 529, overloaded) means that the batch was not created. A gateway's error proves
+  // nothing.
   const isOfGateway = response.status > 500 && json?.type !== 'error';
   return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
 }
@@ -75,7 +76,7 @@ export function createRejectionResponse(
 /** Reads a refusal, and notes it of the upstream. */
 export async function readRejection(response: Response, target: BatchTarget): Promise<BatchCreateRejection> {
   const { status, headers } = response;
-  // Only a few bytes. If they do not come, their text is lost.
+  // Read only the start of the error body. If it does not arrive in time, the error has no text.
   const start = readStartOfError(response).then(async ({ text, response: whole }) => {
     await whole.body?.cancel();
     return text;

@@ -111,7 +111,7 @@ export async function createBatch(c: BatchRequestContext, own?: InternalClassifi
   try {
     return await readBodyAndSendBatch(creation);
   } catch (thrown) {
-    // The upstream's answer is read first, because it ends together with the upload.
+    // Read the upstream's response first, because aborting the upload also ends the response.
     const refused =
       thrown instanceof UploadRejectedEarlyError
         ? await readRejection(thrown.response, requireBatchTarget(items))
@@ -227,7 +227,8 @@ async function admitAndFinishBatch(
   } finally {
     if (!isClosing) context.waitUntil(giveUpBatch({ place, request: context, opening, isHeld }));
   }
-  // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
+  // From here on, a batch may exist upstream even if the object crashes. The journal has recorded that, so the request is not
+  // sent again.
   const sending = finishUploadAndReadOutcome(
     upload,
     requireBatchTarget(items),

@@ -147,7 +147,7 @@ export class BatchItemReader {
 
   async #boundItemCost(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<CostBoundedItem> {
     const { ids, body: sent } = findReferencedIds(await restoreEdgeCallsInBody(extractItemParams(item)));
-    // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
+    // An ASCII text has as many characters as bytes, so there is no need to encode it just to count its bytes.
     const isAscii = item.text.length === bytes?.length;
     rejectStatefulFeatures(sent.json);
     const { settings, identity } = getRequestContext(this.#c);
@@ -159,7 +159,7 @@ export class BatchItemReader {
     const model = settings.models.resolveAlias(request.model);
     const all = before.length === 0 ? ids : [...before, ...ids];
     this.#collectReferencedIds(all);
-    // Its upstream is chosen before the first byte goes up, so the first item decides.
+    // The first item selects the upstream, because the upload has to start before the other items are read.
     this.#target ??= this.#targetFor(
       await requireResourcesOwnedByAccount(getRequestContext(this.#c), all),
       model,
@@ -226,7 +226,7 @@ export class BatchItemReader {
           `prefix: a batch can use at most ${MOST_PREFIXES} prefixes. Split it into several batches.`,
         );
       const ids = findResourceIdsInRequest({ ...prefix.content });
-      // What the deployment's prefixes name belongs to the deployment, and was checked when they were stored.
+      // Files in the deployment's prefixes belong to the deployment, and were checked when the prefix was stored.
       const isOwn = owner === getRequestContext(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
       named = { prefix, ids: isOwn ? ids : [], owned };

@@ -30,7 +30,7 @@ const batchesPart: AccountPlugin = {
     batches: ({ ledger }, page) => new BatchList(ledger).listBatches(page),
   },
   listKept: ({ ledger }) => new BatchList(ledger),
-  // It only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
+  // The batch only confirms that it will be erased. If it runs upstream, it is cancelled first, and settled once it has ended.
   erase: ({ env }, place) =>
     getBatchStub(env, parseSettingsOnce(env), place)
       .erase()

@@ -30,10 +30,10 @@ export async function pollBatch(record: BatchJournalStore, journal: Journal): Pr
     if (!isBatchUnknownError(thrown)) throw thrown;
     markMissing(record);
     if (record.now <= closingAt + FORGOTTEN_MS) throw thrown;
-    // The upstream has forgotten the batch, so nobody can say any more what it has cost.
+    // The upstream has deleted the batch, so its cost can no longer be read. Settle at the whole hold.
     return await settleAtWholeHold(record);
   }
-  // It was forgotten meanwhile.
+  // Re-check after the await: the batch may have been deleted while its results were read.
   if (!record.currentJournal) return;
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
   await settleAndEndBatch(record, rows, sums);
@@ -78,7 +78,7 @@ async function readResultSums(record: BatchJournalStore, upstreamId: string): Pr
   const models = getModelTableOfUpstream(settings, journal.upstream).copyWithPrices(journal.prices);
   const { makesThings, isErased, upstream = '' } = journal;
   const recordCreatedIds = async (ids: readonly CreatedId[]) => {
-    // If the account was erased meanwhile, nothing is noted.
+    // Record nothing for an account that was erased while the results were read.
     if (record.currentJournal?.isErased) return;
     await record.callOwnerAccount((account) =>
       account.recordCreatedResources(ids.map((one) => ({ ...one, upstream }))),

@@ -41,7 +41,7 @@ export async function resolveUnknownBatch(record: BatchJournalStore, journal: Jo
     } catch (thrown) {
       if (age <= FORGOTTEN_MS) throw thrown;
     }
-    // The answer to the create may have come meanwhile.
+    // Re-check after the await: the response to the create request may have arrived in the meantime.
     if (record.currentJournal?.phase !== 'unknown') return;
     if (isThere === false) record.updateJournal({ isAbsent: true });
   }

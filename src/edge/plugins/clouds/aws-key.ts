@@ -52,7 +52,7 @@ async function signAwsRequest(
   credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
   keys: Map<string, ArrayBuffer>,
 ): Promise<CallHeaders> {
-  // Each day has its own key.
+  // SigV4 derives a signing key for each day, so drop the keys of past days.
   if (keys.size > 2) keys.clear();
   const own = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-'));
   const signer = new AwsV4Signer({
@@ -61,7 +61,7 @@ async function signAwsRequest(
     url,
     headers: [...own, ['x-amz-content-sha256', await hashBody(body)]],
     cache: keys,
-    // Given here, because the signer would otherwise read its own clock when it is made.
+    // Set the time here, because otherwise the signer reads its own clock when it is constructed.
     datetime: new Date(Date.now()).toISOString().replace(/[:-]|\.\d{3}/g, ''),
   });
   const signed = await signer.sign();

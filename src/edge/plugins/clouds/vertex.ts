@@ -58,7 +58,7 @@ function createVertexProvider(
       const { status, message } = parseErrorText(text);
       return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(toJsonText(message));
     },
-    // There a snapshot's date comes after an @.
+    // Vertex AI separates the date of a snapshot by `@` instead of `-`.
     idOf: (model, id) => (model.includes('@') ? model : id.replace(/-(\d{8})$/, '@$1')),
     lacks: createMissingFeatureFinder('messages', 'token counts'),
   };

@@ -34,7 +34,7 @@ export async function downloadFile(
     );
     if (response.ok) {
       rejectEncoding(response);
-      // It may be a page that a model has written. In a browser it must not run as a part of this edge.
+      // The file may be HTML written by a model. The sandbox keeps a browser from running it with this origin's rights.
       const down = { ...toCallerHeaders(response.headers), 'content-security-policy': 'sandbox' };
       return forwardResponse({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
     }

@@ -44,7 +44,7 @@ function requireFormAndGetLength({ headers, body }: Request): number | undefined
  */
 function createForwardedBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
   const body = request.body as ReadableStream<Uint8Array>;
-  // The runtime itself counts the bytes of a body whose length is known, and nothing here has to touch them.
+  // For a body of known length the runtime enforces the length, so pass the stream through without reading it in JavaScript.
   if (length !== undefined) {
     return { body, isOverMaxBytes: () => false, countBytes: () => length, discardRest: () => Promise.resolve() };
   }
@@ -62,9 +62,9 @@ function createForwardedBody(request: Request, length: number | undefined, maxBy
   };
   const carrying = forwardPieces().catch(async (thrown: unknown) => {
     reader.releaseLock();
-    // The upload itself fails with it.
+    // The error also fails the upload to the upstream, which reports it.
     writer.abort(thrown).catch(() => undefined);
-    // A connection on which the rest of a body is left stands still for whatever the caller sends next.
+    // Read the rest of the body: unread bytes would block the caller's next request on the same connection.
     await discardRestOfBody(request);
   });
   return { body: readable, isOverMaxBytes: () => come > maxBytes, countBytes: () => come, discardRest: () => carrying };
@@ -141,7 +141,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     throw thrown;
   }
   const text = await response.text();
-  // The upstream may refuse the part of a form that has come.
+  // The upload was cut at the limit, so the upstream may have rejected an incomplete form. Report the limit instead.
   if (up.isOverMaxBytes() && !response.ok) throw await failInterruptedUpload();
   const file = response.ok ? parseFileDescription(parseJsonOrUndefined(text)) : undefined;
   const end: FileUploadOutcome = file
@@ -149,7 +149,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     : response.ok || wasSent
       ? { outcome: 'unknown', bytes: up.countBytes() }
       : { outcome: 'failed' };
-  // The caller has the id once it is the account's: whoever knows it earlier could not use it.
+  // Return the id only after the account has recorded it: before that, the caller could not use the file.
   await reportUploadToAccount(context, reportUploadOutcome(end));
   return new Response(text, response);
 }

@@ -17,7 +17,7 @@ export class ErasedChangeNames extends TableRowsBase implements ErasableResource
   }
 
   listIdsCreatedUntil(): string[] {
-    // A visitor that ends was not erased by anyone: its name is a random mark.
+    // The time and not the name: a visitor's account that expires was not erased by anyone, and its name is random.
     const { erasedUntil } = this.#state;
     return erasedUntil > Number(this.tables.readMetaValue(ERASED_KEY) ?? 0) ? [String(erasedUntil)] : [];
   }

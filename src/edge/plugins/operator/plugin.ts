@@ -39,7 +39,7 @@ function raiseDueAccountAlerts(state: AccountState, overHold?: string): void {
 /** What operators look at: metrics, changes, and when they are alerted. */
 export const operator: Plugin = {
   name: 'operator',
-  // The sums of all accounts are in the shared budgets' objects.
+  // The operator's reports read the sums of all accounts, which the pools' objects store.
   needs: [pools],
   account: {
     methods: {

@@ -235,7 +235,7 @@ function computeGrants(
 ): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {
     const limit = rules[period];
-    // The counts no longer include this lease itself.
+    // The caller has already subtracted this lease from the counts.
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
   });
@@ -247,7 +247,7 @@ function computeGrants(
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
   if (!isEnoughFree('least')) return call.windows.map(() => 0);
-  // Half of what is free, as in an account's own budget, so that some budget is left for the next request.
+  // Grant at most half of what is free, as an account's own budget does, so that some is left for the next request.
   return call.windows.map(({ want, least }, at) =>
     limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
   );

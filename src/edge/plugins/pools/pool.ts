@@ -277,7 +277,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       this.#used.mergeIntoEndedVisitors(id);
       const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused };
       this.#store.writeLease({ ...lease, ...nameless, ...joined });
-      // A call that was on its way must not bring it back, so its number is known for some time.
+      // Keep the lease's number for a while, so that a delayed call cannot recreate the lease.
       this.#store.writeLease({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
@@ -312,7 +312,8 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const isErased = call.nameless === true;
     const isLast = call.isLast === true;
     const newest = before?.told ?? -1;
-    // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
+    // Ignore a report that does not include all changes since the last known one. The response contains the change to report
+    // from.
     const sums = call.sums && (isLast || call.sums.since <= newest) ? call.sums : undefined;
     const told = sums?.seq ?? newest;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
@@ -320,7 +321,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const lease: StoredPoolLease = {
       ...granted,
       open,
-      // While it still has something, it may have to be asked, so its name is kept.
+      // Keep the name while the lease is open, because the pool may have to ask the account to report.
       account: isErased && !open ? null : (call.account ?? before?.account ?? null),
       isErased,
       group: call.group ?? null,
@@ -339,7 +340,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       if (sums) this.#used.storeReport(lease.id, sums);
       if (isLast) this.#used.deleteAllButModelSums(lease.id);
     });
-    // The long-running request has ended, so the pool asks often again.
+    // The lease has changed, so the account is active: ask at short intervals again if it falls silent.
     if (before && hasLeaseChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.services.alarm.scheduleAt(this.#computeAskTime(lease));
     this.#raiseDueSpendAlerts(call.windows);
@@ -366,12 +367,12 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const { id, account } = lease;
     if (account === null) return;
     const request = { identity: { account }, accounts: this.env, settings: parseSettingsOnce(this.env) };
-    // Until it answers, what it has stays counted.
+    // Until the account responds, its lease stays counted.
     const failed = await callAccount(request, (object) => object.reportSpendingToPool(this.#name)).then(
       () => undefined,
       (thrown: unknown) => ({ thrown }),
     );
-    // While its request goes on, or it cannot be reached, it is asked less and less often.
+    // Double the interval while the account's request is still running, or the account cannot be reached.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (failed)
       this.services.retries.recordFailure('account_report', failed.thrown, this.now() + waitMs, { subject: id });

@@ -44,7 +44,7 @@ export const ACCOUNT_LIST_ROUTES = [
       const page = parsePageQuery(c.req.query());
       const { sort, period } = validateBySchema(query, c.req.query());
       if (sort !== 'name') {
-        // How much of a group's budget is used decides where its members stand.
+        // An account's position depends on its group's limit, too: an account is limited by whichever is used up most.
         const groups = sort === 'used' ? await getCachedTightestLimitOfAllGroups(c) : undefined;
         const list = await createDeploymentPoolCaller(c)((pool) =>
           pool.listAccountSpending({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
@@ -139,7 +139,7 @@ export const GROUP_ROUTES = [
         c,
         toGroupPoolName(requireGroupFromPath(c)),
       )((pool) => pool.listAccountSpending(wanted));
-      // Their limits hold for what they spend in other groups, too: the deployment's pool knows all of it.
+      // Read the spending from the deployment's pool: members' limits also cover what they spend in other groups.
       const spent = await readAccountSpending(
         c,
         page.data.map(({ id }) => id),
@@ -164,7 +164,7 @@ export const GROUP_ROUTES = [
     const account = c.req.param('account');
     const call = createAccountCaller(c, account);
     const own = await call((object) => object.getGroup());
-    // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
+    // Idempotent: removing the account again changes nothing, and an account that was moved to another group stays there.
     if (own !== group) return c.json({ account, group: own });
     await call((object) => object.setGroup(null, createChangeOrigin(c)));
     logChange(c, { type: 'account', id: account }, ['group']);
@@ -275,7 +275,7 @@ export const toldByAll: AllAccountsPlugin = {
   },
   isAccountKnown: async (c, account) => {
     const rows = await createDeploymentPoolCaller(c)((pool) => pool.getAccountSpending([account], false));
-    // A visitor's may be told of by the row of all visitors.
+    // A visitor may have no row of its own, because ended visitors share one row.
     return rows.some(({ id }) => id === account);
   },
   alertOnKeyChange: reportKeyStateToPool,

@@ -169,7 +169,7 @@ export async function readDeploymentMetricFamilies(
       createTaskFailureMetricFamily(failures),
     ];
   };
-  // What the isolate knows is told even while the pool cannot be reached: that is when it is asked.
+  // Report this isolate's own metrics even if the pool cannot be reached, because that is when an operator needs them.
   const families = await createAllFamilies().catch((thrown: unknown) => {
     if (!(thrown instanceof ObjectUnreachableError)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;

@@ -39,7 +39,7 @@ async function rejectOrContinueVisitor(c: Context<AppEnv>, next: Next): Promise<
   const now = Date.now();
   let look = looks.get(settings);
   if (!look || now < look.at || now >= look.at + KNOWN_MS || look.empty.some(({ end }) => end <= now)) {
-    // Until this one has looked, the others go by what was known.
+    // Extend the old result, so that concurrent requests use it while this request reads the pools.
     if (look) looks.set(settings, { at: now, empty: look.empty.filter(({ end }) => end > now) });
     look = { at: now, empty: await findSpentVisitorPoolLimits(c, settings) };
     looks.set(settings, look);
@@ -47,7 +47,8 @@ async function rejectOrContinueVisitor(c: Context<AppEnv>, next: Next): Promise<
   const refusal = findEmptySharedBudgetRejection(look.empty, now);
   if (refusal) throw createLimitRejectionError(refusal, {});
   await next();
-  // It was refused by a pool all the same, so the next one looks again.
+  // A pool has rejected this request although it seemed to have budget left. Forget the result, so that the next request reads
+  // the pools.
   const { error } = c;
   const { by, passes } = error instanceof ApiError ? parseLimitingCause(error) : {};
   if (isSharedBudget(by) && passes !== 'soon') looks.delete(settings);

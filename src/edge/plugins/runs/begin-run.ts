@@ -95,7 +95,7 @@ function createRunContext(
         isOfEdge: step.isOfEdge,
         shownAs: step.run,
       });
-      // Another model may step in only before the first step. All steps of a run have the same model.
+      // Fallback models may replace the model only in the first step: all steps of a run use the same model.
       const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
       return createTurnExecutor(
         conversation,

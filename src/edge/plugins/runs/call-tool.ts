@@ -27,7 +27,8 @@ export async function callTool(
   calls: ToolKindCaller,
 ): Promise<ToolResult> {
   const result = await callToolWithTimeout(call, run, options, calls);
-  // Any tool may repeat what it was sent, and the model and clients read its result. The data of an image is no text.
+  // A tool may echo the secrets that it was sent, and the model and clients read its result. Image data cannot contain text to
+  // mask.
   const { content } = result;
   const hidden =
     typeof content === 'string'
@@ -51,13 +52,13 @@ async function callToolWithTimeout(
   calls: ToolKindCaller,
 ): Promise<ToolResult> {
   const { leftMs, signal } = options;
-  // It watches the time itself, since it has to stop what it has begun.
+  // A subagent's call enforces its own timeout, because it has to stop the subagent when the time is over.
   if (options.apart) return await calls.callTool(call, run, options, signal);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const controller = new AbortController();
   const late = controller.signal;
   const clock = new IdleTimeout(controller, ms, ms, () => new Error('late'));
-  // That the edge lets a tool's answer wait is not the tool's time.
+  // Waiting for the edge's memory does not count towards the tool's timeout.
   const holdResultMemory = async (bytes: number) => {
     clock.pauseUntilTouched();
     await options.hold(bytes);

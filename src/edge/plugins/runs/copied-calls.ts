@@ -28,7 +28,7 @@ export const COPIED_CALLS: CopyableRows = {
   storing: (transcript, shift) => ({
     addLine(_, row, result) {
       const call = JSON.parse(row) as ToolCallRow;
-      // It may not have ended when it was copied.
+      // The call may still have been running when it was copied.
       const beganAt = call.beganAt ?? call.endedAt ?? 0;
       getCallRows(transcript).storeEndedCall({
         ...call,

@@ -72,9 +72,9 @@ export function endInterruptedStep(
   const numbers = parseEventNumbers(text);
   const log = new TurnEventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   const waitsUntil = getCallRows(transcript).findWaitEnd(row.seq);
-  // While it waits, everything that was shown is stored.
+  // A waiting run has stored all events that it has sent. Otherwise skip numbers that unstored events may have used.
   if (waitsUntil === undefined) log.skip(SKIPPED_EVENT_NUMBERS);
-  // The caller who began the run is gone, so its end is reported as for a turn in the background.
+  // The caller's connection is gone, so report the end as an event, as for a background turn.
   const turn: RunHandle = { row, log, result: undefined, usages: [], isReported: true };
   const owed = getApprovalRows(transcript).listApprovalsContinuedByRun(row.seq);
   const [continued] = owed;
@@ -95,7 +95,7 @@ export function endInterruptedStep(
       Object.assign(step, restored.row);
       if (settled && !isStepHoldKnown(step)) unknown.push(settled);
     } else if (!isStepHoldKnown(step) && !step.settled && step.outcome) {
-      // An earlier crash came before the account had said the cost. Settling again changes nothing.
+      // An earlier crash came before the account confirmed the cost. Settling is idempotent, so do it again.
       unknown.push(restoreAttempt(step).settle(step.outcome).done);
     }
     calls.push(...getCallRows(transcript).listCallsOfStep(step.seq));
@@ -104,7 +104,8 @@ export function endInterruptedStep(
     if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) turn.usages.push({ ...step.outcome.usage });
   }
-  // It also pays for the subagents among the calls that it has taken up. One without a result is attached to again, and counted then.
+  // The run also pays for the subagents among the calls that it continues. A subagent without a result is attached to again,
+  // and its cost is counted at that time.
   for (const { endedAt, subagent } of [...calls, ...listContinuedCalls(transcript, row.seq)]) {
     if (endedAt !== null) spent += subagent?.cost ?? 0;
   }
@@ -125,7 +126,7 @@ export function endUnresumableRun(
     for (const call of getCallRows(transcript).listCallsOfStep(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
-      // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
+      // The run cannot be resumed, so the subagent's cost is never read. Count its whole share instead.
       if (subagent) {
         subagent.cost = subagent.most ?? subagent.cost;
         spent += subagent.cost;
@@ -164,7 +165,7 @@ function restoreShownResultsToLog(transcript: Transcript, row: TurnRow): void {
   const owed = own ? [] : getApprovalRows(transcript).listApprovalsContinuedByRun(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
-  // The paused run has already shown the other results of that step.
+  // The paused run has already sent the other results of that step to the client.
   const isShownByThisRun = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
   const results = getCallRows(transcript).readResultsByCallId(last);
   const ended = getCallRows(transcript)
@@ -184,7 +185,7 @@ function restoreProfileFromSteps(transcript: Transcript, { seq }: TurnRow): void
   if (!profile) return;
   const next = { ...profile };
   for (const step of listTurnsOfRun(transcript, seq).slice(1)) {
-    // A step with another status has saved the profile itself.
+    // Steps with any other status have saved the profile themselves.
     if (step.status !== 'complete' || step.seq <= profile.through) continue;
     const messages = listMessageNumbersOfTurn(transcript, step.seq);
     next.through = step.seq;
@@ -241,7 +242,7 @@ function restoreStepFromEvents(
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseEventRememberingInput(data) ?? {};
-    // Calls of the edge are left out: their step was not stored, so they are not made.
+    // Leave out calls of the edge's tools: the message of this step was not stored, so its calls are never made.
     if (!isEdgeToolBlock(event)) builder.addEventData(event);
   }
   const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);

@@ -29,7 +29,8 @@ export function createStepBody(
   const rest = model === undefined ? body : editJson(body, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as JsonObject;
-  // If the caller forces a tool's call, that is only for the first step.
+  // A forced tool call (`tool_choice` of `any` or `tool`) applies only to the first step. Otherwise every step would call a
+  // tool.
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return editJson(rest, { messages });
   const { name: _, ...kept } = choice;
   return editJson(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
@@ -43,10 +44,10 @@ export function createStepBody(
 export function getPauseReasonOfError(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
   const { by, isOwn, passes } = error ? parseLimitingCause(error) : {};
-  // The request has already been retried, as every request is.
+  // The upstream is still busy after the retries that every request gets, so pause the run.
   if (isBusyErrorType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
-  // A full storage is told by its own words.
+  // For a full storage, return the error itself: it explains what to do.
   if (error?.type === 'invalid_request_error') return undefined;
   return isOwn && passes !== 'soon' ? 'budget' : undefined;
 }
@@ -59,7 +60,7 @@ export async function sumSettledCosts(
   try {
     return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
   } catch {
-    // The alarm will repeat the settlement. Until then the run may spend nothing more.
+    // The alarm retries the settlement. Until it succeeds, count the maximum cost, so that the run spends nothing more.
     return most;
   }
 }

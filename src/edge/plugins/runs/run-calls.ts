@@ -62,7 +62,7 @@ export class RunToolCaller {
   async callToolsOfStep(calls: readonly PlannedCall[]): Promise<void> {
     const waiting = [...calls];
     const [first] = calls;
-    // Some may already have a result from before a crash.
+    // Calls of this step may have stored results before a crash. Those count towards the step's limit on result bytes, too.
     const before = first
       ? getCallRows(this.run.transcript)
           .listCallsOfStep(first.turn)
@@ -142,14 +142,14 @@ export class RunToolCaller {
     const { id, name, input } = block;
     const run = tools.get(toJsonText(name));
     const kind = getCallableToolKind(run);
-    // What works apart is called even after a stop: if it was begun before a crash, it has to be stopped.
+    // Call a subagent even after a stop: if it was started before a crash, this call finds and stops it.
     if (!run || !kind || (signal.aborted && !kind.apart)) return createFailedResult('stopped');
     const call = { tool_use_id: toJsonText(id), name: toJsonText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.computeRemainingMs(now());
     const noteShare = () => getCallRows(transcript).storeStartedCall(toStartedToolCall(planned), now());
     const isAgain = planned.tries > 1;
-    // A subagent that was begun before ends by itself, and what it has cost counts.
+    // A subagent that was started before a crash is still called, because its cost has to be counted.
     if (isOver() && !(kind.apart && isAgain)) return createFailedResult(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {

@@ -95,7 +95,9 @@ export class RunExecutor implements TurnRunner {
       meter: this.#meter,
       signal: this.#abort.signal,
       shouldMakeNoMoreCalls: () => this.#over !== undefined,
-      // The account tells who has had a step lately. The one before an approval may be weeks ago.
+      // When a credential is revoked, the account notifies runs with a recent step. A run that continues after an approval may
+      // be weeks old and must check for itself.
+      // may be weeks old, so it has to check.
       endRunIfCredentialRevoked: async () => {
         if (!this.#step) await this.#endIfCredentialRevoked();
       },
@@ -145,7 +147,7 @@ export class RunExecutor implements TurnRunner {
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
-    // After the death of an isolate all of its runs wake at once, and each reads its history again.
+    // Reserve memory: after an isolate dies, all of its runs wake at once, and each one reads its history again.
     const share = createMemoryShare();
     try {
       if (crashed.waitsUntil !== undefined) await this.#waitForAlarm();
@@ -153,7 +155,7 @@ export class RunExecutor implements TurnRunner {
       this.#restoreAfterCrash(crashed);
       this.#meter.countStep(await sumSettledCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
     } catch (thrown) {
-      // What it has stored is damaged.
+      // The run's stored rows are damaged, so it cannot be resumed.
       this.#context.onUnexpectedError(thrown);
       return this.#done.resolve();
     } finally {
@@ -204,7 +206,7 @@ export class RunExecutor implements TurnRunner {
   }
 
   async renewHold(): Promise<void> {
-    // What waits holds no money.
+    // A waiting run has no open hold to renew.
     if (this.#waitsUntil === undefined) await this.#step?.runner.renewHold();
   }
 
@@ -256,7 +258,7 @@ export class RunExecutor implements TurnRunner {
     this.turn.last = { outcome, delta: log.delta, budget };
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#getModelIfChanged(runner.model);
     this.turn.isCommitted ||= isAnswer;
-    // A step that was not admitted settles nothing, and so it reports nothing of those before it.
+    // A step that was not admitted has no settlement that could report the conversation, so leave the flag unchanged.
     if (settled !== undefined) this.turn.isUnreported = getCallRows(this.#context.transcript).isPlanned(row.seq);
     this.#nextTry = parseAttemptNumber(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) {
@@ -325,7 +327,7 @@ export class RunExecutor implements TurnRunner {
       showPausedClientCalls(this.turn, this.#context.transcript, this.#shown);
       this.#finishRun({ kind: 'complete' });
     } else if (reason) this.#finishRun({ kind: 'paused', reason });
-    // The results are in their rows, and go up with the next message.
+    // Nothing is lost: the results of the calls are stored, and are sent with the next message.
     else if (lacking) this.#finishRun({ kind: 'error', error: lacking });
     else {
       try {
@@ -394,7 +396,7 @@ export class RunExecutor implements TurnRunner {
     const { last, number, tries } = crashed;
     this.#number = number + 1;
     this.#model = this.#getModelIfChanged(last?.model);
-    // Later tries may have been admitted without their names being stored.
+    // Skip numbers: later attempts may have been admitted without their ids being stored, and an id must not be used twice.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#isInterrupted = last?.status === 'interrupted';
     this.#called = last?.seq;

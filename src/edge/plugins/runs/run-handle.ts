@@ -55,21 +55,21 @@ export function storeRunEnd(
   const outcome: StoredOutcome = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
-  // The settlements of steps in the history may still be on their way to the account.
+  // The account may not have confirmed the settlements of steps that stay in the history.
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
   transcript.updateTurn(row, ended);
   if (paused !== undefined) getCallRows(transcript).storePauseReason(row.seq, paused);
   if (status === 'refused') transcript.markTurnsRefused('run = ? and seq > ?', row.seq, row.seq);
-  // A run that waits for approval will go on with its stored request.
+  // A run that waits for approval needs its stored request to continue after the decision.
   if (paused !== 'approval') getCallRows(transcript).deleteRunRequest(row.seq);
   if (status === 'interrupted') storeEmptyRowForUnansweredCalls(transcript, row, now);
   const { storedProfile: profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.saveProfile({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
   } else transcript.saveUnsavedProfile();
-  // This is last because it shows the end. Everything before it has succeeded by then.
+  // Store the log last: it makes the end visible to clients, which must not see an end that was not fully stored.
   log.store();
   Object.assign(row, ended);
   transcript.log.recordTurnEndTime(row);
@@ -80,7 +80,7 @@ export function storeRunEnd(
     isStopped,
     isUnanswered: turn.isUnanswered === true,
     ...removeUndefined({ paused }),
-    // Built only on demand: most callers have received it as a stream.
+    // Build the message only on demand, because most callers have received it as a stream.
     get message() {
       return error ? undefined : buildMessageFromEvents(log.text);
     },

@@ -153,7 +153,7 @@ export class LiveStepLog implements TurnEventLogAccess {
       case 'message_delta':
         this.delta = data;
         return;
-      // The run says how it ends.
+      // Skip the step's own `message_stop`: the run sends one when it ends.
       case 'message_stop':
         return;
       case 'error':

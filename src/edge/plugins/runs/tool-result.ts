@@ -109,7 +109,8 @@ export async function reserveMemoryForResult(
     await hold(result.bytes);
     return result;
   } catch {
-    // Whether no memory came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
+    // Memory was not free in time, or the run was stopped. Keep the result's other fields, because a subagent's cost must still
+    // be counted.
     return { ...result, ...createFailedResult(NO_ROOM) };
   }
 }

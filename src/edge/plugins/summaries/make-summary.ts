@@ -64,7 +64,7 @@ export async function makeSummary(
   try {
     const lay = createPrefixApplier(conversation, profile);
     const buildSummaryRequest = async () => {
-      // Meanwhile the history may have been rewound to before its end.
+      // Re-check after the await: a rewind to before the end of the summarized messages makes the summary void.
       if (getSummaryRows(transcript).get(row.id)?.status !== 'running') throw createTurnStoppedError();
       const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRunRequest(request) };
       const { body, model } = createSummaryRequest(rest, planned, options);
@@ -106,7 +106,7 @@ export async function makeSummary(
     );
     await waitWithinTime(billed.reserve());
     expected = undefined;
-    // A shorter one might not come to its end, and would be paid for nothing.
+    // A summary with fewer output tokens might be cut off, and would then be paid for without being used.
     if (billed.latestAttempt.terms?.maxTokens !== undefined)
       throw createNonRetryableError(
         'billing_error',
@@ -119,21 +119,22 @@ export async function makeSummary(
     const asking = { query: request.query, headers, upstream, settings, signal };
     const { text, tokens, ...asked } = await requestSummary(billed, asking);
     outcome = asked.outcome;
-    // A summary that leaves too few tokens for the turns that stay would be paid again and again, and never be sent.
+    // Reject a summary that is too long to be sent together with the remaining turns. It would be made and paid for again and
+    // again.
     if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
       change = { status: 'complete', text, tokens };
   } catch (thrown) {
-    // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
+    // If the budget is too low or the request too large, the turn continues without a summary.
     const error = thrown instanceof ApiError ? thrown : undefined;
     if (!error) logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
-    // What others hold costs nothing, and says nothing of the next one: it is begun with the next answer.
+    // If only other requests' holds are in the way, this is no failure: the next answer starts another attempt.
     const { isOwn, passes } = error ? parseLimitingCause(error) : {};
     if (isOwn && passes === 'soon') change = { status: 'void' };
     isRefused = error !== undefined && error.status < 500 && !abort.isStopped;
   } finally {
     share.releaseMemory();
   }
-  // The account may have placed a hold although its answer was lost.
+  // The account may have placed a hold even though its response was lost, so settle the expected attempt.
   const attempt = expected ? (isRefused ? undefined : expected) : billed?.openAttempt;
   await summaries.storeAndSettleSummary(row, outcome, change, attempt);
 }

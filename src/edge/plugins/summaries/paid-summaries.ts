@@ -47,7 +47,7 @@ export class SummarySettler {
       await work();
     } catch (thrown) {
       logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
-      // What could not be stored is settled by the alarm.
+      // If storing failed, the alarm settles the summary.
       alarm.scheduleAt(now() + SUMMARY_WATCH_MS);
     } finally {
       this.#isMaking = false;
@@ -74,7 +74,7 @@ export class SummarySettler {
     const { transcript } = this.#object;
     if (!transcript.storedProfile) return;
     const summaries = getSummaryRows(transcript);
-    // Meanwhile the history may have been rewound to before its end.
+    // Re-check after the await: a rewind to before the end of the summarized messages makes the summary void.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
     this.#updateRow(row, { ...status, outcome, settled: attempt === undefined });
     if (attempt) await this.#settleSummary(row, outcome, attempt, 0);
@@ -112,7 +112,7 @@ export class SummarySettler {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       startedAt: row.beganAt,
       ms: now() - row.beganAt,
-      // A report of a turn that is on its way must not replace this one.
+      // Use a newer version, so that a turn's report that is still on its way cannot overwrite this one.
       conversation: createConversationReport({ ...profile, version: computeNextProfileVersion(profile, now()) }, cost),
     });
     this.#addCostToConversation(row.id, cost, nanodollars);

@@ -42,7 +42,7 @@ export function planNextSummary(transcript: Transcript, filled: number): Summary
   const first = findFirstUnsummarizedMessage(turns, limit * SUMMARY_KEEP_RATIO, base);
   if (first === undefined) return undefined;
   const room = limit - sumTokens(turns, first);
-  // Behind turns that fill the limit themselves no summary is ever sent.
+  // The remaining turns fill the limit by themselves, so a summary could never be sent with them.
   if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return { base, until: first - 1, most, room, instructions: instructions?.trim() || undefined };
@@ -57,7 +57,8 @@ function findFirstUnsummarizedMessage(
   most: number,
   base: number,
 ): number | undefined {
-  // The cache has whole prompts: a summary of less than the first one with this beginning would read nothing from it.
+  // The prompt cache stores the prompts of whole turns. A summary that ends before the first turn with this beginning would
+  // read nothing from it.
   const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
   let tokens = 0;

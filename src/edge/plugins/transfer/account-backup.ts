@@ -30,7 +30,7 @@ export const accountBackupPart: AccountPlugin = {
 /** @returns the limits, group, credit, tokens and sums of an account. */
 function createBackup(state: AccountState, id: string): AccountBackup {
   const { ledger, limits } = state;
-  // After the ledger is folded, the rows of tokens and days say what they have spent.
+  // Fold the ledger first: then the rows of tokens and days include all of their spending.
   ledger.foldSettledRowsIntoRollups(true);
   const tokens = ledger.readAllRows<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
@@ -73,20 +73,20 @@ function restoreAccount(
   { digest, merges }: { digest: string; merges: boolean },
 ): RestoreOutcome {
   const { ledger, limits, budget } = state;
-  // What was erased since must not come back.
+  // Reject a backup from before the account's last erasure, because erased data must not return.
   if (backup.taken_at <= state.erasedUntil) return 'erased';
   if (ledger.readMetaValue(RESTORED) === digest && !merges) return 'unchanged';
   if (budget.holds.size > 0) return merges ? 'held' : 'used';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.hasRows(`${table} where true`));
   if (!merges && (isUsed || limits.ownLimits !== null || state.chosenGroup !== undefined)) return 'used';
   ledger.runInTransaction(() => {
-    // Its rows of today must be in the sums, too.
+    // Fold today's rows, so that the sums which are merged below include them.
     ledger.foldSettledRowsIntoRollups(true);
-    // A backup without limits or group takes away none that the account has here.
+    // A backup without limits or a group keeps the ones that the account already has.
     limits.setOwnLimits(backup.limits ?? limits.ownLimits);
     state.storeChosenGroup(backup.group ?? state.chosenGroup);
     state.recordConfigurationTime(backup.taken_at);
-    // A credential that was revoked here stays revoked, even if the backup does not know it.
+    // Keep the later revocation time, so that no credential revoked here becomes valid again.
     const revokedBefore = Math.max(backup.revoked_before, Number(ledger.readMetaValue('revoked_before') ?? 0));
     if (revokedBefore > 0) ledger.writeMetaValue('revoked_before', String(revokedBefore));
     restoreCredits(ledger, backup.credits);

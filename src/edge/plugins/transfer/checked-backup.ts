@@ -40,7 +40,7 @@ export function validateBackupStream(
   let fault: ApiError | undefined;
   copyValidatedLines(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
     fault = toApiError(thrown);
-    // A part of a backup must not look complete. (If the object has refused it, the stream is aborted already.)
+    // Abort, so that a partial backup does not look complete. If the object rejected it, the stream is aborted already.
     writable.abort(thrown).catch(() => {});
   });
   return { lines: readable, getFault: () => fault };
@@ -55,7 +55,7 @@ async function copyValidatedLines(
   const order = new BackupLineValidator(erasedUntil);
   const writer = to.getWriter();
   let number = 0;
-  // The pieces of a line so far. They are joined only once, because a long line comes in thousands of pieces.
+  // The pieces of the current line. Join them only once: a long line arrives in thousands of pieces.
   let parts: string[] = [];
   let characters = 0;
   const pacer = new WorkPacer();
@@ -67,7 +67,7 @@ async function copyValidatedLines(
     checked += `${line}\n`;
     if (checked.length >= TEXT_PIECE_CHARACTERS) await flushValidatedLines();
   };
-  // A line by itself would be stored by itself.
+  // Write several lines at once: the reader would store each line that arrives by itself in its own transaction.
   const flushValidatedLines = async () => {
     if (checked !== '') await writer.write(encoder.encode(checked));
     checked = '';
@@ -162,7 +162,7 @@ class BackupLineValidator {
 
   #isKindAllowedNext(kind: BackupLineKind): boolean {
     if (this.hasEndLine || this.#seen.has('profile') === (kind === 'profile')) return false;
-    // Lines about the whole conversation come once each, before the first turn.
+    // Lines about the whole conversation occur once each, before the first turn. Only `summary` may repeat.
     return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && (kind === 'summary' || !this.#seen.has(kind)));
   }
 }
@@ -182,7 +182,7 @@ function parseBackupLine(line: string, number: number): [BackupLineKind, ...unkn
   }
   const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
   const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
-  // It is stored by its text, in which the kind is looked for as it is written here: without escapes.
+  // The reader looks for the kind in the text of the line, so reject a kind that is written with escapes.
   if (!isKnown || iterateArrayItems(line).next().value !== `"${kind}"`) {
     throw createInvalidRequestError(`line ${number}: not a line of a conversation’s backup. ${SEND_UNCHANGED}`);
   }

@@ -43,7 +43,7 @@ async function copyExportWithErrorLine(
     }
     await writer.close();
   } catch (thrown) {
-    // The caller has left.
+    // The write failed because the caller disconnected.
     await reader.cancel(thrown);
   }
 }

@@ -40,7 +40,7 @@ async function forkConversation(
   if (!may.ok) return may;
   const { transcript, env, settings, lock } = object;
   const { exists, id, account } = may.value;
-  // Its first turn is running: there is nothing to copy yet.
+  // The first turn is still running, so there is nothing to copy yet.
   if (!exists && lock.holder) return toFailedResult(createTurnRunningError(id, lock.holder.turn.row.id));
   const texts = createCopyStream(transcript, may.value, at);
   if (!texts) return createMessageNotFoundResult(at);
@@ -76,7 +76,7 @@ function backUpConversation({
   transcript,
   visibleProfile,
 }: ConversationContext): RpcResult<ReadableStream<Uint8Array>> {
-  // While its first turn runs, there is nothing to keep yet.
+  // Until the first turn has ended there is nothing to back up.
   const value = visibleProfile?.exists && createBackupStream(transcript, visibleProfile);
   return value ? { ok: true, value } : createConversationNotFoundResult();
 }

@@ -7,7 +7,7 @@ import { VISITOR_ROUTES } from './visitors.route.ts';
 /** People without a login: tokens of their own, and one pool that pays for all of them. */
 export const visitors: Plugin = {
   name: 'visitors',
-  // Their tokens are restricted.
+  // Visitors' tokens are restricted tokens, which the agents plugin checks.
   needs: [agents, pools],
   routes: VISITOR_ROUTES,
   bindings: { VISITOR_BRAKE: null },

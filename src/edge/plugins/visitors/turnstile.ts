@@ -47,7 +47,8 @@ export async function verifyTurnstileToken(
   });
   if (verdict.success !== true) throw createTurnstileRejectionError(verdict);
   const solvedAt = Date.parse(String(verdict.challenge_ts));
-  // Answers to the secrets for tests name neither the page nor the action.
+  // Responses to Turnstile's test secrets contain neither the real hostname nor the action:
+  // https://developers.cloudflare.com/turnstile/reference/testing/
   if (!development || !isTurnstileTestSecret(secret)) {
     const hosts = (VISITORS?.only.origins ?? []).map((origin) => new URL(origin).hostname);
     if (!hosts.includes(String(verdict.hostname)) || verdict.action !== ACTION) {
@@ -63,7 +64,7 @@ async function postToTurnstile(body: Record<string, string | undefined>): Promis
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
-    // A redirect would take the secret to another host.
+    // Do not follow redirects, which would send the secret to another host.
     const answer = await fetch(VERIFY_URL, {
       method: 'POST',
       headers,
@@ -71,7 +72,7 @@ async function postToTurnstile(body: Record<string, string | undefined>): Promis
       redirect: 'manual',
       signal,
     });
-    // It answers so to faults of a request, too, and says in its body which.
+    // Turnstile also responds with a 4xx to a faulty request, and its body then contains the error codes.
     const verdict: unknown = answer.status < 500 ? await answer.json() : undefined;
     if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);
     return verdict;

@@ -29,7 +29,8 @@ export const VISITOR_ROUTES = [
     await rateLimitNewVisitor(c.env, address);
     const sent = validateBySchema(createVisitorRequestSchema(visitors.turnstile), await readShortBody(c));
     const turnstile = visitors.turnstile ? sent.turnstile : undefined;
-    // The same answer of the widget makes the same visitor, so an answer of ours that was lost can be asked for again.
+    // Derive the visitor from the Turnstile response, so that a caller that lost our response can repeat its request and get
+    // the same visitor.
     const seed = turnstile ?? crypto.randomUUID();
     const mark = toHex(await computeHmac(encodeUtf8(`sluice visitor ${seed}`), encodeUtf8(secret), 'SHA-256')).slice(
       0,

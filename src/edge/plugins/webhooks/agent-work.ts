@@ -64,7 +64,7 @@ const MOST_TEXT = 100_000;
 export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext): Promise<AgentWorkProgress> {
   const { env, settings, waitMs, onTurnStarted: onBegun } = context;
   const until = Date.now() + waitMs;
-  // A hash of the event's id follows.
+  // Derive the conversation's id from the event's id, so that a repeated job finds the same conversation.
   const id = HOOK_ID + (await sha256Hex(encodeUtf8(task.event))).slice(0, 32);
   const place = { account: task.account, id };
   const callEventConversation = <T>(method: (object: DurableObjectStub<Conversation>) => PromiseLike<unknown>) =>
@@ -76,10 +76,10 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
   const readLatestOutcome = (isAwaited: boolean) => readTurnOutcome(key, isAwaited);
   let { outcome } = latest;
   const isFirst = key === task.event;
-  // The conversation was deleted meanwhile. The agent's work must not be done a second time.
+  // A turn was started before, but its conversation has been deleted. Fail, because the agent must not work on the event twice.
   if (!outcome && isFirst && task.turn !== null) return { kind: 'failed', error: DELETED };
   if (!outcome || outcome.status === 'failed') {
-    // Without a new message a paused run is continued.
+    // An empty list of messages continues a paused run.
     const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
     const request = await createAgentTurnRequest(
       { key, asked: isFirst ? { agent: task.agent } : {} },
@@ -94,12 +94,12 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
     outcome = await readLatestOutcome(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
-  // If it takes longer, or its object dies, a later job checks again.
+  // If the turn takes longer than this job may wait, or its object dies, a later job checks again.
   if (outcome?.status === 'running') {
     outcome = await waitWithTimeout(readLatestOutcome(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
-  // A turn that waits for a person may wait for days.
+  // A turn that waits for approval may do so for days. To the webhook it is still running.
   if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
   if (!outcome || status === 'failed') {
     return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: OF_A_TURN } };
@@ -134,7 +134,7 @@ const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
     type: 'rate_limit_error',
     message: 'The budget cannot pay for the next step of the agent’s run. The run continues when it can.',
     status: 429,
-    // The account says until when, once the run is continued.
+    // A placeholder: the account reports the actual time once the run is continued.
     headers: { 'sluice-limited-by': 'account', 'retry-after': '60' },
   },
 };

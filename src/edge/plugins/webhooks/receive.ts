@@ -57,7 +57,7 @@ export async function verifyAndReadWebhook(
     try {
       return await extractEvent(webhook, { headers, body: json }, digest);
     } catch (thrown) {
-      // A definition may throw on a payload that it does not know: then the event has no text and is ignored.
+      // Ignore the event if its source's definition throws: the payload may have a form that the definition does not expect.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {

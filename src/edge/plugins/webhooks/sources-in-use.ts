@@ -28,7 +28,7 @@ export function createWebhookSourceReader(webhooks: readonly Webhook[]): Webhook
         );
       }
       const webhook = verify ? createWebhookFromSettings(entry, verify.hmac) : ofCode.get(source);
-      // An entry may name a source that another version of the Worker defines.
+      // The settings may name a source that only another version of the Worker defines.
       if (webhook) all.set(source, applySourceSettings(webhook, entry));
     }
     return all;
@@ -38,7 +38,7 @@ export function createWebhookSourceReader(webhooks: readonly Webhook[]): Webhook
 /** Makes the source that an entry defines. */
 function createWebhookFromSettings({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
   const readPointerOrUndefined = (pointer: string | undefined, body: unknown) =>
-    // An empty id would make one event of all.
+    // Treat an empty id as missing: otherwise all events of the source would have the same id, and count as one event.
     (pointer !== undefined && readTextAtPointer(body, pointer)) || undefined;
   return defineWebhook({
     source,

@@ -135,11 +135,11 @@ class WebhookJob {
         agent === undefined ? await this.#classifyText(webhook, work) : await this.#runAgent(agent, webhook, work);
       if ('to' in outcome) return await this.#recordJobEnd(work, outcome.to, outcome.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#createAttempt(null) } : undefined;
-      // Two jobs may both have a result. The first one is recorded, and only that one is delivered.
+      // Two jobs may work on the same event. The first result is recorded, and only that one is delivered.
       result = await this.#callInbox((inbox) => inbox.recordResult(this.#id, outcome.result, last));
       failures = 0;
       this.#line.state = done;
-      // Null: the event was erased meanwhile.
+      // The result is null if the event was erased in the meantime.
       if (result === null || last) return;
     }
     if (target === undefined) return await this.#recordJobEnd(work, { state: done }, null);
@@ -169,7 +169,7 @@ class WebhookJob {
           this.#line.cost_usd = progress.answer.cost_usd;
           return { result: progress.answer };
         case 'running': {
-          // The longer it has taken, the longer the pause until the next check.
+          // Back off in proportion to the time since the event was received.
           const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
@@ -212,7 +212,7 @@ class WebhookJob {
         waitUntil: (work) => this.#worker.ctx.waitUntil(work),
       });
     } catch (thrown) {
-      // There is no such classifier, or no key. An operator may correct that before the last attempt.
+      // The classifier or its key is missing. Retry, because an operator may fix that before the last attempt.
       return createFailedWorkOutcome(toApiError(thrown), scheduleRetry);
     }
     this.#line.model = outcome.model;
@@ -323,7 +323,7 @@ function createFailedWorkOutcome(
   to?: NextEventState,
 ): EventWorkOutcome {
   const { isOwn, passes, retryAt } = parseLimitingCause({ type, headers });
-  // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
+  // A limit of the account or its pools only delays the event. A limit of the upstream counts as a failed attempt.
   const waits = isOwn && passes !== 'never';
   const at = (retryAt ?? Date.now()) + Math.round(SPREAD_MS * Math.random());
   return { to: to ?? (waits ? { state: 'waiting', at } : retry(retryAt)), error: { type, message } };

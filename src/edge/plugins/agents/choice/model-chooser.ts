@@ -73,13 +73,13 @@ export class ModelChooser implements ConversationHooks {
     const preset = memory.get(GIVEN);
     const { chosen: before, isDecided } = findCurrentModelChoice(transcript, request?.call.hash);
     const named = findRequestedModel(choice, request?.asked.model, models);
-    // Meanwhile another turn may have made a step up.
+    // While the label was being determined, another turn may have moved the conversation to a more expensive model.
     const isBehind = preset && before && isModelMoreExpensive(before.model, preset.model, models);
     let chosen: ModelSelection | undefined = named ?? (isBehind ? before : (preset ?? before));
     const model = chosen?.model ?? choice.otherwise;
     let planned = plan(model);
     if (planned.follows) {
-      // The results of calls go to the model that has made them.
+      // Tool results have to be sent to the model that made the calls.
       chosen = transcript.storedProfile?.choices?.at(-1);
       const maker = chosen?.model ?? choice.otherwise;
       if (maker !== model) planned = plan(maker);

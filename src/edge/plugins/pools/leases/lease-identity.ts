@@ -63,7 +63,7 @@ export class LeaseIdentity extends TableRowsBase {
   /** Notes that the account is used. An erased account gets its name again. */
   restoreAccountName(): void {
     if (this.#isNamed) return;
-    // Stored, because after a wake the object may report before it is used again.
+    // Store the flag: after it wakes, the object may report before it is used again.
     this.tables.writeMetaValue(USED_SINCE_ERASURE, '1');
     this.#isNamed = true;
   }
@@ -133,7 +133,8 @@ export class LeaseIdentity extends TableRowsBase {
       base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
       joining: joins ? [...joining, ...allPools.map((pool) => ({ pool, id }))] : joining,
     });
-    // No other call under the old id has a number as high, also where rows were put back to an earlier time.
+    // Use the highest incarnation, so that no other call under the old id is newer, not even after the rows were restored to an
+    // earlier time.
     return { lease: id, incarnation: Number.MAX_SAFE_INTEGER, seq: 1 };
   }
 

@@ -116,7 +116,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     if (isErased) this.#last.addErasedRequestCost(hold, closing);
     for (const name of this.#identity.listPayingPools(group)) {
       const open = this.#open.get(name);
-      // A pool cannot ask a lease without a name.
+      // For an erased account, report at once by the alarm: the pool cannot ask an account whose name it does not know.
       if (open?.isLeased && !isErased) {
         open.lease.recordUse(closing.cost);
         this.#idle.recordUse();
@@ -178,9 +178,9 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   /** If the account is not in use, what it does not hold is returned. */
   async reportToBudget(name: string): Promise<void> {
     const { hasAccountName: isNamed, poolNames: pools } = this.#identity;
-    // A pool may have asked an account just before that ended.
+    // The pool may have sent this call just before the account's object was deleted.
     if (this.#holder.ledger.areTablesMissing) return;
-    // An erased account that holds nothing has nothing to report, and must not get new leases.
+    // An erased account without holds has nothing to report, and must not get new leases.
     if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#getOrOpenLease(name));
   }
 
@@ -211,7 +211,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     this.#seenAt = undefined;
     this.#unreported.clear();
     const sums = this.#sums.createNamelessUnconfirmedReport();
-    // The deployment's pool counts what is held now, too: an object that dies before its settlement finds it here.
+    // Include open holds for the deployment's pool: if the object dies before the settlement, the pool still counts the hold.
     const isCountedByAll = sums.rows.length > 0 || this.#getWindowsForPool(DEPLOYMENT_POOL).total.held > 0;
     const names = [...new Set([...this.#identity.poolNames, ...(isCountedByAll ? [DEPLOYMENT_POOL] : [])])];
     const figures = new Map(names.map((name) => [name, createFinalLeaseWindows(this.#getWindowsForPool(name))]));
@@ -240,7 +240,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       if (this.#identity.poolNames.includes(pool)) {
         const open = this.#getOrOpenLease(pool);
         await this.#reportUntilCurrent(open).catch(recordFailure);
-        // What is held must be counted under the new id before the old one lets it go.
+        // The pool has to count the holds under the new id before the old id releases them.
         if (open.lease.confirmedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
@@ -255,7 +255,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
   async reportAllAndLeave(): Promise<boolean> {
-    // What was given up must not be reported again, under another id.
+    // If the leases were given up before, do not report the same spending again under another id.
     if (!this.#identity.isAllSpentUnderOldIds) {
       const names = [...this.#findPoolsToReportAfterWake()];
       for (const name of names)
@@ -346,7 +346,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const answer = JSON.parse(
       await this.#callPoolWithRetry(name, (pool) => pool.previewLeaseJson(text)),
     ) as LeaseResponse;
-    // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
+    // Ignore grants of a pool without limits: this call does not open a lease, so the pool would never learn of a hold that
+    // used it.
     if (answer.windows.some(({ granted }) => granted !== null)) lease.applyLeaseResponse(answer, sentAt);
   }
 
@@ -357,7 +358,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   async #sendLeaseRequest(open: LeaseWithCalls): Promise<void> {
     const { name, lease, demand } = open;
-    // It was given up meanwhile. Who waits for it decides again, and asks by the next one.
+    // The lease was given up in the meantime. Waiting requests decide again, and request a new lease.
     if (this.#open.get(name) !== open) return;
     open.demand = NO_DEMAND;
     const sentAt = this.#around.now();
@@ -392,7 +393,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const answer = JSON.parse(await this.#callPoolWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseResponse;
     if (this.#open.get(name) !== open) return;
     if (answer.incarnation > identity.incarnation) this.#identity.raiseIncarnationAbove(answer.incarnation);
-    // A later call has newer figures, so this answer is ignored.
+    // Ignore this response: a later call has sent newer figures.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.lastRequestNumber)
       return;
     if (isOfAll) {
@@ -413,7 +414,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   #findLastUseTime(): number | undefined {
     if (!this.#identity.hasAccountName) return this.#seenAt;
     const { ledger, refusals } = this.#holder;
-    // An object that has slept knows no more when it was used.
+    // After it wakes, the object no longer knows when it was last used, so read the newest ledger row.
     const at =
       this.#seenAt ?? ledger.readAllRows<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at ?? 0;
     return Math.max(at, refusals.lastRejectionTime) || undefined;
@@ -429,7 +430,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
   async #returnUnheldAmounts(): Promise<void> {
     const calls = this.#listOpenLeases().map((open) =>
-      // If the pool does not hear it, the alarm tells it.
+      // If the call fails, the alarm reports to the pool later.
       open.lease.isLeaseOpen || this.#hasUnreportedChangesForPool(open.name)
         ? open.calls.requestCall().catch(() => this.#unreported.addPoolToReport(open.name))
         : undefined,

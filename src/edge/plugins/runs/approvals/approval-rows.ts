@@ -40,7 +40,7 @@ export class ApprovalRows extends TableRowsBase {
 
   /** @returns the calls that nobody has decided on, in their order */
   listOpenApprovals(): ApprovalRow[] {
-    // Asked first: to prepare the query of the rows takes three times as long.
+    // Check for existence first, because preparing the full query takes three times as long (measured).
     return this.#hasOpenApproval() ? this.#queryApprovals('decision is null') : [];
   }
 
@@ -80,7 +80,7 @@ export class ApprovalRows extends TableRowsBase {
   /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
   deleteApprovalsFromTurn(turn: number): void {
     this.tables.runWriteStatement('delete from approvals where run >= ?', turn);
-    // The number may be used again for another turn.
+    // Turn numbers are reused after a rewind, so a continuation must not point to a later turn with the same number.
     this.tables.updateRows('approvals', { continued_by: null }, 'continued_by >= ?', turn);
   }
 
@@ -112,7 +112,7 @@ export class ApprovalRows extends TableRowsBase {
     return this.tables
       .readAllRows<SqliteRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
       .map((row) => {
-        // Nobody shall approve what is damaged: it throws here.
+        // Throw on a damaged input here, so that it can never be approved.
         JSON.parse(String(row.input));
         return toMembers(row) as unknown as ApprovalRow;
       });

@@ -75,7 +75,7 @@ export function createDecisionAnswer(
   const row = getApprovalRows(transcript).findApproval(id);
   if (!row) throw createNotFoundError('This approval no longer exists. GET …/approvals lists the waiting calls.');
   const next = row.continuedBy === null ? undefined : findTurnByNumber(transcript, row.continuedBy);
-  // The report of the turn has more than the caller may read.
+  // The description of a turn contains fields that this caller may not read, so such a caller gets only the approval.
   const body = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
   const turn = next?.id ?? findTurnByNumber(transcript, row.run)?.id ?? '';
   const hideToolInputs = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);

@@ -94,7 +94,7 @@ function beginContinuingTurn(
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
 ): TurnRunner {
   const { transcript, now } = conversation;
-  // This throws if the deployment has no upstream. So it comes before anything is stored.
+  // Fail before anything is stored: this throws if the deployment has no upstream.
   conversation.getUpstream();
   const stored = readStoredRun(conversation, paused);
   if (!stored) {
@@ -108,7 +108,7 @@ function beginContinuingTurn(
   }
   const { request: before, planned } = stored;
   const members = { ...before.asked, background: true };
-  // One key must not name two requests.
+  // The idempotency key belongs to the request that paused. An idempotency key must not identify two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const call = { ...before.call, id: requestId, key: undefined, stream: true };
   const request: StartedTurnRequest = { ...before, call, asked: members, headers };

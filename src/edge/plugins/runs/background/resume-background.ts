@@ -47,18 +47,18 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
   );
   const body = editJson(String(stored.rest), { messages: `[${question.join(',')}]` });
   const plan = replanStoredRequest(conversation, request, body, { isAgain: true });
-  // The account may have placed a hold for the try that did not go up.
+  // The account may have placed a hold for the attempt that was not sent upstream. Release that hold.
   const { done } = maintenance.settlements
     .restoreAttempt(row)
     .settle(createUnansweredOutcome({ sentAt: undefined }, now()));
-  // If that fails, the account settles it at its deadline.
+  // If the release fails, the account settles the hold at its deadline.
   const recordFailure = (thrown: unknown) =>
     retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: row.id });
   waitUntil(done.catch(recordFailure));
   transcript.updateTurn(row, { grant });
   conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });
-  // Nobody waits for its answer any more, so its end is always sent as an event.
+  // After a restart no connection waits for the response, so always report the end of the turn as an event.
   turn.isReported = true;
   const runner = createSingleRequestRunner(
     conversation,

@@ -108,7 +108,7 @@ export async function callMcpTool(
     if (thrown instanceof McpFault) return createFailedResult(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
-    // Bytes that were read but not kept count for nothing.
+    // Only the bytes of the stored result count towards the limit, so return the others.
     resultBytes.left += used - (result?.bytes ?? 0);
   }
 }

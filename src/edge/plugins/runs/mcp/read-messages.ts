@@ -41,7 +41,7 @@ export async function* readRpcMessages(
     await body?.cancel();
     throw new McpFault('Its response is not MCP.');
   }
-  // A stream of events may stay open after the answer, so what has come is read at once.
+  // An event stream may stay open after the response, so read each piece as soon as it arrives.
   const reader = new StreamPieceReader(body, { isLive: isStream });
   const frames = new SseEventReader();
   const pieces: Uint8Array[] = [];
@@ -49,7 +49,7 @@ export async function* readRpcMessages(
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
       await take(piece.length);
       if (!isStream) {
-        // The reader uses its buffer again.
+        // Copy the bytes, because the reader reuses its buffer.
         pieces.push(piece.slice());
         continue;
       }
@@ -64,7 +64,7 @@ export async function* readRpcMessages(
       }
     }
   } finally {
-    // A stream that has ended or broken cannot be cancelled.
+    // Cancelling a stream that has ended or failed rejects.
     reader.cancel().catch(() => {});
   }
   if (!isStream) yield* await parseRpcMessages(decoder.decode(joinPieces(pieces)));
@@ -91,12 +91,13 @@ async function parseRpcMessages(text: string): Promise<JsonObject[]> {
   if (!(await isCheapToParse(text)))
     throw new McpFault('Its response contains too many values, or is nested too deeply.');
   try {
-    // Parsed first: a secret may be written with escapes of any kind.
+    // Mask after parsing, because JSON can escape the characters of a secret in many ways.
     json = maskSecretsInJson(JSON.parse(text));
   } catch (cause) {
     throw new McpFault(`Its response is not JSON.`, { cause });
   }
-  // Until 2025-06-18 a server could answer with a list.
+  // MCP versions before 2025-06-18 allow batches, so the response may be a list:
+  // https://modelcontextprotocol.io/specification/2025-06-18/changelog
   const [messages, texts] = Array.isArray(json) ? [json, splitArrayItems(text)] : [[json], [text]];
   if (!messages.every(isObject)) throw new McpFault('Its response is not JSON-RPC.');
   for (const [index, message] of messages.entries()) rememberStructuredContentText(message, texts[index] ?? '{}');
@@ -116,7 +117,7 @@ async function isCheapToParse(text: string): Promise<boolean> {
   try {
     return (await runInSteps(measureJsonShape(encoder.encode(text)))).values <= MOST_RPC_VALUES;
   } catch {
-    // The check throws an error that is meant for callers' own bodies. Here it only means no.
+    // The check throws an error for callers about their own request body. For a server's response it only means "too large".
     return false;
   }
 }

@@ -107,9 +107,10 @@ export class McpSession {
       this.#refused = undefined;
       return result;
     } catch (thrown) {
-      // It supports neither way, so its first answer says more.
+      // The server supports neither sessions nor calls without one. Its first error, to `initialize`, explains more.
       if (this.#refused && thrown instanceof McpFault && !isRequestLevelError(thrown)) throw this.#refused;
-      // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
+      // In a session, disconnecting does not cancel a request, so send a notification. `initialize` must not be cancelled:
+      // https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#sendNotification({
           method: 'notifications/cancelled',
@@ -143,10 +144,11 @@ export class McpSession {
           this.#sendNotification(createServerRequestResponse(message));
         }
       } catch (thrown) {
-        // A broken stream is resumed in the same way as one that has ended.
+        // Resume a broken stream in the same way as one that has ended.
         if (thrown instanceof McpFault || signal.aborted || place.lastId === undefined) throw thrown;
       }
-      // A server may end its stream and answer on the next one.
+      // A server may end its stream before it responds, and send the response when the client reconnects:
+      // https://modelcontextprotocol.io/specification/2025-03-26/basic/transports#resumability-and-redelivery
       const { lastId, retryMs = 0 } = place;
       if (lastId === undefined || this.#hasNoSession)
         throw new McpFault('It closed the connection without a response.', { mayPass: true });

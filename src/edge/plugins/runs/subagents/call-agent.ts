@@ -82,9 +82,9 @@ export async function callSubagent(
     };
     const working = runSubagentToEnd(createStub, request, mayHaveBegun, ended);
     outcome = await raceAbort(working, ended).catch(() => stopSubagentAndReadOutcome(createStub, key));
-    // Nobody waits for it any more, so nobody needs its error.
+    // After an abort the promise may still reject. Its error is of no use then, and must not become an unhandled rejection.
     working.catch(() => {});
-    // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
+    // A subagent that waits for approval continues by itself after the decision, so count its whole share as spent.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
     share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
     if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
@@ -131,17 +131,17 @@ async function runSubagentToEnd(
     try {
       const before = isKnown ? undefined : await callSubagentForOutcome(reach, call.key);
       if (before) return before;
-      // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
+      // The subagent may have run and been deleted, so its cost is unknown. Starting it again could spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
       const error = typeof answer === 'string' ? null : getRejectionReason(answer);
-      // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
+      // Cancel the stream: the outcome is read below, and clients follow the subagent's own conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
       const outcome = await callSubagentForOutcome(reach, call.key);
-      // A subagent that had begun and is not found any more was deleted, and its cost with it.
+      // The subagent began, so an undefined outcome means that its conversation was deleted, together with its cost.
       if (!error) return outcome;
       if (outcome && outcome.status !== 'failed') return outcome;
       return { ...(outcome ?? UNBEGUN), error, isTooBusy: isAccountTooBusy(answer) };
@@ -207,7 +207,7 @@ async function callSubagentForOutcome(
 
 async function waitBeforeSubagentRetry(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
-  // An abort ends the pause. The caller checks the signal afterwards.
+  // Ignore an abort, which only ends the pause early: the caller checks the signal afterwards.
   await pause(addJitter(longest), signal).catch(() => {});
 }
 
@@ -217,7 +217,7 @@ function createSubagentRequest(
   { depth, retentionSeconds, headers, route, caller, query, findToolOwner: ownerOf }: RequestInheritedBySubagents,
   { place, key }: { place: ConversationKey; key: string },
 ): SubagentTurnRequest {
-  // The caller's idempotency key belongs only to the caller's own request.
+  // The idempotency key identifies the caller's own request, and must not be reused for the subagent's.
   const { 'idempotency-key': _, ...others } = headers;
   return {
     place,

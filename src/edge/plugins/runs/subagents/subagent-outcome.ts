@@ -23,7 +23,8 @@ export function readSubagentOutcome(transcript: Transcript, key: string): Subage
   const turns = listTurnWithContinuations(transcript, key);
   const costs = turns.map((row) => computeRunCost(transcript, row));
   const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
-  // The calling run does not wait for this end any more. It goes on counting what the subagent may spend.
+  // The subagent was continued after an approval. The calling run no longer waits for its end, so report the paused state: the
+  // run then keeps counting the subagent's whole share.
   if (turns.length > 1 && outcome.status === 'running')
     return { ...outcome, cost, status: 'complete', paused: 'approval' };
   return { ...outcome, cost };
@@ -33,9 +34,11 @@ export function readSubagentOutcome(transcript: Transcript, key: string): Subage
 function computeRunCost(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
   if (status === 'running') return null;
   const steps = listTurnsOfRun(transcript, seq).slice(1);
-  // After a crash only the account knows what such a step has cost. It says so when it confirms the settlement.
+  // After a crash only the account knows the cost of such a step. The cost is stored here once the account confirms the
+  // settlement.
   if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
-  // A call that has waited for approval is counted in the run that has made the call.
+  // The cost of an approved call counts towards the run that made it after the approval, not towards the run that paused for
+  // it.
   const waited = new Set(
     getApprovalRows(transcript)
       .listApprovalsOfRun(seq)
@@ -46,6 +49,6 @@ function computeRunCost(transcript: Transcript, { seq, status, cost }: TurnRow):
     .filter(({ id }) => !waited.has(id));
   const shares = [...own, ...listContinuedCalls(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
   const total = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
-  // Failed steps may be deleted. The run's own row still has their cost.
+  // Rows of failed steps may have been deleted, but the run's own row still includes their cost.
   return Math.max(cost, total);
 }

@@ -28,7 +28,7 @@ export const workerKind: CallableToolKind = {
   createToolCaller: ({ env }) => ({
     callTool: async (call, _, options, signal) => {
       const result = await callWorkerTool(call, { env, signal });
-      // Nobody waits for the result any more, so it takes no memory.
+      // After an abort the result is not used, so do not reserve memory for it.
       signal.throwIfAborted();
       return await reserveMemoryForResult(result, options);
     },

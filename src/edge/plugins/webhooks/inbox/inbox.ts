@@ -88,7 +88,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
-    // A longer text cannot be classified, so it is not kept.
+    // Do not store a text that is too long to be classified.
     const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       stored.text === null
@@ -219,7 +219,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     if (!event) return undefined;
     if (!this.#isEventLeased(id, now)) {
       const state = event.result === null ? 'accepted' : 'delivering';
-      // If the agent's turn still exists, it is found by the event's id.
+      // Clear the reference to the agent's turn. If the turn still exists, the next job finds it by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
       this.#events.updateEvent(event, {
         ...begun,
@@ -259,7 +259,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     this.#erasures += 1;
     this.#announced.delete(account);
     const remaining = this.#events.eraseAccountEvents(account, until, ERASED_AT_ONCE_ROWS);
-    // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
+    // Newer events belong to the account that was created after the erasure. Announce this inbox to it again.
     const hasNewer = remaining === 0 && this.#events.hasEventsOfAccount(account);
     this.#events.writeMetaValue(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
     if (hasNewer) this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
@@ -282,7 +282,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     ) {
       this.services.alarm.scheduleAt(now + WAKE_GRAIN_MS);
     }
-    // If the queue failed, it is tried again after a pause.
+    // If the queue rejected the events, retry after a pause.
     this.#scheduleNextAlarm(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
@@ -294,11 +294,11 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       try {
         await waitWithTimeout(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch (thrown) {
-        // Nothing is lost: the events are still due.
+        // The events stay due, so the alarm enqueues them again.
         this.services.retries.recordFailure('webhook_queue', thrown, this.now() + REPEAT_MS);
         return false;
       }
-      // If a job has taken an event meanwhile, the job has set its due time already.
+      // Skip events that a job has leased during the await: the job has already set their due time.
       const free = some.filter(({ id }) => !this.#isEventLeased(id, now)).map(({ seq }) => seq);
       this.#events.markEnqueued(free, now + this.getQueueTimeoutMs());
     }
@@ -318,7 +318,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       const { erasedUntil } = await waitWithTimeout(noted, CALL_MS);
       while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       this.services.retries.recordSuccess('inbox_announcement', account);
-      // An account that was erased meanwhile no longer knows this inbox.
+      // If an account was erased during the await, it may no longer know this inbox, so do not mark it as announced.
       if (erasures !== this.#erasures) return;
       this.#events.writeMetaValue(ANNOUNCED + account, 'done');
       this.#announced.add(account);

@@ -153,7 +153,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     subject: castEventReader(subject ?? returnUndefined),
     respond: castEventReader(respond ?? returnUndefined),
     account: payer,
-    // Whether it gets labels or an agent's answer depends on `agent`.
+    // Safe: `agent` decides whether `deliver` is called with labels or with an agent's answer, and the overloads enforce that.
     deliver: deliver as Webhook['deliver'],
     agent,
     schedule: { ...SCHEDULE, ...schedule },

@@ -29,12 +29,12 @@ function findAuthoredItem({
   body,
 }: VerifiedWebhookRequest<GithubBody>): (GithubContentItem & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
-  // An edit may change something else, such as the base of a pull request.
+  // Ignore edits that change neither title nor body, such as a new base branch of a pull request.
   if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
     return undefined;
   const kind = WRITTEN_KINDS.find((name) => body[name]);
   const written = kind && body[kind];
-  // A receiver that comments with the label would otherwise be answered with a label, for ever.
+  // Ignore bots: a receiver that posts the label as a comment would otherwise trigger an endless loop.
   return !written || isBotActor(body.sender) || isBotActor(written.user) ? undefined : { ...written, kind };
 }
 
@@ -46,7 +46,7 @@ function findAuthoredItem({
  */
 function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undefined {
   const { kind, id, updated_at, submitted_at } = findAuthoredItem(event) ?? {};
-  // An edited review keeps the time of its submission.
+  // An edited review keeps its `submitted_at`, so that time identifies only the submission itself.
   const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
   return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
 }
@@ -55,7 +55,7 @@ function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undef
 export const github = defineWebhook<GithubBody>({
   source: 'github',
   verify: verifyGithub,
-  // The most that GitHub sends.
+  // GitHub caps payloads at 25 MB: https://docs.github.com/en/enterprise-server@3.13/webhooks/webhook-events-and-payloads
   maxBodyBytes: 25 * 1024 * 1024,
   id: (event) => createTextId(event) ?? event.headers.get('x-github-delivery') ?? undefined,
   text: (event) => {

@@ -10,7 +10,7 @@ import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
 import { agentRef, createPutSchemas } from '../../registry/versions/versions.schema.ts';
 
-/** The most bytes of a stored version. Each conversation keeps a copy of its own. */
+/** The maximum size of a stored version in bytes. Each conversation stores its own copy. */
 export const MAX_AGENT_BYTES = 512 * 1024;
 
 /** The field by which a request chooses among its agent's tools. */
@@ -38,7 +38,7 @@ export const narrowedTools = z.createOptionalField(
   'The agent’s tools that are offered to the model, by name. With `{"name": …, "approval": "always"}` each call of a tool waits for approval. Default: all tools.',
 );
 
-/** What a request says of its agent. */
+/** The parameters of a request that name its agent. */
 export const AGENT_MEMBERS: RequestFieldDefinitions = {
   agent: {
     schema: z.createOptionalField(

@@ -1,4 +1,4 @@
-/** What the routes of batches answer, beside batches. */
+/** The responses of the batch routes, except for batches themselves. */
 
 import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
@@ -18,7 +18,7 @@ export const batchEstimate = z.object({
   fitting: z.addDescription(count, 'How many requests, from the first one on, the budget covers now.'),
 });
 
-/** What is delivered once a batch has ended. */
+/** The event that is delivered once a batch has ended. */
 export const batchEnded = z.object({
   type: createObjectTypeSchema('batch.ended'),
   event_id: z.addDescription(z.string(), 'The same however often it is delivered.'),

@@ -1,4 +1,4 @@
-/** What the upstream answers to a create, and what the caller is told of it. */
+/** Classifies the upstream's response to a create request, and builds the caller's response. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import { toCallerResponse } from '../../claude/buffered-response.ts';

@@ -320,7 +320,7 @@ function getRemainingBudget(decision: BatchDecision): Nanodollars | undefined {
   return (reason === 'spend' || reason === 'held') && !late ? left : undefined;
 }
 
-/** @returns the query as it goes up, without this edge's own parameter. */
+/** @returns the query to send upstream, without this edge's own parameter. */
 function createUpstreamQuery(url: string): string {
   const { searchParams } = new URL(url);
   searchParams.delete('dry_run');

@@ -39,7 +39,7 @@ export async function pollBatch(record: BatchJournalStore, journal: Journal): Pr
   await settleAndEndBatch(record, rows, sums);
 }
 
-/** Notes that the upstream knows it. Of a batch that was missing the operator is told once. */
+/** Records that the upstream knows the batch. For a batch that was missing, the operator is alerted once. */
 function clearMissing(record: BatchJournalStore): void {
   const { owes = [] } = record.currentJournal ?? {};
   if (owes.includes('missing'))

@@ -77,7 +77,7 @@ export class GoogleAccessTokenCache {
     return token.text;
   }
 
-  /** Forgets the token: it was refused, and the next request asks for another one. */
+  /** Forgets a rejected token, so that the next request fetches another one. */
   dropAccessToken(): void {
     this.#token = undefined;
   }

@@ -13,7 +13,7 @@ const HOSTS: ReadonlyMap<string, string> = new Map([
   ['eu', 'aiplatform.eu.rep.googleapis.com'],
 ]);
 
-/** What an entry of this kind has. */
+/** The settings of an upstream of this kind. */
 interface VertexOptions {
   base_url?: string | undefined;
   project: string;

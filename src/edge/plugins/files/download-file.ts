@@ -1,4 +1,4 @@
-/** The content of a file: it goes down as it comes, and nothing keeps it. */
+/** Forwards the content of a file unchanged, without storing it. */
 
 import type { Context } from 'hono';
 import { type AppEnv, getRequestContext } from '../../auth/context.ts';

@@ -41,7 +41,7 @@ export const FILE_ROUTES = [
   ),
 ];
 
-/** Has the account admit a request, and tells in its answer where the account stands. */
+/** Has the account admit a request, and reports the account's quota in the response. */
 async function admitAndAddQuotaHeaders(c: Context<AppEnv>, answer: () => Promise<Response>): Promise<Response> {
   const standing = await admitRequestWithoutCost(c);
   const { body, status, headers } = await answer();

@@ -2,7 +2,7 @@ import { pageSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import type { FileDescription } from '../../money/contracts/ownership.ts';
 
-/** What this edge reads of the upstream's description of a file. */
+/** The fields of the upstream's file description that this edge reads. */
 const describedFile = z.looseObject({
   id: z.string().check(z.minLength(1)),
   size_bytes: z.int().check(z.gte(0)),

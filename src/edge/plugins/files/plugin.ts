@@ -13,7 +13,7 @@ const filesPart: AccountPlugin = {
   },
 };
 
-/** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
+/** Reserves bytes before a file is uploaded: the announced length, or else the maximum. */
 function beginUpload(state: AccountState, upload: UploadRequest): UploadDecision {
   const now = state.advanceBudgetToNow();
   const { storage, limits, ownership, alarm } = state;

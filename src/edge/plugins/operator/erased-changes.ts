@@ -17,7 +17,7 @@ export class ErasedChangeNames extends TableRowsBase implements ErasableResource
   }
 
   listIdsCreatedUntil(): string[] {
-    // The time and not the name: a visitor's account that expires was not erased by anyone, and its name is random.
+    // A visitor's account that expires was not erased by anyone, so it is not listed. Its name is random anyway.
     const { erasedUntil } = this.#state;
     return erasedUntil > Number(this.tables.readMetaValue(ERASED_KEY) ?? 0) ? [String(erasedUntil)] : [];
   }

@@ -1,4 +1,4 @@
-/** Makes metrics of what the isolate that answers has counted. */
+/** Builds metrics from the counts of the isolate that responds. */
 
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
 import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';

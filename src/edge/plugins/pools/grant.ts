@@ -25,7 +25,7 @@ const ACTIVE_MS = MINUTE_MS;
 /** Milliseconds for which a count of the active leases is used. */
 const COUNT_AGAIN_MS = 1_000;
 
-/** What a pool knows about one account in one window. */
+/** A pool's record of one account in one window. */
 export interface LeasedWindow {
   end: number;
   spent: Nanodollars;
@@ -33,7 +33,7 @@ export interface LeasedWindow {
   granted: Nanodollars;
 }
 
-/** What a pool knows about one account. */
+/** A pool's record of one account. */
 export interface AccountLease {
   id: string;
   incarnation: number;

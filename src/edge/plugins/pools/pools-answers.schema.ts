@@ -66,7 +66,7 @@ export const membershipAnswer = z.object({
 const createPerPeriodSchema = <T extends z.ZodMiniType>(schema: T) =>
   z.object({ day: schema, week: schema, month: schema });
 
-/** What an account has spent, in the list by what was spent. */
+/** The spending of an account, in the list that is sorted by spending. */
 export const accountSpendRow = z.object({
   type: createObjectTypeSchema('account'),
   id: z.addDescription(z.string(), 'The name of the account.'),

@@ -17,7 +17,7 @@ const TRIED = /^(?:40[13] |\d+ \w+ (?:organization_on_hold|enforced_spend_limit_
 
 /** A refusal that was reported. */
 interface ReportedKeyRejection {
-  /** What the upstream said. */
+  /** The upstream's error. */
   words: string;
   /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
   entry: string;

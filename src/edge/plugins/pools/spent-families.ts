@@ -1,4 +1,4 @@
-/** Makes metrics of what all accounts have told that they have spent. */
+/** Builds metrics from the spending that all accounts have reported. */
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';

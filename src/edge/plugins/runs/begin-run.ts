@@ -1,4 +1,4 @@
-/** Begins a run, and goes on with one after a crash. */
+/** Begins a run, or resumes one after a crash. */
 
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { NextRequestPlan, PlannedRun } from '../../conversations/history/next-request.ts';
@@ -150,7 +150,7 @@ export function resumeRunAfterCrash(conversation: ConversationContext, crashed: 
   return beginRunInNextMicrotask(conversation, run, () => run.resumeAfterCrash(resumed));
 }
 
-/** A run that goes on with the decided calls of a step, and what the runs before it have used. */
+/** A run that continues with the decided calls of a step, and the usage of the runs before it. */
 interface ContinuedRunOptions {
   request: StartedTurnRequest;
   planned: PlannedRun;

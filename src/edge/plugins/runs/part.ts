@@ -26,7 +26,7 @@ export const runsPart: ConversationPlugin = {
   }),
 };
 
-/** Ends the step of a run that was interrupted, and the run unless it goes on. */
+/** Ends the interrupted step of a run, and the run itself unless it can be resumed. */
 function endOrResumeCrashedRun(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
   const { transcript, now, maintenance } = conversation;
   const { settlements } = maintenance;

@@ -1,4 +1,4 @@
-/** What approvals and runs tell each other of a run that pauses before calls. */
+/** The interface between approvals and runs, for runs that pause before tool calls. */
 
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
@@ -43,7 +43,7 @@ export interface CallsToMake {
   asksClient: boolean;
 }
 
-/** A run that goes on with the calls of a paused one. */
+/** A run that continues with the calls of a paused run. */
 export interface RunContinuingAfterPause extends Pick<RunPausingForApproval, 'transcript' | 'row' | 'now'> {
   shown: RunStream;
   /** Stores and shows a result for a call that is not made. */

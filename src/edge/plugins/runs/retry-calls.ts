@@ -1,4 +1,4 @@
-/** Finds where a run goes on after a crash: which calls of its last step are made again, and which must not be. */
+/** Finds where a run resumes after a crash: which calls of its last step are repeated, and which must not be. */
 
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
@@ -16,7 +16,7 @@ import { getApprovalRows, getCallRows } from './run-rows.ts';
 import type { RunLimitsUsage } from './stored-run.ts';
 import { createFailedResult } from './tool-result.ts';
 
-/** A run that goes on after a crash. */
+/** A run that resumes after a crash. */
 export interface ResumedRun extends Pick<CrashedRun, 'turn' | 'unknown' | 'waitsUntil'> {
   /** How many blocks were shown, and which of them were not ended. */
   blocks: number;

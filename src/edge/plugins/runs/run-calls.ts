@@ -40,7 +40,7 @@ export interface RunCallsContext
   signal: AbortSignal;
   /** @returns whether it makes no further call, and only waits for those that it has made. */
   shouldMakeNoMoreCalls(): boolean;
-  /** Asks whether its credential still holds, where nobody would tell it. Never rejects. */
+  /** Checks the run's credential if the account would not report its revocation. Never rejects. */
   endRunIfCredentialRevoked(): Promise<void>;
 }
 
@@ -116,7 +116,7 @@ export class RunToolCaller {
     return { conversation, turn, tool_use_id: toJsonText(block.id) };
   }
 
-  /** @returns whether a call waits until somebody has decided. */
+  /** @returns whether a call waits for approval. */
   isWaitingForApproval({ block, isApproved = false }: PlannedCall): boolean {
     return !isApproved && doesCallNeedApproval(this.run.tools.get(toJsonText(block.name)), block.input);
   }

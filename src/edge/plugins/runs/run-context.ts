@@ -17,7 +17,7 @@ export interface RunContext extends ToolKindRunContext, Omit<RunPausingForApprov
   conversation: string;
   requestId: string;
   isStreaming: boolean;
-  /** If it goes on after approvals: what the run before it has used of the same limits. */
+  /** For a run that continues after approvals: the usage of the same limits by the run before it. */
   carried: EarlierRunsLimitsUsage | undefined;
   /** @returns whether the credential of its caller has ended. @throws ObjectUnreachableError while the account cannot be reached */
   isCallerRevoked(): Promise<boolean>;

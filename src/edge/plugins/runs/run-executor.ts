@@ -144,7 +144,7 @@ export class RunExecutor implements TurnRunner {
     return this.#context.caller.caller;
   }
 
-  /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
+  /** Resumes after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     // Reserve memory: after an isolate dies, all of its runs wake at once, and each one reads its history again.
@@ -360,7 +360,7 @@ export class RunExecutor implements TurnRunner {
     this.#isWaiting = false;
   }
 
-  /** Waits for room. @returns why there is none; undefined if there is */
+  /** Waits for memory. @returns why there is none; undefined if there is */
   async #reserveMemory(share: BodyMemoryShare, bytes: number): Promise<unknown> {
     const { account, conversation, now } = this.#context;
     const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
@@ -391,7 +391,7 @@ export class RunExecutor implements TurnRunner {
     return plan;
   }
 
-  /** Goes on where a crash has left the run. */
+  /** Restores the run's state from before the crash. */
   #restoreAfterCrash(crashed: ResumedRun): void {
     const { last, number, tries } = crashed;
     this.#number = number + 1;

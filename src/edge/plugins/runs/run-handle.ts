@@ -31,13 +31,13 @@ export interface RunHandle extends TurnHandle {
   isCommitted?: boolean;
   /** Whether only its question is kept. */
   isUnanswered?: boolean | undefined;
-  /** The number of the step whose calls it has taken up, if it goes on after approvals. */
+  /** The number of the step whose calls this run makes, if it continues after approvals. */
   continues?: number;
   /** Whether the settlement of the last step did not report the conversation. */
   isUnreported?: boolean;
 }
 
-/** @returns whether a run, or the one that it goes on with, is part of the history */
+/** @returns whether a run, or the run that it continues, is part of the history */
 export function isRunPartOfHistory({ isCommitted, continues }: RunHandle): boolean {
   return isCommitted === true || continues !== undefined;
 }

@@ -30,7 +30,7 @@ export interface ToolCallOptions {
 
 /** What a call of a tool that works apart needs in addition to what every call needs. */
 export interface SubagentCallState {
-  /** What it may spend, and has spent. It changes with each attempt. */
+  /** The subagent's limit and spending. Both change with each attempt. */
   share: SubagentBudgetShare;
   /** Stores the share after a change. */
   noteShare(): void;

@@ -1,4 +1,4 @@
-/** Makes one summary: builds its request, has it admitted, and asks for it. */
+/** Makes one summary: builds its request, has it admitted, and sends it. */
 import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outcome.ts';
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../conversations/history/storage/message-text.ts';

@@ -1,4 +1,4 @@
-/** Decides what is summarized. */
+/** Decides which turns to summarize. */
 
 import { SUMMARY_KEEP_RATIO } from '../../conversations/history/history-ratios.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
@@ -12,7 +12,7 @@ const MOST_SHARE = 0.25;
 
 const MOST_DOUBLINGS = 6;
 
-/** What is summarized next. */
+/** The plan of the next summary. */
 export interface SummaryPlan {
   /** What its prompt begins with: a message's number, or a summary's id below zero. */
   base: number;

@@ -88,7 +88,7 @@ export class Summarizer implements ConversationHooks {
     this.#paid.settleInterrupted();
   }
 
-  /** Ends what is being made. What it has cost is settled. */
+  /** Stops the summary that is being made. Its cost is settled. */
   async stop(): Promise<void> {
     this.#running?.abort.stopByClient();
     await this.#running?.done;

@@ -1,4 +1,4 @@
-/** Writes a conversation for whoever takes it away. */
+/** Writes a conversation as lines for export. */
 
 import type { ConversationProfile } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';

@@ -127,7 +127,7 @@ function selectCopiedProfileFields(profile: ConversationProfile, more: Partial<C
   };
 }
 
-/** Yields lines up to damage, and then the line that tells of it. */
+/** Yields lines up to the first damaged row, and then a line that reports the damage. */
 function* yieldLinesUntilDamage(lines: Iterable<string>): Generator<string> {
   try {
     yield* lines;
@@ -138,7 +138,7 @@ function* yieldLinesUntilDamage(lines: Iterable<string>): Generator<string> {
   }
 }
 
-/** What a turn has for the original alone. */
+/** Fields of a turn that belong only to the original, with their values in a copy. */
 const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
 
 function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {

@@ -11,13 +11,13 @@ import {
 import { isObject } from '../../kit/json/object.ts';
 import { isTurnstileTestSecret } from './visitor-settings.ts';
 
-/** What the widgets of visitors are for, in their member `action`. */
+/** The `action` that the visitors' widgets must have. */
 const ACTION = 'sluice';
 const VERIFY_URL = 'https://challenges.cloudflare.com/turnstile/v0/siteverify';
 const VERIFY_MS = 5_000;
 const VERIFY_AGAIN_S = 5;
 
-/** What Turnstile says of an answer. Every member may be missing. */
+/** Turnstile's verdict on a widget's response. Every field may be missing. */
 interface TurnstileResponse {
   success?: unknown;
   hostname?: unknown;

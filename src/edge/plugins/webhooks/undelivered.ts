@@ -1,4 +1,4 @@
-/** Counts what was tried in vain: events of webhooks, and alerts. */
+/** Counts webhook events and alerts that could not be delivered. */
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';

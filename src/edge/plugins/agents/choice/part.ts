@@ -19,7 +19,7 @@ export const KEPT_CHOICES: CopyableRows = {
   },
 };
 
-/** What a request says of the models of an agent. */
+/** The parameters of a request that choose among an agent's models. */
 export const MODEL_MEMBERS: RequestFieldDefinitions = {
   model: {
     schema: z.string(),

@@ -38,7 +38,7 @@ export interface BatchAdmissionRequest extends AdmissionContext {
   dryRun: boolean;
 }
 
-/** What the items of one model can cost. */
+/** The maximum cost of the items of one model. */
 export interface BatchModelCost {
   requestId: string;
   model: string;
@@ -55,7 +55,7 @@ export type BatchDecision =
   /** The idempotency key was used for another body. */
   | { outcome: 'mismatched' };
 
-/** What a batch has cost, by model. A repeated settlement changes nothing. */
+/** The cost of a batch, by model. A repeated settlement changes nothing. */
 export interface BatchSettlement {
   batch: string;
   rows: BatchSettlementRow[];

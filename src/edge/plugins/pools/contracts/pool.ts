@@ -16,7 +16,7 @@ import type {
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { UsageSumsReport } from './sums.ts';
 
-/** The methods of a pool's object. The object says what each one does. */
+/** The methods of a pool's object. They are documented at the object. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   previewLeaseJson(call: string): string;
@@ -36,7 +36,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   listTaskFailures(): { task: RetriedTaskName; failures: number }[];
 }
 
-/** What a backup contains of a pool. */
+/** The part of a backup that belongs to a pool. */
 export interface PoolBackup {
   /** The limits in force; null if accounts do not share this budget. */
   limits: PoolLimits | null;
@@ -129,7 +129,7 @@ export interface LeaseResponseWindow {
   left: Nanodollars;
 }
 
-/** What went wrong, as accounts have told. */
+/** Failures that accounts have reported. */
 export interface PoolOverview {
   requests: NonNullable<OverviewResponse['requests']>;
   accounts: NonNullable<OverviewResponse['accounts']>;

@@ -116,7 +116,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     if (isErased) this.#last.addErasedRequestCost(hold, closing);
     for (const name of this.#identity.listPayingPools(group)) {
       const open = this.#open.get(name);
-      // For an erased account, report at once by the alarm: the pool cannot ask an account whose name it does not know.
+      // The alarm reports the cost of erased requests: a pool cannot ask an account whose name it does not know.
       if (open?.isLeased && !isErased) {
         open.lease.recordUse(closing.cost);
         this.#idle.recordUse();
@@ -175,7 +175,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     };
   }
 
-  /** If the account is not in use, what it does not hold is returned. */
+  /** Reports to a pool. If the account is idle, this also returns what it does not hold. */
   async reportToBudget(name: string): Promise<void> {
     const { hasAccountName: isNamed, poolNames: pools } = this.#identity;
     // The pool may have sent this call just before the account's object was deleted.
@@ -427,7 +427,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     );
   }
 
-  /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
+  /** Returns unheld amounts. @returns once each pool has confirmed, or cannot be reached */
   async #returnUnheldAmounts(): Promise<void> {
     const calls = this.#listOpenLeases().map((open) =>
       // If the call fails, the alarm reports to the pool later.
@@ -462,5 +462,5 @@ function getSpentByWindow(figures: readonly LeaseRequestWindow[]): Record<string
   return Object.fromEntries(figures.map(({ id, spent }) => [id, spent]));
 }
 
-/** Ignores the failure of a call that nobody waits for. The next call reports the same. */
+/** Ignores the failure of a background call. The next call reports the same figures. */
 function ignoreLeaseRequestFailure(): void {}

@@ -38,7 +38,7 @@ export class ApprovalRows extends TableRowsBase {
     this.tables.insertRow('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
   }
 
-  /** @returns the calls that nobody has decided on, in their order */
+  /** @returns the calls that are still to be decided, in their order */
   listOpenApprovals(): ApprovalRow[] {
     // Check for existence first, because preparing the full query takes three times as long (measured).
     return this.#hasOpenApproval() ? this.#queryApprovals('decision is null') : [];
@@ -93,7 +93,7 @@ export class ApprovalRows extends TableRowsBase {
     this.tables.updateRows('approvals', toColumns(decided), 'id = ?', id);
   }
 
-  /** Stores that a run goes on with the calls of a paused one. */
+  /** Stores that a run continues with the calls of a paused run. */
   markContinuedByRun(paused: number, run: number): void {
     this.tables.updateRows('approvals', { continued_by: run }, 'run = ? and continued_by is null', paused);
   }

@@ -31,7 +31,7 @@ export function toApprovedCall(call: PlannedCall, { input }: Pick<ApprovalRow, '
   return { ...call, block, isApproved: true, note };
 }
 
-/** @returns the result that tells the model that a call was not approved */
+/** @returns the result for the model of a call that was not approved */
 function toDeniedResult({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
   return createFailedResult(
     reason === null

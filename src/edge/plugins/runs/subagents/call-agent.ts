@@ -104,7 +104,7 @@ export async function callSubagent(
 type ConversationStub = DurableObjectStub<Conversation>;
 type CreateConversationStub = () => ConversationStub;
 
-/** What is asked of a subagent, but for the task. Each try is a request of its own. */
+/** The request to a subagent, except for its task. Each try is a separate request. */
 interface SubagentTurnRequest extends Omit<TurnRequest, 'call' | 'body'> {
   call: Omit<TurnRequestMetadata, 'id'> & { key: string };
 }

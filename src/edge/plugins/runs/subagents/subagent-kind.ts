@@ -6,7 +6,7 @@ import { reserveMemoryForResult } from '../tool-result.ts';
 import { callSubagent, computeSubagentConversationId } from './call-agent.ts';
 import { agentRunSchema, agentTool, type SubagentToolRun } from './subagents.schema.ts';
 
-/** What the model is told of such a tool that does not say it itself. */
+/** The default description of a subagent tool, for the model. */
 const DESCRIPTION =
   'Gives a task to another agent, which works on it by itself, and answers with what it has come to. It knows nothing but the task.';
 const INPUT = {

@@ -1,4 +1,4 @@
-/** Tells a run that has called a subagent how that has ended, and what it has cost. */
+/** Reads the outcome and the cost of a subagent for the run that has called it. */
 
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';

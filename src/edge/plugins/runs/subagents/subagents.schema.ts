@@ -3,7 +3,7 @@ import { forwardedToolShape, mayHaveSchema, rejectRunFieldsBesideRun } from '../
 import { createVersionRefSchema } from '../../../registry/versions/versions.schema.ts';
 import { approval } from '../runs.schema.ts';
 
-/** A tool that is an agent: its task goes to a conversation of its own. */
+/** A tool that is an agent: its task is sent to a separate conversation. */
 export const agentRunSchema = z.strictObject({
   agent: z.addDescription(
     createVersionRefSchema('agent'),

@@ -10,7 +10,7 @@ declare module '../../../kit/plugins/bindings.ts' {
   }
 }
 
-/** The methods of the inbox of a webhook source. The object says what each one does. */
+/** The methods of the inbox of a webhook source. They are documented at the object. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
   acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
   acceptAlert(event: NewEvent): void;

@@ -36,7 +36,7 @@ interface WebhookSourceOptions<Body> {
   text: (event: VerifiedWebhookRequest<Body>) => string | undefined;
   /** A URL or an id by which the receiver of the result finds the text at its sender. */
   subject?: (event: VerifiedWebhookRequest<Body>) => string | undefined;
-  /** The answer that the sender's protocol asks for, such as a challenge; undefined for an ordinary event. */
+  /** The response that the sender's protocol requires, such as to a challenge; undefined for an ordinary event. */
   respond?: (event: VerifiedWebhookRequest<Body>) => Response | undefined;
   /** The account that pays. Default `webhook-<source>`. */
   account?: string;
@@ -57,7 +57,7 @@ interface ClassifiedSourceDefinition<Body> extends WebhookSourceOptions<Body>, T
   deliver?: string | Deliver;
 }
 
-/** A source on whose texts an agent works, each in a conversation of its own. */
+/** A source whose texts an agent works on, each in a separate conversation. */
 interface AgentSourceDefinition<Body> extends WebhookSourceOptions<Body> {
   /** A stored agent: `name` or `name@version`. */
   agent: string;
@@ -153,7 +153,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     subject: castEventReader(subject ?? returnUndefined),
     respond: castEventReader(respond ?? returnUndefined),
     account: payer,
-    // Safe: `agent` decides whether `deliver` is called with labels or with an agent's answer, and the overloads enforce that.
+    // Safe: `agent` decides whether `deliver` is called with labels or with an agent's answer.
     deliver: deliver as Webhook['deliver'],
     agent,
     schedule: { ...SCHEDULE, ...schedule },

@@ -4,7 +4,7 @@ import { verifyGithub } from './signatures.ts';
 
 type GithubContentItem = Partial<Record<'id' | 'title' | 'body' | 'html_url' | 'updated_at' | 'submitted_at', unknown>>;
 
-/** Who wrote a text, or whose action an event tells of. */
+/** The author of a text, or the user whose action an event reports. */
 interface GithubActor {
   type?: unknown;
 }
@@ -19,7 +19,7 @@ type GithubBody = Partial<Record<(typeof WRITTEN_KINDS)[number], GithubContentIt
   sender?: GithubActor;
 };
 
-/** Actions in which somebody wrote something. Others are ignored, so that a label set by a receiver is not a new event. */
+/** Actions that create or change a text. Others are ignored, so that a label set by a receiver is not a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
 
 const isBotActor = (actor?: GithubActor | null) => actor?.type === 'Bot';

@@ -76,7 +76,7 @@ export async function tryUpstreamOnce(
   const { controller, progress: course, streamHeadersMs, waitUntil = () => {} } = options;
   const rides = shouldStreamInternally(pool, context.request, upstream.name);
   course.rides = rides;
-  // If there is only one upstream, nothing ends this try except what ends the whole request.
+  // With only one upstream, an attempt ends only when the whole request does, so it needs no controller of its own.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
   const { isQuick = false } = routing;
@@ -101,7 +101,7 @@ export async function tryUpstreamOnce(
     });
     const { method, url, headers } = call;
     const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
-    // A caller who left before anything went up pays nothing.
+    // Nothing was sent for a caller who has left by now, so nothing is billed.
     signal.throwIfAborted();
     sentAt = Date.now();
     course.sentAt = sentAt;
@@ -112,7 +112,7 @@ export async function tryUpstreamOnce(
     if (response.status >= 300) {
       const refused = await classifyRejection(response, upstream, context, own);
       if (refused === 'takes no stream') {
-        // Nothing has run: the same upstream gets the same body as the caller sent it.
+        // The upstream rejected the stream before the model ran, so send the caller's non-streaming body to the same upstream.
         clearTimeout(timer);
         timer = undefined;
         const whole = await tryUpstreamOnce(choice, leave, {
@@ -126,14 +126,15 @@ export async function tryUpstreamOnce(
     }
     hasBegun = true;
     rejectInformationalStatus(response);
-    // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
+    // A non-streaming response sends its headers when it is complete, so the timeout for its first bytes starts only here.
     if (isOneOfSeveral && !timer) timer = setTimeout(handleLateHeaders, limit);
     const { opening, answer } = isOneOfSeveral
       ? await awaitFirstBytes(response)
       : { opening: undefined, answer: response };
     const judged = isOneOfSeveral ? classifyOpening(answer, opening, course.elapsedMs) : undefined;
     if (judged && judged.kind !== 'answer') {
-      // An error or a page instead of a message: nothing has run.
+      // The upstream responded with an error or a web page instead of a message, so the model has not run and nothing is
+      // billed.
       if (!judged.mayHaveRun) course.sentAt = undefined;
       return { failure: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
@@ -145,7 +146,7 @@ export async function tryUpstreamOnce(
     if (controller.signal.aborted) throw thrown;
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
+    // If the response has begun or the upstream was late, it has received the request, even if the failure followed quickly.
     const isThere = hasBegun || isNoted;
     const cause = own ? getAbortReasonOrError(own.signal, thrown) : thrown;
     const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
@@ -192,7 +193,7 @@ async function classifyRejection(
     await whole.body?.cancel();
     return 'takes no stream';
   }
-  // Another upstream might have the model.
+  // With a 404 for the model, another upstream may still offer it.
   const othersMayHaveIt = response.status === 404 && context.isOneOfSeveral && model !== undefined;
   const isMissed = othersMayHaveIt && upstream.isMissingModelBody(text, model);
   if (judged.kind === 'answer') return whole;
@@ -216,7 +217,8 @@ async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Arra
   if (done || !value || value.length === 0) throw createInterruptedError(false);
   if (streams) {
     reader.releaseLock();
-    // A copy, because the first bytes of a slow stream are few, and are kept as long as it is open.
+    // Copy the bytes into a buffer of their own size: a slow stream would otherwise hold the large pooled buffer while it is
+    // open.
     const opening = value.slice();
     returnPooledBuffer(value);
     return { opening, answer: response };
@@ -225,7 +227,7 @@ async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Arra
 }
 
 function classifyOpening(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): ClassifiedResponse {
-  // Every call that goes up should get a body.
+  // Every relayed call expects a body, so a response without one is not the API's.
   if (!opening) return classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
   return classifyFailure(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -49,10 +49,11 @@ export async function readBufferedBody(response: Response, exchange: UpstreamExc
     if (response.body) await forEachPiece(response.body, appendPiece);
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
-    // A caller that has got nothing yet is told so, whoever has waited for the first byte.
+    // Nothing was returned to the caller yet, so respond with the timeout error, no matter which part of the code waited for
+    // the first byte.
     if (begunAt === undefined && aborted && getRequestEndOfError(reason) === 'silent')
       throw createHeadersTimeoutError();
-    // One that goes on would have to be paid.
+    // Abort the upstream: a response that continues would be billed.
     if (!aborted) controller.abort(toInterruptedError(thrown));
     throw controller.signal.reason;
   } finally {
@@ -76,7 +77,7 @@ async function forEachPiece(body: ReadableStream<Uint8Array>, take: (piece: Uint
       returnPooledBuffer(new Uint8Array(buffer));
       return;
     }
-    // A copy, because the buffer is reused.
+    // Copy the piece, because the next read reuses the buffer.
     take(value.slice());
   }
 }
@@ -119,16 +120,16 @@ export async function readBufferedResponse(
   expected: 'message' | 'anything',
 ): Promise<BufferedResult> {
   const { progress: course } = exchange;
-  // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
+  // Decide from the status before reading: if the body breaks off, it can no longer be classified.
   if (!response.ok && !classifyIfFailed(response, '', course.elapsedMs)?.mayHaveRun) course.sentAt = undefined;
   const { rides = false } = course;
-  // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
+  // Closing the connection does not stop a non-streaming response. Any other response may stop, so the flag is restored below.
   if (rides && response.ok) course.rides = false;
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);
   if (streams && course.opening) body = joinPieces([course.opening, body]);
   if (response.ok && expected === 'message' && readTrimmedStart(body) === '') {
-    // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
+    // An empty success response does not tell whether the model ran, so classify it as a failed call.
     const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
     const { mayHaveRun, forCaller } = classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
     if (mayHaveRun) {
@@ -153,7 +154,7 @@ export async function readBufferedResponse(
     report.error_type = refusal.forOperator;
     exchange.recordHealth(refusal);
   } else if (kind === 'answer') exchange.recordHealth(undefined);
-  // The API has not worked on a request if something else answered, without a usage, or if it answered at once with an error.
+  // The API has not worked on the request if another service responded without `usage`, or if the API rejected it at once.
   if ((kind === 'nothing' && !report.usage) || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };
 }
@@ -190,7 +191,7 @@ export function toCallerResponse(
   if (kind === 'interrupted') throw createInterruptedError(false);
   if (kind === 'nothing') throw createNotApiResponseError();
   const { forCaller: error, isVerbatim = true } = refusal ?? {};
-  // The log has what the upstream said to the operator.
+  // The upstream's message is for the operator and is only logged.
   if (refusal?.kind === 'refused' || refusal?.kind === 'unclear' || error?.upstreamSaid !== undefined) throw error;
   if (error && !isVerbatim) {
     const headers = { ...error.headers, ...ownHeaders?.(false) };

@@ -144,7 +144,7 @@ export function classifyFailure(
       ? createDownFailure(createNotApiResponseError(), false)
       : { kind: 'answer', mayHaveRun: true };
   const error = getMember(body, 'type') === 'error' ? parseUpstreamError(body) : undefined;
-  // An error may come with the status of a success. Then it says itself which status is right.
+  // An upstream may send an error body with a success status; then derive the status from the body's error type.
   const status = isSuccess ? getStatusForErrorBody(body) : head.status;
   const kind = classifyErrorKind(status, headers, error);
   const isOfOperator = kind === 'refused' || kind === 'unclear';
@@ -157,7 +157,7 @@ export function classifyFailure(
     kind,
     forCaller,
     forOperator: forCaller.logged,
-    // What is not whole, or came with the status of a success, is told in the API's form.
+    // Rewrite an incomplete error, or one sent with a success status, in the API's form instead of forwarding it as received.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     isOfOperator: isOfOperator || OPERATOR_WORDS.test(words) || (error === undefined && DEPLOYMENT_WORDS.test(words)),
     isAboutThinking: isThinkingRejectionMessage(words),
@@ -200,7 +200,7 @@ function classifyErrorKind(
   headers: Headers,
   error: UpstreamError | undefined,
 ): ClassifiedFailure['kind'] {
-  // A code says more than any status and word.
+  // The error's code identifies the cause more reliably than its status or message.
   const cause = error ? getErrorCause(error) : '';
   if (doesCauseBlockDeployment(cause)) return 'refused';
   const kind = KIND_BY_CODE.get(cause);
@@ -220,7 +220,7 @@ function classifyErrorKind(
 /** @returns a refusal's body, or the error that a body or a stream is and nothing else; undefined if there is none. */
 function parseErrorBody(text: string, isSuccess: boolean): unknown {
   const [, data = text] = ERROR_EVENT.exec(text) ?? [];
-  // Most bodies with the status of a success are answers, which need not be parsed.
+  // Skip parsing the large bodies of successful responses: an error body contains `"error"`.
   if (isSuccess && !/"error"/.test(data)) return undefined;
   const body = parseJsonOrUndefined(data);
   return !isSuccess || isErrorBody(body) ? body : undefined;
@@ -278,7 +278,7 @@ function createCallerError(
     });
   }
   const byStatus = TYPE_BY_STATUS.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
-  // Whoever answers may put anything where the API has a type, also what it was sent.
+  // An upstream may put any text into `error.type`, even part of the request, so keep it only if it is one of the API's types.
   const type = error && isErrorType(error.type) ? error.type : undefined;
   const isOpen = !(DEPLOYMENT_WORDS.test(words) || OPERATOR_WORDS.test(words));
   const message =

@@ -23,7 +23,7 @@ export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
 export function rejectEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
   if (!response.ok || READABLE_ENCODINGS.has(encoding)) return;
-  // The body is not needed. A cancelled body may fail, which does not matter.
+  // Release the connection. Cancelling a body that has already failed rejects, which does not matter.
   response.body?.cancel().catch(() => undefined);
   throw createNonRetryableError(
     'api_error',

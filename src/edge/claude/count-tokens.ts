@@ -84,7 +84,8 @@ export async function countTokens(body: RequestBodyFactory, counting: CountOptio
         ?.countFailures.delete(getModelIdForCountFailures(model, settings));
       return tokens;
     }
-    // What is said of a prompt, in whichever form, says nothing of the next one.
+    // A rejection of this prompt does not mean that counting the next prompt fails, too, so do not count it as a failure of the
+    // upstream.
     isOfPrompt =
       refusal?.kind === 'request' && (refusal.isVerbatim || PROMPT_REJECTION_STATUSES.has(refusal.forCaller.status));
     throw kind === 'interrupted' ? createInterruptedError(false) : (refusal?.forCaller ?? createNotApiResponseError());

@@ -120,7 +120,8 @@ export class UpstreamExchange {
     }
     const since = Date.now();
     this.#drainTimer = setInterval(() => {
-      // What has come until the end is still read.
+      // The upstream call has ended, so stop waiting. Otherwise abort as soon as the first usage has been reported, or after
+      // the limit.
       if (controller.signal.aborted) end();
       else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS)
         controller.abort(createCallerLeftError());
@@ -250,7 +251,7 @@ export class UpstreamExchange {
         this.watchdog.restartIdleTime();
       }
     } finally {
-      // A stream that has ended or broken cannot be cancelled.
+      // Cancelling a stream that has ended or broken rejects, which does not matter.
       reader.cancel().catch(() => undefined);
     }
   }

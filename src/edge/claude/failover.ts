@@ -100,7 +100,7 @@ export class Failover {
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#payForNextTry())) return this.#returnBestRejection();
-        // A try that is given up since it is late may have run: then another one needs somebody who pays for both.
+        // An attempt abandoned for lateness may have run and be billed, so start another one only if the payment covers both.
         const hasOther =
           canPaymentRepeatRequest(this.#options) &&
           (well.length + open.length > 1 || this.#canStartNextRound(next.name));
@@ -136,7 +136,7 @@ export class Failover {
     try {
       this.#body = await payment.retry();
     } catch (thrown) {
-      // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
+      // The caller did not request this attempt. If the budget rejects it, return the failure of the previous attempt instead.
       if (this.#bestFailure) return false;
       throw thrown;
     }
@@ -149,7 +149,7 @@ export class Failover {
     const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.acquirePermit(now) ?? (state === 'open' ? breaker.forcePermit() : undefined);
-    // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
+    // Another request became the breaker's probe in the meantime, so treat the breaker as open.
     if (!leave) return undefined;
     this.#triedNames.add(name);
     if (this.#hasTried) isolateCounts.retries += 1;
@@ -159,10 +159,10 @@ export class Failover {
     let failed: FailedAttempt;
     try {
       const attempt = await tryUpstreamOnce(choice, leave, this.#createAttemptContext(hasOther));
-      // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
+      // If the caller left during the attempt, nothing would ever close the response, so throw instead of returning it.
       this.#options.controller.signal.throwIfAborted();
       const answer = attempt instanceof Response ? attempt : this.#findFinalRejection(attempt, name);
-      // An upstream that refuses the caller's own fault works as it should.
+      // An upstream that rejects an invalid request is healthy.
       if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
         breaker.recordSuccess(leave, Date.now());
       if (answer) {
@@ -179,7 +179,7 @@ export class Failover {
       }
       failed = attempt as FailedAttempt;
     } catch (thrown) {
-      // The time for all tries is up, or the caller has left. If the caller has left, that says nothing about this upstream.
+      // The request timed out or the caller left. Only the timeout counts against this upstream.
       end();
       const { reason } = this.#options.controller.signal;
       if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.recordFailure(leave, Date.now());
@@ -198,7 +198,7 @@ export class Failover {
     if (this.#progress.sentAt !== undefined) breaker.recordPossibleRunFailure(Date.now());
     const isShort =
       this.#capableUpstreams.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
-    // Waits only once: an upstream that asks for a wait again and again would delay every request.
+    // Wait only once for each upstream: one that repeatedly asks for a wait would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedNames.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.recordSuccess(leave, Date.now());
     else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListedModel()))
@@ -255,7 +255,7 @@ export class Failover {
 
   /** Keeps the failure that tells the caller most. (A refused key, for example, tells only the operator something.) */
   #keepMostInformativeFailure(failed: FailedAttempt): void {
-    // If a try may have run, its own answer is kept, because it is settled by that.
+    // An attempt that may have run is settled from its own response, so keep that failure, whatever its rank.
     const { kind, waitMs = 0 } = failed.failure;
     if (kind === 'request') {
       discardFailure(this.#otherServiceFailure);
@@ -272,7 +272,7 @@ export class Failover {
       discardFailure(failed);
       return;
     }
-    // If all are overloaded, the caller may come back as soon as the first one takes requests again.
+    // If all upstreams are overloaded, return the shortest wait: the caller can retry once any upstream is available.
     const isLater =
       kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
     discardFailure(isLater ? failed : this.#bestFailure);
@@ -285,7 +285,7 @@ export class Failover {
     if (this.#fallbackState !== 'perhaps' || payment === undefined || payment === 'free' || !payment.fallBack)
       return false;
     if (!this.#canTryAgainAfterPossibleRun()) return false;
-    // If only one upstream can take the request, that one is asked before any other model.
+    // If only one upstream can serve the request, try it before falling back to another model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#bestFailure === undefined) return false;
     const isBusy =
@@ -331,7 +331,7 @@ export class Failover {
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
   async #waitForNextRound(): Promise<boolean> {
     if (!this.#isWorthWaiting || !this.#canStartNextRound()) return false;
-    // What one of several upstreams asks for need not be right for the others.
+    // With several upstreams, the wait that one of them requested does not apply to the others.
     const asking = this.#capableUpstreams.length > 1 ? undefined : this.#bestFailure?.response;
     const wait = computeRetryWaitMs(asking, this.#rounds, this.#options.patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
@@ -379,7 +379,7 @@ export class Failover {
 
 /** Lets go of a refusal that is not answered: its body may be unread, and would keep its connection. */
 function discardFailure(failed: FailedAttempt | undefined): void {
-  // A body that broke off cannot be cancelled any more, and need not be.
+  // Cancelling a body that has already failed rejects, which does not matter.
   failed?.response?.body?.cancel().catch(() => {});
 }
 

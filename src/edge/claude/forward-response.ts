@@ -56,7 +56,7 @@ async function forwardBody(
     const end = isWriting ? 'client_gone' : getRequestEndOfError(signal.aborted ? signal.reason : thrown);
     exchange.closeExchange(end);
     exchange.controller.abort(createCallerLeftError());
-    // Whoever has left does not hear it.
+    // Aborting may reject because the caller has already disconnected.
     writer.abort(thrown).catch(() => undefined);
     return getLogTypeOfStreamEnd(end);
   }

@@ -37,7 +37,7 @@ const HIDDEN_RESPONSE_HEADERS: ReadonlySet<string> = new Set([
   'via',
   'server',
 ]);
-// Only the operator may see what a gateway says about itself.
+// These headers describe the operator's own account or the gateway in front of the API, so callers must not see them.
 const HIDDEN_RESPONSE_PREFIXES = [
   'anthropic-ratelimit-',
   'anthropic-priority-',
@@ -139,7 +139,7 @@ export function isHeaderTimeReasonable(name: string, value: string): boolean {
 /** @returns the milliseconds that a header names, as a number of units or a date; undefined if nobody can wait for that */
 export function parseWaitMs(value: string | null, unitMs: number): number | undefined {
   if (value === null || value.trim() === '') return undefined;
-  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
+  // Try a number first, because `Date.parse` accepts even "-5" as a date.
   const wait = Number.isNaN(Number(value)) ? Math.max(0, Date.parse(value) - Date.now()) : Number(value) * unitMs;
   return wait >= 0 && wait <= MAX_UPSTREAM_WAIT_MS ? wait : undefined;
 }
@@ -162,15 +162,15 @@ function copyHeadersToObject(
   isLeftOut: (name: string, value: string) => boolean,
   as: (value: string) => string = (value) => value,
 ): PlainHeaders {
-  // Without a prototype, because a header may have the name of a member of it, such as `constructor`.
+  // Without a prototype, because a header may be named like a property of `Object.prototype`, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
-  // `forEach` is faster than an iterator, which makes an array for each header.
+  // `forEach` is faster than an iterator, which creates an array for each header (measured).
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
     else if (!isLeftOut(name, value)) copy[name] = as(value);
   });
-  // The headers that `connection` names belong to the connection, too.
+  // Headers named in `Connection` are hop-by-hop and must not be forwarded either.
   for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];
   return copy;
 }

@@ -62,7 +62,7 @@ export async function readStreamAsWholeMessage(
     return message.hasEnded;
   };
   try {
-    // The first piece is read at once: it counts the prompt.
+    // Read the first piece at once: its `message_start` reports the prompt's tokens.
     const opening = course.opening ?? (await readFirstSmallPiece(body));
     if (opening && !appendStreamPiece(opening))
       await readStreamInLargePieces(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4), appendStreamPiece);
@@ -70,9 +70,9 @@ export async function readStreamAsWholeMessage(
     message.endStream();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
-    // A malformed or endless stream goes on, and would have to be paid.
+    // Abort the upstream: a malformed or endless stream would otherwise continue and be billed.
     if (!aborted) controller.abort(createInterruptedError(false));
-    // A caller that has got nothing yet is told so, as with an answer that does not ride.
+    // Nothing was returned to the caller yet, so respond with the timeout error of a non-streaming request.
     if (aborted && getRequestEndOfError(reason) === 'silent' && usage.lastOutputAt === undefined)
       throw createHeadersTimeoutError();
     throw aborted ? reason : toInterruptedError(thrown);
@@ -146,7 +146,7 @@ function createErrorEventResult(
   const refusal = classifyIfFailed(response, error);
   if (!refusal) throw createInterruptedError(false);
   exchange.recordHealth(refusal);
-  // Of nothing but an error nothing has run.
+  // The stream contained only an error event, so the model has not run and nothing is billed.
   if (!report.usage && !hasObservedOutput(report.seen)) exchange.progress.sentAt = undefined;
   const body = maskSecretsInBytes(encodeUtf8(error));
   return {

@@ -106,7 +106,7 @@ export async function relayRequest(request: RelayRequest, options: RelayOptions)
   try {
     return await exchange.raceWithCallerLeaving(relayed);
   } finally {
-    // Nobody takes what comes of it now.
+    // The caller has left and cannot read the response, so cancel its body.
     if (exchange.progress.isAbandoned) relayed.then(({ body }) => body?.cancel()).catch(() => undefined);
   }
 }
@@ -188,7 +188,7 @@ async function relayThroughExchange(
       isRidden && response.body
         ? await readStreamAsWholeMessage(response, response.body, exchange, reading)
         : await readBufferedResponse(response, exchange, expected);
-    // What rides has its ids in its report.
+    // An internally streamed answer already has its created ids in its report.
     const report = readsIds && !isRidden ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     const shown = repeatsSecrets ? { ...read, body: maskSecretsInBytes(read.body) } : read;

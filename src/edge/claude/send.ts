@@ -78,7 +78,7 @@ async function sendToSingleUpstreamWithRetries(
     }
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    // A slow upstream would be as slow again, and each try may be billed.
+    // Do not retry after a timeout: the upstream would probably be slow again, and each attempt may be billed.
     const isOver = last || course.isAbandoned || isTimeout(failure);
     const wait = isOver ? undefined : computeRetryWaitMs(response, attempt, patienceMs);
     const again =
@@ -91,7 +91,7 @@ async function sendToSingleUpstreamWithRetries(
       const { text, response: refused } = await readStartOfError(response);
       if (!isStreamRejection(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
-      // Nothing has run: the same body goes up as the caller sent it.
+      // The upstream rejected the stream before the model ran, so send the caller's non-streaming body to the same upstream.
       form = 'no stream';
       sendable = sendOnce();
       continue;
@@ -122,7 +122,7 @@ async function sendToSingleUpstreamWithRetries(
       maker = await payer.retry();
       sendable = sendOnce();
     } catch {
-      // The failed try is settled, and the budget does not allow another one.
+      // The failed attempt is settled, but the budget does not allow another one, so return the failure.
       return finishWithLastTry();
     }
     if ('response' in failed) await failed.response.body?.cancel();

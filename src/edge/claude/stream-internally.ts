@@ -36,10 +36,10 @@ export function isAnswerSameWhenStreamed(
   headers: Headers | Readonly<Record<string, string>>,
 ): boolean {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
-  // The API does not stream a request that only warms its cache.
+  // With `max_tokens: 0` the request only warms the prompt cache, and the API does not stream it.
   if (max_tokens === 0 || LOOSE_INPUT.test(betas ?? '')) return false;
   if (!Array.isArray(tools)) return true;
-  // A stream may not tell the container of its answer.
+  // A stream may omit the `container` that the API includes in a non-streaming response to such tools.
   return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || isToolRunInContainer(tool));
 }
 

@@ -81,7 +81,7 @@ export async function relayStream(
   const usage = new UsageReader(course.reading);
   course.exchange.reportSoFar = () => usage.currentReport;
   course.watchdog.setDeadline(createOutputDeadline(course.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
-  // It has to read each piece by itself, which costs more than the native pipe.
+  // The masker reads every piece in JavaScript, which costs more than the native pipe, so omit it for Claude's own services.
   const { repeatsSecrets: repeats = false } = course;
   const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new StreamErrorMasker(repeats);
   const opening = await readStreamStart(body, usage, course);
@@ -93,7 +93,7 @@ export async function relayStream(
     const remark = finish(report, 'complete', opening.firstByte);
     const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, remark);
     const down = createStreamResponse(response, whole, ownHeaders?.());
-    // The answer has a copy of the bytes, as the Fetch standard demands, so the buffer can be used again.
+    // `new Response` copies the bytes, so the buffer can be reused.
     returnPooledBuffer(opening.bytes);
     return down;
   }
@@ -107,7 +107,7 @@ function createStreamResponse(
   body: ReadableStream | Uint8Array,
   ownHeaders: Record<string, string> | undefined,
 ): Response {
-  // All headers are given at once. Setting one on a finished response costs as much as several at its creation.
+  // Set all headers in the constructor: setting one on an existing `Response` costs as much as several there (measured).
   const down = Object.assign(toCallerHeaders(headers), ownHeaders);
   down['cache-control'] = 'no-cache, no-transform';
   down['x-accel-buffering'] = 'no';
@@ -145,11 +145,11 @@ async function readStreamStart(
     if (!done) opening.rest = { body, reader };
     usage.addPiece(opening.bytes, true);
     if (!opening.rest || !usage.completeStreamReport) return opening;
-    // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
+    // The API sends nothing after its last event. Wait briefly, because an upstream that sends more usually does so at once.
     opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
     opening.isAll = (await resolveWithin(opening.rest.next, CLOSE_WAIT_MS))?.done === true;
   } catch {
-    // Nothing to do: the usage reader has seen no end, which shows the break.
+    // Ignored: the usage reader has not seen the end of the stream, so its report shows the break.
     opening.rest = undefined;
   }
   return opening;
@@ -163,7 +163,7 @@ export async function readFirstBytes(reader: ReadableStreamBYOBReader): Promise<
   const own = { since: Date.now() };
   for (const oldest of largeOpenings) {
     if (Math.abs(own.since - oldest.since) < FIRST_OUTPUT_MS) break;
-    // Its object has died: such a read never returns.
+    // The first read is long overdue, so its Durable Object has died and the read will never return.
     largeOpenings.delete(oldest);
   }
   const isOneOfMany = largeOpenings.size >= MAX_LARGE_OPENINGS;
@@ -219,7 +219,7 @@ async function forwardStreamToEnd(
       }));
     }
   } catch {
-    // The stream broke after a complete answer, which does no harm.
+    // The stream broke after a complete answer; the caller has everything.
   }
   watchdog.stopWatching();
   if (mask) writeBytesWithoutWaiting(writable, mask.takeUnsentBytes());
@@ -245,7 +245,8 @@ async function forwardStreamToEnd(
           );
       } else if (signal.aborted || !isRead) {
         controller.abort(createCallerLeftError());
-        // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
+        // If the caller is still connected, end with an error event, wherever the stream stopped, so that it does not look
+        // complete.
         if (!signal.aborted)
           words = `\nevent: ping\n\n${createSseErrorEvent(createInterruptedError(false), requestId)}`;
         finish(usage.currentReport, 'client_gone', firstByte);

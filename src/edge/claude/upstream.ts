@@ -100,7 +100,8 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
     const response = await (signal
       ? raceAbort(fetchUpstream(url, { ...init, signal }), signal)
       : fetchUpstream(url, init));
-    // Only a response from the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
+    // Only a network response has a `url`. A custom `fetch` may return a stream that native pipes and BYOB readers do not
+    // accept.
     return toResponseWithByteStream(response, response.url !== '' || !isEventStream(response));
   };
 }
@@ -147,7 +148,7 @@ export function toResponseWithByteStream(response: Response, isNetworkLike: bool
       async pull(controller) {
         try {
           const { value, done } = await reader.read();
-          // At its end a stream may give an empty piece, which none may take.
+          // A stream may return an empty piece at its end, and `enqueue` of a byte stream throws for an empty one.
           if (value && value.length > 0) controller.enqueue(value);
           if (!done) return;
           controller.close();

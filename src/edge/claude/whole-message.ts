@@ -34,7 +34,7 @@ class ContentBlockJson {
     const type = delta.get('type') ?? '';
     let list: string[] | undefined;
     for (const [name, value] of delta) {
-      // A progress display, which is no member of the block.
+      // `estimated_tokens` of a thinking delta is only for progress displays; it is not a field of the block.
       if (name === 'type' || (type === THINKING_DELTA && name === 'estimated_tokens')) continue;
       if (type === CITATION_DELTA && name === 'citation') this.#citations.push(value);
       else if (type === INPUT_DELTA && name === 'partial_json') list = this.#input;
@@ -66,7 +66,8 @@ class ContentBlockJson {
       this.#members.set('citations', `[${all.join(',')}]`);
     }
     const input = parseJsonOrUndefined(`"${this.#input.join('')}"`);
-    // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
+    // If the output was cut off, for example at `max_tokens`, the input may be incomplete JSON. A non-streaming response omits
+    // such an input, too.
     if (typeof input === 'string' && parseJsonOrUndefined(input) !== undefined) this.#members.set('input', input);
     yield* writeObjectJsonParts(this.#members, (name, value) => {
       const strings = this.#strings.get(name);
@@ -163,7 +164,7 @@ export class StreamedMessageJson {
     this.#joinSimilarDeltas();
     this.#head = '';
     if (event === 'error') this.error = data;
-    // Its members are found in its text, where not every fault would show.
+    // The members are cut out of the text without parsing it completely, so parse it once here to detect invalid JSON.
     else JSON.parse(data);
     if (event === 'error' || event === 'message_stop') this.hasEnded = true;
     else if (event === 'message_start') {
@@ -179,7 +180,7 @@ export class StreamedMessageJson {
     this.#blocks.set(event.get('index') ?? '', new ContentBlockJson(members));
     if (members.get('type') !== '"fallback"') return;
     this.#hasFinalDelta.startNextModel();
-    // The model that steps in inside the API writes the rest of the answer.
+    // After a `fallback` block the API's fallback model writes the rest, and `model` of the whole message names that model.
     const model = parseMemberTexts(members.get('to') ?? '').get('model');
     if (model !== undefined) this.#message?.set('model', model);
   }
@@ -208,7 +209,7 @@ export class StreamedMessageJson {
       } else if (name === 'usage') {
         const all: JsonObject = { ...this.#hasFinalDelta.addReport(parseJsonOrUndefined(value)) };
         const texts = [...parseMemberTexts(value)].filter(([, text]) => text !== 'null');
-        // A count of an earlier event may hold.
+        // Keep the text of a count from an earlier event if the merged usage has the same value.
         const isKept = ([key, text]: [string, string]) =>
           !(key in all) || JSON.stringify(JSON.parse(text)) === JSON.stringify(all[key]);
         message.set('usage', editJson(message.get('usage') ?? '{}', Object.fromEntries(texts.filter(isKept))));

@@ -357,7 +357,7 @@ export class ModelTable {
   /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
   resolveAlias(name: string): string {
     const findAlias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
-    // An alias of a model also applies to its snapshots.
+    // An alias for a model also applies to its dated snapshots.
     const model = stripDate(name);
     return findAlias(name) ?? (this.#byName.has(model) ? findAlias(model) : undefined) ?? name;
   }

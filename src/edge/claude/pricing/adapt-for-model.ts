@@ -53,7 +53,7 @@ export function adaptRequestForModel(
   const highest = rejectsParameter('top_p_1') ? 0.99 : 1;
   const isWithin = !isSpecified(temperature) && Number(top_p) >= least && Number(top_p) <= highest;
   const needed = computeMinTokensForText(row, { ...body, ...changes });
-  // A thinking budget that replaces an effort must leave tokens for text, too.
+  // When a thinking budget replaces an effort, `max_tokens` must also leave tokens for text.
   const comesIn =
     (row !== from && computeMinTokensForText(from, body) === TEXT_TOKENS) || (near !== thinking && type === 'enabled');
   const refusals: [boolean, member: string, reason: string][] = [

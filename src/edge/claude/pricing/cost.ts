@@ -81,7 +81,7 @@ export function computeCost(usage: Usage, model: Model, options: CostOptions = {
       cacheTtl,
     );
   }
-  // Integers until the last step: factors of 11/10 and 1/2 are exact only as a fraction.
+  // Stay in integers until the last step: the factors 11/10 and 1/2 are not exact as floating-point numbers.
   const geography = usage.inference_geo === 'us' ? 11 : 10;
   const divisor = options.batch ? 20 : 10;
   const searches = toValidCountOrZero(usage.server_tool_use?.web_search_requests) * WEB_SEARCH_NANODOLLARS;
@@ -111,7 +111,7 @@ function toUncached(counts: TokenCounts): TokenCounts {
 export function hasFallbackUsage(usage: Usage): boolean {
   const served = getIterations(usage, SAMPLING_TYPES).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
-  // The totals are those of the model that answered. Its own entry must not report less than they do.
+  // The totals are those of the model that answered, so its entry must report at least as much.
   return last !== undefined && countOutputTokens(last) >= countOutputTokens(usage) && countPromptTokens(last) > 0;
 }
 

@@ -21,7 +21,7 @@ export function listModelNamesForLimits(models: ModelTable, name: unknown, reque
   if (typeof name !== 'string') return ['default'];
   const row = findOwnModelRow(models, name);
   const names = [...(requested === undefined ? [] : [requested]), name, ...(row ? [row.id, ...row.aliases] : [])];
-  // No limit has a name this long, so a shortened name matches none.
+  // No configured limit has a name longer than the maximum, so a longer name cannot match even if it is cut.
   return [...new Set(names.map((one) => one.slice(0, MAX_MODEL_NAME_CHARACTERS + 1)))];
 }
 

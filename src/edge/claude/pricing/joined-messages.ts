@@ -20,9 +20,10 @@ export function findFeaturesOfJoinedMessages(joined: string, messages: number, b
 
 /** @returns whether each message is a text without a breakpoint; false where that is not certain. */
 function areAllPlainTextMessages(joined: string, messages: number): boolean {
-  // Escapes could hide a key.
+  // An escape could spell a key that the searches below would miss.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
-  // Each message has this key once, after its role. Another block would have a type: the API refuses one that has none.
+  // Each message has a single `content` key. A content block without `type` is rejected by the API, so counting `type` finds
+  // all blocks.
   if (countOccurrences(joined, '"content"') !== messages) return false;
   const blocks = countOccurrencesOfAll(joined, AS_BLOCK);
   return countOccurrencesOfAll(joined, AS_TEXT) + blocks === messages && countOccurrences(joined, '"type"') === blocks;

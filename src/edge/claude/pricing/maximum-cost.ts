@@ -207,7 +207,8 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
     found,
     uses,
     steps,
-    // Where nothing limits the uses, the API ends after so many steps; an estimate counts one for each use.
+    // If nothing limits the uses of server tools, the API stops after a fixed number of steps. The estimate adds one step for
+    // unlimited tools.
     estimatedSteps: steps + Number(found.served.unlimited > 0),
     geography: {
       hold: body.inference_geo === 'global' ? 10 : 11,
@@ -290,10 +291,10 @@ function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: st
       inputCost: computeInputCost(input),
       estimatedInputTokens: estimatedInput * (isCompacting ? 2 : 1),
       estimatedInputCost: computeInputCost(estimatedInput),
-      // Lowering `max_tokens` does not change the output of a fallback with its own.
+      // A fallback with its own `max_tokens` is not affected by lowering the request's `max_tokens`.
       outputPrice: ownMaxTokens === undefined ? price.output * steps : 0,
       useCost: later * price.input + searchesPerUse,
-      // Later uses cost more than the mean, so what this says would fit does.
+      // Later uses cost more than the average one, so a number of uses computed from this average is on the safe side.
       estimatedUseCost: ((estimatedInput - firstEstimated) / Math.max(1, uses)) * price.input + searchesPerUse,
       useOutputPrice: ownMaxTokens === undefined ? price.output : 0,
     },
@@ -301,7 +302,7 @@ function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: st
       promptTokens: first.tokens,
       promptCost: first.tokens * findPrice(first.tokens, geography.hold).input,
       inputPrice: findPrice(first.tokens, 10).input,
-      // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
+      // A geography that only the workspace sets is unknown here. `tokens_per_second` is high enough to cover its surcharge.
       outputPrice: findPrice(first.tokens, geography.requested).output,
       tokensPerSecond: Math.max(
         ...rows.map((one) => (isFastMode ? one.fast_tokens_per_second : one.tokens_per_second)),
@@ -381,7 +382,8 @@ function computePromptTokenUpperBound(
   const byBytes = features.by === 'bytes' ? Math.min(window, bytes + features.extra) : window;
   if (count === undefined || count === null || features.changes)
     return { tokens: byBytes, bounded: features.by === 'bytes' };
-  // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
+  // Anthropic documents count_tokens as an estimate (https://platform.claude.com/docs/build-with-claude/token-counting). This
+  // margin assumes an error of at most 2%, or a few dozen tokens for short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + features.linkedImages * TOKENS_PER_IMAGE;
   const thought = leavesOutThinking ? features.thought : 0;
   const tokens = Math.max(count + margin + thought, estimateMinimumPromptTokens(features, bytes));
@@ -419,9 +421,10 @@ function listModelAttempts(body: JsonObject): [ModelAttempt, ...ModelAttempt[]] 
     asked: body,
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
-  // "default" lets the API choose the model. It is priced as an unknown model.
+  // With `"default"` the API chooses the model, so price it as an unknown one.
   const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(toFallbackObject) : [{ model: undefined }];
-  // No real request has so many. One entry with an unknown model replaces the rest.
+  // Real requests have fewer fallbacks. Beyond the limit, one entry without a model, priced as an unknown one, replaces the
+  // rest.
   if (named.length > MAX_STEPS) named.splice(MAX_STEPS, named.length, {});
   return [
     first,

@@ -208,7 +208,7 @@ function collectBodyFeatures(body: JsonObject, features: PromptFeatures, lengthO
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
     addServerTool({ ...HIDDEN_TOOLS_FIELD, name: 'skills' }, features);
   }
-  // The API has the earlier messages of a thread that goes on. The body has only the new ones.
+  // The API stores the earlier messages of a continued thread, so the body contains only the new ones.
   if (body.thread && !(isObject(body.thread) && body.thread.type === 'create'))
     setBoundToContextWindow('a thread', features);
 }
@@ -261,7 +261,7 @@ function collectNodeFeatures(
   extendCacheLifetime(node.cache_control, features);
   const type = toStringOrUndefined(node.type) ?? 'unknown';
   if (type === 'compaction') collectSummaryToolFeatures(node.tool_changes, features);
-  // A signature has all that was thought, however little of it is shown.
+  // A signature carries the full thinking, however little of its text is shown.
   if (type === 'thinking' || type === 'redacted_thinking') {
     if (typeof node.thinking === 'string') features.thought += lengthOf(node.thinking);
     for (const text of [node.signature, node.data]) if (typeof text === 'string') features.signed += lengthOf(text);
@@ -288,7 +288,8 @@ function collectSourceFeatures(
   const kind = isObject(source) ? source.type : undefined;
   addFile(source, features);
   if (type === 'image') {
-    // The API scales every image down, so its cost has a limit even if it is given by a URL.
+    // The API scales large images down, so an image has a maximum cost even if only its URL is known:
+    // https://platform.claude.com/docs/en/build-with-claude/vision.md
     if (kind === 'url') features.linkedImages += 1;
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
     features.extra += TOKENS_PER_IMAGE - inBody;
@@ -296,15 +297,15 @@ function collectSourceFeatures(
   } else if (!isObject(source) || typeof kind !== 'string')
     setBoundToContextWindow('a document without a source', features);
   else if (kind === 'base64') {
-    // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.
+    // A PDF is compressed, so its size in bytes does not bound its number of pages or its text.
     setBoundToTokenCount(features);
   } else if (kind === 'text') {
-    // Its bytes are in the body.
+    // The text is part of the body, whose bytes are already counted.
   } else if (kind === 'content') {
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
   } else if (kind === 'file') setBoundToTokenCount(features);
   else {
-    // The document may change after it was counted.
+    // The document behind a URL may change after it was counted, so assume the whole context window.
     features.changes = true;
     setBoundToContextWindow('a document by URL', features);
   }
@@ -371,7 +372,7 @@ export function isToolWithoutMaxUses({ type, max_uses }: JsonObject): boolean {
 
 /** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
 export function addModels(advisors: readonly JsonObject[], features: PromptFeatures): void {
-  // One more than the maximum shows that there are too many.
+  // Keep one advisor more than the maximum, so that a later check can tell that there are too many.
   if (features.advisors.length <= MAX_ADVISORS)
     features.advisors = [...features.advisors, ...advisors].slice(0, MAX_ADVISORS + 1);
 }

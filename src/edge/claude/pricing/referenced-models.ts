@@ -11,7 +11,7 @@ const MODEL_FIELDS = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
 /** Members with the caller's own words, where a model's name means nothing to the API. */
 const TOOL_TEXT_FIELDS: ReadonlySet<string> = new Set(['input_schema', 'input_examples', 'description']);
 const BODY_TEXT_FIELDS: ReadonlySet<string> = new Set([
-  // The request's own model, and members that are read elsewhere.
+  // The request's own model, and fields that other functions read.
   'model',
   'messages',
   'tools',
@@ -34,7 +34,7 @@ export function findModelsOutsideTools(body: JsonObject): JsonObject[] {
   for (const [name, value] of Object.entries(body)) {
     if (BODY_TEXT_FIELDS.has(name)) continue;
     if (name === 'fallbacks') {
-      // The model of each entry is read elsewhere, as an attempt of its own.
+      // Skip the model of each entry: it is priced as a separate attempt elsewhere.
       if (Array.isArray(value)) for (const entry of value) collectNamedModels(entry, OWN_MODEL, found);
       else collectNamedModels(value, NONE, found);
     } else if (name === 'output_config') collectNamedModels(value, OUTPUT_TEXT_FIELDS, found);

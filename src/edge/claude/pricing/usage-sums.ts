@@ -121,14 +121,14 @@ export function groupUsageByValue(
   all: UsageSums,
   hasSeveral: boolean,
 ) {
-  // A request counts once in each of its values, but only once in the sum of all requests with any.
+  // A request with several values has a row for each of them, so subtract the row of all values, which counts it once.
   const counted = hasSeveral ? groups.filter(({ value }) => value === ANY_VALUE) : groups;
   const named = groups.filter(({ value }) => !hasSeveral || value !== ANY_VALUE);
   const data: ({ key: string | null } & ReturnType<typeof toUsageTotal>)[] = named
     .slice(0, MAX_LISTED_VALUES)
     .map((group) => ({ key: group.value, ...toUsageTotal(group) }));
   const without = subtractSums(all, counted);
-  // A failed attempt counts to its upstream, though another one has answered the request.
+  // An upstream's failed attempt counts even if another upstream then answered the request, so the difference can be negative.
   without.failed = Math.max(0, without.failed);
   if (without.requests > 0) data.push({ key: null, ...toUsageTotal(without) });
   return data.sort((left, right) => right.cost_usd - left.cost_usd);

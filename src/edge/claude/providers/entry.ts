@@ -108,7 +108,7 @@ export function parseUpstreams(settings: Settings): UpstreamEntry[] {
     );
     if (fault !== undefined) sentences.push(`it ${fault}`);
     if (kind?.simulated && !/^simulator(?:-|$)/.test(toJsonText(value.name))) {
-      // The name is in every answer, so it must say that the simulator has answered.
+      // Responses name their upstream, so the name must show the caller that the simulator answered, not Claude.
       sentences.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
     if (names.has(toJsonText(value.name))) sentences.push('name is the one of another entry');
@@ -214,7 +214,7 @@ async function adaptCallToUpstream(
   const url = endpoint.buildUrl(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
   const authorized = endpoint.createAuthorizationHeaders({ method, url, headers, body }, authorizing);
-  // Most kinds know it at once, and waiting for it would cost time in every request.
+  // Most providers create the header synchronously. Awaiting the value would add a microtask to every request.
   const credential: CallHeaders = authorized instanceof Promise ? await authorized : authorized;
   return { method, url, headers: { ...headers, ...credential }, body };
 }

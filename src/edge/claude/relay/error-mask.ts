@@ -36,7 +36,7 @@ export class StreamErrorMasker {
     if (this.#isFinished) return NO_BYTES;
     const before = this.#pending.length;
     const bytes = before > 0 ? joinPieces([this.#pending, piece]) : piece;
-    // The end of an event has at most four bytes, some of which may have come before.
+    // An event ends with up to four bytes (`\r\n\r\n`), three of which may be in an earlier piece.
     const end = findLastEventEnd(bytes, Math.max(0, before - 3));
     if (end > 0) this.#isTooLong = false;
     const rest = bytes.subarray(end);

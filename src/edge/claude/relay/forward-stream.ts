@@ -127,7 +127,7 @@ async function forwardStreamByNativePipe(
   const abandoned = new Promise<false>((resolve) => {
     abandonCopy = () => resolve(false);
   });
-  // The bytes so far must be seen before the stream can count as silent.
+  // Read the copy several times within the idle limit, so that received bytes count before the stream is considered silent.
   const waitMs = Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4);
   const reader = copy.getReader({ mode: 'byob' });
   const reading = readStreamCopyForUsage(reader, usage, pipe, waitMs, (isAll) => {
@@ -163,7 +163,7 @@ async function readStreamCopyForUsage(
       return false;
     });
   } catch {
-    // Nothing to do: the reader has seen no end, which shows the break.
+    // Ignored: the usage reader has not seen the end of the stream, so its report shows the break.
   }
   return true;
 }

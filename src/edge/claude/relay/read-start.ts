@@ -12,7 +12,7 @@ const MAX_ERROR_BYTES = 65_536;
  *   what came, without the length that was announced
  */
 export async function readStartOfError(response: Response): Promise<{ text: string; response: Response }> {
-  // No response can be made with a status below 200, and it has no body of its own.
+  // `new Response` rejects a status below 200, and such a response has no body.
   const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
   if (!reader) return { text: '', response };
   const pieces: Uint8Array[] = [];
@@ -26,7 +26,7 @@ export async function readStartOfError(response: Response): Promise<{ text: stri
       returnPooledBuffer(value);
     }
   } catch {
-    // The body broke off. The part that has come is judged, and told.
+    // The body broke off. Classify and return the part that was received.
     const { status, statusText } = response;
     const headers = new Headers(response.headers);
     headers.delete('content-length');

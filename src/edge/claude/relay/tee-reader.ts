@@ -84,7 +84,7 @@ export async function readTeeCopyToEnd(
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
     else await pacer.waitForTurn(TEE_PIECE_BYTES);
-    // After a complete stream nothing more will come. What waits in memory is read at once.
+    // After a complete stream no more bytes will follow, so read the buffered rest at once.
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takePooledBuffer() : small);
@@ -95,7 +95,7 @@ export async function readTeeCopyToEnd(
       : reader.read(view));
     const length = value?.length ?? 0;
     const readAt = Date.now();
-    // Bytes that were waiting are read at once, or in a moment if the runtime is busy. A longer read has waited for new
+    // Buffered bytes are returned at once, or within `pauseMs` if the runtime is busy. A read that took longer waited for new
     // bytes.
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < size, since);
@@ -124,7 +124,7 @@ export function pipeStreamToLateReader(stream: ReadableStream<Uint8Array>): {
   const reader = readable.getReader({ mode: 'byob' });
   const whole = stream.pipeTo(writable).then(
     () => true,
-    // The reader of the copy gets the error there.
+    // The error of the stream reaches the reader of the other branch, which handles it.
     () => false,
   );
   void drainReader(reader);
@@ -150,7 +150,7 @@ export async function drainReader(reader: ReadableStreamBYOBReader): Promise<boo
     }
     return true;
   } catch {
-    // A stream that has broken cannot be cancelled.
+    // Cancelling a broken stream rejects, which does not matter.
     reader.cancel().catch(() => undefined);
     return false;
   }

@@ -19,7 +19,7 @@ export function findUpstreamBoundResource(
 ): UpstreamBoundResourceKind | undefined {
   if (all.length < 2) return undefined;
   const json = getJsonWithoutHistory(body);
-  // A container that is named by its id exists. Anything else makes a new one.
+  // Only a container given by its id exists already and belongs to one upstream. Any other `container` creates a new one.
   if (getContainerIds(json.container).length > 0) return 'a container';
   if (isObject(json.thread) && typeof json.thread.previous_message_id === 'string') return 'a thread';
   const text = body instanceof RequestBody ? decoder.decode(body.bytes) : body.text;

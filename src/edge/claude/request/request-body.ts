@@ -36,7 +36,8 @@ export class RequestBody implements JsonBody {
    * @param replacement a message of the history with a breakpoint. The history itself has none: it is shared by later turns
    */
   constructor(text: string, history: SentHistory, replacement?: HistoryReplacement) {
-    // The API rejects half a character, and would with every later question: a call of the model can contain one.
+    // The API rejects a lone surrogate, which the model's own tool call can contain. Stored as it is, it would make every later
+    // request of the conversation fail.
     this.#text = replaceLoneSurrogates(text);
     this.#history = history;
     this.#replacement = replacement;

@@ -76,7 +76,7 @@ export function findRejectedSchemaParts({ tools, output_config, output_format }:
   const list = Array.isArray(tools) ? (tools as unknown[]) : [];
   const formats = {
     'output_config.format': isObject(output_config) ? output_config.format : undefined,
-    // The name that the member had as a beta.
+    // `output_format` was the name of `output_config.format` during its beta.
     output_format,
   };
   const strict: SchemaFindings[] = [];
@@ -120,7 +120,7 @@ function collectSchemaFindings(root: JsonObject, path: string, tool?: number): S
     found.faults.push({ problem: `${path}: ${words}`, path: at, ...which });
   const walkSubschema = (schema: unknown, at: string): void => {
     if (!isObject(schema) || done.has(schema)) return;
-    // A tree has no circles: only a reference leads back.
+    // Nested objects cannot contain themselves, so only a `$ref` can lead back to a schema that is still open.
     if (open.has(schema)) return void addFault('Circular reference detected in schema definitions', at);
     if (open.size >= MAX_GRAMMAR_DEPTH) return void addFault(TOO_COMPLEX_MESSAGE, at);
     open.add(schema);
@@ -163,7 +163,7 @@ function* findRejectedKeywords(schema: JsonObject): Generator<string> {
   }
   if (typeof format === 'string' && !STRING_FORMATS.includes(format))
     yield `String format '${format}' is not supported`;
-  // A list of types beside an enum is refused, too.
+  // The API also rejects a `type` that is a list if an `enum` value matches none of its types.
   const strange =
     Array.isArray(choices) && type !== undefined ? choices.find((one) => !isOfSchemaType(one, type)) : undefined;
   if (strange !== undefined) {
@@ -177,7 +177,7 @@ function* findRejectedKeywords(schema: JsonObject): Generator<string> {
 function* listInnerSchemas(schema: JsonObject): Generator<[inner: unknown, where: string]> {
   for (const name of ['$defs', 'definitions', 'properties', ...UNION_KEYWORDS]) {
     const inner = schema[name];
-    // A list has its indexes as keys.
+    // `Object.entries` gives the indexes of an array as keys.
     if (isObject(inner) || Array.isArray(inner)) {
       for (const [key, one] of Object.entries(inner)) yield [one, `${name}.${key}`];
     }

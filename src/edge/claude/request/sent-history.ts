@@ -58,7 +58,7 @@ export class SentHistory {
       parts.push(sent === text ? bytes : encoder.encode(sent));
     }
     const used = sumPieceLengths(parts);
-    // Spare bytes for the turn that is about to begin: copying a long history would cost more.
+    // Reserve spare bytes for the turn that is about to begin, so that appending it does not copy a long history.
     const bytes = new Uint8Array(computeGrownLength(used));
     copyPieces(bytes, parts);
     return new SentHistory({ bytes, used }, used, findings);
@@ -86,9 +86,9 @@ export class SentHistory {
       encoder.encode(replaceLoneSurrogates(text)),
     ]);
     const length = this.#length + sumPieceLengths(added);
-    // If another history has already been continued from here, its bytes come after this one's.
+    // The spare bytes can be used once: if another history has already been appended here, its bytes follow this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
-    // A history that was just read from the database may be used only once, so it gets no spare bytes.
+    // A history just read from the database (length 0) may never be continued, so its buffer gets no spare bytes.
     const size = this.#length > 0 ? computeGrownLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.joinedBytes);

@@ -43,7 +43,7 @@ export function findStoredToolFaults({ tools, betas, ...others }: StoredTools): 
 
 function findToolFaults(tool: JsonObject, tools: readonly JsonObject[], path: string): string[] {
   const { allowed_domains: allowed, blocked_domains: blocked } = tool;
-  // A tool that is newer than the table may have any fields.
+  // Skip the field check for a tool type that the table does not list: it may be newer and have other fields.
   const isKnown = TOOL_TAGS.has(tool.type ?? 'custom');
   const ofFields = isKnown ? findFieldFault(tool, 'ToolUnion', path, TOOL_FIELDS, ANY_BETAS) : undefined;
   const example = findExampleFault(tool);

@@ -10,7 +10,7 @@ import { RequestBody } from './request-body.ts';
  * @returns the caller's own bytes if nothing changes; otherwise the changed text
  */
 export function createUpstreamBody(body: JsonBody, changes: JsonMemberChanges): SendableBody {
-  // The text of a conversation's body is made only when it is read, and the history in it is not parsed.
+  // A conversation's body builds its text on demand, so change it without building the text or parsing the history.
   const isSame = Object.keys(changes).length === 0;
   if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.withChanges(changes).bytes;
   if (isSame && !(body instanceof LongStringBody)) return body.bytes;

@@ -59,7 +59,8 @@ export function createUpstreamKey(caller: Headers, account: string): undefined |
 }
 
 async function hashAccountKey(account: string, key: string): Promise<string> {
-  // A header that an upstream does not accept would look like an upstream that fails.
+  // A key that is too long or has characters an upstream rejects would fail every request, as if the upstream were down: send
+  // its hash.
   const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(encodeUtf8(key));
   return `${await getUpstreamUserId(account)}-${short}`;
 }
@@ -71,7 +72,7 @@ export function applyUserIdSetting(body: JsonBody, settings: Settings, account: 
 
 async function addUserId(body: JsonBody, account: string): Promise<JsonBody> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
-  // If it is neither an object nor null, the upstream judges it.
+  // Leave a malformed `metadata` unchanged, so that the upstream rejects it with its own error.
   if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;
   const user_id = await getUpstreamUserId(account);
   const sent = metadata ? (parseMemberTexts(body.text).get('metadata') ?? '{}') : '{}';

@@ -127,7 +127,7 @@ export class CircuitBreaker {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
     if (!this.canAcquirePermit(now)) return undefined;
     this.#probeSince = now;
-    // An earlier probe that was forgotten must not decide instead of this one.
+    // A new generation makes the breaker ignore the result of an earlier probe that never reported in time.
     this.#generation += 1;
     return { isProbe: true, generation: this.#generation };
   }

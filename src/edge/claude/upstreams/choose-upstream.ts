@@ -28,6 +28,6 @@ export function chooseUpstreamForNewResource(pool: UpstreamPool, thing: Creatabl
     return other?.state === 'open' ? other : one;
   });
   const { available: well, open } = orderUpstreams(choices, []);
-  // If all are full, the first one is asked, and will say that it is full.
+  // If every upstream is full, choose the first one anyway: its rejection names the reason.
   return [...well, ...open, ...able].map(({ name }) => name)[0] ?? '';
 }

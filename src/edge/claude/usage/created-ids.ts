@@ -21,7 +21,7 @@ export function* findFileIds(value: unknown): Generator<string> {
     if (typeof next !== 'object' || next === null) continue;
     const { [FILE_KEY]: id } = next as { [FILE_KEY]?: unknown };
     if (typeof id === 'string') yield id;
-    // A list may have many: its members are not copied.
+    // Use a large array as it is instead of copying its members.
     const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
     for (const member of members) if (typeof member === 'object' && member !== null) left.push(member);
   }

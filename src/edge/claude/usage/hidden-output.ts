@@ -65,7 +65,7 @@ export class HiddenOutputClock {
   /** Notes that a block begins. The thinking before its start event belongs to it. */
   recordBlockStart(blockType: unknown, at: number, since = at): void {
     this.#lastOutputAt = since;
-    // The model that declined has written something before this block.
+    // Before a `fallback` block, the model that declined may have generated output that was never shown.
     if (this.#state === 'advising' || blockType === 'fallback') this.#addHiddenMsUntil(at);
     if (this.#state === 'advising') this.#boundary = since;
     if (blockType === ADVISOR_BLOCK) this.#state = 'advising';
@@ -83,7 +83,7 @@ export class HiddenOutputClock {
       this.#firstDeltaAt = undefined;
       this.hasThought = true;
     }
-    // After a call of the API's own tool, nothing is written until its result comes, except by an advisor.
+    // While the API runs its own tool, the model generates nothing. Only an advisor model does.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = since;
@@ -101,7 +101,8 @@ export class HiddenOutputClock {
     this.#lastDeltaAt = earliest;
     if (this.#firstDeltaAt !== undefined) return;
     this.#firstDeltaAt = since;
-    // The input of a call may come in large pieces. What came before the first one was not seen as it was written.
+    // The input of a tool call may arrive in large pieces, so the time since the first delta understates how long it took to
+    // generate.
     if (this.#state === 'calling') this.#isOpen = false;
   }
 
@@ -143,8 +144,8 @@ export class HiddenOutputClock {
   /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */
   computeSilentOutputMs(at: number): number {
     if (this.#state === 'saying' || this.#state === 'served') {
-      // A text is shown as it is written, and nothing is written while a tool runs. If not even a ping comes, the
-      // connection may be what is silent.
+      // Text is streamed as the model generates it, and a running tool generates nothing, so silence here hides no output.
+      // Without even a ping, the connection itself may be silent.
       const silence = this.computeMsSinceLastEventOrPing(at);
       return silence > USUAL_PAUSE_MS ? silence : 0;
     }

@@ -204,7 +204,7 @@ export class VisibleOutputMeter {
       meter.#handover = meter.#createOutputSnapshot(at);
       meter.fallbacks = [...(meter.fallbacks ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
     },
-    // Its content may come at once, or by deltas.
+    // A block of an unknown type may have its content in its start event or in deltas, so count both.
     unknown: (meter, { block }) => {
       meter.#outputTokens += computeTextTokenUpperBound(JSON.stringify(block ?? ''));
     },
@@ -283,7 +283,8 @@ export class VisibleOutputMeter {
     const keyEnd = bytes.indexOf(QUOTE, key + 1);
     const open = bytes.indexOf(QUOTE, keyEnd + 1);
     const close = bytes.indexOf(QUOTE, open + 1);
-    // `"}}` ends the line, so there is one string and no other field. A string with a backslash may contain escaped quotes.
+    // The line ends with `"}}`, so the delta has a single string and no other field. A string with a backslash may contain
+    // escaped quotes.
     if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
     if (rangeStartsWith(bytes, type, typeEnd, SIGNATURE)) return true;

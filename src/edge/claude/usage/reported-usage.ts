@@ -76,7 +76,8 @@ export class ReportedUsage {
    */
   hasPlausibleOutput(letters: number): boolean {
     const { iterations, output_tokens } = this.usage ?? {};
-    // What several models have written, or a summary, stands in the iterations.
+    // With a fallback model or a compaction, the totals leave out part of the output and `iterations` has it, so the comparison
+    // below would not hold.
     if (letters < MIN_CHECKED_CHARACTERS || this.#isHandedOver || iterations) return this.#hasOutput;
     return this.#hasOutput && toValidCountOrZero(output_tokens) * MAX_CHARACTERS_PER_TOKEN >= letters;
   }
@@ -132,7 +133,7 @@ function isCountField([kind, value]: [string, unknown]): boolean {
 /** @returns what two messages have used together */
 function addUsages(one: Usage, other: Usage): Usage {
   if (!one.iterations && !other.iterations) return addCounts(one, other) as Usage;
-  // What each has used stands in its iterations, so one without them gets one.
+  // If only one message has `iterations`, add one for the other message, so that the list covers both.
   const iterations = [one, other].flatMap(({ iterations: own, ...counts }) => own ?? [{ ...counts, type: 'message' }]);
   return { ...(addCounts(one, other) as Usage), iterations };
 }

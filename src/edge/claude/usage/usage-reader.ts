@@ -148,10 +148,10 @@ export class UsageReader {
     const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
     const deltaStart = dataStart - MESSAGE_DELTA.length;
     if (deltaStart < 1 || !rangeStartsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
-    // A block must end right before: otherwise an earlier `message_delta` could say something that the last one does not.
+    // The last `message_delta` must directly follow a block. Otherwise an earlier `message_delta` may have reported more.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !rangeStartsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
-    // A gateway may report usage several times.
+    // Some gateways send several `message_delta` events with usage; then every line must be read.
     const text = decoder.decode(joinPieces(pieces));
     if (text.indexOf(DELTA_EVENT) !== text.lastIndexOf(DELTA_EVENT)) return false;
     this.#event = 'message_start';
@@ -161,7 +161,7 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatchEvent();
-    // If the ends do not tell all of the usage, or what cannot be, the lines between must be read.
+    // If the first and the last event lack part of the usage, or report an implausible one, every line must be read.
     this.#report.completed =
       this.#reportedUsage.hasPlausibleOutput(countUpperBoundOfLetters(text)) &&
       hasFinalUsage({ ...this.#report, completed: true });
@@ -244,7 +244,7 @@ export class UsageReader {
       else {
         const value = decoder.decode(bytes.subarray(from, end));
         if (this.#data === undefined) this.#data = value;
-        // What is longer is no event that must be read.
+        // Ignore the rest of very long data: no event that the reader needs is this long.
         else if (this.#data.length <= MAX_LINE_BYTES) this.#data += `\n${value}`;
       }
     } else if (rangeStartsWith(bytes, start, end, EVENT)) {
@@ -256,7 +256,7 @@ export class UsageReader {
 
   #dispatchEvent(): void {
     const data = this.#data;
-    // The API names each event. Behind some gateways only its data says what it is.
+    // The API names each event in its `event:` line. Some gateways leave that line out, so fall back to `type` in the data.
     const event = this.#event || (data === undefined ? '' : parseEventTypeFromData(data));
     if (event === 'error' && this.#event === '') this.namelessError = data;
     this.#isAtBoundary = true;
@@ -266,7 +266,8 @@ export class UsageReader {
     if (event === '' || data === undefined) return;
     if (event !== 'ping') this.#lastOutputAt = this.#at;
     if (event === DELTA_NAME) {
-      // Data in several lines, or before the event's name. The API does not write this, but the format allows it.
+      // This delta could not be measured by its bytes: its data spans several lines or precedes its `event:` line. The API
+      // sends neither, but the SSE format allows both: https://html.spec.whatwg.org/multipage/server-sent-events.html
       this.#observed.recordUnmeasuredOutput(this.#since);
       if (data !== MEASURED_DELTA_DATA) this.#observed.measureDelta(encodeUtf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
@@ -289,7 +290,7 @@ export class UsageReader {
         this.#reportedUsage.beginNextMessage();
         this.#report.completed = false;
       }
-      // Without a usage it has begun all the same.
+      // A message without `usage` has begun, too, so record an empty report.
       this.#report.usage = this.#reportedUsage.addReport(getMember(message, 'usage') ?? {});
     } else if (event === 'message_delta') {
       const value = parseJsonOrUndefined(data);

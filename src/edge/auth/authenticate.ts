@@ -99,7 +99,8 @@ async function identifyByAuthenticateHook(
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
-    // The account's name may come from the request, so a bad name is a 401. Any other fault is the Worker's own.
+    // The account's name may come from the request, so an invalid name is a 401. Any other fault is in the Worker's own
+    // function.
     if (error.issues.every(({ path }) => path[0] === 'account'))
       throw createUnauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');

@@ -13,7 +13,8 @@ export async function* iterateAccountsOfMark(c: Context<AppEnv>, mark: string): 
   const noted = await findAccountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   yield* tried;
-  // An account that has only used tokens for operators may have sent no request to a model.
+  // An account that used only operator tokens may not be in the list of accounts that sent requests to a model, so search both
+  // lists.
   for (const list of [operatorList, accountList])
     for await (const account of list.iterateNames(STORE)) {
       if (tried.has(account) || !(await getAllAccountMarks(account, c.get('settings'))).includes(mark)) continue;

@@ -28,8 +28,8 @@ export function createPathProtection(app: Hono<AppEnv>): (c: Context<AppEnv>) =>
   return (c) => {
     if (c.get('closed')) return true;
     if (c.get('opened')) return false;
-    // The functions that will run decide, not the path: a path could be written so that it is read differently here and in the
-    // router. The set is computed once, because no route can be added after the first request.
+    // Decide by the handlers that will run, not by the path: a path could be spelled so that this check and the router read it
+    // differently. The set is computed once, because Hono accepts no routes after the first request.
     added ??= new Set(app.routes.slice(length).map(({ handler }) => findTargetHandler(handler as never)));
     return matchedRoutes(c)
       .slice(c.req.routeIndex + 1)

@@ -26,7 +26,7 @@ interface RouteOptions<Body, Query> extends RouteTerms {
 /** One route: all that the core, its plugins and the reference know of it. */
 export interface Route<Name extends RouteName, Body, Query> extends RouteOptions<Body, Query> {
   readonly name: Name;
-  // A method, so that routes of different paths stand in one list.
+  // Declared as a method for its bivariant parameters, so that routes of different paths fit in one list.
   handle(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
 }
 

@@ -75,7 +75,7 @@ export function createResultStreamResponse(
   const drainResults = async () => {
     for (let next = await results.next(); !next.done; next = await results.next());
   };
-  // When the caller has left, `pull` is no longer called.
+  // The runtime stops calling `pull` once the caller has left, so read the remaining results here.
   signal.addEventListener('abort', () => c.get('entry').keepAliveFor(drainResults().finally(endStream)), {
     once: true,
   });

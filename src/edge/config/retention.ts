@@ -15,7 +15,7 @@ export function readRetentionMs(settings: () => Pick<Settings, 'RETENTION_DAYS'>
   try {
     return settings().RETENTION_DAYS * DAY_MS;
   } catch {
-    // Nothing to do here: every route tells the operator which setting is malformed.
+    // Ignored here: every route reports the malformed setting to the operator.
     return undefined;
   }
 }

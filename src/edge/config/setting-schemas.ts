@@ -52,7 +52,8 @@ export const senderSecrets = z.pipe(
 );
 export const standardSecret = z.string().check(
   z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
-  // The specification requires 24 bytes.
+  // Standard Webhooks requires at least 24 bytes:
+  // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );
 export const standardSecrets = z.pipe(commaListSetting, z.array(standardSecret));

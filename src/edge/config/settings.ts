@@ -44,7 +44,7 @@ export const settingsSchema = z.object({
     z._default(
       z.pipe(
         anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must not contain a query')),
-        // Some clients include the version in the base URL, some do not.
+        // Some clients include `/v1` in the base URL and some do not, so remove it.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
       CLAUDE_API,
@@ -352,7 +352,7 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
   const settings: Settings = {
     ...core,
     vars,
-    // The local runtime has only one location, and throws if another jurisdiction is named.
+    // The local runtime supports no jurisdictions and throws if one is set.
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
     isOpen: development && core.CREDENTIALS === undefined,

@@ -60,7 +60,7 @@ export class ObjectUnreachableError extends ApiError {
     }[why];
     super('api_error', `${OBJECT_TITLES[object]} ${words.sentence}`, {
       status: why === 'damaged' ? 500 : 503,
-      // A platform's error may pass, so clients try as often as with any 500.
+      // No `x-should-retry: false` for a damaged object: the platform's error may be temporary, so clients retry it as any 500.
       headers: why === 'damaged' ? {} : createRetryAfterHeader(),
       logged: words.logged,
       cause,
@@ -100,7 +100,7 @@ export async function callObjectWithRetry<T>(
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryableCallError(thrown);
       if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachableError(object, thrown, mayHaveRun);
-      // The pauses are random, so that calls that were lost together do not come back together.
+      // Random pauses, so that calls that failed together do not retry together.
       await pause(pauseMs * (0.5 + Math.random()));
     }
   }

@@ -63,7 +63,7 @@ export abstract class EdgeDurableObject extends DurableObject<Bindings> {
         try {
           await Promise.all(deletions);
         } catch (thrown) {
-          // Rows that could not be deleted must not stay without their alarm.
+          // Abort the object: otherwise rows could remain without the alarm that maintains them.
           this.services.abortObjectWithMessage(thrown);
           throw thrown;
         }

@@ -179,7 +179,7 @@ export class RetryTracker {
   /** Reports a task. If that fails, its next failure reports it again. */
   async #reportFailingTask(task: RetriedTaskName, failing: TaskFailures, since: number): Promise<void> {
     const { unreported: failures, reportedAt } = failing;
-    // Another failure during the call must not report it as well.
+    // Set this before the call, so that a failure during the call is not reported a second time.
     failing.reportedAt = this.#object.now();
     try {
       await getSinglePluginMember('failingTasks')?.(this.#object.env, { task, since, failures });

@@ -75,7 +75,7 @@ export class SqlTables {
   #createTables(): void {
     const make = this.#createOnWrite;
     if (!make) return;
-    // What makes the tables may write rows, too.
+    // Cleared first, because creating the tables may write rows, which calls this method again.
     this.#createOnWrite = undefined;
     try {
       this.storage.transactionSync(make);
@@ -225,7 +225,7 @@ export class SqlTables {
 
   /** Runs statements in one transaction: stores all of them, or none. */
   runInTransaction<T>(change: () => T): T {
-    // Within the transaction they would be undone with it.
+    // Create the tables first: inside the transaction a rollback would remove them, too.
     this.#createTables();
     let isChanged = false;
     try {
@@ -235,7 +235,7 @@ export class SqlTables {
         return result;
       });
     } catch (thrown) {
-      // The change itself has succeeded, so memory may have followed it.
+      // The change itself succeeded but the commit failed, so the object's memory may be ahead of its storage.
       if (isChanged) this.#throwStorageError(thrown);
       throw thrown;
     }

@@ -33,7 +33,7 @@ export const HEALTH_ROUTES = [
       plugins: getPluginNames(),
     };
     if (rejectedKeys.length > 0) Object.assign(answer, { status: 'degraded', ...describeRejectedKeys(rejectedKeys) });
-    // Where another upstream answers, the edge is of use.
+    // If another upstream has a working key, the deployment is degraded but not down.
     const isDown = rejectedKeys.length > 0 && rejectedKeys.length === keys.length;
     const warnings = [
       ...listSettingsWarnings(c.get('settings')),

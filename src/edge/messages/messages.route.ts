@@ -125,7 +125,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Pr
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s token count could not be read. Try again.');
-  // The rest would tell which model answers.
+  // The other fields would reveal the model to a restricted token.
   if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
   const model = settings.models.findRow(name);
   const meaning: TokenCountResponse = {
@@ -156,7 +156,7 @@ async function buildPromptToCount(
     validateBySchema(conversationRequest, sent.json);
     const prompt = await fetchPromptToCount(c, headers, sent, { id, defaults });
     if (prompt) return prompt;
-    // The conversation does not exist yet, so it would begin with this request.
+    // The conversation does not exist yet, so count this request as its first turn.
     const text = editJson(sent.text, { ...fieldRemovals().ofCount, stream: undefined, max_tokens: undefined });
     sent = replaceBodyText(sent, text, JSON.parse(text) as JsonObject);
   }
@@ -230,7 +230,7 @@ async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
-  // Only on the edge's own route: at `/v1/messages` the API ignores the header.
+  // Only on the edge's own route: at `/v1/messages` the API ignores `idempotency-key`, so clients may send it.
   if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw createInvalidRequestError(NOT_REPEATABLE);
   const defaults = getMessageDefaults(c.get('identity'), c.get('settings'), {
     isShort: streamByDefault,
@@ -369,7 +369,7 @@ async function relayAdmittedMessage(
       waitUntil,
       payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
-        // A stream tells the price in a comment behind its end.
+        // A stream reports its cost in an SSE comment at the end.
         ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
@@ -400,10 +400,10 @@ async function relayAdmittedMessage(
     },
   );
   const isBound = c.get('identity').only !== undefined;
-  // To a restricted token it would name the model of the agent.
+  // The hint would reveal the agent's model to a restricted token.
   const hint = isBound ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
-  // A client with the whole answer may use its ids at once, so they are noted first.
+  // Store the ids before responding: a client may use them as soon as it has the whole response.
   if (noted !== undefined) await noted;
   const { ok, status } = response;
   const hides = shouldHideToolContents(c.get('identity').only);

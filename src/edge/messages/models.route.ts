@@ -66,7 +66,8 @@ async function respondWithModelList(c: Context<AppEnv>): Promise<Response> {
   if (!allowed && !pool && Object.keys(settings.MODEL_ALIASES).length === 0)
     return await respondWithUpstreamModels(c, LIST_PATH);
   const page = parsePageQuery(c.req.query());
-  // A page of the upstream could have none of the allowed models, and it knows no aliases. So all are fetched, and paged here.
+  // A page of the upstream's list could contain none of the allowed models, and the upstream does not know aliases. So fetch
+  // all rows and paginate here.
   const all = pool
     ? await respondWithPooledModels(c, pool)
     : await respondWithUpstreamModels(c, LIST_PATH, createFullListRequest(c.req.raw));
@@ -83,7 +84,7 @@ async function respondWithModel(c: Context<AppEnv>): Promise<Response> {
   const settings = c.get('settings');
   const { models } = settings;
   const name = c.req.param('id') ?? '';
-  // Such a name could reach another path of the upstream, if a proxy before it decodes the escaped characters.
+  // If a proxy in front of the upstream decodes escaped characters, such a name could reach another path of the upstream.
   if (!MODEL_NAME.test(name)) throw createUnknownModelError();
   const allowed = await getAllowedModels(c);
   if (allowed && !canUseModel(name, allowed, models)) {
@@ -133,7 +134,7 @@ async function respondWithUpstreamModels(
   if (!response.ok) return response;
   const body: unknown = await response.json();
   if (path !== LIST_PATH) return Response.json(completeIfModelRow(body, settings), { headers: response.headers });
-  // Gateways for several APIs have a list in another form, which has only models.
+  // Gateways for several APIs return the list in another form, so respond with the built-in table of models instead.
   if (!isObject(body) || !Array.isArray(body.data)) return createModelTableResponse(caller, settings, quota);
   const data = body.data.map((row) => completeIfModelRow(row, settings));
   const page = {
@@ -160,7 +161,7 @@ async function relayModelsRequest(c: Context<AppEnv>, path: string, caller: Requ
   const upstream = getUpstreamOfContext(c);
   const response = await relayRequest({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
   if (!isEventStream(response)) return response;
-  // Nobody needs it any more, however it ends.
+  // Release the connection. Cancelling a body that has already failed rejects, which does not matter.
   response.body?.cancel().catch(() => undefined);
   throw createNotApiResponseError();
 }

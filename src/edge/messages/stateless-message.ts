@@ -114,7 +114,7 @@ export async function prepareStatelessMessage(
   const { agent, stored } = found;
   c.get('entry').line.agent = formatVersionReference(agent);
   const read = removeRepeatedKeysFromBody(sent, 'everywhere');
-  // A restricted token sends no breakpoints of its own.
+  // A restricted token cannot set cache breakpoints, so count none in its body.
   const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const applyAgentForModel = (model?: string) => {
@@ -135,7 +135,7 @@ export async function prepareStatelessMessage(
       'conversation: Field required, because the results of this agent’s server tools can be hidden only in a conversation.',
     );
   }
-  // Only now: the label of what is refused would be paid in vain.
+  // Choose the model only after all checks, because the classifier's call is billed even if the request is then rejected.
   const chosen = await stored.chooseModel({
     agent,
     named: readRequestField('model', caller.headers, {}),

@@ -66,7 +66,7 @@ export async function classifyText(
     );
   }
   const result = chooseMajorityLabels(task, choices);
-  // If some votes failed, or another model stepped in, the answer is not kept: another try may give a better one.
+  // Do not cache the answer if votes failed or a fallback model answered: a retry may give a better one.
   const isOfModel = calls.every(({ model }) => model === task.model);
   if (hash !== undefined && choices.length === votes && isOfModel) {
     context.waitUntil(cacheAnswer(context.store, account, hash, result, cacheSeconds));
@@ -87,7 +87,7 @@ function computeClassificationCacheKey(
 export function validateClassificationInput(input: unknown): ApiError | undefined {
   if (typeof input !== 'string') return createNotTextError();
   if (input.trim() === '') return createInvalidRequestError('input: must not be empty. Send the text to label.');
-  // A UTF-16 unit becomes at most three bytes, so most inputs need not be encoded to be measured.
+  // A UTF-16 code unit takes at most three bytes in UTF-8, so most inputs need not be encoded to check their size.
   const isLong = input.length * 3 > MAX_INPUT_BYTES && new TextEncoder().encode(input).length > MAX_INPUT_BYTES;
   if (!isLong) return undefined;
   return new ApiError('request_too_large', `input: longer than ${MAX_INPUT_BYTES} bytes. Send a shorter text.`);
@@ -110,7 +110,7 @@ export function chooseMajorityLabels(
   const { labels = [], fields = null, output } = chosen ?? {};
   return {
     ...(multi ? { labels } : { label: labels[0] ?? null }),
-    // The share is of all votes that were asked for, so votes that failed lower it.
+    // Divide by the number of requested votes, so that failed votes lower the confidence.
     confidence: votes === 1 ? null : most / votes,
     fields,
     ...(output && { output }),

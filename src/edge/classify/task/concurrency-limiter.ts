@@ -38,7 +38,7 @@ export class ConcurrencyLimiter {
         this.#releaseSlot();
         throw thrown;
       }
-      // Its place stays empty, because more calls run already than the account allows.
+      // More calls are already running than the account allows, so give up this slot instead of reusing it.
       this.#runningCount -= 1;
       await this.#waitForSlot();
     }

@@ -52,7 +52,7 @@ export function toFailedCall(error: ApiError, reason?: FailureReason): FailedCal
 
 function getFailureReason(error: ApiError): FailureReason {
   const { by, passes } = parseLimitingCause(error);
-  // What waiting does not help is for somebody to raise.
+  // Waiting does not help for a limit that never resets. Somebody must raise it.
   if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
   switch (error.type) {
     case 'invalid_request_error':

@@ -94,8 +94,8 @@ export function createClassificationPrompt(
 ): ClassificationPrompt {
   const system = createSystemText(classifier);
   const { prefix } = given;
-  // Always with a prefix: without this breakpoint, automatic caching would write each input to the cache, where nobody
-  // reads it again. The lifetime is the prefix's, because the API wants longer lifetimes before shorter ones.
+  // A prefix always gets this breakpoint: without it, automatic caching would write each input to the cache, where it is never
+  // read. It uses the prefix's lifetime, because the API requires longer lifetimes before shorter ones.
   const isCached = prefix !== undefined || system.length >= minimumCacheable * INPUT_CHARACTERS_PER_TOKEN;
   const ttl = prefix?.content.cache_ttl === '1h' ? { ttl: '1h' } : {};
   const cacheControl = isCached ? { type: 'ephemeral', ...ttl } : undefined;

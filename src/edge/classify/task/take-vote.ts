@@ -177,7 +177,7 @@ async function callClassificationModel(
       store,
       settings,
       upstream,
-      // Limits may allow a model by its alias, so they see the name that was asked for.
+      // Limits may allow a model by its alias, so pass the name that was requested.
       body: replaceBodyJson(body, { ...body.json, model: modelAsked }),
       model,
       requestFor: createRequestForModel,
@@ -187,7 +187,7 @@ async function callClassificationModel(
       routing: { streams: false, account: identity.account },
       signal,
       holdMs: LABEL_HOLD_MS,
-      // Where nothing is chosen there is another model.
+      // Wait for budget only if no model is being chosen for another request: that request can fall back to its default model.
       waits: context.chooses === undefined,
       waitUntil: (work) => context.waitUntil(work),
     },
@@ -199,7 +199,8 @@ async function callClassificationModel(
     return { failure: toFailedCall(toApiError(thrown)) };
   }
   const started = Date.now();
-  // One that fails is tried again by the next. Without any, the account settles the call, and corrects that at its end.
+  // The next renewal makes up for a failed one. If all fail, the account settles the call at its maximum cost and corrects that
+  // when the call ends.
   const renewing = setInterval(() => context.waitUntil(billed.renew().catch(() => undefined)), RENEW_LABEL_MS);
   const { outcome, message, error } = await requestWholeMessage(billed.createBody, {
     upstream,
@@ -212,11 +213,11 @@ async function callClassificationModel(
   });
   clearInterval(renewing);
   const { nanodollars, done } = billed.settle(outcome, { ms: Date.now() - started });
-  // If it fails, it is logged, and the account's alarm settles the call.
+  // A failure is logged, and the account's alarm settles the call later.
   context.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
-  // To a restricted token it would name the model of the classifier.
+  // The hint would reveal the classifier's model to a restricted token.
   const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, billed.model, settings.models);
   const headers = { ...billed.latestAttempt.terms?.headers, ...hint };
   const paid: ModelCallCost = {

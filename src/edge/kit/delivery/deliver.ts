@@ -72,7 +72,7 @@ export async function deliverResultOnce<Result extends { event_id: string }>(
       : await postResult(result, target, options, signal);
   } catch (thrown) {
     if (signal.aborted) return { type: 'timeout_error', message: `No response within ${options.timeoutMs} ms.` };
-    // The message of a network error may contain the URL, and the URL may contain a secret.
+    // Do not return the message of a network error: it may contain the URL, which may contain a secret.
     if (target.kind === 'url')
       return { type: 'api_error', message: `${describeReceiver(target)} could not be reached.` };
     const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The delivery function threw an error.';
@@ -90,7 +90,7 @@ async function callDeliveryFunction<Result extends { event_id: string }>(
     const message = `The response did not end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
-  // The function may ignore the signal, so the time limit is also checked here.
+  // The delivery function may ignore the signal, so race it against the timeout, too.
   return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
 }
 

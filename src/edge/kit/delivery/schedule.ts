@@ -19,7 +19,7 @@ export interface EventRetrySchedule {
 
 export const SCHEDULE: EventRetrySchedule = {
   classification: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, HOUR, 4 * HOUR],
-  // Sixteen hours: a receiver that breaks in the evening is repaired in the morning.
+  // Retry for about sixteen hours, so that a receiver that fails in the evening can be repaired the next morning.
   delivery: [5 * SECOND_MS, 30 * SECOND_MS, 2 * MINUTE, 10 * MINUTE, 30 * MINUTE, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR],
   classificationTimeout: 2 * MINUTE,
   deliveryTimeout: 15 * SECOND_MS,

@@ -88,7 +88,7 @@ export function createSignatureScheme(
       if (typeof judged === 'string') return judged;
       const content = joinSignedContent(judged.signedPrefix, bytes);
       for (const secret of secrets) {
-        // One HMAC per secret, however many signatures a request has, because an HMAC of a long body is expensive.
+        // Compute one HMAC per secret, however many signatures a request has: the HMAC of a long body is expensive.
         const own = await computeHmac(content, keyOf(secret), hash);
         if (judged.signatures.some((signature) => areHashesEqual(signature, own))) return 'valid';
       }

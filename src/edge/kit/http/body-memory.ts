@@ -196,7 +196,8 @@ export class BodyMemoryShare {
     }
     let lacks = this.#tryReserveBytes(bytes);
     if (lacks === undefined) return;
-    // Others are not made to wait for what an account has taken from itself, nor for a stranger.
+    // Do not record contention if the account itself uses the memory, or if the sender is unknown: other senders then need not
+    // yield.
     if (!this.#isUnknownSender && (lacks === 'all' || this.#sender?.group !== undefined))
       this.#memory.recordContention(now);
     while (lacks !== undefined && this.#evictAnotherBody(now, lacks)) lacks = this.#tryReserveBytes(bytes);
@@ -243,7 +244,7 @@ export class BodyMemoryShare {
     }
     const body = found && this.#memory.unknownSenderBodies.get(found)?.body;
     if (!found || !body) return false;
-    // Otherwise the same sender would take the same memory again at once.
+    // Lock the evicted sender out, or it would take the same memory again at once.
     if (found === this.#memory.longUnknownShare) this.#memory.lockOutHolder(UNKNOWN_SENDERS, now);
     found.releaseMemory(false);
     body.evict(createMemoryFullError());
@@ -306,13 +307,14 @@ export class BodyMemoryShare {
     BodyMemoryShare.#reserveForWaitingShares(this.#memory);
     const until = Date.now() + mostMs;
     try {
-      // Each looks for itself: an object's promise must not be resolved from the work of another object.
+      // Each waiter polls: a Durable Object must not resolve a promise that another object awaits.
       while (waiting.has(this)) {
         if (Date.now() >= until) throw createMemoryFullError();
-        // All together look a thousand times a second: each look costs more than 10 μs.
+        // Poll less often the more shares wait, about a thousand times a second in all: one check takes more than 10 μs
+        // (measured).
         await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waiting.size)), signal);
       }
-      // It was forgotten meanwhile.
+      // This share was released while it waited.
       if (this.#object === undefined) throw createMemoryFullError();
     } catch (thrown) {
       this.releaseMemory();
@@ -350,7 +352,8 @@ export class BodyMemoryShare {
     const isLong = counted > LONG_BODY_BYTES;
     for (const { name, limits } of this.#holders) {
       const others = (byCaller.get(name) ?? 0) - this.#countedBytes;
-      // A single body always fits. This comes first: nobody waits behind one who waits for its own caller.
+      // A single body always fits its holder's limit. Check holders first, so that nobody queues behind a caller who waits for
+      // its own limit.
       if (others > 0 && others + counted > limits[isLong ? 0 : 1]) return { holder: name };
     }
     if (taken + more > (isLong ? MAX_LONG_BYTES : MAX_BYTES)) return 'all';

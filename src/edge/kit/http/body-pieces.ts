@@ -106,7 +106,7 @@ async function writePieces(
   try {
     for (const [index, piece] of pieces.entries()) {
       await writer.write(piece);
-      // A body that has no more pieces may have gone up whole.
+      // Once the last piece is written, the body may have been sent completely.
       if (index >= READ_AHEAD_PIECES || index === pieces.length - 1) hasBeenReadByStream.set(stream, true);
     }
     await writer.close();

@@ -3,7 +3,7 @@ import type { ApiError } from './errors.ts';
 
 const PAGE_HEADERS = {
   'content-type': 'text/html; charset=utf-8',
-  // The style is the page's. If a Worker does not serve it, the page is plain.
+  // The stylesheet belongs to the page. If the Worker does not serve it, the error page is unstyled.
   'content-security-policy':
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'",
   vary: 'accept',

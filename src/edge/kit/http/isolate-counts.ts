@@ -59,7 +59,7 @@ export class IsolateCounters {
   }): void {
     void this.isolateInfo;
     this.requests.incrementLabel(String(status ?? 0));
-    // Behind a colon stands a reason, which may be any text.
+    // The text after a colon is a free-form reason, which would create unlimited label values.
     if (error_type !== undefined) this.errors.incrementLabel(String(error_type).split(':', 1)[0] ?? '');
     if (limited_by) this.rejections.incrementLabel(String(limited_by));
   }

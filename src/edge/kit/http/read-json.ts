@@ -107,7 +107,7 @@ export function removeRepeatedKeysFromBody(body: JsonBody, where: 'outermost' | 
   if (!hasRepeatedKeys(text, json, body.keys)) return body;
   let written: string;
   try {
-    // A call keeps what the model wrote. The edge judges nothing by it.
+    // Keep the text of tool inputs as the model wrote it, repeated keys included: the edge makes no decision from these inputs.
     rememberInputTextsOfMessages(json, text);
     written = stringifyWithRememberedTexts(json);
   } catch {
@@ -205,7 +205,7 @@ export async function readBodyBytes(
       if (trusted !== undefined) await discardRestOfBody(request, discardMs);
       throw thrown;
     }
-    // The fault is the caller's, not the edge's.
+    // The connection failed on the caller's side, so respond with a 400, not a 500.
     throw createInvalidRequestError('The request body is incomplete. Send it again.', {
       logged: 'client_gone',
       cause: thrown,
@@ -240,7 +240,7 @@ async function readBodyOfUnknownLength(
     getReceivedBytes: () => pieceLength,
     evict(why) {
       refusal = why;
-      // Its memory is free at once, whenever the sender goes on.
+      // Free the memory now: the pending read may return much later.
       pieces.length = 0;
       reader.cancel().catch(ignoreCancelError);
     },
@@ -255,7 +255,7 @@ async function readBodyOfUnknownLength(
       if (pieceLength > limitBytes) throw createTooLargeError(limitBytes);
       const asking = onLength(pieceLength);
       if (asking instanceof Promise) await asking;
-      // The reader uses its buffer again.
+      // Copy the piece, because the reader reuses its buffer.
       pieces.push(piece.slice());
     }
   } catch (thrown) {
@@ -284,7 +284,7 @@ async function readBodyOfKnownLength(
     getReceivedBytes: () => at,
     evict(why) {
       refusal = why;
-      // Its memory is free at once, whenever the next piece comes.
+      // Free the memory now: the pending read may return much later.
       bytes = new Uint8Array(0);
     },
   });
@@ -364,7 +364,7 @@ export async function discardRestOfBody({ body }: Request, mostMs = DISCARD_MS):
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body && new StreamPieceReader(body);
-    // If the caller stalls, the read does not return, so the time limit ends it.
+    // If the caller stalls, the read does not return, so a timer cancels it.
     timer = setTimeout(() => reader?.cancel().catch(ignoreCancelError), mostMs);
     while (await reader?.read());
   } catch {

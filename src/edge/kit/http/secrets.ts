@@ -43,14 +43,14 @@ export function registerSecrets(owner: string, secrets: readonly string[]): void
     encodeURIComponent(secret),
   ]);
   const longest = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH);
-  // A secret may itself have what looks like an escape.
+  // A secret may itself contain text that looks like an escape, so also search for its decoded form.
   const meant = longest.map((secret) => decodeEscapes(secret).text).filter(({ length }) => length >= MIN_MASKED_LENGTH);
   byOwner.set(owner, {
     secrets: [...secrets],
     plain: [...plain, ...inBase64],
     spelledSecrets: [...longest, ...meant, ...inBase64],
   });
-  // One secret may be a part of another, so longer ones come first.
+  // Longest first: a shorter secret may be part of a longer one and would leave the rest of it unmasked.
   const collectForms = (select: (one: SearchableSecretForms) => readonly string[]) =>
     [...new Set([...byOwner.values()].flatMap(select))].sort((left, right) => right.length - left.length);
   allSecrets = collectForms(({ plain }) => plain);
@@ -69,7 +69,7 @@ function listBase64Forms(secret: string): string[] {
   const forms = [0, 1, 2].map((before) => {
     const shifted = new Uint8Array(before + bytes.length);
     shifted.set(bytes, before);
-    // The characters at both ends have bits of what stands beside the secret.
+    // Drop the characters at both ends: each also encodes bits of the text next to the secret.
     const first = Math.ceil((before * 8) / 6);
     return toBase64(shifted).slice(first, Math.floor((shifted.length * 8) / 6));
   });
@@ -94,7 +94,7 @@ function maskEscapedSecrets(text: string): string {
   let rest = '';
   let from = 0;
   for (const [begin, end] of found.sort(([left], [right]) => left - right)) {
-    // Two that overlap are one.
+    // Merge overlapping secrets.
     if (begin >= from) rest += text.slice(from, begin) + MASK;
     from = Math.max(from, end);
   }

@@ -39,7 +39,7 @@ export function createOptionalField<T extends mini.ZodMiniType>(
   description: string,
 ): mini.ZodMiniOptional<T> {
   const optional = mini.optional(schema);
-  // Nobody else has it, so it needs no copy.
+  // `optional` is a new schema that is not shared, so it can be registered without copying it.
   mini.globalRegistry.add(optional, { description });
   return optional;
 }

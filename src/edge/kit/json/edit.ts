@@ -28,7 +28,7 @@ export type JsonMemberChanges = Readonly<Record<string, string | undefined | Def
 export function editJson(text: string, wanted: JsonMemberChanges): string {
   const all = parseMemberPositions(text);
   const changes = resolveDefaultChanges(wanted, all);
-  // If a key is repeated, the last member counts, as for `JSON.parse`. A change removes the others.
+  // If a key is repeated, the last member counts, as in `JSON.parse`. Changing it removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
   const isUnchangedMember = (member: JsonMember, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
@@ -48,7 +48,7 @@ export function editJson(text: string, wanted: JsonMemberChanges): string {
   }
   const lastMember = all.at(-1);
   if (lastMember && lastKept < all.length - 1) {
-    // The members after the last one that stays are removed together with the comma before them.
+    // Remove the members after the last one that stays, together with the comma before them.
     parts.push(text.slice(at, all[lastKept]?.end ?? all[0]?.start));
     at = lastMember.end;
   }
@@ -83,7 +83,8 @@ function resolveDefaultChanges(
  * @returns the text with the last value of each key
  */
 export function removeRepeatedKeys(text: string, json: Readonly<Record<string, unknown>>): string {
-  // Most clients write JSON as this runtime does. Then each key stands there once, and that is the quickest way to see it.
+  // Most clients serialize JSON as this runtime does. If the text equals our own serialization, no key is repeated; this is the
+  // fastest check.
   if (text.length <= SHORT_TEXT && JSON.stringify(json) === text) return text;
   const all = parseMemberPositions(text);
   if (all.length === Object.keys(json).length) return text;
@@ -150,7 +151,7 @@ function skipJsonValue(text: string, at: number): number {
   if (first !== '{' && first !== '[') return findScalarEnd(text, at);
   let depth = 0;
   let next = at;
-  // Character by character: a pattern takes three times as long.
+  // A loop over characters: a regular expression takes three times as long (measured).
   do {
     const code = text.charCodeAt(next);
     if (code === QUOTE) {
@@ -183,6 +184,6 @@ export function findStringEnd(text: string, start: number): number {
 
 function findScalarEnd(text: string, from: number): number {
   SCALAR_END.lastIndex = from;
-  // `lastIndex` says where, without making a match object.
+  // `lastIndex` gives the position without creating a match object.
   return SCALAR_END.test(text) ? SCALAR_END.lastIndex - 1 : text.length;
 }

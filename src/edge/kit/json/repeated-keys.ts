@@ -46,7 +46,7 @@ function countObjectKeys(value: object): number {
   let keys = 0;
   const stack: object[] = [value];
   for (let node = stack.pop(); node; node = stack.pop()) {
-    // `Object.values` is not used for a list, which may have millions of items.
+    // Iterate over an array directly: `Object.values` would copy it, and it may have millions of items.
     const members: unknown[] = Array.isArray(node) ? node : Object.values(node);
     if (members !== node) keys += members.length;
     for (const member of members) if (typeof member === 'object' && member !== null) stack.push(member);

@@ -8,7 +8,7 @@ const HASH_CHARACTERS = 64;
 /** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
 const MAX_DELETED_ANSWERS = 500;
 
-// The hash has no colon and a fixed length, so the account before it may have any.
+// The hash contains no colon and has a fixed length, so the account before it may contain colons.
 function createAnswerKey(account: string, hash: string): string {
   return `${ANSWER_PREFIX}${account}:${hash}`;
 }
@@ -27,7 +27,7 @@ export async function readCachedAnswer<Answer>(
   try {
     return (await store.get<Answer>(createAnswerKey(account, hash), 'json')) ?? undefined;
   } catch {
-    // The upstream can answer again, as if nothing were stored.
+    // Without the cached answer, the request is simply sent to the upstream.
     return undefined;
   }
 }
@@ -69,7 +69,7 @@ export async function deleteCachedAnswersPage(
 ): Promise<string | undefined> {
   const prefix = createAnswerKey(account, '');
   const page = await store.list({ prefix, limit: MAX_DELETED_ANSWERS, ...(cursor === undefined ? {} : { cursor }) });
-  // A longer key belongs to an account whose name begins like this one.
+  // A longer key belongs to another account whose name starts with this account's name and a colon.
   const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
   await Promise.all(own.map(({ name }) => store.delete(name)));
   return page.list_complete ? undefined : page.cursor;

@@ -1,4 +1,4 @@
-// Imported, not global: scripts and the page read what names these, and do not have the Worker's globals.
+// Imported instead of global: scripts and the page import this file without the Worker's global types.
 import type { KVNamespace, Queue, RateLimit, WorkerVersionMetadata } from '@cloudflare/workers-types';
 
 /**

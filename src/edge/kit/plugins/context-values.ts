@@ -16,7 +16,7 @@ export class PluginContextValues {
   readonly #values = new Map<object, unknown>();
 
   get<T>(at: PluginContextKey<T>): T | undefined {
-    // The only cast: `set` has put a value of this type there.
+    // Safe: `set` accepts only a value of this key's type.
     return this.#values.get(at) as T | undefined;
   }
 

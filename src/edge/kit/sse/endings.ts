@@ -18,7 +18,7 @@ export function createEventCompletion({
   data,
 }: StreamEndPosition): string | undefined {
   if (atBoundary) return undefined;
-  // The carriage return of the empty line may have arrived.
+  // The first byte of the empty line's CRLF may have arrived.
   if (unfinishedLine === '\r' || unfinishedLine === '') return isJsonText(data) ? '\n' : undefined;
   const line = unfinishedLine.replace(/\r$/, '');
   if (!line.startsWith('data:')) return undefined;

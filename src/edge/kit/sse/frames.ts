@@ -78,7 +78,7 @@ export function parseSseEvent(text: string, start: number, end: number): SseEven
       return { event: DELTA, data: text.slice(from, end), text: text.slice(start, end + 2) };
     }
   }
-  // The form that the API itself writes: two lines.
+  // Fast path for the form in which the API writes each event: an `event:` line and a `data:` line.
   if (text.startsWith('event: ', start)) {
     const line = text.indexOf('\n', start);
     if (line >= 0 && line < end && text.startsWith('data: ', line + 1)) {

@@ -37,14 +37,14 @@ export class StreamLineReader {
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
-      // A carriage return at the end was kept, to be read together with the byte after it.
+      // A carriage return at the end of the last piece was kept, because a line feed may follow it. Search from there.
       search = this.#length - 1;
       this.#appendToUnfinishedLine(piece);
       bytes = this.#buffer.subarray(0, this.#length);
     }
     let start = 0;
     let feed = bytes.indexOf(LINE_FEED, search);
-    // Searched once, not for each line, because usually there is none.
+    // Search for carriage returns once instead of for each line, because most streams contain none.
     let carriage = bytes.indexOf(CARRIAGE_RETURN, search);
     for (;;) {
       const isCarriage = carriage >= 0 && carriage < bytes.length - 1 && (feed < 0 || carriage < feed);
@@ -61,7 +61,7 @@ export class StreamLineReader {
       this.#buffer.copyWithin(0, start, this.#length);
       this.#length -= start;
     }
-    // A carriage return at its end may be that of the line.
+    // A carriage return at the end may terminate the line, so the line is not too long yet.
     if (this.#length <= MAX_LINE_BYTES || this.#buffer[this.#length - 1] === CARRIAGE_RETURN) return;
     this.#isTooLong = true;
     this.#buffer = this.#buffer.slice(0, KEPT_LINE_BYTES);

@@ -122,7 +122,7 @@ export function parsePrefix(body: JsonBody): ParsedPrefix {
     system: createJsonPieces(json.system),
     messages: createJsonPieces(json.messages),
   };
-  // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
+  // Long strings stay in the stored bytes. Everything else is in memory twice: as bytes and as parsed values.
   const bytes = sources.length > 0 ? getBodySize(body) : sumPieceLengths(PARTS.flatMap((part) => pieces[part]));
   const memorySize = bytes + body.text.length * PARSED_SIZE_FACTOR;
   return {
@@ -141,8 +141,8 @@ function addPrefixBreakpoints(content: StoredPrefixContent): Pick<ParsedPrefix, 
   const system = toSystemBlocks(content.system);
   const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
   const end: PromptPart = messages.length > 0 ? 'messages' : system.length > 0 ? 'system' : 'tools';
-  // A breakpoint after the tools as well: tools that a caller adds change all that follows, but the prefix's tools can
-  // still be read from the cache. A tool with `defer_loading` is not in the prompt, and the API refuses a breakpoint there.
+  // Add a breakpoint after the tools as well: a tool that the caller adds changes everything after it, but the prefix's tools
+  // can still be read from the cache. A tool with `defer_loading` is not in the prompt, and the API rejects a breakpoint on it.
   const lastTool = tools.findLastIndex((tool) => tool.defer_loading !== true);
   const marked: PromptPart[] = lastTool < 0 ? [] : ['tools'];
   if (end !== 'tools') marked.push(end);
@@ -230,7 +230,7 @@ export function expandPrefix(
   const others = editJson(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
-  // Only the caller's body may repeat keys, so that readers could differ. Stored text repeats none.
+  // Only the caller's body may repeat keys, which parsers resolve differently. Stored text never repeats any.
   const { readings = { text: body.text, json: body.json } } = body;
   const sources = [stored, ...prefix.sources, ...(body instanceof LongStringBody ? body.sources : [])];
   return new LongStringBody({ text, json, readings }, sources);
@@ -352,7 +352,7 @@ function findBreakpoints(part: PromptPart, list: readonly unknown[]): LocatedBre
     }
     const block = node as JsonObject;
     if (isObject(block.source)) visitNode(block.source.content, `${path}.source.content`, depth + 1);
-    // The API reads a nested breakpoint before that of its outer block.
+    // The API counts a nested breakpoint before that of its outer block.
     visitNode(block.content, `${path}.content`, depth + 1);
     addBreakpoint(block, path);
   }

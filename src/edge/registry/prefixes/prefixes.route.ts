@@ -30,7 +30,7 @@ export const PREFIX_ROUTES = createVersionedRoutes({
   readPutBody: (c, warn) => readBodyWithStoredTools(c, 'count', warn),
   serializeVersion: (fields) => encoder.encode(createCanonicalPrefixText(fields)),
   createGetResponse: respondWithPrefix,
-  // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
+  // The prefix is sent to count_tokens before it is stored, so that one the upstream rejects is not stored.
   createPutResponse: createPrefixResponse,
   admitPut: admitVersionStorageRequest,
 });

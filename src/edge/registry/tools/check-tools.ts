@@ -40,12 +40,12 @@ export function rejectRunToolsWithoutConversation(body: Readonly<Record<string, 
  * @throws ApiError 400 for a malformed tool, 403 for a caller who may not send tools with an address
  */
 export function validateEdgeTools(tools: unknown, sender: ToolListSender): void {
-  // What is stored is asked again and again: one that the API refuses each time is refused here, once.
+  // Stored tools are sent in many requests, so check all of them once, including those that the edge does not run.
   if (!Array.isArray(tools) || (!sender.isStored && !hasEdgeTools(tools))) return;
   const names = new Set<unknown>();
   for (const [index, tool] of tools.entries()) {
     if (!isObject(tool)) continue;
-    // A toolset of an MCP server has no name.
+    // An `mcp_toolset` has no `name`.
     if (tool.name !== undefined && names.has(tool.name)) {
       throw createInvalidRequestError(`tools.${index}.name: Tool names must be unique.`);
     }

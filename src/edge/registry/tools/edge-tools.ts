@@ -55,7 +55,7 @@ export function findEdgeTools(tools: string | undefined, ofPrefix?: string): Par
   const stored = ofPrefix === undefined ? undefined : parseEdgeTools(ofPrefix);
   const own = tools?.startsWith('[') && MAYBE_RUN_KEY.test(tools) ? parseEdgeTools(tools) : undefined;
   if (!stored || !own) return own ?? (stored && { ...stored, sent: undefined });
-  // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
+  // If two tools have the same name, the stored one wins: a request must not remove the approval that the stored tool requires.
   const runs = new Map([...own.runs, ...stored.runs]);
   const schemas = new Map([...own.schemas, ...stored.schemas]);
   return { ...own, runs, schemas, mark: stored.mark + own.mark };
@@ -74,7 +74,7 @@ function parseEdgeTools(tools: string): ParsedEdgeTools | undefined {
     if (isObject(tool.input_schema)) schemas.set(name, tool.input_schema);
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRunConfig));
     const sent = editJson(text, { run: undefined });
-    // The model no longer sees a tool that a deploy has removed.
+    // Hide a tool from the model if a deploy has removed its implementation.
     return kind?.show ? (kind.show(name, sent) ?? []) : sent;
   });
   if (runs.size === 0) return undefined;

@@ -29,10 +29,10 @@ export async function readBodyWithStoredTools(
   complete: (sent: JsonObject) => JsonObject | Promise<JsonObject> = (sent) => sent,
 ): Promise<JsonObject> {
   const { json: sent } = await readJsonBodyToStore(c, price);
-  // The tools of MCP servers change the positions in the list, so the error would name another tool.
+  // Check before the tools of MCP servers are inserted: they change the positions, so an error would name the wrong tool.
   requireWellFormedStrings(sent);
   const context = getRequestContext(c);
-  // Nothing that is stored may name a container, whoever has it.
+  // A stored resource must not refer to a container, even to one that the account owns.
   await requireResourcesOwnedByAccount(context, findResourceIdsInRequest({ ...sent, container: undefined }));
   const json = await complete(sent);
   const tools = await toStoredTools(json.tools, context.identity, context.settings, {

@@ -210,7 +210,7 @@ async function listVisibleNames(c: Context<AppEnv>, kind: string) {
     owners.map((owner) => createOwnerCaller(c, owner)((o) => o.listVersionedNames(kind, page))),
   );
   const rows = new Map<string, NamedResourceRow>();
-  // The account's own names come last, so that they replace the deployment's.
+  // Reversed, so that the account's own names come last and replace the deployment's.
   for (const [index, names] of [...lists.entries()].reverse()) {
     const owner = toOwnerField(owners[index] ?? DEPLOYMENT);
     for (const { name, hash, ...row } of names) {

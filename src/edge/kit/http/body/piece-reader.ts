@@ -32,7 +32,7 @@ export class StreamPieceReader {
   /** @param isLive whether each chunk is wanted as soon as it has come, as of a stream of events that may stay open */
   constructor(stream: ReadableStream<Uint8Array>, { isLive = false } = {}) {
     this.#isLive = isLive;
-    // A stream made by JavaScript may not be a stream of bytes. Then it brings its own buffers.
+    // A stream made in JavaScript may not be a byte stream and has no BYOB reader. It then allocates its own buffers.
     try {
       this.#bytes = stream.getReader({ mode: 'byob' });
     } catch {
@@ -51,7 +51,7 @@ export class StreamPieceReader {
     const { value, done } = await (this.#bytes
       ? this.#readIntoBuffer(this.#bytes)
       : (this.#chunks as ByteChunkReader).read());
-    // The last piece may come together with the end of the stream.
+    // The last piece may arrive together with `done`.
     this.#hasEnded = done;
     if (!value || value.length === 0) return undefined;
     this.#turnBytes += value.length;
@@ -61,12 +61,12 @@ export class StreamPieceReader {
 
   async #readIntoBuffer(reader: ReadableStreamBYOBReader): Promise<ByteReadResult> {
     const view = new Uint8Array(this.#buffer);
-    // Node.js, where some tests run, cannot read like this.
+    // `readAtLeast` is specific to Workers; Node.js, where some tests run, does not have it.
     const joins = !this.#isLive && 'readAtLeast' in reader;
     const read: ByteReadResult = await (joins ? reader.readAtLeast(MIN_PIECE_BYTES, view) : reader.read(view));
     const { buffer, length = 0 } = read.value ?? {};
     const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
-    // A read that was cancelled keeps the buffer.
+    // A cancelled read does not return its buffer, so allocate a new one.
     this.#buffer = buffer instanceof ArrayBuffer && !isShort ? buffer : new ArrayBuffer(BUFFER_BYTES);
     return read;
   }

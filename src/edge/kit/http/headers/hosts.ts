@@ -3,7 +3,7 @@
 /** @returns whether an http or https URL names this machine, on any port. */
 export function isLoopback(url: string): boolean {
   const { hostname, protocol } = URL.parse(url) ?? {};
-  // Apps and browser extensions have origins with a scheme of their own, and any name as the host.
+  // Apps and browser extensions have origins with custom schemes and arbitrary host names.
   if (hostname === undefined || (protocol !== 'http:' && protocol !== 'https:')) return false;
   return (
     hostname === 'localhost' ||
@@ -20,13 +20,13 @@ export function isLoopback(url: string): boolean {
 export function isOrigin(text: string): boolean {
   const url = URL.parse(text);
   if (!url || url.host === '' || url.host.includes('*')) return false;
-  // A URL of a scheme that the standard does not know has the origin `null`.
+  // `URL` returns the origin `null` for a scheme that the URL standard does not list as special.
   return text === (url.origin === 'null' ? `${url.protocol}//${url.host}` : url.origin);
 }
 
 /** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */
 export function isUrlHost(host: string): boolean {
-  // A wildcard would be compared like any other name, and would allow nothing.
+  // The allow list is compared literally, so a wildcard would match no host.
   return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
 }
 
@@ -58,7 +58,7 @@ function isPrivateHost(hostname: string): boolean {
   if (hostname.startsWith('[')) return isPrivateIpv6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
   if (numbers) return isPrivateIpv4(numbers);
-  // A name without a dot belongs to the local network.
+  // A host name without a dot is resolved only in the local network.
   return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 

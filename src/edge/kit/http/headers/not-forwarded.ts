@@ -1,13 +1,13 @@
 /** Request headers that are never sent up, with the reasons. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([
-  // Credentials of the caller.
+  // The caller's credentials.
   'authorization',
   'x-api-key',
   'proxy-authorization',
   'proxy-authenticate',
   'ocp-apim-subscription-key',
   'cookie',
-  // They belong to the connection. (The `100 Continue` that `expect` asks for would be taken for the answer.)
+  // Hop-by-hop headers. `expect` is among them because its `100 Continue` would be mistaken for the response.
   'connection',
   'keep-alive',
   'te',
@@ -17,7 +17,7 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'expect',
-  // They describe the browser or the way to this edge.
+  // These describe the caller's browser or the route to this edge.
   'origin',
   'referer',
   'anthropic-dangerous-direct-browser-access',
@@ -28,9 +28,9 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'x-cluster-client-ip',
   'x-azure-clientip',
   'fastly-client-ip',
-  // It goes up in another form that includes the account, because two accounts may choose the same key.
+  // Sent in another form that includes the account, because two accounts may choose the same key.
   'idempotency-key',
-  // With these the upstream, or a proxy before it, could read another request than the one that was checked here.
+  // These could make the upstream, or a proxy in front of it, read a different request than the one checked here.
   'content-encoding',
   'x-http-method-override',
   'x-http-method',
@@ -40,13 +40,13 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'x-rewrite-url',
   'x-original-host',
   'x-host',
-  // The upstream must send the whole answer to this request.
+  // Conditional and range requests could return an incomplete response.
   'if-none-match',
   'if-modified-since',
   'if-match',
   'if-range',
   'range',
-  // The answer is metered, so it must be readable here. The platform compresses it for the caller.
+  // The response is metered here, so it must not be compressed. Cloudflare compresses it for the caller.
   'accept-encoding',
 ]);
 const NOT_FORWARDED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];

@@ -47,8 +47,8 @@ export const REQUEST_ID_HEADER = 'sluice-request-id';
 
 /** @returns the headers that every answer of the edge has. */
 export function createCommonHeaders(requestId: string): Record<string, string> {
-  // Without the second header a browser could treat an answer as a page with a script. Answers are private, so nobody keeps
-  // them; a stream says so itself.
+  // `nosniff` prevents a browser from treating a response as an HTML page or script. Responses are private, so caches must not
+  // store them. Streams set their own `cache-control`.
   return { [REQUEST_ID_HEADER]: requestId, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 }
 

@@ -160,7 +160,7 @@ class FieldChecker {
 
   #findObjectFault(value: JsonObject, objects: readonly ObjectType[], path: string): string | undefined {
     const tags = objects.flatMap((one) => one.tags);
-    // A tool is the caller's own where it does not say its type.
+    // A tool without a `type` is a custom tool.
     const tag = value.type ?? (tags.includes('custom') ? 'custom' : value.type);
     const object = objects.find((one) => one.tags.length === 0 || one.tags.some((known) => known === tag));
     if (object === undefined) return `${path}: ${describeTagFault(value.type, tags)}`;

@@ -106,7 +106,8 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
     const onAbort = () => {
       const { resumes } = state;
       const stopping = new Promise((resolve) => setTimeout(resolve)).then(async () => {
-        // A resume that replaces the stream follows at once. If there is none by now, the user has stopped the answer.
+        // `useChat` aborts a stream both when the user stops it and when a resume replaces it. A resume follows immediately, so
+        // if there is none by now, the user stopped the answer.
         const isStopped = stopOnAbort && state.resumes === resumes;
         const stream = await opened;
         try {
@@ -116,7 +117,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           stream?.close();
         }
       });
-      // A resume that is not answered yet is not waited for: perhaps no turn runs.
+      // Do not wait for a resume that has not been answered yet: there may be no running turn.
       if (isOpen) state.stopping = Promise.allSettled([state.stopping, stopping]);
       void stopping.catch(options.onStopFailed);
     };
@@ -136,7 +137,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         unansweredTurns.get(client)?.delete(conversation);
         const last = messages.at(-1);
         const isContinued = last?.role === 'assistant';
-        // A turn that was just stopped must end first: a conversation has one turn at a time.
+        // A turn that was just stopped must end first, because a conversation runs one turn at a time.
         await Promise.race([state.stopping, waitForAbort(abortSignal)]);
         abortSignal?.throwIfAborted();
         if (!isContinued && (trigger === 'regenerate-message' || messageId !== undefined)) {
@@ -165,7 +166,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         const stream = client.messages.stream(turn, { headers: Object.fromEntries(new Headers(headers)) });
         state.unread = stream;
         stopTurnOnAbort(state, abortSignal, Promise.resolve(stream));
-        // If the request is refused, this throws, so that the hook has the typed error at once.
+        // Throw a rejected request's error from here, so that the hook gets the typed error immediately.
         if (!(await stream.opened())) await stream.finalMessage();
         return toReadableStream(streamToUiChunks(stream, { continued, readWaitingApprovals }), (isWhole) => {
           forgetFullyReadStream(state, stream, isWhole);
@@ -182,13 +183,13 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       state.resumes += 1;
       const { read, failed } = state;
       const conversation = conversationOf(chatId);
-      // An answer that has ended meanwhile, and whose events may no longer be kept, is named: it is read from the history.
+      // If the answer has ended and its events may have expired, name its turn, so that it is read from the history.
       const unread = state.open > 0 ? undefined : state.unread?.turn;
       const turn = unansweredTurns.get(client)?.get(conversation) ?? unread;
       const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(ignoreMissingTurn);
       stopTurnOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
-      // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
+      // If a message was sent in the meantime, wait until its answer is read: the hook would take the result of this resume,
       // even null, for the end of that answer, and `stop()` would no longer reach it.
       while (state.open > 0 && !abortSignal?.aborted) await Promise.race([state.reading, waitForAbort(abortSignal)]);
       if (abortSignal?.aborted) return null;
@@ -201,7 +202,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       if (stream) {
         const readWaitingApprovals = () => listWaitingApprovals(client, conversation);
         const findMessageWithCall = async (call: string) => {
-          // The turn may have ended meanwhile, and then the history has it too.
+          // The turn may have ended in the meantime; then its rows are in the history, too.
           const earlier = (await readConversationMessages(client, conversation)).filter(
             (row) => row.turn !== stream.turn,
           );
@@ -216,7 +217,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           },
         );
       }
-      // The hook shows why a message failed, and would take null for the end of that error.
+      // The hook shows the error of the failed message; returning null would clear it.
       if (state.failed !== failed) await waitForAbort(abortSignal);
       return null;
     },
@@ -283,11 +284,11 @@ async function sendDecisions(
 /** Rewinds the conversation to before the question that is asked again or changed. */
 async function rewindToQuestion(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
   const rows = await readConversationMessages(client, conversation);
-  // Several rows may be one answer: rows with the results of tools are not questions.
+  // Several rows may form one answer: rows with only tool results are not questions.
   const stored = toUIMessages(rows);
   let from = 0;
   for (const { role, id } of messages) {
-    // Each behind the one before it: an older edge may have stored several answers with one id.
+    // Search after the previous match, because an older edge may have stored several answers with the same id.
     if (role === 'assistant') from = stored.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
   }
   const question = stored.slice(from).find(({ role }) => role === 'user');
@@ -299,7 +300,7 @@ async function readConversationMessages(client: Client, conversation: string): P
   let page: Page<ConversationMessage> | undefined;
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
-    // A chat without a message has no conversation yet.
+    // A chat without messages has no conversation yet.
     const query = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
     page = await client.conversations.messages(conversation, query).catch(ignoreMissingTurn);
     rows.push(...(page?.data ?? []));

@@ -150,7 +150,7 @@ function createStoredResourceClient<Put, Answer, Stored>(
   transport: Transport,
   path: '/agents' | '/classifiers' | '/prefixes',
 ) {
-  // The `@` before a version is not encoded.
+  // Keep the `@` before a version unencoded.
   const buildResourcePath = (name: string, rest: PathRemainderBelow<'/agents/:name'> = ''): ServedRoutePath =>
     `${path}/${encodePathSegment(name).replace('%40', '@') as EscapedPathSegment}${rest}`;
   return {

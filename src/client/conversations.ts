@@ -123,7 +123,7 @@ export function createConversationsClient(transport: Transport) {
     async resume(id: string, options?: MessageStreamOptions): Promise<MessageStream | null> {
       const stream = new MessageStream(transport, { conversation: id }, options);
       if (await stream.opened()) return stream;
-      // If opening has failed, reading throws its error.
+      // If opening failed, reading the stream throws its error.
       for await (const _ of stream);
       return null;
     },

@@ -24,7 +24,7 @@ export function createEventReader(
   onComment: (comment: string) => void,
 ): (piece: Uint8Array) => void {
   const decoder = new TextDecoder();
-  // The parts of a line are joined only when it ends, so that a long line is not copied again for each part.
+  // Join the parts of a line only when it ends, so that a long line is not copied for each part.
   let parts: string[] = [];
   let id: string | undefined;
   let event = '';

@@ -57,7 +57,7 @@ export class RenewingToken {
     const held = await current;
     const isRefused = held.token === refused;
     if (!isRefused && !(Date.now() >= held.due)) return held.token;
-    // Another request may have replaced it already.
+    // Another request may have replaced the token already.
     const isOurs = this.#current === current;
     const next = isOurs
       ? this.#setCurrentToken(isRefused ? this.#fetchToken() : this.#replaceToken(held))
@@ -67,7 +67,7 @@ export class RenewingToken {
 
   #setCurrentToken(coming: Promise<CachedToken>): Promise<CachedToken> {
     this.#current = coming;
-    // If there is none, the next request tries again.
+    // If fetching fails, the next request tries again.
     coming.catch(() => {
       if (this.#current === coming) this.#current = undefined;
     });
@@ -90,7 +90,7 @@ export class RenewingToken {
     } catch (thrown) {
       if (held.isRenewable && !isSafeToRetryRead(thrown)) return await this.#fetchToken();
       if (Date.now() >= held.end) throw thrown;
-      // It holds a while yet.
+      // The current token is still valid for a while, so keep it and retry the renewal later.
       return { ...held, due: Date.now() + RENEWAL_RETRY_MS };
     }
   }

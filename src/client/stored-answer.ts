@@ -59,7 +59,7 @@ export function* createMissingEvents(
     const known = message?.content[index] as ReceivedBlock | undefined;
     if (known && index !== openBlock) continue;
     const deltas = known && findMissingDeltas(block, known);
-    // A block that cannot be continued begins again, and replaces what has come of it.
+    // A block that cannot be continued starts again with a new `content_block_start`, which replaces its received part.
     if (!deltas)
       yield {
         type: 'content_block_start',

@@ -176,15 +176,16 @@ export class MessageStream extends SdkStyleStreamReader {
     if (this.#isComplete || this.#failure) return;
     const sendStopRequest = async () => {
       const path: ServedRoutePath = `/conversations/${encodePathSegment(conversation)}/stop`;
-      // Only this turn is stopped, not one of another window. The key is safer than the turn's id: an id that came in a
+      // Stop only this turn, not a turn started in another window. Prefer the idempotency key, because a turn's id from a
       // header may be incomplete.
       const query = this.#body === undefined ? { turn: this.turn } : { key: this.#idempotencyKey };
       await this.#transport.sendRequest(path, { method: 'POST', query }).catch((thrown: unknown) => {
-        // A first turn that was stopped before any content leaves no conversation.
+        // If a first turn is stopped before any content, no conversation is stored and the edge responds with 404.
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
     };
-    // Before the answer starts, perhaps the request has not arrived, and there is nothing to stop. So stop twice.
+    // Before the answer starts, the request may not have arrived and there is nothing to stop. So send the stop again once it
+    // has started.
     if (!this.#isStarted) {
       const started = this.#whenStarted;
       await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STOP_WAIT_MS))]);
@@ -239,10 +240,10 @@ export class MessageStream extends SdkStyleStreamReader {
       if (!this.#isComplete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
       const pausedAt = Date.now();
       await sleepUntilPageReturn(waitMs, signal);
-      // A device that slept meanwhile has tried nothing in that time.
+      // If the device slept during the pause, no attempt was made in that time, so restart the time limit.
       if (Date.now() - pausedAt > waitMs + silenceMs) this.#lostAt = undefined;
       this.#attempts += 1;
-      // A turn that was stopped must not be started again.
+      // Do not start a stopped turn again.
       if (this.turn === undefined && this.#isStopped()) return undefined;
     }
     return undefined;
@@ -269,7 +270,7 @@ export class MessageStream extends SdkStyleStreamReader {
     if (!this.#isComplete || !content || this.#body === undefined || isOver) return false;
     const { messages, ...request } = JSON.parse(this.#body) as MessageRequest;
     const answer = { role: 'assistant' as const, content };
-    // A conversation has the history.
+    // A conversation stores its history, so send only the paused answer.
     const sent = this.conversation === undefined ? [...messages, answer] : [answer];
     this.#body = JSON.stringify({ ...request, messages: sent });
     this.#idempotencyKey = `${this.#idempotencyKey}-on`;
@@ -307,7 +308,7 @@ export class MessageStream extends SdkStyleStreamReader {
     const { signal } = this.#closeController;
     const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
     if (signal.aborted) return undefined;
-    // A turn that was asked for and has left nothing is not there.
+    // The edge has no trace of this turn, so report why the connection failed.
     if (!stored) return connectionFailure ?? (this.#isStarted ? createNotStoredError() : this.#expiredError);
     this.#isStarted = true;
     this.#resolveStarted(true);
@@ -332,7 +333,7 @@ export class MessageStream extends SdkStyleStreamReader {
     const body = this.#body;
     const { signal } = connection;
     const sendRequest = () => {
-      // A turn's id from a header may be incomplete; only an id from an event is sure. Until then the request is repeated.
+      // A turn's id from a header may be incomplete, so repeat the request until an event has confirmed the id.
       if (this.#turn === undefined && body !== undefined && !(this.#isStopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined || 'idempotency-key' in headers)
@@ -344,7 +345,7 @@ export class MessageStream extends SdkStyleStreamReader {
           signal,
         });
       }
-      // After the last event nothing more is sent. To get the cost, that event is asked for again.
+      // Nothing follows the last event, so ask for that event again to get the cost.
       const last = this.#isComplete ? this.#lastEventNumber - 1 : this.#lastEventNumber;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
@@ -355,7 +356,7 @@ export class MessageStream extends SdkStyleStreamReader {
         signal,
       });
     };
-    // Without a conversation there is no idle timeout here: the upstream may be slow, and a second request would cost.
+    // Without a conversation, use no idle timeout: the upstream may be slow, and a second request would be billed again.
     let response: Response;
     try {
       response = conversation === undefined ? await sendRequest() : await this.#withIdleTimeout(sendRequest());
@@ -426,7 +427,7 @@ export class MessageStream extends SdkStyleStreamReader {
       this.#handleErrorEvent(sent);
       return;
     }
-    // An event that cannot be parsed is incomplete: it is asked for again.
+    // An event that cannot be parsed is incomplete, so reconnect to receive it again.
     if (!value) {
       this.#connection?.abort();
       return;

@@ -18,7 +18,7 @@ type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
   end_turn: 'stop',
-  // As the AI SDK's own provider has it: the message is whole, and the next one goes on.
+  // Like the AI SDK's own provider: the message is complete, and the next one continues.
   pause_turn: 'stop',
   stop_sequence: 'stop',
   max_tokens: 'length',
@@ -52,7 +52,7 @@ export async function* streamToUiChunks(
   let messageId: string | undefined;
   for await (const event of stream) {
     if (event.type === 'message_start') messageId = event.message.id;
-    // Only the first block says whether a resumed answer continues a message.
+    // Only the first block shows whether a resumed answer continues an existing message.
     if (event.type === 'message_start' && shownWith) continue;
     if (messageId !== undefined) {
       const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
@@ -77,7 +77,7 @@ export async function* streamToUiChunks(
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.knownIds.has(toolCallId)) continue;
-    // A restricted token sees what waits, but no other input.
+    // A restricted token may read the input of a call that waits for approval, but no other input.
     const providerMetadata = { sluice: { input_text } };
     yield { type: 'tool-input-available', toolCallId, toolName, input, providerExecuted: true, providerMetadata };
     yield { type: 'tool-approval-request', toolCallId, approvalId: id };
@@ -87,12 +87,12 @@ export async function* streamToUiChunks(
     type: 'finish',
     finishReason: FINISH_REASONS[stopReason] ?? 'other',
     messageMetadata: {
-      // An answer that was paused and has gone on has several.
+      // An answer that continued after a pause spans several turns.
       ...(turn === undefined ? {} : { turn }),
       stopReason,
       stopped,
       usage: { ...usage },
-      // The hook keeps what is not told anew.
+      // The AI SDK merges metadata into the earlier values, so reset `paused` explicitly.
       ...(paused === undefined && !before?.paused ? {} : { paused: paused ?? null }),
       ...(costUsd === undefined ? {} : { costUsd: addDollars(before?.costUsd, costUsd) }),
       ...(used === undefined ? {} : { used }),
@@ -146,7 +146,7 @@ class BlockChunker {
   *#startBlock(index: number, block: StreamedBlock): Generator<UiMessageChunk, void, void> {
     const toolCallId = String(block.id);
     const isCall = block.type.endsWith('tool_use');
-    // A call that begins again is shown already: only its input is read anew.
+    // A call that starts again is already displayed, so only its input is read again.
     const isAgain = isCall && this.#openBlocks.get(index)?.id === toolCallId;
     if (!isAgain) yield* this.#stopBlock(index);
     this.#blockCount += 1;
@@ -199,7 +199,7 @@ class BlockChunker {
       const call = { toolCallId: id, toolName: String(block.name), ...createProviderExecutedFlag(block) };
       const input = json === '' ? block.input : parseJsonObject<object>(json);
       if (input !== undefined) yield { type: 'tool-input-available', ...call, input };
-      // The input is incomplete: the answer reached its `max_tokens`.
+      // The input is incomplete because the answer reached its `max_tokens`.
       else yield { type: 'tool-input-error', ...call, input: json, errorText: 'The input of this call is not whole.' };
     }
   }

@@ -39,14 +39,14 @@ export function visitor({ turnstile, ...options }: VisitorOptions): RenewingToke
   const transport = new Transport(options);
   const fetchVisitorToken = async () => {
     const body = { turnstile: await turnstile?.() };
-    // The same answer gives the same visitor, so what was lost may be asked again.
+    // The edge returns the same visitor for the same Turnstile token, so a lost request can be repeated.
     const requestTokenOnce = () =>
       transport.requestJsonWithTimeout<{ token: string }>('/tokens/visitor', { method: 'POST', body });
     return (await retryWithBackoff(requestTokenOnce, isRetryable, MAX_RETRIES)).token;
   };
   return transport.createRenewingToken(() =>
     fetchVisitorToken().catch((thrown: unknown) => {
-      // The widget's answer was too old, or used.
+      // The Turnstile token had expired or was already used, so get a new one.
       if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return fetchVisitorToken();
       throw thrown;
     }),

@@ -52,7 +52,7 @@ export function App() {
   const asksToken = useSignal(false);
   const ready = connectionState.value === 'ready';
   useEffect(() => {
-    // A failure is not shown here: the page of the budget shows it.
+    // Ignored: the Budget page shows this error.
     if (ready) refreshSpentToday().catch(() => {});
   }, [ready]);
   useEffect(() => {
@@ -131,7 +131,7 @@ export function App() {
             <div class="page">
               <FaultMessage
                 text={connectionFault.value ?? 'Sluice cannot be reached.'}
-                // Who needs no token is its developer, and can mend it.
+                // A caller that needs no token is the developer, who can fix the cause, so open the details.
                 isOpen={token.value === undefined}
               >
                 <SmallButton kind="first" name="Try again" onClick={() => void checkConnection()} />
@@ -157,7 +157,7 @@ function listAvailablePageParts(): readonly PageSection[] {
 }
 
 function CurrentPagePart() {
-  // The page opens with the chat, if the token can chat.
+  // The page opens with the chat if the token allows it, otherwise with the budget.
   const value = isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
   const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)

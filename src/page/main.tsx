@@ -6,8 +6,8 @@ import { applyThemeOnChange } from './theme.ts';
 applyThemeOnChange();
 const root = document.getElementById('page');
 if (root) {
-  // The sketch of index.html goes with the first thing that is shown. A rule of CSS that waits for it would have each change of
-  // the page work out all styles anew.
+  // Remove the placeholder of index.html once there is content. A CSS rule that depends on the content would recompute all
+  // styles with each change.
   const renderObserver = new MutationObserver(() => {
     if (!root.querySelector('main > *')) return;
     renderObserver.disconnect();

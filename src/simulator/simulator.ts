@@ -120,7 +120,7 @@ class SimulatedApi {
 
   async handleRequest(request: Request): Promise<Response> {
     const startedAt = this.#getNow();
-    // The time is part of it, so that another simulator, or one that was started again, gives other ids.
+    // Include the start time, so that another simulator, or a restarted one, creates different ids.
     const nonce = computeDigest(`${startedAt}:${this.#callCount++}`, this.#seed);
     const requestId = createApiIdentifier('req_', nonce);
     const headers = {

@@ -57,7 +57,7 @@ export function toAgentDraft(content: AgentContent): AgentDraft {
   const { type: _, version: __, owner: ___, name, description = '', model, ...others } = content;
   const { max_tokens, tools = [], limits = {}, approvers, system, ...rest } = others;
   const plain = toPlainSystem(system);
-  // How a model is chosen has no field of its own.
+  // The form has no field for choosing among models.
   const isChosen = typeof model !== 'string';
   const more = { ...(isChosen ? { model } : {}), ...rest, ...(plain === undefined ? { system } : {}) };
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);

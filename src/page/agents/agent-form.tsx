@@ -51,7 +51,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
     });
   const place = fault.value === undefined ? undefined : findFieldOfFault(fault.value, draft);
   const changeField = (field: AgentDraftField, value: string) => {
-    // What was wrong with it was said of what stood there before.
+    // The error described the previous value of this field.
     if (place?.field === field) fault.value = undefined;
     saveAgentDraft(of, { ...draft, [field]: value }, stored);
   };
@@ -84,7 +84,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       )}
     </Field>
   );
-  // What is wrong with tools stands at their JSON.
+  // Errors about tools are shown at their JSON.
   const isJson = asJson.value || getFieldFault('tools') !== undefined || parseToolListJson(draft.tools) === undefined;
   const choices = availableModels.value.map(({ id, display_name }) => [id, display_name] as const);
   return (
@@ -201,7 +201,7 @@ function findFieldOfFault(fault: string, draft: AgentDraft): { field: AgentDraft
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };
   const { field, message } = findFaultyField(fault, AGENT_FIELDS);
   if (field !== undefined) return { field: field as AgentDraftField, message };
-  // What cannot be read is told as `more`, and found above.
+  // Malformed JSON of the remaining fields is reported as `more`, which is handled above.
   const others = words.startsWith('more:') ? [] : Object.keys(Object(parseMoreFieldsOrEmpty(draft)));
   return findFaultyField(fault, others).field === undefined
     ? { field: undefined, message }
@@ -212,7 +212,7 @@ function parseMoreFieldsOrEmpty(draft: AgentDraft): unknown {
   try {
     return parseMoreFieldsJson(draft);
   } catch {
-    // It was changed since, and is told when it is stored again.
+    // The text was changed after saving; the next save reports its error.
     return {};
   }
 }

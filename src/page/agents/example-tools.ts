@@ -38,7 +38,7 @@ export function parseToolListJson(tools: string): unknown[] | undefined {
     const list: unknown = JSON.parse(tools);
     return Array.isArray(list) ? list : undefined;
   } catch {
-    // It is being typed.
+    // The JSON is incomplete while the user types.
     return undefined;
   }
 }

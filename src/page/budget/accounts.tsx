@@ -98,7 +98,7 @@ function AccountLists() {
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
 async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
-  // Without it the list stands in its usual order, and says itself why it cannot be read.
+  // If this request fails, keep the usual order; the list reports its own error.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
     () => undefined,
   );
@@ -177,7 +177,7 @@ function OpenAccountForm() {
       .then(({ data }) => {
         accountNames.value = data.map(({ id }) => id);
       })
-      // Any name can be typed without them.
+      // Ignored: any name can be typed without suggestions.
       .catch(() => {});
   return (
     <Form class="inline" onSubmit={(data) => navigateToAccount(String(data.get('account')).trim())}>

@@ -28,7 +28,7 @@ const REJECTS_ALL_NOTE = 'rejects all requests';
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
   if (!quota) return <p class="quiet">…</p>;
   const { binds, blocked_by: zero, running_requests: running, day } = quota;
-  // Those in dollars and of a minute have a card of their own, which is red.
+  // Limits in dollars and per minute have their own cards, which turn red.
   const isBare = zero === 'models' || zero === 'concurrent_requests';
   const buckets = RATE_LIMITS.flatMap(([key, name]) => {
     const meter = quota[key];
@@ -154,7 +154,7 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
   const whose = isOwn ? '' : renderLimitOwner(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
   const title = isPrepaid ? 'Credit' : [getLimitTitle(limit.limit), whose && [', ', whose]];
-  // A shared budget refuses before all of it is used: “used up” is not said beside 99.5%.
+  // A shared budget rejects requests before it is completely used, so "used up" would contradict 99.5%.
   const spent = used < most ? 'nearly used up' : 'used up';
   const why = isPrepaid
     ? [`${spent}: `, <GiveCreditLink key="credit" />]

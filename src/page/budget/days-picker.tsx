@@ -12,7 +12,7 @@ export function DaysPicker({ of: listName, range = sharedRange }: { of: string; 
   const setDay = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
     const next = { ...customDays.value, [end]: day };
-    // Days the wrong way round are one day: the one that was chosen last.
+    // If the days are in the wrong order, select the single day that was chosen last.
     customDays.value = next.first <= next.last ? next : { first: day, last: day };
   };
   return (

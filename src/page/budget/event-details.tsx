@@ -15,7 +15,7 @@ export function EventDetails({ row }: { row: EventRow }) {
   const { fault, run } = useAsyncAction();
   const report = useSignal<EventReport | undefined>(undefined);
   const { source, event_id: id } = row;
-  // Read again once the list shows another state, or one more try.
+  // Read the report again when the list shows another state or another attempt.
   // biome-ignore lint/correctness/useExhaustiveDependencies: these are what has changed when there is more to read.
   useEffect(() => {
     void run(async () => {

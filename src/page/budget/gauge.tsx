@@ -24,7 +24,7 @@ interface SpendGaugeProps {
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
 export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
-  // What is not known is not zero.
+  // Unknown spending is shown as "–", not as zero.
   if (!window) return <Gauge title={title} value="–" limitText="" usedShare={undefined} heldShare={0} note="" />;
   const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
   const resets = `resets ${formatResetTime(resets_at)}`;
@@ -64,7 +64,7 @@ export function Gauge({
         <strong>{value}</strong> {full !== undefined && <span class="quiet">{of}</span>}
       </p>
       {full === undefined ? (
-        // As high as a bar: nothing moves when the limit is known.
+        // As high as the bar, so that nothing moves when the limit is known.
         <p class="quiet no-limit">{of}</p>
       ) : (
         <div class="bar" aria-hidden="true">

@@ -68,7 +68,7 @@ function DeploymentView() {
   useEffect(pollDeploymentSpend, []);
   const shared = deploymentReport.value;
   const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
-  // Once it is open it stays so: whoever has raised a limit reads that it is saved.
+  // Keep the form open once a limit has rejected requests, so that the operator sees the confirmation after raising the limit.
   const hasRefused = useRef(false);
   hasRefused.current ||= refusing.length > 0;
   const isPeriodShown = (period: (typeof SPEND_PERIODS)[number]) => {

@@ -10,7 +10,7 @@ interface RequestCostLinksProps {
 export function RequestCostLinks({ request: { conversation, agent, tags, account } }: RequestCostLinksProps) {
   const parts: [SpendGrouping, string | null, string?][] = [
     ['conversation', conversation],
-    // By its name: a version is a long hash.
+    // Show the name without the version, which is a long hash.
     ['agent', agent, agent === null ? '' : parseVersionName(agent)],
     ...Object.entries(tags).map(([name, value]): [SpendGrouping, string] => ['tag', `${name}=${value}`]),
   ];

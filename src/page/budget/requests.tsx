@@ -153,7 +153,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         name="Requests"
         path="/usage/requests"
         query={() => ({ ...getSelectedTimeRange(), outcome: kind })}
-        // The lines of one page count all that there is.
+        // If a single page lists all requests, a summary by account adds nothing.
         about={({ accounts_after }: UnsuccessfulRequestsPage, isPart) => (
           <>
             {kind === 'refused' && isPart && <MostRejectedAccounts />}

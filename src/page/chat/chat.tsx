@@ -28,7 +28,7 @@ export function Chat() {
       for (const stop of stops) stop();
     };
   }, [run]);
-  // At once, not with the next frame: a question that is sent meanwhile would go into the conversation before.
+  // A layout effect, because it runs immediately: a question sent before the next frame would go to the previous conversation.
   useLayoutEffect(
     () =>
       effect(() => {
@@ -37,7 +37,7 @@ export function Chat() {
           discardEditOfOtherConversation(id);
           showConversation(id);
         });
-        // In a narrow window the list covers the chat, until a conversation is chosen.
+        // In a narrow window the list covers the chat until a conversation is chosen.
         listOpen.value = false;
       }),
     [listOpen],
@@ -52,7 +52,7 @@ export function Chat() {
       event.preventDefault();
       listOpen.value = false;
     };
-    // Before anything else that Escape may end.
+    // Listen in the capture phase, before other handlers of Escape.
     document.addEventListener('keydown', closeListOnEscape, true);
     return () => document.removeEventListener('keydown', closeListOnEscape, true);
   }, [listOpen]);

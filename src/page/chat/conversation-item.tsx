@@ -47,7 +47,7 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
   useEffect(() => {
     const element = link.current;
     if (row.title !== null || removed || !element) return;
-    // Its first message is read only if somebody sees it here.
+    // Read the first message only once the item is visible.
     const observer = new IntersectionObserver(([entry]) => {
       if (entry?.isIntersecting) void generateMissingTitle(row.id);
     });
@@ -55,7 +55,7 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
     return () => observer.disconnect();
   }, [row.id, row.title, removed]);
   useEffect(() => {
-    // The button that brought it back is not there any more.
+    // The button that restored the conversation no longer exists, so move the focus to the link.
     if (wasRemoved.current && !removed && document.activeElement === document.body) link.current?.focus();
     wasRemoved.current = removed;
   }, [removed]);

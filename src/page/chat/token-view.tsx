@@ -30,7 +30,7 @@ async function mintPreviewToken(id: string, agent: string): Promise<string> {
     scopes: ['messages'],
     expires_in: PREVIEW_TOKEN_SECONDS,
     label: 'Preview in the page',
-    // The agent is the deployment’s or the account’s own.
+    // The agent may be the deployment's or the account's own.
     only: { agents: [agent, `own:${agent}`], conversations: [id] },
   };
   return (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
@@ -105,7 +105,7 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
 function TokenPreviewMessage({ row: { role, content } }: { row: ConversationMessage }) {
   const parts = toContentParts(content);
   const results = findToolResults([{ parts }]);
-  // A call of the edge is shown as any other: its name, its input, and what came back.
+  // Show a call that the edge ran like any other: its name, its input and its result.
   const shown = parts
     .filter(({ type }) => type !== 'mcp_tool_result')
     .map((part) => (part.type === 'mcp_tool_use' ? { ...part, type: 'tool_use' } : part));

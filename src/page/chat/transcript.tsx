@@ -24,13 +24,14 @@ export function Transcript({ session }: { session: Session }) {
     atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
     away.value = !atEnd.current;
   }, [away]);
-  // Scrolled before painting, so that nothing jumps.
+  // Scroll before painting, so that the view does not jump.
   useEffect(() => {
     const handleDetailsToggle = ({ target }: Event) => {
       opensByHand.current = (target as Element).closest('summary, [aria-expanded]') !== null;
     };
     const observer = new ResizeObserver(() => {
-      // What somebody opens grows below their pointer, at the end too.
+      // When the user opens a detail, let it grow downwards, even at the end of the transcript, instead of scrolling to the
+      // end.
       if (opensByHand.current) onScroll();
       else if (atEnd.current) scrollToEnd(scroller.current);
       opensByHand.current = false;
@@ -39,7 +40,7 @@ export function Transcript({ session }: { session: Session }) {
     column.current?.addEventListener('click', handleDetailsToggle, true);
     return () => observer.disconnect();
   }, [onScroll]);
-  // After a question the view scrolls to the answer.
+  // After a question, scroll to its answer.
   useSignalEffect(() => {
     if (session.liveAnswer.value) atEnd.current = true;
   });

@@ -37,7 +37,7 @@ export async function refreshSpentToday(): Promise<void> {
   readCount += 1;
   const question = readCount;
   const { account, operator } = identity.value;
-  // One of both is enough here. Why the other cannot be read, Budget says.
+  // One of the two reports is enough here. The Budget page explains why the other cannot be read.
   const all =
     operator && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
   const own = readAccountQuota(account).catch(async (thrown: unknown) => {

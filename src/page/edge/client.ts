@@ -93,7 +93,7 @@ export function formatErrorForUser(thrown: unknown): string {
 async function fetchOrShowTokenGate(url: string, init: RequestInit): Promise<Response> {
   const response = await fetchAndRecordCall(url, init);
   if (response.status === 401) {
-    // A newcomer without a token has made no mistake, so this is not shown as an error.
+    // A new user without a token has made no mistake, so do not show the 401 as an error.
     connectionFault.value =
       token.value === undefined ? undefined : formatErrorForUser(await readErrorResponse(response.clone()));
     connectionState.value = 'gate';

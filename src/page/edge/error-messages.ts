@@ -38,7 +38,7 @@ export function describeErrorForUser(error: SluiceError): string {
 
 /** @returns what is said of a type of error, as its caller reads it */
 export function describeErrorType(type: string): string {
-  // What the operator must mend, the caller reads as any other failure.
+  // An account's own limit is described as its budget. Errors that only the operator can fix appear as a general failure.
   if (type === 'billing_error') return 'Your budget is used up.';
   return Object.hasOwn(ERROR_SENTENCES, type)
     ? ERROR_SENTENCES[type as keyof typeof ERROR_SENTENCES]

@@ -28,7 +28,7 @@ function parseTokenClaims(jwt: string): Record<string, unknown> {
   try {
     return decodeJwt(jwt);
   } catch {
-    // If this is not a token, the edge refuses it and says why.
+    // If this is not a token, the edge rejects it with an explanation.
     return {};
   }
 }

@@ -75,7 +75,7 @@ export async function fetchAndRecordCall(url: string, init: RequestInit): Promis
     call.headersAt = getElapsedMs();
     callGrowthCount.value += 1;
     const { status, statusText } = response;
-    // Some browsers give an empty stream with a 204, and none takes one.
+    // Some browsers give a 204 response an empty body, but `new Response` rejects a body with status 204.
     if (!response.body || status === 204) {
       call.endedAt = call.headersAt;
       return response;

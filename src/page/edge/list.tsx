@@ -67,13 +67,13 @@ const LIST_POLL_MS = 5_000;
 export function PolledList<Row, Answer = Page<Row>>(props: PolledListProps<Row, Answer>) {
   const { name, path, query = {}, columns, row, empty, about, sort, size = ROWS_PER_PAGE } = props;
   const wanted = JSON.stringify([path, resolveListQuery(query), sort?.value, size]);
-  // What is known of another question is not shown as the answer to this one.
+  // Do not show the results of another query as those of this one.
   // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
   const pages = useMemo(() => new ListPageLoader(props), [wanted]);
   useEffect(() => pages.pollShownPage(), [pages]);
   const { answer, rows, next } = pages.shownPage.value ?? {};
   const isPart = !pages.isFirstPage || next !== undefined;
-  // While another order is read the headings stay: whoever has pressed one is still there.
+  // Keep the headings while another sort order is loading, because the pressed heading has the focus.
   const hasTable = useRef(false);
   hasTable.current = rows ? rows.length > 0 || !pages.isFirstPage : hasTable.current && pages.fault.value === undefined;
   return (

@@ -25,7 +25,7 @@ export class UndoableRemovals {
   readonly #leftAddresses = new Map<string, LeftAddressPair>();
 
   constructor() {
-    // Another account has other things, maybe of the same names.
+    // Another account may have other resources with the same names.
     token.subscribe(() => {
       for (const key of this.pendingRemovals.peek().keys()) this.#forgetRemoval(key);
     });
@@ -80,7 +80,7 @@ export class UndoableRemovals {
     const removal = this.pendingRemovals.peek().get(key);
     if (!removal || this.#finishingKeys.has(key)) return;
     this.#finishingKeys.add(key);
-    // It stays greyed in its row until the edge has deleted it.
+    // The row stays grey until the edge has deleted the resource.
     removal
       .deletePermanently()
       .catch((thrown: unknown) => {

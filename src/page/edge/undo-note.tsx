@@ -15,7 +15,7 @@ export function UndoNote({
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     announceToScreenReader(`Deleted “${title}”. You can undo this.`);
-    // The button that was pressed is not there any more.
+    // The pressed button no longer exists, so move the keyboard focus here.
     if (removals.removedByKeyboard.has(removalKey)) button.current?.focus();
   }, [removals, removalKey, title]);
   return (

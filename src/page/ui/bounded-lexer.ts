@@ -12,7 +12,7 @@ export class BoundedLexer extends Lexer {
   #depth = 0;
 
   override blockTokens(text: string, tokens: Token[] = [], isClipped?: boolean): TokensList {
-    // Only the outermost list has the addresses of links, which nobody asks the others for.
+    // Only the outermost list needs `links`; nothing reads them from nested lists.
     const list = tokens as TokensList;
     if (this.#depth > MAX_BLOCK_DEPTH) return pushPlainText(text, list);
     this.#depth += 1;
@@ -33,7 +33,7 @@ function pushPlainText<Tokens extends Token[]>(text: string, tokens: Tokens): To
 
 function hasTooManyMarks(text: string): boolean {
   let marks = 0;
-  // Of a long run each mark counts, because each may be the begin of another.
+  // In a long run each mark counts, because each may start another emphasis.
   for (const [run] of text.matchAll(/[*_~!]+/g)) marks += run.length > 3 ? run.length : 1;
   if (marks > MAX_EMPHASIS_MARKS) return true;
   return (

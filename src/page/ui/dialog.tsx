@@ -8,7 +8,7 @@ export function Dialog({ title, onClose, children }: { title: string; onClose():
   const heading = useId();
   useEffect(() => {
     ref.current?.showModal();
-    // The first field gets the focus, not the close button.
+    // `showModal` focuses the close button, so focus the first field instead.
     ref.current?.querySelector<HTMLElement>('form :is(input, textarea, select)')?.focus();
   }, []);
   return (

@@ -26,11 +26,12 @@ export const createFormulasExtension = (): MarkedExtension => ({
       name: 'formulaBlock',
       level: 'block',
       start: (source) => {
-        // A paragraph ends at an empty line: to look beyond it again and again would not be linear.
+        // A paragraph ends at an empty line. Searching beyond it for each paragraph would take quadratic time.
         const end = source.indexOf('\n\n');
         const paragraph = end < 0 ? source : source.slice(0, end);
         const at = paragraph.search(/\n {0,3}(?:\$\$|\\\[)/);
-        // What begins in the midst of a line may end at the beginning of another.
+        // A formula that starts within a line may end at the start of another, so an odd number of `$$` before the match means
+        // this is its end.
         const isOpen = paragraph.slice(0, at).split('$$').length % 2 === 0;
         return at < 0 || isOpen ? undefined : at + 1;
       },
@@ -98,7 +99,7 @@ function renderFormula(formula: Element): void {
   const html = renderHtml(tex.replace(BARE_FUNCTIONS, String.raw`\$&`)) ?? renderHtml(tex);
   if (html === undefined) return;
   const template = document.createElement('template');
-  // By the policy, a style is set by a script, or not at all. KaTeX escapes the quotes of a text.
+  // The content security policy blocks `style` attributes in HTML, so set styles by script. KaTeX escapes quotes in text.
   template.innerHTML = html.replaceAll(' style="', ' data-style="');
   for (const node of template.content.querySelectorAll<HTMLElement | SVGElement>('[data-style]')) {
     node.style.cssText = node.dataset.style ?? '';

@@ -11,6 +11,6 @@ export async function loadHighlighter(): Promise<void> {
   try {
     highlighter.value = (await import('./highlight.ts')).highlightCode;
   } catch {
-    // The next block of code tries again.
+    // Ignored: the next code block tries to load the highlighter again.
   }
 }

@@ -13,11 +13,11 @@ export type MarkdownBlock =
 const BASE_EXTENSION: MarkedExtension = {
   gfm: true,
   renderer: {
-    // An image becomes a link: loading it would let the model send data to any server through the URL.
+    // Render an image as a link: loading it would let the model send data to any server in the URL.
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
-    // HTML is shown as text: an answer must not become part of the page.
+    // Show HTML as text: an answer must not add elements to the page.
     html: ({ text }) => escapeHtml(text),
-    // A box that nobody can tick is a sign, not a control.
+    // A symbol instead of a disabled checkbox, because nobody can change it.
     checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
     code: ({ text, lang }) =>
       `<pre><code>${highlighter.peek()?.(text, parseCodeLanguage(lang)) ?? escapeHtml(text)}</code></pre>`,
@@ -53,7 +53,7 @@ export class MarkdownBlockSplitter {
     const { defaults } = this.#marked;
     const tokens = new BoundedLexer(defaults).lex(rest);
     const { walkTokens } = defaults;
-    // It brings footnotes to the end, if there are any. These need all of the text.
+    // The footnote extension moves footnotes to the end, which requires all tokens at once.
     if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
     const blocks = tokens.map((token) => this.#createBlock(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');

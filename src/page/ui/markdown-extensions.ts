@@ -7,7 +7,8 @@ let finish: ((nodes: ParentNode) => void) | undefined;
 /** What of Markdown is loaded with the first text that needs it. */
 const LAZY_EXTENSIONS: readonly { sign: RegExp; loadExtension(): Promise<MarkdownExtensionFactory> }[] = [
   {
-    // Money is none: behind the first dollar stands no space, before the second neither, and behind that no digit.
+    // Do not match amounts of money: no space may follow the first dollar sign or precede the second, and no digit may follow
+    // the second.
     sign: /\$\$|\\[([]|(?<![\w\\$])\$(?![\s$])(?:[^$\\\n]|\\.)*(?<!\s)\$(?![\w$])/,
     loadExtension: async () => {
       const { createFormulasExtension: createFormulas, renderFormulasInNodes: renderFormulas } = await import(
@@ -35,7 +36,7 @@ export function getLoadedExtensions(text: string): readonly MarkdownExtensionFac
         if (!loadedExtensions.peek().has(sign))
           loadedExtensions.value = new Map(loadedExtensions.peek()).set(sign, extension);
       },
-      // The text is shown as it was written. The next rendering tries again.
+      // If the extension cannot be loaded, the source stays visible. The next rendering tries again.
       () => {},
     );
   }

@@ -60,7 +60,7 @@ function scrollToFootnote(event: TargetedMouseEvent<HTMLElement>): void {
   event.preventDefault();
   const target = event.currentTarget.querySelector<HTMLElement>(`#${CSS.escape(href.slice(1))}`);
   if (!target) return;
-  // A footnote itself is no stop of Tab: what follows in it is.
+  // Make the footnote focusable by script, but not by Tab: its links are.
   if (target.tagName !== 'A') target.tabIndex = -1;
   target.focus({ preventScroll: true });
   target.scrollIntoView({ block: 'nearest' });

@@ -15,7 +15,7 @@ function decodePathSegment(step: string): string {
   try {
     return decodeURIComponent(step);
   } catch {
-    // A URL that was typed by hand may be malformed: then it is taken as it is.
+    // A URL typed by hand may have invalid percent escapes; then use it undecoded.
     return step;
   }
 }

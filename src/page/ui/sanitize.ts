@@ -41,14 +41,14 @@ const SANITIZE_OPTIONS = {
   ],
   ALLOWED_ATTR: ['href', 'class', 'title', 'id', ...NON_URL_ATTRIBUTES],
   ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto):|#note-)/i,
-  // They need not look like one.
+  // The values of these attributes need not be URLs.
   ADD_URI_SAFE_ATTR: NON_URL_ATTRIBUTES,
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true as const,
 };
 
 DOMPurify.addHook('afterSanitizeAttributes', (node) => {
-  // So that nothing in an answer is taken for an element of the page.
+  // Remove ids, so that no element of an answer can be mistaken for one of the page.
   if (!node.id.startsWith('note-')) node.removeAttribute('id');
   if (node.tagName === 'A' && !node.getAttribute('href')?.startsWith('#')) {
     node.setAttribute('target', '_blank');

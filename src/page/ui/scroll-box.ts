@@ -15,7 +15,7 @@ const sizeObserver = new ResizeObserver((entries) => {
  */
 export function keepScrollBoxFocusable(box: HTMLElement): () => void {
   const watched = [box, ...box.children];
-  // Told by the browser once it has laid them out: to ask before would have it lay out the whole page for each box.
+  // Let a `ResizeObserver` report sizes after layout: reading them here would force a layout of the whole page for each box.
   for (const element of watched) sizeObserver.observe(element);
   return () => {
     for (const element of watched) sizeObserver.unobserve(element);

@@ -66,7 +66,7 @@ interface TableFrameProps {
 /** Lets a table scroll sideways where it is too narrow, by the keyboard too. */
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
-  // Before it is painted, so that there is no moment at which the keyboard does not reach it.
+  // Run before painting, so that the keyboard can reach the table from the start.
   useLayoutEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined), []);
   return (
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>

@@ -7,7 +7,7 @@ export function indentIfJson(text: string): string {
   try {
     return JSON.stringify(JSON.parse(text), undefined, 2);
   } catch {
-    // Text that is not JSON is shown as it is.
+    // Show text that is not JSON unchanged.
     return text;
   }
 }

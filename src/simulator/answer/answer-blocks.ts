@@ -140,7 +140,7 @@ export class AnswerWriter {
     ];
     const caller = server === undefined ? { caller: DIRECT_CALLER } : { server_name: server };
     const start = { type, id, name, input: {}, ...caller };
-    // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
+    // Incomplete input is invalid JSON, so only a stream can contain it, not a non-streaming response.
     this.blocks.push({ start, deltas, final: { ...start, input: this.earlyEnd === undefined ? input : {} } });
   }
 

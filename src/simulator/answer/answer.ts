@@ -69,7 +69,7 @@ export interface AnswerGenerationOptions {
   compaction?: 'null' | 'delta' | undefined;
 }
 
-// Texts of the API's documentation, which make it refuse or hide its thinking.
+// Strings from the API's documentation that trigger a refusal or redacted thinking.
 export const REFUSAL_TRIGGER =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
 export const REDACTED_THINKING_TRIGGER =

@@ -36,7 +36,7 @@ export function composeCompactionAnswer(
   conditions: AnswerGenerationOptions,
 ): ComposedAnswer {
   const { remainingWindow: windowLeft, text, stopReason, compaction: form } = conditions;
-  // It is billed, and not shown.
+  // The thinking is billed but not shown.
   const thinkingTokens = conditions.thinking ?? decideThinkingTokens(request, extractPromptContents(request).text);
   const limit = Math.min(request.maxTokens, windowLeft);
   const createCompactionAnswer = (
@@ -62,7 +62,7 @@ export function composeCompactionAnswer(
       Math.max(0, limit),
     );
   }
-  // A forced end comes in the middle.
+  // A forced stop reason cuts the summary in the middle.
   if (stopReason !== undefined) return createCompactionAnswer(stopReason, Math.ceil(tokens / 2));
   if (content === '') return createCompactionAnswer('end_turn', tokens);
   const block =

@@ -47,7 +47,8 @@ export function validateMessageAndPlanCache(
   if (request.compaction === undefined) return { request, input, plan };
   const asking = countSummarizationPromptTokens(request.compaction);
   const usage = { ...plan.usage, uncached: plan.usage.uncached + asking };
-  // If its own prompt does not fit the window, the API makes no call, so there is nothing to bill or to cache.
+  // If the summarization prompt does not fit the context window, the API does not call the model, so nothing is billed or
+  // cached.
   const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_TOOL_CALL;
   return { request, input: input + asking, plan: called };
 }
@@ -86,7 +87,7 @@ export function composeMessage(
   };
   const [next] = answer.stopReason === 'refusal' ? request.fallbacks : [];
   if (next === undefined) return { message, identity };
-  // Another model answers behind a block that says so.
+  // The fallback model's answer follows a `fallback` block.
   const other = { ...request, model: next, binding: { ...request.binding, model: next.id } };
   const second = composeAnswer(other, { ...conditions, stopReason: undefined, isFallback: true });
   const trigger = { type: 'refusal', category: null };

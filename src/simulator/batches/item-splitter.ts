@@ -68,7 +68,7 @@ export class ItemSplitter {
     const items: Uint8Array[] = [];
     /** Where the part begins that is not kept yet. */
     let from = 0;
-    // Members of the object would be read once for each byte.
+    // Copy these fields to locals: the loop would otherwise read them once for each byte.
     let inString = this.#isInString;
     let escaped = this.#isEscaped;
     for (let at = 0; at < chunk.byteLength; at++) {

@@ -56,7 +56,7 @@ export function validateBatchItem(
   if (readOwnMember(params, 'stream') === true)
     throw createInvalidRequestError('stream: streaming is not supported in message batches');
   rejectUnsupportedBatchParams(params);
-  // Items are worked on in no order, so none finds in the cache what another one has written.
+  // Batch items run in any order, so use an empty cache for each.
   return validateMessageAndPlanCache(params, { ...judgement, inBatch: true }, new PromptCache(), '');
 }
 
@@ -111,7 +111,7 @@ export async function readAndStoreBatchItems(
       }
       outcomes += decideItemOutcome(item, bytes, judgement, obeysMarks);
       await writer.writeBytes(encoder.encode(`${JSON.stringify(item)}\n`));
-      // A whole body may have come as one chunk.
+      // A whole body may arrive as one chunk, so let other work run between slices.
       if (ids.size % ITEMS_PER_SLICE === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   }

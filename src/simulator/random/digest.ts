@@ -49,7 +49,7 @@ export function createRandom(value: Digest): RandomSource {
     c = (((c << 21) | (c >>> 11)) + sum) | 0;
     return (sum >>> 0) / 4294967296;
   };
-  // Similar seeds have similar first numbers, so those are left out.
+  // Similar seeds give similar first numbers, so discard those.
   for (let i = 0; i < 12; i++) nextRandom();
   return nextRandom;
 }

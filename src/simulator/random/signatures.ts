@@ -71,7 +71,7 @@ export function verifyThinkingSignature(
   const [, ...parts] = splitThinkingSignature(block);
   const mark = parts.pop() ?? '';
   const [kind, , model = '', user = '', prefix = '', account = '', previous, place] = parts;
-  // The signature counts, not the summary that is shown of the thinking.
+  // Compare the signature only: the displayed summary of the thinking may differ.
   const isWhole = kind === (block.type === 'redacted_thinking' ? 'redacted' : 'thinking');
   if (!isWhole || mark !== digestToHex(computeDigest(parts.join(':'), seed))) return undefined;
   return { model, user, prefix, account, previous, place: place === undefined ? undefined : Number(place), mark };
@@ -156,7 +156,7 @@ export function verifySummarySignature(
   const [, kind, content, changes, after = '', mark] = decodeSignature(signature).split(':');
   const claims = [kind, content, changes, after].join(':');
   const own = digestToHex(computeDigest(claims, seed));
-  // Base64 has several spellings of the same bytes, and the API wants each byte as it was.
+  // Several base64 strings decode to the same bytes, but the API requires the signature unchanged.
   const isOwn = kind === 'compaction' && mark === own && signature === btoa(`sluice-simulator:${claims}:${own}`);
   if (!isOwn) return 'signature';
   if (content !== digestToHex(computeDigest(claimed.content))) return 'content';

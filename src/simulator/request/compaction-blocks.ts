@@ -24,7 +24,7 @@ export function createCompactionRejectedError(code: string, message: string): Ap
  * @throws ApiError 400 in the API's words.
  */
 export function validateCompactionBlock(block: JsonObject, path: string, protocol: RequestProtocol): void {
-  // Members that the API did not send are refused even with a beta.
+  // The API rejects fields that it did not send, even with a beta.
   rejectUnknownKeys(block, KEYS, path);
   const content = readOptionalString(block.content, `${path}.content`);
   if (content === '') throw createInvalidRequestError(`${path}.content: compaction content must be non-empty`);
@@ -93,7 +93,7 @@ export function verifyLeadingSignedSummary(
   }
   const { block, role, message, index } = signed;
   const path = `messages.${message}.content.${index}.compaction`;
-  // [?] Whether failed blocks may stand before it is not documented. Here they may not.
+  // [?] The API's documentation does not say whether failed blocks may precede this one. The simulator rejects them.
   if (role === 'system' || message > 0 || index > 0) {
     throw createCompactionRejectedError(
       'block_misplaced',

@@ -60,7 +60,7 @@ function groupIntoTurns(messages: readonly RequestMessage[]): SameRoleMessages[]
 
 function requireNonEmptyMessages(messages: readonly RequestMessage[]): void {
   const first = messages[0];
-  // A compaction block stands for all messages before it.
+  // A leading compaction block replaces the messages before it, so an assistant message may come first.
   if (first?.role === 'assistant' && findLeadingSummary(messages) === undefined)
     throw createInvalidRequestError('messages: first message must use the "user" role');
   for (const [index, { role, blocks, effort }] of messages.entries()) {
@@ -112,7 +112,7 @@ function validateToolResults(turn: SameRoleMessages, previous: SameRoleMessages 
 
 function validateToolUses(turn: SameRoleMessages, next: SameRoleMessages | undefined, seen: Set<string>): void {
   const isResult = ({ block }: BlockWithPath) => block.type === 'tool_result';
-  // Results come first: what stands behind other content is not immediately after.
+  // Results must come first: those after other content do not count as following immediately.
   const end = next?.blocks.findIndex((located) => !isResult(located)) ?? -1;
   const leading = next?.blocks.slice(0, end < 0 ? undefined : end) ?? [];
   const answered = new Set(leading.map(({ block }) => getBlockId(block, 'tool_use_id')));
@@ -153,7 +153,7 @@ function validateServerToolResults(turn: SameRoleMessages, isLast: boolean): voi
   for (const { block, path } of turn.blocks) {
     const type = jsonToText(block.type);
     if (type === 'server_tool_use') open.set(getBlockId(block, 'id'), jsonToText(block.name));
-    // An MCP server's result answers an mcp_tool_use, a block of a beta.
+    // Skip MCP results: they belong to an `mcp_tool_use`, which is a beta block.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = getBlockId(block, 'tool_use_id');
     if (!open.delete(id)) {
@@ -287,7 +287,7 @@ export function findLastTurnStart(messages: readonly RequestMessage[]): number {
 /** @returns the first message of a loop of tools that the last message goes on with */
 function findToolLoopStart(messages: readonly RequestMessage[]): number | undefined {
   const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
-  // What a summary stands for is part of the turn, too.
+  // A summary covers part of the turn as well, so its start is unknown.
   return isLoop && findLeadingSummary(messages) === undefined ? findLastTurnStart(messages) : undefined;
 }
 
@@ -313,7 +313,7 @@ export function validateConversation(
   const seen = new Set<string>();
   const isOn = thinking.type !== 'disabled';
   const isThoughtful = compacts || isOn || turns.some(({ blocks }) => blocks.some((one) => isThinkingBlock(one.block)));
-  // As with the API, not every request is checked.
+  // The API does not check every request either.
   const { checks_thinking: checks = true } = model;
   const isBound = checks === true || (checks === 'new_accounts' && newAccounts);
   const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
@@ -335,7 +335,7 @@ export function validateConversation(
       const here = before.map(digestToHex);
       for (const located of turn.blocks)
         if (isThinkingBlock(located.block)) thought.validateThinkingBlock(located, here);
-      // The answer continues it.
+      // The answer continues this prefix.
       if (index === turns.length - 1) [prefix] = here;
     }
     if (isThoughtful) before = before.map((one) => extendConversationDigest(turn, one));
@@ -350,7 +350,7 @@ export function validateConversation(
     thinking: isOff ? { type: 'disabled' } : thinking,
     binding: { prefix: prefix ?? prefixes[0] ?? '', ...bound },
     mismatches: thought.mismatches,
-    // A model that does not check thinking does not say where it may stand.
+    // A model that does not check thinking reports no position for it.
     prefixes: isBound ? prefixes.slice(0, MAX_PREFIXES) : [],
   };
 }

@@ -7,7 +7,7 @@ import type { RequestMessage, RequestProtocol, ThinkingConfig, ValidatedPrompt }
 import { requireServingModel, type SimulatedModel } from './models.ts';
 import { countPdfPages } from './pdf-pages.ts';
 
-// What a model refuses, in the API's words. A model of which nothing is known refuses nothing.
+// Features that a model rejects, with the API's wording. A model without known rules rejects nothing.
 
 /** Tells whether a model does not take something. */
 export function rejectsFeature({ refuses = [] }: SimulatedModel, feature: string): boolean {
@@ -91,7 +91,7 @@ export function parseFallbackModels(
 ): SimulatedModel[] {
   if (value === undefined || value === null) return [];
   const takesAny = !rejectsFeature(model, 'fallbacks');
-  // What Claude would choose itself is not known: here it is the next one of its table.
+  // The API's own choice is unknown, so use the next model of the table.
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
   if (!takesAny) throw createInvalidRequestError('fallbacks: not supported for this model.');
   const list = readRequiredList(value, 'fallbacks');

@@ -66,7 +66,7 @@ type Lifecycle = 'active' | 'deprecated' | 'retired';
 
 function getModelLifecycle({ retires_at, deprecated_at }: SimulatedModel, now: number): Lifecycle {
   if (retires_at && Date.parse(retires_at) <= now) return 'retired';
-  // A day of retirement is told to those who shall leave.
+  // A retirement date is published only for deprecated models.
   return (deprecated_at ? Date.parse(deprecated_at) <= now : Boolean(retires_at)) ? 'deprecated' : 'active';
 }
 

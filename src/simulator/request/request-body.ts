@@ -57,7 +57,7 @@ export function parseJsonWithDepthLimit(bytes: Uint8Array, path = ''): Json {
       `The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`,
     );
   }
-  // UTF-8 has no surrogates, so a lone one was escaped.
+  // UTF-8 cannot encode a lone surrogate, so the text must contain an escaped one.
   if (ESCAPED_SURROGATE.test(text) && !isWellFormed(value)) {
     throw createInvalidRequestError('The request body is not valid JSON: no low surrogate in string');
   }

@@ -15,7 +15,7 @@ export function validateFields(
   root: 'MessageCreateParams' | 'MessageCountTokensParams',
   betas: RequestedBetas,
 ): void {
-  // Another beta may allow what is unknown here.
+  // A newer beta may allow fields that this table does not list.
   const fault = isNewerBetaRequested(betas) ? undefined : findBodyFault(body, root, REQUEST_FIELDS, betas);
   if (fault !== undefined) throw createInvalidRequestError(fault);
   const [ofTools] = findToolListFaults({ ...body, mcp_servers: body.mcp_servers ?? [] }, betas);

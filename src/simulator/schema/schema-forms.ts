@@ -30,7 +30,7 @@ function decodePointerSegment(part: string): string {
   try {
     text = decodeURIComponent(part);
   } catch {
-    // A stray percent sign means itself.
+    // A stray percent sign is taken literally.
   }
   return text.replaceAll('~1', '/').replaceAll('~0', '~');
 }
@@ -160,7 +160,7 @@ export function expandToPlainSchemas(
     const open = branches.includes(true) ? [{}] : [];
     forms = combineSchemaForms(forms, [...prefer(expanded), ...open]);
   }
-  // What satisfies the condition and its consequence satisfies the whole.
+  // A value that satisfies both the condition and its consequence satisfies the whole schema.
   if (condition !== undefined)
     forms = combineSchemaForms(
       combineSchemaForms(forms, expandNestedSchema(condition)),

@@ -78,7 +78,7 @@ function createTextOfFormat(format: string, text: string, variant: number, rando
     ['ipv6', () => `2001:db8::${(variant + 1).toString(16)}`],
     ['uuid', createUuid],
   ]);
-  // Forms that take other letters too, or only a part, take these as well.
+  // The internationalized and relative variants of a format also accept its plain values.
   return forms.get(format.replace(/^idn-(?=email$|hostname$)/, '').replace(/^[iu]ri(-reference)?$/, 'uri'))?.();
 }
 

@@ -85,7 +85,7 @@ class SchemaValueGenerator {
         return null;
       default: {
         const string = createSchemaString(form, name, text, variant, random);
-        // Long texts count for more, so that many of them come to an end as well.
+        // Count long strings several times, so that many of them also exhaust the limit.
         this.#valueCount += Math.floor(string.length / 1000);
         return string;
       }
@@ -159,7 +159,7 @@ class SchemaValueGenerator {
       for (const name of chosen) if (wanted.size < most) wanted.add(name);
     const dependent = form.dependentRequired;
     if (isJsonObject(dependent)) {
-      // A set grows while it is walked, so what an added property asks for is added as well.
+      // Iterating over a set also visits values added during the loop, so the dependencies of added properties are added, too.
       for (const name of wanted) for (const needed of filterStrings(readOwnMember(dependent, name))) wanted.add(needed);
     }
     const least = Math.min(readNumberKeyword(form, 'minProperties') ?? 0, MAX_LIST_ITEMS);

@@ -18,7 +18,7 @@ export class MemoryStore implements SimulatorStore {
   readonly #values = new Map<string, Uint8Array>();
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    // A copy is returned, because streaming a value gives its buffer away.
+    // Return a copy, because streaming a value transfers its buffer.
     return this.#values.get(key)?.slice();
   }
 

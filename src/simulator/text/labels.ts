@@ -30,7 +30,7 @@ function findLabelDescription(label: string, others: readonly string[], descript
   const lower = descriptions.toLowerCase();
   const name = label.toLowerCase();
   for (let at = lower.indexOf(name); at !== -1 && found.length < 5; at = lower.indexOf(name, at + name.length)) {
-    // `bill` must not match in `billing`.
+    // Match whole words only: `bill` must not match in `billing`.
     const isWhole = !/[\p{L}\p{N}_]/u.test(lower.charAt(at - 1) + lower.charAt(at + name.length));
     if (!isWhole) continue;
     const line = (descriptions.slice(at + name.length, at + name.length + 400).split('\n', 1)[0] ?? '').toLowerCase();

@@ -1,4 +1,4 @@
-// Of a longer text only its two ends are read, in UTF-16 units: a question stands near one of them.
+// Read only both ends of a longer text, in UTF-16 units: a question is usually near one of them.
 const MAX_TEXT_CHARACTERS = 20_000;
 
 const STOPWORDS = new Set(

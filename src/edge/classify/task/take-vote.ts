@@ -86,7 +86,7 @@ export async function requestVote(
   let id = createNextCallId(context);
   const callModelOnce = async () => {
     const called = await callClassificationModel(task, { input, delimiter, fault }, context, id);
-    // What was refused has left no row of that name.
+    // A rejected call leaves no ledger row, so its id can be used again.
     if (called.call) id = createNextCallId(context);
     return called;
   };

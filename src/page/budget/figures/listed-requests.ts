@@ -18,7 +18,7 @@ export async function listRefusedRequestsIfNewest(account: string): Promise<void
     });
     return data[0]?.created_at ?? '';
   };
-  // Without both the list stands as it is, and says itself why it cannot be read.
+  // If one of these requests fails, the list stays unchanged and reports its own error.
   const [sent, refused] = await Promise.all([readNewestTime({}), readNewestTime({ outcome: 'refused' })]).catch(() => [
     '',
     '',

@@ -44,7 +44,7 @@ export function pollShownAccountReport(): () => void {
 }
 
 function pollAccountReport(name: string): () => void {
-  // What is known of another account is not shown as this one's.
+  // Clear the figures of the previous account.
   reportedQuota.value = undefined;
   dailySpend.value = [];
   usageByModel.value = undefined;
@@ -55,7 +55,7 @@ function pollAccountReport(name: string): () => void {
     reportedQuota.value = stands;
     const { account: own, operator } = identity.value;
     if (name === own && !operator) setSpentToday(stands);
-    // The sums change only when a request is settled, and at midnight.
+    // The totals change only when a request is settled and at midnight.
     const standing = `${formatDateDaysAgo(0)} ${stands.month.settled_usd}`;
     if (standing === drawn) return;
     const [days, models] = await Promise.all([

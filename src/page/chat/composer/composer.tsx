@@ -35,7 +35,7 @@ export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
   const draft = useRef<HTMLTextAreaElement>(null);
   const fault = useSignal<string | undefined>(undefined);
-  // Where there is a keyboard, one can type at once. On a phone its own would cover half of the page.
+  // Focus the field only on devices with a mouse: on a phone the on-screen keyboard would cover half of the page.
   useSignalEffect(() => {
     void conversationId.value;
     if (matchMedia('(hover: hover)').matches) draft.current?.focus();
@@ -46,9 +46,9 @@ export function Composer() {
   }, []);
   const current = session.value;
   const running = current?.liveAnswer.value !== undefined;
-  // What is asked again is asked in a copy, where nothing waits.
+  // An edited question is asked in a copy of the conversation, where no call waits for approval.
   const waits = current?.isWaitingForApproval.value === true && editedMessageId.value === undefined;
-  // A conversation with an agent needs no model of the list, and one with an answer has its own.
+  // A conversation with an agent needs no model from the list, and one with an answer already has a model.
   const hasModel = current
     ? (current.report.value?.agent ?? current.modelToAsk)
     : chosenAgent.value || currentModel.value;

@@ -32,7 +32,7 @@ export function createMessageContentFromDraft(): MessageContent {
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
 export function loadMessageIntoDraft(content: MessageContent, before?: string): void {
   const parts = toContentParts(content);
-  // What comes back unsent stands before what was typed since.
+  // Insert an unsent question before the text typed in the meantime.
   const since = before === undefined ? draftText.value : '';
   draftText.value = [joinTextParts(parts), since].filter(Boolean).join('\n\n');
   attachments.value = createAttachmentsFromBlocks(parts);
@@ -71,7 +71,7 @@ export function countDraftTokensWhileTyping(): () => void {
           (answer) => {
             if (number === question) draftTokenCount.value = answer;
           },
-          // No error here: if the draft is wrong, sending it gives the reason.
+          // Show no error here: sending the draft reports the reason.
           () => {
             if (number === question) draftTokenCount.value = undefined;
           },
@@ -90,7 +90,7 @@ const UNUSED_CONVERSATION_ID = `draft-${crypto.randomUUID()}`;
 /** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
 function createDraftCountRequestForAgent(name: string): CountRequest | undefined {
   const current = session.value;
-  // While a call waits or runs, the history ends with it, and nothing can be added to that.
+  // While a call waits or runs, the history ends with that call, and no message can follow it.
   if (editedMessageId.value !== undefined || current?.isWaitingForApproval.value || current?.isBusy.value)
     return undefined;
   return {
@@ -110,7 +110,7 @@ function createDraftCountRequest(): CountRequest | undefined {
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editedMessageId.value);
   const earlier = until < 0 ? rows : rows.slice(0, until);
-  // A question that was refused, and its answer, are not sent again; nor is an answer of which nothing is left.
+  // Rejected questions with their answers, and answers without content, are not sent again.
   const isSentWithNextRequest = ({ status }: { status: string }) =>
     ['complete', 'stopped', 'interrupted'].includes(status);
   const sent = earlier.filter((row) => isSentWithNextRequest(row) && row.content.length > 0);

@@ -52,7 +52,7 @@ export function QuestionOptions() {
           {(ids) => (
             <Select
               {...ids}
-              // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
+              // A conversation keeps its initial prefix, and an agent has its own prompt.
               disabled={current !== undefined || chosenAgent.value !== ''}
               value={current ? (retained ?? '') : chosenAgent.value === '' ? chosenPrefix.value : ''}
               options={[['', 'None'], ...names, [NEW_PREFIX_OPTION, 'New prefix…']]}

@@ -22,7 +22,7 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
   const rows = session.rows.value;
   const choice = session.choices.value.get(rows.indexOf(row));
   const showActionFault = (thrown: unknown) => shownSession.value?.showFailure(thrown);
-  // To ask again is to ask in a copy.
+  // Asking again creates a copy of the conversation, which needs the `transfer` plugin.
   const canFork = hasPlugin('transfer');
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   return (

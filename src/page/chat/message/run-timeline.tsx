@@ -39,14 +39,14 @@ export function RunTimeline({
   isLive,
 }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
-  // With each step that has ended there is more to tell.
+  // Read the report again whenever a step has ended.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
   useEffect(() => {
     if (stage === '' || turn === undefined) return;
     session.readRunReport(turn).catch((thrown: unknown) => session.showFailure(thrown));
   }, [stage, turn, session]);
   const account = turn === undefined ? undefined : session.runReports.value.get(turn);
-  // A step that was asked again, since the API was busy, has said nothing.
+  // Skip failed steps: they were sent again and produced no output.
   const ended = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
   return (
     <ol class="stack run">
@@ -94,7 +94,7 @@ interface StepFiguresProps {
 /** The line is there from the start, so that nothing moves when the figures come. */
 function StepFigures({ number, report, model }: StepFiguresProps) {
   const ref = useRef<HTMLParagraphElement>(null);
-  // After each rendering: figures that have come are watched as well.
+  // Run after each rendering, so that new figures are observed, too.
   useEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined));
   const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;

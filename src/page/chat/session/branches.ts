@@ -4,7 +4,7 @@
  */
 import type { Conversation, ConversationRow } from '../../../client/index.ts';
 
-// A name that nobody gives by chance: who is of a family is deleted with it.
+// An unlikely name, because deleting a conversation deletes every conversation whose id has this mark.
 const BRANCH_MARK = '-sluice-branch-';
 const BRANCH_ID_PATTERN = /^(.+)-sluice-branch-(\d+)$/;
 const MAX_ID_CHARACTERS = 128;
@@ -124,7 +124,7 @@ export function mapBranchesByMessageIndex(
       .filter((branch) => branch.copiedFrom === of && branch.lastSharedId === at)
       .map(({ id }) => id);
     const ids = [of, ...copies.sort((a, b) => parseBranchNumber(a) - parseBranchNumber(b))];
-    // The nearest ancestor of what is shown.
+    // The nearest ancestor of the displayed conversation.
     const nearest = [...lineage].find((id) => ids.includes(id)) ?? of;
     choices.set(index, { ids, shownIndex: ids.indexOf(nearest) });
   }

@@ -54,7 +54,7 @@ export async function refreshConversationList(): Promise<void> {
 export function pollConversationList(): () => void {
   const refreshListAndSession = () =>
     refreshConversationList()
-      // The list stays as it was; the next refresh may succeed.
+      // The list stays unchanged; the next refresh may succeed.
       .catch(() => {});
   otherWindows.onmessage = () => void refreshListAndSession();
   const stop = pollWhileVisible(refreshListAndSession, CONVERSATIONS_POLL_MS);
@@ -90,7 +90,7 @@ export function showConversation(id: string | undefined): void {
   const opened = session.value;
   void opened?.loadAndFollow();
   refreshConversationList()
-    // If the list cannot be read, it stays as it was.
+    // If the list cannot be read, it stays unchanged.
     .catch(() => {})
     .then(() => opened?.readBranchOrigins(listPossibleBranchIds(opened.id, conversations.value)))
     .catch((thrown: unknown) => opened?.showFailure(thrown));
@@ -112,7 +112,7 @@ export async function sendInShownConversation(content: MessageContent): Promise<
 export async function createConversationSession(title: string, agentName = chosenAgent.value): Promise<Session> {
   const report = await getClient().conversations.create({
     title,
-    // An agent has a model and a prompt of its own.
+    // An agent has its own model and prompt.
     ...(agentName === ''
       ? {
           ...(currentModel.value ? { model: currentModel.value.id } : {}),
@@ -130,7 +130,7 @@ export async function createConversationSession(title: string, agentName = chose
 
 function showCreatedSession(created: Session): void {
   session.value?.stopListening();
-  // At once: what is between them would be a conversation that is not shown, or one without an address.
+  // In one batch: between the two changes the page would have a hidden conversation, or one without an address.
   batch(() => {
     session.value = created;
     navigateToSection('chat', created.id, true);
@@ -156,7 +156,7 @@ export async function askInConversationCopy(
   await created.sendQuestion(content, maxAnswerTokens);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
-  // A later turn, with the results of tools, may be refused as well: then there is an answer to keep.
+  // A later turn with tool results may be rejected, too; then keep the conversation for its answer.
   const isEmpty = created.rows.value.length === shared;
   if (!failure || !isEmpty || failure.question === undefined || status < 400 || status >= 500) return;
   await getClient().conversations.delete(created.id);
@@ -180,7 +180,7 @@ export function removeConversationWithUndo(id: string): void {
   const isOpen = current !== undefined && getBranchFamilyId(current) === family;
   const ids = listPossibleBranchIds(id, conversations.value);
   const deleteConversationFamily = async () => {
-    // Sent even if the page is closed now.
+    // `keepalive` sends the deletion even if the page is closed now.
     const deletions = ids.map((id) =>
       getClient()
         .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })

@@ -40,7 +40,7 @@ export function createTranscriptEntries(session: Session): TranscriptEntry[] {
   for (const [index, row] of rows.entries()) {
     addEntry(row.role, toContentParts(row.content), { row });
     const step = isTurnWithoutText(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
-    // Of what was imported nobody knows why it has no answer.
+    // Imported messages have no report that explains a missing answer.
     if (step?.stop_reason) addEntry('assistant', [], { silence: { question: row, step } });
   }
   const live = session.liveAnswer.value;

@@ -19,7 +19,7 @@ export function markContinuedAnswers<E extends EntryWithModelAbove>(entries: E[]
       if (above !== undefined) entry.modelAbove = above;
       if (steps > 0) entry.stepsAbove = steps;
       above = entry.row?.model ?? undefined;
-      // A run that has paused goes on below: its steps are counted on.
+      // A paused run continues in the next row, so continue counting its steps.
       steps = entry.row?.stop_reason === 'pause_turn' ? steps + (splitIntoRunSteps(entry.parts)?.length ?? 0) : 0;
     } else if (!entry.parts.every(({ type }) => type === 'tool_result')) [above, steps] = [undefined, 0];
   }

@@ -83,7 +83,7 @@ export class Session {
       if (state === 'open') this.hasArrived.value = true;
       if (this.hasArrived.value) return;
       this.#sendAttempts += 1;
-      // Nothing of it has come to the edge: who asks decides when it is sent again.
+      // The request has not reached the edge, so stop retrying and let the user decide when to send it again.
       if (this.#sendAttempts >= MAX_SEND_ATTEMPTS || navigator.onLine === false) this.liveAnswer.value?.stream.close();
     },
   };
@@ -121,7 +121,7 @@ export class Session {
     const listed = this.#lastListedRow;
     this.#lastListedRow = row;
     if (row.state === 'running' || (listed && listed.updated_at !== row.updated_at)) await this.loadAndFollow();
-    // A summary is made behind an answer, and changes only what the conversation has cost.
+    // A summary is created after an answer and changes only the cost of the conversation.
     else if (listed?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
       await this.#readConversationReport();
   }
@@ -131,7 +131,7 @@ export class Session {
     const failed = this.failure.value;
     const before = this.rows.value.length;
     await this.loadAndFollow();
-    // It was followed, or has failed again.
+    // The turn is being followed now, or has failed again.
     if (this.failure.value !== failed) return;
     this.failure.value = undefined;
     const rows = this.rows.value;
@@ -268,7 +268,7 @@ export class Session {
 
   async #resumeRunningTurn(question: MessageContent | undefined): Promise<void> {
     const stream = await getClient().conversations.resume(this.id, this.#streamOptions);
-    // It has ended meanwhile.
+    // The turn has ended in the meantime.
     if (!stream) {
       await this.#readMessageRows();
       return;
@@ -303,7 +303,8 @@ export class Session {
     });
     this.liveAnswer.value = undefined;
     this.reconnectsAt.value = undefined;
-    // What was asked is in the history if anything came of it. What was refused is not, whatever another window has added.
+    // The history contains the question if it had any effect. A rejected question is not in it, even if another window has
+    // added rows.
     const refused = error instanceof SluiceError && (error.status ?? 500) < 500 && !this.hasArrived.value;
     const isKept = !refused && this.rows.value.length > before;
     if (error !== undefined)
@@ -324,7 +325,7 @@ export class Session {
   #notifyChange(): void {
     this.#lastListedRow = undefined;
     void Promise.all([this.#onChange(), refreshSpentToday()]).catch((thrown: unknown) => {
-      // What has failed before it says more.
+      // Keep an earlier failure, which is more specific.
       if (!this.failure.value) this.showFailure(thrown);
     });
   }
@@ -346,7 +347,8 @@ export class Session {
   async #readMessageRows(): Promise<MessageContent | undefined> {
     const rows = await readAllMessages(getClient(), this.id, { pending: true, view: 'shown' }, () => !this.#hasLeft);
     const running = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
-    // Before the rows are shown, so that an answer without text comes with them. Where a report fails they come without it.
+    // Load the reports before showing the rows, so that an answer without text appears with its explanation. If a report fails,
+    // show the rows without it.
     const silent = rows.filter(({ turn }, index) => isTurnWithoutText(rows, index) && !this.#reportedTurns.has(turn));
     await Promise.allSettled(
       silent.slice(-MAX_SILENT_REPORTS).map(async ({ turn }) => {

@@ -23,7 +23,7 @@ export async function generateMissingTitle(id: string): Promise<void> {
     const first = data[0];
     if (first) generatedTitles.value = new Map(generatedTitles.peek()).set(id, createTitleFromContent(first.content));
   } catch {
-    // What is wrong with it is told where it is opened.
+    // Opening the conversation shows the error.
     titledIds.delete(id);
   }
 }

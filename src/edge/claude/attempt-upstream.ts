@@ -41,7 +41,7 @@ export interface FailedAttempt {
   isNoted?: boolean;
   /** Whether it was given up only because it took too long. */
   isLate?: boolean;
-  /** Whether it went up as a stream, though the caller has asked for a whole answer; and its upstream. */
+  /** Whether it was sent as a stream, though the caller requested a non-streaming response; and its upstream. */
   rides?: boolean | undefined;
   upstream?: string | undefined;
 }

@@ -1,4 +1,4 @@
-/** Calls the network, and tells of a call that failed whether the request has gone up. */
+/** Calls the network, and reports whether the request of a failed call has been sent. */
 
 import { createPieceStream, hasPieceStreamBeenRead } from '../kit/http/body-pieces.ts';
 import { encoder } from '../kit/http/bytes.ts';
@@ -16,7 +16,7 @@ export class NetworkFailure extends Error {
 }
 
 /**
- * Calls the global `fetch`. A body goes up as a stream of known length, in pieces: the runtime takes all but the first few
+ * Calls the global `fetch`. A body is sent as a stream of known length, in pieces: the runtime takes all but the first few
  * only when the connection is open. All failures of the network have the same words, and some take long, so nothing else tells.
  *
  * @throws NetworkFailure if the network failed, and the request has a body

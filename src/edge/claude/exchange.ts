@@ -149,7 +149,7 @@ export class UpstreamExchange {
     return this.#watchdog;
   }
 
-  /** @returns the headers of a caller's own request, as they go up. Only a simulator gets the faults that it should make */
+  /** @returns the headers of a caller's own request, as they are sent. Only a simulator gets the faults that it should make */
   createForwardedHeaders(caller: Headers): Record<string, string> {
     const { upstream, settings } = this.#options;
     const headers = toUpstreamHeaders(caller, upstream.apiKey, settings.FORWARD_HEADERS);

@@ -18,7 +18,7 @@ interface ForwardOptions {
  * Answers with the body of an answer. If that breaks off or falls silent, the connection to the caller breaks, too. With
  * its length a client sees that a body was cut.
  *
- * @param headers of the answer that goes down
+ * @param headers of the answer that is returned
  */
 export function forwardResponse(answered: AnsweredExchange, headers: PlainHeaders, options: ForwardOptions): Response {
   const length = answered.response.headers.get('content-length');

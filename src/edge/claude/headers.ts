@@ -53,7 +53,7 @@ const isHiddenFromCaller = createHeaderNameMatcher(HIDDEN_RESPONSE_HEADERS, HIDD
 const DEFAULT_VERSION = '2023-06-01';
 
 /**
- * How many characters of a caller's headers go up. Those that do not fit stay here: a connection that breaks because of them
+ * How many characters of a caller's headers are sent. Those that do not fit stay here: a connection that breaks because of them
  * would look like an upstream that fails.
  */
 const MAX_FORWARDED_CHARACTERS = 8_192;
@@ -64,7 +64,7 @@ const MAX_FORWARDED_CHARACTERS = 8_192;
  */
 const MAX_CALLER_HEADERS = 64;
 
-/** Counts a caller's headers, without those that never go up. @throws ApiError 400 for too many */
+/** Counts a caller's headers, without those that are never sent. @throws ApiError 400 for too many */
 export function rejectTooManyHeaders(caller: Headers): void {
   let own = 0;
   caller.forEach((_, name) => {
@@ -86,13 +86,13 @@ export function joinBetas(callerValue: string | null | undefined, betas: readonl
 export type PlainHeaders = Record<string, string>;
 
 /**
- * Filters the caller's headers for the upstream: removes credentials and all others that must not go up, and adds the
+ * Filters the caller's headers for the upstream: removes credentials and others that must not be sent, and adds the
  * deployment's key.
  *
  * @param caller the caller's headers
  * @param apiKey the deployment's key, which replaces the caller's credential
  * @param forwarded the setting FORWARD_HEADERS: names, or beginnings of names with a `*` at the end
- * @returns the headers that go up
+ * @returns the headers to send
  */
 export function toUpstreamHeaders(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
   let left = MAX_FORWARDED_CHARACTERS;
@@ -110,10 +110,10 @@ export function toUpstreamHeaders(caller: Headers, apiKey: string, forwarded: re
 }
 
 /**
- * Filters the upstream's response headers for the caller: removes what must not go down, and masks secrets.
+ * Filters the upstream's response headers for the caller: removes those that must not be returned, and masks secrets.
  *
  * @param upstream the upstream's response headers
- * @returns the headers that go down
+ * @returns the headers to return
  */
 export function toCallerHeaders(upstream: Headers): PlainHeaders {
   const down = copyHeadersToObject(upstream, isHiddenFromCaller, maskSecrets);

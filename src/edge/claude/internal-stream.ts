@@ -1,4 +1,4 @@
-/** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
+/** Reads an internally streamed response: the caller receives the whole message, or its error. */
 
 import { runInSteps, type SteppedWork } from '../kit/async/run-in-steps.ts';
 import { resolveWithin } from '../kit/async/timeout.ts';

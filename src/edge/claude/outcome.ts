@@ -19,7 +19,7 @@ export interface RequestOutcome extends ResponseReport {
   upstream?: string | undefined;
   /** The names of the upstreams that failed before that; absent if none did. */
   failed_upstreams?: readonly string[] | undefined;
-  /** Whether it went up as a stream, though the caller has asked for a whole answer. */
+  /** Whether it was sent as a stream, though the caller requested a non-streaming response. */
   streamInternally?: boolean | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
   sent: boolean;

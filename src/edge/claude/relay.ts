@@ -20,7 +20,7 @@ import type { ResponseReport } from './usage/usage-report.ts';
 const ERROR_START_BYTES = 2_048;
 
 export interface RelayRequest {
-  /** The caller's own request. Its method, headers and query go up. Its signal says when the caller has left. */
+  /** The caller's own request. Its method, headers and query are sent. Its signal says when the caller has left. */
   caller: Request;
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
@@ -32,17 +32,17 @@ export interface RelayRequest {
   expectsMessage?: boolean;
   /** Whether its answer cannot be a stream. */
   isCount?: boolean;
-  /** Whether it goes up as a stream, though the caller has asked for a whole answer, which is then put together. */
+  /** Whether it is sent as a stream, though the caller requested a non-streaming response, which is then put together. */
   rides?: boolean;
   /**
    * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
    */
   hasFallbacks?: boolean;
-  /** Whether results of tools in its answer may repeat a secret that went up. */
+  /** Whether results of tools in its answer may repeat a secret that was sent. */
   repeatsSecrets?: boolean;
   /** Whether to read the ids of what the answer makes: its container, its thread, its files. */
   readsIds?: boolean;
-  /** The caller's `idempotency-key`, in the form that goes up. */
+  /** The caller's `idempotency-key`, in the form that is sent. */
   idempotencyKey?: string | undefined;
 }
 

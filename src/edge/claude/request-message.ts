@@ -1,7 +1,7 @@
 /**
  * Asks for messages that the edge itself needs, such as a classification.
  *
- * They go up by the same exchange as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
+ * They are sent by the same exchange as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
  * Worker's allowed size.
  */
 

@@ -6,7 +6,7 @@ import type { RequestBodyFactory } from './providers/provider.ts';
 import type { SendProgress } from './send-progress.ts';
 import type { UpstreamRoutingInput } from './upstreams/pool.ts';
 
-/** A request as it goes up. */
+/** A request as it is sent. */
 export interface UpstreamRequest {
   method: string;
   /** Path and query, beginning with `/v1`. */
@@ -15,7 +15,7 @@ export interface UpstreamRequest {
   body?: RequestBodyFactory | undefined;
   /** What decides the choice between several upstreams. */
   routing?: UpstreamRoutingInput | undefined;
-  /** Whether it goes up as a stream, though the caller has asked for a whole answer. */
+  /** Whether it is sent as a stream, though the caller requested a non-streaming response. */
   streamInternally?: boolean | undefined;
 }
 
@@ -31,7 +31,7 @@ export interface SendUpstreamOptions {
   controller: AbortController;
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
   caller?: Headers | Readonly<Record<string, string>>;
-  /** Updated while the request goes up, so that others know what may have run. */
+  /** Updated while the request is sent, so that others know what may have run. */
   progress: SendProgress;
   /** Whether the request is sent again without its thinking if an upstream rejects that. */
   repairsThinking?: boolean;
@@ -62,7 +62,7 @@ export interface Payment {
   /**
    * Sets aside the most that another try can cost.
    *
-   * @returns the body that goes up now
+   * @returns the body that is sent now
    * @throws ApiError if the budget does not allow it
    */
   retry(): Promise<RequestBodyFactory>;

@@ -1,6 +1,6 @@
 /**
- * Decides which whole answers ride: they go up as streams, so that less is booked for what is interrupted, and are put together
- * here.
+ * Decides which non-streaming requests are streamed internally: they are sent to the upstream as streams, so that less is
+ * billed for an interrupted one, and the whole response is assembled here.
  */
 
 import { MINUTE_MS } from '../kit/async/durations.ts';
@@ -12,25 +12,25 @@ import type { BodyChanges } from './providers/provider.ts';
 import { isToolRunInContainer } from './request/referenced-ids.ts';
 import type { UpstreamRequest } from './send-request.ts';
 
-/** What changes in the body of an answer that rides. */
+/** The changes to the body of a request that is streamed internally. */
 export const STREAM_CHANGES: BodyChanges = { stream: 'true' };
 
-/** With this beta the input of a tool may come as something that is not JSON. A whole answer cannot have it. */
+/** With this beta the input of a tool may be invalid JSON, which a non-streaming response cannot contain. */
 const LOOSE_INPUT = /\bfine-grained-tool-streaming-/;
 
-/** Statuses with which an upstream may refuse a stream. */
+/** Statuses with which an upstream may reject a stream. */
 const STREAM_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 405, 415, 422]);
-/** How long it is remembered that an upstream takes no streams, in milliseconds; and of how many accounts. */
+/** How long to remember that an upstream rejects streams, in milliseconds, and for how many accounts. */
 const NO_STREAM_MS = 10 * MINUTE_MS;
 const MAX_NO_STREAM_ENTRIES = 1_000;
 
 /**
- * Until when the requests of an account go up whole, by the account and the upstream. A caller can make an upstream refuse what
- * it wants, so a refusal counts for its own account alone. Each isolate finds out by itself.
+ * Until when requests are not streamed internally, by account and upstream. A caller can provoke a rejection, so it counts only
+ * for its own account. Each isolate keeps its own list.
  */
 const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
 
-/** @returns whether the answer to a request is the same, whether it comes as a stream or whole. */
+/** @returns whether a streaming and a non-streaming response to the request have the same content. */
 export function isAnswerSameWhenStreamed(
   { tools, max_tokens }: Readonly<Record<string, unknown>>,
   headers: Headers | Readonly<Record<string, string>>,
@@ -43,7 +43,7 @@ export function isAnswerSameWhenStreamed(
   return !tools.some((tool) => (isObject(tool) && Boolean(tool.eager_input_streaming)) || isToolRunInContainer(tool));
 }
 
-/** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param upstreamName the upstream's name */
+/** @returns whether to stream a request internally. @param owner the pool, or the only upstream @param upstreamName its name */
 export function shouldStreamInternally(
   owner: object,
   { streamInternally: rides = false, routing }: UpstreamRequest,
@@ -52,7 +52,7 @@ export function shouldStreamInternally(
   return rides && !((noStreamUntil.get(owner)?.get(createStreamRefusalKey(routing, upstreamName)) ?? 0) > Date.now());
 }
 
-/** Notes that an upstream has refused a stream, and has answered the same request whole. */
+/** Records that an upstream rejected a stream, but accepted the same request without streaming. */
 export function recordStreamRefusal(owner: object, { routing }: UpstreamRequest, upstreamName = ''): void {
   const models = getOrCreate(
     noStreamUntil,

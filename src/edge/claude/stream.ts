@@ -67,7 +67,7 @@ interface StreamRelayState {
 }
 
 /**
- * Relays a stream. It reads the first piece before anything goes down. A short answer is often complete in this piece: then
+ * Relays a stream. It reads the first piece before it responds. A short answer is often complete in this piece: then
  * its price is known, and it needs no stream. Otherwise the native pipe carries the rest, and JavaScript reads only a copy,
  * late and in large pieces.
  */

@@ -22,7 +22,7 @@ const ask = {
   messages: [{ role: 'user', content: 'Hello, who are you?' }],
 };
 
-/** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
+/** Members that Sluice checks or adds. Anthropic describes the others, which are forwarded unchanged. */
 const body = memoizeFromPlugins(() =>
   z.addReferenceMeta(
     z.addDescription(

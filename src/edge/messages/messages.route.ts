@@ -252,7 +252,7 @@ interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'age
   billed: BilledRequest;
   isStreaming: boolean;
   hasFallbacks: boolean;
-  /** The names of an agent's tools, in the order in which they go up. */
+  /** The names of an agent's tools, in the order in which they are sent. */
   tools: readonly unknown[];
   idempotencyKey: string | undefined;
 }

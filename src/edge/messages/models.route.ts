@@ -41,7 +41,7 @@ const LIST_TIMEOUT_MS = 2_000;
 const MODEL_TIMEOUT_MS = 5_000;
 /**
  * Milliseconds for which a list is remembered, and how many are: they differ by the query, and by headers. But for those of
- * FORWARD_HEADERS no others go up, since one caller's list is that of the others.
+ * FORWARD_HEADERS no others are sent, since one caller's list is that of the others.
  */
 const LIST_CACHE_MS = 300_000;
 const MAX_CACHED_LISTS = 20;

@@ -1,4 +1,4 @@
-/** Reads a message without a conversation: which agent it asks, and what goes up of it. */
+/** Reads a message without a conversation: which agent it names, and which body is sent. */
 import type { Context } from 'hono';
 import { type AppEnv, getRequestContext } from '../auth/context.ts';
 import type { Identity } from '../auth/identity/caller.ts';
@@ -39,7 +39,7 @@ import { rejectRunToolsWithoutConversation } from '../registry/tools/check-tools
 export interface PreparedStatelessMessage {
   /** The body, with the parts of the agent. */
   body: JsonBody;
-  /** The request whose headers and query go up. */
+  /** The request whose headers and query are sent. */
   caller: Request;
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
@@ -88,7 +88,7 @@ export function requireAllowedMessages({ only }: Identity, body: JsonObject): vo
 }
 
 /**
- * Puts a message without a conversation behind the agent that it names: what goes up is what the first turn of a conversation
+ * Puts a message without a conversation behind the agent that it names: what is sent is what the first turn of a conversation
  * of that agent would send. A message that names none does not change.
  *
  * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a restricted token may not
@@ -153,7 +153,7 @@ export async function prepareStatelessMessage(
   };
 }
 
-/** @returns a request that asks no agent, without what it says to plugins: that never goes up */
+/** @returns a request that asks no agent, without what it says to plugins: that is never sent */
 export function removeEdgeFields(sent: JsonBody): JsonBody {
   const { ofMessage } = fieldRemovals();
   if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;

@@ -387,7 +387,7 @@ export class ModelTable {
 
   /**
    * @param name the upstream's name of the model: the deployment's aliases do not apply
-   * @returns the row that prices a model: its own, or the dearest of the table, with `isListed: false`
+   * @returns the row that prices a model: its own, or the most expensive of the table, with `isListed: false`
    */
   findPriceRow(name: string): { row: Model; isListed: boolean } {
     const row = this.#findRowByExactName(name);

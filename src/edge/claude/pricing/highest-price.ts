@@ -34,7 +34,7 @@ export function getMaxOutputTokens(rows: readonly Model[]): number {
  * Finds the most that a token can cost.
  *
  * @param geography a factor in tenths, since a workspace may set one that the request does not name
- * @returns the dearest token of input, of output, and of what is read from the cache, in nanodollars
+ * @returns the most expensive token of input, of output, and of what is read from the cache, in nanodollars
  */
 export function findHighestPrice(
   rows: readonly Model[],

@@ -32,7 +32,7 @@ import {
 import { findModelsInRepeatedKeys, toFallbackObject } from './referenced-models.ts';
 
 export interface MaximumCostOptions {
-  /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
+  /** UTF-8 bytes of the body as it is sent, or more. For a merged body it is the sum of its parts. */
   bytes: number;
   models: ModelTable;
   /** The part of the body that may repeat keys, as text and parsed; absent if no key is repeated. */
@@ -76,7 +76,7 @@ const CALL_OVERHEAD_TOKENS = 1_000;
 /**
  * Computes the most that a request can cost: the sum over the attempts of all models that may answer it, and over its advisors.
  *
- * @param body a Messages body as it goes up, with the upstream's names of models. Only that its `messages` is a list is
+ * @param body a Messages body as it is sent, with the upstream's names of models. Only that its `messages` is a list is
  *   assumed.
  */
 export function computeMaximumCost(
@@ -222,7 +222,7 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
 interface ModelCost {
   /** The names of the model by which limits may allow it. */
   names: string[];
-  /** Whether the model is in the price table, or the API chooses it, which is priced as the dearest. */
+  /** Whether the model is in the price table, or the API chooses it, which is priced as the most expensive. */
   isKnown: boolean;
   inputTokens: number;
   inputCost: Nanodollars;

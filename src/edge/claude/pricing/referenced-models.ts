@@ -55,7 +55,7 @@ export function expandModelUses(tool: JsonObject, type: string): JsonObject[] {
 /**
  * Finds the models of a body that repeats keys: the API may read another value than we do.
  *
- * @param text the body as it goes up
+ * @param text the body as it is sent
  * @returns every model that could be read from it, and an unknown one; an empty list if no key is repeated
  */
 export function findModelsInRepeatedKeys(text: string, body: JsonObject): JsonObject[] {

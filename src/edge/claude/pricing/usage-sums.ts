@@ -55,7 +55,7 @@ export const ADD_SUMS_SQL = SUM_COLUMNS.map((column) => `${column} = ${column} +
 /** Where a request may have several values: the value of the sum of all requests with any. */
 export const ANY_VALUE = '';
 
-/** The most values in a report. The dearest ones are listed. */
+/** The most values in a report. The most expensive ones are listed. */
 export const MAX_LISTED_VALUES = 1_000;
 
 function createTotalsSql(columns: readonly string[]): string {
@@ -110,9 +110,9 @@ export function toTokenReport(used: Readonly<Omit<UsedCounts, 'cost' | 'saved'>>
 }
 
 /**
- * Makes the rows of a report by a dimension: the dearest values, and null for requests without a value.
+ * Makes the rows of a report by a dimension: the most expensive values, and null for requests without a value.
  *
- * @param groups the sums by value, the dearest first
+ * @param groups the sums by value, the most expensive first
  * @param all the sum of all requests
  * @param hasSeveral whether a request may have several values
  */

@@ -195,7 +195,7 @@ function createConfiguredUpstream(entry: UpstreamEntry, settings: Settings): Con
 
 const NO_CHANGES: BodyChanges = {};
 
-/** @returns the parts of a secret that must be masked: those that go up by themselves, or must not go up at all. */
+/** @returns the parts of a secret that must be masked: those that are sent by themselves, or must not be sent at all. */
 function listSecretPartsToMask(secret: string): string[] {
   const account = parseJsonOrUndefined(secret);
   if (!isObject(account)) return secret.split(':');

@@ -12,7 +12,7 @@ export type CallHeaders = Readonly<Record<string, string>>;
 /** Changes of a body's top-level members. */
 export type BodyChanges = JsonMemberChanges;
 
-/** Makes the body that goes up, with some members changed. It may be called once for each try. */
+/** Makes the body that is sent, with some members changed. It may be called once for each try. */
 export type RequestBodyFactory = (changes: BodyChanges) => SendableBody;
 
 /** A request in the form of the Claude API, before it is changed into the form of an upstream. */
@@ -20,7 +20,7 @@ export interface ClaudeApiCall {
   method: string;
   /** Path and query, beginning with `/v1`. */
   path: string;
-  /** The headers that go up, including `anthropic-version`, without a credential. */
+  /** The headers that are sent, including `anthropic-version`, without a credential. */
   headers: CallHeaders;
   /** The model, as the body names it; undefined if there is none. */
   model?: string | undefined;

@@ -31,7 +31,7 @@ export class StreamErrorMasker {
     this.#modelOutput = masksBlocks ? MODEL_OUTPUT_DELTA : MODEL_OUTPUT_EVENT;
   }
 
-  /** @returns the bytes that can go down now. They may share the buffer of the piece */
+  /** @returns the bytes that can be returned now. They may share the buffer of the piece */
   maskPiece(piece: Uint8Array): Uint8Array {
     if (this.#isFinished) return NO_BYTES;
     const before = this.#pending.length;

@@ -28,7 +28,7 @@ export const knownHeaders = memoizeFromPlugins(
   (): ReadonlySet<string> => new Set([...OTHER_HEADERS, ...listFieldHeaders(() => true)]),
 );
 
-/** Refuses a header of ours that nothing reads: it never goes up, so its caller would never hear of it. @throws ApiError 400 */
+/** Rejects a `sluice-` header that no plugin reads, which would otherwise be silently ignored. @throws ApiError 400 */
 export function rejectUnknownHeaders(headers: Headers): void {
   const names = knownHeaders();
   // `forEach` is faster than an iterator, which creates an array for each header (measured).

@@ -3,7 +3,7 @@ import { validateBySchema } from '../../kit/http/validate.ts';
 import type * as z from '../../kit/http/zod.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 
-/** A member of a request that is for the edge alone: it never goes up. This is the one place that says what it is. */
+/** Defines a request field that only the edge reads. It is never sent to the upstream. */
 export interface RequestFieldDefinition<T = unknown> {
   /** With its words for the reference. */
   schema: z.ZodMiniType<T | undefined>;
@@ -20,9 +20,9 @@ export interface RequestFieldDefinition<T = unknown> {
    * those that are open to `count`, and leaves out the others.
    */
   open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
-  /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it goes up as it came. */
+  /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it is sent unchanged. */
   isLimit?: boolean;
-  /** Whether it goes up as it came where nothing of the edge reads it: the API refuses it. */
+  /** Whether to send the field unchanged if no part of the edge reads it, so that the API rejects it. */
   goesUp?: boolean;
   /** What its conversation keeps, if it needs one. */
   keeps?: string;

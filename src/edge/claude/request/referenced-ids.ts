@@ -29,7 +29,7 @@ function decodeEscapedAsciiLetters(text: string): string {
 /**
  * Finds the ids that a request names.
  *
- * @returns the ids, and the body that must go up. If it repeated a key, it is rewritten, so that the upstream cannot read
+ * @returns the ids, and the body that must be sent. If it repeated a key, it is rewritten, so that the upstream cannot read
  *   another value
  * @throws ApiError 400 for a body that nests too deep to be checked
  */

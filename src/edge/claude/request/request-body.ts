@@ -1,5 +1,5 @@
 /**
- * The body of a turn as it goes up: first the history as bytes, which are not parsed again, then the new messages as text.
+ * The body of a turn as it is sent: first the history as bytes, which are not parsed again, then the new messages as text.
  */
 
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
@@ -12,7 +12,7 @@ import type { JsonObject } from '../../kit/json/object.ts';
 import type { PromptFeatures } from '../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
-/** A part of the history in bytes, and what goes up in its place. */
+/** A part of the history in bytes, and what is sent in its place. */
 export interface HistoryReplacement {
   start: number;
   end: number;

@@ -70,7 +70,7 @@ interface SchemaFindings {
  * Finds what the API refuses in the schemas of a request. Of a tool that is not strict it reads the top alone.
  *
  * @param request the body of a message; what is not of a known form is left to the API
- * @returns the faults, in the order of the request; none for what goes up
+ * @returns the faults, in the order of the request; none for what is sent
  */
 export function findRejectedSchemaParts({ tools, output_config, output_format }: RequestSchemas): SchemaFault[] {
   const list = Array.isArray(tools) ? (tools as unknown[]) : [];

@@ -4,7 +4,7 @@ import { editJson, type JsonMemberChanges } from '../../kit/json/edit.ts';
 import { RequestBody } from './request-body.ts';
 
 /**
- * Makes the body that goes up.
+ * Makes the body that is sent.
  *
  * @param changes changes of its top-level members
  * @returns the caller's own bytes if nothing changes; otherwise the changed text

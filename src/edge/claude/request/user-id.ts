@@ -50,7 +50,7 @@ async function hashEndUser(endUser: string): Promise<string> {
 }
 
 /**
- * Makes the `idempotency-key` that goes up: a hash with the account's name. All accounts share one API key, and an account
+ * Makes the `idempotency-key` that is sent: a hash with the account's name. All accounts share one API key, and an account
  * must not get the answer of another account that has chosen the same key.
  */
 export function createUpstreamKey(caller: Headers, account: string): undefined | Promise<string> {

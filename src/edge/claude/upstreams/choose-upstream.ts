@@ -12,7 +12,7 @@ const CREATE_CALLS = {
 export type CreatableResource = keyof typeof CREATE_CALLS;
 
 /**
- * Chooses where a batch or a file is made. Its body may go up only once, so one upstream is chosen before the first byte: the
+ * Chooses where a batch or a file is made. Its body may be sent only once, so one upstream is chosen before the first byte: the
  * first one that takes the call and works. The call and all later ones go only there, by `UpstreamRoutingInput.only`.
  *
  * @param model the model that must be served there; undefined for any

@@ -11,7 +11,7 @@ const tables = new WeakMap<Settings, Map<string, ModelTable>>();
 
 /**
  * @param upstream its name; undefined if it is not known which one answered, or if there is only one
- * @returns the prices by which a request that ran there is settled; the dearest of all if the upstream is not known
+ * @returns the prices by which a request that ran there is settled; the most expensive of all if the upstream is not known
  */
 export function getModelTableOfUpstream(settings: Settings, upstream: string | undefined): ModelTable {
   if (settings.UPSTREAMS.length === 0) return settings.models;
@@ -20,7 +20,7 @@ export function getModelTableOfUpstream(settings: Settings, upstream: string | u
   return getModelTableWithHighestPrices(settings, there.length > 0 ? there : all);
 }
 
-/** @returns for each model the dearest prices of these upstreams. A request that any of them may answer is held by these. */
+/** @returns for each model the highest prices of these upstreams. A request that any of them may answer is held by these. */
 export function getModelTableWithHighestPrices(
   settings: Settings,
   upstreams: readonly ConfiguredUpstream[],

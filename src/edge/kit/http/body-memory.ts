@@ -21,11 +21,11 @@ const CALLER_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 40 * MEGABYTE];
 /** One token of an account, and all of its tokens: the others of the account find memory beside several bodies of one. */
 const TOKEN_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 34 * MEGABYTE];
 const ACCOUNT_LIMITS: HolderMemoryLimits = [36 * MEGABYTE, 40 * MEGABYTE];
-/** Bytes for bodies of senders that are not known yet, so that strangers do not take the memory of callers. */
+/** Bytes for bodies of senders that are not known yet, so that they do not use up the memory of callers. */
 const UNKNOWN_SENDER_LIMIT = 8 * MEGABYTE;
 /** The same, while one of these bodies is longer than that. */
 const UNKNOWN_SENDER_LIMIT_WITH_LONG = 26 * MEGABYTE;
-/** A stranger that sends fewer bytes than this in a second makes no progress: those who send webhooks are servers. */
+/** An unknown sender that sends fewer bytes than this in a second makes no progress: those who send webhooks are servers. */
 const UNKNOWN_SENDER_STEP_BYTES = 65_536;
 const UNKNOWN_SENDER_STEP_MS = 1_000;
 /** The most bytes that one body counts as, so that even the largest finds memory when there are hardly any others. */
@@ -70,7 +70,7 @@ interface MemoryHolder {
   limits: HolderMemoryLimits;
 }
 
-/** Why there is no memory: everybody's, or the strangers', is taken, or that of the named holder. */
+/** Which memory is used up: all of it, that of unknown senders, or that of the named holder. */
 type MemoryShortageCause = 'all' | 'strange' | { holder: string };
 
 /** The sender of a body. */
@@ -96,7 +96,7 @@ export class IsolateBodyMemory {
   readonly incomingBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The bodies of senders that are not known yet and that have not come whole, each with its last step forward. */
   readonly unknownSenderBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
-  /** The one body of a stranger that may be longer than all others of them together. */
+  /** The one body of an unknown sender that may be longer than all others of them together. */
   longUnknownShare: BodyMemoryShare | undefined;
   #contendedAt = Number.NEGATIVE_INFINITY;
   /** Whose bodies had to give way, and until when. */
@@ -204,7 +204,7 @@ export class BodyMemoryShare {
     if (lacks !== undefined) throw createMemoryFullError();
   }
 
-  /** Notes that a stranger's body comes forward. */
+  /** Records the progress of an unknown sender's body. */
   #recordProgress(now: number): void {
     const step = this.#memory.unknownSenderBodies.get(this);
     const come = step?.body.getReceivedBytes() ?? 0;
@@ -229,13 +229,13 @@ export class BodyMemoryShare {
     );
   }
 
-  /** Takes the memory of a body that comes too slowly, a stranger's first. @returns false if there is none */
+  /** Evicts a body that arrives too slowly, an unknown sender's first. @returns false if there is none */
   #evictAnotherBody(now: number, lacks: MemoryShortageCause): boolean {
     if (typeof lacks === 'string' && this.#evictStalledUnknownSender(now)) return true;
     return lacks !== 'strange' && this.#evictSlowestBody(now, lacks);
   }
 
-  /** Takes the memory of the longest stranger's body that makes no progress. @returns false if there is none */
+  /** Evicts the longest body of an unknown sender that makes no progress. @returns false if there is none */
   #evictStalledUnknownSender(now: number): boolean {
     let [most, found]: [bytes: number, found?: BodyMemoryShare] = [0];
     for (const [share, { at }] of this.#memory.unknownSenderBodies) {
@@ -365,7 +365,7 @@ export class BodyMemoryShare {
     return undefined;
   }
 
-  /** @returns whether strangers may hold more bytes. One body at a time may be longer than all others together. */
+  /** @returns whether unknown senders may hold more bytes. One body at a time may be longer than all others together. */
   #fitsUnknownSenderLimit(more: number): boolean {
     const { unknownSenderBytes: strange, longUnknownShare: longStranger } = this.#memory;
     if (strange + more > UNKNOWN_SENDER_LIMIT_WITH_LONG) return false;
@@ -419,7 +419,7 @@ export class BodyMemoryShare {
   }
 }
 
-/** The name by which strangers are kept from sending another body that is longer than all others of them. */
+/** The name by which unknown senders are kept from sending another body that is longer than all others of them. */
 const UNKNOWN_SENDERS = '';
 
 /** @returns for whom the bytes of a sender count: the last is the one that is kept out, if it sends too slowly */

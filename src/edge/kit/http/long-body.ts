@@ -8,7 +8,7 @@ import {
 } from './body-pieces.ts';
 import { strictDecoder } from './bytes.ts';
 
-/** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
+/** A changed body with at least this many bytes is sent as a stream. If it was joined, its bytes would be in memory twice. */
 const MIN_STREAMED_BYTES = 1_048_576;
 
 /** A body whose long strings stay bytes. In `text` and `json`, short stand-ins replace them. */
@@ -68,7 +68,7 @@ export class LongStringBody implements JsonBody {
     return new LongStringBody({ text, json, readings: this.readings }, this.sources);
   }
 
-  /** @returns the body that goes up for a text that was made from this body's text. */
+  /** @returns the body that is sent for a text that was made from this body's text. */
   createSendableBody(text: string): SendableBody {
     if (this.#joinedBytes && text === this.text) return this.#joinedBytes;
     const pieces = replacePlaceholdersByPieces(text, this.sources);

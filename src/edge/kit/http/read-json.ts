@@ -98,7 +98,7 @@ export function replaceBodyText(body: JsonBody, text: string, json: Record<strin
  * last.
  *
  * @param where in which objects: only the outermost one, so that the other bytes stay as they came; or all, for a body that
- *   is stored and goes up again and again
+ *   is stored and sent repeatedly
  * @throws ApiError 400 if the body nests too deep for that
  */
 export function removeRepeatedKeysFromBody(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {

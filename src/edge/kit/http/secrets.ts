@@ -1,5 +1,5 @@
 /**
- * Remembers the credentials that go up, and masks them in what comes back, because a gateway may quote them in its errors,
+ * Remembers the credentials that are sent, and masks them in what comes back, because a gateway may quote them in its errors,
  * and a tool in its answer.
  */
 

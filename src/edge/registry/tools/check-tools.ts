@@ -1,4 +1,4 @@
-/** Checks tools and limits of a run, before anything is stored or goes up. */
+/** Checks tools and limits of a run, before anything is stored or sent. */
 import type { Identity } from '../../auth/identity/caller.ts';
 import type { Settings } from '../../config/settings.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';

@@ -1,4 +1,4 @@
-/** Tools that the edge calls itself: those with a member `run`, which never goes up. */
+/** Tools that the edge calls itself: those with a member `run`, which is never sent. */
 
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { editJson, splitArrayItems } from '../../kit/json/edit.ts';
@@ -32,7 +32,7 @@ export function removeToolAddresses(tools: string): string {
 }
 
 export interface ParsedEdgeTools {
-  /** The list as it goes up; undefined if the request has no tools, so that all are from its prefix. */
+  /** The list as it is sent; undefined if the request has no tools, so that all are from its prefix. */
   sent: string | undefined;
   /** The tools that the edge calls: how to call each one, by name. */
   runs: ReadonlyMap<string, ToolRunConfig>;
@@ -48,7 +48,7 @@ export const NO_EDGE_TOOLS: ParsedEdgeTools = { sent: undefined, runs: new Map()
  * Finds the tools that the edge calls itself. They were checked before.
  *
  * @param tools the JSON text of a list of tools
- * @param ofPrefix the same for tools of a prefix. The prefix itself has them in the form that goes up
+ * @param ofPrefix the same for tools of a prefix. The prefix itself has them in the form that is sent
  * @returns undefined if there are none, as in most requests
  */
 export function findEdgeTools(tools: string | undefined, ofPrefix?: string): ParsedEdgeTools | undefined {

@@ -4,7 +4,7 @@ import { memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import { toolKinds } from './tool-kind.ts';
 
 const namesInRun = memoizeFromPlugins(() => new Set(toolKinds().flatMap((kind) => kind.listRunFieldNames())));
-/** Refuses in the tool around a `run` what belongs into it: it goes up, where the API refuses these in each request. */
+/** Rejects fields of `run` that are set on the tool itself: they would be sent, and the API would reject each request. */
 export function rejectRunFieldsBesideRun({
   value,
   issues,

@@ -70,10 +70,10 @@ export function createHeaderNameMatcher(
   };
 }
 
-/** @returns whether a header never goes up. */
+/** @returns whether a header is never sent. */
 export const isNeverForwarded = createHeaderNameMatcher(NOT_FORWARDED, NOT_FORWARDED_PREFIXES);
 
-/** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some never go up. */
+/** @returns whether FORWARD_HEADERS may name a header (or a prefix with a `*`): some are never sent. */
 export function canHeaderBeForwarded(pattern: string): boolean {
   return !isNeverForwarded(pattern.replace('*', ''));
 }

@@ -53,7 +53,7 @@ export interface AnsweredExchange {
   exchange: UpstreamExchange;
 }
 
-/** What somebody has who watches a call by a timer of his own. */
+/** The controls of a caller that watches the upstream call with its own timer. */
 export interface ExternalTimeoutControl {
   /** Aborted when the time is up, or nobody waits any more. */
   controller: AbortController;
@@ -86,7 +86,7 @@ export class UpstreamExchange {
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param watch if somebody else watches the call until its headers have come */
+  /** @param watch if the caller watches the call until its headers have arrived */
   constructor(options: ExchangeOptions, watch?: ExternalTimeoutControl) {
     const { signal, settings, timeoutMs = settings.UPSTREAM_TIMEOUT_MS, wholeMs } = options;
     this.#options = options;

@@ -69,7 +69,7 @@ export interface RelayOptions {
    * @param upstream its name, if there are several
    */
   onHeaders?(upstream: string | undefined): void;
-  /** Called when the caller has left and the stream is read on: its cost is told later. */
+  /** Called when the caller has left while the stream is still read: its cost is known later. */
   onLeft?(): void;
   /**
    * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must go on by

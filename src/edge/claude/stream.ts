@@ -1,6 +1,6 @@
 /**
  * Relays streams down: the opening, the rest, and what the edge itself has to say at the end. If the stream is interrupted,
- * the client is told by an `error` event in the stream.
+ * the client receives an `error` event in the stream.
  */
 
 import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
@@ -48,7 +48,7 @@ interface RelayStreamOptions {
 
 /** What can end a stream early. */
 interface StreamRelayState {
-  /** The call, which is told what has come, and when the caller has left. */
+  /** The upstream call. It learns the usage so far, and when the caller has left. */
   exchange: {
     reportSoFar: (() => ResponseReport) | undefined;
     leave(): Promise<void>;

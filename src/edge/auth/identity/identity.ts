@@ -54,7 +54,7 @@ export function buildVisitorAccount(mark: string): string {
   return VISITOR + mark;
 }
 
-/** @returns whether an account is a visitor's: the edge has made it for somebody without a login, and lets it end. */
+/** @returns whether an account is a visitor's: the edge creates it for a user without a login, and it expires. */
 export function isVisitor(account: string): boolean {
   return account.startsWith(VISITOR) && /^[0-9a-f]{32}$/.test(account.slice(VISITOR.length));
 }

@@ -176,12 +176,12 @@ const ALWAYS_THINKS = {
 const ALWAYS_THINKS_5_1 = { ...ALWAYS_THINKS, ...ONE_TOP_P };
 /** The same, before forced tools were refused. */
 const ALWAYS_THINKS_5 = { ...ALWAYS_THINKS, forced_tools: true };
-/** Thinks unless it is told not to. */
+/** Thinks unless the request disables thinking. */
 const THINKS_BY_DEFAULT = {
   ...COMMON_FEATURES,
   thinking: createThinkingSupport('adaptive', ['adaptive', 'disabled'], UP_TO_HIGH),
 };
-/** Thinks only if it is told to. */
+/** Thinks only if the request enables thinking. */
 const THINKS_ON_REQUEST = {
   ...COMMON_FEATURES,
   thinking: createThinkingSupport('off', ['adaptive', 'disabled'], EFFORTS),

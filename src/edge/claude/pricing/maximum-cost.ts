@@ -181,7 +181,7 @@ interface BoundedRequest {
   body: JsonObject;
   options: MaximumCostOptions;
   found: PromptFeatures;
-  /** How often the API may call tools of its own, and how many steps that makes. */
+  /** How often the API may call its own tools, and the resulting number of steps. */
   uses: number;
   steps: number;
   /** As many as a limit that estimates counts. */

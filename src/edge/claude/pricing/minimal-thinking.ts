@@ -8,7 +8,7 @@ export interface MinimalThinking {
   thinking: { type: string } | undefined;
   /** The effort that it asks for; undefined if it names none. */
   effort: Effort | undefined;
-  /** Whether the model may think all the same, and so needs more tokens. */
+  /** Whether the model may think anyway, and so needs more tokens. */
   mayThink: boolean;
 }
 

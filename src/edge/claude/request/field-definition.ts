@@ -26,11 +26,11 @@ export interface RequestFieldDefinition<T = unknown> {
   goesUp?: boolean;
   /** What its conversation keeps, if it needs one. */
   keeps?: string;
-  /** What a request is told that has it and asks no agent, if it needs one. */
+  /** The error for a request that sets the field without naming an agent, if the field needs one. */
   withoutAgent?: string;
 }
 
-/** The members that the core reads, whoever declares them. */
+/** The fields that the core reads, including those that plugins declare. */
 export interface RequestFieldValues {
   conversation: string;
   prefix: string;

@@ -36,7 +36,7 @@ export class KeyHealth {
     return this.#change !== undefined;
   }
 
-  /** Has somebody tell the operator what has changed, if anything has. If that fails, the next call does. */
+  /** Reports changes of the key health to the operator, if there are any. If that fails, the next call retries. */
   async reportChangeToOperator(report: (news: KeyHealthChange) => Promise<void>): Promise<void> {
     const news = this.#change;
     if (news === undefined) return;

@@ -30,9 +30,9 @@ const UNKNOWN_SENDER_STEP_BYTES = 65_536;
 const UNKNOWN_SENDER_STEP_MS = 1_000;
 /** The most bytes that one body counts as, so that even the largest finds memory when there are hardly any others. */
 const MAX_COUNTED_BYTES = 36 * MEGABYTE;
-/** How long others may take memory before somebody who waits, in milliseconds. Then new long bodies come again later. */
+/** How long other bodies may take memory before a waiting one, in milliseconds. Then new long bodies are rejected. */
 const MAX_OVERTAKEN_MS = 5_000;
-/** How often somebody who waits looks whether the memory has been given, if few wait, and if thousands do; milliseconds. */
+/** How often a waiting body checks for its memory, if few wait and if thousands do, in milliseconds. */
 const MIN_POLL_MS = 20;
 const MAX_POLL_MS = 2_000;
 
@@ -104,7 +104,7 @@ export class IsolateBodyMemory {
   /** Of accounts, which of their tokens had to give way to others, and until when. */
   readonly #lockedOutTokensByAccount = new LruCache<string, ReadonlyMap<string, number>>({ maxSize: 1_000 });
 
-  /** Notes that somebody lacks memory. */
+  /** Records that a body lacks memory. */
   recordContention(now: number): void {
     this.#contendedAt = now;
   }
@@ -272,7 +272,7 @@ export class BodyMemoryShare {
     return true;
   }
 
-  /** Keeps whoever sent a body that had to give way from sending another long one. */
+  /** Prevents the sender of an evicted body from sending another long one for a while. */
   #lockOutSender(evicted: BodyMemoryShare, now: number, lacks: MemoryShortageCause): void {
     const [sender, name] = [evicted.#sender, evicted.#senderCredential];
     if (sender === undefined || name === undefined) return;
@@ -281,7 +281,7 @@ export class BodyMemoryShare {
     else this.#memory.lockOutHolder(name, now);
   }
 
-  /** @returns whether somebody has waited for long, and not only for its own caller's memory. */
+  /** @returns whether a body has waited for long, and not only for its own caller's memory. */
   #hasLongWaitingShare(): boolean {
     const before = Date.now() - MAX_OVERTAKEN_MS;
     for (const [share, bytes] of this.#memory.waitingShares)

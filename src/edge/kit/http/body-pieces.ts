@@ -74,7 +74,7 @@ export function copyPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void
  * takes more, a call that was never sent is paid for (`test/e2e/unsent.test.ts` fails); none that was sent is free.
  */
 const READ_AHEAD_PIECES = 4;
-/** Whether somebody has taken more of a stream of pieces than the runtime takes ahead. */
+/** Whether more of a stream of pieces has been read than the runtime reads ahead. */
 const hasBeenReadByStream = new WeakMap<ReadableStream, boolean>();
 
 /**

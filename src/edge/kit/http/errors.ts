@@ -110,7 +110,7 @@ export function createInvalidRequestError(message: string, options?: ApiErrorOpt
   return new ApiError('invalid_request_error', message, options);
 }
 
-/** @returns a 404. It is also used for things that belong to somebody else, so that nobody can find out which ids exist. */
+/** @returns a 404. It is also used for resources of other accounts, so that callers cannot find out which ids exist. */
 export function createNotFoundError(message: string): ApiError {
   return new ApiError('not_found_error', message);
 }
@@ -209,7 +209,7 @@ export function createSseErrorEvent(error: { type: string; message: string }, re
   return `event: error\ndata: ${JSON.stringify(createErrorBody(error, requestId))}\n\n`;
 }
 
-/** @returns the error as a response. The app adds the headers with the ids. @param message what to say in place of its own */
+/** @returns the error as a response. The app adds the headers with the ids. @param message replaces its own message */
 export function createApiErrorResponse(error: ApiError, requestId: string, message = error.message): Response {
   const { type, details, status, headers } = error;
   return Response.json(createErrorBody({ type, message, details }, requestId), { status, headers });

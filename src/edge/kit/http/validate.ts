@@ -1,7 +1,7 @@
 import { createInvalidRequestError } from './errors.ts';
 import type * as z from './zod.ts';
 
-/** Only the first fault is told, and to note a million of them would hold up everybody. zod stops so for its own `validate`. */
+/** Only the first fault is reported; collecting a million would block the isolate. zod stops like this in its `validate`. */
 const FIRST_ISSUE_ONLY: z.core.ParseContextInternal<z.core.$ZodIssue> = { abortEarly: true };
 
 /**

@@ -46,7 +46,7 @@ export interface EdgeToolKind {
   findFault(tool: JsonObject, sender: ToolListSender): string | undefined;
   /** @returns how its calls are made; absent: as `run` says */
   runOf?(name: string, run: unknown): ToolRunConfig;
-  /** Fills in what the model is told. @param text a tool without `run` @returns undefined for a tool that is there no more */
+  /** Fills in the description for the model. @param text a tool without `run` @returns undefined for a removed tool */
   show?(name: string, text: string): string | undefined;
   /** @returns what changes when what is told of tools changes */
   mark?(names: readonly string[]): string;

@@ -165,7 +165,7 @@ function copyHeadersToObject(
   // Without a prototype, because a header may be named like a property of `Object.prototype`, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
-  // `forEach` is faster than an iterator, which creates an array for each header (measured).
+  // `forEach` is faster than an iterator, which creates an array for each header.
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
     else if (!isLeftOut(name, value)) copy[name] = as(value);

@@ -151,7 +151,7 @@ function skipJsonValue(text: string, at: number): number {
   if (first !== '{' && first !== '[') return findScalarEnd(text, at);
   let depth = 0;
   let next = at;
-  // A loop over characters: a regular expression takes three times as long (measured).
+  // A loop over characters: a regular expression takes three times as long.
   do {
     const code = text.charCodeAt(next);
     if (code === QUOTE) {

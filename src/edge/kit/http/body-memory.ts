@@ -311,7 +311,6 @@ export class BodyMemoryShare {
       while (waiting.has(this)) {
         if (Date.now() >= until) throw createMemoryFullError();
         // Poll less often the more shares wait, about a thousand times a second in all: one check takes more than 10 μs
-        //.
         await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waiting.size)), signal);
       }
       // This share was released while it waited.

@@ -73,7 +73,7 @@ export function findReusableContainer(
 ): CodeContainer | undefined {
   const isOpen = findPendingCode(tail).length > 0;
   if (!isSameTurn && !isOpen) return undefined;
-  // A question that has no answer may stand behind the answer that waits.
+  // The newest turn may be an unanswered question after the answer whose code waits. The last complete turn has the container.
   const isUnanswered = isOpen && last?.status === 'interrupted' && !last.outcome?.container;
   const { container } = (isUnanswered ? findNewestTurn(transcript, ['complete']) : last)?.outcome ?? {};
   const ends = container?.expires_at === undefined ? Number.NaN : Date.parse(container.expires_at);
@@ -91,10 +91,10 @@ export function removeLostCode(transcript: Transcript, body: string, now: number
   if (!profile?.exists) return;
   const last = cached ? cached.lastTurn : findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
-  // A paused answer may go on, and one that has come to its end waits for nothing.
+  // Nothing to remove: the caller can still continue a paused answer, and no code waits in one that ended with `end_turn`.
   if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;
   const tail = cached?.tail ?? readLastAnswerAndAfter(transcript);
-  // An earlier answer of the loop may wait, too.
+  // In a tool loop, code of an earlier answer may wait for a result, too, so `tail` does not decide.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
   if (!goesOn && !tail.some(couldHavePendingServerCall)) return;
   const members = parseMemberTexts(body);
@@ -122,7 +122,7 @@ function hasTurnResultsSentAsText({ storedProfile: profile, edgeCalls: calls }: 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
 function hasContentBesidesResults(messages = '[]'): boolean {
   const { role, content } = parseJsonObject(splitArrayItems(messages).at(-1) ?? '') ?? {};
-  // A paused answer goes on.
+  // A last message of the assistant continues a paused answer.
   if (role === 'assistant') return false;
   if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
   return content.some((block) => getMember(block, 'type') !== 'tool_result');

@@ -166,7 +166,7 @@ export function dropResentMessages(
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
     }
-    // Some clients forget a question whose answer was interrupted.
+    // Some clients drop a question whose answer was interrupted, so the request may lack it.
     else if (first.role !== 'user' || !isPartial) return undefined;
   }
   if (at > 0 && within === 0) at = findFirstAfterSilentAnswers(messages, at, leftOut);
@@ -201,7 +201,7 @@ function findFirstAfterRepeatedQuestions(messages: readonly SentMessage[], from:
     role === 'user' &&
     serializeCanonically(toBlockList(content)) === serializeCanonically(toBlockList(question?.content));
   let at = from;
-  // The last message is what is new.
+  // Keep the last message even if it repeats the question: it is the new one.
   if (question?.role === 'user')
     for (let one = messages[at]; at < messages.length - 1 && one && isRepeated(one); one = messages[at]) at += 1;
   return at;

@@ -40,7 +40,7 @@ export function createPromptFrameKey(
   const outside = membersOutsidePrompt();
   for (const [name, text] of members) {
     if (outside.has(name) || name === 'model') continue;
-    // What the first turn sends is frozen for the later ones, so it makes no difference.
+    // Later turns send the frozen `system` and `tools` of the first one, so only a different text belongs to the frame.
     if (name === 'system' || name === 'tools') {
       if (!frozen || frozen[name] === text) continue;
     }

@@ -245,7 +245,7 @@ function collectChanges(
   const changes: Record<string, string | undefined> = {
     ...(run || agent ? fieldRemovals().all : fieldRemovals().ofTurn),
     stream: counts ? undefined : 'true',
-    // A loop is gone on with by the model that began it.
+    // The model that began a tool loop continues it. If the request names another one, adapt its fields to the loop's model.
     ...(model !== models.resolveAlias(name) &&
       describeChanges(adaptRequestForModel(models.findRow(model), json, models.findRow(name)).changes)),
     model: JSON.stringify(model),

@@ -40,7 +40,7 @@ export function readSentHistory(
     cached.model === model &&
     (follows || !(cached.isForLoop || (lastTurn && !models.canBeSameModel(lastTurn.model, model))));
   const findUnboundTurnsOnce = () => findTurnsWithoutThinking(transcript, { from: sentFrom, model, follows }, models);
-  // What is in memory is the history as it is stored: if the turn fails, the paused answer may still go on.
+  // Do not cache this history. The cache has the stored one: if the turn fails, the paused answer can still be continued.
   if (isPauseAbandoned)
     return { history: buildHistoryWithoutPause(transcript, findUnboundTurnsOnce, { sentFrom, limit }), sentFrom };
   const { history, isForLoop } = isCached
@@ -97,7 +97,7 @@ export function buildSentHistory(
   }
   const history = readMessages?.from === from ? readMessages : readHistory(transcript, from, limit, to);
   if (history.isTooLong) throw createRequestTooLargeError(limit, true);
-  // Without thinking, an object that wakes has a query less to prepare.
+  // Skip the query if no message has thinking: an object that has just woken would have to compile the statement first.
   const { turns, isForLoop: later } = history.messages.some(({ text }) => hasThinking(text))
     ? unbound()
     : NO_UNBOUND_TURNS;

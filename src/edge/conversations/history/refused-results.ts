@@ -82,7 +82,7 @@ export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<Tu
  *   a question that has no answer. Undefined if there are none
  */
 function findUnansweredResults(transcript: Transcript): StepResults | undefined {
-  // Behind an empty answer they have been taken.
+  // Turns with an empty answer count, too: the API has accepted the results that were sent with them.
   const last = findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const results = findResultsInUnansweredQuestion(transcript, last, readLastAnswerAndAfter(transcript));
   if (results || typeof last?.run !== 'number') return results;

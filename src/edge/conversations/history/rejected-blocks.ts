@@ -109,7 +109,7 @@ export function findBlocksAtPaths(words: string, messages: readonly ParsedReques
       const others = blocks.filter(({ type }) => type !== 'text');
       return (others.length > 0 ? others : blocks).map((one) => ({ at, key: createBlockKey(one) }));
     }
-    // A string has no blocks in the caller's request, but the API numbers it as one.
+    // The API's paths count a string `content` as a list with one text block.
     const outer =
       typeof content === 'string'
         ? blocks[0]

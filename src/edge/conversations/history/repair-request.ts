@@ -128,7 +128,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
     this.#freshCount ??= this.#context.planAgain().messages.length;
     const fresh = rejection.messages.length - this.#freshCount;
     const paths = findBlocksAtPaths(rejection.text, rejection.messages);
-    // The container may be lost, but the messages are readable: the turn's end decides what the next request names.
+    // The API rejected the container, not a message, so omitting blocks would not help. The end of the turn forgets a lost
+    // container.
     if (rejection.container !== undefined && paths.length === 0 && isContainerError(words)) return undefined;
     const isNew = isStep
       ? (block: RejectedBlockReference) => this.#canBlockHaveBecomeInvalid(block, fresh, rejection)
@@ -140,7 +141,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
     ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
     const ofResults = results ? findResultsNamedInRejection(rejection, fresh, results) : [];
     const notHidden = ofResults.filter((id) => !this.#hiddenResults.has(id));
-    // A step is repaired once. A question must not leave results behind that the API would reject with the next one.
+    // Hide the results that the API has named: in a step only once, in a question always, or the next question would fail, too.
     if (notHidden.length > 0 && (!isStep || this.#hiddenResults.size === 0)) return this.#hideResults(notHidden, words);
     if (named.length > 0) return this.#omitBlocks(this.#addExternalBlocksOnLastTries(named, old), this.#namedKeys);
     if (results && isStep) {
@@ -317,6 +318,7 @@ function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): voi
   storeRepaired(transcript, repaired);
   const calls = [...listOmittedCallIds(omitted)];
   const leftOut = calls.length > 0 ? { leftOut: [...new Set([...(profile.leftOut ?? []), ...calls])] } : {};
-  // The turn that runs has the newest number. What it answers is bound to what is sent now.
+  // Thinking before the running turn, which has the newest number, is no longer sent: its signature covers blocks that are now
+  // omitted. See https://platform.claude.com/docs/build-with-claude/preserved-thinking
   transcript.saveProfile({ ...profile, ...leftOut, thinkingFrom: transcript.newestTurnNumber });
 }

@@ -90,12 +90,13 @@ export function resolveRequest(
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozenTexts);
   const sent = parseMemberTexts(text);
-  // A prefix has its own system. A conversation that exists keeps its prompt as it is.
+  // The default system prompt is only for new conversations. A prefix or an agent has its own.
   const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
   const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
   const inherited = { ...findInheritedSystemAndTools(sent, frozen), ...(system !== undefined && { system }) };
-  // The caller's breakpoints come before the results that a step adds. The API allows four in all.
-  // A restricted token sends none of its own, and what it resends does not go up.
+  // The caller's cache breakpoints come before the results that a step adds. The API allows four in a request:
+  // https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+  // A restricted token cannot set breakpoints, and the messages that it resends are not forwarded.
   const { used, maxBreakpoints: breakpoints } = isBound
     ? countAvailableBreakpoints()
     : countAvailableBreakpoints(text, inherited.system, inherited.tools);

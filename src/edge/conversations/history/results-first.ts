@@ -6,7 +6,7 @@ import { listAnsweredCallIds } from './replayable-blocks.ts';
 export function moveResultsFirst(content: readonly unknown[], called: readonly string[]): readonly unknown[] {
   if (listAnsweredCallIds(content).length === 0) return content;
   const places = new Map(called.map((id, place) => [id, place]));
-  // A result of an unknown call stays among the results. Whoever checks the message names it.
+  // Keep the result of an unknown call among the results: the check of the message reports it.
   const getResultPosition = (block: unknown) => {
     const [id] = listAnsweredCallIds([block]);
     return id === undefined ? places.size + 1 : (places.get(id) ?? places.size);

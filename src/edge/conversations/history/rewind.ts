@@ -25,7 +25,7 @@ export function rewindToMessage(transcript: Transcript, id: string): Partial<Con
     transcript.deleteMessages('seq >= ?', cut);
     for (const { rewind } of copiedRows()) rewind?.(transcript, cut, turn);
     const nextTurn = Math.max(profile.nextTurn, transcript.newestTurnNumber + 1);
-    // Of a turn that was imported some messages may stay.
+    // An import is one turn, so its messages before the cut may stay.
     const isLeft =
       transcript.queryNumber('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
     transcript.removeTurnsFromHistory(isLeft ? turn : turn + 1);

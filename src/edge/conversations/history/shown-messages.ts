@@ -12,7 +12,7 @@ export function* readShownMessages(transcript: Transcript, isSentOnly: boolean):
   let answer: (ComparableHistoryMessage & { run: number; turn: number; content: unknown[] }) | undefined;
   for (const message of transcript.messages.readMessageTexts({ sent: isSentOnly, shown: true })) {
     const { status, run, turn, role } = message;
-    // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
+    // The last message of a step is its answer, so an earlier assistant message of that step was imported with the question.
     const isImported = answer?.turn === turn;
     if (answer && (answer.run !== run || isImported)) {
       if (isImported) answer.isPartial = false;
@@ -29,7 +29,7 @@ export function* readShownMessages(transcript: Transcript, isSentOnly: boolean):
     }
     const own = removeEdgeCallsAndResults(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
-      // The run's own row says what went wrong between two steps.
+      // Read the status from the run's row: a run can also be interrupted between two steps.
       answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.getTurnStatus(run)) };
       answer.turn = turn;
       answer.refused = [...(answer.refused ?? []), ...listRefusedCallIds(status, own)];

@@ -61,7 +61,7 @@ export function findFirstMessageToSend(
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
   const sumTotalTokens = (start: number) => fresh + sumTokens(turns, start);
   if (strategy === 'summarize') {
-    // A tool loop goes on behind what it has begun behind.
+    // A tool loop keeps the summary or the first message with which it began.
     if (continued !== undefined) return from;
     const summary = transcript.historySubstitutes?.findMostCovering();
     const start = summary ? summary.until + 1 : 0;
@@ -75,7 +75,8 @@ export function findFirstMessageToSend(
       `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or set \`history.strategy\` to \`truncate\` (PATCH /conversations/:id).`,
     );
   }
-  // The thinking of a tool loop is bound to all that stands before it.
+  // Do not truncate within a tool loop: its thinking is valid only if no message before it changes.
+  // See https://platform.claude.com/docs/build-with-claude/preserved-thinking
   if (continued !== undefined) return from;
   const first = findFirstFitting(turns, from, fresh, most);
   // A new question can be sent without any earlier turn.
@@ -106,7 +107,7 @@ export function computeTurnTokenSizes(transcript: Transcript): (SizedTurn & { se
   let before: { tokens: number; sentFrom: number } | undefined;
   return listTurnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
     const reported = tokens === null ? undefined : { tokens, sentFrom };
-    // One prompt is the beginning of the next: the difference is what the turn added.
+    // Each prompt begins with the one before it, so the difference is what the turn added.
     const added = reported && before?.sentFrom === reported.sentFrom ? reported.tokens - before.tokens : 0;
     const all = reported && !before ? reported.tokens : 0;
     before = reported;

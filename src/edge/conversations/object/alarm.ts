@@ -44,7 +44,7 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   const { holder } = state.lock;
   if (holder) {
     const next = holder.waitsUntil ?? now() + WATCH_MS;
-    // What is due now is done once the turn has ended.
+    // Due maintenance waits until the turn has ended.
     if (isDue) alarm.scheduleAt(next);
     else alarm.scheduleWatchAt(next);
     // A renewal that fails is tried again by the next alarm, well before the hold's deadline.

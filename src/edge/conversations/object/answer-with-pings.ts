@@ -24,7 +24,7 @@ export async function waitForAnswerSendingPings(
   const returnTrue = () => true;
   if (await resolveWithin(work.then(returnTrue, returnTrue), PING_MS)) return await coming;
   const { readable, writable } = new IdentityTransformStream();
-  // A caller who leaves ends neither the work nor the turn.
+  // If the caller disconnects, writing fails, but the work and the turn must continue.
   waitUntil(sendPingsUntilAnswered(coming, writable, requestId).catch(() => coming));
   return { kind: 'stream', turn, headers: {}, body: readable };
 }
@@ -38,7 +38,7 @@ async function sendPingsUntilAnswered(
   const writeText = (text: string) => writer.write(encoder.encode(text));
   let answer: TurnAnswer | undefined;
   for (; !answer; answer = await resolveWithin(coming, PING_MS)) await writeText(PING_EVENT);
-  // The headers have gone already.
+  // The response headers were sent before this was known, so report it in a comment of the stream.
   if (answer.kind !== 'error' && answer.headers['sluice-history']) await writeText(': sluice-history truncated\n\n');
   if (answer.kind === 'stream') {
     await writeText(answer.first ?? '');

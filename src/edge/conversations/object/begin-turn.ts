@@ -85,7 +85,7 @@ export function planTurn(
       model,
       defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
-      // What a run asks its subagent is the edge's own.
+      // The edge itself writes the request of a subagent, not the restricted caller.
       isBound: request.caller.only !== undefined && !request.parent,
     }),
   );
@@ -122,7 +122,7 @@ export function storeTurnAndCreateRunner(
   const { transcript, maintenance } = conversation;
   const { initialContext: beginning } = turn;
   let { request } = turn;
-  // This throws if the deployment has no upstream. So it comes before anything is stored.
+  // Throws if the deployment has no upstream, so call it before anything is stored.
   conversation.getUpstream();
   const now = conversation.now();
   const isNew = !transcript.storedProfile?.exists;
@@ -147,7 +147,7 @@ export function storeTurnAndCreateRunner(
       planned,
     );
   } catch (thrown) {
-    // Nothing runs it, so nothing would end it.
+    // Delete the stored turn: without a runner, nothing would ever end it.
     transcript.deleteMessages('turn >= ?', row.seq);
     transcript.deleteTurns('seq >= ?', row.seq);
     throw thrown;
@@ -408,7 +408,7 @@ async function buildNextPrompt(
   if (before) requireSameInitialContext(before, asked);
   const withdrawn = await findWithdrawalError(state, before);
   if (withdrawn) throw withdrawn;
-  // Meanwhile there may be another conversation of this id.
+  // Re-check after the await: the conversation may have been deleted, and another one created with this id.
   const profile = requireAllowedProfile();
   const agent = profile ? readRetainedAgent(state) : beginning?.agent && beginning.stored;
   const isBound = identity.only !== undefined;

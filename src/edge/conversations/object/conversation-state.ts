@@ -101,7 +101,7 @@ export class ConversationState implements ConversationContext {
    * recovery that throws is repeated by the next call or alarm.
    */
   recoverFromCrash(): void {
-    // Plugins that it calls ask for the profile, which recovers first.
+    // Plugins that the recovery calls read `visibleProfile`, which calls this method again.
     if (this.#recovery !== 'pending') return;
     this.#recovery = 'running';
     try {
@@ -177,7 +177,8 @@ export class ConversationState implements ConversationContext {
 
   readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.visibleProfile);
 
-  // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
+  // An abort also undoes the writes since the last await. If a row is damaged, store the end of the turn before the abort, or
+  // the turn would fail again after the restart.
   readonly abortObject = (thrown: unknown): void => {
     logBackgroundFailure({ conversation: this.transcript.uncheckedProfile?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
@@ -285,7 +286,7 @@ function endCrashedTurns(
     if (runner) onResumed(runner);
   }
   const { storedProfile: profile } = transcript;
-  // A first turn must not continue a copy that was interrupted.
+  // Delete what an interrupted copy has left: a first turn must not continue it.
   if (profile && !profile.exists && !profile.deleted && !conversation.lock.holder) transcript.dropIncompleteCopy();
   maintenance.confirmInBackground(unsettled.length > 0);
 }
@@ -320,9 +321,9 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
   } catch (thrown) {
     if (findDamageInError(thrown)) throw thrown;
     logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '', hook: 'resume' }, thrown);
-    // Another plugin may have ended it.
+    // Another plugin may have ended the run already.
     if (transcript.getTurnStatus(row.seq) !== 'running') return undefined;
-    // The next recovery may succeed, and keeps what the run has said.
+    // The next recovery may succeed, and then the run keeps its answer so far.
     if (!isLastTry) throw thrown;
     const steps = listTurnsOfRun(transcript, row.seq).filter(
       ({ status, seq }) => status === 'running' && seq !== row.seq,
@@ -347,7 +348,7 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const { transcript, now, waitUntil, maintenance } = conversation;
   let error = createTurnInterruptedError();
   try {
-    // A turn in the background stores that it goes up before it does.
+    // A turn in the background stores `sentAt` before it sends its request. Without `sentAt` it can begin again.
     const again =
       row.background && row.sentAt === null
         ? findFirstPluginRunner(conversation, (part) => part.beginAgain?.(row))
@@ -357,7 +358,7 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
     error = toApiError(thrown);
   }
   const turn = restoreCrashedTurn(transcript, row, now());
-  // If nothing of an answer is stored, the end deletes its question.
+  // Prepare the count of the prompt now: if no part of an answer is stored, the end of the turn deletes the question.
   const count = turn.status === undefined ? createLostPromptCounter(conversation, row) : undefined;
   const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {

@@ -106,7 +106,7 @@ export class Conversation extends UpstreamDurableObject {
     const { lock, transcript } = this.#state;
     const { holder: runner } = lock;
     await this.#state.stopTurn(only);
-    // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
+    // A first turn that was stopped before any output leaves no visible conversation, so describe the stored profile.
     const profile = this.#state.visibleProfile ?? (runner && transcript.storedProfile);
     if (caller && profile)
       return { ok: true, value: createRestrictedConversationJson(profile, lock.holder?.turn.row.id) };
@@ -156,7 +156,7 @@ export class Conversation extends UpstreamDurableObject {
     const parts = getPluginMembers('conversation', plugin).flat();
     const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
     if (!called) throw new TypeError(`The plugin ${plugin} has no method ${method} in a conversation.`);
-    // The plugin types its method, and the caller what it awaits, as with every call of an object.
+    // The cast cannot be checked here: the plugin declares the type of its method, and the caller expects the same one.
     return (await called(this.#state, ...args)) as RpcResult<T>;
   }
 
@@ -191,7 +191,7 @@ export class Conversation extends UpstreamDurableObject {
     try {
       history = messages === undefined ? undefined : await parseImportedMessages(messages);
       beginning = await resolveInitialContext(this.#state, place, fields, fields.caller);
-      // Defaults that the agent does not allow are refused.
+      // Throws if the agent does not allow these defaults.
       if (beginning?.agent) beginning.stored.buildRequestWithAgent(new Map(), { system, tools }, { maxBreakpoints: 0 });
     } catch (thrown) {
       return toFailedResult(thrown);

@@ -73,7 +73,8 @@ export const CONVERSATION_ROUTES = [
     const id = requireConversationId(c);
     const place = { account: c.get('identity').account, id };
     const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(place));
-    // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
+    // The first write to a damaged table breaks the object, so a lost call is repeated. The lost call may have deleted the
+    // conversation, so the repeated one succeeds even if it finds none.
     if (!(await callAgainIfLost(async (again) => (await callErase()) || again)))
       throw createConversationNotFoundError();
     return c.json({ type: 'conversation_deleted', id });
@@ -156,7 +157,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   validateRunTools({ tools }, identity, c.get('settings'));
   const texts = parseMemberTexts(body.text);
   await pauseAfterLongBody(body);
-  // Later turns only check what is new in them. Of rows, only what is kept counts.
+  // Check all messages now: later turns only check their new ones. Refused answers do not count, because they are not kept.
   const answers = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
   await requireResourcesOwnedByAccount(
     getRequestContext(c),
@@ -207,7 +208,7 @@ async function respondWithMessagesPage(c: Context<AppEnv>): Promise<Response> {
   const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
   const id = requireConversationIdForRestrictedToken(c);
   const by = getCallerIfRestricted(c.get('identity'));
-  // What the edge and the model say to each other is no business of a page.
+  // A restricted token must not see the calls that the edge makes for the model, or their results.
   if (by) page.view = 'shown';
   const body = await callConversationMethod<ReadableStream<Uint8Array>>(c, id, (object) =>
     object.readMessagePage(page, by),

@@ -35,10 +35,10 @@ async function eraseUndamagedConversation(state: ConversationState, ends: boolea
   const { holder } = state.lock;
   if (holder) {
     holder.stopTurn();
-    // This goes on in the same step in which the turn ends: no other turn begins in between.
+    // Execution continues in the same step in which the turn ends, so no other turn can begin in between.
     await waitWithTimeout(holder.done, STOP_MS);
   }
-  // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
+  // Stop plugins again: if the turn ended by itself, a summary may have begun after it. The alarm settles that summary.
   for (const part of state.hooks) void stopPluginWork(state, part);
   state.alarm.scheduleAt(state.now() + CONFIRM_RETRY_MS);
   deleteAllButProfile(state, transcript.storedProfile ?? profile);

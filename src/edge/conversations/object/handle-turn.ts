@@ -26,9 +26,10 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
   try {
     const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
     state.recoverFromCrash();
-    // Only a first turn brings what an edge has shown. This takes steps, so it comes before the lock, too.
+    // Only a first turn can bring a history with calls that an edge has shown. Restoring them awaits, so it comes before the
+    // lock.
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
-    // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
+    // Resolve the prefix or agent of a new conversation here: nothing may await between the last guard and the lock.
     const named = applyDefaultAgent(request.asked);
     const beginning =
       hasInitialContext(named) && !state.visibleProfile

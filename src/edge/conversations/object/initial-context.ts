@@ -179,7 +179,7 @@ export function readRetainedAgent({
   if (!retained) return undefined;
   const kind = getAgentKind();
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
-  // Conversations of one agent share what this isolate remembers of it.
+  // All conversations of an agent in this isolate share its parsed definition.
   const memory = getVersionMemory(kind, settings());
   const present = memory.getCachedValue(place, retained.hash);
   if (present) return present;

@@ -53,7 +53,7 @@ function replanRequestOfTurn(
   if (!members || !profile || (question.length === 0 && !row.follows)) return undefined;
   const betas = members.get('anthropic-beta');
   members.delete('anthropic-beta');
-  // The conversation of a first turn does not exist yet, but what it begins with is stored.
+  // During its first turn a conversation does not exist yet, but its system prompt and tools are stored.
   for (const name of ['system', 'tools'] as const) {
     const text = profile.exists ? undefined : frozen[name];
     if (text !== undefined) members.set(name, text);
@@ -74,7 +74,7 @@ function replanRequestOfTurn(
     });
     return { plan, betas };
   } catch (thrown) {
-    // It has become too large, or names what is gone.
+    // The request has become too large, or names a resource that is gone.
     if (thrown instanceof ApiError) return undefined;
     throw thrown;
   }

@@ -121,7 +121,7 @@ export class ConversationMaintainer {
     if (this.#needsWatch) return;
     const before = this.#restedAt;
     this.#restedAt = now();
-    // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
+    // Turns in quick succession share one watch: setting the alarm twice for each costs more than waking once without need.
     if (this.#restedAt - before < WATCH_SHARING_MS) return;
     this.scheduleRetentionEnd();
     alarm.endWatch();
@@ -250,12 +250,12 @@ export class ConversationMaintainer {
     const { transcript, hasRunningWork: isBusy } = this.#object;
     const { storedProfile: profile } = transcript;
     if (!profile) return;
-    // A summary that is made or settled must be looked after, too.
+    // Running work of a plugin, such as a summary, also needs the alarm until it is settled.
     const isOpen = listUnsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#scheduleConfirmation();
     const nextAt = findNextNotificationTime(transcript);
     if (nextAt !== undefined) this.#object.alarm.scheduleAt(nextAt);
-    // One alarm forgets all turns that have failed by now.
+    // One alarm deletes all turns that have failed by now.
     const failed = findExpirableTurnEndTimes(transcript)?.failed;
     if (failed) this.#object.alarm.scheduleAt(failed + GRACE_MS);
     if (profile.exists) this.#object.alarm.scheduleAt(this.computeExpiryTime(profile));

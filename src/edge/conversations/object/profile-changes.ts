@@ -37,7 +37,7 @@ export function startConversation(
   const spent = { cost, inputTokens, outputTokens };
   const profile: ConversationProfile = { ...createEmptyProfile(place, now(), version), ...spent, ...fields };
   if (transcript.createConversation(profile)) return;
-  // A listener of a failed turn must not get the events of another turn with the same number.
+  // Do not reuse the number of a failed turn: its listener would get the events of another turn.
   const next = Math.max(nextTurn, transcript.newestTurnNumber + 1);
   transcript.deleteHistory();
   if (next > profile.nextTurn) transcript.saveProfile({ ...profile, nextTurn: next });

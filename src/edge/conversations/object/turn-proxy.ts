@@ -116,7 +116,7 @@ export async function proxyTurn(
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) createOutcomeLogger(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: createEventStreamHeaders(headers) });
-  // It would name the model of the agent.
+  // A hint would reveal the agent's model to a restricted token.
   if (isBound) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, createEndHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';

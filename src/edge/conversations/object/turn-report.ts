@@ -21,7 +21,7 @@ import { createTurnNotFoundResult, toRpcText } from './rpc-response.ts';
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
 export function findTurnReport(transcript: Transcript, id: string): RpcResult<RpcText> {
   const row = findTurnById(transcript, id);
-  // Clients know a run, but not its steps.
+  // Clients know the id of a run, but not those of its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return createTurnNotFoundResult(id);
   return { ok: true, value: toRpcText(stringifyWithRememberedTexts(describeTurn(transcript, row))) };
 }

@@ -147,7 +147,7 @@ export class TurnSettlementTracker {
   async waitForConfirmation(row: TurnRow, done: Promise<SettlementResult>): Promise<void> {
     const { now } = this.#object;
     const { seq } = row;
-    // No timer ends this wait: the alarm repeats what takes too long.
+    // No timeout here: if the confirmation takes too long, the alarm repeats the settlement.
     const settling = { row, sentAt: computeEarliestSettlementTime(row, now()) };
     this.#inFlight.set(seq, settling);
     try {
@@ -166,7 +166,7 @@ export class TurnSettlementTracker {
   async #storeConfirmation(row: TurnRow, { outcome, cost }: SettlementResult, marks = false): Promise<void> {
     const { transcript, erase } = this.#object;
     let isCorrected = false;
-    // If a part of it failed, no later confirmation would correct the rest.
+    // All or nothing: after a part of these changes, no later confirmation would correct the rest.
     transcript.runInTransaction(() => {
       if (marks && !row.settled && transcript.storedProfile) transcript.updateTurn(row, { settled: true });
       if (outcome !== 'erased') isCorrected = this.#correctTurnCost(row, cost + (row.grant?.earlier ?? 0));
@@ -217,7 +217,7 @@ export class TurnSettlementTracker {
       const since = this.#runs.get(row.seq)?.sentAt ?? this.#inFlight.get(row.seq)?.sentAt ?? 0;
       if (now() - since < CONFIRM_MS) continue;
       await this.#repeatSettlement(row).catch((thrown: unknown) => {
-        // The account books what was set aside for a turn whose outcome is damaged.
+        // A turn with a damaged outcome cannot be settled by it. The account books its whole hold at the deadline.
         if (findDamageInError(thrown)) return transcript.updateTurn(row, { settled: true });
         this.#wake();
         this.#recordSettlementFailure(row, thrown);

@@ -43,12 +43,13 @@ export function streamTurn(
     const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
     if (summary) log(summary.outcome, summary.nanodollars);
     else log({ ...createUnansweredOutcome({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
-    // The result of an object's call must be disposed of.
+    // Dispose of the result, so that the object's isolate can free what it refers to:
+    // https://developers.cloudflare.com/workers/runtime-apis/rpc/lifecycle
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
   };
   const handleCallerDisconnect = () => {
-    // The turn goes on without the caller. A write to a caller who has left may never end.
+    // The turn continues without the caller. Do not wait for a pending write: it may never settle after a disconnect.
     body.cancel().catch(() => {});
     end(undefined);
   };
@@ -57,10 +58,10 @@ export function streamTurn(
     signal.addEventListener('abort', handleCallerDisconnect, { once: true });
     const carrying = copyEventsToCaller(answer.first ?? '', body, writable, c).then(async (summary) => {
       end(summary, signal.aborted ? 'client_gone' : 'cut');
-      // If it cannot be reached, its alarm wakes it.
+      // If the object cannot be reached, its alarm wakes it.
       if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
     });
-    // It fails where nothing can be written: the caller has left, and the runtime has not said so yet.
+    // Copying rejects if nothing can be written: the caller has left, and `signal` has not fired yet.
     c.executionCtx.waitUntil(carrying.catch(handleCallerDisconnect));
   }
   c.executionCtx.waitUntil(carried.promise);
@@ -133,7 +134,7 @@ class UnfinishedEventBuffer {
   }
 
   get streamEndState() {
-    // The pieces are joined first: the shared decoder would keep half a character of a piece for its next user.
+    // Join the pieces first: to decode them one by one, the shared decoder would have to keep half a character between calls.
     const lines = decoder.decode(joinPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));

@@ -98,7 +98,7 @@ export function buildTurnOutcome(
     error_type: turnEnd.kind === 'cut' ? turnEnd.error.logged : report.error_type,
     status: turn.status,
     sent: progress.sentAt !== undefined,
-    // Of both nobody saw the rest.
+    // A stopped answer counts as cut: the rest of it was never seen.
     end: turnEnd.kind === 'stopped' ? 'cut' : turnEnd.kind === 'cut' ? turnEnd.end : turnEnd.kind,
     stopped: turnEnd.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,

@@ -143,12 +143,12 @@ export class TurnEventLog {
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#storedCount) + 1;
-    // Most of what is stored is shown now, so one text serves both.
+    // Usually the events to store are also those to show, so one text serves both.
     const text = this.#formatUnstoredEvents(0);
     const fresh = this.#shownCount === this.#storedCount ? text : this.#unshownEventText;
     const row = this.#rows;
     let end = 0;
-    // Parts of the same text: a long event must not be in memory twice.
+    // Slice that text, so that a long event is not in memory twice.
     const splitIntoEventTexts = () =>
       this.#frames.map((_, at) => {
         const begin = end;
@@ -287,7 +287,7 @@ export class TurnEventLog {
   /** @returns the next text for a listener; undefined if it has all shown events. */
   #readNextText(listener: EventLogListener): string | undefined {
     let begins: { event: number; first: number } | undefined;
-    // Behind a gap nothing is stored yet.
+    // Events after a gap are not stored yet.
     const lastStored = this.#gapAfter ?? this.#storedCount;
     if (listener.row === undefined && listener.cursor < lastStored) {
       const event = listener.cursor + 1;
@@ -319,7 +319,7 @@ export class TurnEventLog {
     if (!begins) return text;
     const { event, first } = begins;
     const at = text.indexOf(`${this.#idLine}${event}\n`);
-    // A row behind a gap: the listener has seen events that a crash has lost.
+    // The row comes after a gap: the listener has seen events that a crash has lost.
     const lost = at < 0 && first < event ? createGapComment(first, event - 1) : '';
     return lost + text.slice(Math.max(0, at));
   }

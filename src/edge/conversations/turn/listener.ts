@@ -62,7 +62,7 @@ export class EventLogListener {
       this.#controller.close();
       this.#controller.byobRequest?.respond(0);
     } catch {
-      // It left at the very end, so there is nothing to close.
+      // The listener has left, so there is nothing to close.
     }
   }
 }

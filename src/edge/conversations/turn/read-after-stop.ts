@@ -69,7 +69,7 @@ export class ReadAfterStop {
     let closedAt: number | undefined;
     let isCounted = false;
     const timer = setInterval(() => {
-      // The count is stored early: nobody knows the prompt any more if the object dies meanwhile.
+      // Count and store early: if the object dies meanwhile, the prompt is lost.
       if (!isCounted && !turn.hasAnswerBegun && Date.now() - since >= COUNT_AFTER_MS) {
         isCounted = true;
         void this.#countUnansweredPrompt();
@@ -77,11 +77,11 @@ export class ReadAfterStop {
       if (closedAt !== undefined) over.resolve();
       else if (turn.hasAnswerBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
         closedAt = now();
-        // What has come until then is still read.
+        // Whatever has arrived before this abort is still read.
         abort.controller.abort(createTurnStoppedError());
       }
     }, DRAIN_CHECK_MS);
-    // However it ends, it is settled by what came.
+    // However reading ends, the turn is settled by what has arrived.
     await Promise.race([readOn(), over.promise]).catch(() => undefined);
     clearInterval(timer);
     abort.abortTurn(createTurnStoppedError());

@@ -136,7 +136,7 @@ export async function readFirstMeaningfulEvent(
       takePiece(piece);
     }
   } catch {
-    // The stream broke off. Its reader meets the break again.
+    // The stream broke off. The next reader of it gets the same error.
   }
   reader.releaseLock();
   return { opening: pieces.length > 0 ? joinPieces(pieces) : undefined, first };

@@ -67,7 +67,8 @@ export async function answerUpstreamRefusal(
   const error = sent === '' ? ofUpstream : addToolNameToError(ofUpstream, sent);
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
-    // An error whose type the API does not have is told in words alone, as is one with the name of a tool.
+    // Do not forward the upstream's body if its error type is not one of the API's, or if a tool's name was added to the
+    // message.
     const isOwn = error !== ofUpstream || error.logged !== error.type;
     const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
     const answer = toCallerResponse(response, { ...buffered, refusal: shown }, { requestId });

@@ -50,7 +50,7 @@ export function restoreCrashedTurn(transcript: Transcript, row: TurnRow, wokeAt:
   // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
-  // A caller hears of it by its first event, by a ping after a silence, or by the answer 202.
+  // The caller knows of the turn if it has got an event, a ping after a silence, or the 202 of a turn in the background.
   const wasSilent = (row.coversUntil ?? 0) > turn.progress.sentAt + COVER_MS;
   turn.isAcknowledged = rows > 0 || wasSilent || row.background === 1;
   return turn;
@@ -111,10 +111,10 @@ export function measureUnseenTimeAtCrash(
   wokeAt: number,
 ): UnseenTimeAtCrash {
   const sentAt = row.sentAt ?? row.beganAt;
-  // In the log of a run the newest row may belong to the step before.
+  // The steps of a run share one log, so its newest row may belong to the step before.
   const { at, unseenMs } = newest && newest.at >= sentAt ? newest : { at: sentAt, unseenMs: 0 };
   const last = blocks.at(-1);
-  // The input of a call may come in large pieces.
+  // Output may be unseen while tool input is written: it may arrive in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
   const coveredAt = (row.coversUntil ?? 0) - COVER_MS;

@@ -184,7 +184,7 @@ export class TurnExecutor implements TurnRunner {
   async #omitDeletedFiles(plan: NextRequestPlan): Promise<void> {
     const { repair, body } = plan;
     const ids = body instanceof RequestBody ? [...new Set(body.before.files)] : [];
-    // The first step of a run has already omitted them.
+    // The first step of a run has already omitted deleted files for the later ones.
     if (!repair || ids.length === 0 || this.#context.isLater) return;
     const deleted = await this.#abort.raceWithAbort(
       callAccount({ ...this.#context }, (account) => account.findDeletedFiles(ids)),
@@ -203,7 +203,7 @@ export class TurnExecutor implements TurnRunner {
     const { progress } = this.turn;
     const { background } = this.#context;
     if (background) {
-      // Before it goes up, its row says that it does. Without that, it begins again after a crash.
+      // Store this before the request is sent: after a crash, a turn in the background without it begins again.
       this.#storeAdmissionGrant(attempt);
       this.turn.grants.storeSentGrant();
     }
@@ -219,7 +219,7 @@ export class TurnExecutor implements TurnRunner {
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
-    // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
+    // From now on a crash would cost money, so store the grant while the upstream works.
     if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(attempt);
     if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
@@ -238,14 +238,14 @@ export class TurnExecutor implements TurnRunner {
   ): Promise<boolean> {
     const amended = await this.#planAmendedRequest(plan, { exchange, response });
     if (!amended) return false;
-    // A body that broke off cannot be cancelled any more.
+    // Cancelling rejects if the body has broken off.
     response.body?.cancel().catch(() => {});
     exchange.closeExchange('error');
     const { progress } = this.turn;
-    // Nothing has run. What is sent now has words in place of what was rejected.
+    // The rejected request did not run, so forget that it was sent.
     progress.sentAt = undefined;
     progress.opening = undefined;
-    // The refused body must not stay in memory beside the one that goes up now.
+    // The rejected body must not stay in memory beside the amended one.
     const { body, count } = Object.assign(plan, amended, { messages: [] });
     this.#limitAdmissionTime();
     const outcome = createUnansweredOutcome(progress, this.#context.now());
@@ -346,7 +346,7 @@ export class TurnExecutor implements TurnRunner {
     if (!response.body || !isEventStream(response)) return 'accepted';
     const { progress } = this.turn;
     this.#startEventTimeout();
-    // Pings may come for long before it says anything.
+    // The upstream may send only pings for a long time, so a ping may answer the caller with these headers.
     const headers = {
       ...selectCallerHeaders(response.headers),
       ...this.#billed?.createAnswerHeaders(progress.upstream),
@@ -389,7 +389,7 @@ export class TurnExecutor implements TurnRunner {
     exchange: UpstreamExchange,
     report: { quotaStatus: Record<string, string>; sent: string | undefined },
   ): Promise<void> {
-    // Reading the answer has a timeout of its own.
+    // Reading the response has its own timeout.
     this.#timer.setTimeLimit(Number.POSITIVE_INFINITY, createHeadersTimeoutError);
     const { requestId, now } = this.#context;
     const options = { ...report, exchange, requestId, now };
@@ -427,7 +427,7 @@ export class TurnExecutor implements TurnRunner {
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
     if (how.kind === 'complete' && rest !== undefined) this.#openStream = rest;
-    // The turn has ended, so the upstream must not go on writing what would have to be paid.
+    // Close the upstream's stream: the turn has ended, and further output would have to be paid.
     else this.#abort.abortTurn(createTurnStoppedError());
     return how;
   }
@@ -506,7 +506,7 @@ export class TurnExecutor implements TurnRunner {
       onBroken(thrown);
     }
     if (!this.#billed?.mayCreateResources) return;
-    // What an answer has made is there, however the answer ended.
+    // Record the created resources in any case: they exist however the answer ended.
     const { message, blocks } = this.turn.builder;
     const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
     this.#context.waitUntil(this.#billed.recordCreatedResources(ids, this.turn.progress.upstream));

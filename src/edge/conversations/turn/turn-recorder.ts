@@ -185,7 +185,7 @@ export class TurnRecorder {
       times: () => this.#measureUnseenOutputTimings(now),
     });
     const counted = this.#promptTokens === undefined ? outcome : { ...outcome, prompt_tokens: this.#promptTokens };
-    // An error in the place of a message is free.
+    // An `error` event instead of a message costs nothing.
     return outcome.error_type !== undefined && !outcome.usage ? { ...counted, end: 'error' } : counted;
   }
 
@@ -206,7 +206,7 @@ export class TurnRecorder {
 
   #takeEvent(original: SseEvent): StreamPieceContents {
     const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
-    // Behind some gateways only its data says what an event is, but no client reads one without a name.
+    // Some gateways omit the `event:` line. Restore it from the data, because clients ignore events without a name.
     const event = original.event || parseEventTypeFromData(original.data);
     const isError = event === 'error';
     if (event === '') return { hasFraming: false, hasEffect: false, hasDelta: false };
@@ -219,7 +219,7 @@ export class TurnRecorder {
     if (data === undefined)
       return { ...framing, how: { kind: 'cut', error: createInterruptedError(false), end: 'cut' } };
     if (getContentBlockType(data) === 'mcp_tool_result') {
-      // A server may repeat the secret that it was sent.
+      // An MCP server may repeat the secret that it was sent.
       const shown = maskSecrets(frame.data);
       if (shown !== frame.data) return this.#takeEvent({ event: frame.event, data: shown });
     }
@@ -295,20 +295,20 @@ export class TurnRecorder {
     now: number,
     requestId = this.row.requestId,
   ): Promise<SettlementResult> | undefined {
-    // If the next try was not admitted, the one before is settled.
+    // If the latest attempt was not admitted, settle the one before it.
     this.grants.restoreLastAdmittedGrant();
     const { isOfEdge } = this.#options;
     const plan = this.#planTurnEnd(turnEnd, now);
     const { outcome, content, status, isUnanswered, next } = plan;
     const settlement = this.#settleTurn(plan, attempt, now);
-    // If only the account knows the cost, it comes with its answer to the settlement.
+    // If only the account knows the cost, the confirmation of the settlement contains it.
     const { nanodollars = Number.NaN, budget } = settlement ?? {};
     const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
     next.cost += cost;
     next.inputTokens += countInputTokens(outcome.usage);
     next.outputTokens += outcome.usage?.output_tokens ?? 0;
     const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    // While its answer is read on, the caller and the log are not told a cost that will be corrected.
+    // While the answer of a stopped turn is still read, do not report a cost that will be corrected.
     const known = this.lateReading ? { cost: undefined } : { cost, budget };
     const error = addEndEvents(this.log, turnEnd, this.builder.openBlockIndices, {
       status,
@@ -395,7 +395,7 @@ export class TurnRecorder {
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
     const betas = committed ? findBetasNeededByBlocks(content) : [];
     if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
-    // Those that do not go up are made, too: their results are told in words.
+    // Store the calls of omitted blocks, too: the edge makes these calls, and sends their results as text.
     const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
     const { unfinishedEventText: rest } = this.#frames;
     if (this.lateReading) this.#shown = this.log.text;
@@ -426,9 +426,9 @@ export class TurnRecorder {
     now: number,
   ) {
     const { agent, id } = next;
-    // Its report does not wait for what is read on.
+    // Report the conversation by itself: the settlement waits until the rest of the answer is read.
     if (this.lateReading) next.unreported = true;
-    // The answer is read without waiting for any listener.
+    // Reading waits for no listener, so these times measure the model's speed.
     const written = outcome.completed && this.#clock ? measureVisibleOutput(outcome.usage, this.#clock) : undefined;
     const extra = {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
@@ -441,7 +441,7 @@ export class TurnRecorder {
       },
       startedAt: this.row.beganAt,
       tools: committed ? listToolsWithConsumedResults(this.#transcript, this.row) : undefined,
-      // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
+      // A run continues after a step that calls tools. The last step or the run itself reports the conversation.
       ...(!storeCalls && !this.lateReading
         ? { conversation: createConversationReport({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
@@ -477,7 +477,7 @@ export class TurnRecorder {
     const cached = this.#transcript.cachedHistory;
     const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
     const hidesResults = row.status === 'refused' && hideResultsAfterRefusal(this.#transcript, row);
-    // This is last because it shows the end. Everything before it has succeeded by then.
+    // Store the log last: this shows the end to listeners, and everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
     const { isCommitted: committed, status, repaired } = plan;

@@ -78,14 +78,15 @@ function* iterateShownRanges(
             first: findFirstStepOfRun(transcript, run),
             status: transcript.getTurnStatus(run),
           }));
-    // The first step also has the question, and may have a whole imported history.
+    // The first step also contains the question, and possibly an imported history: only its last assistant message is the
+    // answer.
     const isAnswer =
       runOf?.first !== undefined && (turn !== runOf.first || (role === 'assistant' && turn !== next?.turn));
     if (answer && !(isAnswer && answer.run === run)) {
       yield answer;
       answer = undefined;
     }
-    // An unfinished answer is not shown here, as in any other turn.
+    // The answer of a running run is not shown here, like that of any running turn.
     if (runOf?.status === 'running' && (isAnswer || !pending)) continue;
     if (isAnswer)
       answer = {
@@ -181,7 +182,7 @@ export function* formatShownRow(
 function* readRowAt(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
   for (let { value, done } = rows.next(); !done; { value, done } = rows.next()) {
     if (value.seq < seq) continue;
-    // One that was deleted meanwhile is nowhere.
+    // Yield nothing if the message was deleted meanwhile.
     if (value.seq === seq) yield value;
     return;
   }

@@ -134,7 +134,7 @@ export class AccountState {
 
   /** Notes that a credential is used, so that it is listed, and its visitor stays. */
   recordCredentialUse(token: CredentialClaims, now: number): void {
-    // Visitors are in no list.
+    // Visitors and their tokens are not listed.
     if (this.visitorSession.isVisitor) this.visitorSession.recordCredential(token);
     else {
       this.credentials.recordFirstUse(token, now);
@@ -252,7 +252,7 @@ function restoreBudgetFromLedger(ledger: Ledger, now: number): { budget: Budget;
   let memory = ledger.readStateAfterWake(starts);
   const budget = createEmptyBudget(Math.max(memory.last, now));
   const latest = getWindowStarts(budget);
-  // If the clock has gone back, what counts are the windows of the latest time.
+  // If the clock has gone back, the windows of the latest stored time count, so read their sums.
   if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.readStateAfterWake(latest);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.readMetaValue('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };

@@ -398,7 +398,7 @@ export class Account extends AccountListsBase implements AccountObject {
   /** Deletes everything, as if the account had never been. */
   async #deleteWholeAccount(): Promise<void> {
     const deletion = this.services.deleteRowsAndAlarm();
-    // In the same step, so that no call comes to a state whose rows are gone.
+    // Replace the state before the await, so that no call meets a state whose rows are gone.
     this.state.isReplaced = true;
     this.#reloadReplacedRows();
     await deletion;

@@ -143,7 +143,7 @@ async function fetchAccountAnswer(c: Context<AppEnv>, id: string) {
   const jti = account === id ? token?.jti : undefined;
   const defaults = getDefaultLimits(id, c.get('settings'));
   const standing = await createAccountCaller(c, id)((object) => object.getQuotaReport(defaults, jti));
-  // What others have spent is for operators.
+  // Only operators may see what other accounts have spent of a shared budget.
   const all = hasScope(c.get('identity'), 'admin:read') ? getSinglePluginMember('allAccounts') : undefined;
   const shared = (await all?.readSharedLimits(c, standing.group)) ?? [];
   return { type: 'account', id, ...standing, binds: sortByTightness([...standing.binds, ...shared]) };
@@ -170,7 +170,7 @@ function toUsedShares({ id, total, token, ...report }: QuotaReport & { id: strin
 
 async function fetchChangedAccountAnswer(c: Context<AppEnv>, id: string) {
   const answer = await fetchAccountAnswer(c, id);
-  // Credit adds to usd_total.
+  // `total.limit_usd` is `usd_total` with the credit added.
   const { limits, total } = answer;
   const all = total.limit_usd === null ? limits : { ...limits, usd_total: total.limit_usd };
   return { ...answer, ...findUnaffordableSearches(all, c.get('settings')) };

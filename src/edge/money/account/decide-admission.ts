@@ -77,9 +77,9 @@ export function decideAdmission(
   const attempt = attemptAdmission(true);
   const enqueueIfHeld = (decision: AdmissionDecision) => {
     if (!canWait || line.isFull || !isRejectedByOtherHolds(decision)) return recordRejection(state, sized, decision);
-    // A count may show that it needs less. Asked for behind the wait, it would cost the request its place.
+    // Count the input before waiting: the request may need less, and counting later would cost it its place in the queue.
     if (sized.bound?.countable && state.limits.decisionRules.counts === undefined) return COUNT_NEEDED;
-    // While a pool was asked, it may have left, or have come once more.
+    // Re-check after the await of a pool: the request may have left the queue, or have been repeated.
     if (state.ledger.findSettlableRow(sized.requestId)) return decision;
     return line.findQueuedDecision(sized.requestId) ?? enqueueForAdmission(state, sized, decision);
   };
@@ -130,7 +130,7 @@ function enqueueForAdmission(
         tryAdmission(state, uncounted, { mayAskPools: mayAsk, canWait: !isLast, ahead: ahead() });
       const attempt = attemptAdmission(isLast);
       const recordIfRejected = (decision: AdmissionDecision) => recordRejection(state, uncounted, decision);
-      // The pool is asked for this request alone, since it has left the line.
+      // At its deadline the request leaves the queue, so extend the pool's lease for this request only.
       if (attempt.outcome === 'short' && isLast)
         return extendLeasesAndDecide(state, attempt, () => attemptAdmission(false)).then(recordIfRejected);
       const decision = attempt.outcome === 'short' ? createLatePoolRejection(state, attempt) : attempt;
@@ -167,10 +167,10 @@ function recordRejection(
   request: AdmissionRequest,
   decision: AdmissionDecision,
 ): AdmissionDecision {
-  // A stranger must not have rows written by being refused.
+  // Do not store rejections of visitors: anyone could cause writes by being rejected.
   if (state.visitorSession.isVisitor) return decision;
   if (decision.outcome === 'refused') {
-    // Where a later try is refused, the request was not: the failed try before it is its answer.
+    // If a later attempt is rejected, the request itself was not: its response is the failure of the attempt before.
     if (!request.earlier)
       state.refusals.addRejection(request, decision.refusal, state.now(), state.getPayingGroup(request));
   } else if (decision.outcome === 'full') {
@@ -213,7 +213,7 @@ export function findCallerRejection(
   state.limits.updateDefaultLimits(defaults);
   const now = state.advanceBudgetToNow();
   if (token && state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
-  // Who leases money is asked once the request is known.
+  // Payers that lease from a pool are asked later, when the cost of the request is known.
   const purses = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));
   const refusal = findRejectionOfAllRequests(asking, state.budget, state.limits.decisionRules, now, purses);
   return refusal ? createRejectedDecision(state, refusal, now, token?.jti) : null;

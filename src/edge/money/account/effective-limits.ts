@@ -54,7 +54,7 @@ export class EffectiveAccountLimits extends TableRowsBase {
     this.#defaults = text;
     this.#applyLimits();
     this.#areStored = false;
-    // Whoever only asks an account that does not exist makes none.
+    // Do not create the tables here: a query about an account that does not exist must not create it.
     if (!this.tables.areTablesMissing) this.storeDefaultLimits();
   }
 

@@ -37,7 +37,7 @@ export async function eraseAccount(state: AccountState, until?: number, by?: Cha
   const isDue = until === undefined ? state.erasureCutoff === 0 : until > state.erasedUntil;
   if (isDue) {
     beginErasure(state, Math.min(until ?? now, now), now);
-    // Nothing that lasts names the account.
+    // The list of changes outlasts the erasure, so it must not name the account.
     state.changes.recordChanges(by, [{ kind: 'account.erased', subject: { type: 'account', id: null }, changes: {} }]);
   }
   const { remaining, more } = eraseRows(state);
@@ -82,7 +82,7 @@ async function addErasureToKvList(state: AccountState): Promise<boolean> {
   const { accountId, env, ledger } = state;
   const unlisted = ledger.readMetaValue(UNLISTED_ERASURE_KEY);
   if (accountId === undefined || unlisted === undefined) return true;
-  // In case the object dies before KV has it.
+  // Set the alarm first, in case the object dies before KV has accepted the entry.
   scheduleErasureAlarm(state, state.now());
   try {
     await addToErasureList(env.STORE, accountId, Number(unlisted));
@@ -149,7 +149,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   const isListed = await addErasureToKvList(state);
   if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportUnreportedBeforeErasure()))
     scheduleErasureAlarm(state, state.now());
-  // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
+  // Without an erasure there is nothing to erase elsewhere, so do not query the lists.
   if (accountId === undefined || until === 0) return;
   const successes = [isListed];
   const { env, conversations } = state;
@@ -157,7 +157,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   const eraseConversation = (id: string) => {
     const place = { account: accountId, id };
     const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
-    // It answers whether it was there. One that was gone already is done, too.
+    // `erase` returns whether the conversation existed. In both cases it is gone now.
     return erased.then(() => true);
   };
   successes.push(await eraseSomeObjects(state, until, conversations, eraseConversation));

@@ -89,7 +89,7 @@ export function listPluginErasables(state: AccountState, part: AccountPlugin): E
     const nextAt = state.now() + MINUTE_MS;
     state.alarm.scheduleAt(nextAt);
     state.retries.recordFailure('erasure', thrown, nextAt);
-    // It may keep something: what is erased with the account stays owed until it can be listed.
+    // The plugin may still store something, so the erasure stays incomplete until the plugin can list it.
     return UNKNOWN_LIST;
   }
 }

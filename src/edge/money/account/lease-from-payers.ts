@@ -79,7 +79,7 @@ export async function extendLeasesAndDecide<Decision extends { outcome: string }
       const { leases, demand } = attempt;
       await Promise.all(leases.map((lease) => lease.extendLease(demand, rounds === 1)));
     } catch (thrown) {
-      // Without the pool nobody knows what others have spent, so the request is refused.
+      // Only the pool knows what other accounts have spent, so reject the request while the pool cannot be reached.
       if (thrown instanceof ObjectUnreachableError) return { outcome: 'unreachable', damage: thrown.damage };
       throw thrown;
     }

@@ -37,7 +37,7 @@ export async function listFailedRequestsOfAllAccounts(
   const isBackwards = edge.before_id !== undefined;
   const sign = isBackwards ? 1 : -1;
   const [begin] = toTimeRange(filter);
-  // An account whose last was before the end of the page has no row in it.
+  // Leave out accounts whose newest such request is older than `before_id`: they have no row for this page.
   const from = Math.max(begin, (parseTimeOfRequestId(edge.before_id ?? '') ?? 0) - MAX_ID_CLOCK_SKEW_MS);
   const after = accountsAfter === undefined ? undefined : parseAccountsCursor(accountsAfter);
   const last = { outcome: filter.outcome, from, after, limit: MAX_ACCOUNTS + 1 };

@@ -31,7 +31,7 @@ export function recordConversationsToStop(
     now - DAY_MS,
   );
   if (found.length === 0) return;
-  // Who is noted already may be asking at this moment, and know nothing of this end.
+  // Add a conversation even if it is listed: it may be asking the account at this moment, unaware of this revocation.
   ledger.writeMetaValue(
     PENDING_CONVERSATIONS_KEY,
     JSON.stringify([...listConversationsToStop(ledger), ...found.map(({ conversation }) => conversation)]),

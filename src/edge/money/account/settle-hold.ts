@@ -35,7 +35,7 @@ export function settleHold(state: AccountState, settlement: Settlement): Settlem
   const now = state.advanceBudgetToNow();
   const hold = budget.holds.get(requestId);
   if (hold) return closeHoldAtCost(state, hold, settlement, now);
-  // Who leaves the line has cost nothing.
+  // A request that leaves the queue has cost nothing.
   if (settlement.cost === 0 && state.admissionQueue.removeFromQueue(requestId))
     return { outcome: 'unheld', cost: 0, overHold: false };
   const row = ledger.findSettlableRow(requestId);

@@ -121,7 +121,7 @@ export class BilledAttempt {
     if (!this.#grant) return this.#bookByStoredHold(outcome, extra, later);
     const request = this.#request;
     const grant = this.#grant;
-    // What arrives later has more to learn from.
+    // Rates are learned from the last report only: what arrives later shows more.
     const settlement = createAttemptSettlement(request, grant, outcome, { extra, isLast: later === undefined });
     const { cost, tokens } = settlement;
     if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);

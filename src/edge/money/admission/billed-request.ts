@@ -131,7 +131,7 @@ export class BilledRequest implements Payment {
       new BilledAttempt(createSettlementContext(context, requestId, this.#variant.model), UNKNOWN_GRANT),
     );
     try {
-      // A step of a run has a number already.
+      // Use the given id: that of a step of a run already has an attempt number.
       const { attempt, variant } = await reserveAttempt(this.#context, this.#variant, {
         requestId,
         countPrompt: this.#countPrompt,

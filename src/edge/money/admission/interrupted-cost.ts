@@ -94,7 +94,7 @@ export function computeInterruptedCost(
   const ownTokensPerSecond = Math.min(granted.tokensPerSecond, learned.tokensPerSecond ?? Number.POSITIVE_INFINITY);
   // What several models write unseen is bounded by the fastest of them.
   const terms = hasOneModel ? { ...granted, tokensPerSecond: ownTokensPerSecond } : granted;
-  // Some tell all of their output at their end, and nothing of their prompt.
+  // Some upstreams report the whole output at the end, but not the prompt.
   const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
   const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
   const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
@@ -108,10 +108,10 @@ export function computeInterruptedCost(
   const isLimited = (hasOneModel || hasNamedModel) && isSingleStep(terms, seen, usualMs);
   const unended = isEnded ? 0 : Math.min(written, isLimited ? (mostOutput ?? written) : written);
   const output = Math.max(unended, toValidCountOrZero(usage.output_tokens));
-  // If the cost cannot be derived from what came, all that was set aside is counted.
+  // If the cost cannot be derived from what has arrived, the whole hold is booked.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
-  // Without a prompt that was told, the one counts that was held.
+  // If the upstream has not reported the prompt's tokens, those of the hold count.
   const lacksPrompt = !isCount(usage.input_tokens) || !hasPromptTokens(usage);
   const prompt = lacksPrompt ? terms.promptTokens : countPromptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
@@ -234,20 +234,20 @@ function computeCostOfUnseenSteps(
     const added = Math.min(running * (longest || limitResultTokens(LONG_RESULT_TOKENS)), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
-  // Long pages take their time.
+  // After a long silence, assume a long result: fetching a long page takes time.
   const result = Math.max(
     longest,
     limitResultTokens(lost_ms > USUAL_START_MS ? LONG_RESULT_TOKENS : SEARCH_RESULT_TOKENS),
   );
   const written = computeMaxTokensWritten(lost_ms, tokensPerSecond);
-  // The result of a running use may come at once. Behind it each prompt needs another step.
+  // The result of a running use may come at once. Each further prompt needs the time of another step.
   const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
   // A step may search several times at once, but each call was written.
   const calls = Math.ceil((written + computeMaxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;
-  // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
+  // Each prompt contains the results of all earlier uses. (1 + 2 + … + n = n (n + 1) / 2)
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
   return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);

@@ -77,10 +77,10 @@ export function createPricedSettlement(
   const requested = models.findPriceRow(model).row;
   const findModelRow = (name: string) => models.findRowOfAnsweringModel(name) ?? requested;
   const row = findModelRow(outcome.model ?? model);
-  // A gateway may call a model whatever it likes. Only a known other one is priced as that.
+  // A gateway may report any name for the model. Only the name of another known model changes the price.
   const isUnnamed =
     outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
-  // Where another model may have answered, it may be that one.
+  // If a fallback model may have answered, an unknown name may stand for it.
   const mayBe = isUnnamed
     ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
     : [];
@@ -116,7 +116,7 @@ export function createPricedSettlement(
     const booked = { ...settlement, cost: dearest, saved, tokens: countTokensByKind(usage, cacheTtl) };
     return estimated ? { ...booked, estimated } : booked;
   }
-  // A whole answer of one step that told its output leaves nothing but its prompt to estimate.
+  // If a complete response of one step has reported its output, only its prompt has to be estimated.
   const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
   const { seen = isHalf ? { ...createUnobserved(0), final: true } : undefined } = outcome;
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };

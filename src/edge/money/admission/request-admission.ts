@@ -78,7 +78,7 @@ export async function requestAdmissionAndListAccount(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const decision = await requestAdmissionOfAccount(request, admissionRequest);
-  // Visitors are in no list.
+  // Visitors are not listed.
   const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
   if (isListable) request.waitUntil(addToAccountList(request));
   return decision;
@@ -99,11 +99,11 @@ export async function waitForAdmission(
   const waitMs = Math.max(0, until - Date.now());
   if (waitMs === 0 || signal?.aborted) return await requestAdmissionAndListAccount(request, admissionRequest);
   const leaveAdmissionQueue = () => {
-    // A request that is settled waits no more, and what it was granted meanwhile is free again.
+    // Settling at 0 removes the request from the queue, and releases a hold that it has got meanwhile.
     const left = JSON.stringify(createUnsentSettlement(request, 'client_gone', Date.now()));
     request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
   };
-  // A turn settles itself.
+  // A turn of a conversation settles its own request.
   if (conversation === undefined) signal?.addEventListener('abort', leaveAdmissionQueue, { once: true });
   try {
     return await requestAdmissionAndListAccount(request, { ...admissionRequest, waitMs });

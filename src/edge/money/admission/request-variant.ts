@@ -56,7 +56,7 @@ export function getMinToolUses(
   { limitableTools, lowered }: RequestVariant,
   { served }: MaximumCost,
 ): number | undefined {
-  // A tool that a message adds stays unlimited.
+  // `max_uses` cannot be set on a tool that a message adds.
   if (lowered && served?.lacksMaxUses) return undefined;
   return limitableTools && limitableTools.positions.length > 0 ? limitableTools.minUses : undefined;
 }
@@ -104,7 +104,7 @@ function findFallbackModel(
 ): Required<Pick<RequestVariant, 'nameOfModel' | 'model' | 'changes' | 'fallbacks'>> | undefined {
   for (const [index, nameOfModel] of fallbacks.entries()) {
     const model = models.resolveAlias(nameOfModel);
-    // Requests of the edge itself are written for each model.
+    // `requestFor` writes the edge's own requests anew for each model, so they need no adaptation.
     const row = requestFor ? undefined : models.findRow(model);
     const { changes, refused } = adaptRequestForModel(row, getJsonWithoutHistory(body), models.findRow(originalModel));
     if (model !== present && !refused) return { nameOfModel, model, changes, fallbacks: fallbacks.slice(index + 1) };

@@ -53,7 +53,7 @@ export function computePeriodLimit(budget: Budget, rules: LimitRules, period: Pe
 
 /** @returns the share of a limit that is used. A limit of 0 or less is used up. */
 export function computeUsedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
-  // Less than nothing is left of a limit where more credit was taken back than was given.
+  // A limit is below 0 if more credit was taken back than was given.
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 

@@ -214,7 +214,7 @@ export function lowerToolUses(
   const least = computeMinOutputTokens(worstCase, rules);
   const most = Math.min(served.uses - 1, computeAffordableToolUses(left, worstCase, rules, least));
   const affordable = Math.min(most, Math.max(leastUses, computeAffordableToolUses(share, worstCase, rules, least)));
-  // If only other holds are in the way, it waits for them with the fewest uses.
+  // If only other requests' holds are in the way, the request waits for them with the fewest uses.
   const unspent = computeUnspentAmount([...purses, ...own]);
   const canWait = served.uses > leastUses && computeAffordableToolUses(unspent, worstCase, rules, least) >= leastUses;
   const uses = affordable < leastUses && canWait ? leastUses : affordable;
@@ -246,7 +246,7 @@ function checkModelLimits({
     return { ...createLimitRejection('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   if (worstCase.known) return undefined;
-  // An account without limits has purses, too: those of the ceiling.
+  // Budget windows of the account do not show that it has limits: without limits it has those of the ceiling.
   const isLimited =
     purses.some(({ by }) => by !== 'account') ||
     most !== undefined ||
@@ -395,7 +395,7 @@ function computeMinTokensToHold(
   const { outputTokens, outputPrice, usefulOutput } = worstCase;
   if (!typical || share >= outputTokens) return least;
   const all = [...purses, ...own];
-  // What is spent does not come back, so nobody waits for it.
+  // Waiting only helps to get money that others hold, so leave out what is already spent.
   const unspent = computeUnspentAmount(all);
   const text = usefulOutput ?? TEXT_TOKENS;
   const usual = Math.max(text, typical(0));
@@ -406,7 +406,7 @@ function computeMinTokensToHold(
   const short = findBudgetRejection(all, needed + (patient - least) * outputPrice, time, budget);
   if (short?.reason === 'held' && !short.byBatch) return short;
   if (short) return least;
-  // It takes more than that only where that is left, and only from nobody else: others need what is left of a shared budget.
+  // Hold more than `patient` only from what is left, and never from a shared budget, of which others need the rest.
   const spare = purses.some(({ by }) => isSharedBudget(by)) ? 0 : computeAffordableOutputTokens(available, worstCase);
   return Math.max(patient, Math.min(outputTokens, typical(text), spare));
 }

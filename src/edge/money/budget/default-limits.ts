@@ -23,7 +23,7 @@ export function getDefaultLimits(
   account: string,
   { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
 ): Limits {
-  // What is enough for a user with a login is too much for a stranger.
+  // Visitors have no login. A limit that suits users with a login would be too high for them.
   if (isVisitor(account)) return { ...DEFAULT_VISITOR_LIMITS, ...VISITORS?.limits };
   if (!isSourceAccount(account)) return DEFAULT_LIMITS;
   // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.

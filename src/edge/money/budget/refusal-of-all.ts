@@ -34,6 +34,6 @@ export function findRejectionOfAllRequests(
     asking === 'price'
       ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { purses })
       : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
-  // The holds of other requests are soon free, and the body can be read meanwhile.
+  // Do not reject because of other requests' holds: these are released soon, and the body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }

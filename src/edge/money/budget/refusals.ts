@@ -39,7 +39,7 @@ export function findBudgetRejection(
   const short = purses.filter((purse) => computeAmountLeft(purse) < needed);
   const never = short.filter(({ limit: most }) => most < needed);
   const spent = short.filter(({ limit: most, settled }) => most - settled < needed);
-  // Most of what other requests hold comes back when they are answered.
+  // Report the most lasting shortage: what other requests hold is mostly released when they end.
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {

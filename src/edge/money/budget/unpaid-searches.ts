@@ -28,7 +28,7 @@ export function findUnaffordableSearches(
   const [tightest] = PERIODS.map((period) => ({ limit: getUsdLimitName(period), usd: limits[getUsdLimitName(period)] }))
     .filter(({ usd }) => usd !== undefined)
     .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
-  // An account whose limit is 0 is to spend nothing.
+  // A limit of 0 is meant to block all spending, so there is nothing to warn about.
   if (!tightest?.usd || rules.shouldEstimateServed) return {};
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {

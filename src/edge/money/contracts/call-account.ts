@@ -35,7 +35,8 @@ export function callAccount<T>(
     request.stub ??= getAccountStub(accounts, settings, identity.account) as unknown as RemoteMethods<AccountObject>;
     return call(request.stub);
   };
-  // A stub that has thrown stays broken.
+  // A stub may stay broken after an exception, so the retry creates a new one:
+  // https://developers.cloudflare.com/durable-objects/best-practices/error-handling
   const dropBrokenStub = () => {
     request.stub = undefined;
   };

@@ -81,7 +81,7 @@ export class TokenTable extends TableRowsBase {
     if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
     const row = this.#rows.findTokenRow(jti);
     if (row?.isSeen) return;
-    // A token that is not listed can still be revoked.
+    // Stop listing tokens at this number: a token that is not listed can still be revoked.
     if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
     this.tables.runWriteStatement(
       `insert into tokens (jti, first_seen_at, expires_at, scopes) values (?, ?, ?, ?)

@@ -52,9 +52,9 @@ export const TOKEN_ROUTES = [
       );
     const minted = await mintToken(secret, { account, scopes, expiresIn, label, tags, only, session });
     const { jti, issued_at, expires_at } = minted;
-    // Its limits and its revocation hold for as long as it can be renewed.
+    // A session can be renewed until its end, so the account keeps the token's limits and its revocation until then.
     const token = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: session?.end ?? expires_at };
-    // A token that could not be noted is not given out.
+    // Do not return a token that the account has not recorded.
     if (!(await createAccountCaller(c, account)((object) => object.recordMintedToken(token, createChangeOrigin(c))))) {
       throw createInvalidRequestError(
         `This account has ${MAX_MINTED_TOKENS} valid tokens, which is the maximum. Revoke some of them. With \`expires_in\`, tokens expire by themselves.`,

@@ -74,7 +74,7 @@ export class Ledger extends SqlTables {
     super(storage, meta ? undefined : createLedgerTables, abort);
     this.#pluginTables = new PluginTablesRegistry(storage, this);
     this.#pluginTables.markTablesCreated(meta?.keys() ?? []);
-    // One read serves all parts that wake.
+    // Keep what was read: it serves all parts of the object that read their state when it wakes.
     this.#metaAtWake = meta ?? new Map();
     const stored = this.readMetaValue('fold');
     this.#fold = stored ? (JSON.parse(stored) as LedgerFoldState) : NO_FOLD;

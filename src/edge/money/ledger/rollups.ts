@@ -39,7 +39,7 @@ const selected = memoizeFromPlugins(() => {
   return {
     cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),
     any: `coalesce(${cells.map(({ sql }) => sql).join(', ')})`,
-    // By their numbers among what is selected.
+    // GROUP BY takes the numbers of the selected columns.
     grouped: ['day', 'pool_group', ...cells].map((_, at) => at + 1).join(', '),
   };
 });
@@ -71,7 +71,7 @@ function addRowsToDimensionRollups(
     ...sum,
     value: listed.chooseStoredValue(sum, sign),
   }));
-  // Thousands of values may share the row of the others.
+  // Add up the sums of one row first: thousands of values may share the row `(other)`.
   for (const alike of Map.groupBy(placed, toDimensionSumKey).values()) {
     const [sum] = alike;
     if (sum) addSumToRollup(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);

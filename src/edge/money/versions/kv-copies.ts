@@ -58,7 +58,7 @@ const MAX_POINTERS = 10_000;
 /** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
 const MAX_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
-// A name has no colon, so the owner behind it may have any.
+// The owner comes last and may contain colons: the key stays unambiguous, because a name contains none.
 function createPointerKvKey({ kind, owner, name }: OwnedName): string {
   return `${kind}:${name}:${owner}`;
 }

@@ -348,14 +348,15 @@ export class RegistryVersionStore {
 
   #writePointerRow(id: VersionId, now: number, pinned?: readonly string[]): void {
     const { kind, name, hash } = id;
-    // Written to KV only if it has changed: KV accepts one write a second for each name.
+    // Mark the name for KV only if it has changed: KV accepts one write a second for each key.
+    // See https://developers.cloudflare.com/kv/platform/limits
     this.#tables.runWriteStatement(
       `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
       ...[kind, name, hash, now],
     );
     const pointer = this.readNamePointer(kind, name);
-    // Who puts a version again does not want it withdrawn.
+    // Storing a version again ends its withdrawal.
     const withdrawn = pointer.withdrawn.filter((one) => one !== hash);
     this.#writePinnedAndWithdrawn(id, pinned ?? pointer.pinned, withdrawn, now);
   }

@@ -44,7 +44,7 @@ export function* readJoinedTexts(
   until?: number,
 ): Generator<JoinedMessages> {
   const last = until ?? transcript.queryNumberOrZero('select max(seq) from messages');
-  // To find that there is no such turn takes less than to look up the turn of each message.
+  // Checking first whether any turn is left out is cheaper than looking up the turn of each message.
   const statement = transcript.hasRows(`turns where status not in ${SENT_STATUSES}`)
     ? SENT_TURNS_QUERY
     : ALL_TURNS_QUERY;

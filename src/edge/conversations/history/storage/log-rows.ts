@@ -92,7 +92,7 @@ export class LogRows extends TableRowsBase {
   /** Writes a row over one that has expired. @returns whether there was one */
   #overwriteExpiredRow(row: SqliteRow, beganAt: number): boolean {
     const endedBy = beganAt - GRACE_MS;
-    // Without a turn that has ended so long ago there is nothing to look for.
+    // Skip the update unless a turn ended long enough ago for its rows to have expired.
     if (this.#endTimes[0] === undefined || this.#endTimes[0] > endedBy) return false;
     if (this.tables.updateRows('log', row, EXPIRED_ROW, endedBy) > 0) return true;
     this.#endTimes = this.#endTimes.filter((endedAt) => endedAt > endedBy);

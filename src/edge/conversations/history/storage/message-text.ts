@@ -42,7 +42,7 @@ function hasBreakpoint(text: string): boolean {
 /** @returns about how many breakpoints JSON texts have. A member of a tool's schema may have the same name. */
 export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
   return texts.reduce(
-    // A text may consist of that name. Then no colon follows it.
+    // Match the colon, too: "cache_control" may also be a string value.
     (sum, text = '') => sum + (hasBreakpoint(text) ? (text.match(/"cache_control"\s*:/g)?.length ?? 0) : 0),
     0,
   );

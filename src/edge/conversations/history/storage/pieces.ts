@@ -27,6 +27,6 @@ export function writeTextPieces(tables: SqlTables, owner: number, whole: string)
 /** @returns the text of an owner; empty if there is none */
 export function readTextPieces(tables: SqlTables, owner: number): string {
   const rows = tables.readAllRows('select text from pieces where owner = ? order by n', owner);
-  // Concatenated, not joined: it is mostly put into another text, and only that is then written in one piece.
+  // Concatenate instead of `join`: most callers put the result into another text, and only that one is then copied as a whole.
   return rows.reduce((text, row) => text + String(row.text), '');
 }

@@ -80,7 +80,7 @@ export class Transcript extends SqlTables {
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
-    // An object that cannot be made could not be deleted either.
+    // Do not throw here: an object that cannot be constructed could not be deleted either.
     this.damage = catchDamagedRow(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
       const meta = readMetaTable(storage.sql);
@@ -115,7 +115,7 @@ export class Transcript extends SqlTables {
 
   /** @returns the rows of a plugin */
   getPluginRows<Of extends PluginRows>(kind: PluginRowsDefinition<Of>): Of {
-    // The only cast: what is kept of a kind was made by it.
+    // The cast is safe: the map holds for each kind what the `openRows` of that kind returned.
     return getOrCreate(this.#rows, kind, () =>
       kind.openRows(this.#pluginTables.getPluginTables(kind.name, kind.tables), this),
     ) as Of;
@@ -443,7 +443,7 @@ export class Transcript extends SqlTables {
     if (!meta) throw new DamagedTable('its tables');
     this.#pluginTables.markTablesCreated(meta.keys());
     const profile = meta.get('profile');
-    // Tables without a row are nobody's.
+    // Empty tables belong to no conversation, so a missing profile is no damage.
     if (profile === undefined && !this.hasRows('turns')) return;
     this.#profile = parseStored<ConversationProfile>('its profile', profile ?? '');
   }

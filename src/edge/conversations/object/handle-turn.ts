@@ -139,13 +139,14 @@ async function attachOrReject(state: ConversationState, turn: PendingTurn): Prom
 }
 
 /**
- * Requires the prefix or agent that a request names, if it would begin a conversation.
+ * Requires the prefix or agent of a new conversation: the one that the request names, or the default agent.
  *
  * @throws ApiError 503 if it was not resolved, because a conversation existed then that is gone now: one that was deleted, or
  *   whose first turn has failed
  */
 function requireInitialContext(state: ConversationState, { request, initialContext }: PendingTurn): void {
-  if (hasInitialContext(request.asked) && !initialContext && !state.visibleProfile) throw createInterruptedCallError();
+  if (initialContext || state.visibleProfile || !hasInitialContext(applyDefaultAgent(request.asked))) return;
+  throw createInterruptedCallError();
 }
 
 /** @returns the first thing that must be waited for before a turn begins */

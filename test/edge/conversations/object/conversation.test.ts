@@ -2,6 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Upstream } from '#edge/claude/upstream.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import type { TurnRequest } from '#edge/conversations/object/contract.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
@@ -17,7 +18,7 @@ import {
   stubOf,
   waitUntilAtRest,
 } from '#test/support/conversations.ts';
-import { eventually } from '#test/support/eventually.ts';
+import { eventually, waitForCondition } from '#test/support/eventually.ts';
 import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
 import {
   buildTurnRequest,
@@ -27,6 +28,7 @@ import {
   runTurn,
   sendTurn,
   sendTurnRequest,
+  type TurnRequestOptions,
   textOfDeltas,
 } from '#test/support/turns.ts';
 import { createErrorResponse } from '#test/support/wire.ts';
@@ -75,6 +77,53 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number) {
     text += decoder.decode(value, { stream: true });
   }
   return { events: whole(), reader };
+}
+
+/**
+ * Has the upstream reject the first turn of a conversation while the account checks the credential of a second request.
+ *
+ * @returns sends the second request, once the first turn runs
+ */
+function failFirstTurnWhileSecondIsChecked() {
+  let isChecking = false;
+  let hasFailed = false;
+  vi.spyOn(Account.prototype, 'isTokenRevoked').mockImplementation((async () => {
+    isChecking = true;
+    await waitForCondition(() => hasFailed);
+    return false;
+  }) as never);
+  let calls = 0;
+  const upstream: Upstream = {
+    baseURL: 'https://api.test',
+    apiKey: 'k',
+    isSimulated: false,
+    fetch: async () => {
+      calls += 1;
+      if (calls > 1) return Response.json(message);
+      await waitForCondition(() => isChecking);
+      return createErrorResponse(529, 'overloaded_error');
+    },
+  };
+  vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(upstream);
+  const token = {
+    jti: 'j',
+    issued_at: 1,
+    expires_at: 9e9,
+    scopes: ['messages'],
+    label: undefined,
+    issuer: 'edge',
+  } as const;
+  return async (body: object, options: TurnRequestOptions, asked: TurnRequest['asked'] = {}) => {
+    const first = sendTurn(createBody('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
+      hasFailed = true;
+      return answer;
+    });
+    await waitForCondition(() => calls === 1);
+    const request = buildTurnRequest(body, options);
+    const second = await sendTurnRequest({ ...request, asked, caller: { ...request.caller, token } });
+    expect(await first).toMatchObject({ kind: 'whole', status: 529 });
+    return second;
+  };
 }
 
 describe('a turn', () => {
@@ -333,47 +382,19 @@ describe('retries', () => {
   });
 
   test('begin anew where the turn that they attach to comes to nothing just then', async () => {
-    let asking = false;
-    let failed = false;
-    const until = async (holds: () => boolean) => await eventually(() => expect(holds()).toBe(true));
-    // The upstream refuses the turn that runs while the account is asked whether the second one's credential holds.
-    vi.spyOn(Account.prototype, 'isTokenRevoked').mockImplementation((async () => {
-      asking = true;
-      await until(() => failed);
-      return false;
-    }) as never);
-    let calls = 0;
-    const upstream: Upstream = {
-      baseURL: 'https://api.test',
-      apiKey: 'k',
-      isSimulated: false,
-      fetch: async () => {
-        calls += 1;
-        if (calls > 1) return Response.json(message);
-        await until(() => asking);
-        return createErrorResponse(529, 'overloaded_error');
-      },
-    };
-    vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream').mockReturnValue(upstream);
-    const first = sendTurn(createBody('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
-      failed = true;
-      return answer;
-    });
-    await until(() => calls === 1);
-    const request = buildTurnRequest(createBody('Hello'), { key: 'k', hash: 'h' });
-    const token = {
-      jti: 'j',
-      issued_at: 1,
-      expires_at: 9e9,
-      scopes: ['messages'],
-      label: undefined,
-      issuer: 'edge',
-    } as const;
-    const second = await sendTurnRequest({ ...request, caller: { ...request.caller, token } });
-    expect(await first).toMatchObject({ kind: 'whole', status: 529 });
+    const sendSecond = failFirstTurnWhileSecondIsChecked();
+    const second = await sendSecond(createBody('Hello'), { key: 'k', hash: 'h' });
     if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
     expect((await readStream(second.body)).events.at(-1)?.event).toBe('message_stop');
     expect(await listMessages()).toHaveLength(2);
+  });
+
+  test('are asked to try again where the conversation disappears before its default agent was read', async () => {
+    const sendSecond = failFirstTurnWhileSecondIsChecked();
+    const messages = [{ role: 'user', content: 'Hello' }];
+    const second = await sendSecond({ messages }, {}, { defaults: { agent: 'support' } });
+    expect(second).toMatchObject({ kind: 'error', error: { status: 503, logged: 'conversation_interrupted' } });
+    expect(await listMessages()).toEqual([]);
   });
 
   test('anything else is told that a turn runs', async () => {

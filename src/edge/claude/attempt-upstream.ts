@@ -42,7 +42,7 @@ export interface FailedAttempt {
   /** Whether it was given up only because it took too long. */
   isLate?: boolean;
   /** Whether it was sent as a stream, though the caller requested a non-streaming response; and its upstream. */
-  rides?: boolean | undefined;
+  isStreamedInternally?: boolean | undefined;
   upstream?: string | undefined;
 }
 
@@ -62,31 +62,31 @@ export interface AttemptContext {
 /**
  * Tries one upstream.
  *
- * @param leave the breaker's permission for this try
+ * @param permit the breaker's permission for this try
  * @returns the answer, or how the try has failed
  * @throws the reason of the controller when it was aborted
  */
 export async function tryUpstreamOnce(
   choice: UpstreamChoice,
-  leave: BreakerPermit,
+  permit: BreakerPermit,
   context: AttemptContext,
 ): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
   const { pool, options, routing, isOneOfSeveral, hasOther } = context;
-  const { controller, progress: course, streamHeadersMs, waitUntil = () => {} } = options;
-  const rides = shouldStreamInternally(pool, context.request, upstream.name);
-  course.rides = rides;
+  const { controller, progress, streamHeadersMs, waitUntil = () => {} } = options;
+  const isStreamedInternally = shouldStreamInternally(pool, context.request, upstream.name);
+  progress.isStreamedInternally = isStreamedInternally;
   // With only one upstream, an attempt ends only when the whole request does, so it needs no controller of its own.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
   const { isQuick = false } = routing;
-  const streams = routing.streams || rides;
+  const streams = routing.streams || isStreamedInternally;
   const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_RESPONSE_MS) : upstream.entry.first_byte_ms;
   let isNoted = false;
   /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
   const handleLateHeaders = () => {
     isNoted = true;
-    breaker.recordFailure(leave, Date.now());
+    breaker.recordFailure(permit, Date.now());
     if (hasOther) own?.abort(createHeadersTimeoutError());
   };
   let timer = isOneOfSeveral && (streams || isQuick) ? setTimeout(handleLateHeaders, limit) : undefined;
@@ -94,7 +94,7 @@ export async function tryUpstreamOnce(
   let hasBegun = false;
   try {
     const fetchIt = pool.fetchOf(upstream);
-    const call = await upstream.prepare(createClaudeApiCall(upstream, context, rides), {
+    const call = await upstream.prepare(createClaudeApiCall(upstream, context, isStreamedInternally), {
       signal,
       waitUntil,
       fetch: fetchIt,
@@ -104,18 +104,18 @@ export async function tryUpstreamOnce(
     // Nothing was sent for a caller who has left by now, so nothing is billed.
     signal.throwIfAborted();
     sentAt = Date.now();
-    course.sentAt = sentAt;
+    progress.sentAt = sentAt;
     const response = await callWithHeadersTimeout(streams ? streamHeadersMs : undefined, signal, (signal) =>
       fetchIt(url, { method, headers, body, redirect: 'manual', signal }),
     );
-    course.elapsedMs = Date.now() - sentAt;
+    progress.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
       const refused = await classifyRejection(response, upstream, context, own);
       if (refused === 'takes no stream') {
         // The upstream rejected the stream before the model ran, so send the caller's non-streaming body to the same upstream.
         clearTimeout(timer);
         timer = undefined;
-        const whole = await tryUpstreamOnce(choice, leave, {
+        const whole = await tryUpstreamOnce(choice, permit, {
           ...context,
           request: { ...context.request, streamInternally: false },
         });
@@ -131,26 +131,26 @@ export async function tryUpstreamOnce(
     const { opening, answer } = isOneOfSeveral
       ? await awaitFirstBytes(response)
       : { opening: undefined, answer: response };
-    const judged = isOneOfSeveral ? classifyOpening(answer, opening, course.elapsedMs) : undefined;
+    const judged = isOneOfSeveral ? classifyOpening(answer, opening, progress.elapsedMs) : undefined;
     if (judged && judged.kind !== 'answer') {
       // The upstream responded with an error or a web page instead of a message, so the model has not run and nothing is
       // billed.
-      if (!judged.mayHaveRun) course.sentAt = undefined;
+      if (!judged.mayHaveRun) progress.sentAt = undefined;
       return { failure: judged, response: answer, isNoted, ...(opening && { opening }) };
     }
-    if (!isNoted) breaker.recordSuccess(leave, Date.now());
+    if (!isNoted) breaker.recordSuccess(permit, Date.now());
     if (isOneOfSeveral) recordLastUpstream(pool, routing, upstream.name);
-    course.opening = isEventStream(answer) ? opening : undefined;
+    progress.opening = isEventStream(answer) ? opening : undefined;
     return answer;
   } catch (thrown) {
     if (controller.signal.aborted) throw thrown;
     const elapsedMs = Date.now() - sentAt;
-    course.elapsedMs = elapsedMs;
+    progress.elapsedMs = elapsedMs;
     // If the response has begun or the upstream was late, it has received the request, even if the failure followed quickly.
     const isThere = hasBegun || isNoted;
     const cause = own ? getAbortReasonOrError(own.signal, thrown) : thrown;
     const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
-    if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
+    if (!isThere && !judged.mayHaveRun) progress.sentAt = undefined;
     return { failure: judged, isNoted, isLate: isTimeout(cause) };
   } finally {
     if (timer !== undefined) clearTimeout(timer);
@@ -160,13 +160,13 @@ export async function tryUpstreamOnce(
 function createClaudeApiCall(
   upstream: ConfiguredUpstream,
   { request, routing, body: makeBody }: AttemptContext,
-  rides: boolean,
+  isStreamedInternally: boolean,
 ) {
   const { method, path, headers } = request;
   const { model } = routing;
-  const streams = routing.streams || rides;
+  const streams = routing.streams || isStreamedInternally;
   const body: RequestBodyFactory | undefined =
-    rides && makeBody ? (changes) => makeBody({ ...STREAM_CHANGES, ...changes }) : makeBody;
+    isStreamedInternally && makeBody ? (changes) => makeBody({ ...STREAM_CHANGES, ...changes }) : makeBody;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
   const own = upstream.isSimulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
   return { method, path, headers: own, model, streams, body };
@@ -183,13 +183,13 @@ async function classifyRejection(
   context: AttemptContext,
   attemptController: AbortController | undefined,
 ): Promise<Response | FailedAttempt | 'takes no stream'> {
-  const { progress: course } = context.options;
+  const { progress } = context.options;
   const { model } = context.routing;
   const timer = setTimeout(() => attemptController?.abort(createHeadersTimeoutError()), ERROR_BODY_MS);
   const { text, response: whole } = await readStartOfError(response);
   clearTimeout(timer);
-  const judged = classifyFailure(response, { text, elapsedMs: course.elapsedMs ?? 0 });
-  if (course.rides === true && isStreamRejection(response, judged, text)) {
+  const judged = classifyFailure(response, { text, elapsedMs: progress.elapsedMs ?? 0 });
+  if (progress.isStreamedInternally === true && isStreamRejection(response, judged, text)) {
     await whole.body?.cancel();
     return 'takes no stream';
   }
@@ -197,7 +197,7 @@ async function classifyRejection(
   const othersMayHaveIt = response.status === 404 && context.isOneOfSeveral && model !== undefined;
   const isMissed = othersMayHaveIt && upstream.isMissingModelBody(text, model);
   if (judged.kind === 'answer') return whole;
-  if (!judged.mayHaveRun) course.sentAt = undefined;
+  if (!judged.mayHaveRun) progress.sentAt = undefined;
   if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
   return { failure: isMissed ? toMissingModelFailure(judged) : judged, response: whole };
 }

@@ -109,7 +109,7 @@ export interface BufferedResult {
 /**
  * Reads a buffered answer, and decides what it is and whether the upstream bills it.
  *
- * @param exchange its `course.sentAt` becomes undefined if the upstream cannot have worked on the request: nothing is billed
+ * @param exchange its `progress.sentAt` becomes undefined if the upstream cannot have worked on the request: nothing is billed
  * @param expected whether only a message or an error counts as an answer
  * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted; and where a message has not
  *   one byte, if it may have run
@@ -119,21 +119,21 @@ export async function readBufferedResponse(
   exchange: UpstreamExchange,
   expected: 'message' | 'anything',
 ): Promise<BufferedResult> {
-  const { progress: course } = exchange;
+  const { progress } = exchange;
   // Decide from the status before reading: if the body breaks off, it can no longer be classified.
-  if (!response.ok && !classifyIfFailed(response, '', course.elapsedMs)?.mayHaveRun) course.sentAt = undefined;
-  const { rides = false } = course;
+  if (!response.ok && !classifyIfFailed(response, '', progress.elapsedMs)?.mayHaveRun) progress.sentAt = undefined;
+  const { isStreamedInternally = false } = progress;
   // Closing the connection does not stop a non-streaming response. Any other response may stop, so the flag is restored below.
-  if (rides && response.ok) course.rides = false;
+  if (isStreamedInternally && response.ok) progress.isStreamedInternally = false;
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);
-  if (streams && course.opening) body = joinPieces([course.opening, body]);
+  if (streams && progress.opening) body = joinPieces([progress.opening, body]);
   if (response.ok && expected === 'message' && readTrimmedStart(body) === '') {
     // An empty success response does not tell whether the model ran, so classify it as a failed call.
-    const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
+    const elapsedMs = Date.now() - (progress.sentAt ?? Date.now());
     const { mayHaveRun, forCaller } = classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
     if (mayHaveRun) {
-      course.rides = rides;
+      progress.isStreamedInternally = isStreamedInternally;
       throw forCaller;
     }
   }
@@ -142,11 +142,11 @@ export async function readBufferedResponse(
   if (!response.ok || isErrorBody(json) || streams) {
     body = maskSecretsInBytes(body);
     json = parseJsonObject(body);
-    refusal = classifyIfFailed(response, decoder.decode(body), course.elapsedMs);
+    refusal = classifyIfFailed(response, decoder.decode(body), progress.elapsedMs);
   }
   const report =
     streams && response.ok
-      ? reportUsageOfUnexpectedStream(body, course.sentAt)
+      ? reportUsageOfUnexpectedStream(body, progress.sentAt)
       : createResponseReport(json, body.length);
   const isWhole = !streams && expected === 'message' ? report.completed : json !== undefined;
   const kind = refusal ? 'error' : isWhole ? 'answer' : isTruncatedJson(body) ? 'interrupted' : 'nothing';
@@ -155,7 +155,7 @@ export async function readBufferedResponse(
     exchange.recordHealth(refusal);
   } else if (kind === 'answer') exchange.recordHealth(undefined);
   // The API has not worked on the request if another service responded without `usage`, or if the API rejected it at once.
-  if ((kind === 'nothing' && !report.usage) || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
+  if ((kind === 'nothing' && !report.usage) || (refusal && !refusal.mayHaveRun)) progress.sentAt = undefined;
   return { kind, body, json, report, refusal };
 }
 
@@ -166,38 +166,39 @@ function reportUsageOfUnexpectedStream(body: Uint8Array, sentAt = Date.now()): R
   return reader.currentReport;
 }
 
-interface BufferedOptions {
-  requestId: string;
-  /**
-   * Called when it is certain that the caller gets the answer. (To set one header of a response costs as much as several
-   * headers with which it is made.)
-   *
-   * @param ok whether the answer has the status of a success
-   * @returns the edge's own headers of the answer. Default: none
-   */
-  ownHeaders?(ok: boolean): Record<string, string> | undefined;
+/**
+ * Checks that a buffered answer may be returned to the caller.
+ *
+ * @throws ApiError for an error that only the operator can correct, and for something that is not an answer of the API
+ */
+export function requireAnswerForCaller({ kind, refusal }: Pick<BufferedResult, 'kind' | 'refusal'>): void {
+  if (kind === 'interrupted') throw createInterruptedError(false);
+  if (kind === 'nothing') throw createNotApiResponseError();
+  if (!refusal) return;
+  // The upstream's message is for the operator and is only logged.
+  const isForOperator = refusal.kind === 'refused' || refusal.kind === 'unclear';
+  if (isForOperator || refusal.forCaller.upstreamSaid !== undefined) throw refusal.forCaller;
 }
 
 /**
- * Makes the caller's response from a buffered answer.
+ * Creates the caller's response from a buffered answer.
  *
- * @throws ApiError for an error that only the operator can correct, and for something that is not an answer of the API
+ * @param ownHeaders the edge's own headers. (Setting one later costs as much as creating the response with several.)
+ * @throws ApiError as `requireAnswerForCaller`
  */
 export function toCallerResponse(
   response: Pick<Response, 'status' | 'headers'>,
   { kind, body, refusal }: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
-  { requestId, ownHeaders }: BufferedOptions,
+  requestId: string,
+  ownHeaders?: Record<string, string>,
 ): Response {
-  if (kind === 'interrupted') throw createInterruptedError(false);
-  if (kind === 'nothing') throw createNotApiResponseError();
+  requireAnswerForCaller({ kind, refusal });
   const { forCaller: error, isVerbatim = true } = refusal ?? {};
-  // The upstream's message is for the operator and is only logged.
-  if (refusal?.kind === 'refused' || refusal?.kind === 'unclear' || error?.upstreamSaid !== undefined) throw error;
   if (error && !isVerbatim) {
-    const headers = { ...error.headers, ...ownHeaders?.(false) };
+    const headers = { ...error.headers, ...ownHeaders };
     return Response.json(createErrorBody(error, requestId), { status: error.status, headers });
   }
-  const headers = Object.assign(toCallerHeaders(response.headers), ownHeaders?.(error === undefined));
+  const headers = Object.assign(toCallerHeaders(response.headers), ownHeaders);
   headers['content-type'] ??= 'application/json';
   return new Response(body, { status: error?.status ?? response.status, headers });
 }

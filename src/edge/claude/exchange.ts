@@ -95,8 +95,8 @@ export class UpstreamExchange {
     this.controller = watch?.controller ?? new AbortController();
     this.progress = watch?.progress ?? { sentAt: undefined };
     this.#callerLeaving.promise.catch(() => {});
-    if (signal?.aborted) void this.leave();
-    signal?.addEventListener('abort', this.leave, { once: true });
+    if (signal?.aborted) void this.abandon();
+    signal?.addEventListener('abort', this.abandon, { once: true });
     if (wholeMs !== undefined)
       this.#wholeTimer = setTimeout(() => this.controller.abort(createHeadersTimeoutError()), wholeMs);
   }
@@ -107,13 +107,13 @@ export class UpstreamExchange {
    *
    * @returns a promise that settles when nothing is read on any more. It never rejects
    */
-  readonly leave = (): Promise<void> => {
+  readonly abandon = (): Promise<void> => {
     const { readsOn } = this.#options;
-    const { progress: course, controller } = this;
+    const { progress, controller } = this;
     const { promise: finished, resolve: end } = this.#finished;
-    if (course.isAbandoned) return finished;
-    course.isAbandoned = true;
-    if (!readsOn || course.sentAt === undefined || !(readsOn.streams || course.rides)) {
+    if (progress.isAbandoned) return finished;
+    progress.isAbandoned = true;
+    if (!readsOn || progress.sentAt === undefined || !(readsOn.streams || progress.isStreamedInternally)) {
       controller.abort(createCallerLeftError());
       end();
       return finished;
@@ -162,11 +162,11 @@ export class UpstreamExchange {
    * Sends the request up.
    *
    * @returns the upstream's last response, whatever its status from 200 on
-   * @throws as `send`, and for a status below 200
+   * @throws as `sendToUpstream` of `send.ts`, and for a status below 200
    */
   async sendToUpstream(
     request: UpstreamRequest,
-    options: Partial<Omit<SendUpstreamOptions, 'controller' | 'course'>> = {},
+    options: Partial<Omit<SendUpstreamOptions, 'controller' | 'progress'>> = {},
   ): Promise<Response> {
     const { upstream, settings } = this.#options;
     const { STREAM_HEADERS_MS } = settings;
@@ -191,10 +191,10 @@ export class UpstreamExchange {
   /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
   createOutcome(report: ResponseReport, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
     const { status, upstreamRequestId: upstream_request_id } = this;
-    const { sentAt, upstream, failedUpstreams: failed_upstreams, rides } = this.progress;
+    const { sentAt, upstream, failedUpstreams: failed_upstreams, isStreamedInternally } = this.progress;
     const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
     const from = { status, upstream_request_id, upstream, ...(failed_upstreams && { failed_upstreams }) };
-    return { ...report, ...from, streamInternally: rides, sent: sentAt !== undefined, end, ...times };
+    return { ...report, ...from, streamInternally: isStreamedInternally, sent: sentAt !== undefined, end, ...times };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */
@@ -258,11 +258,11 @@ export class UpstreamExchange {
 
   /** Ends the call. More than one call does no harm. */
   closeExchange(end: RequestOutcome['end'] = 'complete'): void {
-    this.#options.signal?.removeEventListener('abort', this.leave);
+    this.#options.signal?.removeEventListener('abort', this.abandon);
     clearInterval(this.#drainTimer);
     this.#finished.resolve();
     this.#watchdog?.stopWatching();
     clearTimeout(this.#wholeTimer);
-    this.progress.leave?.(end === 'cut' || end === 'silent');
+    this.progress.recordResponseEnd?.(end === 'cut' || end === 'silent');
   }
 }

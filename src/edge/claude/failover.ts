@@ -148,9 +148,9 @@ export class Failover {
   async #tryUpstream(choice: UpstreamChoice, hasOther: boolean): Promise<Response | undefined> {
     const { name, breaker, state } = choice;
     const now = Date.now();
-    const leave = breaker.acquirePermit(now) ?? (state === 'open' ? breaker.forcePermit() : undefined);
+    const permit = breaker.acquirePermit(now) ?? (state === 'open' ? breaker.forcePermit() : undefined);
     // Another request became the breaker's probe in the meantime, so treat the breaker as open.
-    if (!leave) return undefined;
+    if (!permit) return undefined;
     this.#triedNames.add(name);
     if (this.#hasTried) isolateCounts.retries += 1;
     this.#hasTried = true;
@@ -158,21 +158,21 @@ export class Failover {
     this.#progress.upstream = name;
     let failed: FailedAttempt;
     try {
-      const attempt = await tryUpstreamOnce(choice, leave, this.#createAttemptContext(hasOther));
+      const attempt = await tryUpstreamOnce(choice, permit, this.#createAttemptContext(hasOther));
       // If the caller left during the attempt, nothing would ever close the response, so throw instead of returning it.
       this.#options.controller.signal.throwIfAborted();
       const answer = attempt instanceof Response ? attempt : this.#findFinalRejection(attempt, name);
       // An upstream that rejects an invalid request is healthy.
       if (!(attempt instanceof Response || attempt.isNoted) && attempt.failure.kind === 'request')
-        breaker.recordSuccess(leave, Date.now());
+        breaker.recordSuccess(permit, Date.now());
       if (answer) {
         if (this.#capableUpstreams.length > 1) this.#recordBypassedUpstreams(name);
         discardFailure(this.#bestFailure);
         discardFailure(this.#otherServiceFailure);
-        this.#progress.leave = (isCut) => {
+        this.#progress.recordResponseEnd = (isCut) => {
           end();
           if (!isCut) return;
-          breaker.recordFailure(leave, Date.now());
+          breaker.recordFailure(permit, Date.now());
           breaker.recordPossibleRunFailure(Date.now());
         };
         return answer;
@@ -182,12 +182,12 @@ export class Failover {
       // The request timed out or the caller left. Only the timeout counts against this upstream.
       end();
       const { reason } = this.#options.controller.signal;
-      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.recordFailure(leave, Date.now());
-      else breaker.releasePermitWithoutResult(leave);
+      if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.recordFailure(permit, Date.now());
+      else breaker.releasePermitWithoutResult(permit);
       throw thrown;
     }
     end();
-    failed.rides = this.#progress.rides;
+    failed.isStreamedInternally = this.#progress.isStreamedInternally;
     failed.upstream = name;
     if (failed.isLate) this.#lateNames.add(name);
     const { kind, waitMs } = failed.failure;
@@ -199,12 +199,12 @@ export class Failover {
     const isShort =
       this.#capableUpstreams.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Wait only once for each upstream: one that repeatedly asks for a wait would delay every request.
-    const waits = isShort && !leave.isProbe && !this.#waitedNames.has(name) && Date.now() + waitMs < this.#deadline;
-    if (kind === 'again') breaker.recordSuccess(leave, Date.now());
+    const waits = isShort && !permit.isProbe && !this.#waitedNames.has(name) && Date.now() + waitMs < this.#deadline;
+    if (kind === 'again') breaker.recordSuccess(permit, Date.now());
     else if (waits || failed.isNoted || kind === 'request' || (kind === 'missing' && !this.#isListedModel()))
-      breaker.releasePermitWithoutResult(leave);
-    else if (kind === 'unclear') breaker.recordPossibleCallerFault(leave, Date.now(), this.#routing.account, waitMs);
-    else breaker.recordFailure(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
+      breaker.releasePermitWithoutResult(permit);
+    else if (kind === 'unclear') breaker.recordPossibleCallerFault(permit, Date.now(), this.#routing.account, waitMs);
+    else breaker.recordFailure(permit, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keepMostInformativeFailure(failed);
     if (waits) {
       this.#waitedNames.add(name);
@@ -367,9 +367,9 @@ export class Failover {
       this.#bestFailure = this.#otherServiceFailure;
     } else discardFailure(this.#otherServiceFailure);
     if (this.#bestFailure?.response) {
-      const { opening, rides = false, upstream } = this.#bestFailure;
+      const { opening, isStreamedInternally = false, upstream } = this.#bestFailure;
       this.#progress.opening = opening;
-      this.#progress.rides = rides;
+      this.#progress.isStreamedInternally = isStreamedInternally;
       this.#progress.upstream = upstream;
       return this.#bestFailure.response;
     }

@@ -47,7 +47,7 @@ export async function readStreamAsWholeMessage(
   exchange: UpstreamExchange,
   reading: UsageReaderOptions,
 ): Promise<BufferedResult> {
-  const { controller, progress: course, watchdog } = exchange;
+  const { controller, progress, watchdog } = exchange;
   const usage = new UsageReader(reading);
   const message = new StreamedMessageJson();
   exchange.reportSoFar = () => usage.currentReport;
@@ -63,10 +63,10 @@ export async function readStreamAsWholeMessage(
   };
   try {
     // Read the first piece at once: its `message_start` reports the prompt's tokens.
-    const opening = course.opening ?? (await readFirstSmallPiece(body));
+    const opening = progress.opening ?? (await readFirstSmallPiece(body));
     if (opening && !appendStreamPiece(opening))
       await readStreamInLargePieces(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4), appendStreamPiece);
-    if (course.opening) returnPooledBuffer(course.opening);
+    if (progress.opening) returnPooledBuffer(progress.opening);
     message.endStream();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;

@@ -2,7 +2,12 @@ import type { Settings } from '../config/settings.ts';
 import { decoder, NO_BYTES } from '../kit/http/bytes.ts';
 import { toApiError } from '../kit/http/errors.ts';
 import { maskSecretsInBytes } from '../kit/http/secrets.ts';
-import { type BufferedResult, readBufferedResponse, toCallerResponse } from './buffered-response.ts';
+import {
+  type BufferedResult,
+  readBufferedResponse,
+  requireAnswerForCaller,
+  toCallerResponse,
+} from './buffered-response.ts';
 import { isEventStream, rejectEncoding } from './content-type.ts';
 import { UpstreamExchange } from './exchange.ts';
 import { getRequestEndOfError } from './failure.ts';
@@ -32,8 +37,8 @@ export interface RelayRequest {
   expectsMessage?: boolean;
   /** Whether its answer cannot be a stream. */
   isCount?: boolean;
-  /** Whether it is sent as a stream, though the caller requested a non-streaming response, which is then put together. */
-  rides?: boolean;
+  /** Whether it is sent as a stream although the caller requested a non-streaming response, which is assembled from the stream. */
+  streamInternally?: boolean;
   /**
    * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
    */
@@ -118,12 +123,12 @@ async function relayThroughExchange(
 ): Promise<Response> {
   const { caller } = request;
   const { signal } = caller;
-  const { progress: course, controller, watchdog, startedAt } = exchange;
+  const { progress, controller, watchdog, startedAt } = exchange;
   const headers = exchange.createForwardedHeaders(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
 
   let hasEnded = false;
-  const finishExchange = (report: ResponseReport, end: RequestOutcome['end'], firstByte: number) => {
+  const closeAndSettle = (report: ResponseReport, end: RequestOutcome['end'], firstByte: number) => {
     hasEnded = true;
     exchange.closeExchange(end);
     return options.onEnd?.(exchange.createOutcome(report, end, firstByte));
@@ -132,43 +137,40 @@ async function relayThroughExchange(
   const payment = options.payment ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
-  const finishBufferedAnswer = (
+  const settleAndRespond = (
     { report, ...read }: Omit<BufferedResult, 'json'>,
     head: Pick<Response, 'status' | 'headers'>,
-  ) =>
-    toCallerResponse(head, read, {
-      requestId: options.requestId,
-      ownHeaders: (ok) => {
-        finishExchange(
-          failed ? exchange.createUnusableReport(report.error_type, report) : report,
-          failed ?? 'complete',
-          Date.now(),
-        );
-        return options.ownHeaders?.({ ok });
-      },
-    });
+  ) => {
+    // If this throws, the `catch` below settles the request.
+    requireAnswerForCaller(read);
+    const billedReport = failed ? exchange.createUnusableReport(report.error_type, report) : report;
+    closeAndSettle(billedReport, failed ?? 'complete', Date.now());
+    // The headers contain the cost, so create them after the settlement.
+    const ownHeaders = options.ownHeaders?.({ ok: read.refusal === undefined });
+    return toCallerResponse(head, read, options.requestId, ownHeaders);
+  };
   try {
-    const { body, routing, rides = false } = request;
+    const { body, routing, streamInternally = false } = request;
     const path = request.path + getQueryString(caller.url);
-    const call = { method: caller.method, path, headers, body, routing, streamInternally: rides };
+    const call = { method: caller.method, path, headers, body, routing, streamInternally };
     const response = await exchange.sendToUpstream(call, {
       caller: caller.headers,
       payment,
       waitUntil: options.waitUntil,
     });
-    options.onHeaders?.(course.upstream);
+    options.onHeaders?.(progress.upstream);
     rejectEncoding(response);
     const isStream = response.ok && !request.isCount && isEventStream(response);
-    const isRidden = isStream && course.rides === true;
+    const isStreamedInternally = isStream && progress.isStreamedInternally === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
-    const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
-    if (isStream && response.body && !isRidden) {
+    const reading = { sentAt: progress.sentAt ?? startedAt, readsBlocks, readsIds };
+    if (isStream && response.body && !isStreamedInternally) {
       const classifyOpening = (bytes: Uint8Array) => {
         const refusal = exchange.classifyStart(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
         if (!refusal) return undefined;
         failed = 'error';
         const report = exchange.createUnusableReport(refusal.forOperator);
-        return finishBufferedAnswer({ kind: 'error', body: NO_BYTES, report, refusal }, response);
+        return settleAndRespond({ kind: 'error', body: NO_BYTES, report, refusal }, response);
       };
       const state = {
         exchange,
@@ -176,26 +178,27 @@ async function relayThroughExchange(
         controller,
         watchdog,
         reading,
-        opening: course.opening,
+        opening: progress.opening,
         repeatsSecrets,
         opened: classifyOpening,
       };
-      return await relayStream(response, response.body, state, options, finishExchange);
+      return await relayStream(response, response.body, state, options, closeAndSettle);
     }
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
-      isRidden && response.body
+      isStreamedInternally && response.body
         ? await readStreamAsWholeMessage(response, response.body, exchange, reading)
         : await readBufferedResponse(response, exchange, expected);
     // An internally streamed answer already has its created ids in its report.
-    const report = readsIds && !isRidden ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
+    const report =
+      readsIds && !isStreamedInternally ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     const shown = repeatsSecrets ? { ...read, body: maskSecretsInBytes(read.body) } : read;
-    return finishBufferedAnswer({ ...shown, report }, isRidden ? toHeadOfWholeResponse(response) : response);
+    return settleAndRespond({ ...shown, report }, isStreamedInternally ? toHeadOfWholeResponse(response) : response);
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? getRequestEndOfError(thrown));
-    if (!hasEnded) finishExchange(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
+    if (!hasEnded) closeAndSettle(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
     throw thrown;
   }
 }

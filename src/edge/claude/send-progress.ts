@@ -5,7 +5,7 @@ export interface SendProgress {
   /** Milliseconds from sending the last try to its headers, or to its failure. */
   elapsedMs?: number;
   /** Whether the last try was sent as a stream although the caller requested a non-streaming response. */
-  rides?: boolean;
+  isStreamedInternally?: boolean;
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
   /** If there are several upstreams: the names of those that failed since a try was last settled by itself. */
@@ -15,5 +15,5 @@ export interface SendProgress {
   /** The beginning of a stream, if it has already been read. The response's body continues after it. */
   opening?: Uint8Array | undefined;
   /** Must be called when the response has ended, however it ended. Further calls have no effect. */
-  leave?(isCut: boolean): void;
+  recordResponseEnd?(isCut: boolean): void;
 }

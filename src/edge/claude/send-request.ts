@@ -54,7 +54,7 @@ export function canPaymentRepeatRequest({
 /** Pays for sending a request again after a try that may have run, and may be billed. */
 export interface Payment {
   /** @returns whether the request may be sent again although its latest try may have run. */
-  canRetry(progress: Pick<SendProgress, 'rides'>): boolean;
+  canRetry(progress: Pick<SendProgress, 'isStreamedInternally'>): boolean;
   /** Records a rejection that is the response. */
   recordRejection?(rejection: ClassifiedFailure): void;
   /** Settles a failed try. */

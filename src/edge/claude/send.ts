@@ -45,7 +45,7 @@ async function sendToSingleUpstreamWithRetries(
     streamHeadersMs,
     controller: { signal },
     caller,
-    progress: course,
+    progress,
     payment,
     createFailedOutcome,
   }: SendUpstreamOptions,
@@ -63,10 +63,10 @@ async function sendToSingleUpstreamWithRetries(
     let failure: unknown;
     signal.throwIfAborted();
     const sentAt = Date.now();
-    const rides = form === 'stream';
-    course.sentAt = sentAt;
-    course.rides = rides;
-    const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
+    const isStreamedInternally = form === 'stream';
+    progress.sentAt = sentAt;
+    progress.isStreamedInternally = isStreamedInternally;
+    const headersMs = isStreamedInternally || routing?.streams ? streamHeadersMs : undefined;
     const body = typeof sendable === 'function' ? sendable() : sendable;
     try {
       response = await callWithHeadersTimeout(headersMs, signal, (signal) =>
@@ -77,9 +77,9 @@ async function sendToSingleUpstreamWithRetries(
       failure = thrown;
     }
     const elapsedMs = Date.now() - sentAt;
-    course.elapsedMs = elapsedMs;
+    progress.elapsedMs = elapsedMs;
     // Do not retry after a timeout: the upstream would probably be slow again, and each attempt may be billed.
-    const isOver = last || course.isAbandoned || isTimeout(failure);
+    const isOver = last || progress.isAbandoned || isTimeout(failure);
     const wait = isOver ? undefined : computeRetryWaitMs(response, attempt, patienceMs);
     const again =
       wait !== undefined &&
@@ -87,7 +87,7 @@ async function sendToSingleUpstreamWithRetries(
       canEdgeRetryForClient(caller, !hasNotReachedUpstream(response));
     if (response && !again) {
       if (response.ok && form === 'no stream') recordStreamRefusal(upstream, request);
-      if (!rides || response.ok) return response;
+      if (!isStreamedInternally || response.ok) return response;
       const { text, response: refused } = await readStartOfError(response);
       if (!isStreamRejection(refused, classifyFailure(refused, { text, elapsedMs }), text)) return refused;
       await refused.body?.cancel();
@@ -100,22 +100,19 @@ async function sendToSingleUpstreamWithRetries(
       ? await classifyRejectedResponse(response, elapsedMs)
       : classifyFailure({ thrown: failure }, { text: '', elapsedMs });
     const { mayHaveRun: sent } = failed;
-    if (!sent) course.sentAt = undefined;
+    if (!sent) progress.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */
     const finishWithLastTry = () => {
       if ('response' in failed) return failed.response;
       throw failed.forCaller;
     };
-    if (
-      !again ||
-      (sent && !(canPaymentRepeatRequest({ payment, progress: course }) && canEdgeRetryForClient(caller, sent)))
-    )
+    if (!again || (sent && !(canPaymentRepeatRequest({ payment, progress }) && canEdgeRetryForClient(caller, sent))))
       return finishWithLastTry();
     const payer = sent && payment !== 'free' ? payment : undefined;
     await payer?.settleFailedAttempt(createFailedOutcome());
-    course.sentAt = undefined;
+    progress.sentAt = undefined;
     await pause(wait, signal);
-    if (course.isAbandoned) return finishWithLastTry();
+    if (progress.isAbandoned) return finishWithLastTry();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {

@@ -46,10 +46,12 @@ export function isAnswerSameWhenStreamed(
 /** @returns whether to stream a request internally. @param owner the pool, or the only upstream @param upstreamName its name */
 export function shouldStreamInternally(
   owner: object,
-  { streamInternally: rides = false, routing }: UpstreamRequest,
+  { streamInternally = false, routing }: UpstreamRequest,
   upstreamName = '',
 ): boolean {
-  return rides && !((noStreamUntil.get(owner)?.get(createStreamRefusalKey(routing, upstreamName)) ?? 0) > Date.now());
+  if (!streamInternally) return false;
+  const refusedUntil = noStreamUntil.get(owner)?.get(createStreamRefusalKey(routing, upstreamName)) ?? 0;
+  return refusedUntil <= Date.now();
 }
 
 /** Records that an upstream rejected a stream, but accepted the same request without streaming. */
@@ -67,8 +69,8 @@ function createStreamRefusalKey(routing: UpstreamRequest['routing'], upstreamNam
 }
 
 /**
- * @returns whether an upstream has refused a request only because it rides: it speaks of streams, for which the caller has not
- *   asked, and bills nothing
+ * @returns whether an upstream has rejected a request only because it is streamed internally: the error is about streaming, which
+ *   the caller has not requested, and bills nothing
  */
 export function isStreamRejection(
   { status }: Response,

@@ -51,7 +51,7 @@ interface StreamRelayState {
   /** The upstream call. It learns the usage so far, and when the caller has left. */
   exchange: {
     reportSoFar: (() => ResponseReport) | undefined;
-    leave(): Promise<void>;
+    abandon(): Promise<void>;
     readonly finished: Promise<void>;
   };
   signal: AbortSignal;
@@ -74,22 +74,22 @@ interface StreamRelayState {
 export async function relayStream(
   response: Response,
   body: ReadableStream<Uint8Array>,
-  course: StreamRelayState,
+  state: StreamRelayState,
   { requestId, waitUntil, ownHeaders }: RelayStreamOptions,
   finish: StreamFinishCallback,
 ): Promise<Response> {
-  const usage = new UsageReader(course.reading);
-  course.exchange.reportSoFar = () => usage.currentReport;
-  course.watchdog.setDeadline(createOutputDeadline(course.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
+  const usage = new UsageReader(state.reading);
+  state.exchange.reportSoFar = () => usage.currentReport;
+  state.watchdog.setDeadline(createOutputDeadline(state.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
   // The masker reads every piece in JavaScript, which costs more than the native pipe, so omit it for Claude's own services.
-  const { repeatsSecrets: repeats = false } = course;
+  const { repeatsSecrets: repeats = false } = state;
   const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new StreamErrorMasker(repeats);
-  const opening = await readStreamStart(body, usage, course);
-  const refused = course.opened?.(opening.bytes);
+  const opening = await readStreamStart(body, usage, state);
+  const refused = state.opened?.(opening.bytes);
   if (refused) return refused;
   const report = opening.isAll ? usage.completeStreamReport : undefined;
   if (report) {
-    course.watchdog.stopWatching();
+    state.watchdog.stopWatching();
     const remark = finish(report, 'complete', opening.firstByte);
     const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, remark);
     const down = createStreamResponse(response, whole, ownHeaders?.());
@@ -98,7 +98,7 @@ export async function relayStream(
     return down;
   }
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(forwardStreamToEnd(opening, writable, usage, mask, course, requestId, finish));
+  waitUntil(forwardStreamToEnd(opening, writable, usage, mask, state, requestId, finish));
   return createStreamResponse(response, readable, ownHeaders?.());
 }
 
@@ -215,7 +215,7 @@ async function forwardStreamToEnd(
         mask,
         watchdog,
         signal,
-        onCallerLeft: exchange.leave,
+        onCallerLeft: exchange.abandon,
       }));
     }
   } catch {

@@ -355,7 +355,7 @@ async function relayAdmittedMessage(
       body: billed.createBody,
       caller,
       expectsMessage: true,
-      rides: billed.isStreamedInternally,
+      streamInternally: billed.isStreamedInternally,
       hasFallbacks,
       readsIds: billed.mayCreateResources,
       repeatsSecrets: agent?.stored.hasSecrets === true,

@@ -48,12 +48,15 @@ test.each([
     vi.useRealTimers();
   });
   const call = exchange();
-  Object.assign(call.progress, { sentAt: Date.now(), elapsedMs: ms, rides: true });
+  Object.assign(call.progress, { sentAt: Date.now(), elapsedMs: ms, isStreamedInternally: true });
   vi.setSystemTime(Date.now() + ms);
   const reading = readBufferedResponse(new Response(text, { status }), call, 'message');
   if (isFree) expect((await reading).kind).toBe(status === 200 ? 'nothing' : 'error');
   else await expect(reading).rejects.toMatchObject({ logged: 'upstream_no_answer', end: 'cut' });
-  expect([call.progress.sentAt === undefined, call.progress.rides]).toEqual([isFree, status !== 200 || !isFree]);
+  expect([call.progress.sentAt === undefined, call.progress.isStreamedInternally]).toEqual([
+    isFree,
+    status !== 200 || !isFree,
+  ]);
   call.closeExchange();
 });
 

@@ -50,7 +50,7 @@ async function relayFrom(
     response,
     body,
     {
-      exchange: { reportSoFar: undefined, leave: async () => {}, finished: new Promise<void>(() => {}) },
+      exchange: { reportSoFar: undefined, abandon: async () => {}, finished: new Promise<void>(() => {}) },
       signal: new AbortController().signal,
       controller,
       watchdog,

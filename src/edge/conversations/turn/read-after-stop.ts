@@ -85,7 +85,7 @@ export class ReadAfterStop {
     await Promise.race([readOn(), over.promise]).catch(() => undefined);
     clearInterval(timer);
     abort.abortTurn(createTurnStoppedError());
-    turn.progress.leave?.(false);
+    turn.progress.recordResponseEnd?.(false);
     return turn.buildOutcomeAfterEnd(closedAt ?? now());
   }
 

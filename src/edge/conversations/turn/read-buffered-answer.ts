@@ -71,7 +71,7 @@ export async function answerUpstreamRefusal(
     // message.
     const isOwn = error !== ofUpstream || error.logged !== error.type;
     const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
-    const answer = toCallerResponse(response, { ...buffered, refusal: shown }, { requestId });
+    const answer = toCallerResponse(response, { ...buffered, refusal: shown }, requestId);
     const headers = { ...error.headers, ...quotaStatus };
     return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
   } catch {

@@ -497,7 +497,7 @@ export class TurnExecutor implements TurnRunner {
   #end(turnEnd: TurnEnd): void {
     if (this.#phase === 'ended') return;
     this.#phase = 'ended';
-    this.turn.progress.leave?.(turnEnd.kind === 'cut' && turnEnd.end !== 'error');
+    this.turn.progress.recordResponseEnd?.(turnEnd.kind === 'cut' && turnEnd.end !== 'error');
     this.#publisher.end();
     const { onEnd, onEndNotStored: onBroken, now, requestId } = this.#context;
     try {

@@ -92,7 +92,7 @@ export function serializeUnadmittedGrant(worstCase: MaximumCost, terms: Settleme
 
 /**
  * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
- * closes, and what rides stops as a stream does.
+ * closes. A response that is streamed internally stops as a stream does.
  */
 function adaptGrantToUpstream(
   settings: Settings,

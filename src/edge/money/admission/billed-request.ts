@@ -200,10 +200,11 @@ export class BilledRequest implements Payment {
   }
 
   /** @returns whether the request may be sent again although its latest attempt may have run */
-  canRetry({ rides }: Parameters<Payment['canRetry']>[0]): boolean {
+  canRetry(progress: Parameters<Payment['canRetry']>[0]): boolean {
     // A non-streaming response may have cost a whole hold, so its caller decides whether to send the request again.
     const isStreaming =
-      this.latestAttempt.grant.terms?.streams === true || (this.isStreamedInternally && rides !== false);
+      this.latestAttempt.grant.terms?.streams === true ||
+      (this.isStreamedInternally && progress.isStreamedInternally !== false);
     const earlier = this.attempts.filter(({ outcome }) => outcome?.sent).length;
     return isStreaming && earlier < MAX_ATTEMPTS_RUN - 1;
   }

@@ -162,7 +162,7 @@ function setCountedPrompt(terms: SettlementTerms, promptTokens = terms.promptTok
   return { ...terms, promptTokens: counted, promptCost };
 }
 
-/** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
+/** @returns how fast a stream was. Only a stream to the caller has a first event, and a rejection has none. */
 function computeStreamTimings(
   { usage, streamInternally, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
   { terms }: StoredGrant,

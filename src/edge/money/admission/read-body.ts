@@ -35,9 +35,9 @@ export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind =
 }
 
 /**
- * Reads a body like `readJson` that will be written as JSON again. A deeply nested value could not be written.
+ * Reads a body as `readJsonBody` does, if it will be serialized again. A deeply nested value could not be serialized.
  *
- * @throws ApiError as `readJson`, and 413 for a body that nests too deep, even a short one
+ * @throws ApiError as `readJsonBody`, and 413 for a body that is nested too deeply, even a short one
  */
 export async function readJsonBodyToStore(c: Context<AppEnv>, asking: RequestCostKind): Promise<JsonBody> {
   const body = await readJsonBody(c, asking);
@@ -49,8 +49,10 @@ export async function readJsonBodyToStore(c: Context<AppEnv>, asking: RequestCos
 const MANY_MESSAGES = 1_000;
 
 /**
- * Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. If it is short, but has many
- * messages, the account is asked before anything else is done with them.
+ * Reads a body as `readJsonBody` does, if it will be forwarded. The long strings of a long body stay in its bytes. If a short body
+ * has many messages, the account is asked before anything else is done with them.
+ *
+ * @throws ApiError as `readJsonBody`
  */
 export async function readJsonBodyToForward(
   c: Context<AppEnv>,

@@ -50,8 +50,8 @@ export interface AdmissionRequest extends AdmissionContext {
   /** Bytes that a turn adds to its conversation before the answer. */
   adds?: number | undefined;
   /**
-   * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
-   * is settled, and given back by `findRecoverableHold`.
+   * What the calling process needs to settle the request after a crash, as text. It is stored with the hold until the request is
+   * settled, and `getStoredHold` returns it.
    */
   keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
@@ -116,7 +116,7 @@ export type AdmissionDecision =
       quota: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
-      /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */
+      /** Whether this account is not on the list of accounts yet. Whoever adds it then calls `markInAccountList`. */
       unlisted: boolean;
     };
 

@@ -69,7 +69,7 @@ export function createRejectionResponse(
   return toCallerResponse(
     response,
     { kind: refusal ? 'error' : 'nothing', body: encodeUtf8(body), refusal },
-    { requestId },
+    requestId,
   );
 }
 

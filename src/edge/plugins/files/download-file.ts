@@ -41,7 +41,7 @@ export async function downloadFile(
     const read = await readBufferedResponse(response, exchange, 'anything');
     c.get('entry').line.error_type = read.report.error_type;
     exchange.closeExchange();
-    return toCallerResponse(response, read, { requestId });
+    return toCallerResponse(response, read, requestId);
   } catch (thrown) {
     exchange.closeExchange(getRequestEndOfError(thrown));
     throw thrown;

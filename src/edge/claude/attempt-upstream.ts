@@ -14,8 +14,8 @@ import {
   createInterruptedError,
   createNotApiResponseError,
   getAbortReasonOrError,
-  isTimeout,
   rejectInformationalStatus,
+  wouldProbablyFailAgain,
 } from './failure.ts';
 import type { ConfiguredUpstream } from './providers/entry.ts';
 import type { RequestBodyFactory } from './providers/provider.ts';
@@ -39,8 +39,8 @@ export interface FailedAttempt {
   opening?: Uint8Array;
   /** Whether its breaker has noted the failure already. */
   isNoted?: boolean;
-  /** Whether it was given up only because it took too long. */
-  isLate?: boolean;
+  /** Whether this upstream is not tried again for the request. */
+  isExcluded?: boolean;
   /** Whether it was sent as a stream, though the caller requested a non-streaming response; and its upstream. */
   isStreamedInternally?: boolean | undefined;
   upstream?: string | undefined;
@@ -151,7 +151,7 @@ export async function tryUpstreamOnce(
     const cause = own ? getAbortReasonOrError(own.signal, thrown) : thrown;
     const judged = classifyFailure({ thrown: cause }, { text: '', elapsedMs });
     if (!isThere && !judged.mayHaveRun) progress.sentAt = undefined;
-    return { failure: judged, isNoted, isLate: isTimeout(cause) };
+    return { failure: judged, isNoted, isExcluded: wouldProbablyFailAgain(cause) };
   } finally {
     if (timer !== undefined) clearTimeout(timer);
   }

@@ -21,9 +21,9 @@ import { isEventStream } from './content-type.ts';
 import { doesCauseBlockDeployment } from './explain-rejected-key.ts';
 import {
   createInterruptedError,
+  createNetworkError,
   createNotApiResponseError,
   createRedirectError,
-  createUpstreamUnreachableError,
 } from './failure.ts';
 import { isHeaderTimeReasonable, parseWaitMs } from './headers.ts';
 import {
@@ -132,7 +132,7 @@ export function classifyFailure(
   if ('thrown' in head) {
     const mayHaveRun = couldHaveReachedUpstream(head.thrown, elapsedMs);
     return createDownFailure(
-      head.thrown instanceof ApiError ? head.thrown : createUpstreamUnreachableError(head.thrown),
+      head.thrown instanceof ApiError ? head.thrown : createNetworkError(head.thrown),
       mayHaveRun,
     );
   }

@@ -52,8 +52,8 @@ export class Failover {
   readonly #triedNames = new Set<string>();
   /** The names of the upstreams that have already asked for a wait once. */
   readonly #waitedNames = new Set<string>();
-  /** The names of the upstreams that took too long. They would again, and each try may be billed. */
-  readonly #lateNames = new Set<string>();
+  /** The names of the upstreams that would probably fail again in the same way. Each try may be billed. */
+  readonly #excludedNames = new Set<string>();
   #rounds = 0;
   #hasTried = false;
   /** Whether upstreams with open breakers are tried, too. */
@@ -117,7 +117,9 @@ export class Failover {
   /** @returns the upstreams that are left in this round. */
   #orderChoices(): ReturnType<typeof orderUpstreams<UpstreamChoice>> {
     const now = Date.now();
-    const left = this.#capableUpstreams.filter(({ name }) => !this.#triedNames.has(name) && !this.#lateNames.has(name));
+    const left = this.#capableUpstreams.filter(
+      ({ name }) => !this.#triedNames.has(name) && !this.#excludedNames.has(name),
+    );
     const choices = createCandidates(this.#pool, left, this.#routing.model, now);
     const cached =
       this.#capableUpstreams.length > 1 ? listUpstreamsWithCachedPrompt(this.#pool, this.#routing, now) : [];
@@ -189,7 +191,7 @@ export class Failover {
     end();
     failed.isStreamedInternally = this.#progress.isStreamedInternally;
     failed.upstream = name;
-    if (failed.isLate) this.#lateNames.add(name);
+    if (failed.isExcluded) this.#excludedNames.add(name);
     const { kind, waitMs } = failed.failure;
     if (COUNTS_AS_FAILURE[kind])
       this.#progress.failedUpstreams = [...new Set([...(this.#progress.failedUpstreams ?? []), name])];
@@ -263,7 +265,7 @@ export class Failover {
       return;
     }
     this.#isWorthWaiting ||=
-      !failed.isLate &&
+      !failed.isExcluded &&
       INFORMATIVENESS[kind] > INFORMATIVENESS.missing &&
       waitMs <= (this.#options.patienceMs ?? MAX_RETRY_WAIT_MS);
     const best = this.#bestFailure?.failure;
@@ -303,7 +305,7 @@ export class Failover {
     this.#capableUpstreams = findUpstreams(this.#pool, this.#request, this.#routing);
     this.#triedNames.clear();
     this.#waitedNames.clear();
-    this.#lateNames.clear();
+    this.#excludedNames.clear();
     this.#rounds = 0;
     this.#isLastResort = false;
     return true;
@@ -314,7 +316,7 @@ export class Failover {
     const { caller, maxRetries } = this.#options;
     const isReached =
       this.#progress.sentAt !== undefined || !this.#bestFailure || !hasNotReachedUpstream(this.#bestFailure.response);
-    const hasAble = this.#capableUpstreams.some(({ name }) => name !== late && !this.#lateNames.has(name));
+    const hasAble = this.#capableUpstreams.some(({ name }) => name !== late && !this.#excludedNames.has(name));
     return (
       hasAble &&
       this.#rounds < maxRetries &&

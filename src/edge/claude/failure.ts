@@ -1,6 +1,7 @@
 /** The errors of an answer that does not come, or does not come to its end. */
 import { ApiError, createNonRetryableError, type ErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
+import { NetworkFailure } from './call-network.ts';
 import { MAX_BUFFERED_RESPONSE_BYTES } from './relay/tee-reader.ts';
 
 /** Where an operator writes the address of an upstream. */
@@ -66,8 +67,15 @@ export function createHeadersTimeoutError(): UpstreamFailure {
   return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
 }
 
-/** @returns the error for an upstream that could not be reached, or whose connection broke. */
-export function createUpstreamUnreachableError(cause: unknown): UpstreamFailure {
+/**
+ * @returns the error for a call that the network failed. The runtime reports headers that it cannot parse like a connection that
+ *   broke, so the error for a request that was sent names both causes
+ */
+export function createNetworkError(cause: unknown): UpstreamFailure {
+  if (cause instanceof NetworkFailure && cause.isSent) {
+    const message = `The upstream received the request, but did not return valid response headers. Try again; if it persists, the operator must check the server at ${ADDRESS_HINT}.`;
+    return new UpstreamFailure('api_error', message, { end: 'cut', logged: 'upstream_no_headers', cause });
+  }
   const message = 'The upstream could not be reached. Try again in a moment.';
   // The text is masked because it is also in the ledger, where the caller can see it.
   const logged = maskSecrets(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
@@ -82,8 +90,12 @@ export function getAbortReasonOrError({ aborted, reason }: AbortSignal, thrown: 
   return aborted ? reason : thrown;
 }
 
-/** Returns whether a call was given up only because it took too long. The upstream may still be working on it. */
-export function isTimeout(thrown: unknown): boolean {
+/**
+ * Returns whether the same upstream would probably fail again in the same way, and bill both tries: it took too long, or it received the
+ * request and returned no valid headers.
+ */
+export function wouldProbablyFailAgain(thrown: unknown): boolean {
+  if (thrown instanceof NetworkFailure) return thrown.isSent;
   return thrown instanceof UpstreamFailure && thrown.type === 'timeout_error';
 }
 

@@ -3,7 +3,7 @@ import { isolateCounts } from '../kit/http/isolate-counts.ts';
 import { classifyFailure, hasNotReachedUpstream } from './classify-failure.ts';
 import { canEdgeRetryForClient } from './client-retries.ts';
 import { Failover } from './failover.ts';
-import { callWithHeadersTimeout, isTimeout } from './failure.ts';
+import { callWithHeadersTimeout, wouldProbablyFailAgain } from './failure.ts';
 import { readStartOfError } from './relay/read-start.ts';
 import { classifyRejectedResponse, computeRetryWaitMs } from './retry.ts';
 import { canPaymentRepeatRequest, type SendUpstreamOptions, type UpstreamRequest } from './send-request.ts';
@@ -78,8 +78,7 @@ async function sendToSingleUpstreamWithRetries(
     }
     const elapsedMs = Date.now() - sentAt;
     progress.elapsedMs = elapsedMs;
-    // Do not retry after a timeout: the upstream would probably be slow again, and each attempt may be billed.
-    const isOver = last || progress.isAbandoned || isTimeout(failure);
+    const isOver = last || progress.isAbandoned || wouldProbablyFailAgain(failure);
     const wait = isOver ? undefined : computeRetryWaitMs(response, attempt, patienceMs);
     const again =
       wait !== undefined &&

@@ -35,7 +35,7 @@ const LIST_PATH = '/v1/models';
 /** Statuses of gateways that do not have the list. */
 const NO_LIST_STATUSES: ReadonlySet<number> = new Set([404, 405, 501]);
 /** The same for what cannot be relayed: a web page, a redirect to one, nothing at all. A refused key is none of these. */
-const UNUSABLE_LIST_STATUSES = /^upstream_(?:no_answer|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
+const UNUSABLE_LIST_STATUSES = /^upstream_(?:no_answer|no_headers|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_TIMEOUT_MS = 2_000;
 const MODEL_TIMEOUT_MS = 5_000;

@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { NetworkFailure } from '#edge/claude/call-network.ts';
 import { getUpstreamBySettings } from '#edge/claude/upstream.ts';
 import { parseSettingsOnce, type Settings } from '#edge/config/settings.ts';
 import { Conversation } from '#edge/conversations/object/conversation.ts';
@@ -646,6 +647,7 @@ test('a stream whose first byte is late is asked for elsewhere; what may have ru
 const SICK: Record<string, () => Response | Promise<Response>> = {
   hangs: () => new Promise(() => {}),
   'resets the connection': () => Promise.reject(new Error('Network connection lost.')),
+  'returns invalid headers': () => Promise.reject(new NetworkFailure(new Error('Network connection lost.'), true)),
   fails: () => new Response('<html>', { status: 502 }),
   'breaks behind its headers': () => sseResponse(createBody([], 'cut')),
 };
@@ -681,6 +683,15 @@ test.each(Object.keys(SICK))(
     }
   },
 );
+
+test('tries each upstream once if all received the request and returned no valid headers', async () => {
+  const app = edge(TWO);
+  const sentAndLost = () => Promise.reject(new NetworkFailure(new Error('Network connection lost.'), true));
+  Object.assign(says, { east: sentAndLost, west: sentAndLost });
+  const response = await app.post('/messages', ASK);
+  expect([response.status, (await readError(response)).message]).toEqual([500, expect.stringContaining('headers')]);
+  expect(placesOf(app)).toEqual(['east', 'west']);
+});
 
 test('where the budget does not pay for another try, the failed one is the answer', async () => {
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {

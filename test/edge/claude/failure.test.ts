@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
+import { NetworkFailure } from '#edge/claude/call-network.ts';
 import {
   createCallerLeftError,
   createHeadersTimeoutError,
   createInterruptedError,
+  createNetworkError,
   createNotApiResponseError,
   createRedirectError,
-  createUpstreamUnreachableError,
 } from '#edge/claude/failure.ts';
 import { createUpstreamKeyRejectedError } from '#edge/kit/http/errors.ts';
 import { describeEdgeFailure, EDGE_FAILURES } from '#page/budget/figures/edge-failures.ts';
@@ -13,7 +14,8 @@ import { describeEdgeFailure, EDGE_FAILURES } from '#page/budget/figures/edge-fa
 test('the page says each failure of a call in the words that its caller read, by what the ledger has of it', () => {
   const failures = [
     createUpstreamKeyRejectedError(),
-    createUpstreamUnreachableError(new Error('refused')),
+    createNetworkError(new Error('refused')),
+    createNetworkError(new NetworkFailure(new Error('refused'), true)),
     createHeadersTimeoutError(),
     createInterruptedError(true),
     createInterruptedError(false),

@@ -3,6 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { NetworkFailure } from '#edge/claude/call-network.ts';
 import { UpstreamFailure } from '#edge/claude/failure.ts';
 import { createUnansweredOutcome } from '#edge/claude/outcome.ts';
 import { computeRetryWaitMs } from '#edge/claude/retry.ts';
@@ -226,6 +227,16 @@ test('a connection that breaks later than it is made may have run: without a pay
   expect(error).toBeInstanceOf(UpstreamFailure);
   expect(error).toMatchObject({ end: 'cut', logged: 'upstream_unreachable: Network connection lost.' });
   expect(progress.sentAt).toBeTypeOf('number');
+});
+
+test('sends a request once if the upstream received it and returned no valid headers', async () => {
+  const sentAndLost = () => Promise.reject(new NetworkFailure(new Error('Network connection lost.'), true));
+  const { error, calls, progress } = await sendTo([sentAndLost, new Response('done')], { payment: 'free' });
+  expect(calls).toHaveLength(1);
+  expect(error).toMatchObject({ type: 'api_error', end: 'cut', logged: 'upstream_no_headers' });
+  expect(progress.sentAt).toBeTypeOf('number');
+  const unsent = () => Promise.reject(new NetworkFailure(new Error('Network connection lost.'), false));
+  expect(await (await sendTo([unsent, new Response('done')])).response?.text()).toBe('done');
 });
 
 test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {

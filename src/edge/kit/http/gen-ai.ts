@@ -64,6 +64,7 @@ export const ERROR_TYPES: ReadonlySet<string> = new Set([
   'upstream_redirect',
   'upstream_encoding',
   'upstream_no_answer',
+  'upstream_no_headers',
   'upstream_error',
   'upstreams_busy',
   'client_gone',

@@ -11,6 +11,8 @@ export const EDGE_FAILURES = {
     'The upstream responded with a redirect. The operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address.',
   upstream_no_answer:
     'The server at the upstream’s address is not the Claude API. The operator must check ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.',
+  upstream_no_headers:
+    'The upstream received the request, but did not return valid response headers. Try again; if it persists, the operator must check the server at ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS.',
   client_gone: 'The caller disconnected before the response ended.',
 } as const;
 

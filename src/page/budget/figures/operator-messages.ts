@@ -11,6 +11,8 @@ const FAILURE_MESSAGES: Readonly<Record<string, string>> = {
     'The upstream responded with a redirect. Set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.',
   upstream_no_answer:
     'The server at the upstream’s address is not the Claude API. Check ANTHROPIC_BASE_URL, or base_url in UPSTREAMS.',
+  upstream_no_headers:
+    'The upstream received the request, but did not return valid response headers. If this persists, check the server at ANTHROPIC_BASE_URL, or base_url in UPSTREAMS.',
   client_gone: 'The caller disconnected before the response ended.',
   invalid_request_error: 'The upstream rejected the request as invalid.',
   not_found_error: 'The upstream does not have the requested resource.',

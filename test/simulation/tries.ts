@@ -237,7 +237,7 @@ class UpstreamRequests {
       return thrown.status;
     } finally {
       exchange.closeExchange();
-      if (outcome) await billed.openAttempt?.settle(outcome).done;
+      if (outcome) await billed.attempts.at(-1)?.settle(outcome).done;
     }
   }
 

@@ -154,7 +154,7 @@ export class TurnExecutor implements TurnRunner {
   /** Renews the hold, at most every three minutes. One that fails is repeated by the next call. */
   async renewHold(): Promise<void> {
     const now = this.#context.now();
-    const attempt = this.#billed?.openAttempt;
+    const attempt = this.#billed?.attempts.at(-1);
     if (!attempt || now - this.#renewedAt < RENEW_MS) return;
     await attempt.renew('streaming');
     this.#renewedAt = now;
@@ -501,7 +501,7 @@ export class TurnExecutor implements TurnRunner {
     this.#publisher.end();
     const { onEnd, onEndNotStored: onBroken, now, requestId } = this.#context;
     try {
-      onEnd(this.turn.end(turnEnd, this.#billed?.openAttempt, now(), requestId));
+      onEnd(this.turn.end(turnEnd, this.#billed?.attempts.at(-1), now(), requestId));
     } catch (thrown) {
       onBroken(thrown);
     }

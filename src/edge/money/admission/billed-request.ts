@@ -68,8 +68,8 @@ const STREAM_INTERNALLY_ABOVE: Nanodollars = 50_000_000;
 /** A request that costs money. Each of its attempts is reserved and settled by itself; the latest one is open. */
 export class BilledRequest implements Payment {
   /**
-   * The attempts, oldest first. The first one is here while its account is asked, because the account may have placed its hold; a
-   * later one once it is admitted.
+   * The attempts, oldest first. Empty if none was admitted. The first one is here while its account is asked, because the account
+   * may have placed its hold; a later one once it is admitted. The last one may have to be settled.
    */
   readonly attempts: BilledAttempt[] = [];
   /** Whether the response may have ids of resources that it creates. */
@@ -146,21 +146,16 @@ export class BilledRequest implements Payment {
     }
   }
 
-  /** The latest attempt, which may have to be settled. Undefined if there is none, for example after a rejection. */
-  get openAttempt(): BilledAttempt | undefined {
-    return this.attempts.at(-1);
-  }
-
   /** The latest attempt. @throws TypeError if there is none */
   get latestAttempt(): BilledAttempt {
-    const { openAttempt } = this;
-    if (openAttempt) return openAttempt;
+    const attempt = this.attempts.at(-1);
+    if (attempt) return attempt;
     throw new TypeError('The request was not admitted.');
   }
 
   /** The model of the latest attempt, by the upstream's name. */
   get model(): string {
-    return this.openAttempt?.model ?? this.#requestedModel;
+    return this.attempts.at(-1)?.model ?? this.#requestedModel;
   }
 
   /** Decides between several upstreams. */
@@ -172,8 +167,8 @@ export class BilledRequest implements Payment {
   /** Creates the body that the latest attempt allows. */
   get createBody(): RequestBodyFactory {
     const { changes = {}, modelInBody, asModel = (name) => ({ model: JSON.stringify(name) }) } = this.#options;
-    const { model, openAttempt } = this;
-    const { maxTokens, changes: changesForModel = {} } = openAttempt?.terms ?? {};
+    const { model } = this;
+    const { maxTokens, changes: changesForModel = {} } = this.attempts.at(-1)?.terms ?? {};
     return (more) =>
       createUpstreamBody(this.#variant.body, {
         ...changes,
@@ -191,12 +186,12 @@ export class BilledRequest implements Payment {
 
   /** Renews the hold of the latest attempt. @param stage how far it has come */
   async renew(stage?: string): Promise<boolean> {
-    return (await this.openAttempt?.renew(stage)) ?? false;
+    return (await this.attempts.at(-1)?.renew(stage)) ?? false;
   }
 
   /** Reports that the caller no longer waits for the response of the latest attempt. Never rejects. */
   async abandon(): Promise<void> {
-    await this.openAttempt?.abandon();
+    await this.attempts.at(-1)?.abandon();
   }
 
   /** @returns whether the request may be sent again although its latest attempt may have run */
@@ -263,7 +258,7 @@ export class BilledRequest implements Payment {
   ): Record<string, string> {
     const retires = getUpcomingRetirement(this.#context.settings.models.findRow(this.model));
     return {
-      ...this.openAttempt?.terms?.headers,
+      ...this.attempts.at(-1)?.terms?.headers,
       ...createEndHeaders(upstream, booked?.nanodollars, booked?.budget),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
@@ -276,7 +271,7 @@ export class BilledRequest implements Payment {
 
   /** Counts the prompt of the latest attempt, if nothing of its response has arrived. @returns undefined where it is not counted */
   async countPrompt(): Promise<number | undefined> {
-    return await this.openAttempt?.countPrompt();
+    return await this.attempts.at(-1)?.countPrompt();
   }
 
   /** Releases the memory of the body. After that no other attempt can be sent. */

@@ -135,6 +135,6 @@ export async function makeSummary(
     share.releaseMemory();
   }
   // The account may have placed a hold even though its response was lost, so settle the expected attempt.
-  const attempt = expected ? (isRefused ? undefined : expected) : billed?.openAttempt;
+  const attempt = expected ? (isRefused ? undefined : expected) : billed?.attempts.at(-1);
   await summaries.storeAndSettleSummary(row, outcome, change, attempt);
 }

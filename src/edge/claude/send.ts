@@ -108,10 +108,16 @@ async function sendToSingleUpstreamWithRetries(
     if (!again || (sent && !(canPaymentRepeatRequest({ payment, progress }) && canEdgeRetryForClient(caller, sent))))
       return finishWithLastTry();
     const payer = sent && payment !== 'free' ? payment : undefined;
+    const waitedFrom = Date.now();
+    try {
+      await pause(wait, signal);
+    } finally {
+      // A failed try is settled by how long it ran, and this time is no part of that.
+      if (progress.sentAt !== undefined) progress.sentAt += Date.now() - waitedFrom;
+    }
+    if (progress.isAbandoned) return finishWithLastTry();
     await payer?.settleFailedAttempt(createFailedOutcome());
     progress.sentAt = undefined;
-    await pause(wait, signal);
-    if (progress.isAbandoned) return finishWithLastTry();
     isolateCounts.retries += 1;
     if (!payer) continue;
     try {

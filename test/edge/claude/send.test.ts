@@ -380,6 +380,31 @@ test('who leaves during a try or a wait ends it at once, and nothing more goes u
   }
 });
 
+test('leaves a failed attempt to be settled with its request if the caller leaves during the wait', async () => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const settled: unknown[] = [];
+  const payment: Payment = {
+    canRetry: () => true,
+    settleFailedAttempt: async (outcome) => void settled.push(outcome),
+    retry: async () => () => '{}',
+  };
+  const controller = new AbortController();
+  const failing = async () => {
+    vi.setSystemTime(Date.now() + 80);
+    return new Response('<html>', { status: 502, headers: { 'retry-after': '3' } });
+  };
+  setTimeout(() => controller.abort(new Error('left')), 1_000);
+  const sent = sendTo([failing], { controller, payment });
+  await vi.advanceTimersByTimeAsync(10_000);
+  const { progress } = await sent;
+  expect(settled).toEqual([]);
+  // Settling reads from the progress how long the attempt ran: the wait is no part of that.
+  expect(progress.sentAt).toBe(Date.now() - 9_000 - 80);
+});
+
 test('the answer that is thrown away for another try is let go, however long it is', async () => {
   let cancelled = 0;
   const busy = (

@@ -29,8 +29,6 @@ import { recordLastUpstream, type UpstreamPool, type UpstreamRoutingInput } from
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
 const QUICK_RESPONSE_MS = 5_000;
-/** Milliseconds to wait for the text of an error. */
-const ERROR_BODY_MS = 5_000;
 
 /** A failed try. Its response, or the error for the caller, is the answer if no other try succeeds. */
 export interface FailedAttempt {
@@ -110,7 +108,7 @@ export async function tryUpstreamOnce(
     );
     progress.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
-      const refused = await classifyRejection(response, upstream, context, own);
+      const refused = await classifyRejection(response, upstream, context);
       if (refused === 'takes no stream') {
         // The upstream rejected the stream before the model ran, so send the caller's non-streaming body to the same upstream.
         clearTimeout(timer);
@@ -181,13 +179,10 @@ async function classifyRejection(
   response: Response,
   upstream: ConfiguredUpstream,
   context: AttemptContext,
-  attemptController: AbortController | undefined,
 ): Promise<Response | FailedAttempt | 'takes no stream'> {
   const { progress } = context.options;
   const { model } = context.routing;
-  const timer = setTimeout(() => attemptController?.abort(createHeadersTimeoutError()), ERROR_BODY_MS);
   const { text, response: whole } = await readStartOfError(response);
-  clearTimeout(timer);
   const judged = classifyFailure(response, { text, elapsedMs: progress.elapsedMs ?? 0 });
   if (progress.isStreamedInternally === true && isStreamRejection(response, judged, text)) {
     await whole.body?.cancel();

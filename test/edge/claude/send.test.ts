@@ -423,3 +423,36 @@ test('the answer that is thrown away for another try is let go, however long it 
   expect(await response?.text()).toBe('done');
   expect(cancelled).toBe(2);
 });
+
+test.each([
+  ['the only upstream', { ...DEPLOYED_VARS, UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' }],
+  ['one of the list', LISTED],
+])('retries at %s after an error whose body does not end', async (_, vars) => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const cancel = vi.fn();
+  const silent = new ReadableStream({ type: 'bytes', pull: () => new Promise<void>(() => {}), cancel });
+  const answers = [new Response(silent, busyInit(502)), new Response('done')];
+  const upstream = getUpstreamBySettings(parseSettingsOnce(vars), async () => {
+    vi.setSystemTime(Date.now() + 80);
+    return answers.shift() ?? new Response('again');
+  });
+  const progress: SendProgress = { sentAt: undefined };
+  const sent = sendToUpstream(
+    upstream,
+    { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' },
+    {
+      maxRetries: 1,
+      timeoutMs: 20_000,
+      controller: new AbortController(),
+      progress,
+      payment: 'free',
+      createFailedOutcome: () => createUnansweredOutcome(progress, Date.now()),
+    },
+  );
+  await vi.advanceTimersByTimeAsync(15_000);
+  expect(await (await sent).text()).toBe('done');
+  expect(cancel).toHaveBeenCalledTimes(1);
+});

@@ -1,40 +1,45 @@
+import { resolveWithin } from '../../kit/async/timeout.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 import { decoder } from '../../kit/http/bytes.ts';
 import { returnPooledBuffer, takePooledBuffer } from './tee-reader.ts';
 
 /** How much of an error is read to judge it. */
 const MAX_ERROR_BYTES = 65_536;
+/** Milliseconds to wait for the text of an error. */
+const ERROR_BODY_MS = 5_000;
 
 /**
  * Reads the beginning of an error, to judge it.
  *
- * @returns it as text, and the response as it came, to be read from its first byte on. Of a body that broke off, it has
- *   what came, without the length that was announced
+ * @returns it as text, and the response as it came, to be read from its first byte on. Of a body that broke off, or whose
+ *   beginning does not come in time, it has what came, without the length that was announced
  */
 export async function readStartOfError(response: Response): Promise<{ text: string; response: Response }> {
   // `new Response` rejects a status below 200, and such a response has no body.
   const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
   if (!reader) return { text: '', response };
   const pieces: Uint8Array[] = [];
-  let bytes = 0;
-  try {
-    while (bytes < MAX_ERROR_BYTES) {
+  const readToMaximum = async (): Promise<'start'> => {
+    for (let bytes = 0; bytes < MAX_ERROR_BYTES; ) {
       const { value, done } = await reader.read(new Uint8Array(takePooledBuffer()));
       if (done) break;
       pieces.push(value.slice());
       bytes += value.length;
       returnPooledBuffer(value);
     }
-  } catch {
-    // The body broke off. Classify and return the part that was received.
-    const { status, statusText } = response;
-    const headers = new Headers(response.headers);
-    headers.delete('content-length');
-    const came = joinPieces(pieces);
-    return { text: decoder.decode(came), response: new Response(came, { status, statusText, headers }) };
-  }
-  const start = joinPieces(pieces);
-  return { text: decoder.decode(start), response: new Response(prependBytes(start, reader), response) };
+    return 'start';
+  };
+  // If the body broke off, classify and return the part that was received.
+  const read = await resolveWithin(readToMaximum(), ERROR_BODY_MS).catch(() => undefined);
+  const came = joinPieces(pieces);
+  const text = decoder.decode(came);
+  if (read) return { text, response: new Response(prependBytes(came, reader), response) };
+  // Cancelling a body that has broken off rejects, which does not matter.
+  reader.cancel().catch(() => undefined);
+  const { status, statusText } = response;
+  const headers = new Headers(response.headers);
+  headers.delete('content-length');
+  return { text, response: new Response(came, { status, statusText, headers }) };
 }
 
 /** Makes one stream of bytes that were read and of what follows them. */

@@ -104,7 +104,9 @@ async function chooseInitialAccountOrder(): Promise<void> {
   );
   const [row] = first?.data ?? [];
   const isNeeded =
-    row && (row.blocked_by !== null || (row.tightest !== null && computeUsedShare(row.tightest) >= NEARLY_USED_SHARE));
+    row &&
+    (row.blocked_by !== null ||
+      (row.tightest !== null && (row.tightest.refuses || computeUsedShare(row.tightest) >= NEARLY_USED_SHARE)));
   if (isNeeded) sortAccountsByLimitUse();
   isOrderChosen.value = true;
 }

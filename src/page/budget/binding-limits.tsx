@@ -9,6 +9,7 @@ import {
   computeUsedShare,
   describeBindingLimit,
   describeLimitOwner,
+  describeShortage,
   getLimitTitle,
   NEARLY_USED_SHARE,
 } from './figures/limit-names.ts';
@@ -154,8 +155,7 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
   const whose = isOwn ? '' : renderLimitOwner(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
   const title = isPrepaid ? 'Credit' : [getLimitTitle(limit.limit), whose && [', ', whose]];
-  // A shared budget rejects requests before it is completely used, so "used up" would contradict 99.5%.
-  const spent = used < most ? 'nearly used up' : 'used up';
+  const spent = describeShortage(limit);
   const why = isPrepaid
     ? [`${spent}: `, <GiveCreditLink key="credit" />]
     : most === 0

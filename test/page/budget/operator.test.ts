@@ -367,9 +367,9 @@ test('lists requests of an account and those refused or failed of all, of some d
   expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
 
-const cardsOf = (account: object) => {
+const cardsOf = (account: object, View = AccountView) => {
   navigateTo('#/budget/accounts/umbrella');
-  open(AccountView, ({ path }) => {
+  open(View, ({ path }) => {
     if (path.startsWith('/usage?')) return { data: [], total: { requests: 0, cost_usd: 0, saved_usd: 0, usage: {} } };
     return path.startsWith('/accounts/umbrella?') ? { ...ACCOUNT, ...account } : list([]);
   });
@@ -423,6 +423,24 @@ test('a limit of dollars that is 0 does not seem to allow anything once it reset
     'no budget left: dollars per day of group blue is 0',
   );
 });
+
+test.each([
+  ['an operator', AccountView, 'admin'],
+  ['the account itself', BudgetOverview, 'messages'],
+] as const)(
+  'a limit with too little left for the last request is red to %s, whatever its share',
+  async (_, View, scope) => {
+    actAs('umbrella', scope);
+    const refuses = { ...BIND, limit_usd: 0.001, used_usd: 0.000626, refuses: true };
+    const cards = cardsOf({ binds: [{ ...refuses, resets_at: '2026-12-02T00:00:00Z' }] }, View);
+    await expect.poll(() => cards().map(([, look]) => look)).toEqual(['refused']);
+    await waitForText(root, '62.6%');
+    await waitForText(root, 'too little left for the last request: resets');
+    expect(describeBindingLimit({ ...refuses, by: 'account', limit: 'usd_per_day' })).toBe(
+      'too little left for the last request: 62.6% of $0.001, dollars per day',
+    );
+  },
+);
 
 test('more than the credit that was given is spent: the card shows what is owed', async () => {
   cardsOf({

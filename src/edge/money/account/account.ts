@@ -38,6 +38,7 @@ import {
   pruneExpiredLedgerRows,
 } from './erasure.ts';
 import { callAccountPluginMethod, notifySumsChanged, runDuePluginWork } from './hooks.ts';
+import { findInsufficientLimit } from './insufficient-limit.ts';
 import { createRejectedDecision } from './lease-from-payers.ts';
 import { runDueFileWork } from './maintain-files.ts';
 import { recordConversationsToStop, stopRevokedConversations } from './notify-revoked.ts';
@@ -121,7 +122,8 @@ export class Account extends AccountListsBase implements AccountObject {
     this.state.advanceBudgetToNow();
     const { budget, chosenGroup: group = null, limits, storage, limitedTokens } = this.state;
     const token = limitedTokens.findTokenWithTightestLimit(budget.last);
-    const all = { effective: limits.effectiveLimits, own: limits.ownLimits, token };
+    const insufficient = findInsufficientLimit(this.state);
+    const all = { effective: limits.effectiveLimits, own: limits.ownLimits, token, insufficient };
     const quotaStatus = createQuotaReport(budget, limits.decisionRules, all, this.now());
     const { erasedUntil } = this.state;
     return {

@@ -35,6 +35,8 @@ export class RejectionLog extends TableRowsBase {
   /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
+  /** The last refusal; null if there is none, undefined until it is asked for. */
+  #last: LimitRejectedRequest | null | undefined;
   /** How many were refused on the day of the last one; undefined until it is asked for. */
   #refusedToday: DailyRejectionCount | undefined;
   readonly #onAdded: () => void;
@@ -49,6 +51,13 @@ export class RejectionLog extends TableRowsBase {
   get lastRejectionTime(): number {
     this.#lastAt ??= this.tables.queryNumberOrZero('select max(at) from refusals');
     return this.#lastAt;
+  }
+
+  /** @returns the last refusal; null if there is none. */
+  get lastRejection(): LimitRejectedRequest | null {
+    if (this.lastRejectionTime === 0) return null;
+    if (this.#last === undefined) this.#last = this.#readRejectionsBetween(0, Number.MAX_SAFE_INTEGER, 1)[0] ?? null;
+    return this.#last;
   }
 
   /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
@@ -78,7 +87,8 @@ export class RejectionLog extends TableRowsBase {
     const { day, count } = this.#refusedToday ?? {};
     this.#refusedToday = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
-    this.#unwritten.push({ id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal });
+    this.#last = { id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal };
+    this.#unwritten.push(this.#last);
     if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#writeRejectionsOfSecond(at);
     else this.#timer ??= setTimeout(() => this.#writeRemainingRejections(), WRITE_INTERVAL_MS);
     this.#onAdded();
@@ -139,6 +149,7 @@ export class RejectionLog extends TableRowsBase {
     this.tables.runWriteStatement('delete from refusals where at <= ?', until);
     this.#rows = undefined;
     this.#lastAt = undefined;
+    this.#last = undefined;
     this.#refusedToday = undefined;
   }
 

@@ -68,7 +68,7 @@ export const bindingLimitSchema = z.object({
   ),
   refuses: z.addDescription(
     z.boolean(),
-    'Whether the limit rejects requests, because it is used up or at most a hundredth of a shared budget is left.',
+    'Whether the limit rejects requests: it is used up, at most a hundredth of a shared budget is left, or less is left than the last request needed, which was rejected.',
   ),
 });
 

@@ -3,7 +3,7 @@
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { SpendLimitUsage, SpendLimitUsageBeforeRejection } from '../account/usage-answers.schema.ts';
-import type { SpendLimitedToken } from '../contracts/admission.ts';
+import type { InsufficientLimit, SpendLimitedToken } from '../contracts/admission.ts';
 import { computePeriodLimit, computeUsedShare, isSharedBudget } from './budget-windows.ts';
 import { BLOCKING_LIMITS, type BlockingLimitName, type Limits } from './limits.schema.ts';
 import { EMPTY_SHARE } from './refusals.ts';
@@ -11,12 +11,22 @@ import type { LimitRules } from './rules.ts';
 import type { Budget } from './state.ts';
 import { getUsdLimitName, NEVER, PERIODS } from './windows.ts';
 
-/** @returns limits, the tightest first: those that refuse, then by how much is used, then the lowest */
-export function sortByTightness(limits: readonly SpendLimitUsageBeforeRejection[]): SpendLimitUsage[] {
+/**
+ * @param limits with `refuses` if that is already known
+ * @param insufficient the limit that rejected the last request
+ * @returns limits, the tightest first: those that refuse, then by how much is used, then the lowest
+ */
+export function sortByTightness(
+  limits: readonly (SpendLimitUsageBeforeRejection | SpendLimitUsage)[],
+  insufficient?: InsufficientLimit,
+): SpendLimitUsage[] {
   return limits
     .map((limit) => ({
       ...limit,
-      refuses: computeUsedShare(limit) >= (isSharedBudget(limit.by) ? 1 - EMPTY_SHARE : 1),
+      refuses:
+        ('refuses' in limit && limit.refuses) ||
+        computeUsedShare(limit) >= (isSharedBudget(limit.by) ? 1 - EMPTY_SHARE : 1) ||
+        isInsufficient(limit, insufficient),
     }))
     .sort(
       (one, other) =>
@@ -26,11 +36,21 @@ export function sortByTightness(limits: readonly SpendLimitUsageBeforeRejection[
     );
 }
 
+function isInsufficient(
+  { by, id, limit, limit_usd, used_usd }: SpendLimitUsageBeforeRejection,
+  insufficient: InsufficientLimit | undefined,
+): boolean {
+  if (insufficient?.by !== by || insufficient.id !== id || insufficient.limit !== limit) return false;
+  // The limit may have been raised or reset since then.
+  return limit_usd - used_usd < insufficient.needed_usd;
+}
+
 /** @returns the limits in USD of an account itself, and of the token that has used up most of its own; the tightest first */
 export function listAccountAndTokenLimits(
   budget: Budget,
   rules: LimitRules,
   token: SpendLimitedToken | undefined,
+  insufficient: InsufficientLimit | undefined,
 ): SpendLimitUsage[] {
   const own = PERIODS.flatMap((period): SpendLimitUsageBeforeRejection[] => {
     const limit = computePeriodLimit(budget, rules, period);
@@ -41,7 +61,7 @@ export function listAccountAndTokenLimits(
     const prepaid = period === 'total' && isPrepaid(rules) ? { prepaid: true as const } : {};
     return [{ by: 'account', id: null, limit: getUsdLimitName(period), ...figures, ...prepaid, resets_at }];
   });
-  return sortByTightness([...own, ...(token ? [toUsedTokenLimit(token)] : [])]);
+  return sortByTightness([...own, ...(token ? [toUsedTokenLimit(token)] : [])], insufficient);
 }
 
 export function toUsedTokenLimit({ jti, limit_usd, used_usd }: SpendLimitedToken): SpendLimitUsageBeforeRejection {

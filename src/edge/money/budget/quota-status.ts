@@ -2,7 +2,7 @@
 
 import { toUsd } from '../../claude/pricing/cost.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
-import type { QuotaStatus, RateStatus, SpendLimitedToken } from '../contracts/admission.ts';
+import type { InsufficientLimit, QuotaStatus, RateStatus, SpendLimitedToken } from '../contracts/admission.ts';
 import { findBlockingLimit, listAccountAndTokenLimits } from './binding-limits.ts';
 import { computeUnitsInBucket } from './bucket.ts';
 import { computePeriodLimit } from './budget-windows.ts';
@@ -32,7 +32,12 @@ export function computeQuotaStatus(budget: Budget, rules: LimitRules, now: numbe
 export function createQuotaReport(
   budget: Budget,
   rules: LimitRules,
-  limits: { effective: Limits; own: Limits | null; token: SpendLimitedToken | undefined },
+  limits: {
+    effective: Limits;
+    own: Limits | null;
+    token: SpendLimitedToken | undefined;
+    insufficient: InsufficientLimit | undefined;
+  },
   now: number,
 ): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token' | 'group'> {
   const quotaStatus = computeQuotaStatus(budget, rules, now);
@@ -53,7 +58,7 @@ export function createQuotaReport(
     limits: limits.effective,
     own_limits: limits.own,
     blocked_by: findBlockingLimit(limits.effective, budget.credit) ?? null,
-    binds: listAccountAndTokenLimits(budget, rules, limits.token),
+    binds: listAccountAndTokenLimits(budget, rules, limits.token, limits.insufficient),
     ...mapPeriods(CALENDAR_PERIODS, reportPeriodSpending),
     total: { ...reportPeriodSums('total'), credit_usd: toUsd(budget.credit) },
     requests: toRateReport(quotaStatus.requests),

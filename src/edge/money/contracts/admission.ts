@@ -200,6 +200,17 @@ export interface StorageLimitRejection {
   most: number;
 }
 
+/** A limit in USD of which too little is left for the last request that an account or a token sent. */
+export interface InsufficientLimit {
+  by: 'account' | 'token';
+  /** The `jti` of the token; null for the account. */
+  id: string | null;
+  /** The name of the limit, such as `usd_per_day`. */
+  limit: string;
+  /** The least that the request needed, in US dollars. */
+  needed_usd: number;
+}
+
 /** A refused request, as its account keeps it and tells it to the deployment's pool. */
 export interface LimitRejectedRequest {
   id: string;

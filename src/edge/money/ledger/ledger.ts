@@ -316,6 +316,11 @@ export class Ledger extends SqlTables {
     )[0];
   }
 
+  /** @returns when the newest request in the ledger was admitted, in milliseconds since 1970; 0 if there is none. */
+  readLastAdmissionTime(): number {
+    return this.queryNumberOrZero('select at from ledger order by id desc limit 1');
+  }
+
   /** @returns what a token with limits of its own has settled. */
   sumSettledByToken(jti: string): Nanodollars {
     return this.queryNumberOrZero(

@@ -83,7 +83,7 @@ function findTightestAccountLimit(
   });
   const { token } = limits ?? {};
   if (token && (token.until === null || now < token.until)) all.push(toUsedTokenLimit(token));
-  return sortByTightness(all)[0] ?? null;
+  return sortByTightness(all, limits?.insufficient)[0] ?? null;
 }
 
 /** @returns the limits in USD of a pool, with what is used of them */

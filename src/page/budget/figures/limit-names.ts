@@ -61,6 +61,19 @@ export function computeUsedShare({ limit_usd, used_usd }: Pick<SpendLimitUsage, 
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
+/** The share from which a limit that rejects requests counts as used up, or nearly so. */
+const EMPTY_FROM_SHARE = 0.99;
+
+/**
+ * @param limit one that rejects requests
+ * @returns why: `used up`, or that too little is left. Of a shared budget nothing fits before it is completely used
+ */
+export function describeShortage(limit: Pick<SpendLimitUsage, 'limit_usd' | 'used_usd'>): string {
+  const used = computeUsedShare(limit);
+  if (used < EMPTY_FROM_SHARE) return 'too little left for the last request';
+  return used < 1 ? 'nearly used up' : 'used up';
+}
+
 /** @returns whose limit it is, where it is not the account's own: `of group blue` */
 export function describeLimitOwner({ by, id }: Pick<SpendLimitUsage, 'by' | 'id'>): string {
   switch (by) {
@@ -77,11 +90,12 @@ export function describeLimitOwner({ by, id }: Pick<SpendLimitUsage, 'by' | 'id'
 
 /** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
 export function describeBindingLimit(limit: SpendLimitUsage): string {
-  if (limit.prepaid && limit.refuses) return 'no budget left: no credit';
+  const isEmpty = computeUsedShare(limit) >= EMPTY_FROM_SHARE;
+  if (limit.prepaid && limit.refuses && isEmpty) return 'no budget left: no credit';
   const title = getLimitTitle(limit.limit).toLowerCase();
   const whose = describeLimitOwner(limit);
   if (limit.limit_usd === 0 && !limit.prepaid) return `no budget left: ${title}${whose && ` ${whose}`} is 0`;
-  const none = limit.refuses ? 'no budget left: ' : '';
+  const none = limit.refuses ? `${isEmpty ? 'no budget left' : describeShortage(limit)}: ` : '';
   const used = `${none}${formatPercentage(computeUsedShare(limit))} of ${formatExactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
   return `${used}, ${title}${whose && ` ${whose}`}`;

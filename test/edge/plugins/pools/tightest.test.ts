@@ -104,6 +104,57 @@ test('the tightest limit is the one of which the greatest share is used, until i
   await expectRow(app, ofAccount('usd_per_hour', 0.008, 0, NEXT_HOUR_END));
 });
 
+test('a limit of which too little is left for the last request rejects requests, whatever its share, until one is admitted', async () => {
+  const app = shared({ DEFAULT_LIMITS: '{"on_shortfall": "refuse"}' });
+  // The maximum cost of a request is 0.00152: after one request for 0.00052 there is too little left for the next one.
+  const limit_usd = 0.002;
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: limit_usd });
+  const token = await createToken('alice');
+  await spend(app, token);
+  const accountOf = async (bearer: string) =>
+    await (await app.fetch('/accounts/alice', { headers: bearerHeader(bearer) })).json();
+  const standing = (refuses: boolean, limit = limit_usd) => ({
+    limit: 'usd_per_day',
+    limit_usd: limit,
+    used_usd: COST_USD,
+    refuses,
+  });
+  const expectStanding = async (row: object) => {
+    expect(await accountOf(token)).toMatchObject({ binds: [row] });
+    expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ binds: [row] });
+    await runDurableObjectAlarm(bindings.ACCOUNT.getByName('alice'));
+    await expectRow(app, { tightest: expect.objectContaining(row) });
+  };
+  await expectStanding(standing(false));
+  expect((await app.post('/v1/messages', ask, bearerHeader(token))).status).toBe(429);
+  await expectStanding(standing(true));
+  expect(await admin(app, 'GET', '/overview')).toMatchObject({ accounts: { spent: 1 } });
+  // It is read from the rows after the object has woken.
+  await abortAllDurableObjects();
+  await expectStanding(standing(true));
+  // A higher limit fits the request.
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: 0.01 });
+  await expectStanding(standing(false, 0.01));
+  await admin(app, 'PATCH', '/accounts/alice/limits', { usd_per_day: limit_usd });
+  await expectStanding(standing(true));
+  // A smaller request is admitted.
+  const small = { ...ask, max_tokens: 120 };
+  const response = await app.post('/v1/messages', small, bearerHeader(token));
+  expect(response.status).toBe(200);
+  await response.text();
+  await app.waitUntilSettled();
+  await expectStanding({ ...standing(false), used_usd: 2 * COST_USD });
+});
+
+test('the limit of a token rejects requests of which too little is left for the last one', async () => {
+  const app = shared({ DEFAULT_LIMITS: '{"on_shortfall": "refuse"}' });
+  const { token, jti } = await mint(app, 0.002);
+  await spend(app, token);
+  expect((await app.post('/v1/messages', ask, bearerHeader(token))).status).toBe(429);
+  const binds = [{ by: 'token', id: jti, used_usd: COST_USD, refuses: true }];
+  expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ binds });
+});
+
 test('a limit in all counts with credit', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });

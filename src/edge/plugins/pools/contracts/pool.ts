@@ -7,7 +7,7 @@ import type { BatchHoldsTotal } from '../../../money/budget/budget-windows.ts';
 import type { BlockingLimitName, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
 import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import type { DailyRejectionCount } from '../../../money/contracts/account.ts';
-import type { SpendLimitedToken } from '../../../money/contracts/admission.ts';
+import type { InsufficientLimit, SpendLimitedToken } from '../../../money/contracts/admission.ts';
 import type {
   AccountLastFailure,
   AccountLastFailuresQuery,
@@ -85,6 +85,8 @@ export interface ReportedAccountLimits extends Omit<PoolLimits, 'alerts'> {
   prepaid?: boolean | undefined;
   /** The limit that refuses all of its requests. */
   blockedBy?: BlockingLimitName | undefined;
+  /** The limit of which too little is left for the account's last request. */
+  insufficient?: InsufficientLimit | undefined;
   /** Of its tokens the one that has used up most of its own limit. */
   token?: SpendLimitedToken | undefined;
 }

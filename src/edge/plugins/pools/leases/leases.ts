@@ -6,6 +6,7 @@ import { parseSettingsOnce } from '../../../config/settings.ts';
 import type { RemoteMethods } from '../../../durable/call-object.ts';
 import type { DurableObjectServices } from '../../../durable/edge-object.ts';
 import type { AccountState } from '../../../money/account/account-state.ts';
+import { findInsufficientLimit } from '../../../money/account/insufficient-limit.ts';
 import type { HoldClosing, HoldDemand, PayingCaller, SharedBudgetsOfAccount } from '../../../money/account/payers.ts';
 import { findBlockingLimit, isPrepaid } from '../../../money/budget/binding-limits.ts';
 import {
@@ -170,6 +171,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
         usd_total,
         prepaid,
         blockedBy,
+        insufficient: findInsufficientLimit(this.#holder),
         token: limitedTokens.findTokenWithTightestLimit(budget.last),
       },
     };

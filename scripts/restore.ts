@@ -9,6 +9,7 @@ import {
   callEdge,
   describeFailure,
   groupBackupPath,
+  requireTransferPlugin,
   stopWith,
   Unavailable,
   versionPath,
@@ -40,6 +41,8 @@ const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --acc
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, replace: { type: 'boolean' } } });
 if (values.replace && values.account === undefined)
   stopWith(new Error(`--replace requires --account.\nUsage: ${USAGE}`));
+
+await requireTransferPlugin().catch(stopWith);
 
 const faults: string[] = [];
 try {

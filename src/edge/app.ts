@@ -21,12 +21,25 @@ import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { BodyMemoryShare, bodyMemory } from './kit/http/body-memory.ts';
 import { createHtmlErrorPage, isBrowserPageRequest } from './kit/http/error-page.ts';
-import { createApiErrorResponse, createMethodNotAllowedError, DISK_FULL, toApiError } from './kit/http/errors.ts';
+import {
+  type ApiError,
+  createApiErrorResponse,
+  createMethodNotAllowedError,
+  DISK_FULL,
+  INTERNAL,
+  toApiError,
+} from './kit/http/errors.ts';
 import { createCommonHeaders, createRequestId, REQUEST_ID_HEADER } from './kit/http/headers/request-id.ts';
 import { Hono } from './kit/http/hono.ts';
 import { RequestLogEntry, type RequestLogLine } from './kit/http/log.ts';
 import { createUnknownPathError } from './kit/http/unknown-path.ts';
-import { getPluginMembers, getSinglePluginMember, hasPlugin, registerPlugins } from './kit/plugins/plugins.ts';
+import {
+  getPluginMembers,
+  getPluginMembersWithNames,
+  getSinglePluginMember,
+  hasPlugin,
+  registerPlugins,
+} from './kit/plugins/plugins.ts';
 import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
@@ -91,7 +104,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
-    c.get('entry').line.error_type ??= error.logged;
+    c.get('entry').line.error_type ??= describeErrorForLog(error, c.get('route'));
     c.get('entry').line.upstream_said ??= error.upstreamSaid;
     const { development, UPSTREAMS } = c.get('settings');
     const explained = development && UPSTREAMS.length === 0 ? explainErrorInDevelopment(error) : undefined;
@@ -105,6 +118,14 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   for (const path of [...collectSubtrees(privateRoutes), ...(options.privatePaths ?? [])]) app.use(path, closePath);
   app.use(createOtherPathMiddleware(app));
   return app;
+}
+
+/** @returns the error's type for the log. For an unexpected exception, it also names the plugin or the Worker whose route threw it. */
+function describeErrorForLog({ logged }: ApiError, route: RouteTerms | undefined): string {
+  if (!logged.startsWith(INTERNAL)) return logged;
+  if (route === undefined) return `${logged} (in a route of the Worker)`;
+  const [plugin] = getPluginMembersWithNames('routes').find(([, routes]) => routes.some((one) => one === route)) ?? [];
+  return plugin === undefined ? logged : `${logged} (in the plugin ${plugin})`;
 }
 
 /** @returns a function that lists the middleware of a route, in the order in which a request passes it */

@@ -10,6 +10,7 @@ import {
 import { isAdminScope } from './auth/identity/identity.ts';
 import { getRequiredScopes } from './auth/route.ts';
 import { classification } from './classify/classification.reference.ts';
+import { findPluginOfPath } from './config/plugin-paths.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
 import * as z from './kit/http/zod.ts';
@@ -84,7 +85,9 @@ const INTRODUCTION = `Sluice is a gateway between your frontends and the Claude 
 the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
-Times are RFC 3339 in UTC. Every response includes the header \`sluice-request-id\`.`;
+Times are RFC 3339 in UTC. Every response includes the header \`sluice-request-id\`.
+
+This reference describes the routes of all plugins. \`GET /health\` lists the plugins that a deployment includes.`;
 
 /** The headers that every answer has. */
 const ID_HEADERS = ['sluice-request-id', 'request-id'];
@@ -165,7 +168,9 @@ function createOperation(
   );
   const scopes = getRequiredScopes(route.needs).map((scope) => `\`${scope}\``);
   const needed = scopes.length > 0 && `Requires the scope ${scopes.join(' or ')}.`;
-  const description = [route.description, needed].filter(Boolean).join('\n\n');
+  const plugin = findPluginOfPath(path);
+  const included = plugin !== undefined && `Requires the plugin \`${plugin}\`.`;
+  const description = [route.description, [needed, included].filter(Boolean).join(' ')].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
     tags: [resource.tag],

@@ -6,8 +6,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import { root } from '#test/support/root.ts';
 import { runScript } from '#test/support/run-script.ts';
 
-/** Backs up a deployment that includes the given plugins and requires a token. @returns the result, and the requested paths */
-async function backUp(plugins: readonly string[]) {
+/** Runs a script against a deployment that includes the given plugins and requires a token. @returns the result, and the requested paths */
+async function run(script: 'backup' | 'restore', plugins: readonly string[]) {
   const paths: string[] = [];
   const edge = createServer(({ url = '' }, response) => {
     paths.push(url);
@@ -18,17 +18,17 @@ async function backUp(plugins: readonly string[]) {
   onTestFinished(() => void edge.close());
   const url = `http://localhost:${(edge.address() as AddressInfo).port}`;
   const env = { SLUICE_URL: url, SLUICE_TOKEN: undefined };
-  return { ...(await runScript(join(root, 'scripts/backup.ts'), [], env)), paths };
+  return { ...(await runScript(join(root, 'scripts', `${script}.ts`), [], env)), paths };
 }
 
-test('names a missing plugin once, and reads nothing', async () => {
-  const { status, stderr, paths } = await backUp(['agents']);
+test.each(['backup', 'restore'] as const)('%s names a missing plugin once, and sends nothing else', async (script) => {
+  const { status, stderr, paths } = await run(script, ['agents']);
   expect(status).toBe(1);
   expect(stderr).toMatch(/^Backups require the plugin `transfer`, which this deployment does not include\..*\n$/);
   expect(paths).toEqual(['/health']);
 });
 
 test('names SLUICE_TOKEN if it is missing and the deployment requires it', async () => {
-  const { status, stderr } = await backUp(['transfer']);
+  const { status, stderr } = await run('backup', ['transfer']);
   expect([status, stderr]).toEqual([1, expect.stringMatching(/^SLUICE_TOKEN is not set\..*\n$/)]);
 });

@@ -1,5 +1,6 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import { createInvalidRequestError } from '../kit/http/errors.ts';
 import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
 import { assertScope } from './authenticate.ts';
@@ -81,9 +82,25 @@ export function mountRoutes(
       c.set('route', route);
       return next();
     };
-    const handleRoute: Handler<AppEnv> = (c) => route.handle(c, request);
+    const handleRoute: Handler<AppEnv> = (c) => {
+      if (!isPublicRoute(route)) rejectUnreadAccount(c, request.query);
+      return route.handle(c, request);
+    };
     app.on(method, [path], setTerms, ...getMiddleware(route), handleRoute);
   }
+}
+
+/**
+ * Rejects the parameter `account` on routes that do not read it. Without this check, an admin who names another account would
+ * silently get the data of their own.
+ *
+ * @throws ApiError 400
+ */
+function rejectUnreadAccount(c: Context<AppEnv>, query: z.ZodMiniObject | undefined): void {
+  if (c.req.query('account') === undefined || (query && 'account' in query.shape)) return;
+  throw createInvalidRequestError(
+    'account: not supported by this route, which uses the account of the credential. Remove the parameter, or send a token of the other account. Admins read other accounts with the routes below /accounts/:id, such as GET /accounts/:id/conversations.',
+  );
 }
 
 /** Requires the scope that the route needs. */

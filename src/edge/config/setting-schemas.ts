@@ -29,7 +29,7 @@ export const commaListSetting = z.pipe(z.string(), z.transform(parseCommaList));
 const origin = z.string().check(
   z.refine((value) => value === '*' || isOrigin(value), {
     error:
-      'must be origins such as https://app.example.com or capacitor://localhost, separated by commas, or *. Wildcards such as https://*.example.com are not supported: list each origin',
+      'must be origins such as https://app.example.com or capacitor://localhost, without a slash or a path at the end, separated by commas, or *. Wildcards such as https://*.example.com are not supported: list each origin',
   }),
 );
 export const origins = z.pipe(commaListSetting, z.array(origin));

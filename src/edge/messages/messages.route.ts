@@ -151,8 +151,7 @@ async function buildPromptToCount(
   checkRequestFields(headers, sent.json);
   const id = readRequestField('conversation', headers, sent.json);
   validateRunTools(sent.json, identity, c.get('settings'));
-  if (id === undefined) checkConversationAllowed(identity, '');
-  else {
+  if (id !== undefined) {
     validateBySchema(conversationRequest, sent.json);
     const prompt = await fetchPromptToCount(c, headers, sent, { id, defaults });
     if (prompt) return prompt;
@@ -161,6 +160,7 @@ async function buildPromptToCount(
     sent = replaceBodyText(sent, text, JSON.parse(text) as JsonObject);
   }
   const agent = (await findRequestedAgent(c, headers, sent.json, defaults?.agent))?.stored;
+  if (id === undefined) checkConversationAllowed(identity, '');
   if (!agent) {
     const { model } = defaults ?? {};
     const { body, prefix } = await expandPrefixOfRequest(c, await toPromptSentToModel(removeEdgeFields(sent)), {

@@ -102,13 +102,13 @@ export async function prepareStatelessMessage(
   const identity = c.get('identity');
   const { raw } = c.req;
   const isBound = identity.only !== undefined;
-  checkConversationAllowed(identity, '');
   const caller = isBound ? getRestrictedTokenGuard().stripRequest(raw) : raw;
   const sent = isBound ? getRestrictedTokenGuard().filterRequestBody(body) : body;
   checkRequestFields(caller.headers, sent.json);
   rejectConversationFields(caller.headers, sent.json);
   rejectRunToolsWithoutConversation(sent.json);
   const found = await findRequestedAgent(c, caller.headers, sent.json, defaults?.agent);
+  checkConversationAllowed(identity, '');
   if (!found) return { body: removeEdgeFields(sent), caller };
   requireAllowedMessages(identity, sent.json);
   const { agent, stored } = found;

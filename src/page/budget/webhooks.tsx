@@ -1,4 +1,4 @@
-import { signal } from '@preact/signals';
+import { signal, useSignal } from '@preact/signals';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReplayReport, EventRow, ServedRoutePath, WebhookSourceRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
@@ -114,24 +114,27 @@ function SourceLink({ source, kind, name }: { source: string; kind: WebhookEvent
 /** Replays all undelivered events of a source. */
 function useReplayAllEvents() {
   const { fault, run } = useAsyncAction();
+  const hasReplayed = useSignal(false);
   const replayAllEvents = (source: string) =>
     run(async () => {
       const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<EventReplayReport>(path, { method: 'POST' });
       announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event' : 'events'} will be replayed.`);
+      hasReplayed.value = true;
       refreshAllPolls();
     });
-  return { fault, replayAll: replayAllEvents };
+  return { fault, hasReplayed, replayAll: replayAllEvents };
 }
 
 function SourceEvents({ source }: { source: string }) {
   const { fault, run } = useAsyncAction();
-  const { fault: allFault, replayAll } = useReplayAllEvents();
+  const { fault: allFault, hasReplayed, replayAll } = useReplayAllEvents();
   const kind = eventFilter.value;
   const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events`;
   const replayEvent = (id: string) =>
     run(async () => {
       await getClient().fetch(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
+      hasReplayed.value = true;
       refreshAllPolls();
     });
   const columns: ListColumn<EventRow>[] = [
@@ -190,10 +193,17 @@ function SourceEvents({ source }: { source: string }) {
         query={kind === 'undelivered' ? { undelivered: 'true' } : {}}
         columns={columns}
         row={{ getKey: ({ event_id }) => event_id, details: (row) => <EventDetails row={row} /> }}
-        empty={kind === 'undelivered' ? `No undelivered events from ${source}.` : `No events from ${source} yet.`}
+        empty={describeNoEvents(source, kind, hasReplayed.value)}
       />
     </>
   );
+}
+
+/** @returns the text of an empty list. A list of undelivered events omits replayed events until they fail again. */
+function describeNoEvents(source: string, kind: WebhookEventFilter, hasReplayed: boolean): string {
+  if (kind === 'all') return `No events from ${source} yet.`;
+  if (hasReplayed) return 'The replay is scheduled. Events that fail again return to this list.';
+  return `No undelivered events from ${source}.`;
 }
 
 /** @returns whether trying an event again can help: it was tried without success */

@@ -4,6 +4,7 @@ import { createApp } from '#edge/app.ts';
 import { SCOPES } from '#edge/auth/identity/identity.ts';
 import { getRequiredScopes } from '#edge/auth/route.ts';
 import { ApiError, type ErrorType } from '#edge/kit/http/errors.ts';
+import { getPluginMembersWithNames } from '#edge/kit/plugins/plugins.ts';
 import type { MessageBatch } from '#edge/money/lists/batches-answers.schema.ts';
 import { ERRORS } from '#edge/openapi/errors.ts';
 import type { ApiResource, BodyContent, DescribedRoute } from '#edge/openapi/resource.ts';
@@ -64,6 +65,22 @@ test('every route of the app is described, and nothing else', () => {
     Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`),
   );
   expect(written.sort()).toEqual(keys);
+});
+
+test('each route of a plugin names the plugin that it requires, and no other route does', () => {
+  const document = createOpenApiDocument();
+  const ofPlugins = new Map(
+    getPluginMembersWithNames('routes').flatMap(([plugin, routes]) =>
+      routes.map(({ name }) => [name as string, plugin]),
+    ),
+  );
+  expect(ofPlugins.size).toBeGreaterThan(30);
+  for (const [path, item] of Object.entries(document.paths ?? {}))
+    for (const [method, { description = '' }] of Object.entries(item) as [string, { description?: string }][]) {
+      const name = `${method.toUpperCase()} ${path.replaceAll(/\{(\w+)\}/g, ':$1')}`;
+      const [, plugin] = /Requires the plugin `(\w+)`\.$/.exec(description) ?? [];
+      expect(plugin, name).toBe(ofPlugins.get(name));
+    }
 });
 
 test('no two routes have the same name', () => {

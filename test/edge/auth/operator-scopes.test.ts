@@ -189,6 +189,33 @@ describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
   });
 });
 
+/** The routes that read the account in the parameter `account`, or filter by it. */
+const READS_ACCOUNT = [
+  'GET /usage',
+  'GET /usage/requests',
+  'GET /usage/requests/:request_id',
+  'GET /changes',
+  'GET /versions/:kind',
+  'GET /versions/:kind/:version/backup',
+  'GET /conversations/:id/approvals',
+  'POST /conversations/:id/approvals/:approval',
+];
+
+test('rejects the parameter `account` on every route that does not read it', async () => {
+  const app = createEdge();
+  const headers = { ...bearerHeader(await createToken('root', ['admin'])), 'content-type': 'application/json' };
+  const unsupported: string[] = [];
+  for (const { method, path, url } of ROUTES) {
+    const response = await app.fetch(`${url}?account=carol`, { method, headers });
+    const text = await response.text();
+    if (response.status === 400 && text.includes('account: not supported by this route'))
+      unsupported.push(`${method} ${path}`);
+  }
+  const names = ROUTES.map(({ method, path }) => `${method} ${path}`);
+  expect(unsupported.sort()).toEqual(names.filter((name) => !READS_ACCOUNT.includes(name)).sort());
+  expect(app.sent).toEqual([]);
+});
+
 test('admin:read reads an event without its subject, its text, and the texts of its result', async () => {
   const app = createEdge();
   const event = createEvent('github_1', 'The private text.');

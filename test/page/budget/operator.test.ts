@@ -715,6 +715,7 @@ test('the undelivered events of a source are listed alone, and replayed together
   expect(queryOf(asked, '/webhooks')).toMatchObject({ undelivered: 'true' });
   await click(root, 'Replay all undelivered events');
   await expect.poll(() => asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
+  await waitForText(root, 'The replay is scheduled. Events that fail again return to this list.');
 });
 
 test('shows no figures of a budget that it does not know, why, and knows them after Retry', async () => {

@@ -1,6 +1,6 @@
 /** What a restricted token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
 
-import { isOrigin } from '../../kit/http/headers/hosts.ts';
+import { isOrigin, suggestOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
 import { NAME_RULE, parseVersionRef } from '../../kit/kv/version-ref.ts';
 import { DEPLOYMENT, type Scope } from './identity.ts';
@@ -25,8 +25,8 @@ const conversationPattern = z.string().check(
 
 const pageOrigin = z.string().check(
   z.refine(isOrigin, {
-    error:
-      'Input should be an origin, such as https://shop.example or capacitor://localhost. Wildcards are not supported: list each origin',
+    error: ({ input }) =>
+      `Input should be an origin, such as https://shop.example or capacitor://localhost. Wildcards are not supported: list each origin${suggestOrigin(input)}`,
   }),
 );
 

@@ -123,7 +123,8 @@ export const conversations: ApiResource = {
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List your conversations, newest first',
-      description: 'Conversations of subagents are listed only with `parent`.',
+      description:
+        'Lists the conversations of the account of the credential. Admins list those of another account with `GET /accounts/:id/conversations`. Conversations of subagents are listed only with `parent`.',
       answer: describePageResponse(conversationList, conversationExample, conversationExample.id),
       errors: [],
     },

@@ -162,11 +162,14 @@ export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },
   { account, scopes }: Pick<Identity, 'account' | 'scopes'>,
   ref: string,
-  referrer = account,
-  listed: readonly string[] = [],
+  referrer?: string,
+  listed?: readonly string[],
 ): Promise<FoundAgent> {
-  const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
-  const { owner, name, hash, value } = await requireStoredVersion(getAgentKind(), reader, ref, [referrer, DEPLOYMENT]);
+  // Without a list, the 404 suggests a similar name. That is only for callers that chose the name themselves.
+  const readable = listed ?? (referrer === undefined ? undefined : []);
+  const reader = { account, scopes, listed: readable, accounts: env, store: env.STORE, settings };
+  const owners = [referrer ?? account, DEPLOYMENT];
+  const { owner, name, hash, value } = await requireStoredVersion(getAgentKind(), reader, ref, owners);
   return { agent: { owner, name, hash }, stored: value };
 }
 

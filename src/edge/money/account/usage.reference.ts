@@ -4,7 +4,7 @@ import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { describeJsonResponse } from '../../openapi/responses.ts';
 import { dimensions } from '../contracts/dimensions.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
-import { accountQuery, usageGroupSchema } from './usage.schema.ts';
+import { usageGroupSchema } from './usage.schema.ts';
 import {
   ledgerRequestSchema,
   ledgerRowSchema,
@@ -153,7 +153,6 @@ export const usage: ApiResource = {
       summary: 'Retrieve a request with its cost, or why it was rejected',
       description:
         'Admins can omit `account`, and the response contains it. The id can also be the upstream’s id (`upstream_request_id`), which SDKs show in errors. It is found among the newest 20,000 requests with `account`, otherwise only among the failed requests of the 200 accounts that failed last. If very many requests are rejected, only some of them are stored.',
-      query: accountQuery,
       answer: describeJsonResponse('The request with all of its attempts.', requestSchema, {
         ...row,
         account: 'alice',

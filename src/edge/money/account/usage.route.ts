@@ -16,7 +16,7 @@ import { requireAllAccountsPlugin } from '../contracts/all-accounts.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { requireKnownAccount, resolveAccountId } from './accounts.route.ts';
 import { listFailedRequestsOfAllAccounts } from './list-requests-of-all.ts';
-import { isReportedGrouping, isSharedBudgetGrouping, requestsQuery, usageQuery } from './usage.schema.ts';
+import { accountQuery, isReportedGrouping, isSharedBudgetGrouping, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 
 /** How many accounts are searched for an upstream's id, and how many at the same time. */
@@ -78,7 +78,7 @@ export const USAGE_ROUTES = [
       return c.json({ ...list, account: id });
     },
   ),
-  defineRoute('GET /usage/requests/:request_id', { needs: 'credential' }, async (c) => {
+  defineRoute('GET /usage/requests/:request_id', { needs: 'credential', query: accountQuery }, async (c) => {
     const id = c.req.param('request_id');
     const row = await (isAdminWithoutAccount(c)
       ? findRequestOfAnyAccount(c, id)

@@ -82,15 +82,27 @@ export const limitsSchema = z.strictObject({
   ),
 });
 
+/** Explains why a limit of accounts cannot be set for a group or the deployment. */
+const poolLimitParams = {
+  error: (issue: z.core.$ZodRawIssue) => {
+    const name = issue.code === 'unrecognized_keys' && issue.keys.find((key) => Object.hasOwn(limitsSchema.shape, key));
+    if (!name) return undefined;
+    return `${name}: supported only for accounts. Groups and the deployment have only \`alerts\` and limits in US dollars (\`usd_…\`). Set it for each account with PATCH /accounts/:id/limits, or for all accounts in the setting DEFAULT_LIMITS`;
+  },
+};
+
 /** The limits of a pool, which accounts share. An absent limit means no limit. */
-export const poolLimitsSchema = z.strictObject({
-  ...usdWindows,
-  usd_total: z.addDescription(
-    usdLimit,
-    'US dollars in total: the spending of its accounts since their first request, including spending before this limit was set.',
-  ),
-  alerts: alertShares,
-});
+export const poolLimitsSchema = z.strictObject(
+  {
+    ...usdWindows,
+    usd_total: z.addDescription(
+      usdLimit,
+      'US dollars in total: the spending of its accounts since their first request, including spending before this limit was set.',
+    ),
+    alerts: alertShares,
+  },
+  poolLimitParams,
+);
 
 export type PoolLimits = z.output<typeof poolLimitsSchema>;
 
@@ -113,18 +125,22 @@ export const BLOCKING_LIMITS = [
 export type BlockingLimitName = (typeof BLOCKING_LIMITS)[number];
 
 /** A change of limits: null removes one, absent ones stay. */
-const toPatchSchema = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(shape: Shape) =>
+const toPatchSchema = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(
+  shape: Shape,
+  params?: typeof poolLimitParams,
+) =>
   z.strictObject(
     Object.fromEntries(Object.entries(shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
       [Name in keyof Shape]: z.ZodMiniNullable<Shape[Name]>;
     },
+    params,
   );
 
 /** A change of an account's own limits. */
 export const limitsPatch = toPatchSchema(limitsSchema.shape);
 
 /** A change of the limits of a pool. */
-export const poolLimitsPatch = toPatchSchema(poolLimitsSchema.shape);
+export const poolLimitsPatch = toPatchSchema(poolLimitsSchema.shape, poolLimitParams);
 
 export type LimitsPatch = z.output<typeof limitsPatch>;
 

@@ -30,7 +30,7 @@ import {
 /** The most bytes in a row, below the platform's limit of two megabytes. */
 const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have, so that a credential cannot fill an object. */
-const MAX_NAMES = 1_000;
+export const MAX_NAMES = 1_000;
 /** How many versions of a name may be withdrawn: all of them are read with the name. */
 const MAX_WITHDRAWN = 1_000;
 /** The conditions that select the rows of one name, and of one version. */

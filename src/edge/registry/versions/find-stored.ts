@@ -4,6 +4,7 @@ import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { type ApiError, createNotFoundError } from '../../kit/http/errors.ts';
+import { findNearestName } from '../../kit/json/nearest-name.ts';
 import { type NamedVersionRef, parseVersionRef } from '../../kit/kv/version-ref.ts';
 import type { AccountAndPoolBindings } from '../../kit/plugins/bindings.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
@@ -18,6 +19,7 @@ import {
   type VersionRights,
   type VersionSource,
 } from '../../money/versions/kv-copies.ts';
+import { MAX_NAMES } from '../../money/versions/version-rows.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
 export interface StoredResourceKind<T, Path extends string = string>
@@ -86,8 +88,34 @@ export async function requireStoredVersion<T>(
   owners?: readonly string[],
 ): Promise<FoundVersion<T>> {
   const found = await findStoredVersion(kind, reader, ref, owners);
-  if (!found) throw createUnknownVersionError(kind, ref);
+  if (!found) throw createUnknownVersionError(kind, ref, await findNearestStoredName(kind, reader, ref, owners));
   return found;
+}
+
+/**
+ * Finds the stored name that is most similar to an unknown one. Holders of restricted tokens must not learn other names, so it
+ * finds none for them.
+ *
+ * @throws ObjectUnreachableError 503 while an owner's object cannot be asked
+ */
+export async function findNearestStoredName<T>(
+  { kind }: StoredResourceKind<T>,
+  { account, listed, accounts, settings }: VersionReader,
+  ref: string,
+  owners: readonly string[] = [account, DEPLOYMENT],
+): Promise<string | undefined> {
+  if (listed !== undefined || ref.includes('@')) return undefined;
+  const lists = await Promise.all(
+    owners.map((owner) =>
+      callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
+        object.listVersionedNames(kind, { limit: MAX_NAMES }),
+      ),
+    ),
+  );
+  return findNearestName(
+    ref,
+    lists.flat().map(({ name }) => name),
+  );
 }
 
 /** Finds a version for one who may use it, current or not. */
@@ -109,12 +137,15 @@ export async function rejectWithdrawnVersion<T>(
   if (pointer.withdrawn.includes(hash)) throw createWithdrawnVersionError(kind.kind, `${name}@${hash}`);
 }
 
-/** @returns the 404 for a name that does not exist, and for a version that the caller may not use. */
+/** @returns the 404 for a name that does not exist, and for a version that the caller may not use. @param meant a similar name */
 export function createUnknownVersionError(
   { kind, path }: Pick<StoredResourceKind<unknown>, 'kind' | 'path'>,
   ref: string,
+  meant?: string,
 ): ApiError {
   const [name, hash] = ref.split('@');
+  if (meant !== undefined)
+    return createNotFoundError(`The ${kind} ${ref} does not exist. Did you mean ${meant}? List all with GET ${path}.`);
   return createNotFoundError(
     hash === undefined
       ? `The ${kind} ${ref} does not exist. Store it with PUT ${path}/:name, or list all with GET ${path}.`

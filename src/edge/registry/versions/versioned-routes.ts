@@ -25,6 +25,7 @@ import {
 } from '../../money/versions/kv-copies.ts';
 import {
   createUnknownVersionError,
+  findNearestStoredName,
   findStoredVersion,
   findVersionByHash,
   getVersionMemory,
@@ -258,7 +259,12 @@ export async function requireRequestedVersion<T>(
   const found = named
     ? await findVersionByHash(stored, createVersionReader(c), { ...named.row, owner: named.owner })
     : wanted?.hash !== undefined && (await findStoredVersion(stored, createVersionReader(c), wanted, owners));
-  if (!found) throw createUnknownVersionError(stored, ref);
+  if (!found)
+    throw createUnknownVersionError(
+      stored,
+      ref,
+      await findNearestStoredName(stored, createVersionReader(c), ref, owners),
+    );
   return found;
 }
 

@@ -1,8 +1,10 @@
 import { Hono } from 'hono';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { AppEnv } from '#edge/auth/context.ts';
+import { CONVERSATION_ROUTES } from '#edge/conversations/object/conversations.route.ts';
 import { createGenAiAttributes } from '#edge/kit/http/gen-ai.ts';
 import { RESOURCES } from '#edge/openapi.ts';
+import { AGENT_ROUTES } from '#edge/plugins/agents/agents.route.ts';
 import { createTestApp, type TestApp } from '#test/support/app.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 
@@ -61,6 +63,23 @@ describe('the log has the route of a request', () => {
       const app = createTestApp(answer, vars);
       await logged(app, 'GET', '/health');
       expect(app.log.at(-1)?.version).toBe(id);
+    }
+  });
+
+  test('and for an unexpected exception the plugin or the Worker whose route threw it', async () => {
+    const fail = () => {
+      throw new TypeError('boom');
+    };
+    for (const route of [...AGENT_ROUTES, ...CONVERSATION_ROUTES]) vi.spyOn(route, 'handle').mockImplementation(fail);
+    const app = createTestApp(answer, DEPLOYED_VARS, { around: (edge) => edge.get('/broken', fail) });
+    const headers = bearerHeader(await createToken('alice', ['messages']));
+    for (const [path, type] of [
+      ['/agents', 'internal: TypeError: boom (in the plugin agents)'],
+      ['/broken', 'internal: TypeError: boom (in a route of the Worker)'],
+      ['/conversations', 'internal: TypeError: boom'],
+    ] as const) {
+      await logged(app, 'GET', path, headers);
+      expect(app.log.at(-1)).toMatchObject({ status: 500, error_type: type });
     }
   });
 

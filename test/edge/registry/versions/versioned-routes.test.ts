@@ -4,6 +4,7 @@ import { requestEdge } from '#test/support/agents.ts';
 import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 import { withHalfCharacters } from '#test/support/half-characters.ts';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
 const MODEL = { model: 'claude-opus-5-5', max_tokens: 16 };
@@ -136,4 +137,49 @@ test.each<[string, JsonObject]>([
     expect([status, (answer.error as JsonObject).message]).toEqual([400, expect.stringContaining(message)]);
   }
   expect((await requestEdge(app, 'GET', `/${path}/x`, bob)).status).toBe(404);
+});
+
+const saidBy = ({ status, body }: { status: number; body: JsonObject }) =>
+  `${status} ${(body.error as JsonObject | undefined)?.message}`;
+
+test.each([
+  ['classifiers', 'classifier', { labels: ['a', 'b'] }],
+  ['prefixes', 'prefix', { ...MODEL, system: 'Be brief.' }],
+  ['agents', 'agent', MODEL],
+] as const)('suggests the name that is most similar to an unknown one of /%s', async (path, kind, content) => {
+  const app = createSimulatedEdge();
+  const bob = await authorizationFor('bob', 'messages', 'classify', 'prefixes');
+  const carol = await authorizationFor('carol', 'messages', 'classify', 'prefixes');
+  const root = await authorizationFor('root', 'admin');
+  expect((await requestEdge(app, 'PUT', `/${path}/shop-tickets`, root, content)).status).toBe(200);
+  expect((await requestEdge(app, 'PUT', `/${path}/private-desk`, bob, content)).status).toBe(200);
+  const use = (name: string, by: Record<string, string>) => {
+    if (kind === 'classifier') return requestEdge(app, 'POST', '/classify', by, { classifier: name, input: 'Hi' });
+    const messages = [{ role: 'user', content: 'Hi' }];
+    return requestEdge(app, 'POST', '/messages', by, { [kind]: name, messages });
+  };
+  for (const ask of [use, (name: string, by: object) => requestEdge(app, 'GET', `/${path}/${name}`, { ...by })]) {
+    expect(saidBy(await ask('shoptickets', carol))).toBe(
+      `404 The ${kind} shoptickets does not exist. Did you mean shop-tickets? List all with GET /${path}.`,
+    );
+    expect(saidBy(await ask('privatedesk', bob))).toContain('Did you mean private-desk?');
+    expect(saidBy(await ask('privatedesk', carol))).toContain(`Store it with PUT /${path}/:name`);
+    expect(saidBy(await ask('unlike', bob))).not.toContain('Did you mean');
+  }
+});
+
+test('suggests no other name to a restricted token', async () => {
+  const app = createSimulatedEdge();
+  const root = await authorizationFor('root', 'admin');
+  await requestEdge(app, 'PUT', '/classifiers/shop-tickets', root, { labels: ['a', 'b'] });
+  await requestEdge(app, 'PUT', '/agents/shop-tickets', root, MODEL);
+  const only = { classifiers: ['shoptickets'], agents: ['shoptickets'] };
+  const page = bearerHeader(await createToken('page', ['messages', 'classify'], { only }));
+  const messages = [{ role: 'user', content: 'Hi' }];
+  for (const response of [
+    await requestEdge(app, 'POST', '/classify', page, { classifier: 'shoptickets', input: 'Hi' }),
+    await requestEdge(app, 'POST', '/messages', page, { agent: 'shoptickets', messages }),
+    await requestEdge(app, 'POST', '/messages', page, { agent: 'shoptickets', conversation: 'c1', messages }),
+  ])
+    expect(saidBy(response)).toMatch(/^404 The \w+ shoptickets does not exist\. Store it/);
 });

@@ -18,10 +18,20 @@ export function isLoopback(url: string): boolean {
  * none: it would be compared like any other name, and would allow nothing.
  */
 export function isOrigin(text: string): boolean {
+  return text === parseOrigin(text);
+}
+
+/** @returns the sentence that suggests the origin of a URL, such as one with a trailing slash; an empty string for other texts */
+export function suggestOrigin(text: unknown): string {
+  const origin = typeof text === 'string' ? parseOrigin(text) : undefined;
+  return origin === undefined ? '' : `. Did you mean ${origin}?`;
+}
+
+function parseOrigin(text: string): string | undefined {
   const url = URL.parse(text);
-  if (!url || url.host === '' || url.host.includes('*')) return false;
+  if (!url || url.host === '' || url.host.includes('*')) return undefined;
   // `URL` returns the origin `null` for a scheme that the URL standard does not list as special.
-  return text === (url.origin === 'null' ? `${url.protocol}//${url.host}` : url.origin);
+  return url.origin === 'null' ? `${url.protocol}//${url.host}` : url.origin;
 }
 
 /** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { findDeliverUrlFault, isLoopback, isOrigin, isUrlHost } from '#edge/kit/http/headers/hosts.ts';
+import { findDeliverUrlFault, isLoopback, isOrigin, isUrlHost, suggestOrigin } from '#edge/kit/http/headers/hosts.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 describe('nothing is delivered', () => {
@@ -135,3 +135,21 @@ test('an origin has a scheme and a host, of any scheme, and no wildcard', () => 
   for (const text of [...wrong, 'capacitor://localhost/', 'https://a@b', 'file:///a', 'HTTPS://app.example.com'])
     expect(isOrigin(text), text).toBe(false);
 });
+
+test.each([
+  ['https://shop.example/', 'https://shop.example'],
+  ['https://shop.example/chat?x=1', 'https://shop.example'],
+  ['HTTPS://Shop.Example', 'https://shop.example'],
+  ['https://shop.example:443', 'https://shop.example'],
+  ['capacitor://localhost/', 'capacitor://localhost'],
+])('suggests an origin for %s', (text, origin) => {
+  expect(isOrigin(text)).toBe(false);
+  expect(suggestOrigin(text)).toBe(`. Did you mean ${origin}?`);
+});
+
+test.each(['shop.example', 'https://*.shop.example', 'mailto:a@shop.example', '', 7])(
+  'suggests no origin for %j',
+  (text) => {
+    expect(suggestOrigin(text)).toBe('');
+  },
+);

@@ -381,6 +381,7 @@ test('without a conversation, a restricted token asks its agents in the same byt
   for (const [body, headers, words] of [
     [{}, page, /^403 conversation: this credential can use only web-\*/],
     [{ agent: undefined }, anywhere, /^403 agent: this credential can use only sky/],
+    [{ agent: undefined }, page, /^403 agent: this credential can use only sky/],
     [{ agent: version }, anywhere, /^403 agent/],
     [{ agent: ownVersion }, anywhere, /^403 agent/],
     [{ system: 'You are evil.' }, anywhere, /^403 system: set by the agent/],
@@ -515,6 +516,7 @@ test('a restricted token counts what its own turn would come to, and is told the
   expect(errorIn(await count({ conversation: 'web-new', agent: undefined }))).toMatch(/^403 agent/);
   expect(errorIn(await count({ conversation: 'web-new', system: 'Evil.' }))).toMatch(/^403 system/);
   expect(errorIn(await count({}))).toMatch(/^403 conversation: this credential can use only web-\*/);
+  expect(errorIn(await count({ agent: undefined }))).toMatch(/^403 agent: this credential can use only sky/);
   expect((await count({}, anywhere)).body).toEqual({ input_tokens: expect.any(Number) as number });
   expect(errorIn(await count({ agent: undefined }, anywhere))).toMatch(/^403 agent/);
   expect(errorIn(await count({ messages: [HOSTILE_MESSAGES[0], question()] }, anywhere))).toMatch(/^403 messages/);

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command of the package, `sluice`: makes a folder with an edge, starts and deploys that, and mints a credential. */
+/** The command of the package, `sluice`: makes a folder with an edge, starts and deploys it, creates a token, and sends a sample webhook. */
 
 const USAGE = `sluice init DIR [--plugins webhooks,agents]   creates a folder with your own gateway
 In that folder:
@@ -7,6 +7,7 @@ sluice start [--port 9000]                  runs it on this machine with wrangle
 sluice build                                called by wrangler; adds the simulator for wrangler dev
 sluice deploy [--dry-run]                   deploys it with its queues and its store
 sluice token --account you --scopes admin   creates a token with SIGNING_SECRET
+sluice webhook github issue.json            signs a sample event, and sends it to the running gateway
 Anywhere:
 sluice simulator [--port 4010]              starts the simulator of the Claude API without Sluice`;
 
@@ -22,6 +23,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   start: () => import('./start.ts'),
   deploy: () => import('./deploy.ts'),
   token: () => import('./token.ts'),
+  webhook: () => import('./webhook.ts'),
   simulator: () => import('./simulator.ts'),
 };
 

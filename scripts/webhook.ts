@@ -17,11 +17,12 @@ import type { EventReport } from '../src/edge/plugins/webhooks/webhooks-answers.
 import './all-plugins.mjs';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
+import { isInPackage } from './root.ts';
 import { signGithub, signHmac, signSlack, signStripe } from './sign-webhook.ts';
 
 type Json = Record<string, unknown>;
 
-const USAGE = `npm run webhook -- ${SHIPPED_SOURCES.join('|')}|SOURCE FILE [--id ID]
+const USAGE = `${isInPackage ? 'sluice webhook' : 'npm run webhook --'} ${SHIPPED_SOURCES.join('|')}|SOURCE FILE [--id ID]
   SOURCE  a source that an entry of WEBHOOKS defines with \`verify\``;
 type Sign = (text: string, bytes: Uint8Array, key: string, event: string) => Promise<Headers>;
 const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
@@ -31,7 +32,7 @@ const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
   standard: (text, _, key, event) => createStandardWebhookHeaders(text, key, event, Date.now()),
 };
 
-const SAMPLES = new URL('../examples/webhooks/', import.meta.url);
+const SAMPLES = new URL(isInPackage ? '../../examples/webhooks/' : '../examples/webhooks/', import.meta.url);
 /** The settings of a source. The environment overrides those of `.dev.vars`. */
 const SETTINGS = ['WEBHOOKS', 'DELIVERY_SIGNING_SECRET', 'DELIVER_HOSTS'];
 const WORK_MS = 15_000;

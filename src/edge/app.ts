@@ -120,10 +120,10 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   return app;
 }
 
-/** @returns the error's type for the log. For an unexpected exception, it also names the plugin or the Worker whose route threw it. */
+/** @returns the error's type for the log. For an unexpected exception, it also says if a plugin’s route or code outside Sluice’s routes threw it. */
 function describeErrorForLog({ logged }: ApiError, route: RouteTerms | undefined): string {
   if (!logged.startsWith(INTERNAL)) return logged;
-  if (route === undefined) return `${logged} (in a route of the Worker)`;
+  if (route === undefined) return `${logged} (outside Sluice’s routes)`;
   const [plugin] = getPluginMembersWithNames('routes').find(([, routes]) => routes.some((one) => one === route)) ?? [];
   return plugin === undefined ? logged : `${logged} (in the plugin ${plugin})`;
 }

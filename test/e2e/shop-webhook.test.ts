@@ -1,5 +1,7 @@
-/** A source that settings define, over HTTP: `test/edge/plugins/webhooks` has no receiver of its own process, and loses no power. */
-import { mkdtemp, rm } from 'node:fs/promises';
+/** A source that settings define, and the guide's receiver, over HTTP: `test/edge/plugins/webhooks` has no receiver of its own process, and loses no power. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,7 +10,10 @@ import { Webhook as Receiver } from 'standardwebhooks';
 import { expect, onTestFinished, test } from 'vitest';
 import type { EventReport } from '#edge/plugins/webhooks/webhooks-answers.schema.ts';
 import { bundleWorker } from '#test/support/bundle-worker.ts';
-import { type Edge, startEdge } from '#test/support/edge.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '#test/support/edge.ts';
+import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
+import { findFreePort } from '#test/support/processes.ts';
+import { root } from '#test/support/root.ts';
 import { SECRET } from '#test/support/tokens.ts';
 import { signHmac } from '../../scripts/sign-webhook.ts';
 
@@ -91,4 +96,68 @@ test('an event of a shop is labelled by its classifier and delivered signed, thr
   for (const one of delivered)
     expect(one).toMatchObject({ event_id: 'shop_ticket-1', label: 'billing', classifier: version });
   expect(await send()).toEqual([200, { event_id: 'shop_ticket-1', status: 'duplicate' }]);
+});
+
+test('the guide’s receiver accepts signed deliveries, counts repeated ones once, and rejects all others', async () => {
+  const [code = ''] = codeBlocksOf(sectionOf(await readGuide('webhooks'), 'Delivery'), 'js');
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-receiver-'));
+  await writeFile(join(folder, 'receiver.mjs'), code);
+  await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+  const port = String(await findFreePort());
+  const url = `http://127.0.0.1:${port}/`;
+  const env = { PATH: process.env.PATH, PORT: port, DELIVERY_SIGNING_SECRET: KEY };
+  const receiver = spawn(process.execPath, ['receiver.mjs'], {
+    cwd: folder,
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let printed = '';
+  receiver.stdout.on('data', (text) => {
+    printed += String(text);
+  });
+  const edge = await startSimulatingEdge({
+    SIMULATOR_TTFT_MS: '0',
+    SHOP_WEBHOOK_SECRET: SHOP_SECRET,
+    DELIVERY_SIGNING_SECRET: KEY,
+    WEBHOOKS: JSON.stringify([
+      {
+        source: 'shop',
+        secret: 'SHOP_WEBHOOK_SECRET',
+        verify: { hmac: HMAC },
+        id: '/id',
+        text: ['/text'],
+        deliver_url: url,
+      },
+    ]),
+  });
+  onTestFinished(async () => {
+    await edge.stop();
+    const ended = once(receiver, 'exit');
+    if (receiver.kill()) await ended;
+    await rm(folder, { recursive: true, force: true });
+  });
+  const forge = (headers: Record<string, string>) =>
+    fetch(url, { method: 'POST', headers, body: '{"type":"webhook_event.classified","label":"forged"}' }).then(
+      ({ status }) => status,
+      () => undefined,
+    );
+  await expect.poll(() => forge({})).toBe(401);
+  const now = String(Math.floor(Date.now() / 1_000));
+  expect(await forge({ 'webhook-id': 'shop_1', 'webhook-timestamp': now, 'webhook-signature': 'v1,AAAA' })).toBe(401);
+
+  const body = JSON.stringify({ id: '1', text: 'Why is it broken?' });
+  const headers = await signHmac(new TextEncoder().encode(body), SHOP_SECRET, HMAC);
+  headers.set('content-type', 'application/json');
+  expect((await fetch(`${edge.url}/webhooks/shop`, { method: 'POST', headers, body })).status).toBe(202);
+  const read = async () => (await (await fetch(`${edge.url}/webhooks/shop/events/shop_1`)).json()) as EventReport;
+  await expect.poll(async () => (await read()).state).toBe('delivered');
+  const { label, attempts } = await read();
+  const replayed = await fetch(`${edge.url}/webhooks/shop/events/shop_1/replay`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+  });
+  expect(replayed.ok).toBe(true);
+  await expect.poll(async () => (await read()).attempts.length).toBeGreaterThan(attempts.length);
+  await expect.poll(async () => (await read()).state).toBe('delivered');
+  expect(printed).toBe(`shop_1 webhook_event.classified ${label}\n`);
 });

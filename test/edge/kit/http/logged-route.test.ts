@@ -66,7 +66,7 @@ describe('the log has the route of a request', () => {
     }
   });
 
-  test('and for an unexpected exception the plugin or the Worker whose route threw it', async () => {
+  test('and for an unexpected exception whether a plugin’s route or a route of the Worker threw it', async () => {
     const fail = () => {
       throw new TypeError('boom');
     };
@@ -75,7 +75,7 @@ describe('the log has the route of a request', () => {
     const headers = bearerHeader(await createToken('alice', ['messages']));
     for (const [path, type] of [
       ['/agents', 'internal: TypeError: boom (in the plugin agents)'],
-      ['/broken', 'internal: TypeError: boom (in a route of the Worker)'],
+      ['/broken', 'internal: TypeError: boom (outside Sluice’s routes)'],
       ['/conversations', 'internal: TypeError: boom'],
     ] as const) {
       await logged(app, 'GET', path, headers);

@@ -433,7 +433,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
         }
         const { free, isNearEnd } = remainingBudgetOf(account);
         const begun = noteChange(account);
-        const may = billed.latestAttempt.terms?.maxTokens ?? maxTokens;
+        const may = billed.latestAttempt.admission?.maxTokens ?? maxTokens;
         const output = Math.min(wanted, may);
         const isCut = output < Math.min(wanted, maxTokens);
         told.answered += 1;

@@ -94,7 +94,7 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
         outcome.refused += 1;
         return;
       }
-      const allowed = billed.latestAttempt.terms?.maxTokens ?? maxTokens;
+      const allowed = billed.latestAttempt.admission?.maxTokens ?? maxTokens;
       if (allowed < ANSWER_TOKENS) outcome.clipped += 1;
       const startedAt = world.clock.now;
       await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));

@@ -219,7 +219,7 @@ async function callClassificationModel(
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
   // The hint would reveal the classifier's model to a restricted token.
   const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, billed.model, settings.models);
-  const headers = { ...billed.latestAttempt.terms?.headers, ...hint };
+  const headers = { ...billed.latestAttempt.admission?.headers, ...hint };
   const paid: ModelCallCost = {
     nanodollars,
     usage,

@@ -239,12 +239,13 @@ export class TurnSettlementTracker {
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
+      // Each earlier attempt was settled by itself, and has its own row in the ledger.
+      const costOfAttempt = turn.cost - (turn.grant?.earlier ?? 0);
       const { done } = this.restoreAttempt(turn).settle(addLostTimeToOutcome(turn, turn.outcome, this.#object.now()), {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
         tools: status === 'failed' ? undefined : listToolsWithConsumedResults(transcript, turn),
-        // Each earlier attempt has its own row in the ledger, so its cost is not counted here.
-        conversation: createConversationReport(profile, turn.cost - (turn.grant?.earlier ?? 0)),
+        conversation: createConversationReport(profile, profile.cost - costOfAttempt),
       });
       if (isRun) {
         await this.#storeConfirmation(turn, await waitWithTimeout(done, CONFIRM_MS));

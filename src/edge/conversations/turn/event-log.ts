@@ -136,7 +136,8 @@ export class TurnEventLog {
   }
 
   /**
-   * Stores the events that are not stored yet. Call it in the transaction to which they belong.
+   * Stores the events that are not stored yet. Call it without an `await` between this and the writes to which they belong, so
+   * that all of them are stored or none.
    *
    * @param time the time now, and for how long output may have been unseen; absent at the end of the turn
    */

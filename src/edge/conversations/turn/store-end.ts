@@ -32,7 +32,8 @@ export interface PlannedTurnEnd {
 }
 
 /**
- * Call it in one transaction.
+ * Stores the end of a turn. Call it without an `await` between this and the other writes of the end: Cloudflare then stores all
+ * of them or none (https://developers.cloudflare.com/durable-objects/best-practices/rules-of-durable-objects/).
  *
  * @param context the id of the answer, and whether the turn is a later step of a run
  * @returns the text of the answer; undefined without one

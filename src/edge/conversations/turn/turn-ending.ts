@@ -144,10 +144,15 @@ export function buildFinalMessage(
   return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
 }
 
-/** @returns the report of a conversation for its account. @param ownCost the part of its cost that the same call settles */
-export function createConversationReport(profile: ConversationProfile, ownCost: Nanodollars = 0): ConversationReport {
+/**
+ * @param cost the conversation's cost, without the cost that the same call settles: the account adds that itself
+ * @returns the report of a conversation for its account
+ */
+export function createConversationReport(
+  profile: ConversationProfile,
+  cost: Nanodollars = profile.cost,
+): ConversationReport {
   const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
-  const cost = profile.cost - ownCost;
   const parent = profile.parent && toListedParent(profile.parent);
   const counted = { turns, messages, bytes, cost };
   return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };

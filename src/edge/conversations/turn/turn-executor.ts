@@ -1,5 +1,5 @@
 import type { Identity } from '../../auth/identity/caller.ts';
-import { classifyIfFailed, createCallerErrorFromEvent } from '../../claude/classify-failure.ts';
+import { type ClassifiedFailure, classifyIfFailed, createCallerErrorFromEvent } from '../../claude/classify-failure.ts';
 import { isEventStream, rejectEncoding } from '../../claude/content-type.ts';
 import { UpstreamExchange } from '../../claude/exchange.ts';
 import { createHeadersTimeoutError, createInterruptedError } from '../../claude/failure.ts';
@@ -19,6 +19,7 @@ import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
 import { BilledRequest } from '../../money/admission/billed-request.ts';
+import type { BillingContext } from '../../money/admission/request-to-bill.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
@@ -186,8 +187,9 @@ export class TurnExecutor implements TurnRunner {
     const ids = body instanceof RequestBody ? [...new Set(body.before.files)] : [];
     // The first step of a run has already omitted deleted files for the later ones.
     if (!repair || ids.length === 0 || this.#context.isLater) return;
+    const { identity, accounts, settings } = this.#context;
     const deleted = await this.#abort.raceWithAbort(
-      callAccount({ ...this.#context }, (account) => account.findDeletedFiles(ids)),
+      callAccount({ identity, accounts, settings }, (account) => account.findDeletedFiles(ids)),
     );
     if (deleted.length > 0) Object.assign(plan, { ...repair.omitDeletedFiles(deleted), repair });
   }
@@ -204,7 +206,7 @@ export class TurnExecutor implements TurnRunner {
     const { background } = this.#context;
     if (background) {
       // Store this before the request is sent: after a crash, a turn in the background without it begins again.
-      this.#storeAdmissionGrant(attempt);
+      this.#recordAdmittedAttempt(attempt);
       this.turn.grants.storeSentGrant();
     }
     const { controller } = this.#abort;
@@ -219,8 +221,9 @@ export class TurnExecutor implements TurnRunner {
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
-    // From now on a crash would cost money, so store the grant while the upstream works.
-    if (!background || progress.upstream !== undefined) this.#storeAdmissionGrant(attempt);
+    // From now on a crash would cost money. The timer's first tick stores the grant (`onFirstTick`) while the upstream works. In
+    // the background it is stored already, and only the name of the upstream is new.
+    if (!background || progress.upstream !== undefined) this.#recordAdmittedAttempt(attempt);
     if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
     // Until the first event, a ping may answer the caller.
@@ -278,9 +281,7 @@ export class TurnExecutor implements TurnRunner {
     this.#firstAnswer = started;
     this.#acknowledgeTurn();
     let how = await this.#readEventStream(response.body, progress.opening);
-    const text =
-      how.kind === 'error' && !this.turn.hasAnswerContent ? how.frame.data : how.kind === 'complete' ? '{}' : '';
-    const refusal = exchange.classifyStart(response, text);
+    const refusal = this.#reportUpstreamHealth(exchange, response, how);
     if (refusal) {
       const options = { quotaStatus, requestId: this.#context.requestId };
       ({ how, started } = await answerUpstreamRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
@@ -289,6 +290,17 @@ export class TurnExecutor implements TurnRunner {
       how = { kind: 'cut', error: createCallerErrorFromEvent(how.frame.data), end: 'error' };
     this.#end(how);
     this.#started.resolve(started);
+  }
+
+  /**
+   * Reports whether the upstream has answered. A stream that broke off before an event says nothing about its health.
+   *
+   * @returns the rejection, if the stream contains nothing but an `error` event
+   */
+  #reportUpstreamHealth(exchange: UpstreamExchange, response: Response, how: TurnEnd): ClassifiedFailure | undefined {
+    if (how.kind === 'complete') exchange.recordHealth(undefined);
+    if (how.kind !== 'error' || this.turn.hasAnswerContent) return undefined;
+    return exchange.classifyStart(response, how.frame.data);
   }
 
   /** @returns the headers of the answer that are not the upstream's: the account's quota, and what was omitted */
@@ -439,17 +451,21 @@ export class TurnExecutor implements TurnRunner {
     this.#timer.clearTimer();
   }
 
-  /** Takes over the admission of a try, and stores its grant. */
-  #storeAdmissionGrant(attempt: BilledAttempt): void {
+  /** Records an attempt that was admitted: from now on the turn is settled by its grant. */
+  #recordAdmittedAttempt(attempt: BilledAttempt): void {
     if (this.#phase === 'ended') {
-      // The turn was stopped during the admission, so this attempt is not sent.
-      const { done } = attempt.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
-      this.#context.waitUntil(done);
+      this.#settleUnsentAttempt(attempt);
       return;
     }
     this.model = attempt.model;
     this.#phase = 'sent';
-    this.turn.grants.setAdmittedGrant(attempt, this.turn.progress.upstream, this.#context.now());
+    this.turn.grants.recordAdmittedGrant(attempt, this.turn.progress.upstream, this.#context.now());
+  }
+
+  /** Settles an attempt that was admitted after the turn was stopped, and so is not sent. */
+  #settleUnsentAttempt(attempt: BilledAttempt): void {
+    const { done } = attempt.settle(createUnansweredOutcome(this.turn.progress, this.#context.now()));
+    this.#context.waitUntil(done);
   }
 
   /** @returns the turn's request, before its admission */
@@ -460,31 +476,44 @@ export class TurnExecutor implements TurnRunner {
       fallbacks,
     }: { named: ReturnType<typeof findResourceIdsInNewMessages>; fallbacks: TurnExecutionContext['fallbacks'] },
   ): BilledRequest {
-    const { identity, stays, cachedAt } = this.#context;
     const { body, model, count } = plan;
     const billed = new BilledRequest(
-      {
-        ...this.#context,
-        route: this.turn.row.route,
-        body,
-        model,
-        count,
-        streams: true,
-        keeps: !this.#context.background,
-        fallbacks,
-        routing: { streams: true, account: identity.account, stays, cachedAt },
-        signal: this.#abort.controller.signal,
-      },
+      { ...this.#billingContext, body, model, count, fallbacks },
       {
         named,
         modelInBody: model,
         asModel: createBodyChangesForModel,
-        onAdmitted: (again) => this.#storeAdmissionGrant(again),
+        onAdmitted: (again) => this.#recordAdmittedAttempt(again),
         onReserving: (earlier) => this.turn.grants.storeNextAttemptId(earlier, this.#context.now()),
       },
     );
     this.#billed = billed;
     return billed;
+  }
+
+  /** What is the same for all attempts of the turn's request. */
+  get #billingContext(): BillingContext {
+    const { identity, stays, cachedAt } = this.#context;
+    return {
+      identity,
+      requestId: this.#context.requestId,
+      accounts: this.#context.accounts,
+      store: this.#context.store,
+      settings: this.#context.settings,
+      waitUntil: this.#context.waitUntil,
+      route: this.turn.row.route,
+      conversation: this.#context.conversation,
+      parent: this.#context.parent,
+      adds: this.#context.adds,
+      most: this.#context.most,
+      about: this.#context.about,
+      upstream: this.#context.upstream,
+      headers: this.#context.headers,
+      keeps: !this.#context.background,
+      streams: true,
+      routing: { streams: true, account: identity.account, stays, cachedAt },
+      signal: this.#abort.controller.signal,
+    };
   }
 
   #sendPing(): void {

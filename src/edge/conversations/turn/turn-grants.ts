@@ -51,20 +51,20 @@ export class TurnGrantStore {
     this.#row.grant = grant;
   }
 
-  /** Notes the grant of an attempt that was admitted and sent. `storeSentGrant` stores it, in case the object dies. */
-  setAdmittedGrant(
-    attempt: Pick<BilledAttempt, 'requestId' | 'grant' | 'terms'>,
+  /** Sets the grant of an admitted attempt in the row, in memory only. `storeSentGrant` stores it, in case the object dies. */
+  recordAdmittedGrant(
+    attempt: Pick<BilledAttempt, 'requestId' | 'grant' | 'admission'>,
     upstream: string | undefined,
     now: number,
   ): void {
-    const { requestId, grant, terms } = attempt;
+    const { requestId, grant, admission } = attempt;
     this.#previousGrant = undefined;
     Object.assign(this.#row, {
       grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
       sentAt: now,
       coversUntil: now + COVER_MS,
     });
-    this.#isStored = terms?.isKept === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
+    this.#isStored = admission?.isKept === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
     if (this.#storesAtOnce) this.storeSentGrant();
   }
 

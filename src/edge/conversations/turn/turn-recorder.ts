@@ -1,5 +1,6 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
 import { createInterruptedError } from '../../claude/failure.ts';
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { SendProgress } from '../../claude/send-progress.ts';
 import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
@@ -9,7 +10,8 @@ import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
 import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
-import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
+import type { BilledAttempt, BookedCost } from '../../money/admission/billed-attempt.ts';
+import type { RemainingBudget } from '../../money/admission/budget-left.ts';
 import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
@@ -59,6 +61,16 @@ interface AnswerReadAfterEnd {
   outcome: Promise<StoredOutcome>;
   /** When it ends at the latest; milliseconds since 1970. */
   until: number;
+}
+
+/** What a turn has spent. */
+interface TurnSpending {
+  /** With the cost of its earlier attempts; without that of the last one if only its account knows it. */
+  cost: Nanodollars;
+  /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
+  outputTokens: number;
+  /** What the caller is told. */
+  reported: { cost: Nanodollars | undefined; budget?: RemainingBudget | undefined };
 }
 
 export class TurnRecorder {
@@ -282,8 +294,12 @@ export class TurnRecorder {
   }
 
   /**
-   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. Nothing here waits, so all of that
    * is stored together. If it throws, none of it may be stored.
+   *
+   * The settlement is sent first, because its cost is part of what is stored and shown. If the end is not stored after all, the
+   * object restarts and settles the turn again by its log. To a repeated settlement the account replies with the cost that it
+   * has booked, which the conversation then stores.
    *
    * @param attempt undefined if no hold was placed, so that nothing has to be settled
    * @param now milliseconds since 1970
@@ -297,43 +313,24 @@ export class TurnRecorder {
   ): Promise<SettlementResult> | undefined {
     // If the latest attempt was not admitted, settle the one before it.
     this.grants.restoreLastAdmittedGrant();
-    const { isOfEdge } = this.#options;
     const plan = this.#planTurnEnd(turnEnd, now);
-    const { outcome, content, status, isUnanswered, next } = plan;
     const settlement = this.#settleTurn(plan, attempt, now);
-    // If only the account knows the cost, the confirmation of the settlement contains it.
-    const { nanodollars = Number.NaN, budget } = settlement ?? {};
-    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
-    next.cost += cost;
-    next.inputTokens += countInputTokens(outcome.usage);
-    next.outputTokens += outcome.usage?.output_tokens ?? 0;
-    const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    // While the answer of a stopped turn is still read, do not report a cost that will be corrected.
-    const known = this.lateReading ? { cost: undefined } : { cost, budget };
-    const error = addEndEvents(this.log, turnEnd, this.builder.openBlockIndices, {
-      status,
-      output,
-      ...known,
-      requestId,
-    });
-    const summary = {
-      outcome,
-      ...(known.cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }),
-    };
-    this.log.finish(JSON.stringify(summary));
-    const row = this.#createEndedRow(plan, { now, cost, output, isUnmetered: attempt === undefined });
+    const spent = this.#computeSpending(plan, settlement);
+    addSpendingToProfile(plan, spent);
+    const { error, summary } = this.#logEnd(turnEnd, plan, spent, requestId);
+    const row = this.#createEndedRow(plan, spent, { now, isUnmetered: attempt === undefined });
     const { container, status: answered } = this;
     if (container !== undefined && error)
       forgetLostContainerOnError(this.#transcript, container, { error, status: answered });
-    const hidesResults = this.#storeAndShowEnd(plan, row, now) && isOfEdge === true;
+    const hidesResults = this.#storeAndShowEnd(plan, row, now) && this.#options.isOfEdge === true;
     if (this.lateReading && settlement?.late !== undefined)
       void this.#storeOutcomeAfterEnd(this.lateReading.outcome, settlement.late);
-    const stoppedUsage = { ...outcome.usage, output_tokens: output };
-    const message = buildFinalMessage(turnEnd, { status, usage: stoppedUsage, content }, this.builder);
+    const { outcome, content, status, isUnanswered } = plan;
+    const usage = { ...outcome.usage, output_tokens: spent.outputTokens };
     this.result = {
       status,
       summary,
-      message,
+      message: buildFinalMessage(turnEnd, { status, usage, content }, this.builder),
       error,
       isUnanswered,
       isStopped: turnEnd.kind === 'stopped',
@@ -341,6 +338,38 @@ export class TurnRecorder {
     };
     this.log.end();
     return settlement?.done;
+  }
+
+  /** @returns what the turn has cost, as far as that is known now */
+  #computeSpending({ outcome }: PlannedTurnEnd, booked: BookedCost | undefined): TurnSpending {
+    const isPriced = booked !== undefined && Number.isFinite(booked.nanodollars);
+    const cost = isPriced ? booked.nanodollars : (this.row.grant?.earlier ?? 0);
+    return {
+      cost,
+      outputTokens: booked?.outputTokens ?? outcome.seen?.said ?? 0,
+      // While the answer of a stopped turn is still read, do not report a cost that will be corrected.
+      reported: this.lateReading ? { cost: undefined } : { cost, budget: booked?.budget },
+    };
+  }
+
+  /** Adds the last events to the log. `#storeAndShowEnd` stores and shows them. */
+  #logEnd(
+    turnEnd: TurnEnd,
+    { outcome, status }: PlannedTurnEnd,
+    { outputTokens: output, reported }: TurnSpending,
+    requestId: string,
+  ): Pick<TurnResult, 'error' | 'summary'> {
+    const { cost, budget } = reported;
+    const error = addEndEvents(this.log, turnEnd, this.builder.openBlockIndices, {
+      status,
+      output,
+      cost,
+      budget,
+      requestId,
+    });
+    const summary = { outcome, ...(cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }) };
+    this.log.finish(JSON.stringify(summary));
+    return { error, summary };
   }
 
   /** Takes over by what it is settled. Its row is stored with the confirmation of its cost. */
@@ -420,11 +449,12 @@ export class TurnRecorder {
     };
   }
 
+  /** Sends the settlement, and with it the report of the conversation. The totals of its profile do not contain this turn's yet. */
   #settleTurn(
     { outcome, status, isCommitted: committed, next, bytes, storeCalls }: PlannedTurnEnd,
     attempt: SettleableAttempt | undefined,
     now: number,
-  ) {
+  ): BookedCost | undefined {
     const { agent, id } = next;
     // Report the conversation by itself: the settlement waits until the rest of the answer is read.
     if (this.lateReading) next.unreported = true;
@@ -443,7 +473,7 @@ export class TurnRecorder {
       tools: committed ? listToolsWithConsumedResults(this.#transcript, this.row) : undefined,
       // A run continues after a step that calls tools. The last step or the run itself reports the conversation.
       ...(!storeCalls && !this.lateReading
-        ? { conversation: createConversationReport({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
+        ? { conversation: createConversationReport({ ...next, bytes }, next.cost + (this.row.grant?.earlier ?? 0)) }
         : {}),
     };
     return attempt?.settle(written ? { ...outcome, written } : outcome, extra, this.lateReading?.outcome);
@@ -451,7 +481,8 @@ export class TurnRecorder {
 
   #createEndedRow(
     { isComplete: complete, outcome, content, status }: PlannedTurnEnd,
-    { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
+    { cost, outputTokens: output }: TurnSpending,
+    { now, isUnmetered }: { now: number; isUnmetered: boolean },
   ): TurnRow {
     const { usage } = outcome;
     const container = getContainerOfMessage(this.builder.message);
@@ -548,6 +579,13 @@ export class TurnRecorder {
   get #fallbackAnswerId(): string {
     return `msg_${this.row.id}_answer_${this.row.seq}`;
   }
+}
+
+/** Adds what a turn has spent to the totals of its conversation. */
+function addSpendingToProfile({ next, outcome: { usage } }: PlannedTurnEnd, { cost }: TurnSpending): void {
+  next.cost += cost;
+  next.inputTokens += countInputTokens(usage);
+  next.outputTokens += usage?.output_tokens ?? 0;
 }
 
 /** @returns the ids of the calls of an answer that are not in what is kept of it */

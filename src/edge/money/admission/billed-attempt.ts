@@ -25,7 +25,7 @@ export interface BookedCost {
 }
 
 /** What an account has allowed an attempt. */
-interface AdmittedTerms {
+interface AttemptAdmission {
   /** What `max_tokens` must be lowered to in the body that is sent; undefined if it may stay. */
   maxTokens: number | undefined;
   /** What is changed in the body for the admitted model. */
@@ -42,7 +42,7 @@ interface BilledAttemptOptions {
   /** Counts the prompt, if nothing of the response arrives. Absent where a count is not worth a call. May reject. */
   countPrompt?: (() => Promise<number | undefined>) | undefined;
   /** Absent until the account has admitted the attempt, and after a crash. */
-  terms?: AdmittedTerms;
+  admission?: AttemptAdmission;
 }
 
 /**
@@ -53,7 +53,7 @@ export class BilledAttempt {
   readonly requestId: string;
   /** The model, by the upstream's name. */
   readonly model: string;
-  readonly terms: AdmittedTerms | undefined;
+  readonly admission: AttemptAdmission | undefined;
   /** How the attempt ended; undefined until it is settled. */
   outcome: RequestOutcome | undefined;
   readonly #request: RequestToSettle;
@@ -62,10 +62,14 @@ export class BilledAttempt {
   #counting: Promise<number | undefined> | undefined;
 
   /** @param grant what settles the attempt; null if only its account may have that */
-  constructor(request: RequestToSettle, grant: StoredGrant | null, { countPrompt, terms }: BilledAttemptOptions = {}) {
+  constructor(
+    request: RequestToSettle,
+    grant: StoredGrant | null,
+    { countPrompt, admission }: BilledAttemptOptions = {},
+  ) {
     this.requestId = request.requestId;
     this.model = request.model;
-    this.terms = terms;
+    this.admission = admission;
     this.#request = request;
     this.#grant = grant;
     this.#countPrompt = countPrompt;
@@ -88,7 +92,7 @@ export class BilledAttempt {
     if (!this.#countPrompt) return this.#book(outcome, extra, later);
     if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
     // The attempt no longer runs while its prompt is counted. After a crash its hold ends anyway.
-    if (this.terms && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
+    if (this.admission && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
     return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
   }
 

@@ -168,7 +168,7 @@ export class BilledRequest implements Payment {
   get createBody(): RequestBodyFactory {
     const { changes = {}, modelInBody, asModel = (name) => ({ model: JSON.stringify(name) }) } = this.#options;
     const { model } = this;
-    const { maxTokens, changes: changesForModel = {} } = this.attempts.at(-1)?.terms ?? {};
+    const { maxTokens, changes: changesForModel = {} } = this.attempts.at(-1)?.admission ?? {};
     return (more) =>
       createUpstreamBody(this.#variant.body, {
         ...changes,
@@ -258,7 +258,7 @@ export class BilledRequest implements Payment {
   ): Record<string, string> {
     const retires = getUpcomingRetirement(this.#context.settings.models.findRow(this.model));
     return {
-      ...this.attempts.at(-1)?.terms?.headers,
+      ...this.attempts.at(-1)?.admission?.headers,
       ...createEndHeaders(upstream, booked?.nanodollars, booked?.budget),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
@@ -290,9 +290,9 @@ export class BilledRequest implements Payment {
     return counted.promptTokens;
   };
 
-  #shouldStreamInternally({ grant, terms }: BilledAttempt): boolean {
+  #shouldStreamInternally({ grant, admission }: BilledAttempt): boolean {
     const { streams, headers } = this.#context;
-    if (!terms?.inUsd || streams || !this.#options.mayStreamInternally || !(grant.hold > STREAM_INTERNALLY_ABOVE))
+    if (!admission?.inUsd || streams || !this.#options.mayStreamInternally || !(grant.hold > STREAM_INTERNALLY_ABOVE))
       return false;
     return isAnswerSameWhenStreamed(this.#variant.body.json, headers);
   }

@@ -138,7 +138,7 @@ async function createReservedAttempt(
   const { originalModel } = variant;
   const attempt = new BilledAttempt(createSettlementContext(context, requestId, variant.model), grant, {
     countPrompt: isPromptWorthCounting(worstCase, terms) ? options.countPrompt : undefined,
-    terms: {
+    admission: {
       maxTokens: admitted.maxTokens,
       changes: variant.changes,
       isKept: canAccountKeepGrant(context, terms, options),

@@ -107,7 +107,7 @@ export async function makeSummary(
     await waitWithinTime(billed.reserve());
     expected = undefined;
     // A summary with fewer output tokens might be cut off, and would then be paid for without being used.
-    if (billed.latestAttempt.terms?.maxTokens !== undefined)
+    if (billed.latestAttempt.admission?.maxTokens !== undefined)
       throw createNonRetryableError(
         'billing_error',
         'The remaining budget cannot pay for a summary. Ask an admin to raise the limit, or change `history.strategy`.',

@@ -113,7 +113,10 @@ export class SummarySettler {
       startedAt: row.beganAt,
       ms: now() - row.beganAt,
       // Use a newer version, so that a turn's report that is still on its way cannot overwrite this one.
-      conversation: createConversationReport({ ...profile, version: computeNextProfileVersion(profile, now()) }, cost),
+      conversation: createConversationReport(
+        { ...profile, version: computeNextProfileVersion(profile, now()) },
+        profile.cost - cost,
+      ),
     });
     this.#addCostToConversation(row.id, cost, nanodollars);
     try {

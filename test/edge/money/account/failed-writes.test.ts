@@ -83,7 +83,7 @@ test('stores the grant of a turn after a failed write', () => {
     },
   } as unknown as Transcript;
   const grants = new TurnGrantStore(transcript, { requestId: 'req_1', grant: null, beganAt: 0 } as TurnRow);
-  grants.setAdmittedGrant({ requestId: 'req_1', grant: UNKNOWN_GRANT, terms: undefined }, undefined, 0);
+  grants.recordAdmittedGrant({ requestId: 'req_1', grant: UNKNOWN_GRANT, admission: undefined }, undefined, 0);
   expect(() => grants.storeSentGrant()).toThrow('failed');
   grants.storeSentGrant();
   expect(stored).toMatchObject([{ sentAt: 0 }]);

@@ -1,4 +1,4 @@
-/** Begins a turn: plans it and stores it before anything goes up. */
+/** Begins a turn: plans it, and stores it before its request is sent. */
 
 import {
   addCachingResponse,
@@ -6,13 +6,9 @@ import {
   listUpstreamsWithUnexpiredCache,
 } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { toApiError } from '../../kit/http/errors.ts';
-import { PluginContextValues } from '../../kit/plugins/context-values.ts';
-import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { createDimensionValue, type DimensionValues, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
-import { getRestrictedTokenGuard } from '../history/guard.ts';
 import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
 import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
 import {
@@ -30,29 +26,13 @@ import { toListedParent } from '../turn/turn-ending.ts';
 import { TurnExecutor } from '../turn/turn-executor.ts';
 import { isUnreportedRefusal, type TurnRunner } from '../turn/turn-handle.ts';
 import { TurnRecorder } from '../turn/turn-recorder.ts';
-import { restoreEdgeCallsInText } from '../views/edge-blocks.ts';
 import { getTurnIdPrefix } from '../views/redact-for.ts';
 import { callHookOfEachPlugin } from './call-hooks.ts';
-import type {
-  InitialContextOptions,
-  NextPromptRequest,
-  PromptToCount,
-  StartedTurnRequest,
-  TurnRequest,
-} from './contract.ts';
-import type { ConversationState } from './conversation-state.ts';
+import type { InitialContextOptions, StartedTurnRequest, TurnRequest } from './contract.ts';
 import type { ConversationContext, ConversationHooks, PendingTurn } from './hooks.ts';
-import {
-  createPrefixApplier,
-  findWithdrawalError,
-  type InitialContext,
-  readRetainedAgent,
-  resolveInitialContext,
-} from './initial-context.ts';
-import { createAccountRequest } from './object-context.ts';
+import { createPrefixApplier, type InitialContext, readRetainedAgent } from './initial-context.ts';
 import { startConversation } from './profile-changes.ts';
-import { applyRetainedPrefix, requireSameRetainedVersion } from './retained-prefix.ts';
-import { readRpcText, toFailedResult } from './rpc-response.ts';
+import { requireSameRetainedVersion } from './retained-prefix.ts';
 
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
@@ -72,13 +52,13 @@ export function planTurn(
   present: ConversationProfile | undefined,
   turn: PendingTurn,
 ): NextRequestPlan {
-  const { request, initialContext: beginning } = turn;
+  const { request, initialContext } = turn;
   removeLostCode(conversation.transcript, request.body, conversation.now());
   if (present) requireSameInitialContext(present, request.asked);
-  const agent = present ? readRetainedAgent(conversation) : beginning?.agent && beginning.stored;
+  const agent = present ? readRetainedAgent(conversation) : initialContext?.agent && initialContext.stored;
   return planTurnByPluginsOrDefault(conversation, turn, agent, (model) =>
     planNextRequest(request.body, conversation.transcript, conversation.settings(), {
-      prefix: beginning,
+      prefix: initialContext,
       agent,
       betas: request.headers['anthropic-beta'],
       isRun: isRunRequest(request),
@@ -91,20 +71,23 @@ export function planTurn(
   );
 }
 
-/** Plans a turn, or a prompt that is counted, as a plugin does that has a way of its own. */
-function planTurnByPluginsOrDefault(
-  { hooks: parts }: ConversationContext,
+/** Plans a turn, or a prompt that is counted: by the first plugin that plans it, else without one. */
+export function planTurnByPluginsOrDefault(
+  { hooks }: ConversationContext,
   turn: Parameters<NonNullable<ConversationHooks['plan']>>[0],
   agent: ResolvedAgent | undefined,
   plan: (model?: string) => NextRequestPlan,
 ): NextRequestPlan {
   let planned: NextRequestPlan | undefined;
-  for (const part of parts) planned ??= part.plan?.(turn, agent, plan);
+  for (const pluginHooks of hooks) planned ??= pluginHooks.plan?.(turn, agent, plan);
   return planned ?? plan();
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-function requireSameInitialContext(retained: ConversationProfile, { prefix, agent }: InitialContextOptions): void {
+export function requireSameInitialContext(
+  retained: ConversationProfile,
+  { prefix, agent }: InitialContextOptions,
+): void {
   if (agent !== undefined) requireSameRetainedVersion('agent', retained.agent, agent);
   if (prefix !== undefined) requireSameRetainedVersion('prefix', retained.prefix, prefix);
 }
@@ -119,39 +102,43 @@ export function storeTurnAndCreateRunner(
   turn: PendingTurn,
   planned: NextRequestPlan,
 ): TurnRunner {
-  const { transcript, maintenance } = conversation;
-  const { initialContext: beginning } = turn;
-  let { request } = turn;
+  const { transcript } = conversation;
   // Throws if the deployment has no upstream, so call it before anything is stored.
   conversation.getUpstream();
   const now = conversation.now();
-  const isNew = !transcript.storedProfile?.exists;
-  if (isNew) startConversationWithTurnDefaults(conversation, request, planned, beginning);
-  const agent = readRetainedAgent(conversation);
-  if (agent) request = { ...request, asked: { ...request.asked, fallback_models: agent.definition.fallback_models } };
+  startConversationIfNew(conversation, turn, planned);
   conversation.alarm.scheduleWatchAt(now + WATCH_MS);
-  if (isNew) maintenance.scheduleRetentionEnd();
-  const begins = { ...turn, request };
-  const row = createTurnRow(transcript, request, planned, now);
+  const pending = { ...turn, request: applyFallbackModelsOfAgent(conversation, turn.request) };
+  const row = createTurnRow(transcript, pending.request, planned, now);
   try {
-    const long: TurnNotes = Object.assign({}, ...conversation.hooks.map((part) => part.begin?.(begins, planned, row)));
+    const longNotes: TurnNotes = Object.assign(
+      {},
+      ...conversation.hooks.map((hooks) => hooks.begin?.(pending, planned, row)),
+    );
     planned.memory = turn.pluginContext;
-    for (const part of conversation.hooks) {
-      const runner = part.run?.(begins, planned, row);
+    for (const hooks of conversation.hooks) {
+      const runner = hooks.run?.(pending, planned, row);
       if (runner) return runner;
     }
-    return createSingleRequestRunner(
-      conversation,
-      request,
-      storeTurnAndMessages(conversation, row, planned, { long: long }),
-      planned,
-    );
+    const recorder = storeTurnAndMessages(conversation, row, planned, { longNotes });
+    return createSingleRequestRunner(conversation, pending.request, recorder, planned);
   } catch (thrown) {
     // Delete the stored turn: without a runner, nothing would ever end it.
     transcript.deleteMessages('turn >= ?', row.seq);
     transcript.deleteTurns('seq >= ?', row.seq);
     throw thrown;
   }
+}
+
+/** @returns the request; with an agent, the agent's fallback models replace the caller's. */
+function applyFallbackModelsOfAgent<Request extends StartedTurnRequest>(
+  conversation: ConversationContext,
+  request: Request,
+): Request {
+  const agent = readRetainedAgent(conversation);
+  if (!agent) return request;
+  const { fallback_models } = agent.definition;
+  return { ...request, asked: { ...request.asked, fallback_models } };
 }
 
 /** Makes the runner of a turn that is not a run. */
@@ -177,29 +164,40 @@ export function createSingleRequestRunner(
   });
 }
 
-/** Starts a conversation with the defaults that its first turn sets for all later turns. */
-function startConversationWithTurnDefaults(
+/** Starts the conversation, if this is its first turn, with the defaults that this turn sets for all later ones. */
+function startConversationIfNew(
   conversation: ConversationContext,
-  { place, parent }: TurnRequest,
-  { defaults: { model, maxTokens, system, tools } }: NextRequestPlan,
-  beginning: InitialContext | undefined,
+  { request: { place, parent }, initialContext }: PendingTurn,
+  { defaults }: NextRequestPlan,
 ): void {
-  const { transcript } = conversation;
+  const { transcript, maintenance } = conversation;
+  if (transcript.storedProfile?.exists) return;
   startConversation(conversation, place, WATCH_MS, {
-    model,
-    maxTokens,
-    history: beginning?.history ?? null,
+    model: defaults.model,
+    maxTokens: defaults.maxTokens,
+    history: initialContext?.history ?? null,
     ...(parent && { parent, retentionSeconds: parent.retentionSeconds }),
   });
+  storeInitialContext(transcript, defaults, initialContext);
+  maintenance.scheduleRetentionEnd();
+}
+
+/** Stores the system prompt and the tools of a new conversation, and its prefix or its agent. */
+function storeInitialContext(
+  transcript: Transcript,
+  { system, tools }: NextRequestPlan['defaults'],
+  initialContext: InitialContext | undefined,
+): void {
   const { storedProfile: profile } = transcript;
-  if (!profile || (system === undefined && tools === undefined && !beginning)) return;
+  if (!profile || (system === undefined && tools === undefined && !initialContext)) return;
   transcript.runInTransaction(() => {
     if (system !== undefined) transcript.storeFrozenText('system', system);
     if (tools !== undefined) transcript.storeFrozenText('tools', tools);
-    if (beginning?.runs !== undefined) transcript.storeFrozenText('runs', beginning.runs);
-    if (beginning?.agent) transcript.storeFrozenText('agent', beginning.stored.text);
-    if (beginning)
-      transcript.saveProfile({ ...profile, prefix: beginning.retained ?? null, agent: beginning.agent ?? null });
+    if (!initialContext) return;
+    const { runs, agent, retained } = initialContext;
+    if (runs !== undefined) transcript.storeFrozenText('runs', runs);
+    if (agent) transcript.storeFrozenText('agent', initialContext.stored.text);
+    transcript.saveProfile({ ...profile, prefix: retained ?? null, agent: agent ?? null });
   });
 }
 
@@ -227,15 +225,15 @@ export function replanStoredRequest(
   });
 }
 
-/** Stores the row of a turn, or of a step, and its messages. @param long notes that only its stored row has */
+/** Stores the row of a turn, or of a step, and its messages. @param longNotes notes that only its stored row has */
 export function storeTurnAndMessages(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequestPlan,
   {
-    long: longNotes = {},
+    longNotes = {},
     ...options
-  }: Omit<StepOrRecoveryOptions, 'newMessages' | 'recovered'> & { long?: TurnNotes } = {},
+  }: Omit<StepOrRecoveryOptions, 'newMessages' | 'recovered'> & { longNotes?: TurnNotes } = {},
 ): TurnRecorder {
   const { storedProfile: profile } = transcript;
   if (!profile) throw new TypeError('The profile of this conversation is not stored.');
@@ -361,68 +359,4 @@ export function createTurnRow(
     follows,
     background: request.asked.background ? 1 : null,
   };
-}
-
-/** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
-export async function prepareNextPrompt(
-  state: ConversationState,
-  request: NextPromptRequest,
-): Promise<PromptToCount | undefined> {
-  try {
-    const sent = await readRpcText(request.body);
-    const { only } = request.caller;
-    if (!state.visibleProfile?.exists && !only) return undefined;
-    const body = state.visibleProfile?.turns ? sent : await restoreEdgeCallsInText(sent);
-    const profile = state.visibleProfile;
-    // A restricted token is told only what a turn of its own would come to: the object looks at it all.
-    const beginning =
-      only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
-    return await buildNextPrompt(state, { ...request, body }, beginning);
-  } catch (thrown) {
-    // A revoked caller must not learn whether the conversation exists.
-    const refused = await requireUnrevokedCaller(createAccountRequest(state, request.caller)).catch(toApiError);
-    return toFailedResult(refused ?? thrown);
-  }
-}
-
-/** @throws ApiError as planning a turn does */
-async function buildNextPrompt(
-  state: ConversationState,
-  request: NextPromptRequest & { body: string },
-  beginning: InitialContext | undefined,
-): Promise<PromptToCount> {
-  const { caller: identity, body, asked } = request;
-  const requireAllowedProfile = () => {
-    const refused =
-      identity.only &&
-      getRestrictedTokenGuard().findTurnRestrictionError(
-        identity,
-        state.transcript,
-        state.visibleProfile,
-        beginning?.agent,
-      );
-    if (refused) throw refused;
-    return state.visibleProfile;
-  };
-  const before = requireAllowedProfile();
-  if (before) requireSameInitialContext(before, asked);
-  const withdrawn = await findWithdrawalError(state, before);
-  if (withdrawn) throw withdrawn;
-  // Re-check after the await: the conversation may have been deleted, and another one created with this id.
-  const profile = requireAllowedProfile();
-  const agent = profile ? readRetainedAgent(state) : beginning?.agent && beginning.stored;
-  const isBound = identity.only !== undefined;
-  const planned = planTurnByPluginsOrDefault(state, { pluginContext: new PluginContextValues() }, agent, (model) =>
-    planNextRequest(body, state.transcript, state.settings(), {
-      agent,
-      counts: true,
-      isBound,
-      model,
-      defaults: agent ? undefined : asked.defaults,
-    }),
-  );
-  const { account = '', prefix: retained } = profile ?? {};
-  const { bytes } = retained ? (await applyRetainedPrefix(state, account, retained, planned.body)).body : planned.body;
-  const { betas = [] } = agent?.definition ?? {};
-  return { ok: true, value: new Blob([bytes]).stream(), betas: betas.length > 0 ? betas : undefined };
 }

@@ -12,7 +12,7 @@ import { rewindToMessage } from '../history/rewind.ts';
 import type { PackedTurnAnswer } from '../views/turn-answer.ts';
 import { streamMessagePage } from '../views/views.ts';
 import { maintainConversation } from './alarm.ts';
-import { prepareNextPrompt } from './begin-turn.ts';
+
 import type {
   ConversationKey,
   NewConversationFields,
@@ -31,6 +31,7 @@ import { handleTurn } from './handle-turn.ts';
 import { conversationPlugins, type ImportedHistory } from './hooks.ts';
 import { type InitialContext, resolveInitialContext } from './initial-context.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
+import { prepareNextPrompt } from './next-prompt.ts';
 import { storeNewConversation, toProfileChanges } from './profile-changes.ts';
 import { resumeTurnEvents } from './resume-turn.ts';
 import { releaseUnusedPrefix } from './retained-prefix.ts';

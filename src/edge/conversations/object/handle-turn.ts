@@ -31,7 +31,7 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
     // Resolve the prefix or agent of a new conversation here: nothing may await between the last guard and the lock.
     const named = applyDefaultAgent(request.asked);
-    const beginning =
+    const initialContext =
       hasInitialContext(named) && !state.visibleProfile
         ? await resolveInitialContext(state, request.place, named, request.caller)
         : undefined;
@@ -39,13 +39,13 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
       const { only } = request.caller;
       const answer = await startOrAttachToTurn(state, {
         request,
-        initialContext: beginning,
+        initialContext,
         pluginContext: new PluginContextValues(),
       });
       const withHeaders = addPluginHeaders(state, answer, only !== undefined);
       return redactAnswer(withHeaders, shouldHideToolContents(only) && !request.parent, state.lock.holder?.turn.log);
     } finally {
-      releaseUnusedPrefix(state, beginning?.retained);
+      releaseUnusedPrefix(state, initialContext?.retained);
     }
   } catch (thrown) {
     return toFailedTurnAnswer(thrown);

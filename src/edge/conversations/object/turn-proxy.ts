@@ -18,6 +18,7 @@ import { ApiError, createInvalidRequestError } from '../../kit/http/errors.ts';
 import { LongStringBody } from '../../kit/http/long-body.ts';
 import { removeRepeatedKeysFromBody } from '../../kit/http/read-json.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
+import type * as z from '../../kit/http/zod.ts';
 import { createEndHeaders, createOutcomeLogger } from '../../money/admission/answer-end.ts';
 import { validateRunTools } from '../../registry/tools/check-tools.ts';
 import { checkConversationAllowed, getRestrictedTokenGuard, resolveRequestedAgent } from '../history/guard.ts';
@@ -36,6 +37,13 @@ const RETRY_WITHOUT_BACKGROUND =
 const TWO_HISTORIES =
   'thread: not supported with `conversation`, because both store the history. Send only one of them.';
 
+/** A request to a conversation, without what its restricted token may not send. */
+interface AllowedRequest {
+  headers: Headers;
+  body: JsonBody;
+  fields: z.output<typeof conversationRequest>;
+}
+
 /**
  * Has a conversation's object answer a Messages request.
  *
@@ -48,79 +56,119 @@ export async function proxyTurn(
   streamByDefault: boolean,
 ): Promise<Response> {
   const identity = c.get('identity');
-  const entry = c.get('entry');
-  entry.line.conversation = id;
+  c.get('entry').line.conversation = id;
   rejectSubagentConversation(id);
   checkConversationAllowed(identity, id);
-  const isBound = identity.only !== undefined;
-  const caller = isBound ? getRestrictedTokenGuard().filterRequestHeaders(c.req.raw.headers) : c.req.raw.headers;
-  if (isBound) body = getRestrictedTokenGuard().filterRequestBody(body);
+  const allowed = validateTurnRequest(c, body);
+  const request = await createTurnRequest(c, id, allowed, streamByDefault);
+  const sent = await applyUserIdSetting(
+    removeRepeatedKeysFromBody(allowed.body, 'everywhere'),
+    c.get('settings'),
+    identity.account,
+  );
+  const answer = await callTurnWithRetry(c, request, sent);
+  if (answer.kind === 'error') throw toAppApiError(c, answer.error);
+  return createTurnResponse(c, request, allowed.fields.model, answer);
+}
+
+/** Removes what a restricted token may not send, and validates the rest. @throws ApiError 400 that says what is wrong */
+function validateTurnRequest(c: Context<AppEnv>, sent: JsonBody): AllowedRequest {
+  const identity = c.get('identity');
+  const guard = identity.only !== undefined ? getRestrictedTokenGuard() : undefined;
+  const headers = guard ? guard.filterRequestHeaders(c.req.raw.headers) : c.req.raw.headers;
+  const body = guard ? guard.filterRequestBody(sent) : sent;
   const fields = validateBySchema(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw createInvalidRequestError(TWO_HISTORIES);
   validateRunTools(fields, identity, c.get('settings'));
-  checkRequestFields(caller, body.json);
-  const getStringMember = <Name extends keyof RequestFieldValues>(name: Name) =>
-    readRequestField(name, caller, body.json);
-  const asked: EdgeRequestOptions = {
-    background: getStringMember('background'),
-    retry: getStringMember('retry'),
-    deliver_url: getStringMember('deliver_url'),
-    show: getStringMember('show'),
-    prefix: getStringMember('prefix'),
-    ...resolveRequestedAgent(identity, getStringMember('agent')),
-    model: getStringMember('model'),
-    fallback_models: getStringMember('fallback_models'),
-    defaults: getMessageDefaults(identity, c.get('settings'), { isShort: streamByDefault, body: body.json }),
+  checkRequestFields(headers, body.json);
+  return { headers, body, fields };
+}
+
+/** @returns what a request asks of the edge, in its body or its headers. @throws ApiError 400 that says what is wrong */
+function readEdgeOptions(
+  c: Context<AppEnv>,
+  { headers, body }: AllowedRequest,
+  streamByDefault: boolean,
+): EdgeRequestOptions {
+  const identity = c.get('identity');
+  const settings = c.get('settings');
+  const readField = <Name extends keyof RequestFieldValues>(name: Name) => readRequestField(name, headers, body.json);
+  const options: EdgeRequestOptions = {
+    background: readField('background'),
+    retry: readField('retry'),
+    deliver_url: readField('deliver_url'),
+    show: readField('show'),
+    prefix: readField('prefix'),
+    ...resolveRequestedAgent(identity, readField('agent')),
+    model: readField('model'),
+    fallback_models: readField('fallback_models'),
+    defaults: getMessageDefaults(identity, settings, { isShort: streamByDefault, body: body.json }),
   };
-  const { background = false, deliver_url: deliverUrl } = asked;
-  if (asked.retry && !background) throw createInvalidRequestError(RETRY_WITHOUT_BACKGROUND);
-  const { TURN_DELIVER_URL } = c.get('settings');
-  if (deliverUrl !== undefined) validateDeliverUrl(deliverUrl, TURN_DELIVER_URL, c.get('settings'));
-  // A turn in the background runs like a stream whose reader has left.
-  const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
-  const place = { account: identity.account, id };
-  const request: Omit<TurnRequest, 'body'> = {
-    place,
+  if (options.retry && !options.background) throw createInvalidRequestError(RETRY_WITHOUT_BACKGROUND);
+  if (options.deliver_url !== undefined) validateDeliverUrl(options.deliver_url, settings.TURN_DELIVER_URL, settings);
+  return options;
+}
+
+/** @returns the request as the conversation's object gets it, beside its body */
+async function createTurnRequest(
+  c: Context<AppEnv>,
+  id: string,
+  allowed: AllowedRequest,
+  streamByDefault: boolean,
+): Promise<Omit<TurnRequest, 'body'>> {
+  const { headers, body, fields } = allowed;
+  const identity = c.get('identity');
+  const asked = readEdgeOptions(c, allowed, streamByDefault);
+  const wantsStream = fields.stream === undefined ? streamByDefault : fields.stream === true;
+  return {
+    place: { account: identity.account, id },
     call: {
       id: c.get('requestId'),
       route: 'messages',
       hash: await sha256Hex(body.bytes),
-      key: getIdempotencyKey(caller),
+      key: getIdempotencyKey(headers),
       retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
       again: false,
-      stream,
+      // A turn in the background runs like a stream whose reader has left.
+      stream: asked.background || wantsStream,
     },
     caller: { ...identity, user: await computeEndUserHash(body) },
     asked,
-    headers: await collectForwardedHeaders(c, caller),
-    query: isBound ? '' : getQueryString(c.req.raw.url),
+    headers: await collectForwardedHeaders(c, headers),
+    query: identity.only ? '' : getQueryString(c.req.raw.url),
   };
-  const whole = await applyUserIdSetting(
-    removeRepeatedKeysFromBody(body, 'everywhere'),
-    c.get('settings'),
-    identity.account,
-  );
-  const answer = await callTurnWithRetry(c, request, whole);
-  if (answer.kind === 'error') throw toAppApiError(c, answer.error);
+}
+
+/**
+ * @param model the model that the body names
+ * @returns the response to the caller, with its headers; the log line gets what the turn has used
+ */
+function createTurnResponse(
+  c: Context<AppEnv>,
+  { place, asked, caller }: Omit<TurnRequest, 'body'>,
+  model: unknown,
+  answer: Exclude<TurnAnswer, { kind: 'error' }>,
+): Response {
+  const { line } = c.get('entry');
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
-  entry.line.agent = headers['sluice-agent'];
-  entry.line.model_chosen = headers['sluice-model-chosen'];
+  line.agent = headers['sluice-agent'];
+  line.model_chosen = headers['sluice-model-chosen'];
   // Where the agent chooses, the body's model has no effect.
-  const model = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
-  entry.line.model = typeof model === 'string' ? model.slice(0, 128) : undefined;
+  const usedModel = line.model_chosen?.split(';', 1)[0] ?? model;
+  line.model = typeof usedModel === 'string' ? usedModel.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
     return streamTurn(c, answer, headers, createOutcomeLogger(c), () =>
-      callConversationWithoutResult(c, id, (object) => object.endInterruptedTurns()),
+      callConversationWithoutResult(c, place.id, (object) => object.endInterruptedTurns()),
     );
   }
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) createOutcomeLogger(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: createEventStreamHeaders(headers) });
   // A hint would reveal the agent's model to a restricted token.
-  if (isBound) delete headers['sluice-hint'];
+  if (caller.only !== undefined) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, createEndHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
-  if (background && headers.location !== undefined) headers.location = addMountPath(c, headers.location);
+  if (asked.background && headers.location !== undefined) headers.location = addMountPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
 }
 

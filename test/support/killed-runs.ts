@@ -106,11 +106,19 @@ export async function followRun(body: object, id: string): Promise<{ events: Str
   throw new Error(`it never ends: ${JSON.stringify(events.at(-1))}`);
 }
 
-/** A stream that stays open before its last event, where its reader dies there. */
-export function createDyingStream(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
+/**
+ * A stream that stays open before its last events, where its reader dies there.
+ *
+ * @param alone how many events come first, each by itself. Default: the answer comes in one piece, and dies before its end
+ */
+export function createDyingStream(text: string, dies: () => Promise<void>, alone?: number): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const end = text.indexOf('event: message_delta');
-  const pieces = [text.slice(0, end), text.slice(end)];
+  const events = text.split(/(?<=\n\n)/);
+  const pieces =
+    alone === undefined
+      ? [text.slice(0, end), text.slice(end)]
+      : [...events.slice(0, alone), events.slice(alone).join('')];
   return new ReadableStream(
     {
       type: 'bytes',
@@ -121,6 +129,8 @@ export function createDyingStream(text: string, dies: () => Promise<void>): Read
           controller.byobRequest?.respond(0);
           return;
         }
+        // Its reader shows one piece before it gets the next.
+        if (alone !== undefined) await yieldToEventLoop(5);
         if (pieces.length === 0) await dies();
         controller.enqueue(encoder.encode(piece));
       },

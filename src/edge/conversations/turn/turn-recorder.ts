@@ -287,8 +287,12 @@ export class TurnRecorder {
     return removeBlocksAndBoundThinking(content, (block) => bound.has(block)).map(ensureObjectInput);
   }
 
-  /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
+  /**
+   * Whether an event only begins or ends a block of text or thinking, so that a crash may lose it together with the block. A run
+   * resumes after a crash, and would begin or end such a block again.
+   */
   #framesOnlyText({ type, index }: JsonObject): boolean {
+    if (this.row.run !== null) return false;
     if (type !== 'content_block_start' && type !== 'content_block_stop') return false;
     return EFFECTLESS_TYPES.has(String(this.builder.getBlockAt(index)?.value.type));
   }

@@ -55,6 +55,33 @@ test('a run that was killed makes no more calls in all than it may: those before
   expect(killer.killCounts.get('step committed')).toBe(3);
 });
 
+test.each([3, 4, 5, 6, 7])(
+  'a client that resumes a run after a crash sees each block begin and end once: %i events shown',
+  async (shown) => {
+    const killer = new Killer(['event shown']);
+    answerByScript((_, number) => {
+      if (number > 1) return textAnswer('Done.');
+      const change = (text: string) => createDyingStream(text, () => killer.reachPoint('event shown'), shown);
+      return {
+        content: [
+          { type: 'text', text: 'One. ' },
+          { type: 'text', text: 'Two. ' },
+        ],
+        change,
+      };
+    });
+    killer.planKills([{ point: 'event shown', after: 0 }]);
+    const run = followRun(createBody('Plan my day.', { tools: [weatherTool()] }), `blocks${shown}`);
+    const { events } = await killer.runWithKills(run);
+    const listBlocks = (type: string) => events.filter(({ event }) => event === type).map(({ data }) => data.index);
+    const started = listBlocks('content_block_start');
+    expect(started).toEqual(started.map((_, index) => index));
+    expect(listBlocks('content_block_stop')).toEqual(started);
+    expect(textOfDeltas(events)).toContain('Done.');
+    expect(killer.killCounts.get('event shown')).toBe(1);
+  },
+);
+
 test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
   const killer = new Killer(POINTS);
   const billed = new Map<string, number>();

@@ -16,6 +16,8 @@ import { computeNextListingTime, isBatchListedAtUpstream, resolveUnknownBatch } 
  * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
  */
 const PREPARED_MS = 5 * MINUTE_MS;
+/** Creates usually take less time. If the response takes longer, the upstream's list is read. Milliseconds. */
+const CREATE_MS = MINUTE_MS;
 /** How much longer than the upstream may take its answer to a create may take to arrive here. Milliseconds. */
 const ANSWER_MS = 30_000;
 /** Polls: a tenth of the batch's age, within these bounds. */
@@ -147,7 +149,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
         if (this.now() >= journal.createdAt + PREPARED_MS) this.#record.enterPhase('unsent');
         return;
       case 'closing':
-        if (this.now() < this.#computeResponseDeadline(journal)) return;
+        if (!(await this.#isResponseProbablyLost(journal)) || this.#journal?.phase !== 'closing') return;
         this.#record.enterPhase('unknown');
         return this.#record.scheduleAlarmIn(0);
       case 'unknown':
@@ -215,7 +217,10 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       case 'prepared':
         return createdAt + PREPARED_MS;
       case 'closing':
-        return this.#computeResponseDeadline(journal);
+        return Math.min(
+          (now < closingAt + CREATE_MS ? closingAt : now) + CREATE_MS,
+          this.#computeResponseDeadline(journal),
+        );
       case 'unknown':
         return computeNextListingTime(journal, now);
       case 'running':
@@ -226,6 +231,19 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       default:
         return delivery && !isErased ? delivery.nextAt : Math.max(soon, computeForgetTime(this.#record, journal));
     }
+  }
+
+  /**
+   * Decides whether the Worker that was waiting for the response to the create has probably died. The batch may still be made, and a
+   * late response is still accepted.
+   *
+   * @throws BatchCallFailedError if the upstream's list cannot be read
+   */
+  async #isResponseProbablyLost(journal: Journal): Promise<boolean> {
+    const { createdAt, closingAt = createdAt } = journal;
+    if (this.now() >= this.#computeResponseDeadline(journal)) return true;
+    if (this.now() < closingAt + CREATE_MS) return false;
+    return (await isBatchListedAtUpstream(this.#record, journal)) !== undefined;
   }
 
   /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */

@@ -244,10 +244,10 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   const { id, stub } = await prepared('alice');
   expect(await stub.recordLastByteSent()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
-  late += 10 * MINUTE_MS;
+  late += MINUTE_MS - 1_000;
   await wakeBatch(id, 'alice');
   expect((await shown('alice', id)).unknown).toBeUndefined();
-  late += MINUTE_MS;
+  late += 2_000;
   await wakeBatch(id, 'alice');
   expect((await shown('alice', id)).unknown).toContain(id);
   const state = await stub.acceptCreateResponse({ kind: 'made', id: made, expiresAt: '' });
@@ -255,6 +255,30 @@ test('what comes late is taken: the batch runs, and costs what it costs', async 
   api.end();
   await ended(['alice', id]);
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 1 });
+});
+
+test('reports a batch as unknown after a minute without a response, if the upstream’s list can be read', async () => {
+  const { id, stub } = await prepared('alice');
+  expect(await stub.recordLastByteSent()).toBe(true);
+  instead = () => new Response(null, { status: 500 });
+  late += 2 * MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toBeUndefined();
+  instead = () => undefined;
+  late += MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toContain(id);
+  await eventually(async () => expect(await alerts()).toEqual([['batch_unknown', 'alice', id]]));
+  expect((await day('alice')).held_usd).toBeGreaterThan(0);
+});
+
+test('reports a batch as unknown once the upstream’s timeout has passed, even if the list cannot be read', async () => {
+  const { id, stub } = await prepared('alice');
+  expect(await stub.recordLastByteSent()).toBe(true);
+  instead = () => new Response(null, { status: 500 });
+  late += 11 * MINUTE_MS;
+  await wakeBatch(id, 'alice');
+  expect((await shown('alice', id)).unknown).toContain(id);
 });
 
 test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {

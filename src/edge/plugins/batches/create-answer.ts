@@ -5,6 +5,7 @@ import { toCallerResponse } from '../../claude/buffered-response.ts';
 import { classifyFailure, classifyIfFailed } from '../../claude/classify-failure.ts';
 import { toCallerHeaders } from '../../claude/headers.ts';
 import { readStartOfError } from '../../claude/relay/read-start.ts';
+import { isErrorBody } from '../../claude/usage/usage-report.ts';
 import { pause } from '../../kit/async/pause.ts';
 import { encodeUtf8 } from '../../kit/http/bytes.ts';
 import { createNonRetryableError, createNotFoundError } from '../../kit/http/errors.ts';
@@ -51,11 +52,12 @@ export async function finishUploadAndReadOutcome(
     return { kind: 'made', id: json.id, expiresAt: toStringOrUndefined(json.expires_at) ?? '' };
   }
   const { kind } = classifyFailure(response, { text: refused.body, elapsedMs: 0 });
-  // A 2xx response without a batch id, or a gateway's 5xx: the upstream may have created the batch, so its outcome is unknown.
-  if (response.status < 300 || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
-  // An error in the API's own format (such as 529, overloaded) means that the batch was not created. A gateway's error proves
-  // nothing.
-  const isOfGateway = response.status > 500 && json?.type !== 'error';
+  // A 2xx response without a batch id or an error, or a gateway's 5xx: the upstream may have created the batch, so its outcome is
+  // unknown.
+  if ((response.ok && !isErrorBody(json)) || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
+  // An error in the API's own format (such as 529, overloaded) means that the batch was not created, whatever its status. A
+  // gateway's error proves nothing.
+  const isOfGateway = (response.ok || response.status > 500) && json?.type !== 'error';
   return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
 }
 

@@ -26,7 +26,7 @@ const DAY_MS = 24 * 60 * MINUTE_MS;
 let api: FakeBatchApi;
 let app: TestApp;
 /** What becomes of a create: it arrives and is answered, or only arrives, or neither; or a gateway says that it takes long. */
-let creates: 'answered' | 'unanswered' | 'lost' | 'late';
+let creates: 'answered' | 'unanswered' | 'lost' | 'late' | 'rejected with 200';
 /** How many were sent. */
 let posts = 0;
 /** What the upstream says to any other call, if not what it should. */
@@ -43,6 +43,8 @@ beforeEach(() => {
   app = createTestApp(({ method, url, text }) => {
     if (method !== 'POST' || creates === 'answered') return api.handle(method, url.pathname + url.search, text);
     posts += 1;
+    if (creates === 'rejected with 200')
+      return Response.json({ type: 'error', error: { type: 'invalid_request_error', message: 'Too many batches.' } });
     if (creates === 'late') return new Response('<html>Gateway time-out</html>', { status: 504 });
     if (creates === 'unanswered') api.handle(method, url.pathname, text);
     throw new Error('connection reset');
@@ -214,6 +216,15 @@ test.each([
   }
   await ended(['alice', id]);
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
+});
+
+test('an error in a response with the status 200 is the response to the create, and nothing is held', async () => {
+  creates = 'rejected with 200';
+  const response = await app.post(PATH, bodyOf(['a1']), bearerHeader(await createToken('alice')));
+  expect(response.status).toBe(400);
+  expect(await readError(response)).toMatchObject({ type: 'invalid_request_error', message: 'Too many batches.' });
+  await eventually(async () => expect(await day('alice')).toMatchObject({ settled_usd: 0, held_usd: 0 }));
+  expect(await alerts()).toEqual([]);
 });
 
 test('a gateway that has waited too long does not prove it either: the upstream may still make it', async () => {

@@ -30,6 +30,10 @@ export const conversationRow = z.object({
 
 /** A conversation as its own route answers it. */
 export const conversationReport = z.extend(conversationRow, {
+  paused: z.addDescription(
+    z.nullable(z.string()),
+    'Why the conversation or its newest run is paused, as in the report of the turn. `approval`: the conversation waits until a person has decided on calls. Null if neither is paused.',
+  ),
   turn: z.addDescription(z.nullable(z.string()), 'The id of the running turn. Null if no turn is running.'),
   model: z.addDescription(
     z.nullable(z.string()),

@@ -8,7 +8,7 @@ import { toIsoTime } from '../../kit/http/times.ts';
 import { removeToolAddresses } from '../../registry/tools/edge-tools.ts';
 import { type ConversationProfile, formatVersionReference, type MessageRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { findConversationPauseReason } from '../history/storage/turn-queries.ts';
+import { findReportedPauseReason } from '../history/storage/turn-queries.ts';
 import type { HistoryPageQuery } from '../object/conversations.schema.ts';
 import type { ImportOmissions } from '../object/conversations-answers.schema.ts';
 import { formatMessageJson, formatObjectFromTexts, readMessageRows } from './message-json.ts';
@@ -36,7 +36,7 @@ export function formatConversationJson(
     created_at: JSON.stringify(toIsoTime(profile.createdAt)),
     updated_at: JSON.stringify(toIsoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
-    paused: JSON.stringify(findConversationPauseReason(transcript)),
+    paused: JSON.stringify(findReportedPauseReason(transcript)),
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
     max_tokens: String(profile.maxTokens),

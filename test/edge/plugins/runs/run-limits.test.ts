@@ -90,8 +90,11 @@ describe('a run', () => {
     expect(reasonOf(text)).toBe('budget');
     expect(bodies).toHaveLength(1);
     await waitUntilAtRest();
+    expect(await readConversation()).toMatchObject({ state: 'idle', paused: 'budget' });
     await account().setLimits(null);
     const { events } = await runTurn(createBody('Go on.', { tools: [weatherTool()] }));
+    await waitUntilAtRest();
+    expect(await readConversation()).toMatchObject({ paused: null });
     expect(textOfDeltas(events)).toBe('Sun.');
     expect(JSON.stringify(bodies[1]?.messages.at(-1))).toContain('sun');
   });

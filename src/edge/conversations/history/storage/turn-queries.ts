@@ -205,6 +205,16 @@ export function findConversationPauseReason(transcript: Transcript): 'approval' 
   return transcript.findFirstFromPlugins(({ paused }) => paused) ?? null;
 }
 
+/** @returns why the conversation, or else its newest run, is paused; null if neither is */
+export function findReportedPauseReason(transcript: Transcript): string | null {
+  const waiting = findConversationPauseReason(transcript);
+  if (waiting !== null) return waiting;
+  const newest = findNewestVisibleTurn(transcript);
+  const reason = newest ? findTurnPauseReason(transcript, newest.seq) : null;
+  // Its calls have been decided, so the run does not wait for an approval any more.
+  return reason === 'approval' ? null : reason;
+}
+
 /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
 export function findTurnPauseReason(transcript: Transcript, turn: number): string | null {
   return transcript.findFirstFromPlugins((rows) => rows.pauseOf?.(turn)) ?? null;

@@ -7,7 +7,7 @@ import {
   classifyFailure,
   toMissingModelFailure,
 } from './classify-failure.ts';
-import { isEventStream } from './content-type.ts';
+import { isBinary, isEventStream } from './content-type.ts';
 import {
   callWithHeadersTimeout,
   createHeadersTimeoutError,
@@ -222,7 +222,8 @@ async function awaitFirstBytes(response: Response): Promise<{ opening: Uint8Arra
 }
 
 function classifyOpening(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): ClassifiedResponse {
-  // Every relayed call expects a body, so a response without one is not the API's.
-  if (!opening) return classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
+  // Every relayed call expects a body that is text, so any other response is not as the API sends it. The model may have run.
+  if (!opening || (!isEventStream(answer) && isBinary(decoder.decode(opening))))
+    return classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
   return classifyFailure(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -8,7 +8,7 @@ import { createErrorBody } from '../kit/http/errors.ts';
 import { maskSecretsInBytes } from '../kit/http/secrets.ts';
 import { type JsonObject, parseJsonObject } from '../kit/json/object.ts';
 import { type ClassifiedFailure, classifyFailure, classifyIfFailed } from './classify-failure.ts';
-import { isEventStream } from './content-type.ts';
+import { isBinary, isEventStream } from './content-type.ts';
 import type { UpstreamExchange } from './exchange.ts';
 import {
   createHeadersTimeoutError,
@@ -128,8 +128,9 @@ export async function readBufferedResponse(
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);
   if (streams && progress.opening) body = joinPieces([progress.opening, body]);
-  if (response.ok && expected === 'message' && readTrimmedStart(body) === '') {
-    // An empty success response does not tell whether the model ran, so classify it as a failed call.
+  const start = readTrimmedStart(body);
+  if (response.ok && expected === 'message' && (start === '' || (!streams && isBinary(start)))) {
+    // A success response that is empty or unreadable does not tell whether the model ran, so classify it as a failed call.
     const elapsedMs = Date.now() - (progress.sentAt ?? Date.now());
     const { mayHaveRun, forCaller } = classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs });
     if (mayHaveRun) {

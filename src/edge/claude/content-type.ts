@@ -13,6 +13,21 @@ export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
   return type.startsWith(EVENT_STREAM) || type.trim().slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
 }
 
+/** The characters of a body that decide whether it is text. */
+const CHECKED_CHARACTERS = 1_024;
+/** Matches control characters, which no text has. */
+const CONTROL_CHARACTERS = /[^\P{Cc}\t\n\f\r\u007f-\u009f]/u;
+
+/**
+ * Decides whether a decoded body is not text, for example because it is compressed without `content-encoding`. JSON and pages are
+ * text, even if they contain the replacement character or have a legacy character set.
+ */
+export function isBinary(text: string): boolean {
+  // Leave out the last character, because the body may have been cut within it.
+  const start = text.slice(0, CHECKED_CHARACTERS).trimStart().slice(0, -1);
+  return CONTROL_CHARACTERS.test(start) || (!/^[{<]/.test(start) && start.includes('\ufffd'));
+}
+
 /**
  * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. The edge could not read its
  * usage. The caller could not read it either, because the `content-encoding` header is not returned. (Errors pass: their

@@ -7,6 +7,7 @@
 
 import { type ApiError, toApiError } from '../kit/http/errors.ts';
 import { readBufferedResponse } from './buffered-response.ts';
+import { rejectEncoding } from './content-type.ts';
 import { type ExchangeOptions, UpstreamExchange } from './exchange.ts';
 import { createInterruptedError, createNotApiResponseError, getRequestEndOfError } from './failure.ts';
 import type { RequestOutcome } from './outcome.ts';
@@ -68,6 +69,7 @@ export async function requestWholeMessage(
         ...(waitUntil && { waitUntil }),
       },
     );
+    rejectEncoding(response);
     const { kind, json, report, refusal } = await readBufferedResponse(response, exchange, 'message');
     if (kind === 'answer')
       return { outcome: exchange.createOutcome(report, 'complete'), message: json, error: undefined };

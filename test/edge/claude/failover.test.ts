@@ -102,6 +102,7 @@ const FAILURES: Record<string, (sent: SentRequest) => Response | Promise<Respons
   'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': () =>
     Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
+  'bytes that are not text': () => new Response(Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x00)),
   'a success without a body': () => new Response(null, { status: 204 }),
   'a body that breaks at once': () =>
     new Response(createBody([], 'cut'), { headers: { 'content-type': 'application/json' } }),

@@ -143,6 +143,21 @@ test('what is cut may have been billed, however cleanly it ends, and is no answe
   }
 });
 
+test.each<[string, Record<string, string>, string]>([
+  ['without content-encoding', {}, 'upstream_no_answer'],
+  ['with content-encoding', { 'content-encoding': 'zstd' }, 'upstream_encoding: zstd'],
+])('books a response that is compressed and cannot be read: %s', async (_, headers, logged) => {
+  const zstd = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x91, 0x01, 0x00, 0x7b, 0xc3, 0xa7);
+  const { ask } = call(() => {
+    advanceClock(60);
+    return new Response(zstd, { headers, encodeBody: 'manual' });
+  });
+  const { message, error, outcome } = await ask();
+  expect(message).toBeUndefined();
+  expect(error).toMatchObject({ type: 'api_error', logged });
+  expect(outcome).toMatchObject({ end: 'cut', completed: false, sent: true, seen: { unseen_ms: 60 } });
+});
+
 test('what is no answer of the API was never worked on by it', async () => {
   for (const body of ['[]', '<html>', '', '{}', '7', '{"input_tokens":3}']) {
     const { ask } = call(() => new Response(body, { status: 200 }));

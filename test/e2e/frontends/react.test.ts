@@ -25,6 +25,8 @@ import {
 import { filesOfSection, readGuide } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
 import { createToken, SECRET } from '#test/support/tokens.ts';
+import { startUpstream, streamBytes } from '#test/support/upstream.ts';
+import { contentBlock, messageEnd, messageStart } from '#test/support/wire.ts';
 
 const guide = await readGuide('react');
 const { startSiteAndEdge: startBoth, openPage: visit } = openSharedFrontends();
@@ -147,6 +149,27 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
     expect(await page.getByText(ANSWER).last().evaluate(isInView)).toBe(false);
     await ask('Thank you?');
     await expect.poll(() => page.getByText(ANSWER).last().evaluate(isInView)).toBe(true);
+    expect(faults).toEqual([]);
+  });
+
+  test('says that a response reached its maximum length if it consists only of thinking', async () => {
+    const thinking = contentBlock({ type: 'thinking', thinking: '', signature: '' }, [
+      { type: 'signature_delta', signature: 'c2ln' },
+    ]);
+    const answer = messageStart() + thinking + messageEnd({ output_tokens: 2_048 }, 'max_tokens');
+    const upstream = await startUpstream((_, response) => {
+      void streamBytes(response, [new TextEncoder().encode(answer)], 'end');
+    });
+    onTestFinished(() => upstream.stop());
+    const { site, edge } = await startBoth(() => ({ ANTHROPIC_BASE_URL: upstream.url }));
+    await publishPage(site, edge);
+    const only = { agents: ['support'], conversations: ['web-*'], origins: [site.origin], approvals: true };
+    const token = await createToken('alice', ['messages'], { only });
+    site.server = toNodeServer(() => Response.json({ token }));
+    const { page, faults } = await visit(site, edge);
+    await page.getByRole('textbox').fill('What is a weir?');
+    await page.keyboard.press('Enter');
+    await page.locator('article').nth(1).getByText('This response reached its maximum length.').waitFor();
     expect(faults).toEqual([]);
   });
 

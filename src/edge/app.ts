@@ -26,7 +26,6 @@ import {
   createApiErrorResponse,
   createMethodNotAllowedError,
   DISK_FULL,
-  INTERNAL,
   toApiError,
 } from './kit/http/errors.ts';
 import { createCommonHeaders, createRequestId, REQUEST_ID_HEADER } from './kit/http/headers/request-id.ts';
@@ -122,7 +121,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
 
 /** @returns the error's type for the log. For an unexpected exception, it also says if a plugin’s route or code outside Sluice’s routes threw it. */
 function describeErrorForLog({ logged }: ApiError, route: RouteTerms | undefined): string {
-  if (!logged.startsWith(INTERNAL)) return logged;
+  if (!logged.startsWith('internal')) return logged;
   if (route === undefined) return `${logged} (outside Sluice’s routes)`;
   const [plugin] = getPluginMembersWithNames('routes').find(([, routes]) => routes.some((one) => one === route)) ?? [];
   return plugin === undefined ? logged : `${logged} (in the plugin ${plugin})`;

@@ -184,9 +184,6 @@ export function isDiskFullMessage(message: string): boolean {
   return message.includes('SQLITE_FULL');
 }
 
-/** The beginning of the `error_type` of an unexpected exception. */
-export const INTERNAL = 'internal';
-
 /** @returns any thrown value as an error that a caller may see. An unexpected one has no details. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
@@ -194,7 +191,7 @@ export function toApiError(thrown: unknown): ApiError {
   if (isDiskFullMessage(message))
     return createRetryableError(`This deployment ${DISK_FULL_MESSAGE}`, `${DISK_FULL}: ${message}`, { cause: thrown });
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
-    logged: thrown instanceof Error ? `${INTERNAL}: ${thrown.name}: ${thrown.message}` : INTERNAL,
+    logged: thrown instanceof Error ? `internal: ${thrown.name}: ${thrown.message}` : 'internal',
     cause: thrown,
   });
 }

@@ -31,108 +31,39 @@ declare module '../../kit/plugins/bindings.ts' {
   }
 }
 
-/** The methods of an account's object. The object says what each one does. */
-export interface AccountObject extends Rpc.DurableObjectBranded {
+/** The methods of an account's object, by subject. The object says what each one does. */
+export interface AccountObject
+  extends Rpc.DurableObjectBranded,
+    AdmissionMethods,
+    BudgetMethods,
+    UsageMethods,
+    AccountDataMethods,
+    ConversationListMethods,
+    BatchMethods,
+    OwnedResourceMethods,
+    TokenMethods,
+    VersionMethods,
+    ChangeMethods {}
+
+/** Decides whether requests may be sent, holds their maximum cost, and books what they cost. */
+interface AdmissionMethods {
   admitJson(request: string): string | Promise<string>;
   checkCallerJson(request: string): string;
   settleJson(settlement: string): string;
   renewHold(requestId: string, stage?: string, holdMs?: number): boolean;
   getStoredHold(requestId: string): RecoverableHold | undefined;
+}
+
+/** Limits, credit, and the pools that an account shares. */
+interface BudgetMethods {
   getQuotaReport(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null, by?: ChangeOrigin): string[];
+  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[];
   getGroup(): string | null;
   setGroup(group: string | null, by?: ChangeOrigin): void;
   reportSpendingToPool(pool: string): Promise<void>;
-  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[];
   giveCredit(credit: NewCredit, by?: ChangeOrigin): GiveCreditOutcome;
   listCredits(page: PageSelection, defaults?: Limits): ListPage<CreditRow>;
-  markInAccountList(): void;
-  isInAccountList(): boolean;
-  releaseExpectedStorage(conversation: string): void;
-  erase(until?: number, by?: ChangeOrigin): Promise<ErasureProgress>;
-  getErasedUntil(): number;
-  backupJson(id: string): string;
-  restoreJson(backup: string, digest: string, merges: boolean, by?: ChangeOrigin): RestoreOutcome;
-
-  getUsageReport(query: UsageQuery): UsageReport;
-  listRequests(page: PageSelection, filter?: RequestsFilter): ListPage<ListedRequest>;
-  findRequest(id: string): LedgerRequest | undefined;
-  findRequestByUpstreamId(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
-  hasStoredData(): boolean;
-  exportLedgerRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
-
-  listConversations(page: ConversationPageSelection): ListPage<ConversationRow>;
-  noteConversation(report: ConversationReport): { erased: boolean };
-  noteInbox(source: string): { erasedUntil: number };
-
-  admitBatchJson(order: string): string | Promise<string>;
-  settleBatchJson(settlement: string): void;
-  noteBatch(id: string, report: MessageBatch | null): void;
-  batches(page: PageSelection): ListPage<MessageBatch>;
-  ownership(ids: readonly string[]): OwnedResource[];
-  findDeletedFiles(ids: readonly string[]): string[];
-  recordCreatedResources(resources: readonly OwnedResource[]): void;
-  beginUpload(upload: UploadRequest): UploadDecision;
-  endUpload(report: UploadReport): void;
-  files(page: PageSelection): ListPage<FileRow>;
-  describeFile(file: FileDescription): void;
-  recordFileDeletion(id: string): void;
-
-  listTokens(page?: PageSelection): ListPage<TokenRow>;
-  findToken(jti: string): TokenRow | undefined;
-  listOperatorTokens(): TokenRow[];
-  recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean;
-  revokeToken(jti: string, by?: ChangeOrigin): void;
-  revokeAllTokens(by?: ChangeOrigin): void;
-  isTokenRevoked(token: CredentialClaims | undefined, countedRead?: string): boolean | string;
-
-  putVersion(version: NewVersion, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
-  pointVersion(id: VersionToPointTo, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
-  removeName(kind: string, name: string, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
-  withdrawVersion(id: VersionId, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
-  restoreVersion(version: NewVersion, at: number, isCurrent: boolean, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
-  findVersionStoredAt(id: VersionId): number | undefined;
-  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
-  findVersionedName(kind: string, name: string): VersionedNameRow | undefined;
-  listVersionedNames(kind: string, page: PageSelection): VersionedNameRow[];
-  listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined;
-  retainVersion(id: VersionId, holder: string): boolean;
-  releaseVersion(id: VersionId, holder: string): Promise<void>;
-
-  recordChanges(changes: string): void;
-  listChanges(query: ChangesPageQuery): ListPage<ChangeRow>;
-  eraseChangeNames(account: string, until: number): void;
-}
-
-/** A page of the changes. */
-export interface ChangesPageQuery extends PageSelection {
-  account?: string | undefined;
-  group?: string | undefined;
-  actor?: string | undefined;
-  kind?: string | undefined;
-  /** Milliseconds since 1970; the second exclusive. */
-  from?: number | undefined;
-  to?: number | undefined;
-}
-
-/**
- * What came of the restore of an account. `used`: it has spent something here, or was given something; `held`: a request of it
- * is running; `erased`: it was erased after the backup was made.
- */
-export type RestoreOutcome = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
-
-export interface ErasureProgress {
-  done: boolean;
-  /** How many rows, conversations, files and inboxes still must be erased. */
-  remaining: number;
-}
-
-/** A credential that was just minted. */
-export interface MintedToken extends CredentialClaims {
-  jti: string;
-  scopes: string[];
-  label?: string | undefined;
-  limits?: TokenLimits | undefined;
 }
 
 export interface NewCredit {
@@ -148,6 +79,15 @@ export interface NewCredit {
 
 /** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
 export type GiveCreditOutcome = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
+
+/** What the requests of an account have used. */
+interface UsageMethods {
+  getUsageReport(query: UsageQuery): UsageReport;
+  listRequests(page: PageSelection, filter?: RequestsFilter): ListPage<ListedRequest>;
+  findRequest(id: string): LedgerRequest | undefined;
+  findRequestByUpstreamId(upstreamId: string, only?: 'failed'): LedgerRequest | undefined;
+  exportLedgerRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
+}
 
 /** Days, `YYYY-MM-DD`, or times in ISO 8601; the second exclusive. */
 export interface DateRange {
@@ -174,6 +114,92 @@ export interface UsageQuery extends DateRange {
   group_by: string;
   /** Only of the requests with this value: of `group_by`, which is `conversation`. */
   key?: string | undefined;
+}
+
+/** The account as a whole: the list of accounts, erasure, backup and restore. */
+interface AccountDataMethods {
+  markInAccountList(): void;
+  isInAccountList(): boolean;
+  hasStoredData(): boolean;
+  erase(until?: number, by?: ChangeOrigin): Promise<ErasureProgress>;
+  getErasedUntil(): number;
+  backupJson(id: string): string;
+  restoreJson(backup: string, digest: string, merges: boolean, by?: ChangeOrigin): RestoreOutcome;
+}
+
+export interface ErasureProgress {
+  done: boolean;
+  /** How many rows, conversations, files and inboxes still must be erased. */
+  remaining: number;
+}
+
+/**
+ * What came of the restore of an account. `used`: it has spent something here, or was given something; `held`: a request of it
+ * is running; `erased`: it was erased after the backup was made.
+ */
+export type RestoreOutcome = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
+
+/** Conversations and inboxes, as their objects report them. */
+interface ConversationListMethods {
+  listConversations(page: ConversationPageSelection): ListPage<ConversationRow>;
+  noteConversation(report: ConversationReport): { erased: boolean };
+  releaseExpectedStorage(conversation: string): void;
+  noteInbox(source: string): { erasedUntil: number };
+}
+
+/** Batches: admission, settlement, and the list. */
+interface BatchMethods {
+  admitBatchJson(order: string): string | Promise<string>;
+  settleBatchJson(settlement: string): void;
+  noteBatch(id: string, report: MessageBatch | null): void;
+  batches(page: PageSelection): ListPage<MessageBatch>;
+}
+
+/** Files, containers and other resources at the upstreams that belong to the account. */
+interface OwnedResourceMethods {
+  ownership(ids: readonly string[]): OwnedResource[];
+  findDeletedFiles(ids: readonly string[]): string[];
+  recordCreatedResources(resources: readonly OwnedResource[]): void;
+  beginUpload(upload: UploadRequest): UploadDecision;
+  endUpload(report: UploadReport): void;
+  files(page: PageSelection): ListPage<FileRow>;
+  describeFile(file: FileDescription): void;
+  recordFileDeletion(id: string): void;
+}
+
+/** Minted and revoked tokens. */
+interface TokenMethods {
+  listTokens(page?: PageSelection): ListPage<TokenRow>;
+  findToken(jti: string): TokenRow | undefined;
+  listOperatorTokens(): TokenRow[];
+  recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean;
+  revokeToken(jti: string, by?: ChangeOrigin): void;
+  revokeAllTokens(by?: ChangeOrigin): void;
+  isTokenRevoked(token: CredentialClaims | undefined, countedRead?: string): boolean | string;
+}
+
+/** A credential that was just minted. */
+export interface MintedToken extends CredentialClaims {
+  jti: string;
+  scopes: string[];
+  label?: string | undefined;
+  limits?: TokenLimits | undefined;
+}
+
+/** Named and versioned data that the account stores: prefixes, agents, classifiers. */
+interface VersionMethods {
+  putVersion(version: NewVersion, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  pointVersion(id: VersionToPointTo, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  removeName(kind: string, name: string, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  withdrawVersion(id: VersionId, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  restoreVersion(version: NewVersion, at: number, isCurrent: boolean, by?: ChangeOrigin): Promise<VersionChangeOutcome>;
+  findVersionStoredAt(id: VersionId): number | undefined;
+  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
+  findVersionedName(kind: string, name: string): VersionedNameRow | undefined;
+  listVersionedNames(kind: string, page: PageSelection): VersionedNameRow[];
+  listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined;
+  retainVersion(id: VersionId, holder: string): boolean;
+  releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
 
 /** What identifies a version within its owner's object. */
@@ -230,4 +256,22 @@ export interface VersionedNameRow {
   bytes: number;
   created_at: string;
   updated_at: string;
+}
+
+/** The record of who has changed what. */
+interface ChangeMethods {
+  recordChanges(changes: string): void;
+  listChanges(query: ChangesPageQuery): ListPage<ChangeRow>;
+  eraseChangeNames(account: string, until: number): void;
+}
+
+/** A page of the changes. */
+export interface ChangesPageQuery extends PageSelection {
+  account?: string | undefined;
+  group?: string | undefined;
+  actor?: string | undefined;
+  kind?: string | undefined;
+  /** Milliseconds since 1970; the second exclusive. */
+  from?: number | undefined;
+  to?: number | undefined;
 }

@@ -104,7 +104,7 @@ export class ReadAfterStop {
   async readResponse(response: Response, exchange: UpstreamExchange): Promise<void> {
     const { turn, abort, now } = this.#options;
     const { progress } = turn;
-    turn.begin(now());
+    turn.startAnswerClock(now());
     turn.status = response.status;
     turn.upstreamRequestId = exchange.upstreamRequestId;
     if (!response.ok) {

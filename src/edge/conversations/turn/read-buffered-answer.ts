@@ -20,10 +20,10 @@ export type UpstreamStartResult =
 const CONNECTION_HEADERS = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
 interface ReadBufferedAnswerOptions {
-  /** The headers of the account's limits. */
-  quotaStatus: Record<string, string>;
-  /** The text of the request, where a refusal is told with the names of its tools. */
-  sent?: string | undefined;
+  /** The headers that are not the upstream's. */
+  edgeHeaders: Record<string, string>;
+  /** The request, to add the name of a tool to an error. Absent if the caller has written the list of tools itself. */
+  requestText?: string | undefined;
   exchange: UpstreamExchange;
   requestId: string;
   now(): number;
@@ -39,7 +39,7 @@ interface ReadBufferedAnswerOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: TurnRecorder,
-  { exchange, now, ...told }: ReadBufferedAnswerOptions,
+  { exchange, now, ...options }: ReadBufferedAnswerOptions,
 ): Promise<{ how: TurnEnd; started: UpstreamStartResult }> {
   const read = await readBufferedResponse(response, exchange, 'message');
   const { kind, body, json } = read;
@@ -49,22 +49,22 @@ export async function readBufferedAnswer(
     const { how } = turn.takePiece(encoder.encode(createMessageEventStream(json)), now());
     return {
       how: how ?? { kind: 'cut', error: createInterruptedError(false), end: 'cut' },
-      started: { kind: 'stream', headers: { ...selectCallerHeaders(response.headers), ...told.quotaStatus } },
+      started: { kind: 'stream', headers: { ...selectCallerHeaders(response.headers), ...options.edgeHeaders } },
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw createInterruptedError(false);
-  return await answerUpstreamRefusal(response, read, told);
+  return await answerUpstreamRefusal(response, read, options);
 }
 
 /** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
 export async function answerUpstreamRefusal(
   response: Response,
   buffered: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
-  { quotaStatus, sent = '', requestId }: Pick<ReadBufferedAnswerOptions, 'quotaStatus' | 'sent' | 'requestId'>,
+  { edgeHeaders, requestText, requestId }: Pick<ReadBufferedAnswerOptions, 'edgeHeaders' | 'requestText' | 'requestId'>,
 ): Promise<{ how: TurnEnd; started: UpstreamStartResult }> {
   const { refusal } = buffered;
   const ofUpstream = refusal?.forCaller ?? createNotApiResponseError();
-  const error = sent === '' ? ofUpstream : addToolNameToError(ofUpstream, sent);
+  const error = requestText === undefined ? ofUpstream : addToolNameToError(ofUpstream, requestText);
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
     // Do not forward the upstream's body if its error type is not one of the API's, or if a tool's name was added to the
@@ -72,7 +72,7 @@ export async function answerUpstreamRefusal(
     const isOwn = error !== ofUpstream || error.logged !== error.type;
     const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
     const answer = toCallerResponse(response, { ...buffered, refusal: shown }, requestId);
-    const headers = { ...error.headers, ...quotaStatus };
+    const headers = { ...error.headers, ...edgeHeaders };
     return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
   } catch {
     return { how, started: { kind: 'error', error } };

@@ -259,31 +259,32 @@ export class TurnExecutor implements TurnRunner {
   /** Reads the answer to its end, and ends the turn. */
   async #read(plan: NextRequestPlan, billed: BilledRequest, { exchange, response }: AnsweredRequest): Promise<void> {
     const { row, progress } = this.turn;
-    const isNamed = row.run !== null || this.#context.transcript.storedProfile?.agent;
-    const sent = response.status === 400 && isNamed ? plan.body.text : undefined;
-    const quotaStatus = this.#createAnswerHeaders(plan, billed, response);
+    // The caller of a run or of an agent has not written the list of tools, so errors name the tool.
+    const namesTools = row.run !== null || this.#context.transcript.storedProfile?.agent;
+    const requestText = response.status === 400 && namesTools ? plan.body.text : undefined;
+    const edgeHeaders = this.#createAnswerHeaders(plan, billed, response);
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
     billed.release();
     plan.share?.releaseMemory();
-    this.turn.begin(this.#context.now());
+    this.turn.startAnswerClock(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;
     rejectEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerFromBufferedResponse(response, exchange, { quotaStatus, sent });
+      await this.#answerFromBufferedResponse(response, exchange, { edgeHeaders, requestText });
       return;
     }
     let started: UpstreamStartResult = {
       kind: 'stream',
-      headers: { ...selectCallerHeaders(response.headers), ...quotaStatus },
+      headers: { ...selectCallerHeaders(response.headers), ...edgeHeaders },
     };
     this.#firstAnswer = started;
     this.#acknowledgeTurn();
     let how = await this.#readEventStream(response.body, progress.opening);
     const refusal = this.#reportUpstreamHealth(exchange, response, how);
     if (refusal) {
-      const options = { quotaStatus, requestId: this.#context.requestId };
+      const options = { edgeHeaders, requestId: this.#context.requestId };
       ({ how, started } = await answerUpstreamRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= Boolean(this.#context.background) || this.#isCallerAnswered;
     } else if (how.kind === 'error' && how.frame.event === '')
@@ -399,12 +400,12 @@ export class TurnExecutor implements TurnRunner {
   async #answerFromBufferedResponse(
     response: Response,
     exchange: UpstreamExchange,
-    report: { quotaStatus: Record<string, string>; sent: string | undefined },
+    answer: { edgeHeaders: Record<string, string>; requestText: string | undefined },
   ): Promise<void> {
     // Reading the response has its own timeout.
     this.#timer.setTimeLimit(Number.POSITIVE_INFINITY, createHeadersTimeoutError);
     const { requestId, now } = this.#context;
-    const options = { ...report, exchange, requestId, now };
+    const options = { ...answer, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() =>
       exchange.closeExchange(),
     );

@@ -543,8 +543,8 @@ export class TurnRecorder {
     });
   }
 
-  /** Notes that the upstream has answered the try that went up last. */
-  begin(now: number): void {
+  /** Starts to measure how long output may be unseen, because the upstream has answered the attempt that was sent last. */
+  startAnswerClock(now: number): void {
     this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);
     this.#now = now;
   }

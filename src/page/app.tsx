@@ -20,6 +20,7 @@ import { SmallButton } from './ui/button.tsx';
 import { FaultMessage } from './ui/fault.tsx';
 import { formatDateAndTime } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
+import { isInputMethodKey } from './ui/input-method.ts';
 import { NotFound } from './ui/not-found.tsx';
 import {
   currentPart,
@@ -59,7 +60,7 @@ export function App() {
     const handleShortcut = (event: KeyboardEvent) => {
       const isPressed =
         (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_CONVERSATION_KEY;
-      if (!isPressed || event.altKey || event.isComposing || connectionState.value !== 'ready') return;
+      if (!isPressed || event.altKey || isInputMethodKey(event) || connectionState.value !== 'ready') return;
       event.preventDefault();
       navigateToSection('chat');
       document.getElementById('draft')?.focus();

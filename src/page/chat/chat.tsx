@@ -74,7 +74,7 @@ export function Chat() {
             >
               <Icon name="menu" />
             </button>
-            <h1 class="clipped" title={title}>
+            <h1 class="clipped" dir="auto" title={title}>
               {title ?? 'New conversation'}
             </h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}

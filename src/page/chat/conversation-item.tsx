@@ -71,6 +71,7 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
           <input
             ref={field}
             aria-label="Title"
+            dir="auto"
             defaultValue={title}
             maxLength={1_000}
             onBlur={saveTitle}
@@ -87,7 +88,9 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
     return (
       <li class="item" data-removed>
         <div class="item-text">
-          <span class="clipped">{title}</span>
+          <span class="clipped" dir="auto">
+            {title}
+          </span>
           <UndoNote removals={conversationRemovals} of={family} title={title} />
         </div>
       </li>
@@ -103,7 +106,9 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
         aria-current={current ? 'page' : undefined}
         title={title}
       >
-        <span class="clipped">{title}</span>
+        <span class="clipped" dir="auto">
+          {title}
+        </span>
         <span class="item-note" data-waits={row.paused !== null}>
           {renderConversationNote(row)}
         </span>
@@ -134,8 +139,17 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
 
 function renderConversationNote({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
   const current = session.value?.id === id ? session.value : undefined;
-  if (state === 'running' || (current?.liveAnswer.value && current.hasArrived.value)) return 'answering…';
+  if (current?.liveAnswer.value && current.hasArrived.value) return 'answering…';
+  if (state === 'running') {
+    // The list may still have a turn whose end has been seen here: its cost is not known yet.
+    const turnCount = current?.isIdle.value ? current.turnCount.value : 0;
+    return turnCount === 0 ? 'answering…' : formatTurnCount(turnCount);
+  }
   if (paused !== null) return 'waiting for approval';
   if (turns === 0) return 'empty';
-  return <Usd isSum before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;
+  return <Usd isSum before={`${formatTurnCount(turns)} · `} value={cost_usd} />;
+}
+
+function formatTurnCount(turns: number): string {
+  return `${turns} ${turns === 1 ? 'turn' : 'turns'}`;
 }

@@ -28,6 +28,8 @@ const SHORT_WAIT_SECONDS = 300;
 export function describeErrorForUser(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
   if (isModelNotAllowedError(error)) return 'This model is not available to you. Choose another one.';
+  if (isTurnRunningError(error))
+    return 'Another response is being written in this conversation. Wait until it ends, then send your message again.';
   if (isApprovalRequiredError(error)) return 'Decide on the call above first. The response waits for your decision.';
   const unknown = status < 500 ? 'invalid_request_error' : 'api_error';
   const kind = Object.hasOwn(ERROR_SENTENCES, type) ? (type as keyof typeof ERROR_SENTENCES) : unknown;
@@ -64,6 +66,11 @@ export function formatErrorDetails({ type, status, requestId, message }: SluiceE
 /** @returns whether the account or its token may not use the requested model. No other 404 is the result of a limit */
 function isModelNotAllowedError({ type, headers }: SluiceError): boolean {
   return type === 'not_found_error' && headers?.has('sluice-limited-by') === true;
+}
+
+/** @returns whether a conversation has refused a turn because another one is running, which can be followed at its location */
+function isTurnRunningError({ type, headers }: SluiceError): boolean {
+  return type === 'conflict_error' && headers?.get('location')?.endsWith('/stream') === true;
 }
 
 /** @returns whether a conversation has refused a turn because a person must decide on its calls first */

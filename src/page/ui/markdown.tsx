@@ -38,7 +38,7 @@ const Prose = memo(({ html }: { html: string }) => {
       for (const stop of stops) stop();
     };
   }, [html]);
-  return <div ref={ref} class="prose" />;
+  return <div ref={ref} class="prose" dir="auto" />;
 });
 
 /** Puts what may be wider than its column into a box that scrolls. */

@@ -182,8 +182,11 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
       await page.getByRole('textbox', { name: 'Message' }).fill('And a cake?');
       await card.getByRole('textbox', { name: 'Input' }).fill('{"loaves": 12}');
-      await card.getByRole('button', { name: 'Approve with this input' }).click();
+      await card.getByRole('button', { name: 'Approve with this input' }).focus();
+      await page.keyboard.press('Enter');
       await card.waitFor({ state: 'detached' });
+      // The button that was pressed by the keyboard no longer exists.
+      await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe('draft');
       await waitForAnswer(page);
       // The shop gives back what was ordered.
       await expect.poll(() => page.locator('.edge-call').textContent()).toMatch(/"ordered":.*"loaves": 12/s);

@@ -84,6 +84,52 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
     }));
 
+  test('returns the focus from Stop to the message field, and lists the conversation as answered at once', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      // The upstream sends nothing more: the stopped turn is settled later.
+      await setSimulatorFaults(page, 'silence-after=40');
+      await askQuestion(page, LONG);
+      await begun(opened);
+      await page.getByText('Escape to stop').waitFor();
+      const item = page.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
+      await item.getByText('answering…').waitFor();
+      const message = page.getByRole('textbox', { name: 'Message' });
+      await message.fill('And a weir?');
+      // Attach, model, options, then the button that stops.
+      for (const _ of [1, 2, 3, 4]) await page.keyboard.press('Tab');
+      await page.keyboard.press('Enter');
+      await waitForAnswer(page);
+      await expect.poll(() => message.evaluate((field) => field === document.activeElement)).toBe(true);
+      expect(await item.locator('.item-note').textContent()).toMatch(/^1 turn/);
+      expect(await message.inputValue()).toBe('And a weir?');
+    }));
+
+  test('writes a message, its response and the draft in the direction of their script', () =>
+    inPage(async ({ page }) => {
+      const arabic = 'ما هو السد؟';
+      await page.getByRole('textbox', { name: 'Message' }).fill(arabic);
+      const directionOf = (selector: string) =>
+        page.locator(selector).evaluate((element) => getComputedStyle(element).direction);
+      expect(await directionOf('#draft')).toBe('rtl');
+      await askWithAnswer(page, 'السد حاجز.\n\nA weir is a barrier.');
+      await expect
+        .poll(() =>
+          lastAnswerOf(page)
+            .locator('.prose')
+            .evaluateAll((all) => all.map((one) => getComputedStyle(one).direction)),
+        )
+        .toEqual(['rtl', 'ltr']);
+      await askQuestion(page, arabic);
+      await waitForAnswer(page);
+      expect(
+        await page
+          .locator('.typed')
+          .last()
+          .evaluate((element) => getComputedStyle(element).direction),
+      ).toBe('rtl');
+    }));
+
   test('edits, regenerates, forks, renames and deletes', () =>
     inPage(async ({ page }) => {
       await askQuestion(page, 'In one sentence: what is a weir?');

@@ -48,6 +48,15 @@ test.each([
   );
 });
 
+test('a message that meets another response in the same conversation names it', () => {
+  const describeConflict = (headers: object) =>
+    describeErrorForUser(new SluiceError('conflict_error', '', { status: 409, headers: new Headers({ ...headers }) }));
+  expect(describeConflict({ location: '/conversations/c1/stream' })).toBe(
+    'Another response is being written in this conversation. Wait until it ends, then send your message again.',
+  );
+  expect(describeConflict({ location: '/conversations/c1/messages' })).toBe(describeConflict({}));
+});
+
 test('a model that the account cannot use is not said to be deleted', () => {
   const notFound = (headers: object) =>
     describeErrorForUser(new SluiceError('not_found_error', '', { status: 404, headers: new Headers({ ...headers }) }));

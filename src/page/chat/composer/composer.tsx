@@ -1,5 +1,5 @@
 import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
 import { agents } from '../../edge/agents.ts';
 import { formatErrorForUser, modelsFault, refreshModelList } from '../../edge/client.ts';
@@ -10,6 +10,7 @@ import { SmallButton } from '../../ui/button.tsx';
 import { FaultMessage } from '../../ui/fault.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
+import { isInputMethodKey } from '../../ui/input-method.ts';
 import { conversationId } from '../../ui/route.ts';
 import { Usd } from '../../ui/usd.tsx';
 import { canUserDecideApproval } from '../session/approvals.ts';
@@ -34,6 +35,7 @@ const AGENT_OPTION_PREFIX = 'agent ';
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
   const draft = useRef<HTMLTextAreaElement>(null);
+  const send = useRef<HTMLButtonElement>(null);
   const fault = useSignal<string | undefined>(undefined);
   // Focus the field only on devices with a mouse: on a phone the on-screen keyboard would cover half of the page.
   useSignalEffect(() => {
@@ -46,6 +48,11 @@ export function Composer() {
   }, []);
   const current = session.value;
   const running = current?.liveAnswer.value !== undefined;
+  // Stop becomes Send, which may be disabled and lose the focus, and must not send the draft at a second press.
+  useLayoutEffect(() => {
+    if (!running && send.current === document.activeElement && send.current?.matches(':focus-visible'))
+      draft.current?.focus();
+  }, [running]);
   // An edited question is asked in a copy of the conversation, where no call waits for approval.
   const waits = current?.isWaitingForApproval.value === true && editedMessageId.value === undefined;
   // A conversation with an agent needs no model from the list, and one with an answer already has a model.
@@ -82,7 +89,7 @@ export function Composer() {
     });
   };
   const handleKeyDown = (event: KeyboardEvent) => {
-    if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
+    if (event.key === 'Enter' && !event.shiftKey && !isInputMethodKey(event)) {
       event.preventDefault();
       sendDraft();
     } else if (event.key === 'Escape' && editedMessageId.value !== undefined) {
@@ -124,6 +131,7 @@ export function Composer() {
             ref={draft}
             id="draft"
             aria-label="Message"
+            dir="auto"
             placeholder="Ask anything"
             rows={1}
             value={draftText.value}
@@ -148,6 +156,7 @@ export function Composer() {
             <QuestionOptions />
             {running ? (
               <button
+                ref={send}
                 type="button"
                 class="send"
                 aria-label="Stop"
@@ -157,13 +166,13 @@ export function Composer() {
                 <Icon name="stop" />
               </button>
             ) : (
-              <button type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
+              <button ref={send} type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
                 <Icon name="send" />
               </button>
             )}
           </div>
         </div>
-        {waits ? <DecisionNote approvals={current.approvals.value} /> : <DraftTokenCount />}
+        {waits ? <DecisionNote approvals={current.approvals.value} /> : <DraftTokenCount isAnswering={running} />}
       </div>
     </form>
   );
@@ -184,7 +193,8 @@ function restoreRejectedDraft(): void {
 
 /** Stops a running answer, where Escape has nothing to close and nothing to leave. */
 function stopAnswerOnEscape(event: KeyboardEvent): void {
-  const isUsed = event.defaultPrevented || event.isComposing || (event.target as Element).matches('input, select');
+  const isUsed =
+    event.defaultPrevented || isInputMethodKey(event) || (event.target as Element).matches('input, select');
   if (event.key !== 'Escape' || isUsed || document.querySelector('dialog:is([open], :popover-open)')) return;
   void session.value?.stopRunningTurn();
 }
@@ -229,14 +239,18 @@ function AttachmentList() {
   );
 }
 
-/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
-function DraftTokenCount() {
+/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent; without a draft the keys that work. */
+function DraftTokenCount({ isAnswering }: { isAnswering: boolean }) {
   const count = draftTokenCount.value;
   if (!count) {
-    const hint = draftText.value === '' ? 'Enter to send, Shift + Enter for a new line' : '';
+    const keys = isAnswering ? 'Escape to stop' : 'Enter to send, Shift + Enter for a new line';
+    const hint = draftText.value === '' ? keys : '';
     return (
       <p class="draft-count quiet">
-        <span class="draft-hint">{hint}</span>
+        {/* Another element for another text: the same one would move, since its text is centred. */}
+        <span key={hint} class="draft-hint">
+          {hint}
+        </span>
       </p>
     );
   }

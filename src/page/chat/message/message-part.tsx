@@ -60,7 +60,13 @@ export function MessageBlock({ part, result, thought, plain = false, growing = f
     case 'text':
       return (
         <>
-          {plain ? <p class="typed">{String(part.text)}</p> : <Markdown text={String(part.text)} />}
+          {plain ? (
+            <p class="typed" dir="auto">
+              {String(part.text)}
+            </p>
+          ) : (
+            <Markdown text={String(part.text)} />
+          )}
           <Citations of={part.citations} />
         </>
       );
@@ -70,7 +76,9 @@ export function MessageBlock({ part, result, thought, plain = false, growing = f
           <summary>
             {growing ? <RunningThinkingTimer from={thought?.startedAt} /> : describeThinkingTime(thought)}
           </summary>
-          <p class="typed">{String(part.thinking) || 'Claude did not share this thinking.'}</p>
+          <p class="typed" dir="auto">
+            {String(part.thinking) || 'Claude did not share this thinking.'}
+          </p>
         </details>
       );
     case 'redacted_thinking':

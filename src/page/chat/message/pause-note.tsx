@@ -1,11 +1,12 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
 import { useAsyncAction } from '../../edge/async-action.ts';
 import { currentModel } from '../../edge/models.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { FaultMessage } from '../../ui/fault.tsx';
+import { isFocusLost } from '../../ui/focus.ts';
 import { Field } from '../../ui/form.tsx';
 import { formatCount } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
@@ -113,8 +114,20 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
   const input = useSignal(indented);
   const reason = useSignal('');
   const isMine = canUserDecideApproval(approval);
-  const submitDecision = (decision: () => ApprovalDecision) =>
-    void run(async () => session.decideApproval(approval.id, decision()));
+  const pressed = useRef<HTMLButtonElement | null>(null);
+  // A rejected decision leaves the buttons in place, which were disabled meanwhile.
+  useEffect(() => {
+    if (busy.value) return;
+    if (isFocusLost()) pressed.current?.focus();
+    pressed.current = null;
+  }, [busy.value]);
+  const submitDecision = async (decision: () => ApprovalDecision) => {
+    pressed.current = document.querySelector<HTMLButtonElement>('button:focus-visible');
+    const isDecided = await run(async () => session.decideApproval(approval.id, decision()));
+    if (!isDecided || !pressed.current) return;
+    pressed.current = null;
+    if (isFocusLost()) document.getElementById('draft')?.focus();
+  };
   const approveCall = () =>
     submitDecision(() => ({
       decision: 'approve',
@@ -152,9 +165,9 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
             kind="first"
             name={input.value === indented ? 'Approve' : 'Approve with this input'}
             disabled={busy.value}
-            onClick={approveCall}
+            onClick={() => void approveCall()}
           />
-          <SmallButton name="Deny" disabled={busy.value} onClick={denyCall} />
+          <SmallButton name="Deny" disabled={busy.value} onClick={() => void denyCall()} />
           <input
             class="approval-reason"
             aria-label="Reason for denying"

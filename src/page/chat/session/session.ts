@@ -77,6 +77,11 @@ export class Session {
   readonly isBusy = computed(
     () => !this.isLoaded.value || this.#isBranching.value || this.liveAnswer.value !== undefined,
   );
+  /** Whether the history is loaded, and no turn is running as far as this page knows. */
+  readonly isIdle = computed(
+    () => this.isLoaded.value && this.liveAnswer.value === undefined && this.failure.value === undefined,
+  );
+  readonly turnCount = computed(() => new Set(this.rows.value.map(({ turn }) => turn)).size);
   readonly #streamOptions: MessageStreamOptions = {
     onConnection: (state, retryAt) => {
       this.reconnectsAt.value = retryAt?.getTime();

@@ -65,10 +65,15 @@ test('a question goes up by Enter, and Stop stops its answer at the edge', async
   fill(draft, ' What is a weir? ');
   await expect.poll(() => isDisabled(root)).toBe(false);
   press(draft, 'Enter', { shiftKey: true });
-  expect(posts()).toEqual([]);
+  // An input method uses Enter to end a word. Safari reports this key press after the composition, with the key code 229.
+  press(draft, 'Enter', { isComposing: true });
+  press(draft, 'Enter', { keyCode: 229 });
+  expect([posts(), draft.value]).toEqual([[], ' What is a weir? ']);
+  expect(root.textContent).not.toContain('Escape to stop');
   press(draft, 'Enter');
   await expect.poll(() => root.querySelector('[aria-label=Stop]')).not.toBeNull();
   expect(draft.value).toBe('');
+  expect(root.textContent).toContain('Escape to stop');
   const question = { role: 'user', content: 'What is a weir?' };
   expect(asked.find(({ path }) => path === '/messages')?.body).toMatchObject({
     conversation: 'c1',

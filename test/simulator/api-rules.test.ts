@@ -120,7 +120,10 @@ const changes = ({ body }: Answer) =>
 const user = (...content: unknown[]) => ({ role: 'user', content });
 const says = (text: string) => ({ type: 'text', text });
 const QUESTION = user(says('Why is the sky blue?'));
+const ANSWER = { role: 'assistant', content: 'So.' };
 const NEXT = user(says('And at night?'));
+const WEATHER_CALL = { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} }] };
+const WEATHER_RESULT = user({ type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny.' });
 const THINKING = { 'sluice-simulate': 'thinking=60' };
 const thinkingOf = (model: string) =>
   E.includes(model) ? { type: 'enabled', budget_tokens: 1_024 } : { type: 'adaptive' };
@@ -155,7 +158,8 @@ const image = (width: number, height: number) => ({
 const images = (count: number, side = 10) => ({
   messages: [user(...Array.from({ length: count }, () => image(side, side)), says('What?'))],
 });
-const effortNow = (effort: string) => [QUESTION, { role: 'system', content: [], output_config: { effort } }];
+const effortMessage = (effort: string) => ({ role: 'system', content: [], output_config: { effort } });
+const effortNow = (effort: string) => [QUESTION, effortMessage(effort)];
 const PER_TURN = beta('mid-conversation-output-config-2026-07-01');
 
 /** A conversation of one answer that was thought, and one more question. */
@@ -518,6 +522,31 @@ const LIMITS: readonly Row[] = [
     },
   ),
   refuses(39, ['opus-5'], { messages: effortNow('low') }),
+  // Between an answer and the next question, from which on it applies; see https://platform.claude.com/docs/en/build-with-claude/effort-per-message.
+  takes(
+    39,
+    ['fable-5-1', 'haiku-5-5'],
+    { messages: [QUESTION, ANSWER, effortMessage('max'), NEXT] },
+    { headers: PER_TURN, check: (answer) => expect(thought(answer)).toBeGreaterThanOrEqual(100) },
+  ),
+  // After results of tools it applies from the next question on.
+  takes(
+    39,
+    ['fable-5-1', 'haiku-5-5'],
+    {
+      tools: [weather],
+      thinking: { type: 'adaptive', display: 'summarized' },
+      output_config: { effort: 'max' },
+      messages: [QUESTION, WEATHER_CALL, WEATHER_RESULT, effortMessage('low')],
+    },
+    { headers: PER_TURN, check: ({ text }) => expect(text).toContain('With this much effort') },
+  ),
+  refuses(
+    39,
+    ['fable-5-1', 'haiku-5-5'],
+    { messages: [QUESTION, ANSWER, effortMessage('max'), { role: 'system', content: 'Be short.' }, NEXT] },
+    { headers: PER_TURN },
+  ),
   refuses(
     40,
     ['opus-5'],
@@ -655,7 +684,18 @@ const SAMPLES: readonly Row[] = [
   takes(62, [...without(A, 'none'), 'opus-4-8', 'opus-5', 'sonnet-5-5', 'haiku-5-5'], {
     messages: [QUESTION, { role: 'system', content: 'Be short.' }],
   }),
-  refuses(62, ['opus-4-7', 'sonnet-5'], { messages: [QUESTION, { role: 'system', content: 'Be short.' }] }),
+  refuses(
+    62,
+    ['opus-4-7', 'sonnet-4-6', 'haiku-4-5-20251001', 'sonnet-5'],
+    { messages: [QUESTION, { role: 'system', content: 'Be short.' }] },
+    "role 'system' is not supported on this model",
+  ),
+  refuses(
+    63,
+    ['opus-5', 'haiku-5-5'],
+    { messages: [{ role: 'system', content: 'Be short.' }, QUESTION] },
+    "messages.0: use the top-level 'system' parameter for the initial system prompt",
+  ),
   ...['opus-4-7', 'sonnet-5'].map((model) => ({
     rule: 62,
     of: [model],
@@ -666,18 +706,14 @@ const SAMPLES: readonly Row[] = [
   ...[
     [{ role: 'system', content: 'Be short.' }, QUESTION],
     [QUESTION, { role: 'system', content: 'Be short.' }, NEXT],
-    [QUESTION, { role: 'assistant', content: 'So.' }, { role: 'system', content: 'Be short.' }],
+    [QUESTION, ANSWER, { role: 'system', content: 'Be short.' }],
   ].map((messages) => refuses(63, ['opus-5', 'haiku-5-5'], { messages })),
   refuses(
     64,
     ALL,
     {
       tools: [weather],
-      messages: [
-        QUESTION,
-        { role: 'assistant', content: [{ type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} }] },
-        NEXT,
-      ],
+      messages: [QUESTION, WEATHER_CALL, NEXT],
     },
     'tool_use` ids were found without `tool_result` blocks immediately after',
   ),

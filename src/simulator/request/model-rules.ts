@@ -133,7 +133,6 @@ function validateSystemMessages(
 ): void {
   for (const [index, { role, effort }] of messages.entries()) {
     if (role !== 'system') continue;
-    const path = `messages.${index}`;
     if (effort !== undefined && rejectsFeature(model, 'effort')) {
       throw createInvalidRequestError(
         'output_config.effort requires a model that supports per-turn effort; this model does not',
@@ -141,34 +140,68 @@ function validateSystemMessages(
     }
     const lacksBeta =
       rejectsFeature(model, 'plain_system') && !isBetaRequested(protocol, 'mid-conversation-system-2026-04-07');
+    // This text is in the API's own errors; see
+    // https://github.com/anthropics/skills/blob/main/skills/claude-api/shared/prompt-caching.md.
     if (rejectsFeature(model, 'system') || lacksBeta)
-      throw createInvalidRequestError(`${path}.role: 'system' is not supported for this model.`);
-    const before = messages[index - 1];
-    const isBehind =
-      before?.role === 'user' || (before?.role === 'assistant' && isServerToolBlock(before.blocks.at(-1)));
-    if (!isBehind || (messages[index + 1]?.role ?? 'assistant') !== 'assistant') {
-      throw createInvalidRequestError(
-        `${path}: a \`system\` message must follow a \`user\` message, and be the last or before an \`assistant\` message.`,
-      );
-    }
+      throw createInvalidRequestError(`role 'system' is not supported on this model`);
+    if (messages[index - 1]?.role !== 'system') requireSystemMessagePlacement(messages, index);
   }
 }
 
-/** Checks the efforts within the messages. @returns the one of the answer */
+/**
+ * Checks where consecutive system messages stand. Those that only set the effort may stand anywhere, except beside one that has
+ * content; see https://platform.claude.com/docs/en/build-with-claude/effort-per-message.
+ *
+ * @param first the index of the first of them
+ */
+function requireSystemMessagePlacement(messages: readonly RequestMessage[], first: number): void {
+  let end = first;
+  let hasContent = false;
+  for (; messages[end]?.role === 'system'; end += 1) hasContent ||= messages[end]?.blocks.length !== 0;
+  if (!hasContent) return;
+  if (first === 0) {
+    throw createInvalidRequestError(
+      "messages.0: use the top-level 'system' parameter for the initial system prompt; the directive-only form (content: [] with output_config) is accepted at any position",
+    );
+  }
+  const before = messages[first - 1];
+  const isBehind = before?.role === 'user' || (before?.role === 'assistant' && isServerToolBlock(before.blocks.at(-1)));
+  if (!isBehind || (messages[end]?.role ?? 'assistant') !== 'assistant') {
+    throw createInvalidRequestError(
+      `messages.${first}: a \`system\` message must follow a \`user\` message, and be the last or before an \`assistant\` message.`,
+    );
+  }
+}
+
+/**
+ * Checks the efforts within the messages. One that follows new input of the user applies to its answer, and any other one from
+ * the next new input on; see https://platform.claude.com/docs/en/build-with-claude/effort-per-message.
+ *
+ * @returns the effort of the answer
+ */
 function getFinalEffort({ effort, messages, model, thinking }: PromptWithThinking): string | undefined {
   let now = effort;
-  for (const [index, { effort: next }] of messages.entries()) {
-    if (next === undefined) continue;
-    requireSupportedEffort(next, model);
-    const before = now ?? model.default_effort ?? 'high';
-    if (model.thinking && thinking.type === 'disabled' && next !== before) {
+  let next = effort;
+  for (const [index, message] of messages.entries()) {
+    if (isNewInput(message)) now = next;
+    const { effort: changed } = message;
+    if (changed === undefined) continue;
+    requireSupportedEffort(changed, model);
+    const before = next ?? model.default_effort ?? 'high';
+    if (model.thinking && thinking.type === 'disabled' && changed !== before) {
       throw createInvalidRequestError(
-        `messages.${index}: output_config.effort '${next}' differs from the '${before}' in effect before it; effort cannot change when thinking is disabled on this model.`,
+        `messages.${index}: output_config.effort '${changed}' differs from the '${before}' in effect before it; effort cannot change when thinking is disabled on this model.`,
       );
     }
-    now = next;
+    next = changed;
+    if (isNewInput(messages[index - 1])) now = changed;
   }
   return now;
+}
+
+/** @returns whether a message is input of the user that is more than results of tools */
+function isNewInput(message: RequestMessage | undefined): boolean {
+  return message?.role === 'user' && message.blocks.some(({ type }) => type !== 'tool_result');
 }
 
 /** @returns whether the last message begins the answer. What a paused turn ends with does not. */

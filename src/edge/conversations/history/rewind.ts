@@ -6,7 +6,7 @@ import { parseMessage } from './shown-messages.ts';
 import { copiedRows, selectProfileMembers } from './storage/copyable-rows.ts';
 import type { ConversationProfile, MessageRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { countTurnsAndMessages, findConversationPauseReason, findTurnByNumber } from './storage/turn-queries.ts';
+import { countTurnsAndMessages, findTurnByNumber } from './storage/turn-queries.ts';
 
 /**
  * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
@@ -35,7 +35,7 @@ export function rewindToMessage(transcript: Transcript, id: string): Partial<Con
     const { turns, messages } = countTurnsAndMessages(transcript);
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
     const members = selectProfileMembers(profile, { last: turn - 1, isCut: true, shift: 0 });
-    return { paused: findConversationPauseReason(transcript), turns, messages, nextTurn, sentFrom, ...members };
+    return { turns, messages, nextTurn, sentFrom, ...members };
   });
 }
 

@@ -43,7 +43,9 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   callHookOfEachPlugin(state, 'alarm', (part) => part.alarm?.());
   const { holder } = state.lock;
   if (holder) {
-    const next = holder.waitsUntil ?? now() + WATCH_MS;
+    // The turn may wait for minutes, but what the account has not confirmed must be repeated soon if the object dies meanwhile.
+    const isUnconfirmed = profile.unreported || maintenance.settlements.hasUnconfirmedSettlements;
+    const next = (isUnconfirmed ? undefined : holder.waitsUntil) ?? now() + WATCH_MS;
     // Due maintenance waits until the turn has ended.
     if (isDue) alarm.scheduleAt(next);
     else alarm.scheduleWatchAt(next);

@@ -147,8 +147,10 @@ export class Conversation extends UpstreamDurableObject {
   /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
   async cancelTurn(turn: string): Promise<RpcResult<RpcText>> {
     await this.stopRunningTurn({ turn });
-    for (const { cancel } of conversationPlugins()) cancel?.(this.#state.transcript, turn, this.now());
-    this.#state.maintenance.reportPausedState();
+    const { transcript, maintenance } = this.#state;
+    maintenance.changeRows(() => {
+      for (const { cancel } of conversationPlugins()) cancel?.(transcript, turn, this.now());
+    });
     return this.readTurnReport(turn);
   }
 
@@ -230,10 +232,13 @@ export class Conversation extends UpstreamDurableObject {
     if (holder) return toFailedResult(createTurnRunningError(profile.id, holder.turn.row.id));
     // What was settled together with a turn that has gone may have to be settled by itself.
     this.services.alarm.scheduleAt(this.now() + CONFIRM_RETRY_MS);
-    const change = rewindToMessage(this.#state.transcript, before);
-    if (!change) return createMessageNotFoundResult(before);
-    this.#state.maintenance.changeProfile(change);
-    return this.read();
+    const { transcript, maintenance } = this.#state;
+    const isFound = maintenance.changeRows(() => {
+      const members = rewindToMessage(transcript, before);
+      if (members) maintenance.saveProfileMembers(members);
+      return members !== undefined;
+    });
+    return isFound ? this.read() : createMessageNotFoundResult(before);
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */

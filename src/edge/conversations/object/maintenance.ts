@@ -98,7 +98,7 @@ export class ConversationMaintainer {
     const { transcript, hasRunningWork: isBusy, hasPendingPluginWork: isOpen } = this.#object;
     const { storedProfile: profile } = transcript;
     if (isBusy() || this.#isTidying || isOpen() || this.settlements.hasUnconfirmedSettlements) return true;
-    return !profile || profile.deleted || profile.unreported;
+    return !profile || profile.deleted || profile.unreported || this.#isPausedStateOutdated;
   }
 
   /** Notes that the conversation is deleted after its retention. */
@@ -130,6 +130,7 @@ export class ConversationMaintainer {
   /** Repeats the settlements and the report that were not confirmed. */
   async #repeatUnconfirmedReports(): Promise<void> {
     await this.settlements.repeatUnconfirmedSettlements();
+    if (this.#isPausedStateOutdated) this.saveProfileMembers({});
     await this.#reportToAccount();
   }
 
@@ -277,23 +278,50 @@ export class ConversationMaintainer {
     waitUntil(this.#reportToAccount());
   }
 
-  /** Reports to the account whether calls wait for approval, if that has changed. */
-  reportPausedState(): void {
+  /** Stores in the profile whether calls wait for approval, and reports that to the account, if it has changed. */
+  updatePausedState(): void {
+    if (this.#isPausedStateOutdated) this.changeRows(() => {});
+  }
+
+  /** Whether the profile and the rows differ about whether calls wait for approval, because a write has failed. */
+  get #isPausedStateOutdated(): boolean {
     const { transcript } = this.#object;
-    const paused = findConversationPauseReason(transcript);
-    if (transcript.storedProfile && transcript.storedProfile.paused !== paused) this.changeProfile({ paused });
+    const { storedProfile: profile } = transcript;
+    return profile !== undefined && profile.paused !== findConversationPauseReason(transcript);
   }
 
   /** Changes the profile, and reports that to the account. */
-  changeProfile(change: Partial<ConversationProfile>): void {
-    const { transcript, now, waitUntil } = this.#object;
+  changeProfile(members: Partial<ConversationProfile>): void {
+    this.changeRows(() => this.saveProfileMembers(members));
+  }
+
+  /**
+   * Changes rows in one transaction with what the profile says of them, and reports the profile to the account afterwards, if
+   * it has changed. The report must not begin earlier: it would tell of a change that may still be rolled back.
+   *
+   * @throws whatever `change` throws; then nothing has changed
+   */
+  changeRows<T>(change: () => T): T {
+    const { transcript } = this.#object;
+    this.#watchPendingReport();
+    const result = transcript.runInTransaction(() => {
+      const result = change();
+      if (this.#isPausedStateOutdated) this.saveProfileMembers({});
+      return result;
+    });
+    this.reportChangesInBackground();
+    return result;
+  }
+
+  /** Stores members of the profile, and that the account does not know of them yet. Call it in `changeRows`. */
+  saveProfileMembers(members: Partial<ConversationProfile>): void {
+    const { transcript, now } = this.#object;
     const { storedProfile: profile } = transcript;
     if (!profile) return;
     const updatedAt = now();
     const version = Math.max(profile.version + 1, updatedAt);
-    this.#watchPendingReport();
-    transcript.saveProfile({ ...profile, ...change, version, updatedAt, unreported: true });
-    waitUntil(this.#reportToAccount());
+    const paused = findConversationPauseReason(transcript);
+    transcript.saveProfile({ ...profile, ...members, paused, version, updatedAt, unreported: true });
   }
 
   /** Has an alarm repeat a report that is on its way, in case the object dies before its confirmation. */

@@ -98,14 +98,14 @@ export async function storeNewConversation(
     (await runInSteps(storing).catch((thrown: unknown) => discardConversationAndThrow(conversation, retained, thrown)));
   if (transcript.storedProfile?.deleted)
     discardConversationAndThrow(conversation, retained, createIncompleteImportError());
-  transcript.runInTransaction(() => {
+  maintenance.changeRows(() => {
     transcript.storeFrozenText('system', begins.system);
     transcript.storeFrozenText('tools', begins.tools);
     transcript.storeFrozenText('runs', beginning?.runs);
     transcript.storeFrozenText('agent', beginning?.agent && beginning.stored.text);
     const defaults = { model, maxTokens };
     const changes = { ...defaults, history, ...toProfileChanges(fields), ...(agent && { ...defaults, agent }) };
-    maintenance.changeProfile({ ...changes, ...countTurnsAndMessages(transcript), ...imported, exists: true });
+    maintenance.saveProfileMembers({ ...changes, ...countTurnsAndMessages(transcript), ...imported, exists: true });
   });
 }
 
@@ -131,7 +131,7 @@ export function deleteAllButProfile({ transcript, now }: ConversationContext, pr
   transcript.runInTransaction(() => {
     transcript.deleteHistoryAndNotifications();
     const version = Math.max(profile.version + 1, now());
-    const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
+    const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null, paused: null };
     transcript.saveProfile({ ...profile, version, ...deletion });
   });
 }

@@ -126,18 +126,23 @@ export class TurnSettlementTracker {
     const { transcript } = this.#object;
     const row = transcript.storedProfile && findTurnByNumber(transcript, seq);
     if (row?.run !== seq) return;
-    if (run.isSure) {
-      transcript.updateTurn(row, { settled: true });
-      this.#onSettled();
+    const retryLater = (thrown: unknown) => {
+      this.#wake();
+      this.#recordSettlementFailure(row, thrown);
+    };
+    if (!run.isSure) {
+      this.#wake();
+      this.#object.waitUntil(this.#repeatSettlement(row).catch(retryLater));
       return;
     }
-    this.#wake();
-    this.#object.waitUntil(
-      this.#repeatSettlement(row).catch((thrown: unknown) => {
-        this.#wake();
-        this.#recordSettlementFailure(row, thrown);
-      }),
-    );
+    try {
+      transcript.updateTurn(row, { settled: true });
+    } catch (thrown) {
+      // The row still says that the run is not settled, so the alarm settles it once more, which changes nothing else.
+      retryLater(thrown);
+      return;
+    }
+    this.#onSettled();
   }
 
   /**

@@ -122,7 +122,7 @@ function createRunContext(
       maintenance.scheduleFailedTurnDeletion(ended);
       if (!isUnreportedRefusal(transcript, ended)) getTurnEventSender(conversation).storeTurnEndedEvent(ended);
       maintenance.settlements.markRunEnded(run);
-      maintenance.reportPausedState();
+      maintenance.updatePausedState();
       maintenance.reportChangesInBackground();
     },
     onUnexpectedError: conversation.abortObject,

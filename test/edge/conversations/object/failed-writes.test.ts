@@ -1,5 +1,5 @@
 /** A conversation and its account after one write that fails: both answer again, and nothing is left that nobody ends. */
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { expect, test, vi } from 'vitest';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import type { Conversation } from '#edge/conversations/object/conversation.ts';
@@ -7,8 +7,18 @@ import { addConversationCost } from '#edge/conversations/turn/turn-ending.ts';
 import { DurableObjectAlarm } from '#edge/durable/alarm.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { Account } from '#edge/money/account/account.ts';
-import { bindings, installSimulator, listMessages, readStoredLog, stubOf } from '#test/support/conversations.ts';
+import {
+  bindings,
+  createTimeAdvancer,
+  installSimulator,
+  listMessages,
+  readConversation,
+  readStoredLog,
+  stubOf,
+} from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { waitForObject } from '#test/support/pending-work.ts';
+import { answerByScript, textAnswer, weatherTool } from '#test/support/scripted-runs.ts';
 import { createBody, runTurn, sendTurn } from '#test/support/turns.ts';
 
 const failing = () => {
@@ -58,6 +68,46 @@ test('keeps the profile as it is stored when a transaction is rolled back', asyn
     expect(transcript.storedProfile).toEqual(storedProfile);
     expect(new Transcript(storage).storedProfile).toEqual(storedProfile);
   });
+});
+
+test('rewinds nothing when the profile cannot be stored', async () => {
+  installSimulator();
+  await runTurn(createBody('Hello'));
+  const stored = { messages: await listMessages(), profile: await readConversation() };
+  vi.spyOn(Transcript.prototype, 'saveProfile').mockImplementationOnce(failing);
+  await runInDurableObject(stubOf(), (conversation: Conversation) => {
+    expect(() => conversation.rewindConversation(String(stored.messages[0]?.id))).toThrow('the write failed');
+  });
+  expect({ messages: await listMessages(), profile: await readConversation() }).toEqual(stored);
+  await stubOf().rewindConversation(String(stored.messages[0]?.id));
+  expect(await listMessages()).toEqual([]);
+});
+
+test('repeats the settlement of a run when its row cannot be written', async () => {
+  answerByScript(() => textAnswer('Done.'));
+  const passTime = createTimeAdvancer();
+  const update = Transcript.prototype.updateTurn;
+  const write = vi.spyOn(Transcript.prototype, 'updateTurn').mockImplementation(function (
+    this: Transcript,
+    row,
+    change,
+  ) {
+    if (change.settled === true && row.seq === 1) failing();
+    update.call(this, row, change);
+  });
+  await runTurn(createBody('Hello', { tools: [weatherTool()] }));
+  const unsettled = () =>
+    runInDurableObject(stubOf(), async (_, { storage }) => ({
+      runs: storage.sql.exec('select seq from turns where settled = 0').toArray().length,
+      isAlarmSoon: Number(await storage.getAlarm()) < Date.now() + 60_000,
+    }));
+  await eventually(() => expect(write).toHaveBeenCalledWith(expect.anything(), { settled: true }));
+  await waitForObject(stubOf());
+  expect(await unsettled()).toEqual({ runs: 1, isAlarmSoon: true });
+  write.mockRestore();
+  passTime(10 * 60_000);
+  await runDurableObjectAlarm(stubOf());
+  await eventually(async () => expect((await unsettled()).runs).toBe(0));
 });
 
 test('leaves no hold without an alarm', async () => {

@@ -152,6 +152,8 @@ export class Transcript extends SqlTables {
     } catch (thrown) {
       // The rows are rolled back. A repeated change must start from the same profile, or it would be applied twice.
       this.#clearCachedState();
+      // Plugins may remember what they have read of rows that are rolled back.
+      this.#rows.clear();
       this.#size = undefined;
       this.#profile = profile;
       this.#hasUnsavedProfile = isUnsaved;

@@ -63,7 +63,7 @@ async function decideApprovalAndContinue(
   const may = allowed(by);
   if (!may.ok) return may;
   try {
-    const { going, value } = transcript.runInTransaction(() => {
+    const { going, value } = maintenance.changeRows(() => {
       const goesOn = storeApprovalDecision(transcript, decision, now());
       const going = goesOn && beginContinuingTurn(conversation, { ...goesOn, requestId });
       return {
@@ -75,8 +75,6 @@ async function decideApprovalAndContinue(
     return { ok: true, value };
   } catch (thrown) {
     return toFailedResult(thrown);
-  } finally {
-    maintenance.reportPausedState();
   }
 }
 

@@ -1,5 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
+import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
+import type { Conversation } from '#edge/conversations/object/conversation.ts';
 import { approvalRequested, approvalRow, turnReport } from '#edge/conversations/object/conversations-answers.schema.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { createRequestId } from '#edge/kit/http/headers/request-id.ts';
@@ -377,6 +379,23 @@ describe('a call that needs an approval', () => {
     expect((await decide(approval, { decision: 'approve' }, { id: 'c3' })).status).toBe(404);
     expect((await runTurn(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
     expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
+  });
+
+  test('waits on when the profile cannot be stored with its cancellation', async () => {
+    paying();
+    serving();
+    const { turn } = await runTurn(asked());
+    vi.spyOn(Transcript.prototype, 'saveProfile').mockImplementationOnce(() => {
+      throw new Error('the write failed');
+    });
+    await runInDurableObject(stubOf(), async (conversation: Conversation) => {
+      await expect(conversation.cancelTurn(String(turn))).rejects.toThrow('the write failed');
+    });
+    expect(await fetchApprovals()).toHaveLength(1);
+    expect(await readConversation()).toMatchObject({ paused: 'approval' });
+    expect(await sendTurn(createBody('And now?'))).toMatchObject({ kind: 'error', error: { status: 423 } });
+    await stubOf().cancelTurn(String(turn));
+    expect(await readConversation()).toMatchObject({ paused: null });
   });
 
   test('is told by its conversation and by the list of its account, as long as it waits', async () => {

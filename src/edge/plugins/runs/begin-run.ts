@@ -159,18 +159,24 @@ interface ContinuedRunOptions {
   take: Parameters<RunExecutor['takeOverDecidedCalls']>[1];
 }
 
-/** Begins a stored run with the decided calls of a step. It runs without a listener. */
-export function continueRunAfterApproval(
+/**
+ * Stores that a run takes over the decided calls of a step. Call it in the transaction that stores the run.
+ *
+ * @returns the run, for `beginContinuedRun`
+ */
+export function prepareContinuedRun(
   conversation: ConversationContext,
   row: TurnRow,
   { request, planned, carried, step, take }: ContinuedRunOptions,
 ): RunExecutor {
   conversation.alarm.scheduleWatchAt(conversation.now() + WATCH_MS);
-  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried)).takeOverDecidedCalls(
-    step,
-    take,
-  );
-  return beginRunInNextMicrotask(conversation, run, () => run.continueWithDecidedCalls());
+  const run = new RunExecutor(row, planned, createRunContext(conversation, request, row, carried));
+  return run.takeOverDecidedCalls(step, take);
+}
+
+/** Begins a run with the decided calls that it has taken over, without a listener. Call it when the run is stored and has the lock. */
+export function beginContinuedRun(conversation: ConversationContext, run: RunExecutor): void {
+  conversation.waitUntil(run.continueWithDecidedCalls());
 }
 
 /** Begins a moment later, because a run may end at once: before that the caller must have noted it as the running turn. */

@@ -14,9 +14,9 @@ import type {
 } from '../../../conversations/object/contract.ts';
 import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';
 import { toFailedResult } from '../../../conversations/object/rpc-response.ts';
-import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';
 import { createNonRetryableError } from '../../../kit/http/errors.ts';
-import { continueRunAfterApproval } from '../begin-run.ts';
+import { beginContinuedRun, prepareContinuedRun } from '../begin-run.ts';
+import type { RunExecutor } from '../run-executor.ts';
 import { getApprovalRows, getCallRows } from '../run-rows.ts';
 import { type EarlierRunsLimitsUsage, readStoredRun } from '../stored-run.ts';
 import { addDeliverUrlNote } from '../turn-events.ts';
@@ -65,13 +65,16 @@ async function decideApprovalAndContinue(
   try {
     const { going, value } = maintenance.changeRows(() => {
       const goesOn = storeApprovalDecision(transcript, decision, now());
-      const going = goesOn && beginContinuingTurn(conversation, { ...goesOn, requestId });
+      const going = goesOn && storeContinuingTurn(conversation, { ...goesOn, requestId });
       return {
         going,
         value: createDecisionAnswer(transcript, id, goesOn !== undefined, shouldHideToolContents(by?.only)),
       };
     });
-    if (going) lock.acquire(going);
+    if (going) {
+      lock.acquire(going);
+      beginContinuedRun(conversation, going);
+    }
     return { ok: true, value };
   } catch (thrown) {
     return toFailedResult(thrown);
@@ -79,18 +82,18 @@ async function decideApprovalAndContinue(
 }
 
 /**
- * Begins the turn that goes on with a run, for the caller of that run. Call it in one transaction. The turn runs without a
- * listener.
+ * Stores the turn that goes on with a run, for the caller of that run. Call it in one transaction with the last decision, and
+ * begin the turn afterwards: what begins earlier would run even if the transaction is rolled back.
  *
  * @param paused the run that has waited
  * @param step the number of its step whose calls were decided
  * @param requestId the id of the request that made the last decision; the new turn is named by it
  * @throws ApiError if the deployment has no upstream
  */
-function beginContinuingTurn(
+function storeContinuingTurn(
   conversation: ConversationContext,
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
-): TurnRunner {
+): RunExecutor {
   const { transcript, now } = conversation;
   // Fail before anything is stored: this throws if the deployment has no upstream.
   conversation.getUpstream();
@@ -122,7 +125,7 @@ function beginContinuingTurn(
     JSON.stringify({ request, rest: planned.bodyWithoutMessages, carried }),
   );
   getApprovalRows(transcript).markContinuedByRun(paused.seq, run.seq);
-  return continueRunAfterApproval(conversation, run, { request, planned, carried, step, take: showDecidedCalls });
+  return prepareContinuedRun(conversation, run, { request, planned, carried, step, take: showDecidedCalls });
 }
 
 /** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */

@@ -24,6 +24,7 @@ import {
   waitUntilAtRest,
 } from '#test/support/conversations.ts';
 import { eventually, waitForCondition } from '#test/support/eventually.ts';
+import { waitForObject } from '#test/support/pending-work.ts';
 import {
   answerByScript,
   answerTools,
@@ -396,6 +397,24 @@ describe('a call that needs an approval', () => {
     expect(await sendTurn(createBody('And now?'))).toMatchObject({ kind: 'error', error: { status: 423 } });
     await stubOf().cancelTurn(String(turn));
     expect(await readConversation()).toMatchObject({ paused: null });
+  });
+
+  test('is not made when the profile cannot be stored with its approval', async () => {
+    paying();
+    const came = serving();
+    const { turn } = await runTurn(asked());
+    const [approval] = await fetchApprovals();
+    vi.spyOn(Transcript.prototype, 'saveProfile').mockImplementationOnce(() => {
+      throw new Error('the write failed');
+    });
+    expect(await approve(approval)).toMatchObject({ status: 500 });
+    await waitForObject(stubOf());
+    expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
+    expect(await fetchApprovals()).toEqual([approval]);
+    const { status, body } = await approve(approval);
+    expect(status).toBe(202);
+    expect(await ended(body.id)).toMatchObject({ status: 'complete', continues: turn });
+    expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
   });
 
   test('is told by its conversation and by the list of its account, as long as it waits', async () => {

@@ -275,6 +275,7 @@ const FILLED_IN: Readonly<Record<string, readonly string[]>> = {
   'upstream_${listed.status}': ['upstream_'],
   '${object}_damaged': Object.keys(OBJECTS).map((object) => `${object}_damaged`),
   '${object}_unreachable': Object.keys(OBJECTS).map((object) => `${object}_unreachable`),
+  '${INTERNAL}': ['internal'],
   'webhook_signature_${verdict}': Object.keys(VERDICTS).map((verdict) => `webhook_signature_${verdict}`),
   'model_${fault.kind}': ['model_refused', 'model_too_long'],
   // biome-ignore-end lint/suspicious/noTemplateCurlyInString: these are texts of the source

@@ -39,7 +39,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: max_usd forgets the earlier tries',
-    file: 'src/edge/money/budget/budget.ts',
+    file: 'src/edge/money/budget/hold-request.ts',
     edits: [['most, settled: earlier, held: 0', 'most, settled: 0, held: 0']],
     foundBy: 'test/simulation/tries.test.ts',
   },
@@ -141,7 +141,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: nothing wakes for a hold',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [['  state.alarm.scheduleAt(hold.deadline);\n', '']],
+    edits: [['  state.alarm.scheduleAt(deadline);\n', '']],
     foundBy: 'test/simulation/account.test.ts',
   },
   {
@@ -155,7 +155,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a request that comes overtakes those who wait',
     file: 'src/edge/money/account/decide-admission.ts',
-    edits: [['waits ? line.findRequestsAhead(', 'waits && !canWait ? line.findRequestsAhead(']],
+    edits: [['const ahead = wantsToWait(request)\n', 'const ahead = wantsToWait(request) && !canWait\n']],
     foundBy: 'test/simulation/account.test.ts',
   },
   {

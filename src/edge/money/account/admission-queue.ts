@@ -1,68 +1,76 @@
 /**
- * Requests that wait for money which others hold: first come, first served. Small ones may pass a large one, while it still gets what
- * it waits for. It is only in memory, so it costs no row.
+ * The queue of requests that wait for money which other requests hold: first come, first served. It is only in memory, so it costs
+ * no row.
+ *
+ * A request waits for `needed`: the cost of its preferred response, or of the shortest useful one if even that does not fit (see
+ * `money/budget/hold-size.ts`). Meanwhile it may be overtaken, but only with small holds, which leave enough for it. For example,
+ * a request waits for $0.07, because only $0.04 of the unspent $0.70 is free. Another request may overtake it with at most
+ * $0.0025, a sixteenth of the free money. All that overtake it may together hold and cost at most a sixteenth of what was free
+ * when it began to wait, and must leave $0.07 of the unspent money.
  */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import { type BudgetWindow, computeMinAmountLeft } from '../budget/budget-windows.ts';
+import { computeUnspentAmount } from '../budget/hold-size.ts';
 import { CEILING } from '../budget/rules.ts';
 import type { AdmissionDecision, LimitRejection } from '../contracts/admission.ts';
 
-/** The most requests that wait in one account, and that are known to have left. The next one to wait is refused at once. */
+/** The maximum number of requests that wait in one account, and that are known to have left. The next one is rejected at once. */
 const MAX_WAITING = 200;
-/** How often those who wait are looked at, even if nothing was settled here: pools, limits and windows change, too. */
+/** How often the waiting requests are decided again, even if nothing was settled here: pools, limits and windows change, too. */
 const TICK_MS = 1_000;
-/** Who passes another request holds at most this part (a sixteenth) of what is left for that one; so do all who pass it, together. */
+/** A request that overtakes another one holds at most this part (a sixteenth) of the free money; so do all that overtake it, together. */
 const PASSING_DIVISOR = 16;
 
-/** Says whose money a request still waits for, in the form of `payers`, and for how much. */
+/** Says whose money a request still waits for, as one of its `payers`, and for how much. */
 interface StillWaitingDecision {
   outcome: 'held';
   by: string;
   needed: Nanodollars;
 }
 
-/** Those who wait for one of a request's payers, and came before it. */
+/** The requests that wait for one of a request's payers, and came before it. */
 export interface QueuedRequestsAhead {
   /** Why the first of them waits. */
   refusal: LimitRejection;
-  /** The most that the request may hold if it passes them. */
+  /** The maximum that the request may hold if it overtakes them. */
   maxPassingHold: Nanodollars;
-  /** Notes that it has passed them. */
+  /** Records that it has overtaken them. */
   recordPassed(id: string, hold: Nanodollars): void;
 }
 
-/** A request in the line. */
+/** A request in the queue. */
 export interface QueuedRequest {
   id: string;
   /** Who pays for it, each by one word. */
   payers: readonly string[];
   /** Whose money it waits for now: one of its payers. */
   by: string;
-  /** The least that it can hold, and how much it waits for. */
-  least: Nanodollars;
+  /** The cost of its shortest useful response: the minimum that it can hold. */
+  minHold: Nanodollars;
+  /** The amount for which it waits. */
   needed: Nanodollars;
   /** When it has waited long enough; milliseconds since 1970. */
   until: number;
-  /** The answer if it leaves. */
-  refused: Extract<AdmissionDecision, { outcome: 'refused' }>;
-  /** Decides once more. @param isLast whether it has waited long enough. Then it is never told to wait */
+  /** The decision if it leaves the queue. */
+  rejected: Extract<AdmissionDecision, { outcome: 'refused' }>;
+  /** Decides again. @param isLast whether it has waited long enough. Then the decision is never to wait */
   decideAgain(
     isLast: boolean,
     ahead: () => QueuedRequestsAhead | undefined,
   ): AdmissionDecision | StillWaitingDecision | Promise<AdmissionDecision>;
-  /** @returns all limits in money that hold for it, as they are now */
+  /** @returns all limits in money that apply to it, as they are now */
   budgetWindows(): BudgetWindow[];
-  /** Asks the pools that pay for it. It never throws: the next tick asks again, and the last decision says what failed. */
+  /** Asks the pools that pay for it. It never rejects: the next tick asks again, and the last decision says what failed. */
   extendPoolLeases(): Promise<unknown>;
 }
 
 interface AdmissionQueueEntry extends QueuedRequest {
-  answer: PromiseWithResolvers<AdmissionDecision>;
-  /** What was left for it when it began to wait. */
-  initiallyLeft: Nanodollars;
-  /** What those hold who have passed it, and what they have cost since. */
+  decision: PromiseWithResolvers<AdmissionDecision>;
+  /** What was free for it when it began to wait. */
+  initiallyFree: Nanodollars;
+  /** The holds of the requests that have overtaken it, and what those have cost that are settled. */
   passingHolds: Map<string, Nanodollars>;
   passedCost: Nanodollars;
 }
@@ -70,8 +78,8 @@ interface AdmissionQueueEntry extends QueuedRequest {
 export class AdmissionQueue {
   readonly #now: () => number;
   #entries: AdmissionQueueEntry[] = [];
-  /** The answers of requests that have left, oldest first. A call of theirs that arrives late must not place a hold. */
-  readonly #answersToLeft = new Map<string, Promise<AdmissionDecision>>();
+  /** The decisions about requests that have left, oldest first. A call of theirs that arrives late must not place a hold. */
+  readonly #decisionsOfLeft = new Map<string, Promise<AdmissionDecision>>();
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param now the clock, in milliseconds since 1970 */
@@ -79,137 +87,144 @@ export class AdmissionQueue {
     this.#now = now;
   }
 
-  /** @returns those who wait for one of these payers; undefined if nobody does. @param minHold what who comes needs at the least */
+  /**
+   * Finds the requests that wait for one of these payers.
+   *
+   * @param minHold the minimum that the arriving request needs
+   * @param entries the part of the queue to search. Default: all of it
+   * @param maxPassingHolds what was computed for entries already, if many requests are decided at the same time
+   * @returns undefined if no request waits for them
+   */
   findRequestsAhead(
     payers: readonly string[],
     minHold: Nanodollars,
-    places: readonly AdmissionQueueEntry[] = this.#entries,
-    mosts = new Map<AdmissionQueueEntry, Nanodollars>(),
+    entries: readonly AdmissionQueueEntry[] = this.#entries,
+    maxPassingHolds = new Map<AdmissionQueueEntry, Nanodollars>(),
   ): QueuedRequestsAhead | undefined {
     const passed: AdmissionQueueEntry[] = [];
-    let mostPassing = CEILING;
-    for (const place of places) {
-      if (!payers.includes(place.by)) continue;
-      passed.push(place);
-      mostPassing = Math.min(
-        mostPassing,
-        getOrCreate(mosts, place, () => computeMaxPassingHold(place)),
+    let maxPassingHold = CEILING;
+    for (const entry of entries) {
+      if (!payers.includes(entry.by)) continue;
+      passed.push(entry);
+      maxPassingHold = Math.min(
+        maxPassingHold,
+        getOrCreate(maxPassingHolds, entry, () => computeMaxPassingHold(entry)),
       );
-      // Those behind it cannot make it more.
-      if (mostPassing < minHold) break;
+      // The entries behind it cannot raise it.
+      if (maxPassingHold < minHold) break;
     }
     const [first] = passed;
     if (!first) return undefined;
-    const { refusal } = first.refused;
-    const recordPassingHold = (id: string, hold: Nanodollars) => {
-      for (const { passingHolds: passers } of passed) passers.set(id, hold);
+    const { refusal } = first.rejected;
+    const recordPassed = (id: string, hold: Nanodollars) => {
+      for (const { passingHolds } of passed) passingHolds.set(id, hold);
     };
-    return { refusal, maxPassingHold: mostPassing, recordPassed: recordPassingHold };
+    return { refusal, maxPassingHold, recordPassed };
   }
 
+  /** Records what a request has cost, if it has overtaken others. */
   recordPassedCost(id: string, cost: Nanodollars): void {
-    for (const place of this.#entries) if (place.passingHolds.delete(id)) place.passedCost += cost;
+    for (const entry of this.#entries) if (entry.passingHolds.delete(id)) entry.passedCost += cost;
   }
 
-  /** @returns whether nobody else may join. */
+  /** Whether no other request may join. */
   get isFull(): boolean {
     return this.#entries.length >= MAX_WAITING;
   }
 
-  /** @returns the answer to a request that waits already, or has left; undefined for any other. */
+  /** @returns the decision about a request that waits already, or has left; undefined for any other. */
   findQueuedDecision(id: string): Promise<AdmissionDecision> | undefined {
-    return this.#entries.find((place) => place.id === id)?.answer.promise ?? this.#answersToLeft.get(id);
+    return this.#entries.find((entry) => entry.id === id)?.decision.promise ?? this.#decisionsOfLeft.get(id);
   }
 
-  /** Lets a request wait. @returns the decision, as soon as it is not held up by others any more */
+  /** Lets a request wait. @returns the decision, as soon as other requests' holds are not in the way any more */
   waitInQueue(waiting: QueuedRequest): Promise<AdmissionDecision> {
-    const answer = Promise.withResolvers<AdmissionDecision>();
+    const decision = Promise.withResolvers<AdmissionDecision>();
     this.#entries.push({
       ...waiting,
-      answer,
-      initiallyLeft: computeMinAmountLeft(waiting.budgetWindows()),
+      decision,
+      initiallyFree: computeMinAmountLeft(waiting.budgetWindows()),
       passingHolds: new Map(),
       passedCost: 0,
     });
     this.#timer ??= setTimeout(this.#tick, TICK_MS);
-    return answer.promise;
+    return decision.promise;
   }
 
-  /** Takes a request out of the line. @returns whether it was there */
+  /** Removes a request from the queue. @returns whether it was there */
   removeFromQueue(id: string): boolean {
-    const place = this.#entries.find((one) => one.id === id);
-    if (!place) return false;
-    this.#removeQueueEntry(place);
-    place.answer.resolve(place.refused);
-    this.#answersToLeft.set(id, place.answer.promise);
-    const [oldest] = this.#answersToLeft.keys();
-    if (oldest !== undefined && this.#answersToLeft.size > MAX_WAITING) this.#answersToLeft.delete(oldest);
+    const entry = this.#entries.find((one) => one.id === id);
+    if (!entry) return false;
+    this.#removeQueueEntry(entry);
+    entry.decision.resolve(entry.rejected);
+    this.#decisionsOfLeft.set(id, entry.decision.promise);
+    const [oldest] = this.#decisionsOfLeft.keys();
+    if (oldest !== undefined && this.#decisionsOfLeft.size > MAX_WAITING) this.#decisionsOfLeft.delete(oldest);
     return true;
   }
 
-  /** Admits those for whom enough is left now, in their order. Waits for nothing. */
+  /** Admits the requests for which enough is free now, in their order. Waits for nothing. */
   admitReadyRequests(): void {
     if (this.#entries.length === 0) return;
     const now = this.#now();
-    const held: AdmissionQueueEntry[] = [];
-    const mosts = new Map<AdmissionQueueEntry, Nanodollars>();
-    for (const place of [...this.#entries]) {
-      const isLast = now >= place.until;
-      // Who asks a pool at the last is decided on later, when others have come into both.
-      const [before, amounts] = isLast ? [[...held]] : [held, mosts];
-      const findRequestsBefore = () => this.findRequestsAhead(place.payers, place.least, before, amounts);
+    const stillWaiting: AdmissionQueueEntry[] = [];
+    const maxPassingHolds = new Map<AdmissionQueueEntry, Nanodollars>();
+    for (const entry of [...this.#entries]) {
+      const isLast = now >= entry.until;
+      // The last decision may ask a pool, and is made later, when other requests have come into the queue. So copy what is ahead now.
+      const [ahead, computed] = isLast ? [[...stillWaiting]] : [stillWaiting, maxPassingHolds];
+      const findAhead = () => this.findRequestsAhead(entry.payers, entry.minHold, ahead, computed);
       try {
-        if (!isLast && place.least > (findRequestsBefore()?.maxPassingHold ?? place.least)) {
-          held.push(place);
+        if (!isLast && entry.minHold > (findAhead()?.maxPassingHold ?? entry.minHold)) {
+          stillWaiting.push(entry);
           continue;
         }
-        const decision = place.decideAgain(isLast, findRequestsBefore);
+        const decision = entry.decideAgain(isLast, findAhead);
         if ('by' in decision) {
-          place.by = decision.by;
-          place.needed = decision.needed;
-          held.push(place);
+          entry.by = decision.by;
+          entry.needed = decision.needed;
+          stillWaiting.push(entry);
           continue;
         }
-        // What it holds now is not left for others any more.
-        mosts.clear();
-        place.answer.resolve(decision);
+        // What it holds now is not free for others any more.
+        maxPassingHolds.clear();
+        entry.decision.resolve(decision);
       } catch (thrown) {
         // What is wrong with one request must not stop the others.
-        place.answer.reject(thrown);
+        entry.decision.reject(thrown);
       }
-      this.#removeQueueEntry(place);
+      this.#removeQueueEntry(entry);
     }
   }
 
   readonly #tick = () => {
     this.admitReadyRequests();
     this.#timer = this.#entries.length > 0 ? setTimeout(this.#tick, TICK_MS) : undefined;
-    // A pool that does not answer holds up only those who wait for it, and they leave when their time is over.
-    void Promise.all(this.#entries.map((place) => place.extendPoolLeases())).then(() => this.admitReadyRequests());
+    // A pool that does not answer holds up only the requests that wait for it, and they leave when their time is over.
+    void Promise.all(this.#entries.map((entry) => entry.extendPoolLeases())).then(() => this.admitReadyRequests());
   };
 
-  #removeQueueEntry(place: AdmissionQueueEntry): void {
-    // Nobody stands behind it any more.
-    place.by = '';
-    this.#entries = this.#entries.filter((one) => one !== place);
+  #removeQueueEntry(entry: AdmissionQueueEntry): void {
+    // No request waits behind it any more.
+    entry.by = '';
+    this.#entries = this.#entries.filter((one) => one !== entry);
   }
 }
 
-/** @returns the most that a request may hold that passes another one: that one must still get what it waits for */
+/** @returns the maximum that a request may hold that overtakes this one, which must still get what it waits for */
 function computeMaxPassingHold({
-  budgetWindows: purses,
-  initiallyLeft: leftAtFirst,
-  passingHolds: passers,
-  passedCost: passed,
+  budgetWindows,
+  initiallyFree,
+  passingHolds,
+  passedCost,
   needed,
 }: AdmissionQueueEntry): Nanodollars {
-  const all = purses();
+  const windows = budgetWindows();
   let held = 0;
-  for (const hold of passers.values()) held += hold;
-  const unspent = Math.min(...all.map(({ limit: most, settled }) => most - settled));
+  for (const hold of passingHolds.values()) held += hold;
   return Math.min(
-    Math.floor(computeMinAmountLeft(all) / PASSING_DIVISOR),
-    Math.floor(leftAtFirst / PASSING_DIVISOR) - passed - held,
-    unspent - held - needed,
+    Math.floor(computeMinAmountLeft(windows) / PASSING_DIVISOR),
+    Math.floor(initiallyFree / PASSING_DIVISOR) - passedCost - held,
+    computeUnspentAmount(windows) - held - needed,
   );
 }

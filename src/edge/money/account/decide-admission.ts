@@ -1,9 +1,13 @@
+/** Decides whether a request may be sent, and holds its maximum cost in the same step, so that no limit is exceeded. */
+
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { admitCountRequest, admitFreeRequest, decideHold, lowerToolUses } from '../budget/budget.ts';
+import { admitCountRequest, admitFreeRequest, decideHold, type HoldDecision } from '../budget/budget.ts';
 import type { BudgetWindow } from '../budget/budget-windows.ts';
 import { computeCostRange } from '../budget/cost-range.ts';
+import type { HoldDecisionOptions } from '../budget/hold-request.ts';
+import { lowerToolUses } from '../budget/lower-tool-uses.ts';
 import { findRejectionOfAllRequests } from '../budget/refusal-of-all.ts';
 import { createLimitRejection } from '../budget/refusals.ts';
 import { computeBucketsAfterAdmission, type Hold, takeTokenCountFromBucket } from '../budget/state.ts';
@@ -19,7 +23,7 @@ import {
 import { type DimensionValues, dimensions, findRequestCountedInstead } from '../contracts/dimensions.ts';
 import { fillAdmittedRequestFields } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
-import type { QueuedRequestsAhead } from './admission-queue.ts';
+import type { QueuedRequest, QueuedRequestsAhead } from './admission-queue.ts';
 import {
   collectBudgetWindows,
   collectLeases,
@@ -41,59 +45,68 @@ export const HOLD_MS = 15 * 60_000;
 const VISITOR_COPY_BYTES = 5_000_000;
 
 interface AdmissionAttemptOptions {
-  /** Whether a pool may still be asked: then a refusal by its earlier figures is not final. */
+  /** Whether a pool may still be asked: then a rejection by its earlier figures is not final. */
   mayAskPools: boolean;
-  /** Whether the request can wait for money that others hold. */
+  /** Whether the request can wait for money that other requests hold. */
   canWait: boolean;
-  /** Who waits already for the same payer. It passes them with a small hold only. */
+  /** The requests that already wait for the same payer. This request may overtake them only with a small hold. */
   ahead?: QueuedRequestsAhead | undefined;
 }
 
 /**
- * Decides on a request, and sets aside the most that it can cost. Nothing in here waits between a check and its hold, so no
- * other request can come between. If only the holds of others leave too little, it waits in the line before it is refused.
+ * Decides about a request, and holds its maximum cost. Nothing in here waits between a check and its hold, so no other request
+ * can come between. If only the holds of other requests leave too little, it waits in the queue before it is rejected.
  *
- * @throws TypeError if the worst case is invalid; nothing has changed then
+ * @throws TypeError if the maximum cost is invalid; nothing has changed then
  */
 export function decideAdmission(
   state: AccountState,
   request: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
-  const { admissionQueue: line } = state;
-  const { bound } = request;
-  const sized = {
-    ...request,
-    bound:
-      bound && replaceTextTokens(bound, (forText) => state.answerLengths.estimateTokensForText(request.model, forText)),
-  };
-  const waiting = line.findQueuedDecision(sized.requestId);
-  if (waiting !== undefined) return waiting;
-  const waits = (sized.waitMs ?? 0) > 0;
-  const canWait = waits && !line.isFull;
-  const findQueuedAhead = () =>
-    waits ? line.findRequestsAhead(listPayerKeys(state, sized), computeMinHold(state, sized)) : undefined;
-  const attemptAdmission = (mayAsk: boolean) =>
-    tryAdmission(state, sized, { mayAskPools: mayAsk, canWait, ahead: findQueuedAhead() });
-  const attempt = attemptAdmission(true);
-  const enqueueIfHeld = (decision: AdmissionDecision) => {
-    if (!canWait || line.isFull || !isRejectedByOtherHolds(decision)) return recordRejection(state, sized, decision);
-    // Count the input before waiting: the request may need less, and counting later would cost it its place in the queue.
-    if (sized.bound?.countable && state.limits.decisionRules.counts === undefined) return COUNT_NEEDED;
-    // Re-check after the await of a pool: the request may have left the queue, or have been repeated.
-    if (state.ledger.findSettlableRow(sized.requestId)) return decision;
-    return line.findQueuedDecision(sized.requestId) ?? enqueueForAdmission(state, sized, decision);
-  };
-  if (attempt.outcome !== 'short') return enqueueIfHeld(attempt);
-  return extendLeasesAndDecide(state, attempt, () => attemptAdmission(false)).then(enqueueIfHeld);
+  const queued = state.admissionQueue.findQueuedDecision(request.requestId);
+  if (queued !== undefined) return queued;
+  const sized = estimateTextTokensOfRequest(state, request);
+  const canWait = wantsToWait(sized) && !state.admissionQueue.isFull;
+  const attempt = tryNewRequest(state, sized, canWait, true);
+  if (attempt.outcome !== 'short') return enqueueOrRecord(state, sized, canWait, attempt);
+  return extendLeasesAndDecide(state, attempt, () => tryNewRequest(state, sized, canWait, false)).then((decision) =>
+    enqueueOrRecord(state, sized, canWait, decision),
+  );
 }
 
-/**
- * @param enough returns the tokens that are enough for a text, from those that are it whatever the model thinks. A budget for
- *   thinking may be used up, so there they stay
- */
-function replaceTextTokens(bound: MaximumCost, enough: (forText: number) => number): MaximumCost {
-  const { usefulOutput, leastOutput } = bound;
-  return usefulOutput === undefined || leastOutput > 1 ? bound : { ...bound, usefulOutput: enough(usefulOutput) };
+function wantsToWait({ waitMs = 0 }: AdmissionRequest): boolean {
+  return waitMs > 0;
+}
+
+/** Tries to admit a request that is not in the queue, behind the requests that are. */
+function tryNewRequest(
+  state: AccountState,
+  request: AdmissionRequest,
+  canWait: boolean,
+  mayAskPools: boolean,
+): AdmissionDecision | LeaseShortage {
+  const { admissionQueue: queue } = state;
+  const ahead = wantsToWait(request)
+    ? queue.findRequestsAhead(listPayerKeys(state, request), computeMinHold(state, request))
+    : undefined;
+  return tryAdmission(state, request, { mayAskPools, canWait, ahead });
+}
+
+/** Lets a request wait if only other requests' holds are in the way, and records any other rejection. */
+function enqueueOrRecord(
+  state: AccountState,
+  request: AdmissionRequest,
+  canWait: boolean,
+  decision: AdmissionDecision,
+): AdmissionDecision | Promise<AdmissionDecision> {
+  const { admissionQueue: queue, ledger, limits } = state;
+  // Re-check after the await of a pool: the queue may be full by now.
+  if (!canWait || queue.isFull || !isRejectedByOtherHolds(decision)) return recordRejection(state, request, decision);
+  // Count the input before waiting: the request may need less, and counting later would cost it its place in the queue.
+  if (request.bound?.countable && limits.decisionRules.counts === undefined) return COUNT_NEEDED;
+  // Re-check after the await of a pool: the request may have left the queue, or have been repeated.
+  if (ledger.findSettlableRow(request.requestId)) return decision;
+  return queue.findQueuedDecision(request.requestId) ?? enqueueForAdmission(state, request, decision);
 }
 
 const COUNT_NEEDED = { outcome: 'count_needed' } as const;
@@ -104,40 +117,26 @@ function isRejectedByOtherHolds(decision: AdmissionDecision): decision is Reject
   return decision.outcome === 'refused' && decision.refusal.reason === 'held' && !decision.refusal.byBatch;
 }
 
-/** Lets a request wait until others have settled, or its time is over. */
+/** Lets a request wait until other requests have settled, or its time is over. */
 function enqueueForAdmission(
   state: AccountState,
   request: AdmissionRequest,
-  refused: RejectedAdmission,
+  rejected: RejectedAdmission,
 ): Promise<AdmissionDecision> {
   const { waitMs = 0, requestId } = request;
   // `counted` takes from a bucket, and a request counts once.
   const uncounted = { ...request, counted: false };
-  const { by, needed } = refused.refusal;
+  const { by, needed } = rejected.refusal;
   return state.admissionQueue.waitInQueue({
     id: requestId,
     payers: listPayerKeys(state, request),
     by: getPayerKey(state, request, by),
-    least: computeMinHold(state, request),
+    minHold: computeMinHold(state, request),
     needed,
     until: state.now() + waitMs,
-    refused,
+    rejected,
     budgetWindows: () => collectBudgetWindows(state, request, state.advanceBudgetToNow()),
-    decideAgain: (isLast, ahead) => {
-      // A backup was restored meanwhile, as in `extendLeasesAndDecide`.
-      if (state.isReplaced) return { outcome: 'unreachable' };
-      const attemptAdmission = (mayAsk: boolean) =>
-        tryAdmission(state, uncounted, { mayAskPools: mayAsk, canWait: !isLast, ahead: ahead() });
-      const attempt = attemptAdmission(isLast);
-      const recordIfRejected = (decision: AdmissionDecision) => recordRejection(state, uncounted, decision);
-      // At its deadline the request leaves the queue, so extend the pool's lease for this request only.
-      if (attempt.outcome === 'short' && isLast)
-        return extendLeasesAndDecide(state, attempt, () => attemptAdmission(false)).then(recordIfRejected);
-      const decision = attempt.outcome === 'short' ? createLatePoolRejection(state, attempt) : attempt;
-      if (!isRejectedByOtherHolds(decision) || isLast) return recordIfRejected(decision);
-      const { refusal } = decision;
-      return { outcome: 'held', by: getPayerKey(state, request, refusal.by), needed: refusal.needed };
-    },
+    decideAgain: (isLast, findAhead) => decideQueuedRequest(state, uncounted, isLast, findAhead),
     extendPoolLeases: async () => {
       const { bound } = request;
       if (!bound) return;
@@ -147,18 +146,68 @@ function enqueueForAdmission(
   });
 }
 
-/** @returns the least that a request can hold, in nanodollars */
+/**
+ * Decides again about a request that waits in the queue.
+ *
+ * @param isLast whether it has waited long enough. Then it leaves the queue, whatever the decision
+ */
+function decideQueuedRequest(
+  state: AccountState,
+  request: AdmissionRequest,
+  isLast: boolean,
+  findAhead: () => QueuedRequestsAhead | undefined,
+): ReturnType<QueuedRequest['decideAgain']> {
+  // A backup was restored meanwhile, as in `extendLeasesAndDecide`.
+  if (state.isReplaced) return { outcome: 'unreachable' };
+  const attempt = tryAdmission(state, request, { mayAskPools: isLast, canWait: !isLast, ahead: findAhead() });
+  // Extend a pool's lease only for a request that leaves the queue. `extendPoolLeases` does it for those that stay.
+  if (attempt.outcome === 'short' && isLast) {
+    const tryAgain = () => tryAdmission(state, request, { mayAskPools: false, canWait: false, ahead: findAhead() });
+    return extendLeasesAndDecide(state, attempt, tryAgain).then((decision) =>
+      recordRejection(state, request, decision),
+    );
+  }
+  const decision = attempt.outcome === 'short' ? createLatePoolRejection(state, attempt) : attempt;
+  if (!isRejectedByOtherHolds(decision) || isLast) return recordRejection(state, request, decision);
+  const { by, needed } = decision.refusal;
+  return { outcome: 'held', by: getPayerKey(state, request, by), needed };
+}
+
+/** @returns the cost of the shortest useful response, in nanodollars: the minimum that a request can hold */
 function computeMinHold({ limits }: AccountState, { bound }: AdmissionRequest): Nanodollars {
   return bound ? computeCostRange(bound, limits.decisionRules).least : 0;
 }
 
-/** @returns the worst case with the fewest tokens for a text with which it is tried where it would be refused for want of money */
+/** Lowers the tokens of the shortest useful response to what the account's earlier responses show. */
+function estimateTextTokensOfRequest(state: AccountState, request: AdmissionRequest): AdmissionRequest {
+  const { model, bound } = request;
+  if (!bound) return request;
+  return {
+    ...request,
+    bound: replaceTextTokens(bound, (most) => state.answerLengths.estimateTokensForText(model, most)),
+  };
+}
+
+/** Lowers the tokens of the shortest useful response to the fewest that are worth a try before the request is rejected. */
 function replaceTextTokensByFewest(
-  { answerLengths: lengths }: AccountState,
+  { answerLengths }: AccountState,
   { model }: AdmissionRequest,
-  bound: MaximumCost,
+  maximumCost: MaximumCost,
 ): MaximumCost {
-  return replaceTextTokens(bound, (forText) => lengths.estimateTokensWorthTrying(model, forText));
+  return replaceTextTokens(maximumCost, (most) => answerLengths.estimateTokensWorthTrying(model, most));
+}
+
+/**
+ * Replaces the tokens that leave room for a text (`usefulOutput`) by an estimate. With a thinking budget they stay, because the
+ * model may use up the budget before it writes.
+ *
+ * @param estimate returns the estimate, given the tokens that are enough whatever the account's responses show
+ */
+function replaceTextTokens(maximumCost: MaximumCost, estimate: (mostTokens: number) => number): MaximumCost {
+  const { usefulOutput, leastOutput } = maximumCost;
+  const hasThinkingBudget = leastOutput > 1;
+  if (usefulOutput === undefined || hasThinkingBudget) return maximumCost;
+  return { ...maximumCost, usefulOutput: estimate(usefulOutput) };
 }
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
@@ -185,8 +234,8 @@ function tryAdmission(
   request: AdmissionRequest,
   attempt: AdmissionAttemptOptions,
 ): AdmissionDecision | LeaseShortage {
-  const { bound: worstCase, token } = request;
-  if (worstCase) validateMaximumCost(worstCase);
+  const { bound: maximumCost, token } = request;
+  if (maximumCost) validateMaximumCost(maximumCost);
   state.limits.updateDefaultLimits(request.defaults);
   const now = state.advanceBudgetToNow();
   if (token) {
@@ -200,8 +249,8 @@ function tryAdmission(
     if (name && state.versions.readNamePointer(kind, name).withdrawn.includes(hash))
       return { outcome: 'withdrawn', kind, ref };
   }
-  return worstCase
-    ? decideAndPlaceHold(state, request, worstCase, now, attempt)
+  return maximumCost
+    ? decideAndPlaceHold(state, request, maximumCost, now, attempt)
     : admitWithoutHold(state, request, now);
 }
 
@@ -248,101 +297,125 @@ function admitWithoutHold(state: AccountState, { free }: AdmissionRequest, now: 
 function decideAndPlaceHold(
   state: AccountState,
   request: AdmissionRequest,
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   now: number,
-  { mayAskPools: mayAsk, canWait, ahead }: AdmissionAttemptOptions,
+  attempt: AdmissionAttemptOptions,
 ): AdmissionDecision | LeaseShortage {
-  const { budget, ledger, storage } = state;
+  const { budget, storage } = state;
   const { effectiveLimits: limits, decisionRules: rules } = state.limits;
   const { requestId, token, about = {} } = request;
   const { conversation, countedAs } = getStorageTarget(request, about);
   const earlierHold = budget.holds.get(requestId);
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
-  // How much the answer will store is not known yet, but the size of the question is.
+  // How much the response will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.findExceededLimit(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
   const tooMany = token && findRequestQuotaRejection(state, token, countedAs, now);
   if (tooMany) return createRejectedDecision(state, tooMany, now, token.jti);
-  const { repeats, counted, most, earlier } = request;
-  const models = state.limitedTokens.getAllowedModels(token?.jti);
-  const without = findUnpayableDecision(state, request);
-  if (without) return without;
+  const unpayable = findUnpayableDecision(state, request);
+  if (unpayable) return unpayable;
   const leases = collectLeases(state, request);
-  const purses = collectBudgetWindows(state, request, now);
-  const typical =
-    canWait || ahead
-      ? (forText: number) => state.answerLengths.estimateTypicalTokens(request.model, forText)
-      : undefined;
-  const circumstances = {
-    repeats,
-    counted,
-    purses,
-    models,
-    most,
-    earlier,
-    typical,
-    mostPassing: ahead?.maxPassingHold,
-  };
-  const decideForMaximumCost = (bound: MaximumCost) => {
-    const decision = decideHold(budget, rules, bound, now, circumstances);
+  const options = createHoldDecisionOptions(state, request, now, attempt);
+  const decideForMaximumCost = (cost: MaximumCost) => {
+    const decision = decideHold(budget, rules, cost, now, options);
     const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
+    const demand = computeCostRange(cost, rules);
     return {
       decision,
-      short: isOpen ? undefined : findLeaseShortage(decision, leases, computeCostRange(bound, rules), mayAsk, now),
+      short: isOpen ? undefined : findLeaseShortage(decision, leases, demand, attempt.mayAskPools, now),
     };
   };
-  let { decision, short } = decideForMaximumCost(worstCase);
+  let { decision, short } = decideForMaximumCost(maximumCost);
   if (!short && decision.kind === 'refused' && decision.reason === 'spend') {
-    const lean = replaceTextTokensByFewest(state, request, worstCase);
-    if (lean !== worstCase) ({ decision, short } = decideForMaximumCost(lean));
+    const lowered = replaceTextTokensByFewest(state, request, maximumCost);
+    if (lowered !== maximumCost) ({ decision, short } = decideForMaximumCost(lowered));
   }
-  if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
-  const { least } = computeCostRange(worstCase, rules);
-  if (decision.kind === 'behind')
-    return createRejectedDecision(state, { ...(ahead as QueuedRequestsAhead).refusal, needed: least }, now, token?.jti);
+  if (decision.kind === 'count_needed') return COUNT_NEEDED;
+  if (decision.kind === 'behind') {
+    const { least } = computeCostRange(maximumCost, rules);
+    const { refusal } = attempt.ahead as QueuedRequestsAhead;
+    return createRejectedDecision(state, { ...refusal, needed: least }, now, token?.jti);
+  }
   if (short) return short;
   if (decision.kind === 'refused') {
-    const { leastUses } = request;
-    const isSpent = decision.reason === 'spend' && leastUses !== undefined;
-    const fewer =
-      isSpent &&
-      (lowerToolUses(budget, rules, worstCase, leastUses, circumstances) ??
-        lowerToolUses(budget, rules, replaceTextTokensByFewest(state, request, worstCase), leastUses, circumstances));
+    const fewer = decision.reason === 'spend' && lowerToolUsesOfRequest(state, request, maximumCost, options);
     if (fewer) return { outcome: 'fewer_uses', ...fewer };
     if (request.counted) takeTokenCountFromBucket(budget, rules);
     return createRejectedDecision(state, decision, now, token?.jti);
   }
-  const { kind: _, ...amounts } = decision;
-  const { nanodollars } = amounts;
-  const { lowered } = request;
+  const hold = placeHold(state, request, decision, { now, isUnpriced: !maximumCost.known });
+  attempt.ahead?.recordPassed(requestId, hold.nanodollars);
+  if (storing) storage.addExpectedBytes(storing, now);
+  if (conversation !== undefined) state.conversations.insertConversation(conversation, now, request.parent);
+  state.ledger.foldSettledRowsIntoRollups();
+  for (const lease of leases) lease.recordHold(now);
+  return createAdmissionWithHold(state, request, hold, now, options.budgetWindows);
+}
+
+function createHoldDecisionOptions(
+  state: AccountState,
+  request: AdmissionRequest,
+  now: number,
+  { canWait, ahead }: AdmissionAttemptOptions,
+): HoldDecisionOptions & { budgetWindows: readonly BudgetWindow[] } {
+  const { model, repeats, counted, most, earlier, token } = request;
+  return {
+    repeats,
+    counted,
+    budgetWindows: collectBudgetWindows(state, request, now),
+    models: state.limitedTokens.getAllowedModels(token?.jti),
+    most,
+    earlier,
+    estimateTypicalTokens:
+      canWait || ahead ? (forText) => state.answerLengths.estimateTypicalTokens(model, forText) : undefined,
+    maxPassingHold: ahead?.maxPassingHold,
+  };
+}
+
+/** @returns the uses of the API's own tools that the budget pays for; undefined if their number must not change, or pays for none */
+function lowerToolUsesOfRequest(
+  state: AccountState,
+  request: AdmissionRequest,
+  maximumCost: MaximumCost,
+  options: HoldDecisionOptions,
+): ReturnType<typeof lowerToolUses> {
+  const { budget, limits } = state;
+  const { leastUses } = request;
+  if (leastUses === undefined) return undefined;
+  const lower = (cost: MaximumCost) => lowerToolUses(budget, limits.decisionRules, cost, leastUses, options);
+  return lower(maximumCost) ?? lower(replaceTextTokensByFewest(state, request, maximumCost));
+}
+
+/** Stores the hold of an admitted request, and lets all payers note it. */
+function placeHold(
+  state: AccountState,
+  request: AdmissionRequest,
+  { kind: _, ...amounts }: Extract<HoldDecision, { kind: 'admitted' }>,
+  { now, isUnpriced }: { now: number; isUnpriced: boolean },
+): Hold {
+  const { budget, ledger, limits } = state;
+  const { requestId, model, token, lowered, holdMs = HOLD_MS } = request;
   if (lowered) amounts.loweredBy = { ...lowered, ...amounts.loweredBy };
   const jti = token?.jti ?? null;
   const group = state.getPayingGroup(request);
-  const whose = { id: requestId, token: jti, group };
-  const { model } = request;
-  const deadline = now + (request.holdMs ?? HOLD_MS);
-  const hold: Hold = { ...whose, ...amounts, model, at: now, deadline, stage: 'admitted' };
-  const buckets = computeBucketsAfterAdmission(budget, rules, request.repeats);
+  const deadline = now + holdMs;
+  const hold: Hold = { id: requestId, token: jti, group, ...amounts, model, at: now, deadline, stage: 'admitted' };
+  const buckets = computeBucketsAfterAdmission(budget, limits.decisionRules, request.repeats);
   if (jti !== null) state.requestCounts.countAdmittedRequest(jti, requestId, request.route);
   // Armed before the row is written: a hold without an alarm would never be settled.
-  state.alarm.scheduleAt(hold.deadline);
+  state.alarm.scheduleAt(deadline);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.insertAdmittedRow(
     hold,
-    fillAdmittedRequestFields({ ...request, unpriced: !worstCase.known, token: token?.jti, group }),
+    fillAdmittedRequestFields({ ...request, unpriced: isUnpriced, token: token?.jti, group }),
     buckets,
     request.keep,
   );
   for (const payer of state.payers) payer.hold?.(hold, buckets);
-  ahead?.recordPassed(requestId, nanodollars);
-  if (storing) storage.addExpectedBytes(storing, now);
-  if (conversation !== undefined) state.conversations.insertConversation(conversation, now, request.parent);
-  ledger.foldSettledRowsIntoRollups();
-  for (const lease of leases) lease.recordHold(now);
-  return createAdmissionWithHold(state, request, hold, now, purses);
+  return hold;
 }
 
 /**

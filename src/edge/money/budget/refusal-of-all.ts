@@ -32,7 +32,7 @@ export function findRejectionOfAllRequests(
   // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
   const decision =
     asking === 'price'
-      ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { purses })
+      ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { budgetWindows: purses })
       : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
   // Do not reject because of other requests' holds: these are released soon, and the body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;

@@ -82,7 +82,7 @@ function tryAdmitBatch(
     { ...rules, input: undefined, output: undefined, concurrent: Number.POSITIVE_INFINITY },
     whole,
     now,
-    { purses: collectBudgetWindows(state, order, now), models: state.limitedTokens.getAllowedModels(jti) },
+    { budgetWindows: collectBudgetWindows(state, order, now), models: state.limitedTokens.getAllowedModels(jti) },
   );
   if (decision.kind === 'count_needed' || decision.kind === 'behind')
     throw new TypeError(`Unexpected decision for a batch: ${decision.kind}.`);

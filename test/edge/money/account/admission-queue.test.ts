@@ -9,7 +9,7 @@ afterEach(() => {
 test('who is decided on later, as a pool is asked at the last, has only those ahead who came before', async () => {
   vi.useFakeTimers();
   const line = new AdmissionQueue(() => 10);
-  const refused: QueuedRequest['refused'] = {
+  const rejected: QueuedRequest['rejected'] = {
     outcome: 'refused',
     refusal: createLimitRejection('held', 'usd_per_day', 0, 2_000, 9, 0, false),
     quota: {},
@@ -21,10 +21,10 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
       id,
       until,
       decideAgain: decide,
-      refused,
+      rejected,
       payers: ['account'],
       by: 'account',
-      least: 1,
+      minHold: 1,
       needed: 9,
       budgetWindows: () => [purse],
       extendPoolLeases: () => Promise.resolve(),
@@ -40,12 +40,12 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
     seen.push(ahead());
     ahead()?.recordPassed('other', 20);
     seen.push(ahead());
-    return refused;
+    return rejected;
   });
   void join('third', 20, () => ({ ...held, needed: 3_170 }));
   line.admitReadyRequests();
   pool.resolve();
-  expect(await second).toEqual(refused);
+  expect(await second).toEqual(rejected);
   // A sixteenth, less what others have taken meanwhile; and not the 30 that the third leaves.
   expect(seen.map((one) => one?.maxPassingHold)).toEqual([200, 50, 30]);
   line.removeFromQueue('first');
@@ -55,20 +55,20 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
 test('answers a call of a request that has left, and that arrives late, as it answered the first one', async () => {
   vi.useFakeTimers();
   const queue = new AdmissionQueue(() => 10);
-  const refused: QueuedRequest['refused'] = {
+  const rejected: QueuedRequest['rejected'] = {
     outcome: 'refused',
     refusal: createLimitRejection('held', 'usd_per_day', 0, 2_000, 9, 0, false),
     quota: {},
     unlisted: false,
   };
   const first = queue.waitInQueue({
-    ...{ id: 'left', until: 20, refused, payers: ['account'], by: 'account', least: 1, needed: 9 },
+    ...{ id: 'left', until: 20, rejected, payers: ['account'], by: 'account', minHold: 1, needed: 9 },
     decideAgain: () => ({ outcome: 'held', by: 'account', needed: 9 }),
     budgetWindows: () => [],
     extendPoolLeases: () => Promise.resolve(),
   });
   expect(queue.removeFromQueue('left')).toBe(true);
-  expect(await first).toEqual(refused);
-  expect(await queue.findQueuedDecision('left')).toEqual(refused);
+  expect(await first).toEqual(rejected);
+  expect(await queue.findQueuedDecision('left')).toEqual(rejected);
   expect(queue.findQueuedDecision('other')).toBeUndefined();
 });

@@ -7,13 +7,9 @@ import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { DAY_MS } from '#edge/kit/async/durations.ts';
 import { ESTIMATE_HELPS } from '#edge/money/budget/advice.ts';
 import { computeBucketCapacity, computeUnitsInBucket } from '#edge/money/budget/bucket.ts';
-import {
-  admitCountRequest,
-  decideHold,
-  type HoldDecision,
-  type HoldDecisionOptions,
-} from '#edge/money/budget/budget.ts';
+import { admitCountRequest, decideHold, type HoldDecision } from '#edge/money/budget/budget.ts';
 import { createBudgetWindows } from '#edge/money/budget/budget-windows.ts';
+import type { HoldDecisionOptions } from '#edge/money/budget/hold-request.ts';
 import type { Limits } from '#edge/money/budget/limits.schema.ts';
 import { CEILING, type LimitRules, toLimitRules } from '#edge/money/budget/rules.ts';
 import {
@@ -226,7 +222,7 @@ describe('spend', () => {
     };
     const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, served });
     const purse = { by: 'token', name: 'usd_total', limit: 160_000, settled: 100_000, held: 0, end: NEVER } as const;
-    const decision = decideHold(createEmptyBudget(NOON), toLimitRules({}), searching, NOON, { purses: [purse] });
+    const decision = decideHold(createEmptyBudget(NOON), toLimitRules({}), searching, NOON, { budgetWindows: [purse] });
     // 1,000 and 2,560 for the first step, and 12,560 for each use.
     expect(decision).toMatchObject({
       kind: 'refused',
@@ -361,7 +357,7 @@ describe('clamp', () => {
     const rules = toLimitRules({ usd_per_day: usd(11_000) });
     const by = (more: object) => {
       const purses = [...createBudgetWindows(createEmptyBudget(NOON), rules), { ...purse, ...more }];
-      return decideHold(createEmptyBudget(NOON), rules, searching, NOON, { purses });
+      return decideHold(createEmptyBudget(NOON), rules, searching, NOON, { budgetWindows: purses });
     };
     expect(by({})).toMatchObject({ maxTokens: 256 });
     expect(by({ limit: 11_500, held: 1_000, settled: 1_000 })).toMatchObject(whole);
@@ -380,7 +376,10 @@ describe('clamp', () => {
     tryCases(caseCount(2_000), money, money, asked, around, (one, other, more, { held, typical }) => {
       const of = (free: number) => {
         const purse = { by: 'token', name: 'usd_total', limit: free + held, settled: 0, held, end: NEVER } as const;
-        const circumstances = { purses: [purse], ...(typical !== undefined && { typical: () => typical }) };
+        const circumstances = {
+          budgetWindows: [purse],
+          ...(typical !== undefined && { estimateTypicalTokens: () => typical }),
+        };
         return decideHold(createEmptyBudget(NOON), toLimitRules({}), worstCaseWith(more), NOON, circumstances);
       };
       const [less, most] = [of(Math.min(one, other)), of(Math.max(one, other))];
@@ -396,7 +395,7 @@ describe('clamp', () => {
     const decided = (held: number) => {
       const purse = { by: 'token', name: 'usd_total', limit: 20_000, settled: 8_000, held, end: NEVER } as const;
       // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
-      const circumstances = { purses: [purse], typical: () => 1_900 };
+      const circumstances = { budgetWindows: [purse], estimateTypicalTokens: () => 1_900 };
       const asked = worstCaseWith({ outputTokens: 2_000, usefulOutput: 100 });
       return decideHold(createEmptyBudget(NOON), toLimitRules({}), asked, NOON, circumstances);
     };
@@ -408,8 +407,8 @@ describe('clamp', () => {
     const END = '2026-05-02T00:00:00.000Z';
     const of = (limits: Limits, circumstances: HoldDecisionOptions = {}, budget = createEmptyBudget(NOON)) => {
       const rules = toLimitRules(limits);
-      const purses = [...createBudgetWindows(budget, rules), ...(circumstances.purses ?? [])];
-      const decision = decideHold(budget, rules, worstCaseWith(), NOON, { ...circumstances, purses });
+      const purses = [...createBudgetWindows(budget, rules), ...(circumstances.budgetWindows ?? [])];
+      const decision = decideHold(budget, rules, worstCaseWith(), NOON, { ...circumstances, budgetWindows: purses });
       return decision.kind === 'admitted' ? decision.loweredBy : decision;
     };
     const day = new Date(findCalendarWindowAt('day', NOON).end).toISOString();
@@ -435,7 +434,7 @@ describe('clamp', () => {
       held: 5_000,
       end: Date.parse(END),
     } as const;
-    expect(of({ usd_per_day: usd(16_000) }, { purses: [group] })).toMatchObject({
+    expect(of({ usd_per_day: usd(16_000) }, { budgetWindows: [group] })).toMatchObject({
       by: 'group',
       limit: 'usd_per_day',
       resets_at: END,
@@ -586,8 +585,8 @@ describe('a later try', () => {
       [{ requests_per_minute: 9 }, {}],
       [{ concurrent_requests: 9, on_shortfall: 'refuse' }, {}],
       ...PERIODS.map((period): [Limits, HoldDecisionOptions] => [{ [getUsdLimitName(period)]: 1 }, {}]),
-      [{}, { purses: [purse] }],
-      [{}, { purses: [{ ...purse, by: 'group' }] }],
+      [{}, { budgetWindows: [purse] }],
+      [{}, { budgetWindows: [{ ...purse, by: 'group' }] }],
       [{}, { most: 1e9 }],
     ];
     for (const [given, more] of limited) {
@@ -688,14 +687,18 @@ describe('a count is asked for', () => {
     admit(budget, rules, worstCaseWith({ inputCost: 6_000, outputTokens: 0, leastOutput: 0 }), NOON);
     const bound = countable({ inputCost: 2_000, outputTokens: 50_000, outputPrice: 1 });
     // It would rather wait than get less, and 13,000 of what is free do not pay for its input, too.
-    expect(decideHold(budget, rules, bound, NOON, { typical: () => 13_000 }).kind).toBe('count_needed');
+    expect(decideHold(budget, rules, bound, NOON, { estimateTypicalTokens: () => 13_000 }).kind).toBe('count_needed');
     // A request that passes others is short of limits that they do not have.
     const token = { by: 'token', name: 'usd_per_day', limit: 1_500, settled: 0, held: 0, end: NEVER } as const;
     const small = countable({ inputCost: 2_000, outputTokens: 300, outputPrice: 1 });
     const purses = [...createBudgetWindows(budget, rules), token];
-    expect(decideHold(budget, rules, small, NOON, { purses, typical: () => 0, mostPassing: 5_000 }).kind).toBe(
-      'count_needed',
-    );
+    expect(
+      decideHold(budget, rules, small, NOON, {
+        budgetWindows: purses,
+        estimateTypicalTokens: () => 0,
+        maxPassingHold: 5_000,
+      }).kind,
+    ).toBe('count_needed');
   });
 });
 
@@ -979,11 +982,11 @@ test('no hold is more than what is left in any purse, and no more than its reque
     .map(({ by, free, held }) => ({ by, name: 'usd_total', limit: free + held + 9, settled: 9, held, end: NEVER }));
   const circumstances = fc.record(
     {
-      purses: fc.array(purse, { maxLength: 3 }),
+      budgetWindows: fc.array(purse, { maxLength: 3 }),
       most: money(40_000),
       earlier: money(20_000),
-      typical: fc.nat(2_000).map((tokens) => () => tokens),
-      mostPassing: money(40_000),
+      estimateTypicalTokens: fc.nat(2_000).map((tokens) => () => tokens),
+      maxPassingHold: money(40_000),
     },
     { requiredKeys: [] },
   ) as fc.Arbitrary<HoldDecisionOptions>;
@@ -994,8 +997,8 @@ test('no hold is more than what is left in any purse, and no more than its reque
     const budget = createEmptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
-    const { purses = [], most, earlier = 0, mostPassing } = around;
-    const paid = { ...around, purses: [...createBudgetWindows(budget, rules), ...purses] };
+    const { budgetWindows: purses = [], most, earlier = 0, maxPassingHold: mostPassing } = around;
+    const paid = { ...around, budgetWindows: [...createBudgetWindows(budget, rules), ...purses] };
     const decision = decideHold(budget, rules, worstCase, NOON, paid);
     const isLimited =
       purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);

@@ -1,3 +1,5 @@
+/** Tells callers how much of their limits is left, which limit has rejected or lowered a request, and when to retry. */
+
 import { createModelHint } from '../../claude/models/model-hint.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { describeAllowedModels } from '../../claude/pricing/allowed-models.ts';

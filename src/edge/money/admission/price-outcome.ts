@@ -1,6 +1,6 @@
 /** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
-import type { ModelTable } from '../../claude/models/models.ts';
+import type { Model, ModelTable } from '../../claude/models/models.ts';
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import {
   computeCost,
@@ -12,7 +12,7 @@ import {
 } from '../../claude/pricing/cost.ts';
 import type { SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
-import { createUnobserved, hasObservedOutput } from '../../claude/usage/usage-report.ts';
+import { createUnobserved, hasObservedOutput, type ObservedPart } from '../../claude/usage/usage-report.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import type { Settlement, TokenUsage } from '../contracts/settlement.ts';
 import type { BudgetAtAdmission } from './budget-left.ts';
@@ -65,27 +65,20 @@ export interface RequestToPrice {
   learned: LearnedModelRates;
 }
 
+/** The members of a settlement that say what a request has cost. */
+type Price = Pick<Settlement, 'cost' | 'saved' | 'tokens' | 'estimated'>;
+
 /**
  * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is an upper bound, from
  * what was seen and from the clock. A request that the upstream never worked on costs nothing.
  */
 export function createPricedSettlement(
-  { requestId, model, models, isClaudeApi, learned }: RequestToPrice,
+  request: RequestToPrice,
   outcome: RequestOutcome,
   grant: StoredGrant,
 ): Settlement {
-  const requested = models.findPriceRow(model).row;
-  const findModelRow = (name: string) => models.findRowOfAnsweringModel(name) ?? requested;
-  const row = findModelRow(outcome.model ?? model);
-  // A gateway may report any name for the model. Only the name of another known model changes the price.
-  const isUnnamed =
-    outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
-  // If a fallback model may have answered, an unknown name may stand for it.
-  const mayBe = isUnnamed
-    ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
-    : [];
-  const settlement = {
-    requestId,
+  return {
+    requestId: request.requestId,
     status: getLedgerStatus(outcome),
     answeredBy: outcome.model,
     stopReason: outcome.stop_reason ?? undefined,
@@ -96,62 +89,135 @@ export function createPricedSettlement(
     ttftMs: outcome.ttft_ms,
     waitedMs: grant.waitedMs,
     ...computeStreamTimings(outcome, grant),
+    ...priceOutcome(request, outcome, grant),
   };
+}
+
+function priceOutcome(request: RequestToPrice, outcome: RequestOutcome, grant: StoredGrant): Price {
+  if (!mayHaveCost(outcome)) return { cost: 0 };
   const { usage } = outcome;
-  const isError = outcome.end === 'error' && !usage && !hasObservedOutput(outcome.seen);
-  if (!outcome.sent || (isError && outcome.status === 200)) return { ...settlement, cost: 0 };
-  const { hold } = grant;
   const terms = grant.terms && setCountedPrompt(grant.terms, outcome.prompt_tokens);
   const cacheTtl = terms?.cache === '1h' ? '1h' : '5m';
-  const others = (outcome.fallbacks ?? []).map(findModelRow);
-  if (usage && outcome.unbilled && isClaudeApi) {
-    return { ...settlement, cost: 0, tokens: countTokensByKind(usage, cacheTtl) };
-  }
+  if (usage && outcome.unbilled && request.isClaudeApi) return { cost: 0, tokens: countTokensByKind(usage, cacheTtl) };
+  const billed = findBilledModels(request, outcome, grant);
   if (usage && hasFinalUsage(outcome)) {
-    const options = { priceOf: findModelRow, asked: requested, cacheTtl } as const;
-    const rows = hasFallbackUsage(usage) ? [row] : [row, ...others, ...mayBe];
-    const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
-    const saved = computeSavings(usage, row, options);
-    const estimated = isUnnamed || outcome.raised_output === true;
-    const booked = { ...settlement, cost: dearest, saved, tokens: countTokensByKind(usage, cacheTtl) };
-    return estimated ? { ...booked, estimated } : booked;
+    const estimated = billed.isUnnamed || outcome.raised_output === true;
+    return { ...priceFinalUsage(usage, billed, cacheTtl), ...(estimated && { estimated }) };
   }
-  // If a complete response of one step has reported its output, only its prompt has to be estimated.
-  const isHalf = outcome.completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
-  const { seen = isHalf ? { ...createUnobserved(0), final: true } : undefined } = outcome;
-  if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
-  // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
-  const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
-  // The API writes nothing before its first event. Who stops it has a connection that may wait: a gateway may hold events back.
-  const streams = terms.streams || outcome.streamInternally === true;
-  const isUnbegun = !usage && !hasObservedOutput(seen) && isClaudeApi && streams && !terms.compacts;
-  const isWaiting = isAbandoned && isUnbegun && !outcome.unwatched;
-  const isUsualTool = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
-  // While an advisor writes, no other one begins.
-  const isUsualAdvice = seen.is_advising && seen.quiet_ms <= USUAL_TOOL_MS;
-  const isUsual = isAbandoned && (isUsualTool || isUsualAdvice);
-  const inSilence = isUsual ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
-  const usual = isWaiting ? createUnobserved(0) : inSilence;
+  const seen = outcome.seen ?? (lacksOnlyPromptUsage(outcome, terms) ? NOTHING_BUT_PROMPT : undefined);
+  if (!terms || !seen) return { cost: grant.hold, estimated: true };
   const estimate = computeInterruptedCost(
-    { usage, seen: usual, fallbacks: others, row },
     {
-      hold,
+      usage,
+      seen: omitUsualSilence(seen, outcome, terms, request.isClaudeApi),
+      fallbacks: billed.fallbacks,
+      row: billed.row,
+    },
+    {
+      hold: grant.hold,
       // A fallback may have its own `max_tokens`.
-      mostOutput: terms.fallbacks && row !== requested ? undefined : grant.mostOutput,
+      mostOutput: terms.fallbacks && billed.row !== billed.requested ? undefined : grant.mostOutput,
       terms,
       cancelStops: grant.cancelStops ?? true,
-      sharesCache: isClaudeApi,
-      learned,
+      sharesCache: request.isClaudeApi,
+      learned: request.learned,
     },
   );
-  const saved = computeSavings(estimate.usage, row, { cacheTtl });
   return {
-    ...settlement,
     cost: estimate.cost,
-    saved,
+    saved: computeSavings(estimate.usage, billed.row, { cacheTtl }),
     tokens: countTokensByKind(estimate.usage, cacheTtl),
     estimated: true,
   };
+}
+
+/** @returns whether the upstream may have worked on a request */
+function mayHaveCost({ sent, end, status, usage, seen }: RequestOutcome): boolean {
+  // A stream that is nothing but an error has status 200.
+  const isOnlyError = end === 'error' && status === 200 && !usage && !hasObservedOutput(seen);
+  return sent && !isOnlyError;
+}
+
+/** The rows of the price table by which an outcome may be billed. */
+interface BilledModels {
+  requested: Model;
+  /** The model that has answered. */
+  row: Model;
+  /** The fallback models that took over. */
+  fallbacks: Model[];
+  /** Whether the response names a model that is not known. */
+  isUnnamed: boolean;
+  /** The models for which an unknown name may stand. */
+  possible: Model[];
+  findRow(name: string): Model;
+}
+
+function findBilledModels(
+  { model, models }: RequestToPrice,
+  outcome: RequestOutcome,
+  grant: StoredGrant,
+): BilledModels {
+  const requested = models.findPriceRow(model).row;
+  const findRow = (name: string) => models.findRowOfAnsweringModel(name) ?? requested;
+  // A gateway may report any name for the model. Only the name of another known model changes the price.
+  const isUnnamed =
+    outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
+  // If a fallback model may have answered, an unknown name may stand for it.
+  const possible = isUnnamed
+    ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
+    : [];
+  const fallbacks = (outcome.fallbacks ?? []).map(findRow);
+  return { requested, row: findRow(outcome.model ?? model), fallbacks, isUnnamed, possible, findRow };
+}
+
+/** Prices a final usage: by the most expensive model that may have answered, if the usage does not say which one has. */
+function priceFinalUsage(usage: Usage, billed: BilledModels, cacheTtl: '5m' | '1h'): Price {
+  const { requested, row, fallbacks, possible, findRow } = billed;
+  const options = { priceOf: findRow, asked: requested, cacheTtl } as const;
+  const rows = hasFallbackUsage(usage) ? [row] : [row, ...fallbacks, ...possible];
+  return {
+    cost: Math.max(...rows.map((one) => computeCost(usage, one, options))),
+    saved: computeSavings(usage, row, options),
+    tokens: countTokensByKind(usage, cacheTtl),
+  };
+}
+
+/** What is observed of a complete response whose prompt alone must be estimated. */
+const NOTHING_BUT_PROMPT: ObservedPart = { ...createUnobserved(0), final: true };
+
+/** @returns whether a complete response of one step has reported its output, so that only its prompt has to be estimated */
+function lacksOnlyPromptUsage({ completed, usage }: RequestOutcome, terms: SettlementTerms | undefined): boolean {
+  return completed && terms?.steps === 'one' && (usage?.output_tokens ?? 0) > 0;
+}
+
+/**
+ * @returns what was observed of an interrupted response, without a silence in which the model usually writes nothing. Any other
+ *   silence is billed by the clock
+ */
+function omitUsualSilence(
+  seen: ObservedPart,
+  outcome: RequestOutcome,
+  terms: SettlementTerms,
+  isClaudeApi: boolean,
+): ObservedPart {
+  // Its caller did not want to wait. In contrast, a connection that was cut may have been dead for as long as it was silent.
+  const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
+  if (!isAbandoned) return seen;
+  if (isClaudeApi && isBeforeFirstEvent(seen, outcome, terms)) return createUnobserved(0);
+  const isToolRunning = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
+  // While an advisor writes, no other one begins.
+  const isAdvisorWriting = seen.is_advising && seen.quiet_ms <= USUAL_TOOL_MS;
+  return isToolRunning || isAdvisorWriting ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
+}
+
+/** @returns whether a stream has not begun. The API writes nothing before its first event, but a gateway may hold events back. */
+function isBeforeFirstEvent(
+  seen: ObservedPart,
+  { usage, unwatched, streamInternally }: RequestOutcome,
+  terms: SettlementTerms,
+): boolean {
+  const isStream = terms.streams || streamInternally === true;
+  return isStream && !usage && !hasObservedOutput(seen) && !terms.compacts && !unwatched;
 }
 
 /** @returns the terms with the prompt as it was counted behind the admission */

@@ -1,3 +1,5 @@
+/** Rejects revoked credentials, also on routes that take nothing from a budget. */
+
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { getAllAccountMarks } from '../../auth/account-mark.ts';

@@ -19,6 +19,7 @@ import {
 } from './bounds.ts';
 import { captureBudgetAtAdmission } from './budget-left.ts';
 import { createLoweredLimitHeaders, createQuotaHeaders } from './limit-headers.ts';
+import type { StoredGrant } from './price-outcome.ts';
 import {
   createAdmissionRequest,
   createUnsentSettlement,
@@ -112,45 +113,66 @@ interface VariantDecision {
   decision: AdmissionDecision;
   worstCase: MaximumCost;
   terms: SettlementTerms;
+  /** When the account was asked about this variant; milliseconds since 1970. */
   startedAt: number;
 }
 
-/** @throws ApiError if the account has not admitted the attempt */
+type Admission = ReturnType<typeof requireAdmittedDecision>;
+
+/**
+ * Creates the attempt that an account has admitted.
+ *
+ * @param reservingSince when the account was asked about the first variant; milliseconds since 1970
+ * @throws ApiError if the account has not admitted the attempt
+ */
 async function createReservedAttempt(
   context: BillingContext,
-  { variant, decision, worstCase, terms, startedAt }: VariantDecision,
+  decided: VariantDecision,
   options: AttemptOptions,
-  askedAt: number,
+  reservingSince: number,
 ): Promise<ReservedAttempt> {
-  const { requestId, later } = options;
-  const admitted = await settleIfAdmissionLost(context, variant, options, async () =>
+  const { variant, decision, worstCase, terms } = decided;
+  const { requestId, countPrompt } = options;
+  // An account that could not reach a pool is handled as one that could not be reached itself.
+  const admission = await settleIfAdmissionLost(context, variant, options, async () =>
     requireAdmittedDecision(decision, context.settings.models),
   );
-  const { earlierCost = 0 } = later ?? {};
-  const budget = captureBudgetAtAdmission(admitted);
-  const grant = {
-    ...createStoredGrant(worstCase, terms, admitted),
-    ...(budget && { budget }),
-    ...(earlierCost > 0 && { earlier: earlierCost }),
-    startedAt,
-    waitedMs: Date.now() - askedAt,
-  };
-  const { originalModel } = variant;
-  const attempt = new BilledAttempt(createSettlementContext(context, requestId, variant.model), grant, {
-    countPrompt: isPromptWorthCounting(worstCase, terms) ? options.countPrompt : undefined,
+  const request = createSettlementContext(context, requestId, variant.model);
+  const attempt = new BilledAttempt(request, createGrant(decided, admission, options, reservingSince), {
+    countPrompt: isPromptWorthCounting(worstCase, terms) ? countPrompt : undefined,
     admission: {
-      maxTokens: admitted.maxTokens,
+      maxTokens: admission.maxTokens,
       changes: variant.changes,
       isKept: canAccountKeepGrant(context, terms, options),
-      inUsd: admitted.inUsd === true,
-      headers: {
-        ...createQuotaHeaders(admitted.quota),
-        ...createLoweredLimitHeaders(admitted),
-        ...(originalModel === undefined ? {} : { 'sluice-fallback-from': originalModel }),
-      },
+      inUsd: admission.inUsd === true,
+      headers: createAdmissionHeaders(variant, admission),
     },
   });
   return { attempt, variant };
+}
+
+function createGrant(
+  { worstCase, terms, startedAt }: VariantDecision,
+  admission: Admission,
+  { later }: AttemptOptions,
+  reservingSince: number,
+): StoredGrant {
+  const budget = captureBudgetAtAdmission(admission);
+  return {
+    ...createStoredGrant(worstCase, terms, admission),
+    ...(budget && { budget }),
+    ...(later && later.earlierCost > 0 && { earlier: later.earlierCost }),
+    startedAt,
+    waitedMs: Date.now() - reservingSince,
+  };
+}
+
+function createAdmissionHeaders({ originalModel }: RequestVariant, admission: Admission): Record<string, string> {
+  return {
+    ...createQuotaHeaders(admission.quota),
+    ...createLoweredLimitHeaders(admission),
+    ...(originalModel === undefined ? {} : { 'sluice-fallback-from': originalModel }),
+  };
 }
 
 /** Asks the account to admit one variant of a request. It may wait for budget that other requests hold. */
@@ -218,7 +240,10 @@ async function askAccount(
   return { variant, decision, worstCase, terms, startedAt };
 }
 
-/** Settles an attempt whose admission was lost, because the account may have placed the hold. Nothing is sent, so it costs 0. */
+/**
+ * Runs `admit`. If the account's answer was lost, it also settles the attempt, because the account may have placed the hold.
+ * Nothing is sent, so the attempt costs 0.
+ */
 async function settleIfAdmissionLost<T>(
   context: BillingContext,
   { model }: RequestVariant,

@@ -1,3 +1,5 @@
+/** Lists what an account owns, so that no other account can read or delete it by its id. */
+
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
 import { EdgeDurableObject } from '../../durable/edge-object.ts';

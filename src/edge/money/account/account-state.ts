@@ -1,3 +1,5 @@
+/** Keeps an account’s budget in memory, and restores it from the ledger, so that a restart forgets no hold and no cost. */
+
 import { readRetentionMs } from '../../config/retention.ts';
 import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
 import type { DurableObjectAlarm } from '../../durable/alarm.ts';

@@ -1,3 +1,5 @@
+/** The object of an account. It decides about all requests of the account, so that its limits hold under concurrent requests. */
+
 import { isAdminScope, parseScopes } from '../../auth/identity/identity.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';

@@ -1,3 +1,5 @@
+/** Serves accounts: their limits, spending, credit and erasure. Users see only their own account. */
+
 import type { Context } from 'hono';
 import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { deleteMark } from '../../auth/account-mark-index.ts';

@@ -1,3 +1,5 @@
+/** Alerts the operator when an object cannot store anything any more, because it rejects requests from then on. */
+
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { sendAlertToInbox, UNOWNED } from '../alerts/alert-outbox.ts';
 import { createDiskFullAlert } from '../budget/thresholds.ts';

@@ -1,3 +1,5 @@
+/** Keeps an account’s limits. A changed limit applies to the next request, and an absent one has the deployment’s default. */
+
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { applyPatch, type Limits, type LimitsPatch } from '../budget/limits.schema.ts';

@@ -1,3 +1,5 @@
+/** Erases an account. What names a person is deleted; sums stay, so that no limit of the current windows starts again. */
+
 import { parseSettingsOnce } from '../../config/settings.ts';
 import { getConversationStub } from '../../durable/stubs.ts';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';

@@ -1,3 +1,5 @@
+/** Lists rejected and failed requests of all accounts, so that an admin can look up what a user reports. */
+
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { ListPage } from '../../durable/page.ts';

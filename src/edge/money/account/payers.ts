@@ -32,7 +32,7 @@ export interface HoldClosing {
   isErased: boolean;
 }
 
-/** Pays for requests. Each needs enough in all purses of all payers. */
+/** Pays for requests. A request needs enough in all budget windows of all payers. */
 export interface Payer {
   readonly owners: readonly LimitOwner[];
   /** @returns one word for whose money it is. Who waits for the same money waits in one line */

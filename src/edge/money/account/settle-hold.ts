@@ -1,3 +1,5 @@
+/** Replaces holds with costs, each once: by the settlement of a request, or at the whole hold if none arrives in time. */
+
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { BATCH_STAGE, computeBucketsAfterSettlement, type Hold, type TokensTakenFromBuckets } from '../budget/state.ts';

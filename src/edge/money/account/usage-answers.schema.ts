@@ -1,3 +1,5 @@
+/** The responses about accounts: limits, spending, credit, and rows of the ledger. */
+
 import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { BLOCKING_LIMITS, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';

@@ -1,3 +1,5 @@
+/** Describes the routes of usage in the API reference. */
+
 import { createListResponseSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';

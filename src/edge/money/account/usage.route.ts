@@ -1,3 +1,5 @@
+/** Serves reports of usage from the ledger. Users see only their own usage. */
+
 import type { Context } from 'hono';
 import { hasScope } from '../../auth/authenticate.ts';
 import type { AppEnv } from '../../auth/context.ts';

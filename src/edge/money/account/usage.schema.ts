@@ -1,3 +1,5 @@
+/** The queries and bodies of the routes of accounts and usage. */
+
 import { time } from '../../kit/http/fields.ts';
 import { limitSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';

@@ -1,3 +1,5 @@
+/** Keeps until when a visitor may return. The visitor’s account is deleted when nothing of it can be settled any more. */
+
 import { isVisitor } from '../../auth/identity/identity.ts';
 import { MAX_VISIT_S } from '../../config/visitors.ts';
 import type { DurableObjectAlarm } from '../../durable/alarm.ts';

@@ -1,3 +1,5 @@
+/** Alerts, as they are listed and delivered, and how often a delivery was tried. */
+
 import { createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 

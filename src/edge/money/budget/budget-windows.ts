@@ -1,4 +1,4 @@
-/** Limits in money, whoever sets them. Each one is a purse, and a request needs enough in all of its purses. */
+/** Limits in money, whoever sets them, with what is settled and held of each. A request needs enough in all of them. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { LimitOwner, SharedBudgetKind } from '../contracts/admission.ts';
@@ -33,7 +33,7 @@ export function isSharedBudget(owner: LimitOwner | 'upstream' | undefined): owne
 }
 
 /**
- * Makes the purses of an account, one for each window, at the time to which `budget` was moved. A calendar window without a
+ * Creates the budget windows of an account, at the time to which `budget` was moved. A calendar window without a
  * limit gets the ceiling as its limit, so that its sums stay exact.
  */
 export function createBudgetWindows(budget: Budget, rules: LimitRules): BudgetWindow[] {

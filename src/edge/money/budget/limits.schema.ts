@@ -1,3 +1,5 @@
+/** The limits that admins can set. Their maximum keeps all sums exact. */
+
 import { usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 

@@ -1,3 +1,5 @@
+/** Converts limits into the units in which decisions are made. */
+
 import { type Nanodollars, usdToNanodollars } from '../../claude/pricing/cost.ts';
 import { type Limits, MAX_USD } from './limits.schema.ts';
 import { getUsdLimitName, mapPeriods, PERIODS, type Period } from './windows.ts';

@@ -1,3 +1,5 @@
+/** One change in the list of what admins have changed. */
+
 import { createObjectTypeSchema, time } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 import { CHANGE_KINDS } from './change-kinds.ts';

@@ -1,3 +1,5 @@
+/** The methods of an account’s object, by which other code calls it. */
+
 import type { ConversationRow } from '../../conversations/object/conversations-answers.schema.ts';
 import type { ConversationPageSelection, ListPage, PageSelection } from '../../durable/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';

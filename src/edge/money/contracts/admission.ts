@@ -1,4 +1,4 @@
-/** The admission of a request by its account. */
+/** What an account is asked before a request is sent, and what it decides: a hold, or the limit that rejects the request. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';

@@ -1,3 +1,5 @@
+/** Calls an account’s object, again if a call is lost: a repeated call books nothing twice. */
+
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';

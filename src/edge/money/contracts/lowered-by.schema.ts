@@ -1,3 +1,5 @@
+/** Names the limit that has lowered `max_tokens` or `max_uses`. */
+
 import * as z from '../../kit/http/zod.ts';
 
 /** Whose limit has lowered a request, so that the budget can pay for it. Of a shared budget it contains no figure. */

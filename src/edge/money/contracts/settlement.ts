@@ -1,4 +1,4 @@
-/** The settlement of a request with its account. */
+/** What an account is told when a request has ended: the cost that replaces its hold. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { DimensionValues } from './dimensions.ts';

@@ -1,3 +1,5 @@
+/** Limits the rate of requests that cost no money, such as reads and resumed streams. Only in memory. */
+
 import { LruCache } from '../../kit/cache/lru.ts';
 import { computeUnitsInBucket, takeUnitsFromBucket } from '../budget/bucket.ts';
 import { createRateRejection } from '../budget/refusals.ts';

@@ -1,3 +1,5 @@
+/** Enforces `max_requests` of a token: it counts requests, not their attempts, steps and votes. */
+
 import { TableRowsBase } from '../../durable/rows.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 

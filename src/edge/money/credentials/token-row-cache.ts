@@ -1,3 +1,5 @@
+/** Caches the rows of tokens, so that each request is checked against revocations and limits without a read. */
+
 import { TableRowsBase } from '../../durable/rows.ts';
 
 /** What decisions need of a token's row. */

@@ -1,3 +1,5 @@
+/** The responses of the routes of tokens. */
+
 import { SCOPES } from '../../auth/identity/identity.ts';
 import { onlySchema } from '../../auth/identity/only.ts';
 import * as z from '../../kit/http/zod.ts';

@@ -1,3 +1,5 @@
+/** Describes the routes of tokens in the API reference. */
+
 import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';

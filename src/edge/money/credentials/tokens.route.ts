@@ -1,3 +1,5 @@
+/** Serves tokens: admins create, list and revoke them. */
+
 import type { Context } from 'hono';
 import { storeMark } from '../../auth/account-mark-index.ts';
 import type { AppEnv } from '../../auth/context.ts';

@@ -1,3 +1,5 @@
+/** The requests of the routes of tokens. */
+
 import {
   isAccountName,
   isSourceAccount,

@@ -1,3 +1,5 @@
+/** Rows that are erased together with their account. */
+
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 

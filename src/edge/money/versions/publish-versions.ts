@@ -1,3 +1,5 @@
+/** Copies an account’s versions to KV, and repeats failed writes until KV has them. */
+
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
 import type { RegistryVersionStore } from './version-rows.ts';
 

@@ -214,7 +214,10 @@ test('no files import each other in a circle', () => {
 
 test('a request goes up by an exchange alone, and one that costs money is reserved by a billed request', async () => {
   const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
-  expect(importersOf('src/edge/claude/failover.ts')).toEqual(['src/edge/claude/send.ts']);
+  expect(importersOf('src/edge/claude/upstream-permit.ts')).toEqual([
+    'src/edge/claude/attempt.ts',
+    'src/edge/claude/send.ts',
+  ]);
   expect(importersOf('src/edge/claude/send.ts')).toEqual(['src/edge/claude/exchange.ts']);
   const sources = await Promise.all(
     files.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const),

@@ -1,27 +1,13 @@
-/** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
+/** Decides whether a failed attempt is worth another one at the same upstream, and how long to wait before it. */
 
 import { type ClassifiedResponse, classifyFailure } from './classify-failure.ts';
-import { readStartOfError } from './relay/read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const MAX_RETRY_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const MAX_BACKOFF_MS = 8_000;
-/** What may pass by itself. */
-const TRANSIENT_STATUSES: ReadonlySet<ClassifiedResponse['kind']> = new Set(['again', 'down', 'overloaded']);
-
-/** Decides whether a refused request may have run. If that depends on the body, it reads as much of it as needed. */
-export async function classifyRejectedResponse(
-  response: Response,
-  elapsedMs: number,
-): Promise<{ mayHaveRun: boolean; response: Response }> {
-  if (!classifyFailure(response, { text: '', elapsedMs }).mayHaveRun) {
-    await response.body?.cancel();
-    return { mayHaveRun: false, response };
-  }
-  const { text, response: whole } = await readStartOfError(response);
-  return { mayHaveRun: classifyFailure(response, { text, elapsedMs }).mayHaveRun, response: whole };
-}
+/** The kinds of failure that may pass by themselves. */
+export const TRANSIENT_KINDS: ReadonlySet<ClassifiedResponse['kind']> = new Set(['again', 'down', 'overloaded']);
 
 /**
  * @param patienceMs the longest wait that is waited for, if the upstream asks for one
@@ -37,7 +23,7 @@ export function computeRetryWaitMs(
   if (!response) return backoff;
   const judged = classifyFailure(response, { text: '', elapsedMs: 0 });
   const shouldRetry = response.headers.get('x-should-retry');
-  if (!TRANSIENT_STATUSES.has(judged.kind) || shouldRetry === 'false') return undefined;
+  if (!TRANSIENT_KINDS.has(judged.kind) || shouldRetry === 'false') return undefined;
   const { waitMs } = judged;
   if (waitMs !== undefined) return waitMs > patienceMs ? undefined : waitMs;
   return response.status === 429 && shouldRetry !== 'true' ? undefined : backoff;

@@ -37,7 +37,7 @@ export function shareFetchWithObjects(fetchUpstream: Fetch): void {
 }
 
 /**
- * Finds the deployment's upstream by its settings. (Which of several takes a request is decided in `failover.ts`.)
+ * Finds the deployment's upstream by its settings. (Which of several takes a request is decided in `send.ts`.)
  *
  * @param fetchUpstream called instead of `fetch`. Default: the function that an app of this Worker has shared. The simulator
  *   ignores it

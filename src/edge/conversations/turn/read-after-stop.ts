@@ -1,10 +1,11 @@
 /** Reads an answer on for a moment after a client has stopped its turn, because the upstream bills what it has begun. */
 
+import { classifyIfFailed } from '../../claude/classify-failure.ts';
 import { isEventStream } from '../../claude/content-type.ts';
 import { ABANDONED_HEADERS_MS, DRAIN_CHECK_MS, type UpstreamExchange } from '../../claude/exchange.ts';
+import { readStartOfError } from '../../claude/relay/read-start.ts';
 import type { StreamReadResult } from '../../claude/relay/tee-reader.ts';
 import { SMALL_PIECE_BYTES } from '../../claude/relay/tee-reader.ts';
-import { classifyRejectedResponse } from '../../claude/retry.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import type { StoredOutcome } from '../history/storage/rows.ts';
 import { createTurnStoppedError, type TurnAborter } from './turn-abort.ts';
@@ -108,8 +109,8 @@ export class ReadAfterStop {
     turn.status = response.status;
     turn.upstreamRequestId = exchange.upstreamRequestId;
     if (!response.ok) {
-      const { mayHaveRun, response: refusal } = await classifyRejectedResponse(response, progress.elapsedMs ?? 0);
-      if (!mayHaveRun) progress.sentAt = undefined;
+      const { text, response: refusal } = await readStartOfError(response);
+      if (!classifyIfFailed(response, text, progress.elapsedMs)?.mayHaveRun) progress.sentAt = undefined;
       if (!refusal.bodyUsed) await refusal.body?.cancel();
       return;
     }

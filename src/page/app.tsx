@@ -171,14 +171,26 @@ function CurrentPagePart() {
 /** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */
 export function TodaySpend() {
   const spent = spentToday.value;
+  const isOfDeployment = spent?.byAll === true;
   return (
     <a
       class="spent"
       href="#/budget"
-      title={`Spent today by ${spent?.byAll ? 'the deployment' : 'you, including holds for running requests'}`}
+      title={`Spent today by ${isOfDeployment ? 'the deployment' : 'you, including holds for running requests'}`}
       data-known={spent !== undefined}
+      data-of={isOfDeployment ? 'deployment' : 'account'}
     >
-      {spent && <Usd isSum value={spent.usd} after=" today" />}
+      {spent && (
+        <>
+          <span class="quiet wide-label">{isOfDeployment ? 'Deployment today' : 'You today'}</span>
+          <span class="quiet brief-label" aria-hidden="true">
+            {isOfDeployment ? 'All' : 'You'}
+          </span>
+          <span>
+            <Usd isSum value={spent.usd} />
+          </span>
+        </>
+      )}
     </a>
   );
 }

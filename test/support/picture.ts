@@ -30,7 +30,7 @@ try {
   await page.locator('.run-step').nth(1).waitFor();
   await page.getByRole('button', { name: 'Stop' }).waitFor({ state: 'detached' });
   // What a step cost comes after its text.
-  await page.locator('.run-step').nth(1).getByText('¢').first().waitFor({ timeout: 10_000 });
+  await page.locator('.run-step').nth(1).getByText('$').first().waitFor({ timeout: 10_000 });
   // An answer is read first: what a tool was given and gave stands behind its line.
   await page.locator('.edge-call summary').nth(1).click();
   await page.mouse.move(0, 0);

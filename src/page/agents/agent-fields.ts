@@ -1,13 +1,13 @@
 /** Says how members of an agent read on the page. */
 import type { AgentContent } from '../../edge/answers.ts';
 
-/** The limits of a run, by the paths with which the edge names them. */
+/** The limits of a run, by the paths with which the edge names them, each with its default. */
 export const LIMIT_FIELDS = [
-  ['limits.max_turns', 'Model requests'],
-  ['limits.max_usd', 'Dollars'],
-  ['limits.max_seconds', 'Seconds'],
-  ['limits.max_tool_calls', 'Tool calls'],
-  ['limits.parallel_tools', 'Concurrent tool calls'],
+  ['limits.max_turns', 'Model requests', '10'],
+  ['limits.max_usd', 'Dollars', 'none'],
+  ['limits.max_seconds', 'Seconds', 'none'],
+  ['limits.max_tool_calls', 'Tool calls', '100'],
+  ['limits.parallel_tools', 'Concurrent tool calls', '6'],
 ] as const;
 
 /** @returns how a limit is called on the page; one that is not known keeps its name */

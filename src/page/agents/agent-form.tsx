@@ -151,8 +151,8 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
         <fieldset class="stack">
           <legend>Limits of each run</legend>
           <div class="fields">
-            {LIMIT_FIELDS.map(([field, label]) =>
-              renderInput(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
+            {LIMIT_FIELDS.map(([field, label, usual]) =>
+              renderInput(field, label, { type: 'number', min: 0, step: 'any', placeholder: usual }),
             )}
             <Field label="Approvers" fault={getFieldFault('approvers')}>
               {(ids) => (

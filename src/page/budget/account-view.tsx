@@ -56,7 +56,7 @@ export function AccountView() {
         <p class="quiet">This account has no spending and no limits. Check its name.</p>
       )}
       {stands && (
-        <div class="budget-columns" key={id}>
+        <div class="stack" key={id}>
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Limits</h3>
             {identity.value.admin ? (
@@ -70,7 +70,7 @@ export function AccountView() {
               <LimitList limits={stands.limits} />
             )}
           </section>
-          <div class="stack">
+          <div class="budget-columns account-forms">
             {hasPlugin('pools') && <GroupMembership account={id} group={stands.group} />}
             <Credit account={id} hasTotal={stands.total.limit_usd !== null} />
           </div>

@@ -119,22 +119,13 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
       name: 'Account',
       sort: 'name',
       kind: 'text',
-      renderCell: ({ id, group }) => (
-        <>
-          <AccountLink account={id} />
-          {group !== null && (
-            <span class="narrow">
-              of <GroupLink group={group} />
-            </span>
-          )}
-        </>
-      ),
+      renderCell: ({ id }) => <AccountLink account={id} />,
     },
     {
       name: 'Spent',
       kind: 'number',
       sort: 'spent',
-      renderCell: ({ spent_usd }) => <Usd value={spent_usd[spendPeriod]} />,
+      renderCell: ({ spent_usd }) => <Usd isSum value={spent_usd[spendPeriod]} />,
     },
     { name: 'Tightest limit', kind: 'text', sort: 'used', renderCell: (row) => <BindingLimitCell row={row} /> },
     {
@@ -161,7 +152,7 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
 function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[] {
   return [
     { name: 'Group', kind: 'text', renderCell: ({ id }) => <GroupLink group={id} /> },
-    { name: 'Spent', kind: 'number', renderCell: (group) => <Usd value={group[spendPeriod].spent_usd} /> },
+    { name: 'Spent', kind: 'number', renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} /> },
     {
       name: 'Tightest limit',
       kind: 'text',

@@ -191,20 +191,53 @@ interface BindingLimitCellProps {
   isOwn?: boolean;
 }
 
-/** Says in a row what binds an account: that it is blocked, or its tightest limit. */
+/** Says in a row what binds an account: that it is blocked, or its tightest limit. A narrow window has a bar in place of words. */
 export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) {
   const { tightest, blocked_by: zero } = row;
   if (zero !== null)
     return (
-      <span class="state" data-look="refused">
-        blocked: {zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}
+      <LimitSummary
+        look="refused"
+        text={`blocked: ${zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}`}
+        brief="blocked"
+        usedShare={1}
+      />
+    );
+  if (!tightest)
+    return (
+      <span class="quiet">
+        no limit<span class="limit-text"> in dollars</span>
       </span>
     );
-  if (!tightest) return <span class="quiet">no limit in dollars</span>;
-  const look = tightest.refuses ? 'refused' : computeUsedShare(tightest) >= NEARLY_USED_SHARE ? 'nearly' : undefined;
+  const share = computeUsedShare(tightest);
   return (
-    <span class={look && 'state'} data-look={look}>
-      {describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}
+    <LimitSummary
+      look={tightest.refuses ? 'refused' : share >= NEARLY_USED_SHARE ? 'nearly' : undefined}
+      text={describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}
+      brief={formatPercentage(share)}
+      usedShare={share}
+    />
+  );
+}
+
+interface LimitSummaryProps {
+  look: 'refused' | 'nearly' | undefined;
+  text: string;
+  /** The text beside the bar. */
+  brief: string;
+  usedShare: number;
+}
+
+function LimitSummary({ look, text, brief, usedShare }: LimitSummaryProps) {
+  return (
+    <span class={`limit-summary ${look ? 'state' : ''}`} data-look={look}>
+      <span class="limit-text">{text}</span>
+      <span class="limit-brief" aria-hidden="true">
+        <span class="bar">
+          <span class="settled" style={{ width: `${Math.min(1, usedShare) * 100}%` }} />
+        </span>
+        {brief}
+      </span>
     </span>
   );
 }

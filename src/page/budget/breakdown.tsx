@@ -14,6 +14,7 @@ import {
   spendGroup,
 } from './breakdown-selection.ts';
 import { DaysPicker } from './days-picker.tsx';
+import { getConversationLabel, useConversationTitles } from './figures/conversation-titles.ts';
 import { describeSelectedDays, getSelectedDayRange } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { shownAccount } from './figures/report.ts';
@@ -23,6 +24,7 @@ type BreakdownRow = UsageReport['data'][number];
 
 /** Shows what an account has spent its money on, on the chosen days. */
 export function Breakdown() {
+  useConversationTitles();
   const group = spendGroup.value;
   const only = selectedKey.value;
   return (
@@ -77,13 +79,18 @@ function renderSpendTotal({ total: { requests, cost_usd } }: UsageReport) {
   );
 }
 
+function BreakdownKey({ group, name }: { group: SpendGrouping; name: string }) {
+  if (group !== 'conversation') return <SpendKeyLabel name={name} isModel={group === 'model'} />;
+  return <span title={name}>{getConversationLabel(name, shownAccount.value)}</span>;
+}
+
 function createSpendBreakdownColumns(group: SpendGrouping): ListColumn<BreakdownRow>[] {
   return [
     {
       name: SPEND_GROUPS[group],
       kind: 'text',
       renderCell: ({ key }) =>
-        key === null ? <span class="quiet">none</span> : <SpendKeyLabel name={key} isModel={group === 'model'} />,
+        key === null ? <span class="quiet">none</span> : <BreakdownKey group={group} name={key} />,
     },
     { name: 'Requests', kind: 'number', renderCell: ({ requests }) => formatCount(requests) },
     {

@@ -2,6 +2,7 @@ import { identity } from '../edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from '../edge/lazy-component.tsx';
 import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { type BudgetViewName, budgetName, budgetView, navigateToSection } from '../ui/route.ts';
+import { loadStylesheet } from '../ui/stylesheet.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { shownAccount } from './figures/report.ts';
 
@@ -18,10 +19,12 @@ const BUDGET_TABS: readonly {
   { name: 'Webhooks', views: ['webhooks'], isForOperators: true, plugin: 'webhooks' },
 ];
 
+const CHARTS_STYLESHEET = '/page/charts.css';
+
 const VIEW_LOADERS = {
-  overview: async () => (await import('./overview.tsx')).BudgetOverview,
+  overview: () => loadWithCharts(async () => (await import('./overview.tsx')).BudgetOverview),
   accounts: async () => (await import('./accounts.tsx')).BudgetAccounts,
-  account: async () => (await import('./account-view.tsx')).AccountView,
+  account: () => loadWithCharts(async () => (await import('./account-view.tsx')).AccountView),
   group: async () => (await import('./group-view.tsx')).GroupFromUrl,
   requests: async () => (await import('./requests.tsx')).BudgetRequests,
   webhooks: async () => (await import('./webhooks.tsx')).Webhooks,
@@ -58,6 +61,12 @@ export function Budget() {
       </div>
     </div>
   );
+}
+
+/** Loads a view with a chart. Its style is loaded before it is shown, so that nothing moves. */
+async function loadWithCharts(load: ComponentLoader): ReturnType<ComponentLoader> {
+  const [view] = await Promise.all([load(), loadStylesheet(CHARTS_STYLESHEET)]);
+  return view;
 }
 
 function getViewLoader(view: BudgetViewName, isNamed: boolean): ComponentLoader {

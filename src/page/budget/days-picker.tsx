@@ -1,14 +1,32 @@
+import type { Signal } from '@preact/signals';
 import { Select } from '../ui/form.tsx';
 import {
   customDays,
   type DayRangeName,
   formatDateDaysAgo,
+  formatLocalMinute,
   RANGE_NAMES,
   listedRange as sharedRange,
 } from './figures/days.ts';
 
-/** Lets the user choose which days are looked at: of most lists the same. @param of tells several pickers apart */
-export function DaysPicker({ of: listName, range = sharedRange }: { of: string; range?: typeof sharedRange }) {
+/** What the list of days has in place of days, for the minutes around a time. */
+const AROUND_MINUTE = 'around';
+
+interface DaysPickerProps {
+  /** Tells several pickers apart. */
+  of: string;
+  range?: typeof sharedRange;
+  /** The minute around which is looked, where that can be chosen: empty for the days. */
+  minute?: Signal<string>;
+}
+
+/** Lets the user choose which days are looked at: of most lists the same. */
+export function DaysPicker({ of: listName, range = sharedRange, minute }: DaysPickerProps) {
+  const isAroundMinute = minute !== undefined && minute.value !== '';
+  const chooseRange = (name: string) => {
+    if (minute) minute.value = name === AROUND_MINUTE ? formatLocalMinute(new Date()) : '';
+    if (name !== AROUND_MINUTE) range.value = name as DayRangeName;
+  };
   const setDay = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
     const next = { ...customDays.value, [end]: day };
@@ -19,11 +37,21 @@ export function DaysPicker({ of: listName, range = sharedRange }: { of: string; 
     <div class="inline filters">
       <Select
         label={`Date range for ${listName}, in UTC`}
-        value={range.value}
-        options={RANGE_NAMES}
-        onChoose={(name) => (range.value = name as DayRangeName)}
+        value={isAroundMinute ? AROUND_MINUTE : range.value}
+        options={minute ? [...RANGE_NAMES, [AROUND_MINUTE, 'Around a time…'] as const] : RANGE_NAMES}
+        onChoose={chooseRange}
       />
-      {range.value === 'own' &&
+      {isAroundMinute && (
+        <input
+          type="datetime-local"
+          aria-label="Around time"
+          title="Five minutes before and after this time, in your time zone"
+          value={minute.value}
+          onChange={(event) => (minute.value = event.currentTarget.value)}
+        />
+      )}
+      {!isAroundMinute &&
+        range.value === 'own' &&
         (['first', 'last'] as const).map((end) => (
           <input
             key={end}

@@ -80,30 +80,22 @@ function DeploymentView() {
       {hasPlugin('operator') && <Problems />}
       <StalePartFault name="The spending of the deployment" fault={overviewFault} />
       <section class="stack operator" aria-label="The deployment">
-        <div class="deployment-columns">
-          <div class="stack">
-            <ul class="gauges">
-              {refusing.map((limit) => (
-                <BindingLimitCard key={limit.limit} limit={limit} isOwn={false} />
-              ))}
-              {SPEND_PERIODS.filter(isPeriodShown).map((period) => {
-                const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
-                return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
-              })}
-            </ul>
-            {identity.value.admin && shared?.limits && (
-              <details class="aside" open={hasRefused.current}>
-                <summary>Limits of the deployment</summary>
-                <LimitsForm
-                  target={{ kind: 'deployment', id: '' }}
-                  ownLimits={shared.limits}
-                  names={SHARED_LIMIT_NAMES}
-                />
-              </details>
-            )}
-          </div>
-          <SpendChart days={deploymentSpend.value} isOwn />
-        </div>
+        <ul class="gauges">
+          {refusing.map((limit) => (
+            <BindingLimitCard key={limit.limit} limit={limit} isOwn={false} />
+          ))}
+          {SPEND_PERIODS.filter(isPeriodShown).map((period) => {
+            const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
+            return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
+          })}
+        </ul>
+        {identity.value.admin && shared?.limits && (
+          <details class="aside" open={hasRefused.current}>
+            <summary>Limits of the deployment</summary>
+            <LimitsForm target={{ kind: 'deployment', id: '' }} ownLimits={shared.limits} names={SHARED_LIMIT_NAMES} />
+          </details>
+        )}
+        <SpendChart days={deploymentSpend.value} isOwn />
         <TopSpenders />
         <AlertsAndUpstreams />
       </section>

@@ -1,6 +1,8 @@
 import type { ListedRequest } from '../../client/index.ts';
 import { parseVersionName } from '../edge/agents.ts';
 import { type SpendGrouping, showSpendOfKey } from './breakdown-selection.ts';
+import { getConversationLabel } from './figures/conversation-titles.ts';
+import { shownAccount } from './figures/report.ts';
 
 interface RequestCostLinksProps {
   request: Pick<ListedRequest, 'conversation' | 'agent' | 'tags' | 'account'>;
@@ -9,7 +11,11 @@ interface RequestCostLinksProps {
 /** Leads from a request to what its conversation, agent and tags have cost in the last 7 days, each. */
 export function RequestCostLinks({ request: { conversation, agent, tags, account } }: RequestCostLinksProps) {
   const parts: [SpendGrouping, string | null, string?][] = [
-    ['conversation', conversation],
+    [
+      'conversation',
+      conversation,
+      conversation === null ? '' : getConversationLabel(conversation, account ?? shownAccount.value),
+    ],
     // Show the name without the version, which is a long hash.
     ['agent', agent, agent === null ? '' : parseVersionName(agent)],
     ...Object.entries(tags).map(([name, value]): [SpendGrouping, string] => ['tag', `${name}=${value}`]),
@@ -25,7 +31,7 @@ export function RequestCostLinks({ request: { conversation, agent, tags, account
             title={`${group} ${key}: cost in the last 7 days`}
             onClick={() => showSpendOfKey(group, key, account)}
           >
-            {name ?? key}
+            <span class="clipped">{name ?? key}</span>
           </button>
         ),
       )}

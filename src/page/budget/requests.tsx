@@ -1,34 +1,27 @@
-import { signal } from '@preact/signals';
 import type { ListedRequest, Page } from '../../client/index.ts';
 import { createAccountQuery } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { getModelDisplayName } from '../edge/models.ts';
-import { hasPlugin, type PluginName } from '../edge/plugins.ts';
-import { Form, Select, SubmitButton } from '../ui/form.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
+import { FilterChips, RemovableChip } from '../ui/chips.tsx';
 import { formatCount, formatMilliseconds, formatPastTime } from '../ui/format.ts';
-import { type BudgetViewName, budgetView, navigateToSection } from '../ui/route.ts';
-import { Tabs } from '../ui/tabs.tsx';
+import { budgetView, navigateToSection } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
+import { useConversationTitles } from './figures/conversation-titles.ts';
 import { describeSelectedDays, getSelectedDayRange, listedMinute, listedRange } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
-import { type ListedRequestKind, listedRequestKind } from './figures/listed-requests.ts';
+import { type ListedRequestKind, listedRequestKind, listedToken } from './figures/listed-requests.ts';
 import { shownAccount } from './figures/report.ts';
-import { FindRequest } from './find-request.tsx';
 import { FocusHeading } from './focus-heading.tsx';
-import { AccountLink, createRequestsFocusTarget } from './links.tsx';
+import { AccountLink, createRequestsFocusTarget, navigateToAccountRequests } from './links.tsx';
 import { MostRejectedAccounts } from './most-rejected-accounts.tsx';
 import { describeFailureCause, RequestOutcomeText } from './outcome.tsx';
 import { RequestDetails } from './request-details.tsx';
 import { RequestCostLinks } from './request-links.tsx';
+import { RequestSearch } from './search-requests.tsx';
 
-/** Each with the plugin that it needs, if any. */
-const REQUEST_VIEWS: readonly (readonly [BudgetViewName, string, PluginName?])[] = [
-  ['requests', 'By account'],
-  ['refused', 'All rejected', 'pools'],
-  ['failed', 'All failed', 'pools'],
-];
 const KIND_OPTIONS = [
   ['sent', 'Sent'],
   ['refused', 'Rejected'],
@@ -39,84 +32,53 @@ const EMPTY_TEXTS: Record<ListedRequestKind, string> = {
   refused: 'No requests were rejected',
   failed: 'No requests failed',
 };
+const ALL_ACCOUNTS_HEADINGS = {
+  refused: 'Rejected requests of all accounts',
+  failed: 'Failed requests of all accounts',
+} as const;
 /** How much is shown before and after a minute. */
 const AROUND_MINUTE_MS = 5 * 60_000;
 
-/** The credential (its jti) whose requests are listed; empty for all of them. */
-export const listedToken = signal('');
-
 /** Shows an account's requests. An operator finds those of every account. */
 export function BudgetRequests() {
-  if (!identity.value.operator) return <AccountRequests />;
-  const views = REQUEST_VIEWS.filter(([, , plugin]) => plugin === undefined || hasPlugin(plugin));
-  const shown = Math.max(
-    0,
-    views.findIndex(([view]) => view === budgetView.value),
-  );
-  const renderRequestsView = () => <div class="stack">{renderSubview(views[shown]?.[0])}</div>;
+  useConversationTitles();
+  const { value: view } = budgetView;
+  const isOfAll = identity.value.operator && hasPlugin('pools') && (view === 'refused' || view === 'failed');
   return (
-    <>
-      <FindRequest />
-      {views.length === 1 ? (
-        renderRequestsView()
-      ) : (
-        <div>
-          <Tabs
-            label="Requests"
-            tabs={views.map(([, name]) => ({ name, renderContent: renderRequestsView }))}
-            shown={shown}
-            onChoose={(at) => navigateToSection('budget', views[at]?.[0] ?? 'requests')}
-          />
-        </div>
-      )}
-    </>
+    <section class="stack" aria-labelledby="requests">
+      <RequestSearch />
+      {isOfAll ? <UnsuccessfulRequestList key={view} kind={view} /> : <AccountRequests />}
+    </section>
   );
-}
-
-function renderSubview(view: BudgetViewName = 'requests') {
-  switch (view) {
-    case 'refused':
-    case 'failed':
-      return <UnsuccessfulRequestList kind={view} />;
-    default:
-      return <AccountRequests />;
-  }
 }
 
 function AccountRequests() {
   const kind = listedRequestKind.value;
   const token = listedToken.value === '' ? {} : { token: listedToken.value };
   return (
-    <section class="stack" aria-labelledby="requests">
-      <FocusHeading id="requests" target={createRequestsFocusTarget(shownAccount.value)}>
-        Requests of {shownAccount.value}
-      </FocusHeading>
+    <>
+      <div class="apart view-head">
+        <FocusHeading key={shownAccount.value} id="requests" target={createRequestsFocusTarget(shownAccount.value)}>
+          Requests of {shownAccount.value}
+        </FocusHeading>
+        {identity.value.operator && <AccountLink account={shownAccount.value} name="Account" />}
+      </div>
       <div class="row filters">
-        {identity.value.operator && (
-          <>
-            <AccountChooser key={shownAccount.value} />
-            <AccountLink account={shownAccount.value} name="Limits" />
-          </>
+        <AccountFilter isOfAll={false} />
+        <FilterChips
+          label="Outcome"
+          chosen={kind}
+          options={KIND_OPTIONS}
+          onChoose={(one) => (listedRequestKind.value = one)}
+        />
+        {listedToken.value !== '' && (
+          <RemovableChip
+            name={`Token ${listedToken.value}`}
+            label={`Show all tokens, not only ${listedToken.value}`}
+            onRemove={() => (listedToken.value = '')}
+          />
         )}
-        <label class="inline">
-          <span class="quiet">Status</span>
-          <Select
-            value={kind}
-            options={KIND_OPTIONS}
-            onChoose={(one) => (listedRequestKind.value = one as ListedRequestKind)}
-          />
-        </label>
-        <label class="inline">
-          <span class="quiet">Token</span>
-          <input
-            placeholder="jti"
-            autocomplete="off"
-            spellcheck={false}
-            value={listedToken.value}
-            onChange={(event) => (listedToken.value = event.currentTarget.value.trim())}
-          />
-        </label>
-        <RequestTimeFilter />
+        <DaysPicker of="the requests" minute={listedMinute} />
       </div>
       <PolledList<ListedRequest>
         name="Requests"
@@ -131,7 +93,7 @@ function AccountRequests() {
         row={kind === 'sent' ? REQUEST_ROW : FAILED_ROW}
         empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
-    </section>
+    </>
   );
 }
 
@@ -141,15 +103,24 @@ type UnsuccessfulRequestsPage = Page<ListedRequest> & { accounts_after?: string 
 /** Lists what was refused, or has failed, of all accounts, each with the sentence that its caller read. */
 function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
   return (
-    <section class="stack" aria-labelledby="requests">
-      <FocusHeading id="requests" target={`#/budget/${kind}`}>
-        {kind === 'refused' ? 'Rejected requests of all accounts' : 'Failed requests of all accounts'}
-      </FocusHeading>
+    <>
+      <div class="view-head">
+        <FocusHeading id="requests" target={`#/budget/${kind}`}>
+          {ALL_ACCOUNTS_HEADINGS[kind]}
+        </FocusHeading>
+      </div>
       <div class="row filters">
-        <RequestTimeFilter />
+        <AccountFilter isOfAll />
+        <FilterChips
+          label="Outcome"
+          chosen={kind}
+          // Sent requests can be listed only of one account.
+          options={KIND_OPTIONS.filter(([one]) => one !== 'sent')}
+          onChoose={(one) => navigateToSection('budget', one)}
+        />
+        <DaysPicker of="the requests" minute={listedMinute} />
       </div>
       <PolledList<ListedRequest, UnsuccessfulRequestsPage>
-        key={kind}
         name="Requests"
         path="/usage/requests"
         query={() => ({ ...getSelectedTimeRange(), outcome: kind })}
@@ -169,46 +140,27 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
       <p class="quiet">A request without a valid token (401) is only in the log.</p>
-    </section>
-  );
-}
-
-function RequestTimeFilter() {
-  return (
-    <>
-      {listedMinute.value === '' && (
-        <span class="inline">
-          <span class="quiet">Days (UTC)</span>
-          <DaysPicker of="the requests" />
-        </span>
-      )}
-      <label class="inline">
-        <span class="quiet">Around time</span>
-        <input
-          type="datetime-local"
-          title="Five minutes before and after this time, in your time zone"
-          value={listedMinute.value}
-          onChange={(event) => (listedMinute.value = event.currentTarget.value)}
-        />
-      </label>
     </>
   );
 }
 
-function AccountChooser() {
+/** Lets an operator choose between one account, which the search sets, and all accounts. */
+function AccountFilter({ isOfAll }: { isOfAll: boolean }) {
+  if (!identity.value.operator || !hasPlugin('pools')) return null;
+  const showAllAccounts = () => {
+    // Sent requests can be listed only of one account.
+    navigateToSection('budget', listedRequestKind.value === 'failed' ? 'failed' : 'refused');
+  };
   return (
-    <Form
-      class="inline"
-      onSubmit={(data) =>
-        navigateToSection('budget', ['requests', String(data.get('account')).trim() || shownAccount.value])
-      }
-    >
-      <label class="inline">
-        <span class="quiet">Account</span>
-        <input name="account" autocomplete="off" maxLength={128} defaultValue={shownAccount.value} />
-      </label>
-      <SubmitButton name="Open" kind="plain" />
-    </Form>
+    <FilterChips
+      label="Accounts"
+      chosen={isOfAll ? 'all' : 'one'}
+      options={[
+        ['one', shownAccount.value],
+        ['all', 'All accounts'],
+      ]}
+      onChoose={(one) => (one === 'all' ? showAllAccounts() : navigateToAccountRequests(shownAccount.value))}
+    />
   );
 }
 

@@ -34,21 +34,12 @@ export function getModelDisplayName(id: string): string {
   return availableModels.value.find((row) => row.id === id)?.display_name ?? id;
 }
 
-/** @returns what a model costs and takes, as sentences; an empty text for a model of which the edge knows nothing. */
-export function describeModelPricesAndLimits({
-  thinking,
-  efforts,
-  default_effort,
-  prices,
-  retires_at,
-}: ListedModel): string {
+/** @returns what a model takes, as sentences; an empty text for a model of which the edge knows nothing. */
+export function describeModelFeatures({ thinking, efforts, default_effort, retires_at }: ListedModel): string {
   const thinks = { always: 'always thinks', adaptive: 'thinks by default', off: 'thinks on request' };
-  const batch = prices?.batch;
   return [
     thinking && `This model ${thinks[thinking.default]}.`,
     default_effort && `Effort ${efforts.join(', ')}; ${default_effort} by default.`,
-    prices && `Per million tokens: $${prices.input} input, $${prices.output} output.`,
-    batch && `In batches: $${batch.input} and $${batch.output}.`,
     retires_at && `Retires on ${retires_at.slice(0, 10)}.`,
   ]
     .filter(Boolean)

@@ -2,7 +2,6 @@
 
 const integer = new Intl.NumberFormat('en');
 const exactNumber = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
-const significantDigits = new Intl.NumberFormat('en', { maximumSignificantDigits: 3 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const moment = new Intl.DateTimeFormat('en-GB', {
@@ -33,19 +32,26 @@ export function formatCount(value: number): string {
  */
 export function formatUsd(value: number, limit?: number): string {
   const isSmall = limit !== undefined && limit !== 0 && Math.abs(limit) < 1;
-  const digits = isSmall ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(limit))))) : 2;
-  const least = 10 ** -digits;
-  if (value > 0 && value < least) return `<$${least.toFixed(digits)}`;
-  if (value < 0 && value > -least) return formatExactUsd(value);
-  const number = Math.abs(value).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: digits });
-  return `${value < 0 ? '−' : ''}$${number}`;
+  return formatDollars(value, isSmall ? Math.min(9, Math.max(2, Math.ceil(3 - Math.log10(Math.abs(limit))))) : 2);
 }
 
-/** Formats the price of one thing: what is less than a dollar has three significant digits of a cent. */
+/** The most decimals of the price of one thing that costs a millionth of a dollar or more. */
+export const UNIT_PRICE_DECIMALS = 6;
+
+/** Formats the price of one thing in US dollars: what is less than a dollar has three significant digits, and two to six decimals. */
 export function formatUnitPrice(value: number): string {
-  const inCents = Number((Math.abs(value) * 100).toPrecision(3));
-  if (inCents === 0 || inCents >= 100) return formatUsd(value);
-  return `${value < 0 ? '−' : ''}${significantDigits.format(inCents)} ¢`;
+  const size = Math.abs(value);
+  if (size === 0 || size >= 1) return formatDollars(value, 2);
+  if (size < 10 ** -UNIT_PRICE_DECIMALS) return formatExactUsd(value);
+  return formatDollars(value, Math.min(UNIT_PRICE_DECIMALS, 2 - Math.floor(Math.log10(size))));
+}
+
+function formatDollars(value: number, maxDecimals: number): string {
+  const least = 10 ** -maxDecimals;
+  if (value > 0 && value < least) return `<$${least.toFixed(maxDecimals)}`;
+  if (value < 0 && value > -least) return formatExactUsd(value);
+  const number = Math.abs(value).toLocaleString('en', { minimumFractionDigits: 2, maximumFractionDigits: maxDecimals });
+  return `${value < 0 ? '−' : ''}$${number}`;
 }
 
 /** Formats US dollars without rounding: the edge counts billionths. */

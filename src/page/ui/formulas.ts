@@ -1,6 +1,7 @@
 import katex from 'katex';
 import type { MarkedExtension, Tokens } from 'marked';
 import { escapeHtml } from './escape-html.ts';
+import { loadStylesheet } from './stylesheet.ts';
 
 /** Longer ones are shown as they were written: to look for the end of each must stay linear. */
 const MAX_CHARACTERS_PATTERN = '{1,4000}?';
@@ -65,31 +66,17 @@ function renderFormulaSource({ raw }: Tokens.Generic): string {
   return `<span class="${kind}"><code>${escapeHtml(text)}</code></span>`;
 }
 
-let styled: Promise<void> | undefined;
-
 /** Sets the formulas in the nodes of an answer, which are sanitized. What is no TeX stays as it was written. */
 export function renderFormulasInNodes(nodes: ParentNode): void {
   const formulas = [...nodes.querySelectorAll('.formula, .formula-block')];
   if (formulas.length === 0) return;
-  styled ??= loadFormulaStyle();
-  styled.then(
+  loadStylesheet(STYLESHEET_PATH).then(
     () => {
       for (const formula of formulas) renderFormula(formula);
     },
-    () => (styled = undefined),
+    // Ignored: the formulas stay as they were written, and the next ones load the style again.
+    () => {},
   );
-}
-
-function loadFormulaStyle(): Promise<void> {
-  const link = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: STYLESHEET_PATH });
-  document.head.append(link);
-  return new Promise((resolve, reject) => {
-    link.onload = () => resolve();
-    link.onerror = () => {
-      link.remove();
-      reject(new Error(`${STYLESHEET_PATH} is not loaded`));
-    };
-  });
 }
 
 function renderFormula(formula: Element): void {

@@ -1,4 +1,4 @@
-import { formatExactUsd, formatUnitPrice, formatUsd } from './format.ts';
+import { formatExactUsd, formatUnitPrice, formatUsd, UNIT_PRICE_DECIMALS } from './format.ts';
 
 interface UsdProps {
   value: number;
@@ -14,11 +14,22 @@ interface UsdProps {
 /** Shows US dollars, shortly; the exact amount is in the tooltip, and is what screen readers say. */
 export function Usd({ value, isSum = false, of, before = '', after = '' }: UsdProps) {
   const [shown, exact] = [isSum ? formatUsd(value, of) : formatUnitPrice(value), formatExactUsd(value)];
-  if (shown === exact) return <>{before + shown + after}</>;
+  const missingZeros = isSum ? '' : '0'.repeat(Math.max(0, UNIT_PRICE_DECIMALS - countDecimals(shown)));
+  if (shown === exact && missingZeros === '') return <>{before + shown + after}</>;
   return (
-    <span class="usd" title={exact}>
-      <span aria-hidden="true">{before + shown + after}</span>
-      <span class="unseen">{before + exact + after}</span>
+    <span class="usd" title={exact} data-missing-zeros={missingZeros}>
+      {shown === exact ? (
+        before + shown + after
+      ) : (
+        <>
+          <span aria-hidden="true">{before + shown + after}</span>
+          <span class="unseen">{before + exact + after}</span>
+        </>
+      )}
     </span>
   );
+}
+
+function countDecimals(text: string): number {
+  return text.length - 1 - text.indexOf('.');
 }

@@ -45,7 +45,10 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await page.getByText('Simulator.').waitFor();
       await setSimulatorFaults(page, 'tps=400');
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
-      await page.getByText(/^\d+ tokens · \$[\d.]+ to send$/).waitFor();
+      await page
+        .getByText(/^\d+ tokens · \$[\d.]+ to send$/)
+        .first()
+        .waitFor();
       await page.getByRole('button', { name: 'Send', exact: true }).click();
       const text = await begun(opened);
       const early = (await text.textContent()) ?? '';
@@ -56,7 +59,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await expect.poll(() => lastAnswerOf(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out$/);
       // What it has cost stands with what can be done with it.
       const cost = lastAnswerOf(page).getByRole('toolbar', { name: 'Actions' }).locator('.cost');
-      await expect.poll(() => cost.textContent()).toMatch(/^0\.0\d+ ¢\$0\.000\d+$/);
+      await expect.poll(() => cost.textContent()).toMatch(/^\$0\.000\d+(\$0\.000\d+)?$/);
       await expect.poll(() => cost.getByTitle(/^\$0\.000\d+$/).count()).toBe(1);
       // It has grown beyond the window: who was at the end is still there.
       const scrolled = await page

@@ -13,7 +13,7 @@ const VIEWS_SHOWN = [
   ['accounts', 'Page 1'],
   ['accounts/account-0007', 'Blocked'],
   ['groups/research', 'Shared limits'],
-  ['requests', 'Open a request or account'],
+  ['requests', 'All accounts'],
   ['refused', 'Rejected requests of all accounts'],
   ['webhooks', 'Webhook sources'],
   ['webhooks/github', 'No events from github yet.'],
@@ -64,8 +64,10 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
     await server.runInPage(async ({ page }) => {
       const find = async (text: string) => {
         await page.getByRole('tab', { name: 'Requests' }).click();
-        await page.getByRole('textbox', { name: 'Request id, or account' }).fill(text);
+        await page.getByRole('searchbox', { name: 'Request id, token id or account' }).fill(text);
         await page.keyboard.press('Enter');
+        await expect.poll(() => focusedNameOf(page)).toBe(`Requests of ${text}`);
+        await page.getByRole('button', { name: 'Account', exact: true }).click();
       };
       await find(spender ?? '');
       await expect.poll(() => focusedNameOf(page)).toBe(`Account ${spender}`);
@@ -127,14 +129,14 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await page.keyboard.press('Enter');
       await quota.getByText(`Dollars per day, of group ${group}`).waitFor();
       await page.getByRole('button', { name: 'Requests', exact: true }).click();
-      await page.getByRole('combobox', { name: 'Status' }).selectOption('refused');
+      await page.getByRole('button', { name: 'Rejected', exact: true }).click();
       await list.getByText(/more than this account’s daily limit/).waitFor();
       const colour = (element: Element) => getComputedStyle(element).color;
       expect(await list.getByText('rejected: dollars per day', { exact: true }).evaluate(colour)).not.toBe(
         await page.getByRole('heading', { name: `Requests of ${refused}` }).evaluate(colour),
       );
-      // What was refused of anybody is a tab.
-      await page.getByRole('tab', { name: 'All rejected' }).click();
+      // What was refused of anybody is one press away.
+      await page.getByRole('button', { name: 'All accounts' }).click();
       await list.getByRole('button', { name: refused ?? '' }).waitFor();
     }, '/#/budget');
   });

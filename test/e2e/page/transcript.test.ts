@@ -175,7 +175,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
         const held = new Promise<void>((resolve) => {
           release = resolve;
         });
-        await page.route(/page\.js|style\.css|charts\.css/, async (route) => {
+        await page.route(/page\.js|style\.css/, async (route) => {
           await held;
           await route.continue();
         });

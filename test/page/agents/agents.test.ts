@@ -2,7 +2,9 @@
 import '#test/support/without-layout.ts';
 import { h } from 'preact';
 import { beforeEach, expect, onTestFinished, test, vi } from 'vitest';
+import { runLimits } from '#edge/registry/tools/run-limits.schema.ts';
 import { agentDrafts } from '#page/agents/agent-draft.ts';
+import { LIMIT_FIELDS } from '#page/agents/agent-fields.ts';
 import { Agents } from '#page/agents/agents.tsx';
 import { agents } from '#page/edge/agents.ts';
 import { edgeToolNames } from '#page/edge/client.ts';
@@ -199,4 +201,17 @@ test('of an agent that does not exist nothing is offered to edit', async () => {
   open('#/agents/nobody/edit');
   await waitForText(root, 'This does not exist, or was deleted.');
   expect(root.querySelector('form')).toBeNull();
+});
+
+test('the fields for the limits of a run show the defaults', async () => {
+  open('#/agents/@new');
+  await waitForText(root, 'Limits of each run');
+  const defaults = { max_usd: 'none', max_seconds: 'none', ...runLimits.parse({}) };
+  const placeholders = LIMIT_FIELDS.map(([path, label]) => [
+    path.replace('limits.', ''),
+    getElementByName<HTMLInputElement>(root, label).placeholder,
+  ]);
+  expect(Object.fromEntries(placeholders)).toEqual(
+    Object.fromEntries(Object.entries(defaults).map(([name, value]) => [name, String(value)])),
+  );
 });

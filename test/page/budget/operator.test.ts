@@ -10,11 +10,11 @@ import { selectedKey } from '#page/budget/breakdown-selection.ts';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
 import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
 import { describeBindingLimit } from '#page/budget/figures/limit-names.ts';
-import { listedRequestKind } from '#page/budget/figures/listed-requests.ts';
+import { listedRequestKind, listedToken } from '#page/budget/figures/listed-requests.ts';
 import { focusTarget } from '#page/budget/figures/report.ts';
-import { FindRequest } from '#page/budget/find-request.tsx';
 import { BudgetOverview } from '#page/budget/overview.tsx';
-import { BudgetRequests, listedToken } from '#page/budget/requests.tsx';
+import { BudgetRequests } from '#page/budget/requests.tsx';
+import { RequestSearch } from '#page/budget/search-requests.tsx';
 import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
@@ -262,7 +262,7 @@ test('above refusals of several pages stands who was refused most today; each le
   await click(root, 'umbrella × 1,219');
   expect(location.hash).toBe('#/budget/requests/umbrella');
   await expect.poll(() => document.activeElement?.textContent).toBe('Requests of umbrella');
-  await click(root, 'Limits');
+  await click(root, 'Account');
   expect(location.hash).toBe('#/budget/accounts/umbrella');
   navigateTo('#/budget/requests/umbrella');
   await expect
@@ -308,25 +308,65 @@ test('a row names the group that has refused, and leads to it', async () => {
   expect(location.hash).toBe('#/budget/groups/blue');
 });
 
-test('finds a request by its id, whosever it is, with what helps if it was refused; any other text is an account', async () => {
-  open(FindRequest, ({ path }) => {
+test('searches by the id of a request, whosever it is, the id of a token, or the name of an account', async () => {
+  open(RequestSearch, ({ path }) => {
     if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
+    if (path === '/tokens/tok_1') return { jti: 'tok_1', account: 'globex' };
     return path.endsWith('req_2') ? REFUSED : createErrorResponse(404, 'not_found_error', 'None.');
   });
-  const find = async (text: string) => {
-    fill(getElementByName(root, 'Request id, or account'), text);
-    await click(root, 'Open');
+  const search = async (text: string) => {
+    fill(getElementByName(root, 'Request id, token id or account'), text);
+    await click(root, 'Search');
   };
-  await find('req_1');
+  await search('req_1');
   await waitForText(root, 'feature=search');
   await click(root, 'dev');
   expect(location.hash).toBe('#/budget/accounts/dev');
-  await find('req_2');
+  await search('req_2');
   await waitForText(root, /more than this account’s daily limit.*What to do: Raise the account’s “Dollars per day”\./);
-  await find('req_3');
+  await search('req_3');
   await waitForText(root, 'No ledger contains this id.');
-  await find('umbrella');
-  await expect.poll(() => location.hash).toBe('#/budget/accounts/umbrella');
+  await search('tok_1');
+  await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/globex', 'tok_1']);
+  await search('tok_2');
+  await waitForText(root, 'This does not exist, or was deleted.');
+  await search('umbrella');
+  await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/umbrella', '']);
+});
+
+test('the search of an account lists the requests of a token', async () => {
+  actAs('ada', 'messages');
+  listedToken.value = '';
+  navigateTo('#/budget/requests');
+  const asked = open(BudgetRequests, () => list([SENT]));
+  fill(getElementByName(root, 'Request id or token id'), 'phone');
+  await click(root, 'Search');
+  await expect.poll(() => queryOf(asked, '/usage').token).toBe('phone');
+  expect(root.querySelector('[aria-label=Accounts]')).toBeNull();
+  await click(root, 'Show all tokens, not only phone');
+  await expect.poll(() => queryOf(asked, '/usage').token).toBeUndefined();
+});
+
+test('names conversations by their titles, and those without one by the beginning of their ids', async () => {
+  const [named, unnamed] = [crypto.randomUUID(), crypto.randomUUID()];
+  navigateTo('#/budget/requests');
+  open(BudgetRequests, ({ path }) =>
+    list(
+      path.startsWith('/conversations')
+        ? [{ id: named, title: 'Herons' }]
+        : [named, unnamed, 'tides-2026'].map((conversation) => ({ ...SENT, request_id: conversation, conversation })),
+    ),
+  );
+  const names = () =>
+    [...root.querySelectorAll('.parts-of .link:first-child')].map((link) => [
+      link.textContent,
+      link.getAttribute('title'),
+    ]);
+  await expect.poll(names).toEqual([
+    ['Herons', `conversation ${named}: cost in the last 7 days`],
+    [`${unnamed.slice(0, 8)}…`, `conversation ${unnamed}: cost in the last 7 days`],
+    ['tides-2026', 'conversation tides-2026: cost in the last 7 days'],
+  ]);
 });
 
 test('lists requests of an account and those refused or failed of all, of some days, a minute or a token, and leads to what a tag cost', async () => {
@@ -337,19 +377,21 @@ test('lists requests of an account and those refused or failed of all, of some d
   const heads = () => [...root.querySelectorAll('thead th')].map(({ textContent }) => textContent);
   navigateTo('#/budget/requests');
   await expect.poll(rows).toEqual([expect.stringContaining('feature=search')]);
-  chooseValue(getElementByName(root, 'Status'), 'refused');
+  await click(root, 'Rejected');
   await expect
     .poll(rows)
     .toEqual([expect.stringMatching(/rejected: dollars per day.*more than this account’s daily limit/)]);
+  chooseValue(getElementByName(root, 'Date range for the requests, in UTC'), 'around');
+  await expect.poll(() => root.querySelector('[aria-label="Around time"]')).not.toBeNull();
+  expect(Date.parse(queryOf(asked).to ?? '') - Date.parse(queryOf(asked).from ?? '')).toBe(10 * 60_000);
   chooseValue(getElementByName(root, 'Around time'), '2026-01-01T10:14');
   await expect.poll(() => queryOf(asked).from).toBe(new Date('2026-01-01T10:09').toISOString());
   expect(queryOf(asked).to).toBe(new Date('2026-01-01T10:19').toISOString());
-  chooseValue(getElementByName(root, 'Around time'), '');
-  chooseValue(getElementByName(root, 'Token'), 'nobody');
-  await expect.poll(() => queryOf(asked).token).toBe('nobody');
+  chooseValue(getElementByName(root, 'Date range for the requests, in UTC'), 'week');
+  await expect.poll(() => queryOf(asked).from).toBe(formatDateDaysAgo(6));
 
-  // What was refused or failed of everybody are tabs, each with an address and the sentence that the caller read.
-  await click(root, 'All rejected');
+  // What was refused or failed of all accounts has an address, and the sentence that the caller read.
+  await click(root, 'All accounts');
   expect(location.hash).toBe('#/budget/refused');
   await expect.poll(heads).toEqual(['Time', 'Account', 'Outcome and reason', 'Model']);
   await expect
@@ -358,11 +400,13 @@ test('lists requests of an account and those refused or failed of all, of some d
   expect(root.querySelectorAll('tbody tr:first-child :is(th, td)')).toHaveLength(heads().length);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'What to do: Raise the account’s “Dollars per day”.');
-  await click(root, 'All failed');
+  await click(root, 'Failed');
+  expect(location.hash).toBe('#/budget/failed');
   await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was overloaded\./)]);
-  await click(root, 'By account');
+  expect(root.querySelector('[aria-label=Outcome]')?.textContent).toBe('RejectedFailed');
+  await click(root, 'dev');
   await waitForText(root, 'Requests of dev');
-  chooseValue(getElementByName(root, 'Status'), 'sent');
+  await click(root, 'Sent');
   await click(root, 'feature=search');
   expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
@@ -541,11 +585,11 @@ test('a name in brackets says what it means', async () => {
 test('each row tells what it cost, however little, and their sum only that it is little', async () => {
   const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
   open(Breakdown, () => ({ data: [row], total: row }));
-  await expect.poll(rows).toEqual([expect.stringMatching(/0\.008 ¢\$0\.00008$/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.00008$/)]);
   await waitForText(root, '<$0.01 in 3 requests');
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
-  await expect.poll(() => rows().join()).toContain('2.79 ¢$0.0279');
+  await expect.poll(() => rows().join()).toContain('$0.0279');
 });
 
 test('says who one is', () => {
@@ -872,11 +916,11 @@ test('Accounts has what binds each account, whosever limit it is, and asks for t
   const cells = () =>
     [...root.querySelectorAll('tbody tr')].map((tr) => [
       tr.querySelector('th')?.textContent,
-      tr.querySelectorAll('td')[1]?.textContent,
+      (tr.querySelector('.limit-summary .limit-text') ?? tr.querySelectorAll('td')[1])?.textContent,
       tr.querySelector('.state')?.getAttribute('data-look') ?? '',
     ]);
   await expect.poll(cells).toEqual([
-    ['benof blue', 'no budget left: 99.5% of $2.00, dollars per day of group blue', 'refused'],
+    ['ben', 'no budget left: 99.5% of $2.00, dollars per day of group blue', 'refused'],
     ['cleo', 'blocked: dollars per hour is 0', 'refused'],
     ['eve', 'no budget left: no credit', 'refused'],
     ['gus', '90% of $5.00 credit', 'nearly'],

@@ -27,7 +27,7 @@ const MODELS = ['Haiku', 'Opus'].map((name) => ({
   display_name: `Claude ${name} 5`,
   retires_at: null,
   max_tokens: 2_000,
-  prices: { input: name.length },
+  prices: { input: name.length, output: 5, batch: { input: name.length / 2, output: 2.5 } },
 }));
 type Row = { id: string; role: string; content: unknown } & Record<string, unknown>;
 

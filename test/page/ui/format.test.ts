@@ -71,19 +71,20 @@ test('a part of a limit has the digits that tell its share', () => {
 
 test.each([
   [0, '$0.00'],
-  [0.000000001, '0.0000001 ¢'],
-  [0.00008, '0.008 ¢'],
-  [0.000279, '0.0279 ¢'],
-  [0.00012345, '0.0123 ¢'],
-  [0.005, '0.5 ¢'],
-  [0.0099999, '1 ¢'],
-  [0.0279, '2.79 ¢'],
-  [0.5, '50 ¢'],
-  [0.9949, '99.5 ¢'],
+  [0.000000001, '$0.000000001'],
+  [0.00008, '$0.00008'],
+  [0.000279, '$0.000279'],
+  [0.00012345, '$0.000123'],
+  [0.0000653, '$0.000065'],
+  [0.005, '$0.005'],
+  [0.0099999, '$0.01'],
+  [0.0279, '$0.0279'],
+  [0.5, '$0.50'],
+  [0.9949, '$0.995'],
   [0.9996, '$1.00'],
   [1.234, '$1.23'],
   [1_234.5, '$1,234.50'],
-  [-0.00008, '−0.008 ¢'],
+  [-0.00008, '−$0.00008'],
 ])('the price of one thing, %d, is %s', (usd, said) => {
   expect(formatUnitPrice(usd)).toBe(said);
 });
@@ -92,9 +93,11 @@ test('a price has three significant digits, and of little money never says only 
   const nanodollars = fc.integer({ min: 1, max: 994_999_999 });
   fc.assert(
     fc.property(nanodollars, (nano) => {
-      const said = /^([\d.]+) ¢$/.exec(formatUnitPrice(nano / 1e9))?.[1] ?? '';
-      expect(said.replace(/^[0.]+|\./g, '').length).toBeLessThanOrEqual(3);
-      expect(Math.abs(Number(said) - nano / 1e7)).toBeLessThanOrEqual((nano / 1e7) * 0.005);
+      const said = /^\$(\d\.\d{2,9})$/.exec(formatUnitPrice(nano / 1e9))?.[1] ?? '';
+      expect(said.replace(/^[0.]+|\.|0+$/g, '').length).toBeLessThanOrEqual(3);
+      // Three digits, or the last of six decimals.
+      expect(Math.abs(Number(said) - nano / 1e9)).toBeLessThanOrEqual(Math.max((nano / 1e9) * 0.005, 0.51e-6));
+      expect(Number(said)).toBeGreaterThan(0);
     }),
   );
 });

@@ -45,6 +45,11 @@ export function formatDateDaysAgo(days: number): string {
   return new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10);
 }
 
+/** @returns a time as `YYYY-MM-DDTHH:MM` where the user is */
+export function formatLocalMinute(time: Date): string {
+  return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
 function formatNextDay(day: string): string {
   return new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
 }

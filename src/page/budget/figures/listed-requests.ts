@@ -8,6 +8,8 @@ import { readJson } from '../../edge/client.ts';
 export type ListedRequestKind = 'sent' | 'refused' | 'failed';
 
 export const listedRequestKind = signal<ListedRequestKind>('sent');
+/** The token (its jti) whose requests are listed; empty for all of them. */
+export const listedToken = signal('');
 
 /** Lists an account's refused requests where one is newer than all that it has sent: nobody overlooks them. */
 export async function listRefusedRequestsIfNewest(account: string): Promise<void> {

@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { prefixes, refreshPrefixList } from '../../edge/account.ts';
 import { useAsyncAction } from '../../edge/async-action.ts';
 import { edgeToolNames, getClient } from '../../edge/client.ts';
-import { currentModel, describeModelPricesAndLimits } from '../../edge/models.ts';
+import { currentModel, describeModelFeatures } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
 import { FaultMessage } from '../../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton } from '../../ui/form.tsx';
@@ -18,6 +18,7 @@ import {
   thinkingChoice,
 } from '../session/options.ts';
 import { canDisableThinking, type ThinkingMode } from '../session/thinking.ts';
+import { ModelPrices } from './model-prices.tsx';
 
 const NEW_PREFIX_OPTION = '+';
 const MAX_TOKENS_OPTIONS = [256, 1_024, 4_096, 16_384];
@@ -71,7 +72,10 @@ export function QuestionOptions() {
           )}
         </Field>
         {currentModel.value && chosenAgent.value === '' && (
-          <p class="quiet">{describeModelPricesAndLimits(currentModel.value)}</p>
+          <>
+            <p class="quiet">{describeModelFeatures(currentModel.value)}</p>
+            <ModelPrices prices={currentModel.value.prices} />
+          </>
         )}
         <Field
           label="Thinking"

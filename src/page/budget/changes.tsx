@@ -4,15 +4,18 @@ import { hasPlugin } from '../edge/plugins.ts';
 import { formatDateAndTime } from '../ui/format.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
 
-const CHANGE_COLUMNS: readonly ListColumn<ChangeRow>[] = [
+/** The account or group whose changes are listed. */
+type ChangedObject = { account: string } | { group: string };
+
+const createChangeColumns = (of: ChangedObject): readonly ListColumn<ChangeRow>[] => [
   { name: 'Time', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
-  { name: 'Change', kind: 'text', renderCell: (row) => describeChange(row) },
+  { name: 'Change', kind: 'text', renderCell: (row) => describeChange(row, of) },
   { name: 'By', kind: 'text', renderCell: ({ actor }) => actor.account ?? '(erased)' },
   { name: 'Request', kind: 'text', spare: true, renderCell: ({ request_id }) => <code>{request_id}</code> },
 ];
 
 /** Lists what admins have changed about an account or a group. */
-export function Changes({ of }: { of: { account: string } | { group: string } }) {
+export function Changes({ of }: { of: ChangedObject }) {
   if (!hasPlugin('operator')) return null;
   return (
     <section class="stack" aria-labelledby="changes">
@@ -21,7 +24,7 @@ export function Changes({ of }: { of: { account: string } | { group: string } })
         name="Changes"
         path="/changes"
         query={of}
-        columns={CHANGE_COLUMNS}
+        columns={createChangeColumns(of)}
         row={{ getKey: ({ id }) => id }}
         empty="No changes in the last 90 days."
       />
@@ -29,8 +32,10 @@ export function Changes({ of }: { of: { account: string } | { group: string } })
   );
 }
 
-function describeChange({ kind, subject, changes }: ChangeRow): string {
-  const name = subject.type === 'account' || subject.id === null ? '' : ` ${subject.id}`;
+/** @returns the change in words, with the name of what was changed unless the list is about it */
+function describeChange({ kind, subject, changes }: ChangeRow, of: ChangedObject): string {
+  const isListed = 'account' in of ? subject.type === 'account' : subject.type === 'group';
+  const name = isListed || subject.id === null ? '' : ` ${subject.id}`;
   const fields = Object.entries(changes).map(
     ([field, { from, to }]) => `${getLimitTitle(field)}: ${formatValue(from)} → ${formatValue(to)}`,
   );

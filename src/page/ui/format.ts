@@ -4,13 +4,9 @@ const integer = new Intl.NumberFormat('en');
 const exactNumber = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
-const moment = new Intl.DateTimeFormat('en-GB', {
-  weekday: 'short',
-  day: 'numeric',
-  month: 'short',
-  hour: '2-digit',
-  minute: '2-digit',
-});
+const MOMENT = { weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' } as const;
+const moment = new Intl.DateTimeFormat('en-GB', MOMENT);
+const momentWithYear = new Intl.DateTimeFormat('en-GB', { ...MOMENT, year: 'numeric' });
 
 const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
@@ -88,8 +84,10 @@ export function formatDay(date: string): string {
   return day.format(new Date(`${date}T00:00:00Z`));
 }
 
-export function formatDateAndTime(time: string): string {
-  return moment.format(new Date(time));
+/** @returns the date and time, with the year if it is not the current one */
+export function formatDateAndTime(time: string, now = new Date()): string {
+  const then = new Date(time);
+  return (then.getFullYear() === now.getFullYear() ? moment : momentWithYear).format(then);
 }
 
 /** @returns when something will be, as one says it: `today at 18:00`, `on Monday at 01:00`, `on 1 December at 01:00` */

@@ -7,6 +7,7 @@ import { BudgetAccounts } from '#page/budget/accounts.tsx';
 import { Alerts } from '#page/budget/alerts.tsx';
 import { Breakdown } from '#page/budget/breakdown.tsx';
 import { selectedKey } from '#page/budget/breakdown-selection.ts';
+import { Changes } from '#page/budget/changes.tsx';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
 import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
 import { describeBindingLimit } from '#page/budget/figures/limit-names.ts';
@@ -744,6 +745,30 @@ test('the sources of webhooks are one list, and all undelivered events of one ar
   await click(root, 'Replay all undelivered events from shop');
   await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets']);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
+});
+
+test('changes name what was changed, unless the list is about it', async () => {
+  const change = (subject: object, kind: string, changes: object) => ({
+    id: kind,
+    created_at: '2026-11-20T10:00:00Z',
+    kind,
+    subject,
+    changes,
+    actor: { account: 'root' },
+    request_id: 'req_1',
+  });
+  const member = change({ type: 'account', id: 'carol' }, 'group.member_added', { group: { from: null, to: 'red' } });
+  const limits = change({ type: 'group', id: 'red' }, 'limits.updated', { usd_per_day: { from: null, to: 1 } });
+  const lists = (of: { account: string } | { group: string }) => {
+    open(
+      () => h(Changes, { of }),
+      () => list([member, limits]),
+    );
+    return expect.poll(() => rows().map((row) => /(?<=, \d\d:\d\d).*(?=root)/.exec(row)?.[0]));
+  };
+  const [added, set] = ['group: none → red', 'Dollars per day: none → 1'];
+  await lists({ group: 'red' }).toEqual([`group.member_added carol, ${added}`, `limits.updated, ${set}`]);
+  await lists({ account: 'carol' }).toEqual([`group.member_added, ${added}`, `limits.updated red, ${set}`]);
 });
 
 test('the undelivered events of a source are listed alone, and replayed together', async () => {

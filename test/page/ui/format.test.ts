@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
+  formatDateAndTime,
   formatExactUsd,
   formatFutureTime,
   formatPercentage,
@@ -19,6 +20,11 @@ test.each([
   [at(11, 1, 1), 'on 1 December at 01:00'],
 ])('%s is said as a person says it', (time, said) => {
   expect(formatFutureTime(time, NOON)).toBe(said);
+});
+
+test('a date has its year only in another year than this one', () => {
+  expect(formatDateAndTime(at(11, 1, 1), NOON)).toMatch(/^Tue,? 1 Dec,? (at )?01:00$/);
+  expect(formatDateAndTime(new Date(2099, 0, 1, 1).toISOString(), NOON)).toMatch(/^Thu,? 1 Jan 2099,? (at )?01:00$/);
 });
 
 test('a sentence of the edge says its times without two prepositions', () => {

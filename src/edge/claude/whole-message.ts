@@ -169,7 +169,7 @@ export class StreamedMessageJson {
     if (event === 'error' || event === 'message_stop') this.hasEnded = true;
     else if (event === 'message_start') {
       this.#message = parseMemberTexts(parseMemberTexts(data).get('message') ?? '');
-      this.#hasFinalDelta.addReport(parseJsonOrUndefined(this.#message.get('usage') ?? ''));
+      this.#hasFinalDelta.addReport(parseJsonOrUndefined(this.#message.get('usage') ?? ''), 'message_start');
     } else if (event === 'content_block_start') this.#startMessage(parseMemberTexts(data));
     else if (event === 'content_block_delta') this.#applyDelta(parseMemberTexts(data), text);
     else if (event === 'message_delta') this.#applyMessageDelta(parseMemberTexts(data));
@@ -207,7 +207,7 @@ export class StreamedMessageJson {
         for (const [key, text] of parseMemberTexts(value))
           if (key !== 'container' || text !== 'null') message.set(key, text);
       } else if (name === 'usage') {
-        const all: JsonObject = { ...this.#hasFinalDelta.addReport(parseJsonOrUndefined(value)) };
+        const all: JsonObject = { ...this.#hasFinalDelta.addReport(parseJsonOrUndefined(value), 'message_delta') };
         const texts = [...parseMemberTexts(value)].filter(([, text]) => text !== 'null');
         // Keep the text of a count from an earlier event if the merged usage has the same value.
         const isKept = ([key, text]: [string, string]) =>

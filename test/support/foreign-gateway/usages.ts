@@ -21,7 +21,8 @@ const USAGE_WITHOUT_PROMPT = { input_tokens: 0, cache_read_input_tokens: 0, cach
 
 /** What the events of a stream, and a whole answer, say of one and the same usage. */
 export interface UsageForm {
-  start: object;
+  /** Absent if no `message_start` comes. */
+  start?: object | undefined;
   /** What each `message_delta` says. The last has the reason for the stop. */
   deltas: readonly object[];
   wholeUsage: object;
@@ -75,6 +76,12 @@ export const USAGE_FORMS: Record<string, UsageForm> = {
     streamReports: 'prompt',
   },
   'no numbers': { start: {}, deltas: [{}], wholeUsage: {}, streamReports: 'nothing', wholeReports: 'nothing' },
+  'no event begins it, and the cached prompt is in none': {
+    ...API_FORM,
+    start: undefined,
+    deltas: [{ input_tokens: 15_000, output_tokens: 160, output_tokens_details, server_tool_use }],
+    streamReports: 'output',
+  },
   'strings behind the numbers': {
     ...API_FORM,
     deltas: [END_USAGE, stringifyNumbers(END_USAGE)],
@@ -108,7 +115,8 @@ const createMessageDelta = (usage: object, stop_reason: string | null): string =
 
 /** @returns the stream as it has come when half of the answer has */
 export const createHalfStream = (form: UsageForm): string =>
-  messageStart({ usage: form.start }) + FIRST_EVENTS.map((one, at) => contentBlock(one, [], at)).join('');
+  (form.start ? messageStart({ usage: form.start }) : '') +
+  FIRST_EVENTS.map((one, at) => contentBlock(one, [], at)).join('');
 
 /** @returns the whole stream. What comes before the last `message_delta` comes in the middle of the answer */
 export const createUsageStream = (form: UsageForm): string =>

@@ -25,6 +25,8 @@ const MAX_CHARACTERS_PER_TOKEN = 16;
  * geography. Behind a gateway it may tell 0, or what is no count, where the earlier has told a count: so the larger one holds.
  */
 export class ReportedUsage {
+  /** Whether a `message_start` or a whole message has come. Without it the prompt is not known. */
+  #hasPrompt = false;
   /** Without nulls and members that cannot be counts, because costs are computed from it. */
   usage: Usage | undefined;
   /** The part of it that the present message has used. */
@@ -46,16 +48,23 @@ export class ReportedUsage {
     this.#hasOutput = false;
   }
 
-  /** Takes the next report. @returns the usage that all of them tell together; undefined if none has told any */
-  addReport(report: unknown, isLater = false): Usage | undefined {
+  /**
+   * Takes the next report. Of a stream without `message_start`, only the output counts: a `message_delta` lacks what else decides
+   * the price of the prompt.
+   *
+   * @returns the usage that all of them tell together; undefined if none has told any
+   */
+  addReport(report: unknown, source: 'message_start' | 'message_delta' | 'message'): Usage | undefined {
+    this.#hasPrompt ||= source !== 'message_delta';
     if (!isObject(report)) return this.usage;
     const counts: JsonObject = Object.fromEntries(Object.entries(report).filter(isCountField));
+    if (!this.#hasPrompt) for (const kind of PROMPT_COUNTS) delete counts[kind];
     if (Array.isArray(counts.iterations)) {
       counts.iterations = counts.iterations.filter((step) => typeof getMember(step, 'type') === 'string');
       if ((counts.iterations as JsonObject[]).length === 0) delete counts.iterations;
     }
     if (this.hasBlocks && counts.output_tokens === 0 && !counts.iterations) delete counts.output_tokens;
-    this.#hasOutput ||= isLater && isCount(counts.output_tokens);
+    this.#hasOutput ||= source !== 'message_start' && isCount(counts.output_tokens);
     const earlier: JsonObject = { ...this.#present };
     if (this.#isOtherModel)
       for (const kind of [...PROMPT_COUNTS, ...CUMULATIVE_COUNTS, 'iterations']) delete earlier[kind];

@@ -291,13 +291,13 @@ export class UsageReader {
         this.#report.completed = false;
       }
       // A message without `usage` has begun, too, so record an empty report.
-      this.#report.usage = this.#reportedUsage.addReport(getMember(message, 'usage') ?? {});
+      this.#report.usage = this.#reportedUsage.addReport(getMember(message, 'usage') ?? {}, 'message_start');
     } else if (event === 'message_delta') {
       const value = parseJsonOrUndefined(data);
       this.#createdIds?.collect(value);
       const delta = getMember(value, 'delta');
       this.#report.stop_reason = toStringOrUndefined(getMember(delta, 'stop_reason')) ?? this.#report.stop_reason;
-      this.#report.usage = this.#reportedUsage.addReport(getMember(value, 'usage'), true);
+      this.#report.usage = this.#reportedUsage.addReport(getMember(value, 'usage'), 'message_delta');
       if (this.#reportedUsage.isUnbilledEnd(delta)) this.#report.unbilled = true;
     }
   }

@@ -100,7 +100,7 @@ export function createResponseReport(message: object | undefined, bytes: number)
   const content = getMember(message, 'content');
   const reported = new ReportedUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
-  const told = reported.addReport(getMember(message, 'usage'), true);
+  const told = reported.addReport(getMember(message, 'usage'), 'message');
   const letters = joinWrittenText(content);
   const isRaised = isCount(told?.output_tokens) && !reported.hasPlausibleOutput(letters.length);
   const usage = isRaised ? { ...told, output_tokens: Math.ceil(computeTextTokenUpperBound(letters)) } : told;

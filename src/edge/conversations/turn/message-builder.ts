@@ -24,7 +24,7 @@ export class MessageBuilder {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
         // Without a usage it has begun all the same.
-        this.reported.addReport(this.message.usage ?? {});
+        this.reported.addReport(this.message.usage ?? {}, 'message_start');
         break;
       case 'content_block_start':
         this.#addStartedBlock(event);
@@ -127,7 +127,10 @@ export class MessageBuilder {
     const { container, ...ended } = isObject(delta) ? delta : {};
     Object.assign(message, ended, removeNullMembers({ container, ...others }));
     if (isObject(usage))
-      message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...this.reported.addReport(usage, true) };
+      message.usage = {
+        ...(isObject(message.usage) ? message.usage : {}),
+        ...this.reported.addReport(usage, 'message_delta'),
+      };
   }
 }
 

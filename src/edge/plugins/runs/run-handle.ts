@@ -51,7 +51,7 @@ export function storeRunEnd(
   const { log, row, last, usages } = turn;
   const { status, error, isStopped, paused } = end;
   const lastOutcome = last?.outcome ?? createUnansweredOutcome({ sentAt: undefined }, now);
-  const usage = new ReportedUsage().addReport(sumUsageOfSteps(usages));
+  const usage = new ReportedUsage().addReport(sumUsageOfSteps(usages), 'message');
   const outcome: StoredOutcome = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };

@@ -10,8 +10,8 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 const MAY_NAME =
   /^(?:edge\/claude\/models\/models\.ts|edge\/claude\/models\/model-hint\.ts|edge\/openapi\/|simulator\/|api-rules\/betas\.ts$|.*\.reference\.ts$)/;
 const COMMENT = /\/\*[\s\S]*?\*\/|(?<![:'"`/])\/\/.*$/gm;
-/** An id, or the beginning of one as a pattern has it. Claude Code is a program. */
-const ID = /claude-(?!code\b)[\w(?:[\\-]+/gi;
+/** An id, or the beginning of one as a pattern has it. Claude Code is a program, whose user agent is `claude-cli`. */
+const ID = /claude-(?!code\b|cli\b)[\w(?:[\\-]+/gi;
 /** A question about the form of an id. */
 const FORM =
   /\b(?:model|row)(?:\.id)?\)?\.(?:startsWith|endsWith|includes|match|search|split)\(\s*['"`/](?!anthropic\.)[\w-]|\.test\(\w*\b(?:row|model)\w*\.id\)|-\(\?:\d-/g;

@@ -12,9 +12,10 @@ import { insertAccountMark } from '../kit/http/headers/request-id.ts';
 import { getAccountMark } from './account-mark.ts';
 import type { AppEnv, Authenticate } from './context.ts';
 import { callerSchema, type Identity } from './identity/caller.ts';
-import { getMemorySharingGroup, SCOPES, type Scope } from './identity/identity.ts';
+import { getMemorySharingGroup, isVisitor, SCOPES, type Scope } from './identity/identity.ts';
 import { filterRestrictedScopes, type TokenRestrictions } from './identity/only.ts';
 import { INVALID_TAGS_MESSAGE, parseTagsClaim, parseTagsHeader } from './identity/tags.ts';
+import { locateRequest } from './locate-request.ts';
 import { isPossibleDnsRebinding } from './loopback.ts';
 import { canUseRestrictedTokens, isFromOriginAllowedByToken, isOpenToRestrictedTokens } from './restricted-routes.ts';
 import {
@@ -57,7 +58,15 @@ export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
   const { account, token } = identity;
   c.get('share').setSender({ account, token: token?.jti, group: getMemorySharingGroup(account) });
   if (identity.only) checkRestrictedRoute(c, identity.only);
-  c.set('identity', applyTagsHeader(identity, c.req.raw.headers.get('sluice-tags')));
+  c.set('identity', addLocation(applyTagsHeader(identity, c.req.raw.headers.get('sluice-tags')), c));
+}
+
+/** Adds from where a token is used, which is recorded to find leaked tokens. Visitors, and users of a page, are not located. */
+function addLocation(identity: Identity, c: Context<AppEnv>): Identity {
+  const { account, token, only } = identity;
+  if (!token || token.session || only || isVisitor(account) || c.get('settings').TOKEN_LOCATIONS === 'false')
+    return identity;
+  return { ...identity, location: locateRequest(c.req.raw, Date.now()) };
 }
 
 /** @throws ApiError 403 for a restricted token on a route that is closed to it, or from an origin that it does not name */

@@ -3,19 +3,18 @@
  * one request into nine, just when the upstream is overloaded.
  */
 
-/**
- * Matches clients that retry by themselves without saying so: the Vercel AI SDK, as `ai/…` or by the name of its provider.
- * (The official SDKs, which Claude Code and LangChain use, count their tries in a header.)
- */
-const RETRYING_CLIENTS = /(^|\s)(ai|ai-sdk[/-][\w.-]+)\/\d/i;
+import { isAiSdkUserAgent } from '../kit/http/headers/client-family.ts';
 
 /**
+ * The Vercel AI SDK retries by itself without saying so. The official SDKs, which Claude Code and LangChain use, count their
+ * tries in a header.
+ *
  * @param headers the caller's: a `Headers`, or a plain object by names in lower case
  * @returns whether the client sends a failed request again. (A client that was configured not to retry looks the same.)
  */
 export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, string>>): boolean {
   const readHeader = (name: string) => (headers instanceof Headers ? headers.get(name) : headers[name]) ?? '';
-  return /^\d+$/.test(readHeader('x-stainless-retry-count').trim()) || RETRYING_CLIENTS.test(readHeader('user-agent'));
+  return /^\d+$/.test(readHeader('x-stainless-retry-count').trim()) || isAiSdkUserAgent(readHeader('user-agent'));
 }
 
 /**

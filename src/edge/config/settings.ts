@@ -149,6 +149,10 @@ export const settingsSchema = z.object({
     z._default(z.enum(['true', 'false']), 'false'),
     '`true`: accept `admin` and the scopes that begin with `admin:` in a provider’s token. Anyone who can grant `admin` at the provider can create admins.',
   ),
+  TOKEN_LOCATIONS: z.addDescription(
+    z._default(z.enum(['true', 'false']), 'true'),
+    '`false`: do not record from which countries, networks and kinds of clients tokens are used. Recorded data remains for `RETENTION_DAYS`.',
+  ),
   JWT_GROUP_CLAIM: z.createOptionalField(
     z.string().check(z.minLength(1)),
     'The claim in a provider’s token that contains the account’s group: one name, alone or in an array. Tokens without it have no group. A group that an admin has set takes precedence.',

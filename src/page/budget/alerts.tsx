@@ -53,7 +53,7 @@ function renderAlertDeliveryState(row: AlertRow) {
   );
 }
 
-function describeAlert({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
+function describeAlert({ kind, node, limit, window, threshold, limit_usd, subject, country }: AlertRow): string {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
@@ -68,6 +68,8 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
       return `${who}: Claude has not found the batch ${subject} for an hour. Check the Claude Console`;
     case 'disk_full':
       return 'Data could not be stored, because the disk or the database of a Durable Object is full';
+    case 'token_new_country':
+      return `${who}: the token ${subject} was used from another country than before: ${country}`;
     case 'key_refused':
       return `Claude rejects this deployment: ${subject}`;
     case 'key_works':

@@ -60,6 +60,12 @@ export function Tokens({ account }: { account: string }) {
     { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? '' },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
     {
+      name: 'Last used from',
+      kind: 'text',
+      spare: true,
+      renderCell: ({ locations: [last] }) => describeLocation(last),
+    },
+    {
       name: 'Expires',
       renderCell: ({ revoked_at, expires_at }) =>
         revoked_at ? 'revoked' : expires_at ? formatDateAndTime(expires_at) : 'never',
@@ -94,6 +100,13 @@ export function Tokens({ account }: { account: string }) {
       />
     </div>
   );
+}
+
+/** @returns the country, the network and the client from where a token was used */
+function describeLocation(location: TokenRow['locations'][number] | undefined): string {
+  if (!location) return '';
+  const { country, asn, client } = location;
+  return [country, asn === null ? null : `AS${asn}`, client].filter((part) => part !== null).join(', ');
 }
 
 function MintForm({ account, mint: mintToken }: { account: string; mint(fields: object): Promise<unknown> }) {

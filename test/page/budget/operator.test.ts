@@ -626,7 +626,8 @@ test('a token is minted, listed and revoked', async () => {
   const asked = installFakeEdge(({ method, body }) => {
     if (method !== 'POST') return list(minted);
     const { label } = body as { label: string };
-    minted.push({ jti: 'j', label, scopes: [], revoked_at: null });
+    const locations = [{ hour: '2026-11-20T10:00:00.000Z', country: 'DE', asn: null, client: 'claude-code' }];
+    minted.push({ jti: 'j', label, scopes: [], revoked_at: null, locations });
     return { token: `minted ${label}` };
   });
   root = renderForTest(h(Tokens, { account: 'ada' }));
@@ -635,6 +636,7 @@ test('a token is minted, listed and revoked', async () => {
   await click(root, 'Create a token for ada');
   await waitForText(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
+  expect(root.textContent).toContain('DE, claude-code');
   await click(root, 'Revoke phone');
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });

@@ -2,6 +2,7 @@ import * as z from '../../kit/http/zod.ts';
 import { isAccountName, isGroupName, SCOPES, type Scope } from './identity.ts';
 import { onlySchema, type TokenRestrictions } from './only.ts';
 import { tagsSchema } from './tags.ts';
+import type { TokenLocation } from './token-location.ts';
 
 /** Seconds by which the clock of a token's issuer may be wrong (RFC 7519, 4.1.4 and 4.1.5). */
 export const LEEWAY_S = 10;
@@ -20,6 +21,8 @@ export interface Identity {
   user?: string | undefined;
   /** What a restricted token may ask; absent for any other credential. */
   only?: TokenRestrictions | undefined;
+  /** From where the token is used. Absent without a token, and for visitors, restricted tokens and sessions. */
+  location?: TokenLocation | undefined;
 }
 
 /** A caller with a restricted token, for calls that must see what it may ask. */

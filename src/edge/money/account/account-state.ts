@@ -4,6 +4,7 @@ import { readRetentionMs } from '../../config/retention.ts';
 import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
 import type { DurableObjectAlarm } from '../../durable/alarm.ts';
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { operatorList } from '../../kit/kv/name-list.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
@@ -11,6 +12,7 @@ import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
 import { RecentAnswerLengths } from '../budget/answer-lengths.ts';
 import { addHold, advanceBudgetTo, type Budget, createEmptyBudget, getOrCreateGroupWindows } from '../budget/state.ts';
+import { createNewCountryAlert } from '../budget/thresholds.ts';
 import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
 import { ChangeOutbox } from '../changes/change-outbox.ts';
 import type { AdmissionContext, CredentialClaims } from '../contracts/admission.ts';
@@ -141,7 +143,25 @@ export class AccountState {
     else {
       this.credentials.recordFirstUse(token, now);
       if (token.operatorScopes !== undefined) this.#recordOperatorUse(token, now);
+      this.#recordCountry(token, now);
     }
+  }
+
+  /** Raises an alert if a token is used from a new country and its countries are watched. */
+  #recordCountry(token: CredentialClaims, now: number): void {
+    const found = this.credentials.findCountriesWithNewOne(token);
+    if (!found) return;
+    const { accountId } = this;
+    if (!found.isFirst && accountId !== undefined)
+      this.alerts.storeAndSendAlerts([createNewCountryAlert(accountId, token, now)], accountId);
+    this.credentials.storeCountries(token, found.countries);
+  }
+
+  /** Records from where a credential is used for a request that has no row in the ledger. */
+  recordLocation(token: CredentialClaims, now: number): void {
+    if (!this.ledger.locations.recordLocation(token)) return;
+    // While the retention cannot be read, the alarm reads it again.
+    this.alarm.scheduleAt(now + (this.retentionMs ?? DAY_MS));
   }
 
   #recordOperatorUse(token: CredentialClaims, now: number): void {

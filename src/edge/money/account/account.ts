@@ -3,6 +3,7 @@
 import { isAdminScope, parseScopes } from '../../auth/identity/identity.ts';
 import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
+import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { createQuotaReport } from '../budget/quota-status.ts';
@@ -307,6 +308,7 @@ export class Account extends AccountListsBase implements AccountObject {
     if (token) {
       if (this.state.credentials.isTokenRevoked(token) || isRevocationForgotten(token, now)) return true;
       this.state.recordCredentialUse(token, now);
+      this.state.recordLocation(token, now);
     }
     const read = text === undefined ? undefined : (JSON.parse(text) as RateLimitedRead);
     const refusal = read && this.state.buckets.takeRead(read, now);
@@ -384,6 +386,7 @@ export class Account extends AccountListsBase implements AccountObject {
   /** Continues what needs other objects. What fails is repeated by another alarm. */
   async #callOtherObjects(): Promise<void> {
     await stopRevokedConversations(this.state);
+    await this.state.alerts.sendUnconfirmedAlerts();
     await runDuePluginWork(this.state);
     if (await endExpiredVisitorAccount(this.state)) return await this.#deleteWholeAccount();
     await this.state.sharedBudgets?.reportDueChanges();
@@ -396,6 +399,8 @@ export class Account extends AccountListsBase implements AccountObject {
   #pruneRows(now: number, retention: number): void {
     pruneExpiredLedgerRows(this.state, now, retention);
     this.state.refusals.pruneRejections(now - retention);
+    const oldestHour = this.state.ledger.locations.deleteLocationsBefore(now - retention);
+    if (oldestHour !== undefined) this.state.alarm.scheduleAt(oldestHour + retention + HOUR_MS);
     this.state.visitorSession.scheduleEndAlarm(now);
   }
 

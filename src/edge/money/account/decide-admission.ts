@@ -249,9 +249,9 @@ function tryAdmission(
     if (name && state.versions.readNamePointer(kind, name).withdrawn.includes(hash))
       return { outcome: 'withdrawn', kind, ref };
   }
-  return maximumCost
-    ? decideAndPlaceHold(state, request, maximumCost, now, attempt)
-    : admitWithoutHold(state, request, now);
+  if (maximumCost) return decideAndPlaceHold(state, request, maximumCost, now, attempt);
+  if (token) state.recordLocation(token, now);
+  return admitWithoutHold(state, request, now);
 }
 
 /** @returns why any request of a caller would be refused; null if they may ask. Takes nothing from the budget. */
@@ -410,7 +410,13 @@ function placeHold(
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.insertAdmittedRow(
     hold,
-    fillAdmittedRequestFields({ ...request, unpriced: isUnpriced, token: token?.jti, group }),
+    fillAdmittedRequestFields({
+      ...request,
+      unpriced: isUnpriced,
+      token: token?.jti,
+      group,
+      location: ledger.locations.findUnrecordedLocation(token),
+    }),
     buckets,
     request.keep,
   );

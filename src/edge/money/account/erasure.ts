@@ -118,6 +118,7 @@ function beginErasure(state: AccountState, until: number, now: number): void {
   }
   state.sharedBudgets?.storeUnreportedBeforeErasure();
   ledger.foldSettledRowsIntoRollups(true);
+  ledger.locations.deleteLocationsBefore(until + 1);
   ledger.rollups.mergeIntoNamelessRows(PERIODS.map((period) => budget.windows[period].start));
   if (!hasNewerActivity(state, until)) state.setInAccountList(false);
   state.recordErasureStart(until);

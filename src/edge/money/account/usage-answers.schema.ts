@@ -1,6 +1,7 @@
 /** The responses about accounts: limits, spending, credit, and rows of the ledger. */
 
 import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
+import { CLIENT_FAMILIES } from '../../kit/http/headers/client-family.ts';
 import * as z from '../../kit/http/zod.ts';
 import { BLOCKING_LIMITS, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { PluginRowFields } from '../contracts/dimensions.ts';
@@ -398,6 +399,17 @@ export const usageReportSchema = z.object({
   total: z.addDescription(usageTotalSchema, 'The sums of all requests in the report.'),
 });
 
+/** From where a token was used in an hour. */
+const tokenLocation = z.object({
+  hour: z.addDescription(time, 'The beginning of the hour; ISO 8601, UTC.'),
+  country: z.addDescription(
+    z.nullable(z.string()),
+    'The country by its ISO 3166-1 code, or `T1` for Tor. Null if unknown.',
+  ),
+  asn: z.addDescription(z.nullable(z.int()), 'The number of the network (autonomous system). Null if unknown.'),
+  client: z.addDescription(z.enum(CLIENT_FAMILIES), 'The kind of client, according to the client itself.'),
+});
+
 /** A credential that was minted here or seen in use, without the token itself. */
 export const tokenRowSchema = z.object({
   jti: z.addDescription(z.string(), 'The id of the token.'),
@@ -433,6 +445,10 @@ export const tokenRowSchema = z.object({
   spent_usd: z.addDescription(
     z.nullable(usd),
     'The cost of the token’s requests, in US dollars. Null if the token has no limits of its own.',
+  ),
+  locations: z.addDescription(
+    z.array(tokenLocation),
+    'From where the token was used in the last `RETENTION_DAYS`, the newest first: at most 8 in an hour, at most 500 in `GET /tokens/:jti`, and the last 5 in lists. Empty for visitors, sessions and restricted tokens, and if `TOKEN_LOCATIONS` is `false`.',
   ),
 });
 

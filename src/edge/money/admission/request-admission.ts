@@ -40,11 +40,11 @@ export function createAdmissionRequest(
 }
 
 /** @returns what an account must know of the credential that is used; undefined if none is. */
-export function toCredentialUse({ token, only }: Identity): AdmissionRequest['token'] {
+export function toCredentialUse({ token, only, location }: Identity): AdmissionRequest['token'] {
   if (!token) return undefined;
   const { jti, issued_at: iat, expires_at: exp, session, scopes } = token;
   const operatorScopes = scopes.some(isAdminScope) ? scopes.join(' ') : undefined;
-  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests, operatorScopes };
+  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests, operatorScopes, location };
 }
 
 /** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */

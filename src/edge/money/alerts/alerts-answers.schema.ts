@@ -17,8 +17,9 @@ export const alertSchema = z.object({
       'key_refused',
       'key_works',
       'disk_full',
+      'token_new_country',
     ]),
-    '`threshold`: a share of a limit is spent. `over_hold`: the upstream billed more than was held. `webhook_parked`: a webhook event is no longer retried. `batch_unknown`: it is unknown whether the upstream created a batch. `batch_missing`: the upstream has not found a batch for an hour. `key_refused`: an upstream rejects the deployment because of its key, its organization or its spend limit, once for each outage and cause. `key_works`: the upstream responds again, or was removed from `UPSTREAMS`. `disk_full`: data could not be stored, at most once a day.',
+    '`threshold`: a share of a limit is spent. `over_hold`: the upstream billed more than was held. `webhook_parked`: a webhook event is no longer retried. `batch_unknown`: it is unknown whether the upstream created a batch. `batch_missing`: the upstream has not found a batch for an hour. `key_refused`: an upstream rejects the deployment because of its key, its organization or its spend limit, once for each outage and cause. `key_works`: the upstream responds again, or was removed from `UPSTREAMS`. `disk_full`: data could not be stored, at most once a day. `token_new_country`: a token with an `admin` scope, or one that does not expire, is used from another country than before, once for each country.',
   ),
   node: z.addDescription(
     z.object({
@@ -53,7 +54,11 @@ export const alertSchema = z.object({
   ),
   subject: z.addDescription(
     z.nullable(z.string()),
-    'The id of the request, event or batch that the alert is about. For `key_refused`: the upstream’s message, after its name if there are several upstreams.',
+    'The id of the request, event, batch or token that the alert is about. For `key_refused`: the upstream’s message, after its name if there are several upstreams.',
+  ),
+  country: z.createOptionalField(
+    z.string(),
+    'The country by its ISO 3166-1 code, or `T1` for Tor. Only for `token_new_country`.',
   ),
 });
 

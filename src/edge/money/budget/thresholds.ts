@@ -4,6 +4,7 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AlertToRaise } from '../alerts/alert-outbox.ts';
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
+import type { CredentialClaims } from '../contracts/admission.ts';
 import type { BudgetWindow } from './budget-windows.ts';
 import { findCalendarWindowAt, formatCalendarWindowId, getUsdLimitName, PERIODS } from './windows.ts';
 
@@ -76,6 +77,17 @@ export function createUnknownBatchAlert(account: string, batch: string, now: num
 /** @returns the alert that the upstream does not know a batch that it has made. It comes once for each. */
 export function createMissingBatchAlert(account: string, batch: string, now: number): AlertToRaise {
   return createDueAlert('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
+/** @returns the alert that a token is used from a country for the first time. It comes once for each country of a token. */
+export function createNewCountryAlert(
+  account: string,
+  { jti = '', location }: CredentialClaims,
+  now: number,
+): AlertToRaise {
+  const node = { type: 'account' as const, id: account };
+  const country = location?.country ?? '';
+  return createDueAlert('token_new_country', node, now, now, [account, jti, country], { subject: jti, country });
 }
 
 /** @returns the alert that something could not be stored, since a disk or an object's database is full. It comes once a day */

@@ -1,5 +1,6 @@
 /** What an account is asked before a request is sent, and what it decides: a hold, or the limit that rejects the request. */
 
+import type { TokenLocation } from '../../auth/identity/token-location.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { Limits } from '../budget/limits.schema.ts';
@@ -237,6 +238,8 @@ export interface CredentialClaims {
   maxRequests?: number | undefined;
   /** Its scopes, if it is a token for operators: such tokens are listed by themselves. */
   operatorScopes?: string | undefined;
+  /** From where it is used; absent if that is not recorded. */
+  location?: TokenLocation | undefined;
 }
 
 /** A valid token with a limit in USD of its own. */

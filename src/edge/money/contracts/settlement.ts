@@ -72,6 +72,8 @@ export interface AdmittedRequestFields {
   /** The group whose pool also pays. */
   group: string | null;
   about: DimensionValues;
+  /** From where the token is used, if no other row of the hour says so. */
+  location?: string | undefined;
 }
 
 /** The call that a subagent's conversation answers, as lists show it. */

@@ -3,15 +3,16 @@
 import { LEEWAY_S } from '../../auth/identity/caller.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
-import type { SqlTables } from '../../durable/tables.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import { LruCache } from '../../kit/cache/lru.ts';
 import { paginateRowsInMemory } from '../../kit/http/page.ts';
-import { toIsoTimeOrNull } from '../../kit/http/times.ts';
+import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';
+import type { Ledger } from '../ledger/ledger.ts';
+import { MAX_LOCATIONS_PER_TOKEN, type TokenLocationTable } from '../ledger/token-locations.ts';
 import { LimitedTokensTracker, type TokenLimitsRow } from './token-limits.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
 
@@ -28,6 +29,8 @@ type TokenTableRow = Record<string, SqlStorageValue> &
 
 const MAX_JTI_CHARACTERS = 256;
 const MAX_OPERATOR_USES = 1_000;
+/** How many locations of each token are listed beside other tokens. */
+const MAX_LISTED_LOCATIONS = 5;
 /** How many valid tokens an operator may mint for one account. */
 export const MAX_MINTED_TOKENS = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
@@ -48,6 +51,7 @@ export function isRevocationForgotten({ exp }: CredentialClaims, now: number): b
 export class TokenTable extends TableRowsBase {
   readonly #rows: TokenRowCache;
   readonly #limitedTokens: LimitedTokensTracker;
+  readonly #locations: TokenLocationTable;
   #revokedBefore: number;
   /** When the last use of each token for operators was noted; a few tokens. */
   readonly #operatorUses = new LruCache<string, number>({ maxSize: MAX_OPERATOR_USES });
@@ -55,11 +59,12 @@ export class TokenTable extends TableRowsBase {
   #count: number | undefined;
 
   /** @param limited the tokens that have limits of their own */
-  constructor(tables: SqlTables, rows: TokenRowCache, limited: LimitedTokensTracker) {
-    super(tables);
+  constructor(ledger: Ledger, rows: TokenRowCache, limited: LimitedTokensTracker) {
+    super(ledger);
+    this.#locations = ledger.locations;
     this.#rows = rows;
     this.#limitedTokens = limited;
-    this.#revokedBefore = Number(tables.readMetaValue('revoked_before') ?? 0);
+    this.#revokedBefore = Number(ledger.readMetaValue('revoked_before') ?? 0);
   }
 
   /**
@@ -84,14 +89,34 @@ export class TokenTable extends TableRowsBase {
     // Stop listing tokens at this number: a token that is not listed can still be revoked.
     if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
     this.tables.runWriteStatement(
-      `insert into tokens (jti, first_seen_at, expires_at, scopes) values (?, ?, ?, ?)
-       on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
+      `insert into tokens (jti, first_seen_at, expires_at, scopes, countries) values (?, ?, ?, ?, ?)
+       on conflict (jti) do update set first_seen_at = excluded.first_seen_at, countries = excluded.countries`,
       jti,
       now,
       secondsToMs(token.exp),
       token.operatorScopes ?? null,
+      getWatchedCountry(token) ?? null,
     );
     this.#recordRowChange(jti, row ? 0 : 1);
+  }
+
+  /**
+   * Finds whether a token whose countries are watched is used from another country than before. It writes nothing.
+   *
+   * @returns the countries, with the new one; undefined if it is not new. The first country of a token is no news
+   */
+  findCountriesWithNewOne(token: CredentialClaims): { countries: string; isFirst: boolean } | undefined {
+    const country = getWatchedCountry(token);
+    const row = country === undefined || token.jti === undefined ? undefined : this.#rows.findTokenRow(token.jti);
+    if (country === undefined || !row || row.countries?.split(' ').includes(country)) return undefined;
+    const isFirst = row.countries === null;
+    return { countries: isFirst ? country : `${row.countries} ${country}`, isFirst };
+  }
+
+  /** Stores the countries from which a token was used. */
+  storeCountries({ jti = '' }: CredentialClaims, countries: string): void {
+    this.tables.runWriteStatement('update tokens set countries = ? where jti = ?', countries, jti);
+    this.#recordRowChange(jti, 0);
   }
 
   /** Notes the last use of a token for operators, at most once an hour. */
@@ -108,7 +133,8 @@ export class TokenTable extends TableRowsBase {
 
   /** @returns a token by its id; undefined if it is not known. */
   findToken(jti: string): TokenRow | undefined {
-    return this.#describeTokens(this.tables.readAllRows<TokenTableRow>('select * from tokens where jti = ?', jti))[0];
+    const rows = this.tables.readAllRows<TokenTableRow>('select * from tokens where jti = ?', jti);
+    return this.#describeTokens(rows, MAX_LOCATIONS_PER_TOKEN)[0];
   }
 
   /** @returns the tokens for operators, newest first. */
@@ -193,8 +219,8 @@ export class TokenTable extends TableRowsBase {
   /** Deletes what is known of the tokens that were issued until a time, except which ones are revoked. */
   eraseTokensIssuedUntil(until: number): void {
     this.tables.runWriteStatement(
-      `update tokens set label = null, scopes = null
-       where (label is not null or scopes is not null) and ${KNOWN_SINCE} <= ?`,
+      `update tokens set label = null, scopes = null, countries = null
+       where (label is not null or scopes is not null or countries is not null) and ${KNOWN_SINCE} <= ?`,
       until,
     );
     this.#rows.invalidateAllTokenRows();
@@ -210,7 +236,9 @@ export class TokenTable extends TableRowsBase {
     const expired = 'from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)';
     const times = [now - DAY_MS, this.#revokedBefore, now - REVOCATION_KNOWN_MS - DAY_MS];
     const rows = this.tables.readAllRows<{ jti: string }>(`select jti ${expired}`, ...times);
-    if (rows.length > 0) this.tables.runWriteStatement(`delete ${expired}`, ...times);
+    if (rows.length === 0) return;
+    this.tables.runWriteStatement(`delete from token_locations where jti in (select jti ${expired})`, ...times);
+    this.tables.runWriteStatement(`delete ${expired}`, ...times);
     for (const { jti } of rows) this.#recordRowChange(jti, -1);
   }
 
@@ -224,14 +252,30 @@ export class TokenTable extends TableRowsBase {
     return { ...rows, data: this.#describeTokens(rows.data) };
   }
 
-  #describeTokens(rows: readonly TokenTableRow[]): TokenRow[] {
+  #describeTokens(rows: readonly TokenTableRow[], maxLocations = MAX_LISTED_LOCATIONS): TokenRow[] {
     const limits = this.#limitedTokens.describeTokenLimits(rows);
     const none = { limits: null, spent_usd: null };
-    return rows.map((row, index) => ({ ...toTokenRow(row), ...(limits[index] ?? none) }));
+    const locations = this.#locations.listLocations(
+      rows.map(({ jti }) => jti),
+      maxLocations,
+    );
+    return rows.map((row, index) => ({
+      ...toTokenRow(row),
+      ...(limits[index] ?? none),
+      locations: (locations.get(row.jti) ?? []).map(({ hour, ...location }) => ({
+        hour: toIsoTime(hour * HOUR_MS),
+        ...location,
+      })),
+    }));
   }
 }
 
-function toTokenRow(row: TokenTableRow): Omit<TokenRow, 'limits' | 'spent_usd'> {
+/** @returns the country from which a token is used, if a new one is reported: the token is for operators, or does not expire */
+function getWatchedCountry({ operatorScopes, exp, location }: CredentialClaims): string | undefined {
+  return operatorScopes !== undefined || exp === undefined ? (location?.country ?? undefined) : undefined;
+}
+
+function toTokenRow(row: TokenTableRow): Omit<TokenRow, 'limits' | 'spent_usd' | 'locations'> {
   return {
     jti: row.jti,
     label: row.label,

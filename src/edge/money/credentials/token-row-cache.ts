@@ -9,6 +9,8 @@ export interface CachedTokenRow {
   isRevoked: boolean;
   /** Its own limits, in their stored form; null if it has none. */
   limits: string | null;
+  /** The countries from which it was used, if they are watched; null if it was used from none. */
+  countries: string | null;
 }
 
 type TokenSqlColumns = Record<string, SqlStorageValue> & {
@@ -16,6 +18,7 @@ type TokenSqlColumns = Record<string, SqlStorageValue> & {
   first_seen_at: number | null;
   revoked_at: number | null;
   limits: string | null;
+  countries: string | null;
 };
 
 const MAX_CACHED_TOKENS = 1_000;
@@ -32,7 +35,7 @@ export class TokenRowCache extends TableRowsBase {
     const cached = this.#known.get(jti);
     if (cached) return cached;
     const [row] = this.tables.readAllRows<TokenSqlColumns>(
-      'select minted_at, first_seen_at, revoked_at, limits from tokens where jti = ?',
+      'select minted_at, first_seen_at, revoked_at, limits, countries from tokens where jti = ?',
       jti,
     );
     if (!row) return undefined;
@@ -41,6 +44,7 @@ export class TokenRowCache extends TableRowsBase {
       isSeen: row.first_seen_at !== null,
       isRevoked: row.revoked_at !== null,
       limits: row.limits,
+      countries: row.countries,
     };
     if (this.#known.size >= MAX_CACHED_TOKENS) this.#known.clear();
     this.#known.set(jti, token);

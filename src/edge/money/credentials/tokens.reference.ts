@@ -13,11 +13,12 @@ const row = {
   label: 'laptop',
   scopes: ['messages'],
   minted_at: '2026-11-20T10:06:14.000Z',
-  first_seen_at: null,
+  first_seen_at: '2026-11-20T10:07:31.000Z',
   expires_at: '2026-11-20T11:06:14.000Z',
   revoked_at: null,
   limits: { usd_total: 5 },
   spent_usd: 0.25,
+  locations: [{ hour: '2026-11-20T10:00:00.000Z', country: 'DE', asn: 3320, client: 'claude-code' }],
 };
 const revokedSchema = z.addReferenceMeta(revokedAnswer, { id: 'Revoked' });
 const createRevokedResponse = (description: string, what: string) =>

@@ -17,6 +17,7 @@ import { type DimensionValues, serializeDimensions } from '../contracts/dimensio
 import type { AdmittedRequestFields } from '../contracts/settlement.ts';
 import { Rollups } from './rollups.ts';
 import { LEDGER_TABLES, type SettledRequestFields } from './tables.ts';
+import { TokenLocationTable } from './token-locations.ts';
 import {
   addCostToLatestHour,
   type LedgerFoldState,
@@ -55,6 +56,7 @@ function changesOnlyBasicColumns({
 
 export class Ledger extends SqlTables {
   readonly rollups: Rollups;
+  readonly locations: TokenLocationTable;
   readonly #pluginTables: PluginTablesRegistry;
   #fold: LedgerFoldState;
   #unfoldedCount = 0;
@@ -79,6 +81,7 @@ export class Ledger extends SqlTables {
     const stored = this.readMetaValue('fold');
     this.#fold = stored ? (JSON.parse(stored) as LedgerFoldState) : NO_FOLD;
     this.rollups = new Rollups(this, this.#fold.seq);
+    this.locations = new TokenLocationTable(this, () => this.#fold.marker);
   }
 
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
@@ -116,7 +119,7 @@ export class Ledger extends SqlTables {
    * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
    */
   insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, keep?: string): void {
-    const { unpriced, group, about, ...columns } = opening;
+    const { unpriced, group, about, location, ...columns } = opening;
     const row = {
       id: hold.id,
       at: hold.at,
@@ -133,6 +136,7 @@ export class Ledger extends SqlTables {
       input_full_at: buckets.input,
       output_full_at: buckets.output,
       pool_group: group,
+      ...(location !== undefined && { location }),
       ...(keep !== undefined && { keep }),
       ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
       about: serializeDimensions(about),
@@ -140,8 +144,13 @@ export class Ledger extends SqlTables {
     // A used id is the caller's fault and no failed write, so it must not reset the object.
     if (this.insertRow('ledger', row, 'insert or ignore') === 0)
       throw new Error(`${hold.id}: this request id was already used. Send the request again.`);
-    if (hold.id > this.#fold.marker) this.#unfoldedCount += 1;
+    const isUnfolded = hold.id > this.#fold.marker;
+    if (isUnfolded) this.#unfoldedCount += 1;
     else this.#storeFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
+    if (location === undefined || columns.token === null) return;
+    // No later fold moves the location of a row before the marker.
+    if (!isUnfolded) this.locations.storeLocation({ jti: columns.token, location });
+    this.locations.markRecorded(columns.token, location);
   }
 
   /** Adds to what a row is about what only its end says. It is in the rows alone, since the sums have the row by now. */
@@ -261,6 +270,7 @@ export class Ledger extends SqlTables {
     );
     this.runInTransaction(() => {
       this.rollups.addRows("id > ? and status != 'held'", 1, marker);
+      this.locations.moveLocationsOfRowsAfter(marker);
       this.#storeFold({
         ...inHour.reduce(
           (sums, { group, cost }) => addCostToLatestHour(sums, hour, cost, group),

@@ -30,6 +30,7 @@ export function fillAdmittedRequestFields(
     token: members.token ?? null,
     group: members.group ?? null,
     about: members.about ?? {},
+    location: members.location,
   };
 }
 

@@ -3,6 +3,7 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 import type { TokenUsage } from '../contracts/settlement.ts';
 import { VERSIONS_SQL } from '../versions/version-tables.ts';
+import { TOKEN_LOCATIONS_SQL } from './token-locations.ts';
 
 /** The table of what an account has made at upstreams: files, containers, threads. */
 
@@ -91,6 +92,7 @@ export const LEDGER_TABLES = `
     about text,
     token text,
     pool_group text,
+    location text,
     status text not null,
     stage text,
     max_tokens integer,
@@ -169,6 +171,7 @@ export const LEDGER_TABLES = `
     minted_at integer,
     first_seen_at integer,
     last_seen_at integer,
+    countries text,
     expires_at integer,
     revoked_at integer,
     limits text,
@@ -198,5 +201,6 @@ export const LEDGER_TABLES = `
     paused text
   ) strict, without rowid;
   create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
+  ${TOKEN_LOCATIONS_SQL}
   ${VERSIONS_SQL}
   ${OWNERSHIP_SQL}`;

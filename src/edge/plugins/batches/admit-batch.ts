@@ -56,7 +56,7 @@ function tryAdmitBatch(
   const now = state.advanceBudgetToNow();
   if (token) {
     if (credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
-    credentials.recordFirstUse(token, now);
+    state.recordCredentialUse(token, now);
   }
   const { decisionRules: rules } = state.limits;
   const jti = token?.jti;
@@ -147,7 +147,8 @@ function placeBatchHolds(state: AccountState, order: BatchAdmissionRequest, now:
     new BatchList(ledger).insertBatch({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
-      const opening = { route: 'batches', model, unpriced, token: token?.jti, group, about };
+      const location = ledger.locations.findUnrecordedLocation(token);
+      const opening = { route: 'batches', model, unpriced, token: token?.jti, group, about, location };
       ledger.insertAdmittedRow(hold, fillAdmittedRequestFields(opening), buckets);
     }
   });

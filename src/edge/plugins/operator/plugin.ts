@@ -49,7 +49,6 @@ export const operator: Plugin = {
     },
     summed: raiseDueAccountAlerts,
     async due(state) {
-      await state.alerts.sendUnconfirmedAlerts();
       await state.changes.sendUnconfirmedChanges();
       if (state.accountId === DEPLOYMENT) getChangeList(state).deleteExpired();
     },

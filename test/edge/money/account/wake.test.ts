@@ -297,7 +297,7 @@ describe('what it reads for that', () => {
     await runInDurableObject(stub(), async (_, { storage }) => await storage.setAlarm(Date.now() + DAY));
     const { counted, stop } = await countStatements();
     await runDurableObjectAlarm(stub()).finally(stop);
-    expect(counted.statements.filter((sql) => /^\s*select/.test(sql)).length).toBeLessThanOrEqual(8);
+    expect(counted.statements.filter((sql) => /^\s*select/.test(sql)).length).toBeLessThanOrEqual(9);
   });
 });
 

@@ -205,6 +205,7 @@ describe('the list of an account’s tokens', () => {
         revoked_at: null,
         limits: null,
         spent_usd: null,
+        locations: [{ hour: expect.any(String), country: null, asn: null, client: 'other' }],
       },
       {
         jti: minted.jti,
@@ -216,6 +217,7 @@ describe('the list of an account’s tokens', () => {
         revoked_at: null,
         limits: null,
         spent_usd: null,
+        locations: [{ hour: expect.any(String), country: null, asn: null, client: 'other' }],
       },
     ]);
     expect(page).toEqual({ has_more: false, first_id: jti, last_id: minted.jti });

@@ -43,10 +43,12 @@ function toDeniedResult({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
 /** Headers that are stored while a run waits for approval, perhaps for days. Others may contain secrets of the caller. */
 const KEPT_HEADER = /^(anthropic-.*|content-type|accept|accept-encoding|user-agent|sluice-simulate)$/;
 
-function removeSecretHeaders(request: unknown): unknown {
+/** Removes from a stored request the caller's secrets, and from where the caller sent it. */
+function removePrivateData(request: unknown): unknown {
   if (!isObject(request) || !isObject(request.headers)) return request;
   const headers = Object.entries(request.headers).filter(([name]) => KEPT_HEADER.test(name));
-  return { ...request, headers: Object.fromEntries(headers) };
+  const { location: _, ...caller } = isObject(request.caller) ? request.caller : {};
+  return { ...request, caller, headers: Object.fromEntries(headers) };
 }
 
 /** Stores that calls of a run wait for approval, and the event that tells of it. Call it in the step in which the run pauses. */
@@ -61,10 +63,7 @@ export function storePendingApprovals(
   }
   const { request, ...stored } = parseJsonObject(getCallRows(transcript).readRunRequest(row.seq)) ?? {};
   getCallRows(transcript).deleteRunRequest(row.seq);
-  getCallRows(transcript).storeRunRequest(
-    row.seq,
-    JSON.stringify({ ...stored, request: removeSecretHeaders(request) }),
-  );
+  getCallRows(transcript).storeRunRequest(row.seq, JSON.stringify({ ...stored, request: removePrivateData(request) }));
   const approvals = describeApprovals(transcript, getApprovalRows(transcript).listApprovalsOfRun(row.seq));
   const members: Pick<z.output<typeof approvalRequested>, 'turn' | 'approvals'> = { turn: row.id, approvals };
   const removeInputs = () => {

@@ -124,8 +124,13 @@ export function storeTurnAndCreateRunner(
     return createSingleRequestRunner(conversation, pending.request, recorder, planned);
   } catch (thrown) {
     // Delete the stored turn: without a runner, nothing would ever end it.
-    transcript.deleteMessages('turn >= ?', row.seq);
-    transcript.deleteTurns('seq >= ?', row.seq);
+    try {
+      transcript.deleteMessages('turn >= ?', row.seq);
+      transcript.deleteTurns('seq >= ?', row.seq);
+    } catch (undeleted) {
+      // A reset undoes what was written since the last wait, or the next wake ends the turn.
+      conversation.abortObject(undeleted);
+    }
     throw thrown;
   }
 }

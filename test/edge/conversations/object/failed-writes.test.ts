@@ -110,6 +110,20 @@ test('repeats the settlement of a run when its row cannot be written', async () 
   await eventually(async () => expect((await unsettled()).runs).toBe(0));
 });
 
+test('resets a conversation that can neither store a turn completely nor delete it', async () => {
+  installSimulator();
+  await runTurn(createBody('Hello'));
+  const store = Transcript.prototype.storeNewTurn;
+  vi.spyOn(Transcript.prototype, 'storeNewTurn').mockImplementationOnce(function (this: Transcript, ...args) {
+    store.apply(this, args);
+    failing();
+  });
+  vi.spyOn(Transcript.prototype, 'deleteMessages').mockImplementationOnce(failing);
+  await expect(sendTurn(createBody('Go on'))).rejects.toThrow('the write failed');
+  await runTurn(createBody('Go on'));
+  expect(await listMessages()).toHaveLength(4);
+});
+
 test('leaves no hold without an alarm', async () => {
   installSimulator();
   const stub = getAccountStub(bindings, {}, 'alice');

@@ -16,10 +16,13 @@ import { EventLogListener, evictIdleListener } from './listener.ts';
 /** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
 
-/** The log of a turn, for code that writes, shows or reads it. */
-export type TurnEventLogAccess = {
-  [Member in Exclude<keyof TurnEventLog, 'onFollow' | 'hasListeners'>]: TurnEventLog[Member];
-};
+/** How a turn writes and reads its own events: in its own log, or as a step in the log of its run. */
+export interface EventWriter {
+  /** Adds an event as it came. @param remark a comment after the event */
+  add(event: SseEvent, remark?: string): void;
+  /** The turn's own events so far, stored or not. */
+  readonly text: string;
+}
 
 /** The most characters of a stored row that stays in memory. */
 const MAX_CHARACTERS_IN_MEMORY = 262_144;
@@ -31,7 +34,7 @@ const EVENT_BYTES = 300;
 /** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
 const sharedLogState = new WeakMap<Transcript, { listeners: Set<EventLogListener>; blocks?: BlockVisibilityTracker }>();
 
-export class TurnEventLog {
+export class TurnEventLog implements EventWriter {
   readonly id: string;
   readonly #transcript: Transcript;
   readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;

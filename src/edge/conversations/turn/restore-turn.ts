@@ -45,7 +45,8 @@ export function restoreCrashedTurn(transcript: Transcript, row: TurnRow, wokeAt:
   log.skip(SKIPPED_EVENT_NUMBERS);
   const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);
   const turn = new TurnRecorder(transcript, row, 1, {
-    recovered: { log, builder, frames, bytes: stored.length, ...unseen },
+    log,
+    recovered: { builder, frames, bytes: stored.length, ...unseen },
   });
   // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;

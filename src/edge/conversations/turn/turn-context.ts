@@ -7,7 +7,7 @@ import type { SseEventReader } from '../../kit/sse/frames.ts';
 import type { RequestToBill } from '../../money/admission/request-to-bill.ts';
 import type { ParentToolCall, SettlementResult } from '../../money/contracts/settlement.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import type { TurnEventLogAccess } from './event-log.ts';
+import type { EventWriter, TurnEventLog } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 /** The body of a turn, with its prefix put before it. */
@@ -54,8 +54,10 @@ export interface TurnExecutionContext extends RequestContext {
 
 /** What a turn is, where it is not a plain one that begins: a step of a run, or what a crash has left. */
 export interface StepOrRecoveryOptions {
-  /** For a step of a run: makes its part of the run's log. */
-  logOf?: (builder: MessageBuilder) => TurnEventLogAccess;
+  /** The log, if there is one already: that of a step's run, or of a turn that a crash has interrupted. */
+  log?: TurnEventLog;
+  /** For a step of a run: makes its writer for the run's log. Only the run ends that log, and stores its last events. */
+  createStepWriter?: (builder: MessageBuilder) => EventWriter;
   /** For a step of a run: returns what stores its calls of the edge's tools with its end; undefined if there are none. */
   callsIn?: (content: readonly JsonObject[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
@@ -70,7 +72,6 @@ export interface StepOrRecoveryOptions {
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */
   recovered?: {
-    log: TurnEventLogAccess;
     builder: MessageBuilder;
     frames: SseEventReader;
     bytes: number;

@@ -10,7 +10,7 @@ import type { ConversationReport, ParentToolCall } from '../../money/contracts/s
 import type { ConversationProfile, TurnStatus } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import type { TurnSummary } from '../views/turn-answer.ts';
-import type { TurnEventLogAccess } from './event-log.ts';
+import type { EventWriter } from './event-log.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 const NOTHING_SAID = 'This turn was stopped before the response began.';
@@ -90,7 +90,7 @@ export function isRequestError(error: { type: string } | undefined): boolean {
  * @returns the error in these events, if there is one
  */
 export function addEndEvents(
-  log: Pick<TurnEventLogAccess, 'add'>,
+  log: Pick<EventWriter, 'add'>,
   turnEnd: TurnEnd,
   open: Iterable<number>,
   {

@@ -3,14 +3,14 @@ import type { NextRequestPlan } from '../history/next-request.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { listTurnsOfRun } from '../history/storage/turn-queries.ts';
-import type { TurnEventLogAccess } from './event-log.ts';
+import type { TurnEventLog } from './event-log.ts';
 import type { UpstreamStartResult } from './read-buffered-answer.ts';
 import type { TurnResult } from './turn-ending.ts';
 
 /** A turn that runs or has ended, for code that answers from it. */
 export interface TurnHandle {
   readonly row: TurnRow;
-  readonly log: Pick<TurnEventLogAccess, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
+  readonly log: Pick<TurnEventLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
   readonly result: TurnResult | undefined;
   /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;

@@ -34,7 +34,7 @@ import { formatVersionReference, type StoredOutcome, type TurnRow } from '../his
 import type { Transcript } from '../history/storage/transcript.ts';
 import { listMessageNumbersOfTurn, listToolsWithConsumedResults } from '../history/storage/turn-queries.ts';
 import { buildTurnOutcome, countInputTokens, type UnseenOutputTimings } from './answer-report.ts';
-import { TurnEventLog, type TurnEventLogAccess } from './event-log.ts';
+import { type EventWriter, TurnEventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { type PlannedTurnEnd, storeTurnEnd } from './store-end.ts';
 import type { StepOrRecoveryOptions } from './turn-context.ts';
@@ -77,7 +77,8 @@ export class TurnRecorder {
   readonly row: TurnRow;
   readonly grants: TurnGrantStore;
   readonly maxTokens: number;
-  readonly log: TurnEventLogAccess;
+  /** The log that stores and shows the events: for a step, that of its run. */
+  readonly log: TurnEventLog;
   readonly builder: MessageBuilder;
   /** The status of the upstream's response. */
   status: number | undefined;
@@ -95,6 +96,7 @@ export class TurnRecorder {
   result: TurnResult | undefined;
   isReported = false;
   readonly #transcript: Transcript;
+  readonly #events: EventWriter;
   readonly #frames: SseEventReader;
   /** Bytes of the upstream's stream. */
   #bytes: number;
@@ -120,7 +122,8 @@ export class TurnRecorder {
     this.maxTokens = maxTokens;
     this.#options = options;
     this.builder = recovered?.builder ?? new MessageBuilder();
-    this.log = recovered?.log ?? options.logOf?.(this.builder) ?? new TurnEventLog(transcript, row);
+    this.log = options.log ?? new TurnEventLog(transcript, row);
+    this.#events = options.createStepWriter?.(this.builder) ?? this.log;
     this.#frames = recovered?.frames ?? new SseEventReader();
     this.#bytes = recovered?.bytes ?? 0;
   }
@@ -201,6 +204,11 @@ export class TurnRecorder {
     return outcome.error_type !== undefined && !outcome.usage ? { ...counted, end: 'error' } : counted;
   }
 
+  /** Whether it is a step, whose run stores and shows the end. */
+  get #isStep(): boolean {
+    return this.#options.createStepWriter !== undefined;
+  }
+
   get #outcomeSource() {
     const { builder, row, status, upstreamRequestId, progress, firstByteAt } = this;
     return { builder, row, status, upstreamRequestId, progress, firstByteAt };
@@ -252,7 +260,7 @@ export class TurnRecorder {
     else if (data.type === 'content_block_stop') this.#clock?.recordBlockEnd(this.#now);
     else if (data.type === 'ping') this.#clock?.recordPing(this.#now);
     if (this.builder.hasStopped) return { ...framing, how: { kind: 'complete' } };
-    this.log.add(frame);
+    this.#events.add(frame);
     const hasDelta = frame.event === 'content_block_delta';
     const hasFraming = !hasDelta && frame.event !== 'ping';
     return { hasFraming, hasEffect: hasFraming && !this.#framesOnlyText(data), hasDelta };
@@ -340,7 +348,7 @@ export class TurnRecorder {
       isStopped: turnEnd.kind === 'stopped',
       hidesResults,
     };
-    this.log.end();
+    if (!this.#isStep) this.log.end();
     return settlement?.done;
   }
 
@@ -364,7 +372,7 @@ export class TurnRecorder {
     requestId: string,
   ): Pick<TurnResult, 'error' | 'summary'> {
     const { cost, budget } = reported;
-    const error = addEndEvents(this.log, turnEnd, this.builder.openBlockIndices, {
+    const error = addEndEvents(this.#events, turnEnd, this.builder.openBlockIndices, {
       status,
       output,
       cost,
@@ -372,7 +380,7 @@ export class TurnRecorder {
       requestId,
     });
     const summary = { outcome, ...(cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }) };
-    this.log.finish(JSON.stringify(summary));
+    if (!this.#isStep) this.log.finish(JSON.stringify(summary));
     return { error, summary };
   }
 
@@ -431,8 +439,9 @@ export class TurnRecorder {
     // Store the calls of omitted blocks, too: the edge makes these calls, and sends their results as text.
     const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
     const { unfinishedEventText: rest } = this.#frames;
-    if (this.lateReading) this.#shown = this.log.text;
-    const outcome = buildTurnOutcome(turnEnd, now, this, {
+    if (this.lateReading) this.#shown = this.#events.text;
+    const source = { ...this.#outcomeSource, log: this.#events };
+    const outcome = buildTurnOutcome(turnEnd, now, source, {
       rest,
       bytes: this.#bytes,
       times: () => this.#measureUnseenOutputTimings(now),
@@ -513,7 +522,7 @@ export class TurnRecorder {
     const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
     const hidesResults = row.status === 'refused' && hideResultsAfterRefusal(this.#transcript, row);
     // Store the log last: this shows the end to listeners, and everything before it has succeeded by then.
-    this.log.store();
+    if (!this.#isStep) this.log.store();
     Object.assign(this.row, row);
     const { isCommitted: committed, status, repaired } = plan;
     if (cached?.running?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {

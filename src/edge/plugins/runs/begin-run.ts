@@ -59,7 +59,7 @@ function createRunContext(
     account: place.account,
     conversation: place.id,
     requestId: call.id,
-    caller: {
+    request: {
       caller: request.caller,
       headers,
       query: request.query,
@@ -86,7 +86,8 @@ function createRunContext(
       };
       const row = { ...createTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurnAndMessages(conversation, row, plan, {
-        logOf: step.createStepLog,
+        log: step.run.log,
+        createStepWriter: step.createStepWriter,
         callsIn: (content) => {
           const calls = step.findEdgeCalls(content);
           return calls.length === 0 ? undefined : () => getCallRows(transcript).storePlannedCalls(row.seq, calls);

@@ -8,7 +8,7 @@ import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { listMessageNumbersOfTurn, listTurnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
 import { countInputTokens } from '../../conversations/turn/answer-report.ts';
-import { TurnEventLog } from '../../conversations/turn/event-log.ts';
+import { type EventWriter, TurnEventLog } from '../../conversations/turn/event-log.ts';
 import { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { addBlockToLog, createUnfinishedMessageEventStream } from '../../conversations/turn/message-events.ts';
 import { measureUnseenTimeAtCrash, SKIPPED_EVENT_NUMBERS } from '../../conversations/turn/restore-turn.ts';
@@ -88,8 +88,8 @@ export function endInterruptedStep(
     if (step.status === 'running') {
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
       const isLater = turn.isCommitted === true;
-      const part = { rows, frames: own, isLater, isOfEdge: isRunPartOfHistory(turn), goesOn: mayGoOn, wokeAt: now };
-      const restored = restoreStepFromEvents(transcript, step, log.events, part);
+      const part = { frames: own, isLater, isOfEdge: isRunPartOfHistory(turn), goesOn: mayGoOn, wokeAt: now };
+      const restored = restoreStepFromEvents(transcript, step, log, part);
       const settled = restored.end({ kind: 'cut', error, end: 'cut' }, restoreAttempt(step), now);
       onSettled(restored.row, settled);
       Object.assign(step, restored.row);
@@ -203,34 +203,12 @@ function parseEventNumbers(log: string): number[] {
   return [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
 }
 
-/** The log of a step whose run has shown what there is of it, and says how it ends. */
-class RecoveredStepLog extends TurnEventLog {
-  readonly #builder: MessageBuilder;
-
-  constructor(builder: MessageBuilder, ...of: ConstructorParameters<typeof TurnEventLog>) {
-    super(...of);
-    this.#builder = builder;
-  }
-
-  /** The step's own events, by which it is settled. */
-  override get text(): string {
-    return createUnfinishedMessageEventStream(this.#builder);
-  }
-
-  override add(): void {}
-  override store(): void {}
-  override touch(): void {}
-  override finish(): void {}
-  override end(): void {}
-}
-
-/** Restores a step from its own events. @param events the number of the last event of its run */
+/** Restores a step from its own events. @param log the log of its run, which has shown what there is of the step */
 function restoreStepFromEvents(
   transcript: Transcript,
   row: TurnRow,
-  events: number,
+  log: TurnEventLog,
   part: {
-    rows: number;
     frames: readonly SseEvent[];
     isLater: boolean;
     isOfEdge: boolean;
@@ -238,7 +216,7 @@ function restoreStepFromEvents(
     wokeAt: number;
   },
 ): TurnRecorder {
-  const { rows, frames, isLater, isOfEdge, goesOn, wokeAt } = part;
+  const { frames, isLater, isOfEdge, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseEventRememberingInput(data) ?? {};
@@ -247,13 +225,23 @@ function restoreStepFromEvents(
   }
   const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const log = new RecoveredStepLog(builder, transcript, row, { events, rows });
-  const recovered = { log, builder, frames: new SseEventReader(), bytes, ...unseen, goesOn };
-  const turn = new TurnRecorder(transcript, row, 1, { recovered, isLater, isOfEdge });
+  const recovered = { builder, frames: new SseEventReader(), bytes, ...unseen, goesOn };
+  const createStepWriter = createWriterOfShownStep;
+  const turn = new TurnRecorder(transcript, row, 1, { log, createStepWriter, recovered, isLater, isOfEdge });
   turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;
   return turn;
+}
+
+/** Writes nothing: the run has shown the step's events, and says how it ends. */
+function createWriterOfShownStep(builder: MessageBuilder): EventWriter {
+  return {
+    add: () => undefined,
+    get text() {
+      return createUnfinishedMessageEventStream(builder);
+    },
+  };
 }
 
 function isEdgeToolBlock({ content_block: block }: JsonObject): boolean {

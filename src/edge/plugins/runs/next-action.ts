@@ -10,7 +10,7 @@ import { getPauseReasonOfError, MAX_PAUSES } from './next-step.ts';
 import type { CallsToMake } from './pauses.ts';
 import type { RunToolCaller } from './run-calls.ts';
 import { getCallRows } from './run-rows.ts';
-import type { LiveStepLog } from './run-stream.ts';
+import type { LiveStepWriter } from './run-stream.ts';
 import { createFailedResult } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, or the same step again, at once or at a time. */
@@ -27,7 +27,7 @@ interface BackgroundWait {
 /** A step that has ended, and its run. */
 interface EndedRunStep {
   runner: Pick<TurnExecutor, 'turn' | 'failure'>;
-  log: LiveStepLog;
+  writer: LiveStepWriter;
   calls: RunToolCaller;
   /** Whether a step of the run is part of the history. */
   isPart: boolean;
@@ -51,7 +51,7 @@ export const CUT_SHORT = 'This tool was not called, because the response ended b
 
 /** Decides what follows a step, and answers its calls that are not made. @returns `end` for a run that ends with it */
 export function decideNextRunAction(step: EndedRunStep): NextAction | { end: RunEndReason } {
-  const { runner, log, ending, isPart } = step;
+  const { runner, writer, ending, isPart } = step;
   const { result: ended, builder } = runner.turn;
   switch (ended?.status) {
     case 'complete': {
@@ -77,7 +77,7 @@ export function decideNextRunAction(step: EndedRunStep): NextAction | { end: Run
   }
   const isKept = isPart && !ended?.isUnanswered;
   if (ending && isKept) return { end: ending };
-  const data = isKept ? undefined : log.error;
+  const data = isKept ? undefined : writer.error;
   return { end: { kind: 'error', error: ended?.error, data, isStopped: ended?.isStopped } };
 }
 

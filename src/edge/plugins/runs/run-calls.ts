@@ -28,7 +28,7 @@ import {
 
 /** What a run gives to those who make its calls. */
 export interface RunCallsContext
-  extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'caller' | 'now'> {
+  extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'request' | 'now'> {
   /** The id of the run's turn. */
   turn: string;
   tools: ReadonlyMap<string, ToolRunConfig>;

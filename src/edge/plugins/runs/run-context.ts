@@ -8,7 +8,7 @@ import type { ToolCallRow } from './call-rows.ts';
 import type { PauseReason } from './limits.ts';
 import type { RunPausingForApproval } from './pauses.ts';
 import type { RunHandle } from './run-handle.ts';
-import type { LiveStepLog } from './run-stream.ts';
+import type { LiveStepWriter } from './run-stream.ts';
 import type { EarlierRunsLimitsUsage } from './stored-run.ts';
 import type { ToolKindRunContext } from './tool-kind.ts';
 
@@ -49,7 +49,7 @@ interface NewStepOptions {
   most: number | undefined;
   /** The number of the last event before it. */
   logged: number;
-  createStepLog(builder: MessageBuilder): LiveStepLog;
+  createStepWriter(builder: MessageBuilder): LiveStepWriter;
   findEdgeCalls(content: readonly JsonObject[]): readonly Pick<ToolCallRow, 'id' | 'name'>[];
   onStepEnd(settled: Promise<SettlementResult> | undefined): void;
 }

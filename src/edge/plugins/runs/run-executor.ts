@@ -30,7 +30,7 @@ import { RunToolCaller } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
 import { isRunPartOfHistory, type RunHandle } from './run-handle.ts';
 import { getCallRows } from './run-rows.ts';
-import { LiveStepLog, RunStream } from './run-stream.ts';
+import { LiveStepWriter, RunStream } from './run-stream.ts';
 import { createFailedResult, type ToolResult } from './tool-result.ts';
 
 const PING_EVERY_MS = 15_000;
@@ -53,7 +53,7 @@ export class RunExecutor implements TurnRunner {
   readonly #abort = new AbortController();
   /** Aborted when its credential has ended. */
   readonly #revoked = new AbortController();
-  #step: { runner: TurnExecutor; log: LiveStepLog } | undefined;
+  #step: { runner: TurnExecutor; writer: LiveStepWriter } | undefined;
   /** The number of the next step's first try, which is part of its name in the ledger. */
   #nextTry = 1;
   #isInterrupted = false;
@@ -97,7 +97,6 @@ export class RunExecutor implements TurnRunner {
       shouldMakeNoMoreCalls: () => this.#over !== undefined,
       // When a credential is revoked, the account notifies runs with a recent step. A run that continues after an approval may
       // be weeks old and must check for itself.
-      // may be weeks old, so it has to check.
       endRunIfCredentialRevoked: async () => {
         if (!this.#step) await this.#endIfCredentialRevoked();
       },
@@ -141,7 +140,7 @@ export class RunExecutor implements TurnRunner {
   }
 
   get identity(): Identity {
-    return this.#context.caller.caller;
+    return this.#context.request.caller;
   }
 
   /** Resumes after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
@@ -220,8 +219,8 @@ export class RunExecutor implements TurnRunner {
     }, PING_EVERY_MS);
   }
 
-  #beginStep(plan: NextRequestPlan, requestId: string): { runner: TurnExecutor; log: LiveStepLog } {
-    let log: LiveStepLog | undefined;
+  #beginStep(plan: NextRequestPlan, requestId: string): { runner: TurnExecutor; writer: LiveStepWriter } {
+    let writer: LiveStepWriter | undefined;
     const runner = this.#context.storeAndCreateStep(plan, {
       run: this.turn,
       requestId,
@@ -230,21 +229,21 @@ export class RunExecutor implements TurnRunner {
       isOfEdge: isRunPartOfHistory(this.turn),
       most: this.#meter.maxStepCost,
       logged: this.#shown.log.events,
-      createStepLog: (builder) => {
-        log = new LiveStepLog(this.#shown, builder);
-        return log;
+      createStepWriter: (builder) => {
+        writer = new LiveStepWriter(this.#shown, builder);
+        return writer;
       },
       findEdgeCalls: (content) => this.#shown.findEdgeCalls(content),
       onStepEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
-    if (!log) throw new TypeError('The step has no log.');
+    if (!writer) throw new TypeError('The step has no writer.');
     this.#number += 1;
-    return { runner, log };
+    return { runner, writer };
   }
 
   /** Decides what follows a step. The decision is stored together with the step's end. */
   #endStep(
-    { runner, log }: { runner: TurnExecutor; log: LiveStepLog },
+    { runner, writer }: { runner: TurnExecutor; writer: LiveStepWriter },
     settled: Promise<SettlementResult> | undefined,
   ): void {
     const { row, result: ended, builder } = runner.turn;
@@ -255,7 +254,7 @@ export class RunExecutor implements TurnRunner {
     this.#meter.countStep(row.cost, isAnswer);
     if (isObject(builder.reportedUsage)) this.turn.usages.push(builder.reportedUsage);
     const { outcome, budget } = ended.summary;
-    this.turn.last = { outcome, delta: log.delta, budget };
+    this.turn.last = { outcome, delta: writer.delta, budget };
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#getModelIfChanged(runner.model);
     this.turn.isCommitted ||= isAnswer;
     // A step that was not admitted has no settlement that could report the conversation, so leave the flag unchanged.
@@ -267,7 +266,7 @@ export class RunExecutor implements TurnRunner {
     }
     const following = decideNextRunAction({
       runner,
-      log,
+      writer,
       calls: this.#calls,
       pauses: this.#pauses,
       answeredAt: this.turn.row.background ? this.#answeredAt : undefined,

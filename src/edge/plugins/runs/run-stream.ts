@@ -3,11 +3,10 @@
  * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
-import type { TurnEventLog, TurnEventLogAccess } from '../../conversations/turn/event-log.ts';
+import type { EventWriter, TurnEventLog } from '../../conversations/turn/event-log.ts';
 import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import { addBlockToLog, createUnfinishedMessageEventStream } from '../../conversations/turn/message-events.ts';
 import { toShownCall, toShownResult } from '../../conversations/views/edge-blocks.ts';
-import type { BlockVisibilityTracker } from '../../conversations/views/log-blocks.ts';
 import { editJson } from '../../kit/json/edit.ts';
 import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
@@ -88,8 +87,8 @@ export class RunStream {
   }
 }
 
-/** The log of a run as one of its steps writes it. */
-export class LiveStepLog implements TurnEventLogAccess {
+/** Writes the events of a step into the log of its run. */
+export class LiveStepWriter implements EventWriter {
   readonly #run: RunStream;
   readonly #builder: MessageBuilder;
   /** The shown numbers of blocks, by the step's own numbers; undefined for a block that is not shown while it streams. */
@@ -107,33 +106,9 @@ export class LiveStepLog implements TurnEventLogAccess {
     return this.#run.log;
   }
 
-  get id(): string {
-    return this.#turnLog.id;
-  }
-
-  get events(): number {
-    return this.#turnLog.events;
-  }
-
-  get unstoredCharacters(): number {
-    return this.#turnLog.unstoredCharacters;
-  }
-
-  get unshownCount(): number {
-    return this.#turnLog.unshownCount;
-  }
-
   /** The step's own events, by which it is settled. */
   get text(): string {
     return createUnfinishedMessageEventStream(this.#builder);
-  }
-
-  takeComplete(): string | undefined {
-    return this.#turnLog.takeComplete();
-  }
-
-  get opening(): { text: string; after: number } {
-    return this.#turnLog.opening;
   }
 
   add(frame: SseEvent, remark?: string): void {
@@ -186,40 +161,4 @@ export class LiveStepLog implements TurnEventLogAccess {
     const block = this.#builder.getBlockAt(index);
     if (block && !block.isBroken && !block.isOpen) this.#run.showToolCall(block.value);
   }
-
-  /**
-   * Stores the events so far. At the step's end there is no `time`: then the run stores them, together with its own last
-   * events.
-   */
-  store(time?: { at: number; unseenMs: number }): void {
-    if (time) this.#turnLog.store(time);
-  }
-
-  touch(time: { at: number; unseenMs: number }): void {
-    this.#turnLog.touch(time);
-  }
-
-  show(): void {
-    this.#turnLog.show();
-  }
-
-  ping(): void {
-    this.#turnLog.ping();
-  }
-
-  follow(after: number, isOwn?: boolean): ReadableStream<Uint8Array> {
-    return this.#turnLog.follow(after, isOwn);
-  }
-
-  get blocks(): BlockVisibilityTracker {
-    return this.#turnLog.blocks;
-  }
-
-  skip(numbers: number): void {
-    this.#turnLog.skip(numbers);
-  }
-
-  /** Only the run ends the log. */
-  finish(): void {}
-  end(): void {}
 }

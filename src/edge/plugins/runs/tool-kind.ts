@@ -60,7 +60,7 @@ export interface ToolKindRunContext {
   env: Bindings;
   account: string;
   /** What subagents take over from the run's request. */
-  caller: RequestInheritedBySubagents;
+  request: RequestInheritedBySubagents;
 }
 
 /** Makes the calls of a run to the tools of a kind. `Run` is their member `run`. */

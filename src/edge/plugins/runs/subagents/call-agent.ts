@@ -27,7 +27,8 @@ import type { SubagentOutcome } from './subagent-outcome.ts';
 import type { SubagentToolRun } from './subagents.schema.ts';
 
 interface SubagentCallOptions extends SubagentCallState {
-  caller: RequestInheritedBySubagents;
+  /** What the subagent takes over from the run's request. */
+  request: RequestInheritedBySubagents;
   /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
   createConversationStub(id: string): ConversationStub;
   /** Milliseconds that are left of the run. */
@@ -57,11 +58,11 @@ export async function callSubagent(
   run: SubagentToolRun,
   options: SubagentCallOptions,
 ): Promise<ToolResult> {
-  const { caller, leftMs, signal, share, isAgain, isLate } = options;
+  const { leftMs, signal, share, isAgain, isLate } = options;
   const { task } = isObject(call.input) ? call.input : {};
   if (typeof task !== 'string' || task.trim() === '')
     return createFailedResult('The input must be {"task": "…"}, with a text.');
-  if (caller.depth >= MOST_DEPTH) {
+  if (options.request.depth >= MOST_DEPTH) {
     return createFailedResult('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
   }
   if (signal.aborted && !isAgain) return createFailedResult('stopped');
@@ -77,7 +78,7 @@ export async function callSubagent(
     if (left !== undefined && left <= 0) return { ...createFailedResult(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
     const request = {
-      ...createSubagentRequest(call, run, caller, { place, key }),
+      ...createSubagentRequest(call, run, options.request, { place, key }),
       body: createSubagentTaskBody(task, left, ms),
     };
     const working = runSubagentToEnd(createStub, request, mayHaveBegun, ended);

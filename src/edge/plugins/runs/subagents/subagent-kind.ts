@@ -28,12 +28,12 @@ export const subagentKind: CallableToolKind<SubagentToolRun> = {
       input_schema: { ifAbsent: JSON.stringify(INPUT) },
     }),
   apart: computeSubagentConversationId,
-  createToolCaller: ({ env, settings, account, caller }) => ({
+  createToolCaller: ({ env, settings, account, request }) => ({
     callTool: async (call, run, { apart, ...options }) => {
       if (!apart) throw new TypeError('The stored call of this agent has no subagent.');
       const createConversationStub = (id: string) => getConversationStub(env, settings, { account, id });
       return await reserveMemoryForResult(
-        await callSubagent(call, run, { ...options, ...apart, caller, createConversationStub }),
+        await callSubagent(call, run, { ...options, ...apart, request, createConversationStub }),
         options,
       );
     },

@@ -18,7 +18,7 @@ import { BATCHES_PATH, CLASSIFICATIONS_PATH, isBatchUnknownError, UpstreamBatche
 
 /** The routes of message batches, the same as Anthropic's. Each batch belongs to the account that has made it. */
 export const BATCH_ROUTES = [
-  defineRoute('POST /v1/messages/batches', { needs: 'messages', query: batchQuery }, (c) => createBatch(c)),
+  defineRoute('POST /v1/messages/batches', { needs: 'messages', query: batchQuery }, (c) => createBatch(c, c.req.raw)),
   defineRoute('GET /v1/messages/batches', { needs: 'messages', pages: true }, async (c) => {
     const page = parsePageQuery(c.req.query());
     const list = await createAccountCaller(c, c.get('identity').account)((account) => account.batches(page));

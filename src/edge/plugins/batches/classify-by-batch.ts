@@ -1,7 +1,6 @@
 /** Makes a batch of inputs that are to be labelled. */
 
 import type { Context } from 'hono';
-import { HonoRequest } from 'hono/request';
 import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { BatchClassificationJob } from '../../classify/classify.route.ts';
 import { validateClassificationInput } from '../../classify/task/classify.ts';
@@ -43,7 +42,7 @@ export async function classifyByBatch(c: Context<AppEnv>, work: BatchClassificat
   const form = removeUndefined({ fields, schema, label_property });
   const classifier = { labels: names, multi, allow_none, ...form };
   const labels = { classifier, hasStructuredOutput: prompt.hasStructuredOutput, model };
-  const batch = await createBatch(createInternalBatchRequest(c, work), { digest, deliverUrl, labels });
+  const batch = await createBatch(c, createBatchRequest(c, work), { digest, deliverUrl, labels });
   return batch.ok ? new Response(batch.body, { status: 202, headers: batch.headers }) : batch;
 }
 
@@ -60,21 +59,20 @@ function validateClassifyInputs(inputs: BatchClassificationJob['inputs']): void 
   }
 }
 
-/** @returns a request that makes the batch, as if the caller had sent it */
-function createInternalBatchRequest(c: Context<AppEnv>, work: BatchClassificationJob) {
+/** @returns the request that the caller would send to make the batch */
+function createBatchRequest(c: Context<AppEnv>, work: BatchClassificationJob): Request {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
   for (const name of NOT_PASSED_ON) headers.delete(name);
   headers.set('content-type', 'application/json');
   headers.set('anthropic-version', API_VERSION);
   const mount = pathname.slice(0, pathname.lastIndexOf('/classify'));
-  const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
+  return new Request(`${origin}${mount}${BATCHES_PATH}`, {
     method: 'POST',
     headers,
     body: createTextStream(writeBatchBody(work)),
     signal: c.req.raw.signal,
   });
-  return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
 async function* writeBatchBody({ task, inputs }: BatchClassificationJob): AsyncGenerator<string> {

@@ -4,7 +4,8 @@
  * no batch exists.
  */
 
-import { getRequestContext, type RequestContext } from '../../auth/context.ts';
+import type { Context } from 'hono';
+import { type AppEnv, getRequestContext, type RequestContext } from '../../auth/context.ts';
 import { toUpstreamHeaders } from '../../claude/headers.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
@@ -42,7 +43,7 @@ import {
   toBatchResponse,
 } from './create-answer.ts';
 import { giveUpBatch } from './give-up-batch.ts';
-import { BatchItemReader, type BatchRequestContext } from './item.ts';
+import { BatchItemReader } from './item.ts';
 import { streamLimitedBody } from './stream-body.ts';
 import { BatchCostTotal } from './total.ts';
 import { Upload, UploadRejectedEarlyError } from './upload.ts';
@@ -69,8 +70,10 @@ interface InternalClassificationBatch {
 
 /** A request for a batch on its way. */
 interface PendingBatchCreation {
-  c: BatchRequestContext;
+  c: Context<AppEnv>;
   context: RequestContext;
+  /** The caller's request, or the one that the edge has written for a classification. */
+  request: Request;
   id: string;
   items: BatchItemReader;
   total: BatchCostTotal;
@@ -81,33 +84,36 @@ interface PendingBatchCreation {
 }
 
 /**
- * Makes a batch from the request's body, or returns what it would cost.
+ * Makes a batch from a request's body, or returns what it would cost.
  *
- * @param own present if the edge has written that body itself
+ * @param own present if the edge has written that request itself
  * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
  */
-export async function createBatch(c: BatchRequestContext, own?: InternalClassificationBatch): Promise<Response> {
+export async function createBatch(
+  c: Context<AppEnv>,
+  request: Request,
+  own?: InternalClassificationBatch,
+): Promise<Response> {
   const context = getRequestContext(c);
   const { settings } = context;
-  requireJsonContentType(c.req.raw);
-  const { dry_run } = validateBySchema(batchQuery, c.req.query());
-  const isDry = dry_run === 'true';
+  requireJsonContentType(request);
+  const isDry = !own && validateBySchema(batchQuery, c.req.query()).dry_run === 'true';
   const upstream = getUpstreamOfContext(c);
   await requireCallerCanSend(context, 'price');
   c.get('share').reserveBytes(ROOM_BYTES);
-  const headers = toUpstreamHeaders(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  const headers = toUpstreamHeaders(request.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
-  const simulate = upstream.isSimulated ? c.req.header('sluice-simulate') : undefined;
-  if (simulate !== undefined) headers['sluice-simulate'] = simulate;
-  const query = createUpstreamQuery(c.req.url);
-  const items = new BatchItemReader(c, (only, model, owned) =>
+  const simulate = upstream.isSimulated ? request.headers.get('sluice-simulate') : null;
+  if (simulate !== null) headers['sluice-simulate'] = simulate;
+  const query = createUpstreamQuery(request.url);
+  const items = new BatchItemReader(c, request.headers, (only, model, owned) =>
     chooseBatchTarget(upstream, settings, { only, model, owned }),
   );
   const upload = new Upload((body, signal) =>
     requireBatchTarget(items).sendCreateRequest(query, headers, body, signal),
   );
   const total = new BatchCostTotal();
-  const creation: PendingBatchCreation = { c, context, id: createBatchId(), items, total, upload, isDry, own };
+  const creation: PendingBatchCreation = { c, context, request, id: createBatchId(), items, total, upload, isDry, own };
   try {
     return await readBodyAndSendBatch(creation);
   } catch (thrown) {
@@ -131,12 +137,12 @@ function requireBatchTarget({ chosenTarget: target }: BatchItemReader): BatchTar
 }
 
 async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Response> {
-  const { c, context, items, total, upload, isDry, own } = creation;
+  const { c, context, request, items, total, upload, isDry, own } = creation;
   const mostBytes = own ? MOST_WRITTEN_BYTES : context.settings.MAX_BATCH_BYTES;
   const body = new BatchBodyParser(MOST_ITEM_BYTES);
   const digest = new crypto.DigestStream('SHA-256');
   const digestWriter = digest.getWriter();
-  for await (const piece of streamLimitedBody(c.req.raw, mostBytes)) {
+  for await (const piece of streamLimitedBody(request, mostBytes)) {
     await digestWriter.write(piece);
     for (const bytes of body.splitPieceIntoItems(piece)) {
       if (body.itemCount >= MOST_ITEMS)
@@ -168,11 +174,11 @@ function extractDeliverUrl(others: Map<string, string>, { context, own: ours }: 
 }
 
 async function createBatchAdmissionRequest(
-  { c, context, id, total, isDry }: PendingBatchCreation,
+  { context, request, id, total, isDry }: PendingBatchCreation,
   digest: string,
 ): Promise<BatchAdmissionRequest> {
   const { identity, requestId } = context;
-  const key = c.req.header('idempotency-key');
+  const key = request.headers.get('idempotency-key');
   const { token, about, defaults, pools } = createAdmissionRequest({ ...context, route: 'batches', model: '' });
   return {
     batch: id,
@@ -182,8 +188,8 @@ async function createBatchAdmissionRequest(
     models: total.billableModels,
     known: total.known,
     digest,
-    key: key === undefined ? undefined : await sha256Hex(encodeUtf8(`${identity.account}\n${key}`)),
-    repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
+    key: key === null ? undefined : await sha256Hex(encodeUtf8(`${identity.account}\n${key}`)),
+    repeats: Number(request.headers.get('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
     token,
     about,
@@ -254,16 +260,16 @@ async function requestBatchAdmission(
 }
 
 function createInitialBatchData(
-  { c, context, id, items: reader, total, own }: PendingBatchCreation,
+  { context, request, id, items: reader, total, own }: PendingBatchCreation,
   { rows }: BatchAdmissionRequest,
   url: string | undefined,
 ): InitialBatchData {
   const headers: Record<string, string> = {};
   for (const name of KEPT_HEADERS) {
-    const value = c.req.header(name);
-    if (value !== undefined) headers[name] = value;
+    const value = request.headers.get(name);
+    if (value !== null) headers[name] = value;
   }
-  const { origin, pathname } = new URL(c.req.url);
+  const { origin, pathname } = new URL(request.url);
   const upstream = reader.chosenTarget?.name;
   const models = getModelTableOfUpstream(context.settings, upstream);
   return {

@@ -68,8 +68,8 @@ const LONGEST_ID = 256;
 /** The most ids that items may name. They are kept until the body has come, and checked in one call. */
 const MOST_NAMED_IDS = 5_000;
 
-/** What a batch needs from the request that makes it. */
-export type BatchRequestContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
+/** What a batch needs from the context of the request that makes it. */
+type BatchRequestContext = Pick<Context<AppEnv>, 'env' | 'get'>;
 
 /**
  * Chooses where a batch goes.
@@ -102,11 +102,14 @@ export class BatchItemReader {
   readonly #betas: readonly string[];
   readonly #prefixes = new Map<string, PrefixWithReferencedIds>();
 
-  /** @param targetFor chooses the upstream, once the first item is known */
-  constructor(c: BatchRequestContext, targetFor: ChooseBatchTarget) {
+  /**
+   * @param headers those of the request that makes the batch
+   * @param targetFor chooses the upstream, once the first item is known
+   */
+  constructor(c: BatchRequestContext, headers: Headers, targetFor: ChooseBatchTarget) {
     this.#c = c;
     this.#targetFor = targetFor;
-    this.#betas = parseCommaList(c.req.header('anthropic-beta') ?? '');
+    this.#betas = parseCommaList(headers.get('anthropic-beta') ?? '');
   }
 
   /** @returns where the batch goes; undefined until an item has been read. */

@@ -485,7 +485,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'isolation: a trickle holds the memory of everybody',
     file: 'src/edge/kit/http/body-memory.ts',
-    edits: [['if (pace < slowest) [slowest, found] = [pace, share];', '']],
+    edits: [['if (pace < (slowest?.pace ?? 1)) slowest = { share, body, pace };', '']],
     foundBy: 'test/edge/kit/http/trickled-bodies.test.ts',
   },
   {

@@ -237,39 +237,42 @@ export class BodyMemoryShare {
 
   /** Evicts the longest body of an unknown sender that makes no progress. @returns false if there is none */
   #evictStalledUnknownSender(now: number): boolean {
-    let [most, found]: [bytes: number, found?: BodyMemoryShare] = [0];
-    for (const [share, { at }] of this.#memory.unknownSenderBodies) {
-      if (share === this || now - at < UNKNOWN_SENDER_STEP_MS || share.#ownBytes <= most) continue;
-      [found, most] = [share, share.#ownBytes];
+    let longest: { share: BodyMemoryShare; body: IncomingBody } | undefined;
+    for (const [share, { body, at }] of this.#memory.unknownSenderBodies) {
+      if (share === this || now - at < UNKNOWN_SENDER_STEP_MS) continue;
+      if (share.#ownBytes > (longest ? longest.share.#ownBytes : 0)) longest = { share, body };
     }
-    const body = found && this.#memory.unknownSenderBodies.get(found)?.body;
-    if (!found || !body) return false;
+    if (!longest) return false;
     // Lock the evicted sender out, or it would take the same memory again at once.
-    if (found === this.#memory.longUnknownShare) this.#memory.lockOutHolder(UNKNOWN_SENDERS, now);
-    found.releaseMemory(false);
-    body.evict(createMemoryFullError());
+    if (longest.share === this.#memory.longUnknownShare) this.#memory.lockOutHolder(UNKNOWN_SENDERS, now);
+    longest.share.#evictBody(longest.body);
     return true;
   }
 
   /** Takes the memory of the slowest body that comes too slowly. @returns false if there is none */
   #evictSlowestBody(now: number, lacks: MemoryShortageCause): boolean {
-    let [slowest, found]: [pace: number, found?: BodyMemoryShare] = [1];
+    let slowest: { share: BodyMemoryShare; body: IncomingBody; pace: number } | undefined;
     for (const [share, judged] of this.#memory.incomingBodies) {
       const { body, at, come } = judged;
       if (now - at < MIN_PACE_WINDOW_MS || share.#ownBytes <= LONG_BODY_BYTES) continue;
       if (typeof lacks === 'object' && !share.#holders.some(({ name }) => name === lacks.holder)) continue;
       const has = body.getReceivedBytes();
       const least = (now - at - MIN_PACE_WINDOW_MS) * (body.length / MAX_TRANSFER_S / 1_000);
+      // At a pace of 1 the body takes `MAX_TRANSFER_S`.
       const pace = has === come ? 0 : (has - come) / least;
       if (now - at > MAX_PACE_WINDOW_MS) Object.assign(judged, { at: now, come: has });
-      if (pace < slowest) [slowest, found] = [pace, share];
+      if (pace < (slowest?.pace ?? 1)) slowest = { share, body, pace };
     }
-    const slow = found && this.#memory.incomingBodies.get(found);
-    if (!found || !slow) return false;
-    this.#lockOutSender(found, now, lacks);
-    found.releaseMemory(false);
-    slow.body.evict(createMemoryFullError());
+    if (!slowest) return false;
+    this.#lockOutSender(slowest.share, now, lacks);
+    slowest.share.#evictBody(slowest.body);
     return true;
+  }
+
+  /** Gives the memory back, and ends the reading of the body. */
+  #evictBody(body: IncomingBody): void {
+    this.releaseMemory(false);
+    body.evict(createMemoryFullError());
   }
 
   /** Prevents the sender of an evicted body from sending another long one for a while. */
@@ -285,7 +288,7 @@ export class BodyMemoryShare {
   #hasLongWaitingShare(): boolean {
     const before = Date.now() - MAX_OVERTAKEN_MS;
     for (const [share, bytes] of this.#memory.waitingShares)
-      if (share.#waitingSince < before && share.#tryReserveBytes(bytes, false) === 'all') return true;
+      if (share.#waitingSince < before && share.#findShortage(bytes) === 'all') return true;
     return false;
   }
 
@@ -337,13 +340,23 @@ export class BodyMemoryShare {
     }
   }
 
-  /**
-   * Takes memory if there is enough.
-   *
-   * @param takes whether it is taken
-   * @returns whose memory does not suffice
-   */
-  #tryReserveBytes(bytes: number, takes = true): MemoryShortageCause | undefined {
+  /** Takes memory if there is enough. @returns whose memory does not suffice */
+  #tryReserveBytes(bytes: number): MemoryShortageCause | undefined {
+    const counted = Math.min(bytes, MAX_COUNTED_BYTES);
+    const more = counted - this.#ownBytes;
+    if (more <= 0) return undefined;
+    const shortage = this.#findShortage(bytes);
+    if (shortage !== undefined) return shortage;
+    const { bytesByCaller: byCaller } = this.#memory;
+    for (const { name } of this.#holders) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#countedBytes + counted);
+    if (this.#holders.length > 0) this.#countedBytes = counted;
+    if (this.#isUnknownSender && !this.#fitsBesideShortUnknownBodies(more)) this.#memory.longUnknownShare = this;
+    this.#addToTotals(more);
+    return undefined;
+  }
+
+  /** @returns whose memory does not suffice for a body of so many bytes; undefined if there is enough */
+  #findShortage(bytes: number): MemoryShortageCause | undefined {
     const counted = Math.min(bytes, MAX_COUNTED_BYTES);
     const more = counted - this.#ownBytes;
     if (more <= 0) return undefined;
@@ -356,24 +369,22 @@ export class BodyMemoryShare {
       if (others > 0 && others + counted > limits[isLong ? 0 : 1]) return { holder: name };
     }
     if (taken + more > (isLong ? MAX_LONG_BYTES : MAX_BYTES)) return 'all';
-    if (this.#isUnknownSender && !this.#fitsUnknownSenderLimit(more)) return 'strange';
-    if (!takes) return undefined;
-    for (const { name } of this.#holders) byCaller.set(name, (byCaller.get(name) ?? 0) - this.#countedBytes + counted);
-    if (this.#holders.length > 0) this.#countedBytes = counted;
-    this.#addToTotals(more);
-    return undefined;
+    return this.#isUnknownSender && !this.#fitsUnknownSenderLimit(more) ? 'strange' : undefined;
   }
 
   /** @returns whether unknown senders may hold more bytes. One body at a time may be longer than all others together. */
   #fitsUnknownSenderLimit(more: number): boolean {
-    const { unknownSenderBytes: strange, longUnknownShare: longStranger } = this.#memory;
-    if (strange + more > UNKNOWN_SENDER_LIMIT_WITH_LONG) return false;
-    if (longStranger === this) return true;
-    const long = longStranger ? longStranger.#ownBytes : 0;
-    if (strange - long + more <= UNKNOWN_SENDER_LIMIT) return true;
-    if (longStranger !== undefined || this.#memory.isHolderLockedOut(UNKNOWN_SENDERS, Date.now())) return false;
-    this.#memory.longUnknownShare = this;
-    return true;
+    const { unknownSenderBytes, longUnknownShare } = this.#memory;
+    if (unknownSenderBytes + more > UNKNOWN_SENDER_LIMIT_WITH_LONG) return false;
+    if (longUnknownShare === this || this.#fitsBesideShortUnknownBodies(more)) return true;
+    return longUnknownShare === undefined && !this.#memory.isHolderLockedOut(UNKNOWN_SENDERS, Date.now());
+  }
+
+  /** @returns whether the limit of unknown senders has space for more bytes, if the longest body of them does not count */
+  #fitsBesideShortUnknownBodies(more: number): boolean {
+    const { unknownSenderBytes, longUnknownShare } = this.#memory;
+    const longestBytes = longUnknownShare ? longUnknownShare.#ownBytes : 0;
+    return unknownSenderBytes - longestBytes + more <= UNKNOWN_SENDER_LIMIT;
   }
 
   #subtractFromTotals(): void {

@@ -1,3 +1,4 @@
+import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import { findBarriers } from '#test/support/axe.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
@@ -236,4 +237,45 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       }
     },
   );
+});
+
+describe.skipIf(isBrowserMissing())('With a token that only reads, in Chromium', () => {
+  const server = openServedPage(['admin:read']);
+
+  test('the views of an account and a group show their limits, tokens and changes, and no form', async () => {
+    const [account, group] = ['reader-account', 'reader-group'].map((name) => `${name}-of-${server.account}`);
+    const adminToken = await createToken('root', ['admin']);
+    const headers = { 'content-type': 'application/json', authorization: `Bearer ${adminToken}` };
+    for (const [method, path, body] of [
+      ['PUT', `/groups/${group}/limits`, { usd_per_day: 20 }],
+      ['PUT', `/groups/${group}/accounts/${account}`, {}],
+      ['PATCH', `/accounts/${account}/limits`, { usd_per_day: 5 }],
+      ['POST', '/tokens', { account, scopes: ['messages'], label: 'laptop' }],
+    ] as const) {
+      const response = await fetch(server.url + path, { method, headers, body: JSON.stringify(body) });
+      expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+    }
+    const views = [
+      [`accounts/${account}`, 'laptop'],
+      [`groups/${group}`, 'Shared limits'],
+    ] as const;
+    const countForms = async (page: Page, view: string, shown: string) => {
+      await page.goto(`${server.url}/#/budget/${view}`);
+      await page.getByText(shown).first().waitFor();
+      await page.getByRole('region', { name: 'Changes: table' }).getByText('limits.updated').first().waitFor();
+      const fields = page.locator('main').getByRole('spinbutton');
+      const buttons = page.locator('main').getByRole('button', { name: /^(Save|Give|Create|Revoke|Move|Add|Remove)/ });
+      return (await fields.count()) + (await buttons.count());
+    };
+    await server.runInPage(async ({ page }) => {
+      for (const [view, shown] of views) expect(await countForms(page, view, shown), view).toBe(0);
+      expect(await page.getByRole('navigation', { name: 'Parts' }).getByRole('link').allTextContents()).not.toContain(
+        'Chat',
+      );
+      expect(await findBarriers(page)).toEqual([]);
+    }, '/#/budget');
+    const admin = await openPage(server.browser, server.url, ISOLATED_OPTIONS, { token: adminToken });
+    for (const [view, shown] of views) expect(await countForms(admin.page, view, shown), view).toBeGreaterThan(0);
+    await admin.close();
+  });
 });

@@ -1,4 +1,4 @@
-import { runDurableObjectAlarm } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, test, vi } from 'vitest';
 import { DEPLOYMENT } from '#edge/auth/identity/identity.ts';
@@ -215,6 +215,30 @@ test('deletes changes after 90 days', async () => {
   );
   await ring(DEPLOYMENT);
   expect((await list.listChanges({})).data.map(({ id }) => id)).toEqual(['chg_2']);
+});
+
+test('keeps the last 100,000 changes', async () => {
+  const list = getTestAccount(DEPLOYMENT);
+  const now = Date.now();
+  await list.recordChanges(JSON.stringify([createChange('chg_oldest', now - DAY)]));
+  const stub = getAccountStub(env as unknown as Bindings, {}, DEPLOYMENT);
+  const countRows = () =>
+    runInDurableObject(stub, (_, { storage }) =>
+      Number(storage.sql.exec('select count(*) as count from changes').one().count),
+    );
+  await runInDurableObject(stub, (_, { storage }) => {
+    storage.sql.exec(
+      `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 99999)
+       insert into changes (id, at, request_id, kind, subject, changes)
+       select 'chg_' || n, ?1 + n, 'req_1', 'limits.updated', '{"type":"account","id":"alice"}', '{}' from numbers`,
+      now - DAY,
+    );
+  });
+  expect(await countRows()).toBe(100_000);
+  await list.recordChanges(JSON.stringify([createChange('chg_new', now), createChange('chg_newest', now + 1)]));
+  expect(await countRows()).toBe(100_000);
+  expect((await list.listChanges({ limit: 2 })).data.map(({ id }) => id)).toEqual(['chg_newest', 'chg_new']);
+  expect((await list.listChanges({ to: now - DAY + 3 })).data.map(({ id }) => id)).toEqual(['chg_2']);
 });
 
 test('compares fields by value', () => {

@@ -1,5 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
+import { decodeJwt } from 'jose';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
@@ -424,6 +425,27 @@ describe('who spent what', () => {
         ]),
       );
     await expectSumsOfLedgers(app, ['alice', 'bob']);
+  });
+
+  test('names the account of each token, unless the account was erased', async () => {
+    const app = shared();
+    const tokens = [await createToken('alice'), await createToken('bob'), await createToken('bob')];
+    for (const token of tokens) await (await app.post('/v1/messages', ask, bearerHeader(token))).text();
+    await app.waitUntilSettled();
+    const [alice, ...bobs] = tokens.map((token) => decodeJwt(token).jti);
+    const accountsOfTokens = async () => {
+      const { data } = await admin<UsageReport>(app, 'GET', '/usage?group_by=token');
+      return new Map(data.map(({ key, account }) => [key, account]));
+    };
+    const ofBob = bobs.map((jti) => [jti, 'bob'] as const);
+    await report('alice', 'bob');
+    await expect.poll(accountsOfTokens).toEqual(new Map([[alice, 'alice'], ...ofBob]));
+    const { data } = await admin<UsageReport>(app, 'GET', '/usage?group_by=token&account=bob');
+    for (const row of data) expect(row).not.toHaveProperty('account');
+    await expect.poll(async () => (await admin<{ done: boolean }>(app, 'DELETE', '/accounts/alice')).done).toBe(true);
+    await report('alice');
+    await expect.poll(async () => [...(await accountsOfTokens()).values()]).not.toContain('alice');
+    expect([...(await accountsOfTokens())]).toEqual(expect.arrayContaining(ofBob.map((row) => [...row])));
   });
 
   test('of accounts that nobody has used since counts once the deployment shares a budget', async () => {

@@ -13,7 +13,7 @@ const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
 };
 
 const ALERT_COLUMNS: readonly ListColumn<AlertRow>[] = [
-  { name: 'Alert', kind: 'text', renderCell: describeAlert },
+  { name: 'Alert', kind: 'text', renderCell: renderAlert },
   { name: 'When', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
   { name: 'State', kind: 'text', renderCell: renderAlertDeliveryState },
 ];
@@ -53,6 +53,16 @@ function renderAlertDeliveryState(row: AlertRow) {
   );
 }
 
+/** Says what has happened, and what to do about it. */
+function renderAlert(alert: AlertRow) {
+  return (
+    <>
+      {describeAlert(alert)}
+      <p class="quiet">{alert.todo}</p>
+    </>
+  );
+}
+
 function describeAlert({ kind, node, limit, window, threshold, limit_usd, subject, country }: AlertRow): string {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
@@ -63,9 +73,17 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'webhook_parked':
       return `${node.id} parked an event, which is no longer retried: ${subject}`;
     case 'batch_unknown':
-      return `${who}: it is unknown whether Claude created the batch ${subject}. Check the Claude Console`;
+      return `${who}: it is unknown whether Claude created the batch ${subject}`;
     case 'batch_missing':
-      return `${who}: Claude has not found the batch ${subject} for an hour. Check the Claude Console`;
+      return `${who}: Claude has not found the batch ${subject} for an hour`;
+    case 'upstream_failing':
+      return `Many requests fail at the upstream: ${subject}`;
+    case 'upstream_works':
+      return `Requests to the upstream succeed again${subject === null ? '' : `: ${subject}`}`;
+    case 'webhook_undelivered':
+      return `${who}: the receiver has failed for an hour: ${subject}`;
+    case 'run_expensive':
+      return `${who} has spent ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${window}) on one conversation: ${subject}`;
     case 'disk_full':
       return 'Data could not be stored, because the disk or the database of a Durable Object is full';
     case 'token_new_country':

@@ -1,11 +1,24 @@
 /** What plugins have inside the object of an account. Their rows are in its tables. */
 
+import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import type { AccountObject } from '../contracts/account.ts';
+import type { SettlementResult } from '../contracts/settlement.ts';
 import type { ErasableResourceList } from '../lists/listed-rows.ts';
 import type { AccountState } from './account-state.ts';
+
+/** A request that was just settled. */
+export interface JustSettledRequest {
+  requestId: string;
+  /** The conversation that the request belongs to; undefined if there is none. */
+  conversation: string | undefined;
+  outcome: SettlementResult['outcome'];
+  cost: Nanodollars;
+  /** Whether it has cost more than its hold. */
+  overHold: boolean;
+}
 
 export interface AccountPlugin {
   /** Its methods of the object. */
@@ -17,8 +30,8 @@ export interface AccountPlugin {
   };
   /** @returns what objects of the plugin keep for the account: each is erased with it, by `erase` */
   listKept?(state: AccountState): ErasableResourceList;
-  /** Looks at sums that have changed. @param overHold the id of a request that has just cost more than its hold */
-  summed?(state: AccountState, overHold?: string): void;
+  /** Looks at sums that have changed. @param settled the request that has changed them; absent after any other change */
+  summed?(state: AccountState, settled?: JustSettledRequest): void;
   /** Does what is due, by the alarm. */
   due?(state: AccountState): Promise<void>;
   /**
@@ -54,11 +67,11 @@ export function callAccountPluginMethod<M extends keyof AccountObject>(
   throw new TypeError(`No plugin implements ${method}.`);
 }
 
-/** Has plugins look at the sums of an account, which have changed. @param overHold as for a part */
-export function notifySumsChanged(state: AccountState, overHold?: string): void {
+/** Has plugins look at the sums of an account, which have changed. @param settled as for a part */
+export function notifySumsChanged(state: AccountState, settled?: JustSettledRequest): void {
   for (const part of accountPlugins()) {
     try {
-      part.summed?.(state, overHold);
+      part.summed?.(state, settled);
     } catch (thrown) {
       logBackgroundFailure({ account: state.accountId ?? '', hook: 'summed' }, thrown);
     }

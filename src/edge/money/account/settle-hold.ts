@@ -20,8 +20,11 @@ const NOTHING_USED: TokensTakenFromBuckets = { inputTokens: 0, outputTokens: 0 }
 export function settleRequestAndFollowUps(state: AccountState, settlement: Settlement): SettlementResult {
   const settled = settleHold(state, settlement);
   const { conversation, requestId } = settlement;
-  const { outcome, cost, overHold } = settled;
-  if (outcome !== 'duplicate') notifySumsChanged(state, overHold ? requestId : undefined);
+  const { outcome, cost } = settled;
+  if (outcome !== 'duplicate') {
+    const id = conversation?.id ?? settlement.opening?.conversation ?? undefined;
+    notifySumsChanged(state, { requestId, conversation: id, ...settled });
+  }
   if (conversation && conversation.createdAt > state.erasedUntil) {
     state.storage.dropExpectedBytes(conversation.id);
     state.conversations.storeReport(conversation, cost);

@@ -4,6 +4,7 @@ import { toUsd } from '../../claude/pricing/cost.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AlertToRaise } from '../alerts/alert-outbox.ts';
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
+import { createDueAlert } from '../alerts/create-alert.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';
 import type { BudgetWindow } from './budget-windows.ts';
 import { findCalendarWindowAt, formatCalendarWindowId, getUsdLimitName, PERIODS } from './windows.ts';
@@ -38,20 +39,6 @@ export function findReachedThresholds(
         }),
       );
   });
-}
-
-/** @returns an alert. What the last argument leaves out is null. @param keyParts with the kind its key, the same for the same alert */
-function createDueAlert(
-  kind: Alert['kind'],
-  node: Alert['node'],
-  now: number,
-  until: number,
-  keyParts: readonly unknown[],
-  more: Partial<Alert>,
-): AlertToRaise {
-  const created_at = new Date(now).toISOString();
-  const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
-  return { key: JSON.stringify([kind, ...keyParts]), until, alert: { kind, node, created_at, ...nothing, ...more } };
 }
 
 /** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
@@ -103,6 +90,60 @@ export function createUpstreamKeyAlert(words: string | null, upstream: string, n
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
   return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
+}
+
+/**
+ * @returns the alert that many requests to an upstream, or to one of its models, fail, or that they succeed again. It comes once
+ *   for each outage
+ *
+ * @param since when the outage began; milliseconds since 1970
+ * @param error what has failed; null if requests succeed again
+ */
+export function createUpstreamFailingAlert(
+  { upstream, model, since }: { upstream: string; model: string; since: number },
+  error: string | null,
+  now: number,
+): AlertToRaise {
+  const kind = error === null ? 'upstream_works' : 'upstream_failing';
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const subject = [upstream, model, error ?? ''].filter((part) => part !== '').join(': ') || null;
+  return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], { subject });
+}
+
+/**
+ * @returns the alert that a receiver has failed for an hour. It comes again after a delivery has succeeded in between
+ *
+ * @param source the source of the webhook; undefined for the events of batches and runs
+ * @param since when the receiver first failed; milliseconds since 1970
+ */
+export function createUndeliveredAlert(
+  source: string | undefined,
+  { since, error }: { since: number; error: string | null },
+  now: number,
+): AlertToRaise {
+  const node =
+    source === undefined ? { type: 'deployment' as const, id: 'deployment' } : { type: 'webhook' as const, id: source };
+  return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], {
+    subject: error,
+  });
+}
+
+/** @returns the alert that a conversation has spent a large part of its account's daily limit. It comes once a day for each. */
+export function createExpensiveRunAlert(
+  account: string,
+  { conversation, share, limit, settled }: { conversation: string; share: number; limit: number; settled: number },
+  now: number,
+): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
+  const window = formatCalendarWindowId('day', start);
+  return createDueAlert('run_expensive', { type: 'account', id: account }, now, end, [account, conversation, window], {
+    limit: 'usd_per_day',
+    window,
+    threshold: share,
+    limit_usd: toUsd(limit),
+    settled_usd: toUsd(settled),
+    subject: conversation,
+  });
 }
 
 function getWindowId({ name, end }: BudgetWindow): string | undefined {

@@ -1,5 +1,6 @@
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
+import type { JustSettledRequest } from '../../money/account/hooks.ts';
 import { type AlertToRaise, areAlertsDelivered } from '../../money/alerts/alert-outbox.ts';
 import { createBudgetWindows } from '../../money/budget/budget-windows.ts';
 import { createOverHoldAlert, findReachedThresholds } from '../../money/budget/thresholds.ts';
@@ -9,18 +10,19 @@ import { pools } from '../pools/plugin.ts';
 import { eraseNamesInChangeList, getChangeList, sendToChangeList } from './change-list.ts';
 import { CHANGE_ROUTES } from './changes.route.ts';
 import { ErasedChangeNames } from './erased-changes.ts';
+import { findExpensiveRunAlert } from './expensive-runs.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 /**
  * Raises the alerts that are due by the account's sums. It costs little if its limits have no `alerts`.
  *
- * @param overHold the id of a request that has just cost more than its hold
+ * @param settled the request that has changed the sums
  */
-function raiseDueAccountAlerts(state: AccountState, overHold?: string): void {
+function raiseDueAccountAlerts(state: AccountState, settled?: JustSettledRequest): void {
   const { accountId, limits, budget } = state;
   const { alerts: shares } = limits.effectiveLimits;
-  if (accountId === undefined || (shares === undefined && overHold === undefined)) return;
+  if (accountId === undefined) return;
   const node = { type: 'account' as const, id: accountId };
   const now = budget.last;
   const due: AlertToRaise[] = [];
@@ -30,9 +32,11 @@ function raiseDueAccountAlerts(state: AccountState, overHold?: string): void {
     );
     due.push(...findReachedThresholds(node, limited, shares, now));
   }
-  if (overHold !== undefined && (shares !== undefined || areAlertsDelivered(state.env))) {
-    due.push(createOverHoldAlert(node, overHold, now));
+  if (settled?.overHold && (shares !== undefined || areAlertsDelivered(state.env))) {
+    due.push(createOverHoldAlert(node, settled.requestId, now));
   }
+  const expensive = settled && findExpensiveRunAlert(state, settled);
+  if (expensive) due.push(expensive);
   if (due.length > 0) state.alerts.storeAndSendAlerts(due, accountId);
 }
 

@@ -15,6 +15,8 @@ interface StoredTask {
   reportedAt: number;
   /** Failures in all reports. */
   failures: number;
+  /** Whether an alert was raised for this period. */
+  isAlerted?: boolean | undefined;
 }
 
 type FailingTasksByName = Partial<Record<RetriedTaskName, StoredTask>>;
@@ -27,17 +29,25 @@ export class FailingTaskStore {
     this.#tables = tables;
   }
 
-  /** Adds the report of one object. */
-  recordFailingTask({ task, since, failures }: FailingTask, now: number): void {
+  /**
+   * Adds the report of one object.
+   *
+   * @returns since when deliveries have failed, if an alert is due for that, once for each period of failures; otherwise undefined
+   */
+  recordFailingTask({ task, since, failures }: FailingTask, now: number): number | undefined {
     const stored = this.#readStoredTasks;
     const before = stored[task];
     const isCurrent = before !== undefined && now - before.reportedAt < STILL_FAILING_MS;
+    const wasAlerted = isCurrent && before.isAlerted === true;
+    const isAlertDue = task === 'delivery' && !wasAlerted && now - since >= HOUR_MS;
     const added: StoredTask = {
       since: isCurrent ? Math.min(before.since, since) : since,
       reportedAt: now,
       failures: (before?.failures ?? 0) + failures,
+      ...((wasAlerted || isAlertDue) && { isAlerted: true }),
     };
     this.#tables.writeMetaValue(FAILING, JSON.stringify({ ...stored, [task]: added }));
+    return isAlertDue ? since : undefined;
   }
 
   /** @returns the tasks that fail now */

@@ -6,6 +6,7 @@ import { mapPeriods, PERIODS, type Period } from '../../money/budget/windows.ts'
 import type { DailyRejectionCount } from '../../money/contracts/account.ts';
 import type { AccountLastFailure, AccountLastFailuresQuery } from '../../money/contracts/all-accounts.ts';
 import type { ReportedAccountLimits } from './contracts/pool.ts';
+import type { ReportedOutcomes } from './failing-upstreams.ts';
 import type { AccountLease } from './grant.ts';
 import { POOL_TABLES } from './tables.ts';
 
@@ -21,6 +22,7 @@ export interface StoredPoolLease extends AccountLease {
   refusedAt: number | null;
   failedAt: number | null;
   refused: DailyRejectionCount | null;
+  outcomes: ReportedOutcomes | null;
   limits: ReportedAccountLimits | null;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
@@ -107,7 +109,7 @@ export class PoolStore extends SqlTables {
   }
 
   /** Writes a lease as it is now. */
-  writeLease({ isErased, group, windows, batched, limits, refused, ...same }: StoredPoolLease): void {
+  writeLease({ isErased, group, windows, batched, limits, refused, outcomes, ...same }: StoredPoolLease): void {
     const row: SqliteRow = {
       ...toColumns(same),
       erased: Number(isErased),
@@ -115,12 +117,13 @@ export class PoolStore extends SqlTables {
       windows: JSON.stringify({ windows, batched }),
       limits: limits && JSON.stringify(limits),
       refused: refused && JSON.stringify(refused),
+      outcomes: outcomes && JSON.stringify(outcomes),
     };
     this.insertRow('leases', row, 'insert or replace');
   }
 }
 
-function toPoolLease({ erased, pool_group, windows, limits, refused, ...same }: SqliteRow): StoredPoolLease {
+function toPoolLease({ erased, pool_group, windows, limits, refused, outcomes, ...same }: SqliteRow): StoredPoolLease {
   return {
     ...(toMembers(same) as unknown as StoredPoolLease),
     isErased: erased === 1,
@@ -129,5 +132,6 @@ function toPoolLease({ erased, pool_group, windows, limits, refused, ...same }: 
     ...(JSON.parse(String(windows)) as Pick<StoredPoolLease, 'windows' | 'batched'>),
     limits: limits === null ? null : (JSON.parse(String(limits)) as ReportedAccountLimits),
     refused: refused === null ? null : (JSON.parse(String(refused)) as DailyRejectionCount),
+    outcomes: outcomes === null ? null : (JSON.parse(String(outcomes)) as ReportedOutcomes),
   };
 }

@@ -9,7 +9,7 @@ import { AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
 import { applyPatch, type PoolLimits, type PoolLimitsPatch } from '../../money/budget/limits.schema.ts';
 import { toLimitRules } from '../../money/budget/rules.ts';
-import { findReachedThresholds } from '../../money/budget/thresholds.ts';
+import { createUndeliveredAlert, findReachedThresholds } from '../../money/budget/thresholds.ts';
 import {
   findCalendarWindowAt,
   formatCalendarWindowId,
@@ -36,6 +36,7 @@ import type {
   TightestLimitByGroup,
 } from './contracts/pool.ts';
 import { FailingTaskStore } from './failing-tasks.ts';
+import { UpstreamOutageMonitor } from './failing-upstreams.ts';
 import {
   createLeaseResponse,
   createOpenLeasesAndTotals,
@@ -93,6 +94,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   readonly #changes: ChangeOutbox;
   readonly #key: UpstreamKeyMonitor;
   readonly #failing: FailingTaskStore;
+  readonly #outages: UpstreamOutageMonitor;
   readonly #books: OpenLeasesAndTotals<StoredPoolLease>;
   #own: PoolLimits | null;
   #rules: PoolLimitByPeriod | undefined;
@@ -110,7 +112,9 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#changes = new ChangeOutbox(this.#store, this.services);
     this.#key = new UpstreamKeyMonitor(this.#store, this.#alerts, this.services);
     this.#failing = new FailingTaskStore(this.#store);
-    this.#books = createOpenLeasesAndTotals(this.#store.iterateLeases(), this.now());
+    this.#outages = new UpstreamOutageMonitor(this.#store, this.#alerts, this.#key, this.services);
+    const leases = this.#outages.countStoredLeases(this.#store.iterateLeases());
+    this.#books = createOpenLeasesAndTotals(leases, this.now());
     this.#own = JSON.parse(this.#store.readMetaValue('limits') ?? 'null') as PoolLimits | null;
   }
 
@@ -228,7 +232,11 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
 
   /** Notes a task that has failed in an object for some time. A lost answer makes the report come twice, which counts twice. */
   recordFailingTask(failing: FailingTask): void {
-    this.#failing.recordFailingTask(failing, this.now());
+    const now = this.now();
+    const since = this.#failing.recordFailingTask(failing, now);
+    if (since === undefined) return;
+    const error = 'a deliver_url of batches or runs; the log lines of the task `delivery` name the object';
+    this.#alerts.storeAndSendAlerts([createUndeliveredAlert(undefined, { since, error }, now)], UNOWNED);
   }
 
   /** @returns how often each task has failed, as far as objects have reported it */
@@ -275,7 +283,8 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.services.alarm.scheduleAt(now + JOINED_MS);
     this.#store.runInTransaction(() => {
       this.#used.mergeIntoEndedVisitors(id);
-      const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused };
+      // The counts of outcomes stay in the visitor's own row, so that they are not counted twice.
+      const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused, outcomes: null };
       this.#store.writeLease({ ...lease, ...nameless, ...joined });
       // Keep the lease's number for a while, so that a delayed call cannot recreate the lease.
       this.#store.writeLease({ ...lease, ...nameless, windows: {}, joinedAt: now });
@@ -330,6 +339,11 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       refusedAt: call.refusedAt ?? null,
       failedAt: call.failedAt ?? null,
       refused: call.refused ?? null,
+      outcomes: this.#outages.replaceReport(
+        before?.outcomes ?? null,
+        call.outcomes,
+        before?.incarnation === call.incarnation,
+      ),
       told,
       joinedAt: null,
     };
@@ -344,6 +358,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     if (before && hasLeaseChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.services.alarm.scheduleAt(this.#computeAskTime(lease));
     this.#raiseDueSpendAlerts(call.windows);
+    this.#outages.raiseDueAlerts();
     return lease;
   }
 
@@ -415,6 +430,7 @@ const NAMELESS: Omit<StoredPoolLease, 'id' | 'windows' | 'toldAt'> = {
   refusedAt: null,
   failedAt: null,
   refused: null,
+  outcomes: null,
   limits: null,
   told: -1,
   joinedAt: null,

@@ -59,6 +59,11 @@ export class UpstreamKeyMonitor {
     if (news !== null) this.#around.alarm.scheduleAt(now + TRY_KEY_MS);
   }
 
+  /** @returns whether it was reported that an upstream refuses the key, and not that it answers again */
+  isKeyRejected(upstream: string): boolean {
+    return this.#readReportedRejection(upstream) !== undefined;
+  }
+
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
   async retryRejectedKeys(): Promise<void> {
     const keys = this.#tables.readAllRows<{ key: string }>(

@@ -33,6 +33,7 @@ export const POOL_TABLES = `
     refused_at integer,
     failed_at integer,
     refused text,
+    outcomes text,
     limits text,
     told integer not null default -1,
     joined_at integer

@@ -16,6 +16,7 @@ const row = {
   limit_usd: 0.5,
   settled_usd: 0.4021,
   subject: null,
+  todo: 'An admin can raise the limit (PATCH …/limits), or find the spender with GET /usage?group_by=account.',
   state: 'delivered',
   attempts: 1,
   next_attempt_at: null,

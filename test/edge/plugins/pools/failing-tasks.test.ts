@@ -34,3 +34,15 @@ test('counts the failures of all reports, and begins a new period after a pause'
     { task: 'alert', failing_since: '1970-01-01T09:00:00.000Z' },
   ]);
 });
+
+test('has an alert raised once for deliveries that have failed for an hour, and again after a pause', () => {
+  const tasks = failingTasks();
+  const report = (task: 'delivery' | 'alert', since: number, now: number) =>
+    tasks.recordFailingTask({ task, since: since * HOUR_MS, failures: 1 }, now * HOUR_MS);
+  expect(report('alert', 0, 2)).toBeUndefined();
+  expect(report('delivery', 0.5, 1)).toBeUndefined();
+  expect(report('delivery', 0.5, 2)).toBe(0.5 * HOUR_MS);
+  expect(report('delivery', 0.5, 3)).toBeUndefined();
+  expect(report('delivery', 9, 9.5)).toBeUndefined();
+  expect(report('delivery', 9, 10)).toBe(9 * HOUR_MS);
+});

@@ -34,6 +34,11 @@ export function createChangeId(): string {
   return `chg_${createRequestId().slice(PREFIX.length)}`;
 }
 
+/** @returns an id that sorts before each id that is made at a time or later */
+export function createLowestRequestId(time: number): string {
+  return encodeTimePrefix(time);
+}
+
 function encodeTimePrefix(now: number): string {
   let time = '';
   for (let rest = now, i = 0; i < TIME_CHARACTERS; i += 1, rest = Math.floor(rest / 32)) {

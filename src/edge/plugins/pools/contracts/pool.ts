@@ -70,11 +70,27 @@ export interface LeaseRequest {
   failedAt?: number | undefined;
   /** How many of a day were refused, of the last day on which any was. Only the deployment's pool gets it. */
   refused?: DailyRejectionCount | undefined;
+  /** What upstreams have answered in the last minutes, since the account's object woke. Only the deployment's pool gets it. */
+  outcomes?: OutcomeCount[] | undefined;
   batched?: BatchHoldsTotal | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   /** Whether the lease ends with this call, because its account was erased. Then its sums are taken whatever is known. */
   isLast?: boolean | undefined;
+}
+
+/** How many requests to a model of an upstream ended in a minute, and how many of them the upstream failed. */
+export interface OutcomeCount {
+  /** Minutes since 1970. */
+  minute: number;
+  /** The upstream's name; empty for the only upstream. */
+  upstream: string;
+  /** The id of a model in the model table; empty for all other models. */
+  model: string;
+  requests: number;
+  failed: number;
+  /** The error type of the last failure; empty if none has failed. */
+  error: string;
 }
 
 /**

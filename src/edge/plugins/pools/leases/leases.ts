@@ -21,12 +21,13 @@ import { formatCalendarWindowId, PERIODS, type Period } from '../../../money/bud
 import type { LimitOwner } from '../../../money/contracts/admission.ts';
 import { findLastFailureTime } from '../../../money/ledger/queries.ts';
 import { callPool } from '../call-pool.ts';
-import type { LeaseRequest, LeaseRequestWindow, LeaseResponse, PoolObject } from '../contracts/pool.ts';
+import type { LeaseRequest, LeaseRequestWindow, LeaseResponse, OutcomeCount, PoolObject } from '../contracts/pool.ts';
 import { DEPLOYMENT_POOL, parsePoolName, toGroupPoolName } from '../pool-name.ts';
 import { IdleTimer } from './idle-timer.ts';
 import { FinalLeaseRequestStore } from './last-calls.ts';
 import { Lease, type LeaseWithCalls, NO_DEMAND } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
+import { RecentOutcomes } from './recent-outcomes.ts';
 import { ReportedSumsTracker } from './reported-sums.ts';
 import { CoalescedCall } from './shared-call.ts';
 import { UnreportedPools } from './unreported-pools.ts';
@@ -47,6 +48,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   readonly #last: FinalLeaseRequestStore;
   readonly #open = new Map<string, LeaseWithCalls>();
   readonly #sums: ReportedSumsTracker;
+  readonly #outcomes = new RecentOutcomes();
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
@@ -115,6 +117,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const { group } = hold;
     this.#sums.recordSettlement();
     if (isErased) this.#last.addErasedRequestCost(hold, closing);
+    else this.#outcomes.recordOutcome(hold, closing);
     for (const name of this.#identity.listPayingPools(group)) {
       const open = this.#open.get(name);
       // The alarm reports the cost of erased requests: a pool cannot ask an account whose name it does not know.
@@ -381,6 +384,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       seenAt: this.#findLastUseTime(),
       ...description,
       sums: sent?.report,
+      ...(isOfAll && { outcomes: this.#listRecentOutcomes(sentAt) }),
       ...(isOfAll && this.#identity.hasAccountName
         ? {
             refusedAt: lastAt || undefined,
@@ -404,6 +408,13 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       this.#refusalTold = lastAt;
     }
     lease.applyLeaseResponse(answer, sentAt);
+  }
+
+  /** @returns how upstreams have answered lately; undefined if nothing was sent to them */
+  #listRecentOutcomes(now: number): OutcomeCount[] | undefined {
+    const { models } = parseSettingsOnce(this.#around.env);
+    const counts = this.#outcomes.listRecentCounts(now, (model) => models.findRow(model)?.id);
+    return counts.length > 0 ? counts : undefined;
   }
 
   /** @returns what is left of the account's own limits: it has no use for more */

@@ -9,7 +9,7 @@ import type { Bindings } from '../../../kit/plugins/bindings.ts';
 import { AlertOutbox, areAlertsDelivered, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import { createDeadLetterAlert } from '../../../money/budget/thresholds.ts';
+import { createDeadLetterAlert, createUndeliveredAlert } from '../../../money/budget/thresholds.ts';
 import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import { ChangeOutbox } from '../../../money/changes/change-outbox.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';
@@ -39,6 +39,10 @@ const RELEASED_AT_ONCE = 10;
 /** How many undelivered events one call replays. */
 const REPLAYED_AT_ONCE = 1_000;
 const ERASED_AT_ONCE_ROWS = 5_000;
+/** After this time without a success, the operator is alerted that the receiver fails. Milliseconds. */
+const RECEIVER_FAILING_MS = HOUR_MS;
+/** The key in `meta` of the receiver's failures since its last success; absent while it works. */
+const RECEIVER_FAILING = 'receiver_failing';
 /** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
 const ANNOUNCED = 'announced:';
 
@@ -172,6 +176,8 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       this.services.alarm.scheduleAt(to.at);
       return;
     }
+    if (event.result !== null && (attempt.error !== null || to.state === 'delivered'))
+      this.#recordDelivery(attempt.error);
     const { runs, attempts } = this.#createEndedFields(event, attempt);
     if (to.state === 'again') {
       const state = event.result === null ? 'accepted' : 'delivering';
@@ -273,6 +279,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     const isEnqueued = await this.#enqueueDueEvents(now);
     for (const account of this.#events.listMetaKeys(ANNOUNCED, 'pending')) await this.#registerWithAccount(account);
+    this.#raiseAlertIfReceiverFails();
     await this.#alerts.sendUnconfirmedAlerts();
     await this.#changes.sendUnconfirmedChanges();
     const retention = readRetentionMs(() => parseSettingsOnce(this.env));
@@ -348,6 +355,41 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     this.#alerts.storeAndSendAlerts([createDeadLetterAlert(source, id, runs, this.now())], account);
   }
 
+  /** Notes whether the receiver has taken a delivery. The first failure and the first success after it are stored. */
+  #recordDelivery(error: EventAttempt['error']): void {
+    // An alert about the receiver of alerts could not be delivered either.
+    if (this.ctx.id.name === ALERT_SOURCE) return;
+    const failing = this.#readFailingReceiver();
+    if (error === null) {
+      if (failing) this.#events.writeMetaValue(RECEIVER_FAILING, undefined);
+      return;
+    }
+    if (failing) return;
+    const since = this.now();
+    this.services.alarm.scheduleAt(since + RECEIVER_FAILING_MS);
+    const failures: FailingReceiver = { since, error: error.message, isAlerted: false };
+    this.#events.writeMetaValue(RECEIVER_FAILING, JSON.stringify(failures));
+  }
+
+  /** Alerts the operator once if the receiver has failed for an hour. Called by the alarm. */
+  #raiseAlertIfReceiverFails(): void {
+    const failing = this.#readFailingReceiver();
+    if (!failing || failing.isAlerted) return;
+    const now = this.now();
+    const dueAt = failing.since + RECEIVER_FAILING_MS;
+    if (now < dueAt) {
+      this.services.alarm.scheduleAt(dueAt);
+      return;
+    }
+    this.#events.writeMetaValue(RECEIVER_FAILING, JSON.stringify({ ...failing, isAlerted: true }));
+    this.#alerts.storeAndSendAlerts([createUndeliveredAlert(this.ctx.id.name ?? '', failing, now)], UNOWNED);
+  }
+
+  #readFailingReceiver(): FailingReceiver | undefined {
+    const text = this.#events.readMetaValue(RECEIVER_FAILING);
+    return text === undefined ? undefined : (JSON.parse(text) as FailingReceiver);
+  }
+
   #isEventLeased(id: string, now: number): boolean {
     return (this.#leases.get(id) ?? 0) > now;
   }
@@ -362,6 +404,15 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
         Math.max(oldest + (readRetentionMs(() => parseSettingsOnce(this.env)) ?? 0), this.now() + HOUR_MS),
       );
   }
+}
+
+/** The failures of a receiver since its last success. */
+interface FailingReceiver {
+  /** When it first failed; milliseconds since 1970. */
+  since: number;
+  /** What the first failure was. */
+  error: string;
+  isAlerted: boolean;
 }
 
 /** @returns the state of an event whose result is not delivered anywhere. */

@@ -281,6 +281,72 @@ describe('the alarm', () => {
   });
 });
 
+describe('a receiver', () => {
+  const alerts = async () => (await getInbox('alert').listAlerts({ limit: 10 })).data;
+  const fail = async (id: string, message = 'The receiver hooks.example.com answered 500.') => {
+    const { lease } = await begun(id);
+    const again = { state: 'again', pause: 30 * MINUTE, notBefore: null } as const;
+    await end(id, lease, again, { type: 'api_error', message });
+  };
+  const receive = async (id: string) => {
+    await inbox().acceptEvent(createEvent(id));
+    await begun(id);
+    await inbox().recordResult(id, createClassification('bug'));
+  };
+
+  test('that has failed for an hour is told once, although the inbox dies between, and again after a success', async () => {
+    const { clock, wakeAt } = createWebhookWorks();
+    const start = clock.now;
+    await receive('github_1');
+    clock.now += LEASE + 1;
+    await fail('github_1');
+    clock.now += 31 * MINUTE;
+    await fail('github_1', 'The receiver hooks.example.com could not be reached.');
+    await wakeAt('github', start + 59 * MINUTE);
+    expect(await alerts()).toEqual([]);
+    await abortAllDurableObjects();
+    await wakeAt('github', start + LEASE + 62 * MINUTE);
+    await abortAllDurableObjects();
+    await wakeAt('github', clock.now + 60 * MINUTE);
+    const alert = {
+      kind: 'webhook_undelivered',
+      node: { type: 'webhook', id: 'github' },
+      subject: 'The receiver hooks.example.com answered 500.',
+    };
+    await eventually(async () => expect(await alerts()).toMatchObject([alert]));
+    const { lease } = await begun('github_1');
+    await end('github_1', lease, { state: 'delivered' });
+    await receive('github_2');
+    clock.now += LEASE + 1;
+    await fail('github_2');
+    await wakeAt('github', clock.now + 61 * MINUTE);
+    await eventually(async () => expect(await alerts()).toMatchObject([alert, alert]));
+  });
+
+  test('that takes a delivery in between has not failed for an hour', async () => {
+    const { clock, wakeAt } = createWebhookWorks();
+    await receive('github_1');
+    clock.now += LEASE + 1;
+    await fail('github_1');
+    clock.now += 31 * MINUTE;
+    const { lease } = await begun('github_1');
+    await end('github_1', lease, { state: 'delivered' });
+    await receive('github_2');
+    clock.now += LEASE + 1;
+    await fail('github_2');
+    await wakeAt('github', clock.now + 31 * MINUTE);
+    expect(await alerts()).toEqual([]);
+  });
+
+  test('is not blamed for events without a result', async () => {
+    const { clock, wakeAt } = createWebhookWorks();
+    await inbox().acceptEvent(createEvent('github_1'));
+    await fail('github_1');
+    await wakeAt('github', clock.now + 61 * MINUTE);
+    expect(await alerts()).toEqual([]);
+  });
+});
+
 test('a jurisdiction is part of the object’s place', () => {
   const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
   const outside = { ...inside, jurisdiction: () => inside } as unknown as typeof bindings.INBOX;

@@ -1,0 +1,210 @@
+import type { DurableObjectServices } from '../../durable/edge-object.ts';
+import type { SqlTables } from '../../durable/tables.ts';
+import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
+import { createUpstreamFailingAlert } from '../../money/budget/thresholds.ts';
+import type { OutcomeCount } from './contracts/pool.ts';
+import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
+import type { UpstreamKeyMonitor } from './refused-key.ts';
+
+/** The key in `meta` of the outages that were reported. */
+const OUTAGES = 'upstream_outages';
+/** In how many whole minutes requests must fail, besides the current minute. */
+const FAILING_MINUTES = 5;
+const LEAST_REQUESTS = 10;
+/** More than this share fails while an upstream is failing. */
+const FAILING_SHARE = 0.2;
+/** At most this share fails once an upstream works again. It is smaller, so that a steady share causes no series of alerts. */
+const WORKING_SHARE = 0.1;
+/** The most outages that are stored: more than there are models at several upstreams. The oldest are dropped. */
+const MAX_OUTAGES = 200;
+
+/** What an account has reported: before its object woke, and since. */
+export interface ReportedOutcomes {
+  earlier: OutcomeCount[];
+  current: OutcomeCount[];
+}
+
+/** An outage of an upstream, or of one of its models, that was reported to the operator. */
+interface Outage {
+  upstream: string;
+  /** Empty if the whole upstream fails. */
+  model: string;
+  /** When it was reported; milliseconds since 1970. */
+  since: number;
+}
+
+type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'error'>;
+
+/**
+ * Knows for the whole deployment which upstreams and models fail. It adds up the counts of all accounts, which are stored in the
+ * rows of their leases. So an object that wakes knows as much as before.
+ */
+export class UpstreamOutageMonitor {
+  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>;
+  readonly #alerts: AlertOutbox;
+  readonly #keys: Pick<UpstreamKeyMonitor, 'isKeyRejected'>;
+  readonly #around: Pick<DurableObjectServices, 'now' | 'settings'>;
+  /** By minute, and by upstream and model: the sums over all leases. */
+  readonly #sums = new Map<number, Map<string, OutcomeCount>>();
+  #outages: Outage[] | undefined;
+
+  constructor(
+    tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>,
+    alerts: AlertOutbox,
+    keys: Pick<UpstreamKeyMonitor, 'isKeyRejected'>,
+    around: Pick<DurableObjectServices, 'now' | 'settings'>,
+  ) {
+    this.#tables = tables;
+    this.#alerts = alerts;
+    this.#keys = keys;
+    this.#around = around;
+  }
+
+  /** Adds the counts of stored leases while they are read. */
+  *countStoredLeases<Lease extends { outcomes: ReportedOutcomes | null }>(leases: Iterable<Lease>): Generator<Lease> {
+    for (const lease of leases) {
+      this.#addCounts(lease.outcomes, 1);
+      yield lease;
+    }
+  }
+
+  /**
+   * Replaces what an account has reported.
+   *
+   * @param before what is stored; null if there is nothing
+   * @param isSameIncarnation whether the account's object has not woken since then
+   * @returns what to store instead
+   */
+  replaceReport(
+    before: ReportedOutcomes | null,
+    reported: OutcomeCount[] | undefined,
+    isSameIncarnation: boolean,
+  ): ReportedOutcomes | null {
+    const first = this.#firstMinute;
+    const { earlier = [], current = [] } = before ?? {};
+    const kept = isSameIncarnation ? earlier : mergeOutcomeCounts([...earlier, ...current]);
+    const after: ReportedOutcomes = {
+      earlier: kept.filter(({ minute }) => minute >= first),
+      current: (reported ?? []).filter(({ minute }) => minute >= first),
+    };
+    this.#addCounts(before, -1);
+    this.#addCounts(after, 1);
+    return after.earlier.length + after.current.length > 0 ? after : null;
+  }
+
+  /** Alerts the operator when an upstream or a model begins to fail, and when it works again: once for each outage. */
+  raiseDueAlerts(): void {
+    const now = this.#around.now();
+    const before = this.#storedOutages;
+    for (const minute of this.#sums.keys()) if (minute < this.#firstMinute) this.#sums.delete(minute);
+    if (this.#sums.size === 0) return;
+    const over = before.filter((outage) => this.#isOver(outage));
+    const open = before.filter((outage) => !over.includes(outage));
+    const begun = this.#findNewOutages(open).map((found) => ({ ...found, since: now }));
+    if (over.length + begun.length === 0) return;
+    const outages = [...open, ...begun.map(({ upstream, model, since }) => ({ upstream, model, since }))];
+    this.#storeOutages(outages.slice(-MAX_OUTAGES));
+    const due = [
+      ...over.map((outage) => createUpstreamFailingAlert(outage, null, now)),
+      ...begun.map((outage) => createUpstreamFailingAlert(outage, describeFailures(outage.sum), now)),
+    ];
+    this.#alerts.storeAndSendAlerts(due, UNOWNED);
+  }
+
+  #isOver({ upstream, model }: Outage): boolean {
+    const { UPSTREAMS } = this.#around.settings();
+    const names = UPSTREAMS.length === 0 ? [''] : UPSTREAMS.map(({ name }) => String(name));
+    if (!names.includes(upstream)) return true;
+    const ofUpstream = this.#sumByModel(upstream, REPORTED_MINUTES);
+    const { requests, failed } =
+      model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
+    // Without requests it is not known whether it works again.
+    return requests > 0 && failed <= WORKING_SHARE * requests;
+  }
+
+  /** An upstream whose failing models explain all of its failures is not reported as a whole. */
+  #findNewOutages(open: readonly Outage[]): { upstream: string; model: string; sum: OutcomeSum }[] {
+    const isOpen = (upstream: string, model: string) =>
+      open.some((outage) => outage.upstream === upstream && outage.model === model);
+    const upstreams = new Set(
+      [...this.#sums.values()].flatMap((counts) => [...counts.values()].map((one) => one.upstream)),
+    );
+    return [...upstreams].flatMap((upstream) => {
+      // A rejected key has its own alert.
+      if (isOpen(upstream, '') || this.#keys.isKeyRejected(upstream)) return [];
+      const byModel = [...this.#sumByModel(upstream, FAILING_MINUTES)];
+      const unreported = byModel.filter(([model]) => !isOpen(upstream, model));
+      const isNamed = ([model]: readonly [string, OutcomeSum]) => model !== '';
+      const failing = unreported.filter((one) => isNamed(one) && isFailing(one[1]));
+      const rest = addOutcomeSums(byModel.filter((one) => !(isNamed(one) && isFailing(one[1]))).map(([, sum]) => sum));
+      const sum = addOutcomeSums(unreported.map(([, one]) => one));
+      const isWhole = rest.requests === 0 || rest.failed > FAILING_SHARE * rest.requests;
+      if (isFailing(sum) && isWhole) return [{ upstream, model: '', sum }];
+      return failing.map(([model, one]) => ({ upstream, model, sum: one }));
+    });
+  }
+
+  #sumByModel(upstream: string, minutes: number): Map<string, OutcomeSum> {
+    const first = Math.floor(this.#around.now() / MINUTE_MS) - minutes;
+    const sums = new Map<string, OutcomeSum>();
+    for (const [minute, counts] of [...this.#sums].sort(([one], [other]) => one - other)) {
+      if (minute < first) continue;
+      for (const count of counts.values())
+        if (count.upstream === upstream && count.requests > 0)
+          sums.set(count.model, addOutcomeSums([sums.get(count.model) ?? NOTHING, count]));
+    }
+    return sums;
+  }
+
+  #addCounts(outcomes: ReportedOutcomes | null, sign: 1 | -1): void {
+    if (!outcomes) return;
+    const first = this.#firstMinute;
+    for (const count of [...outcomes.earlier, ...outcomes.current]) {
+      const { minute, upstream, model, requests, failed, error } = count;
+      if (minute < first) continue;
+      const ofMinute = this.#sums.get(minute) ?? new Map<string, OutcomeCount>();
+      this.#sums.set(minute, ofMinute);
+      const key = `${upstream}\n${model}`;
+      const sum = ofMinute.get(key) ?? { minute, upstream, model, requests: 0, failed: 0, error: '' };
+      sum.requests += sign * requests;
+      sum.failed += sign * failed;
+      if (error !== '') sum.error = error;
+      ofMinute.set(key, sum);
+    }
+  }
+
+  get #firstMinute(): number {
+    return Math.floor(this.#around.now() / MINUTE_MS) - REPORTED_MINUTES;
+  }
+
+  get #storedOutages(): readonly Outage[] {
+    this.#outages ??= JSON.parse(this.#tables.readMetaValue(OUTAGES) ?? '[]') as Outage[];
+    return this.#outages;
+  }
+
+  #storeOutages(outages: Outage[]): void {
+    this.#tables.writeMetaValue(OUTAGES, outages.length === 0 ? undefined : JSON.stringify(outages));
+    this.#outages = outages;
+  }
+}
+
+const NOTHING: OutcomeSum = { requests: 0, failed: 0, error: '' };
+
+function addOutcomeSums(sums: Iterable<OutcomeSum>): OutcomeSum {
+  const all = { ...NOTHING };
+  for (const { requests, failed, error } of sums) {
+    all.requests += requests;
+    all.failed += failed;
+    all.error = error || all.error;
+  }
+  return all;
+}
+
+function isFailing({ requests, failed }: OutcomeSum): boolean {
+  return requests >= LEAST_REQUESTS && failed > FAILING_SHARE * requests;
+}
+
+function describeFailures({ requests, failed, error }: OutcomeSum): string {
+  return `${failed} of ${requests} requests failed in five minutes, the last with ${error}`;
+}

@@ -1,0 +1,93 @@
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { expect, test } from 'vitest';
+import { buildVisitorAccount } from '#edge/auth/identity/identity.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import type { Account } from '#edge/money/account/account.ts';
+import { admitInside, settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
+import { bindings } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
+
+const LIMIT = 100_000;
+const VISITOR = buildVisitorAccount('0'.repeat(32));
+const usd = (nanodollars: number) => nanodollars / 1e9;
+const stub = (account = 'alice') => getAccountStub(bindings, {}, account);
+const alerts = async () => (await getInbox('alert').listAlerts({ limit: 10 })).data;
+
+interface Spent {
+  conversation?: string;
+  /** The conversation of which this one is a subagent's. */
+  parent?: string;
+  account?: string;
+}
+
+let requests = 0;
+
+/** Has a conversation spend so many nanodollars. */
+async function spend(cost: number, { conversation, parent, account }: Spent = {}): Promise<void> {
+  requests += 1;
+  const requestId = `req_01m7w6qhfx${String(requests).padStart(16, '0')}`;
+  await runInDurableObject(stub(account), (object: Account) => {
+    const asking = { requestId, route: 'messages', model: 'claude-opus-5-5', conversation };
+    const of = parent === undefined ? {} : { parent: { conversation: parent, toolUseId: 'toolu_1' } };
+    admitInside(object, { ...asking, ...of, bound: worstCaseWith(), defaults: {} });
+    const opening = conversation === undefined ? {} : { opening: { conversation } };
+    settleInside(object, { requestId, status: 'complete', cost, ...opening });
+  });
+}
+
+test('a conversation that spends more than half of its account’s day is told once a day, whatever dies in between', async () => {
+  const { clock } = createWebhookWorks();
+  await stub().setLimits({ usd_per_day: usd(LIMIT) });
+  for (let nth = 0; nth < 5; nth += 1) await spend(10_000, { conversation: 'conv_a' });
+  await spend(3_000, { conversation: 'conv_b' });
+  expect(await alerts()).toEqual([]);
+  await spend(5_000, { conversation: 'conv_a' });
+  const alert = {
+    kind: 'run_expensive',
+    node: { type: 'account', id: 'alice' },
+    limit: 'usd_per_day',
+    threshold: 0.5,
+    limit_usd: usd(LIMIT),
+    settled_usd: usd(55_000),
+    subject: 'conv_a',
+  };
+  await eventually(async () => expect(await alerts()).toMatchObject([alert]));
+  await abortAllDurableObjects();
+  await spend(5_000, { conversation: 'conv_a' });
+  await abortAllDurableObjects();
+  await spend(5_000, { conversation: 'conv_a' });
+  await runInDurableObject(stub(), (object: Account) => object.alarm());
+  expect(await alerts()).toHaveLength(1);
+  clock.now += 86_400_000;
+  for (let nth = 0; nth < 6; nth += 1) await spend(9_000, { conversation: 'conv_a' });
+  await eventually(async () => expect(await alerts()).toMatchObject([{ ...alert, settled_usd: usd(54_000) }, alert]));
+});
+
+test('the conversations of a run’s subagents count to the run, also those of their subagents', async () => {
+  createWebhookWorks();
+  await stub().setLimits({ usd_per_day: usd(LIMIT) });
+  await spend(9_000, { conversation: 'conv_run' });
+  for (let nth = 0; nth < 4; nth += 1) {
+    await spend(5_000, { conversation: `conv_sub_${nth}`, parent: 'conv_run' });
+    await spend(5_000, { conversation: `conv_sub_sub_${nth}`, parent: `conv_sub_${nth}` });
+  }
+  expect(await alerts()).toEqual([]);
+  await spend(5_000, { conversation: 'conv_sub_sub_0', parent: 'conv_sub_0' });
+  await eventually(async () =>
+    expect(await alerts()).toMatchObject([{ subject: 'conv_run', settled_usd: usd(54_000) }]),
+  );
+});
+
+test('nothing is told of many small conversations, of requests without one, of visitors, or without a daily limit', async () => {
+  createWebhookWorks();
+  for (const account of ['alice', VISITOR]) await stub(account).setLimits({ usd_per_day: usd(LIMIT) });
+  for (let nth = 0; nth < 4; nth += 1) {
+    await spend(9_000);
+    await spend(9_000, { conversation: `conv_${nth}` });
+    for (const account of [VISITOR, 'bob']) await spend(18_000, { conversation: 'conv_a', account });
+  }
+  for (const account of ['alice', VISITOR, 'bob'])
+    await runInDurableObject(stub(account), (object: Account) => object.alarm());
+  expect(await alerts()).toEqual([]);
+});

@@ -1,0 +1,175 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
+import { parseSettings, type Settings } from '#edge/config/settings.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
+import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
+import type { OutcomeCount } from '#edge/plugins/pools/contracts/pool.ts';
+import { Pool } from '#edge/plugins/pools/pool.ts';
+import { createTestApp, TEST_KEY } from '#test/support/app.ts';
+import { bindings } from '#test/support/conversations.ts';
+import { eventually } from '#test/support/eventually.ts';
+import { disableAutomaticAlarms } from '#test/support/pending-work.ts';
+import { createBody } from '#test/support/turns.ts';
+import { createWebhookWorks, getInbox } from '#test/support/webhooks.ts';
+import { told } from './lease-calls.ts';
+
+const MINUTE = 60_000;
+const NOON = Date.UTC(2026, 10, 20, 12);
+const OPUS = 'claude-opus-5-5';
+const HAIKU = 'claude-haiku-5-5';
+
+const pool = () => getPoolStub(bindings, {}, 'deployment');
+const alerts = async () =>
+  (await getInbox('alert').listAlerts({ limit: 100 })).data
+    .map(({ kind, subject }) => `${kind} ${subject ?? ''}`.trim())
+    .reverse();
+const settled = (requests: number, failed: number, more: Partial<OutcomeCount> = {}) => ({
+  upstream: '',
+  model: OPUS,
+  requests,
+  failed,
+  error: failed > 0 ? 'overloaded_error' : '',
+  ...more,
+});
+
+/** Accounts that report what upstreams have answered. */
+class Reports {
+  #seq = 0;
+  readonly #counts = new Map<string, OutcomeCount[]>();
+
+  /** Has an account report, at a minute after noon, what has ended in this minute. @param times how often the call comes */
+  async report(account: string, minute: number, counts: Omit<OutcomeCount, 'minute'>[], times = 1): Promise<void> {
+    const now = NOON + minute * MINUTE;
+    const all = [...(this.#counts.get(account) ?? []), ...counts.map((one) => ({ ...one, minute: now / MINUTE }))];
+    this.#counts.set(account, all);
+    this.#seq += 1;
+    const outcomes = all.filter((one) => one.minute > now / MINUTE - 10);
+    const text = JSON.stringify({ ...told(account, this.#seq, 0, now), outcomes });
+    await runInDurableObject(pool(), (object: Pool) => {
+      (object as unknown as { now: () => number }).now = () => now;
+      for (let time = 0; time < times; time += 1) object.leaseJson(text);
+    });
+  }
+}
+
+/** Waits until the alerts that were raised are in the list. */
+async function expectAlerts(expected: readonly string[]): Promise<void> {
+  await runInDurableObject(pool(), (object: Pool) => object.alarm());
+  await eventually(async () => expect(await alerts()).toEqual(expected));
+}
+
+beforeEach(() => {
+  disableAutomaticAlarms();
+  createWebhookWorks();
+});
+
+describe('an upstream that fails', () => {
+  test('is told when more than a fifth of at least ten requests of all accounts fail, and when it works again', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(7, 1)]);
+    await reports.report('bob', 0, [settled(2, 1)]);
+    await expectAlerts([]);
+    await reports.report('bob', 1, [settled(1, 0)]);
+    await expectAlerts([]);
+    await reports.report('bob', 2, [settled(2, 1)]);
+    const failing = 'upstream_failing 3 of 12 requests failed in five minutes, the last with overloaded_error';
+    await expectAlerts([failing]);
+    await reports.report('alice', 3, [settled(20, 20)]);
+    await reports.report('alice', 11, [settled(20, 0)]);
+    await expectAlerts([failing]);
+    await reports.report('alice', 14, [settled(1, 0)]);
+    await expectAlerts([failing, 'upstream_works']);
+    await reports.report('alice', 60, [settled(10, 3)]);
+    await expectAlerts([failing, 'upstream_works', failing.replace('3 of 12', '3 of 10')]);
+  });
+
+  test('is told once, although reports come twice and the objects die in between', async () => {
+    const reports = new Reports();
+    for (let minute = 0; minute < 10; minute += 1) {
+      await reports.report('alice', minute, [settled(6, 6)], 2);
+      await reports.report('bob', minute, [settled(6, 5)]);
+      await abortAllDurableObjects();
+    }
+    await expectAlerts(['upstream_failing 11 of 12 requests failed in five minutes, the last with overloaded_error']);
+  });
+
+  test('counts what an account had reported before its object woke', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(6, 6)]);
+    await runInDurableObject(pool(), (object: Pool) => {
+      const outcomes = [{ ...settled(4, 0), minute: NOON / MINUTE + 1 }];
+      object.leaseJson(JSON.stringify({ ...told('alice', 1, 0, NOON), incarnation: 2, outcomes }));
+    });
+    await expectAlerts(['upstream_failing 6 of 10 requests failed in five minutes, the last with overloaded_error']);
+  });
+
+  test('does not flap while a small share of requests fails all the time', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(20, 10)]);
+    for (let minute = 1; minute < 60; minute += 1)
+      await reports.report('alice', minute, [settled(10, minute % 4 === 0 ? 4 : 1)]);
+    await expectAlerts(['upstream_failing 10 of 20 requests failed in five minutes, the last with overloaded_error']);
+  });
+
+  test('is not told of failures that are older than the report, or that are few', async () => {
+    const reports = new Reports();
+    for (let minute = 0; minute < 30; minute += 7) await reports.report('alice', minute, [settled(9, 9)]);
+    await runInDurableObject(pool(), (object: Pool) => {
+      const outcomes = [{ ...settled(50, 50), minute: NOON / MINUTE }];
+      object.leaseJson(JSON.stringify({ ...told('carol', 1, 0, NOON), outcomes }));
+    });
+    await expectAlerts([]);
+  });
+
+  test('is told by its model if the others work, and not again while the whole fails because of it', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(20, 20), settled(20, 0, { model: HAIKU })]);
+    const ofModel = `upstream_failing ${OPUS}: 20 of 20 requests failed in five minutes, the last with overloaded_error`;
+    await expectAlerts([ofModel]);
+    await reports.report('alice', 9, [settled(20, 20)]);
+    await expectAlerts([ofModel]);
+    await reports.report('alice', 10, [settled(10, 10, { model: HAIKU })]);
+    await expectAlerts([ofModel, expect.stringMatching(/^upstream_failing 10 of 10 requests/)]);
+  });
+
+  test('is told by its name where there are several, and its outage ends when it is removed', async () => {
+    const entries = ['east', 'west'].map((name) => ({
+      name,
+      kind: 'anthropic',
+      base_url: `https://${name}.failing.test`,
+    }));
+    const keys = { UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' };
+    let settings = parseSettings({ ...keys, UPSTREAMS: JSON.stringify(entries) });
+    vi.spyOn(Pool.prototype as unknown as { settings(): Settings }, 'settings').mockImplementation(() => settings);
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(10, 10, { upstream: 'east' }), settled(10, 0, { upstream: 'west' })]);
+    const failing = 'upstream_failing east: 10 of 10 requests failed in five minutes, the last with overloaded_error';
+    await expectAlerts([failing]);
+    settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY });
+    await reports.report('alice', 1, [settled(1, 0)]);
+    await expectAlerts([failing, 'upstream_works east']);
+  });
+
+  test('is not told beside a rejected key', async () => {
+    await pool().recordUpstreamKeyState('401 authentication_error: invalid x-api-key');
+    await new Reports().report('alice', 0, [settled(10, 10)]);
+    await expectAlerts(['key_refused 401 authentication_error: invalid x-api-key']);
+  });
+});
+
+test('requests that the upstream fails become an alert by the report of their account', async () => {
+  let now = () =>
+    Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
+  const app = createTestApp(() => now());
+  for (let nth = 0; nth < 10; nth += 1) expect((await app.post('/v1/messages', createBody('Hi.'))).status).toBe(529);
+  now = () =>
+    Response.json({ type: 'error', error: { type: 'invalid_request_error', message: 'No.' } }, { status: 400 });
+  expect((await app.post('/v1/messages', createBody('Hi.'))).status).toBe(400);
+  await app.waitUntilSettled();
+  await eventually(async () => {
+    await runDurableObjectAlarm(getAccountStub(bindings, {}, 'dev'));
+    expect(await alerts()).toEqual([
+      'upstream_failing 10 of 11 requests failed in five minutes, the last with overloaded_error',
+    ]);
+  });
+});

@@ -16,6 +16,7 @@ import { sendToUpstream } from './send.ts';
 import type { SendProgress } from './send-progress.ts';
 import type { SendUpstreamOptions, UpstreamRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
+import type { KeyHealth } from './upstreams/key-health.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 
 /** What a call of the upstream needs. */
@@ -183,9 +184,26 @@ export class UpstreamExchange {
     });
     this.status = response.status;
     this.upstreamRequestId = getUpstreamRequestId(response.headers);
+    this.#recordRateLimits(request, response.headers);
     rejectInformationalStatus(response);
     if (!this.#isWatched) this.startBodyIdleTimeout();
     return response;
+  }
+
+  /** Notes what is left of the key's rate limits. Counting tokens has limits of its own. */
+  #recordRateLimits({ path, routing }: UpstreamRequest, headers: Headers): void {
+    if (path.split('?', 1)[0] !== '/v1/messages') return;
+    const { settings } = this.#options;
+    const { upstream = '' } = this.progress;
+    const model = routing?.model === undefined ? undefined : settings.models.findRow(routing.model);
+    this.#keyHealth?.rateLimits.recordResponse(headers, upstream, model, Date.now());
+  }
+
+  /** What is known about the key of the upstream that was tried last. */
+  get #keyHealth(): KeyHealth | undefined {
+    const { key, pool } = this.#options.upstream;
+    const { upstream } = this.progress;
+    return upstream === undefined ? key : pool?.health.getKeyHealth(upstream);
   }
 
   /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
@@ -217,9 +235,7 @@ export class UpstreamExchange {
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   recordHealth(refusal: ClassifiedFailure | undefined): void {
-    const { key, pool } = this.#options.upstream;
-    const { upstream } = this.progress;
-    (upstream === undefined ? key : pool?.health.getKeyHealth(upstream))?.recordAnswerOrRejection(refusal, Date.now());
+    this.#keyHealth?.recordAnswerOrRejection(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.recordRejection?.(refusal);
   }
 

@@ -9,6 +9,7 @@ import { isEventStream } from './content-type.ts';
 import { type ConfiguredUpstream, createConfiguredUpstreams } from './providers/entry.ts';
 import { getKeyHealth, type KeyHealth } from './upstreams/key-health.ts';
 import { getPoolState, type UpstreamPool } from './upstreams/pool.ts';
+import type { KeyRateLimits } from './upstreams/rate-limits.ts';
 
 /** Sends a request up: `fetch`, or what replaces it. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
@@ -76,6 +77,16 @@ function createUpstream(settings: Settings, ownFetch: Fetch | undefined): Upstre
 export function listKeyHealths({ pool, key }: Upstream): Map<string, KeyHealth> {
   if (pool) return new Map(pool.all.map(({ name }) => [name, pool.health.getKeyHealth(name)]));
   return new Map(key && [['', key]]);
+}
+
+/** @returns what is left of the rate limits of the keys, as far as this isolate has not reported it; undefined if there is nothing new */
+export function takeUnreportedRateLimits(upstream: Upstream, now: number): KeyRateLimits[] | undefined {
+  let all: KeyRateLimits[] | undefined;
+  for (const { rateLimits } of listKeyHealths(upstream).values()) {
+    const taken = rateLimits.takeUnreported(now);
+    if (taken) all = all ? [...all, ...taken] : taken;
+  }
+  return all;
 }
 
 function createNetworkFetch(ownFetch: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {

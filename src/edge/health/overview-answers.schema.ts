@@ -1,3 +1,4 @@
+import { RATE_LIMIT_KINDS } from '../claude/upstreams/rate-limits.ts';
 import { count, createObjectTypeSchema, time } from '../kit/http/fields.ts';
 import * as z from '../kit/http/zod.ts';
 
@@ -41,6 +42,26 @@ export const overviewAnswer = z.object({
       }),
     ),
     'Background tasks that have failed for at least ten minutes. They are repeated until they succeed. The log names the object.',
+  ),
+  key_limits: z.createOptionalField(
+    z.array(
+      z.object({
+        upstream: z.addDescription(z.string(), 'The name of the upstream. Empty if there is only one.'),
+        model_class: z.addDescription(
+          z.string(),
+          'The class of models that shares the limit, such as `opus`. `(other)` for models that are not in the model table.',
+        ),
+        kind: z.addDescription(
+          z.enum(RATE_LIMIT_KINDS),
+          'What the upstream limits, as in the header `anthropic-ratelimit-…`.',
+        ),
+        limit: z.addDescription(count, 'The limit.'),
+        remaining: z.addDescription(count, 'How much is left.'),
+        resets_at: z.addDescription(time, 'When the limit is full again.'),
+        reported_at: z.addDescription(time, 'When the upstream reported these numbers.'),
+      }),
+    ),
+    'Rate limits of the deployment’s keys of which less than 10 % was left in the last five minutes, updated within a minute. To raise them, the operator must ask Anthropic.',
   ),
 });
 

@@ -76,6 +76,8 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
       return `${who}: it is unknown whether Claude created the batch ${subject}`;
     case 'batch_missing':
       return `${who}: Claude has not found the batch ${subject} for an hour`;
+    case 'key_nearly_limited':
+      return `Less than 10 % of a rate limit of the key remains: ${subject}`;
     case 'upstream_failing':
       return `Many requests fail at the upstream: ${subject}`;
     case 'upstream_works':

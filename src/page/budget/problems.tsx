@@ -16,10 +16,11 @@ export function Problems() {
   useEffect(pollDeploymentProblems, []);
   const all = problems.value ? createProblemCounts(problems.value).filter(({ count }) => count > 0) : [];
   const tasks = problems.value?.failing_tasks ?? [];
+  const keyLimits = problems.value?.key_limits ?? [];
   return (
     <>
       <StalePartFault name="Problems" fault={problemsFault} />
-      {all.length + tasks.length > 0 && (
+      {all.length + tasks.length + keyLimits.length > 0 && (
         <section class="panel broken" aria-label="Problems">
           {all.length > 0 && (
             <>
@@ -35,9 +36,30 @@ export function Problems() {
               <p class="quiet">Counts of requests and accounts are updated within a minute.</p>
             </>
           )}
+          {keyLimits.length > 0 && <LowKeyLimits limits={keyLimits} />}
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}
         </section>
       )}
+    </>
+  );
+}
+
+/** Lists the rate limits of the deployment's keys of which little is left. */
+function LowKeyLimits({ limits }: { limits: NonNullable<OverviewResponse['key_limits']> }) {
+  return (
+    <>
+      <ul class="row" aria-label="Rate limits of the key">
+        {limits.map(({ upstream, model_class, kind, remaining, limit }) => (
+          <li key={`${upstream} ${model_class} ${kind}`}>
+            <strong>{formatCount(remaining)}</strong> of {formatCount(limit)} {kind.replace('_', ' ')} per minute remain
+            for {[upstream, model_class].filter(Boolean).join(', ')}
+          </li>
+        ))}
+      </ul>
+      <p class="quiet">
+        Claude rejects requests when a rate limit of the key is used up. The operator can ask Anthropic for higher
+        limits, or add another upstream.
+      </p>
     </>
   );
 }

@@ -2,6 +2,7 @@
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
+import { RateLimitObserver } from './rate-limits.ts';
 
 /** What the upstream said when it refused the key; null where it has answered again. */
 export type KeyHealthChange = string | null;
@@ -13,6 +14,8 @@ export class KeyHealth {
   reason = '';
   /** When an upstream that has not counted a model's tokens may be asked again, by model; and how long it was not asked before. */
   readonly countFailures = new Map<string, { until: number; ms: number }>();
+  /** What responses have reported about the rate limits of the key. */
+  readonly rateLimits = new RateLimitObserver();
   /** What the operator has not been told yet. */
   #change: KeyHealthChange | undefined;
 

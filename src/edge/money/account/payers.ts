@@ -1,6 +1,7 @@
 /** Who pays for what is asked of an account: its own budget, its caller's token, and budgets that it shares. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { KeyRateLimits } from '../../claude/upstreams/rate-limits.ts';
 import { type BudgetWindow, createBudgetWindows } from '../budget/budget-windows.ts';
 import {
   addCostToWindows,
@@ -70,6 +71,8 @@ export interface SharedBudgetsOfAccount extends Payer {
   /** Notes that the sums have changed, other than by a request: by a backup, say. */
   onSumsRestored(): void;
   onRequestRejected(): void;
+  /** Notes what is left of the rate limits of the deployment's keys. The next report has it. */
+  onKeyLimitsReported(limits: readonly KeyRateLimits[]): void;
   onAccountListed(): void;
   /** Notes that the account's listed data has changed. */
   onAccountDataChanged(): void;

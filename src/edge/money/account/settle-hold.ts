@@ -18,6 +18,7 @@ const NOTHING_USED: TokensTakenFromBuckets = { inputTokens: 0, outputTokens: 0 }
 
 /** Replaces a request's hold by what it cost, and notes what follows: in its conversation, and for those who wait. */
 export function settleRequestAndFollowUps(state: AccountState, settlement: Settlement): SettlementResult {
+  if (settlement.keyLimits) state.sharedBudgets?.onKeyLimitsReported(settlement.keyLimits);
   const settled = settleHold(state, settlement);
   const { conversation, requestId } = settlement;
   const { outcome, cost } = settled;

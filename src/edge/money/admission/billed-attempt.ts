@@ -2,6 +2,7 @@
 
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { takeUnreportedRateLimits } from '../../claude/upstream.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 import { ABANDONED_STAGE } from '../budget/state.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
@@ -167,8 +168,11 @@ export class BilledAttempt {
   }
 
   // JSON writes NaN as null, which means an unknown cost to the account.
-  readonly #sendToAccount = (settlement: Settlement): Promise<SettlementResult> =>
-    sendSettlement(this.#request, JSON.stringify(settlement));
+  readonly #sendToAccount = (settlement: Settlement): Promise<SettlementResult> => {
+    const { upstream } = this.#request;
+    const keyLimits = upstream && takeUnreportedRateLimits(upstream, Date.now());
+    return sendSettlement(this.#request, JSON.stringify(keyLimits ? { ...settlement, keyLimits } : settlement));
+  };
 }
 
 /** @returns whether an attempt may have run although not even its headers have arrived */

@@ -10,6 +10,8 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   batch_missing: 'The operator must look for the batch in the Claude Console.',
   key_refused: 'The operator must follow the `todo` of GET /health.',
   key_works: 'Nothing to do.',
+  key_nearly_limited:
+    'The operator can ask the upstream for higher rate limits, add another upstream (UPSTREAMS), or set input_tokens_per_minute and output_tokens_per_minute of accounts with PATCH /accounts/:id/limits.',
   upstream_failing:
     'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
   upstream_works: 'Nothing to do.',

@@ -12,6 +12,16 @@ import { findCalendarWindowAt, formatCalendarWindowId, getUsdLimitName, PERIODS 
 /** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
 const PARKED_MS = DAY_MS;
 
+/** How much is left of a rate limit that a key has for a class of models. */
+interface KeyLimit {
+  /** The upstream's name; empty for the only upstream. */
+  upstream: string;
+  model_class: string;
+  kind: string;
+  limit: number;
+  remaining: number;
+}
+
 /**
  * Finds the shares of limits that are spent. Only settled money counts, because held money may come back.
  *
@@ -108,6 +118,17 @@ export function createUpstreamFailingAlert(
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, model, error ?? ''].filter((part) => part !== '').join(': ') || null;
   return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], { subject });
+}
+
+/** @returns the alert that little is left of a rate limit of a key. It comes once for each incident. */
+export function createKeyNearlyLimitedAlert(
+  { upstream, model_class, kind, limit, remaining }: KeyLimit,
+  now: number,
+): AlertToRaise {
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const left = `${remaining} of ${limit} ${kind.replace('_', ' ')} per minute remain`;
+  const subject = [upstream, model_class, left].filter((part) => part !== '').join(': ');
+  return createDueAlert('key_nearly_limited', node, now, now + PARKED_MS, [upstream, model_class, now], { subject });
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What an account is told when a request has ended: the cost that replaces its hold. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { KeyRateLimits } from '../../claude/upstreams/rate-limits.ts';
 import type { DimensionValues } from './dimensions.ts';
 
 /** How a request has ended, and what it has cost. */
@@ -37,6 +38,8 @@ export interface Settlement {
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */
   tools?: Readonly<Record<string, ToolCallStats>> | undefined;
+  /** What is left of the rate limits of the deployment's keys, if the settling isolate has not reported that lately. */
+  keyLimits?: readonly KeyRateLimits[] | undefined;
   /** The conversation after this request. It is noted in the same call, whatever the result of the settlement is. */
   conversation?: ConversationReport | undefined;
 }

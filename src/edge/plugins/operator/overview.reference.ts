@@ -13,6 +13,17 @@ const example = {
   failing_tasks: [
     { task: 'alert', failing_since: '2026-11-20T12:00:00.000Z', last_reported_at: '2026-11-20T12:10:10.000Z' },
   ],
+  key_limits: [
+    {
+      upstream: '',
+      model_class: 'opus',
+      kind: 'output_tokens',
+      limit: 80_000,
+      remaining: 4_200,
+      resets_at: '2026-11-20T12:10:40.000Z',
+      reported_at: '2026-11-20T12:10:10.000Z',
+    },
+  ],
 };
 
 export const overview: ApiResource = {

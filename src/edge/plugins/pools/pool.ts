@@ -27,6 +27,7 @@ import type {
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type {
   AccountSpendingQuery,
+  KeyLimitReport,
   LeaseRequest,
   LeaseRequestWindow,
   LeaseResponse,
@@ -49,6 +50,7 @@ import {
   type PoolLimitByPeriod,
   replaceLeaseWindows,
 } from './grant.ts';
+import { KeyLimitMonitor } from './key-limits.ts';
 import { DEPLOYMENT_POOL, parsePoolName, toGroupPoolName } from './pool-name.ts';
 import { PoolStore, type StoredPoolLease } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
@@ -95,6 +97,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   readonly #key: UpstreamKeyMonitor;
   readonly #failing: FailingTaskStore;
   readonly #outages: UpstreamOutageMonitor;
+  readonly #keyLimits: KeyLimitMonitor;
   readonly #books: OpenLeasesAndTotals<StoredPoolLease>;
   #own: PoolLimits | null;
   #rules: PoolLimitByPeriod | undefined;
@@ -112,6 +115,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#changes = new ChangeOutbox(this.#store, this.services);
     this.#key = new UpstreamKeyMonitor(this.#store, this.#alerts, this.services);
     this.#failing = new FailingTaskStore(this.#store);
+    this.#keyLimits = new KeyLimitMonitor(this.#store, this.#alerts, this.services);
     this.#outages = new UpstreamOutageMonitor(this.#store, this.#alerts, this.#key, this.services);
     const leases = this.#outages.countStoredLeases(this.#store.iterateLeases());
     this.#books = createOpenLeasesAndTotals(leases, this.now());
@@ -227,6 +231,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
         total,
       ),
       failing_tasks: this.#failing.listFailingTasks(now),
+      key_limits: this.#keyLimits.listLowLimits(),
     };
   }
 
@@ -242,6 +247,11 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   /** @returns how often each task has failed, as far as objects have reported it */
   listTaskFailures(): { task: RetriedTaskName; failures: number }[] {
     return this.#failing.listTaskFailures();
+  }
+
+  /** @returns how much is left of the rate limits of the deployment's keys, as far as it was reported in the last minutes */
+  listKeyLimits(): KeyLimitReport[] {
+    return this.#keyLimits.listKeyLimits();
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
@@ -359,6 +369,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     if (lease.open) this.services.alarm.scheduleAt(this.#computeAskTime(lease));
     this.#raiseDueSpendAlerts(call.windows);
     this.#outages.raiseDueAlerts();
+    this.#keyLimits.recordKeyLimits(call.keyLimits);
     return lease;
   }
 

@@ -118,7 +118,7 @@ export function applySharedLimitIfTighter(
 export function createOverview(
   rows: readonly AccountSpendRow[],
   { requests, failed }: UsageReport['total'],
-): Omit<PoolOverview, 'failing_tasks'> {
+): Pick<PoolOverview, 'requests' | 'accounts'> {
   const blocked = rows.filter((row) => row.blocked_by !== null).length;
   const spent = rows.filter((row) => row.blocked_by === null && row.tightest?.refuses).length;
   const refused = rows.reduce((sum, { refused_today }) => sum + refused_today, 0);

@@ -11,6 +11,7 @@ import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { findCalendarWindowAt, formatCalendarWindowId } from '../../money/budget/windows.ts';
+import type { KeyLimitReport } from './contracts/pool.ts';
 import { createDeploymentPoolCaller } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
@@ -132,6 +133,26 @@ function createBudgetMetricFamilies(standing: PoolQuotaReport): MetricFamily[] {
   ];
 }
 
+/** @returns how much is left of the rate limits of the deployment's keys */
+function createKeyLimitMetricFamilies(limits: readonly KeyLimitReport[]): MetricFamily[] {
+  const createKeyGauge = (name: string, help: string, of: (one: KeyLimitReport) => number): MetricFamily => ({
+    name,
+    type: 'gauge',
+    help: `${help} As the upstream reported it in the last five minutes.`,
+    samples: limits.map((one) => {
+      const { upstream, model_class, kind } = one;
+      return { labels: { upstream, model_class, kind }, value: of(one) };
+    }),
+  });
+  return [
+    createKeyGauge('sluice_key_limit', 'A rate limit of the deployment’s key, per minute.', ({ limit }) => limit),
+    createKeyGauge('sluice_key_limit_remaining', 'How much of it is left.', ({ remaining }) => remaining),
+    createKeyGauge('sluice_key_limit_reset_timestamp_seconds', 'When it is full again.', ({ resets_at }) =>
+      msToSeconds(Date.parse(resets_at)),
+    ),
+  ];
+}
+
 /** @returns how often background work has failed */
 function createTaskFailureMetricFamily(failures: readonly { task: string; failures: number }[]): MetricFamily {
   return {
@@ -142,7 +163,7 @@ function createTaskFailureMetricFamily(failures: readonly { task: string; failur
   };
 }
 
-/** Tells the sums of the deployment's pool, in four calls of it at most. */
+/** Tells the sums of the deployment's pool, in five calls of it at most. */
 export async function readDeploymentMetricFamilies(
   c: Context<AppEnv>,
   upstreams: UpstreamPool | undefined,
@@ -151,11 +172,12 @@ export async function readDeploymentMetricFamilies(
   const from = formatCalendarWindowId('day', findCalendarWindowAt('day', Date.now()).start);
   const call = createDeploymentPoolCaller(c);
   const createAllFamilies = async (): Promise<MetricFamily[]> => {
-    const [byModel, byUpstream, standing, failures] = await Promise.all([
+    const [byModel, byUpstream, standing, failures, keyLimits] = await Promise.all([
       call((object) => object.getSharedUsage({ from, group_by: 'model' })),
       upstreams && call((object) => object.getSharedUsage({ from, group_by: 'upstream' })),
       call((object) => object.getPoolQuotaReport()),
       call((object) => object.listTaskFailures()),
+      call((object) => object.listKeyLimits()),
     ]);
     const names = new Set(upstreams?.all.map(({ name }) => name));
     return [
@@ -167,6 +189,7 @@ export async function readDeploymentMetricFamilies(
         : []),
       ...createBudgetMetricFamilies(standing),
       createTaskFailureMetricFamily(failures),
+      ...createKeyLimitMetricFamilies(keyLimits),
     ];
   };
   // Report this isolate's own metrics even if the pool cannot be reached, because that is when an operator needs them.

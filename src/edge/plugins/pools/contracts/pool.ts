@@ -1,4 +1,5 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import type { KeyRateLimits } from '../../../claude/upstreams/rate-limits.ts';
 import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import type { FailingTask, RetriedTaskName } from '../../../durable/retries.ts';
 import type { OverviewResponse } from '../../../health/overview-answers.schema.ts';
@@ -34,6 +35,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   recordUpstreamKeyState(news: string | null, upstream?: string): void;
   recordFailingTask(failing: FailingTask): void;
   listTaskFailures(): { task: RetriedTaskName; failures: number }[];
+  listKeyLimits(): KeyLimitReport[];
 }
 
 /** The part of a backup that belongs to a pool. */
@@ -72,6 +74,8 @@ export interface LeaseRequest {
   refused?: DailyRejectionCount | undefined;
   /** What upstreams have answered in the last minutes, since the account's object woke. Only the deployment's pool gets it. */
   outcomes?: OutcomeCount[] | undefined;
+  /** What is left of the rate limits of the deployment's keys. Only the deployment's pool gets it. */
+  keyLimits?: readonly KeyRateLimits[] | undefined;
   batched?: BatchHoldsTotal | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
@@ -92,6 +96,9 @@ export interface OutcomeCount {
   /** The error type of the last failure; empty if none has failed. */
   error: string;
 }
+
+/** How much is left of a rate limit of a key. */
+export type KeyLimitReport = NonNullable<OverviewResponse['key_limits']>[number];
 
 /**
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.
@@ -152,6 +159,7 @@ export interface PoolOverview {
   requests: NonNullable<OverviewResponse['requests']>;
   accounts: NonNullable<OverviewResponse['accounts']>;
   failing_tasks: NonNullable<OverviewResponse['failing_tasks']>;
+  key_limits: NonNullable<OverviewResponse['key_limits']>;
 }
 
 export interface AccountSpendingQuery extends PageSelection {

@@ -2,6 +2,7 @@
 
 import { isVisitor } from '../../../auth/identity/identity.ts';
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
+import { type KeyRateLimits, mergeKeyRateLimits } from '../../../claude/upstreams/rate-limits.ts';
 import { parseSettingsOnce } from '../../../config/settings.ts';
 import type { RemoteMethods } from '../../../durable/call-object.ts';
 import type { DurableObjectServices } from '../../../durable/edge-object.ts';
@@ -49,6 +50,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   readonly #open = new Map<string, LeaseWithCalls>();
   readonly #sums: ReportedSumsTracker;
   readonly #outcomes = new RecentOutcomes();
+  /** What settlements have reported of the keys' rate limits, and the deployment's pool has not confirmed. */
+  #keyLimits: readonly KeyRateLimits[] = [];
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
@@ -126,6 +129,10 @@ export class AccountLeases implements SharedBudgetsOfAccount {
         this.#idle.recordUse();
       } else this.#unreported.addPoolToReport(name);
     }
+  }
+
+  onKeyLimitsReported(limits: readonly KeyRateLimits[]): void {
+    this.#keyLimits = mergeKeyRateLimits([...this.#keyLimits, ...limits]);
   }
 
   /** No lease reports what was spent without a hold. */
@@ -394,7 +401,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
         : {}),
       owes: !isIdle || (!sent?.isLast && isOfAll && this.#sums.hasUnreportedChanges),
     };
-    const text = JSON.stringify(call);
+    const keyLimits = isOfAll ? this.#keyLimits : [];
+    const text = JSON.stringify(keyLimits.length > 0 ? { ...call, keyLimits } : call);
     if (isOfAll) this.#described = undefined;
     const answer = JSON.parse(await this.#callPoolWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseResponse;
     if (this.#open.get(name) !== open) return;
@@ -406,6 +414,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       this.#described = JSON.stringify(description);
       this.#sums.applyPoolConfirmation(answer.told, sent);
       this.#refusalTold = lastAt;
+      this.#keyLimits = this.#keyLimits.filter((one) => !keyLimits.includes(one));
     }
     lease.applyLeaseResponse(answer, sentAt);
   }

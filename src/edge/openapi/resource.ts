@@ -14,6 +14,7 @@ export interface BodyContent {
     | 'text/csv'
     | 'text/event-stream'
     | 'application/openmetrics-text'
+    | 'text/plain'
     | 'multipart/form-data'
     | 'application/octet-stream';
   schema: z.ZodMiniType;

@@ -65,10 +65,17 @@ export class RejectionLog extends TableRowsBase {
     if (this.lastRejectionTime === 0) return undefined;
     const day = Math.floor(this.lastRejectionTime / DAY_MS);
     if (this.#refusedToday?.day !== day) {
-      const isOfLastDay = ({ at }: LimitRejectedRequest) => at >= day * DAY_MS;
-      const count = 'select coalesce(sum(json_array_length(refused)), 0) from refusals where at >= ?';
-      const written = this.tables.queryNumberOrZero(count, day * DAY_MS);
-      this.#refusedToday = { day, count: written + this.#unwritten.filter(isOfLastDay).length };
+      const written = this.tables.readAllRows<{ cause: string; count: number }>(
+        `select coalesce(value ->> '$.refusal.by', 'account') || ' ' || coalesce(value ->> '$.refusal.reason', 'storage') as cause,
+           count(*) as count
+         from refusals, json_each(refused) where refusals.at >= ? group by 1`,
+        day * DAY_MS,
+      );
+      const all: DailyRejectionCount = { day, count: 0, by: {} };
+      for (const { cause, count } of written) addRejections(all, cause, count);
+      for (const { at, refusal } of this.#unwritten)
+        if (at >= day * DAY_MS) addRejections(all, describeRejectionCause(refusal));
+      this.#refusedToday = all;
     }
     return this.#refusedToday;
   }
@@ -84,8 +91,9 @@ export class RejectionLog extends TableRowsBase {
     // Each row needs a time of its own: that of its last refusal is its key.
     const at = Math.max(now, this.lastRejectionTime + 1);
     this.#lastAt = at;
-    const { day, count } = this.#refusedToday ?? {};
-    this.#refusedToday = day === Math.floor(at / DAY_MS) ? { day, count: (count ?? 0) + 1 } : undefined;
+    if (this.#refusedToday?.day === Math.floor(at / DAY_MS))
+      addRejections(this.#refusedToday, describeRejectionCause(refusal));
+    else this.#refusedToday = undefined;
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
     this.#last = { id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal };
     this.#unwritten.push(this.#last);
@@ -184,6 +192,16 @@ export class RejectionLog extends TableRowsBase {
     this.tables.runWriteStatement('delete from refusals where at = (select min(at) from refusals)');
     this.#rows -= 1;
   }
+}
+
+/** @returns whose limit has refused a request, and why, as the count of a day names it */
+function describeRejectionCause(refusal: LimitRejectedRequest['refusal']): string {
+  return refusal.kind === 'full' ? 'account storage' : `${refusal.by} ${refusal.reason}`;
+}
+
+function addRejections(all: DailyRejectionCount, cause: string, count = 1): void {
+  all.count += count;
+  all.by[cause] = (all.by[cause] ?? 0) + count;
 }
 
 /** @returns a refused request in the form of a list's row, with the reason. */

@@ -105,6 +105,8 @@ export interface DailyRejectionCount {
   /** Days since 1970. */
   day: number;
   count: number;
+  /** The same by the limit's owner and the reason, with a space between them, such as `account spend`. */
+  by: Record<string, number>;
 }
 
 export interface RequestsFilter extends DateRange {

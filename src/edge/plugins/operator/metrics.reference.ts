@@ -2,9 +2,20 @@ import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
+const metricsQuery = z.object({
+  isolate: z.createOptionalField(
+    z.literal(''),
+    'Includes metrics of the responding isolate. A scrape reaches only one of many isolates, so these metrics are samples.',
+  ),
+});
+
 const example = `# TYPE sluice_requests counter
 sluice_requests_total{model="claude-haiku-5-5"} 12
 # EOF
+`;
+
+const TEXT_EXAMPLE = `# TYPE sluice_requests_total counter
+sluice_requests_total{model="claude-haiku-5-5"} 12
 `;
 
 export const metrics: ApiResource = {
@@ -15,10 +26,14 @@ export const metrics: ApiResource = {
       operation: 'metrics',
       summary: 'Retrieve metrics as OpenMetrics text',
       description:
-        'Metrics named `sluice_isolate_…` describe the responding isolate since its start, which the label `isolate` identifies. All other metrics describe all accounts. They count the current day (UTC), so they are reset at midnight. `docs/grafana.json` is a dashboard for these metrics.',
+        'The metrics describe all accounts. Counters count the current day (UTC), so they are reset at midnight. With `?isolate`, metrics named `sluice_isolate_…` describe the responding isolate since its start, which the label `isolate` identifies. `Accept` chooses the format: OpenMetrics 1.0.0, or Prometheus text 0.0.4 (default). `docs/grafana.json` is a dashboard, and `docs/alerts.yml` contains alert rules.',
+      query: metricsQuery,
       answer: {
         description: 'The metrics.',
-        content: [{ type: 'application/openmetrics-text', schema: z.string(), example }],
+        content: [
+          { type: 'application/openmetrics-text', schema: z.string(), example },
+          { type: 'text/plain', schema: z.string(), example: TEXT_EXAMPLE },
+        ],
       },
     },
   }),

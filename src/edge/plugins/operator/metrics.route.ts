@@ -1,30 +1,57 @@
+import { accepts } from 'hono/accepts';
 import { defineRoute } from '../../auth/route.ts';
 import { getUpstreamOfContext } from '../../claude/upstream.ts';
 import type { MetricFamily } from '../../health/plugin-hooks.ts';
 import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 import { createIsolateMetricFamilies } from './isolate-families.ts';
 
-/** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool, and the counts of this isolate. */
+/** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool; with `?isolate` the counts of this isolate, too. */
 export const METRICS_ROUTES = [
   defineRoute('GET /metrics', { needs: 'admin:metrics' }, async (c) => {
     const { pool } = getUpstreamOfContext(c);
     const families = await Promise.all(getPluginMembers('metrics').map((tell) => tell(c, pool)));
-    return c.text(formatMetrics([...families.flat(), ...createIsolateMetricFamilies(pool, Date.now())]), 200, {
-      'content-type': OPEN_METRICS,
+    const ofIsolate = c.req.query('isolate') === undefined ? [] : createIsolateMetricFamilies(pool, Date.now());
+    const all = [createVersionFamily(c.env.CF_VERSION_METADATA?.id), ...families.flat(), ...ofIsolate];
+    const isOpenMetrics = accepts(c, ACCEPTED) === OPEN_METRICS;
+    return c.text(formatMetrics(all, isOpenMetrics), 200, {
+      'content-type': isOpenMetrics ? OPEN_METRICS_TYPE : TEXT_TYPE,
     });
   }),
 ];
 
-const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+const OPEN_METRICS = 'application/openmetrics-text';
+const OPEN_METRICS_TYPE = `${OPEN_METRICS}; version=1.0.0; charset=utf-8`;
+/** The older format, which every version of Prometheus and `promtool check metrics` read. */
+const TEXT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+const ACCEPTED = { header: 'Accept' as const, supports: [OPEN_METRICS, 'text/plain'], default: 'text/plain' };
+
+/** @returns which version answers */
+function createVersionFamily(version = ''): MetricFamily {
+  return {
+    name: 'sluice_build_info',
+    type: 'gauge',
+    help: 'The id of the deployed version that has responded, as in `wrangler deployments list`; empty without its binding.',
+    samples: [{ labels: { version }, value: 1 }],
+  };
+}
 
 /** @returns the text of these metrics, each name of which must be there once */
-function formatMetrics(families: readonly MetricFamily[]): string {
-  const lines = families.flatMap(({ name, type, help, samples }) => [
-    `# HELP ${name} ${escapeLabel(help)}`,
-    `# TYPE ${name} ${type}`,
-    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${formatLabels(labels)} ${value}`),
-  ]);
-  return `${lines.join('\n')}\n# EOF\n`;
+function formatMetrics(families: readonly MetricFamily[], isOpenMetrics: boolean): string {
+  const lines = families.flatMap(({ name, type, help, samples }) => {
+    // The older format names a counter as its sample, and the newer one without the suffix.
+    const family = type === 'counter' && !isOpenMetrics ? `${name}_total` : name;
+    return [
+      `# HELP ${family} ${isOpenMetrics ? escapeLabel(help) : escapeHelp(help)}`,
+      `# TYPE ${family} ${type}`,
+      ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${formatLabels(labels)} ${value}`),
+    ];
+  });
+  return `${lines.join('\n')}\n${isOpenMetrics ? '# EOF\n' : ''}`;
+}
+
+/** Escapes as the older format does, which keeps quotation marks. */
+function escapeHelp(text: string): string {
+  return text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 }
 
 function formatLabels(labels: Readonly<Record<string, string>>): string {

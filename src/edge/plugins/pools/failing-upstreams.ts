@@ -112,6 +112,11 @@ export class UpstreamOutageMonitor {
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
 
+  /** @returns the upstreams and models that fail now; an empty model stands for the whole upstream */
+  listOutages(): { upstream: string; model: string }[] {
+    return this.#storedOutages.map(({ upstream, model }) => ({ upstream, model }));
+  }
+
   #isOver({ upstream, model }: Outage): boolean {
     const { UPSTREAMS } = this.#around.settings();
     const names = UPSTREAMS.length === 0 ? [''] : UPSTREAMS.map(({ name }) => String(name));

@@ -92,6 +92,15 @@ export class PoolStore extends SqlTables {
     );
   }
 
+  /** @returns how many requests of all accounts were refused on a day, by the limit's owner and the reason */
+  countRejectionsOfDay(day: number): { cause: string; count: number }[] {
+    return this.readAllRows<{ cause: string; count: number }>(
+      `select causes.key as cause, sum(causes.value) as count from leases, json_each(leases.refused, '$.by') as causes
+       where leases.refused ->> '$.day' = ? group by 1 order by 1`,
+      day,
+    );
+  }
+
   /** @returns a lease by its id; undefined if there is none. */
   findLease(id: string): StoredPoolLease | undefined {
     const [row] = this.readAllRows('select * from leases where id = ?', id);

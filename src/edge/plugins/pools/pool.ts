@@ -3,7 +3,7 @@ import { UpstreamDurableObject } from '../../claude/upstream-object.ts';
 import { parseSettingsOnce } from '../../config/settings.ts';
 import type { ListPage } from '../../durable/page.ts';
 import type { FailingTask, RetriedTaskName } from '../../durable/retries.ts';
-import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
@@ -27,7 +27,7 @@ import type {
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type {
   AccountSpendingQuery,
-  KeyLimitReport,
+  DeploymentState,
   LeaseRequest,
   LeaseRequestWindow,
   LeaseResponse,
@@ -249,9 +249,14 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return this.#failing.listTaskFailures();
   }
 
-  /** @returns how much is left of the rate limits of the deployment's keys, as far as it was reported in the last minutes */
-  listKeyLimits(): KeyLimitReport[] {
-    return this.#keyLimits.listKeyLimits();
+  /** @returns the state of the upstreams and their keys, and how many requests limits have refused today */
+  getDeploymentState(): DeploymentState {
+    return {
+      key_limits: this.#keyLimits.listKeyLimits(),
+      rejecting_upstreams: this.#key.listRejectingUpstreams(),
+      outages: this.#outages.listOutages(),
+      rejections: this.#store.countRejectionsOfDay(Math.floor(this.now() / DAY_MS)),
+    };
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */

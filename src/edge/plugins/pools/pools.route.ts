@@ -311,6 +311,12 @@ function createPoolCaller(c: Context<AppEnv>, name: string): CallPool {
 }
 
 /** Asks the pools of groups, some at a time. */
+/** @returns the first groups by their names, with what is used of their budgets */
+export async function readFirstGroups(c: Context<AppEnv>, limit: number) {
+  const { names } = await groupList.readNamePage(c.env.STORE, { limit });
+  return await readGroups(c, names);
+}
+
 async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
   const rows: Awaited<ReturnType<typeof readGroup>>[] = [];
   for (let at = 0; at < names.length; at += GROUPS_AT_ONCE) {

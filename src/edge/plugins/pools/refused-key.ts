@@ -64,14 +64,19 @@ export class UpstreamKeyMonitor {
     return this.#readReportedRejection(upstream) !== undefined;
   }
 
+  /** @returns the upstreams that refuse the key; an empty name is that of the only one */
+  listRejectingUpstreams(): string[] {
+    return this.#listStoredKeys().map((key) => key.slice(KEY_REFUSED.length));
+  }
+
+  #listStoredKeys(): string[] {
+    const query = 'select key from meta where substr(key, 1, ?) = ? order by key';
+    return this.#tables.readAllRows<{ key: string }>(query, KEY_REFUSED.length, KEY_REFUSED).map(({ key }) => key);
+  }
+
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */
   async retryRejectedKeys(): Promise<void> {
-    const keys = this.#tables.readAllRows<{ key: string }>(
-      'select key from meta where substr(key, 1, ?) = ? order by key',
-      KEY_REFUSED.length,
-      KEY_REFUSED,
-    );
-    for (const { key } of keys) {
+    for (const key of this.#listStoredKeys()) {
       const name = key.slice(KEY_REFUSED.length);
       const refusal = this.#readReportedRejection(name);
       if (refusal && this.#findUpstreamEntryJson(name) !== refusal.entry) this.recordUpstreamKeyState(null, name);

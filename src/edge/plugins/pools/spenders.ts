@@ -132,7 +132,17 @@ export function mergeDailyRejectionCounts(
 ): DailyRejectionCount | null {
   if (!one || !other) return one ?? other ?? null;
   if (one.day !== other.day) return one.day > other.day ? one : other;
-  return { day: one.day, count: one.count + other.count };
+  return { day: one.day, count: one.count + other.count, by: addCounts(one.by, other.by) };
+}
+
+/** @returns the sum of counts, by their names */
+function addCounts(
+  one: Readonly<Record<string, number>>,
+  other: Readonly<Record<string, number>>,
+): Record<string, number> {
+  const all = { ...one };
+  for (const [name, count] of Object.entries(other)) all[name] = (all[name] ?? 0) + count;
+  return all;
 }
 
 /** @returns how many requests an account has told that were refused on this day in UTC */

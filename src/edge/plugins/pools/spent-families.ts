@@ -11,14 +11,16 @@ import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { UsageReport } from '../../money/account/usage-answers.schema.ts';
 import { formatUsd } from '../../money/admission/limit-headers.ts';
 import { findCalendarWindowAt, formatCalendarWindowId } from '../../money/budget/windows.ts';
-import type { KeyLimitReport } from './contracts/pool.ts';
-import { createDeploymentPoolCaller } from './pools.route.ts';
+import type { DeploymentState, KeyLimitReport } from './contracts/pool.ts';
+import { createDeploymentPoolCaller, readFirstGroups } from './pools.route.ts';
 import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 type UsageReportTotals = UsageReport['total'];
 
 const OF_ALL = 'The requests of all accounts on the current day (UTC), updated within a minute.';
 
+/** The most groups whose budgets are reported: each costs a call of its pool. */
+const MAX_GROUPS = 100;
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
 const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof UsageReportTotals['usage']])[] = [
   ['input', 'input_tokens'],
@@ -102,34 +104,45 @@ function msToSeconds(ms: number): number {
   return ms / 1_000;
 }
 
-/** @returns what is set aside, spent and allowed of the deployment's budget. */
-function createBudgetMetricFamilies(standing: PoolQuotaReport): MetricFamily[] {
-  const windows = (['hour', 'day', 'week', 'month', 'total'] as const).map((name) => ({ name, ...standing[name] }));
+/** The status of one shared budget, and the labels that tell it from others. */
+interface LabelledQuotaReport {
+  labels: Readonly<Record<string, string>>;
+  standing: Omit<PoolQuotaReport, 'limits'>;
+}
+
+/** @returns what is set aside, spent and allowed of shared budgets. @param of whose budgets they are */
+function createBudgetMetricFamilies(
+  prefix: string,
+  of: string,
+  reports: readonly LabelledQuotaReport[],
+): MetricFamily[] {
+  const windows = reports.flatMap(({ labels, standing }) =>
+    (['hour', 'day', 'week', 'month', 'total'] as const).map((window) => ({
+      labels: { ...labels, window },
+      ...standing[window],
+    })),
+  );
   const createBudgetGauge = (
     name: string,
     help: string,
-    of: (one: (typeof windows)[number]) => number | null,
+    getAmount: (one: (typeof windows)[number]) => number | null,
   ): MetricFamily => ({
-    name,
+    name: prefix + name,
     type: 'gauge',
-    help: `${help} Of all accounts, as told until a minute ago.`,
+    help: `${help} ${of}, updated within a minute.`,
     samples: windows.flatMap((one) => {
-      const value = of(one);
-      return value === null ? [] : { labels: { window: one.name }, value: formatUsd(usdToNanodollars(value)) };
+      const value = getAmount(one);
+      return value === null ? [] : { labels: one.labels, value: formatUsd(usdToNanodollars(value)) };
     }),
   });
   return [
-    createBudgetGauge('sluice_budget_spent_usd', 'Settled in the window.', ({ spent_usd }) => spent_usd),
+    createBudgetGauge('spent_usd', 'Settled in the window.', ({ spent_usd }) => spent_usd),
     createBudgetGauge(
-      'sluice_budget_held_usd',
+      'held_usd',
       'Held for requests that run, or leased for the next.',
       ({ leased_usd }) => leased_usd,
     ),
-    createBudgetGauge(
-      'sluice_budget_limit_usd',
-      'The limit of the window, if there is one.',
-      ({ limit_usd }) => limit_usd,
-    ),
+    createBudgetGauge('limit_usd', 'The limit of the window, if there is one.', ({ limit_usd }) => limit_usd),
   ];
 }
 
@@ -153,6 +166,43 @@ function createKeyLimitMetricFamilies(limits: readonly KeyLimitReport[]): Metric
   ];
 }
 
+/** @returns which upstreams refuse the key, and which upstreams and models fail */
+function createUpstreamStateFamilies(
+  { rejecting_upstreams, outages }: DeploymentState,
+  names: readonly string[],
+): MetricFamily[] {
+  return [
+    {
+      name: 'sluice_key_rejected',
+      type: 'gauge',
+      help: 'Whether an upstream rejects the deployment because of its key, its organization or its spend limit.',
+      samples: names.map((upstream) => ({
+        labels: { upstream },
+        value: Number(rejecting_upstreams.includes(upstream)),
+      })),
+    },
+    {
+      name: 'sluice_upstream_failing',
+      type: 'gauge',
+      help: 'An upstream, or one of its models, whose requests fail, as in the alert upstream_failing.',
+      samples: outages.map((labels) => ({ labels, value: 1 })),
+    },
+  ];
+}
+
+/** @returns how many requests limits have rejected today */
+function createRejectionMetricFamily(rejections: DeploymentState['rejections']): MetricFamily {
+  return {
+    name: 'sluice_rejected_requests',
+    type: 'counter',
+    help: `Requests that a limit has rejected, by the limit's owner and the reason. ${OF_ALL}`,
+    samples: rejections.map(({ cause, count }) => {
+      const [limited_by = '', reason = ''] = cause.split(' ');
+      return { suffix: '_total', labels: { limited_by, reason }, value: count };
+    }),
+  };
+}
+
 /** @returns how often background work has failed */
 function createTaskFailureMetricFamily(failures: readonly { task: string; failures: number }[]): MetricFamily {
   return {
@@ -163,7 +213,7 @@ function createTaskFailureMetricFamily(failures: readonly { task: string; failur
   };
 }
 
-/** Tells the sums of the deployment's pool, in five calls of it at most. */
+/** Tells the sums of the deployment's pool, in five calls of it at most, and those of groups, in one call each. */
 export async function readDeploymentMetricFamilies(
   c: Context<AppEnv>,
   upstreams: UpstreamPool | undefined,
@@ -172,24 +222,29 @@ export async function readDeploymentMetricFamilies(
   const from = formatCalendarWindowId('day', findCalendarWindowAt('day', Date.now()).start);
   const call = createDeploymentPoolCaller(c);
   const createAllFamilies = async (): Promise<MetricFamily[]> => {
-    const [byModel, byUpstream, standing, failures, keyLimits] = await Promise.all([
+    const [byModel, byUpstream, standing, failures, state, groups] = await Promise.all([
       call((object) => object.getSharedUsage({ from, group_by: 'model' })),
       upstreams && call((object) => object.getSharedUsage({ from, group_by: 'upstream' })),
       call((object) => object.getPoolQuotaReport()),
       call((object) => object.listTaskFailures()),
-      call((object) => object.listKeyLimits()),
+      call((object) => object.getDeploymentState()),
+      readFirstGroups(c, MAX_GROUPS),
     ]);
-    const names = new Set(upstreams?.all.map(({ name }) => name));
+    const names: readonly string[] = upstreams?.all.map(({ name }) => name) ?? [''];
+    const ofGroups = groups.map(({ id, ...standing }) => ({ labels: { group: id }, standing }));
     return [
       ...createSpendingMetricFamilies('sluice_', 'model', byModel, (name) => models.findRow(name)?.id),
       ...(byUpstream
         ? createSpendingMetricFamilies('sluice_upstream_', 'upstream', byUpstream, (name) =>
-            names.has(name) ? name : undefined,
+            names.includes(name) ? name : undefined,
           )
         : []),
-      ...createBudgetMetricFamilies(standing),
+      ...createBudgetMetricFamilies('sluice_budget_', 'Of all accounts', [{ labels: {}, standing }]),
+      ...createBudgetMetricFamilies('sluice_group_budget_', `Of the first ${MAX_GROUPS} groups`, ofGroups),
+      createRejectionMetricFamily(state.rejections),
+      ...createUpstreamStateFamilies(state, names),
       createTaskFailureMetricFamily(failures),
-      ...createKeyLimitMetricFamilies(keyLimits),
+      ...createKeyLimitMetricFamilies(state.key_limits),
     ];
   };
   // Report this isolate's own metrics even if the pool cannot be reached, because that is when an operator needs them.

@@ -27,6 +27,7 @@ declare const METRICS_REQUESTS: string;
 const bindings = env as unknown as Bindings;
 const MODELS = ['claude-haiku-5-5', 'claude-opus-5-5', 'claude-fable-0'];
 const ACCOUNTS = ['alice', 'bob', 'carol', 'poor'];
+const OPEN_METRICS = { accept: 'application/openmetrics-text; version=1.0.0' };
 const KINDS = ['whole', 'stream', 'cut', 'overloaded', 'invalid', 'left', 'unreachable'] as const;
 type Kind = (typeof KINDS)[number];
 
@@ -129,7 +130,8 @@ describe('the metrics', () => {
       headers: { ...admin, 'content-type': 'application/json' },
       body: JSON.stringify({ usd_per_day: 0.000001 }),
     });
-    const scrape = async () => metricsIn(await (await app.fetch('/metrics', { headers: admin })).text());
+    const scrape = async () =>
+      metricsIn(await (await app.fetch('/metrics?isolate', { headers: { ...admin, ...OPEN_METRICS } })).text());
     const draw = createDraw(44);
     const before = await scrape();
     const logged = app.log.length;
@@ -178,6 +180,14 @@ describe('the metrics', () => {
     const refused = app.log.slice(logged).filter(({ limited_by }) => limited_by === 'account').length;
     expect(refused).toBeGreaterThan(0);
     expect(grown('sluice_isolate_refusals_total', { limited_by: 'account' })).toBe(refused);
+    const { refusals } = await (await app.fetch('/usage/requests?outcome=refused', { headers: admin }))
+      .json()
+      .then((list) => ({ refusals: (list as { data: { refusal: { limited_by: string; reason: string } }[] }).data }));
+    expect(sumOf(after, 'sluice_rejected_requests_total')).toBe(refused);
+    for (const { refusal } of refusals)
+      expect(
+        sumOf(after, 'sluice_rejected_requests_total', { limited_by: refusal.limited_by, reason: refusal.reason }),
+      ).toBeGreaterThan(0);
     // A caller who has left may still wait inside; those of files before, whose Worker was taken as dead, do for ever.
     const waiting = 'sluice_isolate_waiting_requests';
     await expect.poll(async () => sumOf(await scrape(), waiting)).toBeLessThanOrEqual(sumOf(before, waiting));
@@ -205,7 +215,7 @@ describe('the metrics', () => {
     );
     await app.waitUntilSettled();
     await ledgers(['alice']);
-    const response = await app.fetch('/metrics', { headers: admin });
+    const response = await app.fetch('/metrics?isolate', { headers: { ...admin, ...OPEN_METRICS } });
     expect(response.headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
     const text = await response.text();
     const read = metricsIn(text);
@@ -216,6 +226,13 @@ describe('the metrics', () => {
     expect(sumOf(read, 'sluice_isolate_breaker_state', { upstream: 'first', model: 'claude-haiku-5-5' })).toBe(0);
     expect(sumOf(read, 'sluice_budget_spent_usd', { window: 'day' })).toBeGreaterThan(0);
     expect(sumOf(read, 'sluice_pool_up')).toBe(1);
+    expect(
+      read.filter(({ name }) => name === 'sluice_key_rejected').map(({ labels, value }) => [labels.upstream, value]),
+    ).toEqual([
+      ['first', 0],
+      ['second', 0],
+    ]);
+    expect(sumOf(read, 'sluice_build_info', { version: '' })).toBe(1);
     expect(app.log.filter(({ model }) => model === 'claude-haiku-5-5')).toEqual([
       expect.objectContaining({
         'gen_ai.operation.name': 'chat',
@@ -247,13 +264,49 @@ describe('the metrics', () => {
     }
   });
 
+  test.each([
+    [undefined, 'text/plain; version=0.0.4; charset=utf-8'],
+    ['*/*', 'text/plain; version=0.0.4; charset=utf-8'],
+    ['text/plain;version=0.0.4;q=0.5', 'text/plain; version=0.0.4; charset=utf-8'],
+    ['text/html', 'text/plain; version=0.0.4; charset=utf-8'],
+    ['application/openmetrics-text;version=1.0.0;q=0.4,text/plain;q=0.5', 'text/plain; version=0.0.4; charset=utf-8'],
+    [
+      'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2',
+      'application/openmetrics-text; version=1.0.0; charset=utf-8',
+    ],
+  ])('have the format that %s accepts, and no isolate metrics unless they are requested', async (accept, type) => {
+    const app = mixedEdge();
+    const admin = bearerHeader(await createToken('root', ['admin']));
+    const response = await app.fetch('/metrics', { headers: accept === undefined ? admin : { ...admin, accept } });
+    expect(response.headers.get('content-type')).toBe(type);
+    const text = await response.text();
+    expect(text.endsWith('# EOF\n')).toBe(type.startsWith('application'));
+    expect(text).toContain(`# TYPE sluice_requests${type.startsWith('text') ? '_total' : ''} counter\n`);
+    expect(text).not.toContain('sluice_isolate_');
+    expect(text).toContain('sluice_key_rejected{upstream=""} 0\n');
+  });
+
+  test('contain the budgets of groups', async () => {
+    const app = mixedEdge();
+    const admin = { ...bearerHeader(await createToken('root', ['admin'])), 'content-type': 'application/json' };
+    const body = JSON.stringify({ usd_per_day: 5 });
+    await (await app.fetch('/groups/red/limits', { method: 'PUT', headers: admin, body })).text();
+    const text = await (await app.fetch('/metrics', { headers: admin })).text();
+    expect(text).toContain('sluice_group_budget_limit_usd{group="red",window="day"} 5\n');
+    expect(text).toContain('sluice_group_budget_spent_usd{group="red",window="day"} 0\n');
+  });
+
   test('are for admins alone, and tell of the isolate while the pool cannot be reached', async () => {
     const app = mixedEdge({ POOL: { idFromName: () => ({}), get: () => ({}) } });
     expect((await readError(await app.fetch('/metrics'))).type).toBe('authentication_error');
     const headers = bearerHeader(await createToken('alice'));
     expect((await readError(await app.fetch('/metrics', { headers }))).type).toBe('permission_error');
     const read = metricsIn(
-      await (await app.fetch('/metrics', { headers: bearerHeader(await createToken('root', ['admin'])) })).text(),
+      await (
+        await app.fetch('/metrics?isolate', {
+          headers: { ...OPEN_METRICS, ...bearerHeader(await createToken('root', ['admin'])) },
+        })
+      ).text(),
     );
     expect(sumOf(read, 'sluice_pool_up')).toBe(0);
     expect(sumOf(read, 'sluice_isolate_requests_total', { status: '403' })).toBeGreaterThan(0);

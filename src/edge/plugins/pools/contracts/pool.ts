@@ -35,7 +35,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   recordUpstreamKeyState(news: string | null, upstream?: string): void;
   recordFailingTask(failing: FailingTask): void;
   listTaskFailures(): { task: RetriedTaskName; failures: number }[];
-  listKeyLimits(): KeyLimitReport[];
+  getDeploymentState(): DeploymentState;
 }
 
 /** The part of a backup that belongs to a pool. */
@@ -152,6 +152,17 @@ export interface LeaseResponseWindow {
   free: Nanodollars;
   /** What nobody has spent. This is more than `free` while others hold or lease something. */
   left: Nanodollars;
+}
+
+/** What accounts have reported of the whole deployment, for metrics. */
+export interface DeploymentState {
+  key_limits: KeyLimitReport[];
+  /** The upstreams that refuse the key; an empty name is that of the only one. */
+  rejecting_upstreams: string[];
+  /** The upstreams and models that fail; an empty model stands for the whole upstream. */
+  outages: { upstream: string; model: string }[];
+  /** Requests that limits have refused today, by the limit's owner and the reason. */
+  rejections: { cause: string; count: number }[];
 }
 
 /** Failures that accounts have reported. */

@@ -118,9 +118,7 @@ export class UpstreamOutageMonitor {
   }
 
   #isOver({ upstream, model }: Outage): boolean {
-    const { UPSTREAMS } = this.#around.settings();
-    const names = UPSTREAMS.length === 0 ? [''] : UPSTREAMS.map(({ name }) => String(name));
-    if (!names.includes(upstream)) return true;
+    if (!this.#configuredNames.includes(upstream)) return true;
     const ofUpstream = this.#sumByModel(upstream, REPORTED_MINUTES);
     const { requests, failed } =
       model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
@@ -132,10 +130,7 @@ export class UpstreamOutageMonitor {
   #findNewOutages(open: readonly Outage[]): { upstream: string; model: string; sum: OutcomeSum }[] {
     const isOpen = (upstream: string, model: string) =>
       open.some((outage) => outage.upstream === upstream && outage.model === model);
-    const upstreams = new Set(
-      [...this.#sums.values()].flatMap((counts) => [...counts.values()].map((one) => one.upstream)),
-    );
-    return [...upstreams].flatMap((upstream) => {
+    return this.#configuredNames.flatMap((upstream) => {
       // A rejected key has its own alert.
       if (isOpen(upstream, '') || this.#keys.isKeyRejected(upstream)) return [];
       const byModel = [...this.#sumByModel(upstream, FAILING_MINUTES)];
@@ -148,6 +143,12 @@ export class UpstreamOutageMonitor {
       if (isFailing(sum) && isWhole) return [{ upstream, model: '', sum }];
       return failing.map(([model, one]) => ({ upstream, model, sum: one }));
     });
+  }
+
+  /** The names of the upstreams in the settings; the only upstream has an empty name. */
+  get #configuredNames(): readonly string[] {
+    const { UPSTREAMS } = this.#around.settings();
+    return UPSTREAMS.length === 0 ? [''] : UPSTREAMS.map(({ name }) => String(name));
   }
 
   #sumByModel(upstream: string, minutes: number): Map<string, OutcomeSum> {

@@ -1,7 +1,8 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { buildVisitorAccount } from '#edge/auth/identity/identity.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
+import { createLowestRequestId } from '#edge/kit/http/headers/request-id.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import { admitInside, settleInside, worstCaseWith } from '#test/edge/money/account/admission-requests.ts';
 import { bindings } from '#test/support/conversations.ts';
@@ -14,6 +15,13 @@ const usd = (nanodollars: number) => nanodollars / 1e9;
 const stub = (account = 'alice') => getAccountStub(bindings, {}, account);
 const alerts = async () => (await getInbox('alert').listAlerts({ limit: 10 })).data;
 
+let requests = 0;
+let clock: { now: number };
+
+beforeEach(() => {
+  clock = createWebhookWorks().clock;
+});
+
 interface Spent {
   conversation?: string;
   /** The conversation of which this one is a subagent's. */
@@ -21,13 +29,12 @@ interface Spent {
   account?: string;
 }
 
-let requests = 0;
-
 /** Has a conversation spend so many nanodollars. */
 async function spend(cost: number, { conversation, parent, account }: Spent = {}): Promise<void> {
   requests += 1;
-  const requestId = `req_01m7w6qhfx${String(requests).padStart(16, '0')}`;
   await runInDurableObject(stub(account), (object: Account) => {
+    // The ledger finds the requests of a day by their ids.
+    const requestId = createLowestRequestId(clock.now) + String(requests).padStart(16, '0');
     const asking = { requestId, route: 'messages', model: 'claude-opus-5-5', conversation };
     const of = parent === undefined ? {} : { parent: { conversation: parent, toolUseId: 'toolu_1' } };
     admitInside(object, { ...asking, ...of, bound: worstCaseWith(), defaults: {} });
@@ -37,7 +44,6 @@ async function spend(cost: number, { conversation, parent, account }: Spent = {}
 }
 
 test('a conversation that spends more than half of its account’s day is told once a day, whatever dies in between', async () => {
-  const { clock } = createWebhookWorks();
   await stub().setLimits({ usd_per_day: usd(LIMIT) });
   for (let nth = 0; nth < 5; nth += 1) await spend(10_000, { conversation: 'conv_a' });
   await spend(3_000, { conversation: 'conv_b' });
@@ -65,7 +71,6 @@ test('a conversation that spends more than half of its account’s day is told o
 });
 
 test('the conversations of a run’s subagents count to the run, also those of their subagents', async () => {
-  createWebhookWorks();
   await stub().setLimits({ usd_per_day: usd(LIMIT) });
   await spend(9_000, { conversation: 'conv_run' });
   for (let nth = 0; nth < 4; nth += 1) {
@@ -80,7 +85,6 @@ test('the conversations of a run’s subagents count to the run, also those of t
 });
 
 test('nothing is told of many small conversations, of requests without one, of visitors, or without a daily limit', async () => {
-  createWebhookWorks();
   for (const account of ['alice', VISITOR]) await stub(account).setLimits({ usd_per_day: usd(LIMIT) });
   for (let nth = 0; nth < 4; nth += 1) {
     await spend(9_000);

@@ -310,13 +310,13 @@ function createPoolCaller(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
-/** Asks the pools of groups, some at a time. */
 /** @returns the first groups by their names, with what is used of their budgets */
 export async function readFirstGroups(c: Context<AppEnv>, limit: number) {
   const { names } = await groupList.readNamePage(c.env.STORE, { limit });
   return await readGroups(c, names);
 }
 
+/** Asks the pools of groups, some at a time. */
 async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
   const rows: Awaited<ReturnType<typeof readGroup>>[] = [];
   for (let at = 0; at < names.length; at += GROUPS_AT_ONCE) {

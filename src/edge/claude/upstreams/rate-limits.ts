@@ -5,7 +5,7 @@ import type { Model } from '../models/models.ts';
 
 /** What the API limits in a minute, by the names in its headers. */
 export const RATE_LIMIT_KINDS = ['requests', 'tokens', 'input_tokens', 'output_tokens'] as const;
-export type RateLimitKind = (typeof RATE_LIMIT_KINDS)[number];
+type RateLimitKind = (typeof RATE_LIMIT_KINDS)[number];
 
 /** How often an isolate reports the limits of a model class, at most. Milliseconds. */
 const REPORT_INTERVAL_MS = 10_000;
@@ -13,7 +13,7 @@ const REPORT_INTERVAL_MS = 10_000;
 const MAX_OBSERVED = 100;
 
 /** One rate limit of a key, as the last response has reported it. */
-export interface ObservedRateLimit {
+interface ObservedRateLimit {
   limit: number;
   remaining: number;
   /** When the limit is full again; milliseconds since 1970. */

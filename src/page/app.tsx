@@ -2,14 +2,8 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpentToday, spentToday } from './edge/account.ts';
-import {
-  checkConnection,
-  connectionFault,
-  connectionState,
-  deploymentRejection,
-  token,
-  upstream,
-} from './edge/client.ts';
+import { checkConnection, connectionFault, connectionState, deploymentRejection, upstream } from './edge/client.ts';
+import { token } from './edge/credential.ts';
 import { identity } from './edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from './edge/lazy-component.tsx';
 import { hasPlugin, includedPlugins } from './edge/plugins.ts';

@@ -1,4 +1,5 @@
-import { changeToken, connectionFault, token } from './edge/client.ts';
+import { changeToken, connectionFault } from './edge/client.ts';
+import { token } from './edge/credential.ts';
 import { identity } from './edge/identity.ts';
 import { Dialog } from './ui/dialog.tsx';
 import { FaultMessage } from './ui/fault.tsx';

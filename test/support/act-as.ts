@@ -1,5 +1,5 @@
 import { onTestFinished } from 'vitest';
-import { token } from '#page/edge/client.ts';
+import { token } from '#page/edge/credential.ts';
 
 /** What follows is somebody's: the page reads a token, and leaves it to the edge to verify it. */
 export function actAs(sub: string, scope: string): void {

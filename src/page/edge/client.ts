@@ -4,15 +4,13 @@ import { computed, signal } from '@preact/signals';
 import { readErrorResponse } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer, ServedRoutePath } from '../../edge/answers.ts';
+import { storeToken, token } from './credential.ts';
 import { describeErrorForUser, formatErrorDetails } from './error-messages.ts';
+import { identity } from './identity.ts';
 import { fetchAndRecordCall } from './last-calls.ts';
 import { loadModels } from './models.ts';
 import { includedPlugins } from './plugins.ts';
 
-const TOKEN_KEY = 'sluice-token';
-
-/** The credential. It is kept only for the session of this tab. */
-export const token = signal(sessionStorage.getItem(TOKEN_KEY) ?? undefined);
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
 /** Since when an upstream refuses the deployment, and what its operator must do; both undefined while none does. */
 export const deploymentRejection = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
@@ -47,7 +45,8 @@ export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Clien
 export async function checkConnection(): Promise<void> {
   try {
     await refreshHealth();
-    await refreshModelList();
+    // A token that only reads for operators may not list models, and needs none.
+    if (identity.value.canChat) await refreshModelList();
     if (connectionState.value !== 'gate') connectionState.value = 'ready';
   } catch (thrown) {
     if (connectionState.value === 'gate') return;
@@ -76,9 +75,7 @@ export async function refreshModelList(): Promise<void> {
 }
 
 export async function changeToken(next: string | undefined): Promise<void> {
-  if (next === undefined) sessionStorage.removeItem(TOKEN_KEY);
-  else sessionStorage.setItem(TOKEN_KEY, next);
-  token.value = next;
+  storeToken(next);
   connectionFault.value = undefined;
   connectionState.value = 'starting';
   await checkConnection();

@@ -1,6 +1,6 @@
 import { computed } from '@preact/signals';
 import { decodeJwt } from 'jose';
-import { token } from './client.ts';
+import { token } from './credential.ts';
 
 /** The identity in the token. The page only reads it; the edge verifies it. */
 export interface TokenIdentity {

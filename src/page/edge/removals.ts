@@ -1,6 +1,7 @@
 /** Deletes after a moment in which that can be undone. Until then what is deleted stays in its place. */
 import { signal } from '@preact/signals';
-import { formatErrorForUser, token } from './client.ts';
+import { formatErrorForUser } from './client.ts';
+import { token } from './credential.ts';
 
 const UNDO_MS = 20_000;
 

@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useAsyncAction } from '../edge/async-action.ts';
-import { token } from '../edge/client.ts';
+import { token } from '../edge/credential.ts';
 import { askExampleQuestion } from '../edge/example-question.ts';
 import { callGrowthCount, lastCalls, type RecordedCall } from '../edge/last-calls.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';

@@ -1,7 +1,8 @@
 /** Keeps the list of conversations, and which one is open. */
 import { batch, computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
-import { getClient, modelsFault, token } from '../../edge/client.ts';
+import { getClient, modelsFault } from '../../edge/client.ts';
+import { token } from '../../edge/credential.ts';
 import { currentModel } from '../../edge/models.ts';
 import { pollWhileVisible } from '../../edge/poll.ts';
 import { UndoableRemovals } from '../../edge/removals.ts';

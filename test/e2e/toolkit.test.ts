@@ -64,6 +64,7 @@ test('the package has its modules, its command, the page and the examples', asyn
     'dist/scripts',
     'dist/simulator',
     'examples/tools',
+    'examples/webhooks',
     'examples/worker',
     'package.json',
     'src',

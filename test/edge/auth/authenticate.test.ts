@@ -131,14 +131,14 @@ async function expectRefused(response: Response, status: 401 | 403 | 500): Promi
   return message;
 }
 
-test('the routes are found', () => {
+test('finds the routes that the other tests use', () => {
   expect(ROUTES.length).toBeGreaterThan(15);
   for (const path of ['/messages', '/v1/models/:id', '/accounts/:id/tokens/:jti', '/usage/requests/:request_id']) {
     expect(ROUTES.map((route) => route.path)).toContain(path);
   }
 });
 
-test('either header carries a credential', async () => {
+test('accepts a credential in the Authorization header or in x-api-key', async () => {
   const app = answering();
   const token = await createToken('alice');
   for (const headers of [
@@ -160,7 +160,7 @@ test('either header carries a credential', async () => {
   expect(JSON.stringify(app.log)).not.toContain(token);
 });
 
-test('whatever a client sends in place of a token is a 401: half a token, a page of HTML, any bytes', async () => {
+test('returns 401 for incomplete tokens, HTML and arbitrary bytes in place of a token', async () => {
   const app = answering();
   const [head = '', claims = '', signature = ''] = (await createToken('alice')).split('.');
   const parts = [
@@ -187,7 +187,7 @@ test('whatever a client sends in place of a token is a 401: half a token, a page
   });
 });
 
-test('of two credentials the bearer token wins, but what is no token of this edge loses to one', async () => {
+test('prefers the bearer token over x-api-key, and a valid token over an invalid credential', async () => {
   const app = answering();
   const account = async (headers: Record<string, string>) => {
     const response = await app.fetch('/usage/requests', { headers });
@@ -204,7 +204,7 @@ test('of two credentials the bearer token wins, but what is no token of this edg
   expect(await account({ ...bearerHeader(foreign), 'x-api-key': foreign })).toBe(401);
 });
 
-test('nothing about an account is created or touched before its credential is verified', async () => {
+test('does not call an account or the store before it verifies the credential', async () => {
   const { touched, ...bound } = watched();
   const app = answering(bound);
   const bad = [
@@ -227,7 +227,7 @@ test('nothing about an account is created or touched before its credential is ve
   expect(touched).toContain('account alice');
 });
 
-test('without a credential nobody learns which methods a path has', async () => {
+test('returns 401 for every method of a path to a request without a credential', async () => {
   const app = answering();
   for (const { url } of ROUTES) {
     for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
@@ -238,7 +238,7 @@ test('without a credential nobody learns which methods a path has', async () => 
 
 const renewing = ({ path }: { path: string }) => (path === '/tokens/renew' ? [400] : []);
 
-test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
+test('returns 403 and names the missing scope; routes about the caller’s own account need no scope', async () => {
   const app = answering();
   for (const route of ROUTES) {
     // Erasing an account and revoking what it has are tried where they do not end the test.
@@ -267,7 +267,7 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
   }
 });
 
-test('a revoked token is refused on every route, at once, and by every isolate', async () => {
+test('rejects a revoked token immediately, on every route and in every isolate', async () => {
   const app = answering();
   const admin = bearerHeader(await createToken('root', ['admin']));
   const { token, jti } = await mintToken(SECRET, { account: 'carol', scopes: SCOPES });
@@ -288,7 +288,7 @@ test('a revoked token is refused on every route, at once, and by every isolate',
   expect((await app.post('/messages', ASK, another)).status).toBe(200);
 });
 
-test('a token that nobody here has seen can be revoked, and so can all of an account', async () => {
+test('revokes a token that has never been used, and all tokens of an account', async () => {
   const app = answering();
   const admin = bearerHeader(await createToken('root', ['admin']));
   const mint = async (account: string) => await mintToken(SECRET, { account, scopes: ['messages'] });
@@ -305,7 +305,7 @@ test('a token that nobody here has seen can be revoked, and so can all of an acc
   expect((await app.post('/messages', ASK, bearerHeader(token))).status).toBe(200);
 });
 
-test('without a signing secret and without an identity provider every API route answers 500 and names both', async () => {
+test('returns 500 and names both settings on every route without a signing secret and an identity provider', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, SIGNING_SECRET: '' });
   for (const headers of [{}, bearerHeader(await createToken('alice', SCOPES)), bearerHeader('sk-ant-x')]) {
@@ -319,7 +319,7 @@ test('without a signing secret and without an identity provider every API route 
   expect(app.sent).toEqual([]);
 });
 
-test('what is public needs no credential, whatever is set', async () => {
+test('serves public paths without a credential, with and without a signing secret', async () => {
   for (const vars of [{}, { SIGNING_SECRET: '' }]) {
     const app = answering(vars);
     expect((await app.fetch('/health')).status).toBe(200);
@@ -328,7 +328,7 @@ test('what is public needs no credential, whatever is set', async () => {
   }
 });
 
-test('an identity provider alone is enough to verify by, and minting then says what is missing', async () => {
+test('verifies tokens with only an identity provider, and returns 500 for POST /tokens', async () => {
   const provider = {
     JWKS_URL: 'https://login.example.com/keys',
     JWT_ISSUER: 'https://login.example.com/',
@@ -343,7 +343,7 @@ test('an identity provider alone is enough to verify by, and minting then says w
   expect(await expectRefused(refused, 500)).toContain('SIGNING_SECRET');
 });
 
-test('a token of a provider whose keys cannot be read does not hide one of this edge', async () => {
+test('accepts a minted token in x-api-key while the keys for the bearer token cannot be fetched', async () => {
   vi.spyOn(globalThis, 'fetch').mockRejectedValue(new Error('connection refused'));
   const app = answering({
     JWKS_URL: 'https://login.example.com/keys',
@@ -359,7 +359,7 @@ test('a token of a provider whose keys cannot be read does not hide one of this 
   expect(await usage(foreign)).toBe(503);
 });
 
-test('a malformed setting of authentication is a 500 on every route, and lets nobody in', async () => {
+test('returns 500 on every route if SIGNING_SECRET is malformed', async () => {
   const app = answering({ SIGNING_SECRET: 'too-short' });
   for (const route of [...ROUTES, { method: 'GET', path: '/health', url: '/health' }]) {
     const message = await expectRefused(await app.fetch(route.url, requestTo(route, {})), 500);
@@ -368,7 +368,7 @@ test('a malformed setting of authentication is a 500 on every route, and lets no
   }
 });
 
-test('in development a request without a credential, with a key of any other shape or the placeholder is the account dev', async () => {
+test('assigns requests in development without a token to the account dev', async () => {
   for (const secret of ['', SECRET]) {
     const app = answering({ MODE: 'development', SIGNING_SECRET: secret });
     for (const headers of [
@@ -393,7 +393,7 @@ test('in development a request without a credential, with a key of any other sha
   }
 });
 
-test('in development a JWT is verified as everywhere', async () => {
+test('verifies a JWT in development as in production', async () => {
   const app = answering({ MODE: 'development' });
   expect((await app.post('/messages', ASK, bearerHeader(await createToken('frank')))).status).toBe(200);
   await app.waitUntilSettled();
@@ -410,7 +410,7 @@ test('in development a JWT is verified as everywhere', async () => {
   await expectRefused(await app.post('/messages', ASK, bearerHeader(token)), 401);
 });
 
-test('in development a bearer that is not a token is rejected, by a sentence that names the placeholder', async () => {
+test('rejects a malformed bearer token in development and names the placeholder', async () => {
   const token = await createToken('frank');
   for (const sent of ['undefined', 'null', '', '[object Object]', `x${token}`, `${token}x`, 'sk-ant-api03-any']) {
     for (const more of [{}, { 'x-api-key': 'sk-ant-api03-any-other' }]) {
@@ -428,7 +428,7 @@ test('in development a bearer that is not a token is rejected, by a sentence tha
   expect(unset).toContain('the text `undefined`');
 });
 
-test('in development a session that the Worker’s own `authenticate` does not know is rejected', async () => {
+test('rejects a session in development that the Worker’s own `authenticate` does not know', async () => {
   const authenticate = (request: Request) =>
     request.headers.get('authorization') === 'Bearer session-of-ada'
       ? ({ account: 'ada', scopes: ['messages'] } as const)
@@ -442,7 +442,7 @@ test('in development a session that the Worker’s own `authenticate` does not k
   await expectRefused(await app.post('/messages', ASK, bearerHeader('session-of-eve')), 401);
 });
 
-test('a development server that requires credentials checks them and origins as a deployment does', async () => {
+test('checks credentials and origins in development when CREDENTIALS is `required`', async () => {
   const app = answering({ MODE: 'development', CREDENTIALS: 'required', ALLOWED_ORIGINS: 'https://app.example.com' });
   for (const headers of [{}, bearerHeader('any'), { 'x-api-key': 'any' }])
     await expectRefused(await app.post('/messages', ASK, headers), 401);
@@ -494,7 +494,7 @@ const FOREIGN_ORIGINS = [
   'http://localhost, https://evil.com',
 ];
 
-test('in development any other host or origin than loopback is refused, whatever is configured', async () => {
+test('rejects any host and origin except loopback in development, regardless of ALLOWED_ORIGINS', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
   for (const [url, headers] of [
@@ -521,7 +521,7 @@ test.each([
   ['http://app.localhost:8787/messages', 'http://[::1]:8080'],
   [AT_HOME, 'https://localhost'],
   [AT_HOME, 'http://app.localhost'],
-])('in development %s answers a page of %s, its preflight and its errors included', async (url, origin) => {
+])('in development, %s allows the origin %s in preflights, responses and errors', async (url, origin) => {
   const app = answering({ MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
   const asked = {
     'access-control-request-method': 'POST',
@@ -552,12 +552,12 @@ test.each([
   expect(app.sent[0]?.headers.has('origin')).toBe(false);
 });
 
-describe('a page whose name was made to point here', () => {
+describe('a page that reaches a development server through DNS rebinding', () => {
   /** Its GET has neither header, as a browser tells both to pages of this machine alone. */
   const REBOUND = { 'sec-fetch-site': '' };
   const READS = ROUTES.filter(({ method, path }) => method === 'GET' && !/^(\/v1)?\/models/.test(path));
 
-  test('reads nothing that is stored once there is a key, and is told how to show that it may', async () => {
+  test('cannot read stored data once an upstream key is set, and receives instructions to create a token', async () => {
     const { touched, ...bound } = watched();
     for (const key of [{ ANTHROPIC_API_KEY: 'sk-ant-x' }, { ANTHROPIC_API_KEY: '', UPSTREAM_EAST_KEY: 'sk-ant-x' }]) {
       const app = answering({ ...bound, ...key, MODE: 'development', UPSTREAM: '' });
@@ -573,7 +573,7 @@ describe('a page whose name was made to point here', () => {
     expect(touched).toEqual([]);
   });
 
-  test('is told from a browser on this machine, from a page of it, and from whoever has a token', async () => {
+  test('does not prevent local browsers, local pages and callers with a token from reading', async () => {
     const app = answering({ MODE: 'development' });
     const own = [
       ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),
@@ -584,7 +584,7 @@ describe('a page whose name was made to point here', () => {
       expect((await app.fetch('/usage', { headers })).status, JSON.stringify(headers)).toBe(200);
   });
 
-  test('may read what is no secret, and, while there is no key, what the simulator has said', async () => {
+  test('can read models and health, and the simulator’s data while no upstream key is set', async () => {
     const keyed = answering({ MODE: 'development' });
     for (const path of ['/v1/models', '/models', '/health']) {
       expect((await keyed.fetch(path, { headers: REBOUND })).status, path).toBe(200);
@@ -595,7 +595,7 @@ describe('a page whose name was made to point here', () => {
     await expectRefused(await keyed.fetch('/conversations/models', { headers: REBOUND }), 401);
   });
 
-  test('spends nothing: what is no GET has its origin', async () => {
+  test('cannot send messages, because a POST includes the page’s origin', async () => {
     const app = answering({ MODE: 'development' });
     await expectRefused(await app.post('/messages', ASK, { origin: 'http://evil.example:8787' }), 403);
     expect(app.sent).toEqual([]);
@@ -612,11 +612,11 @@ test.each([
   [{ authorization: 'Bearer null' }, /the text `null`/],
   [{ authorization: 'Bearer [object Promise]' }, /the text `\[object Promise\]`/],
   [{ 'x-api-key': 'sk-ant-x' }, /^This is not a token of this deployment/],
-])('a deployment names what is wrong with %j', async (headers, message) => {
+])('explains in production why the credential in %j is rejected', async (headers, message) => {
   expect(await expectRefused(await answering({}).post('/messages', ASK, headers), 401)).toMatch(message);
 });
 
-test('a development server rejects an origin of this machine without Sec-Fetch-Site, by every route and method', async () => {
+test('rejects a loopback origin without Sec-Fetch-Site on every route and method in development', async () => {
   // `wrangler dev --local-upstream localhost:80` makes this of the origin of a page under a rebound name.
   const rewritten = { origin: 'http://localhost', 'sec-fetch-site': '' };
   const { touched, ...bound } = watched();
@@ -635,7 +635,7 @@ test('a development server rejects an origin of this machine without Sec-Fetch-S
   expect([touched, app.sent]).toEqual([[], []]);
 });
 
-test('a deployed edge allows the origins that are configured, also on a 401, and no loopback of its own accord', async () => {
+test('allows only configured origins in production, also on a 401', async () => {
   const app = answering({ ALLOWED_ORIGINS: 'https://app.example.com' });
   for (const [origin, allowed] of [
     ['https://app.example.com', 'https://app.example.com'],

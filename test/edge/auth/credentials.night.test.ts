@@ -85,7 +85,7 @@ async function invalidTokens(app: TestApp): Promise<Record<string, string>> {
   };
 }
 
-test('no route accepts a credential that is not valid, in either header', async () => {
+test('rejects an invalid credential in either header on every route', async () => {
   stopClock();
   const app = edge();
   const headers: [string, Record<string, string>][] = [['none', {}]];
@@ -99,7 +99,7 @@ test('no route accepts a credential that is not valid, in either header', async 
   expect(app.sent).toHaveLength(sent);
 });
 
-test('each set of scopes opens exactly its routes', async () => {
+test('opens exactly the routes of a token’s scopes, for every set of scopes', async () => {
   const app = edge();
   for (const scopes of scopeSets()) {
     const headers = bearerHeader(await createToken('alice', scopes));
@@ -116,7 +116,7 @@ test('each set of scopes opens exactly its routes', async () => {
   }
 });
 
-test('a restricted token opens its routes only, whatever it is restricted to', async () => {
+test('rejects every kind of restricted token on routes that are not open to it', async () => {
   const app = edge();
   for (const only of [
     { agents: ['sky'] },
@@ -142,7 +142,7 @@ test('a restricted token opens its routes only, whatever it is restricted to', a
   expect(app.sent).toEqual([]);
 });
 
-test('a token of another account reads and changes nothing of an account', async () => {
+test('prevents a token from reading or changing the data of another account', async () => {
   const app = edge();
   const alice = bearerHeader(
     await createToken(

@@ -30,8 +30,8 @@ function outcome(claims: Record<string, unknown>): string | number | undefined {
   }
 }
 
-describe('the group of a provider’s token', () => {
-  test('is the one that its claim names, alone or in a list of one', () => {
+describe('the group of an identity provider’s token', () => {
+  test('is the group in the claim, as a string or as a list with one group', () => {
     for (const group of NAMES) {
       expect(outcome({ groups: group })).toBe(group);
       expect(outcome({ groups: [group] })).toBe(group);
@@ -39,31 +39,31 @@ describe('the group of a provider’s token', () => {
     }
   });
 
-  test('is not chosen from several groups: that is a 401', () => {
+  test('is rejected with 401 if the claim lists several groups', () => {
     tryCases(100, fc.uniqueArray(name, { minLength: 2 }), (groups) => {
       expect(outcome({ groups })).toBe(401);
     });
   });
 
-  test('is never none where the claim is there and cannot be read: that is a 401 which names the claim', () => {
+  test('is rejected with 401 and the claim’s name if the claim is present but unreadable', () => {
     tryCases(100, unreadable, (groups) => {
       expect(outcome({ groups })).toBe(401);
     });
     expect(outcome({ _claim_names: { groups: 'src1' } })).toBe(401);
   });
 
-  test('is none where the claim is absent or empty', () => {
+  test('is undefined if the claim is absent or empty', () => {
     for (const claims of [{}, { groups: null }, { groups: [] }]) expect(outcome(claims)).toBeUndefined();
   });
 
-  test('is not asked for without JWT_GROUP_CLAIM', () => {
+  test('is undefined without JWT_GROUP_CLAIM', () => {
     tryCases(100, unreadable, (groups) => {
       expect(resolveGroupFromClaims({ groups }, 'provider', parseSettings({}))).toBeUndefined();
     });
   });
 });
 
-test('a token of this edge is refused for no claim', () => {
+test('ignores the group claim of a token that Sluice minted', () => {
   tryCases(100, unreadable, (groups) => {
     expect(resolveGroupFromClaims({ groups }, 'edge', settings)).toBeUndefined();
   });

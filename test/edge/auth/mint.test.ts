@@ -17,7 +17,7 @@ const options = fc.record({
   label: fc.option(fc.string(), { nil: undefined }),
 });
 
-test('a minted token is an HS256 JWT that says its account, its scopes and its end, and nothing else', async () => {
+test('mints an HS256 JWT that contains only account, scopes, ID, dates and label', async () => {
   const now = Date.parse('2026-11-20T12:00:00.900Z');
   await tryAsyncCases(100, options, async (wanted) => {
     const { token, ...told } = await mintToken(SECRET, wanted, now);
@@ -44,7 +44,7 @@ test('a minted token is an HS256 JWT that says its account, its scopes and its e
   });
 });
 
-test('no two tokens have the same id', async () => {
+test('gives each token a different ID', async () => {
   const tokens = await Promise.all(
     Array.from({ length: 50 }, () => mintToken(SECRET, { account: 'a', scopes: ['messages'] })),
   );

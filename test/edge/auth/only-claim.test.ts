@@ -20,7 +20,7 @@ function outcome(claims: Record<string, unknown>, vars: Record<string, string>):
   }
 }
 
-test('a provider’s token is restricted to the agents of its claim, in a list or with spaces, or else to those of JWT_ONLY', () => {
+test('restricts an identity provider’s token to the agents in its claim, or else to those in JWT_ONLY', () => {
   expect(outcome({ agents: ['sky', 'own:cloud'] }, CLAIM)).toEqual({ agents: ['sky', 'own:cloud'] });
   expect(outcome({ agents: 'sky  cloud' }, BOTH)).toEqual({ agents: ['sky', 'cloud'] });
   expect(outcome({}, BOTH)).toEqual(OTHERWISE);
@@ -28,7 +28,7 @@ test('a provider’s token is restricted to the agents of its claim, in a list o
   expect(outcome({ agents: 'sky', only: OTHERWISE }, {})).toBeUndefined();
 });
 
-test('where tokens are restricted, one whose claim is absent or cannot be read may ask nothing, and none is free', () => {
+test('never accepts a token as unrestricted if its claim is absent or unreadable', () => {
   expect(outcome({}, CLAIM)).toBe(401);
   expect(outcome({ _claim_names: { agents: 'elsewhere' } }, BOTH)).toBe(401);
   tryCases(100, fc.oneof(fc.anything(), fc.array(fc.string()), fc.string()), (claim) => {

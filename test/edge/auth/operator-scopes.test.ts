@@ -132,13 +132,13 @@ const createEdge = () =>
     DEPLOYMENT_LIMITS: '{}',
   });
 
-test('each route of the app is in exactly one list', () => {
+test('assigns each route of the app to exactly one list', () => {
   const listed = [...Object.keys(OPERATOR_READS), ...OWN_READS, ...CLOSED, RENEWAL];
   expect(listed.sort()).toEqual(ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
 describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
-  test('opens the routes of its list, and no other', async () => {
+  test('opens only the routes in its list', async () => {
     const app = createEdge();
     const headers = bearerHeader(await createToken('monitor', [scope]));
     for (const { method, path, url } of ROUTES) {
@@ -177,7 +177,7 @@ describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
     await own.body?.cancel();
   });
 
-  test('reads as often as it likes, and the state of upstreams unless it is for backups', async () => {
+  test('has no read limit, and reads the state of upstreams unless it is for backups', async () => {
     const app = createTestApp(() => Response.json({ data: [] }), { ...DEPLOYED_VARS, READS_PER_MINUTE: '1' });
     const headers = bearerHeader(await createToken('monitor', [scope]));
     for (let read = 0; read < 3; read += 1)
@@ -216,7 +216,7 @@ test('rejects the parameter `account` on every route that does not read it', asy
   expect(app.sent).toEqual([]);
 });
 
-test('admin:read reads an event without its subject, its text, and the texts of its result', async () => {
+test('hides the subject, the text and the result’s texts of an event from admin:read', async () => {
   const app = createEdge();
   const event = createEvent('github_1', 'The private text.');
   await getInbox('github').acceptEvent(event);

@@ -27,7 +27,7 @@ function edgeWith(options: AppOptions, add: (edge: Hono<AppEnv>) => void = () =>
   });
 }
 
-test('a stranger is told nothing by any route of the edge, by any method, but for a short list', async () => {
+test('returns 401, 404 or 405 without a credential on every route except the public ones', async () => {
   const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS);
   const request = fc.record({
     path: fc.constantFrom(...ROUTES),
@@ -59,7 +59,7 @@ test('a stranger is told nothing by any route of the edge, by any method, but fo
   expect(app.sent).toEqual([]);
 });
 
-test('each route is closed, by what the router runs: HEAD is answered as GET is', async () => {
+test('returns 401 without a credential on every route, for HEAD as for GET', async () => {
   const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS);
   for (const { method, path } of createApp().routes) {
     const url = path.replaceAll(/:\w+/g, 'x');
@@ -70,7 +70,7 @@ test('each route is closed, by what the router runs: HEAD is answered as GET is'
   }
 });
 
-test('a route that a Worker adds is closed, and knows who asks, whether or not anybody has thought of it', async () => {
+test('requires a credential on routes that a Worker adds, and gives them the identity', async () => {
   for (const at of ['/', '/ai', '/t/:tenant']) {
     const reached = at === '/' ? '' : at.replace(':tenant', 'acme');
     const add = (edge: Hono<AppEnv>) => {
@@ -89,7 +89,7 @@ test('a route that a Worker adds is closed, and knows who asks, whether or not a
   }
 });
 
-test('a Worker opens its own routes, and none of the edge’s', async () => {
+test('opens a Worker’s routes in `publicPaths`, but none of Sluice’s paths', async () => {
   const app = edgeWith({ publicPaths: ['/status', '/usage', '/v1/*', '/accounts/*'] }, (edge) => {
     edge.get('/status', (c) => c.text('up'));
     edge.get('/status/inside', (c) => c.text('closed'));
@@ -111,7 +111,7 @@ test('a Worker opens its own routes, and none of the edge’s', async () => {
   }
 });
 
-test('within the edge’s own paths nothing of another app is open either, and a wrong method tells nothing', async () => {
+test('returns 401 below Sluice’s own paths for another app’s route and for an unsupported method', async () => {
   const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS, {
     around: (edge) => new Hono<AppEnv>().route('/', edge).get('/accounts/x/photos', (c) => c.text('photos')),
   });
@@ -125,14 +125,14 @@ test('within the edge’s own paths nothing of another app is open either, and a
   }
 });
 
-test('a Worker closes what stands behind the edge in its other app', async () => {
+test('requires a credential on another app’s routes in `privatePaths`', async () => {
   const app = edgeWith({ privatePaths: ['/behind'] });
   expect((await app.fetch('/ai/behind')).status).toBe(401);
   const known = await app.fetch('/ai/behind', { headers: bearerHeader(await createToken('alice')) });
   expect(await known.text()).toBe('behind');
 });
 
-test('a revoked credential is refused on a Worker’s own routes, on its private paths, and before it hears what was wrong', async () => {
+test('rejects a revoked token on a Worker’s routes, on private paths, and before validating the request', async () => {
   const app = edgeWith({ privatePaths: ['/behind'] }, (edge) => {
     edge.get('/notes/:id', (c) => c.text('a note'));
   });

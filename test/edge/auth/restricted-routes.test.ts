@@ -12,7 +12,7 @@ const edge = (vars: Record<string, string> = {}) =>
 const tokenWith = async (only: object) =>
   bearerHeader(await createToken('alice', ['messages', 'classify'], { only: { agents: ['sky'], ...only } }));
 
-test('a restricted token is refused by each route but those that say that they are open to it', async () => {
+test('rejects a restricted token on every route that is not declared open to restricted tokens', async () => {
   const app = edge();
   const headers = await tokenWith({});
   const closed: string[] = [];
@@ -28,7 +28,7 @@ test('a restricted token is refused by each route but those that say that they a
   expect(closed.length).toBeGreaterThan(50);
 });
 
-test('a restricted token with origins is sent by their pages alone', async () => {
+test('accepts a restricted token with origins only from pages of these origins', async () => {
   const app = edge({ ALLOWED_ORIGINS: SHOP });
   const mayPass = async (only: object, sent: Record<string, string>) => {
     const response = await app.post('/messages', {}, { ...(await tokenWith(only)), ...sent });
@@ -46,7 +46,7 @@ test('a restricted token with origins is sent by their pages alone', async () =>
   });
 });
 
-test('a token is not minted for pages that could not use it', async () => {
+test('mints a token with origins only if ALLOWED_ORIGINS includes them', async () => {
   const root = bearerHeader(await createToken('root', ['admin']));
   const mint = async (origins: string[], vars: Record<string, string>) => {
     const body = { account: 'alice', scopes: ['messages'], only: { agents: ['sky'], origins } };

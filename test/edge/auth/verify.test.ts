@@ -56,8 +56,8 @@ async function expectRefused(token: string, settings: Settings, now = NOW): Prom
   for (const text of [SECRET, ...token.split('.')]) if (text.length > 10) expect(message).not.toContain(text);
 }
 
-describe('a token of this edge', () => {
-  test('is bound by its claim alone, keeps two scopes, and allows nothing where the claim cannot be read', async () => {
+describe('a token that Sluice minted', () => {
+  test('is restricted by its claim `only`, keeps two scopes, and is rejected if the claim is unreadable', async () => {
     const only = { agents: ['sky'] };
     const all = { ...CLAIMS, scope: SCOPES.join(' '), only };
     expect(await verifyToken(await forge(HS256, all), own(), NOW)).toMatchObject({
@@ -79,7 +79,7 @@ describe('a token of this edge', () => {
     }
   });
 
-  test('says who asks and what for, whatever the account is called', async () => {
+  test('yields its account, scopes and label for any account name', async () => {
     const settings = own();
     const account = fc.oneof(
       fc.string({ unit: 'binary', minLength: 1, maxLength: 64 }),
@@ -104,7 +104,7 @@ describe('a token of this edge', () => {
     });
   });
 
-  test.each(['with', 'without'])('that is altered at any place is refused, %s an id of its own', async (how) => {
+  test.each(['with', 'without'])('%s an ID is rejected if any character is altered', async (how) => {
     const token = await forge(HS256, how === 'with' ? CLAIMS : { ...CLAIMS, jti: undefined });
     const known = await verifyToken(token, own(), NOW);
     const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \u0000é';
@@ -161,12 +161,12 @@ describe('a token of this edge', () => {
     ['says no claims', async () => await forge(HS256, 'no claims')],
     ['says a list of claims', async () => await forge(HS256, [CLAIMS])],
     ['has a header that is no object', async () => await forge('"HS256"', CLAIMS)],
-  ])('that %s is refused', async (_, token) => {
+  ])('is rejected if it %s', async (_, token) => {
     await expectRefused(await token(), own());
     await expectRefused(await token(), own({ SIGNING_SECRET_PREVIOUS: `${OTHER}-before` }));
   });
 
-  test('logs nobody in as the account of a source of webhooks', async () => {
+  test('is rejected if its account is that of a webhook source', async () => {
     for (const account of ['webhook-github', 'webhook-', 'webhook-of-nobody']) {
       await expectRefused(await forge(HS256, { ...CLAIMS, sub: account }), own());
       await expectRefused(await forge(HS256, { ...CLAIMS, sub: account, scope: 'admin' }), own());
@@ -175,7 +175,7 @@ describe('a token of this edge', () => {
     expect((await verifyToken(almost, own(), NOW)).account).toBe('webhook');
   });
 
-  test('holds during a rotation if either secret signed it, and after it by the new one alone', async () => {
+  test('is valid with the old or the new secret during a rotation, and only with the new secret afterwards', async () => {
     const [old, fresh] = await Promise.all([forge(HS256, CLAIMS, OTHER), forge(HS256, CLAIMS)]);
     const rotating = own({ SIGNING_SECRET_PREVIOUS: OTHER });
     for (const token of [old, fresh]) expect((await verifyToken(token, rotating, NOW)).account).toBe('alice');
@@ -186,7 +186,7 @@ describe('a token of this edge', () => {
     await expectRefused(old, rotated);
   });
 
-  test('is verified once and then remembered, until the very second it ends', async () => {
+  test('is verified once and cached until the second in which it expires', async () => {
     const settings = own();
     const verify = vi.spyOn(crypto.subtle, 'verify');
     const token = await forge(HS256, CLAIMS);
@@ -199,7 +199,7 @@ describe('a token of this edge', () => {
     verify.mockRestore();
   });
 
-  test('that is refused is not remembered as good, nor a good one as another deployment’s', async () => {
+  test('is not cached as valid when rejected, nor accepted under another secret', async () => {
     const token = await forge(HS256, { ...CLAIMS, nbf: SECONDS + 10 });
     const settings = own();
     await expectRefused(token, settings);
@@ -207,7 +207,7 @@ describe('a token of this edge', () => {
     await expectRefused(token, parseSettings({ SIGNING_SECRET: OTHER }), NOW + 10_000);
   });
 
-  test('that is dated further ahead than a clock may be wrong does not hold', async () => {
+  test('is rejected if it is dated more than ten seconds in the future', async () => {
     const settings = own();
     const ahead = await forge(HS256, { ...CLAIMS, iat: SECONDS + 11 });
     await expect(verifyToken(ahead, settings, NOW)).rejects.toMatchObject({
@@ -220,7 +220,7 @@ describe('a token of this edge', () => {
     );
   });
 
-  test('may do only what this edge knows', async () => {
+  test('keeps only the scopes that Sluice knows', async () => {
     const scopes = async (scope: unknown) =>
       (await verifyToken(await forge(HS256, { ...CLAIMS, scope }), own(), NOW)).scopes;
     expect(await scopes('messages root classify')).toEqual(['messages', 'classify']);
@@ -236,7 +236,7 @@ describe('a token of this edge', () => {
     ['an object', { $ne: 1 }],
     ['no text', '\ud800'],
     ['longer than is kept', 'x'.repeat(257)],
-  ])('whose id is %s is known by a hash of what was signed', async (_, jti) => {
+  ])('is identified by a hash of its signed text if its ID is %s', async (_, jti) => {
     const token = await forge(HS256, { ...CLAIMS, jti });
     const known = await verifyToken(token, own(), NOW);
     expect(known.token?.jti).toMatch(/^sha256-[0-9a-f]{32}$/);
@@ -245,7 +245,7 @@ describe('a token of this edge', () => {
   });
 });
 
-test('nothing that is not three parts of base64url with a header is taken for a JWT', () => {
+test('recognizes a JWT only by three base64url parts with a header', () => {
   for (const text of [
     '',
     'sk-ant-api03-x',
@@ -262,7 +262,7 @@ test('nothing that is not three parts of base64url with a header is taken for a 
   expect(isJwt('eyJh.eyJh.')).toBe(true);
 });
 
-describe('a token of an identity provider', () => {
+describe('an identity provider’s token', () => {
   const ISSUER = 'https://login.example.com/';
   const AUDIENCE = 'sluice';
   const URL_OF_KEYS = 'https://login.example.com/keys';
@@ -322,7 +322,7 @@ describe('a token of an identity provider', () => {
     vi.useRealTimers();
   });
 
-  test('is an account by its subject, and its keys are read once', async () => {
+  test('belongs to the account in its subject, and the keys are fetched once', async () => {
     await provider(rsa, ec);
     const settings = settingsOf();
     for (const pair of [rsa, ec]) {
@@ -343,12 +343,12 @@ describe('a token of an identity provider', () => {
     expect(fetched).toBe(1);
   });
 
-  test('logs nobody in as the account of a source of webhooks, whatever the provider calls its users', async () => {
+  test('is rejected if its subject is the account of a webhook source', async () => {
     await provider(rsa);
     await expectRefused(await signed(rsa, { ...claims, sub: 'webhook-github' }), settingsOf());
   });
 
-  test('has the scopes that its claim names, as text or as a list; if none of them is ours, messages and classify', async () => {
+  test('has the known scopes of its claim, or else messages and classify', async () => {
     await provider(rsa);
     const settings = settingsOf();
     for (const [scope, expected] of [
@@ -362,7 +362,7 @@ describe('a token of an identity provider', () => {
     }
   });
 
-  test('is an admin’s only where the operator says so, and for nothing else of it', async () => {
+  test('has admin scopes only if JWT_ADMIN is true', async () => {
     await provider(rsa);
     for (const [scope, expected] of [
       ['admin', ['messages', 'classify']],
@@ -399,7 +399,7 @@ describe('a token of an identity provider', () => {
     ['that is not valid yet', { ...claims, nbf: SECONDS + 11 }],
     ['without a subject', { ...claims, sub: undefined }],
     ['with a subject that no account can have', { ...claims, sub: 'x'.repeat(129) }],
-  ])('%s is refused', async (_, payload) => {
+  ])('%s is rejected', async (_, payload) => {
     await provider(rsa);
     await expectRefused(await signed(rsa, payload), settingsOf());
     expect((await verifyToken(await signed(rsa, { ...claims, aud: ['a', AUDIENCE] }), settingsOf(), NOW)).account).toBe(
@@ -407,7 +407,7 @@ describe('a token of an identity provider', () => {
     );
   });
 
-  test('holds for ten seconds more on each side, since clocks differ, and is remembered no longer', async () => {
+  test('is valid for ten more seconds on each side, and is cached no longer', async () => {
     await provider(rsa);
     const settings = settingsOf();
     const early = await signed(rsa, { ...claims, nbf: SECONDS + 10 });
@@ -417,7 +417,7 @@ describe('a token of an identity provider', () => {
     await expectRefused(ending, settings, NOW + 10_000);
   });
 
-  test('is tried with each of the provider’s keys that have no id, at most four', async () => {
+  test('is verified with at most four of the provider’s keys without an ID', async () => {
     const unnamed = await Promise.all(['1', '2', '3', '4', '5'].map((kid) => pairOf('ES256', kid)));
     await provider();
     const jwks = await Promise.all(unnamed.map(async ({ publicKey }) => await exportJWK(publicKey)));
@@ -433,7 +433,7 @@ describe('a token of an identity provider', () => {
     await expectRefused(await signed(later), settings);
   });
 
-  test('cannot be made from the provider’s public key', async () => {
+  test('cannot be forged with the provider’s public key', async () => {
     await provider(rsa);
     const jwk = await exportJWK(rsa.publicKey);
     const spki = await exportSPKI(rsa.publicKey);
@@ -447,7 +447,7 @@ describe('a token of an identity provider', () => {
     }
   });
 
-  test('is held to the key that it names, and to that key’s algorithm', async () => {
+  test('is verified only with the key that it names and that key’s algorithm', async () => {
     await provider(rsa, ec);
     const settings = settingsOf();
     await expectRefused(await signed({ ...ec, kid: rsa.kid }), settings);
@@ -461,7 +461,7 @@ describe('a token of an identity provider', () => {
     await expectRefused(embedded, settings);
   });
 
-  test('is none of ours, and ours none of the provider’s', async () => {
+  test('is rejected without JWKS_URL, and minted tokens are rejected without SIGNING_SECRET', async () => {
     await provider(rsa);
     const settings = settingsOf({ SIGNING_SECRET: SECRET });
     const minted = await forge(HS256, CLAIMS);
@@ -471,7 +471,7 @@ describe('a token of an identity provider', () => {
     await expectRefused(await signed(rsa), own());
   });
 
-  test('by a new key is accepted once the provider has published it', async () => {
+  test('signed with a new key is accepted after the provider publishes the key', async () => {
     vi.useFakeTimers({ toFake: ['Date'], now: NOW });
     await provider(rsa);
     const settings = settingsOf();
@@ -485,7 +485,7 @@ describe('a token of an identity provider', () => {
     expect(fetched).toBe(2);
   });
 
-  test('cannot be judged while the keys cannot be had: 503, and the same token holds a moment later', async () => {
+  test('causes a 503 while the keys cannot be fetched, and is accepted when they can', async () => {
     await provider(rsa);
     const settings = settingsOf();
     const token = await signed(rsa);

@@ -25,7 +25,7 @@ async function put({ request: ask }: Caller, name: string, body: object, headers
 const get = ({ request: ask }: Caller, path: string, headers: object = {}) =>
   ask(undefined, { path, method: 'GET', headers });
 
-test('classifiers are stored by name and version, rolled back, listed and taken away, as prefixes are', async () => {
+test('classifiers are stored by name and version, rolled back, listed, deleted, and hidden from other accounts', async () => {
   const one = await createClassifyCaller(() => labelMessage('bug'));
   const first = await put(one, 'tickets', { labels: LABELS, description: 'The first' });
   expect(first).toMatchObject({
@@ -66,7 +66,7 @@ test('classifiers are stored by name and version, rolled back, listed and taken 
 });
 
 test.each(Object.entries(FIRST_SCHEMAS))(
-  'a classifier by a schema with %s is evaluated by its label',
+  'evaluates a classifier by the label of a schema with %s',
   async (_, first) => {
     const { schema, output, property } = first;
     const one = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
@@ -82,7 +82,7 @@ test.each(Object.entries(FIRST_SCHEMAS))(
   },
 );
 
-test('what an admin stores is for everybody, and an account’s own comes before it', async () => {
+test('an admin’s classifier is available to all accounts, and an account’s own takes precedence', async () => {
   const one = await createClassifyCaller(() => labelMessage('bug'));
   const admin = bearerHeader(await createToken('root', ['admin']));
   expect(await put(one, 'shared', { labels: ['bug', 'theirs'] }, admin)).toMatchObject({ owner: 'deployment' });
@@ -94,13 +94,13 @@ test('what an admin stores is for everybody, and an account’s own comes before
   await one.request(undefined, { path: '/classifiers/shared', method: 'DELETE', headers: admin });
 });
 
-test('a prefix and a classifier of one name are two things', async () => {
+test('a prefix and a classifier with the same name are independent', async () => {
   const one = await createClassifyCaller(() => labelMessage('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
   await put(one, 'same', { labels: LABELS });
   expect((await get(one, '/prefixes/same')).status).toBe(404);
 });
 
-test('what cannot be stored is refused, and nothing is stored', async () => {
+test('rejects an invalid classifier and stores nothing', async () => {
   const one = await createClassifyCaller(() => labelMessage('bug'));
   for (const [body, words] of [
     [{}, 'labels'],
@@ -129,7 +129,7 @@ test('what cannot be stored is refused, and nothing is stored', async () => {
   expect(one.app.sent).toEqual([]);
 });
 
-test('an evaluation tries a version with a model, and tells what a person works out from the answers', async () => {
+test('evaluates a version with the requested model, and reports its accuracy, mistakes and cost', async () => {
   const answers: Record<string, unknown> = {
     'billing 1': 'billing',
     'billing 2': 'bug',
@@ -179,7 +179,7 @@ test('an evaluation tries a version with a model, and tells what a person works 
   expect(ledger).toHaveLength(6 + 5);
 });
 
-test('progress streams, and what could not be asked is no mistake of the classifier’s', async () => {
+test('streams the progress of an evaluation, and counts upstream errors as skipped examples instead of mistakes', async () => {
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   const one = await createClassifyCaller((_, nth) =>
     nth === 0 ? labelMessage('bug') : Response.json(overloaded, { status: 529 }),
@@ -204,7 +204,7 @@ test('progress streams, and what could not be asked is no mistake of the classif
   expect(one.app.log.at(-1)).toMatchObject({ cost_usd: usd(COST_NANODOLLARS) });
 });
 
-test('examples that a classifier cannot be tried on are refused before anything is asked', async () => {
+test('rejects invalid examples of an evaluation before any upstream request', async () => {
   const one = await createClassifyCaller(() => textMessage('{}'));
   await put(one, 'tickets', { labels: LABELS });
   const path = '/classifiers/tickets/evaluate';

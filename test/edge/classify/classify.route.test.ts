@@ -38,7 +38,7 @@ async function jsonOf<Json>(response: Response): Promise<Json> {
 const answerOf = (response: Response) => jsonOf<ClassifyAnswer>(response);
 const resultsOf = (response: Response) => jsonOf<Results>(response);
 
-test('one text gets one of the labels, what it cost to the nanodollar, and a row in the ledger', async () => {
+test('returns one label and its exact cost for one text, and adds a row to the ledger', async () => {
   const { request: ask, readLedgerRows: rows, app } = await createClassifyCaller(() => labelMessage('billing'));
   const response = await ask(ticket('I was charged twice'));
   expect(response.headers.get('sluice-cost-usd')).toBe('0.0000245');
@@ -86,7 +86,7 @@ test.each([
     textMessage('', { content: [{ type: 'tool_use', name: 'classify', id: 't', input: { label: 'billing' } }] }),
   ],
   ['a prototype', textMessage('{"label":"__proto__"}')],
-])('%s is corrected once, and never comes through as a label', async (_, answer) => {
+])('a response with %s is corrected once, and is never returned as a label', async (_, answer) => {
   const mended = await createClassifyCaller((_sent, nth) => (nth === 0 ? answer : labelMessage('bug')));
   expect(await answerOf(await mended.request(ticket('It crashes')))).toMatchObject({
     label: 'bug',
@@ -113,7 +113,7 @@ test.each([
   expect(hopeless.app.sent).toHaveLength(4);
 });
 
-test('what is cut is asked for once more, unchanged but for eight times the tokens, and never comes through as a label', async () => {
+test('repeats the request of a truncated response once with eight times the max_tokens, and never returns its label', async () => {
   const cut = textMessage('{"label":"billing"}', { stop_reason: 'max_tokens', usage: { ...USAGE, output_tokens: 75 } });
   const {
     request: ask,
@@ -137,7 +137,7 @@ test('what is cut is asked for once more, unchanged but for eight times the toke
   expect(hopeless.app.sent).toHaveLength(2);
 });
 
-test('a text that the model refuses, or that is too long for it, is an error of the caller’s, without a second try', async () => {
+test('returns 400 without a second try for a text that the model refuses or that exceeds its context window', async () => {
   for (const [stop_reason, words] of [
     ['refusal', 'refused'],
     ['model_context_window_exceeded', 'too long'],
@@ -158,7 +158,7 @@ test('a text that the model refuses, or that is too long for it, is an error of 
   }
 });
 
-test('several labels, none, and fields come as they were asked for, and are held to their schema', async () => {
+test('returns several labels, no label or fields as requested, and validates them against the schema', async () => {
   const multi = await createClassifyCaller(() => textMessage('{"labels":["other","billing","other"]}'));
   expect(await answerOf(await multi.request({ ...ticket('x'), multi: true }))).toMatchObject({
     labels: ['billing', 'other'],
@@ -192,7 +192,7 @@ test('several labels, none, and fields come as they were asked for, and are held
 describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, output, property }) => {
   const label = output[property];
 
-  test('is answered by the model itself, and the result has the label and the whole object', async () => {
+  test('is sent to the model as its output format, and the result contains the label and the whole object', async () => {
     const { request: ask, app } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({
       label,
@@ -210,7 +210,7 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
     expect(findRejectedSchemaParts(sent)).toEqual([]);
   });
 
-  test('is kept by a stored classifier, which gives the same result', async () => {
+  test('is stored with a classifier, which returns the same result', async () => {
     const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     const stored = await ask(
       { schema, examples: [{ input: 'y', output }] },
@@ -234,7 +234,7 @@ test('the label is the property that `label_property` names', async () => {
   expect(answer).toMatchObject({ label: 'billing', output });
 });
 
-test('a label that is null or absent is null, and a list gives labels', async () => {
+test('returns `label: null` for a null or absent property, and `labels` for a list', async () => {
   const answered = async (properties: object, output: object) => {
     const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     return await answerOf(await ask({ input: 'x', schema: { type: 'object', properties } }));
@@ -248,7 +248,7 @@ test('a label that is null or absent is null, and a list gives labels', async ()
   expect(several).not.toHaveProperty('label');
 });
 
-test('an object that does not follow its schema is asked for once more, and is then an error of its input', async () => {
+test('requests an object that violates its schema once more, then returns an error for its input', async () => {
   const schema = {
     type: 'object',
     properties: { mood: { enum: ['good', 'bad'] }, score: { type: 'integer', maximum: 5 } },
@@ -264,7 +264,7 @@ test('an object that does not follow its schema is asked for once more, and is t
   expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
 });
 
-test('votes are counted by the label, and the first object with it is the result', async () => {
+test('counts votes by label, and returns the first object with the winning label', async () => {
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] }, why: { type: 'string' } } };
   const votes = ['bad', 'good', 'good'].map((mood, nth) => textMessage(JSON.stringify({ mood, why: `vote ${nth}` })));
   const { request: ask } = await createClassifyCaller((_, nth) => votes[nth] ?? textMessage('{}'));
@@ -275,7 +275,7 @@ test('votes are counted by the label, and the first object with it is the result
   });
 });
 
-test('a model without structured output is given the schema as that of a tool', async () => {
+test('sends the schema as a tool’s input schema to a model without structured output', async () => {
   const { schema, output } = FIRST_SCHEMAS['a model of Pydantic'];
   const content = [{ type: 'tool_use', id: 't', name: 'classify', input: output }];
   const { request: ask, app } = await createClassifyCaller(() => textMessage('', { content, stop_reason: 'tool_use' }));
@@ -287,7 +287,7 @@ test('a model without structured output is given the schema as that of a tool', 
   expect(sent.tools[0]?.input_schema).toMatchObject({ properties: { priority: { enum: ['low', 'high'] } } });
 });
 
-test('plain texts are inputs, whose ids are their indexes', async () => {
+test('accepts plain texts as inputs, with their indexes as ids', async () => {
   const { request: ask } = await createClassifyCaller(() => labelMessage('bug'));
   const inputs = ['It crashes', { id: 'own', input: 'It hangs' }, 'It burns'];
   const { results } = await resultsOf(await ask({ inputs, labels: LABELS }));
@@ -301,7 +301,7 @@ test('plain texts are inputs, whose ids are their indexes', async () => {
   expect((await ask({ inputs: [7], labels: LABELS })).status).toBe(400);
 });
 
-test('a model of which nothing is known is asked to call a tool, and only that call is an answer', async () => {
+test('asks an unknown model to call a tool, and accepts only that call as a result', async () => {
   const call = (input: object) =>
     textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input }], stop_reason: 'tool_use' });
   const { request: ask, app } = await createClassifyCaller((_, nth) =>
@@ -317,7 +317,7 @@ test('a model of which nothing is known is asked to call a tool, and only that c
   expect(sent).not.toHaveProperty('output_config');
 });
 
-test('a model that can be made to call a tool, as PRICES says, is made to', async () => {
+test('forces a tool call of a model for which PRICES sets `forced_tools`', async () => {
   const PRICES = JSON.stringify({ 'some-model': { forced_tools: true, prices: { input: 1 } } });
   const { request: ask, app } = await createClassifyCaller(
     () => textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
@@ -329,7 +329,7 @@ test('a model that can be made to call a tool, as PRICES says, is made to', asyn
   expect(JSON.stringify(sent.system)).not.toContain('classify');
 });
 
-test('confidence is the share of independent answers that agree, and null with one', async () => {
+test('confidence is the share of votes that agree, and null for a single vote', async () => {
   const votes = ['bug', 'billing', 'billing', 'other', 'billing'];
   const { request: ask, readLedgerRows: rows, app } = await createClassifyCaller((_, nth) => labelMessage(votes[nth]));
   expect(await answerOf(await ask({ ...ticket('x'), votes: 5 }))).toMatchObject({
@@ -354,7 +354,7 @@ test('confidence is the share of independent answers that agree, and null with o
   });
 });
 
-test('a repeated input is free, says so, and is shared with nobody', async () => {
+test('returns a repeated input from the cache at no cost, and never shares the cache between accounts', async () => {
   const first = await createClassifyCaller(() => labelMessage('bug'));
   await answerOf(await first.request(ticket('It crashes')));
   await first.app.waitUntilSettled();
@@ -384,7 +384,7 @@ test('a repeated input is free, says so, and is shared with nobody', async () =>
   }
 });
 
-test('an answer is served from the cache until the classifier changes, and again once it is as it was', async () => {
+test('returns a cached label until the classifier changes, and again after a rollback', async () => {
   const { request: ask, app } = await createClassifyCaller((_, nth) => labelMessage(nth === 0 ? 'bug' : 'other'));
   const put = async (body: object) => {
     const response = await ask(body, { path: '/classifiers/tickets', method: 'PUT' });
@@ -406,7 +406,7 @@ test('an answer is served from the cache until the classifier changes, and again
   expect(app.sent).toHaveLength(2);
 });
 
-test('answers that were kept go with the account', async () => {
+test('deletes cached results when the account is erased', async () => {
   const { request: ask, app, account, getObject: object } = await createClassifyCaller(() => labelMessage('bug'));
   await answerOf(await ask(ticket('It crashes')));
   await app.waitUntilSettled();
@@ -416,7 +416,7 @@ test('answers that were kept go with the account', async () => {
   await expect.poll(kept).toBe(0);
 });
 
-test('several texts are answered in their order, each for itself', async () => {
+test('returns results in the order of the inputs, each with its own label or error', async () => {
   const { request: ask, readLedgerRows: rows } = await createClassifyCaller((sent) => {
     const input = inputTextOf(sent);
     if (input === 'nonsense') return textMessage('?');
@@ -460,7 +460,7 @@ test('several texts are answered in their order, each for itself', async () => {
   expect((await rows()).reduce((sum, row) => sum + nano(row.cost_usd), 0)).toBe(5 * COST_NANODOLLARS);
 });
 
-test('256 texts with money for about 100: each refusal was right when it was made, and the ledger agrees', async () => {
+test('rejects only texts that the remaining budget cannot pay for, and agrees with the ledger (256 texts)', async () => {
   const refusals: { reason: string; left: number; needed: number }[] = [];
   const {
     request: ask,
@@ -515,7 +515,7 @@ test('256 texts with money for about 100: each refusal was right when it was mad
   });
 });
 
-test('an account that may run two at a time gets all its answers, two at a time', async () => {
+test('classifies all texts of an account that is limited to two concurrent requests, two at a time', async () => {
   let running = 0;
   let most = 0;
   const { request: ask, readLedgerRows: rows } = await createClassifyCaller(
@@ -537,7 +537,7 @@ test('an account that may run two at a time gets all its answers, two at a time'
   expect(most).toBe(2);
 });
 
-test('no more than six texts are with the upstream at once', async () => {
+test('sends at most six texts to the upstream at once', async () => {
   let running = 0;
   let most = 0;
   const { request: ask } = await createClassifyCaller(async () => {
@@ -555,44 +555,47 @@ test('no more than six texts are with the upstream at once', async () => {
   expect(most).toBe(6);
 });
 
-test.each(['sse', 'jsonl'])('results stream in their order as %s, and the last one sums them up', async (format) => {
-  const { request: ask, app } = await createClassifyCaller((sent) => labelMessage(inputTextOf(sent)));
-  const inputs = [...LABELS, 'nonsense'].map((input, index) => ({ id: `t${index}`, input }));
-  const response =
-    format === 'sse'
-      ? await ask({ inputs, labels: LABELS, stream: true })
-      : await ask({ inputs, labels: LABELS }, { headers: { accept: 'application/jsonl' } });
-  expect(response.headers.get('content-type')).toBe(format === 'sse' ? 'text/event-stream' : 'application/jsonl');
-  const text = await response.text();
-  const lines =
-    format === 'sse'
-      ? [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)]
-      : text
-          .trim()
-          .split('\n')
-          .map((line) => ['', (JSON.parse(line) as { type: string }).type, line]);
-  const events = lines.map(([, name, data]) => {
-    const parsed = JSON.parse(data ?? '') as { type: string; id?: string; label?: string | null };
-    expect(parsed.type).toBe(name);
-    return parsed;
-  });
-  expect(events.slice(0, -1).map(({ id, label }) => [id, label])).toEqual([
-    ['t0', 'billing'],
-    ['t1', 'bug'],
-    ['t2', 'other'],
-    ['t3', null],
-  ]);
-  expect(events.at(-1)).toEqual({
-    type: 'summary',
-    usage: { input_tokens: 1_000, output_tokens: 45, ...NO_USAGE },
-    cost_usd: usd(5 * COST_NANODOLLARS),
-    model: HAIKU,
-  });
-  await app.waitUntilSettled();
-  expect(app.log.at(-1)).toMatchObject({ status: 200, cost_usd: usd(5 * COST_NANODOLLARS) });
-});
+test.each(['sse', 'jsonl'])(
+  'streams results in the order of the inputs as %s, followed by a summary',
+  async (format) => {
+    const { request: ask, app } = await createClassifyCaller((sent) => labelMessage(inputTextOf(sent)));
+    const inputs = [...LABELS, 'nonsense'].map((input, index) => ({ id: `t${index}`, input }));
+    const response =
+      format === 'sse'
+        ? await ask({ inputs, labels: LABELS, stream: true })
+        : await ask({ inputs, labels: LABELS }, { headers: { accept: 'application/jsonl' } });
+    expect(response.headers.get('content-type')).toBe(format === 'sse' ? 'text/event-stream' : 'application/jsonl');
+    const text = await response.text();
+    const lines =
+      format === 'sse'
+        ? [...text.matchAll(/^event: (\w+)\ndata: (.*)\n\n/gm)]
+        : text
+            .trim()
+            .split('\n')
+            .map((line) => ['', (JSON.parse(line) as { type: string }).type, line]);
+    const events = lines.map(([, name, data]) => {
+      const parsed = JSON.parse(data ?? '') as { type: string; id?: string; label?: string | null };
+      expect(parsed.type).toBe(name);
+      return parsed;
+    });
+    expect(events.slice(0, -1).map(({ id, label }) => [id, label])).toEqual([
+      ['t0', 'billing'],
+      ['t1', 'bug'],
+      ['t2', 'other'],
+      ['t3', null],
+    ]);
+    expect(events.at(-1)).toEqual({
+      type: 'summary',
+      usage: { input_tokens: 1_000, output_tokens: 45, ...NO_USAGE },
+      cost_usd: usd(5 * COST_NANODOLLARS),
+      model: HAIKU,
+    });
+    await app.waitUntilSettled();
+    expect(app.log.at(-1)).toMatchObject({ status: 200, cost_usd: usd(5 * COST_NANODOLLARS) });
+  },
+);
 
-test('a caller who leaves stops what has not begun; what ran is ended and settled', async () => {
+test('sends no further texts after the caller disconnects, and aborts and settles the running requests', async () => {
   for (const stream of [true, false]) {
     const leaving = new AbortController();
     let aborted = 0;
@@ -633,7 +636,7 @@ test('a caller who leaves stops what has not begun; what ran is ended and settle
   }
 });
 
-test('a prefix lies in front of the labels, brings its model, and is in the ledger', async () => {
+test('puts a prefix before the labels, uses its model, and records its version in the ledger', async () => {
   const {
     request: ask,
     app,
@@ -669,7 +672,7 @@ test('a prefix lies in front of the labels, brings its model, and is in the ledg
   expect(unknown.status).toBe(404);
 });
 
-test('what limits the account, and what ails the upstream, is told as it is', async () => {
+test('returns the status and error type that match an account limit or an upstream error', async () => {
   const dear = { ...labelMessage('bug'), usage: { input_tokens: 200, output_tokens: 1_000_000 } };
   const spent = await createClassifyCaller(() => dear, { limits: { usd_per_day: 0.01 } });
   expect((await spent.request(ticket('x'))).status).toBe(200);
@@ -732,7 +735,7 @@ function watching(look: (bound: Bound, answer: AdmissionDecision) => void): obje
   };
 }
 
-test('a restricted token asks the classifiers that it names, as they are', async () => {
+test('a restricted token may use only the classifiers that it names, and cannot override their settings', async () => {
   const { app } = await createClassifyCaller(() => labelMessage('billing'));
   const root = bearerHeader(await createToken('root', ['admin']));
   const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' } };

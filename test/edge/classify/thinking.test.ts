@@ -59,14 +59,14 @@ describe.each([
   // What depends on the model is the same in these.
   ['webhook', 50, [HAIKU, 'claude-opus-5-5']],
   ['choice', 25, [HAIKU]],
-] as const)('by %s', (way, count, models) => {
-  test.each(models)('%s gives all texts their labels, at the price that the guide names', async (model) => {
+] as const)('labelling by %s', (way, count, models) => {
+  test.each(models)('%s labels all texts correctly at the price in the guide', async (model) => {
     await labelAndCheck(way, model, count);
   });
 });
 
 test.each(PUBLISHED)(
-  '%s labels in one call, which says of thinking what that model takes',
+  '%s labels a text in one request, with the thinking setting that the model accepts',
   async (model, off, room) => {
     const { request: ask, app, readLedgerRows: rows } = await createClassifyCaller(fromApi);
     const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
@@ -86,7 +86,7 @@ test.each(PUBLISHED)(
   },
 );
 
-test('a model of which nothing is known is told nothing of thinking, and has tokens for it', async () => {
+test('sends no thinking setting to an unknown model, and adds tokens for its thinking', async () => {
   const { request: ask, app } = await createClassifyCaller(() =>
     textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
   );
@@ -101,7 +101,7 @@ test('a model of which nothing is known is told nothing of thinking, and has tok
 
 const LONG = { content: [], stop_reason: 'max_tokens', usage: { input_tokens: 200, output_tokens: 4_171 } };
 
-test('a model that always thinks has tokens for a long thought at its second try, and what then fails says what helps', async () => {
+test('raises max_tokens at the second try for a model that always thinks, and suggests another model if that fails', async () => {
   const model = 'claude-opus-5-5';
   const long = await createClassifyCaller((sent) =>
     textMessage('{"label":"bug"}', bodyOf(sent).max_tokens > 10_000 ? {} : LONG),
@@ -130,7 +130,7 @@ test.each([
   ['claude-sonnet-5-5', HAIKU, DISABLED],
   [HAIKU, 'claude-sonnet-5-5', BETWEEN_TOOLS],
   [HAIKU, 'claude-opus-5-5', undefined],
-])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
+])('falls back from %s to %s with a request and a hold for the fallback model', async (model, other, off) => {
   const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
   const asking = await createClassifyCaller(
     (sent) => (bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : fromApi(sent)),
@@ -157,7 +157,7 @@ test.each([
   );
 });
 
-test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
+test('sends a request for the fallback model when the budget cannot pay for the requested model', async () => {
   const asking = await createClassifyCaller(fromApi, { limits: { usd_per_day: 0.001 } });
   const answer = await asking.request(
     { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },

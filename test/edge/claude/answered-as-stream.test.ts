@@ -30,7 +30,7 @@ test.each<[string, () => Response, (cost: number) => void]>([
     (cost) => expect(cost).toBe(0),
   ],
 ])(
-  'what answers a classification with 200 and is no message, but %s, is booked by what it can have cost',
+  'charges the possible cost of a classification whose 200 response is not a message but %s',
   async (_, answer, check) => {
     const app = createTestApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
     const response = await app.post('/classify', { model: MODEL, input: 'a', labels: [{ name: 'a' }, { name: 'b' }] });
@@ -40,7 +40,7 @@ test.each<[string, () => Response, (cost: number) => void]>([
   },
 );
 
-test('a count that is answered as a stream is told as what it is', async () => {
+test('reports a stream in response to a token count as foreign, or as the error it contains', async () => {
   let answer = streamed(WHOLE);
   const app = createTestApp(() => answer(), { UPSTREAM_MAX_RETRIES: '0' });
   const count = () =>

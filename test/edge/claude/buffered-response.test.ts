@@ -20,7 +20,7 @@ const settings = parseSettings({ ANTHROPIC_API_KEY: 'key' });
 const exchange = () => new UpstreamExchange({ upstream: getUpstreamBySettings(settings), settings });
 const aPiece = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 60_000, max: 140_000 }));
 
-test('A buffered answer is read whole, however its pieces come, and not changed by the answers after it', async () => {
+test('reads a buffered response whole in any pieces, and later reads do not change it', async () => {
   await tryAsyncCases(
     60,
     fc.array(aPiece, { maxLength: 5 }),
@@ -42,7 +42,7 @@ test.each([
   [' \n', 51, 200, false],
   ['<html>', 51, 200, true],
   ['', 51, 403, true],
-])('of a message %j that came after %i ms with a %i is free: %s', async (text, ms, status, isFree) => {
+])('a message body of %j after %i ms with a %i is free: %s', async (text, ms, status, isFree) => {
   vi.useFakeTimers({ toFake: ['Date'] });
   onTestFinished(() => {
     vi.useRealTimers();
@@ -60,7 +60,7 @@ test.each([
   call.closeExchange();
 });
 
-test('an answer without an end is cut at 16 MB, and its call ends', async () => {
+test('cuts an endless response at 16 MB and aborts its call', async () => {
   const MB = 1_048_576;
   for (const type of ['bytes', undefined] as const) {
     let sent = 0;

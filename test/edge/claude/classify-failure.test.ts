@@ -58,13 +58,13 @@ test.each<[number, string, ClassifiedFailure['kind'], number, string, string | R
   [503, '<html>', 'overloaded', 503, 'upstream_503', /503 without/],
   [529, body('overloaded_error'), 'overloaded', 529, 'overloaded_error', 'In its words.'],
   [200, '<html>', 'down', 500, 'upstream_no_answer', /not the Claude API/],
-])('a %i with %j is judged as %s: the caller gets %i, and the log %s', (status, text, kind, told, logged, message) => {
+])('classifies a %i with %j as %s: the caller gets %i, and the log %s', (status, text, kind, told, logged, message) => {
   const { kind: found, forCaller, forOperator } = refusalOf(status, text);
   expect([found, forCaller.status, forOperator, forCaller.logged]).toEqual([kind, told, logged, logged]);
   expect(forCaller.message).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
 });
 
-describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form of %s', (form, bodyOf) => {
+describe.each(Object.entries(ERROR_BODIES))('a gateway error (%s)', (form, bodyOf) => {
   const isOfApi = form === 'the form of the API';
   const gateways = (status: number, words = TOO_LONG_MESSAGE) => refusalOf(status, JSON.stringify(bodyOf(words)));
 
@@ -73,14 +73,14 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     [404, 'not_found_error'],
     [413, 'request_too_large'],
     [422, 'invalid_request_error'],
-  ])('has its words with a %i', (status, type) => {
+  ])('keeps its message with a %i', (status, type) => {
     const { kind, forCaller, isVerbatim } = gateways(status);
     const told = [forCaller.status, forCaller.message, forCaller.type];
     expect([kind, ...told]).toEqual(['request', status, TOO_LONG_MESSAGE, isOfApi ? 'invalid_request_error' : type]);
     expect(isVerbatim).toBe(isOfApi);
   });
 
-  test('is the same with the status of a success, whole or in a stream, with a name or without', () => {
+  test('is recognized with status 200, as JSON or as a stream, with or without an event name', () => {
     const whole = bodyOf(TOO_LONG_MESSAGE);
     for (const text of [
       JSON.stringify(whole),
@@ -101,7 +101,7 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     }
   });
 
-  test('has 500 characters at most, whole ones, and none of a secret', () => {
+  test('is limited to 500 whole characters, and secrets are masked', () => {
     registerSecrets('test', ['sk-a-secret-of-the-operator']);
     onTestFinished(() => registerSecrets('test', []));
     const { message } = gateways(400, `sk-a-secret-of-the-operator ${'🌍'.repeat(400)}`).forCaller;
@@ -121,7 +121,7 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     'The api_key vk-7 may not.',
     'No API keys are left.',
     'virtual_key vk-7 may not.',
-  ])('says nothing that is its operator’s: %s', (words) => {
+  ])('hides a message about the operator, unless the error has the API’s form: %s', (words) => {
     const { message } = gateways(400, words).forCaller;
     if (!isOfApi)
       expect(message).toBe(
@@ -130,7 +130,7 @@ describe.each(Object.entries(ERROR_BODIES))('an error of a gateway in the form o
     else expect(message).toBe(words);
   });
 
-  test('says nothing where it is not the caller’s fault', () => {
+  test('hides its message if the caller did not cause the error', () => {
     if (isOfApi) return;
     for (const status of [307, 401, 402, 403, 408, 409, 429, 500, 503, 529])
       expect(JSON.stringify(gateways(status).forCaller.message)).not.toContain(TOO_LONG_MESSAGE);
@@ -144,7 +144,7 @@ test.each<[string, number, string]>([
   ['{"error":{"message":"Odd"}}', 500, 'api_error'],
   ['{"error":"Odd"}', 500, 'api_error'],
   ['{"error":{"message":"Odd","code":422.5}}', 422, 'invalid_request_error'],
-])('an error of a gateway in a stream says its status, or has none: %s', (body, status, type) => {
+])('takes the status of a gateway error in a stream from its type or code, if any: %s', (body, status, type) => {
   const { forCaller } = refusalOf(200, `data: ${body}\n\n`);
   expect([forCaller.status, forCaller.type]).toEqual([status, type]);
   expect(forCaller.message).toBe(
@@ -154,7 +154,7 @@ test.each<[string, number, string]>([
   );
 });
 
-test('the words of a body of any form are found, however deep it is', () => {
+test('finds the message in an error body of any form and depth', () => {
   const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
   for (const text of [deep, `{"error":${deep}}`, `{"detail":${deep}}`, '{"error":{"message":7}}', '[]', 'null', '7'])
     expect(refusalOf(400, text).forCaller.message).toBe(
@@ -166,7 +166,7 @@ test('the words of a body of any form are found, however deep it is', () => {
   expect(refusalOf(400, JSON.stringify({ detail: long })).forCaller.message).toMatch(/^a+; 1234567\uFFFD$/);
 });
 
-test('what the API publishes is known by its words, in any form, and what is said next door is not', () => {
+test('recognizes the API’s documented errors by their message in any form, but no upstream-specific errors', () => {
   for (const bodyOf of Object.values(ERROR_BODIES)) {
     const isPublished = (words: string) => refusalOf(400, JSON.stringify(bodyOf(words))).isPublished;
     expect(Object.entries(UNIVERSAL_ERRORS).filter(([, words]) => !isPublished(words))).toEqual([]);
@@ -226,11 +226,11 @@ test.each([
   'messages.0.content: You have reached your specified API usage limits',
   'tools.0.name: This organization has been disabled.',
   'You said: You have reached your API usage limits: your organization has crossed',
-])('an error that quotes its caller is the caller’s: %s', (message) => {
+])('classifies an error that quotes the caller’s input as a caller error: %s', (message) => {
   expect(refusalOf(400, body('invalid_request_error', message))).toMatchObject({ kind: 'request', isVerbatim: true });
 });
 
-test('a code of the caller’s decides before any word', () => {
+test('an error code about the caller takes precedence over the message', () => {
   const details = { error_code: 'tool_name_conflict' };
   for (const message of [NO_CREDIT, 'This organization has been disabled.']) {
     const text = JSON.stringify({ type: 'error', error: { type: 'invalid_request_error', message, details } });
@@ -254,7 +254,7 @@ const TYPES = {
 
 describe.each(Object.entries(TYPES))('an error of the type %s', (type, status) => {
   test.each(['In its words.', KEY, NO_CREDIT])(
-    'means with the status of a success what it means with its own: %s',
+    'is classified the same with status 200 as with its own status: %s',
     (message) => {
       const text = body(type, message);
       const usual = refusalOf(status, text);
@@ -267,7 +267,7 @@ describe.each(Object.entries(TYPES))('an error of the type %s', (type, status) =
   );
 });
 
-test('an answer is one, however it begins', () => {
+test('accepts a 200 without an error as a response, whatever its first bytes', () => {
   for (const text of [
     '',
     '{"type":"mess',
@@ -283,7 +283,7 @@ test('an answer is one, however it begins', () => {
   }
 });
 
-test('whatever an upstream says, its caller gets the words of the API alone, and nothing of what is the operator’s', () => {
+test('shows the caller only error messages of the API, and no secret of the operator', () => {
   const secret = 'of-the-operator';
   tryCases(
     100,
@@ -307,7 +307,7 @@ test('whatever an upstream says, its caller gets the words of the API alone, and
   );
 });
 
-test('only what no API has answered, and not at once, may have run', () => {
+test('mayHaveRun is true only for late failures without a response from the API', () => {
   tryCases(100, fc.integer({ min: 300, max: 599 }), fc.nat(400), (status, elapsedMs) => {
     const isGateway =
       status === 408 || status === 499 || (status >= 500 && ![521, 523, 525, 526, 530].includes(status));

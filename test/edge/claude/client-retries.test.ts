@@ -34,7 +34,7 @@ describe.each(CLIENTS)('%s', (_, headers, retries) => {
   });
 });
 
-test('for one request of a client that tries n times, the upstream gets n requests that may run, not n times the edge’s', () => {
+test('sends the upstream only one request per attempt of a client that retries by itself', () => {
   tryCases(100, fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 5 }), (ofClient, ofEdge) => {
     let upstream = 0;
     for (let attempt = 0; attempt <= ofClient; attempt += 1) {
@@ -48,13 +48,13 @@ test('for one request of a client that tries n times, the upstream gets n reques
   });
 });
 
-test('any user agent is judged without an error', () => {
+test('isSelfRetryingClient returns a boolean for any user agent', () => {
   tryCases(100, fc.string({ maxLength: 200 }), (agent) => {
     expect(typeof isSelfRetryingClient({ 'user-agent': agent })).toBe('boolean');
   });
 });
 
-describe('a request that fails for as long as it is tried', () => {
+describe('a request that always fails', () => {
   const ask = { model: 'claude-haiku-4-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   const counted = { 'x-stainless-retry-count': '0' };
@@ -79,7 +79,7 @@ describe('a request that fails for as long as it is tried', () => {
   test.each([
     ['the only upstream', {}],
     ['one of the list', several],
-  ])('is sent again, whoever asks, where no connection to %s came to be', async (_, vars) => {
+  ])('is retried for every client if no connection to %s was established', async (_, vars) => {
     const app = createTestApp(() => {
       throw new TypeError('connection refused');
     }, vars);

@@ -28,7 +28,7 @@ function counting(answer: () => Response) {
 const refusal = (status: number, message = 'words') =>
   Response.json({ type: 'error', error: { type: 'x', message } }, { status });
 
-test('an input is counted by the upstream, with the deployment’s key and the caller’s betas', async () => {
+test('sends a token count with the deployment’s key and the caller’s betas', async () => {
   const { sent, work } = counting(() => Response.json({ input_tokens: 7 }));
   expect(await work()).toBe(7);
   const [request] = sent;
@@ -37,7 +37,7 @@ test('an input is counted by the upstream, with the deployment’s key and the c
   for (const name of ['authorization', 'idempotency-key']) expect(request?.headers.has(name)).toBe(false);
 });
 
-test('a failed count tells the caller what the caller can mend, and hides what is the operator’s', async () => {
+test('returns count errors that the caller can fix, and hides errors about the operator', async () => {
   for (const [answer, status, type, message] of [
     [() => refusal(400), 400, 'invalid_request_error', 'words'],
     [() => refusal(404), 404, 'not_found_error', 'words'],
@@ -59,7 +59,7 @@ test('a failed count tells the caller what the caller can mend, and hides what i
   }
 });
 
-test('an answer that stalls behind its headers ends when time is up, and so does one that nobody waits for', async () => {
+test('aborts a response that stalls after its headers on timeout or when the caller disconnects', async () => {
   const upstream = {
     baseURL: 'https://upstream.test',
     apiKey: 'the-key',
@@ -93,7 +93,7 @@ test('an answer that stalls behind its headers ends when time is up, and so does
   await expect(counted).rejects.toMatchObject({ logged: 'client_gone' });
 });
 
-test('the model for what names none is the cheapest Haiku that still answers', () => {
+test('findDefaultModel returns the cheapest Haiku that is not retired', () => {
   expect(findDefaultModel(new ModelTable())?.id).toBe('claude-haiku-5-5');
   const retired = new ModelTable({ 'claude-haiku-5-5': { retires_at: '2026-11-01T00:00:00Z' } });
   expect(findDefaultModel(retired, Date.parse('2026-11-20'))?.id).toBe('claude-haiku-4-5-20251001');

@@ -7,7 +7,7 @@ import { messageStart, sseResponse, TEXT_BLOCK_START, textDelta } from '#test/su
 const ASK = { model: 'claude-opus-5-5', max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 const MB = 1_048_576;
 
-test('a relayed stream of more than 32 MB goes down whole', async () => {
+test('relays a stream of more than 32 MB completely', async () => {
   const line = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"text":"';
   const app = createTestApp(() =>
     sseResponse(createEndlessBody(messageStart() + TEXT_BLOCK_START + textDelta('Hi') + line, 40).body),

@@ -30,7 +30,7 @@ test.each([
   ['a whole answer that rides', {}, SAID + LONG_LINE, 'text/event-stream'],
   ['a turn', { stream: true, conversation: 'endless' }, SAID + LONG_LINE, 'text/event-stream'],
   ['a turn that does not stream', { conversation: 'endless' }, '{"type":"message","content":[{"te', 'application/json'],
-])('%s ends at 16 MB, says so, and is booked by what was seen', async (_, more, begun, type) => {
+])('%s is cut at 16 MB with an error, and settled by the received part', async (_, more, begun, type) => {
   // What is not seen costs by the clock.
   stopClock();
   const endless = createEndlessBody(begun);
@@ -58,7 +58,7 @@ test.each([
   expect(row?.cost_usd).toBeLessThan(0.03);
 });
 
-test('a relayed stream is never cut, and what follows a long line is booked', async () => {
+test('a relayed stream is never cut, and usage after a long line is settled', async () => {
   const line = `${LONG_LINE}${'y'.repeat(3_000_000)}"}}\n\n`;
   const whole = SAID + line + textDelta('Bye. ') + blockEnd() + messageEnd({ output_tokens: 10 });
   const app = createTestApp(() => sseResponse(createBody(whole.match(/.{1,200000}/gs) ?? [])), LIMITED);

@@ -275,7 +275,7 @@ function expectHidden(response: Response, text: string, concern: Concern): void 
 }
 
 describe.each(CODES)('%s', (code, status, concern) => {
-  test('reaches whom it concerns', async () => {
+  test('is forwarded to the caller, or hidden and logged for the operator', async () => {
     const { app, ask, health, said } = await edge('message', true);
     const refused = refusal(code, status);
     said.now = refused;
@@ -320,52 +320,58 @@ const OPERATORS: readonly [string, Concern, Refusal][] = [
 
 describe.each(OPERATORS)('%s', (_, concern, refused) => {
   const ways = refused.code === undefined ? OF_SENTENCES : WAYS;
-  test.each(ways)('by %s, the only upstream: alert, health, and the end of both', async (way) => {
-    const { ask, health, said } = await edge(way, true);
-    said.now = refused;
-    const { response, text } = await ask();
-    expectHidden(response, text, concern);
-    const { json } = await health();
-    expect(json).toMatchObject({
-      status: 'degraded',
-      todo: expect.stringMatching(/^The Claude API .* ANTHROPIC_API_KEY\.$/),
-    });
-    expect(JSON.stringify(json)).not.toMatch(/Acme|appeal\.test/);
-    expect((await health('?strict')).status).toBe(503);
-    const { code = '', status, type, message } = refused;
-    const told = `${status} ${[type, code].join(' ').trim()}: ${message}`;
-    await eventually(async () => expect(await alerts()).toEqual([['key_refused', told]]));
-    said.now = undefined;
-    expect((await ask()).response.status).toBe(200);
-    expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
-    expect((await health()).json.todo).toBeUndefined();
-    await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
-  });
-
-  test.each(ways)('by %s, one of two upstreams: the other one answers', async (way) => {
-    const { ask, health, said } = await edge(way, false);
-    said.now = refused;
-    if (way === 'batch') {
-      // Its body goes up once, so the next one goes to the other upstream.
+  test.each(ways)(
+    'at the only upstream (%s): sends an alert, degrades health, and clears both after recovery',
+    async (way) => {
+      const { ask, health, said } = await edge(way, true);
+      said.now = refused;
       const { response, text } = await ask();
       expectHidden(response, text, concern);
-    }
-    const { response, text } = await ask();
-    expect(response.status, text).toBe(200);
-    expect(text).not.toContain('event: error');
-    const { json } = await health('?strict');
-    expect(json).toMatchObject({
-      status: 'degraded',
-      todo: expect.stringMatching(/^The upstream east .* UPSTREAM_EAST_KEY\.$/),
-    });
-    expect((await health('?strict')).status).toBe(200);
-    await eventually(async () => expect((await alerts()).map(([kind]) => kind)).toEqual(['key_refused']));
-    expect((await alerts())[0]?.[1]).toMatch(/^east: \d+ \w+/);
-    said.now = undefined;
-    // The breaker has to let it be tried, and the account to forget where its prompts are cached.
-    ahead += 6 * 60_000;
-    expect((await ask()).response.status).toBe(200);
-    expect((await health()).json.status).toBe('ok');
-    await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', 'east']));
-  });
+      const { json } = await health();
+      expect(json).toMatchObject({
+        status: 'degraded',
+        todo: expect.stringMatching(/^The Claude API .* ANTHROPIC_API_KEY\.$/),
+      });
+      expect(JSON.stringify(json)).not.toMatch(/Acme|appeal\.test/);
+      expect((await health('?strict')).status).toBe(503);
+      const { code = '', status, type, message } = refused;
+      const told = `${status} ${[type, code].join(' ').trim()}: ${message}`;
+      await eventually(async () => expect(await alerts()).toEqual([['key_refused', told]]));
+      said.now = undefined;
+      expect((await ask()).response.status).toBe(200);
+      expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
+      expect((await health()).json.todo).toBeUndefined();
+      await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
+    },
+  );
+
+  test.each(ways)(
+    'at one of two upstreams (%s): the other responds, and health and the alert name the rejected upstream',
+    async (way) => {
+      const { ask, health, said } = await edge(way, false);
+      said.now = refused;
+      if (way === 'batch') {
+        // Its body goes up once, so the next one goes to the other upstream.
+        const { response, text } = await ask();
+        expectHidden(response, text, concern);
+      }
+      const { response, text } = await ask();
+      expect(response.status, text).toBe(200);
+      expect(text).not.toContain('event: error');
+      const { json } = await health('?strict');
+      expect(json).toMatchObject({
+        status: 'degraded',
+        todo: expect.stringMatching(/^The upstream east .* UPSTREAM_EAST_KEY\.$/),
+      });
+      expect((await health('?strict')).status).toBe(200);
+      await eventually(async () => expect((await alerts()).map(([kind]) => kind)).toEqual(['key_refused']));
+      expect((await alerts())[0]?.[1]).toMatch(/^east: \d+ \w+/);
+      said.now = undefined;
+      // The breaker has to let it be tried, and the account to forget where its prompts are cached.
+      ahead += 6 * 60_000;
+      expect((await ask()).response.status).toBe(200);
+      expect((await health()).json.status).toBe('ok');
+      await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', 'east']));
+    },
+  );
 });

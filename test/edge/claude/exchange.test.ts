@@ -55,7 +55,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('all tries together have one time limit, and beyond it the call is a 504', async () => {
+test('all attempts share one time limit, after which the call fails with a 504', async () => {
   const busy = () => new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } });
   const { exchange, calls } = calling([busy]);
   const began = Date.now();
@@ -93,7 +93,7 @@ test.each([
   exchange.closeExchange();
 });
 
-test('the time of the work on a piece is no silence', async () => {
+test('time spent on processing a piece does not count as silence', async () => {
   const { exchange } = calling([() => new Response('some text')]);
   const response = await exchange.sendToUpstream(REQUEST);
   const pieces: number[] = [];
@@ -105,7 +105,7 @@ test('the time of the work on a piece is no silence', async () => {
   exchange.closeExchange();
 });
 
-test('a caller who leaves ends the call, but not one that is closed', async () => {
+test('the caller’s disconnection aborts the call, unless the exchange is closed', async () => {
   for (const isClosed of [false, true]) {
     const caller = new AbortController();
     const { exchange } = calling([], { signal: caller.signal });

@@ -234,18 +234,21 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(rows.every(({ status }) => status !== 'held')).toBe(true);
   });
 
-  test.each(Object.keys(FAILURES).filter((failure) => !isRepeated(failure)))('ends after %s', async (failure) => {
-    const app = edge(TWO);
-    says.east = FAILURES[failure] ?? answered;
-    const { response } = await ask(app);
-    expect(response.status).toBe(500);
-    expect(placesOf(app)).toEqual(['east']);
-    const [row, ...others] = await rowsOf(app);
-    expect(others).toEqual([]);
-    expect(row?.cost_usd).toBe(row?.hold_usd);
-  });
+  test.each(Object.keys(FAILURES).filter((failure) => !isRepeated(failure)))(
+    'does not try another upstream after %s',
+    async (failure) => {
+      const app = edge(TWO);
+      says.east = FAILURES[failure] ?? answered;
+      const { response } = await ask(app);
+      expect(response.status).toBe(500);
+      expect(placesOf(app)).toEqual(['east']);
+      const [row, ...others] = await rowsOf(app);
+      expect(others).toEqual([]);
+      expect(row?.cost_usd).toBe(row?.hold_usd);
+    },
+  );
 
-  test('does not get what an upstream next door refuses, but the first failure', async () => {
+  test('returns the first failure if the next upstream rejects the request for an upstream-specific reason', async () => {
     for (const [form, words, status] of UPSTREAM_SPECIFIC_ERRORS) {
       const app = edge(TWO);
       says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError(form, words, status) };
@@ -256,7 +259,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     }
   });
 
-  test('does not get it either while the first upstream is passed over, which then says the last word', async () => {
+  test('retries a first upstream with an open breaker after an upstream-specific rejection by the second', async () => {
     const app = edge(TWO);
     says.east = refusal(529, 'overloaded_error');
     for (let nth = 0; nth < 7; nth += 1) expect((await ask(app)).response.status).toBe(200);
@@ -275,7 +278,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect((await ask(app)).response.headers.get('sluice-upstream')).toBe('east');
   });
 
-  test('gets what any upstream refuses, in whichever form', async () => {
+  test('returns an error that every upstream would return, in any error format', async () => {
     for (const form of ['the form of the API', 'a list']) {
       const app = edge(TWO);
       says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError(form, TOO_LONG_MESSAGE) };
@@ -285,7 +288,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     }
   });
 
-  test('goes on behind what an upstream next door refuses', async () => {
+  test('tries a third upstream after an upstream-specific rejection by the second', async () => {
     const app = edge([...TWO, { name: 'north' }]);
     says = {
       east: FAILURES['a refused connection'] ?? answered,
@@ -298,7 +301,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
 
   const placeOf = async (app: TestApp) => (await ask(app)).response.headers.get('sluice-upstream');
 
-  test('returns to the first upstream once that works again, where nothing is cached', async () => {
+  test('returns to the first upstream after its recovery if nothing is cached', async () => {
     const app = edge(TWO);
     says.east = refusal(529, 'overloaded_error');
     expect(await placeOf(app)).toBe('west');
@@ -306,7 +309,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     for (let time = 0; time < 2; time += 1) expect(await placeOf(app)).toBe('east');
   });
 
-  test('stays where its prompt is cached for as long as the cache lasts, and then returns to the first upstream', async () => {
+  test('stays at the upstream that cached its prompt until the cache expires', async () => {
     const app = edge(TWO);
     usage = CACHED;
     says.east = refusal(529, 'overloaded_error');
@@ -319,7 +322,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(await placeOf(app)).toBe('east');
   });
 
-  test('returns to the first upstream of the list that cached its prompt, though a later one has cached it since', async () => {
+  test('returns to the first listed upstream that cached its prompt, even if another cached it later', async () => {
     const app = edge(TWO);
     usage = CACHED;
     expect(await placeOf(app)).toBe('east');
@@ -331,7 +334,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(await placeOf(app)).toBe('east');
   });
 
-  test('counts the failed attempt to the upstream that failed, and the request to the one that answered', async () => {
+  test('counts the failed attempt for the failed upstream, and the request for the upstream that responded', async () => {
     const app = edge(TWO);
     says.east = refusal(529, 'overloaded_error');
     expect(await placeOf(app)).toBe('west');
@@ -351,7 +354,7 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     expect(data).toContainEqual(expect.objectContaining({ key: 'west', failed: 1 }));
   });
 
-  test('another model steps in where the asked one is overloaded everywhere, if that was asked for', async () => {
+  test('uses a requested fallback model if the requested model is overloaded at every upstream', async () => {
     const models = [MODEL, HAIKU];
     const app = edge(TWO.map((one) => ({ ...one, models })));
     const busy = (sent: SentRequest) =>
@@ -372,11 +375,11 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   });
 });
 
-describe('a 400 from next door', () => {
+describe('a 400 from the second upstream', () => {
   const betaRefused = () => gatewayError('the form of the API', 'invalid beta flag');
 
   test.each(Object.keys(FAILURES).filter((failure) => !MAY_HAVE_RUN.includes(failure)))(
-    'is not the answer after %s',
+    'is not returned after %s at the first upstream',
     async (failure) => {
       const alone = edge([{ name: 'east' }]);
       says.east = FAILURES[failure] ?? answered;
@@ -394,7 +397,7 @@ describe('a 400 from next door', () => {
     ['a changed signature', 'changed thinking', 'another conversation'].includes(what);
 
   test.each(Object.entries(UNIVERSAL_ERRORS).filter(isAboutThinking))(
-    'is not the answer where it is about thinking that another upstream has signed: %s',
+    'is not returned if it is about thinking that another upstream signed: %s',
     async (_, words) => {
       const app = edge(TWO);
       says = { east: refusal(529, 'overloaded_error'), west: () => gatewayError('a message', words) };
@@ -405,7 +408,7 @@ describe('a 400 from next door', () => {
   );
 
   test.each(Object.entries(UNIVERSAL_ERRORS).filter((one) => !isAboutThinking(one)))(
-    'is the answer where the API publishes it: %s',
+    'is returned if the API documents it: %s',
     async (_, words) => {
       const app = edge(TWO);
       says = { east: refusal(500, 'api_error'), west: () => gatewayError('a message', words) };
@@ -414,7 +417,7 @@ describe('a 400 from next door', () => {
     },
   );
 
-  test('is none in a stream, either, and the first failure is the answer to a count', async () => {
+  test('is not returned for a stream or a token count if it is upstream-specific', async () => {
     const app = edge(TWO);
     const beta = () =>
       sseResponse(createBody([namelessErrorStream({ error: { message: 'invalid beta flag', code: 400 } })]));
@@ -428,7 +431,7 @@ describe('a 400 from next door', () => {
     expect([response.status, (await readError(response)).message]).toEqual([400, TOO_LONG_MESSAGE]);
   });
 
-  test('is the answer of the upstream that has failed itself, or of one that has the model which another lacks', async () => {
+  test('is returned if the failed upstream repeats it, or if the first upstream lacks the model', async () => {
     const app = edge(TWO, { UPSTREAM_MAX_RETRIES: '1' });
     let asked = 0;
     says.east = () => {
@@ -448,7 +451,7 @@ describe('a 400 from next door', () => {
     }
   });
 
-  test('is not the answer while the first upstream is full', async () => {
+  test('is not returned while the first upstream is at its concurrency limit', async () => {
     const [east, west] = TWO;
     const app = edge([
       { name: 'east', ...east, max_concurrent: 1 },
@@ -463,7 +466,7 @@ describe('a 400 from next door', () => {
     expect([(await first).status, second.status]).toEqual([200, 529]);
   });
 
-  test('counts for no breaker, and is not what another model’s refusal hides', async () => {
+  test('does not open a breaker, and a fallback model’s 400 does not replace the first failure', async () => {
     const app = edge(TWO);
     for (let nth = 0; nth < 7; nth += 1) {
       says = { east: nth === 0 ? refusal(529, 'overloaded_error') : betaRefused, west: betaRefused };
@@ -496,7 +499,7 @@ const WEST_AFTER_EAST = [
   ['east', 'retried'],
 ];
 
-test('what the caller can correct is the answer of the first upstream, and no breaker counts it', async () => {
+test('returns the first upstream’s error if the caller can correct it, and opens no breaker', async () => {
   const app = edge(TWO);
   for (const [status, type] of [
     [400, 'invalid_request_error'],
@@ -516,7 +519,7 @@ test.each([
   [403, () => refusal(403, 'forbidden')()],
   [401, () => new Response('<html>Who are you?</html>', { status: 401 })],
   [307, () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } })],
-])('a %i that may be about one caller keeps nobody else away, until a second caller gets it', async (_, answer) => {
+])('a %i that may concern one caller opens the breaker only after a second caller receives it', async (_, answer) => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   const askAs = async (name: string) =>
     (await app.post('/v1/messages', ASK, bearerHeader(await createToken(`${name}${counter}`)))).headers.get(
@@ -531,7 +534,7 @@ test.each([
   expect(placesOf(app)).toEqual(['east', 'west', 'east', 'east', 'west', 'east', 'west', 'west']);
 });
 
-test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {
+test('a probe that the upstream rejects because of a caller error closes the breaker', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   const ask = async (nth: number) =>
     await app.post('/v1/messages', ASK, bearerHeader(await createToken(`p${counter}-${nth}`)));
@@ -551,14 +554,14 @@ test('a probe that the upstream refuses for the caller’s own fault closes the 
     expect((await ask(nth + 1 + more)).headers.get('sluice-upstream')).toBe('east');
 });
 
-describe('an upstream that does not have the model after all', () => {
+describe('an upstream that returns 404 for the model', () => {
   const missing = (sent: SentRequest) => {
     const { model } = JSON.parse(sent.text) as { model: string };
     const error = { type: 'not_found_error', message: `model: ${model}` };
     return Response.json({ type: 'error', error }, { status: 404 });
   };
 
-  test.each(Object.keys(WAYS))('is passed over by %s, and left alone for a while', async (way) => {
+  test.each(Object.keys(WAYS))('is skipped by %s, and gets no more requests for a while', async (way) => {
     const app = edge(TWO);
     says.east = missing;
     for (let nth = 0; nth < 3; nth += 1) {
@@ -572,7 +575,7 @@ describe('an upstream that does not have the model after all', () => {
     expect((await app.post('/v1/messages', { ...ASK, model: HAIKU })).status).toBe(200);
   });
 
-  test('is passed over by a count', async () => {
+  test('is skipped by a token count', async () => {
     const app = edge(TWO);
     says = { east: missing, west: () => Response.json({ input_tokens: 7 }) };
     const { model, messages } = ASK;
@@ -580,7 +583,7 @@ describe('an upstream that does not have the model after all', () => {
     expect([response.status, await response.json()]).toEqual([200, expect.objectContaining({ input_tokens: 7 })]);
   });
 
-  test('is the answer where no other has it; one that is only down tells more', async () => {
+  test('determines the response, unless another upstream is overloaded', async () => {
     const app = edge(TWO);
     says = { east: missing, west: missing };
     const response = await app.post('/v1/messages', ASK);
@@ -599,7 +602,7 @@ describe('an upstream that does not have the model after all', () => {
     }
   });
 
-  test('opens no breaker for a name that a caller has made up', async () => {
+  test('opens no breaker for a model name that a caller invented', async () => {
     const app = edge(TWO);
     for (const model of ['claude-nobody', `${MODEL}-20990101`]) {
       says = { east: missing, west: missing };
@@ -615,7 +618,7 @@ describe('an upstream that does not have the model after all', () => {
   });
 });
 
-test('a short 429 is waited for once: the cache is there', async () => {
+test('waits once for a short 429 before it tries the next upstream', async () => {
   const app = edge(TWO);
   let nth = 0;
   says.east = (sent) => {
@@ -630,7 +633,7 @@ test('a short 429 is waited for once: the cache is there', async () => {
   expect([next.status, placesOf(app)]).toEqual([200, ['east', 'east', 'west']]);
 });
 
-test('a stream whose first byte is late is asked for elsewhere; what may have run is paid for', async () => {
+test('a stream whose first byte is late fails over, and the abandoned attempt is charged', async () => {
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }]);
   says.east = late;
   const response = await app.post('/messages', ASK);
@@ -654,7 +657,7 @@ const SICK: Record<string, () => Response | Promise<Response>> = {
 };
 
 test.each(Object.keys(SICK))(
-  'where the first upstream %s, the second answers: with a limit and without, whatever max_tokens',
+  'if the first upstream %s, the second responds, with and without a limit, for any max_tokens',
   async (sick) => {
     for (const limits of [{}, { usd_per_day: 20 }, { usd_per_day: 20, on_shortfall: 'refuse' }]) {
       for (const max_tokens of [300, 1_023, 4_096, 32_000, 128_000]) {
@@ -694,7 +697,7 @@ test('tries each upstream once if all received the request and returned no valid
   expect(placesOf(app)).toEqual(['east', 'west']);
 });
 
-test('where the budget does not pay for another try, the failed one is the answer', async () => {
+test('returns the first failure if the budget does not cover another attempt', async () => {
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], {
     DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
   });
@@ -705,7 +708,7 @@ test('where the budget does not pay for another try, the failed one is the answe
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
 });
 
-test('a later try waits for nobody: where others hold the money, the failed one is the answer', async () => {
+test('returns the first failure without queueing if other requests hold the remaining budget', async () => {
   // The budget covers two, and after one has failed only one.
   const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.2, on_shortfall: 'refuse' }) });
   const others = Promise.withResolvers<Response>();
@@ -727,7 +730,7 @@ test('a later try waits for nobody: where others hold the money, the failed one 
   expect(await (await app.fetch('/usage/requests?outcome=refused')).json()).toMatchObject({ data: [] });
 });
 
-test('nothing goes anywhere else once the first byte has gone down', async () => {
+test('does not fail over after the first byte was returned to the caller', async () => {
   const app = edge(TWO);
   const begun = streamOf(MODEL).slice(0, 400);
   says.east = () => sseResponse(createBody([begun], 'cut'));
@@ -736,7 +739,7 @@ test('nothing goes anywhere else once the first byte has gone down', async () =>
   expect(placesOf(app)).toEqual(['east']);
 });
 
-test('an open breaker keeps requests away, and one probe brings them back', async () => {
+test('an open breaker diverts all requests, and one successful probe closes it', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(529, 'overloaded_error');
   const known = async () => {
@@ -781,7 +784,7 @@ test('an open breaker keeps requests away, and one probe brings them back', asyn
   ]);
 });
 
-test('how the upstreams are is told to admins alone', async () => {
+test('GET /health?upstreams responds only to admins', async () => {
   const app = edge(TWO, { ...DEPLOYED_VARS });
   const state = async (headers: Record<string, string> = {}) =>
     (await app.fetch('/health?upstreams', { headers })).status;
@@ -795,7 +798,7 @@ test('how the upstreams are is told to admins alone', async () => {
   });
 });
 
-test('with every breaker open an upstream is tried all the same, where no other model may step in', async () => {
+test('tries an upstream although every breaker is open if no fallback model is allowed', async () => {
   const app = edge(TWO);
   says = { east: refusal(500, 'api_error'), west: refusal(500, 'api_error') };
   for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', ASK)).status).toBe(500);
@@ -803,7 +806,7 @@ test('with every breaker open an upstream is tried all the same, where no other 
   expect((await app.post('/v1/messages', ASK)).status).toBe(200);
 });
 
-test('no more requests run at an upstream than it may have', async () => {
+test('runs at most max_concurrent requests at an upstream', async () => {
   const app = edge([
     { name: 'east', max_concurrent: 2 },
     { name: 'west', max_concurrent: 1 },
@@ -826,7 +829,7 @@ test('no more requests run at an upstream than it may have', async () => {
   expect((await app.post('/v1/messages', ASK)).status).toBe(200);
 });
 
-test('what belongs to one upstream goes to it alone', async () => {
+test('sends a request with a container or file only to the upstream that created it', async () => {
   const app = edge(TWO);
   says.east = refusal(529, 'overloaded_error');
   await makeThings('east');
@@ -844,8 +847,8 @@ test('what belongs to one upstream goes to it alone', async () => {
   expect((await app.post('/v1/messages', { ...ASK, container: { skills: [] } })).status).toBe(200);
 });
 
-describe('models and counts', () => {
-  test('go where they are served, by the id that they have there', async () => {
+describe('models and token counts', () => {
+  test('sends a model to the upstream that serves it, under that upstream’s model id', async () => {
     const app = edge([
       { name: 'east', models: [HAIKU] },
       { name: 'west', models: { [MODEL]: 'opus-there' } },
@@ -861,7 +864,7 @@ describe('models and counts', () => {
     expect(app.sent).toHaveLength(1);
   });
 
-  test('a count goes to one that counts; where none does it is a 400 that says who could', async () => {
+  test('sends a token count to an upstream that supports it, or returns a 400 that names such an upstream', async () => {
     const counts = (sent: SentRequest) =>
       sent.url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 7 }) : answered(sent);
     const app = edge([
@@ -877,7 +880,7 @@ describe('models and counts', () => {
     expect((await readError(none)).message).toMatch(/token counts.*west/);
   });
 
-  test('an admission’s count goes past one that has just hung, and a file is counted where it is', async () => {
+  test('an admission’s token count skips an upstream that just hung, and counts a file where it is stored', async () => {
     const limits = { usd_per_day: 0.02, min_output_tokens: 200 };
     const app = edge(TWO, { DEFAULT_LIMITS: JSON.stringify(limits) });
     const missing = (sent: SentRequest) =>
@@ -903,7 +906,7 @@ describe('models and counts', () => {
     expect(placesOfCounts()).toEqual(['west']);
   });
 
-  test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
+  test('prices a request by its upstream, and holds the highest price of all eligible upstreams', async () => {
     const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
     await tryAsyncCases(caseCount(20), factors, factors, fc.boolean(), async (first, second, fails) => {
       const app = edge([
@@ -926,7 +929,7 @@ describe('models and counts', () => {
     });
   });
 
-  test('the models of an account’s limits step in where the budget no longer pays', async () => {
+  test('uses the fallback models of an account’s limits when the budget does not cover the request', async () => {
     const limits = { usd_per_day: 0.003, min_output_tokens: 200, on_shortfall: 'refuse' };
     const app = edge([{ name: 'east' }], {
       DEFAULT_LIMITS: JSON.stringify({ ...limits, fallback_models: ['claude-sonnet-5-5', HAIKU] }),
@@ -939,7 +942,7 @@ describe('models and counts', () => {
     expect(none.status).toBe(429);
   });
 
-  test('the models of a prefix step in for whoever uses it, also in a conversation', async () => {
+  test('uses the fallback models of a prefix, also in a conversation', async () => {
     const app = edge([{ name: 'east', models: [MODEL, HAIKU] }]);
     says.east = (sent) => {
       if (sent.url.pathname.endsWith('count_tokens')) return Response.json({ input_tokens: 9 });
@@ -958,7 +961,7 @@ describe('models and counts', () => {
     }
   });
 
-  test('the list says where each model is served, by which id and at which price', async () => {
+  test('lists the upstreams, ids and prices of each model', async () => {
     const app = edge([
       { name: 'east', models: { [MODEL]: 'opus-there' }, price_factor: 1.1 },
       { name: 'west', models: [MODEL, HAIKU] },
@@ -984,7 +987,7 @@ describe('models and counts', () => {
     expect((await app.fetch('/models/claude-sonnet-5-5')).status).toBe(404);
   });
 
-  test('the list is there while no upstream that has one answers, and the log says why it is short; a refused key is an error', async () => {
+  test('lists configured models and logs the failure if no upstream responds, except for a rejected key', async () => {
     const refused: string[] = [];
     for (const [name, failure] of Object.entries(FAILURES)) {
       const app = edge([{ name: 'east', models: [MODEL] }]);
@@ -1010,7 +1013,7 @@ describe('models and counts', () => {
     ]);
   });
 
-  test('a model steps in only if the account may use it', async () => {
+  test('uses a fallback model only if the account may use it', async () => {
     const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: JSON.stringify({ models: [MODEL] }) });
     says.east = refusal(529, 'overloaded_error');
     const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
@@ -1019,7 +1022,7 @@ describe('models and counts', () => {
     expect((await rowsOf(app)).map(({ status, cost_usd }) => [status, cost_usd])).toEqual([['retried', 0]]);
   });
 
-  test('where no model that may step in is admitted, the asked one is tried all the same, and paid for', async () => {
+  test('tries and charges the requested model despite its open breaker if no fallback model is admitted', async () => {
     const app = edge([{ name: 'east' }], {
       DEFAULT_LIMITS: JSON.stringify({ models: [MODEL], concurrent_requests: 1 }),
       SIGNING_SECRET: SECRET,
@@ -1044,7 +1047,7 @@ describe('models and counts', () => {
     }
   });
 
-  test('where the budget is gone by the time that no other model is admitted, what the upstream said is the answer', async () => {
+  test('returns the upstream’s error if the budget is gone when no fallback model is admitted', async () => {
     const limits = JSON.stringify({ models: [MODEL] });
     const app = edge([{ name: 'east' }], { DEFAULT_LIMITS: limits, UPSTREAM_MAX_RETRIES: '1' });
     says.east = async () => {
@@ -1067,38 +1070,35 @@ describe('models and counts', () => {
     app.sent.map(({ text }) => JSON.parse(text)).filter((body) => body.model === model);
   const THINKING = '{ "type": "adaptive",  "display": "summarized" }';
 
-  test.each(['alone', 'in a conversation'])(
-    'a model that steps in gets the thinking that it takes, %s',
-    async (where) => {
-      const app = edge([{ name: 'east' }]);
-      says.east = busyBut('claude-haiku-4-5');
-      const more = where === 'alone' ? '' : `"conversation": "taken${counter}", `;
-      const effort = '{ "effort": "xhigh",  "format": null }';
-      const body = `{${more}"thinking": ${THINKING}, "output_config": ${effort}, ${JSON.stringify(ASK).slice(1)}`;
-      const headers = { 'content-type': 'application/json', 'sluice-fallback-models': `${HAIKU}, claude-haiku-4-5` };
-      const response = await app.fetch('/v1/messages', { method: 'POST', headers, body });
-      expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
-      await response.text();
-      // The model that was named gets every byte of it.
-      for (const { text } of app.sent.filter((sent) => sent.text.includes(MODEL))) {
-        expect(text).toContain(`"thinking": ${THINKING}, "output_config": ${effort}`);
-      }
-      expect(sentTo(app, MODEL)).not.toEqual([]);
-      const asked = { ...ASK, thinking: JSON.parse(THINKING), output_config: JSON.parse(effort) };
-      expect(sentTo(app, HAIKU)[0]).toMatchObject({ ...asked, model: HAIKU });
-      const [last] = sentTo(app, 'claude-haiku-4-5');
-      expect(last).toMatchObject({
-        ...ASK,
-        model: 'claude-haiku-4-5',
-        thinking: { type: 'enabled', display: 'summarized', budget_tokens: 3_840 },
-        output_config: { format: null },
-      });
-      expect(last.output_config).not.toHaveProperty('effort');
-      expect((await rowsOf(app))[0]).toMatchObject({ model: 'claude-haiku-4-5-20251001', status: 'complete' });
-    },
-  );
+  test.each(['alone', 'in a conversation'])('adapts thinking and effort to a fallback model: %s', async (where) => {
+    const app = edge([{ name: 'east' }]);
+    says.east = busyBut('claude-haiku-4-5');
+    const more = where === 'alone' ? '' : `"conversation": "taken${counter}", `;
+    const effort = '{ "effort": "xhigh",  "format": null }';
+    const body = `{${more}"thinking": ${THINKING}, "output_config": ${effort}, ${JSON.stringify(ASK).slice(1)}`;
+    const headers = { 'content-type': 'application/json', 'sluice-fallback-models': `${HAIKU}, claude-haiku-4-5` };
+    const response = await app.fetch('/v1/messages', { method: 'POST', headers, body });
+    expect([response.status, response.headers.get('sluice-fallback-from')]).toEqual([200, MODEL]);
+    await response.text();
+    // The model that was named gets every byte of it.
+    for (const { text } of app.sent.filter((sent) => sent.text.includes(MODEL))) {
+      expect(text).toContain(`"thinking": ${THINKING}, "output_config": ${effort}`);
+    }
+    expect(sentTo(app, MODEL)).not.toEqual([]);
+    const asked = { ...ASK, thinking: JSON.parse(THINKING), output_config: JSON.parse(effort) };
+    expect(sentTo(app, HAIKU)[0]).toMatchObject({ ...asked, model: HAIKU });
+    const [last] = sentTo(app, 'claude-haiku-4-5');
+    expect(last).toMatchObject({
+      ...ASK,
+      model: 'claude-haiku-4-5',
+      thinking: { type: 'enabled', display: 'summarized', budget_tokens: 3_840 },
+      output_config: { format: null },
+    });
+    expect(last.output_config).not.toHaveProperty('effort');
+    expect((await rowsOf(app))[0]).toMatchObject({ model: 'claude-haiku-4-5-20251001', status: 'complete' });
+  });
 
-  test('a tool loop that another model began is gone on with by that, with the thinking that it takes', async () => {
+  test('continues a tool loop with the fallback model that began it, with thinking adapted to it', async () => {
     const app = edge([{ name: 'east' }]);
     const model = 'claude-haiku-4-5';
     says.east = (sent) => {
@@ -1131,7 +1131,7 @@ describe('models and counts', () => {
     expect(bodies[1].messages.at(-1)).toMatchObject({ role: 'user', content: [result] });
   });
 
-  test('a model that refuses what is asked is passed over, and the asked one is tried where none is left', async () => {
+  test('skips fallback models that do not support the request, and tries the requested model if none remain', async () => {
     const app = edge([{ name: 'east' }]);
     const body = { ...ASK, model: HAIKU, tools: [], tool_choice: { type: 'any' } };
     says.east = busyBut('claude-opus-4-8');
@@ -1148,7 +1148,7 @@ describe('models and counts', () => {
     expect((await app.post('/v1/messages', { ...short, max_tokens: 2_048 }, fallbacks)).status).toBe(200);
   });
 
-  test('more models than may step in are a 400', async () => {
+  test('returns a 400 for too many fallback models', async () => {
     const app = edge(TWO);
     const header = { 'sluice-fallback-models': 'a,b,c,d,e,f' };
     const response = await app.post('/v1/messages', ASK, header);
@@ -1156,7 +1156,7 @@ describe('models and counts', () => {
   });
 });
 
-test('what a caller does wrong in a conversation opens the breaker for nobody', async () => {
+test('caller errors in a conversation do not open the breaker', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(400, 'invalid_request_error');
   for (let nth = 0; nth < 12; nth += 1) {
@@ -1169,7 +1169,7 @@ test('what a caller does wrong in a conversation opens the breaker for nobody', 
   expect(other.headers.get('sluice-upstream')).toBe('east');
 });
 
-test('an answer that breaks behind its headers may have run, however soon: it is paid for', async () => {
+test('charges a response that breaks after its headers, because it may have run', async () => {
   for (const more of [{}, { stream: true }]) {
     await resetAll();
     const app = edge(TWO);
@@ -1187,7 +1187,7 @@ test('an answer that breaks behind its headers may have run, however soon: it is
   }
 });
 
-test('an upstream that asks for a short wait each time is left alone after a while', async () => {
+test('an upstream that repeatedly returns a short retry-after gets no more requests after a while', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(429, 'rate_limit_error', { 'retry-after-ms': '5' });
   for (let nth = 0; nth < 6; nth += 1) {
@@ -1199,7 +1199,7 @@ test('an upstream that asks for a short wait each time is left alone after a whi
   expect(placesOf(app)).toEqual(['west']);
 });
 
-test('what one upstream alone has goes to no other, also by another model', async () => {
+test('a request with a container does not fail over to another upstream, even with a fallback model', async () => {
   const app = edge([{ name: 'east', models: [MODEL] }, { name: 'west' }]);
   const conversation = `owned${counter}`;
   expect((await app.post('/v1/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('east');
@@ -1214,14 +1214,14 @@ test('what one upstream alone has goes to no other, also by another model', asyn
   expect([response.status, new Set(placesOf(app))]).toEqual([529, new Set(['east'])]);
 });
 
-test('a model that nobody serves does not hide why the asked one did not answer', async () => {
+test('returns the requested model’s error if no upstream serves the fallback model', async () => {
   const app = edge(TWO.map((one) => ({ ...one, models: [MODEL] })));
   says = { east: refusal(529, 'overloaded_error'), west: refusal(529, 'overloaded_error') };
   const response = await app.post('/v1/messages', ASK, { 'sluice-fallback-models': HAIKU });
   expect([response.status, (await readError(response)).type]).toEqual([529, 'overloaded_error']);
 });
 
-describe('a count', () => {
+describe('a token count', () => {
   test.each(Object.keys(FAILURES))('goes to the next upstream after %s', async (failure) => {
     const app = edge(TWO);
     says = { east: FAILURES[failure] ?? answered, west: () => Response.json({ input_tokens: 7 }) };
@@ -1233,7 +1233,7 @@ describe('a count', () => {
   });
 });
 
-test('of several that ask to wait, the shortest time is told', async () => {
+test('returns the shortest retry-after of several rate-limited upstreams', async () => {
   const limited = (seconds: number) => refusal(429, 'rate_limit_error', { 'retry-after': String(seconds) });
   for (const [first, second] of [
     [60, 20],
@@ -1247,7 +1247,7 @@ test('of several that ask to wait, the shortest time is told', async () => {
   }
 });
 
-test('a conversation goes on elsewhere once its upstream is gone from the settings', async () => {
+test('continues a conversation at another upstream after its upstream was removed from the settings', async () => {
   const conversation = `moved${counter}`;
   const before = edge([{ name: 'north' }]);
   expect((await before.post('/messages', { ...ASK, conversation })).headers.get('sluice-upstream')).toBe('north');
@@ -1263,7 +1263,7 @@ test('a conversation goes on elsewhere once its upstream is gone from the settin
   expect(JSON.parse(after.sent.at(-1)?.text ?? '')).toMatchObject({ messages: { length: 5 } });
 });
 
-test('a key that was refused is used again soon after it was changed', async () => {
+test('an upstream with a rejected key is used again after the key was replaced', async () => {
   const app = edge([{ name: 'east' }], { UPSTREAM_EAST_KEY: 'key-east' });
   says.east = refusal(401, 'authentication_error');
   expect((await app.post('/v1/messages', ASK)).status).toBe(500);
@@ -1272,7 +1272,7 @@ test('a key that was refused is used again soon after it was changed', async () 
   expect((await app.post('/v1/messages', ASK)).status).toBe(200);
 });
 
-describe('the places that an upstream has', () => {
+describe('the concurrency slots of an upstream', () => {
   const health = async (app: TestApp) => {
     const { upstreams } = (await (await app.fetch('/health?upstreams')).json()) as {
       upstreams: { name: string; running: number }[];
@@ -1280,7 +1280,7 @@ describe('the places that an upstream has', () => {
     return upstreams.map(({ running }) => running);
   };
 
-  test('are all free after a storm of requests that are aborted anywhere', async () => {
+  test('are all free after many requests that are aborted at any point', async () => {
     await tryAsyncCases(
       caseCount(40),
       fc.array(
@@ -1345,7 +1345,7 @@ describe('the places that an upstream has', () => {
     );
   });
 
-  test('and what is remembered of models, are bounded however many names are asked for', async () => {
+  test('and the tracked models stay bounded, however many model names are requested', async () => {
     const app = edge(TWO, { DEFAULT_LIMITS: '' });
     for (let nth = 0; nth < 150; nth += 1) {
       const response = await app.post('/v1/messages', {
@@ -1361,7 +1361,7 @@ describe('the places that an upstream has', () => {
   });
 });
 
-test('a probe that hangs holds up nobody else, and the next one is made when it is due', async () => {
+test('a hanging probe delays no other request, and the next probe is sent when it is due', async () => {
   const app = edge([{ name: 'east', first_byte_ms: LATE_MS }, { name: 'west' }], { SIGNING_SECRET: SECRET });
   let asked = 0;
   const ask = async () => {
@@ -1383,7 +1383,7 @@ test('a probe that hangs holds up nobody else, and the next one is made when it 
   expect(await ask()).toBe('east');
 });
 
-test('a probe whose caller leaves gives its place to the next one at once', async () => {
+test('a probe whose caller disconnects is replaced by the next request immediately', async () => {
   const app = edge(TWO, { SIGNING_SECRET: SECRET });
   says.east = refusal(529, 'overloaded_error');
   for (let nth = 0; nth < 5; nth += 1)
@@ -1409,28 +1409,31 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   expect(next.headers.get('sluice-upstream')).toBe('east');
 });
 
-describe("a refusal of the caller's own fault", () => {
+describe('an error response of an upstream', () => {
   const BOUND = 65_536;
   /** Letters of two bytes: a bound of bytes falls into one of them. */
   const refusalOf = (length: number) =>
     `{"type":"error","error":{"type":"invalid_request_error","message":"x${'ü'.repeat(length)}"}}`;
 
-  test.each([1, BOUND / 2 - 40, BOUND / 2 - 20, BOUND, 5 * BOUND])('of %d letters is relayed whole', async (length) => {
-    const text = refusalOf(length);
-    const bytes = new TextEncoder().encode(text);
-    for (const announced of [{}, { 'content-length': String(bytes.length) }] as Record<string, string>[]) {
-      const app = edge(TWO);
-      const headers = { 'content-type': 'application/json', ...announced };
-      says.east = () => new Response(createBody([text]), { status: 400, headers });
-      const response = await app.post('/v1/messages', ASK);
-      expect(response.status).toBe(400);
-      expect(await response.text()).toBe(text);
-      expect(response.headers.get('content-length') ?? String(bytes.length)).toBe(String(bytes.length));
-      expect(placesOf(app)).toEqual(['east']);
-    }
-  });
+  test.each([1, BOUND / 2 - 40, BOUND / 2 - 20, BOUND, 5 * BOUND])(
+    'is relayed whole if the caller caused it: %d letters',
+    async (length) => {
+      const text = refusalOf(length);
+      const bytes = new TextEncoder().encode(text);
+      for (const announced of [{}, { 'content-length': String(bytes.length) }] as Record<string, string>[]) {
+        const app = edge(TWO);
+        const headers = { 'content-type': 'application/json', ...announced };
+        says.east = () => new Response(createBody([text]), { status: 400, headers });
+        const response = await app.post('/v1/messages', ASK);
+        expect(response.status).toBe(400);
+        expect(await response.text()).toBe(text);
+        expect(response.headers.get('content-length') ?? String(bytes.length)).toBe(String(bytes.length));
+        expect(placesOf(app)).toEqual(['east']);
+      }
+    },
+  );
 
-  test('that another upstream answers instead of is let go', async () => {
+  test('is cancelled if another upstream responds', async () => {
     const app = edge(TWO);
     const cancelled = vi.fn();
     const endless = () =>

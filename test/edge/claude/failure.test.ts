@@ -11,7 +11,7 @@ import {
 import { createUpstreamKeyRejectedError } from '#edge/kit/http/errors.ts';
 import { describeEdgeFailure, EDGE_FAILURES } from '#page/budget/figures/edge-failures.ts';
 
-test('the page says each failure of a call in the words that its caller read, by what the ledger has of it', () => {
+test('the page describes each recorded failure with the message that the caller received', () => {
   const failures = [
     createUpstreamKeyRejectedError(),
     createNetworkError(new Error('refused')),

@@ -7,7 +7,7 @@ import { forwardResponse } from '#edge/claude/forward-response.ts';
 import { parseSettings } from '#edge/config/settings.ts';
 import { RequestLogEntry } from '#edge/kit/http/log.ts';
 
-test('a caller that stops reading a file counts as gone, and the upstream is cancelled', async () => {
+test('treats a caller that stops reading a file as disconnected, and cancels the upstream response', async () => {
   let isCancelled = false;
   const body = new ReadableStream({
     type: 'bytes',

@@ -48,7 +48,7 @@ const WORDS = Array.from({ length: 5 }, (_, at) => ` word${at}`);
 const EVENTS = splitEvents(messageStart() + textBlock(WORDS) + messageEnd(undefined, { stop_reason: 'end_turn' }));
 const WHOLE = messageWith({ content: [{ type: 'text', text: WORDS.join('') }] });
 
-describe('what rides is the whole answer of the simulator', () => {
+describe('an internal stream returns the same response as a non-streaming request', () => {
   const say = (content: unknown) => ({ ...ASK, messages: [{ role: 'user', content }] });
   const weather = {
     name: 'get_weather',
@@ -152,7 +152,7 @@ describe('what rides is the whole answer of the simulator', () => {
   }
 });
 
-describe('who rides', () => {
+describe('an internal stream', () => {
   const up = async (vars: Record<string, string>, body: object = ASK, headers: Record<string, string> = {}) => {
     const app = createTestApp((sent) => (isRidden(sent) ? sseResponse(EVENTS.join('')) : Response.json(WHOLE)), vars);
     const response = await app.post('/v1/messages', body, headers);
@@ -162,13 +162,13 @@ describe('who rides', () => {
   };
   const tool = { name: 'save', input_schema: { type: 'object' } };
 
-  test('an account with a limit in USD, from five cents at stake on', async () => {
+  test('is used for an account with a USD limit if the hold is large enough', async () => {
     expect(await up(LIMITED)).toEqual([true]);
     expect(await up(LIMITED, { ...ASK, max_tokens: 1_000 })).toEqual([false]);
     expect(await up({ DEFAULT_LIMITS: '{"usd_total":10}' })).toEqual([true]);
   });
 
-  test('an account whose pool, or credential, has one', async () => {
+  test('is used for an account whose pool or token has a USD limit', async () => {
     const shared = { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}' };
     const app = createTestApp(() => Response.json(WHOLE), shared);
     const admin = bearerHeader(await createToken('root', ['admin']));
@@ -189,14 +189,14 @@ describe('who rides', () => {
     expect(await up(DEPLOYED_VARS, ASK, ada)).toEqual([false]);
   });
 
-  test('none without a limit in USD, whatever other limits it has', async () => {
+  test('is not used without a USD limit, whatever the other limits', async () => {
     expect(await up({})).toEqual([false]);
     expect(await up({ DEFAULT_LIMITS: '{"requests_per_minute":5,"output_tokens_per_minute":100000}' })).toEqual([
       false,
     ]);
   });
 
-  test('no request whose tool inputs may come as something that is not JSON', async () => {
+  test('is not used for a request whose tool inputs may be invalid JSON', async () => {
     expect(await up(LIMITED, { ...ASK, tools: [tool, { ...tool, name: 'b', eager_input_streaming: false }] })).toEqual([
       true,
     ]);
@@ -207,7 +207,7 @@ describe('who rides', () => {
     expect(await up(LIMITED, ASK, beta)).toEqual([false]);
   });
 
-  test('not the caller’s own stream', async () => {
+  test('is not used for a response that streams to the caller', async () => {
     const app = createTestApp(() => sseResponse(EVENTS.join('')), LIMITED);
     const response = await app.post('/messages', ASK);
     expect(response.headers.get('content-type')).toContain('text/event-stream');
@@ -215,7 +215,7 @@ describe('who rides', () => {
   });
 });
 
-test('it goes up with `stream` changed at that place alone', async () => {
+test('forwards the body with only `stream` changed', async () => {
   const app = createTestApp(() => sseResponse(EVENTS.join('')), LIMITED);
   const rest = `"max_tokens": 4096 ,"x":1.0, "messages":[{"role":"user","content":"\\u0041 🌍"}]`;
   for (const [body, up] of [
@@ -227,7 +227,7 @@ test('it goes up with `stream` changed at that place alone', async () => {
   }
 });
 
-test('the answer has the headers of a whole one, and its price', async () => {
+test('returns the headers of a non-streaming response, and the cost', async () => {
   const app = createTestApp(
     () => sseResponse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }),
     LIMITED,
@@ -243,11 +243,11 @@ test('the answer has the headers of a whole one, and its price', async () => {
   expect(row?.usage).toMatchObject({ input_tokens: 100, output_tokens: 10 });
 });
 
-describe('an answer that does not come whole', () => {
+describe('an incomplete internal stream', () => {
   const INPUT_USD = 100 * 4e-6;
   const OUTPUT_USD = 20e-6;
 
-  test('is an error at every event, and booked by what was seen', async () => {
+  test('is an error after any event, and settled by the received part', async () => {
     for (let events = 0; events < EVENTS.length; events += 1) {
       const app = createTestApp(
         () => sseResponse(createBody(EVENTS.slice(0, events), events % 2 === 0 ? 'cut' : 'end')),
@@ -269,7 +269,7 @@ describe('an answer that does not come whole', () => {
     }
   });
 
-  test('is an error at any byte', async () => {
+  test('is an error after any byte', async () => {
     const stream = EVENTS.join('');
     for (let at = 1; at < stream.length - 2; at += 41) {
       const app = createTestApp(() => sseResponse(createBody([stream.slice(0, at)])), LIMITED);
@@ -280,7 +280,7 @@ describe('an answer that does not come whole', () => {
     }
   });
 
-  test('is an error where it is malformed, and the upstream is told to stop', async () => {
+  test('is an error if it is malformed, and aborts the upstream request', async () => {
     let signal: AbortSignal | undefined;
     const bad = EVENTS.with(2, 'event: content_block_delta\ndata: {"type":"content_block_delta","index\n\n');
     const app = createTestApp((sent) => {
@@ -293,7 +293,7 @@ describe('an answer that does not come whole', () => {
     expect(signal?.aborted).toBe(true);
   });
 
-  test('is an error where it is put together to no JSON', async () => {
+  test('is an error if the assembled message is not JSON', async () => {
     const bad = EVENTS.with(
       2,
       'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":tru}}\n\n',
@@ -313,7 +313,7 @@ describe('an answer that does not come whole', () => {
       }),
     );
 
-  test('that falls silent is booked by what was seen', async () => {
+  test('that becomes silent is settled by the received part', async () => {
     const app = createTestApp(endless(EVENTS.slice(0, 5)), { ...LIMITED, STREAM_IDLE_MS: '60' });
     const response = await app.post('/v1/messages', ASK);
     expect(response.status).toBe(500);
@@ -324,7 +324,7 @@ describe('an answer that does not come whole', () => {
     expect(row?.cost_usd).toBeLessThan(0.03);
   });
 
-  test('whose caller leaves is aborted, and booked by what was seen', async () => {
+  test('whose caller disconnects is aborted, and settled by the received part', async () => {
     let signal: AbortSignal | undefined;
     const app = createTestApp((sent) => {
       signal = sent.signal;
@@ -349,7 +349,7 @@ describe('an answer that does not come whole', () => {
 describe('an error event', () => {
   const failed = (type: string) => sseEvent('error', { error: { type, message: 'Not now' } });
 
-  test('becomes the status of its type, with the upstream’s wish to wait, and nothing of the answer is given', async () => {
+  test('becomes a response with the status of its type and the upstream’s retry-after', async () => {
     for (const [type, status] of [
       ['overloaded_error', 529],
       ['api_error', 500],
@@ -372,18 +372,18 @@ describe('an error event', () => {
     }
   });
 
-  test('before anything else costs nothing', async () => {
+  test('at the beginning of a stream costs nothing', async () => {
     const app = createTestApp(() => sseResponse(failed('overloaded_error')), LIMITED);
     expect((await app.post('/v1/messages', ASK)).status).toBe(529);
     expect((await rowsOf(app))[0]).toMatchObject({ cost_usd: 0 });
   });
 });
 
-describe('an upstream that takes no streams', () => {
+describe('an upstream that does not support streams', () => {
   const refusal = (message: string) =>
     Response.json({ type: 'error', error: { type: 'invalid_request_error', message } }, { status: 400 });
 
-  test('gets the same request whole, and later ones only whole', async () => {
+  test('gets the same request and all later requests without streaming', async () => {
     const app = createTestApp(
       (sent) => (isRidden(sent) ? refusal('stream: streaming is not supported') : Response.json(WHOLE)),
       LIMITED,
@@ -401,7 +401,7 @@ describe('an upstream that takes no streams', () => {
     ]);
   });
 
-  test('is booked at the whole hold if the whole answer is then cut', async () => {
+  test('costs the full hold if its non-streaming response is cut', async () => {
     const app = createTestApp(
       (sent) => (isRidden(sent) ? refusal('no streaming here') : new Response(createBody(['{"type":"mess'], 'cut'))),
       LIMITED,
@@ -410,7 +410,7 @@ describe('an upstream that takes no streams', () => {
     expect((await rowsOf(app))[0]?.cost_usd).toBeGreaterThan(0.08);
   });
 
-  test('is not remembered for a refusal that the request gets in any form', async () => {
+  test('is not recorded after a rejection that the non-streaming request gets as well', async () => {
     const app = createTestApp(
       (sent) => (sent.text.includes('"x"') ? refusal('x.stream: not permitted') : sseResponse(EVENTS.join(''))),
       LIMITED,
@@ -422,7 +422,7 @@ describe('an upstream that takes no streams', () => {
     expect(app.sent.map(isRidden)).toEqual([true, false, true]);
   });
 
-  test('is one of several: only it gets whole requests', async () => {
+  test('gets non-streaming requests as one of several upstreams', async () => {
     const entries = ['east', 'west'].map((name) => ({
       name,
       kind: 'anthropic',
@@ -456,7 +456,7 @@ describe('an upstream that takes no streams', () => {
   });
 });
 
-test('it goes to the next upstream where the first byte is late', async () => {
+test('an internal stream whose first byte is late fails over to the next upstream', async () => {
   const entries = ['east', 'west'].map((name) => ({
     name,
     kind: 'anthropic',
@@ -484,7 +484,7 @@ test('it goes to the next upstream where the first byte is late', async () => {
   ]);
 });
 
-test('a whole answer to a request that rides is the answer', async () => {
+test('returns a non-streaming response to an internal stream’s request', async () => {
   const app = createTestApp(() => Response.json(WHOLE), LIMITED);
   const response = await app.post('/v1/messages', ASK);
   expect(await response.json()).toEqual(WHOLE);
@@ -492,29 +492,26 @@ test('a whole answer to a request that rides is the answer', async () => {
   expect((await rowsOf(app))[0]).toMatchObject({ status: 'complete', estimated: false });
 });
 
-describe('headers that do not come', () => {
+describe('missing response headers', () => {
   const never = ({ signal }: SentRequest) =>
     new Promise<Response>((_, reject) =>
       signal?.addEventListener('abort', () => reject(signal.reason), { once: true }),
     );
   const LATE = { ...LIMITED, UPSTREAM_MAX_RETRIES: '1', STREAM_HEADERS_MS: '80' };
 
-  test.each(['/v1/messages', '/messages'])(
-    'of a stream, of %s, are a timeout, and it is not sent again',
-    async (path) => {
-      const app = createTestApp(never, LATE);
-      const response = await app.post(path, ASK);
-      expect(response.status).toBe(504);
-      expect((await readError(response)).type).toBe('timeout_error');
-      expect(app.sent).toHaveLength(1);
-      const rows = await rowsOf(app);
-      expect(rows.map(({ status, estimated }) => [status, estimated])).toEqual([['cut', true]]);
-      // By the clock, not by the hold.
-      expect(rows[0]?.cost_usd).toBeLessThan(0.03);
-    },
-  );
+  test.each(['/v1/messages', '/messages'])('of a stream on %s cause a timeout without a retry', async (path) => {
+    const app = createTestApp(never, LATE);
+    const response = await app.post(path, ASK);
+    expect(response.status).toBe(504);
+    expect((await readError(response)).type).toBe('timeout_error');
+    expect(app.sent).toHaveLength(1);
+    const rows = await rowsOf(app);
+    expect(rows.map(({ status, estimated }) => [status, estimated])).toEqual([['cut', true]]);
+    // By the clock, not by the hold.
+    expect(rows[0]?.cost_usd).toBeLessThan(0.03);
+  });
 
-  test('of a whole answer that does not ride are waited for longer', async () => {
+  test('of a non-streaming request are awaited longer', async () => {
     const other = createTestApp(never, { ...LATE, UPSTREAM_MAX_RETRIES: '0' });
     const app = createTestApp(
       async () => {

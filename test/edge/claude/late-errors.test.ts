@@ -52,7 +52,7 @@ test.each(
       says: 'Overloaded',
     },
   ]),
-)('an error without a name in $way, $when, is told by one with a name', async ({ more, before, body, says }) => {
+)('converts an unnamed error in $way, $when, to a named error event', async ({ more, before, body, says }) => {
   for (const last of [namelessErrorStream(body), namelessErrorStream(body).trimEnd()]) {
     const app = edge([before, last]);
     const named = 'conversation' in more ? { conversation: `late-${crypto.randomUUID()}` } : {};
@@ -69,7 +69,7 @@ test.each(
   }
 });
 
-test.each(WAYS)('an error behind an answer whose usage was not told is not free: %s', async (_way, more) => {
+test.each(WAYS)('charges a response that ends with an error before it reports usage: %s', async (_way, more) => {
   const begun = BEGUN.replace(/,?"usage":\{[^}]*\}/, '');
   expect(begun).not.toContain('usage');
   const app = edge([begun, namelessErrorStream({ error: TOO_LONG_MESSAGE })]);
@@ -79,7 +79,7 @@ test.each(WAYS)('an error behind an answer whose usage was not told is not free:
   expect(data[0]?.cost_usd).toBeGreaterThan(0);
 });
 
-test('a question that its caller knows to be taken stays, though its stream is nothing but an error', async () => {
+test('stores the user message if the stream began with a ping before its error', async () => {
   const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
   for (const [pieces, kept] of [
     [[PING, namelessErrorStream(overloaded)], 1],

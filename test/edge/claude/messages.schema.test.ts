@@ -26,7 +26,7 @@ const request = fc.record(
   { requiredKeys: [] },
 );
 
-test('a request passes, or is refused for the same fault, as its schema says', () => {
+test('validateMessages accepts and rejects the same requests as the schema, with the same errors', () => {
   const judged = (judge: () => unknown) => {
     try {
       return { passes: judge() };
@@ -43,7 +43,7 @@ test('a request passes, or is refused for the same fault, as its schema says', (
   expect(passed).toBeGreaterThan(100);
 });
 
-test('a system message needs content, or a configuration of the answers after it', () => {
+test('a system message requires content or output_config', () => {
   const request = (message: object) => ({
     model: 'm',
     max_tokens: 1,

@@ -39,40 +39,43 @@ function asking(way: object): object {
   return { ...ASKED, ...way, ...('conversation' in way && { conversation: `odd-${conversations}` }) };
 }
 
-describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as const])('an answer %s', (_, way) => {
-  test.each([
-    ['and tells its output', 'end', (output: number) => messageEnd({ output_tokens: output })],
-    ['and tells nothing', 'end', () => messageEnd({})],
-    ['and fails', 'end', () => sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
-    ['and breaks off', 'cut', () => ''],
-  ] as const)('that does not say how it begins %s is booked at its bill or more', async (_said, how, ending) => {
-    const letters = 'The gate of a sluice rises. '.repeat(200);
-    const [input, output] = [1_000, Math.ceil(letters.length / 3)];
-    const stream = contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
-    const app = edge(() => sseResponse(createBody([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
-    const content = 'word '.repeat(input);
-    const response = await app.post('/messages', {
-      ...asking({ max_tokens: 4_096, ...way }),
-      messages: [{ role: 'user', content }],
+describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as const])(
+  'a response (%s)',
+  (_, way) => {
+    test.each([
+      ['and tells its output', 'end', (output: number) => messageEnd({ output_tokens: output })],
+      ['and tells nothing', 'end', () => messageEnd({})],
+      ['and fails', 'end', () => sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
+      ['and breaks off', 'cut', () => ''],
+    ] as const)('that omits message_start %s is charged at least its actual cost', async (_said, how, ending) => {
+      const letters = 'The gate of a sluice rises. '.repeat(200);
+      const [input, output] = [1_000, Math.ceil(letters.length / 3)];
+      const stream = contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
+      const app = edge(() => sseResponse(createBody([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
+      const content = 'word '.repeat(input);
+      const response = await app.post('/messages', {
+        ...asking({ max_tokens: 4_096, ...way }),
+        messages: [{ role: 'user', content }],
+      });
+      await response.text();
+      await app.waitUntilSettled();
+      const [line] = app.log;
+      const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
+      const bill = (input * dear + output * dearer) / 1e9;
+      expect(line?.cost_usd).toBeGreaterThanOrEqual(bill);
+      expect(line?.cost_usd).toBeLessThanOrEqual(10 * bill);
     });
-    await response.text();
-    await app.waitUntilSettled();
-    const [line] = app.log;
-    const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
-    const bill = (input * dear + output * dearer) / 1e9;
-    expect(line?.cost_usd).toBeGreaterThanOrEqual(bill);
-    expect(line?.cost_usd).toBeLessThanOrEqual(10 * bill);
-  });
-});
+  },
+);
 
-describe.each(WAYS)('an answer %s', (_, way) => {
+describe.each(WAYS)('a response (%s)', (_, way) => {
   test.each([
     ['ends its lines with CR', TEXT_STREAM.replaceAll('\n', '\r'), 'text/event-stream'],
     ['ends its lines with CRLF', TEXT_STREAM.replaceAll('\n', '\r\n'), 'text/event-stream'],
     ['begins with a byte order mark', `\uFEFF${TEXT_STREAM}`, 'text/event-stream'],
     ['names no events', TEXT_STREAM.replace(/^event: .*\n/gm, ''), 'text/event-stream'],
     ['is Text/Event-Stream', TEXT_STREAM, 'Text/Event-Stream; charset=UTF-8'],
-  ])('that %s is metered like any other, and gets no error', async (_, stream, type) => {
+  ])('that %s is metered correctly and gets no error', async (_, stream, type) => {
     for (const pieces of [[stream], [stream.slice(0, 2), stream.slice(2, 701), stream.slice(701)]]) {
       const app = edge(() => new Response(createBody(pieces), { headers: { 'content-type': type } }));
       const response = await app.post('/messages', asking(way));
@@ -91,7 +94,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
   });
 
   test.each(['zstd', 'deflate', 'gzip, br', 'X-OTHER'])(
-    'in an encoding that nobody undoes (%s) is refused once, and is not free',
+    'in an unsupported encoding (%s) is rejected without a retry',
     async (encoding) => {
       for (const type of ['text/event-stream', 'application/json']) {
         const headers = { 'content-type': type, 'content-encoding': encoding };
@@ -109,7 +112,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     },
   );
 
-  test('that is an error keeps its status, whatever its encoding', async () => {
+  test('that is an error keeps its status in any encoding', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'zstd', 'x-should-retry': 'false' };
     const app = edge(
       () =>
@@ -122,7 +125,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     await app.waitUntilSettled();
   });
 
-  test('has none of the headers that speak of the operator’s own priority', async () => {
+  test('omits the priority rate-limit headers of the upstream', async () => {
     const headers = { 'anthropic-priority-input-tokens-limit': '9', 'anthropic-priority-output-tokens-remaining': '3' };
     const app = edge(() => Response.json(MESSAGE, { headers }));
     const response = await app.post('/v1/messages', asking(way));
@@ -134,7 +137,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
   test.each([
     'Claude Mythos 5.2 is not available to your organization. Choose another model.',
     'The beta feature "fast" is not permitted for this request.',
-  ])('of 403 about the request is told: %s', async (message) => {
+  ])('with a 403 about the request is returned to the caller: %s', async (message) => {
     const body = { type: 'error', error: { type: 'permission_error', message }, request_id: 'req_up' };
     const app = edge(() => Response.json(body, { status: 403 }));
     const response = await app.post('/v1/messages', asking(way));
@@ -153,7 +156,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     ['permission_error', 'Organization 0b4e8c1d-77aa-4d0e-9a55-2f1c3d4e5f60 has no access to this model.'],
     ['permission_error', ''],
     ['forbidden', 'Request not allowed'],
-  ])('of 403 about the deployment is the operator’s alone: %s, %s', async (type, message) => {
+  ])('with a 403 about the deployment is hidden from the caller: %s, %s', async (type, message) => {
     const refusal = () => Response.json({ type: 'error', error: { type, message } }, { status: 403 });
     // In development the caller is the operator.
     const app = edge(refusal, DEPLOYED_VARS);
@@ -165,7 +168,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     expect(app.log[0]?.error_type).toBe('upstream_auth');
   });
 
-  test('to "stream": null is no stream, on both routes', async () => {
+  test('to "stream": null is not a stream, on both routes', async () => {
     for (const path of ['/messages', '/v1/messages']) {
       const app = edge((stream) => (stream === true ? sseResponse(createBody([TEXT_STREAM])) : Response.json(MESSAGE)));
       const response = await app.post(path, { ...asking(way), stream: null });
@@ -176,7 +179,7 @@ describe.each(WAYS)('an answer %s', (_, way) => {
   });
 });
 
-test('an error without a message, or with the status of a success, has the whole form of an error', async () => {
+test('returns a complete error body for an error without a message or with status 200', async () => {
   const error = (told: object) => ({ type: 'error', error: told });
   for (const [status, body, expected] of [
     [400, error({ type: 'invalid_request_error' }), [400, 'invalid_request_error']],

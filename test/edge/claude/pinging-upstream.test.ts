@@ -99,7 +99,7 @@ test.each([
   ['a whole answer of white space', {}, '', ' ', 10],
   ['a whole answer with white space in it', {}, JSON_BEGUN, ' ', 60],
 ])(
-  '%s, from which nothing more comes than life signs, is given up in time, and is settled',
+  '%s that sends only keep-alives is aborted after its time limit and settled',
   async (_, more, begun, piece, after) => {
     // The clock is looked at often, and late reads are made soon.
     hasten((ms) => ms > 1_000 || ms === 100 || ms === 200);
@@ -127,7 +127,7 @@ test.each([
   },
 );
 
-test('a count of which only white space comes is given up after 20 s in all', async () => {
+test('a token count that sends only white space is aborted after 20 s', async () => {
   hasten((ms) => ms === 20_000);
   let signal: AbortSignal | undefined;
   const app = createTestApp(({ signal: given }: SentRequest) => {

@@ -99,7 +99,7 @@ const bodies = (model: string, stream: string | undefined) =>
     .chain((names) => fc.tuple(...required(model, stream), ...names.map((name) => member(name, odd))))
     .chain((members) => fc.shuffledSubarray(members, { minLength: members.length }));
 
-test('a body in which nothing must change goes up byte for byte, whatever is in it', async () => {
+test('forwards a body that needs no change byte for byte', async () => {
   const app = createTestApp(() => json(MESSAGE));
   await tryAsyncCases(
     caseCount(300),
@@ -115,7 +115,7 @@ test('a body in which nothing must change goes up byte for byte, whatever is in 
   );
 });
 
-test('on /messages a stream is asked for where the caller says nothing, and not one other byte changes', async () => {
+test('adds `"stream":true` on /messages if the caller omits it, and changes no other byte', async () => {
   const app = createTestApp(() => json(MESSAGE));
   await tryAsyncCases(caseCount(200), bodies('claude-x', undefined), async (members) => {
     const text = write(members);
@@ -124,7 +124,7 @@ test('on /messages a stream is asked for where the caller says nothing, and not 
   });
 });
 
-test('an alias is replaced at its place alone', async () => {
+test('replaces a model alias and changes no other byte', async () => {
   const app = createTestApp(() => json(MESSAGE), { MODEL_ALIASES: '{"fast":"claude-\\"new\\""}' });
   await tryAsyncCases(
     caseCount(200),
@@ -139,7 +139,7 @@ test('an alias is replaced at its place alone', async () => {
   );
 });
 
-test('of a repeated key only the last goes up, since only it was judged', async () => {
+test('forwards only the last of repeated keys, which is the validated one', async () => {
   const app = createTestApp(() => json(MESSAGE));
   const rest = '"max_tokens":1,"messages":[{"role":"user","content":"Hi"}]';
   for (const [body, expected] of [
@@ -153,7 +153,7 @@ test('of a repeated key only the last goes up, since only it was judged', async 
   }
 });
 
-test('unknown headers, betas, versions and the query go up, the caller’s credential does not', async () => {
+test('forwards unknown headers, betas, versions and the query, but not the caller’s credential', async () => {
   const app = createTestApp(() => json(MESSAGE));
   const headers = {
     'anthropic-version': '2099-01-01',
@@ -182,7 +182,7 @@ test('unknown headers, betas, versions and the query go up, the caller’s crede
   expect(lastSent(app).url.href).toBe('https://api.anthropic.com/v1/messages/count_tokens?b');
 });
 
-test('a whole answer comes down as it came, with both ids, and its usage in the log', async () => {
+test('returns a non-streaming response unchanged with both request ids, and logs its usage', async () => {
   const text = `{ "type":"message","odd": 1e0, ${JSON.stringify(MESSAGE).slice(1)}`;
   const app = createTestApp(
     () =>
@@ -210,7 +210,7 @@ test('a whole answer comes down as it came, with both ids, and its usage in the 
   });
 });
 
-test('a stream comes down byte for byte, with the headers that keep proxies from holding it', async () => {
+test('returns a stream byte for byte, with headers that prevent proxy buffering', async () => {
   const app = createTestApp(() =>
     sse(createBody([TEXT_STREAM]), { 'cache-control': 'max-age=60', 'anthropic-ratelimit-requests-limit': '9' }),
   );
@@ -234,7 +234,7 @@ test('a stream comes down byte for byte, with the headers that keep proxies from
   expect(line).not.toHaveProperty('error_type');
 });
 
-test('a stream that ends without the API’s own end was cut, however cleanly it closed', async () => {
+test('treats a stream without a final event as interrupted, even if it closes cleanly', async () => {
   for (const end of ['end', 'cut'] as const) {
     const app = createTestApp(() => sse(createBody([TEXT_STREAM.slice(0, 700)], end)));
     const response = await app.post('/messages', REQUEST);
@@ -246,14 +246,14 @@ test('a stream that ends without the API’s own end was cut, however cleanly it
   }
 });
 
-test('an error event of the API’s own is the end: nothing is added', async () => {
+test('adds nothing after an error event of the API', async () => {
   const stream = `${TEXT_STREAM.slice(0, TEXT_STREAM.indexOf('\n\n') + 2)}event: error\ndata: ${JSON.stringify(error('overloaded_error', 'Overloaded'))}\n\n`;
   const app = createTestApp(() => sse(createBody([stream])));
   expect(await (await app.post('/messages', REQUEST)).text()).toBe(stream);
   expect(await only(app)).toMatchObject({ error_type: 'overloaded_error' });
 });
 
-test('an answer that is not a stream is whole or it is a 500: a cut JSON body would look complete', async () => {
+test('returns a 500 for a truncated or unrecognized non-streaming response', async () => {
   const text = JSON.stringify(MESSAGE);
   for (const [body, error_type] of [
     [() => createBody([text.slice(0, 50)], 'cut'), 'upstream_cut'],
@@ -270,34 +270,31 @@ test('an answer that is not a stream is whole or it is a 500: a cut JSON body wo
   }
 });
 
-test.each([401, 402, 403])(
-  'the upstream’s %i is the operator’s trouble: a 500 that says nothing of it',
-  async (status) => {
-    // The operator is told by an alert, whose work has a line of its own.
-    createWebhookWorks();
-    const app = createTestApp(
-      () =>
-        json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),
-      // In development the caller is the operator.
-      DEPLOYED_VARS,
-    );
-    const response = await app.post('/messages', REQUEST, bearerHeader(await createToken('somebody')));
-    expect(response.status).toBe(500);
-    expect(response.headers.get('x-should-retry')).toBe('false');
-    expect(JSON.stringify([...response.headers])).not.toContain('Secret');
-    const told = await readError(response);
-    expect(told.type).toBe('api_error');
-    expect(told.message).not.toMatch(/Secret|sk-ant|invalid key/);
-    const line = await only(app);
-    expect(line).toMatchObject({ status: 500, error_type: 'upstream_auth' });
-    // The operator reads why, without the key.
-    expect(line.upstream_said).toMatch(new RegExp(`^${status} authentication_error: invalid key .* of Secret Org$`));
-    expect(JSON.stringify(line)).not.toContain(TEST_KEY);
-    expect(app.sent).toHaveLength(1);
-  },
-);
+test.each([401, 402, 403])('hides the upstream’s %i about the deployment behind a 500', async (status) => {
+  // The operator is told by an alert, whose work has a line of its own.
+  createWebhookWorks();
+  const app = createTestApp(
+    () =>
+      json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),
+    // In development the caller is the operator.
+    DEPLOYED_VARS,
+  );
+  const response = await app.post('/messages', REQUEST, bearerHeader(await createToken('somebody')));
+  expect(response.status).toBe(500);
+  expect(response.headers.get('x-should-retry')).toBe('false');
+  expect(JSON.stringify([...response.headers])).not.toContain('Secret');
+  const told = await readError(response);
+  expect(told.type).toBe('api_error');
+  expect(told.message).not.toMatch(/Secret|sk-ant|invalid key/);
+  const line = await only(app);
+  expect(line).toMatchObject({ status: 500, error_type: 'upstream_auth' });
+  // The operator reads why, without the key.
+  expect(line.upstream_said).toMatch(new RegExp(`^${status} authentication_error: invalid key .* of Secret Org$`));
+  expect(JSON.stringify(line)).not.toContain(TEST_KEY);
+  expect(app.sent).toHaveLength(1);
+});
 
-test.each([301, 302, 307, 308])('a redirect (%i) is not followed with the key, and not shown', async (status) => {
+test.each([301, 302, 307, 308])('does not follow a redirect (%i), and hides its location', async (status) => {
   const app = createTestApp(() => new Response(null, { status, headers: { location: 'https://evil.test/' } }));
   const response = await app.post('/messages', REQUEST);
   expect(response.status).toBe(500);
@@ -307,7 +304,7 @@ test.each([301, 302, 307, 308])('a redirect (%i) is not followed with the key, a
   expect(await only(app)).toMatchObject({ error_type: 'upstream_redirect' });
 });
 
-test.each([400, 404, 413])('the upstream’s %i comes down word for word', async (status) => {
+test.each([400, 404, 413])('returns the upstream’s %i unchanged', async (status) => {
   const text =
     '{ "type":"error", "error":{"type":"invalid_request_error","message":"prompt is too long: 9 tokens > 8 maximum","details":{"x":1e0}} }';
   const app = createTestApp(
@@ -330,7 +327,7 @@ test.each([
   [413, 'request_too_large'],
   [404, 'not_found_error'],
   [418, 'invalid_request_error'],
-])('a %i that is not the API’s own page gets an envelope with %s', async (status, type) => {
+])('replaces the HTML of a %i with an error of the type %s', async (status, type) => {
   const app = once(() => new Response('<html>nginx</html>', { status, headers: { 'content-type': 'text/html' } }));
   const response = await app.post('/messages', REQUEST);
   expect(response.status).toBe(status);
@@ -340,7 +337,7 @@ test.each([
   expect(told.message).not.toContain('nginx');
 });
 
-test('a 429 says that the upstream limited it, and keeps the time to wait', async () => {
+test('returns a 429 with its retry-after, and names the upstream as the limiter', async () => {
   const app = createTestApp(() =>
     json(error('rate_limit_error', 'slow down'), 429, {
       'retry-after': '60',
@@ -356,7 +353,7 @@ test('a 429 says that the upstream limited it, and keeps the time to wait', asyn
   expect(await only(app)).toMatchObject({ limited_by: 'upstream', error_type: 'rate_limit_error' });
 });
 
-test('an upstream that cannot be reached is a 500, and its reason is in the log alone', async () => {
+test('returns a 500 for an unreachable upstream, and shows the reason only in the log', async () => {
   const app = once(() => {
     throw new TypeError('getaddrinfo ENOTFOUND secret-host');
   });
@@ -366,7 +363,7 @@ test('an upstream that cannot be reached is a 500, and its reason is in the log 
   expect(await only(app)).toMatchObject({ error_type: expect.stringContaining('ENOTFOUND') });
 });
 
-test('a count says what it means', async () => {
+test('adds the context window, the fit and the cost to a token count', async () => {
   const app = createTestApp(() => json({ input_tokens: 200_001, of_the_future: 1 }));
   const body = { model: 'claude-haiku-4-5', messages: REQUEST.messages };
   for (const path of ['/count-tokens', '/v1/messages/count_tokens']) {
@@ -384,7 +381,7 @@ test('a count says what it means', async () => {
   expect(await unknown.json()).toMatchObject({ context_window: null, fits: null, cost_usd: null });
 });
 
-test('a model that retires soon is announced on each answer, streaming or not', async () => {
+test('announces an upcoming model retirement in the headers of each response', async () => {
   const app = createTestApp(({ text }) =>
     text.includes('"stream":true') ? sse(createBody([TEXT_STREAM])) : json(MESSAGE),
   );
@@ -398,7 +395,7 @@ test('a model that retires soon is announced on each answer, streaming or not', 
   }
 });
 
-test('what stands in the place of `fetch` may answer with a transform stream of the runtime’s, in any pieces', async () => {
+test('relays a body that is a transform stream of the runtime, in any pieces', async () => {
   const bytes = new TextEncoder().encode(TEXT_STREAM);
   for (const size of [bytes.length, 400, 37]) {
     const app = once(() => {
@@ -417,7 +414,7 @@ test('what stands in the place of `fetch` may answer with a transform stream of 
   }
 });
 
-test('a stream that goes on is not silent, however short a silence counts as a cut', async () => {
+test('does not time out a stream that keeps sending, even with a short STREAM_IDLE_MS', async () => {
   const SILENT_MS = 40;
   const pieces = TEXT_STREAM.split(/(?<=\n\n)/);
   const [first = '', ...following] = pieces;

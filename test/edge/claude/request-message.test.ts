@@ -53,7 +53,7 @@ function call(
   return { seen, ask };
 }
 
-test('a message is asked for with the deployment’s key alone, in the API’s version', async () => {
+test('requests a message with only the deployment’s key and the API’s version', async () => {
   const { ask, seen } = call(() => Response.json(MESSAGE, { headers: { 'request-id': 'req_up' } }));
   const { message, outcome, error } = await ask({ simulate: 'status=500' });
   expect(error).toBeUndefined();
@@ -76,7 +76,7 @@ test('a message is asked for with the deployment’s key alone, in the API’s v
   expect(headers.has('sluice-simulate')).toBe(false);
 });
 
-test('transient failures are tried again as often as the setting says, and others are not', async () => {
+test('retries transient failures up to UPSTREAM_MAX_RETRIES times, and no other failures', async () => {
   const flaky = call((nth) => (nth < 2 ? failure(529, { 'retry-after-ms': '1' }) : Response.json(MESSAGE)));
   expect((await flaky.ask()).message).toEqual(MESSAGE);
   expect(flaky.seen).toHaveLength(3);
@@ -92,7 +92,7 @@ test('transient failures are tried again as often as the setting says, and other
   }
 });
 
-test('a wait that is the caller’s to make is not sat out', async () => {
+test('returns a long retry-after to the caller instead of waiting', async () => {
   const { ask, seen } = call(() => failure(429, { 'retry-after': '3600' }));
   const { error } = await ask();
   expect(seen).toHaveLength(1);
@@ -102,7 +102,7 @@ test('a wait that is the caller’s to make is not sat out', async () => {
   });
 });
 
-test('a network that fails is tried again, and then told as what costs nothing', async () => {
+test('retries a failed connection, and then reports the request as not sent', async () => {
   const { ask, seen } = call(() => Promise.reject(new TypeError('connection refused')), { UPSTREAM_MAX_RETRIES: '1' });
   const { outcome, error } = await ask();
   expect(seen).toHaveLength(2);
@@ -115,7 +115,7 @@ test('a network that fails is tried again, and then told as what costs nothing',
   });
 });
 
-test('an upstream that never answers is given up when its time is over, retries included', async () => {
+test('times out after UPSTREAM_TIMEOUT_MS, retries included, if the upstream never responds', async () => {
   const waiting = () => {
     advanceClock(60);
     return new Promise<Response>(() => {});
@@ -128,7 +128,7 @@ test('an upstream that never answers is given up when its time is over, retries 
   expect(seen).toHaveLength(1);
 });
 
-test('what is cut may have been billed, however cleanly it ends, and is no answer', async () => {
+test('treats a truncated response as an error that may have been billed', async () => {
   for (const body of [
     createBody(['{"type":"mess'], 'cut'),
     createBody([JSON.stringify(MESSAGE)], 'cut'),
@@ -146,7 +146,7 @@ test('what is cut may have been billed, however cleanly it ends, and is no answe
 test.each<[string, Record<string, string>, string]>([
   ['without content-encoding', {}, 'upstream_no_answer'],
   ['with content-encoding', { 'content-encoding': 'zstd' }, 'upstream_encoding: zstd'],
-])('books a response that is compressed and cannot be read: %s', async (_, headers, logged) => {
+])('settles an unreadable compressed response by its duration: %s', async (_, headers, logged) => {
   const zstd = Uint8Array.of(0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x91, 0x01, 0x00, 0x7b, 0xc3, 0xa7);
   const { ask } = call(() => {
     advanceClock(60);
@@ -158,7 +158,7 @@ test.each<[string, Record<string, string>, string]>([
   expect(outcome).toMatchObject({ end: 'cut', completed: false, sent: true, seen: { unseen_ms: 60 } });
 });
 
-test('what is no answer of the API was never worked on by it', async () => {
+test('treats a response in a format other than the API’s as an unbilled error', async () => {
   for (const body of ['[]', '<html>', '', '{}', '7', '{"input_tokens":3}']) {
     const { ask } = call(() => new Response(body, { status: 200 }));
     const { message, error, outcome } = await ask();
@@ -168,7 +168,7 @@ test('what is no answer of the API was never worked on by it', async () => {
   }
 });
 
-test('an error that calls itself a success is the error that it says, and costs nothing', async () => {
+test('treats an error body with status 200 as that error, at no cost', async () => {
   for (const [type, status, words] of [
     ['overloaded_error', 529, 'Words.'],
     // The upstream's own words speak of the operator's limits.
@@ -183,7 +183,7 @@ test('an error that calls itself a success is the error that it says, and costs 
   }
 });
 
-test('a redirect is not followed: it would take the key along', async () => {
+test('does not follow a redirect, which would receive the key', async () => {
   const { ask, seen } = call(
     () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.example.com' } }),
   );
@@ -192,7 +192,7 @@ test('a redirect is not followed: it would take the key along', async () => {
   expect(seen).toHaveLength(1);
 });
 
-test('a caller who leaves ends the call; who has left already makes none', async () => {
+test('aborts the call when the caller disconnects, and sends none after an earlier disconnection', async () => {
   const leaving = new AbortController();
   const { ask, seen } = call(() => new Promise(() => {}));
   const asked = ask({ signal: leaving.signal });
@@ -203,7 +203,7 @@ test('a caller who leaves ends the call; who has left already makes none', async
   expect(seen).toHaveLength(1);
 });
 
-test('a whole answer is priced by what it says, and not by what was seen', async () => {
+test('prices a complete response by its reported usage, not by an estimate', async () => {
   const whole = { type: 'message', content: [], stop_reason: 'end_turn', usage: { input_tokens: 1, output_tokens: 2 } };
   const { outcome } = await call(() => Response.json(whole)).ask();
   expect(outcome).toMatchObject({ end: 'complete', completed: true, sent: true });

@@ -100,7 +100,7 @@ function edge(vars: Record<string, string>, answer: (headers: Headers, url: stri
 
 const nth = { deployments: 0 };
 
-test('no secret of an upstream stands in an answer or in the log, whatever an upstream repeats of what it was sent', async () => {
+test('masks upstream secrets in responses and logs, whatever the upstream echoes', async () => {
   const failures = vi.spyOn(console, 'error').mockImplementation(() => undefined);
   await tryAsyncCases(
     caseCount(600),

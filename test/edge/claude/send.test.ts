@@ -79,7 +79,7 @@ const soon = { 'retry-after-ms': '1' };
 
 const answer = (status: number, headers: Record<string, string> = {}) => ({ status, headers: new Headers(headers) });
 
-test('the backoff doubles from half a second to eight, less at most a quarter by chance', () => {
+test('the backoff doubles from 0.5 to 8 seconds, minus random jitter of up to a quarter', () => {
   tryCases(100, fc.nat(20), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
     const most = Math.min(0.5 * 2 ** attempt, 8) * 1_000;
     for (const failed of [undefined, answer(500), answer(529), answer(408), answer(409)]) {
@@ -89,7 +89,7 @@ test('the backoff doubles from half a second to eight, less at most a quarter by
   });
 });
 
-test('408, 409 and 5xx are tried again, other statuses are not, and 429 only when told when', () => {
+test('retries 408, 409 and 5xx, 429 only with a retry-after, and no other status', () => {
   for (let status = 200; status < 600; status += 1) {
     const retried = computeRetryWaitMs(answer(status), 0) !== undefined;
     expect(retried, String(status)).toBe(status === 408 || status === 409 || status >= 500);
@@ -97,7 +97,7 @@ test('408, 409 and 5xx are tried again, other statuses are not, and 429 only whe
   expect(computeRetryWaitMs(answer(429, { 'retry-after': '1' }), 0)).toBe(1_000);
 });
 
-test('x-should-retry has the last word on any failure, and none on an answer', () => {
+test('x-should-retry overrides the status of a failure, and is ignored on a success', () => {
   for (const status of [400, 404, 408, 429, 500, 529]) {
     expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'false', 'retry-after': '1' }), 0)).toBeUndefined();
     expect(computeRetryWaitMs(answer(status, { 'x-should-retry': 'true' }), 0)).toBeGreaterThan(0);
@@ -108,7 +108,7 @@ test('x-should-retry has the last word on any failure, and none on an answer', (
   }
 });
 
-test('retry-after is read as milliseconds, seconds or a date, and a long one is left to the caller', () => {
+test('reads retry-after as milliseconds, seconds or a date, and does not wait for a long one', () => {
   tryCases(100, fc.nat(20_000), (ms) => {
     const seconds = Math.round(ms / 1_000);
     const expected = (asked: number) => (asked > LONGEST_WAIT_MS ? undefined : asked);
@@ -126,7 +126,7 @@ test('retry-after is read as milliseconds, seconds or a date, and a long one is 
   expect(computeRetryWaitMs(answer(429, date(-60_000)), 0)).toBe(0);
 });
 
-test('a retry-after that says nothing is as good as none', () => {
+test('ignores an invalid retry-after', () => {
   for (const value of ['', ' ', 'soon', '-5', 'NaN']) {
     expect(computeRetryWaitMs(answer(429, { 'retry-after': value }), 0), value).toBeUndefined();
     expect(
@@ -137,20 +137,17 @@ test('a retry-after that says nothing is as good as none', () => {
   }
 });
 
-test.each([408, 409, 429, 500, 502, 503, 504, 529])(
-  'a %i that passes is invisible, and the request is the same',
-  async (status) => {
-    const busy = new Response('busy', { status, headers: soon });
-    const { response, calls } = await sendTo([busy, new Response('done')], { payment: 'free' });
-    expect(await response?.text()).toBe('done');
-    expect(calls).toHaveLength(2);
-    expect(calls[1]?.url).toBe('https://upstream.test/v1/messages?beta=true');
-    expect({ ...calls[1]?.init }).toEqual({ ...calls[0]?.init });
-    expect(calls[1]?.init).toMatchObject({ method: 'POST', body: '{}', redirect: 'manual' });
-  },
-);
+test.each([408, 409, 429, 500, 502, 503, 504, 529])('retries the same request after a %i', async (status) => {
+  const busy = new Response('busy', { status, headers: soon });
+  const { response, calls } = await sendTo([busy, new Response('done')], { payment: 'free' });
+  expect(await response?.text()).toBe('done');
+  expect(calls).toHaveLength(2);
+  expect(calls[1]?.url).toBe('https://upstream.test/v1/messages?beta=true');
+  expect({ ...calls[1]?.init }).toEqual({ ...calls[0]?.init });
+  expect(calls[1]?.init).toMatchObject({ method: 'POST', body: '{}', redirect: 'manual' });
+});
 
-test('the number of tries is bounded, and the last answer is the caller’s', async () => {
+test('stops after maxRetries retries and returns the last response', async () => {
   for (const maxRetries of [0, 1, 3]) {
     const busy = new Response('busy', { status: 529, headers: soon });
     const { response, calls } = await sendTo([busy], { maxRetries, payment: 'free' });
@@ -160,7 +157,7 @@ test('the number of tries is bounded, and the last answer is the caller’s', as
   }
 });
 
-test('a network failure is tried again, and in the end told without its details', async () => {
+test('retries a network failure, and finally throws an error without its details', async () => {
   const passing = await sendTo([failing, new Response('done')]);
   expect(await passing.response?.text()).toBe('done');
   const { error, calls } = await sendTo([failing], { maxRetries: 1 });
@@ -193,20 +190,20 @@ test.each<[string, Response | (() => Promise<Response>)]>([
   ['a connection that was refused at once', failing],
   ['a name that is not known', failingLate('DNS lookup failed')],
   ['a certificate that is not trusted', failingLate('TLS peer certificate is not trusted')],
-])('what cannot have run is sent again without being paid for: %s', async (_, first) => {
+])('retries without a payment if the request cannot have run: %s', async (_, first) => {
   const { response, calls } = await sendTo([first, new Response('done')]);
   expect(await response?.text()).toBe('done');
   expect(calls).toHaveLength(2);
 });
 
-test('what is answered at once has not been worked on, whoever answers', async () => {
+test('retries without a payment after an error that arrives immediately', async () => {
   const { response, calls } = await sendTo([new Response('<html>', busyInit(502)), new Response('done')]);
   expect(await response?.text()).toBe('done');
   expect(calls).toHaveLength(2);
 });
 
 test.each([408, 500, 502, 503, 504, 520, 522, 524, 529])(
-  'a %i in the words of what stands before an upstream may have run: without a payment it is the answer',
+  'returns a late %i of a gateway without a retry if there is no payment',
   async (status) => {
     for (const body of ['<html>', '', '{"type":"message"}', 'null']) {
       const { response, calls, progress } = await sendTo([
@@ -221,7 +218,7 @@ test.each([408, 500, 502, 503, 504, 520, 522, 524, 529])(
   },
 );
 
-test('a connection that breaks later than it is made may have run: without a payment it is the last', async () => {
+test('does not retry a connection that breaks late if there is no payment', async () => {
   const { error, calls, progress } = await sendTo([failingLate('Network connection lost.'), new Response('done')]);
   expect(calls).toHaveLength(1);
   expect(error).toBeInstanceOf(UpstreamFailure);
@@ -239,7 +236,7 @@ test('sends a request once if the upstream received it and returned no valid hea
   expect(await (await sendTo([unsent, new Response('done')])).response?.text()).toBe('done');
 });
 
-test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
+test('settles an attempt that may have run, and admits the next before it is sent', async () => {
   const done: string[] = [];
   const payment: Payment = {
     canRetry: () => true,
@@ -268,7 +265,7 @@ test('a try that may have run is booked, and the next one is paid for before it 
   expect(calls.map(({ init }) => init.body)).toEqual(['{}', '{"try":3}', '{"try":3}', '{"try":7}']);
 });
 
-test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
+test('returns the last failure if the budget does not admit another attempt', async () => {
   const payment: Payment = {
     canRetry: () => true,
     settleFailedAttempt: async () => {},
@@ -295,7 +292,7 @@ const LISTED = {
 test.each([
   ['the only upstream', { ...DEPLOYED_VARS, UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' }],
   ['one of the list', LISTED],
-])('a failed try at %s is settled by how long it ran, without the wait that follows', async (_, vars) => {
+])('a failed attempt at %s is settled by its duration, without the wait that follows', async (_, vars) => {
   vi.useFakeTimers();
   onTestFinished(() => {
     vi.useRealTimers();
@@ -327,7 +324,7 @@ test.each([
   expect([await (await sent).text(), settled]).toEqual(['done', [80]]);
 });
 
-test('an answer that is not to be retried is given at once', async () => {
+test('immediately returns a response that must not be retried', async () => {
   for (const answer of [
     new Response('bad', { status: 400 }),
     new Response('limit', { status: 429 }),
@@ -341,7 +338,7 @@ test('an answer that is not to be retried is given at once', async () => {
   }
 });
 
-test('no wait goes beyond the time limit: the failure at hand is the answer', async () => {
+test('returns the failure if the wait would exceed the time limit', async () => {
   const busy = new Response('busy', { status: 503, headers: { 'retry-after': '2' } });
   vi.useFakeTimers();
   onTestFinished(() => {
@@ -361,7 +358,7 @@ test('no wait goes beyond the time limit: the failure at hand is the answer', as
   expect(unreachable.ms).toBe(0);
 });
 
-test('who leaves during a try or a wait ends it at once, and nothing more goes up', async () => {
+test('stops an attempt or a wait when the caller disconnects, and sends nothing more', async () => {
   const reason = new Error('left');
   vi.useFakeTimers();
   onTestFinished(() => {
@@ -405,7 +402,7 @@ test('leaves a failed attempt to be settled with its request if the caller leave
   expect(progress.sentAt).toBe(Date.now() - 9_000 - 80);
 });
 
-test('the answer that is thrown away for another try is let go, however long it is', async () => {
+test('cancels the body of a failed response before it retries, however long the body is', async () => {
   let cancelled = 0;
   const busy = (
     headers: Record<string, string>,

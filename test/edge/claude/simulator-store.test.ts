@@ -35,6 +35,6 @@ test('the batches and files of the simulator outlive its isolate', async () => {
   expect((await env.STORE.list({ prefix: 'simulator:' })).keys).toEqual([]);
 });
 
-test('nothing of the simulator is kept outside development', () => {
+test('the simulator stores nothing outside development', () => {
   expect(parseSettingsOnce({ ...env, ANTHROPIC_API_KEY: 'key' }).simulatorStore).toBeUndefined();
 });

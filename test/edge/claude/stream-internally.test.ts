@@ -51,8 +51,8 @@ const ONE = {
   UPSTREAM_MAX_RETRIES: '0',
 };
 
-describe('what goes up whole after a refused stream', () => {
-  test('is what the latest try was admitted for', async () => {
+describe('the non-streaming request after a rejected internal stream', () => {
+  test('has the max_tokens of the latest admission', async () => {
     const pass = slowBy(4_000);
     let calls = 0;
     const app = createTestApp(
@@ -72,7 +72,7 @@ describe('what goes up whole after a refused stream', () => {
     for (const { cost_usd, hold_usd } of await rowsOf(app)) expect(cost_usd).toBeLessThanOrEqual(hold_usd);
   });
 
-  test('is for the model that has stepped in, and twenty at once spend no more than the limit', async () => {
+  test('is for the fallback model, and 20 concurrent requests stay within the limit', async () => {
     const app = createTestApp(
       (sent) => {
         if (!isRidden(sent)) return written(sent);
@@ -94,7 +94,7 @@ describe('what goes up whole after a refused stream', () => {
     expect(day.settled_usd).toBeLessThanOrEqual(4);
   });
 
-  test('is nothing where another upstream has answered: one answer is asked for', async () => {
+  test('is not sent if another upstream responds', async () => {
     const app = createTestApp(
       (sent) =>
         sent.url.host === 'a.example'
@@ -115,8 +115,8 @@ describe('what goes up whole after a refused stream', () => {
   });
 });
 
-describe('a caller', () => {
-  test('who makes an upstream refuse a stream changes it for nobody else', async () => {
+describe('an internal stream', () => {
+  test('is still used for other callers after the upstream rejected one caller’s stream', async () => {
     const app = createTestApp(
       (sent) => (isRidden(sent) && sent.text.includes('odd') ? refusal('odd stream') : answered(sent)),
       { ...DEPLOYED_VARS, ...LIMITED },
@@ -135,7 +135,7 @@ describe('a caller', () => {
   });
 
   test.each(['code_execution_20260120', 'web_search_20260209', 'web_fetch_20260209'])(
-    'who has %s does not ride: a stream may not tell its container',
+    'is not used with %s, because a stream may not report the container',
     async (type) => {
       const app = createTestApp((sent) => answered(sent), LIMITED);
       const tools = [{ type, name: type.replace(/_\d+$/, '') }];
@@ -147,7 +147,7 @@ describe('a caller', () => {
     },
   );
 
-  test('who only warms the cache does not ride', async () => {
+  test('is not used for a request that only warms the cache', async () => {
     const app = createTestApp((sent) => answered(sent), LIMITED);
     const warm = { ...ASK, max_tokens: 0, messages: [{ role: 'user', content: 'x'.repeat(60_000) }] };
     expect((await app.post('/v1/messages', warm)).status).toBe(200);
@@ -156,7 +156,7 @@ describe('a caller', () => {
   });
 });
 
-test('a proxy that gives up on what rides is booked by the clock, and not by the hold', async () => {
+test('settles an internal stream by its duration, not by the hold, if a proxy times out', async () => {
   const pass = slowBy(300);
   const app = createTestApp(
     () => {
@@ -180,7 +180,7 @@ test.each([
       text.replace(/("delta":\{)"type":"text_delta",("text":"[^"]*")\}/, '$1$2,"type":"text_delta"}'),
     ),
   ],
-])('a stream %s is put together as any other', async (_, events) => {
+])('a stream %s is assembled like any other', async (_, events) => {
   expect(events).not.toEqual(EVENTS);
   const app = createTestApp((sent) => answered(sent, events), LIMITED);
   const response = await app.post('/v1/messages', ASK);

@@ -123,12 +123,12 @@ const events = TEXT_STREAM.split(/(?<=\n\n)/);
 const quoting = (key: string) =>
   `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${key}"}}\n\n`;
 
-test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from %s', async (url) => {
+test.each([...SERVICES, ...GATEWAYS])('relays a slow stream unchanged from %s', async (url) => {
   const slow = [...Array<string>(8).fill(PING), ...events];
   expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
 });
 
-test('a caller that stops reading a gateway’s stream counts as gone, and its connection is broken', async () => {
+test('treats a caller that stops reading a gateway’s stream as disconnected, and cuts its connection', async () => {
   const hasRead = readBytes();
   const body = new ReadableStream({ type: 'bytes', pull: (controller) => controller.enqueue(encodeUtf8(PING)) });
   const controller = new AbortController();
@@ -140,7 +140,7 @@ test('a caller that stops reading a gateway’s stream counts as gone, and its c
   await expect(down.text()).rejects.toThrow();
 });
 
-test('a stream of a service ends when the upstream ends it, not when a slow caller has read it', async () => {
+test('ends a service’s stream when the upstream ends it, not when a slow caller has read it', async () => {
   const [service = ''] = SERVICES;
   const slow = [...Array<string>(8).fill(PING), ...events];
   const { down, works, endings } = await relay(service, slow);
@@ -150,7 +150,7 @@ test('a stream of a service ends when the upstream ends it, not when a slow call
   await Promise.all(works);
 });
 
-test('where nobody takes what comes from a gateway, it is not read on, until somebody does', async () => {
+test('stops reading from a gateway until the caller reads', async () => {
   const slow = [...Array<string>(120).fill(PING), ...events];
   const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);
   // In fewer rounds it would have been read to its end.
@@ -161,14 +161,17 @@ test('where nobody takes what comes from a gateway, it is not read on, until som
   expect(endings).toEqual(['complete']);
 });
 
-test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is told, from %s', async (url) => {
-  const slow = [...Array<string>(8).fill(PING), ...events.slice(0, 3), 'event: content_block_delta\ndata: {"ty'];
-  const { text, endings } = await relayed(url, slow, 'cut');
-  expect(endings).toEqual(['cut']);
-  expect(text.startsWith(`${slow.join('')}\nevent: ping\n\nevent: error\ndata: {"type":"error"`)).toBe(true);
-});
+test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])(
+  'appends an error event to an interrupted stream from %s',
+  async (url) => {
+    const slow = [...Array<string>(8).fill(PING), ...events.slice(0, 3), 'event: content_block_delta\ndata: {"ty'];
+    const { text, endings } = await relayed(url, slow, 'cut');
+    expect(endings).toEqual(['cut']);
+    expect(text.startsWith(`${slow.join('')}\nevent: ping\n\nevent: error\ndata: {"type":"error"`)).toBe(true);
+  },
+);
 
-test('only the streams of the services themselves are not searched for the key in errors', async () => {
+test('masks the key in error events of gateways, but relays streams of known services unchanged', async () => {
   registerSecrets('test', [KEY]);
   const slow = [...Array<string>(8).fill(PING), quoting(KEY)];
   for (const url of GATEWAYS) {
@@ -197,7 +200,7 @@ function bodyOf(text: string): ReadableStream<Uint8Array> {
   });
 }
 
-test('an answer that came whole keeps its bytes, with its remark, while others come in its buffer', async () => {
+test('keeps the bytes and remark of a fully buffered response while others reuse its buffer', async () => {
   const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
   const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
   const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
@@ -216,7 +219,7 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
   });
 });
 
-test('streams whose objects have died leave the memory for large first pieces to others, in time', async () => {
+test('frees the large first buffers of streams whose objects died, after about ten minutes', async () => {
   const sizes: number[] = [];
   const reader = (dies: boolean) =>
     ({
@@ -234,7 +237,7 @@ test('streams whose objects have died leave the memory for large first pieces to
   expect(sizes.at(-1)).toBe(TEE_PIECE_BYTES);
 });
 
-test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {
+test('disconnects from an upstream that stays open and silent after a complete response', async () => {
   const controller = new AbortController();
   const body: ReadableStream<Uint8Array> = new ReadableStream({
     type: 'bytes',

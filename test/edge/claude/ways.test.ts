@@ -479,7 +479,7 @@ describe.each(CASES)('with $engine, $name', ({ engine, row }) => {
     if (!isOne && but.several && way !== 'download') Object.assign(right, but.several);
     Object.assign(right, but[`${isOne ? 'one' : 'several'} ${way}`]);
     if (FREE.includes(way)) right.books = '';
-    test(`is answered, logged and booked by ${way}`, async () => {
+    test(`gives ${way} the expected response, log line and ledger rows`, async () => {
       // How soon something fails says whether it has run: a busy machine must not.
       if (!row.takesTime) stopClock();
       const cell = await cellOf(way, engine, row);

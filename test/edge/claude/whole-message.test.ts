@@ -116,7 +116,7 @@ function bothForms({ before, usage, texts, input, cuts, citations, other, odd }:
   return { stream, whole };
 }
 
-test('a message is put together as the official client does it, however its stream is split', async () => {
+test('assembles the same message as the official client, however the stream is split', async () => {
   await tryAsyncCases(
     caseCount(200),
     arbitraryMessageEvents,
@@ -127,7 +127,7 @@ test('a message is put together as the official client does it, however its stre
   );
 });
 
-test('every number, escape and tool input stays as it was written', () => {
+test('keeps every number, escape and tool input as written', () => {
   tryCases(caseCount(500), exotic, fc.array(fc.integer({ min: 1, max: 200 }), { minLength: 1 }), (parts, lengths) => {
     const { stream, whole } = bothForms(parts);
     expect(wholeOf(stream, lengths)).toBe(whole);
@@ -135,7 +135,7 @@ test('every number, escape and tool input stays as it was written', () => {
   });
 });
 
-test('a stream that is split at any byte, or written with other line ends, is the same message', () => {
+test('assembles the same message for a split at any byte and for other line endings', () => {
   const [parts] = fc.sample(exotic, { numRuns: 1, seed: 7 });
   for (const stream of [TEXT_STREAM, TOOL_STREAM, bothForms(parts as Exotic).stream]) {
     const bytes = encodeUtf8(stream);
@@ -149,7 +149,7 @@ test('a stream that is split at any byte, or written with other line ends, is th
   }
 });
 
-test('it is the message that a conversation stores, with blocks and deltas of kinds that nobody knows', () => {
+test('assembles the message that a conversation stores, with unknown blocks and deltas', () => {
   const part = fc.record({ type: fc.constantFrom('x_delta', 'text_delta'), said: fc.oneof(fc.string(), fc.nat()) });
   tryCases(100, fc.array(fc.array(part, { maxLength: 4 }), { maxLength: 3 }), (blocks) => {
     const events: JsonObject[] = [
@@ -168,7 +168,7 @@ test('it is the message that a conversation stores, with blocks and deltas of ki
   });
 });
 
-test('an input that the end of the answer has cut is empty, as in a whole answer', () => {
+test('makes a truncated tool input empty, as in a non-streaming response', () => {
   const stream = [
     event('message_start', '"message":{"type":"message","content":[]}'),
     event('content_block_start', '"index":0,"content_block":{"type":"tool_use","input":{}}'),
@@ -180,7 +180,7 @@ test('an input that the end of the answer has cut is empty, as in a whole answer
   expect(block).toBe('{"type":"tool_use","input":{}}');
 });
 
-test('a delta that only looks like the one before is read by itself', () => {
+test('parses a delta separately if it only resembles the previous one', () => {
   const stream = [
     event('message_start', '"message":{"type":"message","content":[]}'),
     event('content_block_start', '"index":0,"content_block":{"type":"text","text":""}'),

@@ -26,7 +26,7 @@ const step = fc.oneof(
   fc.constant({ does: 'endWatch', time: 0 }),
 );
 
-test('nothing that is due is forgotten, and what is only watched leaves no alarm', async () => {
+test('no due work is missed, and a watch that ends leaves no alarm', async () => {
   await tryAsyncCases(caseCount(2_000), fc.option(time), fc.array(step, { maxLength: 12 }), async (begun, steps) => {
     const { held, storage } = storageWith(begun);
     const alarm = new DurableObjectAlarm(storage, () => -1, failing);
@@ -57,7 +57,7 @@ test('nothing that is due is forgotten, and what is only watched leaves no alarm
   });
 });
 
-test('an alarm is written only where it changes', async () => {
+test('an alarm is written only when it changes', async () => {
   const { held, storage } = storageWith(null);
   const alarm = new DurableObjectAlarm(storage, () => 0, failing);
   await alarm.loadAlarmTime();
@@ -70,7 +70,7 @@ test('an alarm is written only where it changes', async () => {
   expect(held).toEqual({ alarm: 600, sets: 2 });
 });
 
-test('a time that has been over for more than a minute is set again when the object is loaded', async () => {
+test('an alarm that is more than a minute overdue is set again when the object loads', async () => {
   const NOW = 500_000;
   const setTo = async (at: number) => {
     const { held, storage } = storageWith(at);
@@ -84,7 +84,7 @@ test('a time that has been over for more than a minute is set again when the obj
   expect(await setTo(NOW + 5)).toEqual({ alarm: NOW + 5, sets: 0 });
 });
 
-test('what is due at once while an alarm is answered has the next millisecond', async () => {
+test('work that is due while an alarm is handled is scheduled for the next millisecond', async () => {
   const { held, storage } = storageWith(70);
   const alarm = new DurableObjectAlarm(storage, () => 70, failing);
   await alarm.loadAlarmTime();

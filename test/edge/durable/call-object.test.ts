@@ -35,7 +35,7 @@ const OF_A_FILE = [
 ];
 
 test.each(Object.entries(TITLES) as [DurableObjectName, RegExp][])(
-  'an object whose file is damaged says so under its own name, and what helps if that does not pass: %s',
+  'the error for a damaged file names the object and the remedy, and other errors suggest a retry: %s',
   (object, title) => {
     for (const said of OF_A_FILE) {
       const { status, message, headers, logged } = new ObjectUnreachableError(object, new Error(said));

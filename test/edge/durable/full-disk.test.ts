@@ -16,7 +16,7 @@ const throwing = (said: string) => () => {
 };
 afterEach(() => void vi.restoreAllMocks());
 
-test('a full disk is a 503 that says to try again, and one alert; it is not told as damage', async () => {
+test('a full disk returns a 503 that says to try again, sends one alert, and is not reported as damage', async () => {
   createWebhookWorks();
   installSimulator();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE));

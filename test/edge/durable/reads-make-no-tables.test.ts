@@ -47,7 +47,7 @@ async function objects() {
   return new Map((await Promise.all(lists)).flat());
 }
 
-test('no object makes tables to answer what is only read', async () => {
+test('no object creates tables for a read', async () => {
   disableAutomaticAlarms();
   const before = await objects();
   const edge = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });

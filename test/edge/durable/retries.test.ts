@@ -52,7 +52,7 @@ function failing() {
   return { recordSuccess, hibernate, values, lines, failAt };
 }
 
-test('logs a failure with its class, attempt and next try, and never its words', async () => {
+test('logs a failure with its class, attempt and next try, but not its message', async () => {
   const { lines, failAt } = failing();
   await failAt(0);
   expect(lines()).toEqual([
@@ -86,7 +86,7 @@ test('reports a task that has failed for ten minutes, then once an hour with the
   ]);
 });
 
-test('repeats a report that was lost, and forgets a task that has succeeded', async () => {
+test('repeats a lost report, and forgets a task that has succeeded', async () => {
   const { recordSuccess, failAt } = failing();
   isReachable = false;
   for (let minute = 0; minute <= 12; minute += 1) await failAt(minute * MINUTE_MS);
@@ -99,7 +99,7 @@ test('repeats a report that was lost, and forgets a task that has succeeded', as
   expect(reports.at(-1)).toEqual({ task: 'webhook_queue', since: 30 * MINUTE_MS, failures: 2 });
 });
 
-test('reports a subject that keeps failing while others succeed, and none that has failed for less than ten minutes', async () => {
+test('reports a subject that keeps failing while others succeed, but not subjects that soon succeed', async () => {
   const { recordSuccess, hibernate, values, failAt } = failing();
   for (let minute = 0; minute <= 10; minute += 1) {
     await failAt(minute * MINUTE_MS, new Error('a'), 'one');
@@ -117,7 +117,7 @@ test('reports a subject that keeps failing while others succeed, and none that h
   expect(reports).toHaveLength(1);
 });
 
-test('tracks some of many subjects that fail, and reports them', async () => {
+test('tracks a few of many failing subjects, and reports their task', async () => {
   const { values, failAt } = failing();
   for (let minute = 0; minute <= 10; minute += 1)
     for (let nth = 0; nth < 100; nth += 1) await failAt(minute * MINUTE_MS, new Error('a'), `subject ${nth}`);
@@ -125,7 +125,7 @@ test('tracks some of many subjects that fail, and reports them', async () => {
   expect(JSON.stringify([...values.values()]).length).toBeLessThan(3_000);
 });
 
-test('logs once a minute, and reports after ten minutes, although the object sleeps between two tries', async () => {
+test('logs once a minute, and reports after ten minutes, also if the object sleeps between two tries', async () => {
   const { hibernate, lines, failAt } = failing();
   for (let at = 0; at <= 10 * MINUTE_MS; at += 15_000) {
     await failAt(at);
@@ -149,7 +149,7 @@ test('forgets a task that has succeeded after the object slept', async () => {
   expect(reports).toEqual([]);
 });
 
-test('begins anew with a failure that comes an hour later than its task was due', async () => {
+test('starts over with a failure that comes an hour after its task was due', async () => {
   const { hibernate, lines, failAt } = failing();
   await failAt(0);
   hibernate();

@@ -10,7 +10,7 @@ const TABLE = 'create table things (id text primary key) strict, without rowid';
 const inNew = async (id: string, does: (storage: DurableObjectStorage) => void) =>
   await runInDurableObject(stubOf(id), (_, { storage }) => does(storage));
 
-test('the first write makes the tables, and no question before does', async () => {
+test('the first write creates the tables, and no read before it does', async () => {
   await inNew('written', (storage) => {
     const tables = new SqlTables(storage, createDeferredTableCreator(storage, TABLE));
     expect(tables.readAllRows('select id from things')).toEqual([]);
@@ -26,7 +26,7 @@ test('the first write makes the tables, and no question before does', async () =
   });
 });
 
-test('an object has all of its tables, or none', async () => {
+test('an object has either all of its tables or none', async () => {
   await inNew('failing', (storage) => {
     expect(() => createTables(storage, `${TABLE}; create table wrong`)).toThrow();
     expect(readMetaTable(storage.sql)).toBeUndefined();
@@ -35,7 +35,7 @@ test('an object has all of its tables, or none', async () => {
   });
 });
 
-test('makes the tables with the next write after making them has failed, with all that belongs to them', async () => {
+test('the next write creates the tables and their first values after their creation has failed', async () => {
   await inNew('once', (storage) => {
     let failures = 1;
     const make = () => {

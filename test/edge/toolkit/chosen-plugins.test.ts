@@ -12,14 +12,14 @@ beforeEach(async () => {
 
 const namesInUse = () => kit.getPluginNames();
 
-test('plugins are asked in one order, however they are listed', () => {
+test('plugins are called in one order, however they are listed', () => {
   sluice.createApp({ plugins: sluice.allPlugins.toReversed() });
   expect(namesInUse()).toEqual(sluice.allPlugins.map(({ name }) => name));
   sluice.createApp({ plugins: sluice.allPlugins });
   sluice.createApp();
 });
 
-test('the package has each plugin by its name, and the class of each object that one needs', () => {
+test('the package exports each plugin by its name, and the class of each object that a plugin needs', () => {
   const exported = new Map<string, unknown>(Object.entries(sluice));
   const plugins = sluice.allPlugins.map(
     ({ name }) => `${name.replaceAll(/-\w/g, ([, letter = '']) => letter.toUpperCase())}`,
@@ -30,7 +30,7 @@ test('the package has each plugin by its name, and the class of each object that
   expect(classes.filter((name) => typeof exported.get(name) !== 'function')).toEqual([]);
 });
 
-test('an option without its plugin is rejected with what to do', () => {
+test('an option without its plugin is rejected with the plugin to add', () => {
   const tool = { description: 'Tells the time.', schema: z.object({}), run: () => 'noon' };
   expect(() => sluice.createApp({ tools: { tool } })).toThrow(
     'createApp: tools requires the plugin runs. Add `runs` to `plugins`.',

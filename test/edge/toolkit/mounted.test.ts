@@ -49,7 +49,7 @@ async function seen(response: Response, path: string) {
   };
 }
 
-test('under any path of another app each request gets the answer that it gets without one', async () => {
+test('each request gets the same response under any path of another app', async () => {
   const alone = createTestApp(answer, VARS);
   const apps = new Map<string, TestApp>();
   const token = await createToken('alice', ['admin']);
@@ -77,7 +77,7 @@ test('under any path of another app each request gets the answer that it gets wi
   for (const app of [alone, ...apps.values()]) await app.waitUntilSettled();
 });
 
-test('what has no route says so under its path: 405 with the methods, 404, 501', async () => {
+test('an unknown route under a mount path returns a 405 with the methods, a 404 or a 501', async () => {
   const app = createTestApp(answer, VARS, { around: under('/ai') });
   const headers = bearerHeader(await createToken('alice'));
   const wrong = await app.fetch('/ai/messages', { headers });
@@ -96,7 +96,7 @@ test('what has no route says so under its path: 405 with the methods, 404, 501',
   expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);
 });
 
-test('a page of the Worker’s own for every path does not hide what the edge says, but its routes within the path count', async () => {
+test('a catch-all route of the Worker hides no response of Sluice, and its routes within the mount path work', async () => {
   const app = createTestApp(answer, VARS, {
     around: (edge) =>
       new Hono<AppEnv>()
@@ -115,7 +115,7 @@ test('a page of the Worker’s own for every path does not hide what the edge sa
   expect(await told('/else')).toEqual([200, 'the page']);
 });
 
-test('a location, and the sentence that names it, say the path by which the edge is reached', async () => {
+test('the location header and the error that names it include the mount path', async () => {
   installSimulator({ SIMULATOR_TTFT_MS: '1500' });
   const app = createTestApp(answer, { MODE: 'development' }, { around: under('/deep/ai') });
   const ask = () => app.post('/deep/ai/messages', { ...ASK, conversation: 'c1' });
@@ -134,7 +134,7 @@ test('a location, and the sentence that names it, say the path by which the edge
   await app.waitUntilSettled();
 });
 
-test('a Worker adds routes and middleware of its own before and behind', async () => {
+test('a Worker can add its routes and middleware before and after Sluice', async () => {
   const app = createTestApp(answer, VARS, {
     options: { publicPaths: ['/broken'] },
     around: (edge) => {

@@ -27,7 +27,7 @@ const byHeader: Authenticate = (request) => {
 const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED_VARS) =>
   createTestApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
 
-test('whom the Worker names is the account, and its secret does not go up', async () => {
+test('the caller that `authenticate` returns is the account, and its secret is not sent to the upstream', async () => {
   const app = withAuth(byHeader);
   expect((await app.post('/messages', ASK, as('alice'))).status).toBe(200);
   await app.waitUntilSettled();
@@ -40,7 +40,7 @@ test('whom the Worker names is the account, and its secret does not go up', asyn
   expect((await app.fetch('/accounts/bob', { headers: as('alice') })).status).toBe(404);
 });
 
-test('whom it does not know is asked for a credential of the edge, and is nobody without one', async () => {
+test('a caller unknown to `authenticate` needs a credential of Sluice, and gets a 401 without one', async () => {
   const both = withAuth(byHeader);
   expect((await both.fetch('/accounts', { headers: bearerHeader(await createToken('root', ['admin'])) })).status).toBe(
     200,
@@ -55,7 +55,7 @@ test('whom it does not know is asked for a credential of the edge, and is nobody
   }
 });
 
-test('in development an own check of credentials is asked as well, and nobody is the account dev', async () => {
+test('in development, `authenticate` is called as well, and an unknown caller is the account dev', async () => {
   const app = withAuth(byHeader, {});
   await app.post('/messages', ASK, as('alice'));
   await app.post('/messages', ASK);
@@ -63,7 +63,7 @@ test('in development an own check of credentials is asked as well, and nobody is
   expect(app.log.map(({ account }) => account)).toEqual(['alice', 'dev']);
 });
 
-test('an own check of credentials is asked at private paths alone', async () => {
+test('`authenticate` is called only for private paths', async () => {
   const asked = vi.fn(byHeader);
   const app = withAuth(asked);
   await app.fetch('/health');
@@ -73,7 +73,7 @@ test('an own check of credentials is asked at private paths alone', async () => 
   expect(asked).toHaveBeenCalledTimes(1);
 });
 
-test('a token that it names is listed and revoked at the edge; without one there is nothing to revoke', async () => {
+test('a token that `authenticate` returns is listed and can be revoked; an account without one stays accepted', async () => {
   const issued_at = Math.floor(Date.now() / 1_000) - 60;
   const app = withAuth((request) => {
     const [account, jti] = request.headers.get('sluice-user')?.split('/') ?? [];
@@ -93,7 +93,7 @@ test('a token that it names is listed and revoked at the edge; without one there
   expect([await status('alice/s2'), await status('alice/s3'), await status('alice')]).toEqual([401, 401, 200]);
 });
 
-test('what it throws ends the request: an ApiError as it says, anything else without its details', async () => {
+test('an exception in `authenticate` ends the request, and only an ApiError keeps its message', async () => {
   const app = withAuth((request) => {
     if (request.headers.has('sluice-user')) throw new ApiError('permission_error', 'You are banned.');
     throw new Error('the password of the database');
@@ -106,7 +106,7 @@ test('what it throws ends the request: an ApiError as it says, anything else wit
   expect(app.sent).toEqual([]);
 });
 
-test('a name that is none, or nobody’s, is a 401; a wrong answer of the function is the operator’s to mend', async () => {
+test('an invalid account name from `authenticate` returns a 401, and any other invalid value a 500', async () => {
   const app = withAuth(byHeader);
   for (const name of ['', 'x'.repeat(129), '..', '.', 'webhook-github']) {
     expect((await app.post('/messages', ASK, as(name))).status, name).toBe(401);
@@ -120,7 +120,7 @@ test('a name that is none, or nobody’s, is a 401; a wrong answer of the functi
   }
 });
 
-test('an own check of credentials may read the body of a clone, and is told when it has taken the request’s own', async () => {
+test('`authenticate` may read the body of a clone, and gets an error if it reads the original body', async () => {
   const clone = withAuth(async (request) => ({ account: `a${(await request.clone().text()).length}` }));
   expect((await clone.post('/messages', ASK)).status).toBe(200);
   await clone.waitUntilSettled();
@@ -129,7 +129,7 @@ test('an own check of credentials may read the body of a clone, and is told when
   expect((await readError(await taken.post('/messages', ASK))).message).toContain('clone');
 });
 
-test('an own check of credentials sees what the Worker’s own middleware has found out', async () => {
+test("`authenticate` can read the variables of the Worker's middleware", async () => {
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS, {
     options: { authenticate: (_, c) => ({ account: c.get('user') }) },
     around: (edge) =>

@@ -64,12 +64,12 @@ const callingOnce = (name = 'get_weather', input: object = { city: 'Bern' }) =>
       : textAnswer('It is as the tool says.'),
   );
 
-describe('a tool of the Worker’s own', () => {
+describe('a tool of the Worker', () => {
   test.each([
     ['returns as text', (text: string) => text],
     ['returns in a block', (text: string) => [{ type: 'text', text }]],
     ['throws', (text: string) => Promise.reject(new Error(text))],
-  ])('that %s what a remembered secret is, shows it to nobody', async (_, answer) => {
+  ])('that %s a registered secret does not reveal it', async (_, answer) => {
     const secret = 'sk+live-of-a-tool-0123';
     registerSecrets('TOOL_SECRET_OWN', [secret]);
     onTestFinished(() => registerSecrets('TOOL_SECRET_OWN', []));
@@ -80,7 +80,7 @@ describe('a tool of the Worker’s own', () => {
     expect(JSON.stringify(bodies)).not.toContain('live-of-a-tool');
   });
 
-  test('is named by a request, told to the model, called with its checked input, and knows whose call it is', async () => {
+  test('is described to the model, and called with its checked input and the context of the call', async () => {
     const bodies = callingOnce();
     work.mockResolvedValue('sun');
     const { events, turn } = await runTurn(asking(own()));
@@ -114,7 +114,7 @@ describe('a tool of the Worker’s own', () => {
     ]);
   });
 
-  test('is told as the request itself says it, where it says so', async () => {
+  test('is sent to the model with the description and cache_control of the request, if present', async () => {
     const bodies = callingOnce();
     work.mockResolvedValue('sun');
     const cache_control = { type: 'ephemeral' };
@@ -149,7 +149,7 @@ describe('a tool of the Worker’s own', () => {
     ['a function', () => 1, [true]],
     ['a number that JSON has not', 10n, [true]],
     ['too much', 'x'.repeat(1_000_001), [true, 'The tool’s response has more than 1000000 bytes.']],
-  ])('may give %s, and what is no result is told as an error', async (_, given, [isError, ...told]) => {
+  ])('may return %s, and an invalid result becomes an error', async (_, given, [isError, ...told]) => {
     const bodies = callingOnce();
     work.mockResolvedValue(given);
     const [result = []] = resultsIn((await runTurn(asking(own()))).events);
@@ -159,7 +159,7 @@ describe('a tool of the Worker’s own', () => {
     expect((await listMessages()).at(-1)).toMatchObject({ role: 'assistant', status: 'complete' });
   });
 
-  test('may give anything: JSON comes back as it was, and what has none is an error', async () => {
+  test('may return any value: JSON is passed on unchanged, and other values become errors', async () => {
     const place = {
       tool_use_id: 't',
       name: 'get_weather',
@@ -191,7 +191,7 @@ describe('a tool of the Worker’s own', () => {
     );
   });
 
-  test('goes up with its images whole', async () => {
+  test('returns images, which are sent to the upstream whole', async () => {
     const bodies = callingOnce();
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: btoa('image') } };
     work.mockResolvedValue([image]);
@@ -206,7 +206,7 @@ describe('a tool of the Worker’s own', () => {
     ['a text', 'There is no such city.', 'There is no such city.'],
     ['nothing', undefined, 'The tool failed.'],
     ['what has no text', Object.create(null), 'The tool failed.'],
-  ])('that throws %s is an error by its message, and never by its stack', async (_, thrown, told) => {
+  ])('that throws %s returns an error with the message, but never the stack', async (_, thrown, told) => {
     callingOnce();
     work.mockImplementation(() => {
       throw thrown;
@@ -214,7 +214,7 @@ describe('a tool of the Worker’s own', () => {
     expect(resultsIn((await runTurn(asking(own()))).events)).toEqual([[true, told]]);
   });
 
-  test('is not called with an input that does not fit; the model is told what is wrong', async () => {
+  test('is not called with an invalid input, and the model gets the reason', async () => {
     callingOnce('get_weather', { city: 5, days: 1.5 });
     const [[isError, told] = []] = resultsIn((await runTurn(asking(own()))).events);
     expect(isError).toBe(true);
@@ -222,7 +222,7 @@ describe('a tool of the Worker’s own', () => {
     expect(work).not.toHaveBeenCalled();
   });
 
-  test('that never returns is given up after its time, and told so', async () => {
+  test('that never returns is aborted after its timeout, and its result is an error', async () => {
     callingOnce('pay');
     let signal: AbortSignal | undefined;
     onceWork.mockImplementation((_, context) => {
@@ -235,7 +235,7 @@ describe('a tool of the Worker’s own', () => {
     expect(signal?.aborted).toBe(true);
   });
 
-  test('is called again under its id after a crash; one that must run once is not', async () => {
+  test('is called again with the same id after a crash, unless it must run only once', async () => {
     answerByScript((_, number) =>
       number === 1
         ? callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Bern', 'pay'))
@@ -264,12 +264,12 @@ describe('a tool of the Worker’s own', () => {
   });
 });
 
-describe('a request', () => {
+describe('a request with a tool of the Worker', () => {
   const app = () => createTestApp(() => Response.json({ input_tokens: 5 }), DEPLOYED_VARS);
   const post = async (path: string, body: object) =>
     await app().post(path, body, bearerHeader(await createToken('alice')));
 
-  test('needs no scope for it, and is told which there are where it names another one', async () => {
+  test('needs no scope, and gets the list of tools if the tool does not exist', async () => {
     const refused = await post('/messages', { ...asking(own('get_whether')), conversation: 'c1' });
     expect(refused.status).toBe(400);
     expect((await readError(refused)).message).toMatch(
@@ -280,7 +280,7 @@ describe('a request', () => {
     expect((await readError(unknown)).message).toMatch(/^tools\.0\.run: must be "worker"/);
   });
 
-  test('is counted with what the model is told of it', async () => {
+  test('is counted with the description that the model gets', async () => {
     const counting = app();
     const headers = bearerHeader(await createToken('alice'));
     const { max_tokens: _, ...body } = asking(own());
@@ -294,7 +294,7 @@ describe('a request', () => {
   });
 });
 
-test('one that a deploy has removed is not told to the model any more, and its calls fail', async () => {
+test('a tool that a deploy removed is not sent to the model any more, and its calls fail', async () => {
   const frozen = JSON.stringify([own('get_weather'), own('removed_tool')]);
   const { sent = '', runs, mark } = findEdgeTools(frozen) ?? {};
   expect(JSON.parse(sent)).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
@@ -308,7 +308,7 @@ test('one that a deploy has removed is not told to the model any more, and its c
   expect(findEdgeTools(frozen)?.mark).not.toBe(mark);
 });
 
-test('an own tool stands in a prefix by its name, and is told to the model as the Worker has it', async () => {
+test("a prefix can contain a tool of the Worker by its name, and the model gets the Worker's definition", async () => {
   const edge = createSimulatedEdge();
   const alice = await authorizationFor('alice');
   await storePrefix(edge, 'support', { tools: [own()], model: 'claude-opus-5-5', max_tokens: 64 }, alice);
@@ -332,11 +332,11 @@ test.each<[string, unknown]>([
   ['description', { schema: z.object({}), run: () => 1 }],
   ['run', { description: 'x', schema: z.object({}) }],
   ['timeout_seconds', { description: 'x', schema: z.object({}), run: () => 1, timeout_seconds: 0.5 }],
-])('a tool whose %s is wrong is refused when the Worker starts', (member, tool) => {
+])('a tool whose %s is invalid is rejected when the Worker starts', (member, tool) => {
   expect(() => createApp({ tools: { broken: tool as never } })).toThrow(member);
 });
 
-test('a second tool of the same name is refused, since objects know only one', () => {
+test('a second tool of the same name is rejected', () => {
   const tool = { description: 'x', schema: z.object({}), run: () => 1 };
   createApp({ tools: { twice: tool } });
   createApp({ tools: { twice: tool } });

@@ -17,7 +17,7 @@ const MESSAGE = {
 const pricesOf = (env: Record<string, unknown>, model = 'claude-haiku-5-5') =>
   parseSettingsOnce(env).models.findRow(model)?.prices;
 
-test('prices of the Worker’s own are laid over the table, and its setting over them', () => {
+test('`prices` of the Worker override the table, and the PRICES setting overrides both', () => {
   const env = {};
   const published = pricesOf(env);
   expect(() => createApp({ prices: { 'claude-haiku-5-5': { prices: { input: -1 } } } })).toThrow(/prices.*input/s);
@@ -36,7 +36,7 @@ test('prices of the Worker’s own are laid over the table, and its setting over
   expect(pricesOf({ ...env }, 'mine')?.output).toBe(9);
 });
 
-test('each app goes upstream by its own fetch, also where two have the same settings', async () => {
+test('each app calls the upstream with its own fetch, also if two apps have the same settings', async () => {
   const settings = parseSettings(KEY);
   const one = vi.fn(async () => Response.json({ from: 'one' }));
   const two = vi.fn(async () => Response.json({ from: 'two' }));
@@ -44,7 +44,7 @@ test('each app goes upstream by its own fetch, also where two have the same sett
   expect([one.mock.calls.length, two.mock.calls.length]).toEqual([2, 1]);
 });
 
-test('a fetch that answers with a stream of JavaScript’s own, or does not heed an abort, is a fetch all the same', async () => {
+test('a custom fetch may return a JavaScript stream or ignore an abort', async () => {
   const text = 'event: ping\ndata: {"type":"ping"}\n\n';
   const settings = parseSettings(KEY);
   const stream = () =>
@@ -68,7 +68,7 @@ test('a fetch that answers with a stream of JavaScript’s own, or does not heed
   await expect(deaf.fetch('https://x.test', { signal: controller.signal })).rejects.toThrow('time is up');
 });
 
-test('where apps differ in it, relays go on and a conversation says why it cannot, without a turn that stays', async () => {
+test('apps with different fetch functions relay messages, but reject conversations without storing a turn', async () => {
   const settings = parseSettings(KEY);
   const spy = vi.spyOn(Conversation.prototype as unknown as { settings(): Settings }, 'settings');
   spy.mockReturnValue(settings);

@@ -7,7 +7,7 @@ const name = fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/).filter((text) => text !
 const value = fc.stringMatching(/^[A-Za-z0-9_.:@/+-]{1,128}$/);
 const tags = fc.uniqueArray(fc.tuple(name, value), { maxLength: 8, selector: ([key]) => key });
 
-test('a header, and a claim as text or as an object, are read to the same tags, in any order', () => {
+test('parses the same tags from a header, a text claim and an object claim, in any order', () => {
   tryCases(100, tags, fc.constantFrom(',', ', ', ' , '), (pairs, comma) => {
     const header = (some: typeof pairs) => some.map(([key, one]) => `${key}=${one}`).join(comma);
     const stored = parseTagsHeader(header(pairs));
@@ -32,11 +32,11 @@ test.each([
   `${'a'.repeat(65)}=1`,
   `a=${'1'.repeat(129)}`,
   '1=1,2=2,3=3,4=4,5=5,6=6,7=7,8=8,9=9',
-])('%s is no tags', (header) => {
+])('parses no tags from the header %s', (header) => {
   expect(parseTagsHeader(header)).toBeUndefined();
 });
 
-test('a hundred thousand pairs are no tags, of one name, of as many, or of none', () => {
+test('parses no tags from a hundred thousand pairs', () => {
   for (const pairOf of [() => 'a=1', (nth: number) => `a${nth}=1`, () => '=', () => 'a']) {
     const pairs = Array.from({ length: 100_000 }, (_, nth) => pairOf(nth));
     expect(parseTagsHeader(pairs.join(','))).toBeUndefined();
@@ -52,6 +52,6 @@ test.each([
   [{ 'a,b': '1' }],
   [{ a: '1,b=2' }],
   [JSON.parse('{"a":"1","__proto__":"2"}')],
-])('the claim %j has no tags', (claim) => {
+])('parses no tags from the claim %j', (claim) => {
   expect(parseTagsClaim(claim)).toBeUndefined();
 });

@@ -9,7 +9,7 @@ import { FIRST_SCHEMAS } from '#test/support/first-schemas.ts';
 
 const PYDANTIC = FIRST_SCHEMAS['a model of Pydantic'].schema;
 
-test('what says the same is stored as the same text, with each label as it was sent', () => {
+test('stores equivalent definitions as the same text, with each label as it was sent', () => {
   const stored = toStoredClassifier({ labels: ['a', { name: 'b', description: 'B' }], instructions: 'x', votes: 3 });
   const text = JSON.stringify(stored);
   const again = { votes: 3, instructions: 'x', multi: false, labels: ['a', { description: 'B', name: 'b' }] };
@@ -19,7 +19,7 @@ test('what says the same is stored as the same text, with each label as it was s
 });
 
 test.each([{ enum: ['a', 'b'] }, { properties: { mood: { enum: ['a', 'b'] } } }, PYDANTIC])(
-  'a schema is stored as it was sent, and used as it is without being stored: %j',
+  'stores a schema as it was sent, and normalizes it like an unstored one: %j',
   (schema) => {
     const stored = toStoredClassifier({ schema });
     expect(stored.schema).toBe(schema);
@@ -36,8 +36,8 @@ const object = (properties: object, required: string[] = Object.keys(properties)
   required,
 });
 
-describe('an enum by itself', () => {
-  test('is a list of labels', () => {
+describe('a schema that is only an enum', () => {
+  test('is read as a list of labels', () => {
     expect(normalizeClassifier({ schema: choice })).toEqual({ labels, multi: false, allow_none: false });
     expect(normalizeClassifier({ schema: { enum: ['good', null, 'bad'] } })).toEqual({
       labels,
@@ -69,7 +69,7 @@ describe('the label of a schema', () => {
     expect(normalizeClassifier({ schema })).toMatchObject({ schema, label_property: name, labels });
   });
 
-  test('is what `label_property` names', () => {
+  test('is the property that `label_property` names', () => {
     const schema = object({ label: { enum: ['x', 'y'] }, mood: choice });
     expect(normalizeClassifier({ schema, label_property: 'mood' })).toEqual({
       labels,
@@ -80,7 +80,7 @@ describe('the label of a schema', () => {
     });
   });
 
-  test('may be null, absent or several, as the schema says', () => {
+  test('may be null, absent or a list if the schema allows it', () => {
     const read = (property: object, required = true) =>
       normalizeClassifier({ schema: object({ mood: property }, required ? ['mood'] : []) });
     expect(read(choice)).toMatchObject({ multi: false, allow_none: false });
@@ -105,7 +105,7 @@ describe('the label of a schema', () => {
     ]);
   });
 
-  test('is found behind references, and the schema is stored as it was sent', () => {
+  test('is found through references, and the schema is stored as it was sent', () => {
     const classifier = normalizeClassifier({ schema: PYDANTIC });
     expect(classifier).toMatchObject({ label_property: 'priority', labels: [{ name: 'low' }, { name: 'high' }] });
     expect(classifier.schema).toEqual(PYDANTIC);
@@ -116,7 +116,7 @@ describe('the label of a schema', () => {
   });
 });
 
-test('examples of a schema have the whole object', () => {
+test('examples of a classifier with a schema contain the whole object', () => {
   const schema = object({ mood: choice, why: text });
   const example = { input: 'x', output: { mood: 'good', why: 'y' } };
   expect(normalizeClassifier({ schema, examples: [example] }).examples).toEqual([example]);
@@ -128,7 +128,7 @@ const open = (count: number) => ({
   properties: Object.fromEntries(Array.from({ length: count }, (_, at) => [`p${at}`, { type: 'string' }])),
 });
 
-test('24 fields may be left out', () => {
+test('accepts 24 optional fields', () => {
   expect(normalizeClassifier({ labels: ['a'], fields: open(24) }).fields).toEqual(open(24));
 });
 
@@ -178,6 +178,6 @@ test.each([
   [{ labels: ['a'], examples: [{ input: 'x', label: null }] }, 'allow_none'],
   [{ labels: ['a'], multi: true, examples: [{ input: 'x', label: 'a' }] }, 'requires `labels`'],
   [{ labels: ['a'], examples: [{ input: 'x', label: 'a', fields: {} }] }, 'extracts no fields'],
-])('%j is refused by a sentence that says what to do', (given, words) => {
+])('rejects %j with an error that explains the problem', (given, words) => {
   expect(() => normalizeClassifier(given as Parameters<typeof normalizeClassifier>[0])).toThrow(words);
 });

@@ -54,7 +54,7 @@ function worker(answer: (nth: number) => object | Response | Promise<Response>, 
 
 const ASKED = { labels: ['bug', 'other'] };
 
-test('a text is labelled and paid for by an account’s name alone', async () => {
+test('classifies and bills a text for an account without an HTTP request', async () => {
   const { where, by, object, settled } = worker(() => labelMessage('bug'));
   const task = await resolveTask(ASKED, where);
   const asking = by();
@@ -74,7 +74,7 @@ test('a text is labelled and paid for by an account’s name alone', async () =>
   });
 });
 
-test('a classifier that there is not is told before anything is asked', async () => {
+test('rejects an unknown or missing classifier before any upstream request', async () => {
   const { where, calls } = worker(() => labelMessage('bug'));
   await expect(resolveTask({ classifier: 'nobody' }, where)).rejects.toMatchObject({ type: 'not_found_error' });
   await expect(resolveTask({ classifier: 'x', labels: ['a'] }, where)).rejects.toMatchObject({ status: 404 });
@@ -82,7 +82,7 @@ test('a classifier that there is not is told before anything is asked', async ()
   expect(calls()).toBe(0);
 });
 
-test('a budget that is spent is told apart by its reason, and by when it resets', async () => {
+test('reports `limited` for a spent budget, with the time of its reset', async () => {
   const { where, by, calls } = worker(() => labelMessage('bug'), { usd_per_day: (3 * COST_NANODOLLARS) / 1e9 });
   const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, where);
   const outcomes = [];
@@ -98,7 +98,7 @@ test('a budget that is spent is told apart by its reason, and by when it resets'
   expect(calls()).toBe(outcomes.filter(({ outcome }) => outcome === 'classified').length);
 });
 
-test('a limit that not even an empty budget would meet is for somebody to raise', async () => {
+test('reports `operator` for a limit that is smaller than one request', async () => {
   const { where, by } = worker(() => labelMessage('bug'), { usd_per_day: 0.000001 });
   expect(await classifyText(await resolveTask(ASKED, where), 'x', by())).toMatchObject({ reason: 'operator' });
 });
@@ -112,7 +112,7 @@ test.each([
   ['input', 413, {}],
   ['operator', 401, {}],
   ['operator', 404, {}],
-])('a failed classification is %s when the upstream answers %i', async (reason, status, headers) => {
+])('a failed classification has the reason %s when the upstream returns %i', async (reason, status, headers) => {
   const { where, by } = worker(() => Response.json({ type: 'error', error: { message: 'No.' } }, { status, headers }));
   const before = Date.now();
   const outcome = await classifyText(await resolveTask(ASKED, where), 'x', by());
@@ -122,7 +122,7 @@ test.each([
   }
 });
 
-test('a classification is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
+test('reports `unavailable` and charges the hold when a proxy before the upstream returns a late 504', async () => {
   const { where, by, object, settled } = worker(async () => {
     advanceClock(80);
     return new Response('<html>', { status: 504 });
@@ -141,7 +141,7 @@ test('a classification is unavailable, and paid for, where what stands before th
   });
 });
 
-test('a failed classification is the input’s, the answer’s, or nobody’s fault', async () => {
+test('reports whether the input, the model’s response or a cancellation made a classification fail', async () => {
   const of = async (answer: object, input: unknown = 'x', more: Partial<ClassifyContext> = {}) => {
     const { where, by } = worker(() => answer);
     return await classifyText(await resolveTask(ASKED, where), input, { ...by(), ...more });
@@ -159,7 +159,7 @@ test('a failed classification is the input’s, the answer’s, or nobody’s fa
   });
 });
 
-test('an account’s rates are waited for, and what no rate will ever admit is not', async () => {
+test('reports `limited` for a used rate limit, and `operator` for a rate limit that is smaller than one request', async () => {
   const limited = worker(() => labelMessage('bug'), { requests_per_minute: 1 });
   const task = await resolveTask({ ...ASKED, cache_seconds: 0 }, limited.where);
   await classifyText(task, 'x', limited.by());

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { ConcurrencyLimiter } from '#edge/classify/task/concurrency-limiter.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
-test('never more than so many run, each gets its turn, and a failure gives its place on', async () => {
+test('runs every call, never more at once than allowed, and frees the slot of a failed call', async () => {
   await tryAsyncCases(
     caseCount(200),
     fc.integer({ min: 1, max: 4 }),
@@ -32,7 +32,7 @@ test('never more than so many run, each gets its turn, and a failure gives its p
   );
 });
 
-test('what is crowded out waits for its own to end, and gives up only when none of them runs', async () => {
+test('repeats a crowded-out call when another call ends, and gives up only when no call is running', async () => {
   await tryAsyncCases(
     caseCount(200),
     fc.integer({ min: 0, max: 3 }),

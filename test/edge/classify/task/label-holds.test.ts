@@ -5,7 +5,7 @@ import { COST_NANODOLLARS, createClassifyCaller, LABELS, labelMessage } from '#t
 import { wrapMethod } from '#test/support/classification-jobs.ts';
 import { eventually } from '#test/support/eventually.ts';
 
-test('a label whose edge has died is settled within a minute, and one that takes longer is held until it is there', async () => {
+test('keeps the hold of a classification while it is renewed, and settles it within a minute after the last renewal', async () => {
   const answered = Promise.withResolvers<void>();
   const asked = Promise.withResolvers<void>();
   const renewals: (() => void)[] = [];

@@ -75,7 +75,7 @@ const nasty = fc
   )
   .map((parts) => `${parts.join('')}#`);
 
-test('whatever the input is, it stands whole in one block of the user’s, between tags of its own, and nowhere else', () => {
+test('puts any input complete into one user block between unique tags, and nowhere else', () => {
   const prefix = parsePrefix(
     stored({
       system: 'Acme',
@@ -109,14 +109,14 @@ test('whatever the input is, it stands whole in one block of the user’s, betwe
   });
 });
 
-test('the tags are others for each request, and the rest of the prompt is the same', () => {
+test('uses new tags for each request, and repeats the rest of the prompt unchanged', () => {
   const p = prompt();
   const bodies = Array.from({ length: 50 }, () => bodyOf(p, 'It crashes'));
   expect(new Set(bodies.map(({ messages }) => messages[0]?.content[0]?.text)).size).toBe(50);
   expect(new Set(bodies.map(({ messages: _, ...rest }) => JSON.stringify(rest))).size).toBe(1);
 });
 
-test('any message at all is read as labels of the classifier, or as a fault', () => {
+test('reads any message as labels of the classifier or as a fault', () => {
   const prompts = [
     prompt(),
     prompt({ multi: true }),
@@ -164,7 +164,7 @@ test('any message at all is read as labels of the classifier, or as a fault', ()
   expect(labelled).toBeGreaterThan(100);
 });
 
-test('the longest answer fits into max_tokens, and one that was cut is asked for again as it was, with eight times as much', () => {
+test('sets max_tokens for the longest response, and repeats a truncated request with eight times as many tokens', () => {
   const long = ['ä'.repeat(256), '漢'.repeat(256)];
   const bytes = (text: string) => new TextEncoder().encode(text).length;
   expect(bodyOf(prompt({ labels: long }), 'x').max_tokens).toBeGreaterThan(bytes(JSON.stringify({ label: long[1] })));
@@ -177,7 +177,7 @@ test('the longest answer fits into max_tokens, and one that was cut is asked for
   expect(bodyOf({ ...prompt(), maxTokens: 500 }, 'x', cut).max_tokens).toBe(500);
 });
 
-test('what is long enough to be cached ends in a breakpoint, of the prefix’s lifetime behind one', () => {
+test('ends a cacheable system prompt with a breakpoint, with the prefix’s lifetime if a prefix comes before it', () => {
   expect(bodyOf(prompt(), 'x').system.at(-1)).not.toHaveProperty('cache_control');
   expect(bodyOf(prompt({ instructions: 'Be strict. '.repeat(1_600) }), 'x').system.at(-1)?.cache_control).toEqual({
     type: 'ephemeral',
@@ -200,7 +200,7 @@ test('labels, examples and instructions are in the system prompt, a line for eac
   expect(system).toContain('"It\\ncrashes" → {"label":"bug"}');
 });
 
-test.each(MODELS)('$id takes the request as it is asked for a label, by a schema and by a tool', (row) => {
+test.each(MODELS)('$id accepts a classification request unchanged, with a schema and with a tool', (row) => {
   for (const structured_output of [true, false]) {
     const asked = { ...row, structured_output };
     const { json } = createClassificationRequest(prompt({}, { model: row.id, ...getModelPromptOptions(asked) }), 'x');

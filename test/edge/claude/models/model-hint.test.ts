@@ -11,12 +11,12 @@ test.each([
   ['claude-opus-4-0', 'retired on 2026-06-15. Use claude-opus-4-8'],
   ['claude-opus-4-1-20250805', 'retired on 2026-08-05. Use claude-opus-4-8'],
   ['claude-3-5-haiku-latest', 'retired on 2026-02-19. Use claude-haiku-4-5'],
-])('says since when %s is retired, what replaces it, and that it can be mapped', (name, words) => {
+])('contains the retirement date and replacement of %s, and mentions MODEL_ALIASES', (name, words) => {
   expect(hint(name)).toContain(words);
   expect(hint(name)).toContain('MODEL_ALIASES');
 });
 
-test('knows retired models of the table', () => {
+test('covers retired models of the model table', () => {
   const models = new ModelTable({ old: { retires_at: '2026-01-02T00:00:00Z', replacement: 'claude-opus-5' } });
   expect(hint('old', models)).toContain('old was retired on 2026-01-02. Use claude-opus-5');
 });
@@ -25,11 +25,11 @@ test.each([
   ['claude-sonet-5-5', 'claude-sonnet-5-5'],
   ['claude-haiku-5.5', 'claude-haiku-5-5'],
   ['Claude-Opus-5-5', 'claude-opus-5-5'],
-])('asks about %s whether %s is meant', (name, meant) => {
+])('for %s, suggests %s', (name, meant) => {
   expect(hint(name)).toContain(`Did you mean ${meant}?`);
 });
 
-test('says nothing of a model that is served, of another name, and of what no header can hold', () => {
+test('is undefined for a supported model, an unrelated name and invalid characters', () => {
   for (const name of ['claude-haiku-5-5', 'gpt-4o', 'claude-\n', 'clàude-haiku-5-5'])
     expect(hint(name)).toBeUndefined();
 });

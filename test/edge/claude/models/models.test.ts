@@ -37,7 +37,7 @@ test.each([
   ['claude-sonnet-4-5', 200 * K, 64 * K, 1_024],
   ['claude-haiku-5-5', M, 128 * K, 512],
   ['claude-haiku-4-5', 200 * K, 64 * K, 4_096],
-])('%s has the limits that are published', (name, context, output, cacheable) => {
+])('%s has its published limits', (name, context, output, cacheable) => {
   const model = table.findRow(name);
   expect(model).toMatchObject({ max_input_tokens: context, max_tokens: output });
   if (cacheable !== undefined) expect(model?.minimum_cacheable_tokens).toBe(cacheable);
@@ -67,19 +67,22 @@ test.each([
   ['claude-sonnet-4-5', 'off', 'enabled disabled', '', '', null, true],
   ['claude-haiku-5-5', 'adaptive', 'adaptive disabled', UP_TO_HIGH, ALL, 'medium', true],
   ['claude-haiku-4-5', 'off', 'enabled disabled', '', '', null, true],
-] as const)('%s takes what is published of it', (name, byDefault, types, off, efforts, effort, forced) => {
-  const listed = (text: string) => text.split(' ').filter(Boolean);
-  expect(table.findRow(name)).toMatchObject({
-    line: name.split('-')[1],
-    thinking: { default: byDefault, types: listed(types), off_efforts: listed(off) },
-    efforts: listed(efforts),
-    default_effort: effort,
-    forced_tools: forced,
-    structured_output: true,
-    binds_thinking: /-5-2$/.test(name),
-    fast_until: name === 'claude-opus-4-8' ? '2026-11-30T00:00:00Z' : null,
-  });
-});
+] as const)(
+  '%s has its published thinking types, efforts and tool features',
+  (name, byDefault, types, off, efforts, effort, forced) => {
+    const listed = (text: string) => text.split(' ').filter(Boolean);
+    expect(table.findRow(name)).toMatchObject({
+      line: name.split('-')[1],
+      thinking: { default: byDefault, types: listed(types), off_efforts: listed(off) },
+      efforts: listed(efforts),
+      default_effort: effort,
+      forced_tools: forced,
+      structured_output: true,
+      binds_thinking: /-5-2$/.test(name),
+      fast_until: name === 'claude-opus-4-8' ? '2026-11-30T00:00:00Z' : null,
+    });
+  },
+);
 
 /** Models that the SDK names and the table does not have. */
 const LEFT_OUT = ['claude-mythos-preview'];
@@ -96,7 +99,7 @@ test('the table has the models that the installed SDK names', async () => {
   expect(unnamed.map(({ id }) => id)).toEqual([]);
 });
 
-test('of a model without a row nothing is known, and PRICES can say it', () => {
+test('a model without a row has no features unless PRICES sets them', () => {
   const bare = new ModelTable({ 'own-model': { prices: { input: 1 } } }).findRow('own-model');
   expect(bare).toMatchObject({
     line: null,
@@ -114,7 +117,7 @@ test('of a model without a row nothing is known, and PRICES can say it', () => {
   expect(dated).toMatchObject({ line: 'opus', thinking: { default: 'always' } });
 });
 
-test('a dated id and its alias are one model, and no name stands for two', () => {
+test('a dated id and its alias resolve to one model, and every name is unique', () => {
   for (const [alias, id] of [
     ['claude-opus-4-5', 'claude-opus-4-5-20251101'],
     ['claude-sonnet-4-5', 'claude-sonnet-4-5-20250929'],
@@ -138,7 +141,7 @@ test('a replacement is itself in the table and does not retire', () => {
 test.each([
   ['claude-sonnet-4-5', '2026-11-30T00:00:00Z', 'claude-sonnet-5-5'],
   ['claude-opus-4-5', '2027-01-22T00:00:00Z', 'claude-opus-5-5'],
-])('%s is announced from 60 days before its retirement, and for ever after', (name, retires, replacement) => {
+])('%s is announced as retiring from 60 days before its retirement on', (name, retires, replacement) => {
   const retirement = Date.parse(retires);
   const day = 86_400_000;
   const model = table.findRow(name);
@@ -161,7 +164,7 @@ const usage = fc.record(
   { requiredKeys: [] },
 );
 
-test('an unknown model is marked, and costs no less than any model of the table would', () => {
+test('an unknown model is unlisted, and costs at least as much as any listed model', () => {
   const unknown = table.findPriceRow('claude-of-the-future');
   expect(unknown.isListed).toBe(false);
   expect(table.findPriceRow('claude-haiku-4-5')).toMatchObject({
@@ -177,13 +180,13 @@ test('an unknown model is marked, and costs no less than any model of the table 
   );
 });
 
-test('a row that PRICES makes dearest is what unknown models are priced by', () => {
+test('unknown models get the highest prices, including those of PRICES', () => {
   const prices = { input: 900, output: 900, cache_write_5m: 900, cache_write_1h: 900, cache_read: 900 };
   const dear = new ModelTable({ 'claude-dear': { prices } });
   expect(computeCost({ input_tokens: 1 }, dear.findPriceRow('unheard-of').row)).toBe(900_000);
 });
 
-test('PRICES changes what it names of a row and leaves everything else', () => {
+test('PRICES changes only the named fields of a row', () => {
   const override: ModelOverride = { max_tokens: 5, prices: { output: 7 } };
   for (const name of ['claude-opus-4-5', 'claude-opus-4-5-20251101']) {
     const changed = new ModelTable({ [name]: override });
@@ -199,7 +202,7 @@ test('PRICES changes what it names of a row and leaves everything else', () => {
   }
 });
 
-test('PRICES adds a row, whose unsaid prices are the dearest', () => {
+test('PRICES adds a row whose missing prices default to the highest', () => {
   const added = new ModelTable({ 'claude-new': { display_name: 'New', aliases: ['newest'], prices: { input: 1 } } });
   expect(added.rows).toHaveLength(MODELS.length + 1);
   expect(added.findRow('newest')).toMatchObject({ id: 'claude-new', display_name: 'New', retires_at: null });
@@ -210,7 +213,7 @@ test('PRICES adds a row, whose unsaid prices are the dearest', () => {
   expect(table.findRow('claude-new')).toBeUndefined();
 });
 
-test('MODEL_ALIASES stand for model ids, in prices as well, and only by their exact name', () => {
+test('MODEL_ALIASES map exact names to model ids, also for prices', () => {
   const aliased = new ModelTable({}, { fast: 'claude-haiku-4-5', odd: 'claude-of-the-future' });
   expect(aliased.resolveAlias('fast')).toBe('claude-haiku-4-5');
   expect(aliased.findRow('fast')?.id).toBe('claude-haiku-4-5-20251001');
@@ -221,7 +224,7 @@ test('MODEL_ALIASES stand for model ids, in prices as well, and only by their ex
   }
 });
 
-test('what the simulator reads of a model is there for each, and names no other', () => {
+test('the simulator’s columns exist for every model, and name only models of the table', () => {
   const ids = MODELS.map(({ id }) => id).sort();
   const columns: Record<string, object> = createSimulatorColumns();
   expect(Object.keys(columns).sort()).toEqual(ids);

@@ -63,7 +63,7 @@ const TAKEN = [
   ['claude-haiku-4-5', BY_BUDGET, undefined, undefined, 'fast budget'],
 ] as const;
 
-test('each model of the table has a row here', () => {
+test('the cases cover every model of the table', () => {
   expect(TAKEN.map(([name]) => table.findRow(name)?.id).toSorted()).toEqual(MODELS.map(({ id }) => id).toSorted());
 });
 
@@ -78,7 +78,7 @@ describe.each(TAKEN)('%s', (name, kinds, effort, effortOff, refused) => {
   });
   const effortOf = ({ output_config }: JsonObject) => (output_config as JsonObject).effort;
 
-  test('takes the nearest kind of thinking that it has, and what stands in it', () => {
+  test('gets the nearest thinking type that it supports, with the same display', () => {
     const near = kinds.split(' ');
     for (const [at, [type, thinking]] of Object.entries(KINDS).entries()) {
       const { thinking: changed, ...others } = taken({ thinking });
@@ -93,37 +93,37 @@ describe.each(TAKEN)('%s', (name, kinds, effort, effortOff, refused) => {
     }
   });
 
-  test('takes the highest effort that is not above the one asked for', () => {
+  test('gets the highest supported effort up to the requested effort', () => {
     expect(effortOf(taken({ output_config: { effort: 'xhigh' } }))).toBe(effort);
     const off = { thinking: KINDS.disabled, output_config: { effort: 'max', format: { type: 'json_schema' } } };
     expect(effortOf(taken(off))).toBe(effortOff);
     expect(taken(off).output_config).toMatchObject({ format: { type: 'json_schema' } });
   });
 
-  test.each(Object.keys(REFUSABLE))('takes or refuses: %s', (what) => {
+  test.each(Object.keys(REFUSABLE))('accepts or rejects as listed: %s', (what) => {
     const body = { ...ASK, ...REFUSABLE[what] };
     const isRefused = refused.split(' ').includes(what);
     expect(adaptRequestForModel(row, body, HAIKU_4_5, false, DAY).refused !== undefined).toBe(isRefused);
   });
 
-  test('takes a request that says nothing of all this as it is', () => {
+  test('gets a request with default values unchanged', () => {
     const usual = { ...ASK, tool_choice: { type: 'auto' }, temperature: 1, speed: 'standard', tools: [] };
     expect(adaptRequestForModel(row, usual, HAIKU_4_5)).toEqual({ changes: {} });
   });
 });
 
-test('a model of which nothing is known gets everything as it came', () => {
+test('a model without known features gets the request unchanged', () => {
   const bare = new ModelTable({ bare: { prices: { input: 1 } } }).findRow('bare');
   const much = Object.assign({}, ASK, KINDS.enabled, ...Object.values(REFUSABLE));
   for (const row of [undefined, bare]) expect(adaptRequestForModel(row, much)).toEqual({ changes: {} });
 });
 
-test('results of the API’s own tools are gone on from by any model', () => {
+test('every model accepts results of server tools', () => {
   const found = { role: 'assistant', content: [{ type: 'web_search_tool_result', tool_use_id: 'a', content: [] }] };
   for (const row of MODELS) expect(adaptRequestForModel(row, { ...ASK, messages: [found] }).refused).toBeUndefined();
 });
 
-test('fast mode ends with the day on which the API ends it', () => {
+test('fast mode is rejected from the day on which the API ends it', () => {
   const row = table.findRow('claude-opus-4-8');
   const refusedOn = (day: string) =>
     adaptRequestForModel(row, { ...ASK, speed: 'fast' }, row, false, Date.parse(day)).refused;
@@ -131,7 +131,7 @@ test('fast mode ends with the day on which the API ends it', () => {
   expect(refusedOn('2026-11-30T00:00:00Z')).toEqual({ member: 'speed', reason: 'standard' });
 });
 
-test('a request that thinks already needs no more tokens than it had', () => {
+test('does not require more max_tokens for a request that already thinks', () => {
   const { refused } = adaptRequestForModel(
     table.findRow('claude-opus-5-5'),
     { ...ASK, max_tokens: 64 },
@@ -140,7 +140,7 @@ test('a request that thinks already needs no more tokens than it had', () => {
   expect(refused).toBeUndefined();
 });
 
-test('structured output is refused by a model that has none', () => {
+test('rejects structured output for a model that does not support it', () => {
   const bare = new ModelTable({ 'claude-opus-5': { structured_output: false } }).findRow('claude-opus-5');
   const member = { member: 'output_config.format', reason: 'none' };
   expect(adaptRequestForModel(bare, { ...ASK, output_config: { format: {} } }).refused).toEqual(member);
@@ -169,7 +169,7 @@ const bodies = fc.record(
 );
 const rows = fc.constantFrom(...MODELS);
 
-test('what goes up is taken by the model, and nothing but thinking and the effort was changed', () => {
+test('changes only thinking and effort, to values that the model supports', () => {
   tryCases(caseCount(3_000), rows, rows, bodies, (row, from, body: JsonObject) => {
     const { changes, refused } = adaptRequestForModel(row, body, from);
     const sent: JsonObject = { ...body, ...changes };

@@ -8,7 +8,7 @@ const ALIASES = { fast: 'claude-haiku-5-5', 'fast-too': 'claude-haiku-5-5', best
 const models = new ModelTable({}, ALIASES);
 const names = [...Object.keys(ALIASES), ...models.rows.flatMap(({ id, aliases }) => [id, ...aliases])];
 
-test('every listed model may be used by the name that the list gives it, and each that is allowed is in the list', () => {
+test('filterAllowedModels lists every allowed model, under an allowed name', () => {
   tryCases(100, fc.subarray(names), (allowed) => {
     const listed = filterAllowedModels(models.rows, allowed, models);
     for (const { id } of listed) expect(canUseModel(id, allowed, models)).toBe(true);
@@ -17,7 +17,7 @@ test('every listed model may be used by the name that the list gives it, and eac
   });
 });
 
-test('a refusal names ten models, and says how many more there are', () => {
+test('describeAllowedModels names ten models and the number of further models', () => {
   expect(describeAllowedModels([])).toContain('none');
   expect(describeAllowedModels(names.slice(0, 10))).toBe(`It can use ${names.slice(0, 10).join(', ')}.`);
   expect(describeAllowedModels(names.slice(0, 11))).toContain(' and 1 more');

@@ -55,7 +55,7 @@ const TABLE: [string, number, number, number, number, number][] = [
   ['claude-haiku-4-5-20251001', 1_000_000, 5_000_000, 1_250_000, 2_000_000, 100_000],
 ];
 
-test.each(TABLE)('%s costs what the price table says', (name, input, output, write5m, write1h, read) => {
+test.each(TABLE)('%s has its published prices', (name, input, output, write5m, write1h, read) => {
   expect(computeCost(THOUSAND.input, row(name))).toBe(input);
   expect(computeCost(THOUSAND.output, row(name))).toBe(output);
   expect(computeCost(THOUSAND.write_5m, row(name))).toBe(write5m);
@@ -63,7 +63,7 @@ test.each(TABLE)('%s costs what the price table says', (name, input, output, wri
   expect(computeCost(THOUSAND.read, row(name))).toBe(read);
 });
 
-test('every row of the table is checked here', () => {
+test('the price cases cover every model of the table', () => {
   expect(new Set(TABLE.map(([name]) => row(name).id))).toEqual(new Set(MODELS.map(({ id }) => id)));
 });
 
@@ -74,7 +74,7 @@ test.each([
   ['claude-opus-5-5', 8_000_000, 40_000_000, 400_000],
   ['claude-opus-5', 10_000_000, 50_000_000, 1_000_000],
   ['claude-opus-4-8', 10_000_000, 50_000_000, 1_000_000],
-])('%s at fast speed costs what the price table says', (name, input, output, read) => {
+])('%s has its published prices at fast speed', (name, input, output, read) => {
   expect(computeCost({ ...THOUSAND.input, speed: 'fast' }, row(name))).toBe(input);
   expect(computeCost({ ...THOUSAND.output, speed: 'fast' }, row(name))).toBe(output);
   expect(computeCost({ ...THOUSAND.read, speed: 'fast' }, row(name))).toBe(read);
@@ -86,14 +86,14 @@ test.each([
   );
 });
 
-test('Opus 4.6 takes fast speed, and has no price of its own for it', () => {
+test('Opus 4.6 supports fast speed, without separate prices', () => {
   const opus = row('claude-opus-4-6');
   expect(getFastModePrices(opus)).toBeUndefined();
   expect(supportsFastMode(opus)).toBe(true);
   expect(supportsFastMode(row('claude-opus-4-7'))).toBe(false);
 });
 
-test('Haiku 5.5 has another price for the whole request as soon as its prompt is longer than 100,000 tokens', () => {
+test('Haiku 5.5 has higher prices for the whole request if the prompt exceeds 100,000 tokens', () => {
   const haiku = row('claude-haiku-5-5');
   // At 100,000: 100,000 × 100 + 1,000 × 500. One more: 100,001 × 500 + 1,000 × 2,500.
   expect(computeCost({ input_tokens: 100_000, output_tokens: 1_000 }, haiku)).toBe(10_500_000);
@@ -116,7 +116,7 @@ test('Haiku 5.5 has another price for the whole request as soon as its prompt is
   expect(computeCost({ cache_creation_input_tokens: 100_001 }, haiku)).toBe(62_500_625);
 });
 
-test('cache writes are split by lifetime as the split says, and the rest is of the longest that was asked for', () => {
+test('prices cache writes by their reported lifetimes, and the rest by the longest requested lifetime', () => {
   const sonnet = row('claude-sonnet-5-5');
   const written = (usage: Usage, cacheTtl?: '1h') => computeCost(usage, sonnet, { cacheTtl });
   expect(written({ cache_creation_input_tokens: 10 })).toBe(25_000);
@@ -131,7 +131,7 @@ test('cache writes are split by lifetime as the split says, and the rest is of t
   expect(countPromptTokens({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
 });
 
-test('geography, batch and web searches count as published', () => {
+test('prices geography, batches and web searches as published', () => {
   const sonnet = row('claude-sonnet-5-5');
   const usage = { input_tokens: 1_000, output_tokens: 100 };
   expect(computeCost(usage, sonnet)).toBe(3_000_000);
@@ -150,7 +150,7 @@ test('geography, batch and web searches count as published', () => {
   expect(computeCost(searched, sonnet, { batch: true })).toBe(1_650_000 + 30_000_000);
 });
 
-test('compaction and advisors are billed beside the totals, each by its own model; other iterations are in them', () => {
+test('adds compaction and advisor iterations to the totals, at the prices of their models', () => {
   const usage = (iterations: Usage['iterations']) => ({ input_tokens: 100, output_tokens: 10, iterations });
   const opus = row('claude-opus-5-5');
   const priceOf = (name: string) => table.findPriceRow(name).row;
@@ -217,7 +217,7 @@ const usage = fc.record(
 );
 const anyModel = fc.constantFrom(...MODELS);
 
-test('caching saves what the same prompt costs as plain input, in its tier, its batch and its steps', () => {
+test('computeSavings compares cached tokens with plain input, by tier, batch and iteration', () => {
   const haiku = row('claude-haiku-5-5');
   const { input, cache_read, cache_write_1h, long_prompt } = haiku.prices;
   const step = { type: 'message', ...THOUSAND.read };
@@ -246,7 +246,7 @@ test('a cost is always a whole number of nanodollars, and never negative', () =>
   });
 });
 
-test('whatever an upstream says of its usage, the cost is a number and never a refund', () => {
+test('returns a non-negative cost for any reported usage', () => {
   const odd = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom(-1, '5', Number.NaN, Number.POSITIVE_INFINITY));
   const names = ['input_tokens', 'output_tokens', 'cache_creation', 'server_tool_use', 'iterations', 'speed'] as const;
   tryCases(caseCount(1_000), fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
@@ -268,7 +268,7 @@ test('more tokens of any kind never cost less', () => {
   });
 });
 
-test('what is rounded is rounded up, once: a token of Haiku 5.5 from the cache, in the US, in a batch', () => {
+test('rounds the cost up once: a cached token of Haiku 5.5, in the US, in a batch', () => {
   // 10 nanodollars × 1.1 ÷ 2 = 5.5; three of them 16.5.
   const costOf = (cache_read_input_tokens: number) =>
     computeCost({ inference_geo: 'us', cache_read_input_tokens }, row('claude-haiku-5-5'), { batch: true });
@@ -276,7 +276,7 @@ test('what is rounded is rounded up, once: a token of Haiku 5.5 from the cache, 
   expect(costOf(3)).toBe(17);
 });
 
-test('up to a million dollars, dollars and nanodollars turn into one another without loss', () => {
+test('converts between dollars and nanodollars without loss, up to a million dollars', () => {
   tryCases(
     100,
     fc.nat(1_000_000).chain((usd) => fc.nat(999_999_999).map((rest) => usd * 1_000_000_000 + rest)),
@@ -288,7 +288,7 @@ test('up to a million dollars, dollars and nanodollars turn into one another wit
   expect(toNanodollarsPerToken(0.01)).toBe(10);
 });
 
-test('a count says what the prompt costs as input of each kind, in the tier of its length', () => {
+test('computeInputCosts returns the cost of each kind of input, by the prompt’s length', () => {
   const haiku = row('claude-haiku-5-5');
   expect(computeInputCosts(100_000, haiku)).toEqual({
     input: 0.01,

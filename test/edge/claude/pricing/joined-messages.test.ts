@@ -32,7 +32,7 @@ const odd = fc.constantFrom(
   `{"role":"user","content":[${image}]}`,
 );
 
-test('what joined messages add to a prompt is what they add one by one, if one of them is no text', () => {
+test('findFeaturesOfJoinedMessages finds the same features as one message at a time', () => {
   tryCases(2_000, fc.array(plain, { maxLength: 6 }), fc.option(odd), fc.nat(6), (texts, other, at) => {
     const all = other === null ? texts : texts.toSpliced(at, 0, other);
     const before = { ...NO_FEATURES, extra: 7 };
@@ -44,7 +44,7 @@ test('what joined messages add to a prompt is what they add one by one, if one o
   });
 });
 
-test('messages that are texts alone are not parsed', () => {
+test('does not parse messages that contain only text', () => {
   tryCases(
     100,
     fc.array(fc.tuple(role, fc.constantFrom('a', 'say "type" and {"content":[]}')), { minLength: 1 }),

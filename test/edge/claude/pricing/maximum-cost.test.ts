@@ -44,7 +44,7 @@ const SEARCH = { type: 'web_search_20260318', name: 'web_search', max_uses: 3 };
 const adds = (definition: object) => ({ type: 'tool_addition', tool: { type: 'tool_definition', definition } });
 const tool = (name: string) => ({ name, description: 'Says "größer" 漢字', input_schema: { type: 'object' } });
 
-describe('a hold covers the dearest thing that the API can report', () => {
+describe('a hold covers the most expensive usage that the API can report for', () => {
   // Each usage is the worst the API's rules allow for the body: every byte a token, every later step the whole window.
   const cases: [name: string, body: Body, usage: (bytes: number) => Usage][] = [
     ['plain text', ask(), (bytes) => ({ input_tokens: bytes + 272 })],
@@ -255,7 +255,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
     expect(hold(bound(body))).toBeGreaterThanOrEqual(price(used, String(body.model)));
   });
 
-  test('a chain of fallbacks, each billed', () => {
+  test('a chain of fallbacks that are all billed', () => {
     const body = ask({ fallbacks: [{ model: 'claude-fable-5', max_tokens: 5_000 }, { model: 'claude-sonnet-5' }] });
     const input_tokens = bytesOf(body) + 272;
     const all =
@@ -266,7 +266,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
     expect(bound(body).models).toEqual([['claude-opus-5-5'], ['claude-fable-5'], ['claude-sonnet-5']]);
   });
 
-  test('whatever of these comes together, each attempt with each of its steps', () => {
+  test('any combination of these, with every step of every attempt', () => {
     const name = fc.constantFrom(...models.rows.map(({ id }) => id));
     const tokens = fc.integer({ min: 1, max: 30_000 });
     const asked = fc.record({
@@ -304,7 +304,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
     });
   });
 
-  test('a fallback that the API chooses is priced as the dearest model', () => {
+  test('a fallback that the API chooses, priced as the most expensive model', () => {
     const body = ask({ fallbacks: 'default' });
     const usage = { input_tokens: bytesOf(body) + 272, output_tokens: 1_000 };
     const dearest = Math.max(...models.rows.map((row) => computeCost(usage, row)));
@@ -312,7 +312,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
     expect(bound(body).models).toEqual([['claude-opus-5-5'], ['default']]);
   });
 
-  test('a model that nobody knows is as dear as any', () => {
+  test('an unknown model, priced as the most expensive model', () => {
     const body = ask({ model: 'claude-next' });
     const usage = { input_tokens: bytesOf(body) + 272, output_tokens: 1_000 };
     for (const row of models.rows) expect(hold(bound(body))).toBeGreaterThanOrEqual(computeCost(usage, row));
@@ -320,8 +320,8 @@ describe('a hold covers the dearest thing that the API can report', () => {
   });
 });
 
-describe('a bound is as tight as what is known', () => {
-  test('text costs its bytes, 16 a message and 256 a request', () => {
+describe('the upper bound of a request', () => {
+  test('is the bytes of its text, plus 16 tokens per message and 256 per request', () => {
     const body = ask();
     expect(bound(body)).toMatchObject({
       inputTokens: bytesOf(body) + 16 + 256,
@@ -332,15 +332,15 @@ describe('a bound is as tight as what is known', () => {
     });
   });
 
-  test('global inference has no surcharge', () => {
+  test('has no surcharge for global inference', () => {
     expect(bound(ask({ inference_geo: 'global' })).outputPrice).toBe(20_000);
   });
 
-  test('the base64 of an image is not text', () => {
+  test('does not count the base64 of an image as text', () => {
     expect(bound(ask(blocks(png(4 * MILLION)))).inputTokens).toBeLessThan(6_000);
   });
 
-  test('an image costs the same from any source, and a file costs nothing more', () => {
+  test('is the same for an image from a URL and from a file', () => {
     const sources = [
       { type: 'url', url: 'https://x.test/a.png' },
       { type: 'file', file_id: 'file_1' },
@@ -351,7 +351,7 @@ describe('a bound is as tight as what is known', () => {
     }
   });
 
-  test('the first prompt of a loop of served tools is its own, only later steps may fill the window', () => {
+  test('uses the first prompt of a server tool loop, and the context window for later steps', () => {
     const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: 3 }] });
     const first = bytesOf(body) + 272 + TOOL;
     expect(bound(body)).toMatchObject({
@@ -362,7 +362,7 @@ describe('a bound is as tight as what is known', () => {
     });
   });
 
-  test('by estimate each step reads what all before have added, up to the window', () => {
+  test('estimates that each step reads all earlier results, up to the context window', () => {
     const estimated = (tool: object) => {
       const body = ask({ tools: [tool] });
       const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: bytesOf(body), models });
@@ -384,7 +384,7 @@ describe('a bound is as tight as what is known', () => {
     }
   });
 
-  test('what an estimate says of fewer uses holds for them', () => {
+  test('estimates enough for any smaller number of tool uses', () => {
     const searching = (uses: number) => {
       const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: uses }] });
       return computeMaximumCost(body, { bytes: 2_000, models }).maximumCost.served;
@@ -397,7 +397,7 @@ describe('a bound is as tight as what is known', () => {
     }
   });
 
-  test('pages of a limited length bound each step', () => {
+  test('limits each web fetch step by max_content_tokens', () => {
     const fetching = { type: 'web_fetch_20260318', name: 'web_fetch', max_uses: 2, max_content_tokens: 5_000 };
     const body = ask({ tools: [fetching] });
     const first = bytesOf(body) + 272 + TOOL;
@@ -407,19 +407,19 @@ describe('a bound is as tight as what is known', () => {
     });
   });
 
-  test('what cannot be bounded is named', () => {
+  test('names the block that cannot be bounded', () => {
     expect(bound(ask(blocks({ type: 'hologram' }))).because).toBe('a block of the type hologram');
     const byUrl = { type: 'document', source: { type: 'url', url: 'https://x.test/a.pdf' } };
     expect(bound(ask(blocks(byUrl))).because).toBe('a document by URL');
     expect(bound(ask()).because).toBeUndefined();
   });
 
-  test('no more than the context window', () => {
+  test('is at most the context window', () => {
     const body = ask({ model: 'claude-haiku-4-5', messages: [{ role: 'user', content: 'x'.repeat(900_000) }] });
     expect(bound(body).inputTokens).toBe(200_000);
   });
 
-  test('blocks that are known by their bytes leave the bound alone', () => {
+  test('counts known blocks by their bytes', () => {
     const known = [
       { type: 'thinking', thinking: 'Hm', signature: 's' },
       { type: 'tool_use', id: 't', name: 'f', input: { type: 'hologram', image: { type: 'url' } } },
@@ -449,25 +449,25 @@ describe('a bound is as tight as what is known', () => {
       }),
       272,
     ],
-  ])('%s is in the body', (_, more, beside) => {
+  ])('counts %s by the bytes of the body', (_, more, beside) => {
     const body = ask(more);
     expect(bound(body)).toMatchObject({ inputTokens: bytesOf(body) + beside, bounded: true });
   });
 
-  test('a fetched page may hold a PDF', () => {
+  test('assumes the full context window for a fetched PDF', () => {
     const page = { type: 'document', source: { type: 'base64', media_type: 'application/pdf', data: 'AA' } };
     const result = { type: 'web_fetch_tool_result', content: { type: 'web_fetch_result', content: page } };
     expect(bound(ask(blocks(result)))).toMatchObject({ bounded: false, countable: true, inputTokens: MILLION });
   });
 
-  test('compaction that cannot be reached is not held', () => {
+  test('excludes compaction that cannot be triggered', () => {
     const body = ask({
       context_management: { edits: [{ type: 'compact_20260112' }, { type: 'clear_thinking_20251015' }] },
     });
     expect(bound(body).inputTokens).toBeLessThan(1_000);
   });
 
-  test('thinking keeps its budget', () => {
+  test('keeps the minimum output above the thinking budget', () => {
     expect(bound(ask({ thinking: { type: 'enabled', budget_tokens: 2_048 } })).leastOutput).toBe(2_049);
   });
 
@@ -488,28 +488,28 @@ describe('a bound is as tight as what is known', () => {
     ['somebodys-model', { thinking: { type: 'adaptive' } }, 4_096],
     ['claude-haiku-4-5', { fallbacks: [{ model: 'claude-opus-5-5' }] }, 2_048],
     ['claude-opus-5-5', { fallbacks: [{ model: 'claude-haiku-5-5', output_config: { effort: 'max' } }] }, 8_192],
-  ])('%s needs tokens for text beside its thinking: %j', (model, more, tokens) => {
+  ])('computes the useful output of %s for thinking and text: %j', (model, more, tokens) => {
     expect(bound(ask({ model, ...more })).usefulOutput).toBe(tokens);
   });
 
-  test('max_tokens is never held beyond the window', () => {
+  test('limits max_tokens to the context window', () => {
     expect(bound(ask({ max_tokens: 1e300 })).outputTokens).toBe(MILLION);
   });
 });
 
-describe('a count tightens a bound', () => {
+describe('a token count', () => {
   const long = ask({ messages: [{ role: 'user', content: 'x'.repeat(10_000) }] });
 
-  test('two percent more, and 64 at the least', () => {
+  test('sets the bound to two percent more, and at least 64 tokens more', () => {
     expect(bound(long, { count: 8_000 })).toMatchObject({ inputTokens: 8_160, bounded: true, countable: false });
     expect(bound(long, { count: 1_000 }).inputTokens).toBe(1_064);
   });
 
-  test('never above the bytes', () => {
+  test('never raises the bound above the bytes', () => {
     expect(bound(ask(), { count: 9_999 }).inputTokens).toBe(bytesOf(ask()) + 272);
   });
 
-  test('one that is not made leaves the bytes, and the window of what has none', () => {
+  test('that fails leaves the bound at the bytes, or at the context window', () => {
     const { inputTokens } = bound(long);
     expect(bound(long, { count: null })).toMatchObject({ inputTokens, bounded: true, countable: false });
     const file = ask(blocks({ type: 'document', source: { type: 'file', file_id: 'f' } }));
@@ -522,7 +522,7 @@ describe('a count tightens a bound', () => {
     expect(bound(file, { count: null })).toMatchObject(held);
   });
 
-  test('files and PDFs can be counted, documents by URL, unknown blocks and hidden tools cannot', () => {
+  test('is possible for files, but not for documents by URL, unknown blocks and hidden tools', () => {
     for (const type of ['document', 'image']) {
       const file = ask(blocks({ type, source: { type: 'file', file_id: 'f' } }));
       expect(bound(file).countable).toBe(true);
@@ -543,12 +543,12 @@ describe('a count tightens a bound', () => {
     expect(bound(served, { count: 100 })).toMatchObject({ inputTokens: 164 + MILLION, bounded: false });
   });
 
-  test('an image by URL may be another one after it was counted', () => {
+  test('does not lower the bound of an image by URL, which may change', () => {
     const url = ask(blocks({ type: 'image', source: { type: 'url', url: 'https://x.test' } }));
     expect(bound(url, { count: 100 }).inputTokens).toBeGreaterThanOrEqual(5_000);
   });
 
-  test('Haiku stays in its lower tier when counted below it', () => {
+  test('keeps Haiku in its lower price tier if it is below the tier’s limit', () => {
     const body = ask({
       model: 'claude-haiku-5-5',
       inference_geo: 'global',
@@ -560,8 +560,8 @@ describe('a count tightens a bound', () => {
   });
 });
 
-describe('any body is bounded, at once', () => {
-  test('nested a hundred thousand levels deep', () => {
+describe('computeMaximumCost returns a bound for', () => {
+  test('content nested a hundred thousand levels deep', () => {
     let content: unknown = [{ type: 'text', text: 'x' }];
     for (let i = 0; i < 100_000; i++) content = [{ type: 'tool_result', content }];
     const body = ask({ messages: [{ role: 'user', content }] });
@@ -600,7 +600,7 @@ test.each([
   ['tools that nobody knows', { type: 'x' }],
   ['advisors', { type: 'advisor_20260301', name: 'advisor', model: 'claude-opus-5-5' }],
   ['searches', { type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
-])('of a hundred thousand %s little is said', (_, tool) => {
+])('returns a short description of a hundred thousand %s', (_, tool) => {
   const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(100_000).fill(tool) };
   const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: 3_000_000, models: new ModelTable() });
   expect(JSON.stringify(worstCase).length).toBeLessThan(20_000);
@@ -613,7 +613,7 @@ function placesIn(value: unknown): string[][] {
   return Object.entries(value).flatMap(([key, member]) => [[key], ...placesIn(member).map((rest) => [key, ...rest])]);
 }
 
-test('a body has a worst case wherever something stands in it that cannot become a string', () => {
+test('returns a maximum cost if any field has a value that cannot become a string', () => {
   const source = { type: 'url', url: 'https://example.com/a.pdf' };
   const body = ask({
     ...blocks({ type: 'document', source }, png(8), { type: 'tool_result', tool_use_id: 't', content: [png(8)] }),

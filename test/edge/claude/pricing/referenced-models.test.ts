@@ -36,8 +36,8 @@ const around = (inner: unknown): fc.Arbitrary<Record<string, unknown>> =>
       ),
     );
 
-describe('a model counts as used', () => {
-  test('wherever it stands in a tool of the API’s own, or in a member that nobody knows', () => {
+describe('a model is counted as used', () => {
+  test('at any depth of a server tool or of an unknown field', () => {
     const type = fc.constantFrom('advisor_20260301', 'agent_20270101', 'bash_20250124', 'mcp_toolset', 'web_search_x');
     const naming = fc.constantFrom<Record<string, unknown>>(
       { model: OTHER },
@@ -61,7 +61,7 @@ describe('a model counts as used', () => {
     );
   });
 
-  test('in any entry of fallbacks; what is no entry is one that nobody knows', () => {
+  test('in any entry of fallbacks, where an invalid entry counts as the default model', () => {
     expect(used({ ...ASK, fallbacks: [OTHER] })).toContain(OTHER);
     expect(used({ ...ASK, fallbacks: { model: OTHER } })).toEqual(expect.arrayContaining([OTHER, 'default']));
     for (const entry of [null, 7, true, [], [{ model: OWN }], {}, { tier: 'best' }, { model: 7 }]) {
@@ -72,7 +72,7 @@ describe('a model counts as used', () => {
     expect(used({ ...ASK, fallbacks: [{ model: OWN }] })).not.toContain('default');
   });
 
-  test('that another reader finds, since a key is repeated, at any depth and in any spelling', () => {
+  test('if a repeated key hides it, at any depth and in any spelling', () => {
     const spelling = fc.constantFrom('"model"', '"m\\u006fdel"', '"\\u006d\\u006f\\u0064\\u0065\\u006c"');
     const space = fc.constantFrom('', ' ', '\n\t');
     tryCases(
@@ -99,7 +99,7 @@ describe('a model counts as used', () => {
     }
   });
 
-  test('but not as a word of what a caller writes', () => {
+  test('but not if it only occurs in text, schemas, tool inputs or metadata', () => {
     const schema = { type: 'object', properties: { model: { type: 'string' }, models: { enum: [OTHER] } } };
     const body = {
       ...ASK,
@@ -137,14 +137,14 @@ describe('an account that is limited to a model', () => {
     };
   };
 
-  test.each(Object.entries(SNEAKY))('does not get another by %s', async (_, text) => {
+  test.each(Object.entries(SNEAKY))('cannot use another model by %s', async (_, text) => {
     const { app, headers } = await setUp();
     const response = await app.post('/v1/messages', text, headers);
     expect(response.status).toBe(404);
     expect(app.sent).toEqual([]);
   });
 
-  test('is not kept from its own, and a body with a repeated key goes up as it came where nothing limits it', async () => {
+  test('can use its model, and repeated keys are forwarded for an account without this limit', async () => {
     const { app, headers } = await setUp();
     const plain = `{"model":"${OWN}",${rest},"tools":[{"name":"x","input_schema":{"properties":{"model":{}}}}]}`;
     expect((await app.post('/v1/messages', plain, headers)).status).toBe(200);

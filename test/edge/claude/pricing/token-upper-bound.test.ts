@@ -10,7 +10,7 @@ describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) 
     expect(count(long)).toBeLessThanOrEqual(Math.ceil(computeTextTokenUpperBound(long)));
   });
 
-  test('neither has any part of these texts that is longer than a few words', () => {
+  test('any slice of these texts has no more tokens than its bound', () => {
     const part = fc
       .constantFrom(...Object.values(TEXTS))
       .chain((text) => fc.tuple(fc.constant(text), fc.nat(text.length - 1), fc.integer({ min: 24, max: 200 })));
@@ -24,7 +24,7 @@ describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) 
     });
   });
 
-  test('nor has what nobody would write', () => {
+  test('random text has no more tokens than its bound', () => {
     const alphabets = [
       'abcdefghijklmnopqrstuvwxyz',
       'ABCDEFGHabcdefgh',
@@ -42,7 +42,7 @@ describe.each(Object.entries(TOKEN_COUNTERS))('by the tokenizer %s', (_, count) 
   });
 });
 
-test('the bound of prose, code and Chinese is at most two and three quarters times what a public tokenizer finds', () => {
+test('the bound of prose, code and Chinese is at most 2.75 times a public tokenizer’s count', () => {
   for (const kind of ['prose', 'code', 'json', 'chinese', 'table'] as const) {
     const text = TEXTS[kind] ?? '';
     const most = Math.max(...Object.values(TOKEN_COUNTERS).map((count) => count(text)));
@@ -50,7 +50,7 @@ test('the bound of prose, code and Chinese is at most two and three quarters tim
   }
 });
 
-test('a part of bytes has the bound of that part alone', () => {
+test('a range of bytes has the bound of only that range', () => {
   const bytes = new TextEncoder().encode('one two three');
   expect(computeTokenUpperBound(bytes, 4, 7)).toBe(computeTextTokenUpperBound('two'));
   expect(computeTokenUpperBound(bytes, 3, 3)).toBe(0);

@@ -17,7 +17,7 @@ const used = fc.record({
   sums: fc.record(Object.fromEntries(SUM_COLUMNS.map((column) => [column, fc.integer({ min: 1, max: 1_000 })]))),
 });
 
-test('a report by value has each value once, and null for what has none; a request with several tags is in each', () => {
+test('groupUsageByValue returns one row per value, and null for requests without a value', () => {
   tryCases(caseCount(500), fc.array(used, { maxLength: 6 }), fc.boolean(), (requests, hasSeveral) => {
     const rows = requests.map(({ values, sums }) => ({
       values: hasSeveral ? values : values.slice(0, 1),
@@ -45,7 +45,7 @@ test('a report by value has each value once, and null for what has none; a reque
   });
 });
 
-test('what is packed for a call between objects is the same when it is unpacked', () => {
+test('unpackSums returns the sums that packSums packed', () => {
   tryCases(100, used, ({ sums }) => {
     expect(unpackSums(packSums(sums as UsageSums))).toEqual({ ...sums });
   });

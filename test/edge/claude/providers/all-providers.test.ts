@@ -36,7 +36,7 @@ const KINDS = {
   simulator: () => open({ name: 'simulator', kind: 'simulator' }),
 };
 
-describe('each kind says what it does not have', () => {
+describe('findUnsupportedFeature', () => {
   const lacking = (kind: keyof typeof KINDS) => {
     const upstream = KINDS[kind]();
     const calls = [
@@ -51,7 +51,7 @@ describe('each kind says what it does not have', () => {
     return calls.flatMap(([method, path]) => upstream.findUnsupportedFeature({ method, path, headers: {} }) ?? []);
   };
 
-  test('what each one lacks', () => {
+  test('returns the features that each kind lacks', () => {
     expect(lacking('anthropic')).toEqual([]);
     expect(lacking('aws')).toEqual([]);
     expect(lacking('aws, signed')).toEqual([
@@ -65,7 +65,7 @@ describe('each kind says what it does not have', () => {
   });
 });
 
-describe('each kind says that a model is not there', () => {
+describe('isMissingModelBody', () => {
   const model = 'claude-opus-5-5';
   const error = (of: object) => JSON.stringify({ error: of });
   const ofTheApi = (message: string) => JSON.stringify({ type: 'error', error: { type: 'not_found_error', message } });
@@ -83,7 +83,7 @@ describe('each kind says that a model is not there', () => {
     ['vertex', `[${error({ ...google, message: publisher })}]`],
     ['foundry', error(deployment)],
     ['foundry', ofTheApi(`model: ${model}`)],
-  ] as const)('%s: %s', (kind, text) => {
+  ] as const)('is true for %s: %s', (kind, text) => {
     expect(KINDS[kind]().isMissingModelBody(text, model)).toBe(true);
   });
 
@@ -96,13 +96,13 @@ describe('each kind says that a model is not there', () => {
     ['bedrock', ofTheApi(`model: x-${model}`)],
     ['vertex', error({ ...google, message: 'The method predict was not found.' })],
     ['foundry', error({ code: '404', message: 'Resource not found' })],
-  ] as const)('%s says something else by %s', (kind, text) => {
+  ] as const)('is false for %s: %s', (kind, text) => {
     expect(KINDS[kind]().isMissingModelBody(text, model)).toBe(false);
   });
 });
 
-describe('the ids of models', () => {
-  test('a model that is known has one id at each kind, by all of its names, and answers are named back', () => {
+describe('model ids', () => {
+  test('map every known model and alias to one id at each kind, and back', () => {
     for (const make of Object.values(KINDS)) {
       const upstream = make();
       for (const { id, aliases } of MODELS) {
@@ -126,11 +126,11 @@ describe('the ids of models', () => {
     ['vertex', 'claude-haiku-4-5@20251001', 'claude-haiku-4-5@20251001'],
     ['foundry', 'claude-haiku-4-5', 'claude-haiku-4-5'],
     ['aws', 'claude-haiku-4-5', 'claude-haiku-4-5'],
-  ] as const)('at %s %s is %s', (kind, model, id) => {
+  ] as const)('at %s, the id of %s is %s', (kind, model, id) => {
     expect(KINDS[kind]().idOf(model)).toBe(id);
   });
 
-  test('a model that a caller makes up leads to no other path, and to no other method', async () => {
+  test('that a caller invents change neither the path nor the method', async () => {
     const upstream = open(
       { kind: 'vertex', project: 'p', region: 'global', base_url: 'http://localhost:1/v1' },
       ACCOUNT,
@@ -159,7 +159,7 @@ describe('the ids of models', () => {
   });
 });
 
-describe('a field that would change the address is refused', () => {
+describe('a field that would change the address is rejected', () => {
   const refusal = (fields: Record<string, unknown>) => {
     try {
       open(fields, 'key');
@@ -188,7 +188,7 @@ describe('a field that would change the address is refused', () => {
   });
 });
 
-describe('the service of each kind takes what goes up', () => {
+describe('the service of each kind accepts the forwarded requests', () => {
   test.each(Object.entries(KINDS))('%s', async (_, make) => {
     const upstream = make();
     const claude = createSimulator({ models: toSimulatedModels(MODELS) });

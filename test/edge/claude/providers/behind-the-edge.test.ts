@@ -31,7 +31,7 @@ const KINDS: [string, Record<string, unknown>, () => string | Promise<string>][]
 ];
 
 test.each(KINDS)(
-  'messages, streams and counts are answered by an upstream of the kind %s',
+  'sends messages, streams and token counts to an upstream of the kind %s',
   async (_, fields, secret) => {
     const simulate = createSimulator({ models: toSimulatedModels(MODELS) });
     let tokens = 0;

@@ -95,7 +95,7 @@ async function sent(one: ConfiguredUpstream, headers: Record<string, string>, to
   return `${JSON.stringify(request)} ${asked}`;
 }
 
-test('no credential of one upstream reaches another, and no secret key any', async () => {
+test('sends no credential to another upstream, and no signing key to any upstream', async () => {
   const sets = fc.array(upstream, { minLength: 2, maxLength: 5 });
   await tryAsyncCases(caseCount(200), sets, callerHeaders, forwarded, async (set, given, forward) => {
     const entries = set.map(({ fields }, index) => ({ name: `u${index}`, ...fields }));
@@ -136,7 +136,7 @@ test.each([
   ['aws', { region: 'us-east-1', workspace: 'w' }],
   ['bedrock', { region: 'us-east-1' }],
   ['vertex', { project: 'p', region: 'global' }],
-])('a malformed secret of %s is named, and never shown', (kind, fields) => {
+])('reports the setting of a malformed secret of %s, but never its value', (kind, fields) => {
   const takesAny = kind === 'anthropic' || kind === 'foundry';
   const malformed = ['AKIASECRETSECRET12:short', '{"secret":1}:x', 'AKIASECRETSECRET12:a:b:c:d'];
   for (const secret of ['two words of a secret', 'two\nlines of a secret', 'sécret', ...(takesAny ? [] : malformed)]) {

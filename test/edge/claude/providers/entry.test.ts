@@ -30,11 +30,11 @@ function refusal(upstreams: unknown, env: Record<string, string> = {}, developme
 const main = { name: 'main', kind: 'anthropic' };
 const UPSTREAM_MAIN_KEY = 'sk-ant-main';
 
-test('without the setting there are no upstreams of it', () => {
+test('returns no upstreams if UPSTREAMS is not set', () => {
   expect(createConfiguredUpstreams(parseSettings({}))).toEqual([]);
 });
 
-test('entries stand in their order, each with what it does not say', () => {
+test('keeps the order of the entries and fills in their defaults', () => {
   const [first, second] = opened(
     [
       { ...main, count: false, first_byte_ms: 5_000 },
@@ -51,7 +51,7 @@ test('entries stand in their order, each with what it does not say', () => {
   expect(second?.entry).toEqual({ name: 'east-2', kind: 'anthropic', ...unsaid });
 });
 
-describe('a sentence names the entry and what is wrong with it', () => {
+describe('the error for an invalid UPSTREAMS setting', () => {
   test.each([
     ['{', 'UPSTREAMS (must be JSON)'],
     [{ name: 'main' }, 'UPSTREAMS'],
@@ -73,11 +73,11 @@ describe('a sentence names the entry and what is wrong with it', () => {
     [[{ name: 'simulator', kind: 'simulator' }], 'is for development only. Remove from UPSTREAMS: simulator.'],
     [[{ name: 'main', kind: 'simulator' }], 'the entry "main": name must be "simulator", or begin with "simulator-"'],
     [[{ name: 'simulators', kind: 'simulator' }], 'the entry "simulators": name must be "simulator"'],
-  ])('%j', (upstreams, sentence) => {
+  ])('names the entry and the problem: %j', (upstreams, sentence) => {
     expect(refusal(upstreams)).toContain(sentence);
   });
 
-  test('all malformed entries are named at once', () => {
+  test('names all malformed entries at once', () => {
     const told = refusal([
       { ...main, count: 1 },
       { name: 'east', kind: 'anthropic', region: 'x' },
@@ -86,14 +86,14 @@ describe('a sentence names the entry and what is wrong with it', () => {
     expect(told).toContain('"east": it unrecognized key: "region"');
   });
 
-  test('the simulator and UPSTREAMS exclude each other', () => {
+  test('reports that UPSTREAM=simulator and UPSTREAMS contradict each other', () => {
     expect(refusal([main], { UPSTREAM: 'simulator' }, true)).toBe(
       'UPSTREAM=simulator and UPSTREAMS contradict each other. Remove one of them.',
     );
   });
 });
 
-test('the secrets that entries need are known without the secrets', () => {
+test('listUpstreamKeySettingNames returns the names of key settings that are not set', () => {
   const entries = parseUpstreams(
     parseSettings(
       {
@@ -119,14 +119,14 @@ describe('the models of an entry', () => {
     return upstream;
   };
 
-  test('without a list every model is served by its own name', () => {
+  test('include every model under its own name if there is no list', () => {
     const upstream = of(undefined);
     for (const model of ['claude-opus-5-5', 'claude-opus-4-5', 'claude-of-tomorrow']) {
       expect(upstream.idOf(model)).toBe(model);
     }
   });
 
-  test('with ids only those are served, by all of their names, and answers are named back', () => {
+  test('map each name of a listed model to its configured id, and back', () => {
     const upstream = of({ smart: 'big', 'claude-opus-4-5': 'old' });
     expect(upstream.idOf('claude-opus-5-5')).toBe('big');
     expect(upstream.idOf('claude-opus-4-5-20251101')).toBe('old');
@@ -137,7 +137,7 @@ describe('the models of an entry', () => {
     expect(upstream.getClaudeModelName('else')).toBe('else');
   });
 
-  test('with a list of names those are served by the ids that the kind gives them', () => {
+  test('use the ids of the kind if they are a list of names', () => {
     const upstream = of(['claude-opus-5-5']);
     expect(upstream.idOf('claude-opus-5-5')).toBe('claude-opus-5-5');
     expect(upstream.idOf('claude-sonnet-5-5')).toBeUndefined();

@@ -267,7 +267,7 @@ function signsNoQuery({ secret }: Case, url: string): boolean {
 describe.each(Object.entries(CASES))('%s', (_, one) => {
   const upstream = openedOf(one);
 
-  test.each(Object.entries(CALLS))('%s', async (_, call) => {
+  test.each(Object.entries(CALLS))('sends %s as the official client does', async (_, call) => {
     const official = new Recorder();
     await call(one.official(official.fetch), one.model);
     const edge = new Recorder();
@@ -289,7 +289,7 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
     expectSameSigned(sent, official.only);
   });
 
-  test('nothing but the model, and what the kind takes from the headers, is changed in the body', async () => {
+  test('changes only the model and the fields taken from headers in the body', async () => {
     const text = '{ "max_tokens" : 5,\n "model":"claude-opus-4-5" , "x": [1.0, 1e2, "\\u00e9"],"messages":[] }';
     const sent = await upstream.prepare(
       {
@@ -310,7 +310,7 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
   });
 });
 
-test('a profile of a user goes into the body for Bedrock, unless the body has one', async () => {
+test('moves a user profile header into the body for Bedrock, unless the body has one', async () => {
   const one = CASES['bedrock, API key'];
   if (!one) throw new Error('no case');
   for (const body of [{}, { user_profile_id: 'own' }]) {
@@ -328,7 +328,7 @@ test('a profile of a user goes into the body for Bedrock, unless the body has on
   }
 });
 
-describe('Claude Platform on AWS has the rest of the API as well', () => {
+describe('Claude Platform on AWS supports the rest of the API', () => {
   test.each([
     ['models', (client: Anthropic) => client.models.list({ limit: 5 })],
     ['batches', (client: Anthropic) => client.messages.batches.list()],
@@ -350,7 +350,7 @@ describe('Claude Platform on AWS has the rest of the API as well', () => {
   });
 });
 
-test('Google is asked for a token as its own library asks', async () => {
+test('requests a Google token in the same way as Google’s library', async () => {
   const auth = new GoogleAuth({ credentials: ACCOUNT, scopes: 'https://www.googleapis.com/auth/cloud-platform' });
   const jwt = await auth.getClient();
   const asked = new Recorder();

@@ -22,7 +22,7 @@ async function signed(body: SendableBody) {
   return await upstream?.prepare(call, by);
 }
 
-test('a body that goes up as a stream is signed as its bytes would be, and made anew for each reading', async () => {
+test('signs a streamed body like its bytes, and recreates the stream for each reading', async () => {
   const pieces = fc.array(fc.uint8Array({ minLength: 1, maxLength: 50_000 }), { maxLength: 8 });
   await tryAsyncCases(caseCount(100), pieces, async (list) => {
     const bytes = new Uint8Array(await new Blob(list).arrayBuffer());
@@ -42,12 +42,12 @@ test('a body that goes up as a stream is signed as its bytes would be, and made 
   });
 });
 
-test('a text is signed as its bytes', async () => {
+test('signs a text like its bytes', async () => {
   const text = '{"model":"ü \u{1f30d}"}';
   const hash = (await signed(new TextEncoder().encode(text)))?.headers['x-amz-content-sha256'];
   expect((await signed(text))?.headers['x-amz-content-sha256']).toBe(hash);
 });
 
-test('a stream that can be read once only is not signed, and so not lost', async () => {
+test('rejects a stream that can be read only once', async () => {
   await expect(signed(createPieceStream([new Uint8Array(1)]))).rejects.toThrow('streams that can be recreated');
 });

@@ -44,7 +44,7 @@ const event = fc.constantFrom(
 const lineEnds = fc.constantFrom('\n', '\r\n', '\r');
 const pieces = fc.array(fc.integer({ min: 1, max: 60 }), { minLength: 1 });
 
-test('errors are masked wherever they stand and however they are split, and no other byte changes', () => {
+test('masks secrets in errors at any position and split, and changes no other byte', () => {
   tryCases(100, fc.array(event, { minLength: 1, maxLength: 8 }), lineEnds, pieces, (events, lineEnd, lengths) => {
     const written = events.join('').replaceAll('\n', lineEnd);
     const expected = events
@@ -56,12 +56,12 @@ test('errors are masked wherever they stand and however they are split, and no o
   });
 });
 
-test('a complete event is never held back', () => {
+test('never delays a complete event', () => {
   expect(passed(DELTA.repeat(20), [Buffer.byteLength(DELTA)]).latest).toBe(0);
   expect(passed(DELTA.repeat(20), [7]).latest).toBeLessThan(Buffer.byteLength(DELTA));
 });
 
-test('an error that is cut inside the key does not show its beginning, nor does one in small pieces', () => {
+test('hides the beginning of a key if an error is cut inside the key', () => {
   const text = PING + errorOf(`x-api-key: ${KEY}`);
   for (let length = 1; length <= text.length; length += 1) {
     const { down, rest } = passed(text.slice(0, length), [length % 50 || 1]);
@@ -77,7 +77,7 @@ test.each([errorOf, UNNAMED])('an error that quotes a long body before the key d
   }
 });
 
-test('a block of a megabyte goes down unchanged, and an error after it is still masked', () => {
+test('passes a block of a megabyte unchanged, and masks an error after it', () => {
   const block = `event: content_block_start\ndata: {"content_block":{"data":"${'a'.repeat(1_000_000)}"}}\n\n`;
   expect(passed(block + errorOf(KEY), [16_384])).toMatchObject({ down: block + errorOf('[secret]'), rest: '' });
 });

@@ -37,7 +37,7 @@ function streamOf(parts: readonly Uint8Array[]): ReadableStream<Uint8Array> {
   });
 }
 
-test('a copy that is read late has all that came, in its order', async () => {
+test('a copy that is read late contains all bytes in order', async () => {
   await tryAsyncCases(60, pieces, fc.nat(4), async (parts, pauseMs) => {
     const [stream, copy] = streamOf(parts).tee();
     const { whole } = pipeStreamToLateReader(stream);
@@ -51,7 +51,7 @@ test('a copy that is read late has all that came, in its order', async () => {
   });
 });
 
-test('each piece says when the first of it may have come, and a silence is none of that', async () => {
+test('reports when the first byte of each piece may have arrived, without preceding silences', async () => {
   const PAUSE_MS = 30;
   vi.useFakeTimers();
   onTestFinished(() => {
@@ -91,7 +91,7 @@ test('each piece says when the first of it may have come, and a silence is none 
   expect((behind?.since ?? 0) - (before?.at ?? 0)).toBeGreaterThanOrEqual(PAUSE_MS - 1);
 });
 
-test('others come first behind each piece of a long copy', async () => {
+test('yields to other work after each piece of a long copy', async () => {
   const before = vi.spyOn(WorkPacer.prototype, 'waitForTurn');
   const [stream, copy] = streamOf([new Uint8Array(5 * TEE_PIECE_BYTES)]).tee();
   const { whole } = pipeStreamToLateReader(stream);
@@ -105,7 +105,7 @@ test('others come first behind each piece of a long copy', async () => {
   expect(before.mock.calls.length).toBeGreaterThanOrEqual(4);
 });
 
-test('who has enough reads no more, and the stream still comes to its end', async () => {
+test('stops reading when the consumer is done, and the stream still completes', async () => {
   const [stream, copy] = streamOf([new Uint8Array(3), new Uint8Array(200_000)]).tee();
   const { whole } = pipeStreamToLateReader(stream);
   const reader = copy.getReader({ mode: 'byob' });
@@ -119,7 +119,7 @@ test('who has enough reads no more, and the stream still comes to its end', asyn
   expect(await whole).toBe(true);
 });
 
-test('a stream that is only to end says whether it did', async () => {
+test('drainReader returns whether the stream ended cleanly', async () => {
   for (const breaks of [false, true]) {
     const { readable, writable } = new IdentityTransformStream();
     const drained = drainReader(readable.getReader({ mode: 'byob' }));

@@ -15,7 +15,7 @@ beforeEach(async () => {
 // The next file has all plugins.
 afterAll(() => void vi.resetModules());
 
-test('a header of ours that nothing reads is refused by its name: those of the plugins in use are read, and all others pass', () => {
+test('rejects a sluice- header that no registered plugin reads, and accepts all other headers', () => {
   use(plugins.filter(({ name, needs = [] }) => name !== 'agents' && !needs.some((one) => one.name === 'agents')));
   const read = ['sluice-conversation', 'sluice-prefix', 'sluice-show', 'sluice-tags', 'sluice-simulate', 'x-own'];
   members.rejectUnknownHeaders(new Headers(read.map((name) => [name, 'x'])));
@@ -28,7 +28,7 @@ test('a header of ours that nothing reads is refused by its name: those of the p
   }
 });
 
-test('a member of a new plugin is everywhere by its declaration alone', () => {
+test('includes a new plugin’s field in validation, lists and removals because of its declaration', () => {
   const mood = {
     schema: z.string(),
     header: 'sluice-mood',

@@ -7,7 +7,7 @@ test.each([
   ['a list', ['c_1', { id: 'c_2' }, ['c_3'], 4, null], ['c_1', 'c_2', 'c_3']],
   ['an object with a list', { id: ['c_1', 'c_2', 'c_1'] }, ['c_1', 'c_2']],
   ['no id', { skills: [] }, []],
-])('finds the ids in a container that is %s', (_, container, ids) => {
+])('finds the ids in a container: %s', (_, container, ids) => {
   expect(findResourceIdsInRequest({ container })).toEqual(ids.map((id) => ({ kind: 'container', id })));
 });
 

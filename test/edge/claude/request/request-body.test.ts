@@ -25,7 +25,7 @@ const message = fc.record({
 const messages = fc.array(message, { maxLength: 4 });
 const { models } = parseSettings({});
 
-test('a prompt is the body with the history before what is new, in bytes, in text, and for what it can cost', () => {
+test('a prompt puts the history before the new messages, in bytes, text, JSON and maximum cost', () => {
   tryCases(100, fc.array(messages, { maxLength: 4 }), messages, fc.nat(2), (turns, news, indent) => {
     const history = turns.reduce(
       (sent, turn) => sent.appendMessages(turn.map((one) => JSON.stringify(one))),
@@ -45,7 +45,7 @@ test('a prompt is the body with the history before what is new, in bytes, in tex
   });
 });
 
-test('a history that grows leaves the one before as it was, though they lie in the same memory', () => {
+test('appending to a history does not change the earlier history in the same buffer', () => {
   tryCases(100, fc.array(fc.tuple(fc.nat(), fc.string({ unit: 'grapheme' })), { maxLength: 20 }), (steps) => {
     const histories = [{ sent: SentHistory.EMPTY, texts: [] as string[] }];
     for (const [from, text] of steps) {

@@ -71,8 +71,8 @@ const { schema } = fc.letrec<{ schema: Schema; leaf: Schema }>((tie) => ({
   ),
 }));
 
-describe('what the SDK makes of a schema', () => {
-  test('goes up, whatever was in it', async () => {
+describe('a schema transformed by the SDK', () => {
+  test('is accepted whatever the original schema contained', async () => {
     await tryCases(caseCount(1_000), schema, (inner) => {
       const $defs = { leaf: { type: 'string', maxLength: 9 } };
       const root = { type: 'object', properties: { inner }, required: ['inner'], $defs };
@@ -82,7 +82,7 @@ describe('what the SDK makes of a schema', () => {
     });
   });
 
-  test('does not go up where it leads back to itself, or leaves more than 24 members open', () => {
+  test('is rejected if it is circular or has more than 24 optional properties', () => {
     const $defs = { tree: { type: 'object', properties: { next: { $ref: '#/$defs/tree' } }, required: ['next'] } };
     const tree = { type: 'object', properties: { tree: { $ref: '#/$defs/tree' } }, required: ['tree'], $defs };
     expect(asFormat(transformJSONSchema(tree as never) as Schema)).toMatchObject([
@@ -97,7 +97,7 @@ describe('what the SDK makes of a schema', () => {
   });
 });
 
-test('all that is refused is told, in the order of the request, with its tool and its place', () => {
+test('reports every rejected part of a schema with its tool and path', () => {
   const number = { type: 'integer', minimum: 1, maximum: 9 };
   const input_schema = { type: 'object', properties: { list: { type: 'array', items: number } }, required: ['list'] };
   const tools = [
@@ -136,7 +136,7 @@ test('all that is refused is told, in the order of the request, with its tool an
   ]);
 });
 
-test('anything in place of a schema is left to the API, and nothing takes long', async () => {
+test('ignores invalid values in place of a schema, and checks any schema quickly', async () => {
   await tryCases(caseCount(500), fc.jsonValue(), fc.jsonValue(), (tools, output_config) => {
     expect(Array.isArray(findRejectedSchemaParts({ tools, output_config }))).toBe(true);
   });

@@ -15,7 +15,7 @@ const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongJsonInSteps(b
 const LONGEST = 512;
 const padding = 'x'.repeat(300_000);
 
-test('a long body names the same end user as a short one, and none whose id is too long', async () => {
+test('computes the same end-user hash for long and short bodies, and none for overlong ids', async () => {
   const unit = fc.constantFrom('a', '~', 'ü', '漢', '🌊', '"', '\\', '\u0001');
   const id = fc.oneof(
     fc.string({ unit, minLength: 1, maxLength: 40 }),
@@ -31,7 +31,7 @@ test('a long body names the same end user as a short one, and none whose id is t
   });
 });
 
-test('a caller’s idempotency key goes up as it is where each upstream takes it, and as a hash where one may not', async () => {
+test('forwards a caller’s idempotency key unchanged if every upstream accepts it, and otherwise as a hash', async () => {
   const up = async (key: string, account = 'alice') =>
     await createUpstreamKey(new Headers({ 'idempotency-key': key }), account);
   const plain = fc.stringMatching(/^[\w.:-]{1,256}$/);

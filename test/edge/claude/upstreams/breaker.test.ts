@@ -30,7 +30,7 @@ function opened(now: number, options: Partial<BreakerOptions> = {}): CircuitBrea
   return breaker;
 }
 
-test('whatever happens in whatever order, at most one probe is out, and nobody else goes up while it is', () => {
+test('a breaker that is not closed allows at most one probe and no other request', () => {
   tryCases(100, fc.array(happening, { maxLength: 200 }), (happenings) => {
     const breaker = new CircuitBreaker({ ...OPTIONS, random: () => 0.5 });
     let running: { leave: BreakerPermit; at: number }[] = [];
@@ -70,7 +70,7 @@ test('whatever happens in whatever order, at most one probe is out, and nobody e
   });
 });
 
-test('a breaker opens with the last of so many failures in a row, and not before', () => {
+test('a breaker opens after the configured number of consecutive failures, and not before', () => {
   tryCases(100, fc.integer({ min: 1, max: 8 }), (failures) => {
     const breaker = new CircuitBreaker({ ...OPTIONS, failures, minTries: 1_000 });
     for (let nth = 1; nth <= failures; nth += 1) {
@@ -81,7 +81,7 @@ test('a breaker opens with the last of so many failures in a row, and not before
   });
 });
 
-test('refusals that may be about one account open it by the second account, or by the tenth in a row', () => {
+test('a breaker opens after possible caller errors of two accounts, or after ten in a row', () => {
   const REFUSED_MS = 30_000;
   tryCases(
     100,
@@ -106,7 +106,7 @@ test('refusals that may be about one account open it by the second account, or b
   );
 });
 
-test('a breaker opens where half of the tries of the last 30 s failed, however they are mixed', () => {
+test('a breaker opens if half of the attempts in the last 30 s failed, in any order', () => {
   tryCases(100, fc.array(fc.tuple(fc.boolean(), fc.nat(4_000)), { maxLength: 80 }), (tries) => {
     const breaker = new CircuitBreaker({ ...OPTIONS, failures: 1_000 });
     const noted: { failed: boolean; at: number }[] = [];
@@ -136,7 +136,7 @@ test('a breaker opens where half of the tries of the last 30 s failed, however t
   });
 });
 
-test('each probe that fails doubles the wait to a minute, less a quarter at most by chance; one that is answered ends it', () => {
+test('each failed probe doubles the wait up to a minute, and a successful probe closes the breaker', () => {
   tryCases(100, fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), fc.nat(12), (random, probes) => {
     let now = 5_000_000;
     const breaker = opened(now, { random: () => random });
@@ -156,7 +156,7 @@ test('each probe that fails doubles the wait to a minute, less a quarter at most
   });
 });
 
-test('an upstream that names a time is left alone for that time, but for no more than a minute', () => {
+test('a breaker stays open as long as the upstream requests, but at most a minute', () => {
   tryCases(100, fc.nat(300_000), (asked) => {
     const breaker = new CircuitBreaker(OPTIONS);
     breaker.recordFailure(enter(breaker, 0), 0, asked);
@@ -164,7 +164,7 @@ test('an upstream that names a time is left alone for that time, but for no more
   });
 });
 
-test('what tries say that began before it opened neither closes it nor keeps it open for longer', () => {
+test('attempts that began before the breaker opened neither close it nor extend the wait', () => {
   const breaker = new CircuitBreaker(OPTIONS);
   const early = Array.from({ length: 20 }, () => enter(breaker, 0));
   for (const leave of early.slice(0, 5)) breaker.recordFailure(leave, 0);
@@ -174,7 +174,7 @@ test('what tries say that began before it opened neither closes it nor keeps it 
   expect([breaker.getState(999), breaker.nextProbeAt]).toEqual(['open', dueAt]);
 });
 
-test('a probe whose caller left leaves its place at once, and one that was forgotten after a minute', () => {
+test('a released probe frees its permit immediately, and a probe without a result after a minute', () => {
   const breaker = opened(0);
   const gone = enter(breaker, 1_000);
   expect(breaker.acquirePermit(1_000)).toBeUndefined();
@@ -189,7 +189,7 @@ test('a probe whose caller left leaves its place at once, and one that was forgo
   expect(breaker.getState(61_003)).toBe('closed');
 });
 
-test('a try that is made all the same says nothing about the breaker', () => {
+test('a forced attempt does not change the breaker’s state', () => {
   const breaker = opened(0);
   const { nextProbeAt: dueAt } = breaker;
   breaker.recordFailure(breaker.forcePermit(), 10);
@@ -199,7 +199,7 @@ test('a try that is made all the same says nothing about the breaker', () => {
 
 const START_MS = 1_800_000_000_000;
 
-test('after an outage of whatever length an upstream is back within a minute, as long as somebody asks', () => {
+test('a breaker closes within a minute after an outage of any length if requests arrive', () => {
   tryCases(
     100,
     fc.integer({ min: 1, max: 6 * 3_600_000 }),

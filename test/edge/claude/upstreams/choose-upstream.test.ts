@@ -37,21 +37,21 @@ function refusal(make: () => unknown): { status: number; message: string } {
   throw new Error('not refused');
 }
 
-describe('a batch and a file are made', () => {
-  test('at the first upstream that takes them', () => {
+describe('the upstream for a new batch or file', () => {
+  test('is the first upstream that supports batches or files', () => {
     const { pool } = deployment([bedrock, signed, foundry, main]);
     expect(chooseUpstreamForNewResource(pool, 'files')).toBe('blue');
     expect(chooseUpstreamForNewResource(pool, 'batches')).toBe('main');
     expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('main');
   });
 
-  test('at one that serves the model', () => {
+  test('is one that serves the model', () => {
     const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, second]);
     expect(chooseUpstreamForNewResource(pool, 'batches', MODEL)).toBe('second');
     expect(chooseUpstreamForNewResource(pool, 'batches', 'claude-haiku-5-5')).toBe('main');
   });
 
-  test('at one that is well, for this model and altogether', () => {
+  test('is one whose breakers for the model and for the upstream are closed', () => {
     for (const model of [undefined, MODEL]) {
       const { pool } = deployment([main, second]);
       const breaker = pool.health.getBreaker('main', model ?? '');
@@ -63,7 +63,7 @@ describe('a batch and a file are made', () => {
     }
   });
 
-  test('nowhere if none takes them: a 400 says which could', () => {
+  test('is a 400 or 404 error with the reason if no upstream is suitable', () => {
     const { pool } = deployment([{ ...main, models: ['claude-haiku-5-5'] }, bedrock]);
     const { status, message } = refusal(() => chooseUpstreamForNewResource(pool, 'batches', MODEL));
     expect([status, message]).toEqual([400, `No upstream for ${MODEL} supports message batches. Use a model of main.`]);
@@ -77,7 +77,7 @@ describe('a batch and a file are made', () => {
   });
 });
 
-describe('what was made at one upstream', () => {
+describe('a resource created at one upstream', () => {
   const asked: string[] = [];
   const ask = async (entries: readonly Record<string, unknown>[], only: string, path: string, model?: string) => {
     asked.length = 0;
@@ -99,14 +99,14 @@ describe('what was made at one upstream', () => {
     });
   };
 
-  test('is asked for there, and nowhere else', async () => {
+  test('is requested only from that upstream', async () => {
     expect((await ask([main, second], 'second', '/v1/files/file_1?beta=true')).status).toBe(529);
     expect(asked).toEqual(['GET https://second.test/v1/files/file_1?beta=true']);
     await ask([main, signed], 'signed', '/v1/messages/batches/msgbatch_1');
     expect(asked).toEqual(['GET https://aws-external-anthropic.us-east-1.api.aws/v1/messages/batches/msgbatch_1']);
   });
 
-  test('is a 404 that names the upstream once that is gone', async () => {
+  test('returns a 404 that names the upstream after its removal', async () => {
     const gone = ask([main, second], 'third', '/v1/files/file_1');
     await expect(gone).rejects.toMatchObject({ status: 404, type: 'not_found_error' });
     await expect(gone).rejects.toThrow('data of the upstream third, which was removed from this deployment');
@@ -123,7 +123,7 @@ describe('what was made at one upstream', () => {
     expect(asked).toEqual([]);
   });
 
-  test('is a 400 where that one does not take the call, or the model', async () => {
+  test('returns a 400 if that upstream does not support the call or the model', async () => {
     const files = ask([main, bedrock], 'east', '/v1/files/file_1');
     await expect(files).rejects.toMatchObject({
       status: 400,

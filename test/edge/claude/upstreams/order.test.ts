@@ -18,7 +18,7 @@ const candidates = fc
   .map((given): UpstreamCandidate[] => given);
 const cached = fc.uniqueArray(fc.constantFrom(...NAMES), { maxLength: 2 });
 
-test('each upstream with capacity stands in the order once, the open ones behind the others', () => {
+test('orders each upstream with capacity once, with open breakers last', () => {
   tryCases(100, candidates, cached, (given, names) => {
     const { available: well, open } = orderUpstreams(given, names);
     const all = [...well, ...open];
@@ -30,7 +30,7 @@ test('each upstream with capacity stands in the order once, the open ones behind
   });
 });
 
-test('the first one with the cache is first while it is well; the others keep the order in which they are configured', () => {
+test('puts the first closed upstream with the cache first, and the others in configured order', () => {
   tryCases(100, candidates, cached, (given, names) => {
     const { available: well } = orderUpstreams(given, names);
     const home = given.find(({ name, state, isFull }) => names.includes(name) && state === 'closed' && !isFull);
@@ -40,7 +40,7 @@ test('the first one with the cache is first while it is well; the others keep th
   });
 });
 
-test('where no other try can follow, those whose last try failed stand behind the others; else they keep their places', () => {
+test('moves doubtful upstreams behind the others only if no other attempt can follow', () => {
   tryCases(100, candidates, cached, (given, names) => {
     const { available: well } = orderUpstreams(given, names);
     const { available: once, open } = orderUpstreams(given, names, true);

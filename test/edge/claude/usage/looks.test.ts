@@ -73,7 +73,7 @@ function byLooks(events: readonly TimedEvent[], phase: number, leftAt: number): 
   return pieces;
 }
 
-test('a copy that is looked at now and then hides no time in which output may have been written', () => {
+test('periodic reads of a stream’s copy hide no time in which output may have been written', () => {
   const timings = fc.record({ part: fc.double({ min: 0, max: 1.2, noNaN: true }), phase: fc.nat(LOOK_MS) });
   tryCases(1_000, answers, timings, (events, { part, phase }) => {
     const leftAt = Math.round((events.at(-1)?.at ?? 0) * part) + 1;

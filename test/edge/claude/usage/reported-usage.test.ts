@@ -103,13 +103,13 @@ function check({ usage, final }: Reading, tells: UsageForm['streamReports']): vo
 describe.each(Object.entries(STREAMS))('a stream that is read %s', (_, read) => {
   // A stream without a beginning does not become a whole message.
   const forms = FORMS.filter(([, { start }]) => start !== undefined || read !== ridden);
-  test.each(forms)('tells what was used, and whether that is final: %s', (_name, form) => {
+  test.each(forms)('reports the usage and whether it is final: %s', (_name, form) => {
     check(read(createUsageStream(form)), form.streamReports);
   });
 });
 
-describe.each(Object.entries(WHOLES))('a whole answer, %s,', (_, read) => {
-  test.each(FORMS)('tells what was used, and whether that is final: %s', (_name, form) => {
+describe.each(Object.entries(WHOLES))('a non-streaming response (%s)', (_, read) => {
+  test.each(FORMS)('reports the usage and whether it is final: %s', (_name, form) => {
     check(read(createUsageMessage(form)), form.wholeReports);
   });
 });
@@ -132,7 +132,7 @@ const succeeded = (custom_id: string, form: UsageForm) => ({
 });
 
 test.each(FORMS)(
-  'the result of a batch is booked at its bill or, estimated, at its share of the hold: %s',
+  'settles a batch result at its actual cost or, estimated, at its share of the hold: %s',
   async (_, form) => {
     const models = new ModelTable();
     const rows = [{ requestId: 'r', model: MODEL, items: 4, hold: 4_000_000_001 }];
@@ -152,7 +152,7 @@ test.each([
   ['cyber', true, 0],
   ['cyber', false, 200_000_000],
   ['bio', true, 200_000_000],
-])('a refusal of a batch, %s, at the Claude API: %s', async (category, isClaudeApi, bill) => {
+])('prices a refusal in a batch (category %s, from the Claude API: %s)', async (category, isClaudeApi, bill) => {
   const usage = { input_tokens: 100_000, output_tokens: 0 };
   const stop_details = { type: 'refusal', category, explanation: null };
   const refused = { type: 'message', model: MODEL, content: [], stop_reason: 'refusal', stop_details, usage };
@@ -163,7 +163,7 @@ test.each([
   expect(sums).toMatchObject({ cost: bill, rows: [{ estimated: false, tokens: { input: 100_000 } }] });
 });
 
-test.each(FORMS)('a label that came in a batch tells what can be counted: %s', async (_, form) => {
+test.each(FORMS)('a label line of a batch reports the known token counts: %s', async (_, form) => {
   const task = { classifier: { labels: [{ name: 'a' }] }, hasStructuredOutput: false } as never;
   const lines = await Array.fromAsync(writeLabelLines(answered([succeeded('a', form)]), task, 0));
   const { usage } = JSON.parse(lines.at(-1) ?? '') as { usage: Usage };
@@ -181,8 +181,8 @@ function told(...reports: readonly object[]): Usage | undefined {
   return usage.usage;
 }
 
-describe('the reports of one answer', () => {
-  test('tell the prompt together: the one with the larger sum, of equals the later, whose gaps the earlier fills', () => {
+describe('the merged usage reports of one response', () => {
+  test('contain the larger prompt, or the later of equal ones, with gaps filled from the earlier', () => {
     const first = { input_tokens: 10, cache_read_input_tokens: 90, cache_creation_input_tokens: 0 };
     expect(told(first, { ...first, input_tokens: 0 })).toEqual(first);
     expect(told(first, { input_tokens: 99, cache_read_input_tokens: 0 })).toEqual(first);
@@ -200,7 +200,7 @@ describe('the reports of one answer', () => {
     expect(told({ input_tokens: 100 }, { input_tokens: 0, cache_creation: split })).toEqual({ input_tokens: 100 });
   });
 
-  test('tell the larger of each count that grows, whatever else its object has', () => {
+  test('contain the larger of each growing count, and unknown fields', () => {
     const used = { server_tool_use: { web_search_requests: 3, web_fetch_requests: 1 } };
     const later = { server_tool_use: { web_search_requests: '9', web_fetch_requests: 2, of_the_future: 'x' } };
     expect(told({ output_tokens: 7, ...used }, { output_tokens: 5, ...later })).toEqual({
@@ -212,7 +212,7 @@ describe('the reports of one answer', () => {
     expect(told(thought(8), { output_tokens_details: null }, { output_tokens_details: 'none' })).toEqual(thought(8));
   });
 
-  test('tell the later of what is nested, however deep it is', () => {
+  test('contain the later of nested values, at any depth', () => {
     const nested = (value: number) =>
       JSON.parse(`${'{"server_tool_use":'.repeat(20_000)}${value}${'}'.repeat(20_000)}`);
     const later = nested(2);
@@ -221,14 +221,14 @@ describe('the reports of one answer', () => {
     );
   });
 
-  test('tell the last iterations that are not empty', () => {
+  test('contain the last iterations that are not empty', () => {
     const steps = (input_tokens: number) => [{ type: 'message', input_tokens }];
     expect(told({ iterations: steps(1) }, { iterations: steps(2) }, { iterations: [] })?.iterations).toEqual(steps(2));
     expect(told({ iterations: steps(1) }, { iterations: [{ type: 7 }, null] })?.iterations).toEqual(steps(1));
   });
 });
 
-test('behind another model that stepped in, the later report counts alone', () => {
+test('only the later report counts after a fallback to another model', () => {
   const hop = { type: 'fallback', from: { model: MODEL }, to: { model: 'claude-haiku-4-5' } };
   const later = { input_tokens: 40, output_tokens: 5, server_tool_use: { web_search_requests: 1 } };
   const stream =
@@ -257,7 +257,7 @@ describe('a prompt of 0 tokens', () => {
     });
   const none = { input_tokens: 0, output_tokens: 0 };
 
-  test('is not told, but where iterations are priced', () => {
+  test('is not final usage, unless the iterations are priced', () => {
     const summary = { type: 'compaction', input_tokens: 9_000, output_tokens: 90 };
     const step = { type: 'message', input_tokens: 50, output_tokens: 5 };
     expect(answer({ input_tokens: 0, output_tokens: 5 })).toBe(false);
@@ -273,13 +273,13 @@ describe('a prompt of 0 tokens', () => {
     );
   });
 
-  test('is not told by a refusal either: the API tells its tokens, whether it bills them or not', () => {
+  test('is not final usage for a refusal', () => {
     expect(answer(none, 'refusal')).toBe(false);
     expect(answer({ ...none, input_tokens: 9 }, 'refusal')).toBe(true);
   });
 });
 
-test('an output of 0 is told where nothing was written, or where it is all of a summary', () => {
+test('an output of 0 is final only for empty content or a compaction summary', () => {
   const told = (content: object[], more: object = {}) =>
     hasFinalUsage(
       createResponseReport({ type: 'message', content, usage: { input_tokens: 50, output_tokens: 0, ...more } }, 0),

@@ -3,7 +3,7 @@ import { ModelTable } from '#edge/claude/models/models.ts';
 import { computeMaximumCost } from '#edge/claude/pricing/maximum-cost.ts';
 import { ResponseStatistics } from '#edge/claude/usage/response-statistics.ts';
 
-test('a model is taken to hand over once a minute until more is known, and never not at all', () => {
+test('assumes one handover per minute until more is known, and never a rate of zero', () => {
   const answers = new ResponseStatistics();
   expect(answers.getModelHandoversPerSecond('a')).toBe(1 / 60);
   answers.recordHandovers('a', 540, 0);
@@ -15,7 +15,7 @@ test('a model is taken to hand over once a minute until more is known, and never
   expect(answers.getModelHandoversPerSecond('b')).toBe(1 / 60);
 });
 
-test('the longest result of each tool is known', () => {
+test('returns the longest result of each tool', () => {
   const answers = new ResponseStatistics();
   expect(answers.getLongestToolResultTokens('web_fetch')).toBe(0);
   for (const web_fetch of [100, 90_000, 7]) answers.recordResults({ web_fetch });
@@ -23,7 +23,7 @@ test('the longest result of each tool is known', () => {
   expect(answers.getLongestToolResultTokens('ask')).toBe(0);
 });
 
-describe('kept thinking', () => {
+describe('thinking in the prompt', () => {
   const models = new ModelTable();
   /** @returns the tokens of the prompt that are held for a signature of this length */
   const heldFor = (signed: number, thinkingShare?: number) => {
@@ -40,7 +40,7 @@ describe('kept thinking', () => {
     return promptWith('s'.repeat(signed)) - promptWith('');
   };
 
-  test('is held as the bytes of its signature, which is base64, and by what sixteen answers have shown', () => {
+  test('is held by the bytes of its signature, or by a ratio learned from sixteen responses', () => {
     const answers = new ResponseStatistics();
     expect(heldFor(4_000, answers.getThinkingTokensPerSignatureCharacter('a'))).toBe(3_000);
     for (let tokens = 500; tokens < 515; tokens += 1) answers.recordThinking('a', tokens, 2_650);

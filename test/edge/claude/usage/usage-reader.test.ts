@@ -60,7 +60,7 @@ test.each([
     { iterations: [{ type: 'message', input_tokens: 20, output_tokens: 7 }] },
     { input_tokens: 30, output_tokens: 12, iterations: { length: 2 } },
   ],
-])('adds what a second message in the same stream has used%s', (_, more, usage) => {
+])('adds the usage of a second message in the same stream%s', (_, more, usage) => {
   const message = (input_tokens: number, output_tokens: number, others: object = {}) =>
     [
       sse('message_start', started({ input_tokens, output_tokens: 1 })),
@@ -75,7 +75,7 @@ test.each([
   expect(cut).toMatchObject({ usage: { input_tokens: 30, output_tokens: 6 }, completed: false });
 });
 
-test('a stream whose events have only data is read as the same stream with their names', () => {
+test('reads a stream without event names like the same stream with names', () => {
   for (const stream of [TEXT_STREAM, TOOL_STREAM]) {
     const bare = stream.replaceAll(/^event: .*\n/gm, '');
     expect(bare).not.toBe(stream);
@@ -83,7 +83,7 @@ test('a stream whose events have only data is read as the same stream with their
   }
 });
 
-test('the streams of the documents tell their model, usage, stop reason and size', () => {
+test('reports the model, usage, stop reason and size of the documented streams', () => {
   expect(readText(TEXT_STREAM)).toEqual({
     model: 'claude-haiku-4-5-20251001',
     usage: {
@@ -182,7 +182,7 @@ test('any stream is read the same in single bytes, in two pieces and whole', () 
   });
 });
 
-test('a whole stream read by its ends alone tells the same as line by line', () => {
+test('reports the same for a complete stream from its two ends as line by line', () => {
   let quick = 0;
   // As the API has it: `message_delta` once, before the end, and no answer after an error.
   const within = event.filter(([name]) => name !== 'message_delta' && name !== 'error');
@@ -215,7 +215,7 @@ test('a whole stream read by its ends alone tells the same as line by line', () 
   expect(quick).toBeGreaterThan(200);
 });
 
-test('a stream that did not end as the API ends it is never taken for whole', () => {
+test('does not report a truncated stream as complete', () => {
   const bytes = encoder.encode(TEXT_STREAM);
   for (let length = 0; length < bytes.length; length += 1) {
     const reader = new UsageReader({ sentAt: 0 });
@@ -225,7 +225,7 @@ test('a stream that did not end as the API ends it is never taken for whole', ()
   }
 });
 
-test('what the deltas said is measured by its characters, whatever its escapes and the form of the event', () => {
+test('measures the text of deltas independently of its escapes and the event’s format', () => {
   const said = fc.tuple(
     fc.constantFrom('text_delta/text', 'input_json_delta/partial_json', 'thinking_delta/thinking', 'x_delta/words'),
     text,
@@ -251,7 +251,7 @@ test('what the deltas said is measured by its characters, whatever its escapes a
   });
 });
 
-test('signatures and citations are not what the model said', () => {
+test('does not count signatures and citations as output', () => {
   const citation = { type: 'char_location', cited_text: 'long text of the source', document_index: 0 };
   const source =
     sse('content_block_delta', delta({ type: 'signature_delta', signature: 'c2ln' })) +
@@ -267,7 +267,7 @@ function isTold(key: string, value: unknown): boolean {
   return Number.isInteger(value) && Number(value) >= 0 && Number(value) <= 100_000_000;
 }
 
-test('a null, or what is no count, says nothing; what is no count of the prompt or the output is said by the last', () => {
+test('ignores nulls and invalid counts, and takes other fields from the last report', () => {
   tryCases(100, counts, fc.array(counts, { maxLength: 3 }), (first, later) => {
     const { usage } = readText(
       sse('message_start', started(first)) + later.map((said) => sse('message_delta', ended(said))).join(''),
@@ -294,12 +294,12 @@ test('a null, or what is no count, says nothing; what is no count of the prompt 
   expect(report).toMatchObject({ usage: { output_tokens: 1 }, stop_reason: 'refusal' });
 });
 
-test.each([[[null]], [{}], ['x'], [[{ type: 7 }]]])('iterations that are %j are none', (iterations) => {
+test.each([[[null]], [{}], ['x'], [[{ type: 7 }]]])('ignores iterations that are %j', (iterations) => {
   const { usage } = readText(sse('message_start', started({ iterations })));
   expect(usage?.iterations ?? []).toEqual([]);
 });
 
-test('only an event that arrived with its empty line counts', () => {
+test('counts an event only after its terminating empty line', () => {
   const stop = sse('message_stop', { type: 'message_stop' });
   for (let length = 0; length < stop.length; length += 1) expect(readText(stop.slice(0, length)).completed).toBe(false);
   expect(readText(stop).completed).toBe(true);
@@ -311,7 +311,7 @@ test('only an event that arrived with its empty line counts', () => {
   expect(readText(inside)).toMatchObject({ completed: false, error_type: undefined });
 });
 
-test('an error event tells its type, and one that cannot be read is an api_error', () => {
+test('reports the type of an error event, or api_error for a malformed one', () => {
   const of = (data: string) => readText(`event: error\ndata: ${data}\n\n`);
   expect(of('{"type":"error","error":{"type":"overloaded_error"}}')).toMatchObject({
     error_type: 'overloaded_error',
@@ -321,7 +321,7 @@ test('an error event tells its type, and one that cannot be read is an api_error
     expect(of(odd).error_type).toBe('api_error');
 });
 
-test('what is not seen is measured by the clock: all before the first block, thinking, a silence of a tool call', () => {
+test('measures unseen output by elapsed time: before the first block, during thinking and silences', () => {
   const start = (content_block: object) =>
     sse('content_block_start', { type: 'content_block_start', index: 0, content_block });
   const stop = sse('content_block_stop', { type: 'content_block_stop', index: 0 });
@@ -366,7 +366,7 @@ test('what is not seen is measured by the clock: all before the first block, thi
   expect(unseen([3, begun], [4, search], [5, stop])).toEqual({ unseen_ms: 0, silent_ms: 15_000 });
 });
 
-test('a result that has not come to its end is read by the next step', () => {
+test('counts an incomplete tool result as input of the next step', () => {
   const use = { type: 'server_tool_use', id: 'srv', name: 'web_search', input: {} };
   const found = [{ type: 'web_search_result', encrypted_content: 'aB3+'.repeat(1_000) }];
   const result = { type: 'web_search_tool_result', tool_use_id: 'srv', content: found };
@@ -396,7 +396,7 @@ test('a result that has not come to its end is read by the next step', () => {
   }
 });
 
-test('a whole body has nothing that was not seen; its blocks tell who stepped in', () => {
+test('reports no unseen output for a complete body, and the fallback models of its blocks', () => {
   const content = [{ type: 'fallback', from: { model: 'a' }, to: { model: 'b' } }, { type: 'redacted_thinking' }];
   const report = createResponseReport({ type: 'message', content }, 1);
   expect(report.seen).toBeUndefined();
@@ -406,7 +406,7 @@ test('a whole body has nothing that was not seen; its blocks tell who stepped in
   ).toBeUndefined();
 });
 
-test('malformed and foreign events tell nothing and break nothing', () => {
+test('ignores malformed and unknown events', () => {
   tryCases(
     caseCount(2_000),
     fc.array(
@@ -436,7 +436,7 @@ test('malformed and foreign events tell nothing and break nothing', () => {
   );
 });
 
-test('a whole body tells what it is: a message, an error, or something else', () => {
+test('reports a complete body as a message, an error or something else', () => {
   const usage = { input_tokens: 1, output_tokens: 2 };
   expect(createResponseReport({ type: 'message', model: 'm', usage, stop_reason: 'end_turn', content: [] }, 9)).toEqual(
     {
@@ -460,7 +460,7 @@ test('a whole body tells what it is: a message, an error, or something else', ()
   expect(createResponseReport(undefined, 0)).toMatchObject({ completed: false, usage: undefined, stop_reason: null });
 });
 
-test('an event that is too long to keep changes nothing of what is booked', () => {
+test('reports the same usage despite an event that is too long to buffer', () => {
   const opening = sse('message_start', started({ input_tokens: 3, output_tokens: 1 }));
   const long = sse('content_block_start', {
     type: 'content_block_start',

@@ -17,14 +17,14 @@ function taught(answers: number, accounts: number, perSecond = 80, now = NOON): 
   return speeds;
 }
 
-test('fifty answers of three accounts teach a speed, twice of which is the most; fewer teach nothing', () => {
+test('returns twice the speed of fifty responses from three accounts, and undefined for fewer', () => {
   expect(taught(50, 3).getMaxTokensPerSecond(KEY, NOON)).toBe(160);
   expect(taught(49, 3).getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
   expect(taught(500, 2).getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
   expect(taught(50, 3).getMaxTokensPerSecond('another', NOON)).toBeUndefined();
 });
 
-test('an answer with fewer than 300 tokens teaches nothing', () => {
+test('ignores a response with fewer than 300 tokens', () => {
   const speeds = taught(49, 3);
   speeds.recordVisibleOutput(KEY, 'account-0', { tokens: 299, ms: 3_000 }, NOON);
   expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBeUndefined();
@@ -32,11 +32,11 @@ test('an answer with fewer than 300 tokens teaches nothing', () => {
   expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(160);
 });
 
-test('the most is at least 100 tokens a second', () => {
+test('returns at least 100 tokens per second', () => {
   expect(taught(50, 3, 30).getMaxTokensPerSecond(KEY, NOON)).toBe(100);
 });
 
-test('one faster answer raises it at once, and one that came all together has no limit', () => {
+test('a faster response raises the maximum immediately, and an instant response removes it', () => {
   const speeds = taught(50, 3);
   speeds.recordVisibleOutput(KEY, 'account-9', { tokens: 1_000, ms: 5_000 }, NOON);
   expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(400);
@@ -44,13 +44,13 @@ test('one faster answer raises it at once, and one that came all together has no
   expect(speeds.getMaxTokensPerSecond(KEY, NOON)).toBe(Number.POSITIVE_INFINITY);
 });
 
-test('what is six hours old is forgotten', () => {
+test('forgets responses that are six hours old', () => {
   const speeds = taught(50, 3);
   expect(speeds.getMaxTokensPerSecond(KEY, NOON + 5 * HOUR_MS)).toBe(160);
   expect(speeds.getMaxTokensPerSecond(KEY, NOON + 6 * HOUR_MS)).toBeUndefined();
 });
 
-test('what it keeps does not grow with answers, hours and accounts, and the least used models go first', () => {
+test('keeps a bounded number of models, and drops the least used models first', () => {
   const speeds = new WritingSpeeds();
   for (let index = 0; index < 20_000; index += 1) {
     const now = NOON + index * 60_000;
@@ -73,7 +73,7 @@ const deltas = fc.array(
   },
 );
 
-test('no answer seems slower than it was written, however late it is read', () => {
+test('never measures a response as slower than it was written, however late it is read', () => {
   tryCases(100, deltas, fc.integer({ min: 20, max: 400 }), (parts, perSecond) => {
     const clock = new HiddenOutputClock(0);
     clock.recordBlockStart('text', 500);
@@ -120,6 +120,6 @@ test.each([
   [['text', 'fallback', 'text'], {}, undefined],
   [['compaction', 'text'], {}, undefined],
   [[], {}, undefined],
-])('of the blocks %j is taken what was written in the open', (types, details, expected) => {
+])('measures the visible output of the blocks %j', (types, details, expected) => {
   expect(measureVisibleOutput({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
 });

@@ -49,7 +49,7 @@ const answers = (bodies: readonly AskedBody[]) => bodies.at(-1)?.messages.at(-1)
 const containers = (bodies: readonly AskedBody[]) => bodies.map(({ container }) => container);
 
 describe('the next step of a run', () => {
-  test('names the container in which code waits for what its tools answer', async () => {
+  test('sends the id of the container in which code waits for the tool results', async () => {
     const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
     const calls = answerTools(() => new Response('sun'));
     const { events } = await runTurn(asked(weatherTool()));
@@ -62,7 +62,7 @@ describe('the next step of a run', () => {
     ]);
   });
 
-  test('names it beside the skills that the caller has named', async () => {
+  test('sends the container id together with the skills of the caller', async () => {
     const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : ran()));
     answerTools(() => new Response('sun'));
     const skills = [{ type: 'anthropic', skill_id: 'pptx', version: 'latest' }];
@@ -73,7 +73,7 @@ describe('the next step of a run', () => {
   test.each([
     ['was not told', {}],
     ['has ended', { container: { id: 'container_1', expires_at: '2026-01-01T00:00:00Z' } }],
-  ])('tells in words what the tools have answered, once, where the container %s', async (_, told) => {
+  ])('sends the tool results once, as text, if the container %s', async (_, told) => {
     const bodies = answerByScript((_, number) => (number === 1 ? waits(told) : textAnswer('Sun.')));
     const calls = answerTools(() => new Response('sun'));
     const { events } = await runTurn(asked(weatherTool()));
@@ -89,12 +89,12 @@ describe('the next step of a run', () => {
   });
 });
 
-describe('a container that the API refuses', () => {
+describe('a container that the API rejects', () => {
   test.each([
     [404, 'not_found_error', 'Container not found: container_1'],
     [400, 'invalid_request_error', 'container: Container container_1 has expired.'],
     [500, 'api_error', 'Internal server error'],
-  ])('with %i is not named again, and what the tools have answered is told in words', async (status, type, words) => {
+  ])('is not sent again after a %i, and the tool results are sent as text', async (status, type, words) => {
     const bodies = answerByScript(({ container }, number) =>
       number === 1
         ? waits({ container: CONTAINER })
@@ -118,7 +118,7 @@ describe('a container that the API refuses', () => {
   test.each([
     [400, 'Your credit balance is too low to access the Anthropic API'],
     [529, 'Overloaded'],
-  ])('is named again where a refusal is about something else: %i %s', async (status, words) => {
+  ])('is sent again after an unrelated error: %i %s', async (status, words) => {
     const type = status === 400 ? 'invalid_request_error' : 'overloaded_error';
     const bodies = answerByScript((_, number) =>
       number === 1 ? waits({ container: CONTAINER }) : number === 2 ? createErrorResponse(status, type, words) : ran(),
@@ -129,7 +129,7 @@ describe('a container that the API refuses', () => {
     expect(containers(bodies)).toEqual([undefined, 'container_1', 'container_1']);
   });
 
-  test('is named again, with the code that waits in it, where a rejection is about a file for it', async () => {
+  test('is sent again, with the code that waits in it, after an error about a file', async () => {
     const words = 'messages.0.content.1.container_upload: File not found';
     const bodies = answerByScript((_, number) =>
       number === 1
@@ -153,7 +153,7 @@ describe('a container that the API refuses', () => {
     ]);
   });
 
-  test('stays known where its caller has named another one', async () => {
+  test("does not clear the conversation's own container if the request named it", async () => {
     const bodies = answerByScript(({ container }, number) => {
       if (number < 3) return waits({ container: { id: `container_${number}` } });
       return container === 'container_2' ? createErrorResponse(404, 'not_found_error', 'Container not found') : ran();
@@ -175,14 +175,14 @@ describe('the next request', () => {
     return bodies;
   };
 
-  test('names the container while code waits for it, and then no more', async () => {
+  test('sends the container id while code waits in the container, and not afterwards', async () => {
     const bodies = await callAndAnswer();
     await runTurn(createBody([RESULT]));
     await runTurn(createBody('Thanks'));
     expect(containers(bodies)).toEqual([undefined, 'container_1', undefined]);
   });
 
-  test('names what its caller names', async () => {
+  test('sends the container id that the caller names', async () => {
     const bodies = answerByScript((_, number) =>
       number < 3 ? waits({ container: { id: `container_${number}` } }) : ran(),
     );
@@ -192,7 +192,7 @@ describe('the next request', () => {
     expect(containers(bodies)).toEqual([undefined, undefined, 'container_2']);
   });
 
-  test('has words in place of calls and results once the container has ended, however the client sends them', async () => {
+  test('sends calls and results as text once the container has expired, also if the client resends them', async () => {
     const expires_at = new Date(Date.now() + 60_000).toISOString();
     const pass = createTimeAdvancer();
     const bodies = await callAndAnswer({ container: { id: 'container_1', expires_at } });
@@ -216,7 +216,7 @@ describe('the next request', () => {
     ]);
   });
 
-  test('has words in place of calls whose code has not ended with the answer to their results', async () => {
+  test('sends calls as text if the response to their results did not finish their code', async () => {
     const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : textAnswer('Sun.')));
     await runTurn(asked(own));
     await runTurn(createBody([RESULT]));
@@ -237,7 +237,7 @@ describe('the next request', () => {
     expect(answers(bodies)).toBe('Bye');
   });
 
-  test('never names the container in a fork, where the calls are told in words', async () => {
+  test('sends no container id in a fork, and sends the calls as text', async () => {
     const bodies = await callAndAnswer();
     expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
     await runTurn(createBody([RESULT]), { id: 'c2' });
@@ -248,7 +248,7 @@ describe('the next request', () => {
   });
 });
 
-describe('a conversation that was brought in', () => {
+describe('a copied or imported conversation', () => {
   const IDS = { id: 'c2', account: 'dev' };
   const backUp = async (app: TestApp, to: string) => {
     const lines = await (await app.fetch('/accounts/dev/conversations/c1/backup')).text();
@@ -276,7 +276,7 @@ describe('a conversation that was brought in', () => {
     ['from a backup, to another account', (app) => backUp(app, 'bob')],
   ];
 
-  test.each(copies)('%s names no container', async (_, copy) => {
+  test.each(copies)('sends no container id: %s', async (_, copy) => {
     const app = createTestApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
     const bodies = answerByScript((_, number) => (number === 1 ? waits({ container: CONTAINER }) : textAnswer('Sun.')));
     await runTurn(asked(own), { account: 'dev' });
@@ -289,7 +289,7 @@ describe('a conversation that was brought in', () => {
   });
 });
 
-test('only the upstream that has the container gets what waits in it, and another does where none waits', async () => {
+test('waiting code is sent only to the upstream that has its container, and later turns to any upstream', async () => {
   const asks: { host: string; container: unknown }[] = [];
   let isBusy = true;
   installTwoUpstreams((host, { container, model }) => {

@@ -40,7 +40,7 @@ function joined(messages: readonly SentMessage[]): SentMessage[] {
   return all;
 }
 
-test('answers in a row are known one by one, joined, and with something more behind them', () => {
+test('countResent recognizes consecutive assistant messages, separate or joined, also before a new message', () => {
   const block = fc.constantFrom({ type: 'text', text: 'Yes, ' }, { type: 'text', text: ' no' }, call('a'), call('b'));
   const answer = fc.array(block, { minLength: 1, maxLength: 3 }).map(assistant);
   const messages = fc.array(fc.oneof(answer, fc.constantFrom('A', 'B').map(user)), { minLength: 1, maxLength: 8 });
@@ -56,7 +56,7 @@ test('answers in a row are known one by one, joined, and with something more beh
   });
 });
 
-test('each result of many is checked once, however many messages they come in', () => {
+test('checkContinuation checks each of 30,000 results once, however many messages contain them', () => {
   const ids = Array.from({ length: 30_000 }, (_, nth) => `call_${nth}`);
   let reads = 0;
   const at = createEmptyHistoryState();
@@ -74,7 +74,7 @@ test('each result of many is checked once, however many messages they come in', 
   expect(reads).toBeLessThan(3 * ids.length);
 });
 
-describe('what continues a history', () => {
+describe('checkContinuation', () => {
   const history = [user('Hi'), assistant([{ type: 'text', text: 'Hello' }, call('a'), call('b')])];
 
   test.each<[string, SentMessage[], SentMessage[], RegExp | undefined]>([
@@ -100,13 +100,13 @@ describe('what continues a history', () => {
       [user('C'), assistant('D'), user('E')],
       /Send only the new messages/,
     ],
-  ])('%s', (_, before, messages, expected) => {
+  ])('checks the new messages: %s', (_, before, messages, expected) => {
     const refused = refusal(before, messages);
     if (expected) expect(refused).toMatch(expected);
     else expect(refused).toBeUndefined();
   });
 
-  test('what passes breaks no rule of the API about calls', () => {
+  test('accepts only messages that satisfy the API’s rules about calls', () => {
     const ids = fc.constantFrom('a', 'b');
     const message = fc.oneof(
       fc
@@ -127,7 +127,7 @@ describe('what continues a history', () => {
   });
 });
 
-describe('a history that is sent again', () => {
+describe('countResent', () => {
   const history = [
     user('Hi'),
     assistant([
@@ -140,7 +140,7 @@ describe('a history that is sent again', () => {
     assistant([{ type: 'text', text: 'Good.' }]),
   ];
 
-  test('is found, as clients write it', () => {
+  test('recognizes a resent history in the forms in which clients write it', () => {
     expect(countResent(known(history), [...history, user('Next')])).toBe(4);
     const rewritten = [
       user([{ text: 'Hi', type: 'text', cache_control: { type: 'ephemeral' } }]),
@@ -151,7 +151,7 @@ describe('a history that is sent again', () => {
     expect(countResent(known(history), [...rewritten, user('Next')])).toBe(4);
   });
 
-  test('is not what differs, is shorter, or has another role', () => {
+  test('does not recognize a history that differs, is shorter or has another role', () => {
     expect(countResent(known(history), [user('Ho'), ...history.slice(1), user('Next')])).toBe(0);
     expect(countResent(known(history), history.slice(0, 3))).toBe(0);
     expect(countResent(known(history), [user('Hi'), user('Hi'), user('x'), user('y'), user('z')])).toBe(0);
@@ -159,7 +159,7 @@ describe('a history that is sent again', () => {
     expect(countResent(known(history), [...(other as SentMessage[]), user('Next')])).toBe(0);
   });
 
-  test('may lack an answer that was interrupted, or know more or less of it', () => {
+  test('recognizes a history without, with a part of, or with more than an interrupted response', () => {
     const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
     expect(countResent(before, [user('Hi'), user('Next')])).toBe(1);
     expect(countResent(before, [user('Hi'), assistant('Once'), user('Next')])).toBe(2);
@@ -167,21 +167,21 @@ describe('a history that is sent again', () => {
     expect(countResent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
   });
 
-  test('has a question once that was asked again without an answer, and the same question at the end is new', () => {
+  test('counts a repeated question without a response once, and a repeated question at the end as new', () => {
     const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
     expect(countResent(before, [user('Hi'), user('Hi'), assistant('Once upon'), user('Next')])).toBe(3);
     expect(countResent(before, [user('Hi'), user('Hi'), user('Next')])).toBe(2);
     expect(countResent(before, [user('Hi'), user('Hi')])).toBe(1);
   });
 
-  test('may lack the calls of an answer that the model has refused', () => {
+  test('recognizes a refused response without its calls', () => {
     const answer = assistant([{ type: 'text', text: 'I' }, call('a')]);
     const before = [...known([user('Hi')]), { ...answer, isPartial: false, refused: ['a'] }];
     for (const seen of [[answer], [assistant('I')]])
       expect(countResent(before, [user('Hi'), ...seen, user('Next')])).toBe(2);
   });
 
-  test('may have the results of calls in any order, and nothing else', () => {
+  test('recognizes tool results in any order, but not with a repeated or missing block', () => {
     const [a, b, text] = [result('a'), result('b'), { type: 'text', text: 'Go on' }];
     const before = known([user('Hi'), assistant([call('a'), call('b')]), user([a, b, text])]);
     const sent = (content: object[]) => [user('Hi'), assistant([call('a'), call('b')]), user(content), user('Next')];

@@ -10,7 +10,7 @@ const asked = {
   show: '"text"',
 };
 
-test('a turn finds the last count of its conversation, whatever else it asks of the edge', () => {
+test('createPromptFrameKey ignores Sluice’s own parameters, but not a parameter of the prompt', () => {
   const prompt: [string, string][] = [['thinking', '{"type":"disabled"}']];
   const frame = createPromptFrameKey(new Map(prompt), undefined, 'claude-opus-5-5', undefined);
   for (const member of Object.entries(asked))

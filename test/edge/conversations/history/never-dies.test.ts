@@ -194,7 +194,7 @@ async function lastOf(client: Client, how: { resends?: boolean }): Promise<strin
 
 const how = fc.record({ whole: fc.boolean(), answers: fc.boolean(), resends: fc.boolean() });
 
-test('the next question is accepted, whatever the answers before it were, and in a copy', async () => {
+test('the next question is accepted after any responses, in the conversation and in a copy', async () => {
   let scenario = 0;
   await tryAsyncCases(
     caseCount(80),
@@ -255,7 +255,7 @@ test.each<[string, ScriptedAnswer[]]>([
       { content: [] },
     ],
   ],
-])('a client that sends again all that it has seen is known by %s', async (what, answers) => {
+])('recognizes the history that a client resends with %s', async (what, answers) => {
   answeringWith(answers);
   answerTools(() => new Response('sun'));
   const client = new Client(what.replaceAll(/\W+/g, '-'));
@@ -264,7 +264,7 @@ test.each<[string, ScriptedAnswer[]]>([
   expect(await client.say('And then?', { resends: true })).toContain('Done.');
 });
 
-test('an answer that is cut between any two events is matched as it was seen, and what goes up is accepted', async () => {
+test('a response that was cut between any two events is recognized when resent, and the API accepts the history', async () => {
   const whole = createMessageEventStream({
     id: 'msg_1',
     type: 'message',

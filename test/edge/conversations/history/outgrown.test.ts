@@ -40,11 +40,11 @@ async function idsOf(app: TestApp): Promise<string[]> {
   return data.filter(({ role }) => role === 'user').map(({ id }) => id);
 }
 
-describe('a history that has outgrown the body limit', () => {
+describe('a history that exceeds the body limit', () => {
   test.each([
     ['alone', {}],
     ['with a prefix', { prefix: 'p' }],
-  ])('says so and what helps, not to send less (%s)', async (_, first) => {
+  ])('returns a 413 that suggests rewind, fork or truncation, not a smaller body (%s)', async (_, first) => {
     if ('prefix' in first) {
       installSimulator();
       const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator' });
@@ -100,7 +100,7 @@ describe('a history that has outgrown the body limit', () => {
       },
       'long',
     ],
-  ])('goes on after %s, as it was told', async (_, cure, conversation) => {
+  ])('accepts the next message after %s', async (_, cure, conversation) => {
     const { app, refused } = await outgrown();
     await refused.text();
     expect((await cure(app)).ok).toBe(true);
@@ -109,7 +109,7 @@ describe('a history that has outgrown the body limit', () => {
     await app.waitUntilSettled();
   });
 
-  test('is not blamed for a message that is too large by itself', async () => {
+  test('is not mentioned in the error for a message that is too large by itself', async () => {
     installSimulator({ MAX_BODY_BYTES: String(LIMIT) });
     const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
     const system = 's'.repeat(LIMIT - 300);

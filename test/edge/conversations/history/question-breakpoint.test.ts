@@ -77,7 +77,7 @@ test.each(CASES)('the history before %s is read from the cache', async (_, talk)
   expect(second?.read).toBe(first?.other);
 });
 
-test('a short answer needs no further breakpoint, and a later turn has none of an earlier one', async () => {
+test('a short response gets no second breakpoint, and a later turn keeps none from an earlier turn', async () => {
   const content = many(24).map((nth) => ({ type: 'text', text: `Part ${nth}.` }));
   const bodies = answerByScript((_, number) => (number === 1 ? { content } : textAnswer('So.')));
   await runTurn(createBody(LONG));
@@ -88,7 +88,7 @@ test('a short answer needs no further breakpoint, and a later turn has none of a
   expect(usages[2]?.read).toBe((usages[1]?.read ?? 0) + (usages[1]?.other ?? 0));
 });
 
-test('the breakpoints of a caller stay the only ones', async () => {
+test('a request with the caller’s own breakpoint gets no further breakpoint', async () => {
   const content = many(24).map((nth) => ({ type: 'text', text: `Part ${nth}.` }));
   const bodies = answerByScript((_, number) => (number === 1 ? { content } : textAnswer('So.')));
   await runTurn(createBody(LONG));

@@ -88,8 +88,8 @@ function refusing(
   return { bodies, called };
 }
 
-describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API refuses %s', (way) => {
-  test('is told in words, alone, in one more step of the same run, and its tool is not called again', async () => {
+describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a tool result that the API rejects %s', (way) => {
+  test('is replaced by text in one more step of the run, without another call of its tool', async () => {
     const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), { way });
     const { events } = await runTurn(asked({ tools: [weatherTool({ once: true })] }));
     expect(textOfDeltas(events)).toBe('Sun.');
@@ -107,7 +107,7 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
     expect(JSON.stringify(await listMessages())).not.toContain('image/png');
   });
 
-  test('is the one with an image where the words name no path', async () => {
+  test('is taken to be the result with an image if the error names no path', async () => {
     const { bodies } = refusing((body) => (hasImage(body) ? 'Could not process image' : undefined), {
       way,
     });
@@ -115,7 +115,7 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
     expect(resultsIn(bodies[2] as AskedBody)[0]?.content).toBe('sun');
   });
 
-  test('is the longest where the prompt is too long', async () => {
+  test('is taken to be the longest result if the prompt is too long', async () => {
     const long = (body: AskedBody) => JSON.stringify(body).length > 50_000;
     const { bodies } = refusing(
       (body) => (long(body) ? 'prompt is too long: 1000001 tokens > 1000000 maximum' : undefined),
@@ -125,7 +125,7 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
     expect(resultsIn(bodies[2] as AskedBody).map(({ content }) => String(content).length < 500)).toEqual([true, true]);
   });
 
-  test('ends the run when it is refused a second time, and what is kept can go up', async () => {
+  test('ends the run after a second rejection, and the next question is accepted', async () => {
     const { bodies, called } = refusing(
       (_, number) => (number < 4 ? BAD.replace('content.1', `content.${number === 2 ? 1 : 0}`) : undefined),
       { way },
@@ -140,7 +140,7 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
     expect(results.map(({ content }) => String(content).startsWith('The tool was called'))).toEqual([true, true]);
   });
 
-  test('is told in words where it has waited for the next question', async () => {
+  test('is replaced by text if it was first sent with the next question', async () => {
     const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), { way });
     await runTurn(asked({ max_turns: 1 }));
     expect(bodies).toHaveLength(1);
@@ -152,7 +152,7 @@ describe.each(Object.keys(WAYS) as (keyof typeof WAYS)[])('a result that the API
   });
 });
 
-test('a result that one of several upstreams refuses in a stream is told in words by the same one', async () => {
+test('a result that an upstream rejects in a stream is sent as text to the same upstream', async () => {
   const hosts: string[] = [];
   installTwoUpstreams((host, body) => {
     hosts.push(host);
@@ -169,7 +169,7 @@ test('a result that one of several upstreams refuses in a stream is told in word
 });
 
 test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
-  'a result is told in words that stands in a question without an answer, since that was cut: refused %s',
+  'a result is sent as text if the response to its question was cut: rejected %s',
   async (way) => {
     const { bodies, called } = refusing((body, number) => (number > 2 && hasImage(body) ? BAD : undefined), {
       way,
@@ -188,7 +188,7 @@ test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
   },
 );
 
-describe('between the refusal of a result and the next try', () => {
+describe('between the rejection of a result and the retry', () => {
   const once = asked({ tools: [weatherTool({ once: true })] });
   const { run: _, ...own } = weatherTool();
 
@@ -196,30 +196,27 @@ describe('between the refusal of a result and the next try', () => {
     (['by its status', 'in a stream'] as const).flatMap((way) =>
       (['hold stands', 'sent again'] as const).map((point) => ({ way, point })),
     ),
-  )(
-    'an object that dies calls no tool again, and the next question is accepted: $way, $point',
-    async ({ way, point }) => {
-      const killer = new Killer([point]);
-      const at = async (one: typeof point) => {
-        if (one === point) await killer.reachPoint(point);
-      };
-      const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), {
-        way,
-        before: () => at('sent again'),
-      });
-      onAdmitted(() => at('hold stands'));
-      killer.planKills([{ point, after: 2 }]);
-      const { events } = await killer.runWithKills(followRun(once, 'c1'));
-      expect(textOfDeltas(events)).toBe('Sun.');
-      expect(killer.killCounts.get(point)).toBe(1);
-      await runTurn(createBody('Thanks'));
-      expect(bodies.map(hasImage)).toEqual([false, true, false, false]);
-      expect(called).toHaveLength(2);
-    },
-  );
+  )('a crash repeats no tool call, and the next question is accepted: $way, $point', async ({ way, point }) => {
+    const killer = new Killer([point]);
+    const at = async (one: typeof point) => {
+      if (one === point) await killer.reachPoint(point);
+    };
+    const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), {
+      way,
+      before: () => at('sent again'),
+    });
+    onAdmitted(() => at('hold stands'));
+    killer.planKills([{ point, after: 2 }]);
+    const { events } = await killer.runWithKills(followRun(once, 'c1'));
+    expect(textOfDeltas(events)).toBe('Sun.');
+    expect(killer.killCounts.get(point)).toBe(1);
+    await runTurn(createBody('Thanks'));
+    expect(bodies.map(hasImage)).toEqual([false, true, false, false]);
+    expect(called).toHaveLength(2);
+  });
 
   test.each(['hold stands', 'sent again'] as const)(
-    'a question that brings results which have waited may be lost by a crash, and the next one is accepted: %s',
+    'a crash may lose a question with stored results, and the next question is accepted: %s',
     async (point) => {
       const killer = new Killer([point]);
       const at = async (one: typeof point) => {
@@ -242,7 +239,7 @@ describe('between the refusal of a result and the next try', () => {
   );
 
   test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
-    'a stop ends the run, and what is kept can go up: refused %s',
+    'a stop ends the run, and the next question is accepted: rejected %s',
     async (way) => {
       const { bodies, called } = refusing((body) => (hasImage(body) ? BAD : undefined), { way });
       let admissions = 0;
@@ -261,7 +258,7 @@ describe('between the refusal of a result and the next try', () => {
   );
 });
 
-describe('the step more is a step like others under max_usd', () => {
+describe('max_usd in a run with a retried step', () => {
   const usage = { input_tokens: 100, output_tokens: 1_500 };
   const STEP_USD = 100 * 4e-6 + 1_500 * 20e-6;
   const asking = { ...callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo')), usage };
@@ -269,7 +266,7 @@ describe('the step more is a step like others under max_usd', () => {
   const costOf = async () => (await readConversation())?.cost_usd;
 
   test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
-    'what was refused %s is free: two steps that fit may go up',
+    'does not count a request that was rejected %s, so that two steps fit',
     async (way) => {
       answerByScript((_, number) =>
         number === 1 ? asking : number === 2 ? WAYS[way](BAD) : { ...textAnswer('Sun.'), usage },
@@ -282,7 +279,7 @@ describe('the step more is a step like others under max_usd', () => {
     },
   );
 
-  test('what the model has refused is billed: without money for the next step the run pauses, and goes on with more', async () => {
+  test('counts a refusal of the model, pauses the run before the next step, and resumes with a higher limit', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return asking;
       return JSON.stringify(body.messages).includes('secret')
@@ -305,7 +302,7 @@ test.each([
   'Your credit balance is too low to access the Anthropic API',
   'You have reached your specified API usage limits',
   'tools.0.custom.input_schema: JSON schema is invalid',
-])('a refusal is not tried again that says: %s', async (words) => {
+])('the step is not retried after the error: %s', async (words) => {
   const { bodies } = refusing((_, number) => (number === 2 ? words : undefined));
   const { events } = await runTurn(asked());
   expect(events.at(-1)?.event).toBe('error');
@@ -314,10 +311,10 @@ test.each([
   expect(resultsIn(bodies[2] as AskedBody)[0]?.content).toBe('sun');
 });
 
-describe('behind results to which the model refuses to answer', () => {
+describe('a run in which the model refuses to answer tool results', () => {
   const refuses = { content: [], stop_reason: 'refusal' };
 
-  test('all of them are told in words, and the run goes on; no tool is called again', async () => {
+  test('replaces all results by text and continues, without another tool call', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'));
       return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
@@ -331,7 +328,7 @@ describe('behind results to which the model refuses to answer', () => {
     expect(JSON.stringify(bodies[3]?.messages)).not.toContain('secret');
   });
 
-  test('the run ends if that is refused, too, and the next question is asked without them', async () => {
+  test('ends after a second refusal, and its messages are omitted from the next request', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : number < 4 ? refuses : textAnswer('Sun.'),
     );
@@ -350,7 +347,7 @@ describe('behind results to which the model refuses to answer', () => {
     await waitUntilAtRest();
   });
 
-  test('they are refused again with a later question, and all that led to them has left the history after it', async () => {
+  test('is omitted from the history after the model refuses a later question with the results as text', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : number < 4 ? refuses : textAnswer('Sun.'),
     );
@@ -365,7 +362,7 @@ describe('behind results to which the model refuses to answer', () => {
     await waitUntilAtRest();
   });
 
-  test('a run that pauses there goes on without them later', async () => {
+  test('continues with the results as text after a pause', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');
@@ -381,7 +378,7 @@ describe('behind results to which the model refuses to answer', () => {
   });
 
   test.each([1, 5])(
-    'so they are where their calls do not go up, since their code has no container: %i steps',
+    'sends results only once if their calls are omitted because the code has no container: %i steps',
     async (max_turns) => {
       const caller = { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' };
       const bodies = answerByScript((body, number) => {
@@ -398,7 +395,7 @@ describe('behind results to which the model refuses to answer', () => {
     },
   );
 
-  test('so they are where they stand in a question whose answer was cut', async () => {
+  test('replaces results by text in a question whose response was cut', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       if (number === 2) return sseResponse(inPieces(messageStart()));
@@ -414,7 +411,7 @@ describe('behind results to which the model refuses to answer', () => {
     expect(JSON.stringify(bodies.at(-1))).toContain('Go on');
   });
 
-  test('a question that is refused for itself hides no result that an answer without words has taken', async () => {
+  test('keeps results that an empty response accepted if a later question is refused for another reason', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       if (JSON.stringify(body.messages).includes('bomb')) return refuses;
@@ -429,7 +426,7 @@ describe('behind results to which the model refuses to answer', () => {
     expect(resultsIn(bodies.at(-1) as AskedBody)[0]?.content).toBe('sun');
   });
 
-  test('they are refused in the same way when they have waited for the next question', async () => {
+  test('replaces results by text if they were first sent with the next question', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return JSON.stringify(body.messages).includes('secret') ? refuses : textAnswer('Sun.');

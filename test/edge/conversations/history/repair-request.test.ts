@@ -231,7 +231,7 @@ const OF_OPERATOR: [what: string, status: number, type: string, said: string][] 
 const isExternal = ({ kind }: Made) => / by (?:URL|file)$/.test(kind);
 
 describe('blocks of the history that the API rejects', () => {
-  test('are replaced, and only those that it names, or the cheapest guess; the question is answered, and costs what its answer costs', async () => {
+  test('are replaced if the error names them, or by a guess, and only accepted requests are charged', async () => {
     let scenario = 0;
     await tryAsyncCases(
       caseCount(120),
@@ -290,7 +290,7 @@ describe('blocks of the history that the API rejects', () => {
     (['dots', 'brackets', 'none'] as const).flatMap((naming) =>
       (['call', 'result'] as const).flatMap((part) => STATUSES.map((status) => [part, naming, status] as const)),
     ),
-  )("are replaced where it is the %s of a client's tool (named by: %s, status %i)", async (part, naming, status) => {
+  )("are replaced if they are the %s of a client's tool (named by: %s, status %i)", async (part, naming, status) => {
     const made: Made = { kind: 'text', mark: markOf(1), isBad: true };
     const call = {
       type: 'tool_use',
@@ -313,7 +313,7 @@ describe('blocks of the history that the API rejects', () => {
     expect((await readConversation('c1'))?.cost_usd).toBeCloseTo(4 * ANSWER_USD, 9);
   });
 
-  test('are named in a header of the answer', async () => {
+  test('are counted in the sluice-history-omitted header', async () => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
     answerByScript((body, at) =>
       at > 1 && JSON.stringify(body).includes('bl0ck1x')
@@ -326,7 +326,7 @@ describe('blocks of the history that the API rejects', () => {
     if (answer.kind === 'stream') await new Response(answer.body).text();
   });
 
-  test('are replaced where the stream begins with the rejection', async () => {
+  test('are replaced if the stream begins with the rejection', async () => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
     const bodies = answerByScript((body, at) =>
       at > 1 && JSON.stringify(body).includes('bl0ck1x')
@@ -338,7 +338,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(JSON.stringify(bodies[2])).toContain('[an image that can no longer be read]');
   });
 
-  test('are all replaced in one question, where dozens have expired', async () => {
+  test('are all replaced in one turn if dozens have expired', async () => {
     const images = Array.from({ length: 40 }, (_, at) => OF_QUESTIONS['image by URL'](markOf(at))[0]);
     let isLater = false;
     answerByScript((body) => {
@@ -352,7 +352,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
   });
 
-  test('go without thinking to another upstream, which has not signed it', async () => {
+  test('are sent without thinking to an upstream that has not signed it', async () => {
     let isDown = false;
     const bodies: AskedBody[] = [];
     installTwoUpstreams((host, body) => {
@@ -370,7 +370,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(bodies).toHaveLength(3);
   });
 
-  test('are sent with the betas that they need, whatever the request names', async () => {
+  test('are sent with the betas that they need, in addition to those of the request', async () => {
     const betas: (string | null)[] = [];
     const served = [
       { type: 'mcp_tool_use', id: 'mcptoolu_1', name: 'find', server_name: 'wiki', input: {} },
@@ -389,7 +389,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(betas).toEqual([own, own, `${other},${own}`]);
   });
 
-  test('are made well-formed where the model or the caller has written half a character, also after a restart', async () => {
+  test('are made well-formed if the model or the caller wrote half a character, also after a restart', async () => {
     const tool = { once: true };
     const answers = [
       callsAnswer(weatherCall('toolu_1', `half ${HALF}`)),
@@ -416,7 +416,7 @@ describe('blocks of the history that the API rejects', () => {
     ['a parameter', 400, 'invalid_request_error', 'top_k: Input should be greater than 0'],
     ['a tool', 400, 'invalid_request_error', 'tools.0.custom.input_schema: JSON schema is invalid'],
     ['the model', 404, 'not_found_error', 'model: claude-opus-5-5'],
-  ])('stay where %s is rejected', async (_, status, type, said) => {
+  ])('are kept if the error is about %s', async (_, status, type, said) => {
     const [image] = OF_QUESTIONS['image by URL']('bl0ck1x');
     const bodies = answerByScript((_, at) => (at === 2 ? createErrorResponse(status, type, said) : textAnswer('Sun.')));
     await runTurn(createBody([image]));
@@ -426,7 +426,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(JSON.stringify(bodies[2])).toContain('bl0ck1x');
   });
 
-  test('stay where the question itself is rejected in unknown words', async () => {
+  test('are kept if the question itself is rejected with an unknown error', async () => {
     const rounds = Object.values(OF_QUESTIONS).map((make, at) => make(markOf(at)));
     await ownFiles([...rounds.keys()].map(markOf));
     const bodies = answerByScript((body) =>
@@ -443,7 +443,7 @@ describe('blocks of the history that the API rejects', () => {
   });
 });
 
-describe('fresh results that the API rejects', () => {
+describe('new tool results that the API rejects', () => {
   const PNG = '\x89PNG\r\n\x1a\n';
   const result = fc.record({ text: fc.constantFrom('sun', 'rain '.repeat(400), PNG), isBad: fc.boolean() });
   /** What the API gets of the result of a call: its mark. An image is sent in base64. */
@@ -458,7 +458,7 @@ describe('fresh results that the API rejects', () => {
       return new Response(bytes, { headers: { 'content-type': 'image/png' } });
     });
 
-  test('are told in words, and the run answers; a second rejection ends the run, and the next question is answered', async () => {
+  test('are replaced by text; a second rejection ends the run, and the next question is accepted', async () => {
     let scenario = 0;
     await tryAsyncCases(
       caseCount(80),
@@ -508,7 +508,7 @@ describe('fresh results that the API rejects', () => {
     await waitUntilAtRest();
   });
 
-  test('do not end the conversation where blocks of the history are rejected with them, between two steps', async () => {
+  test('do not end the conversation if blocks of the history are rejected with them between two steps', async () => {
     let scenario = 0;
     await tryAsyncCases(
       caseCount(80),
@@ -546,7 +546,7 @@ describe('fresh results that the API rejects', () => {
     await waitUntilAtRest();
   });
 
-  test("of a client's own tools reject one question; the next one is answered, with the whole history", async () => {
+  test("fail one question if they come from a client's tool, and the next question is sent with the whole history", async () => {
     let scenario = 0;
     await tryAsyncCases(
       caseCount(80),
@@ -597,7 +597,7 @@ describe('fresh results that the API rejects', () => {
     'messages.0.content.0.image.source.base64: At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels',
     'At least one of the image dimensions exceed max allowed size for many-image requests: 2000 pixels',
     'image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes',
-  ])('are told in words where the API says: %s', async (said) => {
+  ])('are replaced by text after the error: %s', async (said) => {
     const picture = new Uint8Array([137, 80, 78, 71, 13, 10, 26, 10]);
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
@@ -618,7 +618,7 @@ describe('fresh results that the API rejects', () => {
     [400, 'Input is too long for requested model.'],
     [400, 'image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes'],
   ] as const)(
-    'are all told in words with the next question, where it is not the likeliest that the API rejects (%i %s)',
+    'are all replaced by text with the next question if the likeliest result was not the cause (%i %s)',
     async (status, said) => {
       const texts = ['rain '.repeat(400), 'sun', PNG].map((text) => ({ text }));
       const bodies = answerByScript((body, number) => {
@@ -635,7 +635,7 @@ describe('fresh results that the API rejects', () => {
     },
   );
 
-  test.each(OF_OPERATOR)('stay where %s is rejected', async (_, status, type, said) => {
+  test.each(OF_OPERATOR)('are kept without a retry if the error is about %s', async (_, status, type, said) => {
     const bodies = answerByScript((_, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return number === 2 ? createErrorResponse(status, type, said) : textAnswer('Sun.');
@@ -647,7 +647,7 @@ describe('fresh results that the API rejects', () => {
     expect(JSON.stringify(bodies[2])).toContain('sunny weather');
   });
 
-  test('stay where the question that brings them is rejected in unknown words', async () => {
+  test('are kept if the question that is sent with them is rejected with an unknown error', async () => {
     const bodies = answerByScript((body, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       return JSON.stringify(body.messages.at(-1)).includes('bomb')

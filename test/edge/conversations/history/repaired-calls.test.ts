@@ -43,14 +43,14 @@ async function answered(script: ScriptedAnswer, isWhole: boolean) {
 describe.each([
   ['a stream', false],
   ['a whole answer', true],
-])('in %s', (_, isWhole) => {
+])('repair of calls in %s', (_, isWhole) => {
   test.each([
     ['a name with other characters', use({ name: 'get weather<|x|>' }), { name: 'get_weather__x__', id: 'toolu_1' }],
     ['a name that is too long', use({ name: 'n'.repeat(300) }), { name: 'n'.repeat(200), id: 'toolu_1' }],
     ['no name', use({ name: '' }), { name: 'tool', id: 'toolu_1' }],
     ['an id with other characters', use({ id: 'call:1' }), { id: expect.stringMatching(/^toolu_[\w-]+$/) }],
     ['an input that is no object', use({ input: 'Bern' }), { id: 'toolu_1' }],
-  ])('a call with %s is shown so that its client can answer it', async (_, block, expected) => {
+  ])('shows a call with %s in a form that its client can answer', async (_, block, expected) => {
     const { bodies, uses, results } = await answered(callsAnswer(block), isWhole);
     expect(uses).toMatchObject([expected]);
     await runTurn(createBody(results));
@@ -61,14 +61,14 @@ describe.each([
     expect(bodies[2]?.messages).toHaveLength(5);
   });
 
-  test('an id that has come before is another, in the same answer and in a later one', async () => {
+  test('replaces a repeated id, in the same response and in a later one', async () => {
     const { bodies, uses, results } = await answered(callsAnswer(use(), use()), isWhole);
     expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
     await runTurn(createBody(results));
     expect(bodies).toHaveLength(2);
   });
 
-  test('each call has an id of its own, although all have one index', async () => {
+  test('gives each call a separate id if all calls have the same index', async () => {
     const change = (text: string) => text.replaceAll('"index":1', '"index":0');
     const { bodies, uses, results } = await answered(
       { ...callsAnswer(use({ id: '' }), use({ id: '' })), change },
@@ -79,7 +79,7 @@ describe.each([
     expect(bodies).toHaveLength(2);
   });
 
-  test('a mended call before a signed block is shown, and what goes up has neither; its result is told in words', async () => {
+  test('shows a repaired call before a signed block, but omits both from the request and sends the result as text', async () => {
     const signed = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
     const script = callsAnswer(use({ id: 'toolu_0' }), use({ name: 'get weather' }), signed, {
       type: 'text',
@@ -103,13 +103,13 @@ describe.each([
   });
 });
 
-test('an input that is no object is stored as the member input of one', async () => {
+test('an input that is not an object is stored as the field `input` of an object', async () => {
   const { bodies, results } = await answered(callsAnswer(use({ input: ['Bern'] })), false);
   await runTurn(createBody(results));
   expect(bodies[1]?.messages[1]?.content).toEqual([use({ input: { input: ['Bern'] } })]);
 });
 
-test('a run calls its tools by mended ids', async () => {
+test('a run calls its tools with repaired ids', async () => {
   const bodies = answerByScript((_, number) => (number < 3 ? callsAnswer(use({ id: 'call:1' })) : textAnswer('Sun.')));
   const called = answerTools(() => new Response('sun'));
   await runTurn(createBody(question.content, { tools: [weatherTool()] }));
@@ -117,7 +117,7 @@ test('a run calls its tools by mended ids', async () => {
   expect(new Set(called.map(({ body }) => body.tool_use_id)).size).toBe(2);
 });
 
-test('an import and a first turn from elsewhere are mended, and matched when they come again', async () => {
+test('calls in the history of a first turn are repaired, and recognized when the history is resent', async () => {
   const bodies = answerByScript(() => textAnswer('Sun.'));
   const odd = use({ id: 'call:1', name: 'get weather', input: 'Bern' });
   const round = [question, { role: 'assistant', content: [odd] }, { role: 'user', content: [result('call:1')] }];
@@ -135,20 +135,20 @@ test('an import and a first turn from elsewhere are mended, and matched when the
   expect(bodies).toHaveLength(3);
 });
 
-test('what the API takes back stays as it is, byte for byte', () => {
+test('calls that the API accepts stay unchanged, byte for byte', () => {
   const texts = [`{"role": "assistant", "content": [${JSON.stringify(use())}]}`, '{"role":"user","content":"tool_"}'];
   expect(repairCallsInMessages(texts)).toEqual(texts);
   expect(repairToolName('get_weather-2')).toBe('get_weather-2');
 });
 
-describe('results behind text', () => {
+describe('tool results after text', () => {
   const text = { type: 'text', text: 'Here you are.' };
   const uses = [use({ id: 'toolu_1' }), use({ id: 'toolu_2' })];
   const results = [result('toolu_1'), result('toolu_2', 'rain')];
   const mixed = [text, results[1], results[0]];
   const inOrder = [...results, text];
 
-  test('are sent and stored first, in the order of their calls, and match when everything is sent again', async () => {
+  test('are sent and stored first, in the order of their calls, and recognized when the history is resent', async () => {
     const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(...uses) : textAnswer('Sun.')));
     await runTurn(createBody(question.content, { tools: [own] }));
     expect((await runTurn(createBody(mixed))).events.at(-1)?.event).toBe('message_stop');
@@ -165,7 +165,7 @@ describe('results behind text', () => {
     expect(bodies.map(({ messages }) => messages.length)).toEqual([1, 3, 5]);
   });
 
-  test('come first in an import and a first turn from elsewhere', () => {
+  test('come first in an imported history', () => {
     const texts = [
       { role: 'assistant', content: uses },
       { role: 'user', content: mixed },

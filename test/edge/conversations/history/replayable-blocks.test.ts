@@ -49,8 +49,8 @@ const result = (id: string) => ({
   deltas: [],
 });
 
-describe('assembling', () => {
-  test('blocks grow by their deltas; what is unknown is kept', () => {
+describe('MessageBuilder', () => {
+  test('applies deltas to their blocks, also to blocks of an unknown type', () => {
     const builder = builderOf(
       eventsOf([
         thinking('sig'),
@@ -86,7 +86,7 @@ describe('assembling', () => {
     });
   });
 
-  test('any JSON in any order throws nothing', () => {
+  test('accepts any JSON in any order without throwing', () => {
     const event = fc.record(
       {
         type: fc.constantFrom(
@@ -128,13 +128,13 @@ describe('assembling', () => {
   });
 });
 
-describe('what is kept', () => {
+describe('selectReplayableBlocks', () => {
   const whole = (blocks: Parameters<typeof eventsOf>[0], stopReason = 'end_turn') =>
     selectReplayableBlocks(builderOf(eventsOf(blocks, stopReason)).blocks, { complete: true, stopReason });
   const cut = (blocks: Parameters<typeof eventsOf>[0], events: number) =>
     selectReplayableBlocks(builderOf(eventsOf(blocks).slice(0, events)).blocks, { complete: false });
 
-  test('of a whole answer all but what the API does not take back', () => {
+  test('returns all blocks of a complete response except those that the API would reject', () => {
     expect(
       whole([thinking('s'), text('\n\n'), call('tool_use', 'a', '{}')], 'tool_use').map(({ type }) => type),
     ).toEqual(['thinking', 'tool_use']);
@@ -145,7 +145,7 @@ describe('what is kept', () => {
     expect(whole([call('server_tool_use', 's', '{}'), result('s'), text('Hi')])).toHaveLength(3);
   });
 
-  test('of a cut one nothing that promises more', () => {
+  test('omits calls, unsigned thinking and half characters of a cut response', () => {
     expect(cut([thinking('s'), text('Hel', 'lo')], 8)).toMatchObject([{ type: 'thinking' }, { text: 'Hel' }]);
     expect(cut([thinking(''), text('Hel')], 8)).toMatchObject([{ text: 'Hel' }]);
     expect(cut([text('Hi'), call('tool_use', 'a', '{}')], 7)).toMatchObject([{ text: 'Hi' }]);
@@ -154,7 +154,7 @@ describe('what is kept', () => {
     expect(cut([text('ab\ud83c')], 3)).toEqual([{ type: 'text', text: 'ab' }]);
   });
 
-  test('cut anywhere, with any blocks, it is something that the API takes back', () => {
+  test('returns blocks that the API accepts wherever a response is cut', () => {
     const blocks = fc.array(
       fc.oneof(
         fc.array(fc.string({ unit: 'binary' }), { maxLength: 4 }).map((pieces) => text(...pieces)),

@@ -77,7 +77,7 @@ const step = fc.oneof(
   fc.record({ does: fc.constantFrom('move', 'forget') }),
 ) as fc.Arbitrary<{ does: string; model?: (typeof MODELS)[number]; most?: number | null; at?: number }>;
 
-test('thinking goes up only where it was made, whatever a conversation has been through', async () => {
+test('thinking is sent only to the model and account that produced it, after any sequence of operations', async () => {
   installSimulator({ UPSTREAM_USER_ID: 'account' });
   let loops = 0;
   let number = 0;
@@ -124,7 +124,7 @@ test('thinking goes up only where it was made, whatever a conversation has been 
   expect(loops).toBeGreaterThan(10);
 });
 
-test('an ordinary turn sends all thinking again, and reads all of the prompt before it from the cache', async () => {
+test('a plain turn resends all thinking, and reads the previous prompt from the cache', async () => {
   installSimulator({}, true);
   const place = { id: 'c1', account: 'alice' };
   const more = { system: 'You know all rivers. '.repeat(300) };
@@ -141,7 +141,7 @@ test('an ordinary turn sends all thinking again, and reads all of the prompt bef
   expect(other.prompt).toBeLessThan(before.prompt + before.usage.output_tokens);
 });
 
-test('in a tool loop with thinking neither the model changes nor the beginning of the prompt', async () => {
+test('a tool loop with thinking keeps its model and the beginning of its prompt', async () => {
   installSimulator({}, true);
   const place = { id: 'c1', account: 'alice' };
   await turn(place, 'Why?', MODELS[0]);
@@ -160,7 +160,7 @@ test('in a tool loop with thinking neither the model changes nor the beginning o
   expect(third.prompt).toBeLessThan(first.prompt);
 });
 
-test('a model that steps in reads no thinking of the one that was asked for, and none steps in within a tool loop', async () => {
+test('a fallback model gets no thinking of the requested model, and keeps the tool loop that it began', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'by-the-first' };
   const call = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} };
   const bodies = answerByScript((_, number) =>
@@ -190,7 +190,7 @@ test('a model that steps in reads no thinking of the one that was asked for, and
   expect(JSON.stringify(bodies[2]).split('by-the-first').length - 1).toBe(1);
 });
 
-test('no other model steps in within a tool loop', async () => {
+test('a tool loop uses no fallback model', async () => {
   const call = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: {} };
   const bodies = answerByScript(() => ({ content: [call], stop_reason: 'tool_use' }));
   await sendTurn(createBody('One', { tools: [TOOL] }));

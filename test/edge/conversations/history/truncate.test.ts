@@ -14,7 +14,7 @@ const turns = fc
     list.map((turn, index) => ({ ...turn, from: 1 + 2 * index, follows: index > 0 && turn.follows })),
   );
 
-test('what is sent begins where a turn begins that does not follow another', () => {
+test('findFirstFitting starts at a turn that does not follow another', () => {
   tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
     const start = findFirstFitting(history, 0, fresh, most);
     const total = history.reduce((sum, { tokens }) => sum + tokens, fresh);
@@ -23,14 +23,14 @@ test('what is sent begins where a turn begins that does not follow another', () 
   });
 });
 
-test('drops more of the history than it must, so that the next turn begins at the same place', () => {
+test('findFirstFitting drops more turns than necessary, so that the next turn starts at the same place', () => {
   const history = Array.from({ length: 10 }, (_, index) => ({ from: index, tokens: 10, follows: false }));
   const start = findFirstFitting(history, 0, 5, 100);
   expect(start).toBe(3);
   expect(findFirstFitting(history, start, 15, 100)).toBe(start);
 });
 
-test('the last turns stay together, however long they are', () => {
+test('findFirstFitting keeps turns that follow each other together, even above the limit', () => {
   const history = [
     { from: 0, tokens: 10, follows: false },
     { from: 2, tokens: 500, follows: false },
@@ -39,7 +39,7 @@ test('the last turns stay together, however long they are', () => {
   expect(findFirstFitting(history, 0, 5, 100)).toBe(2);
 });
 
-test('the model of what a long conversation costs leaves out the same turns', () => {
+test('the cost model of a long conversation omits the same turns as findFirstFitting', () => {
   tryCases(100, turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
     const sizes = history.map(({ tokens }) => tokens);
     const sized = sizes.map((tokens, from): SizedTurn => ({ from, tokens, follows: false }));

@@ -55,7 +55,7 @@ describe('a stream that has shown only thinking', () => {
   ];
 
   test.each([['is cut'], ['fails']] as const)(
-    'and then %s keeps its question, which the next one follows',
+    'and then %s keeps its question, which the next turn sends again',
     async (then) => {
       const bodies = answerByScript((_, number) => (number === 1 ? only(4, then) : textAnswer('So.')));
       const { events } = await runTurn(createBody('Why?'));
@@ -72,7 +72,7 @@ describe('a stream that has shown only thinking', () => {
     },
   );
 
-  test('and is then stopped says what is kept, as a turn and as a run', async () => {
+  test('and is then stopped keeps its question and reports so, as a turn and as a run', async () => {
     for (const [id, more] of [
       ['c1', {}],
       ['c2', { tools: [weatherTool()] }],
@@ -88,7 +88,7 @@ describe('a stream that has shown only thinking', () => {
     }
   });
 
-  test('is asked again by all clients alike: its question is there once, and is answered', async () => {
+  test('stores its question once and responds to it when any client sends it again', async () => {
     const earlier = [
       { role: 'user', content: 'Hello' },
       { role: 'assistant', content: 'So.' },
@@ -119,7 +119,7 @@ describe('a stream that has shown only thinking', () => {
     }
   });
 
-  test('may be forgotten by a client that sends all it has', async () => {
+  test('keeps its question when a client resends a history without it', async () => {
     const bodies = answerByScript((_, number) => (number === 2 ? only(4) : textAnswer('So.')));
     await runTurn(createBody('Hello'));
     await runTurn({ messages: [{ role: 'user', content: 'Why?' }] });
@@ -131,7 +131,7 @@ describe('a stream that has shown only thinking', () => {
     ]);
   });
 
-  test('is the same in every view, in a backup, in a copy, and after a rewind', async () => {
+  test('has the same messages in every view, in a backup, in a copy and after a rewind', async () => {
     const bodies = answerByScript((_, number) => (number === 1 ? only(4) : textAnswer('So.')));
     await runTurn(createBody('Why?'));
     const rows = await listMessages();
@@ -165,7 +165,7 @@ describe('a stream that has shown only thinking', () => {
 const KILLED = 60;
 const MOST_EVENTS = 10;
 
-test(`${KILLED} turns that die or break off anywhere: each acknowledged question is in its history, and the next is answered`, async () => {
+test(`${KILLED} crashed or interrupted turns keep each acknowledged question, and the next question gets a response`, async () => {
   let script: (body: AskedBody) => ScriptedAnswer = () => THINKS;
   const bodies = answerByScript((body) => script(body));
   const counts: Record<string, number> = {};

@@ -62,8 +62,8 @@ async function paged(view: 'stored' | 'shown', id: string, most: number): Promis
   return { there, back };
 }
 
-describe('an id that an upstream gives twice', () => {
-  test('is that of its first answer alone: any other has an id of the edge, in the stream and in the history', async () => {
+describe('a message id that an upstream repeats', () => {
+  test('stays with its first response, and is replaced in the stream and the history of any other', async () => {
     const id = CONSTANT_ID;
     const whole = startOf({ id }) + textBlock(['One ', 'two']) + messageEnd();
     answerByScript(() => ({ ...textAnswer(''), change: () => whole }));
@@ -84,7 +84,7 @@ describe('an id that an upstream gives twice', () => {
     expect((await readStream(resumed.body as ReadableStream)).text).toContain(`"id":"${own}"`);
   });
 
-  test.each(['stream', 'whole'])('is found, and what is no id is none: %s', async (how) => {
+  test.each(['stream', 'whole'])('is replaced, and so is an invalid id: %s', async (how) => {
     const ids = [CONSTANT_ID, CONSTANT_ID, 'msg_2', ...INVALID_IDS, 'msg_turn_mine_1', 'msg_2'];
     const told: unknown[] = [];
     answerByScript((_, number) => {
@@ -101,7 +101,7 @@ describe('an id that an upstream gives twice', () => {
     expect(idsOf(await listMessages()).filter((_, at) => at % 2 === 1)).toEqual(told);
   });
 
-  test('has the same other id when the object dies while it is answered', async () => {
+  test('keeps its replacement when the object dies during the response', async () => {
     answerByScript((_, number) => {
       const text = startOf({ id: CONSTANT_ID }) + textBlock(['One ']);
       const start = (stream: ReadableByteStreamController) => stream.enqueue(new TextEncoder().encode(text));
@@ -123,7 +123,7 @@ describe('an id that an upstream gives twice', () => {
     expect(new Set([CONSTANT_ID, told, idIn(third.events)]).size).toBe(3);
   });
 
-  test('costs no read of rows while ids are new', async () => {
+  test('is detected without reading rows while ids are new', async () => {
     await stubOf().storeCopiedHistory(place('c1'), new Blob([createLongBackup(300)]).stream());
     answerByScript((_, number) => createStreamWithId(number < 5 ? `msg_new_${number}` : 'msg_2', textAnswer('Yes.')));
     const queries: { query: string; rows: number }[] = [];
@@ -160,7 +160,7 @@ const deed = fc.record({
   at: fc.nat(5),
 });
 
-test('whatever ids a gateway gives, each row has its own, and none is lost: by turns, runs, forks, imports and what is asked again', async () => {
+test('rows keep unique ids across turns, runs, forks, imports and repeated questions, whatever ids a gateway sends', async () => {
   let [conversations, said] = [0, 0];
   await tryAsyncCases(caseCount(300, 0.3), fc.array(deed, { minLength: 4, maxLength: 9 }), async (deeds) => {
     const newId = () => {

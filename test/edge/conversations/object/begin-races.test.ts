@@ -30,7 +30,7 @@ async function turn({ app, bob }: Edge, text: string, key: string, headers = bob
   };
 }
 
-test('of hundreds of turns at once, while a model is chosen, one begins, and its key gets one answer', async () => {
+test('hundreds of turns during a model choice begin at most once per key, and the others get a 409', async () => {
   const edge = await edgeHeld();
   const first = turn(edge, 'slow and hard', 'k0');
   await eventually(() => expect(edge.state.asked).toBe(1));
@@ -57,7 +57,7 @@ const ENDS: readonly [what: string, end: (edge: Edge) => Promise<unknown>][] = [
   ['a deletion', async ({ app, bob }) => await requestEdge(app, 'DELETE', '/conversations/c1', bob)],
 ];
 
-test.each(ENDS)('%s, while the model of a later turn is chosen, lets it not begin', async (_, end) => {
+test.each(ENDS)('%s during the model choice of a later turn prevents that turn', async (_, end) => {
   const edge = await edgeHeld();
   expect((await turn(edge, 'easy', 'k0')).status).toBe(200);
   const waiting = turn(edge, 'slow and hard', 'k1');
@@ -71,7 +71,7 @@ test.each(ENDS)('%s, while the model of a later turn is chosen, lets it not begi
   expect((await listMessages('c1', 'bob')).filter(({ role }) => role === 'user').length).toBeLessThanOrEqual(1);
 });
 
-test('a credential that is revoked while a model is chosen begins nothing', async () => {
+test('revoking a credential during a model choice prevents the turn', async () => {
   const edge = await edgeHeld();
   const { app, root } = edge;
   const minted = await requestEdge(app, 'POST', '/tokens', root, { account: 'bob', scopes: ['messages'] });

@@ -44,7 +44,7 @@ async function tell(request: TurnRequest) {
 const moment = fc.constantFrom('never', 'never', 'while it is labelled', 'before the answer', 'in the answer');
 const asked = fc.record({ level: fc.constantFrom(...LEVELS), dies: moment });
 
-test('whenever objects die, each try of a question has the model that its label means', async () => {
+test('each retry of a question uses the model of its label, whenever objects die', async () => {
   vi.spyOn(console, 'error').mockImplementation(() => {});
   let dies = 'never';
   let lost = 0;
@@ -137,7 +137,7 @@ async function aMinutePasses(): Promise<boolean> {
   return await runDurableObjectAlarm(account as unknown as DurableObjectStub<Account>);
 }
 
-test('a label whose object died is settled by the account within a minute, so that it takes no place of other requests', async () => {
+test('the account settles the label request of a dead object within a minute, and stops counting it as running', async () => {
   let isAsked = false;
   await createRouterEdge({
     before: async () => {

@@ -24,7 +24,7 @@ import type { SimulatedEdge } from '#test/support/prefixes.ts';
 import { type AskedBody, callsAnswer, textAnswer } from '#test/support/scripted-runs.ts';
 import { agentNameOf, createTask } from '#test/support/subagents.ts';
 
-test('the first question of a conversation chooses the model, and everything says which and why', async () => {
+test('the first question of a conversation chooses the model, and the response, log and ledger record why', async () => {
   const { app, bob, up, labels, version } = await createRouterEdge();
   const { status, chosen, headers } = await askWhole(app, bob, 'An easy one.');
   expect([status, chosen]).toEqual([
@@ -57,7 +57,7 @@ async function reasonsIn(app: SimulatedEdge, reader: Record<string, string>, con
   return (body.data as JsonObject[]).map(({ chosen_by }) => chosen_by);
 }
 
-test('each model that is chosen gets the thinking and the effort that it takes', async () => {
+test('each chosen model gets the thinking and effort that it supports', async () => {
   const older = 'claude-opus-4-5';
   const thinking = { type: 'adaptive', display: 'omitted' };
   const { app, bob, up } = await createRouterEdge({
@@ -77,7 +77,7 @@ test('each model that is chosen gets the thinking and the effort that it takes',
   ]);
 });
 
-test('two labels in a row make a step up, without the old thinking, and nothing steps down or is labelled then', async () => {
+test('two `hard` labels in a row switch to the larger model without old thinking', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
   const { app, bob, up, labels } = await createRouterEdge({
     agent: { thinking: { type: 'adaptive' } },
@@ -102,7 +102,7 @@ test('two labels in a row make a step up, without the old thinking, and nothing 
 
 const FAILED = `${LARGE}; arm=chosen; why=failed`;
 
-test('where there is no label, `otherwise` answers and says so: a broken or silent classifier, or no text', async () => {
+test('`otherwise` is used, with the reason, if the classifier fails or times out, or the question has no text', async () => {
   let label: (body: AskedBody) => Response | Promise<Response> = () =>
     Response.json({ type: 'error' }, { status: 529 });
   const { app, bob, up } = await createRouterEdge({ label: (body) => label(body) });
@@ -128,7 +128,7 @@ test('where there is no label, `otherwise` answers and says so: a broken or sile
   await expect.poll(async () => (await readLedger()).some(({ status }) => status === 'held')).toBe(false);
 });
 
-test('without its classifier an agent answers with `otherwise`', async () => {
+test('an agent uses `otherwise` if its classifier was deleted', async () => {
   const { app, root, bob, up } = await createRouterEdge();
   vi.spyOn(console, 'error').mockImplementation(() => {});
   await requestEdge(app, 'DELETE', '/classifiers/difficulty', root);
@@ -136,7 +136,7 @@ test('without its classifier an agent answers with `otherwise`', async () => {
   expect(up.map(({ model }) => model)).toEqual([LARGE]);
 });
 
-test('a budget that does not pay for the label still pays for the answer, and nothing is held for a model that is not asked', async () => {
+test('a label whose model the account cannot use leads to `otherwise`, and a chosen model that it cannot use to a 404', async () => {
   const { app, root, bob, up, labels } = await createRouterEdge();
   const errors = vi.spyOn(console, 'error').mockImplementation(() => {});
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: [LARGE] });
@@ -152,7 +152,7 @@ test('a budget that does not pay for the label still pays for the answer, and no
   expect(errors).toHaveBeenLastCalledWith(expect.stringContaining('cannot use claude-haiku-5-5'));
 });
 
-test('what a request is for its conversation is told: its first, a question that is asked again or edited, or another', async () => {
+test('the ledger records whether a question is the first, a repeated or edited, or the next question', async () => {
   const { app, bob } = await createRouterEdge();
   await askWhole(app, bob, 'easy');
   await askWhole(app, bob, 'A worse easy one.');
@@ -167,7 +167,7 @@ test('what a request is for its conversation is told: its first, a question that
   expect(turns.map(({ chosen_by }) => chosen_by?.part)).toEqual(['first', 'next', 'again', 'next', 'again']);
 });
 
-test('a fork and a rewind go on with the model of the turns that they have', async () => {
+test('a fork, a rewind and a restored backup continue with the model of their turns', async () => {
   const { app, root, bob, up } = await createRouterEdge();
   for (const text of ['easy', 'hard', 'hard']) await askWhole(app, bob, text);
   expect(up.at(-1)?.model).toBe(LARGE);
@@ -193,7 +193,7 @@ test('a fork and a rewind go on with the model of the turns that they have', asy
   expect((await askWhole(app, bob, 'hard', { conversation: 'restored' })).chosen).toContain('why=step_up');
 });
 
-test('a request names one of the models where the agent allows it, for that request alone; a restricted token does not', async () => {
+test('a request may choose one of the models for itself if the agent allows it, but not with a restricted token', async () => {
   const { app, root, bob, up, labels } = await createRouterEdge({ choice: { overridable: true } });
   const asks = (model: string) => ({ ...bob, 'sluice-model': model });
   const { chosen } = await askWhole(app, asks(MIDDLE), 'easy', { model: LARGE });
@@ -218,7 +218,7 @@ test('a request names one of the models where the agent allows it, for that requ
   expect([closed.status, closed.body]).toEqual([400, expect.stringContaining('Remove the header')]);
 });
 
-test('a message without a conversation is chosen by its last question, and a token count never', async () => {
+test('a message without a conversation is labelled by its last question, and a token count is not labelled', async () => {
   const { app, bob, labels, version } = await createRouterEdge();
   const models: unknown[] = [];
   const messages = [
@@ -248,7 +248,7 @@ test('a message without a conversation is chosen by its last question, and a tok
   expect([app.sent.length - before, models.slice(1), labels.length]).toEqual([2, [LARGE, SMALL], 1]);
 });
 
-test('a run, its subagent and a turn in the background choose alike, each once, and all steps of a run have one model', async () => {
+test('a run, its subagent and a background turn each choose once, and all steps of a run use one model', async () => {
   const tools = [{ name: 'helper', run: { agent: 'helper' } }];
   const { app, root, bob, up, labels } = await createRouterEdge({
     agent: { tools },
@@ -278,7 +278,7 @@ test('a run, its subagent and a turn in the background choose alike, each once, 
   expect(rows.every(({ chosen_by }) => chosen_by !== undefined)).toBe(true);
 });
 
-test('an agent with one model, and no agent, cost and say nothing of a choice', async () => {
+test('an agent with one model, and a request without an agent, cause and record no choice', async () => {
   const { app, root, bob } = await createRouterEdge();
   await putJson(app, root, '/agents/plain', { max_tokens: 64, model: SMALL });
   const spied = vi.spyOn(Account.prototype, 'admitJson');
@@ -293,7 +293,7 @@ test('an agent with one model, and no agent, cost and say nothing of a choice', 
   ]);
 });
 
-test('nothing is labelled for a request that is refused anyway: by its token, its own members, or another that is chosen for', async () => {
+test('a request that its token, a parameter or another pending turn prevents is not labelled', async () => {
   let isAsked = false;
   let isReleased = false;
   const { app, root, bob, labels } = await createRouterEdge({
@@ -330,7 +330,7 @@ test('nothing is labelled for a request that is refused anyway: by its token, it
   expect(labels).toHaveLength(2);
 });
 
-test('the results of calls go to the model that made them, whatever their request names', async () => {
+test('tool results go to the model that made the calls, whatever model the request names', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
   const tool = { name: 'pick', input_schema: { type: 'object' } };
   const { app, root, bob, up } = await createRouterEdge({
@@ -351,7 +351,7 @@ test('the results of calls go to the model that made them, whatever their reques
   expect(up.map(({ model }) => model)).toEqual([SMALL, SMALL]);
 });
 
-test('a model’s name that is no whole text is told as far as it is one, and nothing stays held', async () => {
+test('a model name with half a character is reported with a replacement character, and no hold remains', async () => {
   const { app, root, bob } = await createRouterEdge();
   const agent = { max_tokens: 64, model: { ...CHOICE, models: { easy: `${SMALL}\ud800` } } };
   const { status: refused } = await requestEdge(app, 'PUT', '/agents/router', root, agent);

@@ -14,7 +14,7 @@ const typesOf = ({ body }: { body: JsonObject }) =>
 const errorIn = ({ status, body }: { status: number; body: JsonObject }) =>
   `${status} ${(body.error as JsonObject | undefined)?.type}: ${(body.error as JsonObject | undefined)?.message}`;
 
-test('a message names an agent, and its tools are called for a caller who may bring none and sees no address', async () => {
+test("a message that names an agent runs the agent's tools, without showing their URLs to the caller", async () => {
   const { app, bob, bodies, version } = await createSkyEdge();
   const tools = answerTools(() => new Response('sun'));
   const said = await runWholeTurn(app, bob, { agent: 'sky' });
@@ -30,7 +30,7 @@ test('a message names an agent, and its tools are called for a caller who may br
   expect(JSON.stringify([said, told])).not.toContain(TOOL_URL);
 });
 
-test('an agent says what happens to the histories of its conversations, unless they say it themselves', async () => {
+test('an agent configures the history of its conversations unless they set it themselves', async () => {
   const { app, bob } = await createSkyEdge({ ...SKY, history: { max_tokens: 3_000, strategy: 'summarize' } });
   answerTools(() => new Response('sun'));
   await runWholeTurn(app, bob, { agent: 'sky' });
@@ -42,7 +42,7 @@ test('an agent says what happens to the histories of its conversations, unless t
   expect((await requestEdge(app, 'POST', '/conversations', bob, own)).body).toMatchObject({ history: null });
 });
 
-test('the answer, the log and the ledger name its version, and usage can be grouped by it', async () => {
+test("the response, the log and the ledger name the agent's version, and usage can be grouped by it", async () => {
   const { app, bob, version } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const lines: JsonObject[] = [];
@@ -75,7 +75,7 @@ test('the answer, the log and the ledger name its version, and usage can be grou
   for (const { cost_usd } of data) expect(cost_usd).toBeGreaterThan(0);
 });
 
-test('the header names it too; a difference, or no conversation, is a 400 that says what to do', async () => {
+test('the sluice-agent header names an agent, too; a conflict or a missing conversation returns a 400', async () => {
   const { app, bob, bodies } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const header = { 'sluice-agent': 'sky' };
@@ -92,7 +92,7 @@ test('the header names it too; a difference, or no conversation, is a 400 that s
   expect(typesOf(await runWholeTurn(app, bob, {}, header))).toEqual(RUN);
 });
 
-test('model, max_tokens and what else shapes an answer give way; system and tools are added behind the agent’s', async () => {
+test("the agent's model, max_tokens and sampling replace the request's, whose system and tools are added after the agent's", async () => {
   const { app, bob, bodies } = await createSkyEdge({ ...SKY, thinking: { type: 'disabled' } });
   answerTools(() => new Response('sun'));
   const own = { name: 'note', description: 'Notes.', input_schema: { type: 'object' } };
@@ -126,7 +126,7 @@ test('model, max_tokens and what else shapes an answer give way; system and tool
   expect(typesOf(await runWholeTurn(app, bob, { tools: [] }))).toEqual(RUN);
 });
 
-test('an agent’s part goes up in the same bytes in each turn and step, and ends with a breakpoint', async () => {
+test("each turn and step sends the agent's part in the same bytes, with a breakpoint at its end", async () => {
   const { app, bob, bodies } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const beginnings = (body: JsonObject) =>
@@ -143,7 +143,7 @@ test('an agent’s part goes up in the same bytes in each turn and step, and end
   expect(all).toBe(4);
 });
 
-test('a conversation keeps the version that it began with: another one is a 400, and so is one for a plain conversation', async () => {
+test('a conversation keeps its agent version; another agent, or an agent for a plain conversation, returns a 400', async () => {
   const { app, root, bob, bodies, version } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   await runWholeTurn(app, bob, { agent: 'sky' });
@@ -163,7 +163,7 @@ test('a conversation keeps the version that it began with: another one is a 400,
   expect(errorIn(await runWholeTurn(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without it/);
 });
 
-test('a run goes on behind its agent after a crash, also where the agent is gone by then', async () => {
+test('a run continues with its agent after a crash, even if the agent was deleted', async () => {
   const { app, root, bob, bodies, version } = await createSkyEdge();
   const called = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
   const first = runWholeTurn(app, bob, { agent: 'sky', system: 'Speak French.', max_tool_calls: 2 }).catch(
@@ -185,7 +185,7 @@ test('a run goes on behind its agent after a crash, also where the agent is gone
   }
 });
 
-test('an agent can be given at the creation of a conversation, with defaults behind it; a copy of the conversation has it too', async () => {
+test('a conversation can be created with an agent and defaults, and its copy keeps both', async () => {
   const { app, root, bob, bodies, version } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const defaults = { model: 'claude-haiku-5-5', max_tokens: 5_000, system: 'Speak French.' };
@@ -216,7 +216,7 @@ test('an agent can be given at the creation of a conversation, with defaults beh
   }
 });
 
-test('a request narrows its tools by their names', async () => {
+test("a request can restrict the agent's tools by name", async () => {
   const tools = [weatherTool(), weatherTool({}, 'get_tides')];
   const { app, bob, bodies } = await createSkyEdge({ ...SKY, tools }, 'get_tides');
   const called = answerTools(() => new Response('high'));
@@ -231,7 +231,7 @@ test('a request narrows its tools by their names', async () => {
   expect(typesOf(await runWholeTurn(app, bob, {}))).toEqual(RUN);
 });
 
-test('a request that narrows tools where there is no agent is refused, and nothing goes up', async () => {
+test('agent_tools without an agent returns a 400, and nothing is sent to the upstream', async () => {
   const { app, bob, bodies } = await createSkyEdge();
   const narrowed = { model: 'claude-haiku-5-5', max_tokens: 10, agent_tools: ['get_weather'] };
   const messages = [{ role: 'user', content: 'Is it sunny?' }];
@@ -243,7 +243,7 @@ test('a request that narrows tools where there is no agent is refused, and nothi
   expect(bodies).toEqual([]);
 });
 
-test('a request has calls of its tools wait for an approval, and takes none away', async () => {
+test("a request can require an approval for the agent's tools, but cannot remove a required one", async () => {
   const always = weatherTool({ approval: 'always' });
   const { app, bob } = await createSkyEdge({ ...SKY, tools: [always] });
   const called = answerTools(() => new Response('sun'));
@@ -280,7 +280,7 @@ test('a request has calls of its tools wait for an approval, and takes none away
 test.each([
   [{ max_tool_calls: 0 }, 'max_tool_calls'],
   [{ max_tool_calls: 50, max_turns: 1 }, 'max_turns'],
-])('a request lowers its limits: %j', async (limits, reason) => {
+])("a request lowers the agent's limits: %j", async (limits, reason) => {
   const { app, bob } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   const said = await runWholeTurn(app, bob, { agent: 'sky', ...limits });
@@ -290,7 +290,7 @@ test.each([
   expect(errorIn(await runWholeTurn(app, bob, { max_turns: 'many' }))).toMatch(/^400 .*max_turns/);
 });
 
-test('max_usd holds for an agent without tools too', async () => {
+test('max_usd also limits an agent without tools', async () => {
   const { app, bob, bodies } = await createSkyEdge({
     ...SKY,
     tools: undefined,
@@ -305,7 +305,7 @@ test('max_usd holds for an agent without tools too', async () => {
   expect(bodies).toHaveLength(1);
 });
 
-test('tokens are counted behind the agent, in a conversation that is and in one that is not yet', async () => {
+test('a token count includes the agent, before and after its conversation begins', async () => {
   const { app, bob } = await createSkyEdge({ ...SKY, temperature: 1 });
   answerTools(() => new Response('sun'));
   const count = (body: object) =>
@@ -325,7 +325,7 @@ test('tokens are counted behind the agent, in a conversation that is and in one 
   expect(Number(late.body.input_tokens)).toBeGreaterThan(Number(early.body.input_tokens));
 });
 
-test('an agent is no way round an account’s list of models', async () => {
+test("an agent cannot use a model that is missing from the account's list", async () => {
   const { app, root, bob, bodies } = await createSkyEdge();
   answerTools(() => new Response('sun'));
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: ['claude-haiku-5-5'] });

@@ -51,7 +51,7 @@ const logged = () =>
       .map(({ turn }) => turn),
   );
 
-test('in the hour after a turn no alarm comes; the next turn writes over its log, and the next alarm ends the retention', async () => {
+test('no alarm fires within an hour of a turn, later turns overwrite its log, and the retention alarm remains', async () => {
   const { pass } = life();
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
@@ -70,7 +70,7 @@ test('in the hour after a turn no alarm comes; the next turn writes over its log
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS);
 });
 
-test('for 20 turns, a minute apart, and the hour after them three alarms come', async () => {
+test('20 turns a minute apart and the hour after them cause at most three alarms', async () => {
   const { pass } = life();
   let wakes = 0;
   for (let turn = 1; turn <= 20; turn += 1) {
@@ -81,7 +81,7 @@ test('for 20 turns, a minute apart, and the hour after them three alarms come', 
   expect(wakes).toBeLessThanOrEqual(3);
 });
 
-test('turns that follow each other closely share one watch', async () => {
+test('turns in quick succession set one alarm', async () => {
   const pass = createTimeAdvancer();
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
@@ -96,7 +96,7 @@ test('turns that follow each other closely share one watch', async () => {
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(60_000);
 });
 
-test('a turn is watched as long as it runs, however long that is, and no longer', async () => {
+test('a turn has an alarm within 30 seconds as long as it runs, and no longer', async () => {
   let passed = 0;
   const passing = createTimeAdvancer();
   const pass = (ms: number) => {
@@ -117,7 +117,7 @@ test('a turn is watched as long as it runs, however long that is, and no longer'
   await eventually(async () => expect(await untilAlarm()).toBeGreaterThan(29 * 24 * HOUR_MS));
 });
 
-test('a turn that is not settled is watched: its settlement is repeated within half a minute', async () => {
+test('a lost settlement is repeated within half a minute', async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   const lost = vi
@@ -135,7 +135,7 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   await waitUntilAtRest();
 });
 
-test('nothing wakes a conversation for what its account has confirmed', async () => {
+test('a conversation sets no alarm for changes that its account has confirmed', async () => {
   await stubOf().createConversation({ account: 'alice', id: 'c1' }, {}, {});
   await eventually(async () => expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS));
   await stubOf().patchConversation({ title: 'A title' });
@@ -148,7 +148,7 @@ test('nothing wakes a conversation for what its account has confirmed', async ()
   });
 });
 
-test('renews the hold of a running turn with the next alarm where a renewal has failed', async () => {
+test('renews the hold of a running turn with the next alarm after a failed renewal', async () => {
   const pass = createTimeAdvancer();
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
   const renew = vi.spyOn(Account.prototype, 'renewHold').mockImplementationOnce(() => {

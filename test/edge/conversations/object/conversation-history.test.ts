@@ -145,7 +145,7 @@ async function readSome(body: ReadableStream<Uint8Array>, count: number): Promis
   return parseEvents(text.slice(0, text.lastIndexOf('\n\n') + 2));
 }
 
-test('whatever happens, the history is accepted by the API, and every listener hears each event once', async () => {
+test('any sequence of operations leaves a history that the API accepts, and sends each listener each event once', async () => {
   let run = 0;
   await tryAsyncCases(
     { examples: [[STILL_PAUSED]], numRuns: caseCount(25) },

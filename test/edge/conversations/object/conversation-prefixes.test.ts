@@ -33,7 +33,7 @@ async function conversation(app: SimulatedEdge, id: string, headers: Record<stri
 const values = async () => (await bindings.STORE.list({ prefix: 'prefix@' })).keys.length;
 
 describe('a conversation with a prefix', () => {
-  test('has its setting of the history, unless it says another, and a prefix with another setting is another version', async () => {
+  test("uses the prefix's history setting unless it has its own, and a prefix with another setting is another version", async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -47,7 +47,7 @@ describe('a conversation with a prefix', () => {
     expect((await storePrefix(app, 'support', SUPPORT, alice)).version).not.toBe(version);
   });
 
-  test('goes on behind a summary in words, since the messages of its prefix come first', async () => {
+  test('can be summarized if its prefix contains messages', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -66,7 +66,7 @@ describe('a conversation with a prefix', () => {
   });
 
   for (const cache_ttl of ['5m', '1h'] as const) {
-    test(`reads all of it from the cache at its second turn, and so do others (${cache_ttl})`, async () => {
+    test(`reads the whole prefix from the cache at its second turn, as do other conversations (${cache_ttl})`, async () => {
       installSimulator();
       const app = createSimulatedEdge();
       const alice = await authorizationFor('alice');
@@ -93,7 +93,7 @@ describe('a conversation with a prefix', () => {
     });
   }
 
-  test('holds its version after the name has moved on and was deleted, and lets it go with itself', async () => {
+  test('keeps its version after the name was updated or deleted, and releases the version when it is deleted', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const [alice, root] = [await authorizationFor('alice'), await authorizationFor('root', 'admin')];
@@ -132,7 +132,7 @@ describe('a conversation with a prefix', () => {
     });
   });
 
-  test('takes no other', async () => {
+  test('rejects any other prefix', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -167,7 +167,7 @@ describe('a conversation with a prefix', () => {
     await turn(app, 'c1', { prefix: 'support', ...say('Two') }, alice);
   });
 
-  test('does not come to be with one that is unknown, somebody else’s, or does not go with it', async () => {
+  test('is not created with an unknown or invalid prefix, or one of another account', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const [alice, bob] = [await authorizationFor('alice'), await authorizationFor('bob')];
@@ -194,7 +194,7 @@ describe('a conversation with a prefix', () => {
     await eventually(async () => expect(await values()).toBe(0));
   });
 
-  test('lets it go where the first turn comes to nothing and another beginning takes its place', async () => {
+  test('releases the prefix if the first turn fails and the conversation is then created without it', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -209,7 +209,7 @@ describe('a conversation with a prefix', () => {
     expect(await (await app.fetch('/conversations/c1', { headers: alice })).json()).toMatchObject({ prefix: null });
   });
 
-  test('tells of breakpoints that do not go with it, and begins anew without them', async () => {
+  test('rejects breakpoints that conflict with the prefix, and then begins without them', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');

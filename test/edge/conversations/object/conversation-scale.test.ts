@@ -78,7 +78,7 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
   expect(await readConversation()).toMatchObject({ turns: 2_000, messages: 4_000 });
 });
 
-test('the bytes that the account is told of are those of the database, but for ten pages', async () => {
+test('the stored bytes that the account records match the database within ten pages', async () => {
   await runTurn(createBody('Hello'));
   for (let turn = 1; turn <= 25; turn += 1) await runTurn(question('What is said is stored. '.repeat(turn * 30)));
   await waitUntilAtRest();
@@ -88,7 +88,7 @@ test('the bytes that the account is told of are those of the database, but for t
   expect(Math.abs(told - stored)).toBeLessThanOrEqual(40_960);
 });
 
-test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
+test("a turn holds the last turn's reported tokens and a bound for new text, not the bytes of the whole history", async () => {
   await runTurn(createBody('word '.repeat(8_000), { max_tokens: 10 }));
   await runTurn(question('And?'));
   await waitUntilAtRest();
@@ -102,7 +102,7 @@ test('a turn holds the tokens that the last one told of and a bound of what is n
   expect((await account().listRequests({})).data[0]?.hold_usd).toBeGreaterThan(0.2);
 });
 
-test('events and messages above the row limit are kept without loss, and can be resumed at any of them', async () => {
+test('events and messages above the row limit are stored without loss, and streams resume at any event', async () => {
   const long = `“${'🌊 words '.repeat(150_000)}”`;
   const result = {
     type: 'web_search_tool_result',
@@ -135,7 +135,7 @@ test('events and messages above the row limit are kept without loss, and can be 
   expect(await listMessages()).toHaveLength(4);
 });
 
-test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
+test('a turn makes three calls to objects, and writes four more rows per second while it streams', async () => {
   disableAutomaticAlarms();
   // An account is put on the list of accounts once.
   await runTurn(createBody('Hello'));
@@ -167,7 +167,7 @@ test('a turn costs three calls of objects, and four rows more a second while it 
   expect(counts.reduce((sum, count) => sum + count(), 0)).toBeLessThanOrEqual(16 + Math.ceil(4 * seconds));
 });
 
-test('a turn that cannot be stored whole leaves nothing of itself', async () => {
+test('a turn that cannot be stored completely leaves no rows', async () => {
   await runTurn(createBody('Hello'));
   await runInDurableObject(stubOf(), (_, { storage }) => {
     const transcript = new Transcript(storage);
@@ -187,7 +187,7 @@ test('a turn that cannot be stored whole leaves nothing of itself', async () => 
   });
 });
 
-test('a conversation that sleeps between its turns does not ask again whether they are settled', async () => {
+test('a conversation that sleeps between its turns does not settle them again', async () => {
   const settle = vi.spyOn(Account.prototype, 'settleJson');
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
@@ -197,7 +197,7 @@ test('a conversation that sleeps between its turns does not ask again whether th
   expect(settle).toHaveBeenCalledTimes(2);
 });
 
-test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
+test('the settled cost of a turn is added once, however often the account confirms it', async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
@@ -223,7 +223,7 @@ test('what the account says of a turn’s cost is taken once, however often it s
   expect(total).toBe(once);
 });
 
-test('a turn whose end cannot be stored is closed by the object that wakes, and nothing is there twice', async () => {
+test('a turn whose end cannot be stored is closed when the object wakes, and nothing is stored twice', async () => {
   await runTurn(createBody('Hello'));
   const save = vi.spyOn(Transcript.prototype, 'saveProfile').mockImplementationOnce(() => {
     throw new Error('the disk is full');
@@ -256,7 +256,7 @@ async function queriesOfWoken(): Promise<Set<string>> {
   });
 }
 
-test('a conversation that wakes prepares four queries for its turn, and three for the alarm that has watched it', async () => {
+test('a waking conversation prepares four queries for its turn, and three for its alarm', async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   const ofTurn = await queriesOfWoken();
@@ -336,7 +336,7 @@ test.each([
 test.each([
   ['rewind', 'removeTurnsFromHistory'],
   ['deletion', 'saveProfile'],
-] as const)('a %s that dies behind what it has removed has not happened', async (what, at) => {
+] as const)('a %s that fails after it removed rows is rolled back', async (what, at) => {
   await stubOf().storeCopiedHistory({ account: 'alice', id: 'c1' }, new Blob([createLongBackup(3)]).stream());
   await waitUntilAtRest();
   const before = [await readConversation(), await listMessages()];
@@ -350,7 +350,7 @@ test.each([
   expect([await readConversation(), await listMessages()]).toEqual(before);
 });
 
-test('an alarm that forgets failed turns takes as many statements for many as for few', async () => {
+test('an alarm that deletes failed turns takes as many statements for many turns as for few', async () => {
   const forget = (turns: number) =>
     statementsOf(turns, async (object, sql) => {
       sql.exec("update turns set status = 'failed' where seq > 1");

@@ -127,7 +127,7 @@ function failFirstTurnWhileSecondIsChecked() {
 }
 
 describe('a turn', () => {
-  test('is shown with ids, kept, and settled', async () => {
+  test('streams events with ids, is stored, and is settled', async () => {
     const {
       events,
       turn,
@@ -157,7 +157,7 @@ describe('a turn', () => {
     expect(row).toMatchObject({ conversation: 'c1', status: 'complete', cost_usd: rows[1]?.cost_usd });
   });
 
-  test('without streaming is one message', async () => {
+  test('returns one message without streaming', async () => {
     const answer = await sendTurn(createBody('Hello'), { stream: false, simulate: 'answer=Hi' });
     expect(answer).toMatchObject({ kind: 'whole', status: 200 });
     if (answer.kind !== 'whole') return;
@@ -170,7 +170,7 @@ describe('a turn', () => {
     expect(message.usage.output_tokens).toBeGreaterThan(0);
   });
 
-  test('takes its model, system and tools from the first one, and sends the history', async () => {
+  test('takes its model, system and tools from the first turn, and sends the history', async () => {
     await runTurn(createBody('What is the weather in Bern?', { system: 'Be brief.', tools: TOOLS }));
     const rows = await listMessages();
     const call = (rows[1]?.content as { type: string; id: string }[] | undefined)?.find(
@@ -198,8 +198,8 @@ describe('a turn', () => {
   });
 });
 
-describe('a turn that does not end well', () => {
-  test('refused by the upstream it leaves nothing', async () => {
+describe('a turn that fails or is stopped', () => {
+  test('leaves no trace if the upstream rejects it', async () => {
     expect(await sendTurn(createBody('Hello'), { simulate: 'status=529' })).toMatchObject({
       kind: 'whole',
       status: 529,
@@ -216,7 +216,7 @@ describe('a turn that does not end well', () => {
     expect(await listMessages()).toHaveLength(4);
   });
 
-  test('cut in mid-answer keeps what came, and says so', async () => {
+  test('keeps the partial response if it is cut, and reports an error', async () => {
     const { events } = await runTurn(createBody('Hello'), {
       simulate: 'answer=one%20two%20three%20four%20five%20six;cut-events=5',
     });
@@ -240,7 +240,7 @@ describe('a turn that does not end well', () => {
     });
   });
 
-  test('cut before any content is a question without an answer', async () => {
+  test('is a question without a response if it is cut before any content', async () => {
     const { events } = await runTurn(createBody('Hello'), { simulate: 'cut-events=1' });
     expect(events.map(({ event }) => event)).toEqual(['message_start', 'error']);
     expect(await readConversation()).toMatchObject({ turns: 1, messages: 2 });
@@ -250,7 +250,7 @@ describe('a turn that does not end well', () => {
     expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
   });
 
-  test('stopped it ends well, with what was said', async () => {
+  test('ends normally with the partial response if it is stopped', async () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const { reader } = await readEvents(answer.body, 8);
@@ -280,7 +280,7 @@ describe('a turn that does not end well', () => {
     expect(shown).toBeLessThanOrEqual(output);
   });
 
-  test('is stopped by who means it, by its id or its key, and by nobody who means another one', async () => {
+  test('is stopped only by its own id or key', async () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), {
       simulate: 'tps=20;flush',
       key: 'mine',
@@ -302,7 +302,7 @@ describe('a turn that does not end well', () => {
     expect((await listMessages()).map(({ status }) => status)).toEqual(Array(4).fill('stopped'));
   });
 
-  test('falls silent: the watchdog ends it', async () => {
+  test('is ended by the watchdog if the upstream falls silent', async () => {
     installSimulator({ STREAM_IDLE_MS: '200' });
     const { events } = await runTurn(createBody('Hello'), {
       simulate: 'answer=one%20two%20three%20four;silence-after=4',
@@ -315,7 +315,7 @@ describe('a turn that does not end well', () => {
 });
 
 describe('an object that dies', () => {
-  test('in mid-turn: what was stored is kept, the hold is settled, listeners get the rest and an error', async () => {
+  test('during a turn keeps the stored events, settles the hold, and sends listeners the rest and an error', async () => {
     const words = encodeURIComponent('many words are said here '.repeat(60));
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), {
       simulate: `tps=100;flush;answer=${words}`,
@@ -343,7 +343,7 @@ describe('an object that dies', () => {
     expect(await listMessages()).toHaveLength(4);
   });
 
-  test('is closed by the alarm where nobody asks', async () => {
+  test('has its turn closed by the alarm if no client reconnects', async () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     await readEvents(answer.body, 30);
@@ -354,8 +354,8 @@ describe('an object that dies', () => {
   });
 });
 
-describe('retries', () => {
-  test('attach to the turn that they began, running or just ended', async () => {
+describe('a retry', () => {
+  test('attaches to the turn that it began, running or just ended', async () => {
     const body = createBody('Hello', { max_tokens: 500 });
     const first = runTurn(body, { simulate: 'tps=200', hash: 'h' });
     await eventually(async () => expect(await stubOf().resumeTurnStream(undefined)).toMatchObject({ kind: 'stream' }));
@@ -370,7 +370,7 @@ describe('retries', () => {
     expect((await account().listRequests({})).data).toHaveLength(1);
   });
 
-  test('by key; the same key with another body is refused', async () => {
+  test('attaches by its key, and is rejected if the same key has another body', async () => {
     const one = await runTurn(createBody('Hello'), { key: 'k', hash: 'h' });
     expect((await runTurn(createBody('Hello'), { key: 'k', hash: 'h' })).text).toBe(one.text);
     expect(await sendTurn(createBody('Other'), { key: 'k', hash: 'o' })).toMatchObject({
@@ -381,7 +381,7 @@ describe('retries', () => {
     expect(await listMessages()).toHaveLength(4);
   });
 
-  test('begin anew where the turn that they attach to comes to nothing just then', async () => {
+  test('begins a new turn if the turn to which it attaches fails at that moment', async () => {
     const sendSecond = failFirstTurnWhileSecondIsChecked();
     const second = await sendSecond(createBody('Hello'), { key: 'k', hash: 'h' });
     if (second.kind !== 'stream') throw new Error(JSON.stringify(second));
@@ -389,7 +389,7 @@ describe('retries', () => {
     expect(await listMessages()).toHaveLength(2);
   });
 
-  test('are asked to try again where the conversation disappears before its default agent was read', async () => {
+  test('gets a 503 if the conversation disappears before its default agent is read', async () => {
     const sendSecond = failFirstTurnWhileSecondIsChecked();
     const messages = [{ role: 'user', content: 'Hello' }];
     const second = await sendSecond({ messages }, {}, { defaults: { agent: 'support' } });
@@ -397,7 +397,7 @@ describe('retries', () => {
     expect(await listMessages()).toEqual([]);
   });
 
-  test('anything else is told that a turn runs', async () => {
+  test('a different turn or a rewind gets a 409 while a turn runs', async () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 500 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     const headers = { 'x-should-retry': 'false', 'sluice-turn': answer.turn, location: '/conversations/c1/stream' };
@@ -408,8 +408,8 @@ describe('retries', () => {
   });
 });
 
-describe('resuming', () => {
-  test('at any event gives the rest, the same', async () => {
+describe('resuming a stream', () => {
+  test('returns the same remaining events from any event on', async () => {
     const { events, turn } = await runTurn(createBody('Hello'));
     for (let at = 0; at < events.length; at += 1) {
       const resumed = await follow(`${turn}-${at}`);
@@ -423,7 +423,7 @@ describe('resuming', () => {
     expect(await follow(undefined, 'unknown')).toEqual({ kind: 'unknown' });
   });
 
-  test('several listeners at once, at any pace, hear the same', async () => {
+  test('sends the same events to several listeners at any pace', async () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
@@ -437,7 +437,7 @@ describe('resuming', () => {
     expect(three?.text === one.text).toBe(true);
   });
 
-  test('what is taken out while somebody reads it breaks off, and is gone', async () => {
+  test('breaks off if a rewind removes the turn, which is gone afterwards', async () => {
     // More than a row of its log.
     const words = encodeURIComponent('some words are said '.repeat(8_000));
     const { events, turn } = await runTurn(createBody('Hello', { max_tokens: 60_000 }), {
@@ -456,7 +456,7 @@ describe('resuming', () => {
     expect(await follow(`${turn}-1`)).toEqual({ kind: 'gone' });
   });
 
-  test('nor does who has heard it live, and comes late for the rest, take that for the end', async () => {
+  test('breaks off instead of ending for a live listener that reads on after its turn was removed', async () => {
     // Longer than what is read ahead of a listener, however late it reads.
     const words = encodeURIComponent('some words are said '.repeat(600));
     const answer = await sendTurn(createBody('Hello', { max_tokens: 20_000 }), {
@@ -475,7 +475,7 @@ describe('resuming', () => {
     await expect(rest()).rejects.toThrow();
   });
 
-  test('a log that was let go is gone', async () => {
+  test('reports a turn as gone after its log has expired', async () => {
     const { turn } = await runTurn(createBody('Hello'));
     await runInDurableObject(stubOf(), async (conversation: Conversation) => {
       (conversation as unknown as { now: () => number }).now = () => Date.now() + 3_600_000;
@@ -486,8 +486,8 @@ describe('resuming', () => {
   });
 });
 
-describe('what continues a history', () => {
-  test('the whole history sent again is one history', async () => {
+describe('continuing a history', () => {
+  test('stores a history once if the client resends all of it', async () => {
     const messages: unknown[] = [];
     for (const content of ['One', 'Two', 'Three']) {
       messages.push({ role: 'user', content });
@@ -499,14 +499,14 @@ describe('what continues a history', () => {
     expect(await sendTurn({ ...createBody(''), messages })).toMatchObject({ kind: 'error', error: { status: 400 } });
   });
 
-  test('each answer is said to be by the model that wrote it', async () => {
+  test('records the model that wrote each response', async () => {
     await runTurn(createBody('One'));
     await runTurn(createBody('Two', { model: 'claude-haiku-5-5' }));
     const models = (await listMessages()).map(({ model }) => model);
     expect(models).toEqual([null, 'claude-opus-5-5', null, 'claude-haiku-5-5']);
   });
 
-  test('what does not is a 400, and changes nothing', async () => {
+  test('returns a 400 for an invalid continuation, and changes nothing', async () => {
     await runTurn(createBody('What is the weather in Bern?', { tools: TOOLS }));
     const before = await listMessages();
     const call = (before[1]?.content as { type: string; id: string }[] | undefined)?.find(
@@ -532,7 +532,7 @@ describe('what continues a history', () => {
     expect((await account().listRequests({})).data).toHaveLength(1);
   });
 
-  test('a first turn may bring a history', async () => {
+  test('accepts a history in the first turn', async () => {
     const messages = [
       { role: 'user', content: 'A' },
       { role: 'assistant', content: 'B' },
@@ -544,7 +544,7 @@ describe('what continues a history', () => {
     expect(rows).toHaveLength(4);
   });
 
-  test('a refused turn is kept, but not sent', async () => {
+  test('stores a refused turn, but does not send it', async () => {
     await runTurn(createBody('Hello'));
     await runTurn(question('Bad'), { simulate: 'stop-reason=refusal' });
     await runTurn(question('Good'));
@@ -558,7 +558,7 @@ describe('what continues a history', () => {
     ]);
   });
 
-  test('a paused answer goes on', async () => {
+  test('continues a paused response', async () => {
     const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
     const body = createBody('Search the web for sluices', { tools, max_tokens: 1_000 });
     await runTurn(body, { simulate: 'stop-reason=pause_turn' });
@@ -570,7 +570,7 @@ describe('what continues a history', () => {
     expect(await listMessages()).toHaveLength(5);
   });
 
-  test('a paused answer that goes on and is cut before its results owes none', async () => {
+  test('accepts a new question after a continued paused response was cut before its results', async () => {
     const tools = [{ type: 'web_search_20250305', name: 'web_search' }];
     const body = createBody('Search the web for sluices', { tools, max_tokens: 1_000 });
     await runTurn(body, { simulate: 'stop-reason=pause_turn' });
@@ -584,8 +584,8 @@ describe('what continues a history', () => {
   });
 });
 
-describe('working with history', () => {
-  test('rewind, and ask again', async () => {
+describe('a conversation', () => {
+  test('can be rewound, and accepts another question', async () => {
     await runTurn(createBody('One'));
     await runTurn(question('Two'));
     await runTurn(question('Three'));
@@ -601,7 +601,7 @@ describe('working with history', () => {
     );
   });
 
-  test('fork, whole or up to a message', async () => {
+  test('can be forked, whole or up to a message', async () => {
     await runTurn(createBody('One', { system: 'Be brief.' }));
     await runTurn(question('Two'));
     const rows = await listMessages();
@@ -617,7 +617,7 @@ describe('working with history', () => {
     await eventually(async () => expect((await account().listConversations({})).data).toHaveLength(3));
   });
 
-  test('a copy whose object dies in its middle is cleared away, and its id is free', async () => {
+  test('frees the id of a copy whose object died halfway', async () => {
     // Each ends a stretch, and what comes before it is written.
     const long = 'word '.repeat(14_000);
     await runTurn(createBody(`One ${long}`));
@@ -674,7 +674,7 @@ describe('working with history', () => {
     expect(await listMessages()).toHaveLength(4);
   });
 
-  test('a copy takes the place of a first turn that has failed', async () => {
+  test('can be copied over a first turn that has failed', async () => {
     await runTurn(createBody('One'));
     await sendTurn(createBody('Hello'), { id: 'c2', simulate: 'status=529' });
     expect(await stubOf().forkConversation('c2', undefined)).toMatchObject({ ok: true });
@@ -682,7 +682,7 @@ describe('working with history', () => {
     expect(await listMessages('c2')).toHaveLength(4);
   });
 
-  test('export is lines of JSON with an end', async () => {
+  test('is exported as lines of JSON with an end line', async () => {
     await runTurn(createBody('One'));
     const result = await stubOf().exportConversation();
     if (!result.ok) throw new Error('no export');
@@ -694,7 +694,7 @@ describe('working with history', () => {
     expect(lines.map(({ type }) => type)).toEqual(['conversation', 'message', 'message', 'end']);
   });
 
-  test('created first, changed, deleted', async () => {
+  test('can be created before its first turn, changed and deleted', async () => {
     const place = { account: 'alice', id: 'c1' };
     const fields = { title: 'A title', model: 'claude-opus-5-5', max_tokens: 100 };
     expect(await stubOf().createConversation(place, fields, { system: '"Be brief."' })).toMatchObject({ ok: true });
@@ -723,7 +723,7 @@ describe('working with history', () => {
     expect(await listMessages()).toHaveLength(2);
   });
 
-  test('deleted with a turn running, which is settled', async () => {
+  test('can be deleted during a turn, which is then settled', async () => {
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=20' });
     if (answer.kind !== 'stream') throw new Error('no stream');
     await readEvents(answer.body, 5);
@@ -733,7 +733,7 @@ describe('working with history', () => {
     expect(await readConversation()).toBeUndefined();
   });
 
-  test('an account that is erased takes its conversations along', async () => {
+  test('is deleted with its account', async () => {
     for (let i = 0; i < 7; i += 1) await runTurn(createBody('Hello'), { id: `c${i}` });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     expect(await account().erase()).toMatchObject({ done: false });
@@ -742,7 +742,7 @@ describe('working with history', () => {
     for (let i = 0; i < 7; i += 1) expect(await readConversation(`c${i}`)).toBeUndefined();
   });
 
-  test('truncation leaves out whole oldest turns of what is sent', async () => {
+  test('omits its oldest whole turns from the request when truncating', async () => {
     const place = { account: 'alice', id: 'c1' };
     const fields = {
       model: 'claude-opus-5-5',
@@ -762,7 +762,7 @@ describe('working with history', () => {
   });
 });
 
-test('a body that comes as a stream is the same', async () => {
+test('a request body that is a stream begins a turn like any other body', async () => {
   const request = buildTurnRequest(createBody('Hello'));
   const answer = await sendTurnRequest({ ...request, body: new Response(request.body).body as ReadableStream });
   expect(answer.kind).toBe('stream');
@@ -770,7 +770,7 @@ test('a body that comes as a stream is the same', async () => {
   expect(await listMessages()).toHaveLength(2);
 });
 
-test('an answer that comes whole where a stream was asked for is a turn like any other', async () => {
+test('a non-streaming upstream response to a streaming request is streamed and stored like any other', async () => {
   setConversationUpstream(async () => Response.json(message));
   const { events } = await runTurn(createBody('Hello'));
   expect(events.at(-1)?.event).toBe('message_stop');

@@ -53,17 +53,20 @@ test.each([
   ],
   ['a system prompt of 30 MB', `{"system":"${'x'.repeat(30_000_000)}","id":"big"}`, 201],
   ['one in characters of three bytes', `{"system":"${'€'.repeat(10_000_000)}","id":"big"}`, 201],
-])('%s is no server error when a conversation is created, and is read as it came', async (_, body, status) => {
-  const created = await app.post('/conversations', body);
-  expect(created.status).toBe(status);
-  if (status !== 201) return;
-  const read = await (await app.fetch('/conversations/big')).text();
-  const [member] = /"(system|tools)":.*(?=,"id":"big")/s.exec(body) ?? [];
-  expect(read.includes(member ?? 'none')).toBe(true);
-});
+])(
+  '%s: creating a conversation causes no server error, and reading it returns the same text',
+  async (_, body, status) => {
+    const created = await app.post('/conversations', body);
+    expect(created.status).toBe(status);
+    if (status !== 201) return;
+    const read = await (await app.fetch('/conversations/big')).text();
+    const [member] = /"(system|tools)":.*(?=,"id":"big")/s.exec(body) ?? [];
+    expect(read.includes(member ?? 'none')).toBe(true);
+  },
+);
 
 describe('POST /messages with a conversation', () => {
-  test('streams by default, with the headers of a stream, and logs what it cost', async () => {
+  test('streams by default with the headers of a stream, and logs the cost', async () => {
     const response = await app.post('/messages', ask('Hi', { conversation: 'c1' }), {
       'sluice-simulate': 'answer=Hello',
     });
@@ -83,7 +86,7 @@ describe('POST /messages with a conversation', () => {
     expect(JSON.stringify(app.log)).not.toContain('Hello');
   });
 
-  test('on /v1/messages is one message by default, named by a header', async () => {
+  test('returns one message by default on /v1/messages, and takes the conversation from a header', async () => {
     const response = await app.post('/v1/messages', ask('Hi'), { 'sluice-conversation': 'c1' });
     expect(await json(response)).toMatchObject({ type: 'message', role: 'assistant' });
     expect(Number(response.headers.get('sluice-cost-usd'))).toBeGreaterThan(0);
@@ -99,21 +102,21 @@ describe('POST /messages with a conversation', () => {
     ['no model anywhere', { conversation: 'c1', model: undefined }, {}],
     ['no max_tokens anywhere', { conversation: 'c1', max_tokens: undefined }, {}],
     ['no messages', { conversation: 'c1', messages: [] }, {}],
-  ])('%s is a 400, and no conversation comes to be', async (_, more, headers) => {
+  ])('returns a 400 and creates no conversation for %s', async (_, more, headers) => {
     const response = await app.post('/messages', ask('Hi', more), headers as Record<string, string>);
     expect(response.status).toBe(400);
     expect(await readError(response)).toMatchObject({ type: 'invalid_request_error' });
     expect((await json(await app.fetch('/conversations'))).data).toEqual([]);
   });
 
-  test('the upstream’s refusal is relayed word for word', async () => {
+  test("returns the upstream's error unchanged", async () => {
     const response = await app.post('/messages', ask('', { conversation: 'c1' }));
     expect(response.status).toBe(400);
     expect((await readError(response)).message).toContain('non-empty content');
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
   });
 
-  test('what the object hears of the caller has no credential', async () => {
+  test("passes no credential of the caller to the conversation's object", async () => {
     const seen = vi.fn();
     const { Conversation } = await import('#edge/conversations/object/conversation.ts');
     const turn = Conversation.prototype.turn;
@@ -127,12 +130,12 @@ describe('POST /messages with a conversation', () => {
   });
 });
 
-describe('what is turned away', () => {
+describe('a rejected or limited request', () => {
   const limited = async (limits: object) => {
     await getAccountStub(bindings, {}, 'dev').setLimits(limits);
   };
 
-  test('by the account: no turn, nothing held, and a retry may begin it', async () => {
+  test('leaves no turn and no hold if the account rejects it, and can be retried', async () => {
     await limited({ usd_per_day: 0.000001 });
     const body = ask('Hi', { conversation: 'c1' });
     const response = await app.post('/messages', body);
@@ -152,7 +155,7 @@ describe('what is turned away', () => {
     expect(parseEvents(await again.text()).at(-1)?.event).toBe('message_stop');
   });
 
-  test('a lowered max_tokens is told, and goes up', async () => {
+  test('reports a lowered max_tokens in a header', async () => {
     await limited({ usd_per_day: 0.03, min_output_tokens: 10 });
     const response = await app.post('/v1/messages', ask('Hi', { conversation: 'c1', max_tokens: 100_000 }));
     expect(response.status).toBe(200);
@@ -161,7 +164,7 @@ describe('what is turned away', () => {
     expect(lowered).toBeLessThan(100_000);
   });
 
-  test('a search without max_uses is rejected with the number that fits, since the tools of a conversation never change', async () => {
+  test('that searches the web without max_uses is rejected with the number that fits', async () => {
     await limited({ usd_total: 20 });
     const tools = [{ type: 'web_search_20260209', name: 'web_search' }];
     const refused = await app.post('/v1/messages', ask('Hi', { conversation: 'c1', tools }));
@@ -169,7 +172,7 @@ describe('what is turned away', () => {
     expect((await readError(refused)).message).toMatch(/To reduce the cost of web_search, set max_uses to \d or less/);
   });
 
-  describe('whose limit has cut an answer off is kept with its turn, also where its object is restarted', () => {
+  describe('a lowered max_tokens', () => {
     const asked = async (more: object, restarts = false) => {
       const response = await app.post('/messages', ask('Hi', { conversation: 'c1', ...more }));
       expect(response.status).toBe(200);
@@ -189,7 +192,7 @@ describe('what is turned away', () => {
       [false, false],
       [true, true],
       [false, true],
-    ])('stream: %s; restarted: %s', async (stream, restarts) => {
+    ])('is stored with the response that it cut (stream: %s; restarted: %s)', async (stream, restarts) => {
       await limited({ usd_total: 0.001, min_output_tokens: 10 });
       const { said, message, step } = await asked({ stream, max_tokens: 100_000 }, restarts);
       expect(said).toBe('account; limit=usd_total');
@@ -201,7 +204,7 @@ describe('what is turned away', () => {
       expect(step).toMatchObject({ stop_reason: 'max_tokens', lowered_by });
     });
 
-    test('not with one that ended by itself, nor with one that its caller has cut', async () => {
+    test("is not in the message if the response ended by itself or at the caller's own max_tokens", async () => {
       await limited({ usd_total: 0.1 });
       const ended = await asked({ max_tokens: 100_000 });
       expect(ended.said).toBe('account; limit=usd_total');
@@ -220,7 +223,7 @@ describe('what is turned away', () => {
     ['an upstream that refuses the key', 'status=401', 500],
     ['an upstream that cannot be reached', 'network', 500],
     ['an upstream that is overloaded', 'status=529', 529],
-  ])('%s', async (_, fault, status) => {
+  ])('returns an error and leaves no hold for %s', async (_, fault, status) => {
     await say('c1', 'Hi');
     const body = { conversation: 'c1', messages: [{ role: 'user', content: 'More' }] };
     for (const path of ['/messages', '/v1/messages']) {
@@ -235,7 +238,7 @@ describe('what is turned away', () => {
     });
   });
 
-  test('whatever the messages are, it is no server error, and the conversation goes on', async () => {
+  test('causes no server error for any messages, and the conversation continues', async () => {
     await say('c1', 'Hi');
     // The second one cannot become a string by itself.
     const member = fc.oneof(fc.jsonValue(), fc.constant({ toString: 7 }));
@@ -274,11 +277,11 @@ describe('what is turned away', () => {
   });
 });
 
-describe('an object that dies in the middle of an answer', () => {
+describe('an object that dies during a response', () => {
   const slow = { 'sluice-simulate': 'tps=20' };
   const dying = ask('Hi', { conversation: 'c1', max_tokens: 900 });
 
-  test('is told to who streams by an error, not by a clean end', async () => {
+  test('ends the stream with an error event, not with a clean end', async () => {
     const response = await app.post('/messages', dying, slow);
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
     const decoder = new TextDecoder();
@@ -302,7 +305,7 @@ describe('an object that dies in the middle of an answer', () => {
     });
   });
 
-  test('is woken by who carries its stream, so that its turn is booked until then', async () => {
+  test('is woken by the Worker that relays its stream, so that its turn is settled', async () => {
     disableAutomaticAlarms();
     const response = await app.post('/messages', dying, slow);
     const reader = (response.body as ReadableStream<Uint8Array>).getReader();
@@ -318,7 +321,7 @@ describe('an object that dies in the middle of an answer', () => {
     });
   });
 
-  test('is told to who does not by a 500 that is not to be repeated', async () => {
+  test('causes a 500 that is not to be retried for a non-streaming request', async () => {
     const answer = app.post('/v1/messages', dying, slow);
     await eventually(async () => expect(await readStoredLog('c1', 'dev')).toContain('content_block_delta'));
     await abortAllDurableObjects();
@@ -366,7 +369,7 @@ describe('a conversation', () => {
     expect((await json(await app.fetch('/conversations'))).data).toHaveLength(1);
   });
 
-  test('has pages of messages, oldest first', async () => {
+  test('returns its messages in pages, oldest first', async () => {
     for (const content of ['1', '2', '3']) await say('c1', content);
     const all = await json(await app.fetch('/conversations/c1/messages'));
     expect(all.data).toHaveLength(6);
@@ -379,7 +382,7 @@ describe('a conversation', () => {
     expect((await app.fetch('/conversations/c1/messages?limit=0')).status).toBe(400);
   });
 
-  test('is resumed, and tells what is gone', async () => {
+  test('can be resumed, and returns a 410 for an unknown turn', async () => {
     const text = await say('c1', 'Hi');
     const ids = parseEvents(text).map(({ id }) => id ?? '');
     const rest = await app.fetch(`/conversations/c1/stream?after=${ids[2]}`);
@@ -393,7 +396,7 @@ describe('a conversation', () => {
     expect((await app.fetch('/conversations/c1/stream?after=x')).status).toBe(400);
   });
 
-  test('goes back, is copied, is taken along', async () => {
+  test('is forked, rewound, exported and stopped', async () => {
     await say('c1', 'One');
     await say('c1', 'Two');
     const { data } = await json(await app.fetch('/conversations/c1/messages'));
@@ -420,7 +423,7 @@ describe('a conversation', () => {
     });
   });
 
-  test('with a turn running answers others with a conflict, and can be stopped', async () => {
+  test('returns a 409 to other turns while a turn runs, and can be stopped', async () => {
     const running = await app.post('/messages', ask('Hi', { conversation: 'c1', max_tokens: 900 }), {
       'sluice-simulate': 'tps=10',
     });
@@ -447,7 +450,7 @@ describe('a conversation', () => {
     expect(await new Response(whole).text()).toContain(': sluice-stopped');
   });
 
-  test('in its first turn is not copied, and in no backup', async () => {
+  test('cannot be copied or backed up during its first turn', async () => {
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
     answerByScript(() => textAnswer('Here.'), { before: () => until });
     const whole = app.post('/v1/messages', ask('Hi', { conversation: 'c1' }));
@@ -462,7 +465,7 @@ describe('a conversation', () => {
     expect((await app.post('/conversations/c1/fork', { id: 'c2' })).status).toBe(201);
   });
 
-  test('that is deleted begins anew at once, also if its account did not hear of the deletion', async () => {
+  test('can begin again right after its deletion, even if its account missed the deletion', async () => {
     await say('c1', 'Hi');
     const settle = vi.spyOn(Account.prototype, 'noteConversation').mockImplementation(() => {
       throw new Error('lost');
@@ -473,7 +476,7 @@ describe('a conversation', () => {
     expect(await json(await app.fetch('/conversations/c1'))).toMatchObject({ turns: 1, messages: 2 });
   });
 
-  test('that is stopped before a word is no error that a client sends again, and the stop is no 404', async () => {
+  test('that is stopped before the first event returns a 410 without a retry, and the stop succeeds', async () => {
     await say('known', 'Hi');
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
     answerByScript(() => textAnswer('Too late'), { before: () => until });
@@ -498,7 +501,7 @@ describe('a conversation', () => {
 });
 
 describe('credentials', () => {
-  test('without the scope, or revoked, have no conversation', async () => {
+  test('return a 403 without the scope, and a 401 once revoked', async () => {
     app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
     const none = await app.fetch('/conversations', { headers: bearerHeader(await createToken('alice', ['classify'])) });
     expect(none.status).toBe(403);

@@ -53,7 +53,7 @@ async function countStatements(id: string): Promise<() => number> {
   return () => statements;
 }
 
-test('a long fork is as the original; others are answered behind each stretch, and many lines are one statement', async () => {
+test('a long fork equals the original, lets other calls through in between, and writes many lines per statement', async () => {
   installSimulator();
   await adopt('c1');
   const read = await countStatements('c1');
@@ -82,7 +82,7 @@ test('a long fork is as the original; others are answered behind each stretch, a
   expect(rest(await backedUp('c2'))).toBe(rest(await backedUp('c1')));
 });
 
-test('an export and a page read many messages by one statement, whether as stored or as shown', async () => {
+test('an export and a page read many messages per statement, in the stored and in the shown view', async () => {
   installSimulator();
   await adopt('c1');
   const statements = await countStatements('c1');
@@ -95,7 +95,7 @@ test('an export and a page read many messages by one statement, whether as store
   expect(statements()).toBeLessThan(3 * STRETCHES + 60);
 });
 
-test('texts of any length come whole, however many stand together', async () => {
+test('texts of any length are copied completely', async () => {
   installSimulator();
   const lines = createLongBackup(12).split('\n');
   const lengths = [10, 1_299, 1_301, 70_000, 700_000, 0];

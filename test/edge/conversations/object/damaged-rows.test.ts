@@ -154,7 +154,7 @@ function passingClock(): Clock {
   return { pass, now: () => Date.now() + passed };
 }
 
-test('a damaged text or table concerns its own conversation alone, and can be deleted', async () => {
+test('a damaged text or table affects only its own conversation, which can be deleted', async () => {
   const { release, endAll } = answering();
   const states = new Map<Kind, Rows>();
   for (const kind of KINDS) states.set(kind, await stateOf(kind, release));
@@ -223,7 +223,7 @@ test('a damaged text or table concerns its own conversation alone, and can be de
   }
 });
 
-test('however the log of a turn is damaged, and wherever, its question stays', async () => {
+test('the question of a turn is kept, however its log is damaged', async () => {
   const { release } = answering();
   // Without tools of the edge it is no run, which would go on.
   const rows = await stateOf('running', release, { model: FIRST.model, max_tokens: 200 });

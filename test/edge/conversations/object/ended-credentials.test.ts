@@ -100,7 +100,7 @@ async function ended(turn: string, id = 'c1') {
 }
 
 describe('a running turn', () => {
-  test.each(ENDS)('stops once %s, and keeps what was said', async (_, end) => {
+  test.each(ENDS)('with a token stops once %s, and keeps the partial response', async (_, end) => {
     speaking();
     const { listening, turn } = await runWith(verified('lost'), createBody('Tell me.'));
     await end();
@@ -114,7 +114,7 @@ describe('a running turn', () => {
     await waitUntilAtRest();
   });
 
-  test('of another token goes on, also where it is told, and so does one without a token', async () => {
+  test('with another token or none continues after a revocation', async () => {
     speaking();
     const other = await runWith(verified('other'), createBody('Tell me.'));
     const none = await sendTurnRequest(buildTurnRequest(createBody('Tell me.'), { id: 'c2' }));
@@ -128,7 +128,7 @@ describe('a running turn', () => {
     await waitUntilAtRest();
   });
 
-  test('is told again, where its object could not be reached', async () => {
+  test("is stopped by the account's next alarm if its object could not be reached", async () => {
     speaking();
     const { listening } = await runWith(verified('lost'), createBody('Tell me.'));
     let tries = 0;
@@ -145,7 +145,7 @@ describe('a running turn', () => {
     await waitUntilAtRest();
   });
 
-  test('does not begin any more once its account is erased', async () => {
+  test('is stopped and deleted once its account is erased', async () => {
     speaking();
     const { listening, turn } = await runWith(verified('lost'), createBody('Tell me.'));
     await runInDurableObject(account(), (object: Account) => object.erase());
@@ -155,7 +155,7 @@ describe('a running turn', () => {
 });
 
 describe('a run', () => {
-  test.each(ENDS)('makes no further call once %s, and says why it ends', async (_, end) => {
+  test.each(ENDS)('with a token makes no further call once %s, and reports the reason for its end', async (_, end) => {
     const bodies = answerByScript(() =>
       callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Rome'), weatherCall('toolu_3', 'Oslo')),
     );
@@ -180,7 +180,7 @@ describe('a run', () => {
     expect(text).toContain('This tool was not called, because the credential');
   });
 
-  test.each(ENDS)('that waits for memory waits no more once %s', async (_, end) => {
+  test.each(ENDS)('with a token stops waiting for memory once %s', async (_, end) => {
     answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const others = [36, 4].map((megabytes) => ({ megabytes, share: new BodyMemoryShare(bodyMemory) }));
     answerTools(() => {
@@ -215,30 +215,33 @@ describe('a run', () => {
     );
   });
 
-  test.each(ENDS)('that goes on after an approval days later makes no further call once %s', async (_, end) => {
-    const input = (city: string) => ({ type: 'tool_use', id: `toolu_${city}`, name: 'pay', input: { city } });
-    answerByScript((body) =>
-      JSON.stringify(body.messages).includes('tool_result')
-        ? textAnswer('Paid.')
-        : callsAnswer(input('Bern'), input('Rome')),
-    );
-    const came = answerTools(async () => {
-      await end();
-      await told();
-      return new Response('paid');
-    });
-    const asked = createBody('Pay.', { tools: [pay()], parallel_tools: 1 });
-    await (await runWith(verified('lost'), asked)).listening;
-    await runInDurableObject(account(), (_object, { storage }) => {
-      storage.sql.exec('update ledger set at = at - 172800000');
-    });
-    await approve();
-    expect(await ended(await approve())).toMatchObject({ paused: 'revoked' });
-    expect(came).toHaveLength(1);
-    await waitUntilAtRest();
-  });
+  test.each(ENDS)(
+    'with a token makes no further call once %s, also if an approval resumed the run days later',
+    async (_, end) => {
+      const input = (city: string) => ({ type: 'tool_use', id: `toolu_${city}`, name: 'pay', input: { city } });
+      answerByScript((body) =>
+        JSON.stringify(body.messages).includes('tool_result')
+          ? textAnswer('Paid.')
+          : callsAnswer(input('Bern'), input('Rome')),
+      );
+      const came = answerTools(async () => {
+        await end();
+        await told();
+        return new Response('paid');
+      });
+      const asked = createBody('Pay.', { tools: [pay()], parallel_tools: 1 });
+      await (await runWith(verified('lost'), asked)).listening;
+      await runInDurableObject(account(), (_object, { storage }) => {
+        storage.sql.exec('update ledger set at = at - 172800000');
+      });
+      await approve();
+      expect(await ended(await approve())).toMatchObject({ paused: 'revoked' });
+      expect(came).toHaveLength(1);
+      await waitUntilAtRest();
+    },
+  );
 
-  test('that waits goes on after its token has expired, but not if that was revoked before, however long ago', async () => {
+  test('that waits resumes after its token expired, but not if the token was revoked, however long ago', async () => {
     answerByScript((body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('Paid.') : payment()));
     const came = answerTools(() => new Response('paid'));
     const old = -40 * 86_400;
@@ -256,7 +259,7 @@ describe('a run', () => {
     await waitUntilAtRest();
   });
 
-  test('that has died asks before it goes on', async () => {
+  test('checks its credential before it resumes after a crash', async () => {
     answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const called = Promise.withResolvers<void>();
     const came = answerTools(async () => {
@@ -280,7 +283,7 @@ describe('a run', () => {
     await waitUntilAtRest();
   });
 
-  test('goes on with a rotated secret while its own one holds, and no longer', async () => {
+  test('resumes after a rotation of the secret as long as the previous secret is accepted', async () => {
     const during = (settings: Record<string, string>) => {
       answerByScript(
         (body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('Paid.') : payment()),
@@ -305,7 +308,7 @@ describe('a run', () => {
   });
 });
 
-test('an answer without a conversation runs to its end', async () => {
+test('a response without a conversation continues to its end after a revocation', async () => {
   const spoken = Promise.withResolvers<void>();
   const text = createMessageEventStream({
     id: 'msg_1',

@@ -129,7 +129,7 @@ async function world() {
 const storedInputs = async (text: (path: string) => Promise<string>, id: string, query = '') =>
   inputsIn(splitArrayItems(member(await text(`/conversations/${id}/messages?limit=1000${query}`), 'data')));
 
-test('inputs and results of calls are the text that came: streamed, in calls, approvals and events, stored, sent again, copied', async () => {
+test('inputs and results keep their exact text in streams, calls, approvals, events, storage, requests and copies', async () => {
   const { app, now, begin, text } = await world();
   let number = 0;
   await tryAsyncCases(caseCount(500, 0.15), cases, async (all) => {
@@ -279,7 +279,7 @@ function hidden(answer: string): string {
 }
 
 test.each(Object.keys(WAYS))(
-  'an answer that comes %s has the same inputs however it is asked for, told again, stored, and sent up',
+  'a response that arrives %s has the same inputs however it is requested, repeated, stored and sent again',
   async (way) => {
     const { app, now, begin, text } = await world();
     let number = 0;

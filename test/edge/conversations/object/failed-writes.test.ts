@@ -25,7 +25,7 @@ const failing = () => {
   throw new Error('the write failed');
 };
 
-test('ends the turn of a crash with the second wake when a write of the first one fails', async () => {
+test('ends an interrupted turn at the second wake if a write fails at the first', async () => {
   installSimulator();
   const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' });
   if (answer.kind !== 'stream') throw new Error('no stream');
@@ -54,7 +54,7 @@ test('arms the alarm before it stores a conversation', async () => {
   });
 });
 
-test('keeps the profile as it is stored when a transaction is rolled back', async () => {
+test('keeps the stored profile when a transaction is rolled back', async () => {
   installSimulator();
   await runTurn(createBody('Hello'));
   await runInDurableObject(stubOf(), (_, { storage }) => {
@@ -124,7 +124,7 @@ test('resets a conversation that can neither store a turn completely nor delete 
   expect(await listMessages()).toHaveLength(4);
 });
 
-test('leaves no hold without an alarm', async () => {
+test('creates no hold if its alarm cannot be set', async () => {
   installSimulator();
   const stub = getAccountStub(bindings, {}, 'alice');
   const armed = vi.spyOn(DurableObjectAlarm.prototype, 'scheduleAt').mockImplementationOnce(failing);
@@ -137,7 +137,7 @@ test('leaves no hold without an alarm', async () => {
   });
 });
 
-test('resets an account whose rows cannot be written, so that its memory is read from its rows again', async () => {
+test('resets an account after a failed write, so that its memory is read from its rows again', async () => {
   installSimulator();
   // A stub that has thrown stays broken.
   const stub = () => getAccountStub(bindings, {}, 'alice');

@@ -106,7 +106,7 @@ function said(kinds: readonly string[], id: string, isLast: boolean): ScriptedAn
   return { content: [...own.flatMap((kind) => KINDS[kind]?.(id) ?? []), ...page], stop_reason: 'tool_use' };
 }
 
-test('a restricted token reads nothing that a tool was given or gave back, on no route', async () => {
+test('a restricted token cannot read inputs or results of tools on any route', async () => {
   const script: { steps: string[][] } = { steps: [] };
   let name = '';
   const { app, page, bodies } = await edgeWith((turn, at) => {
@@ -182,7 +182,7 @@ function hasSecret(steps: readonly string[][]): boolean {
   });
 }
 
-test('an official client builds the hidden message, and answers the page’s own call', async () => {
+test("an official client builds the redacted message, which contains the page's own call", async () => {
   const { app, page } = await edgeWith((_, at) =>
     at === 0 ? said(['text', 'edge', 'search', 'mcp'], 'x', false) : at === 1 ? said(['text'], 'y', true) : undefined,
   );
@@ -214,7 +214,7 @@ test('an official client builds the hidden message, and answers the page’s own
   expect(message.content.at(-1)).toMatchObject({ name: 'pick', input: { city: 'Bern' } });
 });
 
-test('who approves sees the input of the call that waits, and nothing of it after that', async () => {
+test('a token with approvals sees the input of a waiting call, but not after the decision', async () => {
   const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['odd', 'edge'], 'x', false) : undefined), {
     approval: 'always',
   });
@@ -240,7 +240,7 @@ test('who approves sees the input of the call that waits, and nothing of it afte
   expect(JSON.stringify(history.body)).not.toContain(SECRET);
 });
 
-test('the conversation of a subagent is not there for a restricted token, even where it may ask that agent', async () => {
+test("a restricted token gets a 404 for a subagent's conversation, even if the token may use that agent", async () => {
   const { app, page } = await edgeWith((_, at) => (at === 0 ? said(['agent'], 'x', false) : undefined));
   await requestEdge(app, 'POST', '/v1/messages', page, { agent: 'sky', conversation: 'web-1', messages: [question()] });
   await app.waitUntilSettled();

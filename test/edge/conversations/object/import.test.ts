@@ -67,7 +67,7 @@ const say = async (content: unknown) =>
   await app.post('/messages', { conversation: 'c1', stream: false, messages: [user(content)] });
 
 describe('a conversation that is created with messages', () => {
-  test('rejects half a character in each string and each key, and names its path in what was sent', async () => {
+  test('rejects half a character in any string or key with its path in the request', async () => {
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'aW1n' } };
     const messages = [
       user('How is the weather?'),
@@ -101,7 +101,7 @@ describe('a conversation that is created with messages', () => {
     ).toBe(201);
   });
 
-  test('may begin with a compaction block and a message that only configures, and goes on, however it is continued', async () => {
+  test('may begin with a compaction block and a configuration message, and can be continued in any way', async () => {
     const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
     const effort = { role: 'system', output_config: { effort: 'low' } };
     const history = [assistant([compaction]), user('And then?'), effort, assistant('Home.')];
@@ -121,7 +121,7 @@ describe('a conversation that is created with messages', () => {
     expect((await rowsOf('c2')).length).toBe(6);
   });
 
-  test('has them as its history, asks no model, costs nothing, and answers what comes next', async () => {
+  test('stores the messages without a model or a cost, and accepts the next question', async () => {
     const history = [
       user('Where to?'),
       assistant('To Bern.'),
@@ -150,7 +150,7 @@ describe('a conversation that is created with messages', () => {
     expect(listed.data).toMatchObject([{ id: 'c1', title: 'A trip', turns: 3, messages: 6 }]);
   });
 
-  test('goes on as one that has said all of it here', async () => {
+  test('behaves like a conversation whose turns ran in Sluice', async () => {
     await create([user('Weather?'), assistant([CALL])]);
     // The call still needs its result, as one of an answer of here would.
     expect(await readError(await say('Well?'))).toMatchObject({
@@ -164,7 +164,7 @@ describe('a conversation that is created with messages', () => {
     expect((await rowsOf('c2')).map(({ origin }) => origin)).toEqual(['import', 'import']);
   });
 
-  test('has no blank texts, which every later turn would be refused for: they are left out and told', async () => {
+  test('omits and reports blank texts, for which the API would reject each later turn', async () => {
     const text = (said: string, more: object = {}) => ({ type: 'text', text: said, ...more });
     const result = (content: unknown) => ({ ...RESULT, content });
     const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
@@ -197,7 +197,7 @@ describe('a conversation that is created with messages', () => {
         { text: '\n', type: 'text' },
       ],
     ],
-  ])('is a 400 that names the message which has nothing but %s', async (_, content) => {
+  ])('returns a 400 that names the message that contains only %s', async (_, content) => {
     const refused = await create([user('Hello'), assistant('Hi'), user(content), assistant('What?')]);
     expect([refused.status, await readError(refused)]).toMatchObject([
       400,
@@ -206,7 +206,7 @@ describe('a conversation that is created with messages', () => {
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
   });
 
-  test('is what comes back when it is resent whole', async () => {
+  test('recognizes its history when a client resends all of it', async () => {
     const history = [user('One'), assistant('1')];
     await create(history);
     const body = { conversation: 'c1', stream: false, messages: [...history, user('Two')] };
@@ -214,7 +214,7 @@ describe('a conversation that is created with messages', () => {
     expect(await rowsOf()).toHaveLength(4);
   });
 
-  test('keeps whatever messages a history may have, in their order and as they came', async () => {
+  test('keeps any valid messages unchanged and in order', async () => {
     const text = fc.oneof(
       fc.string({ minLength: 1, unit: 'grapheme' }).filter((one) => one.trim() !== ''),
       fc.constant('\u2028</script>\\"'),
@@ -247,7 +247,7 @@ describe('a conversation that is created with messages', () => {
     ['a call that stays without its result', [user('Hi'), assistant([CALL]), user('And?')]],
     ['a message without a role', [{ content: 'Hi' }]],
     ['a content that is none', [user(7)]],
-  ])('is refused with %s, and nothing of it stays', async (_, messages) => {
+  ])('is rejected for invalid messages, and stores nothing: %s', async (_, messages) => {
     const response = await create(messages);
     expect(response.status).toBe(400);
     expect(await readError(response)).toMatchObject({
@@ -259,13 +259,13 @@ describe('a conversation that is created with messages', () => {
     expect((await create([user('Hi')])).status).toBe(201);
   });
 
-  test('does not replace one that is there', async () => {
+  test('does not replace an existing conversation', async () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);
     expect((await rowsOf())[0]?.content).toBe('First');
   });
 
-  test('that is deleted while it is stored leaves nothing, and may be created again', async () => {
+  test('leaves nothing if it is deleted while it is stored, and can be created again', async () => {
     const { gate, creating } = await importHalf();
     await app.fetch('/conversations/c1', { method: 'DELETE' });
     gate.open();
@@ -286,7 +286,7 @@ describe('a conversation that is created with messages', () => {
     expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
   });
 
-  test('is left alone by the alarm while it is stored, and is in the list once it is whole', async () => {
+  test('is not removed by the alarm while it is stored, and is listed once it is complete', async () => {
     const { gate, creating } = await importHalf();
     await runInDurableObject(c1(), (conversation: Conversation) => {
       Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
@@ -305,7 +305,7 @@ describe('a conversation that is created with messages', () => {
   test.each([
     ['many turns', 130, 'x'],
     ['long turns', 6, 'x'.repeat(50_000)],
-  ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
+  ])('of %s is not visible before it is complete, and a crash at any step leaves nothing', async (_, length, text) => {
     const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
     const begin = (id: string) =>
       stubOf(id)
@@ -362,7 +362,7 @@ describe('a conversation that is created with messages', () => {
     expect(stops).toBeGreaterThan(1);
   });
 
-  test('is stored by few statements, of which none has many rows, in stretches of a hundred messages', async () => {
+  test('is stored in stretches of a hundred messages, with few statements of few rows each', async () => {
     const stored: number[] = [];
     vi.spyOn(Transcript.prototype, 'insertRows').mockImplementation(function counting(this: Transcript, ...of) {
       if (of[0] === 'messages') stored.push(of[1].length);
@@ -381,7 +381,7 @@ describe('a conversation that is created with messages', () => {
     expect(breaks.mock.calls.length).toBeGreaterThan(4 * 10);
   });
 
-  test('names no file of another account, and is told which to remove', async () => {
+  test('is rejected if it refers to a file of another account, with the file to remove', async () => {
     const file = [{ id: 'file_1', kind: 'file' as const, upstream: '' }];
     const history = [
       user([
@@ -407,7 +407,7 @@ describe('a conversation that is created with messages', () => {
     expect((await create(history)).status).toBe(201);
   });
 
-  test('counts to the stored bytes as any other', async () => {
+  test('counts towards the limit of stored bytes', async () => {
     await app.fetch('/accounts/dev/limits', {
       method: 'PUT',
       headers: { 'content-type': 'application/json' },

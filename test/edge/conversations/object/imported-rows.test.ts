@@ -103,8 +103,8 @@ function foundFor(last: AskedBody['messages'][number] | undefined): JsonObject[]
   );
 }
 
-describe('rows that are brought in again', () => {
-  test('of any conversation, by each way, are accepted with the next question, and say what was said', async () => {
+describe('rows that are imported again', () => {
+  test('are accepted with the next question and keep their content, from any conversation and route', async () => {
     let scenario = 0;
     await tryAsyncCases(
       caseCount(150),
@@ -143,7 +143,7 @@ describe('rows that are brought in again', () => {
     );
   });
 
-  test('with thinking leave it out and say so, whatever way they came, since the API takes it nowhere else', async () => {
+  test('lose their thinking and report so, from every route', async () => {
     installSimulator({}, true);
     const asked = { tools: [], thinking: { type: 'adaptive' } };
     for (const content of ['What is 17 times 23?', [{ type: 'text', text: 'And half of it?' }]]) {
@@ -165,7 +165,7 @@ describe('rows that are brought in again', () => {
     }
   });
 
-  test('keep role and content, unknown blocks too, and nothing else; what has nothing left is not there', async () => {
+  test('keep only role and content, with unknown blocks, and are omitted if nothing remains', async () => {
     installSimulator();
     const unknown = { type: 'of_tomorrow', data: { thinking: { type: 'thinking' } } };
     const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
@@ -215,7 +215,7 @@ describe('rows that are brought in again', () => {
     expect((await say('none', 'Hello?')).status).toBe(200);
   });
 
-  test('are read in steps, also where answers of runs are in them', () => {
+  test('are read in steps, also with responses of runs', () => {
     const shown = [
       { type: 'mcp_tool_use', id: 'toolu_1', name: 'n', input: {}, server_name: 'edge' },
       { type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: false, content: [] },

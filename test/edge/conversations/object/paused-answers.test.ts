@@ -67,7 +67,7 @@ const lastUp = (bodies: readonly AskedBody[]) =>
       ...(typeof content === 'string' ? [content] : content.map((block) => block.text ?? block.type)),
     ]);
 
-test('the client sends a paused answer back, and the history has all parts of what it shows', async () => {
+test('the client sends a paused response back, and the history has all parts that the client shows', async () => {
   const { app, headers, ask } = await edge();
   const bodies = strictApi((_, number) => {
     if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
@@ -101,8 +101,8 @@ test('the client sends a paused answer back, and the history has all parts of wh
   expect(await ask(question('Thanks'))).toMatchObject({ status: 200 });
 });
 
-describe('a new question behind an answer that the API has paused', () => {
-  test('goes up in one call, without the call that has no result; so do later ones', async () => {
+describe('a new question after a response that the API paused', () => {
+  test('is sent in one request without the call that has no result, and so are later questions', async () => {
     const { app, headers, ask } = await edge();
     const bodies = strictApi((_, number) =>
       number === 1
@@ -126,7 +126,7 @@ describe('a new question behind an answer that the API has paused', () => {
     expect(JSON.stringify(rows)).toContain('srvtoolu_2');
   });
 
-  test('goes up where nothing of the paused answer is left', async () => {
+  test('is sent if nothing of the paused response remains', async () => {
     const { app, headers, ask } = await edge();
     const bodies = strictApi((_, number) => (number <= 2 ? pauses(search(`srvtoolu_${number}`)) : textAnswer('Yes.')));
     const { body } = await ask(question('Rain?'));
@@ -141,7 +141,7 @@ describe('a new question behind an answer that the API has paused', () => {
     expect(await rowsOf(app, headers)).toHaveLength(5);
   });
 
-  test('that is refused leaves it as it was: it can go on', async () => {
+  test('lets the paused response continue if the API rejects the question', async () => {
     const { app, headers, ask } = await edge();
     const bodies = strictApi((_, number) => {
       if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));
@@ -160,7 +160,7 @@ describe('a new question behind an answer that the API has paused', () => {
     expect(await ask(question('Thanks'))).toMatchObject({ status: 200 });
   });
 
-  test('stays one that the API takes, where the object dies before it is answered', async () => {
+  test('leaves a history that the API accepts if the object dies before the response', async () => {
     const { app, headers, ask } = await edge();
     const bodies = strictApi((_, number) => {
       if (number === 1) return pauses(text('Let me look.'), search('srvtoolu_1'));

@@ -30,7 +30,7 @@ test.each([
   ['bound', true],
   ['plain', false],
 ])(
-  'in a conversation a %s token gets no header of an upstream that refuses, and no type that the API does not have',
+  'an upstream error for a %s token in a conversation has no gateway headers, and only error types of the API',
   async (_, isBound) => {
     const { app } = await createSkyEdge(SKY, 'none');
     const only = { agents: ['sky'], conversations: ['web-*'] };
@@ -86,7 +86,7 @@ const QUOTING = [
   SECRET,
 ];
 
-test('a restricted token is told nothing that a refusal quotes, in whatever form it comes', async () => {
+test('a restricted token gets no text that an upstream error quotes, in any form of the error', async () => {
   const { app } = await createSkyEdge(SKY, 'none');
   const only = { agents: ['sky'], conversations: ['web-*'] };
   const caller = bearerHeader(await createToken('bob', ['messages'], { only }));

@@ -111,7 +111,7 @@ function resent(
   return all;
 }
 
-test('who resends all that was shown as text takes the next turn: nothing is asked twice, and nothing hidden is lost', async () => {
+test('a client that resends everything shown as text continues without repeated questions or lost hidden blocks', async () => {
   let cases = 0;
   let script: string[][][] = [];
   let offset = 0;
@@ -173,7 +173,7 @@ const MIXED = (id: string): ScriptedAnswer => ({
 const QUESTION = [{ role: 'user', content: 'Is it sunny?' }];
 const SHOW = { 'sluice-show': 'text' };
 
-test('a stream shown as text is the whole answer shown as text, with the same end and usage, wherever it is resumed', async () => {
+test('a stream shown as text equals the non-streaming response shown as text, wherever the stream is resumed', async () => {
   const { say, read } = await edgeSaying((turn, at) => (at === 0 ? MIXED(`${turn}`) : undefined));
   const { body, turn } = await say('c1', QUESTION, { stream: true }, SHOW);
   const whole = JSON.parse((await say('c2', QUESTION, {}, SHOW)).body) as JsonObject;
@@ -207,7 +207,7 @@ test('a stream shown as text is the whole answer shown as text, with the same en
   expect(built(followed).content).toEqual([text('Words of 3. '), text('Done.')]);
 });
 
-test('a repeated request, and the turn that goes on after an approval, are shown as text like the first', async () => {
+test('a repeated request, and the turn after an approval, are shown as text like the first turn', async () => {
   const { app, bodies, headers, say, read } = await edgeSaying(
     (): ScriptedAnswer | undefined => [MIXED('1')][bodies.length - 1],
   );
@@ -225,7 +225,7 @@ test('a repeated request, and the turn that goes on after an approval, are shown
   expect(built(next).content).toEqual([text('Done.')]);
 });
 
-test('what is shown is said to the edge alone, and only of a conversation', async () => {
+test('the `show` parameter is not sent to the upstream, and requires a conversation', async () => {
   const { app, bodies, headers, say } = await edgeSaying(() => undefined);
   await say('c1', QUESTION, { show: 'text' });
   await say('c1', [{ role: 'user', content: 'And now?' }], { show: 'all' });

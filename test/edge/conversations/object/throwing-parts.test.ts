@@ -68,7 +68,7 @@ const TURNS = PHASES.flatMap((phase) => [
 ]);
 
 test.each(TURNS)(
-  '$what whose part throws in `$phase` stores nothing, and leaves the lock free',
+  '$what whose hook throws in `$phase` stores nothing, and releases the lock',
   async ({ phase, more }) => {
     answerTools(() => new Response('sun'));
     const bodies = answerByScript(({ messages }) =>
@@ -91,16 +91,19 @@ test.each(TURNS)(
   },
 );
 
-test.each(TURNS)('$what that is the first of its conversation, too ($phase)', async ({ phase, more }) => {
-  answerByScript(() => textAnswer('So.'));
-  const mend = await throwingIn(phase);
-  const asked = { key: 'k1' };
-  expect(await sendTurn(createBody('Hi.', more), asked)).toMatchObject({ kind: 'error', error: { status: 500 } });
-  expect([await readConversation(), await listMessages()]).toEqual([undefined, []]);
-  mend();
-  expect(textOfDeltas((await runTurn(createBody('Hi.', more), asked)).events)).toBe('So.');
-  expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant']);
-});
+test.each(TURNS)(
+  '$what that begins a conversation stores nothing if a hook throws in `$phase`',
+  async ({ phase, more }) => {
+    answerByScript(() => textAnswer('So.'));
+    const mend = await throwingIn(phase);
+    const asked = { key: 'k1' };
+    expect(await sendTurn(createBody('Hi.', more), asked)).toMatchObject({ kind: 'error', error: { status: 500 } });
+    expect([await readConversation(), await listMessages()]).toEqual([undefined, []]);
+    mend();
+    expect(textOfDeltas((await runTurn(createBody('Hi.', more), asked)).events)).toBe('So.');
+    expect((await listMessages()).map(({ role }) => role)).toEqual(['user', 'assistant']);
+  },
+);
 
 const LOGGED = ['headers', 'about', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
 
@@ -116,7 +119,7 @@ test.each(
   LOGGED.flatMap((phase) =>
     (phase === 'tell' ? [false] : [false, true]).map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' })),
   ),
-)('logs what a part throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
+)('logs what a hook throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
   answerTools(() => new Response('sun'));
   answerByScript(({ messages }) =>
     isRun && messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('So.'),
@@ -159,7 +162,7 @@ async function wakeTwice(): Promise<void> {
   });
 }
 
-test('ends a turn as interrupted whose part throws in `beginAgain` after a crash, and settles its hold', async () => {
+test('ends a turn as interrupted if its hook throws in `beginAgain` after a crash, and settles its hold', async () => {
   installSimulator();
   const request = buildTurnRequest(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=50;flush' });
   await sendTurnRequest({ ...request, asked: { background: true } });
@@ -174,7 +177,7 @@ test('ends a turn as interrupted whose part throws in `beginAgain` after a crash
   expect(textOfDeltas((await runTurn(createBody('Go on.'))).events)).toBe('So.');
 });
 
-test('ends a run as interrupted whose own part throws in `resume` after a crash, and settles its hold', async () => {
+test('ends a run as interrupted if its hook throws in `resume` after a crash, and settles its hold', async () => {
   answerTools(() => new Response('sun'));
   const gate = Promise.withResolvers<void>();
   answerByScript(() => textAnswer('So.'), { after: () => gate.promise });

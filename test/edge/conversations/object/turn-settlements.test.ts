@@ -31,7 +31,7 @@ class Shown extends UpstreamDurableObject {
   }
 }
 
-test('a conversation has cost what the account says of its turn, however often that is heard', async () => {
+test("a conversation's cost includes the settled cost of its turn once, however often it is confirmed", async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   await runInDurableObject(stubOf(), async (_, state) => {
@@ -63,7 +63,7 @@ test.each([
   ['before', 0],
   ['behind', 4_000 * 1_000],
 ])(
-  'a turn that was stopped %s its first event, and whose object dies while it is read on, is settled once, and at no less than came',
+  'a turn stopped %s its first event whose object then dies is settled once, at no less than the reported usage',
   async (when, told) => {
     const pass = createTimeAdvancer();
     let calls = 0;
@@ -109,7 +109,7 @@ async function totals(): Promise<{ booked: number; own: number | undefined; list
 }
 
 test.each(['before', 'behind'])(
-  'a total has what was booked, also of a first turn that was stopped %s its first event, with the next question at once',
+  'a total equals the settled costs, also after a first turn that was stopped %s its first event',
   async (when) => {
     let calls = 0;
     const held = Promise.withResolvers<void>();
@@ -176,7 +176,7 @@ describe('a turn whose object dies before its first event', () => {
   test.each([
     ['while it is read on behind a stop', true],
     ['while it is waited for', false],
-  ])('is booked by a count of its prompt, and not by its bytes: %s', async (_, stops) => {
+  ])("is settled by a token count of its prompt, not by the prompt's bytes: %s", async (_, stops) => {
     const boundByCount = await bookedWith(`counted-${stops}`, counted, stops);
     const byBytes = await bookedWith(`uncounted-${stops}`, refused, stops);
     expect(boundByCount.counts).toBe(1);
@@ -186,7 +186,7 @@ describe('a turn whose object dies before its first event', () => {
   });
 });
 
-test('a turn that is stopped before its cost is known ends without a cost, and its total has the final one', async () => {
+test('a turn that is stopped before its cost is known reports no cost, and its total gets the final cost', async () => {
   setConversationUpstream(async () =>
     sseResponse(streamOf([messageStart({ usage: { input_tokens: 1_000 } }), textBlock(['Hel'])], 'silence')),
   );

@@ -40,7 +40,7 @@ async function carried(first?: string, vars: Record<string, string> = {}) {
   return { response, writer, waiting, ends, told: told.promise, woken: () => woken };
 }
 
-test('a reader who leaves has left, whether something was read or not, and nothing has been cut', async () => {
+test('a client that disconnects is logged as gone, and does not wake the conversation', async () => {
   for (const first of [undefined, EVENT]) {
     for (const reads of [0, 1]) {
       const { response, writer, ends, told, waiting, woken } = await carried(first);
@@ -61,7 +61,7 @@ test('a reader who leaves has left, whether something was read or not, and nothi
   }
 });
 
-test('a reader who takes nothing for STREAM_IDLE_MS counts as gone, and its connection is broken', async () => {
+test('a client that reads nothing for STREAM_IDLE_MS is logged as gone and disconnected', async () => {
   const { response, writer, ends, waiting, woken } = await carried(undefined, { STREAM_IDLE_MS: '50' });
   const written = writer.write(encoder.encode(EVENT));
   await Promise.all(waiting);
@@ -70,7 +70,7 @@ test('a reader who takes nothing for STREAM_IDLE_MS counts as gone, and its conn
   await expect(response.text()).rejects.toThrow();
 });
 
-test('a conversation that dies in the middle of its answer has been cut, and is woken', async () => {
+test('a conversation that dies during its response is logged as cut, and is woken', async () => {
   const { response, writer, ends, waiting, woken } = await carried(EVENT);
   await writer.close();
   expect(await response.text()).toContain('The connection to the conversation broke');
@@ -79,7 +79,7 @@ test('a conversation that dies in the middle of its answer has been cut, and is 
   expect(woken()).toBe(1);
 });
 
-test('a stream that is open holds no large buffer, but while much comes', async () => {
+test('an open stream holds a large buffer only while much data arrives', async () => {
   const large = countLargeBuffers();
   const { response, writer, waiting } = await carried(EVENT);
   const reader = response.body?.getReader();

@@ -239,7 +239,7 @@ async function lossOf(id: string, { actions: deeds }: Answer, diedAt: number): P
 
 const sorted = (values: readonly number[]) => values.toSorted((one, other) => one - other);
 
-test('turns whose objects died and were back within a second are booked at their bills or more, and not much more', async () => {
+test('turns whose objects died and woke within a second are settled at their bills or little more', async () => {
   // By night 144.
   const times = caseCount(6);
   const ratios = sorted((await deadTurns(['text', 'thinking', 'tools'], times)).map(({ ratio }) => ratio));
@@ -248,12 +248,12 @@ test('turns whose objects died and were back within a second are booked at their
   expect(ratios[12 * times]).toBeLessThanOrEqual(3);
 });
 
-test('turns that died while the API used its own tools are booked at their bills or more', async () => {
+test('turns that died while the API used its own tools are settled at their bills or more', async () => {
   const [least] = sorted((await deadTurns(['search', 'fetch', 'mcp', 'code'], 1)).map(({ ratio }) => ratio));
   expect(least).toBeGreaterThanOrEqual(1);
 });
 
-test('of texts whose objects died at any time little is lost, nothing in the middle, and the next message goes up', async () => {
+test('a text whose object died loses little and only at its end, and the API accepts the next message', async () => {
   // By night 120.
   const times = caseCount(5);
   const dead = await deadTurns(['text'], times);

@@ -30,7 +30,7 @@ function running(transcript = {} as Transcript, id = 'turn_x') {
   return { log, resume, follow, transcript };
 }
 
-test('of 10,000 who follow a conversation 32 get each event, and the others are told to come again', async () => {
+test('of 10,000 followers of a conversation 32 get each event, and the others get a 429', async () => {
   const { log, resume, transcript } = running();
   const answers = Array.from({ length: CALLERS }, resume);
   const readers = answers.flatMap((answer) => (answer.kind === 'stream' ? [answer.body.getReader()] : []));
@@ -73,7 +73,7 @@ test('of 10,000 who follow a conversation 32 get each event, and the others are 
   expect(other.resume().kind).toBe('stream');
 });
 
-test('who reads nothing for a minute though there is more gives up its place, and who waits for more does not', async () => {
+test('a follower that reads no available event for a minute loses its place, and a waiting follower keeps it', async () => {
   vi.useFakeTimers({ toFake: ['Date'] });
   const { log, resume, follow } = running();
   const readers = Array.from({ length: MOST }, follow);
@@ -119,7 +119,7 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number): Prom
 test.each([
   { shouldHideTools: true, textOnly: false },
   { shouldHideTools: false, textOnly: true },
-])('who follows an answer parses none of its deltas, and nothing that others have parsed: %j', async (seen) => {
+])('a follower parses no deltas of the response, and nothing that other followers have parsed: %j', async (seen) => {
   const { log } = running();
   log.add({ event: 'message_start', data: '{"type":"message_start","message":{}}' });
   log.add(start(0, { type: 'mcp_tool_result', tool_use_id: 'a', content: 'long '.repeat(100) }));
@@ -154,7 +154,7 @@ test.each([
   expect(parse.mock.calls.length - before).toBeLessThan(6);
 });
 
-test('the rows of a log are read in turns, one at a time: others work between two followers', async () => {
+test('followers read the rows of a log one at a time, and other work runs in between', async () => {
   vi.useFakeTimers();
   let reads = 0;
   const readRowText = (_: unknown, n: number) => {
@@ -181,7 +181,7 @@ test('the rows of a log are read in turns, one at a time: others work between tw
   );
 });
 
-test('a block that begins while somebody follows is known to who comes later, also where it has another form', async () => {
+test('a block that begins during a stream is known to later followers, also if its JSON has another form', async () => {
   const { log } = running();
   const seen = { shouldHideTools: true, textOnly: false };
   const first = streamRedactedEvents(log, 0, seen).getReader();

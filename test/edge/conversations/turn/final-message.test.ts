@@ -4,7 +4,7 @@ import { isObject, type JsonObject } from '#edge/kit/json/object.ts';
 import { arbitraryMessageEvents, readFinalMessage } from '#test/support/arbitrary-messages.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
 
-test('a message is built from its events as the official client builds it', async () => {
+test('MessageBuilder builds a message from its events as the official client does', async () => {
   await tryAsyncCases(200, arbitraryMessageEvents, async (events) => {
     const builder = new MessageBuilder();
     for (const event of events) builder.addEventData(JSON.parse(JSON.stringify(event)) as JsonObject);

@@ -65,17 +65,17 @@ async function bookedThinking(body: object): Promise<number> {
 const bookedAt = (perSecond: number) => 100 * INPUT + 10.25 * perSecond * OUTPUT;
 const most = { max_tokens: 128_000 };
 
-test('fifty turns that ended teach how fast a model is, and hidden thinking is booked at twice as fast', async () => {
+test('fifty completed turns teach the speed of a model, and hidden thinking is settled at twice that speed', async () => {
   await teach(50);
   expect(await bookedThinking(createBody('Hi', most))).toBe(bookedAt(2 * SPEED));
 });
 
-test('fewer of them teach nothing', async () => {
+test('fewer than fifty completed turns teach no speed', async () => {
   await teach(49);
   expect(await bookedThinking(createBody('Hi', most))).toBe(bookedAt(500));
 });
 
-test('what they have taught says nothing of the same model at another speed', async () => {
+test('a learned speed does not apply to the same model with another `speed` parameter', async () => {
   await teach(50);
   expect(await bookedThinking(createBody('Hi', { ...most, speed: 'fast' }))).toBe(bookedAt(1_000));
 });

@@ -39,7 +39,7 @@ function answering(): string[] {
 
 const owned = async (account: string) => await getAccountStub(bindings, {}, account).ownership(MADE);
 
-test('what a turn’s answer gives out is its account’s, and nobody else can name it in a turn', async () => {
+test('ids created by a turn belong to its account, and another account cannot use them in a turn', async () => {
   installSimulator();
   const sent = answering();
   await runTurn(createBody('Plot it.', CODE));
@@ -58,7 +58,7 @@ test('what a turn’s answer gives out is its account’s, and nobody else can n
   expect(sent).toHaveLength(2);
 });
 
-test('no id is read from the answer of a turn that can make nothing', async () => {
+test('no ids are recorded for a turn whose tools cannot create files', async () => {
   installSimulator();
   answering();
   await runTurn(createBody('Hi'));

@@ -90,7 +90,7 @@ function aTurn(): { turn: TurnRecorder; stored: string[] } {
   };
 }
 
-test('an answer is the same message, and its log the same events, wherever its stream is split', () => {
+test('a response yields the same message and the same logged events wherever its stream is split', () => {
   tryCases(
     500,
     fc
@@ -118,7 +118,7 @@ test('an answer is the same message, and its log the same events, wherever its s
   );
 });
 
-test('a message that came whole is the same when it is told as events', () => {
+test('a non-streaming message stays the same when it is converted to events', () => {
   const content = fc.array(
     fc.oneof(
       said.map((text) => ({ type: 'text', text })),

@@ -19,7 +19,7 @@ const restored = (text: string) => {
   return restoreCrashedTurn({ log } as unknown as Transcript, ROW as TurnRow, 60_000);
 };
 
-test('a turn that a crash has interrupted goes on behind all numbers that may have been shown', () => {
+test('a turn that a crash interrupted continues after all event numbers that may have been shown', () => {
   const stored = TEXT_STREAM.slice(0, TEXT_STREAM.indexOf('event: content_block_stop'));
   const turn = restored(stored);
   const events = stored.split('\n\n').length - 1;
@@ -29,7 +29,7 @@ test('a turn that a crash has interrupted goes on behind all numbers that may ha
   expect(turn.isAcknowledged).toBe(true);
 });
 
-test('a call that had come whole is restored with its input as it was written', () => {
+test('a complete call is restored with the exact text of its input', () => {
   const [one, two] = ['{"order":2512292042121000001}', '{"order":1.0, "order":2}'];
   const deltas = [one.slice(0, 9), one.slice(9)].map((partial_json) => ({ type: 'input_json_delta', partial_json }));
   const call = (type: string, name: string) => ({ type, id: name, name, input: {} });
@@ -50,16 +50,16 @@ describe('a turn whose object woke a minute after its newest row', () => {
     return measureUnseenTimeAtCrash({ at: 1_000, unseenMs: 0 }, { ...ROW, coversUntil }, builder, 61_000).lostMs;
   };
 
-  test('died at most five seconds behind it where a tool of the API ran, which touches it every four', () => {
+  test('died at most five seconds after the row if a tool of the API ran, which updates it every four', () => {
     expect(lostOf(contentBlock(use('web_search')))).toBe(5_000);
     expect(lostOf(contentBlock({ type: 'mcp_tool_use', id: 'm', name: 'ask', input: {} }))).toBe(5_000);
   });
 
-  test('died later where its row says that it still ran', () => {
+  test('died later if its row says that the tool still ran', () => {
     expect(lostOf(contentBlock(use('web_search')), 9_000 + 20_000)).toBe(13_000);
   });
 
-  test('may have run for longer where anything else was last', () => {
+  test('may have run for up to 20 seconds if anything else came last', () => {
     expect(lostOf('')).toBe(20_000);
     expect(lostOf(contentBlock(use('advisor')))).toBe(20_000);
     expect(lostOf(contentBlock({ type: 'tool_use', id: 't', name: 'f', input: {} }))).toBe(20_000);

@@ -41,7 +41,7 @@ const SAID = messageStart() + TEXT_BLOCK_START + textDelta('Hello there. ');
 installTestTime();
 
 describe('a turn that is stopped', () => {
-  test('while it thinks, unseen, it costs no more than the clock allows', async () => {
+  test('during hidden thinking costs at most what the elapsed time allows', async () => {
     answerWithPieces(() => [{ text: HIDDEN }]);
     const stream = await startTurnStream('c1');
     testTime.now += 10_000;
@@ -55,7 +55,7 @@ describe('a turn that is stopped', () => {
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(0.98 * most);
   });
 
-  test('behind thinking that has ended, the time of the text does not count', async () => {
+  test('after its thinking has ended is not charged for the time of its text', async () => {
     const stop = blockEnd();
     const text =
       sseEvent('content_block_start', { index: 1, content_block: { type: 'text', text: '' } }) +
@@ -79,7 +79,7 @@ describe('a turn that is stopped', () => {
   });
 });
 
-describe('a turn that is stopped in a silence of its text', () => {
+describe('a turn that is stopped during a silence in its text', () => {
   test.each([
     ['may have written what has not come', '', 10 * 500],
     ['has written nothing if the upstream has just said ping', PING, 0],
@@ -120,21 +120,21 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
     return row?.cost_usd ?? 0;
   }
 
-  test('pays for its result and one more search, if it was stopped', async () => {
+  test('is charged for the search result and one more search if it was stopped', async () => {
     const cost = await booked(8_000, async () => await stubOf('c1').stopRunningTurn());
     expect(cost).toBeGreaterThan(2 * 0.01);
     expect(cost).toBeLessThanOrEqual(ITS_RESULT);
   });
 
-  test('pays for the silence, if it was longer', async () => {
+  test('is charged for the silence if the silence lasted longer', async () => {
     expect(await booked(8_001, async () => await stubOf('c1').stopRunningTurn())).toBeGreaterThan(ITS_RESULT + SILENCE);
   });
 
-  test('pays for the silence, if its connection broke', async () => {
+  test('is charged for the silence if the connection broke', async () => {
     expect(await booked(8_000, async () => undefined, false)).toBeGreaterThan(ITS_RESULT + SILENCE);
   });
 
-  test('pays for five seconds of the silence, if its object died: until then it had said that it ran', async () => {
+  test('is charged for five seconds of the silence if its object died', async () => {
     const die = async () => {
       await abortAllDurableObjects();
       await stubOf('c1').read();
@@ -142,7 +142,7 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
     expect(await booked(8_000, die)).toBeGreaterThan(ITS_RESULT + (SILENCE * 5) / 8);
   });
 
-  test('says in the row of its log every four seconds that it runs, and writes no other', async () => {
+  test('updates its log row every four seconds while the search runs, and writes no other row', async () => {
     const ticks: (() => void)[] = [];
     // Its timers are those of all tests here, but that it is told when it ticks.
     const timers = vi.mocked(globalThis.setTimeout);
@@ -171,13 +171,13 @@ describe('a turn that ends while a search runs, after eight seconds of silence',
   });
 });
 
-describe('turns that run at a deploy', () => {
+describe('turns that run during a deploy', () => {
   test.each([
     // What was said, and until the next row was due, and one second more.
     ['with text', SAID, 3 * 500 + 44 + IN_FLIGHT],
     // Until what was stored last covers.
     ['in hidden thinking', HIDDEN, 20 * 500 + IN_FLIGHT],
-  ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {
+  ])('twenty turns %s are settled at what they can have written', async (_, pieces, most) => {
     answerWithPieces(() => [{ text: pieces }]);
     const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
     for (const id of ids) {
@@ -196,7 +196,7 @@ describe('turns that run at a deploy', () => {
     }
   });
 
-  test('one whose object woke after 400 ms is booked until then, and one second more', async () => {
+  test('a turn whose object woke after 400 ms is settled up to then and for one second more', async () => {
     answerWithPieces(() => [{ text: HIDDEN }]);
     await readUntilText((await startTurnStream('c1')).getReader(), 'thinking');
     await abortAllDurableObjects();
@@ -209,8 +209,8 @@ describe('turns that run at a deploy', () => {
   });
 });
 
-describe('an answer of a conversation that is broken off anywhere', () => {
-  test('is booked at what was billed, or more', async () => {
+describe('a response of a conversation that is cut anywhere', () => {
+  test('is settled at what was billed, or more', async () => {
     let number = 0;
     const one = fc
       .constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps'))
@@ -243,7 +243,7 @@ describe('an answer of a conversation that is broken off anywhere', () => {
   });
 });
 
-test('a turn whose connection broke after the send is sent again, and each try is paid for', async () => {
+test('a turn whose connection broke after the request was sent is retried, and each attempt is settled', async () => {
   installSimulator({ UPSTREAM_MAX_RETRIES: '1' });
   testTime.now = 0;
   let tries = 0;
@@ -263,7 +263,7 @@ test('a turn whose connection broke after the send is sent again, and each try i
   expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(IN_FLIGHT * OPUS.output);
 });
 
-test('a turn that is stopped while its second try is admitted leaves nothing set aside', async () => {
+test('a turn that is stopped during the admission of its second attempt leaves no hold', async () => {
   installSimulator({ UPSTREAM_MAX_RETRIES: '1' });
   testTime.now = 0;
   const asked = vi.fn();

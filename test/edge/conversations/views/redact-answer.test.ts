@@ -130,13 +130,13 @@ const SHOWN: JsonObject[] = [
   { type: 'fallback', from: { model: 'a' }, to: { model: 'b' } },
 ];
 
-test.each(HIDDEN)('a hidden block keeps its form and says nothing more: %j', (block, shown) => {
+test.each(HIDDEN)('redactBlock keeps only the form of a hidden block: %j', (block, shown) => {
   expect(redactBlock(block)).toEqual(shown);
   // What was hidden stays as it is.
   expect(redactBlock(shown)).toEqual(shown);
 });
 
-test.each(SHOWN)('what the model says to the page, and asks of it, stays whole: %j', (block) => {
+test.each(SHOWN)("redactBlock keeps text, thinking and the page's own calls unchanged: %j", (block) => {
   expect(redactBlock(block)).toEqual(block);
 });
 
@@ -190,7 +190,7 @@ function built(text: string): JsonObject[] {
 
 const blocks = fc.array(fc.constantFrom(...HIDDEN.map(([block]) => block), ...SHOWN), { maxLength: 8 });
 
-test('wherever a stream is split, and wherever it is resumed, it says what the hidden message says', async () => {
+test('a redacted stream builds the redacted message, wherever the stream is split or resumed', async () => {
   await tryAsyncCases(caseCount(200), blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
     const events = logOf(content);
     const log = logFollowed(events, cuts);
@@ -265,7 +265,7 @@ const odd = fc
   )
   .map(([members, type]): JsonObject => ({ ...members, type }));
 
-test('of a hidden block with any members nothing but its type, its names and its form is in a stream, a resumed one, and a whole answer', async () => {
+test('a hidden block with any fields shows only its type, names and form, in streams and in whole responses', async () => {
   const isClean = (text: string) => expect(text).not.toMatch(`${SECRET}|${NUMBER}`);
   await tryAsyncCases(
     caseCount(500),
@@ -310,7 +310,7 @@ test('of a hidden block with any members nothing but its type, its names and its
   );
 });
 
-test('a whole answer is hidden as its stream is, and of an error what it says', () => {
+test('a non-streaming response is redacted like its stream, and an error loses its message', () => {
   const content = [...HIDDEN.map(([block]) => block), ...SHOWN];
   const common = { kind: 'whole', turn: 'turn_1', headers: {} } as const;
   const answer = redactAnswer(
@@ -351,7 +351,7 @@ const AS_TEXT: [JsonObject, JsonObject | undefined][] = [
   ],
 ];
 
-test('shown as text, a stream has only blocks that every client reads, numbered without a gap, wherever it is resumed', async () => {
+test('a stream shown as text has only blocks that every client supports, numbered without gaps, wherever it is resumed', async () => {
   const seen = { shouldHideTools: false, textOnly: true };
   const some = fc.array(fc.constantFrom(...AS_TEXT), { maxLength: 8 });
   await tryAsyncCases(caseCount(200), some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
@@ -378,7 +378,7 @@ test('shown as text, a stream has only blocks that every client reads, numbered 
   });
 });
 
-test('a log whose blocks cannot be read is not followed: that would take a place among the followers', () => {
+test("a log whose blocks cannot be read is not followed, so that it takes no follower's place", () => {
   const follow = vi.fn<() => ReadableStream<Uint8Array>>();
   const damaged = {
     follow,
@@ -390,7 +390,7 @@ test('a log whose blocks cannot be read is not followed: that would take a place
   expect(follow).not.toHaveBeenCalled();
 });
 
-test('a hidden block that begins with the number of one that is shown stays hidden, shown as text, too', async () => {
+test('a hidden block with the index of a shown block stays hidden, also when shown as text', async () => {
   const events = [
     { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
     { type: 'content_block_start', index: 0, content_block: { type: 'mcp_tool_use', input: {} } },

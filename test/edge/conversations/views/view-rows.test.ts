@@ -89,7 +89,7 @@ async function severalRuns(): Promise<StreamEvent[][]> {
 }
 
 describe('the history as clients see it', () => {
-  test('has one message for a run, as it was streamed, and of the edge’s results nothing else', async () => {
+  test("has one message for a run, as it was streamed, and no separate results of the run's calls", async () => {
     const [first = [], second = [], third = []] = await severalRuns();
     const { data } = await list();
     expect(data.map(({ role, content }) => ({ role, content }))).toEqual([
@@ -124,7 +124,7 @@ describe('the history as clients see it', () => {
     ]);
   });
 
-  test('is paged by what is shown, from any message on, in both directions', async () => {
+  test('is paged by its own messages, from any message on, in both directions', async () => {
     await severalRuns();
     const { data: all } = await list();
     for (const limit of [1, 2, 3, 5]) {
@@ -153,7 +153,7 @@ describe('the history as clients see it', () => {
     }
   });
 
-  test('says behind which message of it a summary stands', async () => {
+  test('names the last message that each summary covers', async () => {
     await severalRuns();
     const { data: all } = await list();
     const stored = await listMessages();
@@ -191,7 +191,7 @@ describe('the history as clients see it', () => {
     expect(summaries.some(({ until, until_shown }) => until !== until_shown)).toBe(true);
   });
 
-  test('has of a run that runs only its question, where that is asked for', async () => {
+  test('contains only the question of a running run, and only if pending messages are requested', async () => {
     const opened = Promise.withResolvers<void>();
     answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
     const called = answerTools(async () => {

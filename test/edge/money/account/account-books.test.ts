@@ -99,8 +99,8 @@ const anywhere = fc.record({
   end: fc.constantFrom('cut' as const, 'client_gone' as const, 'silent' as const),
 });
 
-describe('an answer that is broken off anywhere', () => {
-  test.each(KINDS)('%s: what is booked is what is billed or more, and not much more', (kind) => {
+describe('the settled cost of an interrupted response', () => {
+  test.each(KINDS)('%s: is at least the billed cost, and not much more', (kind) => {
     const ratios: number[] = [];
     // How much more is a matter of which answers are tried: the same ones each time.
     tryCases({ numRuns: 150, seed: 2026 }, fc.noBias(arbitraryPlan(kind)), anywhere, (plan, { share, bytes, end }) => {
@@ -120,7 +120,7 @@ describe('an answer that is broken off anywhere', () => {
     expect(high, kind).toBeLessThanOrEqual(LOOPS.has(kind) ? 6.5 : kind === 'advisor' ? 15 : 4);
   });
 
-  test('of any kind, with other answers each time', () => {
+  test('is at least the billed cost for random responses of any kind', () => {
     const plans = fc.constantFrom(...KINDS).chain(arbitraryPlan);
     tryCases(600, plans, anywhere, (plan, { share, bytes, end }) => {
       const answer = createBilledAnswer(plan);
@@ -130,7 +130,7 @@ describe('an answer that is broken off anywhere', () => {
     });
   });
 
-  test('at every event and every byte of one of each kind', () => {
+  test('is at least the billed cost at every event of one response of each kind', () => {
     for (const kind of KINDS) {
       const plan = fc.sample(arbitraryPlan(kind), { numRuns: 1, seed: 7 })[0];
       if (!plan) throw new Error('no plan');

@@ -76,7 +76,7 @@ function limited(limits: Limits) {
 }
 
 describe('admit and settle', () => {
-  test('a hold becomes what the request cost', async () => {
+  test('replaces a hold with the actual cost of the request', async () => {
     const ask = limited({ usd_per_day: usd(22_000) })();
     expect(await admitAt(stub(), ask)).toMatchObject({
       outcome: 'admitted',
@@ -102,7 +102,7 @@ describe('admit and settle', () => {
     expect(ledgerRequestSchema.parse(row)).toEqual(row);
   });
 
-  test('a request is shown with all its tries, and with those of no other', async () => {
+  test('shows a request with all of its own tries', async () => {
     const ask = limited({ requests_per_minute: 1 });
     const first = nextId();
     const tries = [first, `${first}.2`, `${first}.3`];
@@ -122,7 +122,7 @@ describe('admit and settle', () => {
     expect(second?.tries.map(({ request_id }) => request_id)).toEqual([`${first}.2`, first, `${first}.3`]);
   });
 
-  test('settling is idempotent, also after a crash', async () => {
+  test('settles a request once, also after a crash', async () => {
     const ask = askOf();
     await admitAt(stub(), ask);
     await settleAt(stub(), ended(ask.requestId));
@@ -135,7 +135,7 @@ describe('admit and settle', () => {
     expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(500));
   });
 
-  test('asking again by the same id is the same hold', async () => {
+  test('returns the same hold for a repeated request ID, and rejects a settled ID', async () => {
     const ask = limited({ concurrent_requests: 1 })();
     await admitAt(stub(), ask);
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
@@ -147,7 +147,7 @@ describe('admit and settle', () => {
     });
   });
 
-  test('what was never admitted is recorded without a hold, once', async () => {
+  test('records a settlement of a request that was never admitted once, without a hold', async () => {
     const lost = ended('req_lost', { opening: { route: 'messages', model: 'claude-haiku-5-5' } });
     expect(await settleAt(stub(), lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
     expect(await settleAt(stub(), lost)).toMatchObject({ outcome: 'duplicate' });
@@ -159,7 +159,7 @@ describe('admit and settle', () => {
     expect((await stub().getQuotaReport()).day.settled_usd).toBe(usd(500));
   });
 
-  test('numbers that are none corrupt nothing', async () => {
+  test('rejects or corrects invalid numbers without corrupting sums', async () => {
     await inAccount((account) => {
       for (const inputCost of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 1e300]) {
         expect(() => admitInside(account, askOf({ size: { inputCost } }))).toThrow(TypeError);
@@ -174,14 +174,14 @@ describe('admit and settle', () => {
     });
   });
 
-  test('a count needs no row and no hold', async () => {
+  test('admits a token count without a row and without a hold', async () => {
     const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', bound: undefined };
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
     expect((await stub().listRequests({})).data).toEqual([]);
   });
 
-  test('a lowered max_tokens is told; what does not fit asks for a count', async () => {
+  test('returns a lowered max_tokens, and asks for a count if the request does not fit', async () => {
     const ask = limited({ usd_per_day: usd(7_120) });
     expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
     // Half of what is free pays for as much as it needs at the least; so does the rest.
@@ -191,7 +191,7 @@ describe('admit and settle', () => {
     expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused', refusal });
   });
 
-  test('a count that was made for a request which is refused comes out of the bucket for counts', async () => {
+  test('takes the count for a rejected request from the bucket for counts', async () => {
     const ask = limited({ usd_per_day: usd(3_600), count_requests_per_minute: 1 });
     expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
     const counted = ask({ size: { inputCost: 2_000 }, counted: true });
@@ -202,7 +202,7 @@ describe('admit and settle', () => {
     });
   });
 
-  test('of 1,000 concurrent requests, exactly those are admitted that the budget covers', async () => {
+  test('admits exactly as many of 1,000 concurrent requests as the budget covers', async () => {
     const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
     expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);
@@ -214,7 +214,7 @@ describe('admit and settle', () => {
 });
 
 describe('limits', () => {
-  test('the account’s own stand over the deployment’s, also after a crash', async () => {
+  test('of the account take precedence over the deployment’s, also after a crash', async () => {
     await stub().setLimits({ usd_per_day: 2 });
     await stub().getQuotaReport({ usd_per_day: 1, concurrent_requests: 3 });
     await abortAllDurableObjects();
@@ -228,7 +228,7 @@ describe('limits', () => {
     });
   });
 
-  test('a rate survives a crash', async () => {
+  test('keep the state of rate limits after a crash', async () => {
     await inAccount((account) => {
       const ask = limited({ requests_per_minute: 1, output_tokens_per_minute: 1_000 })();
       admitInside(account, ask);
@@ -241,8 +241,8 @@ describe('limits', () => {
   });
 });
 
-describe('orphans', () => {
-  test('are settled at their hold after the deadline, and say what happened', async () => {
+describe('orphaned holds', () => {
+  test('are settled at their full amount after the deadline, with their last stage', async () => {
     const ask = askOf();
     await inAccount((account) => {
       admitInside(account, ask);
@@ -262,7 +262,7 @@ describe('orphans', () => {
     expect((await stub().getQuotaReport()).running_requests).toBe(0);
   });
 
-  test('a late settlement replaces the estimate, once', async () => {
+  test('are replaced once by a late settlement', async () => {
     const ask = askOf();
     await inAccount((account) => admitInside(account, ask));
     await abortAllDurableObjects();
@@ -275,7 +275,7 @@ describe('orphans', () => {
     expect((await stub().getUsageReport({ group_by: 'day' })).total.cost_usd).toBe(usd(500));
   });
 
-  test('a running turn renews its deadline, with a row every five minutes at most', async () => {
+  test('have a deadline that a running turn renews, with at most one row every five minutes', async () => {
     const ask = askOf();
     await inAccount((account) => admitInside(account, ask));
     for (let minute = 1; minute <= 40; minute++) {
@@ -328,7 +328,7 @@ async function written(act: (account: Account) => unknown): Promise<number> {
 describe('rows written', () => {
   const token = { jti: 'jti_1' };
 
-  test('two for a request, where one follows another', async () => {
+  test('are two per request if requests follow each other', async () => {
     const defaults: Limits = { usd_per_day: 9, requests_per_minute: 1e6, input_tokens_per_minute: 1e9 };
     await inAccount((account) => void admitInside(account, askOf({ token, defaults })));
     const rows = await written((account) => {
@@ -342,7 +342,7 @@ describe('rows written', () => {
     expect(rows).toBe(201);
   });
 
-  test('a thousand requests share what their rollups cost', async () => {
+  test('are few for the rollups of thousands of requests', async () => {
     await inAccount((account) => void admitInside(account, askOf({ token })));
     const rows = await written((account) => {
       for (let i = 0; i < 2_000; i++) {
@@ -354,7 +354,7 @@ describe('rows written', () => {
     expect(rows / 2_000).toBeLessThan(2.01);
   });
 
-  test('four for one that comes alone, the alarm before and after it included', async () => {
+  test('are at most four for a single request, including its alarms', async () => {
     await inAccount((account) => void admitInside(account, askOf({ token })));
     clock += 20 * MINUTE;
     await wake();
@@ -370,7 +370,7 @@ describe('rows written', () => {
 });
 
 describe('rollups', () => {
-  test('tell the same as the rows, whatever was folded', async () => {
+  test('equal the sums of the rows after any fold', async () => {
     const open: string[] = [];
     await inAccount((account) => {
       for (let i = 0; i < 2_500; i++) {
@@ -404,7 +404,7 @@ describe('rollups', () => {
     expect((await stub().getUsageReport({ group_by: 'day', from, to })).data).toEqual([day.data[1]]);
   });
 
-  test('an id that sorts before the last fold is neither lost nor counted twice', async () => {
+  test('count an ID that sorts before the last fold exactly once', async () => {
     await inAccount((account) => {
       for (let i = 0; i < 1_100; i++) {
         const ask = askOf();
@@ -438,7 +438,7 @@ describe('rollups', () => {
     ] as const;
   }
 
-  test('names that nobody knows and nobody paid for share one', async () => {
+  test('sum unknown models without cost under (unknown)', async () => {
     for (let i = 0; i < 3; i++) {
       const ask = askOf({ model: `made-up-${i}`, size: { known: false } });
       await admitAt(stub(), ask);
@@ -450,7 +450,7 @@ describe('rollups', () => {
 });
 
 describe('retention', () => {
-  test('rows go, sums stay', async () => {
+  test('deletes old rows and keeps their sums', async () => {
     await inAccount((account) => {
       for (let i = 0; i < 40; i++) {
         const ask = askOf();
@@ -483,7 +483,7 @@ describe('lists', () => {
     expect(await stub().listRequests({ limit: 3, after_id: all[5] })).toMatchObject({ has_more: false });
   });
 
-  test('an export is all rows, in pieces', async () => {
+  test('export all rows in pieces', async () => {
     for (let i = 0; i < 5; i++) await admitAt(stub(), askOf());
     const first = await stub().exportLedgerRows('', 3);
     expect(first.rows).toHaveLength(3);
@@ -494,7 +494,7 @@ describe('lists', () => {
 });
 
 describe('credentials', () => {
-  test('one that is seen is listed, and refused once it is revoked', async () => {
+  test('are listed when used, and rejected once they are revoked', async () => {
     const token = { jti: 'jti_a', iat: Math.floor(clock / 1_000), exp: Math.floor(clock / 1_000) + 60 };
     await admitAt(stub(), askOf({ token }));
     expect((await stub().listTokens()).data).toMatchObject([{ jti: 'jti_a', minted_at: null, revoked_at: null }]);
@@ -506,13 +506,13 @@ describe('credentials', () => {
     expect(row?.revoked_at).not.toBeNull();
   });
 
-  test('one that was never seen can be revoked', async () => {
+  test('can be revoked before they are used', async () => {
     await stub().revokeToken('jti_unknown');
     await abortAllDurableObjects();
     expect(await stub().isTokenRevoked({ jti: 'jti_unknown' })).toBe(true);
   });
 
-  test('all until now can be revoked, also those of a clock that is ahead; what is minted in the same second holds', async () => {
+  test('issued until now can all be revoked, except those minted afterwards in the same second', async () => {
     await inAccount((account) => {
       const iat = Math.floor(clock / 1_000);
       account.recordMintedToken({ jti: 'old', iat, scopes: ['messages'], label: 'laptop' });
@@ -532,7 +532,7 @@ describe('credentials', () => {
     });
   });
 
-  test('an expired one is let go', async () => {
+  test('are deleted after they expire', async () => {
     await inAccount((account) => {
       admitInside(account, askOf({ token: { jti: 'short', exp: clock / 1_000 + 60 } }));
       account.isTokenRevoked({ jti: 'endless' });
@@ -544,7 +544,7 @@ describe('credentials', () => {
 });
 
 describe('erasure', () => {
-  test('erases all but the revocations, and waits for what runs', async () => {
+  test('erases everything except revocations and sums, and waits for running requests', async () => {
     const running = askOf({ token: { jti: 'jti_a', iat: 5 } });
     await inAccount(async (account) => {
       account.setLimits({ usd_per_day: 1 });
@@ -585,7 +585,7 @@ describe('erasure', () => {
     });
   });
 
-  test('goes on by itself after a crash', async () => {
+  test('continues in the alarm after a crash', async () => {
     await inAccount(async (account) => {
       for (let i = 0; i < 6_000; i++) {
         const ask = askOf();
@@ -609,7 +609,7 @@ describe('erasure', () => {
   });
 });
 
-test('a jurisdiction is part of the object’s place', () => {
+test('creates the account’s object in the configured jurisdiction', () => {
   const asked: string[] = [];
   const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
   const outside = {
@@ -657,7 +657,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
 );
 
-test('whatever happens to the object, settled + held ≤ limit, and nothing is held at rest or settled twice', async () => {
+test('keeps settled + held ≤ limit, and settles every hold once, across crashes and alarms', async () => {
   const limits: Limits = { usd_per_day: usd(60_000), usd_per_month: usd(200_000), min_output_tokens: 50 };
   await tryAsyncCases(caseCount(60), fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
     await resetAll();

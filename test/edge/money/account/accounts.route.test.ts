@@ -42,8 +42,8 @@ async function spend(account: string, rows: number): Promise<void> {
   });
 }
 
-describe('the list of accounts', () => {
-  test('has those that have asked for something or were given something, each once', async () => {
+describe('GET /accounts', () => {
+  test('lists once each account that has sent a request or was given limits, credit or a group', async () => {
     const app = smallEdge();
     for (const name of ['bob', 'alice', 'bob']) {
       await app.post('/messages', ASK, bearerHeader(await createToken(name)));
@@ -90,7 +90,7 @@ describe('the list of accounts', () => {
     expect(groups.at(-1)).toMatchObject({ id: 'grace', group: 'red' });
   });
 
-  test('has those that have only been refused, and nobody without a credential that holds', async () => {
+  test('lists an account with only rejected requests, but none without a valid credential', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":[]}' });
     expect((await app.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(404);
     for (const credential of ['sk-ant-mallory', (await createToken('mallory')).replace(/.$/, '!')]) {
@@ -105,11 +105,11 @@ describe('the list of accounts', () => {
     expect(await get(app, '/accounts')).toMatchObject({ data: [{ type: 'account', id: 'alice' }] });
   });
 
-  test('is empty where nobody has', async () => {
+  test('returns an empty list without accounts', async () => {
     expect(await get(smallEdge(), '/accounts')).toEqual({ data: [], has_more: false, first_id: null, last_id: null });
   });
 
-  test('pages forwards and backwards over every name once, in one order, whatever the names are', async () => {
+  test('pages forwards and backwards over every account name once, in one order', async () => {
     const app = smallEdge();
     const names = fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }), {
       minLength: 1,
@@ -139,7 +139,7 @@ describe('the list of accounts', () => {
     });
   });
 
-  test('takes a limit from 1 to 1,000 and one cursor', async () => {
+  test('accepts a limit from 1 to 1,000 and one cursor', async () => {
     const app = smallEdge();
     for (const query of [
       'limit=0',
@@ -159,8 +159,8 @@ describe('the list of accounts', () => {
   });
 });
 
-describe('one account', () => {
-  test('sees where it stands in every window', async () => {
+describe('GET /accounts/:id', () => {
+  test('returns limits, spending and rates for every window', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"usd_per_week":5,"requests_per_minute":60}' });
     const alice = bearerHeader(await createToken('alice', []));
     await app.post('/messages', ASK, bearerHeader(await createToken('alice')));
@@ -182,7 +182,7 @@ describe('one account', () => {
     expect(await get(app, '/accounts/alice')).toMatchObject({ id: 'alice', week: settled });
   });
 
-  test('may have any name that a token can have', async () => {
+  test('returns an account with any name that a token can have', async () => {
     const app = smallEdge();
     await tryAsyncCases(
       50,
@@ -200,8 +200,8 @@ describe('one account', () => {
   });
 });
 
-describe('limits', () => {
-  test('are replaced as a set, and what is absent takes the deployment’s default', async () => {
+describe('PUT /accounts/:id/limits', () => {
+  test('replaces all limits, and uses the deployment’s defaults for absent ones', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"usd_per_day":1,"concurrent_requests":3}' });
     const first = await put(app, '/accounts/alice/limits', { usd_per_day: 2, models: ['claude-haiku-5-5'] });
     expect(first.status).toBe(200);
@@ -225,7 +225,7 @@ describe('limits', () => {
     });
   });
 
-  test('of a source of webhooks are a dollar a day, until an admin says otherwise', async () => {
+  test('keeps the default of a dollar a day for a webhook source until an admin changes it', async () => {
     const app = smallEdge();
     expect(await get(app, '/accounts/webhook-github')).toMatchObject({
       limits: { usd_per_day: 1 },
@@ -252,7 +252,7 @@ describe('limits', () => {
     expect((await get(smallEdge(), '/accounts/alice', bearerHeader(await createToken('alice')))).limits).toEqual({});
   });
 
-  test('hold from the next request on', async () => {
+  test('applies limits from the next request on', async () => {
     const app = smallEdge();
     const alice = bearerHeader(await createToken('alice'));
     expect((await app.post('/messages', ASK, alice)).status).toBe(200);
@@ -276,7 +276,7 @@ describe('limits', () => {
     ['another way to fall short', { on_shortfall: 'ignore' }],
     ['an answer of nothing', { min_output_tokens: 0 }],
     ['models that are no list', { models: 'claude-haiku-5-5' }],
-  ])('with %s are a 400 that changes nothing', async (_, limits) => {
+  ])('returns 400 and changes nothing for %s', async (_, limits) => {
     const app = smallEdge();
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
     const refused = await put(app, '/accounts/alice/limits', limits);
@@ -288,8 +288,8 @@ describe('limits', () => {
   });
 });
 
-describe('an export', () => {
-  test('is every row of the ledger, a line each, oldest first, over any number of pages', async () => {
+describe('GET /accounts/:id/export', () => {
+  test('returns every row of the ledger as a line, oldest first', async () => {
     await spend('alice', 1_234);
     const app = smallEdge();
     const response = await app.fetch('/accounts/alice/export', {
@@ -308,15 +308,15 @@ describe('an export', () => {
     expect(rows[5]?.cost_usd).toBe(0.000001005);
   });
 
-  test('of an empty ledger is empty', async () => {
+  test('returns an empty body for an empty ledger', async () => {
     const response = await smallEdge().fetch('/accounts/nobody/export', { headers: await admin() });
     expect(response.status).toBe(200);
     expect((await response.arrayBuffer()).byteLength).toBe(0);
   });
 });
 
-describe('erasure', () => {
-  test('says how far it is, goes on when asked again, and leaves nothing but the revocations and a nameless sum', async () => {
+describe('DELETE /accounts/:id', () => {
+  test('reports its progress, continues when called again, and leaves only revocations and an anonymous sum', async () => {
     const app = smallEdge();
     const alice = await createToken('alice');
     await app.post('/messages', ASK, bearerHeader(alice));
@@ -343,7 +343,7 @@ describe('erasure', () => {
     expect((await app.post('/messages', ASK, bearerHeader(alice))).status).toBe(401);
   });
 
-  test('goes on by itself', async () => {
+  test('continues in the alarm', async () => {
     const app = smallEdge();
     await spend('alice', 6_000);
     await app.fetch('/accounts/alice', { method: 'DELETE', headers: await admin() });
@@ -351,7 +351,7 @@ describe('erasure', () => {
     expect(await object('alice').listRequests({})).toMatchObject({ data: [], has_more: false });
   });
 
-  test('lets a conversation go that is gone already: the answer of the call that has erased it was lost', async () => {
+  test('completes when a conversation has already been erased but the response was lost', async () => {
     const conversation = { id: 'trip', version: 1, createdAt: 1, updatedAt: 1, title: null };
     const counts = { paused: null, turns: 1, messages: 2, bytes: 20, cost: 0, gone: false };
     await runInDurableObject(object('alice'), async (account: Account) => {
@@ -362,17 +362,17 @@ describe('erasure', () => {
     expect(await object('alice').erase()).toEqual({ done: true, remaining: 0 });
   });
 
-  test('of somebody who was never here is done at once', async () => {
+  test('completes immediately for an unknown account', async () => {
     const response = await smallEdge().fetch('/accounts/nobody', { method: 'DELETE', headers: await admin() });
     expect(response.status).toBe(202);
     expect(await response.json()).toEqual({ type: 'account', id: 'nobody', done: true, remaining: 0 });
   });
 });
 
-describe('somebody else’s account', () => {
+describe('another user’s account', () => {
   const READ = ['/accounts/bob', '/accounts/bob/export', '/usage?account=bob', '/usage/requests?account=bob'];
 
-  test('is not there, whether it exists or not, by any name of it', async () => {
+  test('returns the same 404 whether it exists or not', async () => {
     const app = smallEdge();
     const asked = await app.post('/messages', ASK, bearerHeader(await createToken('bob')));
     await app.waitUntilSettled();
@@ -411,7 +411,7 @@ describe('somebody else’s account', () => {
   });
 });
 
-test('any bytes to these routes, by any method and with any query, are answered without a server error', async () => {
+test('returns no server error for arbitrary methods, paths, queries and bodies', async () => {
   const app = smallEdge();
   const headers = { ...(await admin()), 'content-type': 'application/json' };
   const word = fc.oneof(

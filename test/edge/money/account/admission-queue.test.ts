@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('who is decided on later, as a pool is asked at the last, has only those ahead who came before', async () => {
+test('counts only earlier requests as ahead of a request whose last decision waits for a pool', async () => {
   vi.useFakeTimers();
   const line = new AdmissionQueue(() => 10);
   const rejected: QueuedRequest['rejected'] = {
@@ -52,7 +52,7 @@ test('who is decided on later, as a pool is asked at the last, has only those ah
   line.removeFromQueue('third');
 });
 
-test('answers a call of a request that has left, and that arrives late, as it answered the first one', async () => {
+test('returns the first decision again to a late call of a request that has left the queue', async () => {
   vi.useFakeTimers();
   const queue = new AdmissionQueue(() => 10);
   const rejected: QueuedRequest['rejected'] = {

@@ -69,7 +69,7 @@ function keysOf(row: Row, group: Group): (string | null)[] {
   return [row[group]];
 }
 
-test('what was spent by token, user, tag, model and day is that of the requests, whenever it was summed up', async () => {
+test('sums usage by token, user, tag, model and day exactly, across alarms and crashes', async () => {
   await tryAsyncCases(caseCount(150), fc.array(step, { maxLength: 40 }), async (steps) => {
     await resetAll();
     const rows: Row[] = [];
@@ -141,7 +141,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
 
 const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0, 10);
 
-test('a day has 200 values, and one for all others; no sum is lost', async () => {
+test('keeps 200 values per day and sums all others under (other)', async () => {
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
       const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: `customer=${i}` } };
@@ -154,7 +154,7 @@ test('a day has 200 values, and one for all others; no sum is lost', async () =>
   expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
 });
 
-test('the row that values share is written once by a fold, however many these are', async () => {
+test('writes the row (other) once per fold, regardless of how many values it sums', async () => {
   const written = vi.spyOn(Ledger.prototype, 'runWriteStatement');
   await inAccount((account) => {
     for (let nth = 0; nth < 300; nth += 1) {
@@ -173,7 +173,7 @@ test('the row that values share is written once by a fold, however many these ar
   expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
 });
 
-test('tags and users cost a request no row', async () => {
+test('writes no further row for a request’s tags and user', async () => {
   const rows = await countWrittenRows(stub());
   const written = async (about: { tags?: string; user?: string }) => {
     ids += 1;
@@ -208,7 +208,7 @@ describe('tags over HTTP', () => {
     return Object.fromEntries(data.map(({ key, requests }) => [String(key), requests]));
   };
 
-  test('come in a header, stand in the row, and never go up', async () => {
+  test('are read from a header, stored in the row, and not forwarded', async () => {
     const app = smallEdge();
     const tags = { 'sluice-tags': 'feature=search, customer=42' };
     const headers = await bob();
@@ -223,7 +223,7 @@ describe('tags over HTTP', () => {
     expect(data.map((row) => row.tags)).toContainEqual({ customer: '42', feature: 'search' });
   });
 
-  test('of a token’s claim win over the header', async () => {
+  test('of a token’s claim take precedence over the header', async () => {
     const app = smallEdge();
     const headers = await bob({ tags: { team: 'red' } });
     await app.post('/messages', ASK, { ...headers, 'sluice-tags': 'team=blue' });
@@ -235,7 +235,7 @@ describe('tags over HTTP', () => {
     expect((await app.post('/tokens', { ...mint, tags: { 'a b': '1' } }, await admin())).status).toBe(400);
   });
 
-  test('of another form are a 400 that says the form, and nothing goes up', async () => {
+  test('with a malformed header return 400 with the expected format, and send no request', async () => {
     const app = smallEdge();
     const response = await app.post('/messages', ASK, { ...(await bob()), 'sluice-tags': 'feature' });
     expect(response.status).toBe(400);
@@ -243,7 +243,7 @@ describe('tags over HTTP', () => {
     expect(app.sent).toHaveLength(0);
   });
 
-  test('a request’s user is a hash of metadata.user_id, also where the account’s name goes up in its place', async () => {
+  test('are accompanied by the user, a hash of metadata.user_id, also with UPSTREAM_USER_ID', async () => {
     for (const vars of [{}, { UPSTREAM_USER_ID: 'account' }]) {
       const app = smallEdge(vars);
       const named = { ...ASK, metadata: { user_id: 'user-1' } };
@@ -259,7 +259,7 @@ describe('tags over HTTP', () => {
 });
 
 describe('usage as CSV', () => {
-  test('has a line for each group, and no cell that a spreadsheet would run', async () => {
+  test('has one line per group, and escapes cells that a spreadsheet would evaluate', async () => {
     const app = smallEdge();
     await inAccount((account) => {
       for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {

@@ -50,7 +50,7 @@ async function fill(): Promise<(milliseconds: number) => number> {
   };
 }
 
-test('objects of plugins are asked to erase what they keep, and what is not done yet stays listed', async () => {
+test('asks the objects of plugins to erase their data, and again those that have not finished', async () => {
   const pass = await fill();
   const asked: unknown[] = [];
   let left = 1;
@@ -84,7 +84,7 @@ test.each([
     },
   ],
   ['rejects', () => Promise.reject(new RangeError('broken'))],
-])('erases the rest while a plugin %s in `erase`, and asks it again', async (_, fail) => {
+])('erases everything else while a plugin %s in `erase`, and calls the plugin again', async (_, fail) => {
   const pass = await fill();
   const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
   const inboxes: unknown[] = [];
@@ -116,7 +116,7 @@ test.each([
   expect(await listed()).toBe(0);
 });
 
-test('logs that KV does not accept the list of erasures, and writes it again', async () => {
+test('logs a failed write of the erasure list to KV, and retries it', async () => {
   const pass = await fill();
   const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
   const put = vi.spyOn(bindings.STORE, 'put').mockRejectedValueOnce(new RangeError('broken'));
@@ -128,7 +128,7 @@ test('logs that KV does not accept the list of erasures, and writes it again', a
   expect(String(logged.mock.calls)).toContain('"task":"erasure","error":"RangeError"');
 });
 
-test('rejects the call of a method in which a plugin throws, and the account goes on', async () => {
+test('rejects the call of a method in which a plugin throws, and the account keeps working', async () => {
   await fill();
   const { methods } = batchesInAccounts();
   const admit = vi.spyOn(methods, 'admitBatchJson').mockImplementation(() => {
@@ -155,7 +155,7 @@ const settledRow = (cost: number): BatchSettlementRow => ({
   outcomes: null,
 });
 
-test('what a batch holds and nobody settles is settled at its hold after 35 days', async () => {
+test('settles a batch’s unsettled hold at its full amount after 35 days', async () => {
   const pass = await fill();
   pass(35 * DAY - 1);
   await ring();

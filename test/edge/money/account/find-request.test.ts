@@ -43,8 +43,8 @@ async function found(app: TestApp, id: string, query = '', headers?: Record<stri
   return z.strictObject(ledgerRequestSchema.shape).parse(await response.json());
 }
 
-describe('an admin finds a request by its id alone', () => {
-  test('whosever it is, and a user their own; nobody else finds it', async () => {
+describe('GET /usage/requests/:request_id for an admin', () => {
+  test('finds a request of any account by its ID, while a user finds only their own', async () => {
     const app = smallEdge();
     const alice = await asked(app, 'alice');
     const bob = await asked(app, 'bob');
@@ -62,7 +62,7 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(app, own.id)).toMatchObject({ request_id: own.id });
   });
 
-  test('also of an account that was put on the list before marks were noted, and after the secret was rotated', async () => {
+  test('finds a request of an account without a stored mark, also after the secret was rotated', async () => {
     const before = smallEdge();
     const { id } = await asked(before, 'alice');
     for (const { name } of (await bindings.STORE.list({ prefix: 'mark:' })).keys) await bindings.STORE.delete(name);
@@ -73,7 +73,7 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
   });
 
-  test('by the upstream’s id, which its SDK shows: a failed one of any account, and any one with the account’s name', async () => {
+  test('finds a failed request by the upstream’s ID, and others only together with the account', async () => {
     const app = smallEdge();
     const failed = 'req_011CVuWyLpFkJiV6yJmMGfBD';
     const complete = 'req_011CVuWyLpFkJiV6yJmMGfBE';
@@ -95,7 +95,7 @@ describe('an admin finds a request by its id alone', () => {
     expect(await found(app, failed, '', bearerHeader(await createToken('alice')))).toMatchObject({ request_id: first });
   });
 
-  test('of an id from before only with the account’s name', async () => {
+  test('finds a request whose ID has no mark only together with the account', async () => {
     const app = smallEdge();
     await accountList.addName(bindings.STORE, 'alice');
     const id = 'req_01m7w6qhfxbt0tfvnmx89rna1z';
@@ -108,8 +108,8 @@ describe('an admin finds a request by its id alone', () => {
   });
 });
 
-describe('a mark', () => {
-  test('is the same in all ids of an account, another for another account, and another for another secret', async () => {
+describe('the account mark in a request ID', () => {
+  test('is the same in all IDs of an account, and differs between accounts and secrets', async () => {
     const app = smallEdge();
     const marks = async (account: string, by = app) => extractAccountMark((await asked(by, account)).id);
     const alice = await marks('alice');
@@ -124,7 +124,7 @@ describe('a mark', () => {
     expect(ids[0]).not.toBe(ids[1]);
   });
 
-  test('leaves ids in the order of their time, and each its own', async () => {
+  test('keeps IDs unique and in the order of their time', async () => {
     const app = smallEdge();
     const ids: string[] = [];
     for (let i = 0; i < 5; i += 1) ids.push((await asked(app, 'alice')).id);
@@ -136,8 +136,8 @@ describe('a mark', () => {
   });
 });
 
-describe('a refused request', () => {
-  test('of an account that was never admitted is found by its id alone', async () => {
+describe('a rejected request', () => {
+  test('of an account without admitted requests is found by its ID', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const { id, response } = await asked(app, 'alice');
     expect(response.status).toBe(404);
@@ -145,7 +145,7 @@ describe('a refused request', () => {
     expect(await found(app, id)).toMatchObject(refused);
   });
 
-  test('is found with the limit that refused it, and what the caller was told', async () => {
+  test('is found with the limit that rejected it and the error message', async () => {
     const app = smallEdge();
     await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
     let last = await asked(app, 'alice');
@@ -163,7 +163,7 @@ describe('a refused request', () => {
     expect(await found(app, last.id, '', bearerHeader(await createToken('bob')))).toBeUndefined();
   });
 
-  test('is listed by its days, newest first, a page at a time, and by nobody but its account and an admin', async () => {
+  test('is listed by day, newest first, in pages, only for its account and an admin', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const today = new Date().toISOString().slice(0, 10);
     // A row from before, which has what was refused since yesterday: some of it on each side of midnight.
@@ -215,7 +215,7 @@ describe('a refused request', () => {
     expect(await asIs.json()).toMatchObject({ data: [] });
   });
 
-  test('is known after a crash a second later, also as the last of several at once', async () => {
+  test('is found after a crash a second later, also as the last of several concurrent ones', async () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const ids = await Promise.all([1, 2, 3].map(async () => (await asked(app, 'alice')).id));
     const written = () =>
@@ -231,7 +231,7 @@ describe('a refused request', () => {
     for (const id of ids) expect(await found(app, id)).toMatchObject({ status: 'refused' });
   });
 
-  test('is known after a crash; a flood costs a row a second, and what was refused long ago is let go', async () => {
+  test('is stored in at most one row per second, and deleted after the retention', async () => {
     let clock = Date.now() + 100 * DAY;
     const inAccount = async <T>(run: (account: Account) => T) =>
       await runInAccount(object('alice'), { now: () => clock, retentionDays: 1 }, run);

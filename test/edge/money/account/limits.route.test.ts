@@ -30,8 +30,8 @@ const spent = async (app: TestApp) => {
   return json.total as { limit_usd: number | null; settled_usd: number; credit_usd: number; held_usd: number };
 };
 
-describe('a change of limits', () => {
-  test('changes what it names, removes what is null, and leaves the rest', async () => {
+describe('PATCH /accounts/:id/limits', () => {
+  test('changes the named limits, removes limits that are null, and keeps the rest', async () => {
     const app = smallEdge();
     const path = '/accounts/alice/limits';
     await send(app, 'PUT', path, { usd_per_day: 2, requests_per_minute: 60, models: ['claude-haiku-5-5'] });
@@ -49,7 +49,7 @@ describe('a change of limits', () => {
   });
 });
 
-describe('a limit that cannot pay for one search as it is held', () => {
+describe('a limit below the maximum cost of one search', () => {
   const OPUS = 'claude-opus-5-5';
   const unpaid = (json: Record<string, unknown>) =>
     json.unpaid_searches as
@@ -63,7 +63,7 @@ describe('a limit that cannot pay for one search as it is held', () => {
     tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
   });
 
-  test('says so where it is set, and so does the refusal: what helps, and what that does not promise', async () => {
+  test('is reported with a remedy and its risk when it is set and when it rejects a request', async () => {
     const app = smallEdge();
     const path = '/accounts/alice/limits';
     const told = unpaid((await send(app, 'PUT', path, { usd_per_day: 2, usd_per_month: 9 })).json);
@@ -91,7 +91,7 @@ describe('a limit that cannot pay for one search as it is held', () => {
     }
   });
 
-  test('is told of credit, of a change, and of what accounts share', async () => {
+  test('is reported for credit, for a changed limit and for shared limits', async () => {
     const app = smallEdge({ DEPLOYMENT_LIMITS: '{}' });
     const path = '/accounts/carol/limits';
     expect(unpaid((await send(app, 'PUT', path, { usd_total: 0 })).json)).toBeUndefined();
@@ -108,7 +108,7 @@ describe('a limit that cannot pay for one search as it is held', () => {
 });
 
 describe('usd_total', () => {
-  test('0 is prepaid: nothing goes up before there is credit, and nothing beyond it', async () => {
+  test('of 0 sends no request without credit, and none beyond the credit', async () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     const refused = await app.post('/messages', ASK, await alice());
@@ -135,7 +135,7 @@ describe('usd_total', () => {
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
   });
 
-  test('its share is told in the headers, without a time at which it would reset', async () => {
+  test('is reported in the headers as utilization without a reset time', async () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0.0002 });
     await app.post('/messages', ASK, await alice());
@@ -150,7 +150,7 @@ describe('credit', () => {
   const give = (app: TestApp, body: unknown, key?: string) =>
     send(app, 'POST', '/accounts/alice/credit', body, key === undefined ? {} : { 'idempotency-key': key });
 
-  test('is given once for a key, however often it is sent; the key cannot be used for another', async () => {
+  test('is given once per idempotency key, and the key cannot be reused for other credit', async () => {
     const app = smallEdge();
     const credit = { usd: 20, note: 'Invoice 117', expires_at: '2099-01-01T00:00:00+01:00' };
     const first = await give(app, credit, 'k1');
@@ -162,7 +162,7 @@ describe('credit', () => {
     expect(await spent(app)).toMatchObject({ credit_usd: 30, limit_usd: null });
   });
 
-  test('is listed, newest first, with what is left of each: the earliest to expire is spent first', async () => {
+  test('is listed newest first with its remaining amount, and is spent by earliest expiry', async () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     await give(app, { usd: 1, note: 'for ever' });
@@ -181,7 +181,7 @@ describe('credit', () => {
     expect(page).toMatchObject({ data: [{ id: ids[1] }], has_more: true });
   });
 
-  test('below 0 is taken back, once for a key: what was spent stays spent, and the rest is gone', async () => {
+  test('with a negative amount removes unspent credit, once per idempotency key', async () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     await give(app, { usd: 1 });
@@ -200,7 +200,7 @@ describe('credit', () => {
     expect((await app.post('/messages', ASK, await alice())).status).toBe(200);
   });
 
-  test('that has expired is gone, but for what was spent of it', async () => {
+  test('no longer raises the limit after it expires', async () => {
     const app = smallEdge();
     const ahead = Date.now() + 100 * 86_400_000;
     await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (account: Account) => {
@@ -223,7 +223,7 @@ describe('credit', () => {
     ['a time that has passed', { usd: 1, expires_at: '2020-01-01T00:00:00Z' }],
     ['a time that is none', { usd: 1, expires_at: 'tomorrow' }],
     ['an unknown field', { usd: 1, expires: '2099-01-01T00:00:00Z' }],
-  ])('of %s is refused', async (_, body) => {
+  ])('of %s is rejected', async (_, body) => {
     const app = smallEdge();
     expect((await give(app, body)).status).toBe(400);
     // Nothing was stored, so nobody knows the account.
@@ -231,7 +231,7 @@ describe('credit', () => {
     expect((await send(app, 'GET', '/accounts/alice', undefined, root)).status).toBe(404);
   });
 
-  test('is given by admins alone, and seen by nobody else’s credential', async () => {
+  test('can be given only by admins, and is invisible to other accounts', async () => {
     const app = smallEdge();
     const bob = bearerHeader(await createToken('bob'));
     expect((await send(app, 'POST', '/accounts/alice/credit', { usd: 1 }, await alice())).status).toBe(403);
@@ -239,13 +239,13 @@ describe('credit', () => {
   });
 });
 
-describe('a token with limits of its own', () => {
+describe('a token with its own limits', () => {
   async function minted(app: TestApp, limits: unknown) {
     const { status, json } = await send(app, 'POST', '/tokens', { account: 'alice', scopes: ['messages'], limits });
     return { status, json, headers: bearerHeader(String(json.token)) };
   }
 
-  test('spends no more than they say, whatever its account may; the account’s other tokens go on', async () => {
+  test('cannot spend more than its limit, while the account’s other tokens can', async () => {
     const app = smallEdge();
     const { status, json, headers } = await minted(app, { usd_total: 0.0002 });
     expect({ status, limits: json.limits }).toEqual({ status: 201, limits: { usd_total: 0.0002 } });
@@ -272,7 +272,7 @@ describe('a token with limits of its own', () => {
     expect((await send(app, 'GET', '/accounts/alice', undefined, await alice())).json.token).toBeNull();
   });
 
-  test('of a page sees which share of each limit is used, and when that begins anew: no amount, and nobody else’s', async () => {
+  test('sees only used shares and reset times of its own account if it is restricted', async () => {
     const app = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_week":1}' });
     await send(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0.0108, usd_total: 0, requests_per_minute: 60 });
     await send(app, 'POST', '/accounts/alice/credit', { usd: 0.054 });
@@ -296,7 +296,7 @@ describe('a token with limits of its own', () => {
     expect((await seen('bob')).status).toBe(404);
   });
 
-  test('uses only the models that they name', async () => {
+  test('can use only the models that its limits name', async () => {
     const app = smallEdge();
     const { headers } = await minted(app, { models: ['claude-haiku-5-5'] });
     expect((await app.post('/messages', ASK, headers)).status).toBe(200);

@@ -41,7 +41,7 @@ async function asked(app: TestApp, name: string, expected: number): Promise<stri
   return response.headers.get('sluice-request-id') ?? '';
 }
 
-test('an admin who names no account lists what was refused of all, and finds it by account and time', async () => {
+test('lists the rejected requests of all accounts to an admin, filtered by account and time', async () => {
   disableAutomaticAlarms();
   const app = smallEdge(NOT_ALLOWED);
   const ids: string[] = [];
@@ -70,7 +70,7 @@ test('an admin who names no account lists what was refused of all, and finds it 
   expect((await list(app, 'outcome=refused', 'messages')).page).toMatchObject({ data: [], account: 'root' });
 });
 
-test('what failed is listed the same way, of one account and of all', async () => {
+test('lists the failed requests of one account and of all accounts', async () => {
   disableAutomaticAlarms();
   let fails = true;
   const failing = createTestApp(({ url }: SentRequest) => {
@@ -92,7 +92,7 @@ test('what failed is listed the same way, of one account and of all', async () =
   expect(await idsOf(failing, 'account=alice')).toHaveLength(2);
 });
 
-test('a page asks the accounts whose last is the newest, and each page goes on where the one before it has ended', async () => {
+test('reads each page only from the accounts with the newest rows, and continues after the last page', async () => {
   disableAutomaticAlarms();
   const calls: string[] = [];
   const app = smallEdge({ ...NOT_ALLOWED, ACCOUNT: counting<object>(bindings.ACCOUNT, calls) });
@@ -119,7 +119,7 @@ test('a page asks the accounts whose last is the newest, and each page goes on w
   expect(await idsOf(app, `outcome=refused&limit=5&before_id=${ids[2]}`)).toEqual(ids.slice(0, 2));
 });
 
-test('a page asks 200 accounts at most, and its cursor continues with the others', async () => {
+test('calls at most 200 accounts per page, and continues with the others from the cursor', async () => {
   disableAutomaticAlarms();
   const calls: string[] = [];
   const app = smallEdge({ ...NOT_ALLOWED, ACCOUNT: counting<object>(bindings.ACCOUNT, calls) });
@@ -163,7 +163,7 @@ test('a page asks 200 accounts at most, and its cursor continues with the others
   }
 });
 
-test('it is told after a crash; an erased account leaves none', async () => {
+test('lists rejected requests after a crash, and none of an erased account', async () => {
   disableAutomaticAlarms();
   const app = smallEdge(NOT_ALLOWED);
   const before = await asked(app, 'alice', 404);

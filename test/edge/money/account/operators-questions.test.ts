@@ -89,7 +89,7 @@ async function countingRows(stub: DurableObjectStub<Account | Pool>): Promise<()
   return () => cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0);
 }
 
-test(`an operator's questions of 10,000 accounts and a year are answered in ${MOST_CALLS} object calls, by few rows`, async () => {
+test(`answers queries over 10,000 accounts and a year with at most ${MOST_CALLS} object calls and few rows`, async () => {
   disableAutomaticAlarms();
   const now = Date.now();
   await tellPool(now);

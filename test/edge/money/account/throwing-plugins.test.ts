@@ -77,7 +77,7 @@ test.each([
   expect(String(logging.mock.calls[0])).toContain('"hook":"summed"');
 });
 
-test('keeps an erasure open while a plugin cannot list what it keeps', () => {
+test('keeps an erasure open while a plugin cannot list its stored data', () => {
   const { heard, state } = accountState();
   expect(listPluginErasables(state, { listKept: fail })?.countCreatedUntil(0)).toBe(1);
   expect(heard).toContainEqual(['alarm', 61_000]);

@@ -75,7 +75,7 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('crash' as const) }) },
 );
 
-test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
+test('counts an hour, all time, a token and expiring credit exactly, across crashes', async () => {
   await tryAsyncCases(caseCount(200), fc.array(step, { maxLength: 40 }), async (steps) => {
     await resetAll();
     const asked: Asked[] = [];
@@ -169,7 +169,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
   });
 });
 
-test('an erased account keeps what it has spent in all, in the hour too, and the credit that it was given', async () => {
+test('keeps an erased account’s total and hourly spending, and its credit', async () => {
   const ask = (id: string, size = {}) =>
     inAccount((account) =>
       admitInside(account, {
@@ -199,7 +199,7 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
   expect(data).toMatchObject([{ id: 'c1', note: null, usd: usd(5_000) }]);
 });
 
-test('a conversation that was erased with its account is counted and listed when it begins anew', async () => {
+test('counts and lists a conversation that is created again after its account was erased', async () => {
   const report = { id: 'c1', version: 1, createdAt: clock, updatedAt: clock, title: null, turns: 1, messages: 2 };
   const told = { ...report, bytes: 700, cost: 0, paused: null };
   await inAccount(async (account) => {
@@ -216,7 +216,7 @@ test('a conversation that was erased with its account is counted and listed when
   });
 });
 
-test('a settlement that comes after its hold has ended counts once in all sums, and in the credit of its time', async () => {
+test('counts a settlement after its hold’s deadline once in all sums, and in the credit of its time', async () => {
   await inAccount((account) => account.giveCredit({ id: 'c1', usd: usd(50_000), expiresAt: clock + HOUR }));
   const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
   await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
@@ -235,7 +235,7 @@ test('a settlement that comes after its hold has ended counts once in all sums, 
   expect([total.requests, nano(total.cost_usd)]).toEqual([1, 500]);
 });
 
-test('credit costs a row only where it expires, and a token’s limit none', async () => {
+test('writes a further row for credit only if it expires, and none for a token’s limit', async () => {
   const credit = (id: string, expiresAt: number | null) =>
     inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));
   await inAccount((account) =>

@@ -73,8 +73,8 @@ const row = fc.record({
   cost: fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.integer({ min: 0, max: 1e13 })),
 });
 
-describe('the sum of all accounts', () => {
-  test('is exactly the sum of each, to the nanodollar, however it is grouped and cut', async () => {
+describe('the usage of all accounts', () => {
+  test('is the exact sum of each account’s usage, for any grouping and time range', async () => {
     const ledgers = fc.array(fc.array(row, { maxLength: 6 }), { minLength: 1, maxLength: 12 });
     const range = fc.constantFrom('', '&from=2026-11-21', '&to=2026-11-22', '&from=2026-11-21&to=2026-11-23');
     await tryAsyncCases(8, ledgers, range, async (accounts, days) => {
@@ -104,7 +104,7 @@ describe('the sum of all accounts', () => {
     });
   });
 
-  test('is in the order of each: days as they went by, all else by what it cost', async () => {
+  test('is ordered by time for days, and by cost for other groups', async () => {
     await spend('alice', [
       { day: 1, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 },
       { day: 0, model: 'claude-opus-5-5', conversation: null, cost: 7 },
@@ -118,7 +118,7 @@ describe('the sum of all accounts', () => {
     expect(await keys('?group_by=conversation&account=alice')).toEqual([null, 'c1']);
   });
 
-  test('has who spent most on a day, and what on', async () => {
+  test('lists accounts by cost for a day, and an account’s models by cost', async () => {
     await spend('alice', [
       { day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 500 },
       { day: 1, model: 'claude-haiku-5-5', conversation: 'c1', cost: 7 },
@@ -160,7 +160,7 @@ describe('the sum of all accounts', () => {
     expect(named.status).toBe(400);
   });
 
-  test('is for an admin alone; everybody else sees their own', async () => {
+  test('is returned only to admins, and others see their own usage', async () => {
     await spend('alice', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 }]);
     await spend('bob', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 9 }]);
     const alice = bearerHeader(await createToken('alice', []));
@@ -171,7 +171,7 @@ describe('the sum of all accounts', () => {
   });
 });
 
-describe('a time of day', () => {
+describe('a time range with a time of day', () => {
   const minutes = fc.integer({ min: 0, max: 4 * 24 * 60 });
   const asked = fc.record({
     minute: minutes,
@@ -180,7 +180,7 @@ describe('a time of day', () => {
     cost: fc.integer({ min: 1, max: 1e12 }),
   });
 
-  test('is exact in the sums of one account, however they are grouped, and whole days in those of all', async () => {
+  test('is exact in the usage of one account, and rounded to whole days in the usage of all', async () => {
     await tryAsyncCases(
       25,
       fc.array(asked, { minLength: 1, maxLength: 12 }),
@@ -232,7 +232,7 @@ describe('a time of day', () => {
   });
 });
 
-test('the total counts what is not listed as well, where there are more groups than are shown', async () => {
+test('includes unlisted groups in the total if there are more groups than the limit', async () => {
   const rows = Array.from({ length: 1_200 }, (_, i) => ({
     day: 0,
     model: 'claude-haiku-5-5',
@@ -249,7 +249,7 @@ test('the total counts what is not listed as well, where there are more groups t
   });
 });
 
-test('a question that is malformed is a 400 that says where', async () => {
+test('returns 400 and names the parameter for a malformed query', async () => {
   for (const [query, place] of [
     ['?from=yesterday', 'from'],
     ['?from=2026-11-31', 'from'],
@@ -269,8 +269,8 @@ test('a question that is malformed is a 400 that says where', async () => {
   }
 });
 
-describe('one request', () => {
-  test('is found by the id that its answer had, by its own account and by an admin', async () => {
+describe('a request in the ledger', () => {
+  test('is found by the ID in its response, by its account and by an admin', async () => {
     const edge = smallEdge();
     const alice = bearerHeader(await createToken('alice'));
     const asked = await edge.post('/messages', ASK, alice);
@@ -301,7 +301,7 @@ describe('one request', () => {
     });
   });
 
-  test('is on the list, newest first, which pages by id', async () => {
+  test('is listed newest first, in pages by ID', async () => {
     const edge = smallEdge();
     const alice = bearerHeader(await createToken('alice'));
     const ids: (string | null)[] = [];
@@ -323,7 +323,7 @@ describe('one request', () => {
     expect(await page(`?limit=2&before_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(1, 3), has_more: true });
   });
 
-  test('of an admin who names no account is on a list that says whose it is, since it is not that of all', async () => {
+  test('is listed with the account that the list belongs to if an admin names no account', async () => {
     const edge = smallEdge();
     expect((await edge.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(200);
     await edge.waitUntilSettled();

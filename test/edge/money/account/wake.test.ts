@@ -132,7 +132,7 @@ function upload(account: Account, file: string, bytes: number): void {
   account.endUpload({ id: begun.id, upstream: '', at: decided.at, end });
 }
 
-test('an account that wakes knows what it knew awake', async () => {
+test('restores the state of an account after a restart', async () => {
   await tryAsyncCases(
     caseCount(100),
     fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }),
@@ -179,7 +179,7 @@ test('an account that wakes knows what it knew awake', async () => {
   );
 });
 
-test('an account that wakes knows how long its last 64 answers of a model were, from its rows', async () => {
+test('restores the lengths of a model’s last 64 responses from the rows after a restart', async () => {
   const defaults = { usd_per_day: usd(12_000) };
   const asking = { defaults, waitMs: 1_000 };
   const answer = (output: number, more: Partial<Settlement> = {}, model = 'claude-opus-5-5') =>
@@ -211,7 +211,7 @@ test('an account that wakes knows how long its last 64 answers of a model were, 
   expect(await held()).toBe(960);
 });
 
-test('an account that wakes by a clock that has gone back goes on in the windows of its latest request', async () => {
+test('continues in the windows of the latest request if the clock is earlier after a restart', async () => {
   await live(1);
   clock += DAY;
   await live(1);
@@ -221,7 +221,7 @@ test('an account that wakes by a clock that has gone back goes on in the windows
   expect(await told()).toEqual(awake);
 });
 
-describe('what it reads for that', () => {
+describe('the rows that an account reads when it wakes', () => {
   // The object is made by the machine's clock.
   beforeEach(() => {
     clock = Date.now();
@@ -273,7 +273,7 @@ describe('what it reads for that', () => {
     };
   }
 
-  test('five statements before a turn is admitted, and each row of the ledger once', async () => {
+  test('are read by at most five statements before a turn is admitted, each ledger row once', async () => {
     await live(300);
     const { reads, rowsRead } = await readBy(async () => await admitAt(stub(), askOf(nextId(), 'seen', 'c1')));
     expect(reads).toBeLessThanOrEqual(5);
@@ -281,7 +281,7 @@ describe('what it reads for that', () => {
     expect(rowsRead).toBeLessThan(330);
   });
 
-  test('one token of many', async () => {
+  test('do not include the account’s other tokens', async () => {
     await inAccount((account) => {
       for (let n = 0; n < 200; n += 1) account.recordMintedToken({ jti: `minted-${n}`, scopes: ['messages'] });
     });
@@ -290,7 +290,7 @@ describe('what it reads for that', () => {
     expect(rowsRead).toBeLessThan(30);
   });
 
-  test('an alarm that finds nothing to do asks little', async () => {
+  test('need few statements in an alarm that finds nothing to do', async () => {
     await live(3);
     // The first one reports what was spent.
     await runDurableObjectAlarm(stub());
@@ -301,7 +301,7 @@ describe('what it reads for that', () => {
   });
 });
 
-test('the alarm of an account deletes the rows of each day, and folds once for the rows of several', async () => {
+test('deletes expired rows in each day’s alarm, and folds once for the rows of several days', async () => {
   const folds = new Set<unknown>();
   const days = 12;
   for (let day = 0; day < days; day += 1) {

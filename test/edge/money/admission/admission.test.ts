@@ -131,8 +131,8 @@ function tokensOf(said: string): number {
   return Math.ceil(4 + computeTextTokenUpperBound(said)) + IN_FLIGHT;
 }
 
-describe('a whole answer', () => {
-  test('is settled at what it used, by kind, and says its price', async () => {
+describe('a complete response', () => {
+  test('is settled by its usage of each kind, and reports its cost', async () => {
     const usage = {
       input_tokens: 20,
       output_tokens: 30,
@@ -173,7 +173,7 @@ describe('a whole answer', () => {
     });
   });
 
-  test('that streams is settled the same, and says its price behind its end', async () => {
+  test('is settled the same as a stream, with the cost after the last event', async () => {
     const stream = start() + block() + text('Hello') + ending({ output_tokens: 30 });
     const { ask, row, app } = caller(() => sseResponse(createBody([stream])));
     const response = await ask(ASK, { path: '/messages' });
@@ -183,7 +183,7 @@ describe('a whole answer', () => {
     expect(app.log.at(-1)).toMatchObject({ cost_usd: 0.00017, status: 200 });
   });
 
-  test('says where the account stands, and nothing of the upstream’s own limits', async () => {
+  test('contains the account’s quota headers, but not the upstream’s rate limit headers', async () => {
     const upstream = { 'anthropic-ratelimit-requests-limit': '4000', 'anthropic-ratelimit-unified-status': 'rejected' };
     const answer = () => Response.json(message({ output_tokens: 1_000 }), { headers: upstream });
     const { ask, app } = caller(answer, { usd_per_day: 0.02 });
@@ -198,14 +198,14 @@ describe('a whole answer', () => {
     }
   });
 
-  test('whose model the table does not know is priced at the dearest, and marked', async () => {
+  test('of an unknown model is priced at the highest prices and marked as unpriced', async () => {
     const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-of-the-future' })));
     await ask({ ...ASK, model: 'claude-of-the-future' });
     // $10 and $50 for a million tokens.
     expect(await row()).toMatchObject({ unpriced: true, cost_usd: usd(20 * 10_000 + 30 * 50_000), over_hold: false });
   });
 
-  test('by a snapshot that the table does not know is priced as the model that was asked for', async () => {
+  test('of an unknown snapshot is priced as the requested model', async () => {
     const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-haiku-5-5-20261015' })));
     await ask({ ...ASK, model: 'claude-haiku-5-5' });
     expect(await row()).toMatchObject({
@@ -216,19 +216,19 @@ describe('a whole answer', () => {
     });
   });
 
-  test('by another model that the request allowed is priced as that one', async () => {
+  test('of an allowed fallback is priced as that model', async () => {
     const { ask, row } = caller(() => Response.json(message({}, { model: 'claude-opus-5-5' })));
     await ask({ ...ASK, fallbacks: [{ model: 'claude-opus-5-5' }] });
     expect(await row()).toMatchObject({ cost_usd: usd(20 * 4_000 + 30 * 20_000), over_hold: false });
   });
 
-  test('that tells no usage is settled at its hold', async () => {
+  test('without usage is settled at its hold', async () => {
     const { ask, row } = caller(() => Response.json(message({}, { usage: undefined })));
     await ask();
     expect(await row()).toMatchObject({ status: 'complete', estimated: true, cost_usd: holdOf(ASK) });
   });
 
-  test('that cost more than its hold is settled whole and marked, and the next request is refused', async () => {
+  test('that costs more than its hold is settled in full and marked, and the next request is rejected', async () => {
     const limits = { usd_per_day: 0.01 };
     const { ask, row, app } = caller(() => Response.json(message({ output_tokens: 3_000 })), limits);
     expect((await ask()).status).toBe(200);
@@ -241,7 +241,7 @@ describe('a whole answer', () => {
     expect(app.sent).toHaveLength(1);
   });
 
-  test('of server tools is bounded by their steps, and pays for its searches', async () => {
+  test('with server tools is held by their steps, and settled with its searches', async () => {
     const body = { ...ASK, tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 2 }] };
     const usage = { input_tokens: 9_000, server_tool_use: { web_search_requests: 2, web_fetch_requests: 0 } };
     const { ask, row, app } = caller(() => Response.json(message(usage)));
@@ -260,7 +260,7 @@ describe('a whole answer', () => {
     expect(app.sent).toHaveLength(1);
   });
 
-  test('goes by the deployment’s aliases and prices', async () => {
+  test('is admitted and priced by the deployment’s aliases and prices', async () => {
     const vars = {
       MODEL_ALIASES: '{"fast":"claude-of-ours"}',
       PRICES: JSON.stringify({
@@ -282,7 +282,7 @@ describe('a whole answer', () => {
     expect(refused.headers.get('sluice-limited-by')).toBe('account');
   });
 
-  test('is priced by what answered, also where an alias gives that name to another model', async () => {
+  test('is priced as the responding model, even if an alias maps that name to another model', async () => {
     const vars = { MODEL_ALIASES: '{"claude-haiku-5-5":"claude-opus-5-5","claude-opus-5-5":"claude-haiku-5-5"}' };
     const { ask, row, app } = caller(() => Response.json(message({}, { model: 'claude-opus-5-5' })), {}, vars);
     await ask({ ...ASK, model: 'claude-haiku-5-5' });
@@ -295,7 +295,7 @@ describe('a whole answer', () => {
   });
 });
 
-test('a fallback is held as the model that the upstream knows by its name, not as what an alias makes of it', async () => {
+test('holds a fallback at the price of its own model, not of an alias with that name', async () => {
   const vars = { MODEL_ALIASES: '{"claude-opus-5-5":"claude-haiku-5-5"}' };
   const fallbacks = [{ model: 'claude-opus-5-5' }];
   const answer = () => Response.json(message({ output_tokens: 900 }, { model: 'claude-opus-5-5' }));
@@ -304,7 +304,7 @@ test('a fallback is held as the model that the upstream knows by its name, not a
   expect(await row()).toMatchObject({ cost_usd: usd(20 * 4_000 + 900 * 20_000), over_hold: false });
 });
 
-describe('an answer that does not come to its end', () => {
+describe('an interrupted response', () => {
   // So long that the clock, by which unseen tokens are estimated, does not decide on a slow machine.
   const long = 'é'.repeat(200);
   const begun = start({ cache_read_input_tokens: 40 }) + block() + text(long);
@@ -312,7 +312,7 @@ describe('an answer that does not come to its end', () => {
 
   const seen = tokensOf(long);
 
-  test('because it was cut is settled at its input and the most tokens that were seen', async () => {
+  test('with a cut connection is settled at its input and the upper bound of the observed tokens', async () => {
     stopClock();
     const { ask, row } = caller(() => sseResponse(createBody([begun], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
@@ -324,7 +324,7 @@ describe('an answer that does not come to its end', () => {
     });
   });
 
-  test('because it fell silent is settled the same', async () => {
+  test('that fell silent is settled at its input and observed tokens', async () => {
     stopClock();
     const silent = ({ signal }: SentRequest) =>
       new ReadableStream({
@@ -345,7 +345,7 @@ describe('an answer that does not come to its end', () => {
     });
   });
 
-  test('because the API said so is settled the same, and the row has its reason', async () => {
+  test('with an error event is settled at its input and observed tokens, with the reason in its row', async () => {
     stopClock();
     const error = sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
     const { ask, row } = caller(() => sseResponse(createBody([begun, error])));
@@ -358,14 +358,14 @@ describe('an answer that does not come to its end', () => {
     });
   });
 
-  test('because the API refused it in the stream’s first event is free: nothing was generated', async () => {
+  test('with an error as the first event of its stream is free', async () => {
     const error = sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
     const { ask, row } = caller(() => sseResponse(createBody([error])));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({ status: 'refused_upstream', error_type: 'overloaded_error', cost_usd: 0 });
   });
 
-  test('after the upstream said more than was seen is settled at what it said', async () => {
+  test('is settled at the usage that the upstream reported, if that exceeds the observed tokens', async () => {
     stopClock();
     const told = sseEvent('message_delta', { delta: {}, usage: { output_tokens: 900 } });
     const { ask, row } = caller(() => sseResponse(createBody([begun + told], 'cut')));
@@ -373,14 +373,14 @@ describe('an answer that does not come to its end', () => {
     expect(await row()).toMatchObject({ estimated: true, cost_usd: usd(input + 900 * PRICE.output) });
   });
 
-  test('behind its final usage is settled at that', async () => {
+  test('is settled at its final usage, if that was received', async () => {
     const told = sseEvent('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 40 } });
     const { ask, row } = caller(() => sseResponse(createBody([begun + told], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({ estimated: false, cost_usd: usd(input + 40 * PRICE.output) });
   });
 
-  test('and was thinking unseen is settled by the clock, and by max_tokens at the most', async () => {
+  test('with hidden thinking is settled by the clock, up to max_tokens', async () => {
     const hidden = start() + block({ type: 'thinking', thinking: '', signature: '' });
     const { ask, row } = caller(() => sseResponse(createBody([hidden], 'cut')));
     const before = Date.now();
@@ -395,7 +395,7 @@ describe('an answer that does not come to its end', () => {
     expect(await short.row()).toMatchObject({ cost_usd: usd(20 * PRICE.input + 100 * PRICE.output) });
   });
 
-  test('never costs more than max_tokens allow, however much was seen', async () => {
+  test('never costs more than max_tokens allow', async () => {
     const body = { ...ASK, max_tokens: 10, stream: true };
     const { ask, row } = caller(() => sseResponse(createBody([start() + block() + text('x'.repeat(9_000))], 'cut')));
     await (await ask(body)).text();
@@ -403,7 +403,7 @@ describe('an answer that does not come to its end', () => {
     expect(await row()).toMatchObject({ estimated: true, over_hold: false, cost_usd, usage: { output_tokens: 10 } });
   });
 
-  test('before its first event is settled at the input’s bound, and by the clock', async () => {
+  test('without a first event is settled at the input’s maximum cost and by the clock', async () => {
     const body = { ...ASK, max_tokens: 32_000, stream: true };
     const { ask, row } = caller(() => sseResponse(createBody([], 'cut')));
     const before = Date.now();
@@ -420,7 +420,7 @@ describe('an answer that does not come to its end', () => {
     expect((await small.row()).cost_usd).toBeLessThanOrEqual(holdOf({ ...ASK, max_tokens: 10, stream: true }));
   });
 
-  test('and was a JSON body is a 500 that is settled at its hold', async () => {
+  test('with a JSON body returns 500 and is settled at its hold', async () => {
     const { ask, row } = caller(
       () =>
         new Response(createBody(['{"type":"message","usage":{"inp'], 'cut'), {
@@ -432,7 +432,7 @@ describe('an answer that does not come to its end', () => {
   });
 });
 
-test('the price that is told is that of all tries together, each of which is booked by itself', async () => {
+test('reports the cost of all tries together, each of which is settled separately', async () => {
   let tries = 0;
   const { now } = Date;
   // Each try takes longer than a connection takes to fail: it may have run.
@@ -454,8 +454,8 @@ test('the price that is told is that of all tries together, each of which is boo
   expect(Number(price)).toBeCloseTo(sum, 9);
 });
 
-describe('a caller that leaves', () => {
-  test('before anything went up has nothing to pay', async () => {
+describe('a caller that disconnects', () => {
+  test('before anything is sent pays nothing', async () => {
     const { ask, row, app } = caller(() => Response.json(message()));
     await ask(ASK, { signal: AbortSignal.abort() }).catch(() => undefined);
     expect(app.sent).toEqual([]);
@@ -490,20 +490,20 @@ describe('a caller that leaves', () => {
     UPSTREAM_OWN_KEY: 'sk-ant-of-own',
   });
 
-  test('a whole answer before it came pays its hold: it may be generated to its end', async () => {
+  test('before a non-streaming response pays its hold, unless the upstream stops', async () => {
     expect(await leaving(ASK)).toMatchObject({ cost_usd: holdOf(ASK) });
     const body = { ...ASK, max_tokens: 32_000 };
     expect((await leaving(body, stopping('always'))).cost_usd).toBeLessThan(holdOf(body) / 5);
   });
 
-  test('a stream before it came is read on to its beginning, and pays that', async () => {
+  test('before the first event of a stream pays only the beginning of the response', async () => {
     const body = { ...ASK, max_tokens: 32_000, stream: true };
     expect((await leaving(body)).cost_usd).toBeLessThan(holdOf(body) / 5);
     expect(await leaving(body, stopping('never'))).toMatchObject({ cost_usd: holdOf(body) });
   });
 
   test.each([0, 1])(
-    'before a connection that is reset, pays its prompt as it is counted, once, with %i retries',
+    'before a connection reset pays the counted prompt, which is counted once, with %i retries',
     async (retries) => {
       let counts = 0;
       const tokens = 20_000;
@@ -535,7 +535,7 @@ describe('a caller that leaves', () => {
     },
   );
 
-  test('in a stream pays its input and what was generated until then', async () => {
+  test('during a stream pays the input and the output until then', async () => {
     const encoder = new TextEncoder();
     let pieces = [start() + block() + text('x'.repeat(60))];
     const endless = new ReadableStream({
@@ -563,7 +563,7 @@ describe('a caller that leaves', () => {
   });
 });
 
-describe('a request that the upstream does not take', () => {
+describe('a request that the upstream does not accept', () => {
   test.each([
     [400, 'invalid_request_error'],
     [404, 'not_found_error'],
@@ -573,7 +573,7 @@ describe('a request that the upstream does not take', () => {
     [529, 'overloaded_error'],
     [401, 'authentication_error'],
     [403, 'permission_error'],
-  ])('with %d is free, and its row says why', async (status, type) => {
+  ])('is free and has a row when the upstream returns %d', async (status, type) => {
     const { ask, row } = caller(() => refusal(type, status), { usd_per_day: 1 });
     const response = await ask();
     expect(response.status).toBe(status === 401 ? 500 : status);
@@ -581,19 +581,19 @@ describe('a request that the upstream does not take', () => {
     expect(await row()).toMatchObject({ status: 'refused_upstream', cost_usd: 0, estimated: false });
   });
 
-  test('because it cannot be reached is free', async () => {
+  test('is free if the upstream is unreachable', async () => {
     const { ask, row } = caller(() => Promise.reject(new Error('connection refused')));
     expect((await ask()).status).toBe(500);
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0 });
   });
 
-  test('in time is settled at its hold: it may still be answering', async () => {
+  test('is settled at its hold after a timeout', async () => {
     const { ask, row } = caller(() => new Promise(() => {}), {}, { UPSTREAM_TIMEOUT_MS: '50' });
     expect((await ask()).status).toBe(504);
     expect(await row()).toMatchObject({ estimated: true, cost_usd: holdOf(ASK) });
   });
 
-  test('says that the upstream limited it', async () => {
+  test('returns sluice-limited-by: upstream for the upstream’s rate limit', async () => {
     const { ask } = caller(() => refusal('rate_limit_error', 429, { 'retry-after': '60' }), { usd_per_day: 1 });
     const { headers } = await ask();
     expect(headers.get('sluice-limited-by')).toBe('upstream');
@@ -601,12 +601,12 @@ describe('a request that the upstream does not take', () => {
   });
 });
 
-describe('a request that does not fit by its bytes', () => {
+describe('a request that does not fit by its size', () => {
   const long = { ...ASK, max_tokens: 300, messages: [{ role: 'user', content: 'x'.repeat(20_000) }] };
   const counting = (count: () => Response | Promise<Response>) => (sent: SentRequest) =>
     sent.url.pathname.endsWith('/count_tokens') ? count() : Response.json(message());
 
-  test('is counted once, by a body that the count takes, and then fits', async () => {
+  test('is counted once, with a supported body, and then admitted', async () => {
     const { ask, row, app } = caller(
       counting(() => Response.json({ input_tokens: 2_500 })),
       { usd_per_day: 0.02 },
@@ -625,7 +625,7 @@ describe('a request that does not fit by its bytes', () => {
     expect((await row()).hold_usd).toBe(usd(2_564 * 1_100 + 300 * 5_500));
   });
 
-  test('is not counted where the budget covers its bytes', async () => {
+  test('is not counted if the budget covers its size', async () => {
     const { ask, app } = caller(
       counting(() => Response.json({ input_tokens: 1 })),
       { usd_per_day: 1 },
@@ -634,7 +634,7 @@ describe('a request that does not fit by its bytes', () => {
     expect(app.sent).toHaveLength(1);
   });
 
-  test('is not counted where no count can help', async () => {
+  test('is not counted if no count can help', async () => {
     const { ask, app } = caller(
       counting(() => Response.json({ input_tokens: 1 })),
       { usd_per_day: 0.000001 },
@@ -643,7 +643,7 @@ describe('a request that does not fit by its bytes', () => {
     expect(app.sent).toHaveLength(0);
   });
 
-  test('is refused if it is counted and still does not fit, and leaves nothing behind', async () => {
+  test('is rejected without a row if it does not fit after the count', async () => {
     const { ask, app, object } = caller(
       counting(() => Response.json({ input_tokens: 19_000 })),
       { usd_per_day: 0.02 },
@@ -660,7 +660,7 @@ describe('a request that does not fit by its bytes', () => {
     ['says a fraction', () => Response.json({ input_tokens: 10.5 })],
     ['answers null', () => Response.json(null)],
     ['answers a page', () => new Response('<html>')],
-  ])('whose count %s holds the whole window', async (_, count) => {
+  ])('is held at the whole context window if its count %s', async (_, count) => {
     const poor = caller(counting(count), { usd_per_day: 0.02 });
     expect((await poor.ask(long)).status).toBe(429);
     expect(poor.app.sent).toHaveLength(1);
@@ -679,7 +679,7 @@ describe('a request that does not fit by its bytes', () => {
     expect((await short.ask({ ...file, max_tokens: 64_000 })).status).toBe(429);
   });
 
-  test('whose count is limited may be sent again, as any other that the upstream answers 429', async () => {
+  test('may be sent again if its count was limited by the upstream', async () => {
     const { ask, object } = caller(
       counting(() => refusal('rate_limit_error', 429)),
       { usd_per_day: 0.02 },
@@ -692,7 +692,7 @@ describe('a request that does not fit by its bytes', () => {
   });
 
   test.each([400, 413, 422])(
-    'that refuses a prompt with a %i, in whichever form, is asked to count the next one',
+    'is counted again although an earlier count was rejected with %i in any error format',
     async (status) => {
       const page = () => new Response('<html>', { status });
       for (const refused of [
@@ -718,7 +718,7 @@ describe('a request that does not fit by its bytes', () => {
     const source = { type: 'base64', media_type: 'application/pdf', data: '' };
     const pdf = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
 
-    test('is bounded by its bytes, and counted again two seconds later', async () => {
+    test('is held by its size, and counted again two seconds later', async () => {
       stopClock();
       shortenCountTimeout();
       const { ask, app, object } = caller(answers, { usd_per_day: usd(byBytes) });
@@ -737,7 +737,7 @@ describe('a request that does not fit by its bytes', () => {
       expect(row?.hold_usd).toBeGreaterThan(usd(17_000 * 1_100));
     });
 
-    test('says so where it does not fit', async () => {
+    test('is rejected with a message that it could not be counted', async () => {
       shortenCountTimeout();
       const poor = caller(answers, { usd_per_day: 0.01 });
       for (let time = 0; time < 2; time += 1) {
@@ -757,7 +757,7 @@ describe('a request that does not fit by its bytes', () => {
   });
 });
 
-describe('a request that asks for more than is left', () => {
+describe('a request with a higher maximum cost than the remaining budget', () => {
   // Bytes that a parser would change, and `max_tokens` in other places than its own.
   const before = '{ "model":"claude-haiku-4-5-20251001","metadata":{"max_tokens" : 128000},\n "max_tokens" : ';
   const after =
@@ -766,7 +766,7 @@ describe('a request that asks for more than is left', () => {
   const counted = ({ url }: SentRequest) =>
     Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 36 } : message());
 
-  test('has its max_tokens lowered at that place alone, and is told', async () => {
+  test('is sent with only max_tokens lowered, and the response reports it', async () => {
     const { ask, row, app } = caller(counted, { usd_per_day: 0.05 });
     const { headers } = await ask(whole);
     const lowered = headers.get('sluice-max-tokens');
@@ -784,7 +784,7 @@ describe('a request that asks for more than is left', () => {
     expect(hold_usd + usd(5_500)).toBeGreaterThan(0.025);
   });
 
-  test('is told no time where the limit never resets; what is not lowered, and what is refused, is told nothing', async () => {
+  test('returns no reset time for a total limit, and no header if nothing was lowered', async () => {
     const { ask, app } = caller(counted, { usd_total: 0.05 });
     expect((await ask(whole)).headers.get('sluice-lowered-by')).toBe('account; limit=usd_total');
     expect((await ask(ASK)).headers.get('sluice-lowered-by')).toBeNull();
@@ -795,7 +795,7 @@ describe('a request that asks for more than is left', () => {
     expect(poor.app.log.at(-1)).not.toHaveProperty('lowered_by');
   });
 
-  test('is refused instead where the account says so', async () => {
+  test('is rejected with on_shortfall: refuse', async () => {
     const { ask, app } = caller(counted, { usd_per_day: 0.05, on_shortfall: 'refuse' });
     expect((await ask(whole)).status).toBe(429);
     expect(app.sent.filter(({ url }) => url.pathname === '/v1/messages')).toEqual([]);
@@ -815,7 +815,7 @@ describe('a request that asks for more than is left', () => {
     }
   });
 
-  test('is never lowered below thinking’s budget and 256 tokens of text', async () => {
+  test('is never lowered below the thinking budget and 256 tokens of text', async () => {
     const thinking = { type: 'enabled', budget_tokens: 5_000 };
     const body = { ...ASK, max_tokens: 20_000, thinking };
     // The count and its margin are a hundred tokens.
@@ -828,7 +828,7 @@ describe('a request that asks for more than is left', () => {
   });
 });
 
-describe('a search without max_uses that the budget does not pay for', () => {
+describe('a search without max_uses that the budget does not cover', () => {
   // A use costs the whole window of 200,000 tokens and a search: about $0.32 with what it may say.
   const tool = '{"type":"web_search_20250305", "name":"web_search","x":1e0}';
   const bodyWith = (tools: string, messages: unknown = ASK.messages) =>
@@ -837,7 +837,7 @@ describe('a search without max_uses that the budget does not pay for', () => {
   const sentAs = (sent: SentRequest | undefined) => sent?.text.replace('"stream":true,', '');
   const sentTools = (text = '') => (JSON.parse(text) as { tools: { max_uses?: number }[] }).tools;
 
-  test('is sent with the max_uses that half of the rest pays for, and reports it', async () => {
+  test('is sent with the max_uses that half of the budget covers, and the response reports it', async () => {
     const { ask, row, app } = caller(() => Response.json(message()), { usd_per_day: 1.5 });
     const { status, headers } = await ask(bodyWith(`[${tool}]`));
     expect(status).toBe(200);
@@ -852,13 +852,13 @@ describe('a search without max_uses that the budget does not pay for', () => {
     expect(hold_usd).toBeLessThan(1.5 / 2);
   });
 
-  test('gets one use where more than half of the rest is needed for it', async () => {
+  test('is sent with one use if that needs more than half of the budget', async () => {
     const { ask, app } = caller(() => Response.json(message()), { usd_per_day: 0.4 });
     expect((await ask(bodyWith(`[${tool}]`))).status).toBe(200);
     expect(sentTools(app.sent.at(-1)?.text)).toMatchObject([{ max_uses: 1 }]);
   });
 
-  test('is to be sent again later if only another request holds the budget for one use', async () => {
+  test('is rejected with Retry-After if only another request holds the budget for one use', async () => {
     const opened = Promise.withResolvers<void>();
     const answer = async () => {
       await opened.promise;
@@ -878,7 +878,7 @@ describe('a search without max_uses that the budget does not pay for', () => {
     expect((await ask(bodyWith(`[${tool}]`))).status).toBe(200);
   });
 
-  test('is sent unchanged where the budget pays for ten steps', async () => {
+  test('is sent unchanged if the budget covers ten steps', async () => {
     const { ask, app, row } = caller(() => Response.json(message()), { usd_per_day: 10 });
     const { headers } = await ask(bodyWith(`[${tool}]`));
     expect(headers.get('sluice-lowered-by')).toBeNull();
@@ -886,7 +886,7 @@ describe('a search without max_uses that the budget does not pay for', () => {
     expect(await row()).toMatchObject({ lowered_by: null });
   });
 
-  test('shares the uses among its tools, and leaves a max_uses of the caller', async () => {
+  test('divides the uses among its tools, and keeps the caller’s max_uses', async () => {
     const fetching = '{"type":"web_fetch_20250910","name":"web_fetch"}';
     const limited = '{"type":"web_search_20250305","name":"other","max_uses":1}';
     const { ask, app } = caller(() => Response.json(message()), { usd_per_day: 2.5 });
@@ -931,7 +931,7 @@ describe('a search without max_uses that the budget does not pay for', () => {
       { usd_per_day: 1.5 },
       /set max_uses/,
     ],
-  ])('is rejected where %s', async (_, tools, messages, limits, advice) => {
+  ])('is rejected if %s', async (_, tools, messages, limits, advice) => {
     const { ask, app } = caller(() => Response.json(message()), limits);
     const refused = await ask(bodyWith(tools, messages));
     expect({ status: refused.status, ...(await readError(refused)) }).toMatchObject({
@@ -943,13 +943,13 @@ describe('a search without max_uses that the budget does not pay for', () => {
   });
 });
 
-describe('what only some bodies do', () => {
+describe('an unusual request body', () => {
   test.each([
     ['3 MB', 'x'.repeat(3_000_000)],
     ['no text', 'x\ud800y'],
     ['a null', 'x\u0000y'],
     ['another script', 'モデル'],
-  ])('a model whose name is %s goes up, and is answered as the upstream answers', async (_, model) => {
+  ])('is forwarded with a model name of %s, and returns the upstream’s response', async (_, model) => {
     const { ask, row } = caller(() => refusal('not_found_error', 404));
     const response = await ask({ ...ASK, model });
     expect(response.status).toBe(404);
@@ -959,10 +959,10 @@ describe('what only some bodies do', () => {
   });
 });
 
-describe('counting tokens', () => {
+describe('POST /v1/messages/count_tokens', () => {
   const COUNT = { model: HAIKU, messages: ASK.messages };
 
-  test('costs nothing, holds nothing, and has a limit of its own', async () => {
+  test('costs nothing, holds nothing, and has a separate limit', async () => {
     const limits = { count_requests_per_minute: 2, usd_per_day: 0, requests_per_minute: 0 };
     const { ask, app, object } = caller(() => Response.json({ input_tokens: 5 }), limits);
     for (const path of ['/count-tokens', '/v1/messages/count_tokens']) {
@@ -982,10 +982,10 @@ describe('counting tokens', () => {
   });
 });
 
-describe('a call to the account that is lost', () => {
+describe('a lost call to the account', () => {
   const lost = (retryable: boolean) => Object.assign(new Error('lost'), { retryable });
 
-  test('on its way is repeated, and an answer that was lost settles nothing twice', async () => {
+  test('is repeated, and settles a request once even if its response was lost', async () => {
     let calls = 0;
     const flaky = between((stub) => ({
       async admitJson(ask: string) {
@@ -1006,7 +1006,7 @@ describe('a call to the account that is lost', () => {
     expect(calls).toBe(6);
   });
 
-  test('with its answer sets nothing aside for good: what was never sent costs nothing', async () => {
+  test('leaves no hold and no cost for a request that was never sent', async () => {
     const mute = between((stub) => ({
       async admitJson(ask: string) {
         await stub.admitJson(ask);
@@ -1022,7 +1022,7 @@ describe('a call to the account that is lost', () => {
     expect(await row()).toMatchObject({ status: 'unreachable', cost_usd: 0, route: 'messages' });
   });
 
-  test('settles a try that is sent again once, also where the account is erased meanwhile', async () => {
+  test('settles a retried request once, also if the account is erased meanwhile', async () => {
     let calls = 0;
     const erased = between((stub) => ({
       async settleJson(settlement: string) {
@@ -1047,7 +1047,7 @@ describe('a call to the account that is lost', () => {
     expect((await object().getQuotaReport()).day).toMatchObject({ settled_usd: total.cost_usd, held_usd: 0 });
   });
 
-  test('for good is a 503 that may be tried again, and nothing goes up', async () => {
+  test('returns a retryable 503 and sends no request if it fails permanently', async () => {
     const dead = between(() => ({ admitJson: () => Promise.reject(lost(false)) }));
     const { ask, app } = caller(() => Response.json(message()), {}, dead);
     const response = await ask();
@@ -1069,7 +1069,7 @@ describe('a request whose Worker dies', () => {
     ['before the upstream answered', (gone) => gone, false],
     ['in the stream', () => sseResponse(createBody([begun], 'silence')), false],
     ['before it was settled', () => sseResponse(createBody([begun + ending({ output_tokens: 3 })])), true],
-  ])('%s leaves no hold behind after its deadline, and its row says what happened', async (_, answer, whole) => {
+  ])('%s is settled at its hold after the deadline, with an orphaned row', async (_, answer, whole) => {
     // A Worker that is gone never settles; for the account nothing else can be seen of it.
     const gone = Promise.withResolvers<Response>();
     const { ask, app, object } = caller(() => answer(gone.promise), { usd_per_day: 1 }, dying);
@@ -1105,7 +1105,7 @@ describe('a request whose Worker dies', () => {
 });
 
 describe('the list of accounts', () => {
-  test('has an account once it has asked for something, by two keys that are written once', async () => {
+  test('contains an account after its first request, by two keys that are written once', async () => {
     const put: string[] = [];
     const STORE = {
       put: async (key: string, value: string) => {

@@ -55,7 +55,7 @@ function timesOf({ actions: deeds }: Answer): number[] {
 test.each([
   ['fallbacks that never begin', FALLBACKS],
   ['an advisor that never begins', ADVISOR],
-] as const)('an Escape beside %s is booked at no more than 1.6 times its bill in the median', (kind, more) => {
+] as const)('settles a stop beside %s at no more than 1.6 times the billed cost in the median', (kind, more) => {
   const ends = (body: object) =>
     answersOf('text', body).flatMap((answer) => timesOf(answer).map((at) => stoppedAt(answer, at)));
   figures.addKind('neither', ends({}));
@@ -64,17 +64,20 @@ test.each([
   expect(median).toBeLessThanOrEqual(1.6);
 });
 
-test.each(['handed', 'advised'] as const)('many Escapes before and behind a second model: %s', (kind) => {
-  const all = answersOf(kind);
-  const any = all.flatMap((answer) => timesOf(answer).map((at) => stoppedAt(answer, at)));
-  expect(figures.addKind(`${kind}: at any time`, any).sum).toBeGreaterThanOrEqual(1);
-  // These are the named exceptions: the sum above is of all ends.
-  const justBefore = all.flatMap((answer) => {
-    const begun = answer.actions.find(({ at, by, prompt }) => at > 0 && by !== undefined && prompt !== undefined)?.at;
-    return begun === undefined ? [] : [1, 50, 100].map((ms) => stoppedAt(answer, begun - ms));
-  });
-  figures.addKind(`${kind}: it begins 0 to 100 ms behind`, justBefore);
-});
+test.each(['handed', 'advised'] as const)(
+  'settles many stops before and after a second model in sum at least at the billed cost: %s',
+  (kind) => {
+    const all = answersOf(kind);
+    const any = all.flatMap((answer) => timesOf(answer).map((at) => stoppedAt(answer, at)));
+    expect(figures.addKind(`${kind}: at any time`, any).sum).toBeGreaterThanOrEqual(1);
+    // These are the named exceptions: the sum above is of all ends.
+    const justBefore = all.flatMap((answer) => {
+      const begun = answer.actions.find(({ at, by, prompt }) => at > 0 && by !== undefined && prompt !== undefined)?.at;
+      return begun === undefined ? [] : [1, 50, 100].map((ms) => stoppedAt(answer, begun - ms));
+    });
+    figures.addKind(`${kind}: it begins 0 to 100 ms behind`, justBefore);
+  },
+);
 
 /** @returns what is booked and billed where answers are stopped shortly before the results of their first uses arrive */
 function stopBeforeResults(answers: readonly Answer[], networkMs: number): BookedCases {
@@ -84,15 +87,18 @@ function stopBeforeResults(answers: readonly Answer[], networkMs: number): Booke
   });
 }
 
-test.each(['search', 'fetch', 'code', 'mcp'] as const)('an Escape while a result is under way: %s', (kind) => {
-  for (const network of NETWORKS_MS) {
-    const { least } = figures.addKind(
-      `${kind}: result under way, ${network} ms of network`,
-      stopBeforeResults(answersOf(kind), network),
-    );
-    expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
-  }
-});
+test.each(['search', 'fetch', 'code', 'mcp'] as const)(
+  'settles a stop while a tool result is pending at least at the billed cost: %s',
+  (kind) => {
+    for (const network of NETWORKS_MS) {
+      const { least } = figures.addKind(
+        `${kind}: result under way, ${network} ms of network`,
+        stopBeforeResults(answersOf(kind), network),
+      );
+      expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
+    }
+  },
+);
 
 /** Without `max_content_tokens`. */
 const FETCH = { tools: [{ type: 'web_fetch_20260209', name: 'web_fetch', max_uses: 8 }] };
@@ -101,16 +107,19 @@ test.each([
   ['fetch', FETCH],
   ['code', {}],
   ['mcp', {}],
-] as const)('an Escape while a result of up to 25,000 tokens is under way: %s', (kind, more) => {
-  for (const network of NETWORKS_MS) {
-    const answers = answersOf(kind, more, { maxResultTokens: 25_000 });
-    const { least } = figures.addKind(
-      `${kind}: long result, ${network} ms of network`,
-      stopBeforeResults(answers, network),
-    );
-    expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
-  }
-});
+] as const)(
+  'settles a stop while a tool result of up to 25,000 tokens is pending at least at the billed cost: %s',
+  (kind, more) => {
+    for (const network of NETWORKS_MS) {
+      const answers = answersOf(kind, more, { maxResultTokens: 25_000 });
+      const { least } = figures.addKind(
+        `${kind}: long result, ${network} ms of network`,
+        stopBeforeResults(answers, network),
+      );
+      expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
+    }
+  },
+);
 
 /** @returns what is known of an answer of which nothing has come */
 function unheard(more: Partial<RequestOutcome>, ms = 0) {
@@ -123,7 +132,7 @@ function unheard(more: Partial<RequestOutcome>, ms = 0) {
   } as const;
 }
 
-test('a stop while the API hangs before its first event costs its prompt and a round trip', () => {
+test('settles a stop while the API hangs before its first event at least at the prompt’s cost', () => {
   const cases = answersOf('text').flatMap(
     (answer): BookedCases =>
       [5_000, 20_000, 60_000].map((hangMs) => {
@@ -135,7 +144,7 @@ test('a stop while the API hangs before its first event costs its prompt and a r
   expect(least).toBeGreaterThanOrEqual(1 - 1e-9);
 });
 
-test('a first turn that is stopped before its first event costs its prompt and a round trip', () => {
+test('settles a first turn that is stopped before its first event at least at the billed cost', () => {
   const cases = answersOf('text').flatMap((answer) => {
     const first = answer.actions.find(({ event }) => event)?.at ?? 0;
     return [0.01, 0.5, 0.99].map((share) => stoppedAt(answer, first * share));
@@ -147,7 +156,7 @@ test('a first turn that is stopped before its first event costs its prompt and a
 const DIES_AFTER_MS = [0, 200, 1_000, 5_000];
 const WAKES_AFTER_MS = [50, 1_000, 30_000];
 
-test('a turn whose object dies while it reads the rest of a stopped answer is booked at its bill or more', () => {
+test('settles a stopped turn whose object dies during the rest of the response at least at the billed cost', () => {
   const cases = answersOf('text').flatMap((answer) =>
     timesOf(answer).flatMap((at): BookedCases => {
       const { report } = readUntilEnd(answer, 'stopped', () => at, {
@@ -174,7 +183,7 @@ const SIGNED_LETTERS = [5.3, 6.5] as const;
 const KEPT_TURNS = [5, 20, 60];
 
 test.each([false, true])(
-  'kept thinking is booked at its bill or more, and held near it once it was learned: %s',
+  'settles thinking in the history at least at the billed cost, and near it once learned: %s',
   (isLearned) => {
     const settings = createNewEdge();
     const draw = createRandom(7);
@@ -244,7 +253,7 @@ const SPELLINGS: readonly ((id: string) => string)[] = [
 ];
 
 test.each(['complete', 'stopped'] as const)(
-  'an answer of a gateway that spells its model otherwise is booked at its bill or more: %s',
+  'settles a gateway’s response with another spelling of the model at least at the billed cost: %s',
   (end) => {
     const cases = answersOf('text').flatMap(
       (answer): BookedCases =>
@@ -267,7 +276,7 @@ test.each(['complete', 'stopped'] as const)(
   },
 );
 
-test('a prompt that a gateway counts as almost nothing is booked at a sixteenth of its letters or more', () => {
+test('settles a prompt that a gateway counts too low at a sixteenth of its characters or more', () => {
   const cases = answersOf('text').flatMap((answer) =>
     [0, 10].map((prompt_tokens): [number, number] => {
       const { terms } = grantOfAnswer(answer, edge);

@@ -97,8 +97,8 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
   );
 }
 
-describe.each(CLASSES)('an answer of the class %s that did not end by itself', (kind) => {
-  test.each(ENDS)('is never booked below its bill, whatever was learned: %s', (end) => {
+describe.each(CLASSES)('an interrupted response of the class %s', (kind) => {
+  test.each(ENDS)('is never settled below the billed cost, with or without learned values: %s', (end) => {
     const cases = [...casesOf(kind, end), ...(end === 'killed' ? casesOf(kind, end, true) : [])];
     for (const one of cases) {
       expect(one.unlearned).toBeGreaterThanOrEqual(one.certain * MIN_BOOKED_SHARE);
@@ -109,7 +109,7 @@ describe.each(CLASSES)('an answer of the class %s that did not end by itself', (
 });
 
 test.each(['advised', 'handed'] as const)(
-  'a second model that begins while the end is on its way is booked whole behind a block, and in the sum of many ends: %s',
+  'settles a second model’s beginning in full after a block, and in the sum of many interruptions: %s',
   (kind) => {
     let [sumBooked, sumBilled] = [0, 0];
     for (let seed = 0; seed < 30; seed += 1) {
@@ -134,7 +134,7 @@ test.each(['advised', 'handed'] as const)(
   },
 );
 
-test.each(['advised', 'handed'] as const)('the sum of what is booked is at least the sum of the bills: %s', (kind) => {
+test.each(['advised', 'handed'] as const)('settles in sum at least the billed cost: %s', (kind) => {
   for (const end of ENDS) {
     const cases = casesOf(kind, end);
     const sum = cases.reduce((total, { learned: times, billed }) => total + times * billed, 0);
@@ -167,8 +167,8 @@ function mostOf(kind: Class, end: End): readonly [number, number] {
   return of[end === 'stalled' || end === 'silent' ? 'silence' : end] ?? of.any;
 }
 
-describe.each(ENDS)('what is booked where the end was: %s', (end) => {
-  test.each(CLASSES.filter((kind) => kind !== 'whole'))('is not much more than the bill: %s', (kind) => {
+describe.each(ENDS)('the settled cost of an interruption: %s', (end) => {
+  test.each(CLASSES.filter((kind) => kind !== 'whole'))('is not much more than the billed cost: %s', (kind) => {
     const seen = casesOf(kind, end).filter(({ isSeen }) => isSeen);
     expect(seen.length).toBeGreaterThan(CASES / 2);
     const { median, p95: high } = computeQuantiles(seen.map((one) => one.learned));
@@ -177,7 +177,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
     expect(high).toBeLessThanOrEqual(mostHigh);
   });
 
-  test('is not much more than the bill where nothing was seen, of a whole answer or another', () => {
+  test('is not much more than the billed cost if no output was observed', () => {
     const all = (['text', 'thinking', 'tools', 'whole', 'unasked'] as const).flatMap((kind) => casesOf(kind, end));
     const { median, p95: high } = computeQuantiles(all.filter(({ isSeen }) => !isSeen).map((one) => one.learned));
     expect(median).toBeLessThanOrEqual(3);
@@ -186,7 +186,7 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
 });
 
 test.each(['stopped', 'left'] as const)(
-  'a search is booked at about twice its bill if it is %s while it runs',
+  'settles a search at about twice the billed cost if it is %s while it runs',
   (end) => {
     const running = casesOf('slow', end).filter(({ toolMs = 0 }) => toolMs > USUAL_PAUSE_MS && toolMs <= 8_000);
     expect(running.length).toBeGreaterThan(CASES / 4);
@@ -196,7 +196,7 @@ test.each(['stopped', 'left'] as const)(
   },
 );
 
-test('what was learned brings hidden thinking nearer to its bill', () => {
+test('settles hidden thinking closer to the billed cost with learned values', () => {
   const seen = casesOf('thinking', 'stopped').filter(({ isSeen }) => isSeen);
   const [known, unknown] = [
     computeQuantiles(seen.map((one) => one.learned)),
@@ -206,7 +206,7 @@ test('what was learned brings hidden thinking nearer to its bill', () => {
 });
 
 // FIGURES=<file> writes the table of all figures there.
-test.runIf(process.env.FIGURES)('the figures are written down', () => {
+test.runIf(process.env.FIGURES)('writes the table of figures to the file in FIGURES', () => {
   const told = (values: readonly number[]) => {
     const { minimum: least, median, p95: high } = computeQuantiles(values);
     return [values.length, ...[least, median, high].map((one) => one.toFixed(2))].join(' ');

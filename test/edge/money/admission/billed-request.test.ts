@@ -71,7 +71,7 @@ function listenForBounds(): AdmissionRequest['bound'][] {
   return bounds;
 }
 
-test('holds a repaired request by its own count, after an attempt without an answer was counted', async () => {
+test('holds a repaired request by its own count, after an attempt without a response was counted', async () => {
   const bounds = listenForBounds();
   const repaired = bodyWithThought('Why, in words?');
   const unanswered = createUnansweredOutcome({ sentAt: undefined }, Date.now());

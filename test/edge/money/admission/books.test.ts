@@ -77,8 +77,8 @@ function clock(): { now: number } {
   return virtual;
 }
 
-describe('what an answer costs that did not end by itself', () => {
-  test('150 stopped turns with searches are booked at what was billed, or more', async () => {
+describe('the cost of an interrupted response', () => {
+  test('is at least the billed cost for 150 stopped turns with searches', async () => {
     stopClock();
     const search = { type: 'web_search_20260209', name: 'web_search', max_uses: 8 };
     const results = [
@@ -112,7 +112,7 @@ describe('what an answer costs that did not end by itself', () => {
   });
 
   test.each([1_000, 32_000, 128_000])(
-    'an Escape after two seconds books at most $0.03 above the input’s bound, with max_tokens %i',
+    'is at most $0.03 above the input’s maximum cost after two seconds, with max_tokens %i',
     async (max_tokens) => {
       const time = clock();
       const leaving = new AbortController();
@@ -136,7 +136,7 @@ describe('what an answer costs that did not end by itself', () => {
     [8_000, 0, 0.08],
     // Four thousand tokens, and the uses that are left.
     [8_001, 0.16, Number.POSITIVE_INFINITY],
-  ])('an Escape %i ms into a search books more than $%d and less than $%d', async (silentMs, least, most) => {
+  ])('after a disconnection %i ms into a search is more than $%d and less than $%d', async (silentMs, least, most) => {
     const time = clock();
     const leaving = new AbortController();
     const use = { type: 'server_tool_use', id: 'srv_1', name: 'web_search', input: {} };
@@ -165,7 +165,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect(row?.cost_usd).toBeLessThan(most);
   });
 
-  test('the ledger’s row of an answer with a fallback is the bill', async () => {
+  test('equals the billed cost for a response with a fallback', async () => {
     const iterations = [
       { type: 'message', model: null, input_tokens: 1_000, output_tokens: 500 },
       { type: 'fallback_message', model: 'claude-fable-5-1', input_tokens: 1_100, output_tokens: 700 },
@@ -188,7 +188,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect(dearest?.cost_usd).toBeCloseTo((1_100 * 10 + 700 * 50) / 1e6, 9);
   });
 
-  test('a reset after the send is booked, and so is each further try', async () => {
+  test('includes a connection reset after sending, and each retry', async () => {
     let tries = 0;
     const broken = account(
       async () => {
@@ -223,7 +223,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect((await broken.object().getQuotaReport()).requests?.remaining).toBe(9);
   });
 
-  test('a connection that was refused at once costs nothing, however often it is tried', async () => {
+  test('is zero for a refused connection, regardless of retries', async () => {
     const refused = account(
       () => {
         throw new Error('Network connection lost.');
@@ -244,7 +244,7 @@ describe('what an answer costs that did not end by itself', () => {
     [504, { 'request-id': 'req_up' }, 0],
     [504, {}, 1],
     [502, {}, 1],
-  ])('a status %i with the headers %j costs %i', async (status, headers, costs) => {
+  ])('for the status %i with the headers %j is zero (0) or positive (1): %i', async (status, headers, costs) => {
     const gateway = account(async () => {
       advanceClock(80);
       return new Response('<html>no</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
@@ -255,7 +255,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect(row?.cost_usd).toBeLessThan(0.05);
   });
 
-  test('a cut between the final usage and the end of the stream costs what the usage says', async () => {
+  test('equals the final usage after a cut before the end of the stream', async () => {
     const whole = start({ input_tokens: 100 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(50)));
     const delta = sseEvent('message_delta', { delta: { stop_reason: 'end_turn' }, usage: { output_tokens: 60 } });
     const cut = account(() => sseResponse(createBody([whole + delta], 'cut')));
@@ -265,7 +265,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect(row?.cost_usd).toBeCloseTo((100 * 4 + 60 * 20) / 1e6, 9);
   });
 
-  test('cache writes that grow in a loop of tools cost the longest lifetime that was asked for', async () => {
+  test('prices growing cache writes at the longest requested lifetime', async () => {
     const usage = {
       input_tokens: 10,
       cache_creation_input_tokens: 1_000,
@@ -287,7 +287,7 @@ describe('what an answer costs that did not end by itself', () => {
     ['digits', '31415926535897932384 '.repeat(40), 300],
     ['JSON', '{"id":1,"tags":["a","b"]},'.repeat(40), 500],
     ['Chinese', '人人生而自由,在尊严和权利上一律平等。'.repeat(40), 800],
-  ])('%s that was seen is booked by its characters', async (_, text, least) => {
+  ])('counts observed %s by its characters', async (_, text, least) => {
     stopClock();
     const stream =
       start({ input_tokens: 10 }) +
@@ -306,7 +306,7 @@ describe('what an answer costs that did not end by itself', () => {
     ['nothing', () => new Response(null, { status: 204 })],
     ['an empty body', () => new Response('', { headers: { 'content-type': 'application/json' } })],
     ['a list', () => Response.json([])],
-  ])('a success that is %s is no answer of the API: it costs nothing, and is an error', async (_, answer) => {
+  ])('is zero for a success response with %s, which returns an error', async (_, answer) => {
     // How soon it came says that it has not run: a busy machine must not.
     stopClock();
     const strange = account(answer);
@@ -316,7 +316,7 @@ describe('what an answer costs that did not end by itself', () => {
     expect((await strange.rows())[0]).toMatchObject({ cost_usd: 0, status: 'refused_upstream' });
   });
 
-  test('a success that is an error is the error that it says', async () => {
+  test('is zero for a success response with an error, which is returned with its own status', async () => {
     const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
     const strange = account(() => Response.json(overloaded));
     const response = await strange.ask({ ...ASK, stream: false });
@@ -326,7 +326,7 @@ describe('what an answer costs that did not end by itself', () => {
   });
 });
 
-test.each([[[null]], [{}], ['x']])('a final usage whose iterations are %j settles its request', async (iterations) => {
+test.each([[[null]], [{}], ['x']])('settles a request whose final usage has the iterations %j', async (iterations) => {
   const strange = account(() =>
     sseResponse(
       start({ input_tokens: 10 }) +
@@ -341,7 +341,7 @@ test.each([[[null]], [{}], ['x']])('a final usage whose iterations are %j settle
 });
 
 test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 1e30 }])(
-  'an answer whose final usage is %j is estimated by what was seen',
+  'estimates a response with the final usage %j by its observed output',
   async (usage) => {
     const stream =
       start({ input_tokens: 10 }) + block(0, { type: 'text', text: '' }, said('word '.repeat(100))) + final(usage);
@@ -354,7 +354,7 @@ test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 
   },
 );
 
-test('what a request is said to cost counts each of its tries', async () => {
+test('reports the cost of a request with all of its tries', async () => {
   let tries = 0;
   const broken = account(
     async () => {
@@ -375,7 +375,7 @@ test('what a request is said to cost counts each of its tries', async () => {
   expect(Number(price)).toBeCloseTo(spent, 9);
 });
 
-test('each try of a request is a hold of its own, and at most three of them may have run', async () => {
+test('holds each try of a request separately, and sends at most three that may run', async () => {
   const ends = fc.constantFrom<'overloaded' | 'broken' | 'gateway' | 'silent' | 'told'>(
     'overloaded',
     'broken',
@@ -431,7 +431,7 @@ test('each try of a request is a hold of its own, and at most three of them may 
   expect(most).toBe(3);
 });
 
-describe('a budget for more than one', () => {
+describe('a budget for concurrent requests', () => {
   /** An answer of some 70 tokens: $0.0014 on Opus 5.5. */
   const short = () =>
     sseResponse(
@@ -440,7 +440,7 @@ describe('a budget for more than one', () => {
         final({ output_tokens: 66 }),
     );
 
-  test('six parallel requests with an SDK’s max_tokens are answered under $2 a day, ten times in a row', async () => {
+  test('of $2 a day admits six parallel requests with an SDK’s max_tokens, ten times in a row', async () => {
     const fresh = account(short, { usd_per_day: 2 });
     for (let round = 0; round < 10; round += 1) {
       const answers = await Promise.all(Array.from({ length: 6 }, () => fresh.ask()));
@@ -452,7 +452,7 @@ describe('a budget for more than one', () => {
     expect((await fresh.object().getQuotaReport()).day.settled_usd).toBeCloseTo(60 * 0.0014, 4);
   });
 
-  test('Claude Code’s first prompt and its title request, at once, are answered under $2 a day', async () => {
+  test('of $2 a day admits Claude Code’s first prompt and its title request concurrently', async () => {
     const fresh = account(short, { usd_per_day: 2 });
     for (let round = 0; round < 5; round += 1) {
       const requests = [title, firstPrompt].map(({ body, headers, path }) => {
@@ -470,7 +470,7 @@ describe('a budget for more than one', () => {
     }
   });
 
-  test('300 answers that race for a small budget use it to 95 % or more, and never more than it', async () => {
+  test('is used to 95 % or more, and never exceeded, by 300 concurrent requests', async () => {
     const LIMIT = 0.5;
     const greedy = account(
       ({ text, url }) => {
@@ -512,7 +512,7 @@ describe('a budget for more than one', () => {
     return { ...slow, first, ask, open: opened.resolve };
   }
 
-  test('what only others’ holds keep out is told to try again shortly, and not that anything is spent', async () => {
+  test('rejects a request with a short Retry-After if only the holds of other requests are in the way', async () => {
     // It waits until the line is looked at for the first time.
     const { first, ask, open, rows } = await busy({ HOLD_WAIT_MS: '1' });
     const second = await ask();
@@ -526,7 +526,7 @@ describe('a budget for more than one', () => {
     await rows();
   });
 
-  test('who waits is served as soon as the other one has ended, and needs not even know', async () => {
+  test('admits a waiting request as soon as the other request has ended', async () => {
     const { first, ask, open, rows, app } = await busy({});
     const second = ask();
     open();
@@ -536,7 +536,7 @@ describe('a budget for more than one', () => {
   });
 });
 
-test('a visitor of Sonnet on $0.05 asks until little is left, where answers were short', async () => {
+test('lets a visitor with $0.05 use most of the budget for short Sonnet responses', async () => {
   const model = 'claude-sonnet-5-5';
   const short = () =>
     sseResponse(
@@ -555,7 +555,7 @@ test('a visitor of Sonnet on $0.05 asks until little is left, where answers were
   expect(spent).toBeGreaterThan(0.05 * 0.75);
 });
 
-describe('features that a dollar a day pays for, on Opus 5.5', () => {
+describe('a budget of a dollar a day on Opus 5.5', () => {
   const DAY = { usd_per_day: 1 };
   const answer = () =>
     sseResponse(
@@ -564,7 +564,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
         final({ output_tokens: 60 }),
     );
 
-  test('an image by URL, and five more turns', async () => {
+  test('admits an image by URL and five more turns', async () => {
     const poor = account(answer, DAY);
     const image = { type: 'image', source: { type: 'url', url: 'https://example.com/sluice.png' } };
     const messages: object[] = [{ role: 'user', content: [image, { type: 'text', text: 'What is this?' }] }];
@@ -583,7 +583,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses }],
   });
 
-  test('web_search with three uses, where its steps are estimated', async () => {
+  test('admits web_search with three uses if served_tools is estimate', async () => {
     const poor = account(answer, { ...DAY, served_tools: 'estimate' });
     const response = await poor.ask(search(3));
     expect(response.status).toBe(200);
@@ -591,7 +591,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
   });
 
-  test('web_search beside a long history, which is counted', async () => {
+  test('admits web_search with a long, counted history', async () => {
     const counted = ({ url }: { url: URL }) =>
       url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 10_000 }) : answer();
     const poor = account(counted, { ...DAY, served_tools: 'estimate' });
@@ -602,7 +602,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await poor.rows())[0]?.hold_usd).toBeLessThanOrEqual(1);
   });
 
-  test('a first request without max_uses gets the uses that the budget pays for, or is rejected where that is asked', async () => {
+  test('lowers max_uses of a first request, or rejects the request with on_shortfall: refuse', async () => {
     const poor = account(answer, { ...DAY, served_tools: 'estimate' });
     const { tools, ...rest } = search(3);
     const unlimited = { ...rest, tools: tools.map(({ max_uses: _, ...tool }) => tool) };
@@ -615,7 +615,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await readError(refused)).message).toMatch(/To reduce the cost of web_search, set max_uses/);
   });
 
-  test('where they are held exactly, the refusal names the tool and what would help', async () => {
+  test('rejects an exactly held search with a message that names the tool and a remedy', async () => {
     const poor = account(answer, DAY);
     const response = await poor.ask(search(3));
     expect(response.status).toBe(429);
@@ -634,7 +634,7 @@ describe('features that a dollar a day pays for, on Opus 5.5', () => {
     expect((await richer.ask(search(1))).status).toBe(200);
   });
 
-  test('what goes beyond an estimate is booked, and its row says so', async () => {
+  test('settles costs above an estimate, and marks the row', async () => {
     const dear = () =>
       sseResponse(
         start({ input_tokens: 1_700 }) +
@@ -654,7 +654,7 @@ describe('models', () => {
   const ok = () => Response.json(message({ input_tokens: 1_000, output_tokens: 10 }));
 
   test.each(['claude-sonnet-5-5-20261001', 'claude-sonnet-5-5-latest'])(
-    '%s is Sonnet 5.5: in its price, and in what an account may use',
+    'prices and allows %s as Sonnet 5.5',
     async (model) => {
       const limited = account(ok, { usd_per_day: 1, models: ['claude-sonnet-5-5'] });
       const response = await limited.ask({ ...ASK, model, stream: false });
@@ -665,12 +665,12 @@ describe('models', () => {
     },
   );
 
-  test('a list that names a snapshot allows its model', async () => {
+  test('allows a model if the list contains its snapshot', async () => {
     const limited = account(ok, { models: ['claude-sonnet-5-5-20261001'] });
     expect((await limited.ask({ ...ASK, model: 'claude-sonnet-5-5', stream: false })).status).toBe(200);
   });
 
-  test('a model without a price is refused where a limit in USD holds, with a sentence that names PRICES', async () => {
+  test('rejects a model without a price under a limit in USD, with a message that names PRICES', async () => {
     const limited = account(ok, { usd_per_month: 100 });
     const response = await limited.ask({ ...ASK, model: 'claude-next-7', stream: false });
     expect(response.status).toBe(404);
@@ -683,7 +683,7 @@ describe('models', () => {
   });
 });
 
-test('a refused request that cost a count takes it out of the counts’ bucket', async () => {
+test('takes the count for a rejected request from the bucket for counts', async () => {
   const poor = account(
     ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100_000 }) : Response.json({})),
     { usd_per_day: 0.2, count_requests_per_minute: 2 },
@@ -698,7 +698,7 @@ test('a refused request that cost a count takes it out of the counts’ bucket',
   expect(poor.app.sent).toHaveLength(2);
 });
 
-test('to be erased is not to be given a new budget', async () => {
+test('keeps the spent budget of an erased account', async () => {
   const spender = account(() => Response.json(message({ input_tokens: 1_000, output_tokens: 1_000 })), {
     usd_per_day: 1,
   });
@@ -716,7 +716,7 @@ test('to be erased is not to be given a new budget', async () => {
   expect((await spender.object().listRequests({})).data).toEqual([]);
 });
 
-describe('what an earlier answer has thought, and the API bills again', () => {
+describe('thinking in an earlier response, which the API bills again', () => {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const HAIKU = { model: 'claude-haiku-5-5', max_tokens: 4_000 };
   const THOUGHT = { 'x-api-key': TEST_KEY, 'anthropic-version': '2023-06-01', 'sluice-simulate': 'thinking=3000' };

@@ -56,7 +56,7 @@ describe.each([
   ['a whole answer of a conversation', '/v1/messages', { conversation: 'c1' }],
   ['a stream of a conversation', '/messages', { conversation: 'c1' }],
 ])('%s', (_, path, more) => {
-  test('says what the ledger says, and that a question fits as long as it does', async () => {
+  test('reports the used share of the ledger, and whether another request fits', async () => {
     await limit({ usd_per_day: 0.02, usd_per_month: 1 });
     let before: Heard | undefined;
     for (let asked = 0; asked < 99; asked += 1) {
@@ -73,7 +73,7 @@ describe.each([
     expect(before).toMatchObject({ status: 200, fits: false });
   });
 
-  test('says nothing where no limit in USD holds', async () => {
+  test('reports no budget without a limit in USD', async () => {
     for (const limits of [{}, { requests_per_minute: 60, models: [MODEL] }]) {
       await limit(limits);
       expect(await ask(path, more)).toMatchObject({ status: 200, used: undefined, fits: undefined });
@@ -81,7 +81,7 @@ describe.each([
   });
 });
 
-test('of credit, and of a token with a limit of its own, the share is told that is used up most', async () => {
+test('reports the largest used share among credit and a token’s own limit', async () => {
   await limit({ usd_total: 0 });
   const credit = { expiresAt: null, note: undefined, key: undefined };
   await object().giveCredit({ ...credit, id: 'credit_1', usd: 0.05 });
@@ -102,7 +102,7 @@ test('of credit, and of a token with a limit of its own, the share is told that 
   expect(by.used).toBeGreaterThan(share(all, 0.1));
 });
 
-test('what other requests hold does not fit, and is not used', async () => {
+test('counts the holds of other requests as unavailable, but not as used', async () => {
   await limit({ usd_per_day: 0.0201, on_shortfall: 'refuse' });
   const free = await ask('/v1/messages');
   expect(free.fits).toBe(true);
@@ -118,7 +118,7 @@ async function boundOf(usd: number) {
   return { ...all, bounded: true, countable: false, known: true, models: [[MODEL]] };
 }
 
-test('a run says it of all its steps', async () => {
+test('reports the budget of a run after all its steps', async () => {
   account = 'alice';
   await limit({ usd_per_day: 0.02 });
   answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));

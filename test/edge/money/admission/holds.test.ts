@@ -26,7 +26,7 @@ test.each([
   ['a tool that a message defines, as a stream', { ...WITH_TOOL, ...STREAM }, 0.03],
   ['a tool that a turn defines', { ...WITH_TOOL, ...TURN }, 0.035],
   ['a tool that a turn defines, as a stream', { ...WITH_TOOL, ...TURN, ...STREAM }, 0.035],
-])('%s holds what its body can cost, and is booked at its bill', async (_, body, most) => {
+])('%s is held at its maximum cost and settled at the billed cost', async (_, body, most) => {
   stopClock();
   const usage = { input_tokens: 100, output_tokens: 10 };
   const answer = async () =>

@@ -50,14 +50,14 @@ function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object 
     .cost;
 }
 
-test('what was seen counts, with what may be on its way behind it, and the searches once', () => {
+test('counts the observed output, the tokens possibly in flight, and each search once', () => {
   expect(booked({})).toBe(LEAST);
   expect(booked({ said: 50 })).toBe(LEAST + 50 * OUTPUT);
   expect(booked({ searches: 3 })).toBe(LEAST + 3 * SEARCH);
   expect(booked({ searches: 3 }, { server_tool_use: { web_search_requests: 2 } })).toBe(LEAST + 3 * SEARCH);
 });
 
-test('time without words counts as the most that the model can have written in it, and never more than was granted', () => {
+test('counts silence as the most output that the model can have written, up to the grant', () => {
   // 500 tokens a second.
   expect(booked({ silent_ms: 2_000 })).toBe(LEAST + 1_000 * OUTPUT);
   expect(booked({ unseen_ms: 1_500 })).toBe(LEAST + 750 * OUTPUT);
@@ -65,18 +65,18 @@ test('time without words counts as the most that the model can have written in i
   expect(booked({ silent_ms: 20_000 }, {}, { hold: 5_000_000 })).toBe(5_000_000);
 });
 
-test('a later prompt is read again with what was added to it, dearer in the US', () => {
+test('counts each later prompt in full, at a higher price in the US', () => {
   const later = { later_prompts: [{ tokens: 400, unseen_ms: 0 }] };
   expect(booked(later)).toBe(500 * INPUT + LEAST);
   expect(booked(later, { inference_geo: 'us' })).toBe(((500 * INPUT + LEAST) * 11) / 10);
 });
 
-test('what runs on after its connection is closed, or cannot be derived from what came, is booked at its hold', () => {
+test('settles at the hold if generation continues after a disconnection or cannot be derived', () => {
   expect(booked({}, {}, { cancelStops: false, hold: 7_000_000 })).toBe(7_000_000);
   expect(booked({ opaque_uses: 1 }, {}, { hold: 7_000_000 })).toBe(7_000_000);
 });
 
-test('a prompt that was told as 0 counts as it was held, and what is told at the end is not measured again', () => {
+test('counts a prompt reported as 0 as it was held, and final output as it was reported', () => {
   const held = terms.promptCost + 125 * OUTPUT;
   expect(booked({}, { input_tokens: 0 })).toBe(held);
   expect(booked({ searches: 2 }, { input_tokens: 0 })).toBe(held + 2 * SEARCH);
@@ -90,7 +90,7 @@ test('a prompt that was told as 0 counts as it was held, and what is told at the
   expect(booked({ final: false, said: 90 }, ended)).toBe(held + 90 * OUTPUT);
 });
 
-describe('a second model that may have begun unseen', () => {
+describe('a second model that may have begun unobserved', () => {
   const [ADVICE, MORE_TOKENS] = [2_048, 1.35];
   const secondTerms = (more: object) => computeMaximumCost({ ...ASK, ...more }, { bytes: 100, models }).terms;
   const advised = secondTerms({ tools: [{ type: 'advisor_20260301', name: 'advisor', model: MODEL, max_uses: 3 }] });
@@ -101,7 +101,7 @@ describe('a second model that may have begun unseen', () => {
     booked(seen, prompt, { terms: second, ...rate, ...more }) - booked(seen, prompt);
   const IN_FLIGHT = 125 * OUTPUT;
 
-  test('counts as an advisor only behind a block, or in a silence: its use is written first', () => {
+  test('counts as an advisor only after a block or during a silence', () => {
     expect(bookedFor(advised, { said: 50 })).toBe(0);
     expect(bookedFor(advised, { said: 50, quiet_ms: 500 })).toBe(0);
     const advice = Math.ceil((100_000 + 125 + ADVICE) * MORE_TOKENS) * INPUT + IN_FLIGHT;
@@ -111,7 +111,7 @@ describe('a second model that may have begun unseen', () => {
     expect(bookedFor(advised, { ...usedUp, is_between: true })).toBe(bookedFor(advised, usedUp));
   });
 
-  test('counts as one that steps in by how often that happens while a block is written, and whole behind it', () => {
+  test('counts as a fallback by its frequency during a block, and in full after it', () => {
     const cached = row.prices.cache_read * 1_000;
     const whole = Math.ceil(1_000 * MORE_TOKENS) * INPUT + Math.ceil(99_000 * MORE_TOKENS) * cached + IN_FLIGHT;
     expect(bookedFor(handed, { is_between: true })).toBe(whole);
@@ -124,7 +124,7 @@ describe('a second model that may have begun unseen', () => {
     expect(bookedFor(handed, { is_between: true }, { sharesCache: false })).toBe(uncached);
   });
 
-  test('leaves what the first model writes to its `max_tokens` and to its learned speed', () => {
+  test('does not change the first model’s limits by `max_tokens` and learned speed', () => {
     const learned = { handOversPerSecond: 0, tokensPerSecond: 100, longestResult: () => 0 };
     for (const second of [advised, handed]) {
       const limited = { terms: second, learned, mostOutput: 200 };
@@ -133,7 +133,7 @@ describe('a second model that may have begun unseen', () => {
     }
   });
 
-  test('may have written more than `max_tokens` of the request once it has stepped in, or was asked for advice', () => {
+  test('may exceed the request’s `max_tokens` after a fallback or advice', () => {
     const limited = { mostOutput: 200, terms: handed };
     const answer = { usage, seen: { ...SEEN, said: 900 }, row };
     const learned = { handOversPerSecond: 0, tokensPerSecond: undefined, longestResult: () => 0 };
@@ -145,7 +145,7 @@ describe('a second model that may have begun unseen', () => {
   });
 });
 
-test('the result of a running use counts by its tool: as long as known ones, or as the request allows', () => {
+test('counts the result of a running tool use by known lengths, up to `max_content_tokens`', () => {
   const served = (tool: object) =>
     computeMaximumCost({ ...ASK, tools: [{ max_uses: 3, ...tool }] }, { bytes: 100, models }).terms;
   const fetch = { type: 'web_fetch_20260209', name: 'web_fetch' };

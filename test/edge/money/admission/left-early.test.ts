@@ -64,36 +64,39 @@ const CASES = [
   [150_000, true],
 ] as const;
 
-test.each(CASES)('a stream of %i tokens (cached: %s) that is left before its first event', async (tokens, isCached) => {
-  stopClock();
-  const id = `left-${tokens}-${isCached}`;
-  const upstream = late(usageOf(tokens, isCached));
-  const app = createTestApp(upstream.answer, { ...DEPLOYED_VARS, DEFAULT_LIMITS: LIMITS });
-  const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(id)) };
-  const ask = (signal?: AbortSignal) =>
-    app.fetch('/v1/messages', {
-      method: 'POST',
-      headers,
-      body: JSON.stringify(asked(tokens, isCached)),
-      ...(signal && { signal }),
-    });
-  const leaving = new AbortController();
-  const left = Promise.resolve(ask(leaving.signal)).catch(() => undefined);
-  await upstream.isUp();
-  leaving.abort();
-  await left;
-  expect(await (await ask()).text()).toContain('message_stop');
-  upstream.begin();
-  await app.waitUntilSettled();
-  const { data } = await object(id).listRequests({ limit: 10 });
-  const row = data.find(({ status }) => status === 'client_gone');
-  const bill = billOf(tokens, isCached);
-  expect(row?.cost_usd).toBeGreaterThanOrEqual(bill);
-  expect(row?.cost_usd).toBeLessThanOrEqual(1.5 * bill);
-});
+test.each(CASES)(
+  'settles a stream of %i tokens (cached: %s) near its cost if the caller leaves before the first event',
+  async (tokens, isCached) => {
+    stopClock();
+    const id = `left-${tokens}-${isCached}`;
+    const upstream = late(usageOf(tokens, isCached));
+    const app = createTestApp(upstream.answer, { ...DEPLOYED_VARS, DEFAULT_LIMITS: LIMITS });
+    const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(id)) };
+    const ask = (signal?: AbortSignal) =>
+      app.fetch('/v1/messages', {
+        method: 'POST',
+        headers,
+        body: JSON.stringify(asked(tokens, isCached)),
+        ...(signal && { signal }),
+      });
+    const leaving = new AbortController();
+    const left = Promise.resolve(ask(leaving.signal)).catch(() => undefined);
+    await upstream.isUp();
+    leaving.abort();
+    await left;
+    expect(await (await ask()).text()).toContain('message_stop');
+    upstream.begin();
+    await app.waitUntilSettled();
+    const { data } = await object(id).listRequests({ limit: 10 });
+    const row = data.find(({ status }) => status === 'client_gone');
+    const bill = billOf(tokens, isCached);
+    expect(row?.cost_usd).toBeGreaterThanOrEqual(bill);
+    expect(row?.cost_usd).toBeLessThanOrEqual(1.5 * bill);
+  },
+);
 
 test.each(CASES)(
-  'a turn of %i tokens (cached: %s) that is stopped before its first event',
+  'settles a turn of %i tokens (cached: %s) near its cost if it is stopped before the first event',
   async (tokens, isCached) => {
     stopClock();
     const upstream = late(usageOf(tokens, isCached));
@@ -122,7 +125,7 @@ test.each(CASES)(
   },
 );
 
-test('a conversation that is deleted while a turn of it is read on is gone at once, and its hold with the end of that', async () => {
+test('deletes a conversation immediately, and settles its abandoned turn when the response is read', async () => {
   stopClock();
   const upstream = late(usageOf(1_000, false));
   installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', DEFAULT_LIMITS: LIMITS });

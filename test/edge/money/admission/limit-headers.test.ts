@@ -49,7 +49,7 @@ test.each([
   [0, 0, true],
   [1, 1, true],
   [9_000_000_000, 9_000_000_001, false],
-])('of a prepaid account with %d of credit and %d spent is said that none is left', (credit, settled, never) => {
+])('reports that no credit is left for a prepaid account with %d of credit and %d spent', (credit, settled, never) => {
   const error = refused({ usd_total: 0 }, {}, { settled, credit });
   expect([error.type, error.status, error.message]).toEqual([
     'billing_error',
@@ -62,7 +62,7 @@ test.each([
 });
 
 describe('an admitted request', () => {
-  test('of an account without limits has no such headers', () => {
+  test('has no quota headers without limits', () => {
     expect(createQuotaHeaders({})).toEqual({});
   });
 
@@ -83,7 +83,7 @@ describe('an admitted request', () => {
     );
   });
 
-  test('hears of the window that is used up most', () => {
+  test('receives the headers of the most used window', () => {
     const standing: QuotaStatus = {
       day: spend(1_000, 100),
       week: spend(2_000, 1_600, 0, WEEK_END),
@@ -95,7 +95,7 @@ describe('an admitted request', () => {
     );
   });
 
-  test('is never said to have used up all, and warned exactly once three quarters are settled, whatever is held', () => {
+  test('receives a utilization below 1, and a warning only from three quarters settled', () => {
     const amount = fc.integer({ min: 0, max: 1e15 });
     tryCases(100, amount, amount, amount, (limit, settled, held) => {
       const headers = createQuotaHeaders({ month: spend(limit, settled, held, MONTH_END) });
@@ -108,7 +108,7 @@ describe('an admitted request', () => {
     });
   });
 
-  test('hears of each bucket that limits it, of tokens together if both kinds are limited, and of no other', () => {
+  test('receives headers for each rate limit, and for all tokens if input and output are limited', () => {
     const bucket = (limit: number, remaining: number, after: number) => ({ limit, remaining, resetsAt: NOON + after });
     expect(createQuotaHeaders({ requests: bucket(50, 49, 1_200) })).toEqual({
       'anthropic-ratelimit-requests-limit': '50',
@@ -138,12 +138,12 @@ describe('an admitted request', () => {
   });
 });
 
-describe('a refused request', () => {
+describe('a rejected request', () => {
   test.each([
     ['usd_per_day', 'daily', DAY_END],
     ['usd_per_week', 'weekly', WEEK_END],
     ['usd_per_month', 'monthly', MONTH_END],
-  ] as const)('by %s hears of the %s limit in exactly the headers that clients know', (limit, period, resets) => {
+  ] as const)('by %s receives the %s limit in the headers that clients know', (limit, period, resets) => {
     const error = refused({ [limit]: 0.000003, min_output_tokens: 100 }, {}, { settled: 2_000 });
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
     expect(error.headers).toEqual({
@@ -165,7 +165,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by a budget that others share hears nothing of what they have spent', () => {
+  test('by a shared budget receives no amount that other accounts have spent', () => {
     const shared = createLimitRejection('spend', 'usd_per_day', NOON, DAY_END, 2_000, 0, false);
     const { headers, message } = createLimitRejectionError({ ...shared, by: 'group' }, { day: spend(10_000, 2_000) });
     expect(headers).toMatchObject({ 'sluice-limited-by': 'group', 'sluice-budget-used': '1' });
@@ -174,7 +174,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by several windows hears of the one that stays closed for the longest', () => {
+  test('by several windows receives the window that resets last', () => {
     const limits = { usd_per_day: 0.00001, usd_per_week: 0.00001, usd_per_month: 0.00001 };
     const { headers } = refused(limits, {}, { settled: 9_000 });
     expect(headers['anthropic-ratelimit-unified-overage-period']).toBe('monthly');
@@ -184,7 +184,7 @@ describe('a refused request', () => {
     ['usd_per_day', 'daily'],
     ['usd_per_week', 'weekly'],
     ['usd_per_month', 'monthly'],
-  ] as const)('that is larger than all of %s hears what would fit, and of no time', (limit, period) => {
+  ] as const)('that exceeds the whole limit %s receives advice and no reset time', (limit, period) => {
     const error = refused({ [limit]: 0.0000015, min_output_tokens: 100 });
     expect(error).toMatchObject({ type: 'billing_error', status: 429 });
     expect(error.headers).toEqual({
@@ -198,7 +198,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by what others have set aside may try again in a moment, and is not told that anything is spent', () => {
+  test('by the holds of other requests receives a short Retry-After and no spent limit', () => {
     const error = refused({ usd_per_day: 0.00001 }, {}, { held: 9_000 });
     expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
     expect(error.headers).toEqual({
@@ -211,7 +211,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by what a batch holds is told until when, and that asking again does not help', () => {
+  test('by a batch’s hold receives the time when it ends and x-should-retry: false', () => {
     const budget = createEmptyBudget(NOON);
     const hold = { id: 'batch', at: NOON, deadline: NOON, nanodollars: 9_000, stage: BATCH_STAGE };
     addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
@@ -226,7 +226,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by a limit in USD for want of a price hears of PRICES', () => {
+  test('by a limit in USD for a model without a price receives a message that names PRICES', () => {
     const error = refused({ usd_per_day: 1 }, { known: false, models: [['claude-next']] });
     expect(error).toMatchObject({ type: 'not_found_error', status: 404 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
@@ -234,7 +234,7 @@ describe('a refused request', () => {
     expect(error.message).toContain('PRICES');
   });
 
-  test('by a rate is a rate limit that official clients wait for', () => {
+  test('by a rate limit receives a rate_limit_error with Retry-After', () => {
     const limits = { requests_per_minute: 6, usd_per_day: 1 };
     const rules = toLimitRules(limits);
     const budget = createEmptyBudget(NOON);
@@ -254,7 +254,7 @@ describe('a refused request', () => {
     expect(error.message).toContain('Try again in 10 s.');
   });
 
-  test('by a rate that it can never keep is not worth repeating', () => {
+  test('that exceeds a whole rate limit receives x-should-retry: false', () => {
     for (const [limits, name] of [
       [{ input_tokens_per_minute: 99 }, 'input_tokens_per_minute'],
       [{ output_tokens_per_minute: 255 }, 'output_tokens_per_minute'],
@@ -266,7 +266,7 @@ describe('a refused request', () => {
     }
   });
 
-  test('by an account that may send nothing hears that, and not to send less', () => {
+  test('by a limit of 0 requests receives the message that the account is blocked', () => {
     for (const limit of ['requests_per_minute', 'concurrent_requests'] as const) {
       const { message, headers } = refused({ [limit]: 0 });
       expect(message).toBe(`This account is blocked, because its limit \`${limit}\` is 0. Ask an admin to raise it.`);
@@ -277,13 +277,13 @@ describe('a refused request', () => {
   test.each([
     ['usd_per_day', 'daily'],
     ['usd_per_month', 'monthly'],
-  ] as const)('by a spend limit of 0, %s, reads that the account is blocked', (limit, period) => {
+  ] as const)('by the limit %s of 0 receives the message that the account is blocked', (limit, period) => {
     expect(refused({ [limit]: 0, usd_per_week: 0.000001 }).message).toBe(
       `This account is blocked, because its ${period} limit (\`${limit}\`) is 0. Ask an admin to raise it.`,
     );
   });
 
-  test('by what already runs may try again in a second', () => {
+  test('by concurrent_requests receives a Retry-After of a second', () => {
     const budget = createEmptyBudget(NOON);
     const hold = { id: 'running', at: NOON, deadline: NOON + 1, nanodollars: 0, stage: '' };
     addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
@@ -298,7 +298,7 @@ describe('a refused request', () => {
     );
   });
 
-  test('by the models that it may use is a 404 with the model’s name, as from the API', () => {
+  test('by the allowed models receives a 404 with the model’s name', () => {
     const error = refused({ models: ['claude-haiku-5-5'] });
     expect(error).toMatchObject({ type: 'not_found_error', status: 404 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
@@ -306,7 +306,7 @@ describe('a refused request', () => {
   });
 });
 
-test('money is told in plain decimals that lose nothing', () => {
+test('formats amounts as exact plain decimals', () => {
   for (const [nanodollars, text] of [
     [0, '0'],
     [1, '0.000000001'],

@@ -186,14 +186,14 @@ const LIMITS = OWNERS.flatMap((by) =>
 );
 
 test.each(Object.keys(WAYS).flatMap((way) => LIMITS.map(([kind, by]) => [way, kind, by] as const)))(
-  'a %s that is limited: %s, by the %s',
+  'reports or waits for the limit of a %s: %s, by the %s',
   async (way, kind, by) => {
     installSimulator();
     expect(await WAYS[way]?.(by, kind)).toBe(expected(way, by, kind));
   },
 );
 
-test('what never resets is asked for again after an hour, and no limit at all has no owner', () => {
+test('parses the owner, the duration and the retry time of a rejection, an hour for limits that never reset', () => {
   const now = Date.now();
   const spent = { ...createLimitRejection('spend', 'usd_total', now, now + DAY, 10, 0, false), by: 'group' as const };
   expect(parseLimitingCause(createLimitRejectionError(spent, {}), now)).toEqual({

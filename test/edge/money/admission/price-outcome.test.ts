@@ -32,12 +32,12 @@ function bookedFor(
   return cost - terms.promptCost;
 }
 
-test('a stream of the Claude API that was stopped or left before its first event counts its prompt and a round trip', () => {
+test('counts prompt and round trip of a Claude API stream that was stopped or left before its first event', () => {
   expect(bookedFor({ stopped: true })).toBe(IN_FLIGHT);
   expect(bookedFor({ end: 'client_gone' })).toBe(IN_FLIGHT);
 });
 
-test('before the first event the clock counts where the output may have been held back, or nobody watched', () => {
+test('estimates by the clock if output before the first event may have gone unobserved', () => {
   const byClock = BY_CLOCK + IN_FLIGHT;
   expect(bookedFor({ stopped: true }, { place: { isClaudeApi: false } })).toBe(byClock);
   expect(bookedFor({ stopped: true }, { body: { stream: false } })).toBe(byClock);
@@ -47,7 +47,7 @@ test('before the first event the clock counts where the output may have been hel
   expect(bookedFor({ end: 'silent' })).toBe(byClock);
 });
 
-describe('what a gateway says', () => {
+describe('a gateway’s response', () => {
   const priceOf = (name: string) => models.findPriceRow(name).row.prices.input * 1_000;
   const usage = { input_tokens: 1_000, output_tokens: 0 };
   /** @returns what is booked for an answer that this model is said to have given, and whether it is estimated */
@@ -70,16 +70,16 @@ describe('what a gateway says', () => {
     'anthropic.claude-opus-5-5',
     'claude-opus-5-5@20260901',
     'claude-opus-5.5',
-  ])('is the model that was asked for, in another spelling: %s', (name) => {
+  ])('is priced as the requested model under another spelling: %s', (name) => {
     expect(answeredBy(name)).toEqual({ cost: 1_000 * priceOf(MODEL), estimated: undefined });
   });
 
-  test('is priced as another model if that is known, and as the requested one, estimated, if it is not', () => {
+  test('is priced as its model if that is known, or else estimated as the requested model', () => {
     expect(answeredBy('anthropic/claude-haiku-5.5')).toEqual({ cost: 1_000 * priceOf('claude-haiku-5-5') });
     expect(answeredBy('the-best-model')).toEqual({ cost: 1_000 * priceOf(MODEL), estimated: true });
   });
 
-  test('does not count fewer tokens of a prompt than a sixteenth of its bytes', () => {
+  test('counts at least a sixteenth of a prompt’s bytes as tokens', () => {
     const bytes = 600_000;
     const counted = (count: number) => computeMaximumCost(BODY, { bytes, models, count }).terms.promptTokens;
     expect(counted(10)).toBeGreaterThanOrEqual(bytes / 16);
@@ -91,7 +91,7 @@ describe('what a gateway says', () => {
     expect(computeMaximumCost(file, { bytes: 5_000_000, models, count: 3_000 }).terms.promptTokens).toBe(3_064);
   });
 
-  test('does not count fewer tokens of a whole answer than a sixteenth of its letters', () => {
+  test('counts at least a sixteenth of a non-streaming response’s characters as tokens', () => {
     const text = 'the water behind the gate runs on to the mill '.repeat(40);
     const told = (output_tokens: number) =>
       createResponseReport(

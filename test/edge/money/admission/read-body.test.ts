@@ -56,7 +56,7 @@ test.each([
   ['/v1/messages/count_tokens', { count_requests_per_minute: 0 }, 'rate_limit_error'],
   ['/conversations', { requests_per_minute: 0 }, 'rate_limit_error'],
   ['/classify', { usd_per_month: 0 }, 'billing_error'],
-] as const)('%s refuses who has nothing left of %o before a long body is held', async (path, limits, type) => {
+] as const)('%s rejects an account with the limit %o before it reads a long body', async (path, limits, type) => {
   await limit(limits);
   const { body, pulled } = unread();
   const refused = await app.fetch(path, { method: 'POST', headers, body });
@@ -72,7 +72,7 @@ test.each([
   ['/v1/messages', { usd_per_day: 0 }, 'billing_error'],
   ['/v1/messages', { concurrent_requests: 0 }, 'rate_limit_error'],
 ] as const)(
-  '%s refuses who has nothing left of %o before the messages of a turn are judged',
+  '%s rejects an account with the limit %o before it validates the messages of a turn',
   async (path, limits, type) => {
     // Its object has the settings of a deployment, too.
     installSimulator();
@@ -86,7 +86,7 @@ test.each([
   },
 );
 
-test('a revoked credential is told so before its long body is read', async () => {
+test('rejects a revoked token before it reads a long body', async () => {
   await getAccountStub(bindings, {}, 'alice').revokeAllTokens();
   const { body, pulled } = unread();
   const refused = await app.fetch('/v1/messages', { method: 'POST', headers, body });
@@ -94,7 +94,7 @@ test('a revoked credential is told so before its long body is read', async () =>
   expect(pulled()).toBeLessThan(10);
 });
 
-test('who may ask takes nothing by being asked for', async () => {
+test('does not count the check before a long body against the rate limits', async () => {
   await limit({ requests_per_minute: 1, count_requests_per_minute: 1 });
   const post = (path: string) => app.fetch(path, { method: 'POST', headers, body: longBody(MB) });
   expect((await post('/v1/messages')).status).toBe(200);
@@ -103,7 +103,7 @@ test('who may ask takes nothing by being asked for', async () => {
   expect((await post('/v1/messages/count_tokens')).status).toBe(429);
 });
 
-test('a long body goes up as it came, and changed at one place alone', async () => {
+test('forwards a long body unchanged, or with only `stream` added', async () => {
   const body = longBody(3 * MB, { note: 'é"\\' });
   expect((await app.fetch('/v1/messages', { method: 'POST', headers, body })).status).toBe(200);
   expect(app.sent.at(-1)?.text === body).toBe(true);
@@ -113,7 +113,7 @@ test('a long body goes up as it came, and changed at one place alone', async () 
   expect(app.sent.at(-1)?.text === open.replace('{', '{"stream":true,')).toBe(true);
 });
 
-test('a changed long body goes up again where the upstream has failed', async () => {
+test('sends a changed long body again after the upstream has failed', async () => {
   let tries = 0;
   answer = () => {
     tries += 1;
@@ -126,7 +126,7 @@ test('a changed long body goes up again where the upstream has failed', async ()
   expect(app.sent.map(({ text }) => text.length)).toEqual([longBody(2 * MB).length, longBody(2 * MB).length]);
 });
 
-test('an image is bounded as an image, however long its bytes are', async () => {
+test('computes the maximum cost of an image regardless of its bytes', async () => {
   await limit({ usd_per_day: 1 });
   const source = { type: 'base64', media_type: 'image/png', data: 'A'.repeat(4 * MB) };
   const body = JSON.stringify({ ...ASK, messages: [{ role: 'user', content: [{ type: 'image', source }] }] });
@@ -134,7 +134,7 @@ test('an image is bounded as an image, however long its bytes are', async () => 
   expect(app.sent).toHaveLength(1);
 });
 
-test('what does not fit is told to come again, and fits once the others are done', async () => {
+test('returns 503 with Retry-After for a body that does not fit in memory until others are done', async () => {
   let go: () => void = () => {};
   const answered = new Promise<void>((resolve) => {
     go = resolve;
@@ -156,7 +156,7 @@ test('what does not fit is told to come again, and fits once the others are done
   expect((await post()).status).toBe(200);
 });
 
-test('the memory of a body is given back, however its request ends', async () => {
+test('releases the memory of a body for every end of its request', async () => {
   const ends = {
     answered: () => {},
     refused: () => {

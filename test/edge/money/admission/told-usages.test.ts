@@ -84,7 +84,7 @@ async function booked({ body, answer, vars = {} }: Way, form: UsageForm): Promis
 }
 
 describe.each(Object.entries(WAYS))('%s', (_, way) => {
-  test.each(FORMS)('is booked at its bill, or for the account estimated and no lower: %s', async (_name, form) => {
+  test.each(FORMS)('is settled at the billed cost, or estimated no lower: %s', async (_name, form) => {
     stopClock();
     const { cost_usd, hold_usd, estimated } = await booked(way, form);
     const tells = way.tells(form);

@@ -99,18 +99,21 @@ async function booked({ answer, body, vars = {} }: Way, refused: Refused, own: R
 }
 
 describe.each(Object.entries<Way>(WAYS))('%s', (_, way) => {
-  test.each(REFUSALS)('refused before output, with %s, is booked at its bill', async (_name, refused, bill) => {
-    const row = await booked(way, refused);
-    expect(row).toMatchObject({ cost_usd: bill, estimated: false, usage: { input_tokens: PROMPT } });
-  });
+  test.each(REFUSALS)(
+    'is settled at the billed cost if it is refused before output: %s',
+    async (_name, refused, bill) => {
+      const row = await booked(way, refused);
+      expect(row).toMatchObject({ cost_usd: bill, estimated: false, usage: { input_tokens: PROMPT } });
+    },
+  );
 
-  test('a gateway that is not the Claude API has a bill of its own', async () => {
+  test('is settled at its full cost if it comes from another gateway', async () => {
     const row = await booked(way, of('cyber'), { ANTHROPIC_BASE_URL: 'https://gateway.example' });
     expect(row).toMatchObject({ cost_usd: BILL, estimated: false });
   });
 });
 
-describe('of several upstreams', () => {
+describe('a refusal by one of several upstreams', () => {
   const key = { UPSTREAM_ONE_KEY: 'key' };
   const listed = (fields: object) => ({ ...key, UPSTREAMS: JSON.stringify([{ name: 'one', ...fields }]) });
 
@@ -126,7 +129,7 @@ describe('of several upstreams', () => {
   });
 });
 
-test('the simulator does not bill what the Claude API does not', async () => {
+test('does not bill a refusal of the simulator', async () => {
   const app = createTestApp(() => new Response('not asked', { status: 500 }), {
     UPSTREAM: 'simulator',
     ANTHROPIC_API_KEY: undefined,

@@ -4,7 +4,7 @@ import { RecentAnswerLengths } from '#edge/money/budget/answer-lengths.ts';
 const MODEL = 'claude-opus-5-5';
 const ended = (tokens: number, model = MODEL) => ({ model, tokens });
 
-test('one and a half times the third longest of the last 64 answers of a model', () => {
+test('estimates one and a half times the third longest of a model’s last 64 responses', () => {
   const lengths = new RecentAnswerLengths(() => []);
   // Where little is known, the tokens for a text count.
   expect(lengths.estimateTypicalTokens(MODEL, 51)).toBe(77);
@@ -26,7 +26,7 @@ test('one and a half times the third longest of the last 64 answers of a model',
   expect(lengths.estimateTypicalTokens(MODEL, 50)).toBe(600);
 });
 
-test('what ended before is read once, and nothing counts twice', () => {
+test('reads earlier responses once, and counts none twice', () => {
   const rows = [ended(300), ended(200), ended(100)];
   let reads = 0;
   const lengths = new RecentAnswerLengths(() => {
@@ -41,7 +41,7 @@ test('what ended before is read once, and nothing counts twice', () => {
   expect(reads).toBe(1);
 });
 
-test('sixteen known answers say how many tokens the next one needs, fewer what is worth a try', () => {
+test('estimates the needed tokens from sixteen responses, and a first try from fewer', () => {
   const lengths = new RecentAnswerLengths(() => []);
   expect([lengths.estimateTokensForText(MODEL, 4_096), lengths.estimateTokensWorthTrying(MODEL, 4_096)]).toEqual([
     4_096, 1_024,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { computeRefillWaitMs, computeUnitsInBucket, takeUnitsFromBucket } from '#edge/money/budget/bucket.ts';
 
-test('a bucket holds a minute, and refills continuously', () => {
+test('holds the units of a minute and refills continuously', () => {
   let fullAt = takeUnitsFromBucket(0, 60, 1_000_000, 60);
   expect(computeUnitsInBucket(fullAt, 60, 1_000_000)).toBe(0);
   expect(computeUnitsInBucket(fullAt, 60, 1_000_999)).toBe(0);
@@ -12,14 +12,14 @@ test('a bucket holds a minute, and refills continuously', () => {
   expect(computeUnitsInBucket(fullAt, 60, 1_000_000)).toBe(-60);
 });
 
-test('a limit below one lets one through at a time', () => {
+test('admits one unit at a time with a limit below one', () => {
   expect(computeUnitsInBucket(0, 0.5, 5)).toBe(1);
   const fullAt = takeUnitsFromBucket(0, 0.5, 5, 1);
   expect(computeUnitsInBucket(fullAt, 0.5, 119_000)).toBe(0);
   expect(computeUnitsInBucket(fullAt, 0.5, 120_005)).toBe(1);
 });
 
-test('a limit of nothing lets nothing through, and never divides by it', () => {
+test('admits nothing with a limit of 0, without a division by 0', () => {
   expect(computeUnitsInBucket(0, 0, 5)).toBe(0);
   expect(takeUnitsFromBucket(7, 0, 5, 3)).toBe(7);
   expect(computeRefillWaitMs(0, 0, 5, 1)).toBe(60_000);

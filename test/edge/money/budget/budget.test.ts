@@ -50,15 +50,15 @@ function end(budget: Budget, rules: LimitRules, id: string, cost: number, inputT
 
 const usd = (nanodollars: number) => nanodollars / 1e9;
 
-describe('spend', () => {
-  test('the holds of exactly so many', () => {
+describe('limits in USD', () => {
+  test('admit exactly as many requests as their holds fit', () => {
     const rules = toLimitRules({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
     const budget = createEmptyBudget(NOON);
     const answers = Array.from({ length: 1_000 }, () => admit(budget, rules, worstCaseWith(), NOON).kind);
     expect(answers.filter((kind) => kind === 'admitted')).toHaveLength(137);
   });
 
-  test('what a request did not use comes back', () => {
+  test('release the unused part of a hold when it is settled', () => {
     const rules = toLimitRules({ usd_per_day: usd(11_000), on_shortfall: 'refuse' });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
@@ -71,7 +71,7 @@ describe('spend', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
   });
 
-  test('what only others hold is worth asking for again in a moment; what is spent, when the window ends', () => {
+  test('return a short Retry-After for held budget, and the window’s end for spent budget', () => {
     const rules = toLimitRules({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
@@ -96,7 +96,7 @@ describe('spend', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', left: 9_999 });
   });
 
-  test('a refusal says when the window that is short for the longest ends', () => {
+  test('return the end of the exceeded window that resets last', () => {
     const rules = toLimitRules({ usd_per_day: usd(5), usd_per_month: usd(5), usd_per_week: 1 });
     expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith(), NOON)).toEqual({
       kind: 'refused',
@@ -113,7 +113,7 @@ describe('spend', () => {
     });
   });
 
-  test('what batches hold is free at the end of the window, or a day after they began; no sooner is worth a try', () => {
+  test('return the window’s end, or a day after the batch began, if a batch’s hold is in the way', () => {
     const rules = toLimitRules({ usd_per_week: usd(20_000), on_shortfall: 'refuse' });
     const batchAt = (budget: Budget, at: number, nanodollars: number) => {
       const hold = { id: `batch_${++ids}`, at, deadline: at + 35 * DAY_MS, nanodollars, stage: BATCH_STAGE };
@@ -136,7 +136,7 @@ describe('spend', () => {
     expect(soon).not.toHaveProperty('byBatch');
   });
 
-  test('length is blamed only where the input costs more than the answer, and a shorter question would fit', () => {
+  test('advise a shorter request only if the input is the largest cost and a shorter one would fit', () => {
     const adviceOf = (more: Partial<MaximumCost>, limits: Limits = {}) => {
       const decision = decideHold(
         createEmptyBudget(NOON),
@@ -158,7 +158,7 @@ describe('spend', () => {
     );
   });
 
-  test('a request that never fits is told what would', () => {
+  test('advise which change would make an oversized request fit', () => {
     const advice = (given: Limits, more: Partial<MaximumCost>) => {
       const decision = decideHold(createEmptyBudget(NOON), toLimitRules(given), worstCaseWith(more), NOON);
       return decision.kind === 'refused' && decision.never ? decision.advice : decision;
@@ -208,7 +208,7 @@ describe('spend', () => {
     expect(advice({ usd_per_day: 0 }, {})).toBeUndefined();
   });
 
-  test('a request for whose uses too little is left is told how many would fit', () => {
+  test('advise how many tool uses would fit in the remaining budget', () => {
     const served = {
       tool: 'web_search',
       single: true,
@@ -232,7 +232,7 @@ describe('spend', () => {
     });
   });
 
-  test('a refusal blames the largest part of the cost', () => {
+  test('advise on the largest part of the cost', () => {
     const cost = fc.nat(30_000);
     const drawn = fc.record({
       input: cost,
@@ -291,7 +291,7 @@ describe('spend', () => {
     ]);
   });
 
-  test('all of what was billed beyond a hold is settled, and the next request is refused', () => {
+  test('settle costs above the hold in full, and reject the next request', () => {
     const rules = toLimitRules({ usd_per_day: usd(20_000) });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
@@ -301,7 +301,7 @@ describe('spend', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON + 86_400_000).kind).toBe('admitted');
   });
 
-  test('a hold belongs to the window that it was admitted in', () => {
+  test('count a hold in the window in which it was admitted', () => {
     const rules = toLimitRules({ usd_per_day: usd(11_000), usd_per_month: usd(100_000), on_shortfall: 'refuse' });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
@@ -312,7 +312,7 @@ describe('spend', () => {
     expect(budget.windows.month).toMatchObject({ settled: 11_000, held: 11_000 });
   });
 
-  test('money without a limit stays exact', () => {
+  test('keep sums exact for accounts without limits', () => {
     const budget = createEmptyBudget(NOON);
     const dear = worstCaseWith({ inputCost: 1e15, outputTokens: 0 });
     const kinds = Array.from({ length: 12 }, () => admit(budget, toLimitRules({}), dear, NOON).kind);
@@ -320,10 +320,10 @@ describe('spend', () => {
   });
 });
 
-describe('clamp', () => {
+describe('lowering max_tokens', () => {
   const rules = toLimitRules({ usd_per_day: usd(5_000) });
 
-  test('max_tokens is lowered to what half of what is free pays for, so that budget is left for the next one', () => {
+  test('uses at most half of the available budget, or the least that the request needs', () => {
     const budget = createEmptyBudget(NOON);
     const wider = toLimitRules({ usd_per_day: usd(16_000) });
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 700, nanodollars: 8_000 });
@@ -333,7 +333,7 @@ describe('clamp', () => {
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ reason: 'held', left: 440 });
   });
 
-  test('not where that would save less than a tenth, while all that was asked for fits', () => {
+  test('does not happen if it saves less than a tenth and the whole request fits', () => {
     const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 350 });
     const of = (nanodollars: number, more: Partial<MaximumCost> = {}) =>
       decideHold(
@@ -369,7 +369,7 @@ describe('clamp', () => {
     });
   });
 
-  test('the more is free, the more is held', () => {
+  test('never holds less if more budget is available', () => {
     const money = fc.integer({ min: 0, max: 40_000 });
     const asked = fc.record({ inputCost: fc.nat(20_000), outputTokens: fc.nat(2_000), usefulOutput: fc.nat(600) });
     const around = fc.record({ held: fc.nat(9_000), typical: fc.option(fc.nat(2_000), { nil: undefined }) });
@@ -391,7 +391,7 @@ describe('clamp', () => {
     });
   });
 
-  test('who waits does so for no more than is unspent, and gets all of that', () => {
+  test('lets a request wait for at most the unspent budget, and then use all of it', () => {
     const decided = (held: number) => {
       const purse = { by: 'token', name: 'usd_total', limit: 20_000, settled: 8_000, held, end: NEVER } as const;
       // It is likely to take 19,000 nanodollars beside its input. 11,000 of these are left.
@@ -403,7 +403,7 @@ describe('clamp', () => {
     expect(decided(0)).toMatchObject({ kind: 'admitted', maxTokens: 1_100 });
   });
 
-  test('it is said whose limit has lowered it, and when that is free again', () => {
+  test('reports which limit lowered max_tokens, and when that limit resets', () => {
     const END = '2026-05-02T00:00:00.000Z';
     const of = (limits: Limits, circumstances: HoldDecisionOptions = {}, budget = createEmptyBudget(NOON)) => {
       const rules = toLimitRules(limits);
@@ -458,7 +458,7 @@ describe('clamp', () => {
       expect(of(limits)).toBeUndefined();
   });
 
-  test('is said wherever it is lowered, and nowhere else', () => {
+  test('is reported exactly if max_tokens is lowered', () => {
     const money = fc.integer({ min: 4_000, max: 40_000 });
     tryCases(
       caseCount(2_000),
@@ -481,7 +481,7 @@ describe('clamp', () => {
     );
   });
 
-  test('a search chat on $10 a day is cut only near the end', () => {
+  test('affects a chat with web search on $10 a day only near the end of the budget', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
     const messages = [{ role: 'user', content: 'What is new?' }];
     const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
@@ -505,7 +505,7 @@ describe('clamp', () => {
     expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 4_096 });
   });
 
-  test('not below the least that is worth an answer', () => {
+  test('stops at min_output_tokens', () => {
     const low = toLimitRules({ usd_per_day: usd(1_000 + 2_550) });
     expect(decideHold(createEmptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({
       reason: 'spend',
@@ -516,7 +516,7 @@ describe('clamp', () => {
     expect(decideHold(createEmptyBudget(NOON), lower, worstCaseWith(), NOON)).toMatchObject({ maxTokens: 10 });
   });
 
-  test('not below what leaves tokens for text beside thinking, unless the limits say less; and the refusal says so', () => {
+  test('leaves tokens for text beside thinking, unless min_output_tokens is lower', () => {
     const thinks = worstCaseWith({ outputTokens: 9_000, usefulOutput: 2_048 });
     const enough = toLimitRules({ usd_per_day: usd(1_000 + 20_480) });
     expect(decideHold(createEmptyBudget(NOON), enough, thinks, NOON)).toMatchObject({ maxTokens: 2_048 });
@@ -537,7 +537,7 @@ describe('clamp', () => {
     });
   });
 
-  test('not to the budget of thinking or below', () => {
+  test('keeps max_tokens above the thinking budget', () => {
     expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ leastOutput: 401 }), NOON)).toMatchObject({
       reason: 'spend',
       never: true,
@@ -547,7 +547,7 @@ describe('clamp', () => {
     });
   });
 
-  test('a dollar serves a client whose default is 128,000', () => {
+  test('admits a request with max_tokens 128,000 on a dollar a day', () => {
     const bound = worstCaseWith({
       inputTokens: 500,
       inputCost: 500 * 4_400,
@@ -558,13 +558,13 @@ describe('clamp', () => {
     expect(decision).toMatchObject({ kind: 'admitted', maxTokens: 22_627 });
   });
 
-  test('a cache is warmed with no output at all', () => {
+  test('admits a request with max_tokens 0', () => {
     expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ outputTokens: 0 }), NOON)).toMatchObject({
       maxTokens: 0,
     });
   });
 
-  test('refuse does not clamp', () => {
+  test('is disabled by on_shortfall: refuse', () => {
     const strict = toLimitRules({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
     expect(decideHold(createEmptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({
       reason: 'spend',
@@ -578,7 +578,7 @@ describe('a later try', () => {
   const again = (given: Limits, more: HoldDecisionOptions) =>
     decideHold(createEmptyBudget(NOON), toLimitRules(given), worstCase, NOON, more);
 
-  test('is admitted whole, whoever limits the money and whatever the earlier ones have cost', () => {
+  test('is admitted in full under any limit in USD, regardless of the cost of earlier tries', () => {
     const purse = { by: 'token', name: 'usd_total', limit: 1e9, settled: 0, held: 0, end: NEVER } as const;
     const limited: [Limits, HoldDecisionOptions][] = [
       [{}, {}],
@@ -595,14 +595,14 @@ describe('a later try', () => {
     }
   });
 
-  test('and the earlier ones cost no more together than the request itself may cost', () => {
+  test('is limited so that all tries together cost at most the request’s own limit', () => {
     expect(again({}, { most: 4_000, earlier: 1 })).toMatchObject({ kind: 'admitted', maxTokens: 299 });
     expect(again({}, { most: 4_000, earlier: 440 })).toMatchObject({ kind: 'admitted', maxTokens: 256 });
     expect(again({}, { most: 4_000, earlier: 441 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_559 });
     expect(again({ usd_per_day: 1, on_shortfall: 'refuse' }, { most: 4_000, earlier: 1 })).toMatchObject({ by: 'run' });
   });
 
-  test('by a model without a price is refused only where money is limited', () => {
+  test('by a model without a price is rejected only under a limit in USD', () => {
     const unknown = { ...worstCase, known: false };
     const more = { earlier: 1 };
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({}), unknown, NOON, more).kind).toBe('admitted');
@@ -612,10 +612,10 @@ describe('a later try', () => {
   });
 });
 
-describe('a count is asked for', () => {
+describe('a token count before admission', () => {
   const countable = (more: Partial<MaximumCost> = {}) => worstCaseWith({ countable: true, ...more });
 
-  test('only if the bound does not fit', () => {
+  test('is requested only if the maximum cost does not fit', () => {
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: 1 }), countable(), NOON).kind).toBe(
       'admitted',
     );
@@ -630,14 +630,14 @@ describe('a count is asked for', () => {
     });
   });
 
-  test('not if it could not help', () => {
+  test('is not requested if it could not help', () => {
     const broke = toLimitRules({ usd_per_day: usd(2_000) });
     expect(decideHold(createEmptyBudget(NOON), broke, countable(), NOON)).toMatchObject({ reason: 'spend' });
     const none = toLimitRules({ concurrent_requests: 0, input_tokens_per_minute: 1 });
     expect(decideHold(createEmptyBudget(NOON), none, countable(), NOON)).toMatchObject({ reason: 'concurrency' });
   });
 
-  test('not for a clamp that leaves enough', () => {
+  test('is not requested if a lowered max_tokens leaves enough output', () => {
     const plenty = countable({ outputTokens: 128_000 });
     expect(
       decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(100_000) }), plenty, NOON),
@@ -657,7 +657,7 @@ describe('a count is asked for', () => {
     );
   });
 
-  test('not for an input that is a small part of what is to be paid', () => {
+  test('is not requested if the input is a small part of the cost', () => {
     const rules = toLimitRules({ usd_per_day: usd(80_000) });
     const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
     expect(decideHold(createEmptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({
@@ -667,7 +667,7 @@ describe('a count is asked for', () => {
     expect(decideHold(createEmptyBudget(NOON), rules, ask(10_001), NOON).kind).toBe('count_needed');
   });
 
-  test('by the bucket for counts, out of which it is taken where the request is refused', () => {
+  test('is limited by count_requests_per_minute', () => {
     const counting = toLimitRules({ usd_per_day: usd(5_000), count_requests_per_minute: 1 });
     const budget = createEmptyBudget(NOON);
     expect(decideHold(budget, counting, countable(), NOON).kind).toBe('count_needed');
@@ -681,7 +681,7 @@ describe('a count is asked for', () => {
     expect(decideHold(budget, counting, countable(), NOON + 60_000).kind).toBe('count_needed');
   });
 
-  test('before a hold that fits without its input only', () => {
+  test('is requested if only the cost without the input fits', () => {
     const rules = toLimitRules({ usd_per_day: usd(20_000) });
     const budget = createEmptyBudget(NOON);
     admit(budget, rules, worstCaseWith({ inputCost: 6_000, outputTokens: 0, leastOutput: 0 }), NOON);
@@ -702,8 +702,8 @@ describe('a count is asked for', () => {
   });
 });
 
-describe('rates', () => {
-  test('a request beyond the rate is refused until the rate allows it', () => {
+describe('rate limits', () => {
+  test('reject a request beyond the rate until the bucket refills', () => {
     const rules = toLimitRules({ requests_per_minute: 2 });
     const budget = createEmptyBudget(NOON);
     admit(budget, rules, worstCaseWith(), NOON);
@@ -719,7 +719,7 @@ describe('rates', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON + 30_000).kind).toBe('admitted');
   });
 
-  test('output is clamped to half of what is free in the bucket, and comes back when unused', () => {
+  test('lower the output to half of the bucket, and return unused tokens', () => {
     const rules = toLimitRules({ output_tokens_per_minute: 1_200 });
     const budget = createEmptyBudget(NOON);
     const running = [600, 300, 256].map((maxTokens) => {
@@ -736,14 +736,14 @@ describe('rates', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
   });
 
-  test('output that is not to be lowered takes what it asks for', () => {
+  test('hold the full output with on_shortfall: refuse', () => {
     const rules = toLimitRules({ output_tokens_per_minute: 1_200, on_shortfall: 'refuse' });
     const budget = createEmptyBudget(NOON);
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ kind: 'admitted', maxTokens: 1_000 });
     expect(admit(budget, rules, worstCaseWith(), NOON)).toMatchObject({ reason: 'rate', left: 200 });
   });
 
-  test('what nothing bounds takes the whole bucket, and is made up for', () => {
+  test('hold the whole bucket for an unbounded input, and subtract its actual tokens', () => {
     const rules = toLimitRules({ input_tokens_per_minute: 1_000 });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith({ inputTokens: 1_000_000, bounded: false }), NOON);
@@ -753,7 +753,7 @@ describe('rates', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON + 126_000).kind).toBe('admitted');
   });
 
-  test('counts have a bucket of their own', () => {
+  test('use a separate bucket for token counts', () => {
     const rules = toLimitRules({ count_requests_per_minute: 1, requests_per_minute: 0 });
     const budget = createEmptyBudget(NOON);
     expect(admitCountRequest(budget, rules, NOON).kind).toBe('admitted');
@@ -763,7 +763,7 @@ describe('rates', () => {
     });
   });
 
-  test('a request beyond the concurrent ones is refused', () => {
+  test('reject a request beyond concurrent_requests', () => {
     const rules = toLimitRules({ concurrent_requests: 1 });
     const budget = createEmptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);
@@ -772,7 +772,7 @@ describe('rates', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
   });
 
-  test('as many requests that are read on as the limit do not count as running, and further ones do', () => {
+  test('allow as many abandoned requests beside concurrent_requests as the limit', () => {
     const rules = toLimitRules({ concurrent_requests: 2 });
     const budget = createEmptyBudget(NOON);
     const abandon = () => {
@@ -787,7 +787,7 @@ describe('rates', () => {
   });
 });
 
-test('every model that may be billed must be allowed, by any of its names', () => {
+test('admits a request only if every model that may be billed is allowed by one of its names', () => {
   const rules = toLimitRules({ models: ['claude-haiku-4-5'] });
   const names = ['claude-haiku-4-5-20251001', 'claude-haiku-4-5'];
   expect(decideHold(createEmptyBudget(NOON), rules, worstCaseWith({ models: [names] }), NOON).kind).toBe('admitted');
@@ -799,7 +799,7 @@ test('every model that may be billed must be allowed, by any of its names', () =
   });
 });
 
-test('a dated or -latest name is allowed as its model is, and an allowed snapshot is that one alone', () => {
+test('allows a dated name if its model is allowed', () => {
   const allowed = (models: string[], names: string[]) =>
     decideHold(createEmptyBudget(NOON), toLimitRules({ models }), worstCaseWith({ models: [names] }), NOON).kind ===
     'admitted';
@@ -809,7 +809,7 @@ test('a dated or -latest name is allowed as its model is, and an allowed snapsho
   expect(allowed(['claude-sonnet-5'], snapshot)).toBe(false);
 });
 
-test('a model without a price is refused where a limit in USD holds, and only there', () => {
+test('rejects a model without a price only under a limit in USD', () => {
   const unknown = worstCaseWith({ known: false, models: [['claude-next']] });
   for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
     expect(decideHold(createEmptyBudget(NOON), toLimitRules(given), unknown, NOON)).toMatchObject({
@@ -823,7 +823,7 @@ test('a model without a price is refused where a limit in USD holds, and only th
   );
 });
 
-test('a clock that goes back stands still', () => {
+test('keeps the latest time when the clock goes back', () => {
   const budget = createEmptyBudget(NOON);
   expect(advanceBudgetTo(budget, NOON - 1e9)).toBe(NOON);
   expect(budget.windows.day).toMatchObject(findCalendarWindowAt('day', NOON));
@@ -880,7 +880,7 @@ const limits: fc.Arbitrary<Limits> = fc.record(
   { requiredKeys: [] },
 ) as fc.Arbitrary<Limits>;
 
-test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
+test('keeps settled + held ≤ limit in every window, and holds nothing once all requests have ended', () => {
   tryCases(caseCount(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
     const rules = toLimitRules(given);
     const budget = createEmptyBudget(NOON);
@@ -975,7 +975,7 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
   });
 });
 
-test('no hold is more than what is left in any purse, and no more than its request may still cost', () => {
+test('limits a hold to the remaining amount of every budget window and of the request', () => {
   const money = (most: number) => fc.integer({ min: 0, max: most });
   const purse = fc
     .record({ by: fc.constantFrom('token' as const, 'group' as const), free: money(40_000), held: money(9_000) })

@@ -8,7 +8,7 @@ describe.each([
   ['PUT', limitsSchema, poolLimitsSchema],
   ['PATCH', limitsPatch, poolLimitsPatch],
 ] as const)('the limits of a group in a %s', (_, ofAccount, ofGroup) => {
-  test('do not include a limit of accounts, and the error says where to set it', () => {
+  test('reject a limit that only accounts support, and name the route that sets it', () => {
     expect(OF_ACCOUNTS.length).toBeGreaterThan(5);
     for (const name of OF_ACCOUNTS)
       expect(() => validateBySchema(ofGroup, { usd_per_day: 1, [name]: 5 }), name).toThrow(
@@ -16,7 +16,7 @@ describe.each([
       );
   });
 
-  test('have the usual errors otherwise', () => {
+  test('return the usual errors for other unknown or invalid limits', () => {
     for (const schema of [ofAccount, ofGroup])
       expect(() => validateBySchema(schema, { usd_per_dya: 1 })).toThrow(
         /^Unrecognized key: "usd_per_dya"\. Did you mean "usd_per_day"\?$/,

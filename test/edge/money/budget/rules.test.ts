@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { limitsSchema } from '#edge/money/budget/limits.schema.ts';
 import { CEILING, toLimitRules } from '#edge/money/budget/rules.ts';
 
-test('what is absent is unlimited, and clamps', () => {
+test('leaves absent limits unlimited and lowers max_tokens by default', () => {
   expect(toLimitRules(limitsSchema.parse({}))).toEqual({
     spend: {},
     concurrent: Number.POSITIVE_INFINITY,
@@ -14,7 +14,7 @@ test('what is absent is unlimited, and clamps', () => {
   expect(toLimitRules(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServed).toBe(false);
 });
 
-test('money becomes whole nanodollars', () => {
+test('converts amounts to whole nanodollars', () => {
   const limits = limitsSchema.parse({ usd_per_day: 0.1, usd_per_week: 0.000000001, usd_per_month: 9_000_000 });
   expect(toLimitRules(limits).spend).toEqual({
     hour: undefined,
@@ -39,6 +39,6 @@ test.each([
   { min_output_tokens: 0 },
   { models: ['ok', ''] },
   { usd_per_year: 1 },
-])('%j is no limit', (limits) => {
+])('rejects %j', (limits) => {
   expect(limitsSchema.safeParse(limits).success).toBe(false);
 });

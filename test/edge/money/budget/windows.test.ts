@@ -22,7 +22,7 @@ test.each([
   ]);
 });
 
-test('windows follow each other without a gap, and their ids differ', () => {
+test('divides time into adjacent windows with different IDs', () => {
   tryCases(
     100,
     fc.integer({ min: 0, max: 4e12 }),

@@ -30,7 +30,7 @@ async function admit(): Promise<string> {
 const endOf = (requestId: string, cost = 700): string =>
   JSON.stringify({ requestId, status: 'complete', cost, startedAt: Date.now() } satisfies Settlement);
 
-test('a settlement is on its way as soon as it is made: no timer keeps it back, with which a request could die', async () => {
+test('sends a settlement immediately, without a timer', async () => {
   const stub = { settleJson: vi.fn((text: string) => Promise.resolve(JSON.stringify({ outcome: 'settled', text }))) };
   const place = { ...request(), stub: stub as unknown as NonNullable<AccountTarget['stub']> };
   const settled = sendSettlement(place, endOf('req_1'));
@@ -38,7 +38,7 @@ test('a settlement is on its way as soon as it is made: no timer keeps it back, 
   expect((await settled).outcome).toBe('settled');
 });
 
-test('settlements of many requests at once are each booked once, whoever comes first', async () => {
+test('books each of many concurrent settlements once', async () => {
   const ids: string[] = [];
   for (let n = 0; n < 20; n += 1) ids.push(await admit());
   const settled = await Promise.all(ids.map((id, n) => sendSettlement(request(), endOf(id, n))));
@@ -53,7 +53,7 @@ test('settlements of many requests at once are each booked once, whoever comes f
 test.each([
   ['before it arrives', 'settled'],
   ['with its answer', 'duplicate'],
-])('a settlement that is lost %s is sent again, and booked once', async (when, outcome) => {
+])('resends a settlement that is lost %s, and books it once', async (when, outcome) => {
   const requestId = await admit();
   const { settleJson } = Account.prototype;
   const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementationOnce(function (this: Account, text) {
@@ -65,7 +65,7 @@ test.each([
   expect(await standing()).toMatchObject({ running_requests: 0, day: { settled_usd: 7e-7 } });
 });
 
-test('a settlement that its account cannot take fails none beside it, is heard by its own request, and leaves the hold', async () => {
+test('reports a failed settlement only to its own request, and keeps its hold', async () => {
   const ids = [await admit(), await admit()] as const;
   const { settleJson } = Account.prototype;
   vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, text) {

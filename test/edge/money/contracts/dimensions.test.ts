@@ -20,7 +20,7 @@ const value = fc.oneof(
 const NAMES = ['prefix', 'agent', 'user', 'chosen_by', 'colour'];
 const about: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NAMES), value);
 
-test('what a request is about is in its row, and is shown, also by a name that nobody here knows', () => {
+test('stores and parses the dimensions of a request, including unknown names', () => {
   tryCases(caseCount(300), about, (said) => {
     const shown = parseDimensionsColumn(serializeDimensions(said));
     const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
@@ -29,7 +29,7 @@ test('what a request is about is in its row, and is shown, also by a name that n
   expect(parseDimensionsColumn(serializeDimensions({ tags: 'a=1,b=2' })).tags).toEqual({ a: '1', b: '2' });
 });
 
-test('the row of a request that is about nothing has nothing', () => {
+test('stores null for a request without dimensions', () => {
   expect([{}, { tags: undefined }, { agent: null }, { user: '' }].map(serializeDimensions)).toEqual([
     null,
     null,
@@ -38,7 +38,7 @@ test('the row of a request that is about nothing has nothing', () => {
   ]);
 });
 
-test('a dimension is summed by what its row has in JSON', () => {
+test('groups a dimension by its values in the row’s JSON', () => {
   const tables = new DatabaseSync(':memory:');
   tables.exec('create table ledger (about text)');
   const valuesOf = (dimension: Dimension, said: DimensionValues) => {

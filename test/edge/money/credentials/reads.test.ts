@@ -40,7 +40,7 @@ async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
 const MESSAGES = '/conversations/c1/messages?if_absent=empty';
 const STREAM = '/conversations/c1/stream?if_absent=empty';
 
-test('the restricted tokens of an account read so often in a minute, and are told when they may again, without a further call', async () => {
+test('limits the reads per minute of restricted tokens and returns Retry-After without a further call', async () => {
   const { bindings, calls } = countBindingCalls();
   const app = await edge(bindings);
   const [page, another, third] = [await bound(), await bound(), await bound()];
@@ -79,7 +79,7 @@ test('the restricted tokens of an account read so often in a minute, and are tol
   expect(await readsOf(app, MESSAGES, page, 1)).toEqual([200]);
 });
 
-test('a token that is not restricted reads more often, an admin without end, and a revoked one is told that it is', async () => {
+test('allows an unrestricted token more reads and an admin any number, and rejects a revoked token', async () => {
   const app = await edge();
   const own = bearerHeader(await createToken('ann', ['messages']));
   expect(await readsOf(app, '/conversations', own, 7)).toEqual([200, 200, 200, 200, 200, 200, 429]);
@@ -96,7 +96,7 @@ test('a token that is not restricted reads more often, an admin without end, and
   expect(await readsOf(app, '/conversations', eve, 1)).toEqual([401]);
 });
 
-test('a resumed stream counts, and one that is resumed again within five seconds does not, three times', async () => {
+test('counts a resumed stream, but not three further resumptions within five seconds', async () => {
   const app = await edge();
   const page = await bound();
   expect(await readsOf(app, STREAM, page, 4)).toEqual([204, 204, 204, 204]);
@@ -128,7 +128,7 @@ const LONG = {
   gone: false,
 };
 
-test('who signs in by the Worker, without a token, is counted as well', async () => {
+test('counts the reads of callers that the Worker authenticates without a token', async () => {
   const authenticate = (request: Request) => ({ account: request.headers.get('sluice-user') ?? 'nobody' });
   const app = createTestApp(
     () => Response.json({}),
@@ -139,13 +139,13 @@ test('who signs in by the Worker, without a token, is counted as well', async ()
   expect(await readsOf(app, '/usage', { 'sluice-user': 'bob' }, 1)).toEqual([200]);
 });
 
-test('what is called like a stream and is none has its price each time', async () => {
+test('counts each read of a conversation whose ID is `stream`', async () => {
   const app = await edge();
   const own = bearerHeader(await createToken('ann', ['messages']));
   expect(await readsOf(app, '/conversations/stream', own, 7)).toEqual([404, 404, 404, 404, 404, 404, 429]);
 });
 
-test('what visitors create and copy counts as requests, and comes to five million bytes in a minute', async () => {
+test('limits what visitors create and copy to five million bytes per minute', async () => {
   vi.setSystemTime(NOON);
   smallEdge();
   const accounts = (env as unknown as Bindings).ACCOUNT as unknown as DurableObjectNamespace<Account>;

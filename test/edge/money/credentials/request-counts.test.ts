@@ -5,7 +5,7 @@ import { createClassifyCaller, inputTextOf, LABELS, labelMessage } from '#test/s
 import { answerTools, weatherTool } from '#test/support/scripted-runs.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
-test('a token makes as many requests as it may, whatever wakes its account, and a run of two steps counts once', async () => {
+test('enforces max_requests of a token across restarts, and counts a run of two steps once', async () => {
   const { app } = await createSkyEdge({ model: 'claude-opus-5-5', max_tokens: 64, tools: [weatherTool()] });
   answerTools(() => Response.json('Sunny.'));
   const page = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['sky'], max_requests: 3 } }));
@@ -32,7 +32,7 @@ test('a token makes as many requests as it may, whatever wakes its account, and 
   expect((await say('6', other)).status).toBe(200);
 });
 
-test('a classification counts once, whatever votes, inputs and second tries it takes, and at the same time, too', async () => {
+test('counts a classification once towards max_requests, regardless of votes, inputs, retries and concurrency', async () => {
   const most = 3;
   // The first answer to each text is of no use, so it is asked for once more.
   const seen = new Set<string>();

@@ -40,8 +40,8 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
 
 const ONLY = { agents: ['sky', 'own:cloud'], classifiers: ['tickets'] };
 
-describe('minting', () => {
-  test('makes a restricted token, whose claim says what it may ask', async () => {
+describe('POST /tokens', () => {
+  test('mints a restricted token with its restrictions in the claim `only`', async () => {
     const only = { ...ONLY, conversations: ['web-*', 'one'] };
     const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'], only });
     expect(minted.only).toEqual(only);
@@ -49,7 +49,7 @@ describe('minting', () => {
     expect((await mint(smallEdge(), { account: 'alice', scopes: ['messages'] })).only).toBeNull();
   });
 
-  test('makes a token that works for its account and its scopes, until its end', async () => {
+  test('mints a token for the requested account, scopes and lifetime', async () => {
     const app = smallEdge();
     const before = Math.floor(Date.now() / 1_000);
     const minted = await mint(app, { account: 'alice', scopes: ['messages'], expires_in: 60, label: 'phone' });
@@ -69,7 +69,7 @@ describe('minting', () => {
     expect(JSON.stringify(app.log)).not.toContain(minted.token);
   });
 
-  test('without an end makes one that ends by being revoked alone', async () => {
+  test('mints a token without expiry, except for admins', async () => {
     const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'] });
     expect(minted.expires_at).toBeNull();
     expect(decodeJwt(minted.token)).not.toHaveProperty('exp');
@@ -116,7 +116,7 @@ describe('minting', () => {
     ],
     ['what bounds nothing', { account: 'a', scopes: ['messages'], only: { ...ONLY, models: [] } }, /models/],
     ['a name that it does not know', { account: 'a', scopes: ['messages'], expiry: 60 }, /expiry/],
-  ])('with %s is a 400 that says where', async (_, body, message) => {
+  ])('returns 400 and names the parameter for %s', async (_, body, message) => {
     const response = await smallEdge().post('/tokens', body, await admin());
     const told = await readError(response);
     expect({ status: response.status, type: told.type }).toEqual({ status: 400, type: 'invalid_request_error' });
@@ -124,7 +124,7 @@ describe('minting', () => {
   });
 });
 
-describe('renewing', () => {
+describe('POST /tokens/renew', () => {
   const renew = async (app: TestApp, token: string) => await app.post('/tokens/renew', {}, bearerHeader(token));
   const asked = {
     account: 'alice',
@@ -136,7 +136,7 @@ describe('renewing', () => {
     only: ONLY,
   };
 
-  test('gives a token that says the same, under the same id, and ends later, until the session ends', async () => {
+  test('returns a token with the same claims and a later expiry, until the session ends', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     onTestFinished(() => void vi.useRealTimers());
     const app = smallEdge();
@@ -163,7 +163,7 @@ describe('renewing', () => {
     expect((await renew(app, token)).status).toBe(401);
   });
 
-  test('is refused to a revoked token, to one before it, to one without a session, and to others’ tokens', async () => {
+  test('rejects a revoked token, its renewals, and a token without a session', async () => {
     const app = smallEdge();
     const { token, jti } = await mint(app, asked);
     const renewed = (await (await renew(app, token)).json()) as { token: string };
@@ -173,7 +173,7 @@ describe('renewing', () => {
     expect((await readError(await renew(app, other))).message).toContain('without `session`');
   });
 
-  test('needs an end to renew', async () => {
+  test('requires `expires_in` for a session', async () => {
     for (const wrong of [{ session: 100 }, { session: 10, expires_in: 20 }]) {
       const response = await smallEdge().post(
         '/tokens',
@@ -185,8 +185,8 @@ describe('renewing', () => {
   });
 });
 
-describe('the list of an account’s tokens', () => {
-  test('has those that were minted here and those that were seen, and never a token itself', async () => {
+describe('GET /accounts/:id/tokens', () => {
+  test('lists minted and used tokens, and never contains a token itself', async () => {
     const app = smallEdge();
     const minted = await mint(app, { account: 'alice', scopes: ['messages', 'classify'], label: 'laptop' });
     const elsewhere = await createToken('alice', ['messages'], { expiresIn: 600 });
@@ -226,7 +226,7 @@ describe('the list of an account’s tokens', () => {
     }
   });
 
-  test('has those that a use was refused with as well, once they are revoked', async () => {
+  test('lists revoked tokens that were never used successfully', async () => {
     const app = smallEdge();
     const { token, jti } = await mint(app, { account: 'alice', scopes: ['messages'] });
     await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
@@ -264,7 +264,7 @@ describe('the list of an account’s tokens', () => {
   });
 });
 
-test('an account has so many valid tokens, and one more only when another has ended', async () => {
+test('limits an account’s valid tokens, and mints another only after one has expired or been revoked', async () => {
   const account = getAccountStub(bindings, {}, 'crowded');
   const now = Math.floor(Date.now() / 1_000);
   await runInDurableObject(account, (object: Account) => {
@@ -293,7 +293,7 @@ test('an account has so many valid tokens, and one more only when another has en
   expect((await mint()).status).toBe(400);
 });
 
-test('revoking again, or what is not there, is no error', async () => {
+test('returns 200 when a token is revoked again or does not exist', async () => {
   const app = smallEdge();
   for (let i = 0; i < 2; i += 1) {
     for (const path of ['/accounts/alice/tokens/x%2Fy', '/accounts/alice/tokens']) {

@@ -58,7 +58,7 @@ const STORING: [string, string, unknown][] = [
   ['PUT', '/classifiers/mine', { labels: ['a', 'b'] }],
 ];
 
-test('an account whose every limit is 0 can store nothing, by whatever route', async () => {
+test('rejects everything that an account with limits of 0 tries to store', async () => {
   expect((await send('POST', '/conversations', { id: 'old', title: 'Old' })).status).toBe(201);
   await eventually(async () => expect(await listed()).toEqual(['old']));
   const before = await stored();
@@ -79,7 +79,7 @@ test('an account whose every limit is 0 can store nothing, by whatever route', a
 test.each([
   ['conversations', { conversations: 0 }],
   ['stored_bytes', { stored_bytes: 0 }],
-] as const)('%s alone is enough, and the refusal says which limit it is', async (name, limits) => {
+] as const)('rejects creation with only the limit %s, and names the limit', async (name, limits) => {
   await limit(limits);
   for (const [method, path, body] of STORING) {
     if (path.includes('old')) continue;
@@ -92,7 +92,7 @@ test.each([
   expect(await stored()).toEqual({ conversations: 0, bytes: 0 });
 });
 
-test('so many conversations as the limit allows come to be, however many are asked for at once and in which way', async () => {
+test('creates at most `conversations` conversations under concurrent requests of different routes', async () => {
   await limit({ conversations: 3 });
   const asked = Array.from({ length: 12 }, (_, n) => {
     if (n % 2 === 0) return send('POST', '/conversations', { id: `c${n}` });
@@ -112,7 +112,7 @@ test('so many conversations as the limit allows come to be, however many are ask
   expect((await send('POST', `/conversations/${first}/fork`, { id: 'copy2' })).status).toBe(400);
 });
 
-test('bytes are those that the databases have, and no more than the limit are stored, copies included', async () => {
+test('counts the size of the databases, and stores at most `stored_bytes`, copies included', async () => {
   await limit({ stored_bytes: 3_000_000 });
   const system = 'x'.repeat(900_000);
   const created = await Promise.all(
@@ -140,7 +140,7 @@ test('bytes are those that the databases have, and no more than the limit are st
   expect((await stored()).bytes).toBeGreaterThan(before.bytes);
 });
 
-test('creating, copying and changing conversations, storing and listing models are requests', async () => {
+test('counts creating, forking and changing conversations, storing, and listing models as requests', async () => {
   await send('POST', '/conversations', { id: 'old' });
   for (const [method, path, body] of [
     ['POST', '/conversations', {}],
@@ -166,7 +166,7 @@ test('creating, copying and changing conversations, storing and listing models a
   }
 });
 
-test('what was taken from the bucket is still taken when the object wakes anew', async () => {
+test('keeps the state of the request rate after a restart', async () => {
   await limit({ requests_per_minute: 1 });
   expect((await send('POST', '/conversations', {})).status).toBe(201);
   await app.waitUntilSettled();
@@ -174,7 +174,7 @@ test('what was taken from the bucket is still taken when the object wakes anew',
   expect((await send('POST', '/conversations', {})).status).toBe(429);
 });
 
-test('a conversation is kept no longer than the deployment keeps what is over, unless an admin says so', async () => {
+test('rejects a longer retention_seconds than RETENTION_DAYS, except from an admin', async () => {
   app = createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, RETENTION_DAYS: '2' });
   const most = 2 * 86_400;
   await send('POST', '/conversations', { id: 'old' });
@@ -192,7 +192,7 @@ test('a conversation is kept no longer than the deployment keeps what is over, u
 
 const large = () => Object.fromEntries(Array.from({ length: 60 }, (_, n) => [`k${n}`, 'x'.repeat(4_000)]));
 
-test('metadata counts as what is stored, when it is created and when it is patched', async () => {
+test('counts metadata as stored bytes', async () => {
   await limit({ stored_bytes: 1_000_000 });
   const statuses: number[] = [];
   for (let n = 0; n < 6; n += 1) {
@@ -205,7 +205,7 @@ test('metadata counts as what is stored, when it is created and when it is patch
   expect(statuses.at(-1)).toBe(400);
 });
 
-test('patches that come at once have their bytes reserved', async () => {
+test('reserves the bytes of concurrent patches', async () => {
   await limit({});
   for (let n = 0; n < 6; n += 1) await send('POST', '/conversations', { id: `c${n}` });
   const { bytes } = await stored();
@@ -215,7 +215,7 @@ test('patches that come at once have their bytes reserved', async () => {
   expect(statuses.filter((status) => status === 200).length).toBeLessThanOrEqual(3);
 });
 
-test('a turn needs bytes for its question, and turns that come at once share them', async () => {
+test('reserves the bytes of the messages of concurrent turns', async () => {
   await limit({ stored_bytes: 1_000_000 });
   const turn = (id: string) =>
     send('POST', '/messages', { ...ASK, conversation: id, messages: [{ role: 'user', content: 'x'.repeat(400_000) }] });
@@ -226,7 +226,7 @@ test('a turn needs bytes for its question, and turns that come at once share the
   expect((await send('POST', '/messages', huge)).status).toBe(400);
 });
 
-test('what fails gives its bytes back', async () => {
+test('releases the bytes of a failed request', async () => {
   await limit({ conversations: 2, stored_bytes: 5_000_000 });
   expect((await send('POST', '/conversations', { id: 'one' })).status).toBe(201);
   for (let n = 0; n < 3; n += 1) expect((await send('POST', '/conversations/nope/fork', {})).status).toBe(404);

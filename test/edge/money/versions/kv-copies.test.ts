@@ -7,7 +7,7 @@ import { caseCount, tryCases } from '#test/support/property-cases.ts';
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });
 
-test('an isolate remembers values up to its bytes, the most recently used ones', () => {
+test('caches the most recently used values up to the byte limit', () => {
   const step = fc.record({
     name: fc.constantFrom('a', 'b', 'c', 'd', 'e'),
     length: fc.integer({ min: 1, max: 80 }),
@@ -33,7 +33,7 @@ test('an isolate remembers values up to its bytes, the most recently used ones',
   });
 });
 
-test('a pointer, or its absence, is believed for a minute, and not after this isolate has written it', () => {
+test('caches a pointer or its absence for a minute, unless the isolate drops it', () => {
   const memory = new VersionMemory<string>();
   let now = 0;
   Object.assign(memory, { now: () => now });
@@ -55,7 +55,7 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
   expect(memory.getCachedPointer(placeOf('a'))).toBeUndefined();
 });
 
-test('places whose parts run into each other are different places', () => {
+test('keeps keys apart whose concatenated parts are equal', () => {
   const memory = new VersionMemory<string>();
   memory.cacheValue(placeOf('a', 'b:c'), 'h', 'one', 1);
   memory.cachePointer(placeOf('a', 'b:c'), known('h'));
@@ -64,7 +64,7 @@ test('places whose parts run into each other are different places', () => {
   expect(memory.getCachedPointer(placeOf('a', 'c'))).toBeUndefined();
 });
 
-test('pointers do not pile up', () => {
+test('limits the number of cached pointers', () => {
   const memory = new VersionMemory<string>();
   for (let i = 0; i < 10_001; i += 1) memory.cachePointer(placeOf(`n${i}`), known());
   expect(memory.getCachedPointer(placeOf('n0'))).toBeUndefined();
@@ -74,7 +74,7 @@ test('pointers do not pile up', () => {
 const HASHES = ['1', '2', '3', '4'].map((digit) => digit.repeat(32));
 const some = fc.uniqueArray(fc.constantFrom(...HASHES), { maxLength: 3 });
 
-test('what KV has of a name is read as it was written', () => {
+test('parses a pointer as it was serialized', () => {
   const row = fc.record({ hash: fc.constantFrom(null, ...HASHES), pinned: some, withdrawn: some });
   tryCases(caseCount(300), row, ({ hash, pinned, withdrawn }) => {
     const text = serializePointer({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
@@ -83,7 +83,7 @@ test('what KV has of a name is read as it was written', () => {
   });
 });
 
-test('a withdrawn version is nobody’s; one that is not current is for those who store, and where it is pinned or listed', () => {
+test('allows no withdrawn version, and an older one only to writers or if it is pinned or listed', () => {
   const asked = fc.record({
     owner: fc.constantFrom('alice', DEPLOYMENT),
     hash: fc.constantFrom(...HASHES),

@@ -28,12 +28,12 @@ function failing(until: { fails: boolean }): void {
   } as KVNamespace['put']);
 }
 
-test('the deployment’s object has a name that no credential can have', () => {
+test('names the deployment’s object so that no credential can have the name', () => {
   expect(isAccountName(DEPLOYMENT)).toBe(false);
 });
 
-describe('what is put', () => {
-  test('lies in the object and in KV, whatever its size, before the answer', async () => {
+describe('a stored version', () => {
+  test('is written to the object and to KV before the call returns, for any size', async () => {
     const bytes = crypto.getRandomValues(new Uint8Array(60_000));
     const large = new Uint8Array(20 * 1024 * 1024);
     for (let at = 0; at < large.length; at += bytes.length) large.set(bytes.subarray(0, large.length - at), at);
@@ -49,7 +49,7 @@ describe('what is put', () => {
     expect(await stub().readVersion(id('h2'), true)).toBeUndefined();
   });
 
-  test('writes few rows, and none where nothing changes', async () => {
+  test('needs six rows, and none if nothing changes', async () => {
     // The first row of an account makes its tables.
     await stub().setLimits({});
     const rows = await countWrittenRows(getAccountStub(bindings, {}, 'alice'));
@@ -62,7 +62,7 @@ describe('what is put', () => {
     expect(rows()).toBe(6);
   });
 
-  test('is what KV says in the end, however many write at once', async () => {
+  test('is the version in KV after concurrent writes', async () => {
     const hashes = Array.from({ length: 12 }, (_, index) => `h${index}`);
     await Promise.all(hashes.map((hash) => stub().putVersion(version(hash))));
     const current = (await stub().findVersionedName('prefix', 'support'))?.hash;
@@ -71,7 +71,7 @@ describe('what is put', () => {
     expect(await pointer()).toBe((await stub().findVersionedName('prefix', 'support'))?.hash ?? null);
   });
 
-  test('reaches KV by the alarm where KV has not taken it', async () => {
+  test('is written to KV by the alarm if the first write failed', async () => {
     const kv = { fails: true };
     failing(kv);
     expect(await stub().putVersion(version('h1'))).toMatchObject({ outcome: 'stored', published: false });
@@ -83,7 +83,7 @@ describe('what is put', () => {
     expect(await bindings.STORE.get('prefix@h1:support:alice')).toBe('h1');
   });
 
-  test('has a limit', async () => {
+  test('is rejected beyond the maximum number of names', async () => {
     await stub().setLimits({});
     await runInDurableObject(getAccountStub(bindings, {}, 'alice'), async (_: Account, { storage }) => {
       storage.sql.exec(
@@ -100,8 +100,8 @@ describe('what is put', () => {
   });
 });
 
-describe('a version that is held', () => {
-  test('outlives its name, until the last holder lets it go', async () => {
+describe('a retained version', () => {
+  test('is kept after its name is removed, until the last holder releases it', async () => {
     await stub().putVersion(version('h1'));
     await stub().putVersion(version('h2'));
     expect(await stub().retainVersion(id('h1'), 'c1')).toBe(true);
@@ -120,7 +120,7 @@ describe('a version that is held', () => {
     expect(await stub().retainVersion(id('h1'), 'c3')).toBe(false);
   });
 
-  test('stays where it is let go while its name stands', async () => {
+  test('is kept when it is released while its name exists', async () => {
     await stub().putVersion(version('h1'));
     await stub().putVersion(version('h2'));
     await stub().retainVersion(id('h1'), 'c1');
@@ -128,7 +128,7 @@ describe('a version that is held', () => {
     expect(await stub().readVersion(id('h1'), true)).toEqual(bytesOf('h1'));
   });
 
-  test('can be put again after it was taken away', async () => {
+  test('can be stored again after it was removed', async () => {
     await stub().putVersion(version('h1'));
     await stub().removeName('prefix', 'support');
     expect(await stub().putVersion(version('h1'))).toMatchObject({ outcome: 'stored', published: true });
@@ -137,7 +137,7 @@ describe('a version that is held', () => {
   });
 });
 
-test('the history pages, newest first', async () => {
+test('lists the history in pages, newest first', async () => {
   // An account's time never goes back: it has begun already.
   let now = Date.now() + 60_000;
   await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (account: Account) => {

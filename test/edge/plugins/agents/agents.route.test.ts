@@ -42,7 +42,7 @@ test('an agent is stored with all its limits, and read by name and by version', 
   }
 });
 
-test('a schema that Claude will refuse is stored, and warned of in its words; a request with it is refused', async () => {
+test('a schema that Claude rejects is stored with a warning, and requests with it return 400', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const number = { type: 'integer', minimum: 1 };
@@ -72,7 +72,7 @@ test('a schema that Claude will refuse is stored, and warned of in its words; a 
   expect(JSON.stringify(asked.body)).toContain('tools.2.custom.input_schema: input_schema does not support');
 });
 
-test('warns of a max_tokens above the model, a beta that does not exist and a tool with a wrong field', async () => {
+test('storing an agent warns about a too large max_tokens, an unknown beta and a tool’s invalid field', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const tools = [{ type: 'web_search_20260318', name: 'look_up' }];
@@ -88,7 +88,7 @@ test('warns of a max_tokens above the model, a beta that does not exist and a to
   });
 });
 
-test('a tool of a server that cannot be sent to Claude is left out, and warned of; the others are stored', async () => {
+test('a server’s tool that Claude does not accept is omitted with a warning, and the others are stored', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const either = { type: 'object', anyOf: [{ required: ['id'] }, { required: ['url'] }] };
@@ -114,7 +114,7 @@ test('a tool of a server that cannot be sent to Claude is left out, and warned o
   }
 });
 
-test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
+test('equal agents share a version in any field order, and a name can return to an older version', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, service_tier: 'auto', temperature: 1 });
@@ -187,7 +187,7 @@ const REFUSED: [object, string][] = [
   ],
 ];
 
-test('what one of its models refuses is a 400 that says what that takes, and nothing is stored', async () => {
+test('a value that one of its models does not support is a 400 with the supported values', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'classify');
   expect((await ask(app, 'PUT', '/classifiers/level', alice, { labels: ['easy', 'hard'] })).status).toBe(200);
@@ -203,7 +203,7 @@ test('what one of its models refuses is a 400 that says what that takes, and not
   );
 });
 
-test('what was stored before its model refused it is asked all the same', async () => {
+test('an agent that was stored before its model rejected a parameter is still sent', async () => {
   const alice = await authorizationFor('alice');
   const before = createSimulatedEdge({
     ...TOOL_VARS,
@@ -217,7 +217,7 @@ test('what was stored before its model refused it is asked all the same', async 
   expect(app.sent.map(({ text }) => JSON.parse(text).tool_choice)).toEqual([{ type: 'any' }]);
 });
 
-test('what an admin stores is everybody’s, an account’s own comes first, and nobody reads another account’s', async () => {
+test('an admin’s agent is shared, an account’s own takes precedence, and other accounts cannot read it', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const [root, alice, bob] = [
     await authorizationFor('root', 'admin'),
@@ -240,7 +240,7 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow('The agent support@');
 });
 
-test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {
+test('storing tools with an address needs the scope `tools`, and responses without that scope omit the address', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const plain = await authorizationFor('alice');
   const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
@@ -256,7 +256,7 @@ test('to store tools with an address needs the scope `tools`, and without it nob
   expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
 });
 
-test('where the deployment’s tools are, and their headers, only admins read, whoever may store tools', async () => {
+test('only admins read the addresses and headers of the deployment’s tools', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const root = await authorizationFor('root', 'admin');
   const tenant = await authorizationFor('bob', 'messages', 'prefixes', 'tools');
@@ -270,7 +270,7 @@ test('where the deployment’s tools are, and their headers, only admins read, w
   }
 });
 
-test('a tool that is an agent is described by what that agent says of itself, unless it says something', async () => {
+test('an agent tool takes its description from the agent, unless the tool has its own', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const [root, alice] = [await authorizationFor('root', 'admin'), await authorizationFor('alice')];
   await ask(app, 'PUT', '/agents/sky', root, { ...AGENT, description: 'Knows the weather.' });
@@ -291,7 +291,7 @@ test('a tool that is an agent is described by what that agent says of itself, un
   expect(await described(root)).toEqual(['Knows the weather.', 'Knows it all.', undefined]);
 });
 
-test('to have a server listed is a request, also where it fails', async () => {
+test('listing a server’s tools counts as a request, even if it fails', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const asked = answerTools(() => new Response(null, { status: 503 }));
@@ -322,14 +322,14 @@ test.each([
   [{ ...AGENT, tools: [{ ...USED, run: 'edge' }] }, 'tools.0.run: must be \\"worker\\"'],
   [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
   [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of this name'],
-])('what is no agent is a 400 that names the member: %j', async (body, words) => {
+])('an invalid agent is a 400 that names the field: %j', async (body, words) => {
   const app = createSimulatedEdge(TOOL_VARS);
   const answer = await ask(app, 'PUT', '/agents/support', await authorizationFor('alice'), body);
   expect(answer.status).toBe(400);
   expect(JSON.stringify(answer.body)).toContain(words);
 });
 
-test('a choice of models is stored only with labels that its classifier has; equal choices are one version', async () => {
+test('a model choice is stored only with labels of its classifier, and equal choices share a version', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const choice = { by: 'difficulty', models: { easy: 'claude-haiku-5-5', hard: AGENT.model }, otherwise: AGENT.model };

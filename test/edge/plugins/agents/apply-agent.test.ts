@@ -182,7 +182,7 @@ const story = fc.record({
   patch: fc.option(fc.constantFrom({ max_tokens: 9_000 }, { max_tokens: null }), { nil: undefined }),
 });
 
-test('an agent that an admin stored cannot be widened by any request', async () => {
+test('no request can override or exceed an agent that an admin stored', async () => {
   const { app, root } = await createSkyEdge(AGENT);
   await requestEdge(app, 'PUT', '/agents/other', root, { ...AGENT, model: 'claude-fable-5', system: 'Other.' });
   await requestEdge(app, 'PUT', '/prefixes/wide', root, { model: 'claude-fable-5', system: 'Wide.' });
@@ -281,7 +281,7 @@ const uncounted = member.filter(
     !text.includes('\\u'),
 );
 
-test('nor by what is counted before it is sent: the count is that of the agent', async () => {
+test('a token count is that of the agent, whatever the request contains', async () => {
   // The simulator counts as the API does, which refuses so small a budget.
   const { app, bob } = await createSkyEdge({
     ...AGENT,
@@ -332,7 +332,7 @@ const decisionMember = fc.constantFrom(
 
 const TAKEN = [[], ['"reason":"x"'], ['"input":{"city":"Rome"}']];
 
-test('nor by a decision, which says of a call no more than its input', async () => {
+test('a decision on an approval can change only the input of the call', async () => {
   const own = { ...AGENT, limits: { ...AGENT.limits, max_turns: 2 } };
   const { app } = await createSkyEdge(own, 'get_tides');
   const called = answerTools(() => new Response('high'));
@@ -380,7 +380,7 @@ test('nor by a decision, which says of a call no more than its input', async () 
   expect(approved).toBeGreaterThanOrEqual(TAKEN.length);
 });
 
-test('nor by ways in that have no agents: these refuse its name, or do not know it', async () => {
+test('routes and headers without support for agents reject the name of an agent', async () => {
   const { app, bob, bodies } = await createSkyEdge(AGENT);
   const called = answerTools(() => new Response('sun'));
   const messages = [{ role: 'user', content: 'Is it sunny?' }];

@@ -193,8 +193,8 @@ function expectAll({ body, betas }: Up | undefined = { body: {}, betas: null }, 
   expect(betas?.split(',')).toEqual(expect.arrayContaining(BETAS));
 }
 
-describe('what an agent has goes up with its betas, and its secret is told to nobody:', () => {
-  test('in a conversation, with the betas of the caller, each once', async () => {
+describe('an agent with MCP servers, skills, fallbacks and betas', () => {
+  test('sends them in a conversation with the caller’s betas, each once, and hides its secret', async () => {
     const { app, ups, tell, root, bob, said } = await edgeWith();
     const headers = { ...bob, 'anthropic-beta': `files-api-2025-04-14, ${BETAS[0]}` };
     for (const asked of [SENT, { ...SENT, agent: undefined, stream: true }]) {
@@ -223,7 +223,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expect([...said, JSON.stringify(app.log)].filter((text) => text.includes(SECRET))).toEqual([]);
   });
 
-  test.each([false, true])('without a conversation, stream %s', async (stream) => {
+  test.each([false, true])('sends them without a conversation and hides its secret, stream %s', async (stream) => {
     const { app, ups, tell, bob, said } = await edgeWith();
     const { conversation: _, ...sent } = { ...SENT, stream };
     const { status, text } = await tell('POST', '/v1/messages?beta=true', { ...bob, 'anthropic-beta': 'x' }, sent);
@@ -234,7 +234,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
   });
 
-  test.each(PLACES)('and of the API’s answers it is masked in some places: %s', async (_, content, masks) => {
+  test.each(PLACES)('masks its secret in the documented places of a response: %s', async (_, content, masks) => {
     const { app, tell, bob } = await edgeWith(AGENT, { script: { content } });
     const told: Record<string, boolean> = {};
     const ask = async (name: string, path: string, body?: object) => {
@@ -252,7 +252,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expect(JSON.stringify(app.log)).not.toContain(SECRET);
   });
 
-  test('as a subagent, and its caller gets none of it', async () => {
+  test('sends them as a subagent, and the requests of its caller contain none of them', async () => {
     const { ups, tell, root, bob, said } = await edgeWith();
     const { mcp_servers: _, container: __, fallbacks: ___, betas: ____, ...plain } = AGENT;
     const boss = { ...plain, system: 'boss', tools: [createAgentTool('maps')] };
@@ -268,7 +268,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expect(said.filter((one) => one.includes(SECRET))).toEqual([]);
   });
 
-  test('of a restricted token, which sees none of it and cannot do without a conversation', async () => {
+  test('shows none of them to a restricted token, which needs a conversation', async () => {
     const { ups, tell, said } = await edgeWith();
     const page = bearerHeader(await createToken('bob', ['messages'], { only: { agents: ['maps'] } }));
     said.length = 0;
@@ -307,7 +307,7 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     expect(hidden.filter((one) => said.join('\n').includes(one))).toEqual([]);
   });
 
-  test('in a count, with a conversation and without one', async () => {
+  test('sends its servers and betas in a token count, with and without a conversation', async () => {
     const { ups, tell, bob } = await edgeWith();
     await tell('POST', '/v1/messages', bob, SENT);
     ups.length = 0;
@@ -322,13 +322,16 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     }
   });
 
-  test.each([true, false])('where the API quotes it in an error, with a conversation: %s', async (isKept) => {
-    const { app, tell, bob, said } = await edgeWith(AGENT, { status: 400 });
-    const { conversation, ...sent } = SENT;
-    const answer = await tell('POST', '/v1/messages', bob, isKept ? { ...sent, conversation } : sent);
-    expect([answer.status, answer.error]).toEqual([400, 'mcp_servers.0: [secret] was refused']);
-    expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
-  });
+  test.each([true, false])(
+    'masks a secret that the API quotes in an error, with a conversation: %s',
+    async (isKept) => {
+      const { app, tell, bob, said } = await edgeWith(AGENT, { status: 400 });
+      const { conversation, ...sent } = SENT;
+      const answer = await tell('POST', '/v1/messages', bob, isKept ? { ...sent, conversation } : sent);
+      expect([answer.status, answer.error]).toEqual([400, 'mcp_servers.0: [secret] was refused']);
+      expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
+    },
+  );
 });
 
 const literal = { ...OPEN, authorization_token: SECRET };
@@ -359,14 +362,17 @@ test.each([
   [{ betas: ['a\r\nx: y'] }, 400, /betas\.0: /],
   [{ betas: ['a'.repeat(65)] }, 400, /betas\.0: /],
   [{ betas: Array(21).fill('a') }, 400, /betas: /],
-])('what an agent cannot have is refused when it is stored: %j', async (members, status, words) => {
-  const { put, said, ups } = await edgeWith({ ...AGENT, tools: [], mcp_servers: [], ...members });
-  expect([put.status, put.error]).toEqual([status, expect.stringMatching(words)]);
-  expect(said.join('\n')).not.toContain(SECRET);
-  expect(ups).toEqual([]);
-});
+])(
+  'an invalid server, container, fallback or beta is rejected when the agent is stored: %j',
+  async (members, status, words) => {
+    const { put, said, ups } = await edgeWith({ ...AGENT, tools: [], mcp_servers: [], ...members });
+    expect([put.status, put.error]).toEqual([status, expect.stringMatching(words)]);
+    expect(said.join('\n')).not.toContain(SECRET);
+    expect(ups).toEqual([]);
+  },
+);
 
-test('who has not the scope `tools` names no secret, and sees none; who may send a server stores and reads it', async () => {
+test('the scope `tools` is required to store or read a server with a secret, but not one without', async () => {
   const { tell, bob } = await edgeWith();
   const storing = await authorizationFor('bob', 'messages', 'prefixes');
   const trusted = await authorizationFor('bob', 'messages', 'prefixes', 'tools');
@@ -383,7 +389,7 @@ test('who has not the scope `tools` names no secret, and sees none; who may send
   expect(await seen('maps', bob)).toEqual([]);
 });
 
-test('a secret goes to no other host than the operator’s, also where that was changed later', async () => {
+test('a secret is sent only to its configured host, also after the operator changed the host', async () => {
   const { tell, bob, root, ups, app } = await edgeWith();
   // The same object: what other tests of settings change is read anew with each turn.
   answerByScript(() => textAnswer('Hm.'), {
@@ -401,7 +407,7 @@ test('a secret goes to no other host than the operator’s, also where that was 
   expect(ups[0]?.body.mcp_servers).toMatchObject([{ url: 'https://mcp.example.com/@evil.example.com/mcp' }]);
 });
 
-test('`agent_tools` offers a server by its name, and nobody puts a toolset of theirs in its place', async () => {
+test('`agent_tools` selects servers by name, and a caller’s toolset cannot replace the agent’s', async () => {
   const { tell, bob, ups } = await edgeWith({
     ...AGENT,
     tools: [...AGENT.tools, { name: 'pick', input_schema: { type: 'object' } }],
@@ -429,7 +435,7 @@ test('`agent_tools` offers a server by its name, and nobody puts a toolset of th
   expect(ups).toEqual([]);
 });
 
-test('the simulator answers such an agent, with a conversation and without one', async () => {
+test('the simulator responds to an agent with MCP servers, with and without a conversation', async () => {
   const app = createSimulatedEdge(VARS);
   installSimulator(VARS);
   const root = await authorizationFor('root', 'admin');
@@ -448,7 +454,7 @@ test('the simulator answers such an agent, with a conversation and without one',
   }
 });
 
-test('what the API may add by servers and skills, and each of its fallbacks, is set aside', async () => {
+test('the hold includes what MCP servers, skills and each fallback may cost', async () => {
   const { tell, root, bob } = await edgeWith();
   const { mcp_servers: _, container: __, fallbacks: ___, tools: ____, betas: _____, ...plain } = AGENT;
   const costly = async (members: object) => {

@@ -19,7 +19,7 @@ async function store(app: SimulatedEdge, headers: Record<string, string>, parts:
   return String(body.version);
 }
 
-test('an agent takes the system and the tools of a prefix, and keeps them whatever becomes of the prefix', async () => {
+test('an agent copies a prefix’s system and tools, and keeps them when the prefix changes or is deleted', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const version = await store(app, alice, { ...PARTS, model: 'claude-haiku-5-5', description: 'Its own.' });
@@ -39,7 +39,7 @@ test('an agent takes the system and the tools of a prefix, and keeps them whatev
   );
 });
 
-test('what GET returns of such an agent makes no new version, whatever order its members are in', async () => {
+test('storing the response of GET makes no new version, whatever the order of its fields', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   await requestEdge(app, 'PUT', '/agents/helper', alice, { ...LIMITS, description: 'Helps.' });
@@ -62,7 +62,7 @@ test('what GET returns of such an agent makes no new version, whatever order its
   }
 });
 
-test('a long prefix is taken with every word, and one that is too long for an agent is refused', async () => {
+test('a long prefix is copied completely, and one too long for an agent is rejected', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const long = 'Wörter. '.repeat(40_000);
@@ -76,7 +76,7 @@ test('a long prefix is taken with every word, and one that is too long for an ag
   );
 });
 
-test('the deployment’s agent takes the deployment’s prefix alone; an account takes its own before that', async () => {
+test('a deployment’s agent copies only the deployment’s prefixes, and an account’s agent prefers the account’s own', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const [root, alice, bob] = [
     await authorizationFor('root', 'admin'),
@@ -97,7 +97,7 @@ test('the deployment’s agent takes the deployment’s prefix alone; an account
   expect([await systemOf(root), await systemOf(alice), await systemOf(bob)]).toEqual(['Of all.', 'Hers.', 'Of all.']);
 });
 
-test('tools of a prefix need the scopes that they need in an agent, and show nobody the deployment’s addresses', async () => {
+test('tools of a prefix need the same scopes as in an agent, and the deployment’s addresses stay hidden', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const root = await authorizationFor('root', 'admin');
   const plain = await authorizationFor('alice');
@@ -132,7 +132,7 @@ test.each([
   [{ prefix: 'talk' }, /^400 prefix: this prefix has messages/],
   [{ prefix: 'nobody' }, /^404 The prefix nobody does not exist/],
   [{ model: undefined }, /^400 model: Field required/],
-])('what no agent can be made of is refused: %j', async (fields, words) => {
+])('an agent with an invalid prefix or invalid fields is rejected: %j', async (fields, words) => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   await store(app, alice);

@@ -112,7 +112,7 @@ function isWarnedOf({ tools, output_config }: JsonObject): boolean {
   return findRejectionWarnings({ tools: listed, output_config, mcp_servers: [] }).length > 0;
 }
 
-test('what an agent is stored with, its requests go up with: the API refuses none for a form that is known here', async () => {
+test('the API rejects no stored agent for the form of a field that Sluice knows', async () => {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const headers = { 'content-type': 'application/json', 'x-api-key': 'key', 'anthropic-version': '2023-06-01' };
   const refusalOf = async (up: JsonObject) => {
@@ -137,7 +137,7 @@ test('what an agent is stored with, its requests go up with: the API refuses non
 });
 
 test.each(['approval', 'timeout_seconds', 'once', 'headers'])(
-  '%s beside `run` is a 400 that says where it belongs',
+  '%s beside `run` is rejected with a hint to move it into `run`',
   (name) => {
     const [tool] = AGENT.tools;
     const { [name]: moved, ...run } = (tool?.run ?? {}) as JsonObject;

@@ -26,7 +26,7 @@ const item = fc.record({ custom_id: text, params: fc.dictionary(text, fc.oneof(t
 const sent = fc.record({ requests: fc.array(item, { minLength: 1, maxLength: 5 }), deliver_url: text });
 
 describe('the body of a batch', () => {
-  test('has the same items wherever it is cut', () => {
+  test('has the same items for pieces of any size', () => {
     tryCases(100, sent, fc.nat({ max: 2 }), fc.integer({ min: 1, max: 40 }), (body, indent, size) => {
       const bytes = json(body, indent);
       const pieces: Uint8Array[] = [];
@@ -50,7 +50,7 @@ describe('the body of a batch', () => {
     expect([...whole.others.keys()]).toEqual(['a', 'n', 't']);
   });
 
-  test('that ends early, or goes on, is a 400 for a cut at every byte', () => {
+  test('that ends early at any byte, or continues after its end, is rejected', () => {
     const bytes = json({ requests: [{ custom_id: 'a', params: {} }] }, 0);
     for (let at = 0; at < bytes.length; at += 1) expect(() => read([bytes.slice(0, at)])).toThrow(ApiError);
     expect(() => read([bytes, encoder.encode('{}')])).toThrow(ApiError);
@@ -64,11 +64,11 @@ describe('the body of a batch', () => {
     ['{"requests":[{},5]}', /^requests\.1: /],
     ['{"requests":[{} {}]}', /^requests\.1: /],
     ['{"requests":[{}],"requests":[{}]}', /the list `requests`/],
-  ])('%s is refused with words that help', (given, words) => {
+  ])('%s is rejected with a message that names the problem', (given, words) => {
     expect(() => read([encoder.encode(given)])).toThrow(words);
   });
 
-  test('has no item that is too long, however it comes', () => {
+  test('is rejected when an item is too long, for pieces of any size', () => {
     const bytes = json({ requests: [{}, { custom_id: 'a'.repeat(200) }] }, 0);
     for (const size of [1, 7, 1_000]) {
       const pieces: Uint8Array[] = [];

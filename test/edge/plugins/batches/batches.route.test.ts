@@ -63,7 +63,7 @@ const standing = () => getAccountStub(bindings, {}, 'dev').getQuotaReport();
 const ledger = async () => (await getAccountStub(bindings, {}, 'dev').listRequests({})).data;
 
 describe('a batch', () => {
-  test('goes up as it came, and has an id of this edge', async () => {
+  test('is sent upstream unchanged, and gets an id from Sluice', async () => {
     start();
     const body = JSON.stringify(items('a', 'b'), undefined, 1);
     const batch = await make(body);
@@ -80,7 +80,7 @@ describe('a batch', () => {
     expect(await read(batch.id)).toEqual(batch);
   });
 
-  test('is settled by the prices of its admission, whatever PRICES says at its end', async () => {
+  test('is settled at the prices of its admission, even if PRICES changes before its end', async () => {
     start();
     const batch = await make(items('a', 'b'));
     const dear = { 'claude-sonnet-5-5': { prices: { input: 1_000, output: 1_000 } } };
@@ -96,7 +96,7 @@ describe('a batch', () => {
     expect((await ledger())[0]).toMatchObject({ cost_usd: toUsd(billed), over_hold: false });
   });
 
-  test('is held at half price, and settled at what it cost', async () => {
+  test('is held at half price, and settled at its actual cost', async () => {
     start();
     const batch = await make(items('a', 'b', 'err1', 'exp1'));
     const held = (await standing()).day.held_usd;
@@ -128,7 +128,7 @@ describe('a batch', () => {
     expect(results.headers.get('content-type')).toBe('application/x-jsonl');
   });
 
-  test('that does not fit is refused with how many of its items would, and never made', async () => {
+  test('that exceeds the budget is rejected with the number of items that fit, and is not created', async () => {
     start({ DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.003 }) });
     const response = await app.post(PATH, items('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'));
     expect(response.status).toBe(429);
@@ -143,19 +143,22 @@ describe('a batch', () => {
     ['that has none like it', 'refused', 500],
     ['that may have it', 'made', 504],
     ['that may have it, behind a gateway', 'made', 504, new Response('<html>No upstream</html>', { status: 503 })],
-  ])('that fails at an upstream with a list %s', async (_, made, status, said?: Response) => {
-    start();
-    instead = ({ method, url, text }) => {
-      if (method !== 'POST' || !url.pathname.endsWith('/batches')) return undefined;
-      if (made === 'made') api.handle(method, url.pathname, text);
-      return said ?? Response.json({ type: 'error', error: { type: 'api_error', message: 'Oops' } }, { status: 500 });
-    };
-    const response = await app.post(PATH, items('a', 'b'));
-    expect(response.status).toBe(status);
-    const { data } = (await (await app.fetch(PATH)).json()) as { data: MessageBatch[] };
-    expect(data.map(({ unknown }) => typeof unknown)).toEqual(made === 'made' ? ['string'] : []);
-    if (made !== 'made') expect((await standing()).day.held_usd).toBe(0);
-  });
+  ])(
+    'whose creation fails is listed as unknown only if it may exist: a list %s',
+    async (_, made, status, said?: Response) => {
+      start();
+      instead = ({ method, url, text }) => {
+        if (method !== 'POST' || !url.pathname.endsWith('/batches')) return undefined;
+        if (made === 'made') api.handle(method, url.pathname, text);
+        return said ?? Response.json({ type: 'error', error: { type: 'api_error', message: 'Oops' } }, { status: 500 });
+      };
+      const response = await app.post(PATH, items('a', 'b'));
+      expect(response.status).toBe(status);
+      const { data } = (await (await app.fetch(PATH)).json()) as { data: MessageBatch[] };
+      expect(data.map(({ unknown }) => typeof unknown)).toEqual(made === 'made' ? ['string'] : []);
+      if (made !== 'made') expect((await standing()).day.held_usd).toBe(0);
+    },
+  );
 
   test('that is sent again is the same batch; its key with another body is a 400', async () => {
     start();
@@ -168,7 +171,7 @@ describe('a batch', () => {
     expect((await make(items('a'))).id).not.toBe(first.id);
   });
 
-  test('that the upstream refuses was never made, and its words are relayed', async () => {
+  test('that the upstream rejects is not created, and the response contains the upstream’s error', async () => {
     start();
     instead = ({ method }) =>
       method === 'POST'
@@ -181,7 +184,7 @@ describe('a batch', () => {
     expect((await (await app.fetch(PATH)).json()) as object).toMatchObject({ data: [] });
   });
 
-  test('is told its price without being sent', async () => {
+  test('returns how many items fit the budget in a dry run, and is not sent', async () => {
     start({ DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.003 }) });
     const answer = async (...ids: string[]) => await (await app.post(`${PATH}?dry_run=true`, items(...ids))).json();
     expect(await answer('a', 'b')).toMatchObject({ requests: 2, fits: true, fitting: 2 });
@@ -218,7 +221,7 @@ describe('a batch', () => {
     [{ requests: [item('a', { messages: [] })] }, 'requests.0.params.messages: at least one message is required'],
     [{ requests: [item('a b')] }, 'requests.0.custom_id: String should match pattern'],
     [{ ...items('a'), deliver_url: 'https://hooks.example.com/x' }, 'deliver_url: '],
-  ])('is refused for what is wrong in it: %#', async (body, message) => {
+  ])('is rejected with the path of the invalid field: %#', async (body, message) => {
     start();
     const response = await app.post(PATH, body);
     expect(response.status).toBe(400);

@@ -77,7 +77,7 @@ async function putPrefix(name: string, content: object, account = 'alice', scope
 /** Where the last create has gone. */
 const goneTo = () => app.sent.findLast(({ method, url }) => method === 'POST' && url.pathname === PATH)?.url.host;
 
-test('what a batch’s answers give out is its account’s, once it has ended', async () => {
+test('files and containers in a batch’s results belong to its account once it has ended', async () => {
   start();
   const id = await make('alice', item('coding', says('Plot it.', CODE)), item('plain', says('Hi')));
   const made = ['file_coding', 'container_coding'];
@@ -93,7 +93,7 @@ test('what a batch’s answers give out is its account’s, once it has ended', 
   await make('alice', item('next', naming));
 });
 
-test('more ids than are noted at once are all noted', async () => {
+test('all created ids are recorded, even if they need several calls', async () => {
   start();
   const ids = Array.from({ length: 450 }, (_, nth) => `item${nth}`);
   const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
@@ -102,14 +102,14 @@ test('more ids than are noted at once are all noted', async () => {
   expect(await object('alice').ownership(files)).toHaveLength(ids.length);
 });
 
-test('no id is read where no item can make anything', async () => {
+test('no id is recorded if no item can create a resource', async () => {
   start();
   const id = await make('alice', item('plain', says('Hi')));
   await endBatch(api, id, 'alice');
   expect(await object('alice').ownership(['msg_plain'])).toEqual([]);
 });
 
-test('a file that was uploaded is named by batches and messages at the upstream that has it', async () => {
+test('batches and messages that refer to an uploaded file are sent to its upstream', async () => {
   start(upstreams('second'));
   const form = new FormData();
   form.append('file', new File(['abc'], 'a.txt'));
@@ -125,7 +125,7 @@ test('a file that was uploaded is named by batches and messages at the upstream 
   expect(app.sent.at(-1)?.url.host).toBe('second.test');
 });
 
-test('a prefix is laid before an item, and one that is unknown is told with the item’s place', async () => {
+test('a prefix is applied to its item, and an unknown prefix is reported with the item’s position', async () => {
   start();
   await putPrefix('support', { system: 'Be kind.', model: 'claude-haiku-5-5', max_tokens: 50 });
   const asks = { prefix: 'support', messages: [{ role: 'user', content: 'Hi' }] };
@@ -139,7 +139,7 @@ test('a prefix is laid before an item, and one that is unknown is told with the 
   expect((await readError(response)).message).toMatch(/^requests\.0.*\(custom_id a\)$/);
 });
 
-test('a batch goes where the files are that its first item’s prefix names', async () => {
+test('a batch is sent to the upstream that has the files of its first item’s prefix', async () => {
   start(upstreams('main', 'second'));
   await object('alice').recordCreatedResources([{ kind: 'file', id: 'file_there', upstream: 'second' }]);
   await putPrefix('manual', { messages: [{ role: 'user', content: [document('file_there')] }] });
@@ -152,7 +152,7 @@ test('a batch goes where the files are that its first item’s prefix names', as
   expect(api.createCount).toBe(1);
 });
 
-test('what a prefix of the deployment names is not asked for in the caller’s own list', async () => {
+test('a prefix of the deployment may refer to files that the caller does not own', async () => {
   start(upstreams('main', 'second'));
   await object('admin').recordCreatedResources([{ kind: 'file', id: 'file_shared', upstream: 'main' }]);
   await putPrefix('shared', { messages: [{ role: 'user', content: [document('file_shared')] }] }, 'admin', ['admin']);

@@ -105,7 +105,7 @@ const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
   what === 'answer' && method === 'recordLastByteSent' && maker === 'dies';
 
 test.each(KILLS.filter((kill) => !isUnsure(kill)))(
-  'a classification by batch asks once where the %s of %s is lost, and the edge %s',
+  'a batch classification sends each input once if the %s of %s is lost and the edge %s',
   async (...kill) => {
     const edge = createJobEdge();
     await sendAndLose(edge, kill);
@@ -114,7 +114,7 @@ test.each(KILLS.filter((kill) => !isUnsure(kill)))(
 );
 
 test.each(KILLS.filter(isUnsure))(
-  'a classification by batch asks nothing where the %s of %s is lost, and the edge %s',
+  'a batch classification sends no input if the %s of %s is lost and the edge %s',
   async (...kill) => {
     const edge = createJobEdge();
     await sendAndLose(edge, kill);
@@ -127,7 +127,7 @@ test.each(KILLS.filter(isUnsure))(
   },
 );
 
-test('a classification by batch asks once where all that is in memory goes before each alarm, and results break off', async () => {
+test('a batch classification sends each input once if objects die before each alarm and results are cut off', async () => {
   const edge = createJobEdge();
   const report = await insist(edge);
   edge.interruptionCount = 3;
@@ -139,7 +139,7 @@ test('a classification by batch asks once where all that is in memory goes befor
   await expectOnce(edge, report);
 });
 
-test('a classification whose create got no answer is told as unknown, and ends without results', async () => {
+test('a batch classification whose creation gets no response is a 504, and ends without results', async () => {
   const edge = createJobEdge();
   edge.instead = ({ method, url }) => {
     if (method === 'POST' && url.pathname.endsWith('/batches')) throw new Error('connection reset');
@@ -156,7 +156,7 @@ test('a classification whose create got no answer is told as unknown, and ends w
   await expectPaid(edge, ended);
 });
 
-test('of requests that race under one key one makes the batch, and the others are told to wait', async () => {
+test('only one of several concurrent requests with a key creates the batch, and the others get a 503', async () => {
   const edge = createJobEdge();
   const responses = await Promise.all(Array.from({ length: 5 }, () => send(edge)));
   const ids = new Set<string>();

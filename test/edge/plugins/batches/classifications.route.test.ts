@@ -21,8 +21,8 @@ const ROUTES = [
 const credential = async (account: string) => bearerHeader(await createToken(account, ['classify']));
 const standing = async (account = 'ada') => await getAccountStub(bindings, {}, account).getQuotaReport();
 
-describe('a classification by batch', () => {
-  test('is a batch with an item for each input, whose results are read as labels', async () => {
+describe('a batch classification', () => {
+  test('is a batch with an item for each input, and its results equal those of a single request', async () => {
     const edge = createJobEdge();
     const inputs = [...createInputs(3), { id: 'again', input: createTicket(0) }];
     const begun = await edge.createJob({ inputs });
@@ -47,7 +47,7 @@ describe('a classification by batch', () => {
   });
 
   describe.each(Object.entries(FIRST_SCHEMAS))('by a schema with %s', (_, { schema, property }) => {
-    test('has the whole object in its results, as a single request has', async () => {
+    test('returns the whole object in its results, as a single request does', async () => {
       const edge = createJobEdge();
       const inputs = [createTicket(0), createTicket(1)];
       const body = { labels: undefined, schema };
@@ -61,7 +61,7 @@ describe('a classification by batch', () => {
       expect(rows).toEqual((await edge.classifyDirectly({ ...body, inputs: named }, 'grace')).rows);
     });
 
-    test('labels by a stored classifier that has it', async () => {
+    test('uses a stored classifier with the schema', async () => {
       const edge = createJobEdge();
       const headers = { ...bearerHeader(await createToken('ada', ['prefixes'])), 'content-type': 'application/json' };
       const body = JSON.stringify({ schema });
@@ -74,7 +74,7 @@ describe('a classification by batch', () => {
     });
   });
 
-  test('a batch of messages is none', async () => {
+  test('returns 404 for the id of a message batch', async () => {
     const edge = createJobEdge();
     const params = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
     const headers = bearerHeader(await createToken('ada', ['messages', 'classify']));
@@ -92,7 +92,7 @@ describe('a classification by batch', () => {
     ['claude-haiku-5-5', { type: 'disabled' }],
     ['claude-sonnet-5-5', { type: 'between_tools' }],
     ['claude-opus-5-5', undefined],
-  ])('asks %s in each item to label without thinking, as a single request does', async (model, thinking) => {
+  ])('sets the same thinking for %s in each item as a single request does', async (model, thinking) => {
     const edge = createJobEdge();
     const report = await edge.createJob({ inputs: createInputs(3), model });
     expect(edge.listUpstreamRequests().map(({ params }) => params.thinking)).toEqual(
@@ -124,7 +124,7 @@ describe('a classification by batch', () => {
     });
   });
 
-  test('what the budget does not cover is refused, and nothing of it stays', async () => {
+  test('is rejected without a hold when the budget does not cover it', async () => {
     const edge = createJobEdge();
     await getAccountStub(bindings, {}, 'ada').setLimits({ usd_per_day: 0.000001 });
     const response = await edge.app.post(
@@ -139,7 +139,7 @@ describe('a classification by batch', () => {
     expect(edge.listUpstreamRequests()).toEqual([]);
   });
 
-  test('what the upstream refuses is told in its words, and costs nothing', async () => {
+  test('returns the error of an upstream that rejects it, and costs nothing', async () => {
     const edge = createJobEdge();
     edge.instead = ({ url }) =>
       url.pathname === '/v1/messages/batches'
@@ -159,7 +159,7 @@ describe('a classification by batch', () => {
     expect((await standing()).day).toMatchObject({ held_usd: 0, settled_usd: 0 });
   });
 
-  test('the same key finds the same classification, and is of no use for another', async () => {
+  test('is found again by its idempotency key, which is rejected for another body', async () => {
     const edge = createJobEdge();
     const key = { 'idempotency-key': 'once' };
     const first = await edge.createJob({ inputs: createInputs(3) }, 'ada', key);
@@ -174,7 +174,7 @@ describe('a classification by batch', () => {
     expect(other.status).toBe(400);
   });
 
-  test('canceled, it ends with what was labelled', async () => {
+  test('ends with a result for every input when it is canceled', async () => {
     const edge = createJobEdge();
     const report = await edge.createJob({ inputs: createInputs(3) });
     const response = await edge.app.fetch(`/classifications/${report.id}/cancel`, {
@@ -188,7 +188,7 @@ describe('a classification by batch', () => {
     expect(ended.request_counts.processing).toBe(0);
   });
 
-  test('results that break off are read again, and come to the same', async () => {
+  test('reads interrupted results again until they are complete', async () => {
     const edge = createJobEdge();
     const inputs = createInputs(20);
     edge.interruptionCount = 3;
@@ -200,7 +200,7 @@ describe('a classification by batch', () => {
     expect([day.held_usd, day.settled_usd]).toEqual([0, ended.cost_usd]);
   });
 
-  test('its end is told once, signed, and under the same id where the receiver fails', async () => {
+  test('delivers one signed event at its end, and retries it under the same id if the receiver fails', async () => {
     const edge = createJobEdge({
       DELIVER_HOSTS: 'a.test',
       BATCH_DELIVER_URL: 'https://a.test/batches',
@@ -238,7 +238,7 @@ describe('a classification by batch', () => {
     ['what is no text', { inputs: [...createInputs(1), { id: 'b', input: 5 }] }, /^inputs\.1\.input: /],
     ['an empty text', { inputs: [...createInputs(1), { id: 'b', input: ' ' }] }, /^inputs\.1\.input: /],
     ['a receiver that is not allowed', { inputs: createInputs(1), deliver_url: 'https://a.test/' }, /deliver_url/],
-  ])('%s is refused, and nothing goes up', async (_, body, said) => {
+  ])('with %s is rejected before anything is sent upstream', async (_, body, said) => {
     const edge = createJobEdge();
     const response = await edge.app.post(
       '/classify',

@@ -9,7 +9,7 @@ import { caseCount } from '#test/support/property-cases.ts';
 
 declare const BATCH_TICKETS: number;
 
-test(`${BATCH_TICKETS} tickets by batch equal the same by /classify, at half the cost, each asked about once`, async () => {
+test(`${BATCH_TICKETS} tickets classified by batch get the labels of /classify at half the cost, each sent once`, async () => {
   const edge = createJobEdge();
   const inputs = createInputs(BATCH_TICKETS);
   const begun = await edge.createJob({ inputs });
@@ -50,7 +50,7 @@ const task = record(
   { requiredKeys: [] },
 );
 
-test('whatever is asked, a batch says what /classify says of each input, at half the cost', async () => {
+test('for any task a batch returns the same rows as /classify at half the cost', async () => {
   const edge = createJobEdge();
   let tried = 0;
   await assert(

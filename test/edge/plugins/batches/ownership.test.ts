@@ -75,7 +75,7 @@ test.each([
   expect(JSON.parse(app.sent[0]?.text ?? '')).toEqual({ requests: [plain, named] });
 });
 
-test('of an id that is written twice in one place, the upstream gets the one that was checked', async () => {
+test('for a duplicate id field the upstream receives the value that was checked', async () => {
   start();
   await object('alice').recordCreatedResources([{ kind: 'file', id: 'file_alice', upstream: '' }]);
   await object('bob').recordCreatedResources([{ kind: 'file', id: 'file_bob', upstream: '' }]);
@@ -101,7 +101,7 @@ const upstreams = (...names: (keyof typeof ENTRIES)[]) => ({
   ),
 });
 
-test('a batch goes to an upstream that takes batches, and to the one that has what its first item names', async () => {
+test('a batch is sent to an upstream that supports batches and has the files of its first item', async () => {
   start(upstreams('bedrock', 'signed', 'main', 'second'));
   await make('alice', { requests: [plain] });
   expect(app.sent.at(-1)?.url.host).toBe('main.test');
@@ -114,7 +114,7 @@ test('a batch goes to an upstream that takes batches, and to the one that has wh
   expect(api.createCount).toBe(2);
 });
 
-test('where no upstream takes batches, one is refused', async () => {
+test('a batch is rejected if no upstream supports batches', async () => {
   start(upstreams('bedrock', 'signed'));
   const response = await app.post(PATH, { requests: [plain] }, await as('alice'));
   expect(response.status).toBe(400);
@@ -122,7 +122,7 @@ test('where no upstream takes batches, one is refused', async () => {
   expect(app.sent).toEqual([]);
 });
 
-test('nobody reaches the batch of another account', async () => {
+test('a batch of another account is neither found nor listed', async () => {
   start();
   const id = await make('alice', { requests: [plain] });
   const bob = await as('bob');
@@ -163,7 +163,7 @@ async function endUntold() {
   return { id, told };
 }
 
-test('the end of a batch is told until the receiver has taken it, under one id', async () => {
+test('the end of a batch is delivered until the receiver accepts it, under one event id', async () => {
   const { id, told } = await endUntold();
   for (const minutes of [1, 2, 3]) {
     later(minutes * 60_000);
@@ -177,7 +177,7 @@ test('the end of a batch is told until the receiver has taken it, under one id',
   });
 });
 
-test('the end of a batch that was erased is not told again', async () => {
+test('an erased batch delivers no further event', async () => {
   const { id, told } = await endUntold();
   later(3 * 60_000);
   await getBatchStub(bindings, {}, { account: 'alice', id }).erase();

@@ -122,7 +122,7 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
 
 const day = async (account: string) => (await getAccountStub(bindings, {}, account).getQuotaReport({})).day;
 
-test('a create without an answer is told as unknown at once, with what to do, and never sent again', async () => {
+test('a create without a response is a 504 with instructions, and is never sent again', async () => {
   const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
   for (let times = 0; times < 2; times += 1) {
     const response = await app.post(PATH, bodyOf(['a1', 'a2']), key);
@@ -141,7 +141,7 @@ test('a create without an answer is told as unknown at once, with what to do, an
   expect(await alerts()).toEqual([['batch_unknown', 'alice', batch?.id]]);
 });
 
-test('one that the upstream may have made is booked at its hold, and shows nobody’s results', async () => {
+test('an unknown batch that the upstream may have created is booked at its hold, and has no results', async () => {
   const id = await lose('alice', ['a1', 'a2']);
   const held = (await day('alice')).held_usd;
   api.end();
@@ -158,7 +158,7 @@ test('one that the upstream may have made is booked at its hold, and shows nobod
   expect(rows).toMatchObject([{ status: 'unknown', estimated: true, batch: id }]);
 });
 
-test('one that was never made is held for 25 hours and costs nothing, whoever else has made batches', async () => {
+test('an unknown batch that was never created is held for 25 hours and costs nothing', async () => {
   // By the operator's own key, beside this edge: earlier, and of another size.
   api.handle('POST', PATH, JSON.stringify(bodyOf(['x', 'y'])));
   late += 3 * MINUTE_MS;
@@ -181,7 +181,7 @@ test('one that was never made is held for 25 hours and costs nothing, whoever el
   expect(rows).toMatchObject([{ status: 'unsent', cost_usd: 0 }]);
 });
 
-test('a list that is longer than is read does not prove that a batch was never made: it is booked', async () => {
+test('a batch is booked at its hold if the upstream’s list is too long to rule out its creation', async () => {
   creates = 'lost';
   const id = await lose('alice', ['a1', 'a2']);
   const held = (await day('alice')).held_usd;
@@ -205,7 +205,7 @@ test.each([
   ['no list', {}],
   ['a list of what are no batches', { data: [{ id: 'msgbatch_other' }], has_more: false }],
   ['an empty page before others', { data: [], has_more: true }],
-])('what answers with %s does not prove that a batch was never made: it is booked', async (_, list) => {
+])('a batch is booked at its hold if the upstream returns %s when asked for its list', async (_, list) => {
   creates = 'lost';
   const id = await lose('alice', ['a1', 'a2']);
   const held = (await day('alice')).held_usd;
@@ -227,7 +227,7 @@ test('an error in a response with the status 200 is the response to the create, 
   expect(await alerts()).toEqual([]);
 });
 
-test('a gateway that has waited too long does not prove it either: the upstream may still make it', async () => {
+test('a gateway timeout leaves the batch unknown: the hold remains, and the batch is not sent again', async () => {
   const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
   creates = 'late';
   for (let times = 0; times < 2; times += 1) {
@@ -238,7 +238,7 @@ test('a gateway that has waited too long does not prove it either: the upstream 
   expect((await day('alice')).held_usd).toBeGreaterThan(0);
 });
 
-test('an upstream that cannot be asked for a month is no proof either', async () => {
+test('a batch is booked at its hold if the upstream’s list cannot be read for a month', async () => {
   creates = 'lost';
   const id = await lose('alice', ['a1', 'a2']);
   const held = (await day('alice')).held_usd;
@@ -251,7 +251,7 @@ test('an upstream that cannot be asked for a month is no proof either', async ()
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
 });
 
-test('what comes late is taken: the batch runs, and costs what it costs', async () => {
+test('a late response to the create is accepted, and the batch runs to its end', async () => {
   const { id, stub } = await prepared('alice');
   expect(await stub.recordLastByteSent()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
@@ -292,7 +292,7 @@ test('reports a batch as unknown once the upstream’s timeout has passed, even 
   expect((await shown('alice', id)).unknown).toContain(id);
 });
 
-test('a cancellation that comes before the upstream’s answer is told once that is there, and listed', async () => {
+test('a cancellation before the upstream’s response is sent once the upstream’s batch is known', async () => {
   const { id, stub } = await prepared('alice');
   await stub.cancelBatch();
   expect(await stub.recordLastByteSent()).toBe(true);
@@ -320,7 +320,7 @@ test('a batch that the upstream has forgotten is booked at its hold', async () =
   expect(row).toMatchObject({ status: 'unknown', estimated: true });
 });
 
-test('a batch that the upstream has not known for an hour is one alert; one that it knows again is none', async () => {
+test('a batch that is missing upstream raises one alert after an hour, unless it reappears before', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2']);
   const known = new Map(api.batches);
@@ -347,7 +347,7 @@ test('a batch that the upstream has not known for an hour is one alert; one that
   expect((await shown('alice', id)).processing_status).toBe('in_progress');
 });
 
-test('a batch is held exactly where limits estimate what tools cost, and booked so if the upstream has forgotten it', async () => {
+test('with estimated tool costs a batch is held at the estimate, and a forgotten batch is booked at the estimate', async () => {
   creates = 'answered';
   await getAccountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
   const search = { ...params('Hi'), tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 3 }] };
@@ -366,7 +366,7 @@ test('a batch is held exactly where limits estimate what tools cost, and booked 
   expect((await shown('alice', id)).cost_usd).toBe(row?.cost_usd);
 });
 
-test('an item that succeeded without saying what it has used costs its share of the hold', async () => {
+test('a succeeded item without usage costs its share of the hold', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2', 'exp3', 'exp4']);
   const held = (await day('alice')).held_usd;
@@ -386,7 +386,7 @@ test('an item that succeeded without saying what it has used costs its share of 
   expect(row).toMatchObject({ estimated: true, over_hold: false });
 });
 
-test('results that are not all there are read again, ever later, and settled when they are', async () => {
+test('incomplete results are read again at growing intervals, and settled when they are complete', async () => {
   creates = 'answered';
   const id = await make('alice', ['a1', 'a2']);
   let reads = 0;
@@ -417,7 +417,7 @@ test('results that are not all there are read again, ever later, and settled whe
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 2 });
 });
 
-test('what is given up before its last byte is given back, wherever the object is by then', async () => {
+test('giving up a batch before its last byte releases its hold at any point of its creation', async () => {
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
     const { id, stub } = await prepared('alice', nth);
     if (step !== 'prepared') expect(await stub.recordLastByteSent()).toBe(true);
@@ -434,13 +434,13 @@ test('what is given up before its last byte is given back, wherever the object i
   }
 });
 
-test('an account that is erased while its batch is being sent sends nothing any more', async () => {
+test('a batch is not sent if its account is erased during the upload', async () => {
   const { stub } = await prepared('alice');
   await stub.erase();
   expect(await stub.recordLastByteSent()).toBe(false);
 });
 
-test('logs an upstream that fails at each poll once a minute, and reports it after ten, although the object sleeps', async () => {
+test('logs a failing upstream once a minute, and reports the failure after ten minutes even if the object sleeps', async () => {
   creates = 'answered';
   const startedAt = Date.now();
   vi.spyOn(Batch.prototype as unknown as { now(): number }, 'now').mockImplementation(() => startedAt + late);

@@ -49,7 +49,7 @@ const nothingHeld = async () =>
     settled_usd: 0,
   });
 
-test('an upstream that refuses before the body has ended is heard in its own words', async () => {
+test('an upstream’s error before the end of the body is returned unchanged', async () => {
   const response = await send(async (_, { body, signal }) => {
     await begin(body);
     const text = new TextEncoder().encode(

@@ -40,7 +40,7 @@ function good(number: number): Response {
   return Response.json({ access_token: `token-${number}`, expires_in: 3_600 });
 }
 
-test('a token is asked for once, and used until five minutes before its end', async () => {
+test('requests a token once, and uses it until five minutes before it expires', async () => {
   const { token, asked, behind } = google();
   expect(await token()).toBe('token-1');
   vi.setSystemTime(Date.now() + 54 * MINUTE);
@@ -48,7 +48,7 @@ test('a token is asked for once, and used until five minutes before its end', as
   expect([asked(), behind.length]).toEqual([1, 0]);
 });
 
-test('from then on one request renews it behind its answer, and the others go on with the old one', async () => {
+test('five minutes before expiry, one request renews the token in the background while the others use the old one', async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
@@ -69,7 +69,7 @@ test('from then on one request renews it behind its answer, and the others go on
   expect(asked()).toBe(2);
 });
 
-test('a renewal that fails, or is never heard of again, is tried again, and the old token holds until its end', async () => {
+test('retries a renewal that fails or hangs, and uses the old token until it expires', async () => {
   const { token, asked, settled, behind } = google((number) => {
     if (number === 2) return Response.json({}, { status: 503 });
     return number === 3 ? new Promise(() => {}) : good(number);
@@ -91,21 +91,21 @@ test('a renewal that fails, or is never heard of again, is tried again, and the 
   expect(await token()).toBe('token-4');
 });
 
-test('where there is no token, none waits for another request', async () => {
+test('does not wait for another request’s pending token if there is no token', async () => {
   const hangs = google((number) => (number === 1 ? new Promise(() => {}) : good(number)));
   void hangs.token().catch(() => undefined);
   await vi.waitFor(() => expect(hangs.asked()).toBe(1));
   expect(await hangs.token()).toBe('token-2');
 });
 
-test('a token that has ended is not used', async () => {
+test('does not use an expired token', async () => {
   const { token } = google();
   await token();
   vi.setSystemTime(Date.now() + 60 * MINUTE);
   expect(await token()).toBe('token-2');
 });
 
-test('a refused account is the operator’s trouble; what does not answer is another', async () => {
+test('reports a rejected service account as `upstream_auth`, and other failures as plain errors', async () => {
   const refused = google(() => Response.json({ error: 'invalid_grant' }, { status: 400 }));
   await expect(refused.token()).rejects.toMatchObject({ status: 500, logged: 'upstream_auth' });
   for (const status of [200, 429, 302, 500]) {
@@ -116,7 +116,7 @@ test('a refused account is the operator’s trouble; what does not answer is ano
   }
 });
 
-test('a key that cannot be read is named by none of its parts', async () => {
+test('reports an unreadable private key without any part of it', async () => {
   const broken = { ...ACCOUNT, private_key: '-----BEGIN PRIVATE KEY-----\nsecretsecret\n-----END PRIVATE KEY-----\n' };
   const tokens = new GoogleAccessTokenCache(JSON.stringify(broken));
   const by = { signal: new AbortController().signal, waitUntil: () => undefined };
@@ -132,11 +132,11 @@ test.each([
   JSON.stringify({ ...ACCOUNT, private_key: 'x' }),
   JSON.stringify({ ...ACCOUNT, token_uri: 'http://example.com/token' }),
   JSON.stringify({ ...ACCOUNT, client_email: undefined }),
-])('%j is no service account', (secret) => {
+])('rejects %j as a service account', (secret) => {
   expect(() => new GoogleAccessTokenCache(secret)).toThrow(InvalidKeyError);
 });
 
-test('a token that was refused is not used again', async () => {
+test('requests a new token after the old one was dropped', async () => {
   const { tokens, token, asked } = google();
   expect(await token()).toBe('token-1');
   tokens.dropAccessToken();

@@ -6,7 +6,7 @@ const one = (expected: string | null, given: string | null | undefined): ScoredE
   given: given === undefined ? null : given === null ? [] : [given],
 });
 
-test('the metrics of a fixed set of answers are those that a person works out', () => {
+test('computes accuracy, per-label scores, macro F1 and confusion for a fixed set of results', () => {
   // Nine examples. Rows are what they are, columns what they were taken for:
   //            billing  bug  other  (no answer)
   //   billing     3      1     0        0
@@ -82,7 +82,7 @@ test('the metrics of a fixed set of answers are those that a person works out', 
   ]);
 });
 
-test('none of the labels is an answer that can be right or wrong', () => {
+test('scores “none of the labels” as a result that can be correct or wrong', () => {
   const metrics = computeMetrics([one(null, null), one(null, 'a'), one('a', null), one('a', 'a')], ['a'], false);
   expect(metrics.accuracy).toBe(1 / 2);
   expect(metrics.labels).toEqual([
@@ -117,7 +117,7 @@ test('none of the labels is an answer that can be right or wrong', () => {
   ]);
 });
 
-test('with several labels an example is right when all of them are, in any order', () => {
+test('with several labels, an example is correct only if all labels match, in any order', () => {
   const judged: ScoredExample[] = [
     { expected: ['a', 'b'], given: ['b', 'a'] },
     { expected: ['a', 'b'], given: ['a'] },
@@ -143,6 +143,6 @@ test('with several labels an example is right when all of them are, in any order
   expect(metrics.confusion).toBeNull();
 });
 
-test('without examples nothing is claimed', () => {
+test('returns null metrics without examples', () => {
   expect(computeMetrics([], ['a'], false)).toMatchObject({ examples: 0, accuracy: null, macro_f1: null });
 });

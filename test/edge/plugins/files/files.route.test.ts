@@ -107,7 +107,7 @@ test('an official client uploads, lists, describes, reads, uses and deletes its 
   expect((await client.beta.files.list()).data.map(({ id }) => id)).not.toContain(file.id);
 });
 
-test('a file that was deleted here is left out of the history before the next question is sent, with a warning', async () => {
+test('omits a deleted file from the history of the next request, with a warning header', async () => {
   const app = edge();
   const client = await clientFor(app, 'alice');
   const [gone, kept] = [
@@ -147,7 +147,7 @@ test('a file that was deleted here is left out of the history before the next qu
   expect(await rows.text()).toContain(gone.id);
 });
 
-test('a page that a model has written runs no script as a part of the edge, whatever its upstream says of it', async () => {
+test('serves HTML files with a sandbox policy, whatever the upstream’s headers allow', async () => {
   for (const length of [undefined, '25']) {
     const app = edge({}, ({ url }) => {
       if (!url.pathname.endsWith('/content')) return undefined;
@@ -164,7 +164,7 @@ test('a page that a model has written runs no script as a part of the edge, what
   }
 });
 
-test('the older official client does so by its beta', async () => {
+test('the older official client uploads, lists, describes and deletes its files through its beta methods', async () => {
   const app = edge();
   const { authorization = '' } = await headersOf('alice');
   const fetchIt = ((url, init) => app.fetch(String(url), init)) as typeof fetch;
@@ -181,7 +181,7 @@ test('the older official client does so by its beta', async () => {
   await client.beta.files.delete(file.id);
 });
 
-test('the files of others are not there, and nothing about them goes up', async () => {
+test('returns 404 for another account’s file, and sends nothing about it upstream', async () => {
   installSimulator();
   const app = edge();
   const { id } = await (await clientFor(app, 'alice')).files.upload({ file: await fileOf(10) });
@@ -227,7 +227,7 @@ test.each([
     (id: string) =>
       JSON.stringify({ ...using('file_none'), messages: [{ role: 'user', content: 'Hi' }], container: id }),
   ],
-])('a message with %s hides nothing', async (_, write) => {
+])('returns 404 for a message that names another account’s resource with %s', async (_, write) => {
   const app = edge();
   const { id } = await (await clientFor(app, 'alice')).files.upload({ file: await fileOf(10) });
   const before = app.sent.length;
@@ -236,7 +236,7 @@ test.each([
   expect(app.sent.slice(before)).toEqual([]);
 });
 
-test('of a key that is repeated only what was checked goes up', async () => {
+test('sends only the checked value of a repeated key upstream', async () => {
   const app = edge();
   const { id } = await (await clientFor(app, 'alice')).files.upload({ file: await fileOf(10) });
   const { id: own } = await (await clientFor(app, 'bob')).files.upload({ file: await fileOf(10) });
@@ -247,7 +247,7 @@ test('of a key that is repeated only what was checked goes up', async () => {
   for (const { text: sent } of app.sent.slice(before)) expect(sent).not.toContain(id);
 });
 
-test('no request of one account ever goes up with what is another’s', async () => {
+test('never sends another account’s file id upstream, whatever the request', async () => {
   const accounts = ['alice', 'bob'] as const;
   const places = fc.constantFrom(
     'message',
@@ -304,7 +304,7 @@ test('no request of one account ever goes up with what is another’s', async ()
   await fc.assert(property, { numRuns: caseCount(10) });
 });
 
-test('what an answer has made is its account’s: container, files and thread', async () => {
+test('the container, files and thread that a response creates belong to its account', async () => {
   const output = [{ type: 'bash_code_execution_output', file_id: 'file_made' }];
   const result = {
     type: 'bash_code_execution_tool_result',
@@ -343,7 +343,7 @@ test('what an answer has made is its account’s: container, files and thread', 
   }
 });
 
-test('a thread and a conversation do not go together, and only a thread that goes on needs no message', async () => {
+test('rejects a thread together with a conversation, and a new thread without messages', async () => {
   const app = edge();
   const headers = await headersOf('alice');
   const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] };
@@ -355,7 +355,7 @@ test('a thread and a conversation do not go together, and only a thread that goe
   expect(app.sent).toEqual([]);
 });
 
-test('an ordinary message costs its account no more calls, and is told from one that names something', async () => {
+test('does not look up ownership for a message that names no resource', async () => {
   const app = edge();
   const spy = vi.spyOn(Account.prototype, 'ownership');
   const plain = { model: HAIKU, max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] };
@@ -363,7 +363,7 @@ test('an ordinary message costs its account no more calls, and is told from one 
   expect(spy).not.toHaveBeenCalled();
 });
 
-test('a file that its upstream does not have any more is gone here, too', async () => {
+test('removes a file that its upstream no longer has', async () => {
   let isGone = false;
   const error = { type: 'error', error: { type: 'not_found_error', message: 'It has expired.' } };
   const app = edge({}, ({ url }) =>
@@ -377,7 +377,7 @@ test('a file that its upstream does not have any more is gone here, too', async 
   expect(await usedBytes(app, 'alice')).toBe(0);
 });
 
-test('files count among what an account stores, until they are deleted, however often', async () => {
+test('counts files towards an account’s stored bytes until they are deleted, also with concurrent deletions', async () => {
   const app = edge();
   await app.fetch('/accounts/alice/limits', {
     method: 'PUT',
@@ -400,7 +400,7 @@ test.each([
   ['no form', { 'content-type': 'application/json' }, '{}', 415],
   ['a compressed form', { 'content-type': 'multipart/form-data; boundary=x', 'content-encoding': 'gzip' }, '{}', 415],
   ['too long a form', { 'content-type': 'multipart/form-data; boundary=x' }, 'x'.repeat(20_000), 413],
-])('%s is refused before anything goes up', async (_, given, body, status) => {
+])('rejects %s before any upstream request', async (_, given, body, status) => {
   const app = edge({ MAX_FILE_BYTES: '1000' });
   const response = await app.fetch('/v1/files', {
     method: 'POST',
@@ -412,7 +412,7 @@ test.each([
   expect(await usedBytes(app, 'alice')).toBe(0);
 });
 
-test('what the upstream refuses leaves nothing that counts', async () => {
+test('does not count an upload that the upstream rejects', async () => {
   const app = edge();
   const response = await app.fetch('/v1/files', {
     method: 'POST',
@@ -445,7 +445,7 @@ async function filesUpstream(): Promise<string[]> {
   return (await createSimulatorStore(bindings.STORE)?.listKeys('file:')) ?? [];
 }
 
-test('an erased account’s files are deleted upstream, however often that fails', async () => {
+test('deletes an erased account’s files upstream, and retries until that succeeds', async () => {
   const app = createTestApp(() => Response.error(), SIMULATOR);
   const client = await clientFor(app, 'alice');
   for (let count = 0; count < 3; count++) await client.files.upload({ file: await fileOf(100) });
@@ -473,7 +473,7 @@ test('an erased account’s files are deleted upstream, however often that fails
   expect((await erase())[1] ?? 0).toBe(0);
 });
 
-test('a file whose answer was lost stays counted, and one that never came to be does not', async () => {
+test('keeps counting a file whose upload response was lost, unless the upstream does not have the file', async () => {
   let loses = false;
   const app = createTestApp(
     async ({ url, method, headers, body }) => {
@@ -507,7 +507,7 @@ test('a file whose answer was lost stays counted, and one that never came to be 
   }
 });
 
-test('an upload whose account dies between the upstream’s answer and the row is noted all the same', async () => {
+test('records an upload whose account object dies between the upstream’s response and the row', async () => {
   const app = edge();
   const real = Account.prototype.endUpload;
   let deaths = 2;

@@ -52,7 +52,7 @@ function answering(answer: () => Response): void {
   setConversationUpstream(async () => answer());
 }
 
-test.each(WAYS)('what %s has made is its account’s', async (_, body) => {
+test.each(WAYS)('the container and file that %s creates belong to the account', async (_, body) => {
   answering(streamed);
   const app = createTestApp(
     ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100 }) : streamed()),
@@ -89,7 +89,7 @@ const ENDS: [string, string[], () => Response][] = [
   ['broke off', ['file_made'], () => sseResponse(ANSWER.slice(0, RESULT_ENDS))],
 ];
 
-test.each(ENDS)('what an answer has made that %s is its account’s', async (_, ids, answer) => {
+test.each(ENDS)('the resources of a response that %s belong to its account', async (_, ids, answer) => {
   answering(answer);
   await sendTurn({ ...createBody('Plot it.'), ...CODE }).then(
     async (given) => given.kind === 'stream' && (await readStream(given.body)),
@@ -115,7 +115,7 @@ describe('a container', () => {
       object.alarm(),
     );
 
-  test('belongs to its account until it ends, later where it was used again, and its file stays', async () => {
+  test('belongs to its account until it expires, later if it is used again, and its file remains', async () => {
     const stub = getAccountStub(bindings, {}, 'alice');
     await stub.recordCreatedResources([container(END), { id: 'file_made', kind: 'file', upstream: '' }]);
     const alarmAt = async () => await runInDurableObject(stub, (_, { storage }) => storage.getAlarm());
@@ -135,7 +135,7 @@ describe('a container', () => {
     [400, 'invalid_request_error', 'Container container_made has expired.', []],
     [404, 'not_found_error', 'model: claude-none', ['container_made']],
     [400, 'invalid_request_error', 'container_made is busy', ['container_made']],
-  ])('that the upstream answers %i about as %s “%s” leaves %j', async (status, type, message, left) => {
+  ])('for which the upstream returns %i %s “%s” leaves the account with %j', async (status, type, message, left) => {
     await getAccountStub(bindings, {}, 'alice').recordCreatedResources([container(END)]);
     const refused = () => Response.json({ type: 'error', error: { type, message } }, { status });
     const app = createTestApp(refused, DEPLOYED_VARS);

@@ -140,7 +140,7 @@ describe('each admin route that changes something', () => {
     expect(await listChanges(app, olga, `&to=${new Date(Date.now() - DAY).toISOString().slice(0, 10)}`)).toEqual([]);
   });
 
-  test('is in the list of calls, restores a backup, or is open to accounts as well', () => {
+  test('is in the list of tested calls, restores a backup, or is open to accounts as well', () => {
     const called = new Set(
       CALLS.map(([name]) =>
         name
@@ -158,7 +158,7 @@ describe('each admin route that changes something', () => {
   });
 });
 
-test('what accounts store for themselves is not listed', async () => {
+test('does not list a prefix that an account stores for itself', async () => {
   const app = createEdge();
   await send(app, bearerHeader(await createToken('alice', ['prefixes'])), 'PUT /prefixes/mine', { system: 'Mine.' });
   await app.waitUntilSettled();

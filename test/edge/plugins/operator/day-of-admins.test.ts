@@ -24,7 +24,7 @@ async function call<Answer>(app: TestApp, token: string, path: string, { method,
 const listChanges = async (app: TestApp, token: string, query: string) =>
   (await call<{ data: ChangeRow[] }>(app, token, `/changes?limit=1000&${query}`)).data;
 
-test('two admins and a support desk find each change, and a leaked token', async () => {
+test('admins and a support desk can trace each change, and find and revoke a leaked token', async () => {
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const [olga, petr] = [await createToken('olga', ['admin']), await createToken('petr', ['admin'])];
   const { token: desk } = await call<{ token: string }>(app, olga, '/tokens', {
@@ -85,7 +85,7 @@ test('two admins and a support desk find each change, and a leaked token', async
   expect(await call(app, desk, '/accounts/sales-09')).not.toHaveProperty('erased_at');
 });
 
-test('a token that nobody knows is a 404, and the list takes no other scope', async () => {
+test('returns 404 for an unknown token, and 400 for a token list with the scope `messages`', async () => {
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const headers = bearerHeader(await createToken('desk', ['admin:read']));
   for (const jti of ['tok_00000000_0123456789abcdef01234567', 'a-provider’s', crypto.randomUUID()])

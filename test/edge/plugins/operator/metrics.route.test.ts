@@ -121,8 +121,8 @@ async function ledgers(accounts = ACCOUNTS): Promise<Map<string, Record<string, 
   return sums;
 }
 
-describe('the metrics', () => {
-  test('agree with the ledgers and the answers, to the request and the nanodollar', async () => {
+describe('GET /metrics', () => {
+  test('agrees with the ledgers and the responses, to the request and the nanodollar', async () => {
     const app = mixedEdge();
     const admin = bearerHeader(await createToken('root', ['admin']));
     await app.fetch('/accounts/poor/limits', {
@@ -297,7 +297,7 @@ describe('the metrics', () => {
     expect(text).toContain('sluice_group_budget_spent_usd{group="red",window="day"} 0\n');
   });
 
-  test('are for admins alone, and tell of the isolate while the pool cannot be reached', async () => {
+  test('requires an admin, and returns the isolate’s metrics while the pool cannot be reached', async () => {
     const app = mixedEdge({ POOL: { idFromName: () => ({}), get: () => ({}) } });
     expect((await readError(await app.fetch('/metrics'))).type).toBe('authentication_error');
     const headers = bearerHeader(await createToken('alice'));

@@ -71,7 +71,7 @@ const spentBy = async () => {
   return Object.fromEntries(data.map(({ key, cost_usd }) => [key, Math.round(cost_usd * 1e9)]));
 };
 
-test('a lease loses the name of an erased account and keeps its sums, and the name begins anew if it comes back', async () => {
+test('erasing an account keeps its sums without its name, and a reused name gets a new lease', async () => {
   const app = createTestApp(message, { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{"usd_per_day": 1}' });
   for (const account of ['alice', 'bob', 'dan']) {
     await admin(app, 'PUT', `/groups/red/accounts/${account}`);
@@ -96,7 +96,7 @@ test('a lease loses the name of an erased account and keeps its sums, and the na
   expect(await spentIn('deployment')).toBe(4 * COST);
 });
 
-test('a request that outlives the erasure of its account is counted all the time, and once', async () => {
+test('a request that outlives the erasure of its account stays counted throughout, and only once', async () => {
   let answer = () => {};
   const app = createTestApp(
     async (sent) => {
@@ -160,7 +160,7 @@ test('a request that outlives the erasure of its account is counted if the objec
     .toBe(COST);
 });
 
-test('a repeat of the last report of a visitor changes nothing, nor one of an erased account', async () => {
+test('a repeated last report of a visitor or of an erased account changes nothing', async () => {
   const day = Math.floor(NOON / DAY_MS);
   const row = { day, group: '', value: MODEL, sums: packSums({ ...addSums([]), requests: 1, cost: 100 }) };
   const sums = { since: -1, seq: 1, rows: [{ ...row, dimension: 'model' as const }], whole: [] };

@@ -11,7 +11,7 @@ function failingTasks() {
   });
 }
 
-test('lists a task since its first failure, while objects report it', () => {
+test('lists a failing task with the time of its first failure, as long as objects report the task', () => {
   const tasks = failingTasks();
   tasks.recordFailingTask({ task: 'alert', since: 5_000, failures: 40 }, HOUR_MS);
   tasks.recordFailingTask({ task: 'alert', since: 2_000, failures: 2 }, 2 * HOUR_MS);

@@ -44,7 +44,7 @@ async function ask(account: string, id: string, outputTokens: number): Promise<A
   ) as AdmissionDecision;
 }
 
-test('what another account’s batch holds of a shared budget is not waited for in line, and the refusal says until when', async () => {
+test('a request does not wait for shared budget held by a batch, and the error says when to retry', async () => {
   await getPoolStub(bindings, {}, 'deployment').setLimits({ usd_total: 30_000 / 1e9 });
   const before = Date.now();
   await holdByBatch('alice', 20_000);

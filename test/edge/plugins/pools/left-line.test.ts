@@ -31,7 +31,7 @@ function inAccount<T>(name: string, run: (account: Account) => Promise<T>): Prom
   return runInDurableObject(stub, run);
 }
 
-test('who has left or asked twice while a pool was asked does not stand in line', async () => {
+test('a request that was cancelled or repeated during a pool call does not block the admission queue', async () => {
   await getPoolStub(bindings, {}, 'deployment').setLimits({ usd_total: 20_000 / 1e9 });
   await inAccount('bob', (account) => ask(account, 'req_1', 1_000, 0));
   await inAccount('alice', async (account) => {

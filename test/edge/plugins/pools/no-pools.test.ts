@@ -68,7 +68,7 @@ async function costOf(vars: Record<string, string>) {
   return { calls, rows: rows() - before };
 }
 
-test('a metered request costs two calls and two rows where no budget is shared, and no pool is asked', async () => {
+test('without shared budgets a metered request costs two calls and two rows, and calls no pool', async () => {
   disableAutomaticAlarms();
   const { calls, rows } = await costOf({});
   expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
@@ -78,7 +78,7 @@ test('a metered request costs two calls and two rows where no budget is shared, 
   });
 });
 
-test('what was spent is told by the alarm: in one call a minute, and again once a pool could not be reached', async () => {
+test('the alarm reports spending once a minute, and again after a pool could not be reached', async () => {
   disableAutomaticAlarms();
   const { calls } = await costOf({});
   let now = Date.now();
@@ -120,14 +120,14 @@ test('what was spent is told by the alarm: in one call a minute, and again once 
   expect((await ring()).calls).toBe(1);
 });
 
-test('a request costs as much where the deployment shares a budget, but for what is leased', async () => {
+test('with a shared budget a request costs as many calls and rows, plus the lease calls', async () => {
   const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
   expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
   expect(calls.POOL.length).toBeGreaterThan(0);
   expect(rows).toBe(2);
 });
 
-test('in a Worker without a plugin for shared budgets the account pays, and what one would pay for, too, is refused', async () => {
+test('without the `pools` plugin the account pays, and requests that also need a pool are rejected', async () => {
   await runInDurableObject(account(), (object, ctx) => {
     const { services } = object as unknown as { services: DurableObjectServices };
     const state = new AccountState(ctx, services);

@@ -22,8 +22,8 @@ const listed = async () => (await getInbox('alert').listAlerts({ limit: 100 })).
 
 const tell = async (call: LeaseRequest, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
 
-describe('a share of a pool’s limit that is spent', () => {
-  test('is told once, signed, under one id, by what all accounts have settled', async () => {
+describe('an alert for a spent share of a pool’s limit', () => {
+  test('is delivered once, signed, under one id, for the settled amounts of all accounts', async () => {
     const posted: { id: string | null; body: AlertBody }[] = [];
     const deliveryFetch = async (_: string, init: RequestInit) => {
       const headers = new Headers(init.headers);
@@ -58,7 +58,7 @@ describe('a share of a pool’s limit that is spent', () => {
     ]);
   });
 
-  test('is told of each node, window and share once, whatever comes twice or late and whoever dies', async () => {
+  test('is raised once for each node, window and share, despite repeated or late calls and crashes', async () => {
     createWebhookWorks();
     const step = fc.record({
       account: fc.constantFrom('alice', 'bob'),
@@ -105,7 +105,7 @@ describe('a share of a pool’s limit that is spent', () => {
     );
   });
 
-  test('is told also while the list of alerts cannot be reached, and the pool dies: by its alarm, within a minute', async () => {
+  test('is raised by the alarm within a minute if the inbox is unreachable and the pool dies', async () => {
     createWebhookWorks();
     await pool().setLimits({ usd_per_month: usd(10_000), alerts: [1] });
     await runInDurableObject(pool(), (object) => {
@@ -122,7 +122,7 @@ describe('a share of a pool’s limit that is spent', () => {
     await eventually(async () => expect(await listed()).toMatchObject([{ node: { id: 'red' }, threshold: 1 }]));
   });
 
-  test('is told when a limit is lowered below what is spent', async () => {
+  test('is raised when a limit is lowered below the spent amount', async () => {
     createWebhookWorks();
     await tell(told('alice', 1, 10_000, Date.now()));
     await pool().setLimits({ usd_per_week: usd(11_000), alerts: [0.9] });

@@ -86,7 +86,7 @@ async function expectSumsOfLedgers(app: TestApp, accounts: readonly string[], er
 }
 
 describe('a limit that accounts share', () => {
-  test('of a group refuses its accounts alone, by its name and without the figures of others', async () => {
+  test('of a group rejects only its accounts, names the group and hides the amounts of others', async () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
@@ -118,7 +118,7 @@ describe('a limit that accounts share', () => {
     ]);
   });
 
-  test('of a group lowers max_tokens, and says so by its name, its window and no figure', async () => {
+  test('of a group lowers max_tokens, and the header names the group and the window without an amount', async () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
@@ -132,14 +132,14 @@ describe('a limit that accounts share', () => {
     expect(response.headers.get('sluice-lowered-by')).toBe(`group; limit=usd_per_day; resets=${day.resets_at}`);
   });
 
-  test('of the deployment refuses everybody', async () => {
+  test('of the deployment rejects requests of every account', async () => {
     const app = shared();
     await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.0001 });
     const refused = await post(app, 'bob');
     expect([refused.status, refused.headers.get('sluice-limited-by')]).toEqual([429, 'deployment']);
   });
 
-  test('an hour and in all refuses too; in all counts what was spent before it was set, and by who is erased', async () => {
+  test('per hour or in total rejects requests, and the total includes earlier spending and erased accounts', async () => {
     const app = shared();
     for (const account of ['alice', 'bob', 'dave']) await admin(app, 'PUT', `/groups/red/accounts/${account}`);
     for (const account of ['alice', 'bob']) await (await post(app, account)).text();
@@ -167,7 +167,7 @@ describe('a limit that accounts share', () => {
     expect(data[0]?.hour.limit_usd).toBe(1);
   });
 
-  test('is told by the alarm what was spent, if the return of a lease is lost', async () => {
+  test('counts spending that the alarm reports after the return of a lease was lost', async () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/accounts/bob');
     const spentByRed = async () => nano((await admin<PoolQuotaReport>(app, 'GET', '/groups/red')).total.spent_usd);
@@ -197,7 +197,7 @@ describe('a limit that accounts share', () => {
     await expect.poll(spentByRed).toBe(2 * COST);
   });
 
-  test('lists the limits and the group of an account as they were changed, before its next request', async () => {
+  test('the list of accounts shows changed limits and groups before the next request', async () => {
     const app = shared();
     await (await post(app, 'alice')).text();
     await app.waitUntilSettled();
@@ -212,7 +212,7 @@ describe('a limit that accounts share', () => {
     await expect.poll(listed).toEqual([['alice', 'red', 3]]);
   });
 
-  test('is not one where no setting says so, and what was spent is told all the same', async () => {
+  test('cannot be set without DEPLOYMENT_LIMITS, but spending is still reported', async () => {
     const app = createTestApp(message, DEPLOYED_VARS);
     await (await post(app, 'alice')).text();
     await app.waitUntilSettled();
@@ -234,7 +234,7 @@ describe('a limit that accounts share', () => {
     ]);
   });
 
-  test('follows an account that is moved: what it spent before stays with the group before', async () => {
+  test('follows an account that moves to another group, and earlier spending stays with the earlier group', async () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/accounts/alice');
     await (await post(app, 'alice')).text();
@@ -252,7 +252,7 @@ describe('a limit that accounts share', () => {
   });
 });
 
-test('a refusal names who has refused, and tells nothing of what others have spent or may', async () => {
+test('a rejection names the owner of the limit, and reveals no amounts of others', async () => {
   let isBusy = false;
   const app = createTestApp(
     (sent) =>
@@ -308,8 +308,8 @@ test('a refusal names who has refused, and tells nothing of what others have spe
   }
 });
 
-describe('who spent what', () => {
-  test('is told in one object call of five thousand accounts, whatever it is grouped by', async () => {
+describe('the usage report of all accounts', () => {
+  test('takes one object call for five thousand accounts, whatever the grouping', async () => {
     const day = Math.floor(Date.now() / 86_400_000);
     await runInDurableObject(pool(), (object) => {
       for (let at = 0; at < 5_000; at += 1) {
@@ -399,7 +399,7 @@ describe('who spent what', () => {
     expect([list.data.length, list.has_more]).toEqual([7, true]);
   });
 
-  test('is what the ledgers say, also after a sum was corrupted and its account has reported again', async () => {
+  test('equals the ledgers, also after a sum was corrupted and its account has reported again', async () => {
     const app = shared();
     for (const account of ['alice', 'alice', 'bob']) await (await post(app, account)).text();
     await app.waitUntilSettled();
@@ -448,7 +448,7 @@ describe('who spent what', () => {
     expect([...(await accountsOfTokens())]).toEqual(expect.arrayContaining(ofBob.map((row) => [...row])));
   });
 
-  test('of accounts that nobody has used since counts once the deployment shares a budget', async () => {
+  test('includes accounts that were used only before the deployment shared a budget', async () => {
     const before = createTestApp(message, DEPLOYED_VARS);
     for (const account of ['alice', 'bob']) await (await post(before, account)).text();
     await before.waitUntilSettled();
@@ -466,7 +466,7 @@ describe('who spent what', () => {
     expect(nano(total.spent_usd)).toBe(3 * COST);
   });
 
-  test('keeps what an erased account has spent, without its name', async () => {
+  test('keeps the spending of an erased account without its name', async () => {
     const app = shared();
     await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 1 });
     await (await post(app, 'alice')).text();

@@ -67,7 +67,7 @@ const put = async (report: UsageSumsReport) =>
     new ReportedUsageTable(new PoolStore(storage)).storeReport('lease', report),
   );
 
-test('a pool knows what was spent, by day, model, token, user, tag and group, whatever was told late, twice or in parts', async () => {
+test('a pool’s sums match the ledger in every grouping despite late, repeated and partial reports', async () => {
   let base = Math.floor(Date.now() / DAY);
   await tryAsyncCases(caseCount(100), fc.array(step, { maxLength: 14 }), async (steps) => {
     await resetAll();
@@ -161,7 +161,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
 
 const costOf = (rows: readonly Row[]) => rows.reduce((sum, { cost }) => sum + cost, 0);
 
-test('a report is small where little has changed, and a long history is told in parts', async () => {
+test('a report contains only what changed, and a long history is reported in parts', async () => {
   await makePool();
   const spend = async (from: number, many: number, day: number) =>
     await runInDurableObject(account(), async (object: Account, { storage }) => {

@@ -22,7 +22,7 @@ afterEach(async () => {
   await resetAll();
 });
 
-test('sets no alarm for weeks ahead before what is due has been reported, so that the alarm of a dead object is repeated', async () => {
+test('sets the next alarm only after due changes are reported, so that a dead object’s alarm is repeated', async () => {
   disableAutomaticAlarms();
   const stub = getAccountStub(bindings, {}, 'alice');
   const alarms: (number | null)[] = [];
@@ -38,7 +38,7 @@ test('sets no alarm for weeks ahead before what is due has been reported, so tha
   expect(alarms).toEqual([null, expect.any(Number)]);
 });
 
-test('reports the one account that does not answer among many that do, although the pool sleeps in between', async () => {
+test('reports one account that does not respond among many that do, even if the pool sleeps in between', async () => {
   disableAutomaticAlarms();
   vi.spyOn(console, 'error').mockImplementation(() => {});
   // A request that goes on keeps the lease of its account open.

@@ -40,7 +40,7 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
         },
   last_seen_at: seen === null ? null : new Date(seen).toISOString(),
 });
-test('who can ask for nothing stands first: a shared budget refuses before all of it is used', () => {
+test('lists blocked accounts first, then accounts that a shared budget rejects before the budget is fully used', () => {
   const row = (id: string, used_usd: number, more: Partial<AccountSpendRow> & { refuses?: boolean } = {}) => {
     const { refuses = false, ...rest } = more;
     const { tightest, ...account } = rowOf(id, { spent: used_usd, limit: 1_000, seen: null, group: null });
@@ -56,7 +56,7 @@ test('who can ask for nothing stands first: a shared budget refuses before all o
   expect(order).toEqual(['blocked', 'member', 'nearly', 'half']);
 });
 
-test('who was refused most today stands first', () => {
+test('lists the accounts with the most rejected requests today first', () => {
   const row = (id: string, refused_today: number) => ({
     ...rowOf(id, { spent: 1, limit: null, seen: null, group: null }),
     refused_today,
@@ -96,7 +96,7 @@ function walk(
 
 const lists = fc.array(values, { minLength: 1, maxLength: 12 });
 
-test('pages have every account once, in one order, forwards and backwards, whatever they are sorted by', () => {
+test('pages contain every account once, in the same order in both directions, for every sort field', () => {
   tryCases(100, lists, fc.integer({ min: 1, max: 5 }), fc.constantFrom(...SORTS), (all, limit, sort) => {
     const rows = all.map((one, at) => rowOf(`a${at}`, one));
     const whole = sortAndPaginateRows([...rows], { ...query, sort, limit: 1_000 }).data.map(({ id }) => id);
@@ -106,7 +106,7 @@ test('pages have every account once, in one order, forwards and backwards, whate
   });
 });
 
-test('a page goes on where the page before it has ended, though that account has spent more, or was erased', () => {
+test('a page continues after the previous page, even if its last account spent more or was erased', () => {
   const moves = fc.array(fc.record({ at: fc.nat({ max: 11 }), spent: fc.option(fc.nat({ max: 9 })) }), {
     maxLength: MOST_MOVES,
   });
@@ -128,7 +128,7 @@ test('a page goes on where the page before it has ended, though that account has
   });
 });
 
-test('sorts by what is asked for: the largest first, and those without a limit last', () => {
+test('sorts by the requested field, largest first, with accounts without a limit last', () => {
   const rows = [
     rowOf('far', { spent: 4, limit: 100, seen: 1, group: 'red' }),
     rowOf('near', { spent: 3, limit: 4, seen: 3, group: 'blue' }),
@@ -143,7 +143,7 @@ test('sorts by what is asked for: the largest first, and those without a limit l
   expect(sorted('group')).toEqual(['free', 'near', 'far']);
 });
 
-test('goes on from the name of an account, too', () => {
+test('accepts the id of an account as a cursor', () => {
   const rows = [1, 2, 3].map((spent) => rowOf(`a${spent}`, { spent, limit: null, seen: null, group: null }));
   expect(sortAndPaginateRows(rows, { ...query, after_id: 'a3' }).data.map(({ id }) => id)).toEqual(['a2', 'a1']);
 });

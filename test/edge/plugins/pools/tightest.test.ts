@@ -89,7 +89,7 @@ const [HOUR_END, NEXT_HOUR_END, DAY_END] = ['2026-11-20T13', '2026-11-20T14', '2
   (hour) => `${hour}:00:00.000Z`,
 ) as [string, string, string];
 
-test('the tightest limit is the one of which the greatest share is used, until its window is over', async () => {
+test('the tightest limit is the one with the greatest used share, until its window ends', async () => {
   const app = shared({ DEFAULT_LIMITS: '{"usd_per_hour": 0.01}' });
   await spend(app, await createToken('alice'));
   await expectRow(app, ofAccount('usd_per_hour', 0.01, COST_USD, HOUR_END));
@@ -104,7 +104,7 @@ test('the tightest limit is the one of which the greatest share is used, until i
   await expectRow(app, ofAccount('usd_per_hour', 0.008, 0, NEXT_HOUR_END));
 });
 
-test('a limit of which too little is left for the last request rejects requests, whatever its share, until one is admitted', async () => {
+test('a limit that rejected the last request is reported as rejecting until a request is admitted', async () => {
   const app = shared({ DEFAULT_LIMITS: '{"on_shortfall": "refuse"}' });
   // The maximum cost of a request is 0.00152: after one request for 0.00052 there is too little left for the next one.
   const limit_usd = 0.002;
@@ -146,7 +146,7 @@ test('a limit of which too little is left for the last request rejects requests,
   await expectStanding({ ...standing(false), used_usd: 2 * COST_USD });
 });
 
-test('the limit of a token rejects requests of which too little is left for the last one', async () => {
+test('a token’s limit that rejected the last request is reported as rejecting', async () => {
   const app = shared({ DEFAULT_LIMITS: '{"on_shortfall": "refuse"}' });
   const { token, jti } = await mint(app, 0.002);
   await spend(app, token);
@@ -155,7 +155,7 @@ test('the limit of a token rejects requests of which too little is left for the 
   expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ binds });
 });
 
-test('a limit in all counts with credit', async () => {
+test('credit is added to a total spend limit', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 1, usd_total: 0.01 });
   await spend(app, await createToken('alice'));
@@ -206,7 +206,7 @@ test("a token's own limit may be the tightest, while the token is valid", async 
   await expectRow(app, ofAccount('usd_per_day', 2, 0.00208, DAY_END));
 });
 
-test('an account is blocked where a limit of 0 refuses all of its requests, and only then', async () => {
+test('an account is reported as blocked only while a limit of 0 rejects all of its requests', async () => {
   const app = shared();
   const names: readonly BlockingLimitName[] = [
     'requests_per_minute',
@@ -235,7 +235,7 @@ test('an account is blocked where a limit of 0 refuses all of its requests, and 
   await spend(app, await createToken('alice'));
 });
 
-test('an account that spends credit is blocked while it has none', async () => {
+test('a prepaid account is blocked while it has no credit', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
   await app.waitUntilSettled();
@@ -247,7 +247,7 @@ test('an account that spends credit is blocked while it has none', async () => {
   expect(await admin(app, 'GET', '/accounts/alice')).toMatchObject({ blocked_by: null });
 });
 
-test('an erased account leaves nothing of its limits and tokens', async () => {
+test('erasing an account removes its limits and tokens from the pool', async () => {
   const app = shared();
   const { token, jti } = await mint(app, 0.01);
   await spend(app, token);
@@ -262,7 +262,7 @@ test('an erased account leaves nothing of its limits and tokens', async () => {
   expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
 });
 
-test('of the limits that are told the tightest is shown: of some windows, of none, and of a token until it has expired', async () => {
+test('the list shows the tightest reported limit, and a token’s limit only until the token has expired', async () => {
   const app = shared();
   const tell = async (account: string, limits: LeaseRequest['limits']) => {
     const call = { ...told(account, 1, 520_000, Date.now()), limits };
@@ -289,7 +289,7 @@ test('of the limits that are told the tightest is shown: of some windows, of non
   for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked_by: null });
 });
 
-test("a group's list has the limits of its accounts with all that they have spent", async () => {
+test('a group’s list compares the limits of its accounts with all of their spending, in any group', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_hour: 0.01 });
   await spend(app, await createToken('alice'));
@@ -303,7 +303,7 @@ test("a group's list has the limits of its accounts with all that they have spen
   });
 });
 
-test('a member of a spent group is told to be refused by it, first, in the list and of itself; only admins learn its figures', async () => {
+test('an account whose group has no budget left is listed as rejected, and only admins see the group’s amounts', async () => {
   const app = shared();
   await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 100 });
   await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 10 * COST_USD, alerts: [0.5] });
@@ -349,7 +349,7 @@ test('a member of a spent group is told to be refused by it, first, in the list 
   expect(own.binds.map(({ by }) => by)).toEqual(['account']);
 });
 
-test('once the budget of all accounts is spent, it is what binds each of them', async () => {
+test('a spent deployment budget is the tightest limit of every account', async () => {
   const app = shared();
   await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_day: 0.01 });
   await spend(app, await createToken('alice'));
@@ -368,7 +368,7 @@ test('once the budget of all accounts is spent, it is what binds each of them', 
   expect(await admin(unshared, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
 });
 
-test('of the requests of a day it is told how many were refused, also by an object that has woken', async () => {
+test('the list counts today’s rejected requests, also after the object has woken', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });
   const refused = async () =>
@@ -399,7 +399,7 @@ test('of the requests of a day it is told how many were refused, also by an obje
   await expectRow(app, { refused_today: 0 });
 });
 
-test('an account was last seen when it asked last, also where that was refused, and its object has slept', async () => {
+test('an account’s last_seen_at includes rejected requests, and survives the sleep of its object', async () => {
   const app = shared();
   const seenIn = async () => (await rowOf(app, '/accounts'))?.last_seen_at?.slice(0, 16);
   await spend(app, await createToken('alice'));

@@ -40,7 +40,7 @@ async function calling(run: object, answer: ToolCallOptions['fetch'], more: Part
 
 const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
-describe('what a tool answers', () => {
+describe('a tool’s response', () => {
   test.each([
     ['text', new Response('sun'), { content: 'sun', isError: false, bytes: 3 }],
     ['JSON', Response.json({ sun: true }), { content: '{"sun":true}', isError: false, bytes: 12 }],
@@ -58,11 +58,11 @@ describe('what a tool answers', () => {
       new Response('', { status: 500 }),
       { content: 'The tool responded with 500.', isError: true, bytes: 0 },
     ],
-  ])('is its result: %s', async (_, response, result) => {
+  ])('becomes the tool result: %s', async (_, response, result) => {
     expect(await calling({}, async () => response)).toEqual(result);
   });
 
-  test('may come byte by byte, and takes no more memory than its bytes', async () => {
+  test('may arrive byte by byte, and uses no more memory than its bytes', async () => {
     let left = 9_000;
     const pull = (controller: ReadableByteStreamController) => {
       left -= 1;
@@ -85,7 +85,7 @@ describe('what a tool answers', () => {
     expect(heard).toEqual([4_096, 8_192, 9_000].map((bytes) => MOST_STEP_BYTES - bytes));
   });
 
-  test('may be an image of any length, which goes up byte for byte', async () => {
+  test('may be an image of any length, which keeps every byte', async () => {
     await tryAsyncCases(20, fc.uint8Array({ maxLength: 60_000 }), async (rest) => {
       const image = new Uint8Array([...PNG, ...rest]);
       const headers = { 'content-type': 'image/png; charset=binary' };
@@ -96,7 +96,7 @@ describe('what a tool answers', () => {
     });
   });
 
-  test('goes up under the type that an image really has, and not as an image where it is none', async () => {
+  test('is sent with the image’s actual type, and is an error if it is not an image', async () => {
     const headers = { 'content-type': 'image/webp' };
     const answering = (body: BodyInit) => calling({}, async () => new Response(body, { headers }));
     for (const [bytes, media_type] of [
@@ -111,7 +111,7 @@ describe('what a tool answers', () => {
     expect(await answering('<html>')).toMatchObject({ isError: true, content: expect.stringContaining('image/webp') });
   });
 
-  test('is not read further than it may be long', async () => {
+  test('is not read beyond its maximum length', async () => {
     let read = 0;
     const endless = new ReadableStream({
       pull(controller) {
@@ -126,7 +126,7 @@ describe('what a tool answers', () => {
     expect(read).toBeLessThan(20);
   });
 
-  test('takes memory that all calls of a step share, and gives it back where it is not kept', async () => {
+  test('uses memory that all calls of a step share, and returns the memory of a discarded response', async () => {
     const resultBytes = { left: 250 };
     const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { resultBytes });
     const all = await Promise.all([answering(100), answering(100), answering(100), answering(2_000_000)]);
@@ -137,7 +137,7 @@ describe('what a tool answers', () => {
     expect(resultBytes.left).toBe(0);
   });
 
-  test('is waited for no longer than it may take', async () => {
+  test('times out when the run’s remaining time ends before the tool’s own timeout', async () => {
     const hanging: ToolCallOptions['fetch'] = (_, { signal }) =>
       new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     expect(await calling({ timeout_seconds: 5 }, hanging, { leftMs: 30 })).toMatchObject({
@@ -147,12 +147,12 @@ describe('what a tool answers', () => {
   });
 });
 
-describe('a tool is called', () => {
+describe('a tool call', () => {
   const never = async () => {
     throw new Error('it was called');
   };
 
-  test('with its headers, and a secret only at the host that it is bound to', async () => {
+  test('sends its headers, and a secret only to the host that the secret is bound to', async () => {
     const headers: Headers[] = [];
     const listening: ToolCallOptions['fetch'] = async (_, init) => {
       headers.push(new Headers(init.headers));
@@ -168,7 +168,7 @@ describe('a tool is called', () => {
     }
   });
 
-  test('with a secret that no answer repeats, with or without its scheme, as text or within JSON', async () => {
+  test('removes its secret from the response, with or without the scheme, as text or within JSON', async () => {
     const value = 'Bearer t0p/"s3cret"-of-tools';
     const given = { TOOL_SECRET_ECHO: `tools.example.com=${value}` };
     const echo: ToolCallOptions['fetch'] = async (_, { headers }) => {
@@ -190,26 +190,26 @@ describe('a tool is called', () => {
     ['https://10.0.0.1/', 'private'],
     ['http://127.0.0.1:3000/', 'https'],
     ['not a URL', 'https'],
-  ])('never at %s', async (url, why) => {
+  ])('is not sent to %s', async (url, why) => {
     const { content, isError } = await calling({ url }, never);
     expect({ content, isError }).toMatchObject({ isError: true, content: expect.stringContaining(why) });
     // The model and clients are told it, who need not know where a tool is.
     expect(content).not.toMatch(/example\.com|10\.0\.0\.1|127\.0\.0\.1/);
   });
 
-  test('not where its headers are malformed, and the run goes on', async () => {
+  test('is not sent with malformed headers, and returns an error result', async () => {
     const headers = JSON.parse('{"__proto__": null}') as object;
     expect(await calling({ headers }, never)).toMatchObject({ isError: true });
   });
 
-  test('on this machine in development, where TOOL_HOSTS names it', async () => {
+  test('reaches this machine in development if TOOL_HOSTS names it', async () => {
     const developing = { settings: { ...settings, development: true } };
     const answer = async () => new Response('sun');
     expect(await calling({ url: 'http://127.0.0.1:3000/' }, answer, developing)).toMatchObject({ isError: false });
     expect(await calling({ url: 'http://127.0.0.1:3001/' }, never, developing)).toMatchObject({ isError: true });
   });
 
-  test('by nobody who has no secret to sign with', async () => {
+  test('is not sent when TOOL_SIGNING_SECRET is missing', async () => {
     const unsigned = { settings: { ...settings, TOOL_SIGNING_SECRET: undefined } };
     expect(await calling({}, never, unsigned)).toMatchObject({
       isError: true,

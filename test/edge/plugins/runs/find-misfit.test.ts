@@ -9,7 +9,7 @@ const schema = {
   required: ['city'],
 };
 
-test('accepts an input that fits, with properties that the schema does not list', () => {
+test('accepts a matching input that has properties which the schema does not list', () => {
   expect(findInputMismatch({ city: 'Bern', days: 2, more: true }, schema)).toBeUndefined();
 });
 
@@ -18,11 +18,11 @@ test.each([
   [{ city: 'Rome' }, 'input.city:'],
   [{ city: 'Bern', days: 0 }, 'input.days: 0 is less than 1'],
   ['Bern', 'input:'],
-])('names what is wrong in %j', (input, words) => {
+])('names the mismatch in %j', (input, words) => {
   expect(findInputMismatch(input, schema)).toContain(words);
 });
 
-test('checks nothing without a schema, and by a recursive or malformed one', () => {
+test('accepts every input without a schema, or with a recursive or malformed one', () => {
   const tree = { type: 'object', properties: { child: { $ref: '#' } } };
   expect(findInputMismatch({ child: 1 }, tree)).toBeUndefined();
   expect(findInputMismatch({ child: 1 }, { $ref: '#' })).toBeUndefined();

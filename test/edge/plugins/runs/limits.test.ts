@@ -12,7 +12,7 @@ const spent = fc.record({ steps: fc.nat(20), calls: fc.nat(20), cost: fc.nat(NAN
 const carried = fc.tuple(spent, fc.nat(59_000)).map(([before, ms]) => ({ ...before, ms }));
 const BEGAN = Date.UTC(2026, 10, 20, 12);
 
-test('what a run has used before a crash, and the runs before it, counts in each of its limits', () => {
+test('each limit of a run includes usage before a crash and usage of the runs that it continues', () => {
   tryCases(100, fc.option(spent, { nil: undefined }), fc.option(carried, { nil: undefined }), (own, before) => {
     const used = { steps: 0, calls: 0, cost: 0 };
     for (const one of [own, before]) {
@@ -35,7 +35,7 @@ test('what a run has used before a crash, and the runs before it, counts in each
   });
 });
 
-test('a third call that is the same ends a run, and one that differs does not', () => {
+test('the third identical call in a row pauses a run, and a different call does not', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const input of [1, 1, 2, 2]) meter.countToolCallIfAllowed({ name: 'x', input });
   expect(meter.findPauseReason(BEGAN)).toBeUndefined();
@@ -43,7 +43,7 @@ test('a third call that is the same ends a run, and one that differs does not', 
   expect(meter.findPauseReason(BEGAN)).toBe('repeated_call');
 });
 
-test('a run that does not stream ends within nine minutes', () => {
+test('a non-streaming run ends within nine minutes', () => {
   const { max_seconds: _, ...limits } = LIMITS;
   const meter = new RunBudget(limits, BEGAN, { isStreaming: false });
   expect([meter.findPauseReason(BEGAN + 539_999), meter.findPauseReason(BEGAN + 540_000)]).toEqual([
@@ -53,7 +53,7 @@ test('a run that does not stream ends within nine minutes', () => {
   expect(new RunBudget(limits, BEGAN, { isStreaming: true }).findPauseReason(BEGAN + 540_000)).toBeUndefined();
 });
 
-test('a call needs an approval above its number, and where there is no number', () => {
+test('a call needs an approval above the threshold, or when its field is not a number', () => {
   const over: ToolRunConfig = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRunConfig;
   const inputs = [{ amount: 100 }, { amount: 100.01 }, { amount: '5' }, {}, null, Object.create({ amount: 1 })];
   expect(inputs.map((input) => doesCallNeedApproval(over, input))).toEqual([false, true, true, true, true, true]);
@@ -79,12 +79,12 @@ test.each([
     '{"amount":-1e400}',
     `{"amount":1.${'0'.repeat(99)}}`,
   ].map((input) => [input, true] as const),
-])('an input of %s may be read in two ways, and so needs an approval: %s', (input, needs) => {
+])('an input of %s needs an approval because it is ambiguous: %s', (input, needs) => {
   const over = { worker: true, approval: { over: { field: 'amount', above: 100 } } } as ToolRunConfig;
   expect(doesCallNeedApproval(over, parseJsonRememberingText(input))).toBe(needs);
 });
 
-test('two calls whose inputs differ in their last digit are not the same', () => {
+test('calls whose inputs differ only in the last digit are different calls', () => {
   const meter = new RunBudget(LIMITS, BEGAN, { isStreaming: true });
   for (const digit of [1, 2, 3])
     meter.countToolCallIfAllowed({ name: 'x', input: parseJsonRememberingText(`{"id":251229204212100000${digit}}`) });

@@ -33,8 +33,8 @@ async function refusedIn(app: SimulatedEdge, body: object, headers: Record<strin
   return { status: response.status, error: (JSON.parse(data) as JsonObject).error, headers: response.headers };
 }
 
-describe('a step that the API refuses', () => {
-  test('is told as that 400, with the name of the tool that its words number; what was said is kept', async () => {
+describe('a step that the API rejects', () => {
+  test('returns the 400 with the tool’s name, and the conversation keeps the response so far', async () => {
     const app = createSimulatedEdge(TOOL_VARS);
     const alice = await authorizationFor('alice', 'messages', 'tools');
     answerByScript((_, number) =>
@@ -54,7 +54,7 @@ describe('a step that the API refuses', () => {
     expect(streamed).toMatchObject({ status: 200, error: { type: 'invalid_request_error', message: NAMED } });
   });
 
-  test('is told as that 400 with the first one, too, whole and as a stream', async () => {
+  test('returns the 400 with the tool’s name for the first step, streaming or not', async () => {
     const app = createSimulatedEdge(TOOL_VARS);
     const alice = await authorizationFor('alice', 'messages', 'tools');
     answerByScript(() => createErrorResponse(400, 'invalid_request_error', WORDS));
@@ -65,7 +65,7 @@ describe('a step that the API refuses', () => {
   });
 });
 
-test('a turn of an agent is told the name of the tool, any other the words as they came', async () => {
+test('the error of a turn includes the tool’s name only if the turn uses an agent', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   answerByScript(() => createErrorResponse(400, 'invalid_request_error', WORDS));
@@ -84,7 +84,7 @@ test('a turn of an agent is told the name of the tool, any other the words as th
   expect(plain).toMatchObject({ status: 400, error: { message: WORDS } });
 });
 
-test('a message of an agent without a conversation is told the name of the tool, too', async () => {
+test('the error of an agent’s message without a conversation includes the tool’s name', async () => {
   const app = createTestApp(() => createErrorResponse(400, 'invalid_request_error', WORDS));
   const { messages, ...agent } = ASKED;
   const body = JSON.stringify({ ...agent, tools: [{ ...note, name: 'first' }, note] });
@@ -102,7 +102,7 @@ test('a message of an agent without a conversation is told the name of the tool,
   });
 });
 
-test('a tool of an agent that the API rejects by its path is left out from then on, and the agent answers', async () => {
+test('a tool that the API rejects is omitted from then on, and the agent responds without it', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const toolsOf = (body: JsonObject | undefined) => ((body?.tools ?? []) as JsonObject[]).map(({ name }) => name);

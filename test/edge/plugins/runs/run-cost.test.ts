@@ -33,7 +33,7 @@ async function rowsOfRun(steps: number, tools: number): Promise<number> {
   return counts.reduce((sum, count) => sum + count(), 0);
 }
 
-test('a step writes few rows, and a further call in it two', async () => {
+test('a step writes at most nine rows, and each further call in it at most two', async () => {
   disableAutomaticAlarms();
   const two = await rowsOfRun(2, 1);
   await resetAll();
@@ -46,35 +46,32 @@ test('a step writes few rows, and a further call in it two', async () => {
   expect((more - two) / 2).toBeLessThanOrEqual(2);
 });
 
-test.each([1, 6, 15])(
-  'each step reads from the cache what the step before has had up, with %i tools',
-  async (tools) => {
-    const simulator = getUpstreamBySettings(installSimulator());
-    const steps = 4;
-    const bodies = answerByScript((_, step) => {
-      const asked = Array.from({ length: tools }, (_, n) => weatherCall(`toolu_${step}_${n}`, `city ${step} ${n}`));
-      return step === steps ? textAnswer('Done.') : callsAnswer({ type: 'text', text: 'I look.' }, ...asked);
+test.each([1, 6, 15])('each step reads the previous step’s input from the cache, with %i tools', async (tools) => {
+  const simulator = getUpstreamBySettings(installSimulator());
+  const steps = 4;
+  const bodies = answerByScript((_, step) => {
+    const asked = Array.from({ length: tools }, (_, n) => weatherCall(`toolu_${step}_${n}`, `city ${step} ${n}`));
+    return step === steps ? textAnswer('Done.') : callsAnswer({ type: 'text', text: 'I look.' }, ...asked);
+  });
+  answerTools(() => new Response('sun'));
+  await runTurn(
+    createBody('Hi', { tools: [weatherTool()], system: 'You know the weather of every city. '.repeat(1_000) }),
+  );
+  expect(bodies).toHaveLength(steps);
+  let before = 0;
+  for (const body of bodies) {
+    const answer = await simulator.fetch('https://api.anthropic.com/v1/messages', {
+      method: 'POST',
+      headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+      body: JSON.stringify({ ...body, stream: false, max_tokens: 1 }),
     });
-    answerTools(() => new Response('sun'));
-    await runTurn(
-      createBody('Hi', { tools: [weatherTool()], system: 'You know the weather of every city. '.repeat(1_000) }),
-    );
-    expect(bodies).toHaveLength(steps);
-    let before = 0;
-    for (const body of bodies) {
-      const answer = await simulator.fetch('https://api.anthropic.com/v1/messages', {
-        method: 'POST',
-        headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
-        body: JSON.stringify({ ...body, stream: false, max_tokens: 1 }),
-      });
-      const { usage } = (await answer.json()) as { usage: Record<string, number> };
-      const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } = usage;
-      expect(cache_read_input_tokens).toBeGreaterThanOrEqual(before);
-      before = input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
-      expect(before).toBeGreaterThan(4_096);
-    }
-  },
-);
+    const { usage } = (await answer.json()) as { usage: Record<string, number> };
+    const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } = usage;
+    expect(cache_read_input_tokens).toBeGreaterThanOrEqual(before);
+    before = input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
+    expect(before).toBeGreaterThan(4_096);
+  }
+});
 
 test('six calls are made at the same time', async () => {
   answerByScript((_, number) =>

@@ -39,7 +39,7 @@ const blocksOf = (events: readonly StreamEvent[]) =>
 const asked = (more: object = {}) => createBody('How is the weather?', { tools: [weatherTool()], ...more });
 
 describe('a run', () => {
-  test('calls the tools of an answer and asks again, and is one message to its client', async () => {
+  test('calls the tools of a response, sends their results, and is one message to its client', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1
         ? {
@@ -149,7 +149,7 @@ describe('a run', () => {
     ]);
   });
 
-  test('gives a caller who does not stream the same message whole', async () => {
+  test('returns the whole message to a non-streaming caller', async () => {
     answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
     answerTools(() => new Response('sun'));
     const answer = await sendTurn(asked(), { stream: false });
@@ -166,7 +166,7 @@ describe('a run', () => {
     });
   });
 
-  test('whose answer calls no tool is stored and shown as any other turn', async () => {
+  test('without a tool call is stored and streamed like any other turn', async () => {
     answerByScript(() => textAnswer('Fine.'));
     const { events } = await runTurn(asked());
     expect(events.find(({ event }) => event === 'message_delta')?.data).toEqual({
@@ -177,7 +177,7 @@ describe('a run', () => {
     expect(await listMessages()).toHaveLength(2);
   });
 
-  test('leaves the client’s own tools to it, and puts all results into one message, in the order of the calls', async () => {
+  test('leaves client tools to the client, and sends all results in one message in call order', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
     const bodies = answerByScript((_, number) =>
       number === 1
@@ -218,7 +218,7 @@ describe('a run', () => {
     expect(findBrokenRule((await listMessages()) as never)).toBeUndefined();
   });
 
-  test('tells the model of a tool that fails, and goes on', async () => {
+  test('sends the error of a failed tool to the model, and continues', async () => {
     const bodies = answerByScript((_, number) =>
       number <= 3 ? callsAnswer(weatherCall(`toolu_${number}`, `city ${number}`)) : textAnswer('Sorry.'),
     );
@@ -236,7 +236,7 @@ describe('a run', () => {
     ]);
   });
 
-  test('waits where the API is overloaded in mid-run, and asks the same again', async () => {
+  test('retries a later step with the same body when the API is overloaded', async () => {
     const overloaded = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
     const script = (_: unknown, number: number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
@@ -254,7 +254,7 @@ describe('a run', () => {
     expect(data.map(({ cost_usd }) => cost_usd)).toEqual([0.0006, 0.0006]);
   });
 
-  test('has a tool that must be called called once', async () => {
+  test('sends a forced tool choice only with its first step', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
     );
@@ -267,7 +267,7 @@ describe('a run', () => {
     ]);
   });
 
-  test('whose answer reaches max_tokens in a call ends there, and its call is answered with the next message', async () => {
+  test('ends when a response reaches max_tokens in a call, and the next message answers the call with an error', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? { ...callsAnswer(weatherCall('toolu_1', 'Bern')), stop_reason: 'max_tokens' } : textAnswer('Sun.'),
     );
@@ -284,7 +284,7 @@ describe('a run', () => {
     ]);
   });
 
-  test('is forked and rewound whole, with what its next message needs', async () => {
+  test('is forked and rewound as a whole, and the fork can continue it', async () => {
     const bodies = answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, `city ${number}`)));
     answerTools(() => new Response('sun'));
     await runTurn(asked({ max_turns: 2 }));
@@ -301,7 +301,7 @@ describe('a run', () => {
     expect(await readConversation()).toMatchObject({ turns: 0, messages: 0 });
   });
 
-  test('that is stopped while a tool is called answers the call, keeps what there is, and can go on', async () => {
+  test('that is stopped during a tool call keeps its content, stores an error result, and can continue', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('As you like.'),
     );
@@ -322,7 +322,7 @@ describe('a run', () => {
     ]);
   });
 
-  test('that is stopped before a word of it is no error that a client sends again', async () => {
+  test('that is stopped before its first content returns a 410 that clients do not retry', async () => {
     let isBegun = false;
     answerByScript(() => {
       const pieces = [new TextEncoder().encode(startOf())];
@@ -356,7 +356,7 @@ describe('the limits of a run', () => {
   test.each([
     ['its own', { max_usd: 0.06 }, { by: 'run', limit: 'max_usd', resets_at: null }],
     ['none', {}, undefined],
-  ])('whose limit has cut it off is kept: %s', async (_, limits, lowered_by) => {
+  ])('record which limit lowered max_tokens of a response: %s', async (_, limits, lowered_by) => {
     answerByScript(() => ({
       ...textAnswer('It is'),
       stop_reason: 'max_tokens',
@@ -382,7 +382,7 @@ describe('the limits of a run', () => {
     ['max_turns', { max_turns: 3 }, 3],
     ['max_tool_calls', { max_tool_calls: 2 }, 3],
     ['max_usd', { max_usd: 0.02, max_turns: 100 }, undefined],
-  ])('pause it at %s, and it can go on', async (reason, limits, steps) => {
+  ])('pause it at %s, and the next message continues it', async (reason, limits, steps) => {
     const bodies = endless();
     answerTools(() => new Response('sun'));
     const { text, events } = await runTurn(asked(limits));
@@ -406,7 +406,7 @@ describe('the limits of a run', () => {
     ]);
   });
 
-  test('pause it, and the answer that was shown lets it go on: with the history before it, or alone', async () => {
+  test('pause it, and a client continues it by resending its message, alone or with the history', async () => {
     const bodies = answerByScript((_, number) =>
       number < 4
         ? callsAnswer({ type: 'text', text: 'Well. ' }, weatherCall(`toolu_${number}`, `city ${number}`))
@@ -430,7 +430,7 @@ describe('the limits of a run', () => {
     expect((await shown()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
   });
 
-  test('pause it at the third call that is the same', async () => {
+  test('pause it at the third identical call', async () => {
     const bodies = answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, 'Bern')));
     answerTools(() => new Response('sun'));
     const { text } = await runTurn(asked());
@@ -438,7 +438,7 @@ describe('the limits of a run', () => {
     expect(bodies).toHaveLength(3);
   });
 
-  test('say how many calls are made at the same time', async () => {
+  test('include the number of concurrent tool calls', async () => {
     answerByScript((_, number) =>
       number === 1
         ? callsAnswer(...Array.from({ length: 7 }, (_, n) => weatherCall(`toolu_${n}`, `city ${n}`)))
@@ -492,7 +492,7 @@ describe('a run whose object dies', () => {
   test.each([
     [false, 2, { content: 'sun' }],
     [true, 1, { content: expect.stringContaining('unknown whether'), is_error: true }],
-  ])('while a tool is called goes on; with once: %s the tool is called %i times', async (once, times, result) => {
+  ])('during a tool call continues; with once: %s the tool is called %i times', async (once, times, result) => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('I see.'),
     );
@@ -516,7 +516,7 @@ describe('a run whose object dies', () => {
     await goesOn(bodies);
   });
 
-  test('while a later step answers keeps what it has said, and goes on from there', async () => {
+  test('during a later step keeps the partial response and continues from there', async () => {
     const bodies = answerByScript((_, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'));
       if (number === 2) return { ...textAnswer('It is sunny in Bern.'), change: endlessly };
@@ -561,7 +561,7 @@ describe('a run whose object dies', () => {
     expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
   });
 
-  test('before its first step has said anything asks that again, within its limits', async () => {
+  test('before its first content repeats the first step within its limits', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? { ...textAnswer(''), change: () => new ReadableStream({ type: 'bytes' }) } : textAnswer('Here.'),
     );
@@ -601,7 +601,7 @@ describe('a run whose object dies', () => {
     );
   });
 
-  test('while a step is tried again counts what was set aside for that try', async () => {
+  test('while a step is retried counts the hold of that attempt', async () => {
     let asks = 0;
     let ups = 0;
     const bodies = answerByScript(
@@ -647,7 +647,7 @@ describe('a run whose object dies', () => {
     expect(cost_usd).toBeCloseTo(booked, 9);
   });
 
-  test('again and again counts what each try was set aside for', async () => {
+  test('several times counts the hold of each lost attempt', async () => {
     const bodies = answerByScript((_, number) =>
       number < 3 ? callsAnswer(weatherCall(`toolu_${number}`, `${number}`)) : textAnswer('Here.'),
     );
@@ -690,8 +690,8 @@ function endlessly(text: string): ReadableStream<Uint8Array> {
   });
 }
 
-describe('a client that resends everything', () => {
-  test('may bring a run that this conversation does not know: it becomes calls and results again', async () => {
+describe('a client that resends the history', () => {
+  test('may include a run of another conversation, which becomes calls and results again', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1
         ? callsAnswer(
@@ -728,7 +728,7 @@ describe('a client that resends everything', () => {
     ]);
   });
 
-  test('sends one message back for all steps, and only what is new is new', async () => {
+  test('sends one message for all steps of a run, and only the new messages are stored', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1
         ? callsAnswer({ type: 'text', text: 'I look. ' }, weatherCall('toolu_1', 'Bern'))
@@ -746,13 +746,13 @@ describe('a client that resends everything', () => {
   });
 });
 
-describe('calls of the client’s own tools that are left behind', () => {
+describe('unanswered calls of the client’s own tools', () => {
   const own = { name: 'ask_user', input_schema: { type: 'object' } };
 
   test.each([
     ['in a run', [weatherTool(), own]],
     ['in any conversation', [own]],
-  ])('are cancelled where the request says so, %s', async (_, tools) => {
+  ])('are cancelled by `on_pending_tools: cancel` %s', async (_, tools) => {
     const isRun = tools.length > 1;
     const bodies = answerByScript((_, number) =>
       number === 1
@@ -790,7 +790,7 @@ describe('calls of the client’s own tools that are left behind', () => {
     expect((await listMessages()).length).toBe(before + 2);
   });
 
-  test('are answered where the client has only some of the results', async () => {
+  test('are cancelled by `on_pending_tools: cancel` when the request has results for other calls', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1
         ? callsAnswer(weatherCall('toolu_1', 'Bern', 'ask_user'), weatherCall('toolu_2', 'Oslo', 'ask_user'))
@@ -806,7 +806,7 @@ describe('calls of the client’s own tools that are left behind', () => {
   });
 });
 
-test('an input that does not fit the schema of its tool is an error for the model, and the tool is not called', async () => {
+test('a call whose input does not match the schema is not made and gives the model an error', async () => {
   const wrong = { type: 'tool_use', id: 'toolu_1', name: 'get_weather', input: { city: 7 } };
   const bodies = answerByScript((_, number) => (number === 1 ? callsAnswer(wrong) : textAnswer('Done.')));
   const called = answerTools(() => new Response('sun'));

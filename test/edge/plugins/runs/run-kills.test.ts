@@ -39,7 +39,7 @@ const MOST_USD = 0.06;
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
-test('a run that was killed makes no more calls in all than it may: those before the crash count', async () => {
+test('calls before a crash count towards the max_tool_calls of a run', async () => {
   const killer = new Killer(['step committed']);
   answerByScript((_, number) => callsAnswer(weatherCall(`toolu_${number}`, `${number}`)), {
     before: () => killer.reachPoint('step committed'),
@@ -82,7 +82,7 @@ test.each([3, 4, 5, 6, 7])(
   },
 );
 
-test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
+test(`${RUNS} runs of ${STEPS} steps with two tools each end within max_usd under kills, and lose no data`, async () => {
   const killer = new Killer(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];

@@ -67,7 +67,7 @@ describe('a run', () => {
     expect(JSON.stringify(bodies[1]?.messages.at(-1))).toContain('sun');
   });
 
-  test('outlives the expiry of its token', async () => {
+  test('continues after its token has expired', async () => {
     answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
     answerTools(() => new Response('sun'));
     const request = buildTurnRequest(asked());
@@ -76,7 +76,7 @@ describe('a run', () => {
     expect(textOfDeltas(events)).toBe('Sun.');
   });
 
-  test('pauses where the budget of its account is spent between two steps, and goes on with more', async () => {
+  test('pauses when its account’s budget is spent between two steps, and continues with a larger budget', async () => {
     const bodies = answerByScript((_, number) =>
       number === 2
         ? textAnswer('Sun.')
@@ -99,7 +99,7 @@ describe('a run', () => {
     expect(JSON.stringify(bodies[1]?.messages.at(-1))).toContain('sun');
   });
 
-  test('leaves a tool, and begins no step, after its max_seconds', async () => {
+  test('aborts a tool call, and begins no step, after its max_seconds', async () => {
     const bodies = answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const tools = answerTools(
       ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
@@ -115,7 +115,7 @@ describe('a run', () => {
     expect(results[0]?.data.content_block).toMatchObject({ is_error: true });
   });
 
-  test('says of calls beyond max_tool_calls that they were not made, and has them made when the model asks again', async () => {
+  test('reports calls beyond max_tool_calls as not made, and makes them when the model requests them again', async () => {
     const bodies = answerByScript((_, number) => {
       if (number === 1) return callsAnswer(weatherCall('toolu_1', 'Bern'), weatherCall('toolu_2', 'Oslo'));
       return number === 2 ? callsAnswer(weatherCall('toolu_3', 'Oslo')) : textAnswer('Sun.');
@@ -142,7 +142,7 @@ describe('an upstream that stays busy', () => {
   const later = (number: number, busy: () => Response) =>
     number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : number < 9 ? busy() : textAnswer('Sun.');
 
-  test('is asked three times in mid-run, whatever client waits, and then the run pauses', async () => {
+  test('gets three attempts of a later step, even for a retrying client, before the run pauses', async () => {
     const bodies = answerByScript((_, number) => later(number, overloaded), RETRIES);
     answerTools(() => new Response('sun'));
     // A client that repeats by itself cannot repeat a later step.
@@ -157,7 +157,7 @@ describe('an upstream that stays busy', () => {
     expect(JSON.stringify(next[0]?.messages)).toContain('"content":"sun"');
   });
 
-  test('and says when it takes more is asked then, or not again where that is too late', async () => {
+  test('gets the next attempt after its retry-after, or none if that is too late', async () => {
     const wait = (seconds: number) => () =>
       Response.json(
         { type: 'error', error: { type: 'rate_limit_error', message: 'Later.' } },
@@ -179,8 +179,8 @@ describe('an upstream that stays busy', () => {
   });
 });
 
-describe('another model', () => {
-  test('does not step in between two steps, also where the budget pays for it alone', async () => {
+describe('a fallback model', () => {
+  test('does not replace the model between two steps, even if the budget covers only the fallback', async () => {
     const bodies = answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     answerTools(async () => {
       await account().setLimits({ usd_per_day: 0.0045 });
@@ -191,7 +191,7 @@ describe('another model', () => {
     expect(bodies.map(({ model }) => model)).toEqual(['claude-opus-5-5']);
   });
 
-  test('that has stepped in for the first step answers all of them', async () => {
+  test('that is used for the first step is used for all steps', async () => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
     );
@@ -208,7 +208,7 @@ describe('another model', () => {
   });
 });
 
-test('a step whose upstream fails goes to the next one, and the run is one message all the same', async () => {
+test('a step whose upstream fails is sent to the next upstream, and the run remains one message', async () => {
   const list = ['one', 'two'].map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.example.com` }));
   const settings = installSimulator({
     UPSTREAM: 'anthropic',
@@ -248,7 +248,7 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
   expect(await readConversation()).toMatchObject({ turns: 1 });
 });
 
-test('the results of one step have a limit together, and the model is told which of them are missing', async () => {
+test('the results of one step share a size limit, and an omitted result is an error', async () => {
   const names = ['Bern', 'Oslo', 'Rome', 'Lima', 'Bonn', 'Kiev'];
   const bodies = answerByScript((_, number) =>
     number === 1 ? callsAnswer(...names.map((name) => weatherCall(`toolu_${name}`, name))) : textAnswer('Big.'),

@@ -46,7 +46,7 @@ function watching(): { taken: number; waiting: number } {
   return most;
 }
 
-test('50 runs with two results of 1 MB at once wait for memory, all come to their end, and give it back', async () => {
+test('50 concurrent runs with two results of 1 MB wait for memory, complete, and release it', async () => {
   const most = watching();
   answerByScript(reads(2));
   answerTools(() => long());
@@ -73,7 +73,7 @@ function fillRoom(sizes: readonly number[]): () => void {
   return empty;
 }
 
-test('a step waits for memory with its results in their rows, and is sent when there is some', async () => {
+test('a step waits for memory with its results stored in rows, and is sent when memory is free', async () => {
   const bodies = answerByScript((_, number) =>
     number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
   );
@@ -108,7 +108,7 @@ test('a run that is stopped while it waits for memory ends, and leaves the queue
   expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
-test('a run that is killed while it has memory, or waits for it, gives it back when it wakes, and goes on', async () => {
+test('a run that is killed while it holds or awaits memory releases it on waking, and continues', async () => {
   answerByScript(reads(1));
   answerTools((_, number) => {
     if (number > 1) return long();
@@ -132,7 +132,7 @@ test('a run that is killed while it has memory, or waits for it, gives it back w
   expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
-test('of many runs that were killed together only a few begin at a time, and all come to their end', async () => {
+test('after a crash of many runs only a few resume at a time, and all complete', async () => {
   const RUNS = 12;
   const bodies = answerByScript((_, number) =>
     number <= RUNS ? callsAnswer(weatherCall(`toolu_${number}`, 'Bern')) : textAnswer('Sun.'),
@@ -181,7 +181,7 @@ test('of many runs that were killed together only a few begin at a time, and all
   expect({ ...bodyMemory }).toEqual({ ...new IsolateBodyMemory() });
 });
 
-test('a run that was killed, and of which something is damaged, gives its memory back, and ends', async () => {
+test('a killed run with damaged data releases its memory and ends', async () => {
   answerByScript(reads(1));
   const called = Promise.withResolvers<void>();
   answerTools(async () => {
@@ -203,7 +203,7 @@ test('a run that was killed, and of which something is damaged, gives its memory
   });
 });
 
-test('a step takes at least the memory of its body in two forms, whatever its results have become in JSON', async () => {
+test('a step reserves at least twice the size of its body, including the JSON escapes of its results', async () => {
   const sent = { taken: 0, body: 0 };
   answerByScript((body, number) => {
     if (number === 1) return callsAnswer(weatherCall('toolu_small', 'Bern'));

@@ -40,8 +40,8 @@ async function calling() {
   return { bodies, tools, listening, turn: answer.turn, answer: () => answered.resolve(new Response('rain')) };
 }
 
-describe('while a tool is called', () => {
-  test('two stops end the run once, and both say how the conversation is', async () => {
+describe('during a tool call', () => {
+  test('two stops end the run once, and both succeed', async () => {
     const { listening, bodies } = await calling();
     const stops = await Promise.all([stubOf().stopRunningTurn(), stubOf().stopRunningTurn()]);
     expect(stops.map(({ ok }) => ok)).toEqual([true, true]);
@@ -55,7 +55,7 @@ describe('while a tool is called', () => {
     expect(findBrokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
   });
 
-  test('the same request attaches, another one and a rewind are told to wait', async () => {
+  test('the same request attaches to the turn, and another request or a rewind is rejected with 409', async () => {
     const { listening, answer, bodies, tools, turn } = await calling();
     const [first] = await listMessages();
     expect(first).toBeDefined();
@@ -72,7 +72,7 @@ describe('while a tool is called', () => {
     expect(tools).toHaveLength(2);
   });
 
-  test('a copy has what has come back, and is told that it has not got the rest', async () => {
+  test('a fork has the results so far, and an error result for each missing one', async () => {
     const { listening, answer, bodies, turn } = await calling();
     await eventually(async () => {
       const told = await stubOf().readTurnReport(turn);
@@ -91,7 +91,7 @@ describe('while a tool is called', () => {
     ]);
   });
 
-  test('the conversation can be deleted: the run ends, is paid, and leaves nothing', async () => {
+  test('deleting the conversation ends the run, settles its cost and leaves no data', async () => {
     const { listening } = await calling();
     expect(await stubOf().erase()).toBe(true);
     await listening;
@@ -119,7 +119,7 @@ describe('a tool that answers', () => {
     ],
     ['without end', () => endless(), /more than 1000000 bytes/],
     ['and breaks off', () => breaking(), /could not be reached/],
-  ])('%s gives a result that goes up, and the run goes on', async (_, answer, told) => {
+  ])('%s gives the model a result, and the run continues', async (_, answer, told) => {
     const bodies = answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.'),
     );

@@ -48,7 +48,7 @@ const subagentsIn = (tree: string) => 6 + (isWide(tree) ? 36 : 1);
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
-test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end, none costs more than said, each task is done once`, async () => {
+test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end within max_usd, and each task is done once`, async () => {
   const killer = new Killer<Point>(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];

@@ -103,7 +103,7 @@ const resultOf = (bodies: readonly AskedBody[], id = 'toolu_1') =>
   bodies.flatMap((body) => (agentNameOf(body) === undefined ? [toolResultsOf(body).get(id)] : [])).find(Boolean);
 
 describe('a subagent', () => {
-  test('does its task in a conversation of its own, and its last text is the result', async () => {
+  test('does its task in its own conversation, and its last text is the result', async () => {
     const bodies = answerByScript(
       calling(() => textAnswer('The answer is 42.'), createTask('toolu_1', 'researcher', 'What is it?')),
     );
@@ -124,7 +124,7 @@ describe('a subagent', () => {
     expect(Number(other?.cost_usd)).toBeGreaterThan(0);
   });
 
-  test('is told to the model by its task, where the tool says nothing else', async () => {
+  test('is a tool with a required `task` for the model if the tool has no schema', async () => {
     const bodies = answerByScript(() => textAnswer('Nothing to do.'));
     await runTurn(asked());
     expect(bodies[0]?.tools).toEqual([
@@ -133,7 +133,7 @@ describe('a subagent', () => {
     expect(JSON.stringify(bodies[0]?.tools)).not.toContain('"run"');
   });
 
-  test('of several each has its share of what is left, and the rest comes back', async () => {
+  test('gets a share of its run’s remaining max_usd, and the unused part returns to the run', async () => {
     const bodies = answerByScript((body) => {
       if (agentNameOf(body) !== undefined) return textAnswer('Found.');
       const done = body.messages.filter(({ role }) => role === 'assistant').length;
@@ -153,7 +153,7 @@ describe('a subagent', () => {
     expect(bodies).toHaveLength(6);
   });
 
-  test('may have subagents, which have none', async () => {
+  test('may call subagents, which cannot call further subagents', async () => {
     const results: unknown[] = [];
     const bodies = answerByScript((body) => {
       const agent = agentNameOf(body);
@@ -191,7 +191,7 @@ describe('a subagent', () => {
     ],
     ['asks for a tool that a client has', () => callsAnswer(createTask('toolu_9', 'unknown')), 'only a client'],
   ] as const satisfies readonly [string, (body: AskedBody) => ScriptedAnswer | Response, string][]) {
-    test(`that ${how} is an error which says so`, async () => {
+    test(`that ${how} gives its run an error result with the reason`, async () => {
       const bodies = answerByScript(calling(answer, createTask('toolu_1', 'researcher')));
       await storeAgents({
         researcher: { tools: [createAgentTool('nobody'), { name: 'unknown', input_schema: { type: 'object' } }] },
@@ -202,7 +202,7 @@ describe('a subagent', () => {
     });
   }
 
-  test('that does not exist, or has no task, is an error', async () => {
+  test('that does not exist, or has no task, gives its run an error result', async () => {
     const bodies = answerByScript(
       calling(() => textAnswer('?'), createTask('toolu_1', 'researcher'), {
         ...createTask('toolu_2', 'researcher'),
@@ -218,7 +218,7 @@ describe('a subagent', () => {
   test.each([
     [2, 'Found.'],
     [9, 'The subagent has failed. Busy.'],
-  ])('that finds the API busy %i times asks it three times', async (times, content) => {
+  ])('whose upstream is busy %i times makes three attempts', async (times, content) => {
     let tries = 0;
     const bodies = answerByScript(
       calling(
@@ -240,7 +240,7 @@ describe('a subagent', () => {
     expect(tries).toBe(3);
   });
 
-  test('that waits for approval is an error which says so, and what it may spend stays set aside', async () => {
+  test('that waits for approval gives its run an error result, and counts with its whole max_usd', async () => {
     const bodies = answerByScript((body) => {
       if (agentNameOf(body) !== undefined) return callsAnswer(weatherCall('toolu_9', 'Bern', 'book'));
       return toolResultsOf(body).size === 0 ? callsAnswer(createTask('toolu_1', 'researcher')) : textAnswer('Done.');
@@ -258,7 +258,7 @@ describe('a subagent', () => {
     ['has gone on since, and come to its end', true],
     ['goes on since', false],
   ] as const) {
-    test(`that waited for approval when its run asked, and ${when}, costs what all of it may`, async () => {
+    test(`that waited for approval when its run asked, and ${when}, counts with its final or its maximum cost`, async () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       const bodies = answerByScript((body) => {
         const isDone = toolResultsOf(body).size > 0;
@@ -290,7 +290,7 @@ describe('a subagent', () => {
     });
   }
 
-  test('that is deleted before its run has heard of its end may have cost all that it might', async () => {
+  test('that is deleted before its run reads the outcome counts with its maximum cost', async () => {
     const bodies = answerByScript(calling(() => textAnswer('Found.'), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
     wrapOutcomes(async (subagent, ask) => {
@@ -306,7 +306,7 @@ describe('a subagent', () => {
     expect(bodies).toHaveLength(3);
   });
 
-  test('that is deleted while it works has cost what it has cost', async () => {
+  test('that is deleted while it works counts with its cost so far', async () => {
     const bodies = answerByScript(
       calling(() => unfinished(new Promise(() => {}), 'So far.'), createTask('toolu_1', 'researcher')),
     );
@@ -351,7 +351,7 @@ describe('a subagent', () => {
     await waitUntilAtRest();
   });
 
-  test('is stopped when its time is over, and what it said is told', async () => {
+  test('is stopped at its timeout, and the error result contains its text so far', async () => {
     const bodies = answerByScript(
       calling(() => unfinished(new Promise(() => {}), 'So far.'), createTask('toolu_1', 'researcher')),
     );
@@ -364,7 +364,7 @@ describe('a subagent', () => {
     });
   });
 
-  test('is attached to again by a run that died, and does its task once', async () => {
+  test('is attached to again after a crash of its run, and does its task once', async () => {
     let reached = 0;
     const { promise, resolve } = Promise.withResolvers<void>();
     const bodies = answerByScript(
@@ -395,7 +395,7 @@ describe('a subagent', () => {
     expect(await readConversation(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
   });
 
-  test('that nobody knows any more after a long interruption is not begun anew, and counts whole', async () => {
+  test('that is unknown after a long interruption is not started again, and counts with its maximum cost', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const bodies = answerByScript(calling(() => unfinished(promise), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
@@ -427,7 +427,7 @@ describe('a subagent', () => {
     expect(account.steps[0]?.calls).toMatchObject([{ conversation: await idOf(answer.turn, 'toolu_1') }]);
   });
 
-  test('that was approved is paid by the run that goes on, also where that dies once the subagent has answered', async () => {
+  test('that was approved is paid by the continued run, even if that run dies after the subagent’s response', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     let later = 0;
     const bodies = answerByScript((body) => {

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
 import { TOOL_VARS, weatherTool } from '#test/support/scripted-runs.ts';
 
-test('where a tool is, and what it is sent, no answer about its conversation tells', async () => {
+test('responses about a conversation contain neither a tool’s address nor its headers', async () => {
   const edge = createSimulatedEdge(TOOL_VARS);
   const owner = await authorizationFor('alice', 'messages', 'tools');
   const reader = await authorizationFor('alice', 'messages');

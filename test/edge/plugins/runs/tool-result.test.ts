@@ -4,7 +4,7 @@ import { toAcceptableResult } from '#edge/plugins/runs/tool-result.ts';
 const text = { type: 'text', text: 'It broke.' };
 const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } };
 
-test('a result that is an error has text alone: another block is named in its place', () => {
+test('an error result keeps only its text, and names each other block in place of the block', () => {
   const broken = { content: [text, image], isError: true, bytes: 9 };
   expect(toAcceptableResult(broken)).toEqual({
     content: [text, { type: 'text', text: expect.stringContaining('image') }],

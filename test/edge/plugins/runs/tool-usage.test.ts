@@ -31,7 +31,7 @@ async function usage() {
   return { tools, total, data };
 }
 
-test('usage by tool counts calls, errors and milliseconds with the step that takes up their results', async () => {
+test('usage by tool counts calls, errors and milliseconds with the step that sends their results', async () => {
   answerByScript((_, number) => {
     if (number === 1)
       return callsAnswer(
@@ -59,7 +59,7 @@ test('usage by tool counts calls, errors and milliseconds with the step that tak
   expect(ms.get('get_weather')).toBeGreaterThan(ms.get('get_news') ?? 0);
 });
 
-test('what a paused run has called is counted with the next turn, once', async () => {
+test('the calls of a paused run are counted once, with the next turn', async () => {
   answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
   answerTools(() => new Response('sun'));
   await runTurn(asked({ max_turns: 1 }));
@@ -69,7 +69,7 @@ test('what a paused run has called is counted with the next turn, once', async (
   expect((await usage()).tools).toMatchObject({ get_weather: { calls: 1, requests: 1 }, null: { requests: 2 } });
 });
 
-test('a step that fails takes up nothing; the one that is asked again does', async () => {
+test('a failed step counts no calls, and its retry counts them', async () => {
   const busy = () => createErrorResponse(529, 'overloaded_error');
   answerByScript(
     (_, number) =>
@@ -83,7 +83,7 @@ test('a step that fails takes up nothing; the one that is asked again does', asy
   expect((await usage()).tools.get_weather).toEqual({ calls: 1, errors: 0, requests: 1 });
 });
 
-test('a crash in a call changes nothing of it', async () => {
+test('a call is counted once when its object crashes during the call', async () => {
   answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
   const tools = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
   const answer = await sendTurn(asked());
@@ -98,7 +98,7 @@ test('a crash in a call changes nothing of it', async () => {
   expect((await usage()).tools).toMatchObject({ get_weather: { calls: 1, errors: 0, requests: 1 } });
 });
 
-test('an admin sees the tools of any account, as a table too', async () => {
+test('an admin reads any account’s usage by tool, also as CSV', async () => {
   const edge = createSimulatedEdge(TOOL_VARS);
   let answers = 0;
   answerByScript(() => {

@@ -72,7 +72,7 @@ const ENDS: Record<string, { made: Made; bill?: number; isCut?: boolean }> = {
 };
 
 test.each(Object.keys(ENDS))(
-  'a summary that ends with %s costs what it was billed, and no turn waits for ever',
+  'charges the billed cost of a summary that ends with %s, and continues without the summary',
   async (name) => {
     const { made, bill = 0, isCut = false } = ENDS[name] ?? { made: () => createErrorResponse(500) };
     let asked = 0;
@@ -101,7 +101,7 @@ test.each(Object.keys(ENDS))(
   },
 );
 
-test('a summary in two blocks is one', async () => {
+test('joins the two text blocks of a summary', async () => {
   const pieces = whole([text('The first.'), text(' Second.')]);
   const { sent } = installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(pieces, 'whole') : undefined,

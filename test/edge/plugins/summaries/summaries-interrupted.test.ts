@@ -54,7 +54,7 @@ async function untilAsked(up: ReturnType<typeof held>): Promise<{ talking: Promi
   return { talking };
 }
 
-test('a turn that waits for a summary is stopped before anything goes up for it, and so is the summary', async () => {
+test('stopping a turn that waits for a summary also stops the summary, and the turn is not sent', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   let isOver = false;
@@ -75,7 +75,7 @@ test('a turn that waits for a summary is stopped before anything goes up for it,
   await readBooked();
 });
 
-test('twenty turns that wait for one summary make one, one of them is answered, and the others are told that it runs', async () => {
+test('twenty concurrent turns share one summary, and return 409 while another turn runs', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   const all = Array.from({ length: 20 }, () => read());
@@ -87,7 +87,7 @@ test('twenty turns that wait for one summary make one, one of them is answered, 
   expect(new Set(kinds.filter((kind) => kind !== 'stream'))).toEqual(new Set([409]));
 });
 
-test('the same request again, in the middle of the summary that it waits for, is one turn', async () => {
+test('a request that is repeated while it waits for a summary is one turn', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   const request = buildTurnRequest(questionBody('Once only'), { key: 'k1' });
@@ -115,7 +115,7 @@ test.each([
     act: () => stubOf().patchConversation({ history: { max_tokens: 900, strategy: 'summarize' } }),
   },
   { name: 'a fork', act: () => stubOf().forkConversation('c2', undefined) },
-])('$name in the middle of a summary leaves the books right, and the next turn is answered', async ({ act }) => {
+])('$name during a summary leaves the ledger correct, and the next turn completes', async ({ act }) => {
   const up = held();
   const { talking } = await untilAsked(up);
   await act();
@@ -127,7 +127,7 @@ test.each([
   for (const { status } of await readSummaryRows()) expect(status).not.toBe('running');
 });
 
-test('a deletion in the middle of a summary ends it, books it, and leaves nothing', async () => {
+test('deleting a conversation during a summary ends the summary, settles it, and leaves no data', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   await stubOf().erase();
@@ -147,7 +147,7 @@ test('a deletion in the middle of a summary ends it, books it, and leaves nothin
   await talking;
 });
 
-test('a conversation whose summary was not settled when it was deleted is gone once it is', async () => {
+test('a deleted conversation with an unsettled summary is removed once the summary is settled', async () => {
   const up = held();
   const lost = { settlements: false, alarms: 0 };
   const { settleJson } = Account.prototype;
@@ -178,7 +178,7 @@ test('a conversation whose summary was not settled when it was deleted is gone o
   await talking;
 });
 
-test('a summary whose object dies is settled from above when it wakes, and not made again before the next answer', async () => {
+test('settles a summary when its object wakes after a crash, and starts the next one only after another response', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   await abortAllDurableObjects();
@@ -194,7 +194,7 @@ test('a summary whose object dies is settled from above when it wakes, and not m
   await talking;
 });
 
-test('an account that does not answer fails no turn, and holds none for longer than its own admission', async () => {
+test('a turn continues without a summary if the account does not answer the summary’s admission', async () => {
   installSimulatorUnless(undefined, { vars: { HOLD_WAIT_MS: '0' } });
   await createConversationWith();
   const { admitJson } = Account.prototype;
@@ -210,7 +210,7 @@ test('an account that does not answer fails no turn, and holds none for longer t
   await readBooked();
 });
 
-test('an account that cannot be reached for a summary fails no turn', async () => {
+test('a turn continues without a summary if the account cannot be reached for it', async () => {
   installSimulatorUnless();
   await createConversationWith();
   const { admitJson } = Account.prototype;
@@ -224,7 +224,7 @@ test('an account that cannot be reached for a summary fails no turn', async () =
   await readBooked();
 });
 
-test('a table that cannot be written fails no turn', async () => {
+test('a turn continues without a summary if its table cannot be written', async () => {
   installSimulatorUnless();
   await createConversationWith();
   await runInDurableObject(stubOf(), (_, { storage }) => {
@@ -235,7 +235,7 @@ test('a table that cannot be written fails no turn', async () => {
   expect(await readConversation()).toBeUndefined();
 });
 
-test('a summary ends when the credential that pays for it is revoked, and another token goes on', async () => {
+test('a summary ends when its token is revoked, and another token can continue the conversation', async () => {
   const up = held();
   await createConversationWith();
   const { caller: identity } = buildTurnRequest({});
@@ -259,7 +259,7 @@ test('a summary ends when the credential that pays for it is revoked, and anothe
   await readBooked();
 });
 
-test('a turn in the background that waits for a summary is answered behind it', async () => {
+test('background turns that wait for a summary complete after it', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   up.go();
@@ -278,7 +278,7 @@ test('a turn in the background that waits for a summary is answered behind it', 
   expect(asked.map(({ content }) => content)).toEqual(expect.arrayContaining([createLongText(20), createLongText(29)]));
 });
 
-test('a summary ends with its account, and nothing of either is left', async () => {
+test('erasing the account during a summary leaves no data', async () => {
   const up = held();
   const { talking } = await untilAsked(up);
   await stubOf().erase({ account: 'alice', id: 'c1' }, true);

@@ -63,7 +63,7 @@ async function untilItWaits() {
   throw new Error('None has waited.');
 }
 
-test('a turn that waits for a summary sends pings, and goes on without it; the next one has it', async () => {
+test('a turn that waits for a slow summary sends pings and continues without it, and the next turn uses it', async () => {
   const { state, sent } = await slow();
   const { turn, rest } = await untilItWaits();
   const before = sent.length;
@@ -88,7 +88,7 @@ test('a turn that waits for a summary sends pings, and goes on without it; the n
 test.each([
   ['a stop', 'stopped before the response began'],
   ['a refusal of the upstream', 'No such thing.'],
-])('%s behind the pings is an error of the stream', async (why, says) => {
+])('%s after pings is an error event in the stream', async (why, says) => {
   let refuses = false;
   const { state } = await slow(() => (refuses ? createErrorResponse(400, 'No such thing.') : undefined));
   const { rest } = await untilItWaits();
@@ -101,7 +101,7 @@ test.each([
   await readBooked();
 });
 
-test('who does not stream waits as long, and gets the whole answer', async () => {
+test('a non-streaming turn waits as long, and returns the complete response', async () => {
   const { state } = await slow();
   state.isLate = true;
   for (let turn = 0; turn < 12; turn += 1) {

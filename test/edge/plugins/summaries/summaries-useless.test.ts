@@ -31,7 +31,7 @@ const say = async (content: string) => {
   return answer.headers['sluice-history'];
 };
 
-test('behind turns that exceed the limit by themselves no summary is made: none would ever be sent', async () => {
+test('makes no summary after turns that exceed the limit by themselves, because it would never be sent', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith({ max_tokens: 400 });
   for (let turn = 0; turn < 8; turn += 1) await say(`Long ${turn}. ${'And so on, as before. '.repeat(150)}`);
@@ -39,7 +39,7 @@ test('behind turns that exceed the limit by themselves no summary is made: none 
   expect(sent.filter(isSummaryRequest)).toEqual([]);
 });
 
-test('a summary that leaves too few tokens for the turns that stay is paid at most as often as one that fails', async () => {
+test('makes summaries that leave too few tokens for the kept turns only as often as failing ones', async () => {
   const words = 'So much was said about it. '.repeat(Math.ceil((LIMIT * 3) / 20));
   const { sent } = installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(summaryOf(words, LIMIT - 10), 'whole') : undefined,
@@ -52,7 +52,7 @@ test('a summary that leaves too few tokens for the turns that stay is paid at mo
   expect(await readSummaries()).toEqual([]);
 });
 
-test('what a model has thought before a summary is no part of it', async () => {
+test('does not count the model’s thinking as part of a summary', async () => {
   installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(summaryOf('Boxes have come.', 9_000), 'whole') : undefined,
   );
@@ -69,7 +69,7 @@ const LINES = async () => {
 };
 const streamOfText = (text: string) => new Blob([text]).stream();
 
-test('a backup with its summaries comes back; one with a forged summary is refused, or the summary is not sent', async () => {
+test('restores a backup with its summaries, and rejects or ignores a forged summary', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith();
   await sendManyTurns(11);
@@ -104,7 +104,7 @@ test('a backup with its summaries comes back; one with a forged summary is refus
   expect(JSON.stringify(sent.filter((body) => !isSummaryRequest(body)).at(-1)?.messages)).toContain('Turn 1');
 });
 
-test('a conversation without the strategy has no table of summaries, and makes none', async () => {
+test('a conversation without the strategy `summarize` makes no summaries and has no table for them', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith({ strategy: 'truncate' });
   await sendManyTurns(11);

@@ -20,7 +20,7 @@ async function summariesMade(): Promise<Summary[]> {
   return await readSummaries();
 }
 
-test('above its limit a conversation goes on behind a summary of its oldest turns', async () => {
+test('a conversation above its limit continues with a summary of its oldest turns', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith();
   expect(new Set(await sendManyTurns(24))).toEqual(new Set([undefined]));
@@ -34,7 +34,7 @@ test('above its limit a conversation goes on behind a summary of its oldest turn
   expect(await listMessages()).toHaveLength(48);
 });
 
-test('a summary begins behind an answer whose prompt was in the cache, and nobody waits for it', async () => {
+test('starts a summary after a response whose prompt is cached, without delaying a turn', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith({ max_tokens: 4_000 });
   await sendManyTurns(16);
@@ -62,7 +62,7 @@ test('each summary reads its prompt from the cache, and not only the first one',
   }
 });
 
-test('the setting decides what a summary is told, and how long it may be', async () => {
+test('the history setting determines a summary’s instructions and maximum length', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith({ instructions: 'Keep the numbers.', summary_max_tokens: 700 });
   await sendManyTurns(9);
@@ -72,7 +72,7 @@ test('the setting decides what a summary is told, and how long it may be', async
   expect(sent.find(isAsked)?.max_tokens).toBe(700 + 2_048 - 256);
 });
 
-test('a rewind to before its end voids a summary, and what goes up is as if it had never been', async () => {
+test('a rewind to before a summary’s end discards the summary, and the original messages are sent again', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith();
   await sendManyTurns(10);
@@ -91,7 +91,7 @@ test('a rewind to before its end voids a summary, and what goes up is as if it h
   );
 });
 
-test('a fork behind the range of a summary takes it, and one within does not', async () => {
+test('a fork after the range of a summary keeps the summary, and a fork within the range does not', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith();
   await sendManyTurns(10);
@@ -111,7 +111,7 @@ test('a fork behind the range of a summary takes it, and one within does not', a
   expect(await readConversation('within')).not.toHaveProperty('summaries');
 });
 
-test('where the account cannot hold a summary, the turn goes up without its oldest turns, and says so', async () => {
+test('if the account cannot hold a summary’s cost, a turn is sent without its oldest turns and reports the truncation', async () => {
   const { sent } = installSimulatorUnless(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
   await createConversationWith({ summary_max_tokens: 1_999 });
   const told: unknown[] = [];
@@ -123,7 +123,7 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   await eventually(async () => expect((await account.getQuotaReport()).day.held_usd).toBe(0));
 });
 
-test('sent again, a turn without its oldest turns says so again', async () => {
+test('a repeated request for a truncated turn reports the truncation again', async () => {
   installSimulatorUnless(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
   await createConversationWith({ summary_max_tokens: 1_999 });
   const told: (string | undefined)[][] = [];

@@ -30,14 +30,14 @@ async function carried(text: string, places: number[], breaks: boolean): Promise
   return told;
 }
 
-test('an export that is whole comes as it is, however it is cut into pieces', async () => {
+test('passes a complete export through unchanged, however it is split into chunks', async () => {
   const text = `${[...lines, END].join('\n')}\n`;
   await tryAsyncCases(50, fc.array(fc.nat(text.length), { maxLength: 10 }), async (places) => {
     expect(await carried(text, places, false)).toBe(text);
   });
 });
 
-test('one that breaks off, at any byte, has an error as its last line and nothing of its own changed', async () => {
+test('ends an export that breaks off at any byte with an error line, and changes no byte before it', async () => {
   const text = `${[...lines, END].join('\n')}\n`;
   for (let length = 0; length < text.length; length += 1) {
     for (const breaks of [false, true]) {

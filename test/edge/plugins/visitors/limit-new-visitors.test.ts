@@ -12,7 +12,7 @@ function spellings(address: readonly number[]): string[] {
   return [full, short, full.toUpperCase(), address.map((group) => group.toString(16).padStart(4, '0')).join(':')];
 }
 
-test('the addresses of one household are one, however they are written, and those of two are two', () => {
+test('maps the addresses of a household to one prefix in any spelling, and other households to other prefixes', () => {
   tryCases(100, groups, groups, fc.integer({ min: 0, max: 55 }), (one, other, bit) => {
     const [first = 0, second = 0, third = 0, fourth = 0] = one;
     const sibling = [first, second, third, (fourth & 0xff00) | ((other[3] ?? 0) & 0xff), ...other.slice(4)];
@@ -24,7 +24,7 @@ test('the addresses of one household are one, however they are written, and thos
   });
 });
 
-test('an IPv4 address is a household', () => {
+test('returns an IPv4 address unchanged', () => {
   tryCases(100, fc.ipV4(), (address) => {
     expect(toNetworkPrefix(address)).toBe(address);
   });

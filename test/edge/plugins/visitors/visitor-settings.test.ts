@@ -13,7 +13,7 @@ const TEST_SECRET = '1x0000000000000000000000000000000AA';
 const parsed = (visitors: object, vars: object = {}, development?: boolean) =>
   parseSettings({ ...REST, VISITORS: JSON.stringify({ ...VISITORS, ...visitors }), ...vars }, development);
 
-test('visitors are known for a day and pay by a pool of their own, unless the operator says otherwise', () => {
+test('visitors have a session of one day and their own pool by default', () => {
   expect(parsed({}).VISITORS).toEqual({ ...VISITORS, limits: {}, group: 'visitors', seconds: 86_400, turnstile: true });
   expect(parsed({}, { TURNSTILE_SECRET: TEST_SECRET }, true).VISITORS).toBeDefined();
 });
@@ -32,10 +32,10 @@ test.each([
   ['no secret of a widget', {}, { TURNSTILE_SECRET: '' }, /TURNSTILE_SECRET/],
   ['a secret for tests', {}, { TURNSTILE_SECRET: TEST_SECRET }, /accepts everyone/],
   ['a member that nobody knows', { agents: ['sky'] }, {}, /VISITORS/],
-])('visitors with %s are refused at start', (_, visitors, vars, words) => {
+])('rejects visitors with %s at startup', (_, visitors, vars, words) => {
   expect(() => parsed(visitors, vars)).toThrow(words);
 });
 
-test('without Turnstile they are welcome, and no secret is needed', () => {
+test('accepts visitors without Turnstile and without its secret', () => {
   expect(parsed({ turnstile: false }, { TURNSTILE_SECRET: '' }).VISITORS).toBeDefined();
 });

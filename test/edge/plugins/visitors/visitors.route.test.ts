@@ -82,7 +82,7 @@ const rowsOfPools = async () =>
 
 const accountNamed = (name: string) => ACCOUNT.get(ACCOUNT.idFromName(name)) as unknown as DurableObjectStub;
 
-test('a person on a page gets a restricted token, and the same one again for the same answer of the widget', async () => {
+test('issues a restricted token to a visitor, for the same account if the Turnstile response is repeated', async () => {
   const asked = mockTurnstile(() => ({
     ...SOLVED_CHALLENGE,
     challenge_ts: new Date(Date.now() - MINUTE_MS).toISOString(),
@@ -134,7 +134,7 @@ test.each([
   ['not judged', { success: false, 'error-codes': ['internal-error'] }, 503, /Send the same response again/],
   ['not judged by words', 'down for maintenance', 503, /Send the same response again/],
   ['refused with the secret', { success: false, 'error-codes': ['invalid-input-secret'] }, 500, /TURNSTILE_SECRET/],
-])('an answer of the widget that is %s makes no visitor', async (_, said, status, words) => {
+])('creates no visitor for a rejected Turnstile response: %s', async (_, said, status, words) => {
   mockTurnstile(() => said);
   const app = createTestApp(message, createVisitorSettings());
   const response = await visit(app);
@@ -142,7 +142,7 @@ test.each([
   expect((await readError(response)).message).toMatch(words);
 });
 
-test('while Turnstile cannot be reached nobody is let in, and whoever sends no answer of it is told so', async () => {
+test('returns 503 while Turnstile cannot be reached, and 400 without a Turnstile response', async () => {
   mockTurnstile(() => {
     throw new TypeError('connection refused');
   });
@@ -152,7 +152,7 @@ test('while Turnstile cannot be reached nobody is let in, and whoever sends no a
   expect([response.status, (await readError(response)).message]).toEqual([400, expect.stringContaining('turnstile')]);
 });
 
-test('a redirect of Turnstile is not followed: it would take the secret to another host', async () => {
+test('does not follow a redirect from Turnstile, because it would send the secret to another host', async () => {
   const asked: RequestInit[] = [];
   vi.spyOn(globalThis, 'fetch').mockImplementation(async (_, init) => {
     asked.push(init ?? {});
@@ -162,7 +162,7 @@ test('a redirect of Turnstile is not followed: it would take the secret to anoth
   expect(asked.map(({ redirect }) => redirect)).toEqual(['manual']);
 });
 
-test('without the setting there are no visitors, and no token for one holds', async () => {
+test('creates no visitors and rejects their tokens if VISITORS is not set', async () => {
   const token = await createToken(`visitor:${'0'.repeat(32)}`, ['messages'], { only: { agents: ['sky'] } });
   const app = createTestApp(message, createVisitorSettings({}, { VISITORS: '' }));
   expect((await visit(app)).status).toBe(404);
@@ -172,7 +172,7 @@ test('without the setting there are no visitors, and no token for one holds', as
   expect((await readError(minted)).message).toContain('POST /tokens/visitor');
 });
 
-test('one household is let in ten times a minute, and refused without a call of anything', async () => {
+test('admits a household ten times a minute, and rejects further visits without calling Turnstile or a binding', async () => {
   const asked = mockTurnstile(() => SOLVED_CHALLENGE);
   const { bindings, calls } = countBindingCalls();
   const app = createTestApp(message, createVisitorSettings({}, bindings));
@@ -191,7 +191,7 @@ test('one household is let in ten times a minute, and refused without a call of 
   expect([asked.length, calls()]).toEqual([10, 0]);
 });
 
-test('a visitor asks what VISITORS says, pays by the pool of all, and is on no list', async () => {
+test('a visitor can use only what VISITORS allows, pays from the visitors’ pool, and is not listed', async () => {
   mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const one = await visitor(app);
@@ -212,7 +212,7 @@ test('a visitor asks what VISITORS says, pays by the pool of all, and is on no l
   expect(await renewed.json()).toMatchObject({ session_ends_at: one.session_ends_at });
 });
 
-test('where the pool is spent a visitor’s request makes nothing, and soon asks nobody', async () => {
+test('rejects visitors’ requests without storing anything once the pool is spent, and later without calling a binding', async () => {
   mockTurnstile(() => SOLVED_CHALLENGE);
   const { bindings, calls } = countBindingCalls();
   const app = await edge({}, bindings);
@@ -264,7 +264,7 @@ test('where the pool is spent a visitor’s request makes nothing, and soon asks
   expect(calls()).toBe(learnt);
 });
 
-test('a visitor’s account ends a day after its last turn, and whoever asks for it then makes nothing', async () => {
+test('a visitor’s account is deleted a day after its last turn, and later reads do not create it again', async () => {
   mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const [one, other] = [await visitor(app), await visitor(app)];
@@ -310,7 +310,7 @@ test('a visitor’s account ends a day after its last turn, and whoever asks for
   }
 });
 
-test('whoever is revoked before the first request stays revoked, and their account ends all the same', async () => {
+test('a visitor that is revoked before its first request stays revoked, and its account is still deleted', async () => {
   mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge();
   const one = await visitor(app);
@@ -331,7 +331,7 @@ test('whoever is revoked before the first request stays revoked, and their accou
   expect(await leftOf(account)).toEqual(NOTHING_LEFT);
 });
 
-test('a visitor who sends in a trickle holds up neither other visitors nor accounts', async () => {
+test('a visitor that sends its body slowly does not delay other visitors or accounts', async () => {
   mockTurnstile(() => SOLVED_CHALLENGE);
   const app = await edge({ limits: { usd_per_day: 1_000 }, pool: { usd_per_day: 10_000 } });
   const [one, other] = [await visitor(app), await visitor(app)];

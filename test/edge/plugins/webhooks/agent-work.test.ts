@@ -70,7 +70,7 @@ async function untilDone(works: WebhookWorks, id: string, most = 40): Promise<vo
   throw new Error(`${id} is never done: ${JSON.stringify(await works.report(id))}`);
 }
 
-test('an event is worked on by the agent that its source names, and the answer is delivered under its id', async () => {
+test('runs the agent that an event’s source names, and delivers the result under the event’s id', async () => {
   const { version } = await createSkyEdge();
   const tools = answerTools(() => new Response('sun'));
   const { posted, deliveryFetch } = receiver();
@@ -119,7 +119,7 @@ test('an event is worked on by the agent that its source names, and the answer i
   expect((await getTestAccount(ACCOUNT).listRequests({})).data).toHaveLength(spent.data.length);
 });
 
-test('an event whose agent chooses its model is answered by the model that its text means', async () => {
+test('an agent with a model choice answers each event with the model that is chosen for its text', async () => {
   const { up, labels, version } = await createRouterEdge();
   const { posted, deliveryFetch } = receiver();
   const works = createWebhookWorks(
@@ -137,7 +137,7 @@ test('an event whose agent chooses its model is answered by the model that its t
   expect(rows.flatMap(({ chosen_by }) => chosen_by?.label ?? []).toSorted()).toEqual(['easy', 'hard']);
 });
 
-test('a source of one’s own names its agent in code, and takes the answer there', async () => {
+test('a source defined in code names its agent, and receives the result in its function', async () => {
   await createSkyEdge();
   answerTools(() => new Response('sun'));
   const taken: AgentAnswerDelivery[] = [];
@@ -154,7 +154,7 @@ test('a source of one’s own names its agent in code, and takes the answer ther
   expect(taken).toMatchObject([{ type: 'webhook_event.answered', event_id: 'github_1', agent: 'sky', text: 'Sun.' }]);
 });
 
-test('where there is nowhere to deliver it to, the answer is kept', async () => {
+test('keeps the result if the source has no delivery URL', async () => {
   await createSkyEdge();
   answerTools(() => new Response('sun'));
   const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'sky' }));
@@ -183,7 +183,7 @@ async function longEvent() {
   return { works, tools, release: held.resolve };
 }
 
-test('an agent that takes long is not waited for: the event is looked at again', async () => {
+test('does not wait for a long run, and checks the event again later', async () => {
   await createSkyEdge();
   const { works, release } = await longEvent();
   const { state, conversation, next_attempt_at, attempts } = await works.report('github_1');
@@ -195,7 +195,7 @@ test('an agent that takes long is not waited for: the event is looked at again',
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', conversation });
 });
 
-test('an agent that there is not is looked for again, and what its source may not spend waits', async () => {
+test('retries an event whose agent does not exist, and keeps an event waiting while its source’s budget is spent', async () => {
   await createSkyEdge();
   answerTools(() => new Response('sun'));
   const works = createWebhookWorks({}, createWebhookVars('github', { agent: 'nobody' }));
@@ -224,7 +224,7 @@ test('an agent that there is not is looked for again, and what its source may no
   });
 });
 
-test('what waits for a person is followed until it is decided, and delivered once', async () => {
+test('follows a run that waits for approval until the decision, and delivers its result once', async () => {
   await createSkyEdge({ ...SKY, tools: [weatherTool({ approval: 'always' })] });
   const tools = answerTools(() => new Response('sun'));
   const { posted, deliveryFetch } = receiver();
@@ -246,7 +246,7 @@ test('what waits for a person is followed until it is decided, and delivered onc
   expect(posted).toMatchObject([{ id: 'github_1', body: { status: 'complete', paused: null, text: 'Sun.' } }]);
 });
 
-test('an event whose conversation is deleted meanwhile is not worked on again, unless it is replayed', async () => {
+test('does not run an event again after its conversation is deleted, unless the event is replayed', async () => {
   await createSkyEdge();
   const { works, tools, release } = await longEvent();
   const { conversation } = await works.report('github_1');
@@ -261,7 +261,7 @@ test('an event whose conversation is deleted meanwhile is not worked on again, u
   expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
 });
 
-test('an upstream that is down is asked again, until the event is parked; a replay begins anew', async () => {
+test('retries while the upstream is down until the event is dead-lettered, and a replay starts again', async () => {
   await createSkyEdge();
   let isDown = true;
   const bodies = answerByScript(() => (isDown ? new Response('{}', { status: 529 }) : textAnswer('Sun.')));
@@ -295,7 +295,7 @@ async function stormyEvent() {
 
 const CONTINUED = { status: 'complete', paused: null, stop_reason: 'end_turn', text: 'Sun.' };
 
-test('a run that pauses since the upstream is too busy is continued later, and its tool is not called again', async () => {
+test('a run that pauses because the upstream is overloaded continues later, without calling its tool again', async () => {
   const { sky, tools, posted, works } = await stormyEvent();
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({
@@ -314,7 +314,7 @@ test('a run that pauses since the upstream is too busy is continued later, and i
   expect(tools).toHaveLength(1);
 });
 
-test('a run that stays paused is parked in the end, and a replay continues it', async () => {
+test('dead-letters the event of a run that stays paused, and a replay continues the run', async () => {
   const { sky, tools, posted, works } = await stormyEvent();
   await untilDone(works, 'github_1');
   expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
@@ -326,7 +326,7 @@ test('a run that stays paused is parked in the end, and a replay continues it', 
   expect(tools).toHaveLength(1);
 });
 
-test('a run that pauses for a spent budget waits for it, and is continued then', async () => {
+test('a run that pauses because the budget is spent continues once the budget allows it', async () => {
   await createSkyEdge();
   const account = getTestAccount(ACCOUNT);
   await account.setLimits({ usd_per_day: 1 });
@@ -352,7 +352,7 @@ test('a run that pauses for a spent budget waits for it, and is continued then',
   expect(tools).toHaveLength(1);
 });
 
-test('a turn of an earlier job that a limit has ended is a failure, whosever it was: the event is not tried for ever', async () => {
+test('counts an earlier job’s turn that a limit ended as a failure, so that the event is not retried forever', async () => {
   await createSkyEdge();
   const error = { type: 'rate_limit_error', message: 'Try again.' };
   const turn = { turn: 'turn_1', paused: null, stop_reason: null, text: '', cost_usd: 0 };
@@ -420,7 +420,7 @@ class Kills {
   }
 }
 
-test(`${EVENTS} of ${EVENTS} events whose objects are killed meanwhile are delivered under one id each, worked on once; half of them wait for approval`, async () => {
+test(`delivers ${EVENTS} of ${EVENTS} events under one id each, and runs each once, while objects are killed; half of them wait for approval`, async () => {
   await createSkyEdge({ ...SKY, tools: [weatherTool(), weatherTool({ approval: 'always', once: true }, 'pay')] });
   const kills = new Kills();
   const { posted, deliveryFetch } = receiver(() => kills.at('delivered', false));

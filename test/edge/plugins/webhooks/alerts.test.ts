@@ -62,8 +62,8 @@ async function deliver(works: WebhookWorks, count: number): Promise<void> {
   await works.consume();
 }
 
-describe('a share of a limit that is spent', () => {
-  test('is told once, signed, under one id, by what is settled', async () => {
+describe('an alert for a spent share of a limit', () => {
+  test('is sent once per window, signed, under one id, based on settled costs', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_per_day: usd(60_000), alerts: [0.25, 0.5, 0.7], on_shortfall: 'refuse' });
@@ -98,7 +98,7 @@ describe('a share of a limit that is spent', () => {
     expect(new Set(posted.map(({ id }) => id)).size).toBe(4);
   });
 
-  test('goes by one id to a receiver that fails ten times, and is listed as delivered after that', async () => {
+  test('is sent under one id to a receiver that fails ten times, and is then listed as delivered', async () => {
     const { posted, deliveryFetch } = receiver(Array.from({ length: 10 }, () => 500));
     const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_total: usd(20_000), alerts: [0.5] });
@@ -129,7 +129,7 @@ describe('a share of a limit that is spent', () => {
     expect(await listed()).toMatchObject([{ state: 'delivered', attempts: 11, limit: 'usd_total', window: 'total' }]);
   });
 
-  test('is told also if the account’s object dies when it has settled, and while the inbox cannot be reached', async () => {
+  test('is sent even if the inbox cannot be reached and the account’s object dies after the settlement', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ usd_per_month: usd(20_000), alerts: [0.5, 0.5, 1] });
@@ -164,7 +164,7 @@ describe('a share of a limit that is spent', () => {
     expect(await listed()).toHaveLength(1);
   });
 
-  test('is told when a limit is lowered below what is spent', async () => {
+  test('is sent when a limit is lowered below the spent amount', async () => {
     createWebhookWorks({}, {});
     await spend('req_1', 10_000);
     await stub().patchLimits({ usd_per_day: usd(100_000), alerts: [0.9] });
@@ -173,7 +173,7 @@ describe('a share of a limit that is spent', () => {
     await eventually(async () => expect(await listed()).toMatchObject([{ threshold: 0.9, state: 'pending' }]));
   });
 
-  test('is told for each window and share that is reached, whatever the order of the settles, and for no other', async () => {
+  test('is sent for each window and share that is reached, in any order of settlements, and for no other', async () => {
     createWebhookWorks({}, {});
     await tryAsyncCases(
       15,
@@ -202,8 +202,8 @@ describe('a share of a limit that is spent', () => {
   });
 });
 
-describe('what goes wrong', () => {
-  test('is told: the first request of a day that is billed at more than was set aside', async () => {
+describe('an alert for a cost above the hold', () => {
+  test('is sent for the first such request of a day', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, { ALERT_URL });
     await stub().setLimits({ alerts: [] });
@@ -214,19 +214,19 @@ describe('what goes wrong', () => {
     expect(await listed()).toHaveLength(1);
   });
 
-  test('costs nothing where nobody wants to hear of it', async () => {
+  test('is not stored if alerts are not configured', async () => {
     createWebhookWorks();
     await spend('req_1', 50_000);
     expect(await listed()).toEqual([]);
   });
 
-  test('no source of webhooks can take the place of alerts', () => {
+  test('rejects a webhook source with the name `alert`', () => {
     const definition = { source: 'alert', labels: ['a', 'b'], text: () => '' } as unknown;
     expect(() => defineWebhook(definition as Parameters<typeof defineWebhook>[0])).toThrow('No source can be named');
   });
 });
 
-test('alerts are listed for admins, newest first, and go with the account that they are about', async () => {
+test('lists alerts for admins, newest first, and deletes them when their account is erased', async () => {
   const works = createWebhookWorks();
   const app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
   const list = async (query = '', scopes: 'admin' | 'messages' = 'admin') =>

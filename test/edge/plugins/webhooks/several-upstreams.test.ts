@@ -38,7 +38,7 @@ const accept = async (works: WebhookWorks, id: string) => {
 };
 const rowsOf = async () => (await getTestAccount('webhook-github').listRequests({})).data;
 
-test('an event is classified by the second while the first is down, and booked once, there', async () => {
+test('classifies an event with the second upstream while the first is down, and bills it once', async () => {
   const works = createWebhookWorks({}, several());
   const keys: (string | null)[] = [];
   works.upstream.answer = (request) => {
@@ -55,7 +55,7 @@ test('an event is classified by the second while the first is down, and booked o
   ]);
 });
 
-test('a first try that may have run is booked as well; the next attempt goes to the other upstream', async () => {
+test('bills a first try that may have run, and sends the next attempt to the other upstream', async () => {
   const works = createWebhookWorks({}, several());
   // A body that ends without a byte: the upstream had the request.
   works.upstream.answer = (request) =>
@@ -77,7 +77,7 @@ test('a first try that may have run is booked as well; the next attempt goes to 
   expect(first?.cost_usd).toBeGreaterThan(0);
 });
 
-test('while both are down an event waits, costs nothing, and is classified once one of them is back', async () => {
+test('an event waits at no cost while both upstreams are down, and is classified once one of them is back', async () => {
   const works = createWebhookWorks({}, several());
   works.upstream.answer = busy;
   await accept(works, 'github_1');

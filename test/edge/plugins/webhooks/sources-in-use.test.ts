@@ -70,7 +70,7 @@ async function storeClassifier(edge: Edge, classifier: object = { labels: LABELS
 }
 
 describe('a source that only settings define', () => {
-  test('is verified, labelled by its classifier and delivered, also when its object dies in between', async () => {
+  test('verifies, classifies and delivers an event, even if an object dies in between', async () => {
     const delivered: Request[] = [];
     const edge = edgeOf([{ ...SHOP, classifier: 'tickets', deliver_url: URL }], undefined, delivered);
     const version = await storeClassifier(edge);
@@ -116,7 +116,7 @@ describe('a source that only settings define', () => {
     },
   );
 
-  test('takes no event without its signature, by another secret, header or form', async () => {
+  test('rejects an event that is signed with another secret, header or form', async () => {
     const edge = edgeOf([SHOP]);
     for (const [secret, options] of [
       ['another secret of the shop', SIGNED],
@@ -146,7 +146,7 @@ describe('a source that only settings define', () => {
     ]);
   });
 
-  test('counts one event by its id, and by its body where it has none', async () => {
+  test('identifies an event by its id, or by its body if it has no id', async () => {
     const edge = edgeOf([SHOP]);
     const statuses = async (payload: object) =>
       ((await (await send(edge, payload)).json()) as { status: string }).status;
@@ -174,7 +174,7 @@ describe('a source that only settings define', () => {
     ]);
   });
 
-  test('is labelled as any message where its entry names no classifier', async () => {
+  test('uses the default labels if its entry names no classifier', async () => {
     const edge = edgeOf([SHOP]);
     await send(edge, TICKET);
     await edge.works.consume();
@@ -183,7 +183,7 @@ describe('a source that only settings define', () => {
     expect(['question', 'problem', 'request', 'other']).toContain(report.label);
   });
 
-  test('tries again later where its classifier is not stored', async () => {
+  test('retries later if its classifier is not stored', async () => {
     const edge = edgeOf([{ ...SHOP, classifier: 'tickets' }]);
     await send(edge, TICKET);
     await edge.works.consume();
@@ -193,7 +193,7 @@ describe('a source that only settings define', () => {
     });
   });
 
-  test('is rejected where the Worker’s code defines one of that name', async () => {
+  test('is rejected if the Worker’s code defines a source with that name', async () => {
     const own = defineWebhook({
       source: 'shop',
       verify: hmac(SIGNED),
@@ -219,7 +219,7 @@ test('a classifier in the entry of a shipped source replaces its labels', async 
 });
 
 describe('the list of sources', () => {
-  test('has those of the code and of settings, with what labels or answers them', async () => {
+  test('contains the sources of the code and of the settings, with their classifier or agent', async () => {
     const desk = { source: 'slack', secret: 'SLACK_WEBHOOK_SECRET', agent: 'desk' };
     const edge = edgeOf([{ ...SHOP, classifier: 'tickets' }, desk]);
     const { data } = (await (await asAdmin(edge, '/webhooks')).json()) as { data: WebhookSourceRow[] };
@@ -280,7 +280,7 @@ describe('the list of sources', () => {
     expect((await asAdmin(edge, '/webhooks/unknown/events/replay', 'POST')).status).toBe(404);
   });
 
-  test('replays more events than one call of the inbox takes, each once', async () => {
+  test('replays more events than one call of the inbox supports, each once', async () => {
     const edge = edgeOf([SHOP]);
     const inbox = getInbox('shop');
     const total = 1_005;

@@ -62,7 +62,7 @@ async function untilDone(works: WebhookWorks, id: string, hours: number): Promis
 }
 
 describe('an event', () => {
-  test('is classified by its own account, recorded and kept where there is nowhere to deliver it to', async () => {
+  test('is classified for its own account, recorded, and kept if there is no delivery URL', async () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
     expect(await works.consume()).toEqual([]);
@@ -81,7 +81,7 @@ describe('an event', () => {
   });
 
   test.each(Object.entries(FIRST_SCHEMAS))(
-    'by a schema with %s has the whole object in its record, and in what is delivered',
+    'classified by a schema with %s has the whole object in its record and its delivery',
     async (_, { schema, property }) => {
       const { posted, deliveryFetch } = receiver();
       const tickets = defineWebhook({
@@ -107,7 +107,7 @@ describe('an event', () => {
     },
   );
 
-  test('waits once its source has spent a dollar that day, unless somebody allows it more', async () => {
+  test('waits once its source has spent a dollar that day, until its limit is raised', async () => {
     const works = createWebhookWorks();
     const account = getTestAccount('webhook-github');
     // Tokens that nobody has bounded, at the dearest price: one answer that costs a dollar and more.
@@ -139,7 +139,7 @@ describe('an event', () => {
     expect(await works.report('github_2')).toMatchObject({ state: 'classified', label: 'bug' });
   });
 
-  test('is delivered signed, under its own id, with all that the receiver needs', async () => {
+  test('is delivered signed, under its own id, with its source, subject and result', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
@@ -161,7 +161,7 @@ describe('an event', () => {
     expect(await works.report('github_1')).toMatchObject({ state: 'delivered', attempts: [{ error: null }] });
   });
 
-  test('whose message comes again is delivered again at the most, and never classified again', async () => {
+  test('is not classified again if its message is repeated, and is delivered again only after a replay', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
@@ -176,7 +176,7 @@ describe('an event', () => {
     ]);
   });
 
-  test('gets to a receiver that fails three times on the fourth, under one id', async () => {
+  test('is delivered at the fourth attempt to a receiver that fails three times, under one id', async () => {
     const { posted, deliveryFetch } = receiver([500, 503, 404]);
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
@@ -196,7 +196,7 @@ describe('an event', () => {
     expect(works.upstream.requests).toBe(1);
   });
 
-  test('is parked after the last attempt, hours later, and replayed on demand', async () => {
+  test('is dead-lettered after the last attempt, hours later, and can be replayed', async () => {
     const { posted, deliveryFetch } = receiver(Array.from({ length: 10 }, () => 500));
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
@@ -215,7 +215,7 @@ describe('an event', () => {
     expect(works.upstream.requests).toBe(1);
   });
 
-  test('is parked at once by a receiver that wants nothing more', async () => {
+  test('is dead-lettered at once if the receiver returns 410', async () => {
     const { deliveryFetch } = receiver([410]);
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1');
@@ -223,7 +223,7 @@ describe('an event', () => {
     expect(await works.report('github_1')).toMatchObject({ state: 'parked', attempts: [{ error: { status: 410 } }] });
   });
 
-  test('of a source that is not there any more is parked, and told so', async () => {
+  test('is dead-lettered with a not_found_error if its source no longer exists', async () => {
     const works = createWebhookWorks({ webhooks: [] });
     await accept(works, 'github_1');
     await works.consume();
@@ -233,13 +233,13 @@ describe('an event', () => {
   });
 });
 
-describe('a classification that does not come about', () => {
+describe('a failed classification', () => {
   const answering = (works: WebhookWorks, status: number, type: string) => {
     works.upstream.answer = () =>
       Response.json({ type: 'error', error: { type, message: 'As the test wants it.' } }, { status });
   };
 
-  test('is tried again with backoff while the upstream is overloaded, and then is the only one', async () => {
+  test('is retried with backoff while the upstream is overloaded, and then succeeds', async () => {
     const works = createWebhookWorks();
     answering(works, 529, 'overloaded_error');
     await accept(works, 'github_1');
@@ -252,7 +252,7 @@ describe('a classification that does not come about', () => {
     expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
   });
 
-  test('is parked when the attempts are used up, and replayed on demand', async () => {
+  test('is dead-lettered when its attempts are used up, and can be replayed', async () => {
     const works = createWebhookWorks();
     answering(works, 529, 'overloaded_error');
     await accept(works, 'github_1');
@@ -265,7 +265,7 @@ describe('a classification that does not come about', () => {
     expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
   });
 
-  test('is an honest failure where the text itself is refused, at once', async () => {
+  test('is final at once if the upstream rejects the text', async () => {
     const works = createWebhookWorks();
     answering(works, 400, 'invalid_request_error');
     await accept(works, 'github_1');
@@ -278,7 +278,7 @@ describe('a classification that does not come about', () => {
     });
   });
 
-  test('is tried once more where the model gives no label, and then is an honest failure', async () => {
+  test('is retried once if the model returns no label, and is then final', async () => {
     const works = createWebhookWorks();
     works.upstream.answer = () =>
       Response.json({
@@ -294,7 +294,7 @@ describe('a classification that does not come about', () => {
     expect([state, label, attempts.length]).toEqual(['failed', null, 2]);
   });
 
-  test('waits for somebody to act where the key is refused or the classifier unknown', async () => {
+  test('is retried later if the classifier is unknown', async () => {
     const unknown = defineWebhook({
       source: 'github',
       verify: hmac({ header: 'x' }),
@@ -310,7 +310,7 @@ describe('a classification that does not come about', () => {
     expect(works.upstream.requests).toBe(0);
   });
 
-  test('waits where the budget is spent, as long as it takes, and is made when the window opens', async () => {
+  test('waits while the budget is spent, and is repeated when the budget window resets', async () => {
     const works = createWebhookWorks();
     const account = getTestAccount('webhook-github');
     await account.setLimits({ usd_per_day: 1 });
@@ -341,7 +341,7 @@ describe('a classification that does not come about', () => {
     expect(data.filter(({ route }) => route === 'webhook')).toHaveLength(2);
   });
 
-  test('that the account’s own rate holds up has not failed', async () => {
+  test('waits for the account’s rate limit until every event is classified', async () => {
     const works = createWebhookWorks();
     await getTestAccount('webhook-github').setLimits({ requests_per_minute: 1 });
     for (let n = 0; n < 10; n += 1) await accept(works, `github_${n}`, `Error number ${n}`);
@@ -362,58 +362,55 @@ describe('a classification that does not come about', () => {
 const STEPS = ['leaseEvent', 'upstream', 'recordResult', 'delivery', 'recordJobEnd'] as const;
 
 describe.each(STEPS)('a process that dies at the step “%s”', (step) => {
-  test.each(['before', 'after'])(
-    '%s it, has the event classified in one way and delivered under one id',
-    async (when) => {
-      const { posted, deliveryFetch } = receiver();
-      let dead = false;
-      const die = async <T>(at: string, work: () => T | Promise<T>): Promise<T> => {
-        if (dead) throw new Error('dead');
-        if (at === step && when === 'before') dead = true;
-        if (dead) throw new Error('dead');
-        const result = await work();
-        if (at === step) dead = true;
-        if (dead) throw new Error('dead');
-        return result;
-      };
-      const dying: typeof deliveryFetch = (url, init) => die('delivery', () => deliveryFetch(url, init));
-      const works = createWebhookWorks({ deliveryFetch: dying }, DELIVERING);
-      works.upstream.answer = () => {
-        if (step === 'upstream' && !dead) {
-          if (when === 'before') works.upstream.requests -= 1;
-          dead = true;
-          throw new Error('dead');
-        }
-        return undefined;
-      };
-      for (const method of ['leaseEvent', 'recordResult', 'recordJobEnd'] as const) {
-        const real = Inbox.prototype[method] as (...of: never[]) => unknown;
-        vi.spyOn(Inbox.prototype, method).mockImplementation(function (this: Inbox, ...of: never[]) {
-          return die(method, () => real.apply(this, of)) as never;
-        } as never);
+  test.each(['before', 'after'])('%s it: the event has one label and is delivered under one id', async (when) => {
+    const { posted, deliveryFetch } = receiver();
+    let dead = false;
+    const die = async <T>(at: string, work: () => T | Promise<T>): Promise<T> => {
+      if (dead) throw new Error('dead');
+      if (at === step && when === 'before') dead = true;
+      if (dead) throw new Error('dead');
+      const result = await work();
+      if (at === step) dead = true;
+      if (dead) throw new Error('dead');
+      return result;
+    };
+    const dying: typeof deliveryFetch = (url, init) => die('delivery', () => deliveryFetch(url, init));
+    const works = createWebhookWorks({ deliveryFetch: dying }, DELIVERING);
+    works.upstream.answer = () => {
+      if (step === 'upstream' && !dead) {
+        if (when === 'before') works.upstream.requests -= 1;
+        dead = true;
+        throw new Error('dead');
       }
-      await accept(works, 'github_1');
-      await works.consume();
-      // What comes next is another process; the queue has forgotten everything.
-      vi.restoreAllMocks();
-      const alive = createWebhookWorks({ deliveryFetch }, DELIVERING);
-      await alive.wakeAt('github', works.clock.now + 10 * 60 * SECOND);
-      await alive.consume();
-      expect(await alive.report('github_1')).toMatchObject({ state: 'delivered', label: 'bug' });
-      expect(posted.length).toBeGreaterThanOrEqual(1);
-      expect(new Set(posted.map(({ id, body }) => `${id} ${body.event_id} ${body.label}`)).size).toBe(1);
-      const recorded = ['delivery', 'recordJobEnd'].includes(step) || (step === 'recordResult' && when === 'after');
-      if (recorded) expect(alive.upstream.requests).toBe(0);
-      // What was held and never heard of again is settled by the account's alarm.
-      alive.clock.now += HOUR;
-      await runDurableObjectAlarm(getAccountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
-      expect((await getTestAccount('webhook-github').getQuotaReport({})).day.held_usd).toBe(0);
-    },
-  );
+      return undefined;
+    };
+    for (const method of ['leaseEvent', 'recordResult', 'recordJobEnd'] as const) {
+      const real = Inbox.prototype[method] as (...of: never[]) => unknown;
+      vi.spyOn(Inbox.prototype, method).mockImplementation(function (this: Inbox, ...of: never[]) {
+        return die(method, () => real.apply(this, of)) as never;
+      } as never);
+    }
+    await accept(works, 'github_1');
+    await works.consume();
+    // What comes next is another process; the queue has forgotten everything.
+    vi.restoreAllMocks();
+    const alive = createWebhookWorks({ deliveryFetch }, DELIVERING);
+    await alive.wakeAt('github', works.clock.now + 10 * 60 * SECOND);
+    await alive.consume();
+    expect(await alive.report('github_1')).toMatchObject({ state: 'delivered', label: 'bug' });
+    expect(posted.length).toBeGreaterThanOrEqual(1);
+    expect(new Set(posted.map(({ id, body }) => `${id} ${body.event_id} ${body.label}`)).size).toBe(1);
+    const recorded = ['delivery', 'recordJobEnd'].includes(step) || (step === 'recordResult' && when === 'after');
+    if (recorded) expect(alive.upstream.requests).toBe(0);
+    // What was held and never heard of again is settled by the account's alarm.
+    alive.clock.now += HOUR;
+    await runDurableObjectAlarm(getAccountStub(alive.env, {}, 'webhook-github') as unknown as DurableObjectStub);
+    expect((await getTestAccount('webhook-github').getQuotaReport({})).day.held_usd).toBe(0);
+  });
 });
 
 describe('the consumer', () => {
-  test('never throws: one message that cannot be worked on comes again, the others are done', async () => {
+  test('retries a message whose job fails, and processes the others', async () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1');
     await accept(works, 'slack_1', 'A problem');
@@ -429,7 +426,7 @@ describe('the consumer', () => {
     expect(await works.report('slack_1')).toMatchObject({ state: 'classified' });
   });
 
-  test('leaves a line without content for each run', async () => {
+  test('logs a line without content for each job', async () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1', 'A secret story of a bug');
     await works.consume();
@@ -444,7 +441,7 @@ describe('the consumer', () => {
   });
 });
 
-describe('a webhook of one’s own', () => {
+describe('a webhook defined in code', () => {
   const mine = (deliver: Deliver, schedule: Partial<EventRetrySchedule> = {}) =>
     defineWebhook<{ words: string }>({
       source: 'mine',
@@ -457,7 +454,7 @@ describe('a webhook of one’s own', () => {
       schedule,
     });
 
-  test('is delivered by a function, which gets a stable id and is called again when it throws', async () => {
+  test('is delivered by a function that receives a stable id and is called again if it throws', async () => {
     const calls: string[] = [];
     const webhook = mine(async (result, { id, signal }) => {
       calls.push(`${id} ${result.label} ${signal.aborted}`);
@@ -475,7 +472,7 @@ describe('a webhook of one’s own', () => {
     expect((await getTestAccount('marketing').listRequests({})).data).toHaveLength(1);
   });
 
-  test('does not wait for ever for a function that never ends', async () => {
+  test('stops waiting for a function that never ends', async () => {
     const webhook = mine(() => new Promise(() => {}), { deliveryTimeout: 50, delivery: [] });
     const works = createWebhookWorks({ webhooks: [webhook] });
     await accept(works, 'mine_1', 'This deserves praise', 'marketing');
@@ -494,7 +491,7 @@ describe('a webhook of one’s own', () => {
     ['account', { account: '' }],
     ['maxBodyBytes', { maxBodyBytes: 0 }],
     ['maxBodyBytes', { maxBodyBytes: 1.5 }],
-  ])('is refused when it is defined, where it could not work: %s', (_, change) => {
+  ])('is rejected at its definition if a property is invalid: %s', (_, change) => {
     const whole = { source: 'mine', verify: hmac({ header: 'x' }), text: () => 'x', labels: ['a', 'b'] };
     expect(() => defineWebhook(whole)).not.toThrow();
     expect(() => defineWebhook({ ...whole, ...change })).toThrow(TypeError);

@@ -75,7 +75,7 @@ async function textOf(source: string, id: string): Promise<string | null> {
 }
 
 describe('a signed event', () => {
-  test('is accepted once, and enqueued by its id alone', async () => {
+  test('is accepted once, and enqueued with only its id', async () => {
     const edge = edgeOf();
     const first = await send(edge, 'github', issue);
     expect([first.status, await first.json()]).toEqual([202, { event_id: ISSUE_EVENT, status: 'accepted' }]);
@@ -109,7 +109,7 @@ describe('a signed event', () => {
     ['slack', 'a message', message, 'slack_C024BE91L-1795165200-000200', /^The printer/],
     ['standard', 'a message', contact, 'standard_one', /^I have a question/],
     ['standard', 'a text on top', { text: 'Please call me' }, 'standard_one', /^Please/],
-  ])('of %s gives the text of %s', async (source, _, payload, id, text) => {
+  ])('from %s is accepted with the text of %s', async (source, _, payload, id, text) => {
     const edge = edgeOf();
     expect(await (await send(edge, source, payload)).json()).toEqual({ event_id: id, status: 'accepted' });
     expect(await textOf(source, id)).toMatch(text);
@@ -138,7 +138,7 @@ describe('a signed event', () => {
     ['slack', 'no event', { type: 'event_callback' }],
     ['standard', 'no text', { data: { text: 7 } }],
     ['standard', 'a text that is blank', { text: ' \n ' }],
-  ])('of %s is ignored where there is nothing to label: %s', async (source, _, payload) => {
+  ])('from %s is ignored if it has no text to label: %s', async (source, _, payload) => {
     const edge = edgeOf();
     const answer = await send(edge, source, payload);
     expect([answer.status, await answer.json()]).toEqual([
@@ -150,7 +150,7 @@ describe('a signed event', () => {
     expect((await getInbox(source).listEvents({})).data).toEqual([]);
   });
 
-  test('by the names of Svix has the id that is signed', async () => {
+  test('with Svix header names has the signed id', async () => {
     const body = JSON.stringify(contact);
     const headers = Object.entries(await signed('standard', body)).map(([name, value]) => [
       name.replace('webhook', 'svix'),
@@ -164,21 +164,21 @@ describe('a signed event', () => {
     expect(await answer.json()).toEqual({ event_id: 'standard_one', status: 'accepted' });
   });
 
-  test('of Slack that verifies the URL is answered with its challenge, and only if it is signed', async () => {
+  test('from Slack that verifies the URL receives its challenge, but only if it is signed', async () => {
     const edge = edgeOf();
     const answer = await send(edge, 'slack', urlVerification);
     expect([answer.status, await answer.json()]).toEqual([200, { challenge: urlVerification.challenge }]);
     expect((await send(edge, 'slack', urlVerification, OTHER)).status).toBe(401);
   });
 
-  test('holds by each of several secrets while one is rotated', async () => {
+  test('is accepted with each of several secrets during a rotation', async () => {
     const edge = edgeOf({ OUR_WEBHOOK_SECRET: `${OTHER} , ${WEBHOOK_SECRET}` });
     expect((await send(edge, 'github', issue, WEBHOOK_SECRET, 'a')).status).toBe(202);
     expect((await send(edge, 'github', comment, OTHER, 'b')).status).toBe(202);
     expect((await send(edge, 'github', issue, 'a third one, and long', 'c')).status).toBe(401);
   });
 
-  test('whose id is none that could stand in a path is known by its hash, and whose is absent by its body’s', async () => {
+  test('is identified by a hash if its id is not valid in a path, and by its body’s hash if it has no id', async () => {
     const edge = edgeOf();
     const ids = new Set<string>();
     for (const id of ['a/b', 'a b', 'x'.repeat(200), 'sha256-0', 'ü']) {
@@ -197,7 +197,7 @@ describe('a signed event', () => {
     }
   });
 
-  test('of GitHub, whose signature covers the body alone, is the same one under any id that it is sent again', async () => {
+  test('from GitHub is a duplicate under another delivery id, because its signature covers only the body', async () => {
     const edge = edgeOf();
     await send(edge, 'github', UNTIMED);
     const again = await edge.fetch('/webhooks/github', {
@@ -211,11 +211,11 @@ describe('a signed event', () => {
     expect(edge.queued).toEqual(['github_one', 'github_two']);
   });
 
-  describe('of GitHub', () => {
+  describe('from GitHub', () => {
     const at = { id: 42, updated_at: '2026-11-20T12:00:00Z' };
     const opened = { ...issue, issue: { ...issue.issue, ...at } };
 
-    test('is one where an app and its repository deliver it, and another one once it is edited', async () => {
+    test('is a duplicate if both an app and its repository deliver it, and new after an edit', async () => {
       const edge = edgeOf();
       const comes = async (delivery: string, payload: object) =>
         await (await send(edge, 'github', payload, WEBHOOK_SECRET, delivery)).json();
@@ -239,7 +239,7 @@ describe('a signed event', () => {
       expect(edge.queued).toHaveLength(3);
     });
 
-    test('is one for a submitted review, and another one for each edit of it, which keeps its time', async () => {
+    test('is new for a submitted review and for each edit, although the review’s time stays the same', async () => {
       const edge = edgeOf();
       const review = { id: 9, body: 'Please add a test.', submitted_at: '2026-11-20T12:00:00Z' };
       const changes = { body: { from: 'Add a test.' } };
@@ -253,7 +253,7 @@ describe('a signed event', () => {
     });
   });
 
-  test('of Slack is one where a mention comes as `message` and as `app_mention`, and another in another channel', async () => {
+  test('from Slack is a duplicate if a mention arrives as `message` and as `app_mention`, and new in another channel', async () => {
     const edge = edgeOf();
     const comes = async (event_id: string, more: object) =>
       await (await send(edge, 'slack', { ...message, event_id, event: { ...message.event, ...more } })).json();
@@ -267,7 +267,7 @@ describe('a signed event', () => {
     expect(edge.queued).toHaveLength(4);
   });
 
-  test('of a sender that signs an id or a time may have the same body as another one', async () => {
+  test('may have the same body as another event if its sender signs an id or a time', async () => {
     const edge = edgeOf();
     for (const id of ['one', 'two']) {
       expect((await send(edge, 'standard', contact, WEBHOOK_SECRET, id)).status).toBe(202);
@@ -283,7 +283,7 @@ describe('a signed event', () => {
       { verify: { precheckHeaders: () => undefined, verify: async () => 'valid', covers: 'id' } },
       202,
     ],
-  ])('under a second id is another one or not, by what is verified: %s', async (_, how, second) => {
+  ])('with a second id is new or a duplicate depending on its verification: %s', async (_, how, second) => {
     const tickets = defineWebhook({
       ...how,
       source: 'tickets',
@@ -306,7 +306,7 @@ describe('a signed event', () => {
     }
   });
 
-  test('is not lost where the queue does not take it: the inbox has it', async () => {
+  test('stays in the inbox if the queue rejects its message', async () => {
     const errors = vi.spyOn(globalThis.console, 'error').mockImplementation(() => {});
     const edge = edgeOf({ QUEUE: { send: () => Promise.reject(new Error('queue overloaded')) } });
     expect((await send(edge, 'github', issue)).status).toBe(202);
@@ -317,11 +317,11 @@ describe('a signed event', () => {
   });
 });
 
-describe('what is no event', () => {
+describe('an invalid event', () => {
   const body = JSON.stringify(issue);
   const sources = ['github', 'stripe', 'slack', 'standard'] as const;
 
-  test.each(sources)('of %s gets 415, 401, 413, 401, 400, in this order', async (source) => {
+  test.each(sources)('from %s is rejected with 415, 401, 413, 401 or 400, checked in this order', async (source) => {
     const edge = edgeOf({ MAX_BODY_BYTES: '3000' });
     const long = JSON.stringify({ text: 'x'.repeat(4_000) });
     const bad = '{"text": ';
@@ -362,31 +362,34 @@ describe('what is no event', () => {
     for (const secret of [WEBHOOK_SECRET, OTHER]) expect(log).not.toContain(secret.slice(6));
   });
 
-  test.each(sources)('of %s is refused before a byte of it is read where its headers tell enough', async (source) => {
-    const edge = edgeOf();
-    const good = await signed(source, body);
-    const stale = await signed(source, body, WEBHOOK_SECRET, 'one', -310_000);
-    const unformed = Object.fromEntries(
-      Object.entries(good).map(([name, value]) => [name, /signature/.test(name) ? value.slice(0, -3) : value]),
-    );
-    const bad = [{ 'content-type': 'application/json' }, unformed, ...(source === 'github' ? [] : [stale])];
-    for (const headers of bad) {
-      let read = false;
-      const unread = new ReadableStream<Uint8Array>(
-        {
-          pull(controller) {
-            read = true;
-            controller.close();
-          },
-        },
-        { highWaterMark: 0 },
+  test.each(sources)(
+    'from %s is rejected before its body is read if its headers show that it is invalid',
+    async (source) => {
+      const edge = edgeOf();
+      const good = await signed(source, body);
+      const stale = await signed(source, body, WEBHOOK_SECRET, 'one', -310_000);
+      const unformed = Object.fromEntries(
+        Object.entries(good).map(([name, value]) => [name, /signature/.test(name) ? value.slice(0, -3) : value]),
       );
-      const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: unread });
-      expect([response.status, read]).toEqual([401, false]);
-    }
-  });
+      const bad = [{ 'content-type': 'application/json' }, unformed, ...(source === 'github' ? [] : [stale])];
+      for (const headers of bad) {
+        let read = false;
+        const unread = new ReadableStream<Uint8Array>(
+          {
+            pull(controller) {
+              read = true;
+              controller.close();
+            },
+          },
+          { highWaterMark: 0 },
+        );
+        const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', headers, body: unread });
+        expect([response.status, read]).toEqual([401, false]);
+      }
+    },
+  );
 
-  test('is longer than its source sends: 1 MB, and 25 MB of GitHub', async () => {
+  test('is rejected if its body exceeds 1 MB, or 25 MB from GitHub', async () => {
     const edge = edgeOf();
     const ofLength = (length: number) => `{"text":"${'x'.repeat(length - 11)}"}`;
     const MB = 1024 * 1024;
@@ -420,7 +423,7 @@ describe('what is no event', () => {
     }
   });
 
-  test('is read while there is memory: large ones wait for each other, and none of the usual length for them', async () => {
+  test('returns 503 while another large body uses the memory, but is read if its length is usual', async () => {
     const edge = edgeOf();
     const MB = 1024 * 1024;
     const form = await signed('github', 'something else');
@@ -455,7 +458,7 @@ describe('what is no event', () => {
     expect((await then.answer).status).toBe(401);
   });
 
-  test('of a source that is unknown, or closed, is a 404 before anything of it is read', async () => {
+  test('from an unknown or disabled source is rejected with 404 before its body is read', async () => {
     const edge = edgeOf(createWebhookVars('stripe'));
     for (const source of ['unknown', 'GITHUB', 'constructor', 'stripe', 'slack', '%00']) {
       const response = await edge.fetch(`/webhooks/${source}`, { method: 'POST', body });
@@ -468,7 +471,7 @@ describe('what is no event', () => {
     expect((await edge.fetch('/webhooks/github')).status).toBe(405);
   });
 
-  test.each(sources)('any bytes sent to %s, signed or not, are a 4xx or a success', async (source) => {
+  test.each(sources)('with any bytes to %s, signed or not, returns a 4xx or a success', async (source) => {
     const edge = edgeOf();
     const payloads = fc.oneof(
       fc.uint8Array({ maxLength: 200 }),
@@ -488,7 +491,7 @@ describe('what is no event', () => {
     expect(edge.sent).toEqual([]);
   });
 
-  test('a definition that trips over a payload ignores it, and says so in the log', async () => {
+  test('is ignored and logged if the source’s definition throws', async () => {
     const webhook = defineWebhook<{ deep: { text: string } }>({
       source: 'github',
       verify: async () => 'valid',
@@ -503,14 +506,14 @@ describe('what is no event', () => {
     expect(edge.log.at(-1)?.error_type).toBe('webhook_unreadable: TypeError');
   });
 
-  test('two sources of one name are refused when the app is made', () => {
+  test('createApp rejects two sources with the same name', () => {
     const webhook = defineWebhook({ source: 'same', verify: async () => 'valid', text: () => 'x', labels: ['a'] });
     expect(() => edgeOf({}, [webhook, webhook])).toThrow(TypeError);
   });
 });
 
 describe('an admin', () => {
-  test('sees the events of a source, each by itself, and has one replayed', async () => {
+  test('lists the events of a source, reads one, and replays it', async () => {
     const edge = edgeOf();
     for (const id of ['a', 'b', 'c']) await send(edge, 'github', { ...UNTIMED, id }, WEBHOOK_SECRET, id);
     const headers = bearerHeader(await createToken('root', ['admin']));
@@ -540,7 +543,7 @@ describe('an admin', () => {
     expect(edge.queued).toEqual(['github_a', 'github_b', 'github_c', 'github_a']);
   });
 
-  test('alone does: others get 403 without the scope, and 404 by any id that is not there', async () => {
+  test('is required to read events: other callers get 401 or 403, and unknown ids return 404', async () => {
     const edge = edgeOf();
     await send(edge, 'github', issue);
     const paths = ['/webhooks/github/events', `/webhooks/github/events/${ISSUE_EVENT}`];

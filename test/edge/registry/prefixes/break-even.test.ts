@@ -3,7 +3,7 @@ import { MODELS } from '#edge/claude/models/models.ts';
 import { usdToNanodollars } from '#edge/claude/pricing/cost.ts';
 import { computeBreakEvenRequests, computePrefixCachingCosts } from '#edge/registry/prefixes/break-even.ts';
 
-test('caching pays from the smallest n with write + (n − 1) · read < n · input, by brute force, for every price', () => {
+test('computes the smallest n with write + (n − 1) · read < n · input for every model, lifetime and length', () => {
   for (const model of MODELS) {
     for (const ttl of ['5m', '1h'] as const) {
       // The second is above the tier of the models that have one.
@@ -27,7 +27,7 @@ test('caching pays from the smallest n with write + (n − 1) · read < n · inp
   }
 });
 
-test('the figures are those of the price table', () => {
+test('computes the costs of caching from the price table', () => {
   const [haiku] = MODELS.filter(({ id }) => id === 'claude-haiku-5-5');
   if (!haiku) throw new Error('no haiku');
   expect(computePrefixCachingCosts(100_000, haiku, '5m')).toEqual({ cold: 0.01, write: 0.0125, read: 0.001 });
@@ -35,7 +35,7 @@ test('the figures are those of the price table', () => {
   expect(computePrefixCachingCosts(200_000, haiku, '5m')).toEqual({ cold: 0.1, write: 0.125, read: 0.01 });
 });
 
-test('what never pays has no number, and what is cheaper at once pays from the first request', () => {
+test('returns null if caching never pays, and 1 if caching is cheaper from the first request', () => {
   expect(computeBreakEvenRequests({ cold: 0, write: 0, read: 0 })).toBeNull();
   expect(computeBreakEvenRequests({ cold: 1, write: 2, read: 1 })).toBeNull();
   expect(computeBreakEvenRequests({ cold: 2, write: 1, read: 2 })).toBe(1);

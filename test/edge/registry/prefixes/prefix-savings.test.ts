@@ -41,7 +41,7 @@ function savedBy(rows: readonly LedgerRow[]): number {
   }, 0);
 }
 
-test('what caching has saved by prefix agrees with the ledger to the nanodollar', async () => {
+test('the savings reported for each prefix version match the ledger to the nanodollar', async () => {
   const app = createSimulatedEdge();
   const [root, alice] = [await authorizationFor('root', 'admin'), await authorizationFor('alice')];
   await storePrefix(app, 'support', { ...SUPPORT, cache_ttl: '1h' }, root);

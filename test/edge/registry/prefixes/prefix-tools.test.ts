@@ -51,7 +51,7 @@ async function turn(app: SimulatedEdge, body: object, headers: Record<string, st
 const toolsOf = ({ tools }: AskedBody) => (tools as JsonObject[]).map(({ cache_control: _, ...tool }) => tool);
 const RUN = ['mcp_tool_use', 'mcp_tool_result', 'text'];
 
-test('tools with `run` stand in a prefix: whoever uses it needs no scope for them, in this turn and later ones', async () => {
+test('a caller without the scope `tools` can use a prefix’s tools with `run`, in its first turn and later ones', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', PREFIX, alice);
   const tools = answerTools(() => new Response('sun'));
@@ -61,7 +61,7 @@ test('tools with `run` stand in a prefix: whoever uses it needs no scope for the
   for (const body of bodies) expect(toolsOf(body)).toEqual([TOLD]);
 });
 
-test('a prefix’s tools go up where the conversation was created with it, and in a copy of it', async () => {
+test('sends a prefix’s tools in a conversation that was created with the prefix, and in its fork', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', PREFIX, alice);
   answerTools(() => new Response('sun'));
@@ -72,7 +72,7 @@ test('a prefix’s tools go up where the conversation was created with it, and i
   for (const body of bodies) expect(toolsOf(body)).toEqual([TOLD]);
 });
 
-test('a request adds tools of its own to them, and its breakpoints leave some for the steps', async () => {
+test('adds a request’s tools to the prefix’s, and sends at most four breakpoints in each step', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', { ...PREFIX, system: 'Be kind.' }, alice);
   answerTools(() => new Response('sun'));
@@ -87,7 +87,7 @@ test('a request adds tools of its own to them, and its breakpoints leave some fo
   expect(bodies).toHaveLength(2);
 });
 
-test('a run goes on with them after a crash', async () => {
+test('a run continues with the prefix’s tools after a crash', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', PREFIX, alice);
   const tools = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
@@ -104,7 +104,7 @@ test('a run goes on with them after a crash', async () => {
   expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([{ type: 'tool_result', content: 'sun' }]);
 });
 
-test('to store a prefix’s tools needs the scope `tools` and what every such tool needs; where to call them only such callers see', async () => {
+test('storing tools in a prefix requires the scope `tools` and an allowed host, and their URLs are hidden without the scope', async () => {
   const { app, alice, user } = await edge();
   const writer = await authorizationFor('alice', 'messages', 'prefixes');
   const forbidden = await tryStorePrefix(app, 'support', PREFIX, writer);
@@ -126,7 +126,7 @@ test('to store a prefix’s tools needs the scope `tools` and what every such to
   expect(await seenBy(user)).toEqual([TOLD]);
 });
 
-test('without a conversation a prefix with such tools is refused, and counted all the same', async () => {
+test('rejects a prefix with `run` tools outside a conversation, but counts its tokens', async () => {
   const { app, alice, user, bodies } = await edge();
   await storePrefix(app, 'support', PREFIX, alice);
   const ask = { prefix: 'support', messages: [{ role: 'user', content: 'Hi' }] };

@@ -77,8 +77,8 @@ const rest = fc.record({
   first: fc.boolean(),
 });
 
-describe('what goes up', () => {
-  test('is the same up to the breakpoint for any two requests with the same tools (and system, where it comes before)', () => {
+describe('an expanded request', () => {
+  test('is identical up to the breakpoint for requests with the same tools (and system, if the breakpoint comes after it)', () => {
     tryCases(
       caseCount(1_000),
       content,
@@ -102,7 +102,7 @@ describe('what goes up', () => {
     );
   });
 
-  test('means the prefix before the caller’s own parts, and all else as it was', () => {
+  test('contains the prefix before the caller’s own parts, and all other fields unchanged', () => {
     tryCases(caseCount(1_000), content, tools, system, rest, (fields, own, ownSystem, { messages, more, space }) => {
       const prefix = prefixOf(fields as Partial<PrefixFields>);
       const asked = {
@@ -135,7 +135,7 @@ describe('what goes up', () => {
     });
   });
 
-  test('leaves the caller’s own bytes as they came', () => {
+  test('keeps the bytes of the caller’s own parts', () => {
     const prefix = prefixOf({ system: 'Be kind.', tools: [tool('a')] });
     const body =
       ' { "max_tokens" : 1e1,\n "tools":[ {"name":"b" , "n":1.0} ], "system" : "caf\\u00e9", "x":[1.50],"messages":[ {"role":"user","content":"a\\u0062"} ] }';
@@ -147,7 +147,7 @@ describe('what goes up', () => {
     expect(text).toContain('"x":[1.50]');
   });
 
-  test('takes the prefix’s defaults for what the caller leaves out alone', () => {
+  test('uses the prefix’s defaults only for fields that the caller omits', () => {
     const prefix = prefixOf({ system: 'x' });
     const none = expand(bodyOf({ messages: HI.messages }), prefix, { model: 'p', max_tokens: 7, stream: true });
     expect(JSON.parse(none.text)).toMatchObject({ model: 'p', max_tokens: 7, stream: true });
@@ -161,7 +161,7 @@ describe('breakpoints', () => {
   const controls = (body: JsonBody) => body.text.split('"cache_control":{"type"').length - 1;
   const full = prefixOf({ tools: [tool('a')], system: 'S', messages: HI.messages });
 
-  test('stand at the end of the tools, at the end of the prefix, and at the end of the history', () => {
+  test('are set at the end of the tools, at the end of the prefix, and at the end of the history', () => {
     const up = JSON.parse(expand(bodyOf(HI), full).text) as Record<string, Json[]>;
     expect(up.tools?.at(-1)).toHaveProperty('cache_control', { type: 'ephemeral' });
     expect(up.system?.at(-1)).not.toHaveProperty('cache_control');
@@ -176,7 +176,7 @@ describe('breakpoints', () => {
     expect(alone.text).toContain('"cache_control":{"type":"ephemeral","ttl":"1h"}');
   });
 
-  test('never stand on what the API does not cache', () => {
+  test('are never set on blocks that the API does not cache', () => {
     const later = prefixOf({ tools: [tool('a'), { ...tool('b'), defer_loading: true }] });
     const { tools } = JSON.parse(expand(bodyOf(HI), later).text) as { tools: Json[] };
     expect(tools.map((one) => 'cache_control' in one)).toEqual([true, false]);
@@ -187,7 +187,7 @@ describe('breakpoints', () => {
     expect(faultOf(() => prefixOf({ messages: [{ role: 'assistant', content: [thought] }] }))).toMatch(/^messages: /);
   });
 
-  test('of the caller’s own are kept, and then nothing is added', () => {
+  test('set by the caller are kept, and automatic caching is not added', () => {
     const own = [{ ...text('mine'), cache_control: { type: 'ephemeral' } }];
     const up = expand(bodyOf({ ...HI, system: own }), full);
     expect(controls(up)).toBe(3);
@@ -198,7 +198,7 @@ describe('breakpoints', () => {
     expect(expand(bodyOf({ ...HI, cache_control: null }), full).json.cache_control).toEqual({ type: 'ephemeral' });
   });
 
-  test('are never more than four, wherever the caller has put them, and a schema’s property is none', () => {
+  test('are limited to four wherever the caller sets them, not counting a schema’s property of that name', () => {
     const marked = (value: string) => ({ ...text(value), cache_control: { type: 'ephemeral' } });
     const result = { type: 'tool_result', tool_use_id: 't', content: [marked('r')] };
     const document = { type: 'document', source: { type: 'content', content: [marked('d')] } };
@@ -217,7 +217,7 @@ describe('breakpoints', () => {
     expect(expand(bodyOf({ ...HI, tools: [tool('b')] }), full).json.cache_control).toEqual({ type: 'ephemeral' });
   });
 
-  test('of 1h never come after those of 5m', () => {
+  test('of 1h are rejected after breakpoints of 5m', () => {
     const hour = { type: 'ephemeral', ttl: '1h' };
     const long = prefixOf({ tools: [tool('a')], system: 'S', cache_ttl: '1h' });
     const late = faultOf(() => expand(bodyOf({ ...HI, cache_control: hour }), full));
@@ -230,8 +230,8 @@ describe('breakpoints', () => {
   });
 });
 
-describe('what is stored', () => {
-  test('has one text, however it was ordered, spaced and escaped', () => {
+describe('a stored prefix', () => {
+  test('has one canonical text for any order, spacing and escaping', () => {
     const one = createCanonicalPrefixText({ system: [text('é')], tools: [tool('a')], cache_ttl: '5m', model: 'm' });
     const other = createCanonicalPrefixText(
       JSON.parse(
@@ -248,7 +248,7 @@ describe('what is stored', () => {
     });
   });
 
-  test('is not nothing, and has no breakpoints of its own', () => {
+  test('must not be empty or contain breakpoints', () => {
     for (const empty of [{}, { system: '' }, { tools: [], system: [], messages: [] }]) {
       expect(faultOf(() => prefixOf(empty))).toMatch(/requires non-empty tools, system or messages/);
     }
@@ -264,7 +264,7 @@ describe('what is stored', () => {
     }
   });
 
-  test('refuses a caller whose parts cannot be joined with it', () => {
+  test('rejects a request whose tools or system cannot be combined with it', () => {
     const prefix = prefixOf({ system: 'x' });
     expect(faultOf(() => expand(bodyOf({ ...HI, tools: {} }), prefix))).toBe('tools: Input should be a valid list');
     expect(faultOf(() => expand(bodyOf({ ...HI, system: 1 }), prefix))).toBe('system: Input should be a valid list');
@@ -272,7 +272,7 @@ describe('what is stored', () => {
   });
 });
 
-test('a long prefix lies in its bytes alone, and goes up as a short one does', () => {
+test('keeps a long prefix only as bytes, and sends it like a short one', () => {
   const system = `${'Say \\"🌊\\" '.repeat(50_000)}.`;
   const fields = { system, tools: [tool('a')], messages: [{ role: 'user', content: 'x'.repeat(3_000) }] };
   const prefix = prefixOf(fields);

@@ -28,7 +28,7 @@ const statusOf = async (response: Promise<Response>) => {
   return { status: answer.status, ...(await readError(answer)) };
 };
 
-test('a schema that Claude will refuse is stored, and warned of in its words', async () => {
+test('stores a schema that Claude will reject, and warns with Claude’s error message', async () => {
   const app = createSimulatedEdge();
   const input_schema = { type: 'object', properties: {} };
   const tools = [{ name: 'look', strict: true, input_schema }];
@@ -83,7 +83,7 @@ describe('the cache of the upstream', () => {
     expect(same.input_tokens + same.cache_creation_input_tokens).toBe(0);
   });
 
-  test('reads the prefix’s tools at the first request with tools of its own, and everything at the second', async () => {
+  test('reads the prefix’s tools at the first request that adds tools, and the whole prefix at the second', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const tools = [createTool('find', createProse(800))];
@@ -114,8 +114,8 @@ describe('the cache of the upstream', () => {
   });
 });
 
-describe('PUT', () => {
-  test('tells what the version comes to, by the upstream’s count and the price table', async () => {
+describe('PUT /prefixes/:name', () => {
+  test('returns the version’s token count from the upstream and its costs from the price table', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const response = await tryStorePrefix(app, 'support', { system: createProse(6_000) }, alice);
@@ -138,7 +138,7 @@ describe('PUT', () => {
     expect((await tokens(counted)) - (await tokens(alone))).toBe(input_tokens);
   });
 
-  test('warns of what is too short to be cached, with the number', async () => {
+  test('warns that a prefix is too short to be cached, with the minimum', async () => {
     const app = createSimulatedEdge();
     const { warnings, input_tokens, pays_from_requests } = await storePrefix(
       app,
@@ -152,7 +152,7 @@ describe('PUT', () => {
     expect(pays_from_requests).toBeNull();
   });
 
-  test('is the same version for the same content, and another for another', async () => {
+  test('returns the same version for the same content, and a new version for different content', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const { version } = await storePrefix(app, 'support', { system: 'é', model: 'claude-opus-5-5' }, alice);
@@ -163,7 +163,7 @@ describe('PUT', () => {
     expect(((await versions.json()) as { data: unknown[] }).data).toHaveLength(2);
   });
 
-  test('refuses what cannot be a prefix, in words that help, and stores nothing', async () => {
+  test('rejects an invalid prefix with an error that explains the problem, and stores nothing', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const cases: [unknown, number, RegExp][] = [
@@ -206,7 +206,7 @@ describe('PUT', () => {
     }
   });
 
-  test('rolls back by putting the pointer back', async () => {
+  test('rolls back to an earlier version', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const first = await storePrefix(app, 'support', SUPPORT, alice);
@@ -225,7 +225,7 @@ describe('PUT', () => {
     ]);
   });
 
-  test('answers 503, retryable, while KV takes nothing, and KV is told once it does', async () => {
+  test('returns a retryable 503 while KV rejects writes, and stores the prefix once KV accepts them', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const spy = vi.spyOn(Object.getPrototypeOf(bindings.STORE) as KVNamespace, 'put');
@@ -245,7 +245,7 @@ describe('PUT', () => {
 });
 
 describe('a request with a prefix', () => {
-  test('goes up as the prefix and the caller’s own, with the prefix’s defaults, by body or header', async () => {
+  test('is sent with the prefix’s content and defaults, whether the body or a header names the prefix', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const { version } = await storePrefix(
@@ -286,7 +286,7 @@ describe('a request with a prefix', () => {
     expect(data.map(({ prefix }) => prefix)).toEqual([version, version, version, version]);
   });
 
-  test('is bounded with the prefix in it', async () => {
+  test('has a maximum cost that includes the prefix', async () => {
     const app = createSimulatedEdge();
     await storePrefix(app, 'support', SUPPORT, await authorizationFor('alice'));
     const limits = {
@@ -310,7 +310,7 @@ describe('a request with a prefix', () => {
     expect(app.sent.at(-1)?.text).toContain(SUPPORT.system);
   });
 
-  test('is refused before any upstream call where the prefix is unknown, malformed, or does not go with it', async () => {
+  test('is rejected before any upstream call if the prefix is unknown, malformed or incompatible', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const { version } = await storePrefix(app, 'support', SUPPORT, alice);
@@ -346,7 +346,7 @@ describe('a request with a prefix', () => {
     expect(app.sent.length).toBe(sent);
   });
 
-  test('costs at most three reads of KV, and none while the isolate remembers', async () => {
+  test('reads KV at most three times, and not at all while the isolate has the prefix in memory', async () => {
     const clock = { now: Date.now() };
     const simulate = createSimulatedUpstream(clock);
     const alice = await authorizationFor('alice');
@@ -377,8 +377,8 @@ describe('a request with a prefix', () => {
   });
 });
 
-describe('the version that a PUT answers', () => {
-  test('works at once where KV knows nothing of it yet', async () => {
+describe('the version that a PUT returns', () => {
+  test('can be used before KV has a copy', async () => {
     const blind = new Proxy(bindings.STORE, {
       get: (target, name) =>
         name === 'get'
@@ -399,7 +399,7 @@ describe('the version that a PUT answers', () => {
     expect(elsewhere.sent.at(-1)?.text).toContain('ä'.repeat(2_500_000));
   });
 
-  test('is not to be had while KV cannot be read: 503, retryable', async () => {
+  test('causes a retryable 503 while KV cannot be read', async () => {
     const broken = new Proxy(bindings.STORE, {
       get: (target, name) =>
         name === 'get'
@@ -420,8 +420,8 @@ describe('the version that a PUT answers', () => {
   });
 });
 
-describe('names', () => {
-  test('mean the account’s own before the deployment’s, and never another account’s', async () => {
+describe('stored prefixes', () => {
+  test('of the account take precedence over the deployment’s, and other accounts cannot use them', async () => {
     const app = createSimulatedEdge();
     const [alice, bob, root] = [
       await authorizationFor('alice'),
@@ -452,7 +452,7 @@ describe('names', () => {
     expect((await app.fetch('/prefixes/support', { headers: bob })).status).toBe(200);
   });
 
-  test('are listed in their order, paged, the account’s own in place of the deployment’s', async () => {
+  test('are listed by name in pages, with the account’s own in place of the deployment’s', async () => {
     const app = createSimulatedEdge();
     const [alice, root] = [await authorizationFor('alice'), await authorizationFor('root', 'admin')];
     for (const name of ['b', 'd', 'e']) await storePrefix(app, name, { system: 'x' }, root);
@@ -502,7 +502,7 @@ describe('names', () => {
     expect((await app.fetch('/prefixes/support@nonsense', { headers: alice })).status).toBe(404);
   });
 
-  test('need their scopes', async () => {
+  test('require the scope `messages` for reading and the scope `prefixes` for writing', async () => {
     const app = createSimulatedEdge();
     const reader = await authorizationFor('alice', 'messages');
     const writer = await authorizationFor('alice', 'prefixes');
@@ -516,7 +516,7 @@ describe('names', () => {
     }
   });
 
-  test('refuse a credential that was revoked, on every route', async () => {
+  test('reject a revoked credential on every route', async () => {
     const app = createSimulatedEdge();
     const token = await createToken('alice', ['messages', 'prefixes']);
     const headers = bearerHeader(token);
@@ -543,7 +543,7 @@ describe('names', () => {
     expect(app.sent.length).toBe(sent);
   });
 
-  test('go with the account that is erased', async () => {
+  test('are deleted when their account is erased', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const { version } = await storePrefix(app, 'support', SUPPORT, alice);
@@ -554,7 +554,7 @@ describe('names', () => {
 });
 
 describe('any input', () => {
-  test('gives a 4xx with the right type, or a success, on every route of prefixes', async () => {
+  test('gets a success or a 4xx with the right error type on every prefix route', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     await storePrefix(app, 'there', { ...SUPPORT, system: 'x' }, alice);

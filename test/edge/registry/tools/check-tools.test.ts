@@ -21,7 +21,7 @@ function refusal(
   }
 }
 
-test('a request may bring tools with `run` only with the scope for that', () => {
+test('accepts tools with `run` in a request only with the scope `tools` or `admin`', () => {
   expect(refusal({ tools: [weatherTool()] })).toBeUndefined();
   expect(refusal({ tools: [weatherTool()] }, ['admin'])).toBeUndefined();
   expect(refusal({ tools: [weatherTool()] }, ['messages'])).toMatchObject({ status: 403, type: 'permission_error' });
@@ -60,19 +60,19 @@ test.each([
   [{ tools: [weatherTool()], max_usd: 0 }, 'max_usd: '],
   [{ tools: [weatherTool()], max_turns: 1.5 }, 'max_turns: '],
   [{ mcp_servers: [{ name: 'edge' }] }, 'mcp_servers: '],
-])('a request that says %j is refused with its place', (body, message) => {
+])('rejects %j with the path of the invalid field', (body, message) => {
   const error = refusal(body);
   expect(error?.status).toBe(400);
   expect(error?.message).toContain(message);
 });
 
-test('without a signing secret there are no tools with an address, and without a conversation neither', () => {
+test('rejects tools with a URL without a signing secret or without a conversation', () => {
   expect(refusal({ tools: [weatherTool()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
   expect(() => rejectRunToolsWithoutConversation({ tools: [weatherTool()] })).toThrow('conversation');
   expect(() => rejectRunToolsWithoutConversation({ tools: 'run' })).not.toThrow();
 });
 
-test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {
+test('reads tool secrets with their hosts, and names a malformed secret without its value', () => {
   const value = 'Bearer a=b-and-16-in-all';
   const settings = parseSettings({ TOOL_SECRET_A: `tools.example.com=${value}` });
   expect(toolSecretsOf(settings)).toEqual({ A: { host: 'tools.example.com', value } });
@@ -81,7 +81,7 @@ test('secrets of tools are read with their hosts, and a malformed one is named, 
   }
 });
 
-test('a secret of fewer than 16 characters, without its scheme, is taken in development alone', () => {
+test('accepts a secret of fewer than 16 characters, not counting its scheme, only in development', () => {
   for (const value of ['x'.repeat(15), `Bearer ${'x'.repeat(15)}`, `Basic  ${'x'.repeat(15)}`]) {
     const given = { TOOL_SECRET_A: `tools.example.com=${value}` };
     expect(() => parseSettings(given)).toThrow(/TOOL_SECRET_A.*16 characters/);

@@ -29,7 +29,7 @@ test.each<[string, JsonObject, JsonObject]>([
   ['classifiers', { schema: TICKET }, { instructions: 'A ticket.' }],
   ['classifiers', { schema: PYDANTIC, label_property: 'category' }, { label_property: 'priority', allow_none: false }],
   ['classifiers', { schema: CATEGORY }, { votes: 3 }],
-])('PUT /%s accepts what GET returns, which has the form that was sent: %j', async (path, body, change) => {
+])('PUT /%s accepts the body that GET returns, in the form that was sent: %j', async (path, body, change) => {
   const app = createSimulatedEdge();
   const bob = await authorizationFor('bob', 'messages', 'classify', 'prefixes');
   const put = await requestEdge(app, 'PUT', `/${path}/x`, bob, body);
@@ -55,7 +55,7 @@ test.each<[JsonObject, RegExp]>([
   [{ multi: true }, /^multi: differs from the value that `schema` determines/],
   [{ allow_none: true }, /^allow_none: differs from the value that `schema` determines/],
   [{ fields: { type: 'object', properties: {} } }, /^fields: differs from the value that `schema` determines/],
-])('a classifier with a schema is rejected with %j, which the schema does not say', async (more, words) => {
+])('rejects a classifier with a schema and %j, which differs from the schema', async (more, words) => {
   const app = createSimulatedEdge();
   const bob = await authorizationFor('bob', 'classify', 'prefixes');
   const { status, body } = await requestEdge(app, 'PUT', '/classifiers/x', bob, { schema: TICKET, ...more });
@@ -65,28 +65,24 @@ test.each<[JsonObject, RegExp]>([
 test.each<[string, JsonObject]>([
   ['agents', MODEL],
   ['prefixes', MODEL],
-])(
-  'a text and the same text authorizationFor one block are sent to Claude authorizationFor the same system, by /%s',
-  async (path, body) => {
-    const app = createSimulatedEdge();
-    const bob = await authorizationFor('bob', 'messages', 'prefixes');
-    for (const system of ['Be brief.', BLOCK_KINDS]) {
-      expect((await requestEdge(app, 'PUT', `/${path}/x`, bob, { ...body, system })).status).toBe(200);
-      const by = { [path === 'agents' ? 'agent' : 'prefix']: 'x' };
-      const question = [{ role: 'user', content: 'Hello' }];
-      expect(
-        (await requestEdge(app, 'POST', '/messages', bob, { ...MODEL, ...by, messages: question, stream: false }))
-          .status,
-      ).toBe(200);
-    }
-    const sent = app.sent
-      .filter(({ url }) => url.pathname === '/v1/messages')
-      .map(({ text }) => JSON.parse(text) as JsonObject);
-    const [one, other] = sent.map(({ system }) => system);
-    expect(one).toMatchObject(BLOCK_KINDS);
-    expect(other).toEqual(one);
-  },
-);
+])('a text and the same text as one block are sent to Claude as the same system, by /%s', async (path, body) => {
+  const app = createSimulatedEdge();
+  const bob = await authorizationFor('bob', 'messages', 'prefixes');
+  for (const system of ['Be brief.', BLOCK_KINDS]) {
+    expect((await requestEdge(app, 'PUT', `/${path}/x`, bob, { ...body, system })).status).toBe(200);
+    const by = { [path === 'agents' ? 'agent' : 'prefix']: 'x' };
+    const question = [{ role: 'user', content: 'Hello' }];
+    expect(
+      (await requestEdge(app, 'POST', '/messages', bob, { ...MODEL, ...by, messages: question, stream: false })).status,
+    ).toBe(200);
+  }
+  const sent = app.sent
+    .filter(({ url }) => url.pathname === '/v1/messages')
+    .map(({ text }) => JSON.parse(text) as JsonObject);
+  const [one, other] = sent.map(({ system }) => system);
+  expect(one).toMatchObject(BLOCK_KINDS);
+  expect(other).toEqual(one);
+});
 
 const SCHEMA = { type: 'object', properties: { city: { type: 'string', enum: ['Bern'] } }, required: ['city'] };
 const WEATHER = { name: 'weather', description: 'Tells the weather.', input_schema: SCHEMA };
@@ -146,7 +142,7 @@ test.each([
   ['classifiers', 'classifier', { labels: ['a', 'b'] }],
   ['prefixes', 'prefix', { ...MODEL, system: 'Be brief.' }],
   ['agents', 'agent', MODEL],
-] as const)('suggests the name that is most similar to an unknown one of /%s', async (path, kind, content) => {
+] as const)('suggests the most similar stored name for an unknown name in /%s', async (path, kind, content) => {
   const app = createSimulatedEdge();
   const bob = await authorizationFor('bob', 'messages', 'classify', 'prefixes');
   const carol = await authorizationFor('carol', 'messages', 'classify', 'prefixes');

@@ -64,40 +64,43 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
   test.each([
     ['the deployment', ['root', 'admin'], ['root', 'admin'], ['bob', 'messages', 'classify', 'prefixes']],
     ['an account', ['bob', 'prefixes'], ['bob', 'messages', 'classify', 'prefixes'], ['bob', 'messages', 'classify']],
-  ] as const)('of %s answers who may store it, and others where it is pinned', async (_, owner, storing, plain) => {
-    const app = createSimulatedEdge();
-    const [owns, stores, asks] = await Promise.all(
-      [owner, storing, plain].map(([account, ...scopes]) => authorizationFor(account, ...scopes)),
-    );
-    if (!owns || !stores || !asks) throw new TypeError();
-    const [old, current] = await twoVersions(app, owns);
-    expect(await used(app, old, asks)).toMatch(refused);
-    expect(saidBy(await requestEdge(app, 'GET', `${path}/${old}`, asks))).toMatch(refused);
-    for (const [ref, who] of [
-      ['x', asks],
-      [current, asks],
-      [old, stores],
-      ['x', stores],
-    ] as const) {
-      expect([ref, await used(app, ref, who)]).toEqual([ref, '200']);
-    }
-    // Its content is the same, so only what is pinned changes; it stays when another version is put.
-    expect((await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: [hashOf(old)] })).body.version).toBe(
-      current,
-    );
-    await requestEdge(app, 'PUT', `${path}/x`, owns, body(3));
-    expect(await used(app, old, asks)).toBe('200');
-    expect(await used(app, current, asks)).toMatch(refused);
-    const { data } = (await requestEdge(app, 'GET', `${path}/x/versions`, asks)).body as { data: JsonObject[] };
-    expect(data.filter(({ pinned }) => pinned).map(({ version }) => version)).toEqual([old]);
-    await requestEdge(app, 'PUT', `${path}/x`, owns, { version: current, pinned: [] });
-    expect(await used(app, old, asks)).toMatch(refused);
-    expect(await used(app, current, asks)).toBe('200');
-    const unknown = await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: ['0'.repeat(32)] });
-    expect(unknown.status).toBe(404);
-  });
+  ] as const)(
+    'of %s can be used by accounts that may store it, and by others only while it is pinned',
+    async (_, owner, storing, plain) => {
+      const app = createSimulatedEdge();
+      const [owns, stores, asks] = await Promise.all(
+        [owner, storing, plain].map(([account, ...scopes]) => authorizationFor(account, ...scopes)),
+      );
+      if (!owns || !stores || !asks) throw new TypeError();
+      const [old, current] = await twoVersions(app, owns);
+      expect(await used(app, old, asks)).toMatch(refused);
+      expect(saidBy(await requestEdge(app, 'GET', `${path}/${old}`, asks))).toMatch(refused);
+      for (const [ref, who] of [
+        ['x', asks],
+        [current, asks],
+        [old, stores],
+        ['x', stores],
+      ] as const) {
+        expect([ref, await used(app, ref, who)]).toEqual([ref, '200']);
+      }
+      // Its content is the same, so only what is pinned changes; it stays when another version is put.
+      expect(
+        (await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: [hashOf(old)] })).body.version,
+      ).toBe(current);
+      await requestEdge(app, 'PUT', `${path}/x`, owns, body(3));
+      expect(await used(app, old, asks)).toBe('200');
+      expect(await used(app, current, asks)).toMatch(refused);
+      const { data } = (await requestEdge(app, 'GET', `${path}/x/versions`, asks)).body as { data: JsonObject[] };
+      expect(data.filter(({ pinned }) => pinned).map(({ version }) => version)).toEqual([old]);
+      await requestEdge(app, 'PUT', `${path}/x`, owns, { version: current, pinned: [] });
+      expect(await used(app, old, asks)).toMatch(refused);
+      expect(await used(app, current, asks)).toBe('200');
+      const unknown = await requestEdge(app, 'PUT', `${path}/x`, owns, { ...body(2), pinned: ['0'.repeat(32)] });
+      expect(unknown.status).toBe(404);
+    },
+  );
 
-  test('is gone for everybody once it is withdrawn, until the same is put again', async () => {
+  test('is not found by any account once it is withdrawn, until the same content is stored again', async () => {
     const app = createSimulatedEdge();
     const [root, bob] = [
       await authorizationFor('root', 'admin'),
@@ -119,7 +122,7 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
     expect(await used(app, old, bob)).toBe('200');
   });
 
-  test('is gone once its name is deleted, even where it was used a moment before', async () => {
+  test('is not found once its name is deleted, even right after it was used', async () => {
     const app = createSimulatedEdge();
     const [root, bob] = [
       await authorizationFor('root', 'admin'),
@@ -132,7 +135,7 @@ describe.each(Object.entries(KINDS))('a version of a stored %s that is not curre
       for (const who of [root, bob]) expect(await used(app, version, who)).toMatch(/^404 /);
   });
 
-  test('is believed for a minute by an isolate that knew it as current, and a new one is known at once', async () => {
+  test('stays usable for a minute in an isolate that knew it as current, and a new version is usable at once', async () => {
     const [app, other] = [createSimulatedEdge(), createSimulatedEdge()];
     const [root, bob] = [
       await authorizationFor('root', 'admin'),
@@ -169,7 +172,7 @@ test.each([
   ['prefix', 'root', 'admin'],
   ['prefix', 'bob', 'prefixes'],
 ] as const)(
-  'a conversation keeps the %s of %s until it is withdrawn: then its next turn is a 409 that names it',
+  'a conversation keeps the %s of %s until the version is withdrawn, then its next turn returns a 409 that names the version',
   async (kind, account, scope) => {
     const bob = await authorizationFor('bob', 'messages');
     const { app, next, version, withdraw, again } = await holding(kind, await authorizationFor(account, scope), bob);
@@ -193,7 +196,7 @@ test.each([
   },
 );
 
-test('an approval does not go on with an agent that was withdrawn, and a denial does', async () => {
+test('rejects an approval after the run’s agent version is withdrawn, and accepts a denial', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const [root, bob] = [await authorizationFor('root', 'admin'), await authorizationFor('bob', 'messages')];
   const tools = answerTools(() => new Response('sun'));
@@ -217,7 +220,7 @@ test('an approval does not go on with an agent that was withdrawn, and a denial 
   await app.waitUntilSettled();
 });
 
-test('a turn that holds a version reads KV at most once a minute, and not at all where the version is its account’s', async () => {
+test('a turn with a kept version reads KV at most once a minute, and never for a version of its own account', async () => {
   for (const [account, scope, most] of [
     ['bob', 'prefixes', 0],
     ['root', 'admin', 1],

@@ -4,7 +4,7 @@ import { DamagedRow, parseStored } from '#edge/conversations/history/storage/dam
 const TEXT = '{"role":"user"}';
 
 test.each([TEXT.slice(0, -1), TEXT.slice(1), ''])(
-  'a stored text that has become %j is damaged, and its row is named',
+  'parseStored throws a DamagedRow that names the row if its text has become %j',
   (text) => {
     expect(parseStored('message 1', TEXT)).toEqual({ role: 'user' });
     expect(() => parseStored('message 1', text)).toThrow(DamagedRow);

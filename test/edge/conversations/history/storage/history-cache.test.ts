@@ -23,7 +23,7 @@ const cachedHistory = (bytes: number): CachedHistory => ({
   frozen: { system: undefined, tools: undefined, runs: undefined },
 });
 
-test('cached histories stay within their limit: the least recently used go first', () => {
+test('historyCache stays within its limit by evicting the least recently used histories', () => {
   const keys = Array.from({ length: 30 }, () => ({}));
   for (const [at, key] of keys.entries()) {
     historyCache.set(key, cachedHistory(1_180_000));
@@ -37,7 +37,7 @@ test('cached histories stay within their limit: the least recently used go first
   for (const key of keys) historyCache.delete(key);
 });
 
-test('the tail is the last answer and what came after it', () => {
+test('findLastAnswerAndAfter returns the last response and the messages after it', () => {
   tryCases(100, fc.array(fc.constantFrom('user', 'assistant')), (roles) => {
     const messages = roles.map((role, at) => ({ role, text: String(at) }));
     const tail: typeof messages = [];
@@ -54,7 +54,7 @@ type Step =
   | { kind: 'rewind' }
   | { kind: 'history'; max_tokens: number | null };
 
-test('whatever happens, a conversation with a cached history sends what one without it sends', async () => {
+test('a conversation sends the same requests with and without a cached history', async () => {
   const settings = installSimulator();
   const upstream = getUpstreamBySettings(settings);
   const sent: string[] = [];

@@ -50,7 +50,7 @@ const turn = fc.record({
   texts: fc.array(message, { minLength: 1, maxLength: 60 }),
 });
 
-test('a history that SQLite joins is the history that is read row by row, and costs as much', async () => {
+test('a history joined by SQLite equals the history read row by row, including its features', async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   await runInDurableObject(stubOf(), (_, { storage }) => {

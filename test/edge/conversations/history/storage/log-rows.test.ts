@@ -33,7 +33,7 @@ async function followed(log: TurnEventLog, after: number): Promise<string> {
 /** @returns the numbers of the events in a text */
 const numbersIn = (text: string) => [...text.matchAll(/^id: turn_x-(\d+)$/gm)].map(([, number]) => Number(number));
 
-test('a log is in few rows, and whoever follows it gets what was stored, once and in order, however it came', async () => {
+test('a log uses few rows, and its followers get each stored event once and in order', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
     await tryAsyncCases(
       caseCount(200),
@@ -132,7 +132,7 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
   });
 });
 
-test('twenty seconds of an answer are one row, and letting it go deletes one', async () => {
+test('twenty seconds of a response take one row, which one write deletes', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
     transcript.runWriteStatement('delete from log');
@@ -150,7 +150,7 @@ test('twenty seconds of an answer are one row, and letting it go deletes one', a
   });
 });
 
-test('a log is written over an expired one alone, also where the number of a deleted turn is used again', async () => {
+test('a log overwrites only expired logs, also if the number of a deleted turn is reused', async () => {
   await runInDurableObject(stubOf(), (_, state) => {
     const transcript = new Transcript(state.storage);
     for (const table of ['log', 'turns']) transcript.runWriteStatement(`delete from ${table}`);

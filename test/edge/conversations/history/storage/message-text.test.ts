@@ -8,7 +8,7 @@ import {
 import { findMemberRange, parseMemberTexts, splitArrayItems } from '#edge/kit/json/edit.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
-test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
+test('splitTextIntoPieces loses no text and splits no character', () => {
   tryCases(100, fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 2, max: 9 }), (text, most) => {
     const pieces = splitTextIntoPieces(text, most);
     expect(pieces.join('')).toBe(text);
@@ -20,7 +20,7 @@ test('a text that was divided is joined without loss, and no piece ends inside a
   });
 });
 
-test('the texts of members and items are those of the source, whatever stands in them', () => {
+test('parseMemberTexts and splitArrayItems return the source text of each field and item', () => {
   tryCases(100, fc.array(fc.jsonValue()), fc.nat(2), (items, indent) => {
     const array = JSON.stringify(items, null, indent);
     expect(splitArrayItems(array).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
@@ -33,7 +33,7 @@ test('the texts of members and items are those of the source, whatever stands in
   });
 });
 
-test('cache breakpoints are taken out where they can stand, and every other byte stays', () => {
+test('removeBreakpointsFromMessage removes only cache breakpoints, and keeps every other byte', () => {
   const message = `{ "role":"user", "content":[ {"type":"text","text":"\\u00e9 \\"cache_control\\"", "cache_control" : {"type":"ephemeral"} },
     {"type":"tool_result","tool_use_id":"a","content":[{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]},
     {"type":"document","source":{"type":"content","content":[{"cache_control":null,"type":"text","text":"y"}]},"n":1.0}] }`;
@@ -44,7 +44,7 @@ test('cache breakpoints are taken out where they can stand, and every other byte
   expect(removeBreakpointsFromMessage(input)).toBe(input);
 });
 
-test('breakpoints are counted, and not the texts that have their name', () => {
+test('countBreakpoints counts breakpoints, but not texts that contain their name', () => {
   const value = fc.oneof(
     fc.string(),
     fc.constantFrom('cache_control', '"cache_control":', '"cache_control"', '{"cache_control":1}'),

@@ -6,14 +6,14 @@ const chosen_by = { label: 'easy', classifier: 'difficulty@1', arm: 'chosen', wh
 const deliver_url = 'https://hooks.example.com/own';
 const blank = (): Pick<TurnRow, 'notes'> => ({ notes: null });
 
-test('what plugins note of a turn stands beside what others have noted', () => {
+test('addNotes keeps the notes of other plugins', () => {
   const row = blank();
   addNotes(row, { deliver_url });
   addNotes(row, { chosen_by });
   expect(parseNotes(JSON.stringify(row.notes))).toEqual({ deliver_url, chosen_by });
 });
 
-test('messages show how a model was chosen, but not where the end of a turn goes', () => {
+test('selectVisibleNotes returns the choice of the model, but not the delivery URL', () => {
   const row = blank();
   addNotes(row, {});
   expect(row).toEqual(blank());
@@ -23,7 +23,7 @@ test('messages show how a model was chosen, but not where the end of a turn goes
   expect(selectVisibleNotes(row)).toEqual({ chosen_by });
 });
 
-test('a turn whose notes cannot be read has none', () => {
+test('parseNotes returns null for missing or unreadable notes', () => {
   expect(parseNotes('{"chosen_by"')).toBeNull();
   expect(parseNotes(null)).toBeNull();
 });

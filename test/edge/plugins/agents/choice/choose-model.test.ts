@@ -21,7 +21,7 @@ const CHOICE = {
 };
 const label = fc.constantFrom('easy', 'hard', 'unknown', '__proto__', null);
 
-test('whatever the labels are, a model never gets cheaper, and gets dearer only where two labels in a row mean that', () => {
+test('the model never gets cheaper, and gets more expensive only after two labels in a row require it', () => {
   tryCases(100, fc.array(label, { minLength: 1 }), (labels) => {
     let before: ModelSelection | undefined;
     let last: string | null = null;
@@ -42,7 +42,7 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
   });
 });
 
-test('a model is asked for by any of its names, where the agent allows it', () => {
+test('a request selects a model by any of its names if the agent allows it', () => {
   const open = { ...CHOICE, overridable: true };
   expect(findRequestedModel(open, undefined, models)).toBeUndefined();
   expect(findRequestedModel(open, 'claude-opus-5-5', models)).toMatchObject({
@@ -53,7 +53,7 @@ test('a model is asked for by any of its names, where the agent allows it', () =
   expect(() => findRequestedModel(CHOICE, 'claude-opus-5-5', models)).toThrow('Remove the header');
 });
 
-test('a model that refuses what is asked of all is not chosen: its label means the other one', () => {
+test('a model that does not support the agent’s parameters is not chosen, and its label selects the default', () => {
   const choice = { ...CHOICE, otherwise: 'claude-opus-5' };
   const among = (more: object, model: unknown = choice) =>
     getModelChoice({ definition: { model, max_tokens: 64, ...more } } as never, models);

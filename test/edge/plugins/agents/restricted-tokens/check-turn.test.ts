@@ -275,7 +275,7 @@ function expectPlain(messages: { role: string; content: unknown }[]): void {
   }
 }
 
-test('whatever a restricted token sends, nothing goes up but what the plain request makes, and no prompt comes down', async () => {
+test('no request of a restricted token changes the body that is sent upstream or reveals a prompt', async () => {
   const { app, bodies, page, anywhere, say } = await edgeWithTwo(TALKING, 'none', makeOthers);
   const first = await say({ conversation: 'web-0' });
   expect(first.status, JSON.stringify(first.body)).toBe(200);
@@ -349,7 +349,7 @@ test('whatever a restricted token sends, nothing goes up but what the plain requ
   for (const kind of Object.keys(PLAIN)) expect(succeeded[kind], kind).toBeGreaterThan(cases / 200);
 }, 600_000);
 
-test('without a conversation, a restricted token asks its agents in the same bytes, and its headers and its query stay here', async () => {
+test('without a conversation a restricted token sends the same body, without the caller’s headers and query', async () => {
   const { app, bodies, anywhere, page, say, version, ownVersion } = await edgeWithTwo();
   expect((await say({ conversation: 'any-1' }, anywhere)).status).toBe(200);
   const plain: JsonObject = { ...bodies.at(-1), stream: undefined };
@@ -424,7 +424,7 @@ test('without a conversation, a restricted token asks its agents in the same byt
   expect(errorIn(await say({ agent: 'search' }, seeing))).not.toMatch(/^403/);
 });
 
-test('a restricted token begins conversations of its agents, with nothing but a title and metadata', async () => {
+test('a restricted token creates conversations of its agents, with only a title and metadata', async () => {
   const { app, page, storing, say } = await edgeWithTwo();
   const make = async (body: object, headers = page) => await requestEdge(app, 'POST', '/conversations', headers, body);
   const made = { id: 'web-1', agent: 'sky', title: 'Mine.', metadata: { shop: 'a' } };
@@ -465,7 +465,7 @@ test('a restricted token begins conversations of its agents, with nothing but a 
   expect(errorIn(await make({ id: 'web-1', agent: 'sky' }))).toMatch(/^409 /);
 });
 
-test('a restricted token copies its own conversations, and no subagent’s', async () => {
+test('a restricted token forks only the conversations that it may use', async () => {
   const { app, page, say, storing } = await edgeWithTwo(TALKING, 'none', makeOthers);
   expect((await say({ conversation: 'web-0', messages: [question('And tomorrow?')] })).status).toBe(200);
   const fork = async (from: string, body: object, headers = page) =>
@@ -491,7 +491,7 @@ test('a restricted token copies its own conversations, and no subagent’s', asy
   expect((await requestEdge(app, 'GET', '/conversations/web-x', storing)).status).toBe(404);
 });
 
-test('a restricted token counts what its own turn would come to, and is told the number alone', async () => {
+test('a restricted token counts the tokens of its own turn, and the response contains only the number', async () => {
   const { app, page, anywhere } = await edgeWithTwo(TALKING, 'none', makeOthers);
   const count = async (body: object, headers: Record<string, string> = page) =>
     await requestEdge(app, 'POST', '/v1/messages/count_tokens?beta=true', headers, {
@@ -525,7 +525,7 @@ test('a restricted token counts what its own turn would come to, and is told the
   expect(errorIn(await count({ conversation: 'web-0', messages: [hostile, question()] }))).toMatch(/^403 messages/);
 });
 
-test('a restricted token names its agents: the deployment’s, or the account’s own, in no version but a listed one', async () => {
+test('a restricted token uses only its agents: the deployment’s, the account’s own, or a listed version', async () => {
   const { app, bodies, say, version, ownVersion } = await edgeWithTwo();
   const systemOf = () => JSON.stringify(bodies.at(-1)?.system);
   expect((await say({ conversation: 'web-1' })).status).toBe(200);
@@ -555,7 +555,7 @@ test('a restricted token names its agents: the deployment’s, or the account’
   expect(systemOf()).toContain(SKY.system);
 });
 
-test('a restricted token answers calls of the agent’s own tools that the edge does not make, and no others', async () => {
+test('a restricted token returns results only for calls of its agent’s client tools', async () => {
   const { bodies, say } = await edgeWithTwo({ ...SKY, tools: [PICK] }, 'pick');
   const asked = await say({ conversation: 'web-1' });
   const [{ id } = { id: '' }] = (asked.body.content as { id: string; type: string }[]).filter(
@@ -571,7 +571,7 @@ test('a restricted token answers calls of the agent’s own tools that the edge 
   expect(JSON.stringify(bodies.at(-1)?.messages.at(-1))).toContain('Bern');
 });
 
-test('a run of a restricted token makes the agent’s calls, and its whole history may be sent again', async () => {
+test('a run of a restricted token calls the agent’s tools, and the caller may resend its history unchanged', async () => {
   const { bodies, say, storing, app } = await edgeWithTwo({ ...SKY, tools: [weatherTool(), PICK] }, 'get_weather');
   const served = answerTools(() => new Response('sun'));
   const first = await say({ conversation: 'web-1' });
@@ -589,7 +589,7 @@ test('a run of a restricted token makes the agent’s calls, and its whole histo
   expect(body).toMatchObject({ turns: 2, system: null, tools: null });
 });
 
-test('a restricted token reads, follows and stops the conversations that it may use, and no others', async () => {
+test('a restricted token reads, follows and stops only the conversations that it may use', async () => {
   const { app, page, storing, say } = await edgeWithTwo();
   await say({ conversation: 'web-1' });
   await requestEdge(app, 'POST', '/v1/messages', storing, {
@@ -625,7 +625,7 @@ test('a restricted token reads, follows and stops the conversations that it may 
   expect(await status('GET', '/conversations/web-never/messages')).toBe(404);
 });
 
-test('nothing that a restricted token says or resends keeps the agent’s prompt out of the cache, or breaks the edge', async () => {
+test('no content of a restricted token displaces the agent’s cache breakpoints or causes a server error', async () => {
   const { bodies, say } = await edgeWithTwo();
   const first = await say({ conversation: 'web-1' });
   expect(first.status).toBe(200);
@@ -659,7 +659,7 @@ test('nothing that a restricted token says or resends keeps the agent’s prompt
   }
 });
 
-test('a restricted token does not slip into a conversation while that is copied', async () => {
+test('a restricted token cannot use a forbidden conversation while it is being forked', async () => {
   const { app, bodies, page, storing, say } = await edgeWithTwo(TALKING, 'none', async ({ app, storing }) => {
     const messages = [question(), { role: 'assistant', content: 'Evil.' }];
     const made = { id: 'source', agent: 'sky', system: 'More.', messages };
@@ -696,7 +696,7 @@ test('a restricted token does not slip into a conversation while that is copied'
   expect(bodies).toHaveLength(before);
 });
 
-test('a restricted token decides on the calls of its own conversations, if it says so, and changes no input', async () => {
+test('a restricted token with `approvals` decides calls of its own conversations, without changing their input', async () => {
   const { app, page, storing } = await edgeWithTwo(
     { ...SKY, tools: [weatherTool({ approval: 'always' })] },
     'get_weather',
@@ -734,7 +734,7 @@ test('a restricted token decides on the calls of its own conversations, if it sa
   });
 });
 
-test('an error of the upstream is told to a restricted token by its type alone: it may quote what went up', async () => {
+test('a restricted token receives only the type of an upstream error, not the message', async () => {
   const { app, page, storing } = await edgeWithTwo();
   const error = { type: 'invalid_request_error', message: `messages: ${SKY.system}` };
   const kinds = [

@@ -63,7 +63,7 @@ const step = fc.oneof(
   fc.record({ kind: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 40_000 }) }),
 );
 
-test('what an account holds and has settled is never more than its pool counts, whichever calls are lost', () => {
+test('an account never holds and settles more than its pool counts, whichever calls are lost', () => {
   tryCases(caseCount(3_000), fc.array(step, { maxLength: 30 }), (steps) => {
     const leasing = new Leasing();
     const holds: number[] = [];
@@ -79,7 +79,7 @@ test('what an account holds and has settled is never more than its pool counts, 
   });
 });
 
-test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
+test('a lease that is used while its return is in flight stays open until the use is reported', () => {
   const leasing = new Leasing();
   const { seq } = leasing.lease.composeNextLeaseRequest(NO_DEMAND, leasing.now, true, CEILING);
   // A pool without a limit has granted everything, so this one holds and settles without a call.
@@ -91,7 +91,7 @@ test('a lease that is used while its return is on the way stays open, so that th
   expect(leasing.lease.isLeaseOpen).toBe(false);
 });
 
-test('a lease can be used for a minute from the call that was answered', () => {
+test('a lease can be used for one minute from the call that granted the lease', () => {
   const leasing = new Leasing();
   leasing.call(500);
   leasing.now += 59_999;
@@ -103,7 +103,7 @@ test('a lease can be used for a minute from the call that was answered', () => {
   expect(leasing.lease.coversAmount(1, leasing.now)).toBe(false);
 });
 
-test('an account wishes for as much as it has spent in a minute since its last call, and no more', () => {
+test('a lease request asks for one minute of spending at the rate since the last call', () => {
   const leasing = new Leasing();
   leasing.call(1_000);
   expect(leasing.hold(1_000)).toBe(true);
@@ -114,7 +114,7 @@ test('an account wishes for as much as it has spent in a minute since its last c
   expect(leasing.call(0)).toBe(0);
 });
 
-test('what is given back cannot be used any more, and nothing is open when the pool has confirmed it', () => {
+test('a returned grant cannot be used any more, and the lease closes once the pool confirms the return', () => {
   const leasing = new Leasing();
   leasing.call(1_000);
   expect([leasing.lease.isLeaseOpen, leasing.lease.hasUnusedGrant]).toEqual([true, true]);
@@ -124,7 +124,7 @@ test('what is given back cannot be used any more, and nothing is open when the p
   expect([leasing.lease.isLeaseOpen, leasing.counted]).toEqual([false, 0]);
 });
 
-test('no more is leased than the account can use by its own limits', () => {
+test('a lease request asks for no more than the account can use within its own limits', () => {
   tryCases(caseCount(500), fc.array(step, { maxLength: 20 }), fc.nat(3_000), fc.nat(3_000), (steps, own, most) => {
     const leasing = new Leasing();
     for (const one of steps) {

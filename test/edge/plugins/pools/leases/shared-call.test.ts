@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { CoalescedCall } from '#edge/plugins/pools/leases/shared-call.ts';
 
-test('all who ask while a call is under way share one that begins after they have asked', async () => {
+test('callers that request a call while another call is running share the next call', async () => {
   const ends: (() => void)[] = [];
   let begun = 0;
   const shared = new CoalescedCall(async () => {
@@ -21,7 +21,7 @@ test('all who ask while a call is under way share one that begins after they hav
   expect(shared.isRunning).toBe(false);
 });
 
-test('a call that fails does so for those alone who share it', async () => {
+test('a failed call rejects only for the callers that share it', async () => {
   const calls = [() => Promise.reject(new Error('lost')), () => Promise.resolve()];
   const shared = new CoalescedCall(() => calls.shift()?.() ?? Promise.resolve());
   const [first, next] = await Promise.allSettled([shared.requestCall(), shared.requestCall()]);

@@ -74,7 +74,7 @@ async function perform(operation: Operation, { id, approval, turn, question }: W
   }
 }
 
-test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes leave one outcome each`, async () => {
+test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes each end in exactly one outcome`, async () => {
   const faults: string[] = [];
   answerByScript((body) => {
     const fault = findBrokenRule(body.messages as never);

@@ -94,7 +94,7 @@ const serving = (answer = 'paid') =>
   answerTools(({ url }) => (url === TOOL_URL ? new Response(answer) : new Response(null, { status: 204 })));
 
 describe('a call that needs an approval', () => {
-  test('pauses the run; once approved, the run goes on by itself and shows the call again', async () => {
+  test('pauses the run; after the approval, the run continues by itself and streams the call again', async () => {
     const bodies = paying([payment('toolu_1'), weatherCall('toolu_2', 'Bern')]);
     const came = serving();
     const first = await runTurn(asked());
@@ -157,7 +157,7 @@ describe('a call that needs an approval', () => {
     await waitUntilAtRest();
   });
 
-  test('that is denied is not made, and the model is told why', async () => {
+  test('is not made after a denial, and the model receives the reason', async () => {
     const bodies = paying();
     const came = serving();
     const { turn } = await runTurn(asked());
@@ -177,7 +177,7 @@ describe('a call that needs an approval', () => {
     ]);
   });
 
-  test('is made with the input that was approved; the history keeps the model’s own, and the result says so', async () => {
+  test('is made with the approved input, and the result reports the change of the model’s input', async () => {
     const bodies = paying();
     const came = serving();
     await runTurn(asked());
@@ -197,7 +197,7 @@ describe('a call that needs an approval', () => {
     [undefined, true],
     [null, true],
     [{ amount: 1 }, true],
-  ])('over a figure: an amount of %j waits: %s', async (amount, waits) => {
+  ])('with approval over 100: an amount of %j waits for approval: %s', async (amount, waits) => {
     paying([payment('toolu_1', amount)]);
     serving();
     const tools = [pay({ approval: { over: { field: 'amount', above: 100 } } })];
@@ -206,7 +206,7 @@ describe('a call that needs an approval', () => {
     expect(await fetchApprovals()).toHaveLength(waits ? 1 : 0);
   });
 
-  test('keeps every message away until all are decided, one by one, and the same decision changes nothing', async () => {
+  test('blocks new messages until all calls are decided, and repeating a decision changes nothing', async () => {
     paying([payment('toolu_1'), payment('toolu_2', 7)]);
     const came = serving();
     const { turn } = await runTurn(asked());
@@ -241,7 +241,7 @@ describe('a call that needs an approval', () => {
     expect((await decide({ id: 'appr_none' }, { decision: 'deny' })).status).toBe(404);
   });
 
-  test('takes inputs that a person has changed only as long as all of them can be in memory together', async () => {
+  test('rejects a changed input when all changed inputs together exceed the size limit', async () => {
     paying(Array.from({ length: 6 }, (_, n) => payment(`toolu_${n}`)));
     serving();
     await runTurn(asked());
@@ -259,7 +259,7 @@ describe('a call that needs an approval', () => {
     await ended(begun.body.id);
   });
 
-  test('is announced, signed and once, and so is the end of the turn that goes on', async () => {
+  test('is announced in one webhook event, and so is the end of the continued turn', async () => {
     paying();
     const came = serving();
     const { turn } = await runTurn(asked());
@@ -278,7 +278,7 @@ describe('a call that needs an approval', () => {
     expect(came.at(-1)?.body).toMatchObject({ type: 'turn.ended', turn: { id: next.id, continues: turn } });
   });
 
-  test('holds no money while it waits, and what goes on has what is left of the run’s limits', async () => {
+  test('holds no budget while it waits, and the continued turn has the remainder of the run’s limits', async () => {
     // The first step costs all of it.
     const usage = { input_tokens: 100, output_tokens: 980 };
     const bodies = answerByScript(
@@ -300,7 +300,7 @@ describe('a call that needs an approval', () => {
     expect(JSON.stringify(bodies[1]?.messages)).toContain('"content":"paid"');
   });
 
-  test('leaves no header of the caller’s own in the rows while it waits, and the turn that goes on has the API’s', async () => {
+  test('stores none of the caller’s custom headers while it waits, and keeps the API’s headers', async () => {
     paying();
     serving();
     const headers = { 'x-company-key': 's3cret-of-the-caller', 'anthropic-beta': 'a-beta' };
@@ -314,7 +314,7 @@ describe('a call that needs an approval', () => {
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
   });
 
-  test('counts steps and calls on over the pause', async () => {
+  test('counts steps and calls across the pause', async () => {
     const bodies = answerByScript((_, number) => callsAnswer(payment(`toolu_${number}`)), { vars: VARS });
     serving();
     await runTurn(asked({ max_turns: 2 }));
@@ -325,7 +325,7 @@ describe('a call that needs an approval', () => {
     expect(bodies).toHaveLength(2);
   });
 
-  test('waits for three days and a crash, wakes nobody meanwhile, and outlives the retention of its conversation', async () => {
+  test('waits three days and through a crash without waking its object, and outlives the conversation’s retention', async () => {
     paying();
     const came = serving();
     const pass = createTimeAdvancer();
@@ -353,7 +353,7 @@ describe('a call that needs an approval', () => {
     expect((await listApprovals(stubOf('c2'))).ok).toBe(false);
   });
 
-  test('is not taken along by a fork, closed by a rewind, and free again once its turn is cancelled', async () => {
+  test('is not copied by a fork, and is closed by a rewind or the cancellation of its turn', async () => {
     const bodies = paying();
     const came = serving();
     const { turn } = await runTurn(asked());
@@ -417,7 +417,7 @@ describe('a call that needs an approval', () => {
     expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
   });
 
-  test('is told by its conversation and by the list of its account, as long as it waits', async () => {
+  test('is reported by the conversation and in the account’s list while it waits', async () => {
     paying([payment('toolu_1'), payment('toolu_2')]);
     serving();
     const listed = async (paused: 'approval' | null, id = 'c1') => {
@@ -449,7 +449,7 @@ describe('a call that needs an approval', () => {
     await listed(null, 'c4');
   });
 
-  test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
+  test('leaves client tool calls of the same step to the client once it is decided', async () => {
     const own = { name: 'ask_user', input_schema: { type: 'object' } };
     const input = '{"order":2512292042121000001, "sure":1.0}';
     const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: parseJsonRememberingText(input) };
@@ -477,12 +477,12 @@ describe('a call that needs an approval', () => {
   });
 });
 
-describe('a crash of the turn that goes on', () => {
+describe('a crash of the turn after an approval', () => {
   test.each([
     ['in the call', false, 2],
     ['in the call, which is made once at most,', true, 1],
     ['in its next step', true, 1],
-  ])('%s loses nothing, and pays as often as was said', async (place, once, times) => {
+  ])('%s loses no data, and makes the payment as often as `once` allows', async (place, once, times) => {
     const input = '{"order":2512292042121000001, "amount":500.0}';
     const paid = callsAnswer({ ...payment('toolu_1'), input: parseJsonRememberingText(input) });
     let isMet = false;
@@ -527,7 +527,7 @@ describe('a crash of the turn that goes on', () => {
   });
 });
 
-test('a call of an agent whose approvers are admins is decided by an admin alone', async () => {
+test('a call of an agent whose approvers are admins can be decided only by an admin', async () => {
   const tools = [weatherTool({ approval: 'always' })];
   const { app, root, bob } = await agents.createSkyEdge({ ...agents.SKY, tools, approvers: 'admin' });
   const came = answerTools(() => new Response('sun'));
@@ -551,8 +551,8 @@ test('a call of an agent whose approvers are admins is decided by an admin alone
   await waitForAllApps();
 });
 
-describe('the routes', () => {
-  test('show what waits, and take decisions, by an admin for another account too', async () => {
+describe('the approval routes', () => {
+  test('list the waiting calls, accept a decision and reject a malformed one', async () => {
     paying();
     serving();
     const app = createTestApp(() => Response.json({}));

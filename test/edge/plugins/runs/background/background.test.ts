@@ -61,8 +61,8 @@ async function begin(
 /** @returns the events that a receiver got, of all that came in */
 const told = (came: readonly ToolServerCall[]) => came.filter(({ url }) => url !== TOOL_URL);
 
-describe('a turn in the background', () => {
-  test('goes on by itself, and its end is told: signed, with the answer', async () => {
+describe('a background turn', () => {
+  test('completes by itself, and sends the message in a signed webhook event', async () => {
     answerByScript(() => textAnswer('It is done.'), { vars: VARS });
     const came = answerTools(() => new Response(null, { status: 204 }));
     const turn = await begin(createBody('Do it.'));
@@ -88,7 +88,7 @@ describe('a turn in the background', () => {
     await waitUntilAtRest();
   });
 
-  test('is followed like any other, and one that has ended can be read again from its first event', async () => {
+  test('can be followed live, and read again from its first event after its end', async () => {
     const answered = Promise.withResolvers<void>();
     answerByScript(() => textAnswer('Here.'), { vars: VARS, after: () => answered.promise });
     answerTools(() => new Response());
@@ -104,7 +104,7 @@ describe('a turn in the background', () => {
     expect(await new Response(again.body as ReadableStream).text()).toBe(text);
   });
 
-  test('that the same key begins again is the same one, also after its end', async () => {
+  test('is the same turn for each request with the same key, also after its end', async () => {
     const bodies = answerByScript(() => textAnswer('Once.'), { vars: VARS });
     const came = answerTools(() => new Response());
     const asked = { key: 'k1', hash: 'h' };
@@ -115,7 +115,7 @@ describe('a turn in the background', () => {
     expect(bodies).toHaveLength(1);
   });
 
-  test('that the API refuses is told with the error, and can be read for a while though no conversation came of it', async () => {
+  test('reports the API’s error in its webhook event, and stays readable although no conversation was created', async () => {
     const error = { type: 'error', error: { type: 'invalid_request_error', message: 'no such thing' } };
     answerByScript(() => Response.json(error, { status: 400 }), { vars: VARS });
     const came = answerTools(() => new Response());
@@ -126,7 +126,7 @@ describe('a turn in the background', () => {
     expect(await fetchTurn(id)).toMatchObject(failed);
   });
 
-  test('that its budget refuses is refused to its caller, and nothing is told', async () => {
+  test('is rejected without a webhook event when the budget does not cover it', async () => {
     const bodies = answerByScript(() => textAnswer('never'), { vars: VARS });
     const came = answerTools(() => new Response());
     await getAccountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
@@ -145,7 +145,7 @@ describe('a turn in the background', () => {
     ['is refused', 'interrupted'],
     ['dies, and is stopped', 'stopped'],
   ])(
-    'that %s before anything goes up is told to those who asked again, and keeps its question',
+    'that %s before it is sent, and was requested again, sends its event and keeps its question',
     async (what, status) => {
       answerByScript(() => textAnswer('never'), { vars: VARS });
       const came = answerTools(() => new Response());
@@ -175,7 +175,7 @@ describe('a turn in the background', () => {
     },
   );
 
-  test('that has not gone up when its object dies begins again by itself', async () => {
+  test('begins again by itself when its object dies before the request is sent', async () => {
     for (const [at, more] of [{}, { system: 'Be brief.', temperature: 0.5 }].entries()) {
       const id = `c${at}`;
       const bodies = answerByScript(() => textAnswer('Done.'), { vars: VARS });
@@ -214,7 +214,7 @@ describe('a turn in the background', () => {
   test.each([
     ['only where its request says so', false, 'interrupted', 1],
     ['and both tries are in the ledger', true, 'complete', 2],
-  ])('that may have run when its object dies goes up again: %s', async (_, retry, status, tries) => {
+  ])('that may have been sent when its object dies is sent again: %s', async (_, retry, status, tries) => {
     const bodies = answerByScript(() => textAnswer('Done.'), {
       vars: VARS,
       after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
@@ -238,7 +238,7 @@ describe('a turn in the background', () => {
     });
   });
 
-  test('that goes up again and is cut before a word keeps its question, and says that it is interrupted', async () => {
+  test('that is sent again and cut before the first event keeps its question, and is interrupted', async () => {
     const bodies = answerByScript(
       () => ({
         ...textAnswer('Done.'),
@@ -264,7 +264,7 @@ describe('a turn in the background', () => {
     await waitUntilAtRest();
   });
 
-  test('that is asked anew and dies without a word, too, has failed: the question is kept once, with the turn before', async () => {
+  test('that is repeated and dies again without output fails, and its question is stored only once', async () => {
     answerByScript(() => textAnswer('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
     const came = answerTools(() => new Response());
     const turns: JsonObject[] = [];
@@ -288,7 +288,7 @@ describe('a turn in the background', () => {
     await waitUntilAtRest();
   });
 
-  test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
+  test('keeps its partial response when it is cancelled, and a second cancellation changes nothing', async () => {
     installSimulator({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
     const came = answerTools(() => new Response());
     const { id } = await begin(createBody('Tell me a long story.', { max_tokens: 2_000 }));
@@ -310,7 +310,7 @@ describe('a turn in the background', () => {
     expect(await stubOf().cancelTurn('turn_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
   });
 
-  test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
+  test('retries a failed delivery later, with the same id and body', async () => {
     answerByScript(() => textAnswer('Done.'), { vars: VARS });
     const pass = createTimeAdvancer();
     const came = answerTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
@@ -338,7 +338,7 @@ describe('a turn in the background', () => {
   });
 });
 
-describe('a run in the background whose next step', () => {
+describe('a background run whose next step', () => {
   const busy = () => createErrorResponse(529, 'overloaded_error');
   /** Begins a run whose tool is called, and then the upstream is as `sky` says. */
   async function waitingRun(more: object = {}) {
@@ -382,7 +382,7 @@ describe('a run in the background whose next step', () => {
     await waitUntilAtRest();
   });
 
-  test('waits is not tried before its time, and holds no money meanwhile', async () => {
+  test('waits is not retried early, and holds no budget meanwhile', async () => {
     const { turn, bodies, wakeAfter } = await waitingRun();
     await wakeAfter(1_000);
     expect(await fetchTurn(turn.id)).toMatchObject(WAITS);
@@ -392,7 +392,7 @@ describe('a run in the background whose next step', () => {
     await stubOf().cancelTurn(String(turn.id));
   });
 
-  test('waits outlives its object, however often that dies, and is woken by the alarm alone', async () => {
+  test('waits survives any number of crashes of its object, and only the alarm wakes it', async () => {
     const { turn, sky, came, wakeAfter } = await waitingRun();
     for (let deaths = 0; deaths < 15; deaths += 1) {
       await abortAllDurableObjects();
@@ -464,7 +464,7 @@ describe('a run in the background whose next step', () => {
 
 const KILLED = caseCount(100);
 
-test(`${KILLED} turns in the background, plain ones and runs, end and are told under one id, whenever the object dies`, async () => {
+test(`${KILLED} background turns and runs end and deliver under one event id whenever the object dies`, async () => {
   let isReached = false;
   // An object that is killed waits for ever; the next one does not.
   const waits = async () => {
@@ -526,7 +526,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
 });
 
 describe('POST /messages', () => {
-  test('begins a turn in the background, which DELETE cancels; without a conversation it is a 400', async () => {
+  test('begins a background turn that DELETE cancels, and rejects invalid parameters with 400', async () => {
     answerByScript(() => textAnswer('Done.'), { vars: VARS });
     answerTools(() => new Response());
     const app = createTestApp(() => Response.json({}));

@@ -67,8 +67,8 @@ async function answering(answer: RequestListener) {
 
 const MODES = [true, false].flatMap((hasSessions) => [true, false].map((isJson) => ({ hasSessions, isJson })));
 
-describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (mode) => {
-  test('is called, and its errors are results that say so', async () => {
+describe.each(MODES)('a real MCP server (sessions: $hasSessions, JSON: $isJson)', (mode) => {
+  test('is called in one session, and its errors become error results', async () => {
     const server = await served(mode);
     const { call, sessions, resultBytes } = callsOf(server);
     const text = (said: string) => [{ type: 'text', text: said }];
@@ -93,7 +93,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     expect(resultBytes.left).toBeLessThan(MOST_STEP_BYTES);
   });
 
-  test('gives images under the type that they have, and tells what cannot be shown', async () => {
+  test('returns images with their actual type, and text in place of unsupported content', async () => {
     const { call } = callsOf(await served(mode));
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: PIXEL } };
     expect(await call('look')).toMatchObject({
@@ -110,7 +110,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     });
   });
 
-  test('shares its session among calls at the same time, and the bytes that one answer leaves are for others', async () => {
+  test('shares one session among concurrent calls, and a discarded response uses no memory', async () => {
     const server = await served(mode);
     const { call, resultBytes } = callsOf(server);
     const cities = ['Bern', 'Rome', 'Oslo', 'Graz'];
@@ -131,7 +131,7 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
 });
 
 // All at the same time: each of them waits until a call is late.
-test('a real server of each kind is told that a call is cancelled, when it is late and when the run is stopped', async () => {
+test('a real MCP server receives a cancellation when a call times out and when the run is stopped', async () => {
   await Promise.all(
     MODES.map(async (mode) => {
       const server = await served(mode);
@@ -155,12 +155,12 @@ test('a real server of each kind is told that a call is cancelled, when it is la
   );
 });
 
-test('a server that asks in between is answered: a ping, and that there is nothing else', async () => {
+test('a server’s ping is answered, and its other requests get an error', async () => {
   const { call } = callsOf(await served({ hasSessions: true, isJson: false }));
   expect(await call('ask')).toMatchObject({ isError: false, content: [{ text: expect.stringContaining('-32601') }] });
 });
 
-test('a server that has lost its session is greeted anew, and a call that must be made once is made once', async () => {
+test('a lost session is replaced with a new one, and a call with `once` is made once', async () => {
   const server = await served({ hasSessions: true, isJson: false });
   const { call } = callsOf(server);
   await call('book', { city: 'Bern' }, { once: true });
@@ -170,7 +170,7 @@ test('a server that has lost its session is greeted anew, and a call that must b
   expect(server.requestedMethods.filter((asked) => asked === 'POST initialize')).toHaveLength(2);
 });
 
-test('a server that knows no sessions any more is called without one', async () => {
+test('a server that no longer supports sessions is called without one', async () => {
   const server = await startSessionlessMcpServer();
   onTestFinished(() => server.close());
   const { call } = callsOf(server);
@@ -188,7 +188,7 @@ test('a server that knows no sessions any more is called without one', async () 
   expect(other).toMatchObject({ 'mcp-name': '=?base64?d8O2cnRlcg==?=' });
 });
 
-describe('a server that is not what it should be', () => {
+describe('an unusual or faulty server', () => {
   const greeting = { protocolVersion: '2025-06-18', capabilities: {}, serverInfo: { name: 'w', version: '1' } };
   /** Answers calls as a test says, and all before them as it should be. @returns what a call of its tool gives */
   async function calledAt(answer: (id: number, response: ServerResponse, request: IncomingMessage) => unknown) {
@@ -277,7 +277,7 @@ describe('a server that is not what it should be', () => {
         json(response, { jsonrpc: '2.0', id, result: { content: Array(21).fill({ type: 'image', data: PIXEL }) } }),
       'more than 20 images',
     ],
-  ])('and %s: the model is told, and no address', async (_, answer, why) => {
+  ])('that %s gives the model an error without an address or a secret', async (_, answer, why) => {
     const { isError, content } = await calledAt(answer);
     expect({ isError, content }).toEqual({ isError: true, content: expect.stringContaining(why) });
     expect(content).not.toMatch(/127\.0\.0\.1|s3cret/);
@@ -291,7 +291,7 @@ describe('a server that is not what it should be', () => {
       '{ "order": 2512292042121000001, "a":1.0, "a":"\\/" }',
     ],
     ['without a secret, however that is spelled', spelled, '{"order":1,"said":"[secret]"}'],
-  ])('tells structured content %s, also in a list of messages', async (_, structured, text) => {
+  ])('has its structured content sent to the model %s, also from a list of messages', async (_, structured, text) => {
     for (const isList of [false, true]) {
       const result = await calledAt((id, response) => {
         const message = `{"jsonrpc":"2.0","id":${id},"result":{"content":[],"structuredContent":${structured}}}`;
@@ -314,7 +314,7 @@ describe('a server that is not what it should be', () => {
     ['not around the list of texts', ['a', 'b'], { result: ['a', 'b'] }, ['a', 'b']],
     ['where it has more than the text', ['a'], { result: 'a', other: 1 }, ['a', '{"result":"a","other":1}']],
     ['where there is no text', [], { a: 1 }, ['{"a":1}']],
-  ])('tells structured content %s', async (_, texts, structuredContent, told) => {
+  ])('has its structured content sent to the model %s', async (_, texts, structuredContent, told) => {
     const content = texts.map((text) => ({ type: 'text', text }));
     const result = await calledAt((id, response) =>
       json(response, { jsonrpc: '2.0', id, result: { content, structuredContent } }),
@@ -322,7 +322,7 @@ describe('a server that is not what it should be', () => {
     expect(result.content).toEqual(told.map((text) => ({ type: 'text', text })));
   });
 
-  test('ends its stream, and answers on the next one, where that was taken up', async () => {
+  test('may end its stream early: Sluice reconnects and reads the result', async () => {
     const asked: unknown[] = [];
     const result = await calledAt((id, response, { method, headers }) => {
       asked.push([method, headers['last-event-id']]);
@@ -337,7 +337,7 @@ describe('a server that is not what it should be', () => {
     ]);
   });
 
-  test('asks without end, and is answered a hundred times', async () => {
+  test('that sends requests without end gets a hundred responses', async () => {
     let answers = 0;
     const server = await answering(async (request, response) => {
       const chunks: Uint8Array[] = [];
@@ -358,7 +358,7 @@ describe('a server that is not what it should be', () => {
     await eventually(() => expect(answers).toBe(100));
   });
 
-  test('says little without end, and leaves the timers their turn', async () => {
+  test('that sends comments without end cannot delay the timeout', async () => {
     const { call } = callsOf(
       { url: 'https://mcp.example.com/mcp', host: 'mcp.example.com' },
       {
@@ -376,7 +376,7 @@ describe('a server that is not what it should be', () => {
     expect(result).toMatchObject({ isError: true, content: 'The tool did not respond within 1 s.' });
   });
 
-  test('speaks another version of MCP', async () => {
+  test('with an unsupported version of MCP gives an error about the version', async () => {
     const server = await answering((_, response) =>
       json(response, { jsonrpc: '2.0', id: 1, result: { ...greeting, protocolVersion: '2024-11-05' } }),
     );

@@ -59,11 +59,11 @@ describe('the schema of a tool’s input', () => {
     ['one of a branch that is elsewhere', { oneOf: [{ $ref: '#/$defs/page' }], $defs: { page } }],
     ['one of no branch', { anyOf: [] }],
     ['one that refers to a branch', { anyOf: [page], properties: { same: { $ref: '#/anyOf/0/properties/page' } } }],
-  ])('is told as one that cannot be sent where it is %s', (_, schema) => {
+  ])('cannot be sent to the API if it is %s', (_, schema) => {
     expect(toApiInputSchema(schema)).toBeUndefined();
   });
 
-  test('takes each input of properties that the server’s own names, and takes', () => {
+  test('accepts each input that the server’s schema accepts and whose properties that schema names', () => {
     const form = fc.constantFrom({ type: 'string' }, { type: 'number' }, {});
     const names = ['a', 'b', 'c'];
     const one = fc.record({

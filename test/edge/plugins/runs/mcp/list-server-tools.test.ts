@@ -52,9 +52,9 @@ async function listing(page: (cursor: string | undefined) => unknown, headers: R
 const tool = (name: string, more: object = {}) => ({ name, inputSchema: { type: 'object' }, ...more });
 
 describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) => ({ hasSessions, isJson }))))(
-  'a real server (sessions: $hasSessions, JSON: $isJson)',
+  'a real MCP server (sessions: $hasSessions, JSON: $isJson)',
   (mode) => {
-    test('is stored as its tools, each once but where it says otherwise', async () => {
+    test('is stored as its tools, with `once` unless the server declares a tool safe to repeat', async () => {
       const server = await startMcpServer(mode);
       onTestFinished(() => server.close());
       const run = { mcp: server.url, headers: { authorization: { secret: 'MCP' } }, timeout_seconds: 9 };
@@ -93,7 +93,7 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
   },
 );
 
-test('a server that knows no sessions any more is listed without one', async () => {
+test('a server that no longer supports sessions is listed without one', async () => {
   const { url, host, close } = await startSessionlessMcpServer();
   onTestFinished(close);
   expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([
@@ -130,7 +130,7 @@ test.each<[string, { status?: number; body?: unknown }]>([
   ['an error: another version', { body: rpcError(-32_022, 'Unsupported protocol version') }],
   ['an error: a header is missing', { body: rpcError(-32_001, 'Bad request') }],
   ['its own version', { body: { result: { protocolVersion: '2026-07-28', capabilities: {} } } }],
-])('a server that answers `initialize` with %s is asked in the version without sessions', async (_, first) => {
+])('a server that answers `initialize` with %s is listed with the version without sessions', async (_, first) => {
   const { url, host } = await refusingSessions(first, modern);
   expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([{ name: 's_look' }]);
 });
@@ -140,7 +140,7 @@ test.each<[string, { status?: number; body?: unknown }, { status?: number; body?
   ['It responded with 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
   ['wrong address', { body: rpcError(-32_000, 'wrong address') }, { status: 400 }],
   ['2024-11-05', { body: { result: { protocolVersion: '2024-11-05' } } }, { status: 400 }],
-])('the first error is reported where a server supports neither way: %s', async (said, first, then) => {
+])('the first error is reported if a server supports neither version: %s', async (said, first, then) => {
   const { url, host } = await refusingSessions(first, then);
   const expected = said === '2024-11-05' ? 'It does not support any MCP version' : said;
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
@@ -149,14 +149,14 @@ test.each<[string, { status?: number; body?: unknown }, { status?: number; body?
   });
 });
 
-test.each([401, 403, 429, 500])('a server that answers `initialize` with %i is not asked again', async (status) => {
+test.each([401, 403, 429, 500])('a server that answers `initialize` with %i is not called again', async (status) => {
   const { url, host } = await refusingSessions({ status }, modern);
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
     message: expect.stringContaining(`It responded with ${status}.`),
   });
 });
 
-test('of a server’s tools only those that are wanted are stored; one that does not exist is told', async () => {
+test('only the requested tools of a server are stored, and an unknown tool is rejected', async () => {
   const { url, host } = await listing(() => ({ tools: ['a', 'b', 'c'].map((name) => tool(name)) }));
   const run = { mcp: url, tools: ['c', 'a'], once: false };
   expect(await storing([{ name: 's', run }], host)).toMatchObject([
@@ -169,7 +169,7 @@ test('of a server’s tools only those that are wanted are stored; one that does
   });
 });
 
-test('a list in pages is read to its end, and no further than can be kept', async () => {
+test('a paged list is read to its end, up to the limits on pages, bytes and tools', async () => {
   const paged = await listing((cursor = '0') => ({
     tools: [tool(`t${cursor}`)],
     ...(cursor === '40' ? {} : { nextCursor: String(Number(cursor) + 1) }),
@@ -195,7 +195,7 @@ test('a list in pages is read to its end, and no further than can be kept', asyn
 /** A tool whose schema Claude takes in no form. */
 const odd = tool('odd', { inputSchema: { type: 'object', oneOf: [{ required: ['a'] }, { required: ['b'] }] } });
 
-test('one tool that cannot be sent does not hide its server: it is left out, and told', async () => {
+test('a tool that Claude does not accept is omitted with a warning, and the server’s others are stored', async () => {
   const byPage = { type: 'object', properties: { page: { type: 'string' } }, required: ['page'] };
   const byUrl = { properties: { url: { type: 'string' } }, required: ['url'] };
   const schemas = { plain: {}, union: { type: 'object', anyOf: [byPage, byUrl] } };
@@ -213,7 +213,7 @@ test('one tool that cannot be sent does not hide its server: it is left out, and
   ]);
 });
 
-test('the tools that are asked for are chosen first: those beside them are no fault, however many', async () => {
+test('only requested tools count towards the limits and cause warnings', async () => {
   const others = Array.from({ length: 250 }, (_, n) => tool(`t${n}`));
   const { url, host } = await listing(() => ({ tools: [{}, odd, ...others, tool('mine')] }));
   const warnings: string[] = [];
@@ -227,7 +227,7 @@ test('the tools that are asked for are chosen first: those beside them are no fa
   });
 });
 
-test('names are made to fit, and numbered where another tool has the same', async () => {
+test('tool names are made valid, and numbered if another tool has the same name', async () => {
   const long = (end: string) => tool(`é${'x'.repeat(200)}${end}`);
   const { url, host } = await listing(() => ({ tools: [long('b'), tool('a_b'), tool('a.b'), long('a')] }));
   const server = { name: 's', run: { mcp: url } };
@@ -265,7 +265,7 @@ const SCHEMAS: readonly JsonObject[] = [
   { type: 'array' },
 ];
 
-test('of whatever a server lists, all that Claude accepts is stored, in any order, and each other tool is named in a warning', async () => {
+test('every tool that Claude accepts is stored in any order, and every other tool causes a warning', async () => {
   const listed = fc.uniqueArray(
     fc.record({
       name: fc.oneof(fc.constantFrom('a.b', 'a_b', 'a/b', 'half \ud83d', 'x'.repeat(200)), fc.string({ minLength: 1 })),
@@ -303,7 +303,7 @@ test('of whatever a server lists, all that Claude accepts is stored, in any orde
   });
 });
 
-test('of the tools that Twilio publishes, all are stored but those with keys that Claude rejects', async () => {
+test('all tools that Twilio publishes are stored, except those with keys that Claude rejects', async () => {
   const tools: JsonObject[] = twilio.tools;
   const propertiesOf = ({ inputSchema }: JsonObject) =>
     Object.keys((inputSchema as { properties: JsonObject }).properties);
@@ -342,7 +342,7 @@ test.each<[string, JsonObject, JsonObject[], unknown, string | undefined]>([
   ['input_examples', { input_examples: [{ city: 'Bern' }] }, [], [{ city: 'Bern' }], undefined],
   ['strict', { strict: true }, [], undefined, "for the tool s_city: For 'object' type, 'additionalProperties'"],
 ])(
-  '%s of an entry (%j beside %j) is left out with a warning where Claude rejects it',
+  '%s of an entry (%j beside %j) is omitted with a warning only if Claude rejects it',
   async (field, entry, others, expected, warning) => {
     const { url, host } = await listing(() => ({ tools: [cityTool()] }));
     const warnings: string[] = [];
@@ -358,7 +358,7 @@ test.each<[string, JsonObject, JsonObject[], unknown, string | undefined]>([
   },
 );
 
-test('only so many tools of a server are strict as Claude accepts in one request', async () => {
+test('no more tools of a server are strict than Claude accepts in one request', async () => {
   const closed = (name: string, optional = 0) =>
     tool(name, {
       inputSchema: {
@@ -392,13 +392,13 @@ test.each<[string, (cursor?: string) => unknown, number, string]>([
   ['wants a login', () => 401, 400, 'It responded with 401.'],
   ['redirects', () => 307, 400, 'redirect'],
   ['is down', () => 503, 502, 'It responded with 503. Try again later.'],
-])('a server that %s is not stored, and it is said why', async (_, page, status, why) => {
+])('a server that %s is rejected with the reason', async (_, page, status, why) => {
   const { url, host } = await listing(page);
   const storedOne = storing([{ name: 's', run: { mcp: url } }], host);
   await expect(storedOne).rejects.toMatchObject({ status, message: expect.stringContaining(why) });
 });
 
-test('a server that is not there may be later', async () => {
+test('an unreachable server gives a 502, so that the caller retries', async () => {
   const { url, host, close } = await listing(() => 500);
   await close();
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
@@ -418,14 +418,14 @@ test.each<[string, object, string]>([
   ],
   ['with no tool', { mcp: 'https://mcp.example.com', tools: [] }, 'run.tools'],
   ['with an address twice', { mcp: 'https://mcp.example.com', url: 'https://mcp.example.com' }, 'url'],
-])('no server is called %s', async (_, run, why) => {
+])('a server is rejected without a call: %s', async (_, run, why) => {
   await expect(storing([{ name: 's', run }], 'mcp.example.com,10.0.0.1')).rejects.toMatchObject({
     status: 400,
     message: expect.stringContaining(why),
   });
 });
 
-test('only a caller who may bring tools may bring servers, and a request alone can have none', async () => {
+test('a server needs the `tools` scope, and is not supported in a single request', async () => {
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
   const settings = parseSettingsOnce({ TOOL_HOSTS: 'mcp.example.com' }, true);
@@ -433,7 +433,7 @@ test('only a caller who may bring tools may bring servers, and a request alone c
   expect(() => validateEdgeTools(tools, sender)).toThrow('PUT /prefixes/:name');
 });
 
-test('what the API would refuse at each turn is refused when it is stored; toolsets have no name, and no schema', async () => {
+test('a tool without a schema is rejected when it is stored; toolsets need no name and no schema', async () => {
   const own = { name: 'edge_clock' };
   await expect(storing([own], 'mcp.example.com')).rejects.toMatchObject({
     message: expect.stringContaining('tools.0.input_schema'),

@@ -5,7 +5,7 @@ import { authorizationFor, createSimulatedEdge, type SimulatedEdge } from '#test
 import { answerByScript, callsAnswer, textAnswer } from '#test/support/scripted-runs.ts';
 import { agentNameOf, createAgentTool, createTask, storeAgents, toolResultsOf } from '#test/support/subagents.ts';
 
-test('subagents are listed by their parent alone, can be read, and take nothing from a request', async () => {
+test('subagents are listed only under their parent, can be read and forked, and reject messages and rewinds', async () => {
   answerByScript((body) => {
     if (agentNameOf(body) === 'researcher') return textAnswer('Found.');
     return toolResultsOf(body).size === 0
@@ -60,7 +60,7 @@ test('subagents are listed by their parent alone, can be read, and take nothing 
   expect((await app.fetch(`/conversations/${id}`, { headers: bob })).status).toBe(404);
 });
 
-test('nobody puts an agent of theirs in the place of one that the deployment’s agents and prefixes call', async () => {
+test('agents and prefixes of the deployment call its own agents, not a caller’s agent with the same name', async () => {
   const root = await authorizationFor('root', 'admin');
   const bob = await authorizationFor('bob', 'messages', 'prefixes');
   const own = { model: 'claude-opus-5-5', max_tokens: 200 };
@@ -116,7 +116,7 @@ async function request(
   return response;
 }
 
-test('a tool that is an agent is checked before anything goes up', async () => {
+test('an agent tool is validated before a request is sent upstream', async () => {
   answerByScript(() => textAnswer('Nothing.'));
   const app = createTestApp(() => Response.json({}));
   for (const run of [

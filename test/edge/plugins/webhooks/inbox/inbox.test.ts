@@ -38,7 +38,7 @@ async function end(id: string, lease: number, to: JobConclusion['to'], error: ty
 }
 
 describe('an event', () => {
-  test('is taken once, however often and however concurrently it comes', async () => {
+  test('is accepted once, however often and concurrently it arrives', async () => {
     createWebhookWorks();
     const answers = await Promise.all(Array.from({ length: 5 }, () => inbox().acceptEvent(createEvent('github_1'))));
     expect(answers.filter(({ status }) => status === 'accepted')).toEqual([{ status: 'accepted', queue: true }]);
@@ -51,7 +51,7 @@ describe('an event', () => {
     });
   });
 
-  test('whose sender signs the body alone is the one with the same body, under whatever id it comes', async () => {
+  test('is a duplicate under any id if its sender signs only the body and the body is known', async () => {
     createWebhookWorks();
     const bodyOf = (id: string, digest: string) => ({ ...createEvent(id), digest, sameBodySameEvent: true });
     const answers = await Promise.all(
@@ -77,7 +77,7 @@ describe('an event', () => {
     expect((await begun('github_1')).text).toBe(text);
   });
 
-  test('whose text is longer than any classification takes has failed, and says why', async () => {
+  test('fails with an error if its text is too long to classify', async () => {
     createWebhookWorks();
     const answer = await inbox().acceptEvent(createEvent('github_1', 'ä'.repeat(524_289)));
     expect(answer).toEqual({ status: 'accepted', queue: false });
@@ -90,7 +90,7 @@ describe('an event', () => {
     });
   });
 
-  test('is worked on by one run at a time', async () => {
+  test('is leased to one job at a time', async () => {
     const { clock } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const works = await Promise.all(Array.from({ length: 4 }, () => inbox().leaseEvent('github_1', LEASE)));
@@ -99,7 +99,7 @@ describe('an event', () => {
     expect((await begun('github_1')).kind).toBe('work');
   });
 
-  test('has one result: of two runs the first one’s counts, and both hear it', async () => {
+  test('keeps the result of the first of two jobs, and returns it to both', async () => {
     const { clock } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     await begun('github_1');
@@ -112,7 +112,7 @@ describe('an event', () => {
     expect(await begun('github_1')).toMatchObject({ kind: 'deliver', result: { label: 'bug' } });
   });
 
-  test('is done when there is nowhere to deliver it to', async () => {
+  test('is complete after classification if there is no delivery URL', async () => {
     createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
@@ -121,7 +121,7 @@ describe('an event', () => {
     expect(await inbox().leaseEvent('github_1', LEASE)).toEqual({ kind: 'none' });
   });
 
-  test('hears of success from a run whose lease was over, and of nothing else', async () => {
+  test('records a success, but no failure, from a job whose lease has expired', async () => {
     const { clock } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const first = await begun('github_1');
@@ -135,7 +135,7 @@ describe('an event', () => {
     expect(await inbox().readEvent('github_1')).toMatchObject({ state: 'delivered', attempts: [{ error: null }] });
   });
 
-  test('writes few rows on its way', async () => {
+  test('writes at most six rows until it is delivered', async () => {
     createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_0'));
     const stub = getInboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
@@ -165,7 +165,7 @@ describe('an event', () => {
 });
 
 describe('the alarm', () => {
-  test('puts on the queue what was lost between here and there, and what a run has left behind', async () => {
+  test('enqueues events again whose message was lost or whose job did not end', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     await inbox().acceptEvent(createEvent('github_2'));
@@ -182,7 +182,7 @@ describe('the alarm', () => {
     expect(queue.ids).toHaveLength(4);
   });
 
-  test('holds back what waits, however long, and gives it to nobody before', async () => {
+  test('enqueues a waiting event at its time, however late, and does not lease it before', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
@@ -203,7 +203,7 @@ describe('the alarm', () => {
     expect(await begun('github_1')).toMatchObject({ kind: 'work', failures: 0 });
   });
 
-  test('is set for what is due next, whatever happens in between', async () => {
+  test('is set for the next attempt that is due', async () => {
     const { clock } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const { lease } = await begun('github_1');
@@ -214,7 +214,7 @@ describe('the alarm', () => {
     expect(alarm).toBeLessThanOrEqual(clock.now + 6_000);
   });
 
-  test('comes back to what the queue does not take', async () => {
+  test('enqueues events again that the queue rejected', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     const broken = vi
@@ -252,7 +252,7 @@ describe('the alarm', () => {
     });
   });
 
-  test('takes up a few that wait as soon as another one shows that the budget has money again', async () => {
+  test('enqueues ten waiting events as soon as another event’s result shows that the budget is available again', async () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     for (let n = 0; n < 12; n += 1) {
       await inbox().acceptEvent(createEvent(`github_${n}`));
@@ -267,7 +267,7 @@ describe('the alarm', () => {
     await expect.poll(() => queue.ids).toEqual(Array.from({ length: 10 }, (_, n) => `github_${n}`));
   });
 
-  test('lets go of what has had its time, but of nothing that has something to do', async () => {
+  test('deletes completed events after 30 days, but no events with pending work', async () => {
     const { clock, wakeAt } = createWebhookWorks();
     for (const id of ['github_1', 'github_2', 'github_3']) await inbox().acceptEvent(createEvent(id));
     const [one, two] = [await begun('github_1'), await begun('github_2')];
@@ -347,13 +347,13 @@ describe('a receiver', () => {
   });
 });
 
-test('a jurisdiction is part of the object’s place', () => {
+test('uses the inbox object in the configured jurisdiction', () => {
   const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
   const outside = { ...inside, jurisdiction: () => inside } as unknown as typeof bindings.INBOX;
   expect(getInboxStub({ INBOX: outside }, { JURISDICTION: 'eu' }, 'github')).toBe('eu/github');
 });
 
-test('the list is newest first, paged, and by state', async () => {
+test('lists events newest first, in pages, and by state', async () => {
   createWebhookWorks();
   for (let n = 1; n <= 5; n += 1) await inbox().acceptEvent(createEvent(`github_${n}`));
   const { lease } = await begun('github_2');
@@ -385,7 +385,7 @@ test('the list is newest first, paged, and by state', async () => {
   ]);
 });
 
-test('of very many attempts the last fifty are kept, and all are counted', async () => {
+test('keeps the last fifty attempts of an event, and counts all of them', async () => {
   const { clock } = createWebhookWorks();
   await inbox().acceptEvent(createEvent('github_1'));
   for (let n = 0; n < 60; n += 1) {
@@ -419,7 +419,7 @@ describe('the erasure of an account', () => {
     await eventually(async () => expect(await said()).toBe('done'));
   };
 
-  test('reaches what came for it, whatever its state, and leaves what came for others', async () => {
+  test('deletes the account’s events in any state, and keeps those of other accounts', async () => {
     const works = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     await inbox().acceptEvent(createEvent('github_2', 'Another one', 'somebody'));
@@ -433,7 +433,7 @@ describe('the erasure of an account', () => {
     expect(await inbox().readEvent('github_1')).toBeUndefined();
   });
 
-  test('can come again: what is sent afterwards is kept, and erased by the next one', async () => {
+  test('can be repeated: events that arrive later are kept until the next erasure', async () => {
     const works = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     await works.wakeAt('github', works.clock.now + 15_000);

@@ -7,7 +7,7 @@ const BODY = JSON.parse(
   '{"id": 7, "paid": false, "data": {"message": "Hello", "lines": ["one", {"text": "two"}], "": "empty"}, "a/b": "slash", "m~n": "tilde", "none": null, "__proto__": {"text": "own"}}',
 ) as unknown;
 
-describe('readAtPointer', () => {
+describe('readTextAtPointer', () => {
   test.each([
     ['/id', '7'],
     ['/paid', 'false'],
@@ -41,7 +41,7 @@ describe('readAtPointer', () => {
     expect(readTextAtPointer(BODY, pointer)).toBeUndefined();
   });
 
-  test('reads each own text of any body by the pointer to it', () => {
+  test('reads any text in any body by its pointer', () => {
     const names = fc.array(fc.string(), { minLength: 1, maxLength: 6 });
     tryCases(500, names, fc.string(), (steps, text) => {
       const body = steps.reduceRight<unknown>((inner, step) => Object.fromEntries([[step, inner]]), text);
@@ -51,7 +51,7 @@ describe('readAtPointer', () => {
   });
 });
 
-test('a pointer begins with a slash, and has ~ only as ~0 or ~1', () => {
+test('accepts only pointers that begin with a slash and contain ~ only as ~0 or ~1', () => {
   const isPointer = (text: unknown) => jsonPointer.safeParse(text).success;
   for (const pointer of ['/a', '/', '/a/0/b~1c', '/ä b']) expect(isPointer(pointer), pointer).toBe(true);
   for (const other of ['', 'a', '#/a', '/a~', '/a~2', '$.a', 7, `/${'a'.repeat(256)}`])
